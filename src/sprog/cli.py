@@ -1,0 +1,119 @@
+"""The door: `sprog run`, `sprog recipes`, and one line on standard error when something is wrong."""
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from sprog import flags
+from sprog._version import __version__
+from sprog.errors import SprogError
+from sprog.recipe import load_recipe, nearest, shipped_recipes
+
+_HELP = """\
+sprog finds the units inside a language model that stand for a language, proves that they do, and turns
+them up or down.
+
+  sprog run demo            the whole way, from text to report, on a toy: offline, minutes on two cores
+  sprog run RECIPE          the same as another recipe says, with your model and text if you like
+  sprog run --help          all that can be set, and how
+  sprog recipes             the recipes that come with sprog
+  sprog --version           the version
+  sprog --help              this
+
+A run is a folder: its report.html is the page to read, results.json has every number."""
+
+_RECIPES_HELP = """\
+usage: sprog recipes
+
+List the recipes that come with sprog. 'sprog run NAME --help' shows what one of them sets."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line.
+
+    Returns:
+        The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 130
+        after an interruption; 141 when whoever was reading the output has left.
+    """
+    try:
+        _command(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except SprogError as error:
+        print(f"sprog: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sprog: interrupted; the same command carries on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes standard output once more when it leaves, and would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def _command(argv: Sequence[str]) -> None:
+    match argv:
+        case ["run", *arguments]:
+            _run(arguments)
+        case ["recipes", *arguments]:
+            _recipes(arguments)
+        case ["-h" | "--help"]:
+            print(_HELP)
+        case ["--version"]:
+            print(f"sprog {__version__}")
+        case []:
+            raise SprogError("no command; try 'sprog run demo' or 'sprog --help'")
+        case ["-h" | "--help" | "--version", word, *_]:
+            raise SprogError(f"unexpected '{word}'")
+        case [word, *_] if word.startswith("-"):
+            raise SprogError(
+                f"unknown flag '{word}'{nearest(word, ('--help', '--version'))} (flags follow the command)"
+            )
+        case [word, *_]:
+            raise SprogError(
+                f"unknown command '{word}'{nearest(word, ('run', 'recipes'))} (there are run and recipes)"
+            )
+
+
+def _run(arguments: Sequence[str]) -> None:
+    given = flags.parse(arguments)
+    if given.help:
+        recipe = None if given.recipe is None else load_recipe(given.recipe, given.overrides)
+        print(flags.help_text(recipe), end="")
+        return
+    if given.recipe is None:
+        raise SprogError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
+    recipe = load_recipe(given.recipe, given.overrides)
+    out = given.out or Path("runs") / recipe.name
+
+    # torch and transformers take seconds to import: only once the recipe is known to be right
+    from sprog.run import run_recipe
+
+    run_recipe(recipe, out, until=given.until, quiet=given.quiet)
+
+
+def _recipes(arguments: Sequence[str]) -> None:
+    if list(arguments) in (["-h"], ["--help"]):
+        print(_RECIPES_HELP)
+        return
+    if arguments:
+        raise SprogError(f"recipes: unexpected '{arguments[0]}'")
+    recipes = shipped_recipes()
+    width = max(map(len, recipes))
+    for name, description in recipes.items():
+        print(f"{name:{width}}  {description}")
+
+
+def _one_line(message: str) -> str:
+    """`message` without line breaks, and with what a terminal would obey made visible."""
+    folded = re.sub(r"\s*[\r\n]+\s*", " ", message.strip())
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else character
+        for character in folded
+    )

@@ -1,0 +1,160 @@
+"""Readers of line-based text: labelled, in aligned columns, in aligned files, in one language.
+
+Each yields `Pair`s of raw text; cleaning comes after. What is wrong with a file is one `SprogError` that
+names the file and the 1-based line.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sprog.corpora.languages import language_code
+from sprog.corpora.lines import named, shown, text_lines
+from sprog.errors import SprogError
+
+_TEXT_HEADINGS = frozenset({"sentence", "text"})
+_LABEL_HEADINGS = frozenset({"label", "language", "lang"})
+
+
+class Pair(NamedTuple):
+    """Sentences that are translations of each other; text that is not aligned comes one by one.
+
+    Attributes:
+        texts: (language, raw text), as many as there are.
+        id: the pair id, where the source has one; else it is made from the cleaned text.
+    """
+
+    texts: tuple[tuple[str, str], ...]
+    id: str | None = None
+
+
+def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
+    """Read `sentence TAB label`, or aligned columns under a header of language codes.
+
+    The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
+    language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
+    hold neither sentence nor label.
+
+    Raises:
+        SprogError: the file cannot be read, a line has no tab or an unknown label, or, under a header of
+            codes, another number of columns.
+    """
+    lines = text_lines(path)
+    head = _through_second_sentence(lines)
+    rest = itertools.chain(head, lines)
+    columns = _header_of_codes(head, languages)
+    if columns is not None:
+        next(rest)
+        yield from _columns(path, rest, columns, first_number=2)
+    elif head and _is_header_of_names(head[0]):
+        next(rest)
+        yield from _labelled(path, rest, languages, first_number=2)
+    else:
+        yield from _labelled(path, rest, languages, first_number=1)
+
+
+def _through_second_sentence(lines: Iterator[str]) -> list[str]:
+    """The lines up to the second that is not blank: what it takes to tell a header from a sentence."""
+    head: list[str] = []
+    seen = 0
+    for line in lines:
+        head.append(line)
+        seen += bool(line.strip())
+        if seen == 2:
+            break
+    return head
+
+
+def _is_header_of_names(line: str) -> bool:
+    cells = [cell.strip().lower() for cell in line.split("\t")]
+    return len(cells) == 2 and cells[0] in _TEXT_HEADINGS and cells[1] in _LABEL_HEADINGS
+
+
+def _header_of_codes(head: list[str], languages: Sequence[str]) -> list[str | None] | None:
+    """The columns' codes if `head` begins with a header of codes.
+
+    Both `en TAB da` and the labelled sentence `Hej TAB da` look like one. What follows decides: after a
+    labelled sentence comes another that ends in a label, after a header seldom anything like a code.
+    """
+    if len(head) < 2:
+        return None
+    codes = [language_code(cell) for cell in head[0].split("\t")]
+    known = [code for code in codes if code is not None]
+    if len(codes) < 2 or len(known) < len(codes) or len(set(known)) < len(known):
+        return None
+    ending = head[-1].rpartition("\t")[2].strip()
+    label = language_code(ending)
+    if ending in {"0", "1"} or label in {*languages, *known}:
+        return None
+    return codes if label is None or known[0] in languages else None
+
+
+def _labelled(
+    path: Path, lines: Iterator[str], languages: Sequence[str], first_number: int
+) -> Iterator[Pair]:
+    language_of = dict(zip("01", languages, strict=False))
+    for number, line in enumerate(lines, first_number):
+        text, tab, label = line.rpartition("\t")
+        language = language_of.get(label)
+        if not tab:
+            if not line.strip():
+                continue
+            raise SprogError(
+                f"{named(path)}, line {number}: no tab in {shown(line)}: "
+                f"write sentence TAB label on every line"
+            )
+        if language is None:
+            language = language_of.get(label.strip()) or language_code(label)
+            if language is None:
+                raise SprogError(
+                    f"{named(path)}, line {number}: unknown label {shown(label)}: "
+                    f"write 0 (target), 1 (reference) or a language code"
+                )
+            language_of[label] = language
+        yield Pair(((language, text),))
+
+
+def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
+    """Read aligned columns, tab between them; a column whose code is None is passed over.
+
+    Raises:
+        SprogError: the file cannot be read, or a line has another number of columns.
+    """
+    yield from _columns(path, text_lines(path), columns, first_number=1)
+
+
+def _columns(
+    path: Path, lines: Iterator[str], columns: Sequence[str | None], first_number: int
+) -> Iterator[Pair]:
+    for number, line in enumerate(lines, first_number):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            raise SprogError(
+                f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
+                f"mend the line, or name every column with cols:CODE,CODE,-:PATH (- passes one over)"
+            )
+        yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
+
+
+def read_aligned(paths: Mapping[str, Path]) -> Iterator[Pair]:
+    """Read files that are aligned by line, one per language; a single one is text that is not aligned.
+
+    Raises:
+        SprogError: a file cannot be read, or they have different numbers of lines.
+    """
+    readers = [text_lines(path) for path in paths.values()]
+    for number, texts in enumerate(itertools.zip_longest(*readers), 1):
+        if None in texts:
+            # the readers that have not ended still have lines; every file's count belongs in the message
+            counts = [
+                number - 1 if text is None else number + sum(1 for _ in reader)
+                for text, reader in zip(texts, readers, strict=True)
+            ]
+            listed = ", ".join(
+                f"{named(path)} has {count}" for path, count in zip(paths.values(), counts, strict=True)
+            )
+            raise SprogError(f"{listed} lines: files aligned by line need the same number")
+        yield Pair(tuple(zip(paths, texts, strict=True)))

@@ -1,0 +1,285 @@
+"""Roles: what a sentence may be used for, so that no claim is tested on text that helped to make it."""
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sprog.corpora.cleaning import MAX_CHARACTERS, Tally
+from sprog.corpora.languages import wanted_languages
+from sprog.corpora.reading import read_clean
+from sprog.corpora.sentences import Corpus, Sentence
+from sprog.corpora.sources import Generator, Names, Source, check_files, parse_source, split_sources
+from sprog.corpora.splits import cut, shuffled, within_limit
+from sprog.errors import SprogError
+
+ROLES = ("train", "select", "tune", "test")
+"""The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
+
+
+@dataclass(frozen=True)
+class RoleCount:
+    """What became of the sentences of one source and language in one role.
+
+    `read` is the sum of `sentences`, of `dropped` and of `moved`. Cleaning is counted in the role that read
+    the source, not in those that were cut out of it.
+
+    Attributes:
+        role: one of `ROLES`.
+        name: the source's short name.
+        language: the code.
+        read: how many came, from the source or, where the role was cut out of another, from that.
+        sentences: how many the role has.
+        dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
+            `over_limit`, `in_earlier_role`.
+        changed: how many were mended, by what was mended: `nfc`, `whitespace`.
+        moved: how many were cut out for another role, by role.
+        sha256: of the slice's sentences, in order.
+    """
+
+    role: str
+    name: str
+    language: str
+    read: int
+    sentences: int
+    dropped: dict[str, int]
+    changed: dict[str, int]
+    moved: dict[str, int]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The text of a run, by role.
+
+    Attributes:
+        corpora: the sentences of every role, shuffled by the seed: any stretch is a fair sample.
+        counts: a row per role, source and language.
+        translations_may_straddle: whether text without pair ids was cut into several roles, so that a
+            sentence and its translation may stand in different ones.
+        cuts: per role, in words, where its text came from.
+    """
+
+    corpora: dict[str, Corpus]
+    counts: list[RoleCount]
+    translations_may_straddle: bool
+    cuts: dict[str, str]
+
+
+def build_roles(
+    specs: Mapping[str, str | None],
+    *,
+    target: str,
+    reference: str,
+    others: Sequence[str] = (),
+    seed: int,
+    limit: int | None = None,
+    generators: Mapping[str, Generator] | None = None,
+    max_characters: int = MAX_CHARACTERS,
+) -> Roles:
+    """Read, clean and divide the text of a run.
+
+    A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
+    `test` half of `select`, a missing `tune` 20 % of what is left of `select`; a pair's sentences go
+    together. The seed and the text decide, not the order of lines.
+
+    Args:
+        specs: per role, source strings separated by blanks; None or missing where it is to be cut.
+        target: the code of the language looked for; label 0.
+        reference: the code of the language it is told from; label 1.
+        others: codes of more languages; their text may be missing.
+        seed: decides the cuts.
+        limit: at most so many sentences per language are taken for `train`, before any role is cut out
+            of it; the rest is counted as `over_limit`.
+        generators: what makes text out of nothing, by name.
+        max_characters: the longest sentence kept.
+
+    Raises:
+        SprogError: a role, language, source or limit is wrong, a file cannot be read, or a role has no
+            sentence in the target or the reference language.
+    """
+    languages = wanted_languages(target, reference, others)
+    if limit is not None and limit < 1:
+        raise SprogError(f"corpora.limit: {limit}: write a number of sentences from 1 on, or leave it out")
+    sources = _sources(specs, generators)
+
+    division = _Division(languages, seed)
+    for role, named_sources in sources.items():
+        division.read(role, named_sources, max_characters)
+    if limit is not None:
+        division.limit("train", limit)
+    if "select" in sources:
+        division.drop_earlier("select")
+    else:
+        division.cut("select", "train", 0.3, "30 % of train")
+    if "test" not in sources:
+        division.cut("test", "select", 0.5, "half of select")
+    if "tune" in sources:
+        division.drop_earlier("tune")
+    else:
+        share = "20 % of select" if "test" in sources else "20 % of what test leaves of select"
+        division.cut("tune", "select", 0.2, share)
+    if "test" in sources or "tune" in sources:
+        division.drop_earlier("test")
+    division.check()
+    return division.roles()
+
+
+def _sources(
+    specs: Mapping[str, str | None], generators: Mapping[str, Generator] | None
+) -> dict[str, dict[str, Source]]:
+    """The sources by their short names, for every role that is given.
+
+    Raises:
+        SprogError: there is no such role, `train` is missing, or a source is not understood or not there.
+    """
+    for role in specs:
+        if role not in ROLES:
+            near = difflib.get_close_matches(role, ROLES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the roles are {', '.join(ROLES)}"
+            raise SprogError(f"corpora.{role}: there is no such role: {hint}")
+    if specs.get("train") is None:
+        raise SprogError("corpora.train: is missing: name the text to train on, such as a PATH.tsv")
+    names = Names()
+    sources: dict[str, dict[str, Source]] = {}
+    for role in ROLES:
+        spec = specs.get(role)
+        if spec is None:
+            continue
+        try:
+            parsed = [parse_source(word, generators) for word in split_sources(spec)]
+        except SprogError as error:
+            raise SprogError(f"corpora.{role}: {error}") from error
+        sources[role] = {names.name(source): source for source in parsed}
+    for named_sources in sources.values():
+        for source in named_sources.values():
+            check_files(source)
+    return sources
+
+
+class _Division:
+    """The sentences of a run while they are being divided, and the books about them."""
+
+    def __init__(self, languages: tuple[str, ...], seed: int) -> None:
+        self._languages = languages
+        self._seed = seed
+        self._sentences: dict[str, list[Sentence]] = {}
+        self._tallies: dict[tuple[str, str, str], Tally] = defaultdict(Tally)
+        self._origins: dict[str, str] = {}
+        self._unaligned: set[str] = set()
+        self._straddle = False
+
+    def read(self, role: str, sources: Mapping[str, Source], max_characters: int) -> None:
+        """Fill `role` from its own sources."""
+        texts: dict[str, set[str]] = {language: set() for language in self._languages}
+        together: list[Sentence] = []
+        for name, source in sources.items():
+            sentences, tallies = read_clean(
+                source,
+                name=name,
+                languages=self._languages,
+                seed=self._seed,
+                max_characters=max_characters,
+                earlier=texts,
+            )
+            # a row for every wanted language, so that the absence of one is on the record
+            for language in (*self._languages, *(tallies.keys() - set(self._languages))):
+                self._tallies[role, name, language] = tallies.get(language, Tally())
+            for sentence in sentences:
+                texts[sentence.language].add(sentence.text)
+            if len({sentence.pair for sentence in sentences}) == len(sentences):
+                self._unaligned.add(name)
+            together.extend(sentences)
+        self._sentences[role] = together
+        self._origins[role] = f"read from {', '.join(sources)}"
+
+    def limit(self, role: str, limit: int) -> None:
+        """Keep at most `limit` sentences per language in `role`."""
+        self._sentences[role], over = within_limit(self._sentences[role], limit, seed=self._seed)
+        self._drop(role, over, "over_limit")
+
+    def cut(self, role: str, origin: str, share: float, words: str) -> None:
+        """Fill `role` with a share of the pairs of `origin`, which loses them."""
+        rest, taken = cut(self._sentences[origin], share, seed=self._seed, purpose=role)
+        self._sentences[origin], self._sentences[role] = rest, taken
+        self._origins[role] = f"{words}, cut by pair, seed {self._seed}"
+        self._straddle |= any(sentence.source in self._unaligned for sentence in taken)
+        for sentence in taken:
+            self._tally(origin, sentence).moved[role] += 1
+            self._tally(role, sentence).read += 1
+
+    def drop_earlier(self, role: str) -> None:
+        """Drop from `role` what is in an earlier one: the same text, or another sentence of its pair."""
+        earlier = [self._sentences[name] for name in ROLES[: ROLES.index(role)]]
+        texts = {(sentence.language, sentence.text) for sentences in earlier for sentence in sentences}
+        pairs = {sentence.pair for sentences in earlier for sentence in sentences}
+        kept: list[Sentence] = []
+        dropped: list[Sentence] = []
+        for sentence in self._sentences[role]:
+            is_earlier = (sentence.language, sentence.text) in texts or sentence.pair in pairs
+            (dropped if is_earlier else kept).append(sentence)
+        self._sentences[role] = kept
+        self._drop(role, dropped, "in_earlier_role")
+
+    def check(self) -> None:
+        """Refuse a role without text in the target or the reference language.
+
+        Raises:
+            SprogError: there is one.
+        """
+        target, reference = self._languages[:2]
+        for role in ROLES:
+            present = {sentence.language for sentence in self._sentences[role]}
+            for language in (target, reference):
+                if language not in present:
+                    raise SprogError(
+                        f"corpora.{role}: no {language} sentence {self._why_none(role, language)}: "
+                        f"every role needs {target} and {reference}; give corpora.{role} other or more text"
+                    )
+
+    def _why_none(self, role: str, language: str) -> str:
+        rows = {
+            name: tally for (of, name, code), tally in self._tallies.items() if (of, code) == (role, language)
+        }
+        read = sum(tally.read for tally in rows.values())
+        fates: Counter[str] = Counter()
+        for tally in rows.values():
+            fates.update(tally.dropped)
+            fates.update({f"moved to {other}": number for other, number in tally.moved.items()})
+        listed = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items()))
+        return f"({self._origins[role]}; {read} read{f': {listed}' if listed else ''})"
+
+    def _drop(self, role: str, sentences: list[Sentence], reason: str) -> None:
+        for sentence in sentences:
+            self._tally(role, sentence).dropped[reason] += 1
+
+    def _tally(self, role: str, sentence: Sentence) -> Tally:
+        return self._tallies[role, sentence.source, sentence.language]
+
+    def roles(self) -> Roles:
+        """The result."""
+        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in ROLES}
+        slices: dict[tuple[str, str, str], list[Sentence]] = defaultdict(list)
+        for role, corpus in corpora.items():
+            for sentence in corpus.sentences:
+                slices[role, sentence.source, sentence.language].append(sentence)
+        counts = [
+            RoleCount(
+                role=key[0],
+                name=key[1],
+                language=key[2],
+                read=tally.read,
+                sentences=len(slices[key]),
+                dropped=dict(sorted(tally.dropped.items())),
+                changed=dict(sorted(tally.changed.items())),
+                moved=dict(sorted(tally.moved.items())),
+                sha256=Corpus.of(slices[key]).sha256,
+            )
+            for key, tally in sorted(self._tallies.items(), key=lambda item: self._place(*item[0]))
+        ]
+        origins = {role: self._origins[role] for role in ROLES}
+        return Roles(corpora, counts, self._straddle, origins)
+
+    def _place(self, role: str, name: str, language: str) -> tuple[int, str, bool, str]:
+        """Where a row stands: by role, source, wanted languages first."""
+        return ROLES.index(role), name, language not in self._languages, language

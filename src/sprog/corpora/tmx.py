@@ -1,0 +1,119 @@
+"""The reader of TMX, the exchange format of translation memories."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sprog.corpora.languages import language_code
+from sprog.corpora.lines import named, opened, shown
+from sprog.corpora.readers import Pair
+from sprog.errors import SprogError
+
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_CHUNK = 1 << 16
+# elements inside a segment that hold the original format's codes, not text; `hi` and `sub` hold text
+_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})
+
+
+class _TmxError(Exception):
+    """A mistake in the document; its line is known to the parser alone."""
+
+
+class _Units:
+    """A parser's target that collects the translation units of a document and forgets the rest.
+
+    No tree is built, so memory is bounded by one chunk's units, however large or deeply nested the file.
+    """
+
+    def __init__(self) -> None:
+        self.units: list[Pair] = []
+        self._root: str | None = None
+        self._texts: list[tuple[str, str]] = []
+        self._language: str | None = None
+        self._pieces: list[str] | None = None
+        # inside a segment: for every open element, whether its text counts
+        self._is_text: list[bool] = []
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        name = _local(tag)
+        if self._root is None:
+            self._root = name
+            if name != "tmx":
+                raise _TmxError(f"is XML but not TMX (its first element is {shown(name)}): give a TMX file")
+        if self._pieces is not None:
+            self._is_text.append(name == "sub" or (name not in _CODES and self._is_text[-1]))
+        elif name == "tu":
+            self._texts = []
+        elif name == "tuv":
+            written = attributes.get(_XML_LANG) or attributes.get("lang") or ""
+            self._language = language_code(written)
+            if self._language is None:
+                raise _TmxError(
+                    f"a tuv's xml:lang is {shown(written)}: write a language code, as in da or en-GB"
+                )
+        elif name == "seg" and self._language is not None:
+            self._pieces = []
+            self._is_text = [True]
+
+    def end(self, tag: str) -> None:
+        if self._pieces is not None:
+            self._is_text.pop()
+            if not self._is_text and self._language is not None:
+                self._texts.append((self._language, "".join(self._pieces)))
+                self._pieces = None
+        elif _local(tag) == "tuv":
+            self._language = None
+        elif _local(tag) == "tu" and self._texts:
+            self.units.append(Pair(tuple(self._texts)))
+
+    def data(self, text: str) -> None:
+        if self._pieces is not None and self._is_text[-1]:
+            self._pieces.append(text)
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
+
+
+def read_tmx(path: Path) -> Iterator[Pair]:
+    """Read a TMX file of any size and encoding.
+
+    A DOCTYPE is allowed and never followed. The codes of the original format (`bpt`, `ept`, `it`, `ph`,
+    `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept.
+
+    Raises:
+        SprogError: the file cannot be read, is not well-formed or not TMX, declares an entity, or a
+            translation has no language.
+    """
+    # XML parsing is needed for this format alone, and `import sprog.corpora` is to stay cheap
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+    units = _Units()
+    parser = DefusedXMLParser(target=units)
+    try:
+        with opened(path) as file:
+            while chunk := file.read(_CHUNK):
+                parser.feed(chunk)
+                yield from units.units
+                units.units.clear()
+        parser.close()
+        yield from units.units
+    except ParseError as error:
+        line, _ = error.position
+        reason = str(error).partition(": line ")[0]
+        raise SprogError(
+            f"{named(path)}, line {line}: is not well-formed XML ({reason}): "
+            f"it may be truncated or of another format; fetch it again"
+        ) from error
+    except DefusedXmlException as error:
+        raise SprogError(
+            f"{named(path)}, line {parser.parser.CurrentLineNumber}: "
+            f"declares an XML entity, which is refused: write the text itself in its place"
+        ) from error
+    except _TmxError as error:
+        raise SprogError(f"{named(path)}, line {parser.parser.CurrentLineNumber}: {error}") from error
+    except (LookupError, ValueError) as error:
+        raise SprogError(
+            f"{named(path)}, line 1: its XML declaration names an encoding that cannot be read "
+            f"({shown(str(error))}): convert it to UTF-8"
+        ) from error

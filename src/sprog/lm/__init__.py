@@ -1,0 +1,34 @@
+"""Language models: loading one, its sites, what stands there, and changing it."""
+
+from sprog.lm.batches import Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
+from sprog.lm.edit import TokenEdit, edit
+from sprog.lm.generate import continue_prompts
+from sprog.lm.load import load, resolve_device, resolve_dtype
+from sprog.lm.loss import sentence_losses
+from sprog.lm.model import LanguageModel
+from sprog.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
+from sprog.lm.stream import Activations, activations
+
+__all__ = [
+    "ARCHITECTURES",
+    "SITE_NAMES",
+    "Activations",
+    "Architecture",
+    "Batch",
+    "LanguageModel",
+    "Place",
+    "Site",
+    "TokenEdit",
+    "TokenizedCorpus",
+    "activations",
+    "batches",
+    "continue_prompts",
+    "edit",
+    "load",
+    "pad",
+    "resolve_device",
+    "resolve_dtype",
+    "sentence_batches",
+    "sentence_losses",
+    "tokenize",
+]

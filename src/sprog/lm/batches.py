@@ -1,0 +1,185 @@
+"""From sentences to right-padded batches of token ids, by a budget of tokens."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from sprog.corpora import Corpus
+from sprog.errors import SprogError
+from sprog.lm.model import LanguageModel
+
+# sentences whose lengths are sorted together: large enough to save most padding, small enough that a
+# batch is still a random draw from the text
+WINDOW = 1024
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """A corpus as token ids.
+
+    Attributes:
+        corpus: the sentences that were kept, in order.
+        ids: the token ids of each, with the BOS first if there is one.
+        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a BOS the first token is
+            not predicted, and its bytes are not counted.
+        dropped: by (source, language), how many had fewer than two predicted-or-first tokens.
+        cut: by (source, language), how many were cut at the longest length.
+        bos: whether position 0 is a BOS, which belongs to no language.
+    """
+
+    corpus: Corpus
+    ids: tuple[np.ndarray, ...]
+    predicted_bytes: np.ndarray
+    dropped: dict[tuple[str, str], int]
+    cut: dict[tuple[str, str], int]
+    bos: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sentence, the BOS not counted, `(sentences,)` int64."""
+        return np.array([len(ids) - self.bos for ids in self.ids], dtype=np.int64)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Predicted tokens of each sentence: all but the first, or all after a BOS, `(sentences,)` int64."""
+        return self.lengths - (not self.bos)
+
+    def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
+        """The sentences with these numbers, in this order; counts of what was dropped are left behind."""
+        return TokenizedCorpus(
+            corpus=Corpus.of(self.corpus.sentences[i] for i in index),
+            ids=tuple(self.ids[i] for i in index),
+            predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
+            dropped={},
+            cut={},
+            bos=self.bos,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded sentences.
+
+    Attributes:
+        ids: token ids; pads are 0, which the mask hides.
+        mask: True where there is a token.
+        content: True where there is a token of the text, so not at pads and not at a BOS.
+        index: the number of each row's sentence in its `TokenizedCorpus`.
+    """
+
+    ids: Int[Tensor, "batch seq"]
+    mask: Bool[Tensor, "batch seq"]
+    content: Bool[Tensor, "batch seq"]
+    index: Int[Tensor, " batch"]
+
+
+def tokenize(lm: LanguageModel, corpus: Corpus, *, max_tokens: int = 256, bos: bool = False) -> TokenizedCorpus:
+    """Turn sentences into token ids, without special tokens unless `bos`.
+
+    Sentences of fewer than 2 tokens are dropped (there is nothing to predict), longer ones than
+    `max_tokens`, or than the model has positions for, are cut; both are counted.
+
+    Raises:
+        SprogError: `bos` is asked for and the tokenizer has none.
+    """
+    bos_id = lm.tokenizer.bos_token_id
+    if bos and bos_id is None:
+        raise SprogError(f"bos: the tokenizer of {lm.name} has no BOS token; leave bos off")
+    longest = min(max_tokens, lm.max_positions) - bos
+    kept, ids, predicted_bytes = [], [], []
+    dropped: dict[tuple[str, str], int] = {}
+    cut: dict[tuple[str, str], int] = {}
+    for start in range(0, len(corpus), WINDOW):
+        sentences = corpus.sentences[start : start + WINDOW]
+        encoded = lm.tokenizer(
+            [sentence.text for sentence in sentences],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        for sentence, tokens, spans in zip(
+            sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            where = (sentence.source, sentence.language)
+            if len(tokens) < 2:
+                dropped[where] = dropped.get(where, 0) + 1
+                continue
+            if len(tokens) > longest:
+                cut[where] = cut.get(where, 0) + 1
+                tokens, spans = tokens[:longest], spans[:longest]
+            first = 0 if bos else spans[0][1]
+            kept.append(sentence)
+            ids.append(np.array([bos_id, *tokens] if bos else tokens, dtype=np.int64))
+            predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
+    return TokenizedCorpus(
+        corpus=Corpus.of(kept),
+        ids=tuple(ids),
+        predicted_bytes=np.array(predicted_bytes, dtype=np.int64),
+        dropped=dropped,
+        cut=cut,
+        bos=bos,
+    )
+
+
+def batches(tokens: TokenizedCorpus, budget: int, *, seed: int | None = None) -> Iterator[Batch]:
+    """Right-padded batches of at most `budget` tokens, pads included (a longer sentence goes alone).
+
+    With a seed the sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches
+    of a window shuffled again; without one the order of windows is the corpus's.
+    """
+    generator = np.random.default_rng(seed)
+    lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int64)
+    order = np.arange(len(tokens)) if seed is None else generator.permutation(len(tokens))
+    for start in range(0, len(order), WINDOW):
+        window = order[start : start + WINDOW]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        groups = _groups(window, lengths, budget)
+        if seed is not None:
+            groups = [groups[i] for i in generator.permutation(len(groups))]
+        for group in groups:
+            yield pad(tokens, group)
+
+
+def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> Iterator[Batch]:
+    """Right-padded batches of a fixed number of sentences, shuffled (the paper's 32 a batch)."""
+    order = np.random.default_rng(seed).permutation(len(tokens))
+    for start in range(0, len(order), sentences):
+        yield pad(tokens, order[start : start + sentences])
+
+
+def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
+    """The sentences with these numbers as one right-padded batch."""
+    rows = [tokens.ids[i] for i in index]
+    longest = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), longest), dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        mask[number, : len(row)] = True
+    content = mask.copy()
+    content[:, 0] &= not tokens.bos
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=torch.from_numpy(mask),
+        content=torch.from_numpy(content),
+        index=torch.from_numpy(np.asarray(index, dtype=np.int64)),
+    )
+
+
+def _groups(window: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Cut a window sorted by length so that rows x longest stays within the budget."""
+    groups, start = [], 0
+    for end in range(1, len(window) + 1):
+        # the next row would be the longest of its group
+        if end == len(window) or (end - start + 1) * lengths[window[end]] > budget:
+            groups.append(window[start:end])
+            start = end
+    return groups

@@ -1,0 +1,188 @@
+"""Loading a causal language model: safetensors only, no remote code, nothing left to chance."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sprog.errors import SprogError
+from sprog.lm.check import check_sites
+from sprog.lm.model import LanguageModel
+from sprog.lm.sites import Architecture, architecture_of
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def load(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    architecture: Architecture | None = None,
+) -> LanguageModel:
+    """Load a causal language model and its tokenizer, and check its sites by running it.
+
+    Args:
+        name: a folder, or a hub id with an optional `@REVISION`.
+        device: where to put it.
+        dtype: of its weights; always explicit, because the file's own would differ from model to model.
+        architecture: where its sites lie, for a family that `sites.ARCHITECTURES` does not know.
+
+    Raises:
+        SprogError: there is no such model, it has no safetensors, lacks tensors or has some of another
+            shape, its tokenizer does not fit it, or its sites do not behave.
+    """
+    folder, revision = _locate(name)
+    model, commit = _load_weights(name, folder, revision, dtype)
+    tokenizer = _load_tokenizer(name, folder, revision)
+    if len(tokenizer) and max(tokenizer.get_vocab().values()) >= model.get_input_embeddings().num_embeddings:
+        raise SprogError(
+            f"model: {name}: its tokenizer has ids up to {max(tokenizer.get_vocab().values())}, "
+            f"but its embedding only {model.get_input_embeddings().num_embeddings} rows: they do not belong together"
+        )
+    model.eval().requires_grad_(False).to(device)
+    lm = LanguageModel(
+        name=name,
+        commit=commit,
+        model=model,
+        tokenizer=tokenizer,
+        architecture=architecture or architecture_of(model),
+    )
+    return dataclasses.replace(lm, widths=check_sites(lm))
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the first GPU, else the CPU; anything else is taken at its word.
+
+    Raises:
+        SprogError: the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SprogError(f"device: '{device}' cannot be used here ({_first_line(error)})") from error
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU and float32 on a CPU; otherwise the named one."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    named: torch.dtype = getattr(torch, dtype)
+    return named
+
+
+def _locate(name: str) -> tuple[Path | None, str | None]:
+    """A folder, or (None, revision) for a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _check_folder(name, path)
+        return path, None
+    if path.is_file():
+        raise SprogError(f"model: {name} is a file; give the folder that holds config.json and the weights")
+    if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
+        raise SprogError(f"model: there is no folder {name}")
+    if not name or name.startswith("@"):
+        raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
+    _, _, revision = name.partition("@")
+    return None, revision or None
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    if not any(folder.iterdir()):
+        raise SprogError(f"model: the folder {name} is empty")
+    if not (folder / "config.json").is_file():
+        raise SprogError(f"model: the folder {name} has no config.json, so it is not a Hugging Face model")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        if pickles:
+            raise SprogError(
+                f"model: {name} holds its weights only as pickles ({pickles[0]}), which can run code when opened; "
+                "save it again with safe_serialization=True"
+            )
+        raise SprogError(f"model: the folder {name} holds no *.safetensors file")
+
+
+def _load_weights(
+    name: str, folder: Path | None, revision: str | None, dtype: torch.dtype
+) -> tuple[Any, str | None]:
+    from transformers import AutoModelForCausalLM
+
+    with _quiet(), _one_line(name):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder or name.partition("@")[0],
+            revision=revision or "main",
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    # A missing tensor would be random weights, silently; tied weights are not reported as missing.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise SprogError(f"model: {name} lacks the tensor {missing[0]}{_and_more(missing)}")
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
+    if mismatched:
+        raise SprogError(
+            f"model: {name}: the tensor {mismatched[0]}{_and_more(mismatched)} has another shape than config.json says"
+        )
+    meta = sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta)
+    if meta:
+        raise SprogError(f"model: {name}: the tensor {meta[0]}{_and_more(meta)} was never filled")
+    return model, getattr(model.config, "_commit_hash", None)
+
+
+def _load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    with _quiet(), _one_line(name):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder or name.partition("@")[0], revision=revision or "main", trust_remote_code=False
+        )
+    if not tokenizer.is_fast:
+        raise SprogError(
+            f"model: {name} has no fast tokenizer (tokenizer.json), which is needed to know each token's bytes"
+        )
+    return tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers prints tables and bars while loading; what matters of them is raised here instead."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Whatever the hub client or the file formats raise becomes one line that names the model."""
+    try:
+        yield
+    except SprogError:
+        raise
+    except Exception as error:
+        raise SprogError(f"model: {name} cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _and_more(keys: list[str]) -> str:
+    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""

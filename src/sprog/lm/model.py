@@ -1,0 +1,79 @@
+"""A causal language model with its tokenizer and its sites."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sprog.errors import SprogError
+from sprog.lm.sites import SITE_NAMES, Architecture, Site, Tap
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A plain Hugging Face causal language model, in evaluation mode, and what is known about it.
+
+    Attributes:
+        name: the hub id or folder it was asked for by.
+        commit: the hub commit it resolved to; None for a folder.
+        model: the `transformers` model, untouched: every hook is attached for one block and removed.
+        tokenizer: its fast tokenizer.
+        architecture: where its sites lie.
+        widths: the last dimension of each site name, found by the check at load.
+    """
+
+    name: str
+    commit: str | None
+    model: Any
+    tokenizer: Any
+    architecture: Architecture
+    widths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The model's blocks."""
+        blocks = self.model.get_submodule(self.architecture.blocks)
+        assert isinstance(blocks, nn.ModuleList)
+        return blocks
+
+    @property
+    def layers(self) -> int:
+        """How many blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go in."""
+        device = self.model.device
+        assert isinstance(device, torch.device)
+        return device
+
+    @property
+    def max_positions(self) -> int:
+        """The longest text, in tokens, that the model has positions for."""
+        return int(self.model.config.max_position_embeddings)
+
+    def tap(self, site: Site) -> Tap:
+        """The module and side of a site.
+
+        Raises:
+            SprogError: the model has no such site name or layer.
+        """
+        if site.name not in self.architecture.places:
+            raise SprogError(f"site: '{site.name}' is not a site; there are {', '.join(SITE_NAMES)}")
+        if not 0 <= site.layer < self.layers:
+            raise SprogError(
+                f"layer: {self.name} has the layers 0 to {self.layers - 1}, and {site.layer} is not one of them"
+            )
+        place = self.architecture.places[site.name]
+        return Tap(self.blocks[site.layer].get_submodule(place.path), place.side)
+
+    def width(self, site: Site) -> int:
+        """The number of values at a site (`d_in` of an SAE on it).
+
+        Raises:
+            SprogError: the model has no such site name or layer.
+        """
+        self.tap(site)
+        return self.widths[site.name]

@@ -1,0 +1,66 @@
+"""Activations out of a model, several sites in one pass, stopped at the deepest of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sprog.lm.batches import Batch
+from sprog.lm.model import LanguageModel
+from sprog.lm.sites import Activation, Site, attached
+
+
+class _Enough(Exception):
+    """Raised inside a hook once every site asked for has been seen: the rest of the pass is not needed."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What one batch left at the sites, text tokens only, row by row.
+
+    Attributes:
+        sites: the tensor of each site.
+        sentence: which sentence of the tokenized corpus each token belongs to.
+        position: its place in the sentence (position 0 is an attention sink in most models).
+        batch: where it came from.
+    """
+
+    sites: dict[Site, Float[Tensor, "tokens _"]]
+    sentence: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+    batch: Batch
+
+
+@torch.no_grad()
+def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]) -> Iterator[Activations]:
+    """Stream the activations at `sites`, one forward pass a batch.
+
+    Everything above the deepest site is skipped, the unembedding always.
+
+    Raises:
+        SprogError: the model has no such site.
+    """
+    taps = [(site, lm.tap(site)) for site in dict.fromkeys(sites)]
+    for batch in batches:
+        seen: dict[Site, Activation] = {}
+
+        def keep(site: Site, x: Activation, seen: dict[Site, Activation] = seen) -> None:
+            seen[site] = x
+            if len(seen) == len(taps):
+                raise _Enough
+
+        ids, mask, content = (t.to(lm.device) for t in (batch.ids, batch.mask, batch.content))
+        with attached([(tap, lambda x, site=site: keep(site, x)) for site, tap in taps]):
+            try:
+                lm.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+            except _Enough:
+                pass
+        rows, positions = content.nonzero(as_tuple=True)
+        yield Activations(
+            sites={site: seen[site][content] for site in sites},
+            sentence=batch.index.to(lm.device)[rows],
+            position=positions,
+            batch=batch,
+        )

@@ -1,0 +1,31 @@
+"""What to do, typed: the settings of a run, and how they are read."""
+
+from sprog.recipe.group import BadSettingError
+from sprog.recipe.reading import load_recipe, nearest, shipped_recipes
+from sprog.recipe.settings import (
+    STAGES,
+    Corpora,
+    Effects,
+    Features,
+    Languages,
+    Probe,
+    Recipe,
+    Report,
+    SaeSettings,
+)
+
+__all__ = [
+    "STAGES",
+    "BadSettingError",
+    "Corpora",
+    "Effects",
+    "Features",
+    "Languages",
+    "Probe",
+    "Recipe",
+    "Report",
+    "SaeSettings",
+    "load_recipe",
+    "nearest",
+    "shipped_recipes",
+]

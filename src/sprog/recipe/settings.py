@@ -1,0 +1,217 @@
+"""Everything a run can be told, with its type, its limits and what it means.
+
+The text under a setting is its line in `sprog run --help`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
+from sprog.recipe.group import Settings
+
+STAGES = ("corpora", "probe", "sae", "features", "effects", "report")
+
+Count: TypeAlias = Annotated[int, AtLeast(1)]
+Fraction: TypeAlias = Annotated[float, Between(0, 1)]
+Text: TypeAlias = Annotated[str, NotEmpty()]
+Language: TypeAlias = Annotated[
+    str, Matches("[a-z]{2,3}", "a language code of two or three lower-case letters, such as da")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Languages(Settings):
+    """Which languages are told apart."""
+
+    group: ClassVar[str] = "languages"
+
+    target: Language = "da"
+    """The language whose units are looked for."""
+    reference: Language = "en"
+    """The language that they must leave alone."""
+    others: Annotated[tuple[Language, ...], Distinct()] = ()
+    """More languages to measure the units on, where the text has them."""
+
+    def check(self) -> None:
+        """The target, the reference and the others are different languages."""
+        if self.target == self.reference:
+            self.refuse("reference", f"must be another language than languages.target, {self.target!r}")
+        for language in self.others:
+            if language in (self.target, self.reference):
+                self.refuse("others", f"{language!r} is already the target or the reference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora(Settings):
+    """Where the text comes from. A role takes one or several sources, separated by blanks."""
+
+    group: ClassVar[str] = "corpora"
+
+    train: Text
+    """Text for the autoencoder and the probes."""
+    select: Text | None = None
+    """Text on which units are selected; none: 30 % of train."""
+    tune: Text | None = None
+    """Text on which doses are set; none: 20 % of what is left of select."""
+    test: Text | None = None
+    """Text for every claim; none: half of select."""
+    limit: Count | None = None
+    """At most this many sentences of each language in each role."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Settings):
+    """The probes that find the layer where the languages part."""
+
+    group: ClassVar[str] = "probe"
+
+    models: Annotated[tuple[Text, ...], Distinct()] = ()
+    """The models to probe; none: the run's own."""
+    lambdas: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = tuple(
+        0.1 * 300 ** (step / 9) for step in range(10)
+    )
+    """Strengths of the penalty."""
+    seeds: Count = 3
+    """Samples and splits, for standard errors."""
+    tokens: Annotated[int, AtLeast(100)] = 40_000
+    """Tokens in a sample, half of them per language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaeSettings(Settings):
+    """The sparse autoencoder and its training."""
+
+    group: ClassVar[str] = "sae"
+
+    expansion: Count | None = None
+    """Latents per dimension of the site; takes the place of sae.latents."""
+    latents: Count | None = None
+    """Latents in all; takes the place of sae.expansion."""
+    k: Count = 32
+    """Latents active at a token."""
+    activation: Literal["topk"] = "topk"
+    """What makes the latents sparse."""
+    lr: Annotated[float, Above(0)] | None = None
+    """Learning rate; none: by the law for the number of latents."""
+    epochs: Count = 1
+    """Passes over the text."""
+    batch_tokens: Count = 1024
+    """Tokens a step."""
+    batch_sentences: Count | None = None
+    """Sentences a step, as in the paper; used instead of sae.batch_tokens when given."""
+    aux_k: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
+    """Dead latents that learn from the error at each token; 0: none do, auto: half the site's width."""
+    warmup: Fraction = 0.05
+    """Share of the steps in which the learning rate rises."""
+    decay: Fraction = 0.2
+    """Share of the steps, at the end, in which it falls to zero."""
+
+    def check(self) -> None:
+        """One size, enough latents for k, and no more warm-up and decay than there are steps."""
+        if self.expansion is not None and self.latents is not None:
+            self.refuse("latents", "give either this or sae.expansion, not both")
+        if self.expansion is None and self.latents is None:
+            self.refuse("latents", "give this or sae.expansion")
+        if self.latents is not None and self.k > self.latents:
+            self.refuse("k", f"must be at most sae.latents, {self.latents}, got {self.k}")
+        if self.warmup + self.decay > 1:
+            self.refuse("decay", f"must leave room for sae.warmup, {self.warmup}, within 1, got {self.decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Settings):
+    """The rule that says which units are the language."""
+
+    group: ClassVar[str] = "features"
+
+    min_target: Fraction = 0.5
+    """A unit fires on more than this share of the target's tokens."""
+    max_reference: Fraction = 0.01
+    """And on less than this share of the reference's."""
+    fallback: Annotated[int, AtLeast(0)] = 4
+    """How many units to take, marked as such, when none passes; 0: none."""
+    max_reference_fallback: Fraction = 0.02
+    """The share of the reference's tokens under which those must stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects(Settings):
+    """What turning the units up and down does."""
+
+    group: ClassVar[str] = "effects"
+
+    values: Annotated[tuple[float, ...], NotEmpty(), Distinct()] = tuple(map(float, range(-8, 9, 2)))
+    """The values the units are fixed at."""
+    unit: Literal["latent", "p99"] = "latent"
+    """What the values count: the latent's own units, or its 99th percentile on target text."""
+    bootstrap: Annotated[int, AtLeast(2)] = 1000
+    """Resamples of the sentences behind an interval."""
+    prompts: bool = True
+    """Continue the paper's eight prompts, raw and steered."""
+    max_new_tokens: Count = 20
+    """Tokens of a continuation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Settings):
+    """The page at the end."""
+
+    group: ClassVar[str] = "report"
+
+    texts: Annotated[int, AtLeast(0)] = 6
+    """Sentences shown with their tokens coloured."""
+    title: Text | None = None
+    """The page's title; none: made from the model and the languages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Settings):
+    """Everything a run does."""
+
+    name: Annotated[str, Matches(r"[^./\\][^/\\]*", "a name without slashes that starts with no dot")]
+    """What the recipe is called; if it does not say, its file's name."""
+    description: str = ""
+    """One line for `sprog recipes`."""
+    model: Text
+    """A model on the hub (`ID` or `ID@REVISION`), a folder, or toy."""
+    site: Literal["mlp.hidden", "mlp.out", "attn.out", "resid"] = "mlp.hidden"
+    """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
+    or the residual stream after the block."""
+    layer: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
+    """The layer, counted from 0; auto: the probe's choice."""
+    protocol: Annotated[Literal["controlled", "published"], Planned("as_coded")] = "controlled"
+    """The paper's experiments without their known flaws, or as the paper's text has them."""
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    """The seed of everything drawn at random."""
+    device: Annotated[str, Matches(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:N")] = "auto"
+    """Where to compute: cpu, cuda or cuda:N; auto: a GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The model's precision; auto: float32 on a CPU, bfloat16 on a GPU."""
+    bos: bool = False
+    """Put the model's beginning-of-text token before each sentence."""
+    max_tokens: Annotated[int, AtLeast(2)] = 256
+    """Longer texts are cut to this many tokens, and counted."""
+    batch_tokens: Count = 4096
+    """Tokens the language model reads at a time."""
+    languages: Languages = Languages()
+    corpora: Corpora
+    probe: Probe = Probe()
+    sae: SaeSettings
+    features: Features = Features()
+    effects: Effects = Effects()
+    report: Report = Report()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as nested dictionaries, with lists and scalars in them: as JSON and YAML have them."""
+        return dataclasses.asdict(self, dict_factory=_with_lists)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML; `load_recipe` reads it back equal."""
+        from sprog.recipe import yaml_text
+
+        return yaml_text.write(self.to_dict())
+
+
+def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in items}

@@ -1,0 +1,260 @@
+"""The door opens for what is right, and says in one line what is not."""
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import sprog
+from sprog.cli import main
+from sprog.errors import SprogError
+from sprog.recipe import Recipe, load_recipe, shipped_recipes
+from sprog.recipe.group import all_settings
+
+MAIN = "import sys; from sprog.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def runs(monkeypatch, tmp_path):
+    """What would be run: the calls of a stand-in for `sprog.run`, from an empty working folder."""
+    calls = []
+
+    def run_recipe(recipe, out, until=None, quiet=False):
+        calls.append(types.SimpleNamespace(recipe=recipe, out=out, until=until, quiet=quiet))
+
+    stand_in = types.ModuleType("sprog.run")
+    stand_in.run_recipe = run_recipe
+    monkeypatch.setitem(sys.modules, "sprog.run", stand_in)
+    monkeypatch.chdir(tmp_path)
+    yield calls
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- what is right
+
+
+def test_run_hands_the_recipe_on(runs):
+    assert main(["run", "demo"]) == 0
+    (call,) = runs
+    assert call.recipe == load_recipe("demo")
+    assert (call.out, call.until, call.quiet) == (Path("runs/demo"), None, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run demo --out there --until sae --quiet --sae.k 4 --effects.values -8,0,.5 --sae.lr 1e-3",
+        "run --out=there --until=sae --quiet --sae.k=4 --effects.values=-8,0,.5 --sae.lr=1e-3 demo",
+        "run --effects.values -8,0,.5 demo --sae.k 4 --out there --quiet --sae.lr 1e-3 --until sae",
+    ],
+)
+def test_flags_come_in_any_order_and_both_spellings(runs, line):
+    assert main(line.split()) == 0
+    (call,) = runs
+    assert (call.out, call.until, call.quiet) == (Path("there"), "sae", True)
+    assert (call.recipe.sae.k, call.recipe.effects.values, call.recipe.sae.lr) == (4, (-8.0, 0.0, 0.5), 0.001)
+
+
+def test_the_issues_command_is_read(runs):
+    line = (
+        "run pythia-14m --out runs/real --model models/tiny --site resid --layer 4 "
+        "--sae.latents 1024 --sae.k 32 --corpora.train train.tsv --corpora.select a.tsv --corpora.test b.tmx"
+    )
+    assert main(line.split()) == 0
+    recipe = runs[0].recipe
+    assert (recipe.name, recipe.model, recipe.site, recipe.layer) == ("pythia-14m", "models/tiny", "resid", 4)
+    assert (recipe.sae.latents, recipe.sae.expansion) == (1024, None)
+    assert (recipe.corpora.select, recipe.corpora.test) == ("a.tsv", "b.tmx")
+
+
+def test_a_written_recipe_runs(runs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "mine.yaml"
+    path.write_text("base: demo\nseed: 5\n")
+    assert main(["run", str(path)]) == 0
+    assert (runs[0].recipe.seed, runs[0].out) == (5, Path("runs/mine"))
+
+
+# ---- what is shown
+
+
+def test_recipes_are_listed(capsys):
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(shipped_recipes())
+    assert all(
+        description in line for description, line in zip(shipped_recipes().values(), lines, strict=True)
+    )
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sprog {sprog.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_help_shows_the_ways_in(capsys, arguments):
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(
+        words in shown for words in ("sprog run demo", "sprog recipes", "sprog run --help", "report.html")
+    )
+
+
+def test_help_of_recipes(capsys):
+    assert main(["recipes", "--help"]) == 0
+    assert "usage: sprog recipes" in capsys.readouterr().out
+
+
+def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["run", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{setting.key} " in shown for setting in all_settings(Recipe))
+    assert "sprog run demo --sae.k 16" in shown
+    assert "--sae.k N" in shown
+    assert "Latents active at a token. [32]" in shown
+    assert "none: 30 % of train. [none]" in shown
+    assert "--layer N|auto" in shown
+    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, or toy. [each recipe's own]" in shown
+    assert "--effects.values X,X,..." in shown
+    assert "[-8,-6,-4,-2,0,2,4,6,8]" in shown
+
+
+def test_every_setting_says_what_it_is_and_its_value(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    main(["run", "--help"])
+    shown = capsys.readouterr().out
+    for setting in all_settings(Recipe):
+        assert re.search(rf"--{re.escape(setting.key)} \S+\s+[A-Z].*\[.*\]\n", shown), setting.key
+
+
+def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["run", "paper", "--sae.k", "7", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "[EleutherAI/pythia-1.4b]" in shown
+    assert "Latents active at a token. [7]" in shown
+    assert "[opus:NeuLab-TedTalks]" in shown
+
+
+# ---- what is wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "no command; try 'sprog run demo' or 'sprog --help'"),
+        ("rum demo", "unknown command 'rum'; did you mean 'run'? (there are run and recipes)"),
+        ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
+        ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
+        ("--version please", "unexpected 'please'"),
+        ("recipes demo", "recipes: unexpected 'demo'"),
+        ("run", "run: which recipe? One of demo, paper, "),
+        ("run demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, paper, "),
+        ("run demo more", "unexpected 'more' after the recipe 'demo'"),
+        ("run demo --sae.kk 3", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
+        ("run --sae.kk=3 demo", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
+        ("run demo --quite", "unknown flag '--quite'; did you mean '--quiet'?"),
+        ("run demo --out_dir x", "unknown flag '--out_dir'; did you mean '--out'?"),
+        ("run demo --sae 3", "--sae: is a group of settings; set one of them, such as --sae.expansion"),
+        ("run demo -x", "unknown flag '-x'"),
+        ("run demo --sae.k", "--sae.k: needs a value"),
+        ("run demo --sae.k --quiet", "--sae.k: needs a value"),
+        ("run demo --out", "--out: needs a value"),
+        ("run demo --out=", "--out: expected a folder, got ''"),
+        ("run demo --sae.k 3 --sae.k=4", "--sae.k: is given twice"),
+        ("run demo --out a --out b", "--out: is given twice"),
+        ("run demo --quiet=3", "--quiet: "),
+        (
+            "run demo --until featurs",
+            "--until: unknown stage 'featurs'; did you mean 'features'? (there are ",
+        ),
+        ("run demo --until", "--until: needs a value"),
+        ("run demo --sae.k many", "--sae.k: expected a whole number, got 'many'"),
+        ("run demo --sae.k -1", "--sae.k: must be at least 1, got '-1'"),
+        ("run demo --sae.lr -inf", "--sae.lr: must be a finite number, got '-inf'"),
+        ("run demmo --help", "unknown recipe 'demmo'; did you mean 'demo'?"),
+        ("run missing.yaml", "missing.yaml: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(runs, capsys, line, message):
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"sprog: {message}")
+    assert captured.err.count("\n") == 1
+    assert runs == []
+
+
+def test_a_mistake_found_later_is_one_line_too(runs, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise SprogError("a.tsv: line 3:\n  the text \x1b[31m\u202e is odd")
+
+    monkeypatch.setattr(sys.modules["sprog.run"], "run_recipe", fail)
+    assert main(["run", "demo"]) == 2
+    assert capsys.readouterr().err == "sprog: a.tsv: line 3: the text \\x1b[31m\\u202e is odd\n"
+
+
+def test_an_interruption_says_how_to_carry_on(runs, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["sprog.run"], "run_recipe", interrupt)
+    assert main(["run", "demo"]) == 130
+    assert capsys.readouterr().err == "sprog: interrupted; the same command carries on where it stopped\n"
+
+
+# ---- as a process of its own
+
+
+def test_a_process_leaves_with_the_status_and_without_a_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "run", "demo", "--sae.k", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert (done.stdout, done.stderr) == ("", "sprog: --sae.k: must be at least 1, got '0'\n")
+
+
+def test_a_reader_who_leaves_early_is_no_error():
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, "run", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_help_lists_and_mistakes_import_nothing_heavy():
+    script = """
+import contextlib, io, sys
+from sprog.cli import main
+for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run"):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        main(line.split())
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "sprog" in loaded
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "pandas",
+        "numpy",
+        "matplotlib",
+        "sklearn",
+        "rich",
+        "jaxtyping",
+    }
+
+
+def test_import_sprog_loads_nothing_heavier_than_torch():
+    script = "import sys, sprog; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"transformers", "pandas", "matplotlib", "sklearn", "pyarrow"}

@@ -1,0 +1,311 @@
+"""A recipe is read right or refused in one line that names the file and the key."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from sprog.errors import SprogError
+from sprog.recipe import (
+    BadSettingError,
+    Corpora,
+    Effects,
+    Languages,
+    Probe,
+    Recipe,
+    SaeSettings,
+    load_recipe,
+    nearest,
+    shipped_recipes,
+)
+
+MINIMAL = "model: toy\ncorpora: {train: toy}\nsae: {latents: 64}\n"
+
+
+def read(folder: Path, text: str | bytes, **overrides: str) -> Recipe:
+    path = folder / "mine.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_recipe(path, overrides)
+
+
+def refusal(folder: Path, text: str | bytes) -> str:
+    """The one line with which a YAML text is refused, without its folder."""
+    with pytest.raises(SprogError) as caught:
+        read(folder, text)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def flag_refusal(**overrides: str) -> str:
+    with pytest.raises(SprogError) as caught:
+        load_recipe("demo", {key.replace("__", "."): value for key, value in overrides.items()})
+    return str(caught.value)
+
+
+# ---- shipped recipes and defaults
+
+
+def test_shipped_recipes_read_and_say_what_they_are():
+    assert {"demo", "pythia-14m", "pythia-70m", "paper"} <= set(shipped_recipes())
+    for name, description in shipped_recipes().items():
+        assert load_recipe(name).name == name
+        assert description
+
+
+def test_the_paper_is_the_papers():
+    paper = load_recipe("paper")
+    assert (paper.model, paper.site, paper.layer) == ("EleutherAI/pythia-1.4b", "mlp.hidden", 16)
+    assert (paper.sae.expansion, paper.sae.k, paper.sae.batch_sentences) == (8, 32, 32)
+    assert len(paper.probe.models) == 7
+    assert paper.protocol == "published"
+
+
+def test_lambdas_are_the_papers_ten():
+    lambdas = Probe().lambdas
+    assert len(lambdas) == 10
+    assert lambdas[0] == pytest.approx(0.1)
+    assert lambdas[-1] == pytest.approx(30)
+    ratios = [high / low for low, high in itertools.pairwise(lambdas)]
+    assert ratios == pytest.approx([300 ** (1 / 9)] * 9)
+
+
+def test_a_recipe_does_not_change():
+    recipe = load_recipe("demo")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.sae.k = 3
+    assert all(not isinstance(getattr(recipe.effects, f.name), list) for f in dataclasses.fields(Effects))
+    hash(recipe)
+
+
+def test_a_group_made_in_python_is_held_to_the_same_limits():
+    with pytest.raises(BadSettingError, match=r"^sae\.k: must be at least 1, got 0$"):
+        SaeSettings(latents=8, k=0)
+    with pytest.raises(BadSettingError, match=r"^sae\.k: must be at most sae\.latents, 8, got 9$"):
+        SaeSettings(latents=8, k=9)
+    with pytest.raises(BadSettingError, match=r"^languages\.reference: must be another language"):
+        dataclasses.replace(Languages(), reference="da")
+
+
+# ---- files
+
+
+def test_a_file_sets_what_it_says_and_is_called_what_it_is_called(tmp_path):
+    recipe = read(tmp_path, MINIMAL)
+    assert (recipe.name, recipe.model, recipe.sae.latents) == ("mine", "toy", 64)
+    assert recipe.effects == Effects()
+
+
+def test_base_is_inherited_key_by_key_but_not_its_name(tmp_path):
+    recipe = read(tmp_path, "base: demo\nlanguages: {target: sv, others: [da]}\n")
+    demo = load_recipe("demo")
+    assert recipe.languages == Languages(target="sv", reference="en", others=("da",))
+    assert recipe.sae == demo.sae
+    assert (recipe.name, recipe.description) == ("mine", "")
+
+
+def test_base_is_a_path_beside_the_file(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "other.yaml").write_text(MINIMAL)
+    assert read(tmp_path, "base: deep/other.yaml\nseed: 7\n").sae.latents == 64
+
+
+def test_one_size_of_the_autoencoder_takes_the_place_of_an_inherited_other(tmp_path):
+    recipe = read(tmp_path, "base: demo\nsae: {expansion: 4}\n")
+    assert (recipe.sae.expansion, recipe.sae.latents) == (4, None)
+    recipe = load_recipe("pythia-14m", {"sae.latents": "100"})
+    assert (recipe.sae.expansion, recipe.sae.latents) == (None, 100)
+
+
+def test_yaml_traps_do_not_snap(tmp_path):
+    text = """
+base: demo
+model: 1234
+languages: {others: [no, sv]}
+sae: {lr: 1e-3, k: 012, batch_sentences: }
+report: {title: 2026-01-01}
+"""
+    recipe = read(tmp_path, text)
+    assert recipe.languages.others == ("no", "sv")
+    assert (recipe.sae.lr, recipe.sae.k, recipe.sae.batch_sentences) == (0.001, 12, None)
+    assert (recipe.model, recipe.report.title) == ("1234", "2026-01-01")
+
+
+def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
+    text = "\ufeffbase: demo\ncorpora: {train: &source a.tsv, test: *source}\n"
+    assert read(tmp_path, text).corpora == Corpora(train="a.tsv", test="a.tsv")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sae:\n  kk: 3\n", "mine.yaml: unknown key 'sae.kk'; did you mean 'sae.k'?"),
+        ("saee:\n  k: 3\n", "mine.yaml: unknown key 'saee'; did you mean 'sae'?"),
+        ("lambdas: [1]\n", "mine.yaml: unknown key 'lambdas'; did you mean 'probe.lambdas'?"),
+        ("xyzzy: 1\n", "mine.yaml: unknown key 'xyzzy'"),
+        ("sae: 3\n", "mine.yaml: sae: expected settings, each a line 'key: value', got '3'"),
+        ("- sae\n", "mine.yaml: expected settings, each a line 'key: value', got [sae]"),
+        ("model: toy\nsae:\n  k: 3\n  k: 4\n", "mine.yaml: line 4: the key 'k' is given twice"),
+        ("sae.k: 3\nsae: {k: 4}\n", "mine.yaml: sae.k: is given twice"),
+        ("model: toy\n---\nmodel: toy\n", "mine.yaml: line 2: expected a single document"),
+        ("model: toy\nsae: {k: 3\n", "mine.yaml: line 3: while parsing a flow mapping"),
+        ("sae:\n\tk: 3\n", "mine.yaml: line 2: "),
+        ("model: toy\nseed: *one\n", "mine.yaml: line 2: found undefined alias 'one'"),
+        ("model: toy\nsae: &a\n  k: *a\n", "mine.yaml: line 2: this contains itself"),
+        ("[model]: toy\n", "mine.yaml: line 1: a key must be a word"),
+        ('model: toy\nsite: "\x01"\n', "mine.yaml: line 2: special characters are not allowed"),
+        ("[" * 500, "mine.yaml: nested too deeply to be a recipe"),
+        (b"model: toy\nname: sm\xf8r\n", "mine.yaml: line 2: is not UTF-8 text"),
+        ("", "mine.yaml: model: is missing, and every recipe needs it"),
+        ("base: nope\n", "mine.yaml: base: unknown recipe 'nope' (there are "),
+        ("base: nope.yaml\n", "mine.yaml: base: no file 'nope.yaml'"),
+        ("base: mine.yaml\n", "mine.yaml: base: goes round in a circle: mine.yaml -> mine.yaml"),
+        ("base: [demo]\n", "mine.yaml: base: expected the name or path of a recipe, got [demo]"),
+        ("base: demo\nsae: {k: true}\n", "mine.yaml: sae.k: expected a whole number, got 'true'"),
+        ("base: demo\nsae: {k: [1]}\n", "mine.yaml: sae.k: expected a whole number, got [1]"),
+        ("base: demo\nsae: {k: }\n", "mine.yaml: sae.k: expected a whole number, got none"),
+        ("base: demo\nsae: {lr: .nan}\n", "mine.yaml: sae.lr: expected a number or none, got '.nan'"),
+        ("base: demo\nsae: {lr: nan}\n", "mine.yaml: sae.lr: must be a finite number, got 'nan'"),
+        ("base: demo\nsae: {latents: 9, expansion: 2}\n", "mine.yaml: sae.latents: give either this or"),
+        ("model: toy\ncorpora: {train: toy}\n", "mine.yaml: sae.latents: give this or sae.expansion"),
+        ("base: demo\nmodel: !!python/name:os.system [x]\n", "mine.yaml: model: expected text, got [x]"),
+        ("base: demo\nmodel: {a: b}\n", "mine.yaml: model: expected text, got a mapping"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, text, line):
+    refused = refusal(tmp_path, text)
+    assert refused.replace(f"'{tmp_path}/", "'").startswith(line)
+    assert "\n" not in refused
+
+
+def test_bases_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "other.yaml").write_text("base: mine.yaml\n")
+    line = refusal(tmp_path, "base: other.yaml\n")
+    assert line == "other.yaml: base: goes round in a circle: mine.yaml -> other.yaml -> mine.yaml"
+
+
+def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
+    levels = ["&l0 [a, a]"] + [f"&l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 40)]
+    line = refusal(tmp_path, f"base: demo\nprobe: {{models: [{', '.join(levels)}]}}\n")
+    assert line == "mine.yaml: probe.models: expected a list, each text, got [a, a]"
+    line = refusal(tmp_path, f"base: demo\nmodel: [{', '.join(levels)}]\n")
+    assert line == "mine.yaml: model: expected text, got a list"
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, paper, "),
+        ("missing.yaml", "missing.yaml: no such file"),
+        (".", "'.' is a folder, not a recipe"),
+        ("", "'' is a folder, not a recipe"),
+        ("x" * 5000 + ".yaml", "cannot be read"),
+        ("null\0byte.yaml", "cannot be read"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_refused(source, line):
+    with pytest.raises(SprogError, match=re.escape(line)):
+        load_recipe(source)
+
+
+def test_a_run_folder_points_to_its_recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(MINIMAL)
+    with pytest.raises(SprogError, match=r"is a folder, not a recipe; did you mean '.*/recipe\.yaml'\?"):
+        load_recipe(tmp_path)
+
+
+# ---- overrides
+
+
+def test_overrides_are_text_of_the_settings_type():
+    recipe = load_recipe(
+        "demo",
+        {
+            "languages.others": "sv, nb",
+            "effects.values": "-8,0,1e-1",
+            "bos": "True",
+            "layer": "3",
+            "sae.lr": "none",
+            "probe.models": "none",
+            "sae.batch_sentences": "32",
+        },
+    )
+    assert recipe.languages.others == ("sv", "nb")
+    assert recipe.effects.values == (-8.0, 0.0, 0.1)
+    assert recipe.bos is True
+    assert (recipe.layer, recipe.sae.lr, recipe.probe.models, recipe.sae.batch_sentences) == (3, None, (), 32)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("sae.k", "0", "must be at least 1, got '0'"),
+        ("sae.k", "-3", "must be at least 1, got '-3'"),
+        ("sae.k", "100000", "must be at most sae.latents, "),
+        ("sae.k", "many", "expected a whole number, got 'many'"),
+        ("sae.k", "8.0", "expected a whole number, got '8.0'"),
+        ("sae.k", "9" * 5000, "expected a whole number, got '999"),
+        ("sae.lr", "-1e-3", "must be more than 0, got '-1e-3'"),
+        ("sae.lr", "inf", "must be a finite number, got 'inf'"),
+        ("sae.lr", "fast", "expected a number or none, got 'fast'"),
+        ("sae.activation", "relu", "expected topk, got 'relu'"),
+        ("sae.warmup", "1.5", "must be from 0 to 1, got '1.5'"),
+        ("sae.decay", "0.99", "must leave room for sae.warmup, "),
+        ("site", "mlp", "expected mlp.hidden, mlp.out, attn.out or resid, got 'mlp'"),
+        ("layer", "-1", "must be at least 0, got '-1'"),
+        ("layer", "first", "expected a whole number or auto, got 'first'"),
+        ("protocol", "as_coded", "'as_coded' is planned but not built yet; give controlled or published"),
+        ("languages.reference", "da", "must be another language than languages.target, 'da'"),
+        ("languages.others", "sv,en", "'en' is already the target or the reference"),
+        ("languages.others", "sv,sv", "must be a list in which nothing comes twice, got 'sv,sv'"),
+        ("languages.others", "sv,,nb", "must be a language code of two or three lower-case letters"),
+        ("languages.target", "Danish", "must be a language code of two or three lower-case letters"),
+        ("probe.lambdas", "none", "must be non-empty, got none"),
+        ("probe.lambdas", "1,0", "must be more than 0, got '0'"),
+        ("probe.lambdas", "1,x", "expected a list, each a number, got 'x'"),
+        ("probe.seeds", "0", "must be at least 1, got '0'"),
+        ("probe.tokens", "5", "must be at least 100, got '5'"),
+        ("corpora.limit", "0", "must be at least 1, got '0'"),
+        ("corpora.train", " ", "must be non-empty, got ' '"),
+        ("features.min_target", "-0.1", "must be from 0 to 1, got '-0.1'"),
+        ("features.fallback", "-1", "must be at least 0, got '-1'"),
+        ("effects.values", "1,nan", "must be a finite number, got 'nan'"),
+        ("effects.bootstrap", "1", "must be at least 2, got '1'"),
+        ("device", "tpu", "must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ("bos", "maybe", "expected true or false, got 'maybe'"),
+        ("seed", "-1", "must be from 0 to 4294967295, got '-1'"),
+        ("model", "none", "expected text, got none"),
+        ("model", "a\nb", "must be text without control characters, got 'a\\nb'"),
+        ("model", "\udcff", "must be text without control characters, got '\\udcff'"),
+        ("name", "../x", "must be a name without slashes that starts with no dot, got '../x'"),
+    ],
+)
+def test_an_impossible_value_is_refused_and_named_by_its_flag(key, value, line):
+    refused = flag_refusal(**{key: value})
+    assert refused.startswith(f"--{key}: {line}")
+    assert len(refused) < 200
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("sae.kk", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
+        ("lambdas", "unknown flag '--lambdas'; did you mean '--probe.lambdas'?"),
+        ("epoch", "unknown flag '--epoch'; did you mean '--sae.epochs'?"),
+        ("sae", "--sae: is a group of settings; set one of them, such as --sae.expansion"),
+        ("xyzzy", "unknown flag '--xyzzy'"),
+    ],
+)
+def test_an_unknown_override_is_refused(key, line):
+    assert flag_refusal(**{key: "1"}) == line
+
+
+def test_an_error_blames_the_file_for_what_the_file_says(tmp_path):
+    with pytest.raises(SprogError, match=r"mine\.yaml: sae\.k: must be at most sae\.latents, 4, got 16$"):
+        read(tmp_path, "base: demo\nsae: {k: 16}\n", **{"sae.latents": "4"})
+
+
+def test_nearest_finds_typos_and_last_parts_or_nothing():
+    assert nearest("featurs", ["features", "effects"]) == "; did you mean 'features'?"
+    assert nearest("latents", ["sae.latents", "seed"], prefix="--") == "; did you mean '--sae.latents'?"
+    assert nearest("xyzzy", ["features"]) == ""
