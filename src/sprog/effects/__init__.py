@@ -1,0 +1,29 @@
+"""What the units do: edits, their effect on next-token loss, and on what the model writes."""
+
+from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.doses import Dose, UnitRange, doses
+from sprog.effects.edits import Edit
+from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure_edits, sweep_edits
+from sprog.effects.prompts import PROMPTS, Continuation, continuations
+from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
+
+__all__ = [
+    "ALL_SOURCES",
+    "MATCHED_DAMAGE",
+    "PROMPTS",
+    "Cell",
+    "Continuation",
+    "Dose",
+    "Edit",
+    "Measured",
+    "Selectivity",
+    "UnitRange",
+    "cells",
+    "continuations",
+    "doses",
+    "interval",
+    "measure_edits",
+    "resampled_ratios",
+    "selectivity",
+    "sweep_edits",
+]

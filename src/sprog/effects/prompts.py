@@ -1,0 +1,71 @@
+"""The prompts of the paper's Tables 1 and 2, continued by the model as it is and with the units fixed."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from sprog.effects.edits import Edit
+from sprog.lm import LanguageModel, Site, continue_prompts, edit
+from sprog.sae import Sae
+
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "da": (
+        "En gang for længe siden var der",
+        "Da han var ude og fiske så han",
+        "Hver torsdag spiser hun",
+        "Zooen har fået en ny",
+    ),
+    "en": (
+        "Once upon a time there was a",
+        "When he went fishing he saw",
+        "Every thursday she eats",
+        "The zoo got a new",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What came after a prompt; `edit` is raw or set, `value` the dose."""
+
+    prompt: str
+    language: str
+    units: str
+    edit: str
+    value: float | None
+    text: str
+
+
+def continuations(
+    lm: LanguageModel,
+    site: Site,
+    sae: Sae,
+    languages: Sequence[str],
+    edits: Sequence[Edit],
+    *,
+    name: str,
+    max_tokens: int,
+    bos: bool,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Continuation]:
+    """Continue the prompts of each language raw, then under each edit."""
+    rows = []
+    arms: list[Edit | None] = [None, *edits]
+    for number, change in enumerate(arms):
+        with nullcontext() if change is None else edit(lm, site, change.compile(sae)):
+            for language in languages:
+                prompts = PROMPTS.get(language, ())
+                texts = continue_prompts(lm, prompts, max_tokens=max_tokens, bos=bos)
+                rows += [
+                    Continuation(
+                        prompt,
+                        language,
+                        name,
+                        "raw" if change is None else change.operation,
+                        None if change is None else change.value,
+                        text,
+                    )
+                    for prompt, text in zip(prompts, texts, strict=True)
+                ]
+        progress((number + 1) / len(arms))
+    return rows

@@ -1,0 +1,54 @@
+"""Which latents are the language: the paper's rule, and what is taken when none passes it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from sprog.features.statistics import LatentStatistics
+
+NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The selected latents, best first.
+
+    Attributes:
+        rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest.
+            `none`: not even those exist.
+        units: their numbers.
+        nearest: the latents with the largest rate difference, whether selected or not.
+    """
+
+    rule: Literal["paper", "fallback", "none"]
+    units: tuple[int, ...]
+    nearest: tuple[int, ...]
+
+
+def select(
+    statistics: LatentStatistics,
+    target: str,
+    reference: str,
+    *,
+    min_target: float = 0.5,
+    max_reference: float = 0.01,
+    fallback: int = 4,
+    max_reference_fallback: float = 0.02,
+) -> Selection:
+    """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
+
+    When no latent passes, the `fallback` latents with the largest rate difference among those that fire on
+    under `max_reference_fallback` of the reference's tokens, and more often on the target's, are taken.
+    """
+    rate, other = statistics.rate(target), statistics.rate(reference)
+    difference = rate - other
+    # stable, so that equal differences keep the order of the latents' numbers
+    order = torch.argsort(difference, descending=True, stable=True)
+    passing = (rate > min_target) & (other < max_reference)
+    close = (other < max_reference_fallback) & (difference > 0)
+    nearest = tuple(order[:NEAREST].tolist())
+    if passing.any():
+        return Selection("paper", tuple(order[passing[order]].tolist()), nearest)
+    units = tuple(order[close[order]][:fallback].tolist())
+    return Selection("fallback" if units else "none", units, nearest)

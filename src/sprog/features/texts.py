@@ -1,0 +1,74 @@
+"""A text with what a few latents do at each of its tokens (the paper's Figure 6)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sprog.corpora import Corpus
+from sprog.features.detail import fired_values
+from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, pad
+from sprog.sae import Sae
+
+# longer sentences make the figure unreadable
+LONGEST_SHOWN = 60
+
+
+def sentences_to_show(corpus: Corpus, target: str, reference: str, count: int) -> Corpus:
+    """Translated pairs where the corpus has them, else the first sentences of either language."""
+    by_pair: dict[str, dict[str, int]] = {}
+    for number, sentence in enumerate(corpus.sentences):
+        by_pair.setdefault(sentence.pair, {}).setdefault(sentence.language, number)
+    pairs = [[p[target], p[reference]] for p in by_pair.values() if target in p and reference in p]
+    if not pairs:
+        pairs = [
+            [number]
+            for language in (target, reference)
+            for number, sentence in enumerate(corpus.sentences)
+            if sentence.language == language
+        ]
+        half = len([1 for pair in pairs if corpus.sentences[pair[0]].language == target])
+        pairs = pairs[: count // 2] + pairs[half : half + count // 2]
+        return Corpus.of(corpus.sentences[n] for pair in pairs for n in pair)
+    return Corpus.of(corpus.sentences[n] for pair in pairs[:count] for n in pair)
+
+
+@torch.no_grad()
+def token_texts(
+    lm: LanguageModel, site: Site, sae: Sae, tokens: TokenizedCorpus, units: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Each sentence's tokens as readable strings, with each unit's pre-activation and whether it fires."""
+    chosen = torch.tensor(list(units), device=lm.device)
+    texts = []
+    for number, sentence in enumerate(tokens.corpus.sentences):
+        (part,) = activations(lm, [pad(tokens, torch.tensor([number]).numpy())], [site])
+        x = part.sites[site].float()[:LONGEST_SHOWN]
+        pre = sae.pre_activations(x, chosen).T.tolist()
+        fires = (~fired_values(sae, x, chosen).isnan()).T.tolist()
+        ids = tokens.ids[number][int(tokens.bos) :][:LONGEST_SHOWN]
+        texts.append(
+            {
+                "pair": sentence.pair,
+                "source": sentence.source,
+                "language": sentence.language,
+                "tokens": readable_tokens(lm, ids.tolist()),
+                "units": {
+                    str(unit): {"pre": pre[column], "fires": fires[column]} for column, unit in enumerate(units)
+                },
+            }
+        )
+    return texts
+
+
+def readable_tokens(lm: LanguageModel, ids: Sequence[int]) -> list[str]:
+    """One string a token; a character whose bytes are spread over tokens stands whole at its first."""
+    strings: list[str] = []
+    start = 0
+    while start < len(ids):
+        end = start + 1
+        # U+FFFD stands for bytes that are no character yet: take more tokens until they are
+        while end < len(ids) and end - start < 4 and "�" in lm.tokenizer.decode(ids[start:end]):
+            end += 1
+        strings += [lm.tokenizer.decode(ids[start:end])] + [""] * (end - start - 1)
+        start = end
+    return strings

@@ -1,0 +1,113 @@
+"""How faithful an autoencoder is, language by language."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, edit, sentence_losses
+from sprog.sae.sae import Sae
+
+
+@dataclass(frozen=True)
+class SpliceLoss:
+    """Next-token loss of a language in nats per token.
+
+    Attributes:
+        raw: of the model itself.
+        spliced: with the reconstruction in the site's place.
+        ablated: with zeros in the site's place.
+        recovered: (ablated - spliced) / (ablated - raw); None where ablation changes nothing.
+    """
+
+    raw: float
+    spliced: float
+    ablated: float
+    recovered: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Fidelity on a corpus.
+
+    Attributes:
+        fvu: by language, the fraction of variance unexplained: sums of squares over its tokens, around the
+            mean of the whole corpus.
+        l0: latents firing at a token.
+        dead_fraction: share of latents that fire on no token.
+        ce: by language.
+        tokens: how many tokens were looked at.
+    """
+
+    fvu: dict[str, float]
+    l0: float
+    dead_fraction: float
+    tokens: int
+    ce: dict[str, SpliceLoss] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def measure(
+    lm: LanguageModel,
+    site: Site,
+    sae: Sae,
+    tokens: TokenizedCorpus,
+    *,
+    budget: int = 4096,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Quality:
+    """Measure an autoencoder on a corpus, streamed."""
+    languages = tokens.corpus.languages
+    number = {language: i for i, language in enumerate(languages)}
+    of = torch.tensor([number[s.language] for s in tokens.corpus.sentences], device=lm.device)
+    d = sae.config.d_in
+    # float64 sums: sums of squares minus squares of sums lose digits
+    squares, error, count = (torch.zeros(len(languages), dtype=torch.float64, device=lm.device) for _ in range(3))
+    sums = torch.zeros(len(languages), d, dtype=torch.float64, device=lm.device)
+    fired = torch.zeros(sae.config.latents, dtype=torch.int64, device=lm.device)
+    total = int(tokens.lengths.sum())
+    for part in activations(lm, batches(tokens, budget), [site]):
+        x = part.sites[site].float()
+        codes = sae.encode(x)
+        language = of[part.sentence]
+        error.index_add_(0, language, (x - sae.decode(codes)).double().square().sum(1))
+        squares.index_add_(0, language, x.double().square().sum(1))
+        sums.index_add_(0, language, x.double())
+        count.index_add_(0, language, torch.ones_like(language, dtype=torch.float64))
+        fired += torch.bincount(codes.indices[sae.fires(codes)], minlength=len(fired))
+        progress(0.25 * float(count.sum()) / total)
+    mean = sums.sum(0) / count.sum()
+    variance = squares - 2 * sums @ mean + count * mean.square().sum()
+    return Quality(
+        fvu={language: float(error[i] / variance[i]) for i, language in enumerate(languages) if variance[i] > 0},
+        l0=float(fired.sum() / count.sum()),
+        dead_fraction=float((fired == 0).double().mean()),
+        tokens=total,
+        ce=_splice_losses(lm, site, sae, tokens, languages, budget, lambda x: progress(0.25 + 0.75 * x)),
+    )
+
+
+def _splice_losses(
+    lm: LanguageModel,
+    site: Site,
+    sae: Sae,
+    tokens: TokenizedCorpus,
+    languages: Sequence[str],
+    budget: int,
+    progress: Callable[[float], None],
+) -> dict[str, SpliceLoss]:
+    raw = sentence_losses(lm, tokens, budget=budget)
+    progress(1 / 3)
+    with edit(lm, site, lambda x: sae(x.float())):
+        spliced = sentence_losses(lm, tokens, budget=budget)
+    progress(2 / 3)
+    with edit(lm, site, torch.zeros_like):
+        ablated = sentence_losses(lm, tokens, budget=budget)
+    progress(1.0)
+    losses = {}
+    for language in languages:
+        rows = [i for i, sentence in enumerate(tokens.corpus.sentences) if sentence.language == language]
+        predicted = tokens.predicted[rows].sum()
+        a, b, c = (float(summed[rows].sum() / predicted) for summed in (raw, spliced, ablated))
+        losses[language] = SpliceLoss(a, b, c, (c - b) / (c - a) if c != a else None)
+    return losses

@@ -1,0 +1,27 @@
+"""The realiser of each language."""
+
+from functools import cache
+
+from sprog.toy.abstract import Sentence
+from sprog.toy.english import English
+from sprog.toy.german import German
+from sprog.toy.realiser import Realiser
+from sprog.toy.scandinavian import Bokmal, Danish, Swedish
+
+_REALISERS: dict[str, type[Realiser]] = {
+    "da": Danish,
+    "de": German,
+    "en": English,
+    "nb": Bokmal,
+    "sv": Swedish,
+}
+
+
+@cache
+def _realiser(language: str) -> Realiser:
+    return _REALISERS[language](language)
+
+
+def realise(sentence: Sentence, language: str) -> str:
+    """The text of an abstract sentence in a language, with sentence case and final punctuation."""
+    return _realiser(language).sentence(sentence)
