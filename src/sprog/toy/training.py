@@ -113,7 +113,7 @@ def _optimise(
         for i, row in enumerate(batch):
             inputs[i, : len(row)] = targets[i, : len(row)] = torch.tensor(row)
         # pads stand on the right, where a causal model never looks back from a real token
-        logits = model(input_ids=inputs).logits
+        logits = model(input_ids=inputs, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,195 @@
+"""Doing a recipe: stages in order, each skipped while its inputs stand, into a run folder."""
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sprog._version import __version__
+from sprog.corpora import Corpus, build_roles
+from sprog.errors import SprogError
+from sprog.files import write_json
+from sprog.recipe import STAGES, Recipe, nearest
+from sprog.report import write_report
+from sprog.run.context import Context, check_latents
+from sprog.run.early_stages import corpora_stage, probe_stage, sae_stage
+from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
+from sprog.run.headlines import headlines
+from sprog.run.late_stages import effects_stage, features_stage
+from sprog.run.results import assemble
+from sprog.run.show import Report, Show
+from sprog.toy import corpus as toy_corpus
+
+__all__ = ["TOY_PAIRS", "run_recipe"]
+
+# enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
+TOY_PAIRS = 6000
+
+WHAT = {
+    "corpora": "counting sentences and tokens",
+    "probe": "probing every layer",
+    "sae": "training the autoencoder",
+    "features": "finding the units",
+    "effects": "turning the units up and down",
+    "report": "drawing figures and writing the page",
+}
+
+
+def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False) -> Path:
+    """Do a recipe, up to and including the stage `until` (and then the report of what there is).
+
+    What can be refused is refused before anything is written.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        SprogError: bad text, model, site, setting or folder.
+    """
+    if until is not None and until not in STAGES:
+        raise SprogError(f"--until: '{until}' is not a stage{nearest(until, STAGES)} ({', '.join(STAGES)})")
+    check_folder(out, recipe)
+    show = Show(quiet)
+    roles = build_roles(
+        {role: getattr(recipe.corpora, role) for role in ("train", "select", "tune", "test")},
+        target=recipe.languages.target,
+        reference=recipe.languages.reference,
+        others=recipe.languages.others,
+        seed=recipe.seed,
+        limit=recipe.corpora.limit,
+        generators={"toy": _toy_text},
+    )
+    context = Context(recipe, roles, RunFolder(out), show)
+    if recipe.layer != "auto":
+        context.lm.tap(context.site(recipe.layer))
+    check_latents(recipe, context.lm)
+    with claimed(out, recipe) as folder:
+        context.folder = folder
+        _describe(context)
+        done = _stages(context, until)
+        results = assemble(recipe, folder, done)
+        write_json(out / RESULTS, results)
+        with show.stage("report", WHAT["report"]):
+            report = write_report(out)
+    if not quiet:
+        for line in headlines(results, context.target, context.reference):
+            print(line)
+        print(f"report    {report}")
+    return out / REPORT
+
+
+def _stages(context: Context, until: str | None) -> list[str]:
+    """Run or skip each stage; returns those that are done."""
+    recipe = context.recipe
+    layer = 0 if recipe.layer == "auto" else recipe.layer
+    prints: dict[str, str] = {}
+    done: list[str] = []
+
+    def carry_out(stage: str, work: Callable[[Report], dict[str, Any]], *roles: str, **settings: Any) -> None:
+        prints[stage] = context.fingerprint(*roles, **settings)
+        if context.folder.is_done(stage, prints[stage]):
+            context.show.skipped(stage)
+        else:
+            started = time.perf_counter()
+            with context.show.stage(stage, WHAT[stage]) as report:
+                summary = work(report)
+            context.folder.finish(stage, prints[stage], summary, _facts(started, stage, summary))
+        done.append(stage)
+
+    plan: dict[str, Callable[[], None]] = {
+        "corpora": lambda: carry_out(
+            "corpora",
+            lambda report: corpora_stage(context, report),
+            *context.roles.corpora,
+            counts=[vars(count) for count in context.roles.counts],
+        ),
+        "probe": lambda: carry_out(
+            "probe", lambda report: probe_stage(context, report), "train", **_of("probe"), layer=recipe.layer
+        ),
+        "sae": lambda: carry_out(
+            "sae", lambda report: sae_stage(context, layer, report), "train", "select", **_of("sae"), layer=layer
+        ),
+        "features": lambda: carry_out(
+            "features",
+            lambda report: features_stage(context, layer, report),
+            "select",
+            "test",
+            **_of("features"),
+            sae=prints["sae"],
+            texts=recipe.report.texts,
+        ),
+        "effects": lambda: carry_out(
+            "effects",
+            lambda report: effects_stage(context, layer, report),
+            "test",
+            **_of("effects"),
+            features=prints["features"],
+        ),
+    }
+
+    def _of(group: str) -> dict[str, Any]:
+        return {group: recipe.to_dict()[group]}
+
+    for stage, step in plan.items():
+        step()
+        if stage == "probe" and recipe.layer == "auto":
+            layer = int(context.folder.summary("probe")["probe"]["best_layer"])
+        if stage == until:
+            break
+    return done
+
+
+def _toy_text(languages: Any, seed: int) -> Corpus:
+    return toy_corpus(TOY_PAIRS, seed, languages)
+
+
+def _facts(started: float, stage: str, summary: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a stage: how long, how much memory, how fast."""
+    seconds = time.perf_counter() - started
+    # kibibytes on Linux, bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    facts: dict[str, Any] = {
+        "seconds": seconds,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
+    }
+    if stage == "sae":
+        facts["tokens_per_second"] = summary["sae"]["train_tokens"] / seconds
+    return facts
+
+
+def _describe(context: Context) -> None:
+    """Write into `run.json` what the numbers may depend on besides the recipe."""
+    packages = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "pandas", "matplotlib")
+    context.folder.record |= {
+        "sprog": __version__,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "device": str(context.lm.device),
+        "dtype": str(context.lm.model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "seed": context.recipe.seed,
+        "model_commit": context.lm.commit,
+        "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
+        "cuts": context.roles.cuts,
+        "translations_may_straddle": context.roles.translations_may_straddle,
+    }
+    context.folder.save()
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """`results.json` of a finished run.
+
+    Raises:
+        SprogError: there is none, or it is broken.
+    """
+    try:
+        results: dict[str, Any] = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SprogError(f"{out / RESULTS}: cannot be read ({error})") from error
+    return results

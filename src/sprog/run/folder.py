@@ -1,0 +1,122 @@
+"""The run folder: whose it is, one run at a time, and which stages in it are done."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sprog.errors import SprogError
+from sprog.files import write_json, write_text
+from sprog.recipe import Recipe, load_recipe
+
+RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
+
+
+def check_folder(out: Path, recipe: Recipe) -> None:
+    """Can this recipe's run live in `out`? Nothing is written.
+
+    Raises:
+        SprogError: it is a file, cannot be written, belongs to another recipe, or holds other things.
+    """
+    if out.exists() and not out.is_dir():
+        raise SprogError(f"--out: {out} is a file; give a folder")
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise SprogError(f"--out: {nearest} is a file, so {out} cannot be a folder in it")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SprogError(f"--out: {nearest} cannot be written to")
+    if not out.is_dir():
+        return
+    if (out / RECIPE).is_file():
+        before = load_recipe(out / RECIPE)
+        if before.name != recipe.name:
+            raise SprogError(
+                f"--out: {out} belongs to the recipe '{before.name}', not to '{recipe.name}'; give another folder"
+            )
+    elif any(path.name != ".lock" for path in out.iterdir()):
+        raise SprogError(f"--out: {out} is not empty and is not a run (it has no {RECIPE}); give another folder")
+
+
+class RunFolder:
+    """A claimed run folder.
+
+    Attributes:
+        path: where it is.
+        record: what `run.json` holds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: dict[str, Any] = {"stages": {}}
+        if (path / RECORD).is_file():
+            try:
+                self.record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+                self.record["stages"].items()
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise SprogError(f"{path / RECORD}: is broken; delete it to run every stage again") from error
+
+    def is_done(self, stage: str, fingerprint: str) -> bool:
+        """Whether a stage was finished from the same inputs, and its summary is still there."""
+        done = self.record["stages"].get(stage, {}).get("fingerprint") == fingerprint
+        return done and self.summary_path(stage).is_file()
+
+    def finish(self, stage: str, fingerprint: str, summary: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write a stage's summary, then record that it is done."""
+        write_json(self.summary_path(stage), summary)
+        self.record["stages"][stage] = {"fingerprint": fingerprint, **facts}
+        self.save()
+
+    def save(self) -> None:
+        """Write `run.json`."""
+        write_json(self.path / RECORD, self.record)
+
+    def summary_path(self, stage: str) -> Path:
+        """Where a stage's part of `results.json` waits."""
+        return self.path / stage / "summary.json"
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        """A finished stage's part of `results.json`.
+
+        Raises:
+            SprogError: it cannot be read.
+        """
+        path = self.summary_path(stage)
+        try:
+            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SprogError(f"{path}: cannot be read ({error}); delete it to run the stage again") from error
+        return summary
+
+
+@contextmanager
+def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
+    """Make the folder, hold its lock for the block, and write the resolved recipe into it.
+
+    Raises:
+        SprogError: as `check_folder`, or another run holds the lock.
+    """
+    check_folder(out, recipe)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise SprogError(f"--out: another run is at work in {out}") from error
+    except OSError as error:
+        raise SprogError(f"--out: {out} cannot be written to ({error.strerror})") from error
+    try:
+        folder = RunFolder(out)
+        write_text(out / RECIPE, recipe.to_yaml())
+        yield folder
+    finally:
+        lock.release()
+
+
+def as_rows(items: list[Any]) -> list[dict[str, Any]]:
+    """Dataclass instances as dictionaries, for JSON and for tables."""
+    return [dataclasses.asdict(item) for item in items]

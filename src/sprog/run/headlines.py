@@ -1,0 +1,35 @@
+"""The few numbers that end a run in the terminal."""
+
+from typing import Any
+
+
+def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
+    """One line for each stage that has something to say."""
+    lines = []
+    if probe := results["probe"]:
+        lines.append(f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})")
+    if sae := results["sae"]:
+        fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
+        lines.append(
+            f"sae       {sae['latents']} latents, k {sae['k']}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
+        )
+    if features := results["features"]:
+        units = ", ".join(
+            f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
+            for row in features[target]
+        )
+        lines.append(f"features  rule {features['rule']}: {units or 'no unit'}")
+    if next_token := results["next_token"]:
+        lines += [_selectivity(row) for row in next_token["selectivity"] if row["versus"] == reference and not row["splice"]]
+    return lines
+
+
+def _selectivity(row: dict[str, Any]) -> str:
+    start = f"effects   {row['units']} +{row['at']:.1f} nats: "
+    if not row["reached"]:
+        return start + "no dose of the sweep reaches it"
+    sign = ">=" if row["floored"] else ""
+    return start + (
+        f"{row['versus']} {row['other_delta']:+.3f} "
+        f"(ratio {sign}{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f})"
+    )

@@ -1,0 +1,228 @@
+"""The stages after: which units, what they do."""
+
+import json
+from typing import Any
+
+from sprog.effects import (
+    Dose,
+    Edit,
+    UnitRange,
+    cells,
+    continuations,
+    doses,
+    measure_edits,
+    selectivity,
+    sweep_edits,
+)
+from sprog.features import (
+    LatentStatistics,
+    UnitDetail,
+    latent_statistics,
+    select,
+    sentences_to_show,
+    token_texts,
+    unit_details,
+)
+from sprog.files import fingerprint, write_json
+from sprog.lm import tokenize
+from sprog.run.context import Context
+from sprog.run.early_stages import load_sae
+from sprog.run.folder import as_rows
+from sprog.run.show import Report, part
+from sprog.run.tables import write_table
+
+
+def features_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
+    """Select units on `select`; then look at them closely, and at texts of `test`."""
+    recipe, folder = context.recipe, context.folder.path / "features"
+    lm, site, sae, tokens = context.lm, context.site(layer), load_sae(context), context.tokens("select")
+    statistics = latent_statistics(
+        lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(report, 0.0, 0.5)
+    )
+    rule = recipe.features
+    selection = select(
+        statistics,
+        context.target,
+        context.reference,
+        min_target=rule.min_target,
+        max_reference=rule.max_reference,
+        fallback=rule.fallback,
+        max_reference_fallback=rule.max_reference_fallback,
+    )
+    # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
+    chosen = {"rule": selection.rule, "units": list(selection.units), "text": context.roles.corpora["select"].sha256}
+    write_json(folder / "selected.json", {**chosen, "hash": fingerprint(chosen)})
+    looked_at = list(dict.fromkeys((*selection.units, *selection.nearest)))
+    details = {
+        detail.unit: detail
+        for detail in unit_details(
+            lm,
+            site,
+            sae,
+            tokens,
+            looked_at,
+            context.target,
+            context.reference,
+            budget=recipe.batch_tokens,
+            progress=part(report, 0.5, 0.95),
+        )
+    }
+    rows = {unit: _unit_row(statistics, details[unit]) for unit in looked_at}
+    _write_statistics(context, statistics)
+    _write_histograms(context, list(details.values()))
+    shown = sentences_to_show(
+        context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
+    )
+    texts = tokenize(lm, shown, max_tokens=recipe.max_tokens, bos=recipe.bos)
+    write_json(folder / "texts.json", token_texts(lm, site, sae, texts, looked_at))
+    ranges = {
+        str(unit): _range_row(statistics, details[unit], context.target)
+        for unit in selection.units
+        if details[unit].quantiles is not None
+    }
+    means = {str(unit): float(statistics.mean_value(context.reference)[unit]) for unit in selection.units}
+    write_json(folder / "ranges.json", {"ranges": ranges, "reference_means": means})
+    return {
+        "features": {
+            "rule": selection.rule,
+            context.target: [rows[unit] for unit in selection.units],
+            "nearest": [rows[unit] for unit in selection.nearest],
+            "thresholds": {
+                "min_target": rule.min_target,
+                "max_reference": rule.max_reference,
+                "max_reference_fallback": rule.max_reference_fallback,
+            },
+            "tokens": {
+                language: int(count)
+                for language, count in zip(statistics.languages, statistics.tokens, strict=True)
+            },
+            "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
+        }
+    }
+
+
+def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
+    """The sweep over fixed values on `test`, selectivity at matched damage, and the prompts."""
+    recipe, settings = context.recipe, context.recipe.effects
+    lm, site, sae, tokens = context.lm, context.site(layer), load_sae(context), context.tokens("test")
+    stored = json.loads((context.folder.path / "features" / "ranges.json").read_text(encoding="utf-8"))
+    # a unit that never fires on the target's text has no doses of its own
+    units = tuple(int(unit) for unit in stored["ranges"])
+    ranges = [UnitRange(**stored["ranges"][str(unit)]) for unit in units]
+    dose_list = doses(settings.values, ranges, settings.unit)
+    means = tuple(stored["reference_means"][str(unit)] for unit in units)
+    name, draws = context.target, settings.bootstrap
+    measured = measure_edits(
+        lm,
+        site,
+        sae,
+        tokens,
+        sweep_edits(units, dose_list, means),
+        budget=recipe.batch_tokens,
+        progress=part(report, 0.0, 0.85),
+    )
+    table = as_rows(cells(measured, tokens, name=name, draws=draws, seed=recipe.seed))
+    write_table(context.folder.path / "effects" / "next_token.parquet", table)
+    texts = (
+        continuations(
+            lm,
+            site,
+            sae,
+            (context.target, context.reference),
+            _steering(units, dose_list),
+            name=name,
+            max_tokens=settings.max_new_tokens,
+            bos=recipe.bos,
+            progress=part(report, 0.9, 1.0),
+        )
+        if settings.prompts
+        else []
+    )
+    return {
+        "next_token": {
+            "cells": table,
+            "selectivity": as_rows(
+                selectivity(measured, tokens, context.target, name=name, draws=draws, seed=recipe.seed)
+            ),
+            "controls": None,
+        },
+        "generation": as_rows(texts) if settings.prompts else None,
+    }
+
+
+def _steering(units: tuple[int, ...], dose_list: list[Dose]) -> list[Edit]:
+    """Two arms beside the raw model: as far down as the sweep goes, and as far up as is in range."""
+    if not dose_list:
+        return []
+    inside = [dose for dose in dose_list if dose.in_range]
+    arms = [dose_list[0], inside[-1] if inside else dose_list[-1]]
+    return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
+
+
+def _unit_row(statistics: LatentStatistics, detail: UnitDetail) -> dict[str, Any]:
+    unit, languages = detail.unit, statistics.languages
+    return {
+        "unit": unit,
+        "kind": "latent",
+        "rate": {language: float(statistics.rate(language)[unit]) for language in languages},
+        "mean": {language: float(statistics.mean_pre[statistics.row(language), unit]) for language in languages},
+        "mean_active": {language: float(statistics.mean_active(language)[unit]) for language in languages},
+        "max_active": {language: float(statistics.active_max[statistics.row(language), unit]) for language in languages},
+        "auroc": detail.auroc,
+        "q_value": None,
+    }
+
+
+def _range_row(statistics: LatentStatistics, detail: UnitDetail, target: str) -> dict[str, float]:
+    row = statistics.row(target)
+    assert detail.quantiles is not None
+    return {
+        "smallest": float(statistics.active_min[row, detail.unit]),
+        "median": detail.quantiles[0],
+        "p99": detail.quantiles[1],
+        "largest": float(statistics.active_max[row, detail.unit]),
+    }
+
+
+def _write_statistics(context: Context, statistics: LatentStatistics) -> None:
+    rows = []
+    for language in statistics.languages:
+        row = statistics.row(language)
+        columns = zip(
+            statistics.fired[row].tolist(),
+            statistics.rate(language).tolist(),
+            statistics.mean_pre[row].tolist(),
+            statistics.mean_active(language).tolist(),
+            statistics.active_max[row].tolist(),
+            strict=True,
+        )
+        rows += [
+            {
+                "unit": unit,
+                "language": language,
+                "tokens": int(statistics.tokens[row]),
+                "fired": fired,
+                "rate": rate,
+                "mean": mean,
+                "mean_active": mean_active,
+                "max_active": max_active,
+            }
+            for unit, (fired, rate, mean, mean_active, max_active) in enumerate(columns)
+        ]
+    write_table(context.folder.path / "features" / "statistics.parquet", rows)
+
+
+def _write_histograms(context: Context, details: list[UnitDetail]) -> None:
+    rows = [
+        {
+            "unit": detail.unit,
+            "language": language,
+            "left": float(left),
+            "right": float(right),
+            "count": int(count),
+        }
+        for detail in details
+        for language, counts in detail.counts.items()
+        for left, right, count in zip(detail.edges[:-1], detail.edges[1:], counts, strict=True)
+    ]
+    write_table(context.folder.path / "features" / "histograms.parquet", rows)

@@ -1,0 +1,110 @@
+"""Streams: batched equals one by one, several sites in a pass, and no more of the model than is needed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sprog.lm import SITE_NAMES, Site, activations, batches, pad, tokenize
+
+SITES = [Site(name, layer) for name in SITE_NAMES for layer in (0, 2)]
+
+
+def by_sentence(streamed, sites):
+    """{site: {sentence: its tokens in order}} of a whole stream."""
+    found = {site: {} for site in sites}
+    for part in streamed:
+        for number in part.sentence.unique().tolist():
+            rows = part.sentence == number
+            assert part.position[rows].tolist() == list(range(int(rows.sum())))
+            for site in sites:
+                assert number not in found[site]
+                found[site][number] = part.sites[site][rows]
+    return found
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=10), st.integers(1, 200), st.integers(0, 3))
+def test_batched_equals_one_by_one(tiny_lm, random_tokens, lengths, budget, seed):
+    tokens = random_tokens(lengths, seed)
+    batched = by_sentence(activations(tiny_lm, batches(tokens, budget, seed=seed), SITES), SITES)
+    for number in range(len(lengths)):
+        (alone,) = activations(tiny_lm, [pad(tokens, np.array([number]))], SITES)
+        for site in SITES:
+            torch.testing.assert_close(batched[site][number], alone.sites[site], atol=1e-4, rtol=1e-4)
+
+
+def test_pads_and_bos_are_left_out(tiny_lm, tiny_corpus):
+    tokens = tokenize(tiny_lm, tiny_corpus, bos=True)
+    site = Site("resid", 1)
+    (part,) = activations(tiny_lm, [pad(tokens, np.array([0, 1, 2]))], [site])
+    assert len(part.sentence) == len(part.sites[site]) == tokens.lengths[:3].sum()
+    assert int(part.position.min()) == 1
+
+
+def test_sites_of_one_pass_equal_those_of_their_own_passes(tiny_lm, tiny_tokens):
+    batch = pad(tiny_tokens, np.array([3, 8]))
+    (together,) = activations(tiny_lm, [batch], SITES)
+    for site in SITES:
+        (alone,) = activations(tiny_lm, [batch], [site])
+        assert torch.equal(alone.sites[site], together.sites[site])
+
+
+def test_a_site_named_twice_is_given_once(tiny_lm, tiny_tokens):
+    site = Site("resid", 0)
+    (part,) = activations(tiny_lm, [pad(tiny_tokens, np.array([3]))], [site, site])
+    assert list(part.sites) == [site]
+
+
+@pytest.fixture
+def calls(tiny_lm):
+    """How often each block's MLP, and the unembedding, were run, by a hook of this test's own."""
+    counts = {"unembedding": 0} | dict.fromkeys(range(tiny_lm.layers), 0)
+
+    def count(name):
+        def hook(*_):
+            counts[name] += 1
+
+        return hook
+
+    handles = [block.mlp.register_forward_pre_hook(count(i)) for i, block in enumerate(tiny_lm.blocks)]
+    handles.append(tiny_lm.model.get_output_embeddings().register_forward_pre_hook(count("unembedding")))
+    yield counts
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", SITE_NAMES)
+@pytest.mark.parametrize("deepest", [0, 1, 2])
+def test_layers_above_the_deepest_site_are_not_run(tiny_lm, tiny_tokens, calls, name, deepest):
+    for _ in activations(tiny_lm, [pad(tiny_tokens, np.array([0]))], [Site(name, deepest), Site("resid", 0)]):
+        pass
+    assert all(calls[layer] == 0 for layer in range(deepest + 1, 3))
+    assert all(calls[layer] == 1 for layer in range(deepest))
+    assert calls["unembedding"] == 0
+
+
+def test_nothing_stays_hooked(tiny_lm, tiny_tokens, count_hooks):
+    before = count_hooks(tiny_lm.model)
+    stream = activations(tiny_lm, batches(tiny_tokens, 100), [Site("resid", 0)])
+    next(stream)
+    assert count_hooks(tiny_lm.model) == before
+    list(stream)
+    assert count_hooks(tiny_lm.model) == before
+
+
+def test_nothing_stays_hooked_after_an_exception(tiny_lm, tiny_tokens, count_hooks):
+    before = count_hooks(tiny_lm.model)
+    broken = pad(tiny_tokens, np.array([0]))
+    broken.ids[0, 0] = 10_000
+    with pytest.raises(IndexError):
+        list(activations(tiny_lm, [broken], [Site("resid", 0)]))
+    assert count_hooks(tiny_lm.model) == before
+
+
+def test_the_whole_model_runs_as_before_after_a_stopped_pass(tiny_lm, tiny_tokens):
+    batch = pad(tiny_tokens, np.array([0, 5]))
+    before = tiny_lm.model(batch.ids, attention_mask=batch.mask.long()).logits
+    list(activations(tiny_lm, [batch], [Site("mlp.hidden", 0)]))
+    assert torch.equal(tiny_lm.model(batch.ids, attention_mask=batch.mask.long()).logits, before)
