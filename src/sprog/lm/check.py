@@ -15,7 +15,7 @@ def check_sites(lm: LanguageModel) -> dict[str, int]:
     """Run the model a few times and return the width of each site name.
 
     Checked: every site of every layer carries a tensor `(batch, seq, d)`, of one width per site name;
-    putting the same tensors back changes no logit; doubling one does (middle layer, each site name).
+    putting the same tensors back changes no logit; turning its values round does (middle layer, each site name).
 
     Raises:
         SprogError: a site does not behave, which means that the architecture's table is wrong.
@@ -43,8 +43,9 @@ def check_sites(lm: LanguageModel) -> dict[str, int]:
     if not torch.equal(plain, same):
         raise SprogError(f"model: {lm.name}: putting the same tensors back at its sites changes its logits")
     for name in lm.architecture.places:
-        with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: 2 * x)]):
-            doubled = lm.model(ids, use_cache=False).logits
-        if torch.equal(plain, doubled):
-            raise SprogError(f"model: {lm.name}: doubling the site '{name}' changes no logit")
+        # not a multiple of the tensor: a norm behind the last block would undo that
+        with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
+            turned = lm.model(ids, use_cache=False).logits
+        if torch.equal(plain, turned):
+            raise SprogError(f"model: {lm.name}: turning the site '{name}' round changes no logit")
     return widths

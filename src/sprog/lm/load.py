@@ -79,6 +79,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _locate(name: str) -> tuple[Path | None, str | None]:
     """A folder, or (None, revision) for a hub id."""
+    if not name or name.startswith("@"):
+        raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
     path = Path(name).expanduser()
     if path.is_dir():
         _check_folder(name, path)
@@ -87,8 +89,6 @@ def _locate(name: str) -> tuple[Path | None, str | None]:
         raise SprogError(f"model: {name} is a file; give the folder that holds config.json and the weights")
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
         raise SprogError(f"model: there is no folder {name}")
-    if not name or name.startswith("@"):
-        raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
     _, _, revision = name.partition("@")
     return None, revision or None
 
@@ -149,6 +149,9 @@ def _load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any
         raise SprogError(
             f"model: {name} has no fast tokenizer (tokenizer.json), which is needed to know each token's bytes"
         )
+    # without any tokenizer file transformers makes one that knows its special tokens and no text
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):
+        raise SprogError(f"model: {name} has no tokenizer: there is no tokenizer.json beside its weights")
     return tokenizer
 
 

@@ -67,7 +67,11 @@ class LanguageModel:
                 f"layer: {self.name} has the layers 0 to {self.layers - 1}, and {site.layer} is not one of them"
             )
         place = self.architecture.places[site.name]
-        return Tap(self.blocks[site.layer].get_submodule(place.path), place.side)
+        try:
+            module = self.blocks[site.layer].get_submodule(place.path)
+        except AttributeError as error:
+            raise SprogError(f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})") from error
+        return Tap(module, place.side)
 
     def width(self, site: Site) -> int:
         """The number of values at a site (`d_in` of an SAE on it).

@@ -1,1 +1,5 @@
-"""TODO report"""
+"""The page at the end of a run, its figures and the numbers behind them. It knows files only."""
+
+from sprog.report.page import write_report
+
+__all__ = ["write_report"]

@@ -150,7 +150,7 @@ class _Trainer:
         self.optimizer.step()
         if not self.settings.published:
             self._keep_unit_rows_after()
-        self._record(x, float(mse), self.sae.fires(codes), codes.indices)
+        self._record(x, float(mse.detach()), self.sae.fires(codes), codes.indices)
 
     def _auxiliary(
         self, x: Float[Tensor, "tokens d_in"], error: Float[Tensor, "tokens d_in"], dead: Bool[Tensor, " latents"]

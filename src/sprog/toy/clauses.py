@@ -88,7 +88,7 @@ def located(draw: Draw) -> Clause:
 
 def definite_nominal(draw: Draw, classes: str, other_than: Phrase | None = None) -> Nominal:
     """Something known, without an attribute that a predicate could contradict."""
-    return draw.nominal(draw.noun(classes, other_than), ["the"] * 4 + ["this", "my", "our"], adjective=0)
+    return draw.nominal(draw.noun(classes, other_than), ["the"] * 4 + ["this", "my", "our"], adjective=0.0)
 
 
 def anaphor(subject: Phrase) -> Pronoun | None:

@@ -222,7 +222,7 @@ def that_clause(draw: Draw) -> Sentence:
 def relative_clause(draw: Draw) -> Sentence:
     """As in: The man who bakes the bread is tired. I read the book that the girl has written."""
     if draw.chance(0.5):
-        head = draw.nominal(draw.noun("person"), ("the",), adjective=0)
+        head = draw.nominal(draw.noun("person"), ("the",), adjective=0.0)
         inner = transitive(draw, definite=True, subject=head)
         if draw.chance(0.3):
             inner = replace(inner, adverb=draw.pick(["always", "often", "never"]))

@@ -1,0 +1,23 @@
+"""The figures: each a drawing with the numbers it shows."""
+
+from sprog.report.figures.canvas import Drawing
+from sprog.report.figures.layers import draw_layers
+from sprog.report.figures.next_token import draw_next_token
+from sprog.report.figures.preactivations import draw_preactivations
+from sprog.report.figures.probes import collapsed, draw_probes, probe_table
+from sprog.report.figures.rates import draw_rates
+from sprog.report.figures.texts import draw_text
+from sprog.report.figures.training import draw_training
+
+__all__ = [
+    "Drawing",
+    "collapsed",
+    "draw_layers",
+    "draw_next_token",
+    "draw_preactivations",
+    "draw_probes",
+    "draw_rates",
+    "draw_text",
+    "draw_training",
+    "probe_table",
+]

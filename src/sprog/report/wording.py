@@ -1,0 +1,164 @@
+"""How numbers, languages and lists are written, so that a sentence says neither more nor less than they do."""
+
+import unicodedata
+from collections.abc import Sequence
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+_LANGUAGES = {
+    "bg": "Bulgarian",
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "et": "Estonian",
+    "fi": "Finnish",
+    "fo": "Faroese",
+    "fr": "French",
+    "ga": "Irish",
+    "hr": "Croatian",
+    "hu": "Hungarian",
+    "is": "Icelandic",
+    "it": "Italian",
+    "lt": "Lithuanian",
+    "lv": "Latvian",
+    "mt": "Maltese",
+    "nb": "Norwegian Bokmål",
+    "nl": "Dutch",
+    "nn": "Norwegian Nynorsk",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sk": "Slovak",
+    "sl": "Slovenian",
+    "sv": "Swedish",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "zh": "Chinese",
+}
+
+_WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def language_name(code: str) -> str:
+    """The language's English name, or the code where it is not among those known here."""
+    return _LANGUAGES.get(code, code)
+
+
+def visible(text: str) -> str:
+    """`text` as a page or a figure can hold it.
+
+    Control characters, lone surrogates and non-characters are not allowed in XML or break UTF-8; each becomes
+    the replacement character. Line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(REPLACED if _unwritable(character) else character for character in text)
+
+
+def _unwritable(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cs") or (kind == "Cn" and ord(character) & 0xFFFE == 0xFFFE)
+
+
+def plural(count: int, noun: str) -> str:
+    """`one latent`, `12 latents`."""
+    return f"{counted(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def counted(count: int) -> str:
+    """A whole number as a sentence has it: words up to twelve, then digits in groups of three."""
+    return _WORDS[count] if 0 <= count < len(_WORDS) else whole(count)
+
+
+def whole(count: float | None) -> str:
+    """A whole number in digits, grouped by three."""
+    return "–" if count is None else f"{count:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *before, last = parts
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def percent(share: float | None, *, digits: int = 0, apart_from: float | None = None) -> str:
+    """A share as `26 %` or `1.2 %`.
+
+    Args:
+        share: between 0 and 1; None is a dash.
+        digits: decimals of a share of 10 % and more; smaller ones get one or two more.
+        apart_from: a threshold the text must not be rounded onto unless the share is just that.
+    """
+    if share is None:
+        return "–"
+    value = 100 * share
+    if 0 < value < 0.01:
+        return f"under 0.01{NO_BREAK}%"
+    if value >= 10:
+        # 99.7 % is not 100 %
+        decimals = max(digits, 1) if 99 < value < 100 else digits
+    else:
+        decimals = max(digits, 1 if value >= 1 else 2)
+    text = f"{value:.{decimals}f}"
+    if apart_from is not None and share != apart_from:
+        while decimals < 6 and float(text) == 100 * apart_from:
+            decimals += 1
+            text = f"{value:.{decimals}f}"
+    if "." in text and digits == 0:
+        text = text.rstrip("0").rstrip(".")
+    return f"{text}{NO_BREAK}%"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` decimals and a real minus sign; None is a dash, and there is no minus zero."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """The same with a plus sign before what is above zero."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and float(f"{value:.{digits}f}") > 0 else text
+
+
+def short(value: float) -> str:
+    """A dose or a lambda, with no more digits than it has to three places."""
+    return f"{value:.3g}".replace("-", MINUS) if value else "0"
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    """`0.190 to 0.231`, or nothing."""
+    return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
+
+
+def moves(delta: float, digits: int = 3) -> str:
+    """What a loss does: `rises by 0.213 nats`, `falls by 0.010 nats`, `does not change`."""
+    return _moved(delta, "rises", "falls", "does not change", digits)
+
+
+def has_moved(delta: float, digits: int = 3) -> str:
+    """The same, looked back on: `has risen by 0.213 nats`."""
+    return _moved(delta, "has risen", "has fallen", "has not changed", digits)
+
+
+def _moved(delta: float, up: str, down: str, still: str, digits: int) -> str:
+    size = f"{abs(delta):.{digits}f}"
+    if float(size) == 0:
+        return still
+    return f"{up if delta > 0 else down} by {size} nats"
+
+
+def capital(sentence: str) -> str:
+    """`sentence` with its first letter a capital."""
+    return sentence[:1].upper() + sentence[1:]
