@@ -25,9 +25,17 @@ MAX_POSITIONS = 64
 
 PAIRS = [
     (f"{da} {verb_da} {thing_da}.", f"{en} {verb_en} {thing_en}.")
-    for da, en in [("Pigen på øen", "The girl on the isle"), ("Han", "He"), ("Vores gamle nabo", "Our old neighbour")]
+    for da, en in [
+        ("Pigen på øen", "The girl on the isle"),
+        ("Han", "He"),
+        ("Vores gamle nabo", "Our old neighbour"),
+    ]
     for verb_da, verb_en in [("så", "saw"), ("købte", "bought"), ("glemmer altid", "always forgets")]
-    for thing_da, thing_en in [("æblet", "the apple"), ("en blå cykel", "a blue bicycle"), ("det 😀", "it 😀")]
+    for thing_da, thing_en in [
+        ("æblet", "the apple"),
+        ("en blå cykel", "a blue bicycle"),
+        ("det 😀", "it 😀"),
+    ]
 ]
 
 

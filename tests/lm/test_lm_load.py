@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sprog.errors import SprogError
-from sprog.lm import Architecture, Place, Site, activations, batches, load, resolve_device, resolve_dtype, tokenize
+from sprog.lm import (
+    Architecture,
+    Place,
+    Site,
+    activations,
+    batches,
+    load,
+    resolve_device,
+    resolve_dtype,
+    tokenize,
+)
 
 
 @pytest.fixture
@@ -220,7 +230,9 @@ def test_tied_weights_do_not_lack(make_model_folder, tmp_path):
 
 def test_a_model_of_one_layer_loads(make_model_folder, tmp_path):
     # its last block is its only one, and a layer norm follows
-    assert load(str(make_model_folder(tmp_path / "one", num_hidden_layers=1, initializer_range=5.0))).layers == 1
+    assert (
+        load(str(make_model_folder(tmp_path / "one", num_hidden_layers=1, initializer_range=5.0))).layers == 1
+    )
 
 
 def test_a_model_with_sequential_residuals_loads(make_model_folder, tmp_path):
@@ -236,7 +248,9 @@ def test_pythias_shape_and_tokenizer_load_and_stream(shared, tiny_corpus, make_m
     end = "<|endoftext|>"
     folder = make_model_folder(
         tmp_path / "pythia",
-        tokenizer=PreTrainedTokenizerFast(tokenizer_file=str(file), bos_token=end, eos_token=end, unk_token=end),
+        tokenizer=PreTrainedTokenizerFast(
+            tokenizer_file=str(file), bos_token=end, eos_token=end, unk_token=end
+        ),
         vocab_size=50304,
         hidden_size=64,
         num_hidden_layers=24,

@@ -44,7 +44,9 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
         return []
     if unit == "p99":
         if any(r.p99 <= 0 for r in ranges):
-            raise SprogError("effects.unit: p99 needs units that fire with positive values on the target's text")
+            raise SprogError(
+                "effects.unit: p99 needs units that fire with positive values on the target's text"
+            )
         medians = sorted(r.median / r.p99 for r in ranges)
         in_range = [medians[len(medians) // 2], 1.0]
     else:

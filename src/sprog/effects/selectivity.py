@@ -71,9 +71,7 @@ def selectivity(
         for at in MATCHED_DAMAGE:
             for versus in tokens.corpus.languages:
                 if versus != target:
-                    rows.append(
-                        _compare(curves[target], curves[versus], doses, at, splice, versus, name)
-                    )
+                    rows.append(_compare(curves[target], curves[versus], doses, at, splice, versus, name))
     return rows
 
 
@@ -111,7 +109,10 @@ def _compare(
     rise = _at(other[0], place)
     # a resample that never gets there is carried on along its last segment
     rises = np.array(
-        [_at(o, _crossing(t, at, extrapolate=True) or place) for t, o in zip(target[1], other[1], strict=True)]
+        [
+            _at(o, _crossing(t, at, extrapolate=True) or place)
+            for t, o in zip(target[1], other[1], strict=True)
+        ]
     )
     ratio_low, ratio_high = interval(at / np.maximum(rises, FLOOR))
     margin_low, margin_high = interval(at - rises)

@@ -70,10 +70,13 @@ def unit_details(
             UnitDetail(
                 unit=unit,
                 auroc=auroc(own[of == target], own[of == reference]),
-                quantiles=(float(np.quantile(values, 0.5)), float(np.quantile(values, 0.99))) if len(values) else None,
+                quantiles=(float(np.quantile(values, 0.5)), float(np.quantile(values, 0.99)))
+                if len(values)
+                else None,
                 edges=edges,
                 counts={
-                    language: np.histogram(own[of == language], bins=edges)[0] for language in tokens.corpus.languages
+                    language: np.histogram(own[of == language], bins=edges)[0]
+                    for language in tokens.corpus.languages
                 },
             )
         )

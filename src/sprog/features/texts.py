@@ -53,7 +53,8 @@ def token_texts(
                 "language": sentence.language,
                 "tokens": readable_tokens(lm, ids.tolist()),
                 "units": {
-                    str(unit): {"pre": pre[column], "fires": fires[column]} for column, unit in enumerate(units)
+                    str(unit): {"pre": pre[column], "fires": fires[column]}
+                    for column, unit in enumerate(units)
                 },
             }
         )

@@ -80,7 +80,9 @@ class Batch:
     index: Int[Tensor, " batch"]
 
 
-def tokenize(lm: LanguageModel, corpus: Corpus, *, max_tokens: int = 256, bos: bool = False) -> TokenizedCorpus:
+def tokenize(
+    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = 256, bos: bool = False
+) -> TokenizedCorpus:
     """Turn sentences into token ids, without special tokens unless `bos`.
 
     Sentences of fewer than 2 tokens are dropped (there is nothing to predict), longer ones than

@@ -1,5 +1,7 @@
 """Do the sites of this model, in this release of transformers, lie where the table says?"""
 
+from functools import partial
+
 import torch
 
 from sprog.errors import SprogError
@@ -29,7 +31,7 @@ def check_sites(lm: LanguageModel) -> dict[str, int]:
         return x.clone()
 
     sites = [Site(name, layer) for name in lm.architecture.places for layer in range(lm.layers)]
-    with attached([(lm.tap(site), lambda x, site=site: look(site, x)) for site in sites]):
+    with attached([(lm.tap(site), partial(look, site)) for site in sites]):
         same = lm.model(ids, use_cache=False).logits
     widths: dict[str, int] = {}
     for site in sites:

@@ -8,7 +8,9 @@ from sprog.lm.model import LanguageModel
 
 
 @torch.no_grad()
-def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: int = 20, bos: bool = False) -> list[str]:
+def continue_prompts(
+    lm: LanguageModel, prompts: Sequence[str], *, max_tokens: int = 20, bos: bool = False
+) -> list[str]:
     """Continue each prompt greedily until `max_tokens` in all, prompt included, or the end of text.
 
     Greedy and 20 tokens in all are what the lengths of the paper's Tables 1 and 2 fit. Prompts go one by

@@ -13,6 +13,8 @@ from sprog.lm.check import check_sites
 from sprog.lm.model import LanguageModel
 from sprog.lm.sites import Architecture, architecture_of
 
+# above every level that transformers logs at
+SILENT = 100
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -114,7 +116,8 @@ def _load_weights(
     from transformers import AutoModelForCausalLM
 
     with _quiet(), _one_line(name):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        # with output_loading_info it returns a pair, which its annotations do not say
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder or name.partition("@")[0],
             revision=revision or "main",
             dtype=dtype,
@@ -123,6 +126,7 @@ def _load_weights(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    model, report = loaded
     # A missing tensor would be random weights, silently; tied weights are not reported as missing.
     missing = sorted(report["missing_keys"])
     if missing:
@@ -157,11 +161,11 @@ def _load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers prints tables and bars while loading; what matters of them is raised here instead."""
+    """Transformers prints tables and bars while loading; what matters of them is raised here instead."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(SILENT)
     logging.disable_progress_bar()
     try:
         yield

@@ -16,7 +16,7 @@ MAX_LOGITS = 2**26
 
 def loss_budget(lm: LanguageModel, budget: int) -> int:
     """A token budget whose logits fit: vocabularies are large, so it is often smaller than `budget`."""
-    vocabulary = lm.model.get_output_embeddings().weight.shape[0]
+    vocabulary = int(lm.model.get_output_embeddings().weight.shape[0])
     return max(1, min(budget, MAX_LOGITS // vocabulary))
 
 
@@ -43,7 +43,9 @@ def _batch_losses(
         logits = lm.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
         # pads are on the right, so a target is real exactly where the mask of the next position is
         real = mask[:, 1:]
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1][real].float(), ids[:, 1:][real], reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1][real].float(), ids[:, 1:][real], reduction="none"
+        )
         # float64 sums: a sentence's loss must not depend on how many others stand beside it
         summed = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
         yield batch, summed.index_add_(0, real.nonzero()[:, 0], losses.double())

@@ -70,7 +70,9 @@ class LanguageModel:
         try:
             module = self.blocks[site.layer].get_submodule(place.path)
         except AttributeError as error:
-            raise SprogError(f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})") from error
+            raise SprogError(
+                f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})"
+            ) from error
         return Tap(module, place.side)
 
     def width(self, site: Site) -> int:

@@ -76,7 +76,9 @@ def architecture_of(model: Any) -> Architecture:
     model_type = model.config.model_type
     if model_type in ARCHITECTURES:
         return ARCHITECTURES[model_type]
-    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    lists = [
+        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
+    ]
     candidates = ", ".join(
         f"{name} (x{len(model.get_submodule(name))}: "
         + ", ".join(path for path, _ in model.get_submodule(name)[0].named_modules() if path.count(".") == 1)

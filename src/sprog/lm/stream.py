@@ -1,7 +1,9 @@
 """Activations out of a model, several sites in one pass, stopped at the deepest of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +14,7 @@ from sprog.lm.model import LanguageModel
 from sprog.lm.sites import Activation, Site, attached
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818 - it is no error
     """Raised inside a hook once every site asked for has been seen: the rest of the pass is not needed."""
 
 
@@ -52,11 +54,9 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
                 raise _Enough
 
         ids, mask, content = (t.to(lm.device) for t in (batch.ids, batch.mask, batch.content))
-        with attached([(tap, lambda x, site=site: keep(site, x)) for site, tap in taps]):
-            try:
-                lm.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-            except _Enough:
-                pass
+        taken = [(tap, partial(keep, site)) for site, tap in taps]
+        with attached(taken), suppress(_Enough):
+            lm.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         rows, positions = content.nonzero(as_tuple=True)
         yield Activations(
             sites={site: seen[site][content] for site in sites},

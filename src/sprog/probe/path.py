@@ -81,7 +81,8 @@ class ProbePath:
     @property
     def critical_penalty(self) -> Float[Tensor, " fits"]:
         """The lambda from which on the optimum is exactly zero: the norm of the gradient there."""
-        return self._gradient0.norm(dim=0)
+        norms: Tensor = self._gradient0.norm(dim=0)
+        return norms
 
     def solve(self, penalties: Sequence[Float[Tensor, " fits"]]) -> list[Solution]:
         """Solve at each lambda (one value a fit), warm-started from the largest down; order is kept."""
@@ -124,7 +125,10 @@ class ProbePath:
         return self._transposed_times(residual), residual.sum(0)
 
     def _objective(
-        self, logits: Float[Tensor, "rows fits"], norms: Float[Tensor, " fits"], penalty: Float[Tensor, " fits"]
+        self,
+        logits: Float[Tensor, "rows fits"],
+        norms: Float[Tensor, " fits"],
+        penalty: Float[Tensor, " fits"],
     ) -> Float[Tensor, " fits"]:
         losses = torch.nn.functional.softplus(logits) - self.y * logits
         return (self.weights * losses).sum(0) + penalty * norms
@@ -180,7 +184,9 @@ class ProbePath:
             direction = -self._gradient0 / self.critical_penalty.clamp_min(1e-300)
             slope = self.critical_penalty - penalty
             along = self._times(direction)
-            curvature = (self.weights * torch.sigmoid(self._bias0) * torch.sigmoid(-self._bias0) * along.square()).sum(0)
+            curvature = (
+                self.weights * torch.sigmoid(self._bias0) * torch.sigmoid(-self._bias0) * along.square()
+            ).sum(0)
             # along a direction f(t) = f(0) - slope t + curvature t^2 / 2 + ...; half its minimum is safe
             w = torch.where(stuck, 0.5 * slope / curvature.clamp_min(1e-300) * direction, w)
         return w, b
@@ -206,7 +212,11 @@ class ProbePath:
             inner = inner / (self._scales[:, None] * mean_curvature + stiffness + 1e-12)
             return (inner if self._basis is None else self._basis @ inner), v_b / mean_curvature
 
-        step_w, step_b, step_logits = torch.zeros_like(w), torch.zeros_like(gradient_b), torch.zeros_like(logits)
+        step_w, step_b, step_logits = (
+            torch.zeros_like(w),
+            torch.zeros_like(gradient_b),
+            torch.zeros_like(logits),
+        )
         residual_w, residual_b = -gradient_w, -gradient_b
         solved_w, solved_b = precondition(residual_w, residual_b)
         search_w, search_b = solved_w, solved_b
@@ -221,7 +231,9 @@ class ProbePath:
             image_b = torch.zeros_like(search_b) if self.penalise_bias else weighted.sum(0)
             bend = (search_w * image_w).sum(0) + search_b * image_b
             going = bend > 0
-            alpha = torch.where(going, energy / bend.where(going, torch.ones_like(bend)), torch.zeros_like(bend))
+            alpha = torch.where(
+                going, energy / bend.where(going, torch.ones_like(bend)), torch.zeros_like(bend)
+            )
             step_w, step_b = step_w + alpha * search_w, step_b + alpha * search_b
             step_logits = step_logits + alpha * search_logits
             residual_w, residual_b = residual_w - alpha * image_w, residual_b - alpha * image_b

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,7 +86,9 @@ def probe_layers(
             x = read().float()
             if published:
                 path = _path(x, english, held_out, published=True)
-                cells += _cells(lm.name, place.layer, path, _grid(path, penalties), held_out, english, sentence, False)
+                cells += _cells(
+                    lm.name, place.layer, path, _grid(path, penalties), held_out, english, sentence, False
+                )
             path = _path(_standardise(x), english, held_out, published=False)
             grid = [] if published else _grid(path, penalties)
             rule = [RULE_SHARE * path.critical_penalty]
@@ -132,9 +135,9 @@ def _collect(
 
     def on_disk(site: Site) -> Tensor:
         path = folder / f"{site.layer}"
-        return torch.from_file(
-            str(path), shared=True, size=rows * lm.width(site), dtype=dtype
-        ).view(rows, lm.width(site))
+        return torch.from_file(str(path), shared=True, size=rows * lm.width(site), dtype=dtype).view(
+            rows, lm.width(site)
+        )
 
     stores = {site: on_disk(site) for site in sites}
     sentence = torch.empty(rows, dtype=torch.int64, device=lm.device)
@@ -146,7 +149,7 @@ def _collect(
             store[start:end] = part.sites[site].cpu()
         start = end
         progress(end / rows)
-    return {site: lambda store=store: store.to(lm.device) for site, store in stores.items()}, sentence
+    return {site: partial(store.to, lm.device) for site, store in stores.items()}, sentence
 
 
 def _standardise(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
@@ -158,7 +161,11 @@ def _standardise(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
 
 
 def _path(
-    x: Float[Tensor, "rows d"], english: Bool[Tensor, " rows"], held_out: Bool[Tensor, "rows fits"], *, published: bool
+    x: Float[Tensor, "rows d"],
+    english: Bool[Tensor, " rows"],
+    held_out: Bool[Tensor, "rows fits"],
+    *,
+    published: bool,
 ) -> ProbePath:
     weights = (~held_out).double()
     return ProbePath(x, english.double(), weights / weights.sum(0), penalise_bias=published)

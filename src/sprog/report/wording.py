@@ -43,7 +43,21 @@ _LANGUAGES = {
     "zh": "Chinese",
 }
 
-_WORDS = "no one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = [
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 
 def language_name(code: str) -> str:

@@ -1,6 +1,5 @@
 """Doing a recipe: stages in order, each skipped while its inputs stand, into a run folder."""
 
-import json
 import platform
 import resource
 import sys
@@ -30,7 +29,7 @@ from sprog.toy import corpus as toy_corpus
 __all__ = ["TOY_PAIRS", "run_recipe"]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
-TOY_PAIRS = 6000
+TOY_PAIRS = 3000
 
 WHAT = {
     "corpora": "counting sentences and tokens",
@@ -114,7 +113,12 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "probe", lambda report: probe_stage(context, report), "train", **_of("probe"), layer=recipe.layer
         ),
         "sae": lambda: carry_out(
-            "sae", lambda report: sae_stage(context, layer, report), "train", "select", **_of("sae"), layer=layer
+            "sae",
+            lambda report: sae_stage(context, layer, report),
+            "train",
+            "select",
+            **_of("sae"),
+            layer=layer,
         ),
         "features": lambda: carry_out(
             "features",
@@ -180,16 +184,3 @@ def _describe(context: Context) -> None:
         "translations_may_straddle": context.roles.translations_may_straddle,
     }
     context.folder.save()
-
-
-def read_results(out: Path) -> dict[str, Any]:
-    """`results.json` of a finished run.
-
-    Raises:
-        SprogError: there is none, or it is broken.
-    """
-    try:
-        results: dict[str, Any] = json.loads((out / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SprogError(f"{out / RESULTS}: cannot be read ({error})") from error
-    return results

@@ -78,7 +78,8 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
         best = choice.best if own else best
         cells += found
         layers += [
-            {"model": name, "layer": layer, "bce": bce, "bce_se": error} for layer, bce, error in choice.layers
+            {"model": name, "layer": layer, "bce": bce, "bce_se": error}
+            for layer, bce, error in choice.layers
         ]
     rows = [{**row, "lambda": row.pop("penalty")} for row in as_rows(cells)]
     write_table(folder / "cells.parquet", rows)

@@ -39,7 +39,9 @@ def check_folder(out: Path, recipe: Recipe) -> None:
                 f"--out: {out} belongs to the recipe '{before.name}', not to '{recipe.name}'; give another folder"
             )
     elif any(path.name != ".lock" for path in out.iterdir()):
-        raise SprogError(f"--out: {out} is not empty and is not a run (it has no {RECIPE}); give another folder")
+        raise SprogError(
+            f"--out: {out} is not empty and is not a run (it has no {RECIPE}); give another folder"
+        )
 
 
 class RunFolder:

@@ -7,7 +7,9 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
     """One line for each stage that has something to say."""
     lines = []
     if probe := results["probe"]:
-        lines.append(f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})")
+        lines.append(
+            f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
+        )
     if sae := results["sae"]:
         fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
         lines.append(
@@ -20,7 +22,11 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
         )
         lines.append(f"features  rule {features['rule']}: {units or 'no unit'}")
     if next_token := results["next_token"]:
-        lines += [_selectivity(row) for row in next_token["selectivity"] if row["versus"] == reference and not row["splice"]]
+        lines += [
+            _selectivity(row)
+            for row in next_token["selectivity"]
+            if row["versus"] == reference and not row["splice"]
+        ]
     return lines
 
 

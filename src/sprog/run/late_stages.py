@@ -50,7 +50,11 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         max_reference_fallback=rule.max_reference_fallback,
     )
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
-    chosen = {"rule": selection.rule, "units": list(selection.units), "text": context.roles.corpora["select"].sha256}
+    chosen = {
+        "rule": selection.rule,
+        "units": list(selection.units),
+        "text": context.roles.corpora["select"].sha256,
+    }
     write_json(folder / "selected.json", {**chosen, "hash": fingerprint(chosen)})
     looked_at = list(dict.fromkeys((*selection.units, *selection.nearest)))
     details = {
@@ -165,9 +169,13 @@ def _unit_row(statistics: LatentStatistics, detail: UnitDetail) -> dict[str, Any
         "unit": unit,
         "kind": "latent",
         "rate": {language: float(statistics.rate(language)[unit]) for language in languages},
-        "mean": {language: float(statistics.mean_pre[statistics.row(language), unit]) for language in languages},
+        "mean": {
+            language: float(statistics.mean_pre[statistics.row(language), unit]) for language in languages
+        },
         "mean_active": {language: float(statistics.mean_active(language)[unit]) for language in languages},
-        "max_active": {language: float(statistics.active_max[statistics.row(language), unit]) for language in languages},
+        "max_active": {
+            language: float(statistics.active_max[statistics.row(language), unit]) for language in languages
+        },
         "auroc": detail.auroc,
         "q_value": None,
     }

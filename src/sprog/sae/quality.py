@@ -62,7 +62,9 @@ def measure(
     of = torch.tensor([number[s.language] for s in tokens.corpus.sentences], device=lm.device)
     d = sae.config.d_in
     # float64 sums: sums of squares minus squares of sums lose digits
-    squares, error, count = (torch.zeros(len(languages), dtype=torch.float64, device=lm.device) for _ in range(3))
+    squares, error, count = (
+        torch.zeros(len(languages), dtype=torch.float64, device=lm.device) for _ in range(3)
+    )
     sums = torch.zeros(len(languages), d, dtype=torch.float64, device=lm.device)
     fired = torch.zeros(sae.config.latents, dtype=torch.int64, device=lm.device)
     total = int(tokens.lengths.sum())
@@ -79,7 +81,9 @@ def measure(
     mean = sums.sum(0) / count.sum()
     variance = squares - 2 * sums @ mean + count * mean.square().sum()
     return Quality(
-        fvu={language: float(error[i] / variance[i]) for i, language in enumerate(languages) if variance[i] > 0},
+        fvu={
+            language: float(error[i] / variance[i]) for i, language in enumerate(languages) if variance[i] > 0
+        },
         l0=float(fired.sum() / count.sum()),
         dead_fraction=float((fired == 0).double().mean()),
         tokens=total,

@@ -76,7 +76,9 @@ class Sae(nn.Module):
         self, x: Float[Tensor, "tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "tokens _"]:
         """What each latent (or each of `latents`) is before selection."""
-        weight, bias = (self.W_enc, self.b_enc) if latents is None else (self.W_enc[latents], self.b_enc[latents])
+        weight, bias = (
+            (self.W_enc, self.b_enc) if latents is None else (self.W_enc[latents], self.b_enc[latents])
+        )
         return torch.nn.functional.linear(x - self.b_pre, weight, bias)
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
@@ -102,7 +104,9 @@ class Sae(nn.Module):
         from safetensors.torch import save_file
 
         with replacing(folder / "sae.safetensors") as temporary:
-            save_file({name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}, temporary)
+            save_file(
+                {name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}, temporary
+            )
         write_json(folder / "cfg.json", {"format": FORMAT_VERSION, **dataclasses.asdict(self.config)})
 
     @classmethod

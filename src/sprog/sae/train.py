@@ -107,7 +107,9 @@ class _Trainer:
         self._initialise(mean * self.scale)
         law = SHORT_RUN_LR * LR_AT_2_14 / math.sqrt(config.latents / 2**14)
         self.lr = settings.lr if settings.lr is not None else (1e-3 if settings.published else law)
-        self.aux_k = 0 if settings.published else (config.d_in // 2 if settings.aux_k is None else settings.aux_k)
+        self.aux_k = (
+            0 if settings.published else (config.d_in // 2 if settings.aux_k is None else settings.aux_k)
+        )
         self.optimizer = torch.optim.Adam(self.sae.parameters(), lr=self.lr, fused=True)
         self.silent = torch.zeros(config.latents, dtype=torch.int64, device=first.device)
         self.dead_after = max(DEAD_TOKENS, int(DEAD_SHARE * settings.tokens))
@@ -144,7 +146,7 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self._schedule()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if not self.settings.published:
             self._keep_unit_rows_before()
         self.optimizer.step()
@@ -153,7 +155,10 @@ class _Trainer:
         self._record(x, float(mse.detach()), self.sae.fires(codes), codes.indices)
 
     def _auxiliary(
-        self, x: Float[Tensor, "tokens d_in"], error: Float[Tensor, "tokens d_in"], dead: Bool[Tensor, " latents"]
+        self,
+        x: Float[Tensor, "tokens d_in"],
+        error: Float[Tensor, "tokens d_in"],
+        dead: Bool[Tensor, " latents"],
     ) -> Float[Tensor, ""]:
         """AuxK (Gao et al. 2024, A.2): the best dead latents reconstruct what the live ones missed."""
         latents = dead.nonzero()[:, 0]
@@ -182,7 +187,7 @@ class _Trainer:
 
     @torch.no_grad()
     def _keep_unit_rows_after(self) -> None:
-        self.sae.W_dec /= self.sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        self.sae.W_dec.div_(self.sae.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
     @torch.no_grad()
     def _record(
@@ -229,6 +234,6 @@ class _Trainer:
         """The autoencoder for unscaled inputs: top-k commutes with a positive scale, so biases carry it."""
         if self._since:
             self._write_log()
-        self.sae.b_enc /= self.scale
-        self.sae.b_pre /= self.scale
+        self.sae.b_enc.div_(self.scale)
+        self.sae.b_pre.div_(self.scale)
         return self.sae.requires_grad_(False)

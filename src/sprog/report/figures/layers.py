@@ -33,7 +33,13 @@ def draw_layers(layers: Sequence[Row], model: str, used: int | None, description
             low, high = best["bce"] - best["bce_se"], best["bce"] + best["bce_se"]
             panel.axhspan(low, high, color=FAINT, alpha=0.6, linewidth=0, label="best ± 1 SE")
             panel.errorbar(
-                line["layer"], line["bce"], yerr=line["bce_se"], color=QUIET, marker="o", capsize=3, linewidth=1.4
+                line["layer"],
+                line["bce"],
+                yerr=line["bce_se"],
+                color=QUIET,
+                marker="o",
+                capsize=3,
+                linewidth=1.4,
             )
             mark = line[line["layer"] == used]
             if name == model and not mark.empty:

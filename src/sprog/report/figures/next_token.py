@@ -81,7 +81,11 @@ def _paint_language(
         for cell, dashes, words in ((none, (0, (6, 3)), "units unmodified"), (raw, (0, (1, 2)), "raw model")):
             if cell is not None:
                 panel.axhline(
-                    cell["ce"], color=style["color"], linewidth=1.1, linestyle=dashes, label=f"{name}, {words}"
+                    cell["ce"],
+                    color=style["color"],
+                    linewidth=1.1,
+                    linestyle=dashes,
+                    label=f"{name}, {words}",
                 )
 
 
@@ -101,9 +105,7 @@ def _shade_out_of_range(panel: Axes, cells: Sequence[Row]) -> None:
             labelled = True
 
 
-def _paint_published(
-    panel: Axes, published: Mapping[str, Sequence[float]], languages: Sequence[str]
-) -> None:
+def _paint_published(panel: Axes, published: Mapping[str, Sequence[float]], languages: Sequence[str]) -> None:
     for language in languages[:2]:
         if language in published:
             panel.plot(

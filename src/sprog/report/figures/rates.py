@@ -89,6 +89,8 @@ def _merged(
     floor: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Latents that would lie on one another as one, with their count: 65,536 marks are too many for a page."""
-    place = np.stack([np.round(_PLACES * np.log1p(values / floor) / np.log1p(1 / floor)) for values in (x, y)])
+    place = np.stack(
+        [np.round(_PLACES * np.log1p(values / floor) / np.log1p(1 / floor)) for values in (x, y)]
+    )
     _, first, count = np.unique(place, axis=1, return_index=True, return_counts=True)
     return x[first], y[first], count

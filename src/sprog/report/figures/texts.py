@@ -67,7 +67,9 @@ def draw_text(
                     label="fires" if fires else "does not fire",
                 )
             names = [_short(token) for token in text.tokens[:count]]
-            panel.set_xticks(range(count), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8.5)
+            panel.set_xticks(
+                range(count), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8.5
+            )
             panel.set_xlim(-0.7, max(count, 12) - 0.3)
             panel.axhline(0, color="#6b7480", linewidth=0.8)
             panel.grid(visible=False, axis="x")

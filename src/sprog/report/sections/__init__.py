@@ -1,0 +1,28 @@
+"""The parts of the page, in the paper's order."""
+
+from sprog.report.reading import RunFiles
+from sprog.report.blocks import Section
+from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.continuations import continuations_section
+from sprog.report.sections.effects import effects_section, selectivity_section
+from sprog.report.sections.how import how_section
+from sprog.report.sections.probes import grid_section, probes_section
+from sprog.report.sections.text import text_section
+from sprog.report.sections.units import histograms_section, texts_section, units_section
+
+
+def sections(files: RunFiles) -> list[Section]:
+    """Every part, whether it was run or not."""
+    return [
+        text_section(files),
+        probes_section(files),
+        grid_section(files),
+        autoencoder_section(files),
+        units_section(files),
+        histograms_section(files),
+        texts_section(files),
+        effects_section(files),
+        selectivity_section(files),
+        continuations_section(files),
+        how_section(files),
+    ]

@@ -1,0 +1,111 @@
+"""The autoencoder: how it was trained and how faithful it is (section 5, Table 4)."""
+
+from sprog.report.blocks import Block, Picture, Section, Table, not_run
+from sprog.report.figures import draw_training
+from sprog.report.reading import Row, RunFiles
+from sprog.report.sentences import site_words
+from sprog.report.wording import capital, language_name, listed, moves, number, percent, whole
+
+
+def autoencoder_section(files: RunFiles) -> Section:
+    """Table 4, the training log, fidelity by language."""
+    return Section("autoencoder", "The autoencoder", "section 5, Table 4", _blocks(files))
+
+
+def _blocks(files: RunFiles) -> list[Block]:
+    sae = files.section("sae")
+    if sae is None:
+        return [not_run("The autoencoder")]
+    blocks: list[Block] = [
+        Table(
+            "Table 4: training details",
+            "The autoencoder and its training.",
+            ("What", "This run"),
+            _details(files, sae),
+            words=True,
+        )
+    ]
+    if files.log is not None:
+        finding = _training(files)
+        blocks.append(
+            Picture(
+                "Training",
+                draw_training(files.log, finding),
+                finding,
+                "On the batch at each step. FVU: the fraction of the variance that the reconstruction leaves "
+                "unexplained.",
+            )
+        )
+    blocks.append(
+        Table(
+            "Fidelity by language",
+            capital(
+                f"{_fidelity(files, sae)} Measured on select, cross-entropy in nats per token. "
+                "Recovered: how far the reconstruction closes the gap between zeros in the site's place (0 %) and the "
+                "model itself (100 %)."
+            ),
+            ("Language", "FVU", "Raw model", "Reconstruction in place", "Zeros in place", "Recovered"),
+            [_language_row(sae, code) for code in _languages(files, sae)],
+        )
+    )
+    return blocks
+
+
+def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
+    settings = files.recipe.sae
+    batch = (
+        f"{whole(settings.batch_sentences)} sentences"
+        if settings.batch_sentences
+        else f"{whole(settings.batch_tokens)} tokens"
+    )
+    return [
+        ("Site", site_words(files)),
+        ("Width of the site", whole(sae["d_in"])),
+        ("Latents", f"{whole(sae['latents'])} ({number(sae['latents'] / sae['d_in'], 1)} times the width)"),
+        ("Activation", f"{sae['activation']}, k = {sae['k']}"),
+        ("Batch size", batch),
+        ("Epochs", str(settings.epochs)),
+        ("Tokens trained on", whole(sae.get("train_tokens"))),
+        ("Tokens measured on", whole(sae["tokens"])),
+        ("L0 (latents firing at a token)", number(sae["l0"], 1)),
+        ("Dead latents (firing on no token)", percent(sae["dead_fraction"], digits=1)),
+    ]
+
+
+def _languages(files: RunFiles, sae: Row) -> list[str]:
+    return [code for code in files.languages if code in sae["fvu"] or code in (sae["ce"] or {})]
+
+
+def _language_row(sae: Row, code: str) -> tuple[str, ...]:
+    ce = (sae["ce"] or {}).get(code) or {}
+    return (
+        language_name(code),
+        number(sae["fvu"].get(code)),
+        *(number(ce.get(what)) for what in ("raw", "spliced", "ablated")),
+        _recovered(ce.get("recovered")),
+    )
+
+
+def _recovered(share: float | None) -> str:
+    # below zero the reconstruction is worse than zeros
+    return "–" if share is None else percent(share, digits=1) if share >= 0 else f"{number(100 * share, 1)} %"
+
+
+def _fidelity(files: RunFiles, sae: Row) -> str:
+    parts = []
+    for code in (files.target, files.reference):
+        ce = (sae["ce"] or {}).get(code)
+        if ce:
+            parts.append(f"the {language_name(code)} loss {moves(ce['spliced'] - ce['raw'])}")
+    if not parts:
+        return "What the reconstruction costs was not measured."
+    return f"With the reconstruction in the site's place, {listed(parts)}."
+
+
+def _training(files: RunFiles) -> str:
+    assert files.log is not None
+    first, last = files.log.iloc[0], files.log.iloc[-1]
+    return (
+        f"Over {whole(last['tokens'])} tokens the variance unexplained went from {percent(first['fvu'])} to "
+        f"{percent(last['fvu'])}; at the end {percent(last['dead_fraction'], digits=1)} of the latents were dead."
+    )

@@ -1,0 +1,196 @@
+"""What the units do (section 5.2): Figure 8, Appendix C, selectivity at matched damage."""
+
+from sprog.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
+from sprog.report.figures import draw_next_token
+from sprog.report.reading import Row, RunFiles
+from sprog.report.sentences import at_matched_damage, doses, find_cell, ratio_words, site_words, sweep
+from sprog.report.wording import NO_BREAK, interval, language_name, number, short, signed
+
+_WAYS = {True: "splice", False: "error-preserving"}
+
+
+def effects_section(files: RunFiles) -> Section:
+    """Figure 8 and the tables of Appendix C."""
+    return Section(
+        "effects",
+        "What the latents do to the next token",
+        "section 5.2, Figures 7 to 9, Appendix C",
+        [*_blocks(files), *_tasks(files)],
+    )
+
+
+def selectivity_section(files: RunFiles) -> Section:
+    """How much other languages lose when the target has lost so and so much."""
+    rows = files.rows("next_token", "selectivity")
+    blocks: list[Block] = []
+    if not rows:
+        blocks.append(not_run("Selectivity"))
+    else:
+        said = [at_matched_damage(files, at, splice) for splice in (False, True) for at in (0.1, 0.3)]
+        for way, sentences in (("Error-preserving", said[:2]), ("With the splice", said[2:])):
+            words = " ".join(filter(None, sentences))
+            if words:
+                blocks.append(Paragraph(f"{way}: {words}", "finding"))
+        blocks.append(_selectivity_table(files, rows))
+    return Section("selectivity", "Selectivity at the same damage", "not in the paper", blocks)
+
+
+def _blocks(files: RunFiles) -> list[Block]:
+    cells = [
+        cell for cell in files.rows("next_token", "cells") if (cell["units"] or files.target) == files.target
+    ]
+    if not cells:
+        return [not_run("The sweep over fixed values")]
+    finding = f"{sweep(files, splice=False)} {sweep(files, splice=True)}"
+    if not files.units:
+        finding = (
+            "No latent was selected, so there is nothing to fix: only the model and the splice were measured."
+        )
+    published = (files.section("published") or {}).get("next_token")
+    blocks: list[Block] = [
+        Paragraph(
+            f"The paper's Figure 7 is a drawing of the set-up: the autoencoder sits on {site_words(files)}. "
+            "Spliced, its reconstruction replaces the activation, as in the paper; error-preserving, only the "
+            "difference that the edit makes is added, so that the autoencoder's error does not count."
+        ),
+        Picture(
+            "Figure 8",
+            draw_next_token(cells, files.languages, _value_unit(files), published, finding),
+            finding,
+            "Dashed: units unmodified. Dotted: the raw model. Bands: 95 % bootstrap intervals over sentences of "
+            "the change from unmodified. Shaded: values that the units never take on text of the target.",
+        ),
+        *(_sweep_table(files, splice, published) for splice in (True, False)),
+    ]
+    others = _other_edits(files, cells)
+    return [*blocks, others] if others else blocks
+
+
+def _value_unit(files: RunFiles) -> str:
+    return "times the 99th percentile" if files.recipe.effects.unit == "p99" else "in units of the latent"
+
+
+def _measured_languages(files: RunFiles) -> list[str]:
+    return [code for code in files.languages if find_cell(files, code, "raw", None) is not None]
+
+
+def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
+    values = doses(files, splice)
+    columns: list[str | Cell] = ["Value"]
+    for value in values:
+        cell = find_cell(files, files.target, "set", splice, value)
+        beyond = cell is not None and cell.get("in_range") is False
+        columns.append(Cell(short(value), "", "beyond") if beyond else short(value))
+    columns += ["No modification", "Raw model"]
+    rows: list[list[str | Cell]] = []
+    for code in _measured_languages(files):
+        line = [find_cell(files, code, "set", splice, value) for value in values]
+        line += [find_cell(files, code, "none", splice), find_cell(files, code, "raw", None)]
+        name = language_name(code)
+        rows.append([Cell(name, "nats per token"), *(number(cell["ce"]) if cell else "–" for cell in line)])
+        if splice and published is not None and code in published:
+            rows.append(_published_row(name, published, code, values))
+        if values:
+            rows.append([Cell(name, "change"), *(_change(cell) for cell in line)])
+        rows.append(
+            [Cell(name, "nats per byte"), *(number(cell["ce_per_byte"]) if cell else "–" for cell in line)]
+        )
+    way = "with the splice, the paper's way" if splice else "error-preserving"
+    return Table(
+        f"Appendix C, {way}",
+        f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), all text of test. Change: from no "
+        f"modification, with its 95{NO_BREAK}% interval. Values in italics are never taken by the units "
+        "themselves. Per token, languages do not compare; per byte, they do more nearly.",
+        columns,
+        rows,
+    )
+
+
+def _change(cell: Row | None) -> str | Cell:
+    if cell is None or cell["edit"] in ("none", "raw"):
+        return "–"
+    return Cell(signed(cell["delta"]), interval(cell["ci_low"], cell["ci_high"]))
+
+
+def _published_row(name: str, published: Row, code: str, values: list[float]) -> list[str | Cell]:
+    theirs = dict(zip(map(float, published["values"]), published[code], strict=True))
+    none = (published.get("no_modification") or {}).get(code)
+    return [
+        Cell(name, "the paper's"),
+        *(number(theirs.get(value), 2) for value in values),
+        number(none, 2),
+        "not measured",
+    ]
+
+
+def _other_edits(files: RunFiles, cells: list[Row]) -> Table | None:
+    shown = [c for c in cells if c["source"] == "all" and c["edit"] not in ("raw", "none", "set")]
+    if not shown:
+        return None
+    return Table(
+        "Other edits",
+        f"Mean: each unit fixed at its mean on {language_name(files.reference)} text of select.",
+        ("Edit", "Way", "Language", "Nats per token", "Change"),
+        [
+            (
+                cell["edit"],
+                _WAYS[bool(cell["splice"])],
+                language_name(cell["language"]),
+                number(cell["ce"]),
+                _change(cell),
+            )
+            for cell in shown
+        ],
+    )
+
+
+def _tasks(files: RunFiles) -> list[Block]:
+    if files.rows("tasks"):
+        return []
+    blocks: list[Block] = [not_run("The three downstream tasks (Figure 9, Appendix D)")]
+    theirs = (files.section("published") or {}).get("tasks")
+    if theirs:
+        none = theirs.get("no_modification") or {}
+        names = [key for key in theirs if key not in ("metric", "values", "no_modification")]
+        blocks.append(
+            Table(
+                "Appendix D, the paper's",
+                f"The paper's own numbers ({theirs.get('metric', 'F1')}), to which this run has no counterpart.",
+                ("Value", *(short(value) for value in theirs["values"]), "No modification"),
+                [
+                    (name, *(number(score) for score in theirs[name]), number(none.get(name)))
+                    for name in names
+                ],
+            )
+        )
+    return blocks
+
+
+def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
+    target = language_name(files.target)
+    return Table(
+        "Selectivity",
+        f"What the other language's loss has done where the {target} loss has risen by so much, interpolated between "
+        "doses from no edit down. Ratio: the one over the other (at least, where the other rose by less than 0.01 "
+        "nats); margin: the one minus the other. Small print: 95 % intervals.",
+        ("Way", "Units", f"{target} rises by", "Versus", "Value", "Other's change", "Ratio", "Margin"),
+        [_selectivity_row(row) for row in rows],
+    )
+
+
+def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
+    head = (
+        _WAYS[bool(row["splice"])],
+        f"{row['units']} ({row['kind']}s)",
+        short(row["at"]),
+        language_name(row["versus"]),
+    )
+    if not row["reached"]:
+        return (*head, "not reached", "–", "–", "–")
+    return (
+        *head,
+        "above 0" if row["value"] is None else short(row["value"]),
+        signed(row["other_delta"]),
+        Cell(ratio_words(row), interval(row["ratio_low"], row["ratio_high"], 1)),
+        Cell(signed(row["margin"]), interval(row["margin_low"], row["margin_high"])),
+    )

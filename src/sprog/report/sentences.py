@@ -1,0 +1,261 @@
+"""The sentences that say what a run shows. Each is made from the numbers and holds whatever they are."""
+
+from statistics import fmean
+
+from sprog.report.reading import Row, RunFiles
+from sprog.report.wording import (
+    NO_BREAK,
+    capital,
+    counted,
+    has_moved,
+    interval,
+    language_name,
+    listed,
+    moves,
+    number,
+    percent,
+    plural,
+    short,
+)
+
+# an effect is called selective when the other language loses less than this share of the target's loss
+SELECTIVE_SHARE = 0.5
+# a unit is called quiet on a language when it fires there less than this share as often as on the target,
+# and the languages on which it fires at least `SELECTIVE_SHARE` as often are called the same group
+_QUIET_SHARE = 0.1
+
+
+def site_words(files: RunFiles) -> str:
+    """Which place in the model: `resid of layer 4`."""
+    sae = files.section("sae")
+    site = sae["site"] if sae else files.recipe.site
+    layer = sae["layer"] if sae else (files.section("probe") or {}).get("layer_used", files.recipe.layer)
+    return f"{site}, layer to be chosen" if layer == "auto" else f"{site} of layer {layer}"
+
+
+def rule_words(files: RunFiles) -> str:
+    """The rule of the run: `the paper's rule (firing on more than 50 % of Danish and ...)`."""
+    least, most = thresholds(files)
+    name = "the paper's rule" if (least, most) == (0.5, 0.01) else "this run's rule"
+    target, reference = language_name(files.target), language_name(files.reference)
+    return (
+        f"{name} (firing on more than {percent(least)} of {target} "
+        f"and less than {percent(most)} of {reference} tokens)"
+    )
+
+
+def thresholds(files: RunFiles) -> tuple[float, float]:
+    """The least rate on the target and the greatest on the reference."""
+    given = (files.features or {}).get("thresholds") or {}
+    settings = files.recipe.features
+    return (
+        given.get("min_target", settings.min_target),
+        given.get("max_reference", settings.max_reference),
+    )
+
+
+def firing(files: RunFiles, unit: Row) -> str:
+    """`latent 123, fires on 26 % of Danish and 1.2 % of English tokens`."""
+    least, most = thresholds(files)
+    rate = unit["rate"]
+    return (
+        f"{unit['kind']} {unit['unit']}, fires on "
+        f"{percent(rate[files.target], apart_from=least)} of {language_name(files.target)} and "
+        f"{percent(rate[files.reference], apart_from=most)} of {language_name(files.reference)} tokens"
+    )
+
+
+def units_found(files: RunFiles) -> str:
+    """Whether units were found, by which rule, and how often the first fires."""
+    if files.features is None:
+        return "Units were not looked for in this run."
+    reference = language_name(files.reference)
+    settings = files.recipe.features
+    if not files.units:
+        words = f"No latent passes {rule_words(files)}"
+        if settings.fallback:
+            words += (
+                f", and none fires more often on {language_name(files.target)} while staying under "
+                f"{percent(_fallback_limit(files))} of {reference} tokens, as the fallback asks"
+            )
+        nearest = files.rows("features", "nearest")
+        return f"{words}." + (f" The nearest, {firing(files, nearest[0])}." if nearest else "")
+    first = files.units[0]
+    if files.is_fallback:
+        chosen = "the one latent" if len(files.units) == 1 else f"the {counted(len(files.units))} latents"
+        return (
+            f"No latent passes {rule_words(files)}. The fallback took {chosen} with the largest difference in "
+            f"rates among those under {percent(_fallback_limit(files))} on {reference}: "
+            f"the first, {firing(files, first)}{_shortfall(files, first)}."
+        )
+    verb = "passes" if len(files.units) == 1 else "pass"
+    which = "It" if len(files.units) == 1 else "The one with the largest difference in rates"
+    return (
+        f"{capital(plural(len(files.units), 'latent'))} {verb} {rule_words(files)}. "
+        f"{which}, {firing(files, first)}."
+    )
+
+
+def _fallback_limit(files: RunFiles) -> float:
+    given = (files.features or {}).get("thresholds") or {}
+    limit: float = given.get("max_reference_fallback", files.recipe.features.max_reference_fallback)
+    return limit
+
+
+def _shortfall(files: RunFiles, unit: Row) -> str:
+    least, most = thresholds(files)
+    short_of = []
+    if unit["rate"][files.target] <= least:
+        short_of.append(f"too seldom on {language_name(files.target)}")
+    if unit["rate"][files.reference] >= most:
+        short_of.append(f"too often on {language_name(files.reference)}")
+    return f", {listed(short_of)} for the rule" if short_of else ""
+
+
+def third_languages(files: RunFiles) -> str:
+    """Whether the units stand for the target, for a group of languages, or for `not the reference`."""
+    units = files.units
+    if not units:
+        return ""
+    target, reference = language_name(files.target), language_name(files.reference)
+    others = [code for code in files.languages[2:] if all(code in unit["rate"] for unit in units)]
+    if not others:
+        return f"No third language was measured, so nothing here tells “{target}” from “not {reference}”."
+    own = fmean(unit["rate"][files.target] for unit in units)
+    rates = {code: fmean(unit["rate"][code] for unit in units) for code in others}
+    shown = listed([f"{percent(rate)} of {language_name(code)}" for code, rate in rates.items()])
+    average = "" if len(units) == 1 else ", averaged over the units"
+    words = f"On other languages they fire on {shown} tokens, against {percent(own)} of {target}{average}: "
+    alike = [language_name(code) for code, rate in rates.items() if rate >= SELECTIVE_SHARE * own]
+    quiet = [language_name(code) for code, rate in rates.items() if rate < _QUIET_SHARE * own]
+    if len(alike) == len(others):
+        return words + f"they stand for “not {reference}” as much as for {target}."
+    if alike:
+        return words + f"they stand for more than {target}, for {listed(alike)} too."
+    if len(quiet) == len(others):
+        return words + f"they stand for {target}, not just for “not {reference}”."
+    return words + f"most for {target}, but not for {target} alone."
+
+
+def find_cell(
+    files: RunFiles, language: str, edit: str, splice: bool | None, value: float | None = None
+) -> Row | None:
+    """The cell of the target's units on pooled text, if it was measured."""
+    for cell in files.rows("next_token", "cells"):
+        key = (cell["units"] or files.target, cell["source"], cell["language"], cell["edit"], cell["splice"])
+        if key == (files.target, "all", language, edit, splice) and (value is None or cell["value"] == value):
+            return cell
+    return None
+
+
+def doses(files: RunFiles, splice: bool) -> list[float]:
+    """The values at which the units were fixed, in order."""
+    return sorted(
+        {
+            cell["value"]
+            for cell in files.rows("next_token", "cells")
+            if cell["edit"] == "set" and cell["splice"] is splice and cell["units"] == files.target
+        }
+    )
+
+
+def value_words(files: RunFiles, value: float) -> str:
+    """A dose with its unit: `−8`, or `−8 times the 99th percentile`."""
+    return f"{short(value)} times the 99th percentile" if files.recipe.effects.unit == "p99" else short(value)
+
+
+def _changes(files: RunFiles, splice: bool, value: float) -> list[str]:
+    words = []
+    for code in (files.target, files.reference):
+        cell = find_cell(files, code, "set", splice, value)
+        if cell is not None:
+            spread = interval(cell["ci_low"], cell["ci_high"])
+            inside = f" (95{NO_BREAK}% interval of the change {spread})" if spread else ""
+            words.append(f"the {language_name(code)} loss {moves(cell['delta'])}{inside}")
+    return words
+
+
+def sweep(files: RunFiles, splice: bool) -> str:
+    """What the lowest value does, what switching off does, and where the target's loss is lowest."""
+    values = doses(files, splice)
+    way = "With the reconstruction spliced in, as in the paper" if splice else "Error-preserving"
+    if not values:
+        return f"{way}: there are no units to sweep."
+    lowest = values[0]
+    cell = find_cell(files, files.target, "set", splice, lowest)
+    beyond = " (a value the units never take by themselves)" if cell and cell.get("in_range") is False else ""
+    changes = _changes(files, splice, lowest)
+    if not changes:
+        return f"{way}: neither language was measured."
+    sentences = [f"{way}: at {value_words(files, lowest)}{beyond}, {listed(changes)}."]
+    if 0.0 in values and lowest != 0:
+        sentences.append(f"Switched off (fixed at 0), {listed(_changes(files, splice, 0.0))}.")
+    own = {value: find_cell(files, files.target, "set", splice, value) for value in values}
+    losses = {value: cell["ce"] for value, cell in own.items() if cell is not None}
+    none = find_cell(files, files.target, "none", splice)
+    if losses and none is not None:
+        best = min(losses, key=lambda value: losses[value])
+        below = losses[best] < none["ce"]
+        than = "lower than" if below else "but not lower than"
+        sentences.append(
+            f"The {language_name(files.target)} loss is lowest at {value_words(files, best)} "
+            f"({number(losses[best])}), {than} with the units unmodified ({number(none['ce'])})."
+        )
+    return " ".join(sentences)
+
+
+def selectivity_row(files: RunFiles, at: float, splice: bool) -> Row | None:
+    """The row that compares the target with the reference at `at` nats of damage."""
+    for row in files.rows("next_token", "selectivity"):
+        key = (row["units"], row["splice"], row["at"], row["versus"])
+        if key == (files.target, splice, at, files.reference):
+            return row
+    return None
+
+
+def ratio_words(row: Row) -> str:
+    """`5.8`, or `≥ 30` where the other language's rise was too small to divide by."""
+    return f"{'≥' + NO_BREAK if row['floored'] else ''}{number(row['ratio'], 1)}"
+
+
+def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
+    """What the reference has lost when the target has lost `at` nats, or that it never does."""
+    row = selectivity_row(files, at, splice)
+    if row is None:
+        return ""
+    target, reference = language_name(files.target), language_name(files.reference)
+    if not row["reached"]:
+        deltas = [
+            cell["delta"]
+            for value in doses(files, splice)
+            if value <= 0 and (cell := find_cell(files, files.target, "set", splice, value)) is not None
+        ]
+        most = f"; at most it {moves(max(deltas))}" if deltas else ""
+        return f"The {target} loss never rises by {short(at)} nats as the units are turned down{most}."
+    where = (
+        "between no edit and the value 0"
+        if row["value"] is None
+        else f"at {value_words(files, row['value'])}"
+    )
+    if row["floored"]:
+        ratio = f"a ratio of at least {number(row['ratio'], 1)}"
+    else:
+        spread = interval(row["ratio_low"], row["ratio_high"], 1)
+        ratio = f"a ratio of {number(row['ratio'], 1)}"
+        ratio += f", 95{NO_BREAK}% interval {spread}" if spread else ""
+    return (
+        f"When the {target} loss has risen by {short(at)} nats ({where}), "
+        f"the {reference} loss {has_moved(row['other_delta'])} ({ratio})."
+    )
+
+
+def is_selective(files: RunFiles) -> bool | None:
+    """Whether the reference loses less than half of what the target does, at the most damage reached.
+
+    None where the target's loss never rises far enough to compare.
+    """
+    for at in (0.3, 0.1):
+        row = selectivity_row(files, at, splice=False)
+        if row is not None and row["reached"]:
+            return bool(row["other_delta"] < SELECTIVE_SHARE * row["at"])
+    return None

@@ -1,0 +1,59 @@
+"""The box on top of the page: what was found, in a few plain sentences."""
+
+from sprog.report.reading import RunFiles
+from sprog.report.sentences import (
+    at_matched_damage,
+    is_selective,
+    selectivity_row,
+    site_words,
+    third_languages,
+    units_found,
+)
+from sprog.report.wording import language_name
+
+
+def verdict(files: RunFiles) -> list[str]:
+    """Whether units were found, what they do, for which languages they stand, and what is not shown."""
+    sentences = [units_found(files), *_effect(files), third_languages(files), _limits(files)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _effect(files: RunFiles) -> list[str]:
+    if files.features is None:
+        return []
+    nothing = f"No selective latent was found at this site ({site_words(files)})."
+    if not files.units:
+        return [nothing]
+    if files.section("next_token") is None:
+        return ["What the units do to the loss was not measured in this run."]
+    compared = [at_matched_damage(files, at, splice=False) for at in (0.1, 0.3)]
+    # where the loss does not even rise by the smaller step, the larger says nothing new
+    smaller = selectivity_row(files, 0.1, splice=False)
+    if smaller is not None and not smaller["reached"]:
+        compared = compared[:1]
+    selective = is_selective(files)
+    target, reference = language_name(files.target), language_name(files.reference)
+    if selective is None:
+        judgement = f"That is too little to compare with {reference}. {nothing}" if any(compared) else ""
+    elif selective:
+        judgement = (
+            f"So turning them down costs {target} at least twice what it costs {reference}: "
+            "by this measure the units are selective."
+        )
+    else:
+        judgement = (
+            f"So turning them down costs {reference} at least half of what it costs {target}. {nothing}"
+        )
+    return [*compared, judgement]
+
+
+def _limits(files: RunFiles) -> str:
+    if files.features is None or files.rows("next_token", "controls"):
+        return ""
+    words = "Random latents, random directions and tests with a controlled error rate are not part of this version: "
+    if not files.units:
+        return words + "this is what one autoencoder has at one site, not proof that nothing is there."
+    return words + (
+        f"this is no proof that these units do more than as many others would, or that the model uses them "
+        f"to write {language_name(files.target)}."
+    )

@@ -1,0 +1,150 @@
+"""An autoencoder comes back from its folder as it went in, or not at all."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sprog.errors import SprogError
+from sprog.sae import Sae, SaeConfig
+
+CONFIG = SaeConfig(d_in=6, latents=10, k=3, relu=False, model="tiny", site="resid", layer=2)
+
+
+@pytest.fixture
+def sae():
+    torch.manual_seed(0)
+    sae = Sae(CONFIG)
+    for parameter in sae.parameters():
+        torch.nn.init.normal_(parameter)
+    return sae
+
+
+@pytest.fixture
+def folder(sae, tmp_path):
+    """Where it was saved."""
+    sae.save(tmp_path / "sae")
+    return tmp_path / "sae"
+
+
+def refusal(folder):
+    with pytest.raises(SprogError) as caught:
+        Sae.load(folder)
+    message = str(caught.value)
+    assert message.startswith(str(folder))
+    return message
+
+
+def change_config(folder, **changes):
+    path = folder / "cfg.json"
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not ...}))
+
+
+def test_it_comes_back_as_it_went_in(sae, folder):
+    loaded = Sae.load(folder)
+    assert loaded.config == CONFIG
+    for name, tensor in sae.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    x = torch.randn(4, 6)
+    assert torch.equal(loaded(x), sae(x))
+
+
+def test_a_folder_holds_two_files_and_no_others(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["cfg.json", "sae.safetensors"]
+
+
+def test_saving_twice_gives_the_same_bytes(sae, folder, tmp_path):
+    sae.save(tmp_path / "again")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_matrices_are_latent_major(folder):
+    tensors = load_file(folder / "sae.safetensors")
+    assert tensors["W_enc"].shape == tensors["W_dec"].shape == (10, 6)
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    assert "cfg.json" in refusal(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae.safetensors"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    assert name in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"d_in": 6}'])
+def test_a_config_that_is_none(folder, content):
+    (folder / "cfg.json").write_bytes(content)
+    assert "cfg.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"\x80\x02}q\x00."])
+def test_weights_that_are_no_safetensors(folder, content):
+    (folder / "sae.safetensors").write_bytes(content)
+    assert "cannot be read as safetensors" in refusal(folder)
+
+
+def test_weights_that_are_a_pickle(sae, folder):
+    torch.save(sae.state_dict(), folder / "sae.safetensors")
+    assert "cannot be read as safetensors" in refusal(folder)
+
+
+def test_truncated_weights(folder):
+    path = folder / "sae.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert "cannot be read as safetensors" in refusal(folder)
+
+
+def test_an_unknown_key(folder):
+    change_config(folder, normalise="layer")
+    assert "the key 'normalise' is not known" in refusal(folder)
+
+
+def test_a_missing_key(folder):
+    change_config(folder, d_in=...)
+    assert "d_in" in refusal(folder)
+
+
+def test_another_format(folder):
+    change_config(folder, format=2)
+    assert "of format 1" in refusal(folder)
+
+
+def test_a_shape_that_does_not_fit_the_config(folder):
+    change_config(folder, d_in=7)
+    assert "should be (10, 7) and is (10, 6)" in refusal(folder)
+
+
+def test_a_missing_tensor(folder):
+    path = folder / "sae.safetensors"
+    tensors = load_file(path)
+    del tensors["b_pre"]
+    save_file(tensors, path)
+    assert "b_pre should be (6,) and is missing" in refusal(folder)
+
+
+def test_an_extra_tensor(folder):
+    path = folder / "sae.safetensors"
+    save_file(load_file(path) | {"threshold": torch.zeros(10)}, path)
+    assert "holds a tensor 'threshold'" in refusal(folder)
+
+
+@pytest.mark.parametrize("k", [0, -1, 11])
+def test_an_impossible_k(k):
+    with pytest.raises(SprogError, match=rf"^sae.k: has to be between 1 and the 10 latents, got {k}$"):
+        SaeConfig(d_in=6, latents=10, k=k)
+
+
+def test_an_unknown_activation():
+    with pytest.raises(SprogError, match="^sae.activation: 'softmax' is not known"):
+        SaeConfig(d_in=6, latents=10, k=3, activation="softmax")
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_the_extremes_of_k(k):
+    codes = Sae(SaeConfig(d_in=6, latents=10, k=k)).encode(torch.randn(4, 6))
+    assert codes.values.shape == codes.indices.shape == (4, k)
