@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 # before anything imports sprog: every annotated shape and type is checked in every call
-install_import_hook("sprog", "beartype.beartype")
+install_import_hook("sprog", "typechecker.checked")
 
 # nothing here may ask the network; the hub client reads this when it is imported
 os.environ["HF_HUB_OFFLINE"] = "1"

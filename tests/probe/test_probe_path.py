@@ -67,7 +67,7 @@ def assert_optimal(solution, x, y, weights, *, published):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(
     seed=st.integers(0, 10_000),
     shares=st.lists(st.floats(0.001, 1.5), min_size=1, max_size=4),
@@ -81,7 +81,7 @@ def test_every_solution_is_optimal(published, seed, shares, noise):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(
     seed=st.integers(0, 10_000),
     powers=st.lists(st.floats(-3, 3), min_size=6, max_size=6),
@@ -140,18 +140,20 @@ def test_logits_are_those_of_all_rows(published):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10_000), power=st.floats(-2, 2))
 def test_the_critical_lambda_is_the_gradients_norm_at_zero(published, seed, power):
     x, y, weights = data(seed, scales=10**power)
     path = ProbePath(x, y, weights, penalise_bias=published)
     for fit in range(2):
-        expected = critical_by_hand(x.double().numpy(), y.numpy(), weights[:, fit].numpy(), published=published)
+        expected = critical_by_hand(
+            x.double().numpy(), y.numpy(), weights[:, fit].numpy(), published=published
+        )
         assert float(path.critical_penalty[fit]) == pytest.approx(expected, rel=1e-6)
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_weights_are_exactly_zero_from_the_critical_lambda_on_and_not_below(published, seed):
     x, y, weights = data(seed)
@@ -216,6 +218,8 @@ def test_fits_do_not_see_each_other_nor_the_rows_held_out(published):
 def test_the_norm_falls_as_lambda_rises():
     x, y, weights = data(8)
     path = ProbePath(x, y, weights, penalise_bias=False)
-    norms = [s.weight.norm(dim=0) for s in path.solve([share * path.critical_penalty for share in (0.9, 0.3, 0.1)])]
+    norms = [
+        s.weight.norm(dim=0) for s in path.solve([share * path.critical_penalty for share in (0.9, 0.3, 0.1)])
+    ]
     assert (norms[0] < norms[1]).all()
     assert (norms[1] < norms[2]).all()

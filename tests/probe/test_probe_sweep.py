@@ -28,7 +28,13 @@ def sample(tiny_tokens):
 def swept(request, tiny_lm, sample):
     """(published, cells) of a sweep of the tiny model."""
     cells = probe_layers(
-        tiny_lm, sample, site="resid", reference="en", penalties=PENALTIES, published=request.param, budget=200
+        tiny_lm,
+        sample,
+        site="resid",
+        reference="en",
+        penalties=PENALTIES,
+        published=request.param,
+        budget=200,
     )
     return request.param, cells
 
@@ -84,7 +90,8 @@ def test_the_sample_is_seeded():
 
 def test_other_languages_stay_out(tiny_tokens):
     sentences = tuple(
-        s._replace(language="sv") if number % 6 == 0 else s for number, s in enumerate(tiny_tokens.corpus.sentences)
+        s._replace(language="sv") if number % 6 == 0 else s
+        for number, s in enumerate(tiny_tokens.corpus.sentences)
     )
     tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
     sample = sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
@@ -102,13 +109,15 @@ def test_too_few_sentences_are_refused(tiny_tokens):
 def test_there_is_a_cell_for_every_layer_lambda_and_seed(swept):
     _, cells = swept
     grid = [(cell.layer, cell.penalty, cell.seed) for cell in cells if not cell.rule]
-    assert sorted(grid) == sorted((layer, p, seed) for layer in range(3) for p in PENALTIES for seed in range(2))
+    assert sorted(grid) == sorted(
+        (layer, p, seed) for layer in range(3) for p in PENALTIES for seed in range(2)
+    )
     rule = [(cell.layer, cell.seed) for cell in cells if cell.rule]
     assert sorted(rule) == [(layer, seed) for layer in range(3) for seed in range(2)]
 
 
 def test_cells_say_what_was_fitted(swept, sample, tiny_lm):
-    published, cells = swept
+    _, cells = swept
     for cell in cells:
         assert cell.model == tiny_lm.name
         assert cell.standardised == (cell.rule or not published)
@@ -132,7 +141,7 @@ def test_probes_collapse_from_their_critical_lambda_on(swept):
 
 
 def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not(swept):
-    published, cells = swept
+    _, cells = swept
     for cell in cells:
         if cell.penalty == PENALTIES[0]:
             assert cell.accuracy > 0.75
@@ -143,7 +152,7 @@ def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not
 
 
 def test_critical_lambdas_equal_those_by_hand(swept, sample, tiny_lm):
-    published, cells = swept
+    _, cells = swept
     languages = np.array([s.language for s in sample.tokens.corpus.sentences])
     sites = [Site("resid", layer) for layer in range(3)]
     parts = list(activations(tiny_lm, batches(sample.tokens, 300), sites))

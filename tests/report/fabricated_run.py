@@ -227,7 +227,7 @@ class _Made:
             "rate": {code: float(self.rates[code][unit]) for code in self.languages},
             "mean": {code: 2.5 if code == "da" else 0.1 for code in self.languages},
             "mean_active": {code: 3.1 if code == "da" else None for code in self.languages},
-            "max_active": {code: 5.0 for code in self.languages},
+            "max_active": dict.fromkeys(self.languages, 5.0),
             "auroc": 0.97,
             "q_value": None,
         }

@@ -14,7 +14,9 @@ def numbered(sizes):
 
 def mixed(sizes, size, pool, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [batch[:, 0].tolist() for batch in mixed_batches(numbered(sizes), size, pool=pool, generator=generator)]
+    return [
+        batch[:, 0].tolist() for batch in mixed_batches(numbered(sizes), size, pool=pool, generator=generator)
+    ]
 
 
 @settings(deadline=None)

@@ -23,7 +23,9 @@ def normal(*shape, seed=0, requires_grad=True):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_(requires_grad)
 
 
-DISTINCT = torch.stack([torch.randperm(LATENTS, generator=torch.Generator().manual_seed(i))[:K] for i in range(T)])
+DISTINCT = torch.stack(
+    [torch.randperm(LATENTS, generator=torch.Generator().manual_seed(i))[:K] for i in range(T)]
+)
 REPEATED = torch.tensor([[3, 3, 3], [0, 0, 5], [5, 0, 5], [11, 2, 11], [3, 2, 1], [7, 7, 0], [9, 9, 9]])
 INDICES = pytest.mark.parametrize("indices", [DISTINCT, REPEATED], ids=["distinct", "repeated"])
 
@@ -84,7 +86,9 @@ def test_the_autoencoder_equals_its_dense_twin(branch, relu):
         parameter.data = normal(*parameter.shape, seed=seed, requires_grad=False)
     x, target = normal(T, D, seed=9), normal(T, D, seed=10, requires_grad=False)
     (sae(x) - target).square().sum().backward()
-    ours = {name: parameter.grad.clone() for name, parameter in sae.named_parameters()} | {"x": x.grad.clone()}
+    ours = {name: parameter.grad.clone() for name, parameter in sae.named_parameters()} | {
+        "x": x.grad.clone()
+    }
 
     sae.zero_grad()
     x.grad = None

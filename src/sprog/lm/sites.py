@@ -6,7 +6,7 @@ block ── attention ── attn.out ─┐
 ```
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -120,7 +120,7 @@ class Tap:
 
 
 @contextmanager
-def attached(taps: list[tuple[Tap, Callable[[Activation], Activation | None]]]) -> Iterator[None]:
+def attached(taps: Sequence[tuple[Tap, Callable[[Activation], Activation | None]]]) -> Iterator[None]:
     """Attach several visits for the length of a block, and remove them whatever happens in it."""
     handles: list[RemovableHandle] = []
     try:

@@ -1,4 +1,4 @@
-"""A run folder as one page: figures, tables, and sentences that say what they show in this run."""
+"""The page at the end of a run, its figures and the numbers behind them. It knows files only."""
 
 from sprog.report.page import write_report
 

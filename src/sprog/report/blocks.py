@@ -1,50 +1,109 @@
-"""What a section of the page is made of."""
+"""What a page is made of. Every text in a block is plain: the template escapes it."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
-from sprog.report.drawing import Drawing
+from sprog.report.figures.canvas import Drawing
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence or several; `tone` is `plain`, `finding`, `note`, `warning` or `absent`."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption: what it shows, then how to read it."""
+
+    kind: ClassVar[str] = "picture"
+    label: str
+    drawing: Drawing
+    finding: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side, where the window has room."""
+
+    kind: ClassVar[str] = "row"
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with a second, smaller line, such as an interval under its estimate."""
+
+    text: str
+    below: str = ""
+    tone: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row is its heading."""
+    """A table whose first column heads its rows, and whose cells are numbers unless `words`."""
 
+    kind: ClassVar[str] = "table"
+    label: str
     caption: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-@dataclass
-class Section:
-    """A heading and, in order, paragraphs (strings), tables, drawings, texts and preformatted text."""
-
-    title: str
-    blocks: list[Any] = field(default_factory=list)
+    columns: Sequence[str | Cell]
+    rows: Sequence[Sequence[str | Cell]]
+    words: bool = False
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a text: how strongly it is coloured (0: not), and what is said on pointing at it."""
+    """A token of a coloured text: `colour` is a CSS colour where the unit fires, else empty."""
 
     text: str
-    strength: float
     title: str
+    colour: str
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Pairs of sentences side by side, a column a language."""
+class ColouredText:
+    """A sentence in one language, token by token."""
 
-    head: list[str]
-    rows: list[list[list[Token]]]
+    language: str
+    code: str
+    tokens: Sequence[Token]
 
 
 @dataclass(frozen=True)
-class Verbatim:
-    """Text as it is in a file."""
+class ColouredTexts:
+    """Sentences token by token; the texts of one pair stand side by side."""
 
+    kind: ClassVar[str] = "texts"
+    pairs: Sequence[Sequence[ColouredText]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A text kept line by line, such as a recipe."""
+
+    kind: ClassVar[str] = "listing"
+    caption: str
     text: str
 
 
-__all__ = ["Drawing", "Section", "Table", "Texts", "Token", "Verbatim"]
+Block: TypeAlias = Paragraph | Picture | Row | Table | ColouredTexts | Listing
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `paper` says where the paper has it."""
+
+    anchor: str
+    title: str
+    paper: str
+    blocks: Sequence[Block]
+
+
+def not_run(what: str) -> Paragraph:
+    """The line that stands where something would be, had it been run."""
+    return Paragraph(f"{what}: not run.", "absent")

@@ -1,114 +1,124 @@
-"""What a run folder holds, as the page needs it."""
+"""What a run has left in its folder. A stage that was not run has left nothing, and that is no error."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from sprog.errors import SprogError
 from sprog.recipe import Recipe, load_recipe
 
-ALL_SOURCES = "all"
+Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
-    """The contents of a run folder. What was not run is None.
+class RunFiles:
+    """The files of a run, read.
 
     Attributes:
-        results: `results.json`. record: `run.json`. recipe: the resolved recipe.
-        training: the autoencoder's log. statistics: every latent in every language.
-        histograms: pre-activations of the latents looked at. texts: sentences with their tokens.
+        recipe: the resolved recipe.
+        run: what depends on the machine and the clock (`run.json`).
+        results: every headline number (`results.json`).
+        log: the autoencoder's training, a row per step.
+        statistics: a row per unit and language.
+        histograms: a row per unit, language and bin.
+        texts: sentences with their tokens and what the selected units do at each.
     """
 
-    results: dict[str, Any]
-    record: dict[str, Any]
     recipe: Recipe
-    training: pd.DataFrame | None
-    statistics: pd.DataFrame | None
-    histograms: pd.DataFrame | None
-    texts: list[dict[str, Any]] | None
+    run: Row = field(default_factory=dict)
+    results: Row = field(default_factory=dict)
+    log: pd.DataFrame | None = None
+    statistics: pd.DataFrame | None = None
+    histograms: pd.DataFrame | None = None
+    texts: list[Row] = field(default_factory=list)
 
     @property
     def target(self) -> str:
-        """The language looked for."""
+        """The language whose units are looked for."""
         return self.recipe.languages.target
 
     @property
     def reference(self) -> str:
-        """The language it is told apart from."""
+        """The language that they must leave alone."""
         return self.recipe.languages.reference
 
-    def ordered(self, languages: Any) -> list[str]:
-        """Languages with the target first, then the reference, then the others as the recipe has them."""
-        order = [self.target, self.reference, *self.recipe.languages.others]
-        return [language for language in order if language in languages]
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The target, the reference, then the others."""
+        return (self.target, self.reference, *self.recipe.languages.others)
+
+    def section(self, name: str) -> Row | None:
+        """A part of results.json; None if it was not run."""
+        value = self.results.get(name)
+        return value if isinstance(value, dict) and value else None
+
+    def rows(self, name: str, part: str | None = None) -> list[Row]:
+        """The rows of a part of results.json, or of a list within it; none if it was not run."""
+        value = self.results.get(name) if part is None else (self.results.get(name) or {}).get(part)
+        return list(value or [])
+
+    @cached_property
+    def features(self) -> Row | None:
+        """What the selection says; None if it was not run."""
+        return self.section("features")
+
+    @cached_property
+    def units(self) -> list[Row]:
+        """The selected units of the target language, the best first."""
+        return self.rows("features", self.target)
+
+    @cached_property
+    def shown_units(self) -> list[Row]:
+        """The selected units, or where there are none, those nearest to the rule."""
+        return self.units or self.rows("features", "nearest")
 
     @property
-    def selected(self) -> list[dict[str, Any]]:
-        """The selected units' rows, best first."""
-        features = self.results["features"]
-        return list(features[self.target]) if features else []
-
-    @property
-    def shown(self) -> list[dict[str, Any]]:
-        """The selected units, or the nearest when none was selected."""
-        features = self.results["features"]
-        return self.selected or (list(features["nearest"]) if features else [])
-
-    def cells(self, edit: str, splice: bool | None, language: str) -> list[dict[str, Any]]:
-        """The pooled sweep's cells of one kind of edit and one language, from the lowest dose up."""
-        rows = self.results["next_token"]["cells"] if self.results["next_token"] else []
-        found = [
-            row
-            for row in rows
-            if (row["edit"], row["splice"], row["language"], row["source"])
-            == (edit, splice, language, ALL_SOURCES)
-        ]
-        return sorted(found, key=lambda row: row["value"] or 0.0)
-
-    @property
-    def swept(self) -> list[str]:
-        """The languages of the sweep."""
-        table = self.results["next_token"]
-        return self.ordered({row["language"] for row in table["cells"]}) if table else []
+    def is_fallback(self) -> bool:
+        """Whether the units failed the rule and were taken by the fallback."""
+        return bool(self.units) and (self.features or {}).get("rule") == "fallback"
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder.
+def read_run(folder: Path) -> RunFiles:
+    """Read what there is in a run folder.
 
     Raises:
-        SprogError: a file that every run has is missing, or a file is broken.
+        SprogError: there is no recipe, or a file is damaged.
     """
-    results = _json(folder / "results.json")
-    features = results["features"] is not None
-    texts = folder / "features" / "texts.json"
-    return Run(
-        results=results,
-        record=_json(folder / "run.json"),
+    if not (folder / "recipe.yaml").is_file():
+        raise SprogError(f"{folder}: is not a run: it has no recipe.yaml")
+    features = folder / "features"
+    return RunFiles(
         recipe=load_recipe(folder / "recipe.yaml"),
-        # a file may be left from a run with other settings: results.json says what counts
-        training=_table(folder / "sae" / "log.parquet") if results["sae"] else None,
-        statistics=_table(folder / "features" / "statistics.parquet") if features else None,
-        histograms=_table(folder / "features" / "histograms.parquet") if features else None,
-        texts=_json(texts) if features and texts.is_file() else None,
+        run=_json(folder / "run.json", dict) or {},
+        results=_json(folder / "results.json", dict) or {},
+        log=_table(folder / "sae" / "log.parquet"),
+        statistics=_table(features / "statistics.parquet"),
+        histograms=_table(features / "histograms.parquet"),
+        texts=_json(features / "texts.json", list) or [],
     )
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, kind: type) -> Any:
+    if not path.exists():
+        return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SprogError(f"{path}: cannot be read ({error})") from error
+        raise SprogError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
+    if not isinstance(value, kind):
+        raise SprogError(f"{path}: does not hold what it should: run the stage that writes it again")
+    return value
 
 
 def _table(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise SprogError(f"{path}: cannot be read ({error})") from error
+        raise SprogError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
     return None if table.empty else table

@@ -83,12 +83,12 @@ class Sae(nn.Module):
 
     def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
         """Select the k largest pre-activations of each token."""
-        values, indices = TopKEncode.apply(x - self.b_pre, self.W_enc, self.b_enc, self.config.k)
+        values, indices = TopKEncode.apply(x - self.b_pre, self.W_enc, self.b_enc, self.config.k)  # type: ignore[no-untyped-call]
         return Codes(values.relu() if self.config.relu else values, indices)
 
     def decode(self, codes: Codes) -> Float[Tensor, "tokens d_in"]:
         """The reconstruction from a code."""
-        decoded: Tensor = SparseDecode.apply(codes.values, codes.indices, self.W_dec)
+        decoded: Tensor = SparseDecode.apply(codes.values, codes.indices, self.W_dec)  # type: ignore[no-untyped-call]
         return decoded + self.b_pre
 
     def forward(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:

@@ -5,6 +5,7 @@ The only file of the toy that needs torch and transformers; `sprog.toy.model` im
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,7 @@ Progress = Callable[[float], None]
 def train(settings: ModelSettings, folder: Path, progress: Progress | None = None) -> None:
     """Train a model and write it, with its tokenizer, into an existing folder.
 
-    The state of torch's global generator is left as it was.
+    Torch's global generator and number of threads are left as they were.
 
     Args:
         settings: what to train.
@@ -36,14 +37,14 @@ def train(settings: ModelSettings, folder: Path, progress: Progress | None = Non
     texts = training_texts(settings)
     tokenizer = train_tokenizer(texts, settings.vocabulary)
     rows = [[*encoding.ids, END_ID] for encoding in tokenizer.encode_batch(texts)]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(settings.seed)
         model = GPTNeoXForCausalLM(_config(settings))
         _optimise(model, rows, settings, progress)
     model.config.save_pretrained(folder)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=END,
         eos_token=END,
@@ -75,6 +76,18 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # sums then do not depend on the caller's threads; and with matrices as small as these, a second thread
+    # gains little on idle cores and costs tenfold, by spinning, on busy ones
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _config(settings: ModelSettings) -> GPTNeoXConfig:
@@ -116,7 +129,7 @@ def _optimise(
         logits = model(input_ids=inputs, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         rate.step()

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -23,7 +24,7 @@ _REFERENCE = "#0072b2"
 _OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#8c6d00", "#7a7a7a", "#5b3a8c")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (7, 3)))
 
-_STYLE = {
+_STYLE: Any = {
     # text stays text: small files, words that can be searched and read aloud
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
@@ -100,7 +101,8 @@ def draw(
     # the user's matplotlibrc must not change a report; what is set here is put back
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams["svg.hashsalt"] = name
         # the browser has fonts for the scripts that the drawing's own lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
@@ -145,7 +147,7 @@ def _describe(root: ElementTree.Element, description: str) -> None:
     root.set("class", "drawing")
 
 
-def language_style(languages: Sequence[str], language: str) -> dict[str, object]:
+def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
     """Colour and dashes of a language's line: the target and the reference stand out, the others are thin."""
     place = languages.index(language) if language in languages else len(languages)
     if place < 2:
@@ -159,10 +161,10 @@ def language_colour(languages: Sequence[str], language: str) -> str:
     return str(language_style(languages, language)["color"])
 
 
-def panels(figure: Figure, count: int, columns: int, **options: object) -> list[Axes]:
+def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
     """`count` axes in rows of `columns`; places left over stay empty."""
     rows = -(-count // columns)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)  # type: ignore[arg-type]
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
     axes = list(grid.flat)
     for empty in axes[count:]:
         empty.set_axis_off()

@@ -1,9 +1,12 @@
 """Figure 8: the loss on the next token as the units are fixed at a value."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +21,7 @@ def draw_next_token(
     cells: Sequence[Row],
     languages: Sequence[str],
     unit_of_value: str,
-    published: Mapping[str, Sequence[float]] | None,
+    published: Mapping[str, Any] | None,
     description: str,
 ) -> Drawing:
     """Loss against the fixed value, one panel for each way of editing.
@@ -43,7 +46,7 @@ def draw_next_token(
             panel.set_title(_TITLES[splice])
             panel.set_xlabel(f"units fixed at ({unit_of_value})")
         axes[0].set_ylabel("cross-entropy (nats per token)")
-        entries: dict[str, object] = {}
+        entries: dict[str, Artist] = {}
         for panel in axes:
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 entries.setdefault(label, handle)
@@ -96,7 +99,7 @@ def _shade_out_of_range(panel: Axes, cells: Sequence[Row]) -> None:
     if len(values) < 2:
         return
     # the border lies somewhere between the last dose inside and the first outside: halfway
-    borders = [values[0], *((a + b) / 2 for a, b in zip(values, values[1:], strict=False)), values[-1]]
+    borders = [values[0], *((a + b) / 2 for a, b in pairwise(values)), values[-1]]
     labelled = False
     for value, left, right in zip(values, borders, borders[1:], strict=False):
         if inside[value] is False:
@@ -105,7 +108,7 @@ def _shade_out_of_range(panel: Axes, cells: Sequence[Row]) -> None:
             labelled = True
 
 
-def _paint_published(panel: Axes, published: Mapping[str, Sequence[float]], languages: Sequence[str]) -> None:
+def _paint_published(panel: Axes, published: Mapping[str, Any], languages: Sequence[str]) -> None:
     for language in languages[:2]:
         if language in published:
             panel.plot(

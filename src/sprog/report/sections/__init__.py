@@ -1,7 +1,7 @@
 """The parts of the page, in the paper's order."""
 
-from sprog.report.reading import RunFiles
 from sprog.report.blocks import Section
+from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
 from sprog.report.sections.continuations import continuations_section
 from sprog.report.sections.effects import effects_section, selectivity_section

@@ -1,5 +1,7 @@
 """Which layer tells the languages apart (section 4.1), and the grid search that follows it (section 4.2)."""
 
+from typing import Any
+
 import pandas as pd
 
 from sprog.report.blocks import Block, Paragraph, Picture, Row, Section, Table, not_run
@@ -83,7 +85,7 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
     dead = int(table["collapsed"].sum())
     if not dead:
         return f"{words}. Every probe keeps its weights."
-    all_dead = [value for value, group in table.groupby("lambda") if group["collapsed"].all()]
+    all_dead = [float(str(value)) for value, group in table.groupby("lambda") if group["collapsed"].all()]
     words += f". {dead} of {len(table)} probes are left without weights"
     return f"{words}, all of them from lambda {short(min(all_dead))} on." if all_dead else f"{words}."
 
@@ -105,7 +107,7 @@ def _layer_table(files: RunFiles) -> list[Block]:
     layers = (files.section("probe") or {}).get("layers") or []
     if not layers:
         return [Paragraph("The layer rule: not run.", "absent")]
-    best = {}
+    best: dict[str, dict[str, Any]] = {}
     for row in layers:
         if row["model"] not in best or row["bce"] < best[row["model"]]["bce"]:
             best[row["model"]] = row

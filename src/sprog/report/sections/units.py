@@ -84,8 +84,8 @@ def _unit_table(files: RunFiles) -> list[Block]:
     return [
         Table(
             title,
-            "Share of tokens on which each fires, its mean pre-activation, and its mean where it fires. AUROC: how well "
-            f"its pre-activation ranks {names[0]} above {language_name(files.reference)} tokens.{more}",
+            "Share of tokens on which each fires, its mean pre-activation, and its mean where it fires. AUROC: how "
+            f"well its pre-activation ranks {names[0]} above {language_name(files.reference)} tokens.{more}",
             (
                 "Latent",
                 *(f"fires: {name}" for name in names),
