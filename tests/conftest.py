@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 # before anything imports sprog: every annotated shape and type is checked in every call
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts its threads
 install_import_hook("sprog", "typechecker.checked")
 
 # nothing here may ask the network; the hub client reads this when it is imported

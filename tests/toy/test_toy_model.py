@@ -43,11 +43,17 @@ def test_folder_is_a_plain_hugging_face_model(tiny):
     assert model(torch.tensor([ids])).logits.shape == (1, len(ids), TINY.vocabulary)
 
 
-def test_same_seed_same_bytes_and_the_callers_chance_untouched(tiny, tmp_path):
+def test_same_seed_same_bytes_whatever_the_caller_set(tiny, tmp_path):
+    threads = torch.get_num_threads()
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
     shares = []
-    again = make_model(TINY, tmp_path, shares.append)
+    try:
+        torch.set_num_threads(3)
+        again = make_model(TINY, tmp_path, shares.append)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     assert contents(again) == contents(tiny)
     assert again.name == tiny.name
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -30,8 +30,8 @@ class ModelSettings:
         weight_decay: of matrices; biases and norms have none.
     """
 
-    steps: int = 450
-    batch: int = 64
+    steps: int = 600
+    batch: int = 32
     shares: Mapping[str, float] = field(default_factory=_shares)
     seed: int = 20_251_123
     vocabulary: int = 1024
@@ -40,6 +40,6 @@ class ModelSettings:
     heads: int = 4
     intermediate: int = 512
     positions: int = 128
-    learning_rate: float = 4e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.08
     weight_decay: float = 0.05
