@@ -117,7 +117,7 @@ def test_there_is_a_cell_for_every_layer_lambda_and_seed(swept):
 
 
 def test_cells_say_what_was_fitted(swept, sample, tiny_lm):
-    _, cells = swept
+    published, cells = swept
     for cell in cells:
         assert cell.model == tiny_lm.name
         assert cell.standardised == (cell.rule or not published)
@@ -141,7 +141,7 @@ def test_probes_collapse_from_their_critical_lambda_on(swept):
 
 
 def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not(swept):
-    _, cells = swept
+    published, cells = swept
     for cell in cells:
         if cell.penalty == PENALTIES[0]:
             assert cell.accuracy > 0.75

@@ -118,7 +118,7 @@ class _Made:
         self.rates = quiet
         self.selected = {"found": [11, 5, 90], "published": [11, 5, 90]}.get(case, [17, 3, 44, 120])
         top = 0.9 if case in ("found", "published") else 0.26
-        english = 0.004 if case in ("found", "published") else 0.012
+        english = {"found": 0.004, "published": 0.004, "empty": 0.05}.get(case, 0.012)
         for place, unit in enumerate(self.selected):
             for code in languages:
                 share = {"da": 1.0, "sv": 0.6, "nb": 0.7}.get(code, 0.05)

@@ -16,7 +16,7 @@ def random_sae(*, k=6, latents=64, relu=True):
     generator = torch.Generator().manual_seed(0)
     for parameter in sae.parameters():
         parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
-    return sae
+    return sae.requires_grad_(False)
 
 
 def identity_sae():
@@ -24,7 +24,7 @@ def identity_sae():
     sae = Sae(SaeConfig(d_in=D, latents=2 * D, k=D))
     sae.W_enc.data = torch.cat([torch.eye(D), -torch.eye(D)])
     sae.W_dec.data = sae.W_enc.data.clone()
-    return sae
+    return sae.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

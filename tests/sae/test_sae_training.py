@@ -102,22 +102,24 @@ def test_the_bias_starts_at_the_datas_mean():
 
 
 def test_dead_latents_are_revived():
-    generator = torch.Generator().manual_seed(0)
-    # few directions, so that most of many latents are never the best
-    low = unit_rows(4)
+    # large steps kill latents; features that differ in frequency, and more of them in a token than are selected,
+    # leave an error to learn from
+    features = unit_rows(64)[:, :16]
+    frequency = 1 / torch.arange(1, 65).float()
 
     def batches():
-        for _ in range(400):
-            yield torch.randn(128, 4, generator=generator) @ low + 0.02 * torch.randn(
-                128, D, generator=generator
-            )
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(250):
+            chosen = torch.multinomial(frequency.expand(200, 64), 4, generator=generator)
+            strength = 1 + torch.rand(200, 4, generator=generator)
+            yield torch.zeros(200, 64).scatter_(1, chosen, strength) @ features
 
     def dead(aux_k):
-        generator.manual_seed(0)
-        settings = TrainSettings(steps=400, tokens=400 * 128, aux_k=aux_k)
-        return train(SaeConfig(d_in=D, latents=512, k=4), batches(), settings)[1][-1].dead_fraction
+        settings = TrainSettings(steps=250, tokens=250 * 200, lr=0.03, aux_k=aux_k)
+        return train(SaeConfig(d_in=16, latents=128, k=2), batches(), settings)[1][-1].dead_fraction
 
-    assert dead(None) < 0.5 * dead(0)
+    assert dead(0) > 0.1
+    assert dead(None) < 0.7 * dead(0)
 
 
 # ---- what is said

@@ -46,14 +46,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column heads its rows, and whose cells are numbers unless `words`."""
+    """A table whose first column heads its rows; the first `words` columns hold words, the others numbers."""
 
     kind: ClassVar[str] = "table"
     label: str
     caption: str
     columns: Sequence[str | Cell]
     rows: Sequence[Sequence[str | Cell]]
-    words: bool = False
+    words: int = 1
 
 
 @dataclass(frozen=True)

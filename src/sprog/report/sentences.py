@@ -161,7 +161,17 @@ def doses(files: RunFiles, splice: bool) -> list[float]:
 
 def value_words(files: RunFiles, value: float) -> str:
     """A dose with its unit: `−8`, or `−8 times the 99th percentile`."""
-    return f"{short(value)} times the 99th percentile" if files.recipe.effects.unit == "p99" else short(value)
+    return dose_words(files, short(value))
+
+
+def dose_words(files: RunFiles, value: str) -> str:
+    """A dose that is already written, with its unit."""
+    return f"{value} times the 99th percentile" if files.recipe.effects.unit == "p99" else value
+
+
+def way_words(splice: bool) -> str:
+    """How the edit is made, as a sentence begins."""
+    return "With the reconstruction spliced in, as in the paper" if splice else "Error-preserving"
 
 
 def _changes(files: RunFiles, splice: bool, value: float) -> list[str]:
@@ -170,15 +180,16 @@ def _changes(files: RunFiles, splice: bool, value: float) -> list[str]:
         cell = find_cell(files, code, "set", splice, value)
         if cell is not None:
             spread = interval(cell["ci_low"], cell["ci_high"])
-            inside = f" (95{NO_BREAK}% interval of the change {spread})" if spread else ""
+            # an interval that reaches below zero is no longer one of a rise
+            of = "" if spread and cell["ci_low"] >= 0 else " of the change"
+            inside = f" (95{NO_BREAK}% interval{of} {spread})" if spread else ""
             words.append(f"the {language_name(code)} loss {moves(cell['delta'])}{inside}")
     return words
 
 
 def sweep(files: RunFiles, splice: bool) -> str:
-    """What the lowest value does, what switching off does, and where the target's loss is lowest."""
-    values = doses(files, splice)
-    way = "With the reconstruction spliced in, as in the paper" if splice else "Error-preserving"
+    """What the lowest value does."""
+    values, way = doses(files, splice), way_words(splice)
     if not values:
         return f"{way}: there are no units to sweep."
     lowest = values[0]
@@ -187,9 +198,16 @@ def sweep(files: RunFiles, splice: bool) -> str:
     changes = _changes(files, splice, lowest)
     if not changes:
         return f"{way}: neither language was measured."
-    sentences = [f"{way}: at {value_words(files, lowest)}{beyond}, {listed(changes)}."]
-    if 0.0 in values and lowest != 0:
-        sentences.append(f"Switched off (fixed at 0), {listed(_changes(files, splice, 0.0))}.")
+    return f"{way}: at {value_words(files, lowest)}{beyond}, {listed(changes)}."
+
+
+def sweep_details(files: RunFiles, splice: bool) -> str:
+    """What switching off does, and where the target's loss is lowest."""
+    values = doses(files, splice)
+    sentences = []
+    changes = _changes(files, splice, 0.0) if 0.0 in values else []
+    if changes:
+        sentences.append(f"switched off (fixed at 0), {listed(changes)}.")
     own = {value: find_cell(files, files.target, "set", splice, value) for value in values}
     losses = {value: cell["ce"] for value, cell in own.items() if cell is not None}
     none = find_cell(files, files.target, "none", splice)
@@ -198,24 +216,25 @@ def sweep(files: RunFiles, splice: bool) -> str:
         below = losses[best] < none["ce"]
         than = "lower than" if below else "but not lower than"
         sentences.append(
-            f"The {language_name(files.target)} loss is lowest at {value_words(files, best)} "
-            f"({number(losses[best])}), {than} with the units unmodified ({number(none['ce'])})."
+            f"{'The' if sentences else 'the'} {language_name(files.target)} loss is lowest at "
+            f"{value_words(files, best)} ({number(losses[best])}), "
+            f"{than} with the units unmodified ({number(none['ce'])})."
         )
-    return " ".join(sentences)
+    return f"{way_words(splice)}: {' '.join(sentences)}" if sentences else ""
 
 
-def selectivity_row(files: RunFiles, at: float, splice: bool) -> Row | None:
-    """The row that compares the target with the reference at `at` nats of damage."""
+def selectivity_row(files: RunFiles, at: float, splice: bool, versus: str | None = None) -> Row | None:
+    """The row that compares the target with another language, or the reference, at `at` nats of damage."""
     for row in files.rows("next_token", "selectivity"):
         key = (row["units"], row["splice"], row["at"], row["versus"])
-        if key == (files.target, splice, at, files.reference):
+        if key == (files.target, splice, at, versus or files.reference):
             return row
     return None
 
 
 def ratio_words(row: Row) -> str:
     """`5.8`, or `≥ 30` where the other language's rise was too small to divide by."""
-    return f"{'≥' + NO_BREAK if row['floored'] else ''}{number(row['ratio'], 1)}"
+    return f"≥{NO_BREAK}{short(row['ratio'])}" if row["floored"] else number(row["ratio"], 1)
 
 
 def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
@@ -235,10 +254,10 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
     where = (
         "between no edit and the value 0"
         if row["value"] is None
-        else f"at {value_words(files, row['value'])}"
+        else f"with the units at {dose_words(files, number(row['value'], 2))}"
     )
     if row["floored"]:
-        ratio = f"a ratio of at least {number(row['ratio'], 1)}"
+        ratio = f"a ratio of at least {short(row['ratio'])}"
     else:
         spread = interval(row["ratio_low"], row["ratio_high"], 1)
         ratio = f"a ratio of {number(row['ratio'], 1)}"
@@ -249,13 +268,25 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
     )
 
 
-def is_selective(files: RunFiles) -> bool | None:
-    """Whether the reference loses less than half of what the target does, at the most damage reached.
+def selective_at(files: RunFiles) -> dict[float, bool]:
+    """By damage to the target, where it was reached: whether the reference loses less than half of that."""
+    rows = {at: selectivity_row(files, at, splice=False) for at in (0.1, 0.3)}
+    return {
+        at: bool(row["other_delta"] < SELECTIVE_SHARE * at)
+        for at, row in rows.items()
+        if row and row["reached"]
+    }
 
-    None where the target's loss never rises far enough to compare.
-    """
+
+def others_at_matched_damage(files: RunFiles) -> str:
+    """What the other languages have lost at the most damage to the target that was reached."""
     for at in (0.3, 0.1):
-        row = selectivity_row(files, at, splice=False)
-        if row is not None and row["reached"]:
-            return bool(row["other_delta"] < SELECTIVE_SHARE * row["at"])
-    return None
+        rows = {code: selectivity_row(files, at, False, code) for code in files.languages[2:]}
+        parts = [
+            f"the {language_name(code)} loss {has_moved(row['other_delta'])}"
+            for code, row in rows.items()
+            if row is not None and row["reached"]
+        ]
+        if parts:
+            return f"When {language_name(files.target)} has lost {short(at)} nats, {listed(parts)}."
+    return ""

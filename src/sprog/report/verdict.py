@@ -3,19 +3,25 @@
 from sprog.report.reading import RunFiles
 from sprog.report.sentences import (
     at_matched_damage,
-    is_selective,
+    others_at_matched_damage,
+    selective_at,
     selectivity_row,
     site_words,
     third_languages,
     units_found,
 )
-from sprog.report.wording import language_name
+from sprog.report.wording import language_name, short
 
 
 def verdict(files: RunFiles) -> list[str]:
     """Whether units were found, what they do, for which languages they stand, and what is not shown."""
-    sentences = [units_found(files), *_effect(files), third_languages(files), _limits(files)]
-    return [sentence for sentence in sentences if sentence]
+    paragraphs = [
+        units_found(files),
+        " ".join(filter(None, _effect(files))),
+        " ".join(filter(None, (third_languages(files), others_at_matched_damage(files)))),
+        _limits(files),
+    ]
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def _effect(files: RunFiles) -> list[str]:
@@ -31,14 +37,18 @@ def _effect(files: RunFiles) -> list[str]:
     smaller = selectivity_row(files, 0.1, splice=False)
     if smaller is not None and not smaller["reached"]:
         compared = compared[:1]
-    selective = is_selective(files)
+    selective = selective_at(files)
     target, reference = language_name(files.target), language_name(files.reference)
-    if selective is None:
+    more = f"turning them down costs {target} more than twice what it costs {reference}"
+    if not selective:
         judgement = f"That is too little to compare with {reference}. {nothing}" if any(compared) else ""
-    elif selective:
+    elif all(selective.values()):
+        judgement = f"So {more}: by this measure the units are selective."
+    elif any(selective.values()):
+        yes, no = (next(at for at, is_so in selective.items() if is_so is wanted) for wanted in (True, False))
         judgement = (
-            f"So turning them down costs {target} at least twice what it costs {reference}: "
-            "by this measure the units are selective."
+            f"So at {short(yes)} nats {more}, but not at {short(no)} nats: "
+            "by this measure the units are selective over a part of the sweep."
         )
     else:
         judgement = (

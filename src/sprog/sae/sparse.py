@@ -111,7 +111,7 @@ def sum_by_latent(
     tokens, k = indices.shape
     if latents < DENSE_BELOW * k:
         dense = torch.zeros(tokens, latents, dtype=values.dtype, device=values.device)
-        return dense.scatter_(1, indices, values).T @ x
+        return dense.scatter_add_(1, indices, values).T @ x
     out = torch.zeros(latents, x.shape[1], dtype=x.dtype, device=x.device)
     slab = max(1, GATHERED_VALUES // (k * x.shape[1]))
     for start in range(0, tokens, slab):

@@ -54,4 +54,4 @@ def draw_layers(layers: Sequence[Row], model: str, used: int | None, description
         for panel in axes[::columns]:
             panel.set_ylabel("held-out BCE (nats per token)")
 
-    return draw("layer-rule", (0.9 + 3.9 * columns, 0.5 + 3.1 * rows), paint, table, description)
+    return draw("layer-rule", (0.5 + 3.9 * columns, 0.5 + 3.1 * rows), paint, table, description)

@@ -43,6 +43,8 @@ def draw_next_token(
                 _paint_language(panel, pooled, languages, language, splice)
             if splice and published is not None:
                 _paint_published(panel, published, languages)
+            if not any(cell["edit"] == "set" for cell in pooled):
+                panel.set_xticks([])
             panel.set_title(_TITLES[splice])
             panel.set_xlabel(f"units fixed at ({unit_of_value})")
         axes[0].set_ylabel("cross-entropy (nats per token)")

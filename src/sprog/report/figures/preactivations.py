@@ -19,7 +19,7 @@ def draw_preactivations(
     """A panel per unit: the target and the reference filled, others as thin lines."""
     known = set(histograms["unit"])
     drawn = [unit for unit in units if unit in known][:MOST_PANELS]
-    columns = min(len(drawn), 3)
+    columns = 2 if len(drawn) == 4 else min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
 
     def paint(figure: Figure) -> None:

@@ -73,7 +73,8 @@ def draw_rates(
             label="selected",
         )
         for side, code in ((axes.xaxis, target), (axes.yaxis, reference)):
-            ticks = [0.0, *(10.0**power for power in range(int(np.ceil(np.log10(floor))), 1))]
+            # the first power of ten that stands clear of zero
+            ticks = [0.0, *(10.0**power for power in range(int(np.ceil(np.log10(2 * floor))), 1))]
             side.set_ticks(ticks)
             side.set_minor_locator(NullLocator())
             side.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from sprog.report.figures.canvas import Drawing, draw, language_colour
+from sprog.report.figures.canvas import QUIET, Drawing, draw, language_colour
 from sprog.report.wording import language_name, visible
 
 # tokens of a sentence that fit beside one another with their names legible
@@ -52,6 +53,11 @@ def draw_text(
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots(len(shown), 1, squeeze=False, sharey=True)[:, 0]
+        marks = [
+            Patch(facecolor=QUIET, label="fires"),
+            Patch(facecolor="white", edgecolor="#9aa3ad", label="does not fire"),
+        ]
+        figure.legend(handles=marks, loc="outside upper right", ncols=2)
         for panel, text in zip(axes, shown, strict=True):
             count = min(len(text.tokens), _MOST_TOKENS)
             colour = language_colour(languages, text.language)
@@ -64,7 +70,6 @@ def draw_text(
                     color=colour if fires else "white",
                     edgecolor=colour if fires else "#9aa3ad",
                     linewidth=0.8,
-                    label="fires" if fires else "does not fire",
                 )
             names = [_short(token) for token in text.tokens[:count]]
             panel.set_xticks(
@@ -75,7 +80,6 @@ def draw_text(
             panel.grid(visible=False, axis="x")
             panel.set_ylabel("pre-activation")
             panel.set_title(language_name(text.language))
-            panel.legend(loc="upper right", bbox_to_anchor=(1, 1.18), ncols=2)
 
     longest = max(min(len(text.tokens), _MOST_TOKENS) for text in shown)
     size = (min(11.0, max(5.5, 1.2 + 0.3 * longest)), 2.7 * len(shown))
@@ -83,5 +87,5 @@ def draw_text(
 
 
 def _short(token: str) -> str:
-    text = visible(token).replace("\n", "⏎").replace("\t", "⇥").strip() or "␣"
+    text = visible(token).replace("\n", "⏎").replace("\t", "⇥").strip() or "·"
     return text if len(text) <= 14 else text[:13] + "…"

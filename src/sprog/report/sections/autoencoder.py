@@ -4,7 +4,7 @@ from sprog.report.blocks import Block, Picture, Section, Table, not_run
 from sprog.report.figures import draw_training
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sentences import site_words
-from sprog.report.wording import capital, language_name, listed, moves, number, percent, whole
+from sprog.report.wording import language_name, listed, moves, number, percent, whole
 
 
 def autoencoder_section(files: RunFiles) -> Section:
@@ -22,7 +22,7 @@ def _blocks(files: RunFiles) -> list[Block]:
             "The autoencoder and its training.",
             ("What", "This run"),
             _details(files, sae),
-            words=True,
+            words=2,
         )
     ]
     if files.log is not None:
@@ -39,11 +39,9 @@ def _blocks(files: RunFiles) -> list[Block]:
     blocks.append(
         Table(
             "Fidelity by language",
-            capital(
-                f"{_fidelity(files, sae)} Measured on select, cross-entropy in nats per token. "
-                "Recovered: how far the reconstruction closes the gap between zeros in the site's place (0 %) and the "
-                "model itself (100 %)."
-            ),
+            f"{_fidelity(files, sae)} Measured on select, cross-entropy in nats per token. "
+            "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
+            f"({percent(0)}) and the model itself ({percent(1)}).",
             ("Language", "FVU", "Raw model", "Reconstruction in place", "Zeros in place", "Recovered"),
             [_language_row(sae, code) for code in _languages(files, sae)],
         )

@@ -36,7 +36,7 @@ def _table(files: RunFiles, code: str, rows: list[Row]) -> Table:
         "The most likely continuation at every step. The paper shows those of the raw model only.",
         ("Prompt", *(_heading(files, arm) for arm in arms)),
         [(prompt, *(_continuation(prompt, texts.get((prompt, arm))) for arm in arms)) for prompt in prompts],
-        words=True,
+        words=1 + len(arms),
     )
 
 

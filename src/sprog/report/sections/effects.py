@@ -3,7 +3,15 @@
 from sprog.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
 from sprog.report.figures import draw_next_token
 from sprog.report.reading import Row, RunFiles
-from sprog.report.sentences import at_matched_damage, doses, find_cell, ratio_words, site_words, sweep
+from sprog.report.sentences import (
+    at_matched_damage,
+    doses,
+    find_cell,
+    ratio_words,
+    site_words,
+    sweep,
+    sweep_details,
+)
 from sprog.report.wording import NO_BREAK, interval, language_name, number, short, signed
 
 _WAYS = {True: "splice", False: "error-preserving"}
@@ -23,7 +31,9 @@ def selectivity_section(files: RunFiles) -> Section:
     """How much other languages lose when the target has lost so and so much."""
     rows = files.rows("next_token", "selectivity")
     blocks: list[Block] = []
-    if not rows:
+    if not rows and files.section("next_token") is not None:
+        blocks.append(Paragraph("There is no sweep to compare languages along.", "absent"))
+    elif not rows:
         blocks.append(not_run("Selectivity"))
     else:
         said = [at_matched_damage(files, at, splice) for splice in (False, True) for at in (0.1, 0.3)]
@@ -60,6 +70,7 @@ def _blocks(files: RunFiles) -> list[Block]:
             "Dashed: units unmodified. Dotted: the raw model. Bands: 95 % bootstrap intervals over sentences of "
             "the change from unmodified. Shaded: values that the units never take on text of the target.",
         ),
+        *(Paragraph(words) for splice in (False, True) if (words := sweep_details(files, splice))),
         *(_sweep_table(files, splice, published) for splice in (True, False)),
     ]
     others = _other_edits(files, cells)
@@ -141,6 +152,7 @@ def _other_edits(files: RunFiles, cells: list[Row]) -> Table | None:
             )
             for cell in shown
         ],
+        words=3,
     )
 
 
@@ -173,8 +185,9 @@ def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
         f"What the other language's loss has done where the {target} loss has risen by so much, interpolated between "
         "doses from no edit down. Ratio: the one over the other (at least, where the other rose by less than 0.01 "
         "nats); margin: the one minus the other. Small print: 95 % intervals.",
-        ("Way", "Units", f"{target} rises by", "Versus", "Value", "Other's change", "Ratio", "Margin"),
+        ("Way", "Units", "Versus", f"{target} rises by", "Value", "Other's change", "Ratio", "Margin"),
         [_selectivity_row(row) for row in rows],
+        words=3,
     )
 
 
@@ -182,14 +195,14 @@ def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
     head = (
         _WAYS[bool(row["splice"])],
         f"{row['units']} ({row['kind']}s)",
-        short(row["at"]),
         language_name(row["versus"]),
+        short(row["at"]),
     )
     if not row["reached"]:
         return (*head, "not reached", "–", "–", "–")
     return (
         *head,
-        "above 0" if row["value"] is None else short(row["value"]),
+        "above 0" if row["value"] is None else number(row["value"], 2),
         signed(row["other_delta"]),
         Cell(ratio_words(row), interval(row["ratio_low"], row["ratio_high"], 1)),
         Cell(signed(row["margin"]), interval(row["margin_low"], row["margin_high"])),

@@ -45,7 +45,7 @@ def how_section(files: RunFiles) -> Section:
             "What the numbers may depend on besides the recipe.",
             ("What", "In this run"),
             [(name, str(value)) for name, value in facts.items() if value is not None],
-            words=True,
+            words=2,
         )
     )
     corpora = files.rows("corpora")
@@ -59,7 +59,7 @@ def how_section(files: RunFiles) -> Section:
                     (row["role"], row["name"], language_name(row["language"]), row["sha256"])
                     for row in corpora
                 ],
-                words=True,
+                words=4,
             )
         )
     blocks.append(Listing("The recipe, every setting resolved", files.recipe.to_yaml()))

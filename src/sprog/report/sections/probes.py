@@ -85,9 +85,10 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
     dead = int(table["collapsed"].sum())
     if not dead:
         return f"{words}. Every probe keeps its weights."
-    all_dead = [float(str(value)) for value, group in table.groupby("lambda") if group["collapsed"].all()]
-    words += f". {dead} of {len(table)} probes are left without weights"
-    return f"{words}, all of them from lambda {short(min(all_dead))} on." if all_dead else f"{words}."
+    alive_at = table.loc[~table["collapsed"], "lambda"]
+    all_dead = sorted(value for value in set(table["lambda"]) if (value > alive_at).all())
+    words += f". In all, {dead} of {len(table)} probes are left without weights"
+    return f"{words}; from lambda {short(all_dead[0])} on, every one is." if all_dead else f"{words}."
 
 
 def _layer(files: RunFiles) -> str:

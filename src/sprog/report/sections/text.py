@@ -23,6 +23,7 @@ def text_section(files: RunFiles) -> Section:
     else:
         blocks.append(Paragraph(_summary(files), "finding"))
         blocks += [Paragraph(f"{role}: {sentence}") for role, sentence in _cuts(files).items()]
+        first = {row["role"]: place for place, row in reversed(list(enumerate(rows)))}
         if files.run.get("translations_may_straddle"):
             blocks.append(
                 Paragraph(
@@ -50,7 +51,7 @@ def text_section(files: RunFiles) -> Section:
                 ),
                 [
                     (
-                        Cell(row["role"], _USES.get(row["role"], "")),
+                        Cell(row["role"], _USES.get(row["role"], "") if first[row["role"]] == place else ""),
                         row["name"],
                         language_name(row["language"]),
                         whole(row.get("read")),
@@ -61,8 +62,9 @@ def text_section(files: RunFiles) -> Section:
                         _tally(row.get("changed")),
                         _tally(row.get("moved")),
                     )
-                    for row in rows
+                    for place, row in enumerate(rows)
                 ],
+                words=3,
             )
         )
     return Section("text", "Text", "section 3", blocks)

@@ -145,8 +145,8 @@ def _means(files: RunFiles, units: list[Row]) -> str:
     if auroc is None:
         return f"{words}."
     return (
-        f"{words}; in {percent(auroc, digits=1)} of pairs of a {language_name(target)} and "
-        f"a {language_name(reference)} token it is higher on the {language_name(target)} one."
+        f"{words}; in {percent(auroc, digits=1)} of pairs of one {language_name(target)} and "
+        f"one {language_name(reference)} token it is higher on the {language_name(target)} one."
     )
 
 
