@@ -1,39 +1,252 @@
-"""The page of fabricated runs: self-contained, escaped, the same bytes again, figures with their numbers."""
+"""The page stands alone, is the same every time, keeps the paper's order and lets no text become markup."""
 
+import json
 import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
-from fabricated_run import CASES, fabricate
+from fabricated_run import change_results, fabricate
 
+from sprog.errors import SprogError
 from sprog.report import write_report
+
+# the fallback's page has the parts of the unselective one
+CASES = ("found", "unselective", "empty", "published")
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+FIGURES = {
+    "figure-3-probes",
+    "layer-rule",
+    "sae-training",
+    "firing-rates",
+    "figure-5-preactivations",
+    "figure-6-texts",
+    "figure-8-next-token",
+}
+
+
+class Page(HTMLParser):
+    """Reads a page and keeps its tags, attributes, ids and headings; fails on tags that do not balance."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.headings: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.handle_startendtag(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "h2":
+            self.headings.append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "h2" in self.open:
+            self.headings[-1] += data
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run of a case, with its report."""
+    made: dict[str, Path] = {}
+
+    def report(case: str) -> Path:
+        if case not in made:
+            folder = tmp_path_factory.mktemp("run") / case
+            write_report(fabricate(folder, case))
+            made[case] = folder
+        return made[case]
+
+    return report
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_page_is_self_contained_and_every_figure_has_its_numbers(tmp_path, case):
-    report = write_report(fabricate(tmp_path / "run", case))
-    page = report.read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=[\"']https?:", page)
-    assert "<script" not in page
-    drawn = {path.stem for path in (tmp_path / "run" / "figures").glob("*.svg")}
-    assert drawn
-    assert drawn == {path.stem for path in (tmp_path / "run" / "figures").glob("*.csv")}
+def test_page_is_well_formed_and_stands_alone(reported: Callable[[str], Path], case: str) -> None:
+    text = page_of(reported(case))
+    page = Page(text)
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
+    for tag, name, value in page.attributes:
+        if name in ("src", "href", "xlink:href", "data", "action"):
+            assert value.startswith("#"), (tag, name, value)
+        assert not name.startswith("on"), (tag, name)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
 
 
-def test_same_files_give_the_same_bytes(tmp_path):
-    folder = fabricate(tmp_path / "run")
-    first = write_report(folder).read_bytes()
-    assert write_report(folder).read_bytes() == first
+@pytest.mark.parametrize("case", CASES)
+def test_no_id_is_given_twice_and_links_lead_somewhere(reported: Callable[[str], Path], case: str) -> None:
+    page = Page(page_of(reported(case)))
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    links = {value[1:] for _, name, value in page.attributes if name in ("href", "xlink:href")}
+    assert links <= set(ids)
 
 
-def test_text_is_escaped(tmp_path):
-    evil = "<script>alert(1)</script>"
-    folder = fabricate(tmp_path / "run", model=evil, tokens=(evil, "&", '"quoted"'), prompt=evil)
-    page = write_report(folder).read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_has_its_numbers_beside_it(reported: Callable[[str], Path], case: str) -> None:
+    folder = reported(case)
+    figures = folder / "figures"
+    assert {path.stem for path in figures.glob("*.svg")} == FIGURES
+    assert {path.stem for path in figures.glob("*.csv")} == FIGURES
+    for name in FIGURES:
+        root = ElementTree.parse(figures / f"{name}.svg").getroot()
+        assert root.get("role") == "img"
+        assert len(root.get("aria-label")) > 20
+        assert len(pd.read_csv(figures / f"{name}.csv")) > 0
+        assert f'<figure id="{name}"' in page_of(folder)
 
 
-@pytest.mark.parametrize("until", ["corpora", "probe", "sae", "features"])
-def test_what_was_not_run_is_said_to_be_so(tmp_path, until):
-    page = write_report(fabricate(tmp_path / "run", until=until)).read_text(encoding="utf-8")
-    assert "not run" in page
+def test_csv_holds_what_the_results_say(reported: Callable[[str], Path]) -> None:
+    folder = reported("found")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(folder / "figures" / "figure-8-next-token.csv")
+    assert table["ce"].tolist() == pytest.approx([cell["ce"] for cell in results["next_token"]["cells"]])
+    rates = pd.read_csv(folder / "figures" / "firing-rates.csv").set_index("unit")
+    assert set(rates.index[rates["selected"]]) == {unit["unit"] for unit in results["features"]["da"]}
+
+
+def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:
+    headings = Page(page_of(reported("published"))).headings
+    places = [heading for heading in headings if re.match(r"\d+\. ", heading)]
+    assert [re.search(r"(section [\d.]+|not in the paper|Appendix B)", heading)[0] for heading in places] == [
+        "section 3",
+        "section 4.1",
+        "section 4.2",
+        "section 5",
+        "section 5.1",
+        "section 5.1",
+        "section 5.1",
+        "section 5.2",
+        "not in the paper",
+        "section 6.1",
+        "Appendix B",
+    ]
+    numbers = [int(number) for number in re.findall(r"Figures? (\d)", " ".join(places))]
+    assert numbers == sorted(numbers)
+
+
+def test_same_files_give_the_same_bytes(reported: Callable[[str], Path], tmp_path: Path) -> None:
+    first = reported("found")
+    second = shutil.copytree(first, tmp_path / "elsewhere")
+    for old in (second / "figures").iterdir():
+        old.unlink()
+    write_report(second)
+    for path in (first / "report.html", *(first / "figures").iterdir()):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
+
+
+def test_text_of_others_never_becomes_markup(tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script>"
+    folder = fabricate(
+        tmp_path / "run",
+        model=f'm"{attack}&$x_1$',
+        tokens=(attack, '" onmouseover="x', "&amp;", "</span>", "\x00\x1b", "\ud800", "日本", "'", "\u202e"),
+        prompt=f"{attack} & 'so' \"on\"",
+    )
+    change_results(folder, recipe=attack)
+    page = Page(page_of_report(folder))
+    assert "script" not in page.tags
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    text = page_of(folder)
+    assert attack not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "&amp;amp;" in text
+    assert "\x00" not in text
+    for path in (folder / "figures").glob("*.svg"):
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(path).iter()}
+        assert "script" not in tags
+        assert "\ufffd" in text
+
+
+def page_of_report(folder: Path) -> str:
+    write_report(folder)
+    return page_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("until", "missing", "figures"), [("corpora", 10, 0), ("probe", 9, 2), ("sae", 8, 3), ("features", 5, 6)]
+)
+def test_a_run_that_stopped_early_says_so(tmp_path: Path, until: str, missing: int, figures: int) -> None:
+    text = page_of_report(fabricate(tmp_path / "run", until=until))
+    Page(text)
+    assert text.count(": not run.") == missing
+    assert ("Units were not looked for in this run." in text) == (until != "features")
+    assert len(list((tmp_path / "run" / "figures").glob("*.svg"))) == figures
+
+
+def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", until="corpora")
+    for path in ("results.json", "run.json"):
+        (folder / path).unlink()
+    assert "Text: not run." in page_of_report(folder)
+
+
+def test_figures_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", until="corpora")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "figure-8-next-token.svg").write_text("<svg/>")
+    write_report(folder)
+    assert list((folder / "figures").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [("results.json", "{"), ("results.json", "[]"), ("features/statistics.parquet", "no")],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, path: str, content: str) -> None:
+    folder = fabricate(tmp_path / "run", until="features")
+    (folder / path).write_text(content)
+    with pytest.raises(SprogError, match=re.escape(str(folder / path))):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SprogError, match="recipe.yaml"):
+        write_report(tmp_path)
+
+
+def test_opens_by_file_in_a_browser(reported: Callable[[str], Path]) -> None:
+    browser_path = Path("/usr/bin/chromium")
+    if not browser_path.exists():
+        pytest.skip("needs Chromium at /usr/bin/chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    complaints, requests = [], []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(browser_path), args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        for case in ("found", "published"):
+            page = browser.new_page(viewport={"width": 1200, "height": 900})
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("request", lambda request: requests.append(request.url))
+            page.goto((reported(case) / "report.html").as_uri())
+            for width in (1200, 500):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()
+    assert complaints == []
+    assert all(url.startswith("file:") for url in requests)
+    assert len(requests) == 2

@@ -118,9 +118,9 @@ def percent(share: float | None, *, digits: int = 0, apart_from: float | None = 
     if 0 < value < 0.01:
         return f"under 0.01{NO_BREAK}%"
     decimals = digits if value >= 10 else max(digits, 1 if value >= 1 else 2)
-    if 99 < value < 100:
-        # 99.7 % is not 100 %
-        decimals = max(decimals, 1)
+    while 99 < value < 100 and decimals < 6 and float(f"{value:.{decimals}f}") == 100:
+        # 99.96 % is not 100 %
+        decimals += 1
     text = f"{value:.{decimals}f}"
     if apart_from is not None and share != apart_from:
         while decimals < 6 and float(text) == 100 * apart_from:

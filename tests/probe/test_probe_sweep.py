@@ -1,0 +1,265 @@
+"""Probes on every layer: what is sampled, what is reported, and which layer is chosen."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from sprog.corpora import Corpus, Sentence
+from sprog.errors import SprogError
+from sprog.lm import Site, TokenizedCorpus, activations, batches
+from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
+
+# the spread is a column of every cell, but what it is computed from is not shown outside
+from sprog.probe.sweep import _clustered_mean
+
+PENALTIES = [1e-3, 0.05, 1e3]
+
+
+@pytest.fixture(scope="module")
+def sample(tiny_tokens):
+    """All of the tiny corpus, split twice."""
+    return sample_sentences(tiny_tokens, ("da", "en"), 10_000, seeds=2, seed=0)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["published", "controlled"])
+def swept(request, tiny_lm, sample):
+    """(published, cells) of a sweep of the tiny model."""
+    cells = probe_layers(
+        tiny_lm,
+        sample,
+        site="resid",
+        reference="en",
+        penalties=PENALTIES,
+        published=request.param,
+        budget=200,
+    )
+    return request.param, cells
+
+
+# ---- the sample
+
+
+def long_text(sentences):
+    generator = np.random.default_rng(1)
+    languages = ["da", "en"] * (sentences // 2)
+    return TokenizedCorpus(
+        corpus=Corpus.of(Sentence("", language, str(i), "") for i, language in enumerate(languages)),
+        ids=tuple(generator.integers(1, 300, size=generator.integers(2, 20)) for _ in languages),
+        predicted_bytes=np.ones(sentences, dtype=np.int64),
+        dropped={},
+        cut={},
+        bos=False,
+    )
+
+
+def test_the_sample_is_whole_sentences_up_to_the_budget():
+    tokens = long_text(2000)
+    sample = sample_sentences(tokens, ("da", "en"), 4000, seeds=3, seed=0)
+    languages = np.array([sentence.language for sentence in sample.tokens.corpus.sentences])
+    pairs = [sentence.pair for sentence in sample.tokens.corpus.sentences]
+    assert len(set(pairs)) == len(pairs)
+    for ids, pair in zip(sample.tokens.ids, pairs, strict=True):
+        assert np.array_equal(ids, tokens.ids[int(pair)])
+    for language in ("da", "en"):
+        total = sample.tokens.lengths[languages == language].sum()
+        assert 2500 <= total < 2500 + 20
+    for held_out in sample.held_out:
+        fitted = sample.tokens.lengths[~held_out]
+        assert fitted.sum() == pytest.approx(4000, rel=0.05)
+
+
+def test_every_seed_holds_out_a_fifth_of_each_language():
+    sample = sample_sentences(long_text(2000), ("da", "en"), 4000, seeds=3, seed=0)
+    languages = np.array([sentence.language for sentence in sample.tokens.corpus.sentences])
+    for held_out in sample.held_out:
+        for language in ("da", "en"):
+            assert held_out[languages == language].mean() == pytest.approx(0.2, abs=0.01)
+    assert len({row.tobytes() for row in sample.held_out}) == 3
+
+
+def test_the_sample_is_seeded():
+    def drawn(seed):
+        sample = sample_sentences(long_text(400), ("da", "en"), 400, seeds=2, seed=seed)
+        return [s.pair for s in sample.tokens.corpus.sentences], sample.held_out.tolist()
+
+    assert drawn(3) == drawn(3) != drawn(4)
+
+
+def test_other_languages_stay_out(tiny_tokens):
+    sentences = tuple(
+        s._replace(language="sv") if number % 6 == 0 else s
+        for number, s in enumerate(tiny_tokens.corpus.sentences)
+    )
+    tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
+    sample = sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
+    assert set(sample.tokens.corpus.languages) == {"da", "en"}
+
+
+def test_too_few_sentences_are_refused(tiny_tokens):
+    with pytest.raises(SprogError, match=r"^corpora.train: 9 sentences of 'en' are too few"):
+        sample_sentences(tiny_tokens.take(np.arange(19)), ("da", "en"), 1000, seeds=1, seed=0)
+
+
+# ---- the sweep
+
+
+def test_there_is_a_cell_for_every_layer_lambda_and_seed(swept):
+    _, cells = swept
+    grid = [(cell.layer, cell.penalty, cell.seed) for cell in cells if not cell.rule]
+    assert sorted(grid) == sorted(
+        (layer, p, seed) for layer in range(3) for p in PENALTIES for seed in range(2)
+    )
+    rule = [(cell.layer, cell.seed) for cell in cells if cell.rule]
+    assert sorted(rule) == [(layer, seed) for layer in range(3) for seed in range(2)]
+
+
+def test_cells_say_what_was_fitted(swept, sample, tiny_lm):
+    published, cells = swept
+    for cell in cells:
+        assert cell.model == tiny_lm.name
+        assert cell.standardised == (cell.rule or not published)
+        assert cell.tokens == sample.tokens.lengths[~sample.held_out[cell.seed]].sum()
+        assert cell.subgradient <= 1e-4
+        assert 0 <= cell.accuracy <= 1
+        assert cell.bce > 0
+        assert cell.accuracy_se >= 0
+        assert cell.bce_se >= 0
+        if cell.rule:
+            assert cell.penalty == pytest.approx(0.1 * cell.critical_lambda)
+
+
+def test_probes_collapse_from_their_critical_lambda_on(swept):
+    _, cells = swept
+    collapsed = Counter(cell.norm == 0 for cell in cells)
+    assert collapsed[True] >= 6
+    assert collapsed[False] >= 6
+    for cell in cells:
+        assert (cell.norm == 0) == (cell.penalty >= cell.critical_lambda)
+
+
+def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not(swept):
+    published, cells = swept
+    for cell in cells:
+        if cell.penalty == PENALTIES[0]:
+            assert cell.accuracy > 0.75
+            assert cell.bce < 0.55
+        if cell.norm == 0 and published:
+            # all logits are zero
+            assert cell.bce == pytest.approx(np.log(2))
+
+
+def test_critical_lambdas_equal_those_by_hand(swept, sample, tiny_lm):
+    _, cells = swept
+    languages = np.array([s.language for s in sample.tokens.corpus.sentences])
+    sites = [Site("resid", layer) for layer in range(3)]
+    parts = list(activations(tiny_lm, batches(sample.tokens, 300), sites))
+    sentence = torch.cat([part.sentence for part in parts]).numpy()
+    y = (languages[sentence] == "en").astype(float)
+    for cell in cells:
+        x = torch.cat([part.sites[sites[cell.layer]] for part in parts]).double().numpy()
+        if cell.standardised:
+            x = (x - x.mean(0)) / x.std(0)
+        fitted = ~sample.held_out[cell.seed][sentence]
+        x, labels = x[fitted], y[fitted]
+        if cell.standardised:
+            gradient = x.T @ (labels.mean() - labels) / len(x)
+        else:
+            gradient = np.append(x, np.ones((len(x), 1)), axis=1).T @ (0.5 - labels) / len(x)
+        assert cell.critical_lambda == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
+
+
+def test_the_sweep_is_deterministic_and_leaves_nothing_behind(tiny_lm, sample, tmp_path):
+    done = []
+
+    def sweep():
+        return probe_layers(
+            tiny_lm,
+            sample,
+            site="mlp.hidden",
+            reference="en",
+            penalties=PENALTIES,
+            scratch=tmp_path,
+            progress=done.append,
+        )
+
+    assert sweep() == sweep()
+    assert list(tmp_path.iterdir()) == []
+    assert done[: len(done) // 2] == sorted(done[: len(done) // 2])
+    assert done[-1] == pytest.approx(1)
+
+
+# ---- standard errors
+
+
+def test_the_standard_error_agrees_with_a_bootstrap_over_sentences():
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(2, 30, size=150)
+    sentence = np.repeat(np.arange(150), sizes)
+    # tokens of a sentence go right and wrong together
+    values = generator.normal(size=150)[sentence] + 0.5 * generator.normal(size=len(sentence))
+    mean, error = _clustered_mean(torch.from_numpy(values), torch.from_numpy(sentence * 7))
+    sums = np.bincount(sentence, values)
+    drawn = generator.integers(0, 150, size=(4000, 150))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(means.std(), rel=0.08)
+    # and tokens are not what was drawn
+    assert error > 2 * values.std() / np.sqrt(len(values))
+
+
+def test_one_sentence_has_no_spread():
+    assert _clustered_mean(torch.tensor([1.0, 3.0]).double(), torch.tensor([4, 4])) == (2.0, 0.0)
+
+
+# ---- the choice
+
+
+def cell(layer, bce, *, bce_se=0.01, seed=0, rule=True):
+    return ProbeCell(
+        model="m",
+        layer=layer,
+        penalty=0.1,
+        seed=seed,
+        accuracy=0.9,
+        accuracy_se=0.01,
+        bce=bce,
+        bce_se=bce_se,
+        norm=1.0,
+        critical_lambda=1.0,
+        tokens=10,
+        standardised=True,
+        subgradient=0.0,
+        rule=rule,
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([0.50, 0.40, 0.30, 0.20], 3),
+        ([0.50, 0.209, 0.30, 0.20], 1),
+        ([0.20, 0.20, 0.20], 0),
+        ([0.211, 0.20, 0.30], 1),
+    ],
+)
+def test_the_earliest_layer_within_one_standard_error_is_chosen(losses, best):
+    choice = choose_layer([cell(layer, loss) for layer, loss in reversed(list(enumerate(losses)))])
+    assert choice.best == best
+    assert [layer for layer, _, _ in choice.layers] == list(range(len(losses)))
+    assert [loss for _, loss, _ in choice.layers] == losses
+
+
+def test_the_standard_error_is_the_best_layers():
+    assert choose_layer([cell(0, 0.25, bce_se=1.0), cell(1, 0.20, bce_se=0.01)]).best == 1
+    assert choose_layer([cell(0, 0.25, bce_se=0.001), cell(1, 0.20, bce_se=0.06)]).best == 0
+
+
+def test_seeds_are_averaged_and_the_grid_is_not_looked_at():
+    cells = [cell(0, 0.1), cell(0, 0.5, seed=1), cell(1, 0.25), cell(1, 0.25, seed=1)]
+    cells += [cell(0, 0.0, rule=False), cell(2, 0.9)]
+    choice = choose_layer(cells)
+    assert choice.best == 1
+    assert choice.layers[0] == (0, pytest.approx(0.3), pytest.approx(0.01))

@@ -1,0 +1,179 @@
+"""What the page says is what the numbers are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated_run import change_results, fabricate, results_of
+
+from sprog.report.reading import RunFiles, read_run
+from sprog.report.sentences import (
+    at_matched_damage,
+    selective_at,
+    sweep,
+    sweep_details,
+    third_languages,
+    units_found,
+)
+from sprog.report.verdict import verdict
+from sprog.report.wording import has_moved, listed, moves, number, percent, signed, visible, whole
+
+
+def files_of(folder: Path, case: str, **options: Any) -> RunFiles:
+    return read_run(fabricate(folder / "run", case, **options))
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
+
+
+def verdict_of(files: RunFiles) -> str:
+    return plain("\n".join(verdict(files)))
+
+
+def test_found(tmp_path: Path) -> None:
+    said = verdict_of(files_of(tmp_path, "found"))
+    assert "Three latents pass the paper's rule" in said
+    assert "latent 11, fires on 90 % of Danish and 0.4 % of English tokens" in said
+    assert "the English loss has fallen by 0.005 nats (a ratio of at least 30)" in said
+    assert "by this measure the units are selective" in said
+    assert "No latent" not in said
+    assert "No selective" not in said
+    assert "Random latents" in said
+
+
+def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
+    said = verdict_of(files_of(tmp_path, "fallback"))
+    assert said.startswith("No latent passes the paper's rule")
+    assert "The fallback took the four latents" in said
+    assert "fires on 26 % of Danish and 1.2 % of English tokens" in said
+    assert "too seldom on Danish and too often on English" in said
+
+
+def test_unselective(tmp_path: Path) -> None:
+    files = files_of(tmp_path, "unselective")
+    said = verdict_of(files)
+    assert "When the Danish loss has risen by 0.3 nats" in said
+    assert "the English loss has risen by 0.276 nats" in said
+    assert "No selective latent was found at this site (resid of layer 2)" in said
+    assert "units are selective" not in said
+    assert selective_at(files) == {0.1: False, 0.3: False}
+
+
+def test_empty_selection_claims_nothing(tmp_path: Path) -> None:
+    files = files_of(tmp_path, "empty")
+    said = verdict_of(files)
+    assert said.startswith("No latent passes the paper's rule")
+    assert "The nearest, latent 17, fires on 26 % of Danish and 5 % of English tokens" in said
+    assert "No selective latent was found" in said
+    assert "took" not in said
+    assert "risen" not in said
+    assert "no units to sweep" in sweep(files, splice=False)
+    assert third_languages(files) == ""
+    assert sweep_details(files, splice=True) == ""
+
+
+def test_another_rule_is_not_called_the_papers(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    features = results_of(folder)["features"]
+    change_results(folder, features=features | {"thresholds": {"min_target": 0.3, "max_reference": 0.05}})
+    said = plain(units_found(read_run(folder)))
+    assert "this run's rule (firing on more than 30 % of Danish and less than 5 % of English tokens)" in said
+
+
+def test_selective_at_one_damage_only(tmp_path: Path) -> None:
+    said = verdict_of(files_of(tmp_path, "published"))
+    assert "So at 0.3 nats turning them down costs Danish more than twice what it costs English" in said
+    assert "but not at 0.1 nats" in said
+
+
+def test_damage_that_is_never_reached(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    numbers = ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high")
+    numbers += ("value", "target_delta", "other_delta")
+    missing = dict.fromkeys(numbers) | {"reached": False}
+    rows = [row | missing for row in next_token["selectivity"]]
+    cells = [
+        cell | {"delta": 0.01 * cell["delta"]} if cell["edit"] == "set" else cell
+        for cell in next_token["cells"]
+    ]
+    change_results(folder, next_token={"cells": cells, "selectivity": rows, "controls": None})
+    files = read_run(folder)
+    assert plain(at_matched_damage(files, 0.1, splice=False)) == (
+        "The Danish loss never rises by 0.1 nats as the units are turned down; at most it rises by 0.007 nats."
+    )
+    assert "That is too little to compare with English. No selective latent" in verdict_of(files)
+    assert "0.3 nats" not in verdict_of(files)
+
+
+def test_a_dose_above_zero_is_not_made_up(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [row | {"value": None} for row in next_token["selectivity"]]
+    change_results(folder, next_token=next_token | {"selectivity": rows})
+    assert "(between no edit and the value 0)" in at_matched_damage(read_run(folder), 0.1, splice=False)
+
+
+@pytest.mark.parametrize("splice", [True, False])
+def test_the_sweep_says_rises_where_it_rises(tmp_path: Path, splice: bool) -> None:
+    files = files_of(tmp_path, "found")
+    cells = {
+        cell["language"]: cell
+        for cell in files.rows("next_token", "cells")
+        if (cell["splice"], cell["value"], cell["source"]) == (splice, -8.0, "all")
+    }
+    danish, english = cells["da"], cells["en"]
+    said = plain(sweep(files, splice))
+    assert "at -8 (a value the units never take by themselves)" in said
+    assert f"Danish loss rises by {danish['delta']:.3f} nats (95 % interval {danish['ci_low']:.3f} to" in said
+    assert f"English loss falls by {-english['delta']:.3f} nats (95 % interval of the change -0.030" in said
+    assert "but not lower than with the units unmodified" in plain(sweep_details(files, splice))
+
+
+def test_multiples_are_named(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    path = folder / "recipe.yaml"
+    path.write_text(path.read_text().replace("unit: latent", "unit: p99"))
+    assert "at -8 times the 99th percentile" in plain(sweep(read_run(folder), splice=False))
+
+
+@pytest.mark.parametrize(
+    ("rates", "claim"),
+    [
+        ({"sv": 0.60, "de": 0.50}, "they stand for “not English” as much as for Danish"),
+        ({"sv": 0.60, "de": 0.01}, "they stand for more than Danish, for Swedish too"),
+        ({"sv": 0.02, "de": 0.01}, "they stand for Danish, not just for “not English”"),
+        ({"sv": 0.20, "de": 0.01}, "most for Danish, but not for Danish alone"),
+    ],
+)
+def test_third_languages(tmp_path: Path, rates: dict[str, float], claim: str) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    features = results_of(folder)["features"]
+    units = [unit | {"rate": {"da": 0.8, "en": 0.002, **rates}} for unit in features["da"]]
+    change_results(folder, features=features | {"da": units})
+    assert claim in third_languages(read_run(folder))
+
+
+def test_no_third_language(tmp_path: Path) -> None:
+    assert "No third language was measured" in verdict_of(files_of(tmp_path, "found", others=()))
+
+
+def test_numbers_in_words() -> None:
+    assert plain(percent(0.264)) == "26 %"
+    assert plain(percent(0.0123)) == "1.2 %"
+    assert plain(percent(0.0)) == "0 %"
+    assert plain(percent(1.0)) == "100 %"
+    assert plain(percent(0.9996)) != "100 %"
+    assert plain(percent(0.00003)) == "under 0.01 %"
+    # what fails a threshold is not rounded onto it
+    assert plain(percent(0.4998, apart_from=0.5)) == "49.98 %"
+    assert plain(percent(0.5, apart_from=0.5)) == "50 %"
+    assert number(-0.0001) == "0.000"
+    assert signed(-0.5, 1) == "\N{MINUS SIGN}0.5"
+    assert moves(-0.0104) == "falls by 0.010 nats"
+    assert moves(0.0004) == "does not change"
+    assert has_moved(0.26) == "has risen by 0.260 nats"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert whole(65536) == "65\N{NARROW NO-BREAK SPACE}536"
+    assert visible("a\x00\ud800\nb") == "a\ufffd\ufffd\nb"
