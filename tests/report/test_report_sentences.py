@@ -16,7 +16,7 @@ from sprog.report.sentences import (
     units_found,
 )
 from sprog.report.verdict import verdict
-from sprog.report.wording import has_moved, listed, moves, number, percent, signed, visible, whole
+from sprog.report.wording import has_moved, listed, model_name, moves, number, percent, signed, visible, whole
 
 
 def files_of(folder: Path, case: str, **options: Any) -> RunFiles:
@@ -162,7 +162,7 @@ def test_no_third_language(tmp_path: Path) -> None:
 def test_numbers_in_words() -> None:
     assert plain(percent(0.264)) == "26 %"
     assert plain(percent(0.0123)) == "1.2 %"
-    assert plain(percent(0.0)) == "0 %"
+    assert plain(percent(0.0)) == plain(percent(0.0, digits=1)) == "0 %"
     assert plain(percent(1.0)) == "100 %"
     assert plain(percent(0.9996)) != "100 %"
     assert plain(percent(0.00003)) == "under 0.01 %"
@@ -177,3 +177,11 @@ def test_numbers_in_words() -> None:
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert whole(65536) == "65\N{NARROW NO-BREAK SPACE}536"
     assert visible("a\x00\ud800\nb") == "a\ufffd\ufffd\nb"
+
+
+def test_a_folder_is_named_by_its_last_part() -> None:
+    for folder in ("../models/tiny-da-en", "/data/models/tiny-da-en/", "~/tiny-da-en", "./tiny-da-en"):
+        assert model_name(folder) == "tiny-da-en"
+    for name in ("toy", "gpt2", "EleutherAI/pythia-14m"):
+        assert model_name(name) == name
+    assert model_name("..") == ".."

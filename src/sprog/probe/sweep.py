@@ -1,6 +1,7 @@
 """Probes on every layer of a model: one pass of the model, then a layer at a time."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -133,23 +134,25 @@ def _collect(
     rows = int(sample.tokens.lengths.sum())
     dtype = lm.model.dtype
 
-    def on_disk(site: Site) -> Tensor:
-        path = folder / f"{site.layer}"
-        return torch.from_file(str(path), shared=True, size=rows * lm.width(site), dtype=dtype).view(
-            rows, lm.width(site)
-        )
+    def read(site: Site) -> Tensor:
+        size = rows * lm.width(site)
+        stored = torch.from_file(str(folder / f"{site.layer}"), size=size, dtype=dtype)
+        return stored.view(rows, -1).to(lm.device)
 
-    stores = {site: on_disk(site) for site in sites}
     sentence = torch.empty(rows, dtype=torch.int64, device=lm.device)
     start = 0
-    for part in activations(lm, batches(sample.tokens, budget, seed=0), sites):
-        end = start + len(part.sentence)
-        sentence[start:end] = part.sentence
-        for site, store in stores.items():
-            store[start:end] = part.sites[site].cpu()
-        start = end
-        progress(end / rows)
-    return {site: partial(store.to, lm.device) for site, store in stores.items()}, sentence
+    with ExitStack() as stack:
+        # written, not mapped: a mapping of every layer would count as this process's memory
+        files = {site: stack.enter_context((folder / f"{site.layer}").open("wb")) for site in sites}
+        for part in activations(lm, batches(sample.tokens, budget, seed=0), sites):
+            end = start + len(part.sentence)
+            sentence[start:end] = part.sentence
+            for site, file in files.items():
+                # as bytes: numpy has no bfloat16
+                file.write(part.sites[site].cpu().contiguous().view(torch.uint8).numpy().data)
+            start = end
+            progress(end / rows)
+    return {site: partial(read, site) for site in sites}, sentence
 
 
 def _standardise(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:

@@ -14,7 +14,7 @@ from sprog.report.reading import RunFiles, read_run
 from sprog.report.sections import sections
 from sprog.report.sentences import site_words
 from sprog.report.verdict import verdict
-from sprog.report.wording import language_name, visible
+from sprog.report.wording import language_name, model_name, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
@@ -60,7 +60,7 @@ def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
 
 def _render(files: RunFiles, parts: Sequence[Section]) -> str:
     target, reference = language_name(files.target), language_name(files.reference)
-    title = files.recipe.report.title or f"{target} and {reference} in {files.recipe.model}"
+    title = files.recipe.report.title or f"{target} and {reference} in {model_name(files.recipe.model)}"
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import PurePath
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
@@ -65,6 +66,12 @@ def language_name(code: str) -> str:
     return _LANGUAGES.get(code, code)
 
 
+def model_name(model: str) -> str:
+    """A model as a title names it: a hub id as it is, a folder by its last part."""
+    folder = model.startswith((".", "/", "~")) or model.count("/") > 1
+    return PurePath(model).name or model if folder else model
+
+
 def visible(text: str) -> str:
     """`text` as a page or a figure can hold it.
 
@@ -115,7 +122,9 @@ def percent(share: float | None, *, digits: int = 0, apart_from: float | None = 
     if share is None:
         return "–"
     value = 100 * share
-    if 0 < value < 0.01:
+    if value == 0:
+        return f"0{NO_BREAK}%"
+    if value < 0.01:
         return f"under 0.01{NO_BREAK}%"
     decimals = digits if value >= 10 else max(digits, 1 if value >= 1 else 2)
     while 99 < value < 100 and decimals < 6 and float(f"{value:.{decimals}f}") == 100:

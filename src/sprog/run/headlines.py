@@ -34,8 +34,10 @@ def _selectivity(row: dict[str, Any]) -> str:
     start = f"effects   {row['units']} +{row['at']:.1f} nats: "
     if not row["reached"]:
         return start + "no dose of the sweep reaches it"
-    sign = ">=" if row["floored"] else ""
-    return start + (
-        f"{row['versus']} {row['other_delta']:+.3f} "
-        f"(ratio {sign}{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f})"
+    # where the other language hardly moved, the ratio is a bound, and its interval says nothing
+    ratio = (
+        f"at least {row['ratio']:.0f}"
+        if row["floored"]
+        else f"{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f}"
     )
+    return start + f"{row['versus']} {row['other_delta']:+.3f} (ratio {ratio})"

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sprog.report.figures.canvas import FAINT, QUIET, Drawing, draw, panels
 from sprog.report.reading import Row
-from sprog.report.wording import short, visible
+from sprog.report.wording import model_name, short, visible
 
 # an optimum that is exactly zero is reached to rounding
 _ZERO = 1e-9
@@ -60,7 +60,7 @@ def draw_probes(cells: Sequence[Row], description: str) -> Drawing:
         axes = panels(figure, len(models), columns, sharey=True)
         for panel, model in zip(axes, models, strict=True):
             _paint_model(panel, table[table["model"] == model], colours)
-            panel.set_title(visible(model))
+            panel.set_title(visible(model_name(model)))
             panel.set_xlabel("layer")
         for panel in axes[::columns]:
             panel.set_ylabel("held-out accuracy")

@@ -103,7 +103,8 @@ def _fidelity(files: RunFiles, sae: Row) -> str:
 def _training(files: RunFiles) -> str:
     assert files.log is not None
     first, last = files.log.iloc[0], files.log.iloc[-1]
+    dead = percent(last["dead_fraction"], digits=1) if last["dead_fraction"] else "none"
     return (
         f"Over {whole(last['tokens'])} tokens the variance unexplained went from {percent(first['fvu'])} to "
-        f"{percent(last['fvu'])}; at the end {percent(last['dead_fraction'], digits=1)} of the latents were dead."
+        f"{percent(last['fvu'])}; at the end {dead} of the latents {'was' if dead == 'none' else 'were'} dead."
     )

@@ -204,6 +204,7 @@ def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
         *head,
         "above 0" if row["value"] is None else number(row["value"], 2),
         signed(row["other_delta"]),
-        Cell(ratio_words(row), interval(row["ratio_low"], row["ratio_high"], 1)),
+        # a floored ratio is a bound already
+        Cell(ratio_words(row), "" if row["floored"] else interval(row["ratio_low"], row["ratio_high"], 1)),
         Cell(signed(row["margin"]), interval(row["margin_low"], row["margin_high"])),
     )

@@ -7,7 +7,7 @@ import pandas as pd
 from sprog.report.blocks import Block, Paragraph, Picture, Row, Section, Table, not_run
 from sprog.report.figures import draw_layers, draw_probes, probe_table
 from sprog.report.reading import RunFiles
-from sprog.report.wording import NO_BREAK, language_name, number, percent, short, whole
+from sprog.report.wording import NO_BREAK, language_name, model_name, number, percent, short, whole
 
 
 def probes_section(files: RunFiles) -> Section:
@@ -73,13 +73,15 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
     line = table[(table["model"] == own) & (table["lambda"] == weakest)]
     alive = line[~line["collapsed"]]
     if alive.empty:
-        words = f"Even at the smallest lambda, {short(weakest)}, no probe of {own} keeps its weights"
+        words = (
+            f"Even at the smallest lambda, {short(weakest)}, no probe of {model_name(own)} keeps its weights"
+        )
     else:
         best = alive.loc[alive["accuracy"].idxmax()]
         worst = alive.loc[alive["accuracy"].idxmin()]
         words = (
-            f"At the smallest lambda, {short(weakest)}, the probes of {own} tell {language_name(files.target)} from "
-            f"{language_name(files.reference)} on {percent(best['accuracy'], digits=1)} of held-out tokens at "
+            f"At the smallest lambda, {short(weakest)}, the probes of {model_name(own)} tell "
+            f"{language_name(files.target)} from {language_name(files.reference)} on {percent(best['accuracy'], digits=1)} of held-out tokens at "
             f"layer {int(best['layer'])} and on {percent(worst['accuracy'], digits=1)} at layer {int(worst['layer'])}"
         )
     dead = int(table["collapsed"].sum())
