@@ -50,7 +50,9 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
         medians = sorted(r.median / r.p99 for r in ranges)
         in_range = [medians[len(medians) // 2], 1.0]
     else:
-        in_range = [sum(r.median for r in ranges) / len(ranges), min(r.p99 for r in ranges)]
+        # where the units differ much, the mean of the medians is more than one of them ever emits
+        lowest = min(r.p99 for r in ranges)
+        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest), lowest]
     result = []
     for value in sorted({0.0, *values, *in_range}):
         targets = tuple(value * (r.p99 if unit == "p99" else 1.0) for r in ranges)

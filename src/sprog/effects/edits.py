@@ -35,6 +35,9 @@ class Edit:
     def __post_init__(self) -> None:
         if len(self.units) != len(self.targets):
             raise SprogError(f"edit: {len(self.units)} units but {len(self.targets)} values")
+        for place, unit in enumerate(self.units):
+            if unit in self.units[:place]:
+                raise SprogError(f"edit: the latent {unit} is named twice")
 
     def compile(self, sae: Sae) -> TokenEdit:
         """The function `(tokens, d) -> (tokens, d)` for `lm.edit`.

@@ -21,15 +21,8 @@ def sentences_to_show(corpus: Corpus, target: str, reference: str, count: int) -
         by_pair.setdefault(sentence.pair, {}).setdefault(sentence.language, number)
     pairs = [[p[target], p[reference]] for p in by_pair.values() if target in p and reference in p]
     if not pairs:
-        pairs = [
-            [number]
-            for language in (target, reference)
-            for number, sentence in enumerate(corpus.sentences)
-            if sentence.language == language
-        ]
-        half = len([1 for pair in pairs if corpus.sentences[pair[0]].language == target])
-        pairs = pairs[: count // 2] + pairs[half : half + count // 2]
-        return Corpus.of(corpus.sentences[n] for pair in pairs for n in pair)
+        of_either = (corpus.only(language).sentences[: count // 2] for language in (target, reference))
+        return Corpus.of(sentence for sentences in of_either for sentence in sentences)
     return Corpus.of(corpus.sentences[n] for pair in pairs[:count] for n in pair)
 
 
@@ -38,7 +31,7 @@ def token_texts(
     lm: LanguageModel, site: Site, sae: Sae, tokens: TokenizedCorpus, units: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Each sentence's tokens as readable strings, with each unit's pre-activation and whether it fires."""
-    chosen = torch.tensor(list(units), device=lm.device)
+    chosen = torch.tensor(list(units), dtype=torch.int64, device=lm.device)
     texts = []
     for number, sentence in enumerate(tokens.corpus.sentences):
         (part,) = activations(lm, [pad(tokens, torch.tensor([number]).numpy())], [site])
@@ -67,8 +60,8 @@ def readable_tokens(lm: LanguageModel, ids: Sequence[int]) -> list[str]:
     start = 0
     while start < len(ids):
         end = start + 1
-        # U+FFFD stands for bytes that are no character yet: take more tokens until they are
-        while end < len(ids) and end - start < 4 and "�" in lm.tokenizer.decode(ids[start:end]):
+        # U+FFFD at the end stands for bytes that are no character yet: take more tokens until they are
+        while end < len(ids) and lm.tokenizer.decode(ids[start:end]).endswith("�"):
             end += 1
         strings += [lm.tokenizer.decode(ids[start:end])] + [""] * (end - start - 1)
         start = end

@@ -149,8 +149,8 @@ class Effects(Settings):
     """Resamples of the sentences behind an interval."""
     prompts: bool = True
     """Continue the paper's eight prompts, raw and steered."""
-    max_new_tokens: Count = 20
-    """Tokens of a continuation."""
+    max_length: Count = 20
+    """Tokens of a prompt and its continuation together; at least one is new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Report(Settings):
     group: ClassVar[str] = "report"
 
     texts: Annotated[int, AtLeast(0)] = 6
-    """Sentences shown with their tokens coloured."""
+    """Sentences of each language shown with their tokens coloured."""
     title: Text | None = None
     """The page's title; none: made from the model and the languages."""
 
