@@ -79,10 +79,11 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
     else:
         best = alive.loc[alive["accuracy"].idxmax()]
         worst = alive.loc[alive["accuracy"].idxmin()]
+        languages = f"{language_name(files.target)} from {language_name(files.reference)}"
         words = (
-            f"At the smallest lambda, {short(weakest)}, the probes of {model_name(own)} tell "
-            f"{language_name(files.target)} from {language_name(files.reference)} on {percent(best['accuracy'], digits=1)} of held-out tokens at "
-            f"layer {int(best['layer'])} and on {percent(worst['accuracy'], digits=1)} at layer {int(worst['layer'])}"
+            f"At the smallest lambda, {short(weakest)}, the probes of {model_name(own)} tell {languages} on "
+            f"{percent(best['accuracy'], digits=1)} of held-out tokens at layer {int(best['layer'])} and on "
+            f"{percent(worst['accuracy'], digits=1)} at layer {int(worst['layer'])}"
         )
     dead = int(table["collapsed"].sum())
     if not dead:
