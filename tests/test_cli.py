@@ -147,7 +147,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
     ("line", "message"),
     [
         ("", "no command; try 'sprog run demo' or 'sprog --help'"),
-        ("rum demo", "unknown command 'rum'; did you mean 'run'? (there are run and recipes)"),
+        ("rum demo", "unknown command 'rum'; did you mean 'run'? (there are run, recipes and doctor)"),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
         ("--version please", "unexpected 'please'"),

@@ -1,4 +1,4 @@
-"""The door: `sprog run`, `sprog recipes`, and one line on standard error when something is wrong."""
+"""The door: `sprog run`, `sprog recipes`, `sprog doctor`, and one line on standard error when something is wrong."""
 
 import os
 import re
@@ -18,8 +18,10 @@ them up or down.
 
   sprog run demo            the whole way, from text to report, on a toy: offline, minutes on two cores
   sprog run RECIPE          the same as another recipe says, with your model and text if you like
+  sprog run ... --dry-run   what that would fetch, hold and take; nothing is run, no network
   sprog run --help          all that can be set, and how
   sprog recipes             the recipes that come with sprog
+  sprog doctor              what this machine has, and what is missing for which feature
   sprog --version           the version
   sprog --help              this
 
@@ -61,6 +63,8 @@ def _command(argv: Sequence[str]) -> None:
             _run(arguments)
         case ["recipes", *arguments]:
             _recipes(arguments)
+        case ["doctor", *arguments]:
+            _doctor(arguments)
         case ["-h" | "--help"]:
             print(_HELP)
         case ["--version"]:
@@ -75,7 +79,8 @@ def _command(argv: Sequence[str]) -> None:
             )
         case [word, *_]:
             raise SprogError(
-                f"unknown command '{word}'{nearest(word, ('run', 'recipes'))} (there are run and recipes)"
+                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'doctor'))} "
+                "(there are run, recipes and doctor)"
             )
 
 
@@ -89,6 +94,12 @@ def _run(arguments: Sequence[str]) -> None:
         raise SprogError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
     recipe = load_recipe(given.recipe, given.overrides)
     out = given.out or Path("runs") / recipe.name
+
+    if given.dry_run:
+        from sprog.plan import dry_run
+
+        print(dry_run(recipe, out, given.until))
+        return
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -108,6 +119,18 @@ def _recipes(arguments: Sequence[str]) -> None:
     width = max(map(len, recipes))
     for name, description in recipes.items():
         print(f"{name:{width}}  {description}")
+
+
+def _doctor(arguments: Sequence[str]) -> None:
+    from sprog.doctor import HELP, examine
+
+    if list(arguments) in (["-h"], ["--help"]):
+        print(HELP)
+        return
+    if arguments:
+        raise SprogError(f"doctor: unexpected '{arguments[0]}'")
+    for line in examine():
+        print(line)
 
 
 def _one_line(message: str) -> str:

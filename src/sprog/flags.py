@@ -24,6 +24,7 @@ command carries on after a crash, and a changed setting re-runs what depends on 
   sprog run demo --sae.k 16 --until sae              another k, and no further than the autoencoder
   sprog run pythia-14m --model FOLDER --layer 4 --corpora.train A.tsv --corpora.test B.tmx --out runs/mine
   sprog run mine.yaml                                a recipe of your own; 'base: demo' in it inherits
+  sprog run paper --dry-run                          what would be fetched, memory, time; no network
 
 Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Lists are
 separated by commas, and none takes a value away. 'sprog run RECIPE --help' shows that recipe's values."""
@@ -37,6 +38,7 @@ class Given(NamedTuple):
         out: the run's folder, if one was named.
         until: the last stage, if one was named.
         quiet: no progress.
+        dry_run: only say what would be fetched, held and spent.
         help: only the help.
         overrides: text by dotted key.
     """
@@ -45,6 +47,7 @@ class Given(NamedTuple):
     out: Path | None
     until: str | None
     quiet: bool
+    dry_run: bool
     help: bool
     overrides: dict[str, str]
 
@@ -90,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Given:
     namespace, rest = _parser(None).parse_known_intermixed_args(_joined(arguments, keys))
     for word in sorted(rest, key=lambda word: not word.startswith("-")):
         if word.startswith("-"):
-            raise unknown_flag(word.partition("=")[0], others=("out", "until", "quiet", "help"))
+            raise unknown_flag(word.partition("=")[0], others=("out", "until", "quiet", "dry-run", "help"))
         raise SprogError(f"unexpected '{word}' after the recipe '{namespace.recipe}'")
     values = vars(namespace)
     if values["until"] not in (None, *STAGES):
@@ -103,6 +106,7 @@ def parse(arguments: Sequence[str]) -> Given:
         out=None if values["out"] is None else Path(values["out"]),
         until=values["until"],
         quiet=values["quiet"],
+        dry_run=values["dry_run"],
         help=values["help"],
         overrides={key: values[key] for key in keys if values[key] is not None},
     )
@@ -127,7 +131,9 @@ def _joined(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def _parser(recipe: Recipe | None) -> Parser:
     parser = Parser(
-        "sprog run", "sprog run RECIPE [--out DIR] [--until STAGE] [--quiet] [--KEY VALUE ...]", _ABOUT
+        "sprog run",
+        "sprog run RECIPE [--out DIR] [--until STAGE] [--quiet] [--dry-run] [--KEY VALUE ...]",
+        _ABOUT,
     )
     command = parser.add_argument_group("the command")
     command.add_argument(
@@ -138,6 +144,11 @@ def _parser(recipe: Recipe | None) -> Parser:
         "--until", action=_Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}"
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="fetch, run and write nothing; say what a run would fetch, hold and take",
+    )
     command.add_argument("-h", "--help", action="store_true", help="show this")
     values = {} if recipe is None else _flat(recipe)
     docs = _docs()

@@ -5,12 +5,14 @@ from sprog.corpora.languages import language_code
 from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import ROLES, RoleCount, Roles, build_roles
 from sprog.corpora.sentences import Corpus, Sentence
-from sprog.corpora.sources import Generator
+from sprog.corpora.sources import Aligned, Generated, Generator, parse_source, split_sources
 
 __all__ = [
     "MAX_CHARACTERS",
     "ROLES",
+    "Aligned",
     "Corpus",
+    "Generated",
     "Generator",
     "Reading",
     "RoleCount",
@@ -20,5 +22,7 @@ __all__ = [
     "build_roles",
     "clean_text",
     "language_code",
+    "parse_source",
     "read_source",
+    "split_sources",
 ]

@@ -19,8 +19,9 @@ from sprog.toy.abstract import (
 )
 from sprog.toy.constructions import CONSTRUCTIONS
 from sprog.toy.grammar import MAX_SENTENCES, corpus, sentences
-from sprog.toy.model import toy_model
+from sprog.toy.model import default_cache, model_hash, toy_model
 from sprog.toy.realise import realise
+from sprog.toy.settings import ModelSettings
 from sprog.toy.tables import LANGUAGES, lexemes
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Adjunct",
     "Clause",
     "Link",
+    "ModelSettings",
     "Name",
     "Nominal",
     "Pair",
@@ -38,7 +40,9 @@ __all__ = [
     "Relative",
     "Sentence",
     "corpus",
+    "default_cache",
     "lexemes",
+    "model_hash",
     "realise",
     "sentences",
     "toy_model",

@@ -1,0 +1,219 @@
+"""A dry run as text of at most 80 columns."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sprog.plan.at_hand import hub_cache
+from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
+from sprog.plan.models import ModelFacts, model_facts
+from sprog.plan.stages import Counting, Work, sentences_of, tokens_of
+from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
+from sprog.plan.tokenizers import bytes_per_token
+from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
+from sprog.recipe import STAGES, Recipe
+
+# a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
+_Row = tuple[str, float | None, str]
+# of a device's memory, the share that may be counted on: drivers and what is freed in pieces take the rest
+USABLE = 0.85
+
+
+def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
+    """What a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
+
+    Raises:
+        SprogError: a source or a folder that the recipe names is not there or cannot be read.
+    """
+    models = {name: model_facts(name) for name in dict.fromkeys((recipe.model, *recipe.probe.models))}
+    own = models[recipe.model]
+    sources = source_facts(recipe, bytes_per_token(own))
+    roles = role_amounts(recipe, sources)
+    stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
+    if "report" not in stages:
+        stages = (*stages, "report")
+    if "probe" not in stages:
+        models = {recipe.model: own}
+    about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
+    lines = list(wrapped("", about, gap=0))
+    lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
+    lines += _inputs(models, sources)
+    lines += ["", *_roles(roles, sources)]
+    known = {role: amounts for role, amounts in roles.items() if amounts is not None}
+    if own.shape is None or len(known) < len(roles):
+        lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
+        return "\n".join(lines)
+    counting = Counting(recipe, own.shape, known)
+    works = {stage: work for stage, work in _works(counting, models).items() if stage in stages}
+    machines = [this_machine(recipe.device, recipe.dtype)]
+    machines += [gpu for gpu in listed_gpus(recipe.dtype) if recipe.device != "cpu"]
+    lines += ["", *_stages(counting, works, models, machines[0])]
+    lines += ["", *_table(works, machines)]
+    lines += ["", *_how(counting, works, machines, out)]
+    return "\n".join(lines)
+
+
+def _works(counting: Counting, models: dict[str, ModelFacts]) -> dict[str, Work]:
+    probe = Work()
+    own = counting.shape
+    others = [facts.shape for name, facts in models.items() if name != counting.recipe.model]
+    before = 0.0
+    for shape in (own, *others):
+        if shape is None:
+            continue
+        # the run's own model stays, and the one before goes only when the next is there
+        held = 0 if shape is own else own.weights + before
+        before = 0 if shape is own else shape.weights
+        probe += counting.probe(shape, held)
+    return {
+        "corpora": counting.corpora(),
+        "probe": probe,
+        "sae": counting.sae(),
+        "features": counting.features(),
+        "effects": counting.effects(),
+        "report": counting.report(),
+    }
+
+
+def _inputs(models: dict[str, ModelFacts], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
+    """What is here, and what would be fetched or made."""
+    here: list[_Row] = []
+    fetched: list[_Row] = []
+    made: list[_Row] = []
+    for model in models.values():
+        weights = "" if model.shape is None else f", {model.shape.weights:,} weights"
+        row = (model.name, model.size, f"model{weights}")
+        if model.where == "made":
+            made.append((model.name, 0.0, f"model{weights}; trained once, in about a minute"))
+        elif model.where == "hub":
+            fetched.append(row)
+        else:
+            kind = "cached model" if model.where == "cache" else "model in a folder"
+            here.append((model.name, model.size, f"{kind}{weights}"))
+    for source in {source.name: source for facts in sources.values() for source in facts}.values():
+        note = f"{'cached ' if source.where == 'cache' else ''}text{'; ' if source.note else ''}{source.note}"
+        if source.where == "made":
+            made.append((source.name, 0.0, "text, written by a grammar"))
+        elif source.where == "net":
+            fetched.append((source.name, source.size, note))
+        else:
+            here.append((source.name, source.size, note))
+    if fetched:
+        total = sum(size or 0 for _, size, _ in fetched)
+        more = " and more" if any(size is None for _, size, _ in fetched) else ""
+        yield f"Would be fetched ({bytes_text(total) + more if total else UNKNOWN}):"
+        yield from _rows(fetched)
+    else:
+        yield "Nothing would be fetched."
+    for title, rows in (("Is here:", here), ("Would be made:", made)):
+        if rows:
+            yield title
+            yield from _rows(rows)
+
+
+def _rows(rows: list[_Row]) -> Iterator[str]:
+    for name, size, what in rows:
+        # what is made here has no size to speak of
+        amount = UNKNOWN if size is None else bytes_text(size) if size else ""
+        yield from wrapped(f"  {name:<25} {amount:>9}", what)
+
+
+def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
+    cuts = {"select": "30 % of train", "test": "half of select", "tune": "20 % of select"}
+    yield f"{'Text':<10}{'sentences':>12}{'tokens':>14}   from"
+    for role, amounts in roles.items():
+        origin = " ".join(s.name for s in sources[role]) if role in sources else cuts[role]
+        if amounts is None:
+            yield from wrapped(f"  {role:<8}", f"{UNKNOWN}   {origin}")
+            continue
+        numbers = f"{count_text(sentences_of(amounts)):>12}{count_text(tokens_of(amounts)):>14}   "
+        yield from wrapped(f"  {role:<8}{numbers}", origin, gap=0)
+
+
+def _stages(
+    counting: Counting, works: dict[str, Work], models: dict[str, ModelFacts], machine: Machine
+) -> Iterator[str]:
+    """What each stage does, by numbers."""
+    recipe = counting.recipe
+    probed = list(models.values())
+    layers = sum(facts.shape.layers for facts in probed if facts.shape is not None)
+    unknown = [facts.name for facts in probed if facts.shape is None]
+    layer = "the layer that the probes choose" if recipe.layer == "auto" else f"layer {recipe.layer}"
+    select, test = (tokens_of(counting.roles[role]) for role in ("select", "test"))
+    size = counting.d_in * counting.latents
+    what = {
+        "corpora": "counts the text's sentences and tokens",
+        "probe": f"{len(recipe.probe.lambdas) + 1} penalties x {recipe.probe.seeds} seeds on each of {layers} "
+        f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
+        + (f"; without {', '.join(unknown)}, {UNKNOWN}" if unknown else ""),
+        "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: {counting.latents:,} latents, k {recipe.sae.k}, "
+        f"{2 * size:,} weights; {counting.steps:,} steps of ~{counting.step_tokens:,.0f} tokens over "
+        f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select",
+        "features": f"2 passes over select, {count_text(select)} tokens",
+        "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
+        + ("; 8 prompts" if recipe.effects.prompts else ""),
+        "report": "figures and the page",
+    }
+    yield "Stages"
+    for stage, work in works.items():
+        costs = [f"holds {bytes_text(work.memory(machine))}"] if stage != "report" else []
+        flops = work.model_flops + work.float_flops
+        costs += [f"{flops:.1e} FLOPs"] if flops else []
+        costs += [f"{bytes_text(work.moved)} moved"] if work.moved > 1e9 else []
+        scratch = work.scratch * machine.model_bytes
+        costs += [f"{bytes_text(scratch)} on disk meanwhile"] if scratch > 1e6 else []
+        costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
+        detail = f" (~{', '.join(costs)})" if costs else ""
+        yield from wrapped(f"  {stage:<10}", what[stage] + detail, gap=0)
+
+
+def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
+    """Time by stage and machine, and whether it fits."""
+    yield f"{'Time, ~':<12}" + "".join(f"{machine.name:>16}" for machine in machines)
+    for stage, work in works.items():
+        yield f"  {stage:<10}" + "".join(f"{time_text(work.time(machine)):>16}" for machine in machines)
+    totals = [sum(work.time(machine) for work in works.values()) for machine in machines]
+    yield f"  {'in all':<10}" + "".join(f"{time_text(total):>16}" for total in totals)
+    needs = [max(work.memory(machine) for work in works.values()) for machine in machines]
+    yield f"  {'memory':<10}" + "".join(f"{bytes_text(need):>16}" for need in needs)
+    fits = [
+        "fits" if need < USABLE * machine.memory else f"has {bytes_text(machine.memory)}"
+        for need, machine in zip(needs, machines, strict=True)
+    ]
+    yield f"  {'':<10}" + "".join(f"{text:>16}" for text in fits)
+
+
+def _how(counting: Counting, works: dict[str, Work], machines: list[Machine], out: Path) -> Iterator[str]:
+    """What the numbers were made of."""
+    here, shape = machines[0], counting.shape
+    rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
+    if here.model_rate != here.float_rate:
+        rates = (
+            f"{here.model_rate / 1e12:,.0f} TFLOP/s for the model, {here.float_rate / 1e12:,.0f} in float32"
+        )
+    yield from wrapped(
+        "",
+        f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
+        + (f" The other columns count on {SHARE:.0%} of their data sheets' speeds." if machines[1:] else "")
+        + " Fetching and loading come on top, and whatever else runs there makes it slower: expect the right "
+        "order of magnitude, within a factor of three.",
+        gap=0,
+    )
+    yield from wrapped(
+        "",
+        f"Counted: 2 FLOPs a token for each of {shape.block_weights:,} weights in {shape.layers} blocks, as far "
+        f"as a pass goes, and of {shape.vocabulary * shape.width:,} in the output matrix; 2 x {counting.d_in:,} x "
+        f"{counting.latents:,} a token in the encoder; for a step of training 40 bytes a weight and more; "
+        f"{LAUNCH * 1e6:.0f} microseconds for every operation.",
+        gap=0,
+    )
+    need = sum(work.written for work in works.values()) + here.model_bytes * max(
+        work.scratch for work in works.values()
+    )
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    yield from wrapped(
+        "",
+        f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
+        f"what is fetched goes to {hub_cache()} and to sprog's cache ('sprog doctor' shows both).",
+        gap=0,
+    )

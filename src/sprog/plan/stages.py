@@ -1,0 +1,290 @@
+"""What each stage does, counted: operations, bytes moved, bytes held. The arithmetic of a dry run.
+
+A pass of the model costs two FLOPs a weight and token, and its attention four a width and token of context, a
+layer; stopped at layer l it costs the share (l + 1) / layers, without the output matrix. Everything else
+follows from what the stage's code does, and is named where it is counted.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from sprog.plan.machine import LAUNCH, Machine
+from sprog.plan.models import Shape
+from sprog.plan.texts import Amounts
+from sprog.recipe import Recipe
+
+# operations of a block in a forward pass, and of an optimiser step: each takes at least LAUNCH
+BLOCK_OPERATIONS, STEP_OPERATIONS = 40, 120
+# passes of the probes' solver over a layer's activations, for all penalties together: 150 to 350 were seen
+SOLVER_PASSES = 220
+# the float64 check reads and writes as much as this many passes, once a penalty
+CHECK_PASSES = 7
+# what a token and fit costs beside the products in each pass, in bytes moved: logits, losses and slopes in float64
+ELEMENTWISE = 1000
+# what selecting costs, a latent and token: top-k looks at every pre-activation several times
+SELECTING = 48
+# beyond this width the probes are not preconditioned by an eigendecomposition (probe.path)
+MAX_EIGH_WIDTH = 4096
+# of the probes' sentences, the share held out (probe.sample)
+HELD_OUT = 0.2
+# float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
+POOL_VALUES, MAX_LOGITS = 2**25, 2**26
+# under this many latents per k the products of a training step are dense (sae.sparse)
+DENSE_BELOW = 64
+# bytes that Python and the libraries take before any model is there, on a CPU
+BASE = 0.5e9
+# tokens a second of a fast tokenizer on one core
+TOKENIZED = 4e5
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage costs, whatever it runs on.
+
+    Attributes:
+        model_flops: of the language model's products.
+        float_flops: of float32 products.
+        moved: bytes read and written that no product accounts for.
+        operations: how many are started.
+        seconds: what takes as long everywhere.
+        weights: of language models held at once.
+        held: bytes held besides, on the device.
+        written: bytes on disk.
+        scratch: values in the model's precision that wait on disk while it runs.
+    """
+
+    model_flops: float = 0
+    float_flops: float = 0
+    moved: float = 0
+    operations: float = 0
+    seconds: float = 0
+    weights: float = 0
+    held: float = 0
+    written: float = 0
+    scratch: float = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        """One after the other: costs add up, and of what is held the larger counts."""
+        return Work(
+            self.model_flops + other.model_flops,
+            self.float_flops + other.float_flops,
+            self.moved + other.moved,
+            self.operations + other.operations,
+            self.seconds + other.seconds,
+            max(self.weights, other.weights),
+            max(self.held, other.held),
+            self.written + other.written,
+            max(self.scratch, other.scratch),
+        )
+
+    def time(self, machine: Machine) -> float:
+        """Seconds on a machine."""
+        return (
+            self.model_flops / machine.model_rate
+            + self.float_flops / machine.float_rate
+            + self.moved / machine.bandwidth
+            + self.operations * LAUNCH
+            + self.seconds
+        )
+
+    def memory(self, machine: Machine) -> float:
+        """Bytes on a machine's device."""
+        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE)
+
+
+def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
+    """Tokens in some languages, or in all."""
+    return sum(a.tokens for code, a in amounts.items() if languages is None or code in languages)
+
+
+def sentences_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
+    """Sentences in some languages, or in all."""
+    return sum(a.sentences for code, a in amounts.items() if languages is None or code in languages)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The arithmetic of one recipe, once its text and its model's shape are known."""
+
+    recipe: Recipe
+    shape: Shape
+    roles: dict[str, Amounts]
+
+    @property
+    def d_in(self) -> int:
+        """Width of the site."""
+        return self.shape.site_width(self.recipe.site)
+
+    @property
+    def latents(self) -> int:
+        """Latents of the autoencoder."""
+        return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
+
+    @property
+    def depth(self) -> int:
+        """Blocks that a pass to the site goes through; all of them while the layer is not chosen."""
+        return (
+            self.shape.layers
+            if self.recipe.layer == "auto"
+            else min(self.recipe.layer + 1, self.shape.layers)
+        )
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The target and the reference."""
+        return self.recipe.languages.target, self.recipe.languages.reference
+
+    @property
+    def train_tokens(self) -> float:
+        """Tokens the autoencoder trains on in an epoch."""
+        return tokens_of(self.roles["train"], self.pair)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        sae = self.recipe.sae
+        if sae.batch_sentences is not None:
+            sentences = sentences_of(self.roles["train"], self.pair)
+            return math.ceil(sentences / sae.batch_sentences) * sae.epochs
+        return math.ceil(self.train_tokens * sae.epochs / sae.batch_tokens)
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens in an optimiser step."""
+        return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
+
+    @property
+    def edits(self) -> int:
+        """Edits of the sweep that run the model: every dose, no edit and the mean, spliced and not."""
+        doses = len({0.0, *self.recipe.effects.values}) + 2
+        return (doses + 2) + (doses + 1)
+
+    @property
+    def probe_tokens(self) -> float:
+        """Tokens of a probe's sample, held-out ones included."""
+        wanted = self.recipe.probe.tokens / 2 / (1 - HELD_OUT)
+        return sum(min(wanted, tokens_of(self.roles["train"], (code,))) for code in self.pair)
+
+    def forward(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
+        """Passes over `tokens` through `depth` blocks of a model, and its output matrix or not."""
+        recipe, everything = self.recipe, tokens_of(self.roles["train"])
+        context = everything / max(1.0, sentences_of(self.roles["train"]))
+        share = depth / shape.layers
+        flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
+        logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
+        if output:
+            flops += 2 * shape.vocabulary * shape.width
+        batch = logits / shape.vocabulary if output else recipe.batch_tokens
+        # hidden states in and beside a block, the MLP's, attention over what is padded to; logits also in float32
+        held = (
+            4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
+            + 10 * logits
+        )
+        return Work(
+            model_flops=flops * tokens,
+            # norms, the activation function and the softmax of the attention; of logits, the loss
+            moved=tokens * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
+            + (16 * shape.vocabulary * tokens if output else 0),
+            operations=BLOCK_OPERATIONS * depth * math.ceil(tokens / batch),
+            weights=shape.weights,
+            held=held,
+        )
+
+    def encode(self, tokens: float) -> Work:
+        """The autoencoder's encoder: one dense product, and a selection that reads its result a few times."""
+        batch = min(tokens, self.recipe.batch_tokens)
+        return Work(
+            float_flops=2 * self.d_in * self.latents * tokens,
+            moved=SELECTING * self.latents * tokens + 12 * self.recipe.sae.k * self.d_in * tokens,
+            held=8 * self.d_in * self.latents + 8 * batch * self.latents,
+        )
+
+    def corpora(self) -> Work:
+        """Text into tokens."""
+        tokens = sum(tokens_of(amounts) for amounts in self.roles.values())
+        return Work(seconds=1 + tokens / TOKENIZED, weights=self.shape.weights, held=40 * tokens)
+
+    def probe(self, shape: Shape, held_weights: float) -> Work:
+        """Every layer of one model, with `held_weights` of other models held meanwhile."""
+        recipe, rows, width = self.recipe, self.probe_tokens, shape.site_width(self.recipe.site)
+        published = recipe.protocol == "published"
+        matrix = 4 * rows * width
+        fits = 2 if published else 1
+        penalties = len(recipe.probe.lambdas) + 1
+        layer = Work(
+            moved=matrix * (SOLVER_PASSES + CHECK_PASSES * penalties + 10 * fits)
+            + ELEMENTWISE * rows * recipe.probe.seeds * SOLVER_PASSES,
+            held=5 * matrix,
+        )
+        if width <= MAX_EIGH_WIDTH:
+            # second moments, and their eigenvectors in float64
+            layer += Work(
+                float_flops=fits * (2 * rows * width**2 + 20 * width**3), held=5 * matrix + 24 * width**2
+            )
+        count = shape.layers
+        # a layer's activations wait on disk in the model's precision
+        collected = self.forward(shape, rows, count, output=False)
+        scratch = rows * width * count
+        solved = replace(layer, moved=layer.moved * count, float_flops=layer.float_flops * count)
+        solved = replace(solved, operations=10 * SOLVER_PASSES * count, weights=shape.weights)
+        work = collected + solved
+        return replace(work, weights=work.weights + held_weights, scratch=scratch)
+
+    def sae(self) -> Work:
+        """Training, and the measurement on `select`."""
+        recipe, d, m, k = self.recipe, self.d_in, self.latents, self.recipe.sae.k
+        published = recipe.protocol == "published"
+        tokens, steps = self.train_tokens * recipe.sae.epochs, self.steps
+        matrices = 2 * d * m
+        dense = m < DENSE_BELOW * k
+        pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
+        train = self.forward(self.shape, tokens, self.depth, output=False) + Work(
+            float_flops=(8 if dense else 2) * d * m * tokens,
+            moved=tokens * (SELECTING * m + (0 if dense else 64 * k * d))
+            # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
+            + steps * matrices * (40 + (0 if published else 24)),
+            operations=steps * STEP_OPERATIONS,
+            written=4 * matrices,
+        )
+        # weights, gradients, two moments, and one more while a gradient is made or rows are scaled
+        held = 4 * matrices * (4 if published else 4.5) + 4 * pool + 12 * self.step_tokens * m
+        train = replace(train, held=train.held + held)
+        select = tokens_of(self.roles["select"])
+        codes = self.encode(select)
+        look = self.forward(self.shape, select, self.depth, output=False) + codes
+        losses = self.forward(self.shape, 3 * select, self.shape.layers, output=True) + codes
+        losses = replace(losses, held=losses.held + codes.held)
+        return train + look + losses
+
+    def features(self) -> Work:
+        """Two passes over `select`, and one of each text that is shown."""
+        select = tokens_of(self.roles["select"])
+        codes = self.encode(2 * select)
+        passes = self.forward(self.shape, 2 * select, self.depth, output=False)
+        shown = 2 * self.recipe.report.texts * self.depth * BLOCK_OPERATIONS
+        counters = 40 * self.latents * max(1, len(self.roles["select"]))
+        return replace(
+            passes + codes + Work(operations=shown, seconds=1), held=passes.held + codes.held + counters
+        )
+
+    def effects(self) -> Work:
+        """The raw model and every edit on `test`; the prompts."""
+        test = tokens_of(self.roles["test"])
+        codes = self.encode(self.edits * test)
+        passes = self.forward(self.shape, (self.edits + 1) * test, self.shape.layers, output=True)
+        work = replace(passes + codes, held=passes.held + codes.held)
+        # resamples behind the intervals, drawn on the CPU, of each language for each edit's cells
+        resampling = 1 + 3e-8 * self.recipe.effects.bootstrap * sentences_of(self.roles["test"]) * 4
+        work += Work(seconds=resampling)
+        if self.recipe.effects.prompts:
+            # eight prompts, raw and at two doses, some twelve new tokens each; every token reads all weights
+            new = 8 * 3 * 12
+            work += Work(
+                moved=4 * new * (self.shape.weights + 2 * self.d_in * self.latents / 3),
+                operations=new * self.shape.layers * BLOCK_OPERATIONS * 2,
+            )
+        return work
+
+    def report(self) -> Work:
+        """Figures and the page, on the CPU."""
+        return Work(seconds=15)

@@ -1,0 +1,196 @@
+"""How much text each source and role has, as far as that can be known without fetching."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sprog.corpora import ROLES, Aligned, Corpus, Generated, parse_source, read_source, split_sources
+from sprog.errors import SprogError
+from sprog.plan.at_hand import hub_data_set, opus_archive
+from sprog.plan.sizes import sizes
+from sprog.recipe import Recipe
+
+OPUS, HUB = "opus:", "hub:"
+# files up to this size are read and counted; of larger ones only the size is looked at
+READ_BYTES = 2**25
+SAMPLE = 400
+# where only bytes are known: what a sentence has in TED talks
+BYTES_PER_SENTENCE = 100.0
+
+BytesPerToken = Callable[[str, list[str]], float]
+"""Bytes of UTF-8 per token of a language, given a few sentences of it if there are any."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Text in one language."""
+
+    sentences: float
+    tokens: float
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(self.sentences + other.sentences, self.tokens + other.tokens)
+
+    def __mul__(self, share: float) -> "Amount":
+        return Amount(self.sentences * share, self.tokens * share)
+
+
+Amounts = dict[str, Amount]
+"""By language."""
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """A source that a recipe names.
+
+    Attributes:
+        name: as the recipe has it.
+        where: `file`, `cache`, `net` (to be fetched) or `made`.
+        size: bytes of its files, on disk or to be fetched; None if unknown until fetched.
+        amounts: its text, None if unknown until fetched.
+        note: what else is to be said.
+    """
+
+    name: str
+    where: Literal["file", "cache", "net", "made"]
+    size: float | None
+    amounts: Amounts | None
+    note: str = ""
+
+
+def source_facts(recipe: Recipe, bytes_per_token: BytesPerToken) -> dict[str, list[SourceFacts]]:
+    """Every role that is given, with what is known about its sources.
+
+    Raises:
+        SprogError: a source is not understood, or a file of it is not there or cannot be read.
+    """
+    found: dict[str, list[SourceFacts]] = {}
+    for role in ROLES:
+        spec = getattr(recipe.corpora, role)
+        if spec is None:
+            continue
+        try:
+            found[role] = [_facts(word, recipe, bytes_per_token) for word in split_sources(spec)]
+        except SprogError as error:
+            raise SprogError(f"corpora.{role}: {error}") from error
+    return found
+
+
+def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[str, Amounts | None]:
+    """The text of each role, after the cuts that the run will make; None where a source's is unknown.
+
+    Sentences that a later role shares with an earlier one are dropped by the run, and counted here.
+    """
+    given = {role: _together(facts) for role, facts in sources.items()}
+    train = given["train"]
+    if train is not None and recipe.corpora.limit is not None:
+        train = {
+            code: a * min(1.0, recipe.corpora.limit / max(1.0, a.sentences)) for code, a in train.items()
+        }
+    select = given.get("select")
+    if "select" not in given:
+        train, select = _cut(train, 0.3)
+    test = given.get("test")
+    if "test" not in given:
+        select, test = _cut(select, 0.5)
+    tune = given.get("tune")
+    if "tune" not in given:
+        select, tune = _cut(select, 0.2)
+    return {"train": train, "select": select, "tune": tune, "test": test}
+
+
+def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts | None]:
+    """What is left, and what is taken."""
+    if amounts is None:
+        return None, None
+    return {c: a * (1 - share) for c, a in amounts.items()}, {c: a * share for c, a in amounts.items()}
+
+
+def _together(facts: list[SourceFacts]) -> Amounts | None:
+    total: Amounts = {}
+    for source in facts:
+        if source.amounts is None:
+            return None
+        for code, amount in source.amounts.items():
+            total[code] = total.get(code, Amount(0, 0)) + amount
+    return total
+
+
+def _facts(word: str, recipe: Recipe, bytes_per_token: BytesPerToken) -> SourceFacts:
+    languages = (recipe.languages.target, recipe.languages.reference, *recipe.languages.others)
+    if word == "toy":
+        return SourceFacts(word, "made", 0, _toy(languages, bytes_per_token))
+    if word.startswith(OPUS):
+        return _opus(word, (languages[0], languages[1]), bytes_per_token)
+    if word.startswith(HUB):
+        repository = word.removeprefix(HUB).partition(",")[0].partition("@")[0]
+        folder = hub_data_set(repository)
+        return SourceFacts(word, "net" if folder is None else "cache", None, None)
+    source = parse_source(word)
+    assert not isinstance(source, Generated)
+    paths = [path for _, path in source.paths] if isinstance(source, Aligned) else [source.path]
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    if size > READ_BYTES:
+        codes = [code for code, _ in source.paths] if isinstance(source, Aligned) else list(languages[:2])
+        shares = {code: size / len(codes) for code in codes}
+        return SourceFacts(word, "file", size, _by_bytes(shares, bytes_per_token), "counted by its size")
+    corpus = read_source(word, languages=languages, seed=recipe.seed).corpus
+    return SourceFacts(word, "file", size, _counted(corpus, bytes_per_token))
+
+
+def _counted(corpus: Corpus, bytes_per_token: BytesPerToken) -> Amounts:
+    amounts = {}
+    for code in corpus.languages:
+        texts = [sentence.text for sentence in corpus.only(code).sentences]
+        size = sum(len(text.encode()) for text in texts)
+        amounts[code] = Amount(len(texts), size / bytes_per_token(code, texts[:SAMPLE]))
+    return amounts
+
+
+def _by_bytes(by_language: dict[str, float], bytes_per_token: BytesPerToken) -> Amounts:
+    return {
+        code: Amount(size / BYTES_PER_SENTENCE, size / bytes_per_token(code, []))
+        for code, size in by_language.items()
+    }
+
+
+def _toy(languages: tuple[str, ...], bytes_per_token: BytesPerToken) -> Amounts:
+    toy = sizes()["toy"]
+    return {
+        code: Amount(toy["pairs"], toy["pairs"] * toy["bytes"][code] / bytes_per_token(code, []))
+        for code in languages
+        if code in toy["bytes"]
+    }
+
+
+def _opus(word: str, pair: tuple[str, str], bytes_per_token: BytesPerToken) -> SourceFacts:
+    name, _, version = word.removeprefix(OPUS).partition("@")
+    version = version or "v1"
+    archive = opus_archive(name, version, pair)
+    if archive is not None:
+        return SourceFacts(word, "cache", archive.stat().st_size, _in_archive(archive, pair, bytes_per_token))
+    known = sizes()["corpora"].get(f"{name}@{version}")
+    if known is None or not set(pair) <= known["bytes"].keys():
+        return SourceFacts(word, "net", None, None)
+    unpacked = {code: known["pairs"] * known["bytes"][code] for code in pair}
+    amounts = {
+        code: Amount(known["pairs"], size / bytes_per_token(code, [])) for code, size in unpacked.items()
+    }
+    return SourceFacts(word, "net", None, amounts, f"{sum(unpacked.values()) / 1e6:.1f} MB of text unpacked")
+
+
+def _in_archive(path: Path, pair: tuple[str, str], bytes_per_token: BytesPerToken) -> Amounts | None:
+    """The text in a fetched archive, by the sizes of the files in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found: dict[str, float] = {
+                code: float(entry.file_size)
+                for entry in archive.infolist()
+                for code in pair
+                if entry.filename.endswith(f".{code}")
+            }
+    except (OSError, zipfile.BadZipFile):
+        return None
+    return _by_bytes(found, bytes_per_token) if set(found) == set(pair) else None

@@ -1,0 +1,189 @@
+"""A dry run's arithmetic is that of the code it speaks about."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sprog.corpora import ROLES, build_roles
+from sprog.effects import UnitRange, doses, sweep_edits
+from sprog.plan import stages
+from sprog.plan.machine import Machine, listed_gpus, this_machine
+from sprog.plan.models import known_shape, model_facts
+from sprog.plan.sizes import sizes
+from sprog.plan.stages import Counting, Work
+from sprog.plan.texts import Amount, role_amounts, source_facts
+from sprog.recipe import load_recipe
+
+# non-embedding parameters, by the models' cards
+PUBLISHED = {
+    "EleutherAI/pythia-70m": 18_915_328,
+    "EleutherAI/pythia-160m": 85_056_000,
+    "EleutherAI/pythia-410m": 302_311_424,
+    "EleutherAI/pythia-1b": 805_736_448,
+    "EleutherAI/pythia-1.4b": 1_208_602_624,
+    "EleutherAI/pythia-2.8b": 2_517_652_480,
+}
+
+
+@pytest.mark.parametrize(("name", "weights"), PUBLISHED.items())
+def test_weights_follow_from_the_shape(name, weights):
+    assert known_shape(name).block_weights == weights
+
+
+@pytest.mark.parametrize("name", sizes()["models"])
+def test_a_listed_file_holds_the_weights_in_float16_and_the_masks(name):
+    shape = known_shape(name)
+    file = 2 * shape.weights + shape.layers * 2048**2
+    assert file == pytest.approx(sizes()["models"][name]["megabytes"] * 1e6, rel=3e-3)
+
+
+def test_a_folders_shape_is_the_models(tiny_model, tiny_lm):
+    facts = model_facts(str(tiny_model))
+    assert facts.where == "folder"
+    assert facts.shape.weights == sum(p.numel() for p in tiny_lm.model.parameters())
+    assert facts.shape.block_weights == sum(
+        p.numel() for p in tiny_lm.model.gpt_neox.layers.parameters()
+    ) + sum(p.numel() for p in tiny_lm.model.gpt_neox.final_layer_norm.parameters())
+    assert {site: facts.shape.site_width(site) for site in tiny_lm.widths} == tiny_lm.widths
+    assert facts.size == sum(
+        f.stat().st_size for f in tiny_model.iterdir() if f.suffix in (".safetensors", ".json")
+    )
+
+
+def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
+    from transformers import GPTNeoXForCausalLM
+
+    from sprog.toy.settings import ModelSettings
+    from sprog.toy.training import _config
+
+    monkeypatch.setenv("SPROG_CACHE", str(tmp_path))
+    facts = model_facts("toy")
+    model = GPTNeoXForCausalLM(_config(ModelSettings()))
+    assert (facts.where, facts.folder) == ("made", None)
+    assert facts.shape.weights == sum(p.numel() for p in model.parameters())
+
+
+def test_numbers_taken_from_the_code_are_still_there():
+    from sprog.lm import loss
+    from sprog.probe import path, sample
+    from sprog.run import TOY_PAIRS, early_stages
+    from sprog.sae import sparse
+
+    assert sizes()["toy"]["pairs"] == TOY_PAIRS
+    assert sample.HELD_OUT == stages.HELD_OUT
+    assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
+    assert early_stages.POOL_VALUES == stages.POOL_VALUES
+    assert loss.MAX_LOGITS == stages.MAX_LOGITS
+    assert sparse.DENSE_BELOW == stages.DENSE_BELOW
+
+
+@pytest.fixture
+def counting(tiny_model):
+    """The demo on the tiny model, with 100 sentences of 20 tokens in each role and language."""
+    recipe = load_recipe("demo", {"model": str(tiny_model), "layer": "1", "sae.k": "4"})
+    amounts = {code: Amount(100, 2000) for code in ("da", "en")}
+    return Counting(
+        recipe,
+        model_facts(str(tiny_model)).shape,
+        dict.fromkeys(("train", "select", "tune", "test"), amounts),
+    )
+
+
+def test_a_passes_flops_are_those_that_are_counted_while_it_runs(counting, tiny_model):
+    from transformers import GPTNeoXForCausalLM
+
+    # torch does not count what is inside a fused attention
+    model = GPTNeoXForCausalLM.from_pretrained(tiny_model, attn_implementation="eager")
+    ids = torch.randint(0, 300, (5, 20))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(ids, use_cache=False)
+    own = counting.forward(counting.shape, 100, counting.shape.layers, output=True).model_flops
+    assert own == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_a_pass_that_stops_early_costs_its_share(counting):
+    whole = counting.forward(counting.shape, 100, 3, output=False).model_flops
+    assert counting.forward(counting.shape, 100, 1, output=False).model_flops == pytest.approx(whole / 3)
+
+
+def test_edits_are_as_many_as_the_sweep_has(counting):
+    ranges = [UnitRange(0.5, 1.5, 3.0, 5.0)]
+    sweep = sweep_edits((1,), doses(counting.recipe.effects.values, ranges, "latent"), (0.1,))
+    # the raw model and its error-preserving edit of nothing are one pass
+    assert len(sweep) == counting.edits + 2
+
+
+def test_steps_and_tokens_are_those_of_the_training(counting):
+    sae = counting.recipe.sae
+    assert (counting.train_tokens, counting.steps) == (4000, -(-4000 * sae.epochs // sae.batch_tokens))
+    by_sentence = dataclasses.replace(
+        counting.recipe, sae=dataclasses.replace(sae, batch_sentences=32, epochs=1)
+    )
+    counted = dataclasses.replace(counting, recipe=by_sentence)
+    assert (counted.steps, round(counted.step_tokens)) == (7, 571)
+
+
+def test_costs_add_up_and_the_larger_memory_counts():
+    machine = Machine("m", model_rate=10, float_rate=5, bandwidth=2, memory=100, model_bytes=2, gpu=True)
+    work = Work(model_flops=10, weights=3, held=7) + Work(
+        float_flops=10, moved=4, seconds=1, weights=2, held=9
+    )
+    assert work.time(machine) == 1 + 2 + 2 + 1
+    assert work.memory(machine) == 2 * 3 + 9
+
+
+def test_the_papers_autoencoder_weighs_what_it_weighs():
+    recipe = load_recipe("paper")
+    amounts = {code: Amount(100, 2000) for code in ("da", "en")}
+    counting = Counting(recipe, known_shape(recipe.model), dict.fromkeys(ROLES, amounts))
+    assert (counting.d_in, counting.latents, counting.depth) == (8192, 65536, 17)
+    assert counting.sae().written == 4 * 2 * 8192 * 65536
+    # weights, gradients and two moments in float32, and the model beside them
+    gpu = next(machine for machine in listed_gpus("auto") if machine.name.startswith("H100"))
+    assert counting.sae().memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
+
+
+@pytest.mark.parametrize(
+    ("others", "overrides"),
+    [
+        ((), {}),
+        (("test",), {}),
+        (("select",), {"corpora.limit": "60"}),
+        (("select", "tune", "test"), {"corpora.limit": "1000"}),
+    ],
+)
+def test_roles_are_as_large_as_the_run_cuts_them(tmp_path, others, overrides):
+    generator = np.random.default_rng(0)
+
+    def write(name):
+        rows = [f"{name} {generator.integers(10**12)} og to\t{i % 2}" for i in range(300)]
+        path = tmp_path / f"{name}.tsv"
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return str(path)
+
+    files = {f"corpora.{role}": write(role) for role in ("train", *others)}
+    recipe = load_recipe("demo", {**files, **overrides})
+    counted = role_amounts(recipe, source_facts(recipe, lambda *_: 3.0))
+    cut = build_roles(
+        {role: getattr(recipe.corpora, role) for role in ROLES},
+        target="da",
+        reference="en",
+        seed=0,
+        limit=recipe.corpora.limit,
+    )
+    for role, corpus in cut.corpora.items():
+        for language in ("da", "en"):
+            assert counted[role][language].sentences == pytest.approx(len(corpus.only(language)), abs=8), role
+
+
+def test_this_machine_is_measured():
+    machine = this_machine("cpu", "auto")
+    assert machine.float_rate == machine.model_rate > 1e8
+    assert machine.bandwidth > 1e8
+    assert (machine.model_bytes, machine.gpu) == (4, False)
+    assert this_machine("cpu", "bfloat16").model_bytes == 2
+    # a device that is not here is planned for on the CPU
+    assert this_machine("cuda:99", "auto").gpu is False
