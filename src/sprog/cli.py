@@ -54,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it leaves, and would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # what the system refuses wherever it is asked: a name too long for it, a disk that is full
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"sprog: {_one_line(f'{where}{error.strerror}')}", file=sys.stderr)
+        return 2
     return 0
 
 

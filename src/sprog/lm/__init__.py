@@ -3,7 +3,7 @@
 from sprog.lm.batches import Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
 from sprog.lm.edit import TokenEdit, edit
 from sprog.lm.generate import continue_prompts
-from sprog.lm.load import load, resolve_device, resolve_dtype
+from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
 from sprog.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
@@ -25,6 +25,7 @@ __all__ = [
     "continue_prompts",
     "edit",
     "load",
+    "locate",
     "pad",
     "resolve_device",
     "resolve_dtype",

@@ -37,7 +37,7 @@ def load(
         SprogError: there is no such model, it has no safetensors, lacks tensors or has some of another
             shape, its tokenizer does not fit it, or its sites do not behave.
     """
-    folder, revision = _locate(name)
+    folder, revision = locate(name)
     model, commit = _load_weights(name, folder, revision, dtype)
     tokenizer = _load_tokenizer(name, folder, revision)
     if len(tokenizer) and max(tokenizer.get_vocab().values()) >= model.get_input_embeddings().num_embeddings:
@@ -79,11 +79,18 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return named
 
 
-def _locate(name: str) -> tuple[Path | None, str | None]:
-    """A folder, or (None, revision) for a hub id."""
+def locate(name: str) -> tuple[Path | None, str | None]:
+    """Where a model is: its folder, or (None, revision) for a hub id. Nothing is loaded or fetched.
+
+    Raises:
+        SprogError: the name is none, or the folder is not there, is empty, or has no config or safetensors.
+    """
     if not name or name.startswith("@"):
         raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise SprogError(f"model: there is no folder {name} ({error})") from error
     if path.is_dir():
         _check_folder(name, path)
         return path, None
@@ -161,16 +168,20 @@ def _load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers prints tables and bars while loading; what matters of them is raised here instead."""
+    """Transformers and the hub's client print while loading; what matters of it is raised here instead."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level, hub_level = logging.get_verbosity(), hub_logging.get_verbosity()
+    bar = logging.is_progress_bar_enabled()
     logging.set_verbosity(SILENT)
+    hub_logging.set_verbosity(SILENT)
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
         if bar:
             logging.enable_progress_bar()
 

@@ -17,7 +17,7 @@ from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
-from sprog.run.context import Context, check_latents
+from sprog.run.context import Context, check_latents, check_probed_models, model_identity
 from sprog.run.early_stages import corpora_stage, probe_stage, sae_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.headlines import headlines
@@ -65,6 +65,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         limit=recipe.corpora.limit,
         generators={"toy": _toy_text},
     )
+    check_probed_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)
     if recipe.layer != "auto":
         context.lm.tap(context.site(recipe.layer))
@@ -96,6 +97,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
         if context.folder.is_done(stage, prints[stage]):
             context.show.skipped(stage)
         else:
+            context.folder.begin(stage)
             started = time.perf_counter()
             with context.show.stage(stage, WHAT[stage]) as report:
                 summary = work(report)
@@ -110,7 +112,11 @@ def _stages(context: Context, until: str | None) -> list[str]:
             counts=[vars(count) for count in context.roles.counts],
         ),
         "probe": lambda: carry_out(
-            "probe", lambda report: probe_stage(context, report), "train", **_of("probe"), layer=recipe.layer
+            "probe",
+            lambda report: probe_stage(context, report),
+            "train",
+            **_of("probe"),
+            models=[model_identity(name) for name in recipe.probe.models],
         ),
         "sae": lambda: carry_out(
             "sae",
@@ -132,9 +138,11 @@ def _stages(context: Context, until: str | None) -> list[str]:
         "effects": lambda: carry_out(
             "effects",
             lambda report: effects_stage(context, layer, report),
+            "select",
             "test",
+            **_of("features"),
             **_of("effects"),
-            features=prints["features"],
+            sae=prints["sae"],
         ),
     }
 

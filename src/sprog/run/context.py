@@ -11,7 +11,16 @@ from sprog._version import __version__
 from sprog.corpora import Roles
 from sprog.errors import SprogError
 from sprog.files import fingerprint
-from sprog.lm import LanguageModel, Site, TokenizedCorpus, load, resolve_device, resolve_dtype, tokenize
+from sprog.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    load,
+    locate,
+    resolve_device,
+    resolve_dtype,
+    tokenize,
+)
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
 from sprog.run.show import Show
@@ -100,6 +109,20 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
             place = str(toy_model(progress=report))
     lm = load(place, device=device, dtype=resolve_dtype(recipe.dtype, device))
     return dataclasses.replace(lm, name=name)
+
+
+def check_probed_models(recipe: Recipe) -> None:
+    """Look for the models that are only probed, so that a missing one is found before any work.
+
+    Raises:
+        SprogError: a folder is not there, or holds no model.
+    """
+    for name in recipe.probe.models:
+        try:
+            if name != TOY:
+                locate(name)
+        except SprogError as error:
+            raise SprogError(f"probe.models: {str(error).removeprefix('model: ')}") from error
 
 
 def model_identity(name: str) -> str:

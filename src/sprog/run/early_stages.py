@@ -81,7 +81,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             {"model": name, "layer": layer, "bce": bce, "bce_se": error}
             for layer, bce, error in choice.layers
         ]
-    rows = [{**row, "lambda": row.pop("penalty")} for row in as_rows(cells)]
+    rows = [
+        {"lambda" if key == "penalty" else key: value for key, value in row.items()} for row in as_rows(cells)
+    ]
     write_table(folder / "cells.parquet", rows)
     return {
         "probe": {
@@ -89,8 +91,6 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             "best_layer": best,
             "rule": "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within "
             "one standard error of the best",
-            "layer_used": best if recipe.layer == "auto" else recipe.layer,
-            "chosen_by": "probe" if recipe.layer == "auto" else "recipe",
             "layers": layers,
             "cells": rows,
         }

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,9 +68,34 @@ class RunFolder:
         done = self.record["stages"].get(stage, {}).get("fingerprint") == fingerprint
         return done and self.summary_path(stage).is_file()
 
+    def begin(self, stage: str) -> None:
+        """Forget that a stage was done, before its files are written over, and clear up after a killed run.
+
+        Otherwise a run that dies in the stage, and then goes back to the settings of before, would take
+        the new files for the old ones.
+        """
+        if self.record["stages"].pop(stage, None) is not None:
+            self.save()
+        # temporary files begin with a dot; only a process that had no time to remove its own leaves any
+        for left in (self.path / stage).glob(".*"):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
     def finish(self, stage: str, fingerprint: str, summary: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write a stage's summary, then record that it is done."""
-        write_json(self.summary_path(stage), summary)
+        """Write a stage's summary, then record that it is done.
+
+        Raises:
+            SprogError: a number in it is not finite.
+        """
+        try:
+            write_json(self.summary_path(stage), summary)
+        except ValueError as error:
+            raise SprogError(
+                f"{stage}: came to numbers that are NaN or infinite, so nothing of it counts; "
+                f"give the settings {stage}.* (or dtype) less extreme values"
+            ) from error
         self.record["stages"][stage] = {"fingerprint": fingerprint, **facts}
         self.save()
 
@@ -87,12 +113,23 @@ class RunFolder:
         Raises:
             SprogError: it cannot be read.
         """
-        path = self.summary_path(stage)
+        return self.read(stage, self.summary_path(stage).name)
+
+    def read(self, stage: str, name: str) -> dict[str, Any]:
+        """What a finished stage left in the JSON file `name`.
+
+        Raises:
+            SprogError: it cannot be read.
+        """
+        path = self.path / stage / name
         try:
-            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("it does not hold what it should")
         except (OSError, ValueError) as error:
-            raise SprogError(f"{path}: cannot be read ({error}); delete it to run the stage again") from error
-        return summary
+            again = f"delete {self.summary_path(stage)} to run the stage '{stage}' again"
+            raise SprogError(f"{path}: cannot be read ({error}); {again}") from error
+        return content
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The stages after: which units, what they do."""
 
-import json
 from typing import Any
 
 from sprog.effects import (
@@ -109,7 +108,7 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
     """The sweep over fixed values on `test`, selectivity at matched damage, and the prompts."""
     recipe, settings = context.recipe, context.recipe.effects
     lm, site, sae, tokens = context.lm, context.site(layer), load_sae(context), context.tokens("test")
-    stored = json.loads((context.folder.path / "features" / "ranges.json").read_text(encoding="utf-8"))
+    stored = context.folder.read("features", "ranges.json")
     # a unit that never fires on the target's text has no doses of its own
     units = tuple(int(unit) for unit in stored["ranges"])
     ranges = [UnitRange(**stored["ranges"][str(unit)]) for unit in units]
@@ -135,7 +134,7 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             (context.target, context.reference),
             _steering(units, dose_list),
             name=name,
-            max_tokens=settings.max_new_tokens,
+            max_tokens=settings.max_length,
             bos=recipe.bos,
             progress=part(report, 0.9, 1.0),
         )

@@ -23,6 +23,13 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
     for stage in done:
         if stage in KEYS_OF_STAGE:
             found |= folder.summary(stage)
+    if "probe" in found:
+        # said here and not by the stage, so that another layer does not probe every layer again
+        auto = recipe.layer == "auto"
+        found["probe"] |= {
+            "layer_used": found["probe"]["best_layer"] if auto else recipe.layer,
+            "chosen_by": "probe" if auto else "recipe",
+        }
     return {
         "recipe": recipe.name,
         "protocol": recipe.protocol,

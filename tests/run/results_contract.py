@@ -1,0 +1,164 @@
+"""The contract of results.json: which keys there are, and what may stand in them."""
+
+import math
+from typing import Any
+
+NUMBER = (int, float)
+PER_LANGUAGE = {str: NUMBER}
+PER_LANGUAGE_OR_NULL = {str: (int, float, None)}
+COUNTS = {str: int}
+
+UNIT = {
+    "unit": int,
+    "kind": str,
+    "rate": PER_LANGUAGE,
+    "mean": PER_LANGUAGE,
+    "mean_active": PER_LANGUAGE_OR_NULL,
+    "auroc": NUMBER,
+    "q_value": (int, float, None),
+}
+
+CORPORA = [
+    {
+        "role": str,
+        "name": str,
+        "language": str,
+        "sentences": int,
+        "tokens": int,
+        "dropped": COUNTS,
+        "sha256": str,
+    }
+]
+
+PROBE = {
+    "site": str,
+    "best_layer": int,
+    "rule": str,
+    "cells": [
+        {
+            "model": str,
+            "layer": int,
+            "lambda": NUMBER,
+            "seed": int,
+            "accuracy": NUMBER,
+            "accuracy_se": NUMBER,
+            "bce": NUMBER,
+            "norm": NUMBER,
+            "critical_lambda": NUMBER,
+            "tokens": int,
+            "standardised": bool,
+        }
+    ],
+}
+
+SAE = {
+    "site": str,
+    "layer": int,
+    "d_in": int,
+    "latents": int,
+    "activation": str,
+    "k": int,
+    "tokens": int,
+    "l0": NUMBER,
+    "dead_fraction": NUMBER,
+    "fvu": PER_LANGUAGE,
+    "ce": {str: {"raw": NUMBER, "spliced": NUMBER, "ablated": NUMBER, "recovered": (int, float, None)}},
+}
+
+NEXT_TOKEN = {
+    "cells": [
+        {
+            "units": str,
+            "kind": str,
+            "edit": str,
+            "splice": (bool, None),
+            "value": (int, float, None),
+            "language": str,
+            "source": str,
+            "ce": NUMBER,
+            "ce_per_byte": NUMBER,
+            "delta": NUMBER,
+            "ci_low": NUMBER,
+            "ci_high": NUMBER,
+            "tokens": int,
+            "sentences": int,
+        }
+    ],
+    "selectivity": [
+        {
+            "units": str,
+            "kind": str,
+            "edit": str,
+            "at": NUMBER,
+            "versus": str,
+            **dict.fromkeys(
+                ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high"),
+                (int, float, None),
+            ),
+        }
+    ],
+    "controls": None,
+}
+
+GENERATION = [
+    {
+        "prompt": str,
+        "language": str,
+        "units": str,
+        "edit": str,
+        "value": (int, float, None),
+        "text": str,
+    }
+]
+
+
+def contract(target: str) -> dict[str, Any]:
+    """What results.json holds after a whole run; a stage that was not run is null instead."""
+    return {
+        "recipe": str,
+        "protocol": str,
+        "model": str,
+        "seed": int,
+        "schema_version": int,
+        "corpora": CORPORA,
+        "probe": PROBE,
+        "grid": None,
+        "sae": SAE,
+        "features": {"rule": str, target: [UNIT]},
+        "next_token": NEXT_TOKEN,
+        "tasks": None,
+        "generation": GENERATION,
+        "published": None,
+    }
+
+
+def breaches(value: Any, kind: Any, where: str = "results") -> list[str]:
+    """Where `value` departs from `kind`; more keys than the contract's are allowed inside a section."""
+    match kind:
+        case None:
+            return [] if value is None else [f"{where}: {value!r} where null belongs"]
+        case [element]:
+            if not isinstance(value, list) or not value:
+                return [f"{where}: no list with something in it"]
+            return [b for n, row in enumerate(value) for b in breaches(row, element, f"{where}[{n}]")]
+        case dict() if str in kind:
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                return [f"{where}: no mapping"]
+            return [b for key, inner in value.items() for b in breaches(inner, kind[str], f"{where}.{key}")]
+        case dict():
+            if not isinstance(value, dict):
+                return [f"{where}: no mapping"]
+            lacking = [f"{where}.{key}: is missing" for key in kind if key not in value]
+            return lacking + [
+                b for key in kind if key in value for b in breaches(value[key], kind[key], f"{where}.{key}")
+            ]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if value is None:
+        fits = None in kinds
+    elif isinstance(value, bool):
+        fits = bool in kinds
+    else:
+        fits = isinstance(value, tuple(k for k in kinds if k is not None and k is not bool))
+    if fits and isinstance(value, float):
+        fits = math.isfinite(value)
+    return [] if fits else [f"{where}: {value!r} is not {kind}"]

@@ -1,0 +1,130 @@
+"""Who may import whom: rooms only those before them and through their face, the door nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sprog
+
+SOURCE = Path(sprog.__file__).parent
+BEFORE = {
+    "corpora": set(),
+    "lm": {"corpora"},
+    "probe": {"corpora", "lm"},
+    "sae": {"corpora", "lm", "probe"},
+    "features": {"corpora", "lm", "probe", "sae"},
+    "effects": {"corpora", "lm", "probe", "sae", "features"},
+    # the toy stands beside: it makes text and a model out of nothing
+    "toy": {"corpora", "lm"},
+    # the report knows files only
+    "report": set(),
+}
+"""The rooms, and those that each may import."""
+EVERYBODYS = {"errors", "files", "_version"}
+"""Modules that every room may import."""
+MORE = {"report": {"recipe"}}
+"""What else a room may import."""
+
+HEAVY = ("torch", "transformers", "pandas", "pyarrow", "matplotlib", "sklearn", "scipy", "numpy", "jinja2")
+BEYOND_BARE = (
+    "pandas", "pyarrow", "matplotlib", "jinja2", "rich", "sklearn", "yaml", "scipy", "filelock", "defusedxml"
+)  # fmt: skip
+
+
+def imports(path):
+    """The sprog modules that a file imports, with the line: `("lm.sites", 12)`; also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            names = [node.module or ""]
+            if node.module == "sprog":
+                names = [f"sprog.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] == "sprog":
+                yield name.partition(".")[2], node.lineno
+
+
+def trespasses(room, path):
+    """The imports of a room's file that the plan of the house does not have."""
+    for module, line in imports(path):
+        where, _, inside = module.partition(".")
+        if where == room or where in EVERYBODYS:
+            continue
+        allowed = where in BEFORE[room] | MORE.get(room, set())
+        if not allowed or inside:
+            yield f"{path.relative_to(SOURCE)}:{line} imports sprog.{module}"
+
+
+def test_the_plan_has_every_room():
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert packages == set(BEFORE) | {"recipe", "run"}
+
+
+@pytest.mark.parametrize("room", BEFORE)
+def test_a_room_imports_only_rooms_before_it_and_through_their_face(room):
+    files = list((SOURCE / room).rglob("*.py"))
+    assert files
+    assert [trespass for path in files for trespass in trespasses(room, path)] == []
+
+
+def test_the_rule_sees_a_trespass(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
+    file = tmp_path / "odd.py"
+    file.write_text(
+        "import sprog.run\n"
+        "from sprog.lm import Site\n"
+        "from sprog.lm.sites import Site\n"
+        "def f():\n    from sprog import effects\n"
+    )
+    assert list(trespasses("sae", file)) == [
+        "odd.py:1 imports sprog.run",
+        "odd.py:3 imports sprog.lm.sites",
+        "odd.py:5 imports sprog.effects",
+    ]
+
+
+def test_runs_enter_rooms_through_their_face():
+    deep = [
+        f"{path.name}:{line} imports sprog.{module}"
+        for path in (SOURCE / "run").glob("*.py")
+        for module, line in imports(path)
+        if module.partition(".")[0] in BEFORE and "." in module
+    ]
+    assert deep == []
+
+
+def test_a_recipe_knows_no_room():
+    known = {
+        module.partition(".")[0] for path in (SOURCE / "recipe").glob("*.py") for module, _ in imports(path)
+    }
+    assert known <= {"recipe", *EVERYBODYS}
+
+
+def loaded_by(script):
+    """The top-level modules that a fresh interpreter has loaded after a script."""
+    script += "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("LOADED ")]
+    return set(line.split()[1:])
+
+
+@pytest.mark.parametrize("line", [None, "--help", "run --help", "run demo --help", "recipes"])
+def test_the_door_opens_without_anything_heavy(line):
+    script = "import sprog"
+    if line is not None:
+        script += f"\nfrom sprog.cli import main; assert main({line.split()!r}) == 0"
+    loaded = loaded_by(script)
+    assert "sprog" in loaded
+    assert loaded & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("room", ["lm", "sae"])
+def test_models_and_autoencoders_are_for_bare_machines(room):
+    assert loaded_by(f"import sprog.{room}") & set(BEYOND_BARE) == set()

@@ -1,0 +1,269 @@
+"""A run done again: the same bytes from the same seed, nothing done twice, nothing lost by an interruption."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tiny_world import trained_tokenizer, write_model
+
+import sprog.run
+from sprog.cli import main
+from sprog.run.show import Show
+
+STAGES = ("corpora", "probe", "sae", "features", "effects")
+
+
+@pytest.fixture
+def works(capsys):
+    """A function that runs a command line and says which stages it worked at, the others being kept."""
+
+    def works(line):
+        capsys.readouterr()
+        assert main(line) == 0
+        told = dict(entry.split(": ", 1) for entry in capsys.readouterr().err.splitlines())
+        assert set(told) <= {*STAGES, "report"}
+        return [stage for stage in STAGES if stage in told and told[stage] != "done before, kept"]
+
+    return works
+
+
+@pytest.fixture
+def dies(monkeypatch, world, capsys):
+    """A function that runs the tiny world and interrupts it in a stage, once a share of that is done."""
+    original = Show.stage
+
+    def dies(out, stage, share, **changes):
+        @contextmanager
+        def interrupted(self, name, what):
+            def report(fraction):
+                if name == stage and fraction >= share:
+                    raise KeyboardInterrupt
+
+            with original(self, name, what):
+                yield report
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Show, "stage", interrupted)
+            assert main([*world.line(out, **changes), "--quiet"]) == 130
+        assert capsys.readouterr().err == (
+            "sprog: interrupted; the same command carries on where it stopped\n"
+        )
+
+    return dies
+
+
+def results(folder):
+    return (folder / "results.json").read_bytes()
+
+
+def left_over(folder):
+    return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
+
+
+def tensors(folder):
+    return (folder / "sae" / "sae.safetensors").read_bytes()
+
+
+# ---- the same bytes
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_folder(world, finished, tmp_path):
+    other = tmp_path / "elsewhere" / "other"
+    assert world.run(other) == 0
+    assert results(other) == results(finished)
+    assert tensors(other) == tensors(finished)
+    names = sorted(path.name for path in finished.glob("figures/*"))
+    assert sorted(path.name for path in other.glob("figures/*")) == names
+    for name in names:
+        assert (other / "figures" / name).read_bytes() == (finished / "figures" / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_numbers(world, finished, tmp_path, no_page):
+    other = tmp_path / "other"
+    assert world.run(other, "--until", "sae", seed=1) == 0
+    assert tensors(other) != tensors(finished)
+
+
+# ---- stopped and carried on
+
+
+def test_stopping_at_a_stage_and_going_on_changes_nothing(world, finished, tmp_path, no_page):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "features") == 0
+    assert results(out) != results(finished)
+    assert world.run(out) == 0
+    assert results(out) == results(finished)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_run_carries_on_to_the_same_numbers(
+    world, finished, tmp_path, dies, works, no_page, stage
+):
+    out = tmp_path / "run"
+    dies(out, stage, share=0.4)
+    assert left_over(out) == []
+    assert not (out / "results.json").exists()
+    assert not (out / stage / "summary.json").exists()
+    assert works(world.line(out)) == list(STAGES[STAGES.index(stage) :])
+    assert results(out) == results(finished)
+    assert tensors(out) == tensors(finished)
+
+
+def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_path, monkeypatch, no_page):
+    out = tmp_path / "run"
+
+    def fail(*_, **__):
+        raise RuntimeError("the machine is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", fail)
+        with pytest.raises(RuntimeError, match="on fire"):
+            world.run(out)
+    assert left_over(out) == []
+    assert not (out / "sae" / "sae.safetensors").exists()
+    assert not (out / "results.json").exists()
+    # the lock is free again
+    assert world.run(out) == 0
+    assert results(out) == results(finished)
+
+
+def test_what_a_killed_process_left_is_cleared_away(world, finished, tmp_path, no_page):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "corpora") == 0
+    (out / "probe" / ".activations-x1").mkdir(parents=True)
+    (out / "probe" / ".activations-x1" / "0").write_bytes(b"0" * 64)
+    (out / "sae").mkdir()
+    (out / "sae" / ".sae.safetensors.x1.safetensors").write_bytes(b"0" * 64)
+    assert world.run(out, "--until", "sae") == 0
+    assert left_over(out) == []
+    assert tensors(out) == tensors(finished)
+
+
+@pytest.mark.parametrize(("stage", "share"), [("sae", 0.8), ("effects", 0.1)])
+def test_settings_taken_back_after_an_interruption_count_again(
+    world, finished, copy_of_finished, dies, no_page, stage, share
+):
+    # the autoencoder of the other settings is already on the disk when they are taken back
+    dies(copy_of_finished, stage, share, sae__k=5)
+    assert tensors(copy_of_finished) != tensors(finished)
+    assert world.run(copy_of_finished) == 0
+    assert results(copy_of_finished) == results(finished)
+    assert tensors(copy_of_finished) == tensors(finished)
+
+
+# ---- nothing is done twice
+
+
+def test_the_same_command_again_does_nothing(world, copy_of_finished, works):
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in copy_of_finished.rglob("*")
+        if path.parent.name in STAGES and path.is_file()
+    }
+    assert works(world.line(copy_of_finished)) == []
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({"features__min_target": 0.4}, ["features", "effects"]),
+        ({"effects__values": "-2,0,2"}, ["effects"]),
+        ({"sae__k": 3}, ["sae", "features", "effects"]),
+        ({"probe__lambdas": 0.02}, ["probe"]),
+        ({"report__texts": 3}, ["features"]),
+        ({"report__title": "Mine"}, []),
+        ({"seed": 1}, list(STAGES)),
+    ],
+)
+def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, works, no_page, changes, again):
+    line = world.line(copy_of_finished, **changes)
+    assert works(line) == again
+    assert works(line) == []
+
+
+def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works, no_page):
+    used = sprog.open_run(copy_of_finished).results["probe"]["layer_used"]
+    assert works(world.line(copy_of_finished, layer=used)) == []
+    again = ["sae", "features", "effects"]
+    assert works(world.line(copy_of_finished, layer=(used + 1) % 3)) == again
+    probe = sprog.open_run(copy_of_finished).results["probe"]
+    assert (probe["best_layer"], probe["layer_used"]) == (used, (used + 1) % 3)
+    assert probe["chosen_by"] == "recipe"
+
+
+def test_a_changed_setting_gives_what_a_fresh_run_gives(world, copy_of_finished, tmp_path, no_page):
+    changes = {"features__fallback": 1, "effects__values": "-2,2", "sae__k": 3}
+    assert world.run(copy_of_finished, **changes) == 0
+    assert world.run(tmp_path / "fresh", **changes) == 0
+    assert results(copy_of_finished) == results(tmp_path / "fresh")
+
+
+def test_changed_text_is_noticed(world, copy_of_finished, tmp_path, works, no_page):
+    test = tmp_path / "press.tmx"
+    lines = Path(world.texts["tmx"]).read_text(encoding="utf-8").splitlines(keepends=True)
+    test.write_text("".join(lines[:20] + lines[-1:]), encoding="utf-8")
+    line = world.line(copy_of_finished, corpora__test=test)
+    # other text to test on: neither probes nor the autoencoder saw it
+    assert works(line) == ["corpora", "features", "effects"]
+    # another copy of the same text is the same text
+    again = shutil.copy(test, tmp_path / "elsewhere.tmx")
+    shutil.move(again, test)
+    assert works(line) == []
+
+
+def test_changed_weights_are_noticed(world, copy_of_finished, tmp_path, works, no_page):
+    model = shutil.copytree(world.model, tmp_path / "model")
+    line = world.line(copy_of_finished, model=model)
+    works(line)
+    assert works(line) == []
+    write_model(model, trained_tokenizer(), initializer_range=0.1)
+    assert works(line) == list(STAGES)
+
+
+def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_path, works, no_page):
+    other = shutil.copytree(world.model, tmp_path / "other")
+    line = world.line(copy_of_finished, probe__models=other)
+    assert works(line) == ["probe"]
+    models = {cell["model"] for cell in sprog.open_run(copy_of_finished).results["probe"]["cells"]}
+    assert models == {str(world.model), str(other)}
+    weights = other / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    small = other / "generation_config.json"
+    small.write_text(small.read_text() + "\n")
+    assert works(line) == ["probe"]
+
+
+# ---- what the stages left is gone
+
+
+def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished, works, no_page):
+    (copy_of_finished / "features" / "summary.json").unlink()
+    assert works(world.line(copy_of_finished)) == ["features"]
+    assert results(copy_of_finished) == results(finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "lost"),
+    [
+        ("run.json", {}, False),
+        ("probe/summary.json", {}, False),
+        ("features/ranges.json", {"effects__values": "-1"}, False),
+        ("features/ranges.json", {"effects__values": "-1"}, True),
+        ("sae/cfg.json", {"features__fallback": 1}, True),
+        ("sae/sae.safetensors", {"features__fallback": 1}, False),
+        ("sae/sae.safetensors", {"features__fallback": 1}, True),
+    ],
+)
+def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, no_page, name, changes, lost):
+    file = copy_of_finished / name
+    if lost:
+        file.unlink()
+    else:
+        file.write_text("[]" if name == "probe/summary.json" else "{")
+    assert world.run(copy_of_finished, **changes) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"sprog: {file}: ")
+    assert message.count("\n") == 1
