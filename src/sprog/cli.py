@@ -102,14 +102,13 @@ def _run(arguments: Sequence[str]) -> None:
     recipe = load_recipe(given.recipe, given.overrides)
     out = given.out or Path("runs") / recipe.name
 
+    # on a shared machine, threads that spin while they wait for each other cost many times their work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if given.dry_run:
         from sprog.plan import dry_run
 
         print(dry_run(recipe, out, given.until))
         return
-
-    # on a shared machine, threads that spin while they wait for each other cost many times their work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch and transformers take seconds to import: only once the recipe is known to be right
     from sprog.run import run_recipe
 

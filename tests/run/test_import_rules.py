@@ -21,11 +21,14 @@ BEFORE = {
     "toy": {"corpora", "lm"},
     # the report knows files only
     "report": set(),
+    # what a run would cost, without running; and what this machine has
+    "plan": {"corpora", "lm", "toy"},
+    "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""
 EVERYBODYS = {"errors", "files", "_version"}
 """Modules that every room may import."""
-MORE = {"report": {"recipe"}}
+MORE = {"report": {"recipe"}, "plan": {"recipe"}}
 """What else a room may import."""
 
 HEAVY = ("torch", "transformers", "pandas", "pyarrow", "matplotlib", "sklearn", "scipy", "numpy", "jinja2")
@@ -115,7 +118,7 @@ def loaded_by(script):
     return set(line.split()[1:])
 
 
-@pytest.mark.parametrize("line", [None, "--help", "run --help", "run demo --help", "recipes"])
+@pytest.mark.parametrize("line", [None, "--help", "run --help", "run demo --help", "recipes", "doctor --help"])
 def test_the_door_opens_without_anything_heavy(line):
     script = "import sprog"
     if line is not None:

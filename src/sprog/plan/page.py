@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, model_facts
@@ -23,7 +24,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     """What a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
 
     Raises:
-        SprogError: a source or a folder that the recipe names is not there or cannot be read.
+        SprogError: a source or a folder that the recipe names is not there or cannot be read, or the model has
+            no such layer.
     """
     models = {name: model_facts(name) for name in dict.fromkeys((recipe.model, *recipe.probe.models))}
     own = models[recipe.model]
@@ -44,6 +46,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     counting = Counting(recipe, own.shape, known)
+    _check(counting)
     works = {stage: work for stage, work in _works(counting, models).items() if stage in stages}
     machines = [this_machine(recipe.device, recipe.dtype)]
     machines += [gpu for gpu in listed_gpus(recipe.dtype) if recipe.device != "cpu"]
@@ -51,6 +54,21 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     lines += ["", *_table(works, machines)]
     lines += ["", *_how(counting, works, machines, out)]
     return "\n".join(lines)
+
+
+def _check(counting: Counting) -> None:
+    """Refuse what the run would refuse once the model is loaded.
+
+    Raises:
+        SprogError: there is no such layer, or there are fewer latents than k.
+    """
+    recipe, layers = counting.recipe, counting.shape.layers
+    if recipe.layer != "auto" and recipe.layer >= layers:
+        raise SprogError(
+            f"layer: {recipe.model} has the layers 0 to {layers - 1}, and {recipe.layer} is not one of them"
+        )
+    if recipe.sae.k > counting.latents:
+        raise SprogError(f"sae.k: {recipe.sae.k} is more than the {counting.latents} latents")
 
 
 def _works(counting: Counting, models: dict[str, ModelFacts]) -> dict[str, Work]:

@@ -32,7 +32,7 @@ POOL_VALUES, MAX_LOGITS = 2**25, 2**26
 # under this many latents per k the products of a training step are dense (sae.sparse)
 DENSE_BELOW = 64
 # bytes that Python and the libraries take before any model is there, on a CPU
-BASE = 0.5e9
+BASE = 0.75e9
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -175,10 +175,10 @@ class Counting:
         if output:
             flops += 2 * shape.vocabulary * shape.width
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
-        # hidden states in and beside a block, the MLP's, attention over what is padded to; logits also in float32
+        # hidden states in and beside a block, the MLP's, attention over what is padded to; logits, picked and in float32
         held = (
             4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
-            + 10 * logits
+            + 16 * logits
         )
         return Work(
             model_flops=flops * tokens,
