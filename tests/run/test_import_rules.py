@@ -118,7 +118,9 @@ def loaded_by(script):
     return set(line.split()[1:])
 
 
-@pytest.mark.parametrize("line", [None, "--help", "run --help", "run demo --help", "recipes", "doctor --help"])
+@pytest.mark.parametrize(
+    "line", [None, "--help", "run --help", "run demo --help", "recipes", "doctor --help"]
+)
 def test_the_door_opens_without_anything_heavy(line):
     script = "import sprog"
     if line is not None:

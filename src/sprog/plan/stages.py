@@ -175,7 +175,8 @@ class Counting:
         if output:
             flops += 2 * shape.vocabulary * shape.width
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
-        # hidden states in and beside a block, the MLP's, attention over what is padded to; logits, picked and in float32
+        # hidden states in and beside a block, the MLP's, attention over the padded length; logits, and copies
+        # of them without pads, in float32, and as log-probabilities
         held = (
             4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
             + 16 * logits
