@@ -9,9 +9,12 @@ from typing import Any
 import torch
 
 from sprog.errors import SprogError
+from sprog.lm.architectures import Architecture
+from sprog.lm.candidates import architecture_of
 from sprog.lm.check import check_sites
 from sprog.lm.model import LanguageModel
-from sprog.lm.sites import Architecture, architecture_of
+from sprog.lm.soundness import check_tokenizer, check_weights
+from sprog.lm.split import SPLIT, check_split, first_of_split
 
 # above every level that transformers logs at
 SILENT = 100
@@ -29,23 +32,26 @@ def load(
 
     Args:
         name: a folder, or a hub id with an optional `@REVISION`.
-        device: where to put it.
+        device: where to put it; `split` shares it out among all GPUs, which needs accelerate.
         dtype: of its weights; always explicit, because the file's own would differ from model to model.
-        architecture: where its sites lie, for a family that `sites.ARCHITECTURES` does not know.
+        architecture: where its sites lie, for a family that `ARCHITECTURES` does not know.
 
     Raises:
         SprogError: there is no such model, it has no safetensors, lacks tensors or has some of another
-            shape, its tokenizer does not fit it, or its sites do not behave.
+            shape, or numbers that are not finite, its tokenizer does not fit it, its sites do not behave, or
+            it cannot be split.
     """
+    split = device == SPLIT
+    if split:
+        first_of_split()
     folder, revision = locate(name)
-    model, commit = _load_weights(name, folder, revision, dtype)
+    model, commit = _load_weights(name, folder, revision, dtype, split)
     tokenizer = _load_tokenizer(name, folder, revision)
-    if len(tokenizer) and max(tokenizer.get_vocab().values()) >= model.get_input_embeddings().num_embeddings:
-        raise SprogError(
-            f"model: {name}: its tokenizer has ids up to {max(tokenizer.get_vocab().values())}, "
-            f"but its embedding only {model.get_input_embeddings().num_embeddings} rows: they do not belong together"
-        )
-    model.eval().requires_grad_(False).to(device)
+    check_tokenizer(name, tokenizer, model.get_input_embeddings().num_embeddings)
+    model.eval().requires_grad_(False)
+    if not split:
+        model.to(device)
+    check_weights(name, model)
     lm = LanguageModel(
         name=name,
         commit=commit,
@@ -57,11 +63,13 @@ def load(
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU; anything else is taken at its word.
+    """`auto` is the first GPU, else the CPU, and `split` the first GPU; anything else is taken at its word.
 
     Raises:
-        SprogError: the device is not there.
+        SprogError: the device is not there, or cannot be split over.
     """
+    if device == SPLIT:
+        return first_of_split()
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -118,7 +126,7 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def _load_weights(
-    name: str, folder: Path | None, revision: str | None, dtype: torch.dtype
+    name: str, folder: Path | None, revision: str | None, dtype: torch.dtype, split: bool
 ) -> tuple[Any, str | None]:
     from transformers import AutoModelForCausalLM
 
@@ -128,6 +136,7 @@ def _load_weights(
             folder or name.partition("@")[0],
             revision=revision or "main",
             dtype=dtype,
+            device_map="auto" if split else None,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -143,6 +152,8 @@ def _load_weights(
         raise SprogError(
             f"model: {name}: the tensor {mismatched[0]}{_and_more(mismatched)} has another shape than config.json says"
         )
+    if split:
+        check_split(name, model)
     meta = sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta)
     if meta:
         raise SprogError(f"model: {name}: the tensor {meta[0]}{_and_more(meta)} was never filled")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.lm.batches import Batch
@@ -23,7 +23,7 @@ class Activations:
     """What one batch left at the sites, text tokens only, row by row.
 
     Attributes:
-        sites: the tensor of each site.
+        sites: the tensor of each site, on the model's `device` whichever its block lies on.
         sentence: which sentence of the tokenized corpus each token belongs to.
         position: its place in the sentence (position 0 is an attention sink in most models).
         batch: where it came from.
@@ -59,8 +59,13 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
             lm.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         rows, positions = content.nonzero(as_tuple=True)
         yield Activations(
-            sites={site: seen[site][content] for site in sites},
+            sites={site: _tokens(seen[site], content) for site in sites},
             sentence=batch.index.to(lm.device)[rows],
             position=positions,
             batch=batch,
         )
+
+
+def _tokens(x: Activation, content: Bool[Tensor, "batch seq"]) -> Float[Tensor, "tokens _"]:
+    """The text's tokens, moved to where the mask lies."""
+    return x[content.to(x.device)].to(content.device)

@@ -17,7 +17,7 @@ from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
-from sprog.run.context import Context, check_latents, check_probed_models, model_identity
+from sprog.run.context import Context, check_latents, check_lengths, check_probed_models, model_identity
 from sprog.run.early_stages import corpora_stage, probe_stage, sae_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.headlines import headlines
@@ -70,6 +70,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     if recipe.layer != "auto":
         context.lm.tap(context.site(recipe.layer))
     check_latents(recipe, context.lm)
+    check_lengths(recipe, context.lm)
     with claimed(out, recipe) as folder:
         context.folder = folder
         _describe(context)
@@ -182,7 +183,7 @@ def _describe(context: Context) -> None:
     context.folder.record |= {
         "sprog": __version__,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "device": str(context.lm.device),
+        "device": ", ".join(sorted({str(weight.device) for weight in context.lm.model.parameters()})),
         "dtype": str(context.lm.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "seed": context.recipe.seed,

@@ -12,6 +12,8 @@ from sprog.corpora import Roles
 from sprog.errors import SprogError
 from sprog.files import fingerprint
 from sprog.lm import (
+    MAX_TOKENS,
+    SPLIT,
     LanguageModel,
     Site,
     TokenizedCorpus,
@@ -58,7 +60,10 @@ class Context:
         """A role's text as token ids of the run's model."""
         if role not in self._tokens:
             self._tokens[role] = tokenize(
-                self.lm, self.roles.corpora[role], max_tokens=self.recipe.max_tokens, bos=self.recipe.bos
+                self.lm,
+                self.roles.corpora[role],
+                max_tokens=longest_text(self.recipe, self.lm),
+                bos=self.recipe.bos,
             )
         return self._tokens[role]
 
@@ -103,11 +108,12 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
         SprogError: as `lm.load`.
     """
     device = resolve_device(recipe.device)
+    where = recipe.device if recipe.device == SPLIT else device
     place = name
     if name == TOY:
         with show.stage("toy", "training the toy language model, once") as report:
             place = str(toy_model(progress=report))
-    lm = load(place, device=device, dtype=resolve_dtype(recipe.dtype, device))
+    lm = load(place, device=where, dtype=resolve_dtype(recipe.dtype, device))
     return dataclasses.replace(lm, name=name)
 
 
@@ -155,3 +161,33 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
     return latents
+
+
+def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
+    """How many tokens a text is cut to, the BOS counted.
+
+    Raises:
+        SprogError: `max_tokens` asks for more than the model has positions for.
+    """
+    if recipe.max_tokens == "auto":
+        return min(MAX_TOKENS, lm.max_positions)
+    _check_length("max_tokens", recipe.max_tokens, lm)
+    return recipe.max_tokens
+
+
+def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
+    """Does the model have positions for the lengths that the recipe asks for?
+
+    Raises:
+        SprogError: it does not.
+    """
+    longest_text(recipe, lm)
+    if recipe.effects.prompts:
+        _check_length("effects.max_length", recipe.effects.max_length, lm)
+
+
+def _check_length(key: str, tokens: int, lm: LanguageModel) -> None:
+    if tokens > lm.max_positions:
+        raise SprogError(
+            f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
+        )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sprog.lm import TokenizedCorpus, activations, batches, sentence_batches, tokenize
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
-from sprog.run.context import Context, check_latents, load_model
+from sprog.run.context import Context, check_latents, load_model, longest_text
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
@@ -54,7 +54,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
         tokens = (
             context.tokens("train")
             if own
-            else tokenize(lm, context.roles.corpora["train"], max_tokens=recipe.max_tokens, bos=recipe.bos)
+            else tokenize(
+                lm, context.roles.corpora["train"], max_tokens=longest_text(recipe, lm), bos=recipe.bos
+            )
         )
         sample = sample_sentences(
             tokens,
