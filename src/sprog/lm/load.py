@@ -13,7 +13,7 @@ from sprog.lm.architectures import Architecture
 from sprog.lm.candidates import architecture_of
 from sprog.lm.check import check_sites
 from sprog.lm.model import LanguageModel
-from sprog.lm.soundness import check_tokenizer, check_weights
+from sprog.lm.soundness import check_tokenizer, check_tokenizer_files, check_weights
 from sprog.lm.split import SPLIT, check_split, first_of_split
 
 # above every level that transformers logs at
@@ -91,7 +91,8 @@ def locate(name: str) -> tuple[Path | None, str | None]:
     """Where a model is: its folder, or (None, revision) for a hub id. Nothing is loaded or fetched.
 
     Raises:
-        SprogError: the name is none, or the folder is not there, is empty, or has no config or safetensors.
+        SprogError: the name is none, or the folder is not there, is empty, or lacks a config,
+            safetensors or a tokenizer.
     """
     if not name or name.startswith("@"):
         raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
@@ -123,6 +124,7 @@ def _check_folder(name: str, folder: Path) -> None:
                 "save it again with safe_serialization=True"
             )
         raise SprogError(f"model: the folder {name} holds no *.safetensors file")
+    check_tokenizer_files(name, folder)
 
 
 def _load_weights(

@@ -1,11 +1,15 @@
 """What a model has to be before anything is measured on it: finite weights, and a tokenizer that fits."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from sprog.errors import SprogError
+
+# what transformers can make a tokenizer from, older kinds included
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 
 
 @torch.no_grad()
@@ -22,6 +26,16 @@ def check_weights(name: str, model: nn.Module) -> None:
                 f"model: {name}: the tensor {key} holds numbers that are NaN or infinite "
                 f"in {str(weight.dtype).removeprefix('torch.')}"
             )
+
+
+def check_tokenizer_files(name: str, folder: Path) -> None:
+    """Is there a tokenizer beside the weights?
+
+    Raises:
+        SprogError: there is none.
+    """
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
+        raise SprogError(f"model: {name} has no tokenizer: there is no tokenizer.json beside its weights")
 
 
 def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
