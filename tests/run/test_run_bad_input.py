@@ -171,6 +171,12 @@ def filed(model):
     model.write_text("not a folder")
 
 
+def infinite(model):
+    tensors = load_file(model / "model.safetensors")
+    tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][3, 4] = float("inf")
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+
+
 MODELS = {
     "does not exist": (shutil.rmtree, "there is no folder {}"),
     "is a file": (filed, "{} is a file"),
@@ -179,6 +185,10 @@ MODELS = {
     "lacks a tensor": (lacking, "{} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight"),
     "is truncated": (truncated, "{} cannot be loaded: "),
     "has no config": (lambda model: (model / "config.json").unlink(), "{} has no config.json"),
+    "is not finite": (
+        infinite,
+        "{}: the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight holds numbers that",
+    ),
     "has no tokenizer": (
         lambda model: [file.unlink() for file in model.glob("tokenizer*")],
         "{} has no tokenizer",
@@ -240,11 +250,28 @@ SETTINGS = {
     ),
     "k that is no number": ({"sae__k": "many"}, "--sae.k: expected a whole number, got 'many'"),
     "an unknown flag": ({"sae__kk": 4}, "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
+    "a context longer than the model's": (
+        {"max_tokens": 65},
+        "max_tokens: 65 is more than the 64 tokens that ",
+        "has positions for",
+    ),
+    "a context longer than the model's by far": ({"max_tokens": 10**9}, "max_tokens: 1000000000 is more than the 64"),
+    "continuations longer than the model's context": (
+        {"effects__max_length": 100},
+        "effects.max_length: 100 is more than the 64 tokens that ",
+    ),
     "a device that is not there": ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used here"),
     "the same language twice": ({"languages__others": "en"}, "--languages.others: 'en' is already the"),
     "no values": ({"effects__values": ""}, "--effects.values: must be non-empty"),
     "a share above 1": ({"features__min_target": 2}, "--features.min_target: must be from 0 to 1, got '2'"),
 }  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_splitting_without_a_gpu(refusal):
+    assert refusal(device="split").startswith(
+        "sprog: device: 'split' shares a model out among GPUs, and there is"
+    )
 
 
 @pytest.mark.parametrize("case", SETTINGS)
