@@ -118,8 +118,8 @@ def test_a_token_of_text_beyond_the_embedding(with_token):
     assert "its tokenizer has ids up to 330, but its embedding only 320 rows" in message
 
 
-@pytest.mark.parametrize("role", ["bos", "eos"])
-def test_the_end_of_text_beyond_the_embedding(with_token, role):
+@pytest.mark.parametrize("role", ["bos", "eos", "unk"])
+def test_a_role_that_is_needed_beyond_the_embedding(with_token, role):
     message = refusal(with_token(special=True, **{f"{role}_token": "<|image|>"}))
     assert (
         f"its tokenizer's {role} token '<|image|>' has the id 330, but its embedding only 320 rows" in message

@@ -19,8 +19,8 @@ def architecture_of(model: Any) -> Architecture:
     model_type = model.config.model_type
     if model_type in ARCHITECTURES:
         return ARCHITECTURES[model_type]
-    unknown = f"model: no sites are known for the architecture '{model_type}' "
-    unknown += f"(known: {', '.join(ARCHITECTURES)})"
+    known = ", ".join(ARCHITECTURES)
+    unknown = f"model: no sites are known for the architecture '{model_type}' (known: {known})"
     lists = _block_lists(model)
     if not lists:
         raise SprogError(f"{unknown}, and it has no list of blocks")

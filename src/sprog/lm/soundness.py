@@ -45,7 +45,7 @@ def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
     for images, pads that were added): they are left alone.
 
     Raises:
-        SprogError: they do not, or the tokens for the beginning or the end of a text do not.
+        SprogError: they do not, or the tokens for the beginning or end of a text or the unknown do not.
     """
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     largest = max((id for token, id in tokenizer.get_vocab().items() if token not in special), default=0)
@@ -54,7 +54,7 @@ def check_tokenizer(name: str, tokenizer: Any, rows: int) -> None:
             f"model: {name}: its tokenizer has ids up to {largest}, but its embedding only {rows} rows: "
             "they do not belong together"
         )
-    for kind in ("bos", "eos"):
+    for kind in ("bos", "eos", "unk"):
         id = getattr(tokenizer, f"{kind}_token_id")
         if id is not None and id >= rows:
             raise SprogError(

@@ -20,7 +20,7 @@ def first_of_split() -> torch.device:
         raise SprogError("device: 'split' needs accelerate, and it is not installed: pip install accelerate")
     if not torch.cuda.is_available():
         raise SprogError(
-            "device: 'split' shares a model out among GPUs, and there is none here; leave it out"
+            "device: 'split' shares a model out among GPUs, and there is none here; give auto or cpu"
         )
     return torch.device("cuda", 0)
 
