@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".parquet")
 """Files that the hub keeps in its large file storage, under the SHA-256 of their bytes."""
@@ -217,12 +218,19 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": path} for path in files]
             self._json({"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False})
         elif what == "tree":
-            inside = "/".join(rest[2:])
-            found = [path for path in files if not inside or path.startswith(f"{inside}/")]
+            inside = "".join(f"{part}/" for part in rest[2:])
+            found = [path for path in files if path.startswith(inside)]
             if inside and not found:
                 self._refuse(404, {"X-Error-Code": "EntryNotFound"})
                 return
-            self._json([_entry(path, files[path]) for path in found])
+            folders = {str(above) for path in found for above in PurePosixPath(path).parents} - {"."}
+            deep = parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() == "true"
+            entries = [_entry(path, files[path]) for path in found]
+            entries += [
+                {"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in sorted(folders)
+            ]
+            depth = inside.count("/")
+            self._json([entry for entry in entries if entry["path"].count("/") == depth or deep])
         elif what == "paths-info":
             wanted = json.loads(body)["paths"] if body.startswith(b"{") else []
             self._json([_entry(path, files[path]) for path in wanted if path in files])

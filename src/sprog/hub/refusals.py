@@ -12,6 +12,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # the HTTP libraries' names for what goes wrong before there is a connection; which of them is used is the client's
 _UNREACHED = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
 _NAMED = 3
+_LINKS = 20
 
 
 def refusal(error: BaseException, repository: Repository) -> str | None:
@@ -25,7 +26,9 @@ def refusal(error: BaseException, repository: Repository) -> str | None:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, what caused it, and so on: the libraries wrap the hub's answers once or twice."""
-    while error is not None:
+    for _ in range(_LINKS):
+        if error is None:
+            return
         yield error
         error = error.__cause__ or error.__context__
 
@@ -45,7 +48,10 @@ def _said(error: BaseException, repository: Repository) -> str | None:
 
     match error:
         case OfflineModeIsEnabled():
-            return f"is not in the hub's cache, and HF_HUB_OFFLINE is set: unset it, {_otherwise(repository)}"
+            return _offline(repository)
+        case ConnectionError():
+            # `datasets` says it so, and no longer why
+            return _offline(repository) if constants.HF_HUB_OFFLINE else _unreached(str(error), repository)
         case FileMetadataError():
             return (
                 f"cannot be fetched: what answers at {constants.ENDPOINT} is not the hub: check HF_ENDPOINT, the "
@@ -90,6 +96,14 @@ def _transport(error: BaseException, repository: Repository) -> str | None:
     reason = (str(error).strip() or names[0]).splitlines()[0]
     if not any(name in _UNREACHED for name in names):
         return f"cannot be fetched: the transfer broke off ({reason}): run the same command again"
+    return _unreached(reason, repository)
+
+
+def _offline(repository: Repository) -> str:
+    return f"is not in the hub's cache, and HF_HUB_OFFLINE is set: unset it, {_otherwise(repository)}"
+
+
+def _unreached(reason: str, repository: Repository) -> str:
     return (
         f"is not in the hub's cache, and the hub cannot be reached ({reason}): "
         f"mend the connection, {_otherwise(repository)}"
