@@ -9,7 +9,7 @@ import pytest
 # the tiny world of whole runs
 sys.path.append(str(Path(__file__).parents[1] / "run"))
 
-from client import Client, Refused
+from hub_client import Client, Refused
 from loopback_hub import LoopbackHub
 
 

@@ -505,7 +505,7 @@ def test_arbitrary_source_strings(text):
 
 
 def test_without_the_package(hub, refusal, name, tmp_path):
-    from client import Client
+    from hub_client import Client
 
     hub.add(name, {"train.jsonl": jsonl(da=DA)}, kind="datasets")
     bare = Client(hub.url, tmp_path)

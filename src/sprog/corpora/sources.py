@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sprog.corpora.hub import SCHEME, HubDataSet, check_hub, parse_hub, read_hub
+from sprog.corpora.hub import check_hub, read_hub
+from sprog.corpora.hub_source import SCHEME, HubDataSet, parse_hub
 from sprog.corpora.languages import language_code
 from sprog.corpora.lines import opened, shown
 from sprog.corpora.readers import Pair, read_aligned, read_columns, read_tsv

@@ -148,8 +148,15 @@ def _otherwise(repository: Repository) -> str:
     """What to do without a network."""
     from huggingface_hub import constants
 
-    files = "a folder" if repository.kind == "model" else "files"
-    return f"give {files} instead, or run this once on a machine with a network and copy {constants.HF_HOME} from there"
+    if repository.kind == "dataset":
+        # `datasets` finds without a network only what it has itself made into tables
+        home = constants.HF_HOME
+        return f"give files instead, or run this once on a machine with a network and copy {home} from there"
+    revision = f" --revision {repository.revision}" if repository.revision else ""
+    return (
+        f"give a folder instead, or fetch it on a machine with a network ('hf download {repository.name}{revision}') "
+        f"and copy {constants.HF_HUB_CACHE} from there"
+    )
 
 
 def _nearest(repository: Repository) -> str:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,14 +60,11 @@ def fetch(name: str) -> Snapshot:
     with asking(repository, f"model: {name}"):
         snapshot, missing = _find(name, repository)
         if missing:
-            _fetch_files(repository.at(snapshot.commit), missing)
-            shards = _shards(name, snapshot.folder)
-            lost = [shard for shard in shards if not (snapshot.folder / shard).exists()]
-            if lost:
-                # which they are is known only now that their index is here
-                _fetch_files(repository.at(snapshot.commit), lost)
-            lost = [shard for shard in shards if not (snapshot.folder / shard).exists()]
-            if lost:
+            pinned = repository.at(snapshot.commit)
+            _fetch_files(pinned, missing)
+            # in which files the weights are is known only now, where their index came with the rest
+            _fetch_files(pinned, _absent(name, snapshot.folder))
+            if lost := _absent(name, snapshot.folder):
                 raise SprogError(f"model: {name}: its {INDEX} names {lost[0]}, which is not on the hub")
     return snapshot
 
@@ -113,32 +111,30 @@ def _find(name: str, repository: Repository) -> _Found:
     return _Found(snapshot, (*small, *([WEIGHTS] if WEIGHTS in files else [])))
 
 
-def _fetch_files(repository: Repository, files: list[str] | tuple[str, ...]) -> None:
+def _fetch_files(repository: Repository, files: Sequence[str]) -> None:
     """Fetch files, several at a time."""
     from huggingface_hub import snapshot_download
 
     # the weights last, so that where they are, the rest is too, even after an interruption
     for part in ([f for f in files if f != WEIGHTS], [f for f in files if f == WEIGHTS]):
         if part:
-            snapshot_download(
-                repository.name, revision=repository.revision, allow_patterns=[glob.escape(f) for f in part]
-            )
+            patterns = [glob.escape(file) for file in part]
+            snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 
 def _is_complete(name: str, folder: Path) -> bool:
-    weights = _shards(name, folder) or [WEIGHTS]
-    return any((folder / file).exists() for file in _TOKENIZERS) and all(
-        (folder / w).exists() for w in weights
-    )
+    return any((folder / file).exists() for file in _TOKENIZERS) and not _absent(name, folder)
 
 
-def _shards(name: str, folder: Path) -> list[str]:
-    """The files that the weights are shared out among; none if they are in one, or that is not known."""
-    index = folder / INDEX
-    if (folder / WEIGHTS).exists() or not index.exists():
+def _absent(name: str, folder: Path) -> list[str]:
+    """The files of weights that are not in the folder; they are one, or what the index names."""
+    if (folder / WEIGHTS).exists():
         return []
+    index = folder / INDEX
+    if not index.exists():
+        return [WEIGHTS]
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [shard for shard in shards if not (folder / shard).exists()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SprogError(f"model: {name}: its {INDEX} cannot be read ({error})") from error
-    return [str(shard) for shard in shards]
