@@ -82,16 +82,18 @@ def _root(error: BaseException) -> str:
 
 
 def download(repository: Repository, file: str) -> Path:
-    """One file of a repository, from the hub or, if it cannot be reached, from the cache.
+    """One small file of a repository, from the hub or, if it cannot be reached, from the cache.
 
     Raises:
         Exception: what the client raises; `asking` understands it.
     """
     from huggingface_hub import hf_hub_download
 
-    return Path(
-        hf_hub_download(repository.name, file, repo_type=repository.kind, revision=repository.revision)
-    )
+    # what is asked for alone is small, and not worth a bar
+    with quietly(bars=False):
+        return Path(
+            hf_hub_download(repository.name, file, repo_type=repository.kind, revision=repository.revision)
+        )
 
 
 def commit_of(repository: Repository, file: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sprog.errors import SprogError
-from sprog.hub import Repository, asking, download
+from sprog.hub import Repository, asking, download, quietly
 from sprog.lm.files import check_config, only_pickles, pickles_among
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_WEIGHTS = ".safetensors"
 # configuration, tokenizer and chat template, in all the forms that transformers reads
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json")
@@ -116,10 +117,11 @@ def _fetch_files(repository: Repository, files: Sequence[str]) -> None:
     from huggingface_hub import snapshot_download
 
     # the weights last, so that where they are, the rest is too, even after an interruption
-    for part in ([f for f in files if f != WEIGHTS], [f for f in files if f == WEIGHTS]):
-        if part:
-            patterns = [glob.escape(file) for file in part]
-            snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
+    for weights in (False, True):
+        patterns = [glob.escape(file) for file in files if file.endswith(_WEIGHTS) is weights]
+        if patterns:
+            with quietly(bars=weights):
+                snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 
 def _is_complete(name: str, folder: Path) -> bool:
