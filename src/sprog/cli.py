@@ -104,6 +104,9 @@ def _run(arguments: Sequence[str]) -> None:
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if given.quiet:
+        # the hub's client draws a bar for what it fetches
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if given.dry_run:
         from sprog.plan import dry_run
 

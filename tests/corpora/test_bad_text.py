@@ -187,7 +187,7 @@ def test_no_sentence_in_a_wanted_language(write):
     assert "x.tsv: no sentence in da or en (found: 2 in de, 1 in fr)" in refusal(path)
 
 
-@pytest.mark.parametrize("source", ["opus:ELRC_2923", "hub:org/name", "x.jsonl", "x.csv", "nonsense", "-"])
+@pytest.mark.parametrize("source", ["opus:ELRC_2923", "x.jsonl", "x.csv", "nonsense", "-"])
 def test_source_that_is_not_understood(source):
     assert "today these are: PATH.tsv, cols:en,da,-:PATH, PATH.tmx" in refusal(source)
 

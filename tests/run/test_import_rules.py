@@ -11,8 +11,10 @@ import sprog
 
 SOURCE = Path(sprog.__file__).parent
 BEFORE = {
-    "corpora": set(),
-    "lm": {"corpora"},
+    # the hub serves both text and models, and knows neither
+    "hub": set(),
+    "corpora": {"hub"},
+    "lm": {"hub", "corpora"},
     "probe": {"corpora", "lm"},
     "sae": {"corpora", "lm", "probe"},
     "features": {"corpora", "lm", "probe", "sae"},

@@ -156,6 +156,7 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
         ("demo --until nowhere", "--until: unknown stage 'nowhere'"),
         ("demo --corpora.train missing.tsv", "corpora.train: missing.tsv: no such file"),
         ("demo --corpora.train what", "corpora.train: 'what': is not a source"),
+        ("demo --corpora.train hub:a/b,q=1", "corpora.train: 'hub:a/b,q=1': there is no key 'q'"),
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),

@@ -207,7 +207,9 @@ def test_bad_model(refusal, model, case):
 
 def test_no_such_model_on_the_hub(refusal):
     line = refusal(model="nobody/no-such-model")
-    assert line.startswith("sprog: model: nobody/no-such-model cannot be loaded: ")
+    assert line.startswith(
+        "sprog: model: nobody/no-such-model is not in the hub's cache, and HF_HUB_OFFLINE is"
+    )
 
 
 @pytest.mark.parametrize("case", ["does not exist", "is a file", "is empty", "has pickles only"])
@@ -341,12 +343,12 @@ def test_a_home_that_nobody_has(refusal):
 
 
 def test_the_hubs_client_is_kept_quiet(refusal, monkeypatch):
-    from transformers import AutoModelForCausalLM
+    import huggingface_hub
 
     def offline(*_, **__):
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise OSError("We could not connect.\nCheck your connection.")
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", offline)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     line = refusal(model="somebody/a-model")
-    assert line == "sprog: model: somebody/a-model cannot be loaded: We could not connect.\n"
+    assert line == "sprog: model: somebody/a-model cannot be fetched: We could not connect.\n"

@@ -1,6 +1,8 @@
 """Text: sentences with their language, pair and source, read, cleaned and divided into roles."""
 
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally, clean_text
+from sprog.corpora.hub import hub_provenance
+from sprog.corpora.hub_source import HubDataSet
 from sprog.corpora.languages import language_code
 from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import ROLES, RoleCount, Roles, build_roles
@@ -14,6 +16,7 @@ __all__ = [
     "Corpus",
     "Generated",
     "Generator",
+    "HubDataSet",
     "Reading",
     "RoleCount",
     "Roles",
@@ -21,6 +24,7 @@ __all__ = [
     "Tally",
     "build_roles",
     "clean_text",
+    "hub_provenance",
     "language_code",
     "parse_source",
     "read_source",

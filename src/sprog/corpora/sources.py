@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sprog.corpora.hub import check_hub, read_hub
+from sprog.corpora.hub_source import SCHEME, HubDataSet, parse_hub
 from sprog.corpora.languages import language_code
 from sprog.corpora.lines import opened, shown
 from sprog.corpora.readers import Pair, read_aligned, read_columns, read_tsv
@@ -72,7 +74,7 @@ class Generated:
     generator: Generator
 
 
-Source = Tsv | Columns | Tmx | Aligned | Generated
+Source = Tsv | Columns | Tmx | Aligned | HubDataSet | Generated
 """A place that text comes from; `name` is short and fit for tables."""
 
 
@@ -96,6 +98,8 @@ def read_raw(source: Source, languages: Sequence[str], seed: int) -> Iterator[Pa
             return read_tmx(path)
         case Aligned(paths):
             return read_aligned(dict(paths))
+        case HubDataSet():
+            return read_hub(source, languages)
         case Generated(_, generator):
             return _by_pair(generator(languages, seed))
 
@@ -103,12 +107,17 @@ def read_raw(source: Source, languages: Sequence[str], seed: int) -> Iterator[Pa
 def check_files(source: Source) -> None:
     """Open every file of `source` once, so that a missing one is found before another takes long to read.
 
+    The hub is asked for a data set.
+
     Raises:
-        SprogError: a file is missing, a folder, empty or not readable.
+        SprogError: a file is missing, a folder, empty or not readable, or the hub refuses.
     """
     match source:
         case Aligned(paths):
             files = [path for _, path in paths]
+        case HubDataSet():
+            check_hub(source)
+            files = []
         case Generated():
             files = []
         case _:
@@ -135,6 +144,8 @@ def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -
     generators = generators or {}
     if text in generators:
         return Generated(text, generators[text])
+    if text.startswith(SCHEME):
+        return parse_hub(text)
     if text.startswith("cols:"):
         return _columns(text)
     if assignment := _ASSIGNMENT.fullmatch(text):

@@ -4,6 +4,7 @@ from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
 from sprog.lm.edit import TokenEdit, edit
 from sprog.lm.generate import continue_prompts
+from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
@@ -28,8 +29,10 @@ __all__ = [
     "batches",
     "continue_prompts",
     "edit",
+    "known_commit",
     "load",
     "locate",
+    "look_up",
     "pad",
     "resolve_device",
     "resolve_dtype",

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sprog.corpora import ROLES, Aligned, Corpus, Generated, parse_source, read_source, split_sources
+from sprog.corpora import (
+    ROLES,
+    Aligned,
+    Corpus,
+    Generated,
+    HubDataSet,
+    parse_source,
+    read_source,
+    split_sources,
+)
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_data_set, opus_archive
 from sprog.plan.sizes import sizes
 from sprog.recipe import Recipe
 
-OPUS, HUB = "opus:", "hub:"
+OPUS = "opus:"
 # files up to this size are read and counted; of larger ones only the size is looked at
 READ_BYTES = 2**25
 SAMPLE = 400
@@ -124,11 +133,10 @@ def _facts(word: str, recipe: Recipe, bytes_per_token: BytesPerToken) -> SourceF
         return SourceFacts(word, "made", 0, _toy(languages, bytes_per_token))
     if word.startswith(OPUS):
         return _opus(word, (languages[0], languages[1]), bytes_per_token)
-    if word.startswith(HUB):
-        repository = word.removeprefix(HUB).partition(",")[0].partition("@")[0]
-        folder = hub_data_set(repository)
-        return SourceFacts(word, "net" if folder is None else "cache", None, None)
     source = parse_source(word)
+    if isinstance(source, HubDataSet):
+        folder = hub_data_set(source.repository.name)
+        return SourceFacts(word, "net" if folder is None else "cache", None, None)
     assert not isinstance(source, Generated)
     paths = [path for _, path in source.paths] if isinstance(source, Aligned) else [source.path]
     size = sum(path.stat().st_size for path in paths if path.is_file())

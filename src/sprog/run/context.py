@@ -17,8 +17,10 @@ from sprog.lm import (
     LanguageModel,
     Site,
     TokenizedCorpus,
+    known_commit,
     load,
     locate,
+    look_up,
     resolve_device,
     resolve_dtype,
     tokenize,
@@ -120,24 +122,29 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
 def check_probed_models(recipe: Recipe) -> None:
     """Look for the models that are only probed, so that a missing one is found before any work.
 
+    Of a model on the hub the configuration is fetched, but not the weights.
+
     Raises:
-        SprogError: a folder is not there, or holds no model.
+        SprogError: a folder is not there, or holds no model; the hub has none, or none that can be used.
     """
     for name in recipe.probe.models:
         try:
-            if name != TOY:
-                locate(name)
+            if name != TOY and locate(name) is None:
+                look_up(name)
         except SprogError as error:
             raise SprogError(f"probe.models: {str(error).removeprefix('model: ')}") from error
 
 
 def model_identity(name: str) -> str:
-    """What tells two models of the same name apart: for a folder, its files; for the hub, the name itself."""
+    """What tells two models of the same name apart: for a folder, its files; for the hub, the commit.
+
+    The commit is the one that the name was when the hub was last asked, so that no network is needed here.
+    """
     path = Path(name).expanduser()
     if name == TOY:
         path = toy_model()
     if not path.is_dir():
-        return name
+        return f"{name} {known_commit(name)}"
     digest = hashlib.sha256(name.encode())
     for file in sorted(path.iterdir()):
         if file.is_file():

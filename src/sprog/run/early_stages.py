@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sprog.hub import quietly
 from sprog.lm import TokenizedCorpus, activations, batches, sentence_batches, tokenize
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
 from sprog.run.context import Context, check_latents, load_model, longest_text
@@ -50,7 +51,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
     best = 0
     for number, name in enumerate(names):
         own = name == recipe.model
-        lm = context.lm if own else load_model(recipe, name, context.show)
+        # what is fetched only now gets no bar of its own inside the stage's
+        with quietly(bars=False):
+            lm = context.lm if own else load_model(recipe, name, context.show)
         tokens = (
             context.tokens("train")
             if own
