@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sprog import flags
 from sprog._version import __version__
+from sprog.environment import offline
 from sprog.errors import SprogError
 from sprog.recipe import load_recipe, nearest, shipped_recipes
 
@@ -104,6 +105,9 @@ def _run(arguments: Sequence[str]) -> None:
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if offline():
+        # the hub's clients listen to a word of their own, and only before they are imported
+        os.environ["HF_HUB_OFFLINE"] = "1"
     if given.dry_run:
         from sprog.plan import dry_run
 
