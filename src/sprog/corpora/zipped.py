@@ -4,11 +4,11 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import cast
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZipExtFile, ZipFile, ZipInfo
 
 from sprog.corpora.lines import lines_of, shown
 from sprog.corpora.readers import Lines
@@ -39,10 +39,12 @@ def zip_texts(path: Path, name: str, endings: Sequence[str]) -> Iterator[list[Li
             text shows only once that is read to its end.
     """
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(path) as archive, ExitStack() as members:
             for info in archive.infolist():
                 _refuse_odd(name, info)
-            yield [_lines(name, archive, _only(name, archive, ending)) for ending in endings]
+            chosen = [_only(name, archive, ending) for ending in endings]
+            opened = [cast(ZipExtFile, members.enter_context(archive.open(info))) for info in chosen]
+            yield [_lines(name, info, member) for info, member in zip(chosen, opened, strict=True)]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError covers NotImplementedError: what this zip module has no name for
         raise SprogError(
@@ -89,15 +91,15 @@ def _odd(name: str, info: ZipInfo, what: str) -> SprogError:
     )
 
 
-def _lines(name: str, archive: ZipFile, info: ZipInfo) -> Lines:
+def _lines(name: str, info: ZipInfo, member: ZipExtFile) -> Lines:
     inside = f"{name}/{info.filename if info.filename.isprintable() else shown(info.filename, 100)}"
 
     def read() -> Iterator[str]:
-        with archive.open(info) as member:
-            stream = BufferedReader(cast(RawIOBase, member), 2**16)
-            yield from lines_of(stream, inside)
-            # the zip module stops at the size that is written down, and checks the sum of what came
-            if member.tell() != info.file_size:
-                raise zipfile.BadZipFile(f"{shown(info.filename, 100)} is shorter than written down")
+        # the zip module's own lines are slow
+        stream = BufferedReader(cast(RawIOBase, member), 2**16)
+        yield from lines_of(stream, inside)
+        # it stops at the size that is written down, and checks the sum of what came
+        if member.tell() != info.file_size:
+            raise zipfile.BadZipFile(f"{shown(info.filename, 100)} is shorter than written down")
 
     return Lines(inside, read())
