@@ -200,10 +200,24 @@ def test_a_changed_archive_is_refused_without_a_network(opus, cached, monkeypatc
     cached.write_bytes(changed)
     monkeypatch.setenv("SPROG_OFFLINE", "1")
     message = refusal()
-    assert message.startswith(f"{cached}: is not the file that was fetched, its SHA-256 has changed")
+    assert message.startswith(
+        f"{cached}: is not the file of before, its SHA-256 has changed, and SPROG_OFFLINE"
+    )
     assert cached.read_bytes() == changed
     cached.with_name("da-en.txt.zip.json").unlink()
     assert len(read()) == 10
+
+
+def test_what_somebody_put_there_is_never_written_over(opus, cached):
+    opus.put(archive(PAIRS))
+    place(cached, archive(PAIRS[:5]))
+    assert len(read()) == 10
+    other = archive(PAIRS[:7])
+    cached.write_bytes(other)
+    assert "its SHA-256 has changed, and was put there, not fetched: delete" in refusal()
+    assert (cached.read_bytes(), opus.asked) == (other, [])
+    cached.with_name("da-en.txt.zip.json").unlink()
+    assert len(read()) == 14
 
 
 def test_a_changed_archive_stays_until_another_is_there(opus, cached):

@@ -27,7 +27,7 @@ class DownloadError(SprogError):
 
     Attributes:
         status: the answer of the server, where it refused; None where it broke off or was not reached.
-        reached: whether anything of the file could be had.
+        reached: whether a server answered.
     """
 
     def __init__(self, message: str, *, status: int | None = None, reached: bool = True) -> None:

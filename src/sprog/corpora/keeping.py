@@ -69,15 +69,11 @@ def kept(
         # whoever had the lock before may have fetched it
         if (found := _standing(path)) is not None:
             return found
-        record = _record_path(path)
-        if path.is_file() and not record.exists():
-            check(path, named(path))
-            return _recorded(path, path, None)
-        if variable := offline():
-            raise SprogError(
-                f"{named(path)}: is not the file that was fetched, its SHA-256 has changed, and {variable} "
-                f"keeps sprog from fetching it again: unset that, or delete {named(record)} if the file is good"
-            )
+        if path.is_file():
+            if not _record_path(path).exists():
+                check(path, named(path))
+                return _recorded(path, path, None)
+            _refuse_changed(path)
         part = path.with_name(f"{path.name}.part")
         with progress(url) as report:
             download(url, part, refusal=refusal, report=report)
@@ -99,16 +95,43 @@ def _record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _standing(path: Path) -> Kept | None:
-    """The record, if there is one and the file is what it says."""
+def _on_record(path: Path) -> Kept | None:
     try:
         known = json.loads(_record_path(path).read_text(encoding="utf-8"))
-        record = Kept(known["url"], known["bytes"], known["sha256"])
-        if path.stat().st_size == record.bytes and file_sha256(path) == record.sha256:
-            return record
+        return Kept(known["url"], known["bytes"], known["sha256"])
     except (OSError, ValueError, TypeError, KeyError):
-        pass
-    return None
+        return None
+
+
+def _standing(path: Path) -> Kept | None:
+    """The record, if there is one and the file is what it says."""
+    record = _on_record(path)
+    try:
+        same = (
+            record is not None and path.stat().st_size == record.bytes and file_sha256(path) == record.sha256
+        )
+    except OSError:
+        same = False
+    return record if same else None
+
+
+def _refuse_changed(path: Path) -> None:
+    """Refuse a file that is not what its record says where another must not or cannot take its place.
+
+    Raises:
+        SprogError: it was put there by somebody, or there is no network.
+    """
+    record = _on_record(path)
+    if record is not None and record.url is None:
+        why = "and was put there, not fetched"
+    elif variable := offline():
+        why = f"and {variable} keeps sprog from fetching it again"
+    else:
+        return
+    raise SprogError(
+        f"{named(path)}: is not the file of before, its SHA-256 has changed, {why}: "
+        f"delete {named(_record_path(path))} if the file is good, or the file to have it fetched"
+    )
 
 
 def _recorded(file: Path, path: Path, url: str | None) -> Kept:
