@@ -291,6 +291,11 @@ def test_no_such_pair(opus):
     assert "in neither of el and it, but in bg, da, en, fi, sv" in refusal(languages=("it", "el"))
 
 
+def test_a_corpus_without_such_archives(opus):
+    opus.catalogue = [{"corpus": "Tiny"}]
+    assert "OPUS has the corpus Tiny, but not this version or this pair of languages" in refusal()
+
+
 def test_listed_and_not_given_out(opus):
     opus.list("Tiny")
     assert "OPUS lists it, but does not give it out" in refusal()

@@ -165,6 +165,10 @@ def test_blank_lines(folder):
     assert read(put(folder, "x.csv", "\ntext,label\n\nHej.,0\n\n")) == [("da", "Hej.")]
 
 
+def test_columns_without_a_name(folder):
+    assert read(put(folder, "x.csv", "text,label,,\nHej.,0,,\n")) == [("da", "Hej.")]
+
+
 def test_records_may_differ(folder):
     records = [
         {"text": "Hej.", "label": 0},

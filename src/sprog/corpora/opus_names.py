@@ -28,9 +28,8 @@ _KNOWN = (
         "TildeMODEL",
         "Ubuntu",
         "WikiMatrix",
-        "wikimedia",
+        "XLEnt",
     ),
-    "XLEnt",
 )
 
 
@@ -43,7 +42,7 @@ def why_missing(corpus: str, version: str, pair: tuple[str, str]) -> str:
     if corpus not in names:
         return f"OPUS has no corpus {corpus}{_nearest(corpus, names) or ': https://opus.nlpl.eu lists all'}"
     archives = _archives(corpus)
-    if archives is None:
+    if not archives:
         return f"OPUS has the corpus {corpus}, but not this version or this pair of languages"
     versions = sorted({row["version"] for row in archives if {row["source"], row["target"]} == set(pair)})
     if version in versions:

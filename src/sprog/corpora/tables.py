@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,8 +88,9 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _header(path: Path, line: int, row: list[str]) -> list[str]:
     header = [cell.strip() for cell in row]
-    for name in header:
-        if header.count(name) > 1:
+    # a spreadsheet leaves columns without a name at the end, and nothing is in them
+    for name, number in Counter(header).items():
+        if name and number > 1:
             raise SprogError(
                 f"{named(path)}, line {line}: the column {shown(name)} is there twice: rename one"
             )

@@ -16,7 +16,7 @@ from sprog.errors import SprogError
 
 # every sentence is held in memory, at several times its size on disk: more would not fit anyway
 _MAX_BYTES = 2**32
-# text shrinks to a third or a tenth; one that shrinks to less than a 200th is made to fill a disk or memory.
+# text shrinks to a third, hardly to a tenth; what shrinks to less than a 200th is made to fill a memory.
 # A small one may be the same sentence over and over, and does no harm
 _MAX_RATIO, _RATIO_FROM = 200, 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
