@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sprog import flags
 from sprog._version import __version__
+from sprog.environment import offline
 from sprog.errors import SprogError
 from sprog.recipe import load_recipe, nearest, shipped_recipes
 
@@ -107,6 +108,9 @@ def _run(arguments: Sequence[str]) -> None:
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if offline():
+        # the hub's clients listen to a word of their own, and only before they are imported
+        os.environ["HF_HUB_OFFLINE"] = "1"
     if given.dry_run:
         from sprog.plan import dry_run
 

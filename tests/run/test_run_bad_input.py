@@ -98,7 +98,19 @@ TEXTS = {
         "cols:en,da:{}/x.txt",
         "{}/x.txt, line 2: 1 columns where 2",
     ),
-    "not a source": ({}, "opus:ELRC_2923", "corpora.{role}: 'opus:ELRC_2923': is not a source"),
+    "not a source": ({}, "ops:ELRC_2923", "corpora.{role}: 'ops:ELRC_2923': is not a source"),
+    "no corpus named": ({}, "opus:", "corpora.{role}: 'opus:': names no corpus"),
+    "not there and no network": (
+        {},
+        "opus:NoSuchCorpus",
+        "opus:NoSuchCorpus: HF_HUB_OFFLINE keeps sprog from",
+    ),
+    "not JSON": ({"x.jsonl": "Hej.\n"}, "{}/x.jsonl", "{}/x.jsonl, line 1: is not JSON at column 1"),
+    "fields that are not there": (
+        {"x.csv": "sentence,class\nHej.,0\n"},
+        "{}/x.csv",
+        "{}/x.csv, line 2: has 'sentence', 'class', and needs text and language or label, or da and",
+    ),
     "no language said": (
         {"x.txt": "Hej.\n"},
         "{}/x.txt",

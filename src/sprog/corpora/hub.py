@@ -4,55 +4,77 @@ import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sprog.corpora.hub_columns import pairs
-from sprog.corpora.hub_source import SCHEME, HubDataSet
+from sprog.corpora.hub_columns import Columns, pairs
+from sprog.corpora.keeping import Progress
 from sprog.corpora.lines import shown
 from sprog.corpora.readers import Pair
+from sprog.corpora.sources import Source
 from sprog.errors import SprogError
-from sprog.hub import asking, commit_of, quietly
+from sprog.hub import Repository, asking, commit_of, quietly
 
+SCHEME = "hub:"
 # what is fetched first, to know the commit; a data set need not have it
 _CARD = "README.md"
 
 
-def check_hub(source: HubDataSet) -> None:
-    """Ask the hub for a data set, so that a missing one is found before another takes long to read.
+@dataclass(frozen=True)
+class HubDataSet(Source):
+    """A split of a data set on the hub.
 
-    Raises:
-        SprogError: `datasets` is not installed, or the hub refuses.
+    Attributes:
+        repository: where it is.
+        config: which of its configurations; None for the default one.
+        split: which of its splits; None for `train`, or the only one there is.
+        columns: which columns hold what, as far as the source says.
     """
-    _library()
-    with asking(source.repository, source.name):
-        commit_of(source.repository, _CARD)
 
+    repository: Repository
+    config: str | None
+    split: str | None
+    columns: Columns
 
-def read_hub(source: HubDataSet, languages: Sequence[str]) -> Iterator[Pair]:
-    """Read a data set, fetched into the caches of the hub's client and of `datasets` unless it is there.
+    @property
+    def name(self) -> str:
+        """The short name for tables: the repository's, without what was chosen of it."""
+        return f"{SCHEME}{self.repository.name}"
 
-    Raises:
-        SprogError: it cannot be fetched, has no such configuration, split or column, needs a script, or a
-            row's label is not understood.
-    """
-    datasets = _library()
-    with _quiet(datasets):
-        rows = _split(source, _prepared(datasets, source)).flatten()
-    return pairs(source.name, rows, source.columns, languages)
+    def fetch(self, _languages: Sequence[str], _progress: Progress) -> dict[str, Any]:
+        """Ask the hub for it, so that a missing one is found before another takes long to read.
 
+        Returns:
+            Where it comes from, the commit above all.
 
-def hub_provenance(source: HubDataSet) -> dict[str, Any]:
-    """Where a data set that has been read came from, for the record: the commit above all."""
-    repository = source.repository
-    return {
-        "url": repository.page,
-        "repository": repository.name,
-        "revision": repository.revision,
-        "commit": repository.known_commit,
-        "config": source.config,
-        "split": source.split,
-    }
+        Raises:
+            SprogError: `datasets` is not installed, or the hub refuses.
+        """
+        _library()
+        repository = self.repository
+        with asking(repository, self.name):
+            commit = commit_of(repository, _CARD)
+        return {
+            "url": repository.page,
+            "repository": repository.name,
+            "revision": repository.revision,
+            "commit": commit,
+            "config": self.config,
+            "split": self.split,
+        }
+
+    def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """The rows, fetched into the caches of the hub's client and of `datasets` unless they are there.
+
+        Raises:
+            SprogError: it cannot be fetched, has no such configuration, split or column, needs a script, or a
+                row's label is not understood.
+        """
+        datasets = _library()
+        with _quiet(datasets):
+            rows = _split(self, _prepared(datasets, self)).flatten()
+        return pairs(self.name, rows, self.columns, languages)
 
 
 def _library() -> Any:

@@ -2,39 +2,16 @@
 
 import difflib
 import re
-from dataclasses import dataclass
 
+from sprog.corpora.hub import SCHEME, HubDataSet
 from sprog.corpora.hub_columns import Columns
 from sprog.corpora.languages import language_code
 from sprog.corpora.lines import shown
 from sprog.errors import SprogError
 from sprog.hub import Repository
 
-SCHEME = "hub:"
 _KEYS = ("config", "split", "text", "label", "language", "pair")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class HubDataSet:
-    """A split of a data set on the hub.
-
-    Attributes:
-        repository: where it is.
-        config: which of its configurations; None for the default one.
-        split: which of its splits; None for `train`, or the only one there is.
-        columns: which columns hold what, as far as the source says.
-    """
-
-    repository: Repository
-    config: str | None
-    split: str | None
-    columns: Columns
-
-    @property
-    def name(self) -> str:
-        """The short name for tables: the repository's, without what was chosen of it."""
-        return f"{SCHEME}{self.repository.name}"
 
 
 def parse_hub(text: str) -> HubDataSet:

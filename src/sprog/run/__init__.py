@@ -64,6 +64,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         seed=recipe.seed,
         limit=recipe.corpora.limit,
         generators={"toy": _toy_text},
+        progress=lambda what: show.stage("fetch", what),
     )
     check_probed_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)
@@ -190,6 +191,7 @@ def _describe(context: Context) -> None:
         "model_commit": context.lm.commit,
         "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
         "cuts": context.roles.cuts,
+        "provenance": context.roles.provenance,
         "translations_may_straddle": context.roles.translations_may_straddle,
     }
     context.folder.save()

@@ -19,7 +19,7 @@ from sprog.toy.abstract import (
 )
 from sprog.toy.constructions import CONSTRUCTIONS
 from sprog.toy.grammar import MAX_SENTENCES, corpus, sentences
-from sprog.toy.model import default_cache, model_hash, toy_model
+from sprog.toy.model import model_hash, toy_model
 from sprog.toy.realise import realise
 from sprog.toy.settings import ModelSettings
 from sprog.toy.tables import LANGUAGES, lexemes
@@ -40,7 +40,6 @@ __all__ = [
     "Relative",
     "Sentence",
     "corpus",
-    "default_cache",
     "lexemes",
     "model_hash",
     "realise",
