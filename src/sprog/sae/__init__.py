@@ -2,8 +2,10 @@
 
 from sprog.sae.mixing import mixed_batches
 from sprog.sae.quality import Quality, SpliceLoss, measure
-from sprog.sae.sae import Codes, Sae, SaeConfig
-from sprog.sae.train import TrainPoint, TrainSettings, train
+from sprog.sae.config import SaeConfig
+from sprog.sae.sae import Codes, Sae
+from sprog.sae.train import train, train_group
+from sprog.sae.trainer import TrainPoint, TrainSettings
 
 __all__ = [
     "Codes",
@@ -16,4 +18,5 @@ __all__ = [
     "measure",
     "mixed_batches",
     "train",
+    "train_group",
 ]
