@@ -14,7 +14,7 @@ T, LATENTS, D, K = 7, 12, 5, 3
 def branch(request, monkeypatch):
     """With a sparse product and without one, and cut into slabs of two tokens."""
     if request.param.startswith("gathered"):
-        monkeypatch.setattr(segments, "_has_sparse_products", lambda device: False)
+        monkeypatch.setattr(segments, "_has_sparse_products", lambda _: False)
     if request.param == "gathered in slabs":
         monkeypatch.setattr(segments, "GATHERED_VALUES", 2 * K * D)
     if request.param == "encoded in slabs":

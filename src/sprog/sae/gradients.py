@@ -115,7 +115,9 @@ def sparse_pass(
     fires = pattern.per_latent(live.to(x.dtype))
     if sae.config.activation == "jumprelu":
         near = _near(sae, pre, latents, penalty)
-        _threshold_gradient(sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x))
+        _threshold_gradient(
+            sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
+        )
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
     smallest = z[live].min() if bool(live.any()) else z.new_zeros(())
     return Pass(x_hat, fires, smallest)
@@ -227,13 +229,16 @@ def _threshold_gradient(
 
     dz/dtheta is -theta, and dL0/dtheta is -1, each times the rectangle kernel around the threshold.
     """
-    assert sae.threshold is not None and sae.threshold.grad is not None
+    assert sae.threshold is not None
+    assert sae.threshold.grad is not None
     l0 = fires.sum() / tokens
     per_entry = 2 * penalty.l0 * (l0 / penalty.l0_target - 1) / (penalty.l0_target * tokens)
     torch.sub(-sae.threshold * pull, per_entry * near, out=sae.threshold.grad)
 
 
-def _bias_gradients(sae: Sae, summed: Float[Tensor, " latents"], gradient: Float[Tensor, "tokens d_in"]) -> None:
+def _bias_gradients(
+    sae: Sae, summed: Float[Tensor, " latents"], gradient: Float[Tensor, "tokens d_in"]
+) -> None:
     _grad(sae.b_enc).copy_(summed)
     torch.sum(gradient, 0, out=_grad(sae.b_dec))
     if sae.config.pre_encoder_bias:

@@ -15,7 +15,7 @@ EncoderDtype = Literal["auto", "float32", "bfloat16"]
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices natively, and so several times as fast as float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     # there is no public question for it yet; where the private one is gone, float32 is always right
@@ -75,8 +75,8 @@ class EncoderProduct:
         weight = self._weight
         if self._copy is not None:
             weight = self._copy.copy_(self._weight)
-        pre = torch.nn.functional.linear(centred.to(self.dtype), weight, bias.to(self.dtype))
-        return pre.split(self._sizes, dim=1)
+        pre: Tensor = torch.nn.functional.linear(centred.to(self.dtype), weight, bias.to(self.dtype))
+        return tuple(pre.split(self._sizes, dim=1))
 
 
 def _bias_around(sae: Sae, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:

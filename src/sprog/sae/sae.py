@@ -104,9 +104,7 @@ class Sae(nn.Module):
 
     def fires(self, codes: Codes) -> Bool[Tensor, "*tokens k"]:
         """Which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
-        return (
-            torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
-        )
+        return torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""

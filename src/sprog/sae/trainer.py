@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.sae.config import SaeConfig
+from sprog.sae.files import own_tensors
 from sprog.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from sprog.sae.product import EncoderDtype
 from sprog.sae.sae import Sae
@@ -34,7 +35,7 @@ THRESHOLD_STEPS = 200
 # jumprelu: the kernel's width as a share of the first threshold, the weight of the L0 term, and how much faster
 # than the weights the thresholds learn: they have far to go and one number each to learn it with
 BANDWIDTH = 0.5
-L0_WEIGHT = 0.1
+L0_WEIGHT = 1.0
 THRESHOLD_LR = 10.0
 # a fraction of variance unexplained beyond this is no step back but a divergence
 DIVERGED = 1e4
@@ -95,55 +96,77 @@ class TrainPoint:
 
 
 class Trainer:
-    """One autoencoder in training; the group it is trained in hands it its pre-activations."""
+    """One autoencoder in training; the group it is trained in hands it its pre-activations.
 
-    def __init__(self, config: SaeConfig, settings: TrainSettings, first: Float[Tensor, "tokens d_in"]) -> None:
-        self.config, self.settings = config, settings
-        self.scale = 1.0 if settings.published else input_scale(first.float())
-        self.sae = Sae(config).to(first.device)
-        x = first.float() * self.scale
-        if settings.published:
-            initialise_as_published(self.sae, settings.seed)
-        else:
-            initialise(self.sae, x, settings.centre, settings.seed)
-        self.mean = x.mean(0)
+    Attributes:
+        sae: the autoencoder, of scaled inputs until it is finished.
+        scale: what inputs are multiplied by.
+        mean: of the first batch, scaled.
+        steps, tokens: how far it is.
+        log: of every stretch of steps so far.
+    """
+
+    def __init__(
+        self, config: SaeConfig, settings: TrainSettings, scale: float, mean: Float[Tensor, " d_in"]
+    ) -> None:
+        self.config, self.settings, self.scale, self.mean = config, settings, scale, mean
+        self.sae = Sae(config).to(mean.device)
         self.unit_rows = settings.unit_rows and not settings.published
         law = SHORT_RUN_LR * LR_AT_2_14 / math.sqrt(config.latents / 2**14)
         self.lr = settings.lr if settings.lr is not None else (1e-3 if settings.published else law)
         self.aux_k = config.d_in // 2 if settings.aux_k is None else settings.aux_k
         if settings.published:
             self.aux_k = 0
-        self.penalty = self._penalty()
+        self.bandwidth = 0.0
         make_gradients(self.sae)
-        self.optimizer = self._optimizer(first.device)
-        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=first.device)
+        self.optimizer = self._optimizer()
+        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=mean.device)
         self.dead_after = max(DEAD_TOKENS, int(DEAD_SHARE * settings.tokens))
         self.guess = 0.0
         self.steps = self.tokens = 0
         self.log: list[TrainPoint] = []
         self.since: list[list[float]] = []
 
-    def _penalty(self) -> Penalty:
+    @classmethod
+    def started(
+        cls, config: SaeConfig, settings: TrainSettings, first: Float[Tensor, "tokens d_in"]
+    ) -> "Trainer":
+        """A trainer at its first step, with scale, centre and thresholds from the first batch."""
+        scale = 1.0 if settings.published else input_scale(first.float())
+        x = first.float() * scale
+        trainer = cls(config, settings, scale, x.mean(0))
+        if settings.published:
+            initialise_as_published(trainer.sae, settings.seed)
+        else:
+            initialise(trainer.sae, x, settings.centre, settings.seed)
+        if config.activation == "jumprelu":
+            assert trainer.sae.threshold is not None
+            trainer.bandwidth = max(BANDWIDTH * float(trainer.sae.threshold.mean()), 1e-6)
+        return trainer
+
+    @property
+    def penalty(self) -> Penalty:
+        """What is added to the loss."""
         # in scaled inputs errors grow with the scale's square and latents with the scale itself
         penalty = Penalty(l1=self.settings.l1 * self.scale)
         if self.config.activation == "jumprelu":
-            assert self.config.k is not None and self.sae.threshold is not None
-            width = BANDWIDTH * float(self.sae.threshold.mean())
+            assert self.config.k is not None
             penalty = dataclasses.replace(
-                penalty, l0=L0_WEIGHT, l0_target=float(self.config.k), bandwidth=max(width, 1e-6)
+                penalty, l0=L0_WEIGHT, l0_target=float(self.config.k), bandwidth=self.bandwidth
             )
         return penalty
 
-    def _optimizer(self, device: torch.device) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = [{"params": list(self.sae.parameters()), "factor": 1.0}]
+    def _optimizer(self) -> torch.optim.Optimizer:
+        learnt = list(self.sae.parameters())
         if not self.config.pre_encoder_bias:
             # without a pre-encoder bias there is none at all: the paper's first formula
-            groups[0]["params"] = [p for p in groups[0]["params"] if p is not self.sae.b_dec]
+            learnt = [parameter for parameter in learnt if parameter is not self.sae.b_dec]
+        groups: list[dict[str, Any]] = [{"params": learnt, "factor": 1.0}]
         if self.config.activation == "jumprelu":
             assert self.sae.threshold is not None
             self.sae.threshold.grad = torch.zeros_like(self.sae.threshold)
             groups.append({"params": [self.sae.threshold], "factor": THRESHOLD_LR})
-        return torch.optim.Adam(groups, lr=self.lr, fused=device.type in ("cpu", "cuda"))
+        return torch.optim.Adam(groups, lr=self.lr, fused=self.mean.device.type in ("cpu", "cuda"))
 
     def inputs(self, batch: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
         """A batch as the weights see it."""
@@ -194,7 +217,7 @@ class Trainer:
             case _:
                 edge: float | Tensor = 0.0
                 if self.sae.threshold is not None:
-                    edge = (self.sae.threshold - self.penalty.bandwidth / 2).to(pre.dtype)
+                    edge = (self.sae.threshold - self.bandwidth / 2).to(pre.dtype)
                 found = self._few_above(pre, edge)
                 if found is None:
                     return dense_pass(self.sae, x, self.penalty)
@@ -254,6 +277,51 @@ class Trainer:
         rate = float(self.optimizer.param_groups[0]["lr"])
         self.log.append(TrainPoint(self.steps, self.tokens, rate, *means))
         self.since = []
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and numbers from which `restore` goes on, bit for bit."""
+        tensors = {f"sae.{name}": tensor for name, tensor in own_tensors(self.sae).items()}
+        tensors |= {"mean": self.mean, "silent": self.silent}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
+        numbers = {
+            "scale": self.scale,
+            "bandwidth": self.bandwidth,
+            "guess": self.guess,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "log": [dataclasses.asdict(point) for point in self.log],
+            "since": self.since,
+        }
+        return tensors, numbers
+
+    @classmethod
+    @torch.no_grad()
+    def restored(
+        cls,
+        config: SaeConfig,
+        settings: TrainSettings,
+        tensors: dict[str, Tensor],
+        numbers: dict[str, Any],
+        device: torch.device,
+    ) -> "Trainer":
+        """A trainer where another one's `state` was taken."""
+        trainer = cls(config, settings, numbers["scale"], tensors["mean"].to(device))
+        for name, tensor in trainer.sae.state_dict().items():
+            tied = config.tied and name == "W_dec"
+            tensor.copy_(tensors["sae.W_enc" if tied else f"sae.{name}"])
+        trainer.silent.copy_(tensors["silent"])
+        adam = trainer.optimizer.state_dict()
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, number, moment = name.split(".")
+                adam["state"].setdefault(int(number), {})[moment] = tensor
+        trainer.optimizer.load_state_dict(adam)
+        trainer.bandwidth, trainer.guess = numbers["bandwidth"], numbers["guess"]
+        trainer.steps, trainer.tokens = numbers["steps"], numbers["tokens"]
+        trainer.log = [TrainPoint(**point) for point in numbers["log"]]
+        trainer.since = numbers["since"]
+        return trainer
 
     @torch.no_grad()
     def finish(self) -> Sae:
