@@ -3,6 +3,7 @@
 from sprog.sae.checkpoints import Checkpoints
 from sprog.sae.config import SaeConfig
 from sprog.sae.mixing import Mixer
+from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure
 from sprog.sae.sae import Codes, Sae
 from sprog.sae.train import train, train_group
@@ -18,6 +19,7 @@ __all__ = [
     "SpliceLoss",
     "TrainPoint",
     "TrainSettings",
+    "fast_bfloat16",
     "measure",
     "train",
     "train_group",
