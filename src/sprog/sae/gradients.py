@@ -82,7 +82,7 @@ def sparse_pass(
     if recompute:
         pre = pattern.dots(sae.W_enc.detach(), read).add_(sae.b_enc[latents])
     else:
-        pre = entries.values[pattern.order].float()
+        pre = entries.values[pattern.order].to(x.dtype)
     live = _live(sae, pre, None if sae.threshold is None else sae.threshold.expand(rows)[latents])
     z = torch.where(live, pre, 0)
 
