@@ -75,7 +75,7 @@ def reference_loss(sae, x, penalty):
 
 
 def close(sae, expected, actual):
-    for name, parameter in sae.named_parameters():
+    for name, _ in sae.named_parameters():
         torch.testing.assert_close(actual[name], expected[name], msg=lambda m, name=name: f"{name}: {m}")
 
 
