@@ -60,7 +60,8 @@ class TrainingText:
         settings = self.recipe.sae
         size = settings.batch_tokens if settings.batch_sentences is None else None
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        return Mixer(size, POOL_VALUES // self.lm.width(self.site), generator)
+        # no larger than what there is to mix
+        return Mixer(size, min(POOL_VALUES // self.lm.width(self.site), self.total), generator)
 
     def stream(self, start: int) -> Iterator[Tensor]:
         """The activations of one batch after the other, from number `start` on; earlier ones are not computed.

@@ -84,7 +84,8 @@ class Mixer:
             "cursor": self._cursor,
             "give": self._give,
             "order": self._order,
-            "held": self._held,
+            # a pool that was never full has nothing beyond its last place in use
+            "held": None if self._held is None else self._held[: int(self._order.max()) + 1],
             "rest": self._rest,
             "generator": self.generator.get_state(),
         }
