@@ -115,7 +115,10 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     assert all(f"--{setting.key} " in shown for setting in all_settings(Recipe))
     assert "sprog run demo --sae.k 16" in shown
     assert "--sae.k N" in shown
-    assert "Latents active at a token. [32]" in shown
+    assert (
+        "Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead. [32]"
+        in shown
+    )
     assert "none: 30 % of train. [none]" in shown
     assert "--layer N|auto" in shown
     assert "A model on the hub (`ID` or `ID@REVISION`), a folder, or toy. [each recipe's own]" in shown
@@ -136,7 +139,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
     assert main(["run", "paper", "--sae.k", "7", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "[EleutherAI/pythia-1.4b]" in shown
-    assert "Latents active at a token. [7]" in shown
+    assert "relu has sae.l1 instead. [7]" in shown
     assert "[opus:NeuLab-TedTalks]" in shown
 
 

@@ -248,7 +248,7 @@ def test_overrides_are_text_of_the_settings_type():
         ("sae.lr", "-1e-3", "must be more than 0, got '-1e-3'"),
         ("sae.lr", "inf", "must be a finite number, got 'inf'"),
         ("sae.lr", "fast", "expected a number or none, got 'fast'"),
-        ("sae.activation", "relu", "expected topk, got 'relu'"),
+        ("sae.activation", "gelu", "expected topk, batchtopk, relu or jumprelu, got 'gelu'"),
         ("sae.warmup", "1.5", "must be from 0 to 1, got '1.5'"),
         ("sae.decay", "0.99", "must leave room for sae.warmup, "),
         ("site", "mlp", "expected mlp.hidden, mlp.out, attn.out or resid, got 'mlp'"),

@@ -110,6 +110,6 @@ def test_to_dict_has_every_setting_and_only_plain_values():
     values = recipe.to_dict()
     for setting in all_settings(Recipe):
         group = values[setting.group.group] if setting.group.group else values
-        value = group[setting.name]
+        value = group[setting.key.rpartition(".")[2]]
         assert type(value) in (str, int, float, bool, list, type(None))
         assert not isinstance(value, float) or math.isfinite(value)

@@ -28,7 +28,7 @@ def random_sae(*, k=6, relu=True):
 def dense_code(sae, x):
     """The value of every latent at every token, zero where it is not selected."""
     code = torch.zeros(len(x), sae.config.latents)
-    pre = (x - sae.b_pre) @ sae.W_enc.T + sae.b_enc
+    pre = (x - sae.b_dec) @ sae.W_enc.T + sae.b_enc
     for token, row in enumerate(pre.tolist()):
         for latent in np.argsort([-value for value in row])[: sae.config.k]:
             code[token, latent] = max(row[latent], 0) if sae.config.relu else row[latent]
@@ -42,8 +42,8 @@ def edited_by_hand(sae, x, values, *, splice):
     for latent, value in values.items():
         after[:, latent] = value
     if splice:
-        return after @ sae.W_dec + sae.b_pre
-    return x + (after @ sae.W_dec + sae.b_pre) - (before @ sae.W_dec + sae.b_pre)
+        return after @ sae.W_dec + sae.b_dec
+    return x + (after @ sae.W_dec + sae.b_dec) - (before @ sae.W_dec + sae.b_dec)
 
 
 @contextmanager

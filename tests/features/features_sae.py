@@ -33,7 +33,7 @@ def site_by_hand(lm, ids, *, bos=False):
 
 def codes_by_hand(sae, x):
     """(pre-activations, values, fires) of every latent at every token of x, all `(tokens, latents)`."""
-    pre = ((x - sae.b_pre) @ sae.W_enc.T + sae.b_enc).double().numpy()
+    pre = ((x - sae.b_dec) @ sae.W_enc.T + sae.b_enc).double().numpy()
     values, fires = np.zeros_like(pre), np.zeros(pre.shape, dtype=bool)
     for token, row in enumerate(pre):
         for latent in np.argsort(-row)[: sae.config.k]:

@@ -69,15 +69,13 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 def test_numbers_taken_from_the_code_are_still_there():
     from sprog.lm import loss
     from sprog.probe import path, sample
-    from sprog.run import TOY_PAIRS, early_stages
-    from sprog.sae import sparse
+    from sprog.run import TOY_PAIRS, training
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == stages.HELD_OUT
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
-    assert early_stages.POOL_VALUES == stages.POOL_VALUES
+    assert training.POOL_VALUES == stages.POOL_VALUES
     assert loss.MAX_LOGITS == stages.MAX_LOGITS
-    assert sparse.DENSE_BELOW == stages.DENSE_BELOW
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ def test_a_missing_key(folder):
 
 
 def test_another_format(folder):
-    change_config(folder, format=2)
-    assert "of format 1" in refusal(folder)
+    change_config(folder, format=1)
+    assert "of format 2" in refusal(folder)
 
 
 def test_a_shape_that_does_not_fit_the_config(folder):
@@ -122,9 +122,9 @@ def test_a_shape_that_does_not_fit_the_config(folder):
 def test_a_missing_tensor(folder):
     path = folder / "sae.safetensors"
     tensors = load_file(path)
-    del tensors["b_pre"]
+    del tensors["b_dec"]
     save_file(tensors, path)
-    assert "b_pre should be (6,) and is missing" in refusal(folder)
+    assert "b_dec should be (6,) and is missing" in refusal(folder)
 
 
 def test_an_extra_tensor(folder):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.sae import mixed_batches
+from sprog.sae import Mixer
 
 
 def numbered(sizes):
@@ -14,9 +14,7 @@ def numbered(sizes):
 
 def mixed(sizes, size, pool, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        batch[:, 0].tolist() for batch in mixed_batches(numbered(sizes), size, pool=pool, generator=generator)
-    ]
+    return [batch[:, 0].tolist() for batch in Mixer(size, pool, generator).batches(iter(numbered(sizes)))]
 
 
 @settings(deadline=None)
@@ -45,7 +43,7 @@ def test_no_more_than_the_pool_and_a_chunk_waits():
             yield torch.zeros(10, 1)
 
     given_out = 0
-    for batch in mixed_batches(chunks(), 20, pool=100, generator=torch.Generator()):
+    for batch in Mixer(20, 100, torch.Generator()).batches(chunks()):
         assert taken - given_out <= 110
         given_out += len(batch)
     assert given_out == 1000

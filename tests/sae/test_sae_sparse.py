@@ -3,19 +3,22 @@
 import pytest
 import torch
 
-from sprog.sae import Sae, SaeConfig, sparse
+from sprog.sae import Sae, SaeConfig, segments, sparse
 from sprog.sae.sparse import SparseDecode, TopKEncode, combine_rows, dot_rows, sum_by_latent
 
 # k of the latents of width d, for T tokens
 T, LATENTS, D, K = 7, 12, 5, 3
 
 
-@pytest.fixture(params=["gathered", "gathered in slabs", "dense"])
+@pytest.fixture(params=["sparse", "gathered", "gathered in slabs", "encoded in slabs"])
 def branch(request, monkeypatch):
-    """Both ways to a product, and the first one cut into slabs of two tokens."""
-    monkeypatch.setattr(sparse, "DENSE_BELOW", 10**9 if request.param == "dense" else 0)
+    """With a sparse product and without one, and cut into slabs of two tokens."""
+    if request.param.startswith("gathered"):
+        monkeypatch.setattr(segments, "_has_sparse_products", lambda _: False)
     if request.param == "gathered in slabs":
-        monkeypatch.setattr(sparse, "GATHERED_VALUES", 2 * K * D)
+        monkeypatch.setattr(segments, "GATHERED_VALUES", 2 * K * D)
+    if request.param == "encoded in slabs":
+        monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", 2 * LATENTS)
 
 
 def normal(*shape, seed=0, requires_grad=True):
@@ -92,10 +95,10 @@ def test_the_autoencoder_equals_its_dense_twin(branch, relu):
 
     sae.zero_grad()
     x.grad = None
-    dense = (x - sae.b_pre) @ sae.W_enc.T + sae.b_enc
+    dense = (x - sae.b_dec) @ sae.W_enc.T + sae.b_enc
     code = dense * (dense >= dense.topk(K, dim=1).values[:, -1:])
     code = code.relu() if relu else code
-    x_hat = code @ sae.W_dec + sae.b_pre
+    x_hat = code @ sae.W_dec + sae.b_dec
     torch.testing.assert_close(sae(x), x_hat)
     (x_hat - target).square().sum().backward()
     for name, gradient in ({"x": x.grad} | {n: p.grad for n, p in sae.named_parameters()}).items():
@@ -107,7 +110,7 @@ def test_pre_activations_are_all_or_some_of_them():
     for seed, parameter in enumerate(sae.parameters()):
         parameter.data = normal(*parameter.shape, seed=seed, requires_grad=False)
     x, some = normal(T, D, requires_grad=False), torch.tensor([4, 0])
-    expected = (x - sae.b_pre) @ sae.W_enc.T + sae.b_enc
+    expected = (x - sae.b_dec) @ sae.W_enc.T + sae.b_enc
     torch.testing.assert_close(sae.pre_activations(x), expected)
     torch.testing.assert_close(sae.pre_activations(x, some), expected[:, some])
 

@@ -64,7 +64,7 @@ def test_a_latents_value_is_the_length_of_what_it_writes(trained, unseen):
     sae, _ = trained
     codes = sae.encode(unseen[:1])
     alone = codes._replace(values=codes.values * torch.tensor([1.0, 0.0, 0.0]))
-    written = sae.decode(alone) - sae.b_pre
+    written = sae.decode(alone) - sae.b_dec
     torch.testing.assert_close(written.norm(), codes.values[0, 0])
 
 
@@ -98,7 +98,7 @@ def test_a_large_mean_does_no_harm(unseen):
 def test_the_bias_starts_at_the_datas_mean():
     (batch,) = planted(1)
     sae, _ = train(CONFIG, iter([batch]), dataclasses.replace(SETTINGS, lr=0.0))
-    torch.testing.assert_close(sae.b_pre, batch.mean(0))
+    torch.testing.assert_close(sae.b_dec, batch.mean(0))
 
 
 def test_dead_latents_are_revived():

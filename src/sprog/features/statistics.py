@@ -90,7 +90,7 @@ def latent_statistics(
         progress(int(count.sum()) / total)
     # a pre-activation is linear in x, so its mean needs no dense code
     mean_x = x_sum / count[:, None]
-    mean_pre = (mean_x - sae.b_pre.double()) @ sae.W_enc.double().T + sae.b_enc.double()
+    mean_pre = sae.centred(mean_x) @ sae.W_enc.double().T + sae.b_enc.double()
     never = fired == 0
     return LatentStatistics(
         languages=languages,

@@ -29,8 +29,6 @@ MAX_EIGH_WIDTH = 4096
 HELD_OUT = 0.2
 # float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
 POOL_VALUES, MAX_LOGITS = 2**25, 2**26
-# under this many latents per k the products of a training step are dense (sae.sparse)
-DENSE_BELOW = 64
 # bytes that Python and the libraries take before any model is there, on a CPU
 BASE = 0.75e9
 # tokens a second of a fast tokenizer on one core
@@ -237,11 +235,10 @@ class Counting:
         published = recipe.protocol == "published"
         tokens, steps = self.train_tokens * recipe.sae.epochs, self.steps
         matrices = 2 * d * m
-        dense = m < DENSE_BELOW * k
         pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
         train = self.forward(self.shape, tokens, self.depth, output=False) + Work(
-            float_flops=(8 if dense else 2) * d * m * tokens,
-            moved=tokens * (SELECTING * m + (0 if dense else 64 * k * d))
+            float_flops=2 * d * m * tokens,
+            moved=tokens * (SELECTING * m + 64 * k * d)
             # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
             + steps * matrices * (40 + (0 if published else 24)),
             operations=steps * STEP_OPERATIONS,

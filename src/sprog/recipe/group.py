@@ -1,6 +1,7 @@
 """What a group of settings is: frozen, made to fit its types, and open to being listed."""
 
 import dataclasses
+import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, NoReturn, get_type_hints
@@ -54,8 +55,9 @@ class Settings:
 
     @classmethod
     def key(cls, name: str) -> str:
-        """The dotted key of the setting `name`."""
-        return f"{cls.group}.{name}" if cls.group else name
+        """The dotted key of the setting `name`; one that is a word of Python's own has a `_` behind it there."""
+        written = name.removesuffix("_")
+        return f"{cls.group}.{written}" if cls.group else written
 
 
 class Setting(NamedTuple):
@@ -75,8 +77,9 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The last part of the key."""
-        return self.key.rpartition(".")[2]
+        """The attribute: the last part of the key."""
+        last = self.key.rpartition(".")[2]
+        return f"{last}_" if keyword.iskeyword(last) else last
 
 
 def all_settings(group: type[Settings]) -> Iterator[Setting]:

@@ -88,10 +88,24 @@ class SaeSettings(Settings):
     """Latents per dimension of the site; takes the place of sae.latents."""
     latents: Count | None = None
     """Latents in all; takes the place of sae.expansion."""
-    k: Count = 32
-    """Latents active at a token."""
-    activation: Literal["topk"] = "topk"
+    from_: Text | None = None
+    """An autoencoder to take instead of training one: a folder, a file, or hub:REPO[@REVISION][/FOLDER]."""
+    activation: Literal["topk", "batchtopk", "relu", "jumprelu"] = "topk"
     """What makes the latents sparse."""
+    k: Count = 32
+    """Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead."""
+    l1: Annotated[float, Above(0)] | None = None
+    """Weight of the L1 penalty on the latents, for relu."""
+    tied: bool = False
+    """Whether the encoder's matrix is the decoder's."""
+    pre_encoder_bias: bool = True
+    """Whether a bias is taken off before encoding and added again after decoding; else there is none."""
+    centre: Literal["mean", "geometric_median", "zero"] = "mean"
+    """Where that bias starts, from the first batch (published: at random)."""
+    unit_rows: bool = True
+    """Keep the decoder's rows at length 1 (published: they are free)."""
+    matryoshka: Annotated[tuple[Count, ...], Distinct()] = ()
+    """Sizes of nested dictionaries that are each to reconstruct by themselves, besides the whole; none: no such."""
     lr: Annotated[float, Above(0)] | None = None
     """Learning rate; none: by the law for the number of latents."""
     epochs: Count = 1
@@ -106,17 +120,29 @@ class SaeSettings(Settings):
     """Share of the steps in which the learning rate rises."""
     decay: Fraction = 0.2
     """Share of the steps, at the end, in which it falls to zero."""
+    encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the encoder's product in training; auto: bfloat16 where the device is built for it."""
+    checkpoint: Annotated[float, AtLeast(0)] | None = 3.0
+    """Minutes between checkpoints, from which a run that was cut off carries on; none: no checkpoints."""
 
     def check(self) -> None:
-        """One size, enough latents for k, and no more warm-up and decay than there are steps."""
+        """One size, enough latents for k, a penalty for relu, and no more warm-up and decay than there are steps."""
         if self.expansion is not None and self.latents is not None:
             self.refuse("latents", "give either this or sae.expansion, not both")
-        if self.expansion is None and self.latents is None:
+        if self.expansion is None and self.latents is None and self.from_ is None:
             self.refuse("latents", "give this or sae.expansion")
-        if self.latents is not None and self.k > self.latents:
+        if self.latents is not None and self.activation != "relu" and self.k > self.latents:
             self.refuse("k", f"must be at most sae.latents, {self.latents}, got {self.k}")
+        if self.activation == "relu" and self.l1 is None:
+            self.refuse("l1", "relu needs it: without a penalty every latent would be active")
+        if self.activation != "relu" and self.l1 is not None:
+            self.refuse("l1", f"is for sae.activation relu, not {self.activation}, whose sparsity is sae.k")
         if self.warmup + self.decay > 1:
             self.refuse("decay", f"must leave room for sae.warmup, {self.warmup}, within 1, got {self.decay}")
+        if self.latents is not None and self.matryoshka and max(self.matryoshka) >= self.latents:
+            self.refuse(
+                "matryoshka", f"sizes must be below sae.latents, {self.latents}, got {self.matryoshka}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +159,8 @@ class Features(Settings):
     """How many units to take, marked as such, when none passes; 0: none."""
     max_reference_fallback: Fraction = 0.02
     """The share of the reference's tokens under which those must stay."""
+    units: Annotated[tuple[Annotated[int, AtLeast(0)], ...], Distinct()] = ()
+    """Take these units as the language's instead of selecting; none: select."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,4 +246,6 @@ class Recipe(Settings):
 
 
 def _with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in items}
+    return {
+        name.removesuffix("_"): list(value) if isinstance(value, tuple) else value for name, value in items
+    }

@@ -18,11 +18,12 @@ from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
 from sprog.run.context import Context, check_latents, check_lengths, check_probed_models, model_identity
-from sprog.run.early_stages import corpora_stage, probe_stage, sae_stage
+from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.headlines import headlines
 from sprog.run.late_stages import effects_stage, features_stage
 from sprog.run.results import assemble
+from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
 from sprog.toy import corpus as toy_corpus
 
@@ -149,7 +150,10 @@ def _stages(context: Context, until: str | None) -> list[str]:
     }
 
     def _of(group: str) -> dict[str, Any]:
-        return {group: recipe.to_dict()[group]}
+        settings = dict(recipe.to_dict()[group])
+        # how often checkpoints are made changes nothing that comes out
+        settings.pop("checkpoint", None)
+        return {group: settings}
 
     for stage, step in plan.items():
         step()

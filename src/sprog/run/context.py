@@ -163,7 +163,7 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
     """
     width = lm.widths[recipe.site]
     latents = recipe.sae.latents if recipe.sae.latents is not None else (recipe.sae.expansion or 1) * width
-    if recipe.sae.k > latents:
+    if recipe.sae.activation != "relu" and recipe.sae.k > latents:
         raise SprogError(
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )

@@ -1,23 +1,14 @@
-"""The stages before any unit is chosen: text, probes, autoencoder."""
+"""The first two stages: text and probes."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from sprog.hub import quietly
-from sprog.lm import TokenizedCorpus, activations, batches, sentence_batches, tokenize
+from sprog.lm import tokenize
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
-from sprog.run.context import Context, check_latents, load_model, longest_text
+from sprog.run.context import Context, load_model, longest_text
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
-from sprog.sae import Sae, SaeConfig, TrainSettings, measure, mixed_batches, train
-
-# activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
-POOL_VALUES = 2**25
 
 
 def corpora_stage(context: Context, report: Report) -> dict[str, Any]:
@@ -100,86 +91,3 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             "cells": rows,
         }
     }
-
-
-def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
-    """Train the autoencoder on the target's and the reference's text, and measure it on `select`."""
-    recipe, settings = context.recipe, context.recipe.sae
-    published = recipe.protocol == "published"
-    lm, site, tokens = context.lm, context.site(layer), context.pair_tokens("train")
-    config = SaeConfig(
-        d_in=lm.width(site),
-        latents=check_latents(recipe, lm),
-        k=settings.k,
-        relu=not published,
-        model=recipe.model,
-        site=site.name,
-        layer=layer,
-    )
-    total = int(tokens.lengths.sum()) * settings.epochs
-    if settings.batch_sentences is None:
-        steps = math.ceil(total / settings.batch_tokens)
-    else:
-        steps = math.ceil(len(tokens) / settings.batch_sentences) * settings.epochs
-    sae, log = train(
-        config,
-        _training_batches(context, tokens, layer),
-        TrainSettings(
-            steps=steps,
-            tokens=total,
-            lr=settings.lr,
-            warmup=settings.warmup,
-            decay=settings.decay,
-            aux_k=None if settings.aux_k == "auto" else settings.aux_k,
-            published=published,
-            seed=recipe.seed,
-        ),
-        part(report, 0.0, 0.75),
-    )
-    folder = context.folder.path / "sae"
-    sae.save(folder)
-    write_table(folder / "log.parquet", as_rows(log))
-    quality = measure(
-        lm, site, sae, context.tokens("select"), budget=recipe.batch_tokens, progress=part(report, 0.75, 1.0)
-    )
-    return {
-        "sae": {
-            "site": site.name,
-            "layer": layer,
-            "d_in": config.d_in,
-            "latents": config.latents,
-            "activation": config.activation,
-            "k": config.k,
-            "tokens": quality.tokens,
-            "train_tokens": log[-1].tokens,
-            "l0": quality.l0,
-            "dead_fraction": quality.dead_fraction,
-            "fvu": quality.fvu,
-            "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
-        }
-    }
-
-
-def load_sae(context: Context) -> Sae:
-    """The run's autoencoder."""
-    return Sae.load(context.folder.path / "sae", context.lm.device)
-
-
-def _training_batches(context: Context, tokens: TokenizedCorpus, layer: int) -> Iterator[Tensor]:
-    """Activations for training: mixed tokens, or the paper's batches of whole sentences."""
-    recipe, site = context.recipe, context.site(layer)
-    width = context.lm.width(site)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    for epoch in range(recipe.sae.epochs):
-        seed = recipe.seed + epoch
-        if recipe.sae.batch_sentences is not None:
-            stream = sentence_batches(tokens, recipe.sae.batch_sentences, seed=seed)
-            yield from (part.sites[site] for part in activations(context.lm, stream, [site]))
-        else:
-            stream = batches(tokens, recipe.batch_tokens, seed=seed)
-            yield from mixed_batches(
-                (part.sites[site] for part in activations(context.lm, stream, [site])),
-                recipe.sae.batch_tokens,
-                pool=POOL_VALUES // width,
-                generator=generator,
-            )

@@ -25,8 +25,8 @@ from sprog.features import (
 from sprog.files import fingerprint, write_json
 from sprog.lm import tokenize
 from sprog.run.context import Context, longest_text
-from sprog.run.early_stages import load_sae
 from sprog.run.folder import as_rows
+from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 

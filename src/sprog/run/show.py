@@ -53,6 +53,10 @@ class Show:
         if not self.quiet:
             self.console.print(f"{name}: done before, kept", markup=False)
 
+    def note(self, line: str) -> None:
+        """Say one thing that a person should know; also when quiet, for it is no progress."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
 
 def part(report: Report, start: float, end: float) -> Report:
     """Progress of a part of a stage: 0 to 1 becomes `start` to `end`."""

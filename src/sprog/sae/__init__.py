@@ -1,19 +1,26 @@
 """What is in a layer: the sparse autoencoder, its training and how faithful it is."""
 
-from sprog.sae.mixing import mixed_batches
+from sprog.sae.checkpoints import Checkpoints
+from sprog.sae.config import SaeConfig
+from sprog.sae.mixing import Mixer
+from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure
-from sprog.sae.sae import Codes, Sae, SaeConfig
-from sprog.sae.train import TrainPoint, TrainSettings, train
+from sprog.sae.sae import Codes, Sae
+from sprog.sae.train import train, train_group
+from sprog.sae.trainer import TrainPoint, TrainSettings
 
 __all__ = [
+    "Checkpoints",
     "Codes",
+    "Mixer",
     "Quality",
     "Sae",
     "SaeConfig",
     "SpliceLoss",
     "TrainPoint",
     "TrainSettings",
+    "fast_bfloat16",
     "measure",
-    "mixed_batches",
     "train",
+    "train_group",
 ]

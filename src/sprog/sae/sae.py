@@ -1,156 +1,125 @@
-"""The sparse autoencoder itself, and its file."""
+"""The sparse autoencoder itself."""
 
-import dataclasses
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sprog.errors import SprogError
-from sprog.files import replacing, write_json
-from sprog.sae.sparse import SparseDecode, TopKEncode
-
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class SaeConfig:
-    """What an autoencoder is and where it belongs.
-
-    Attributes:
-        d_in: width of the site.
-        latents: how many latents.
-        k: how many are selected at a token.
-        relu: whether selected values below zero become zero. Without it a latent fires when it is
-            selected, as in the paper's code; with it, when it is selected and above zero.
-        model, site, layer: what it was trained on.
-        activation: what selects.
-    """
-
-    d_in: int
-    latents: int
-    k: int
-    relu: bool = True
-    model: str = ""
-    site: str = ""
-    layer: int = 0
-    activation: str = "topk"
-
-    def __post_init__(self) -> None:
-        if self.activation != "topk":
-            raise SprogError(f"sae.activation: '{self.activation}' is not known; it is topk")
-        if not 1 <= self.k <= self.latents:
-            raise SprogError(f"sae.k: has to be between 1 and the {self.latents} latents, got {self.k}")
+from sprog.sae.config import SaeConfig
+from sprog.sae.sparse import SparseDecode, TopKEncode, slabs
 
 
 class Codes(NamedTuple):
-    """Sparse activations: the values of the selected latents and which they are, in no set order."""
+    """Sparse activations: the values of selected latents and which they are, in no set order.
 
-    values: Float[Tensor, "tokens k"]
-    indices: Int[Tensor, "tokens k"]
+    With top-k there are k at every token. With a threshold their number differs from token to token: there are
+    as many columns as the fullest token needs, and the rest is latent 0 with the value 0, which does not fire.
+    """
+
+    values: Float[Tensor, "*tokens k"]
+    indices: Int[Tensor, "*tokens k"]
 
 
 class Sae(nn.Module):
-    """A TopK sparse autoencoder (Gao et al. 2024, eq. 1-2; the paper's section 4.2).
+    """A sparse autoencoder (the paper's section 4.2; Bricken et al. 2023; Gao et al. 2024, eq. 1-2).
 
-        values, indices = topk(W_enc (x - b_pre) + b_enc),    x_hat = W_dec' z + b_pre
+        z = phi(W_enc (x - b_dec) + b_enc),    x_hat = W_dec' z + b_dec
 
-    `W_enc` and `W_dec` are separate and both latent-major, `(latents, d_in)`: row i of `W_dec` is the
-    direction that latent i writes, row i of `W_enc` the one it reads.
+    `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and `W_dec`
+    are both latent-major, `(latents, d_in)`: row i of `W_dec` is the direction that latent i writes, row i of
+    `W_enc` the one it reads; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for
+    batchtopk, and not there otherwise.
     """
+
+    threshold: Tensor | None
 
     def __init__(self, config: SaeConfig) -> None:
         super().__init__()
         self.config = config
         shape = (config.latents, config.d_in)
         self.W_enc = nn.Parameter(torch.zeros(shape))
-        self.W_dec = nn.Parameter(torch.zeros(shape))
+        self.W_dec = self.W_enc if config.tied else nn.Parameter(torch.zeros(shape))
         self.b_enc = nn.Parameter(torch.zeros(config.latents))
-        self.b_pre = nn.Parameter(torch.zeros(config.d_in))
+        self.b_dec = nn.Parameter(torch.zeros(config.d_in))
+        of_threshold = {"jumprelu": (config.latents,), "batchtopk": ()}.get(config.activation)
+        self.register_buffer("threshold", None if of_threshold is None else torch.zeros(of_threshold))
+
+    def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
+        """What the encoder reads of x."""
+        return x - self.b_dec if self.config.pre_encoder_bias else x
 
     def pre_activations(
-        self, x: Float[Tensor, "tokens d_in"], latents: Int[Tensor, " some"] | None = None
-    ) -> Float[Tensor, "tokens _"]:
+        self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
+    ) -> Float[Tensor, "*tokens _"]:
         """What each latent (or each of `latents`) is before selection."""
         weight, bias = (
             (self.W_enc, self.b_enc) if latents is None else (self.W_enc[latents], self.b_enc[latents])
         )
-        return torch.nn.functional.linear(x - self.b_pre, weight, bias)
+        return torch.nn.functional.linear(self.centred(x), weight, bias)
 
-    def encode(self, x: Float[Tensor, "tokens d_in"]) -> Codes:
-        """Select the k largest pre-activations of each token."""
-        values, indices = TopKEncode.apply(x - self.b_pre, self.W_enc, self.b_enc, self.config.k)  # type: ignore[no-untyped-call]
-        return Codes(values.relu() if self.config.relu else values, indices)
+    def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
+        """Select latents, for inputs of any leading shape."""
+        flat = self.centred(x).reshape(-1, self.config.d_in)
+        if self.config.activation == "topk":
+            assert self.config.k is not None
+            values, indices = TopKEncode.apply(flat, self.W_enc, self.b_enc, self.config.k)  # type: ignore[no-untyped-call]
+            values = values.relu() if self.config.relu else values
+        else:
+            values, indices = self._above_threshold(flat)
+        return Codes(
+            values.reshape(*x.shape[:-1], values.shape[1]), indices.reshape(*x.shape[:-1], values.shape[1])
+        )
 
-    def decode(self, codes: Codes) -> Float[Tensor, "tokens d_in"]:
+    def _above_threshold(
+        self, x: Float[Tensor, "tokens d_in"]
+    ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
+        """The latents above zero and their threshold, as many columns as the fullest token has."""
+        parts = []
+        for rows in slabs(len(x), self.config.latents):
+            pre = torch.nn.functional.linear(x[rows], self.W_enc, self.b_enc)
+            above = pre > 0 if self.threshold is None else pre > self.threshold.clamp_min(0)
+            width = max(1, int(above.sum(1).max()))
+            # the largest among those above; a token with fewer is filled up with latent 0 at 0
+            values, indices = torch.where(above, pre, 0).topk(width, dim=1, sorted=False)
+            parts.append((values, torch.where(values > 0, indices, 0)))
+        if not parts:
+            return x.new_zeros(0, 1), torch.zeros(0, 1, dtype=torch.int64, device=x.device)
+        width = max(values.shape[1] for values, _ in parts)
+        padded = [[nn.functional.pad(t, (0, width - t.shape[1])) for t in part] for part in parts]
+        return torch.cat([values for values, _ in padded]), torch.cat([indices for _, indices in padded])
+
+    def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction from a code."""
-        decoded: Tensor = SparseDecode.apply(codes.values, codes.indices, self.W_dec)  # type: ignore[no-untyped-call]
-        return decoded + self.b_pre
+        width = codes.indices.shape[-1]
+        decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
+            codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
+        )
+        return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec
 
-    def forward(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
+    def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction of x."""
         return self.decode(self.encode(x))
 
-    def fires(self, codes: Codes) -> Bool[Tensor, "tokens k"]:
-        """Which selected latents fire: those above zero, or all where there is no ReLU."""
-        return codes.values > 0 if self.config.relu else torch.ones_like(codes.values, dtype=torch.bool)
+    def fires(self, codes: Codes) -> Bool[Tensor, "*tokens k"]:
+        """Which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
+        return torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
-        from safetensors.torch import save_file
+        from sprog.sae.files import save
 
-        with replacing(folder / "sae.safetensors") as temporary:
-            save_file(
-                {name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}, temporary
-            )
-        write_json(folder / "cfg.json", {"format": FORMAT_VERSION, **dataclasses.asdict(self.config)})
+        save(self, folder)
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str = "cpu") -> "Sae":
-        """Read what `save` wrote.
+    def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
+        """Read an autoencoder from a folder or file, whichever library wrote it.
 
         Raises:
-            SprogError: a file is missing or broken, a key is unknown, or tensors do not fit the config.
+            SprogError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
+                fit the config.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from sprog.sae.files import load
 
-        folder = Path(folder)
-        config = _read_config(folder / "cfg.json")
-        weights = folder / "sae.safetensors"
-        try:
-            tensors = load_file(weights)
-        except (OSError, SafetensorError) as error:
-            raise SprogError(f"{weights}: cannot be read as safetensors ({error})") from error
-        sae = cls(config)
-        for name, own in sae.state_dict().items():
-            if name not in tensors or tensors[name].shape != own.shape:
-                found = tuple(tensors[name].shape) if name in tensors else "missing"
-                raise SprogError(f"{weights}: {name} should be {tuple(own.shape)} and is {found}")
-        unknown = sorted(set(tensors) - set(sae.state_dict()))
-        if unknown:
-            raise SprogError(f"{weights}: holds a tensor '{unknown[0]}' that this autoencoder does not have")
-        sae.load_state_dict(tensors)
-        return sae.to(device)
-
-
-def _read_config(path: Path) -> SaeConfig:
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SprogError(f"{path}: cannot be read as JSON ({error})") from error
-    version = settings.pop("format", None) if isinstance(settings, dict) else None
-    if version != FORMAT_VERSION:
-        raise SprogError(f"{path}: is not a sprog autoencoder of format {FORMAT_VERSION}")
-    known = {field.name for field in dataclasses.fields(SaeConfig)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise SprogError(f"{path}: the key '{unknown[0]}' is not known, so what it changes is not either")
-    try:
-        return SaeConfig(**settings)
-    except TypeError as error:
-        raise SprogError(f"{path}: {error}") from error
+        return load(Path(place)).to(device)

@@ -1,22 +1,28 @@
-"""The two products that make a TopK autoencoder sparse, each with its exact backward.
+"""The two products that make an autoencoder sparse, as autograd functions with exact gradients.
 
-A token's code is k values and the k latents they belong to. The forward needs one dense product, the
-encoder's; everything after it touches only the selected latents. With tokens T, latents m, width d and
-selections k, the backward's three products cost T k d each, where autograd through a dense code costs
-T m d.
+A token's code is k values and the k latents they belong to. The forward needs one dense product, the encoder's;
+everything after it touches only the selected latents. With tokens T, latents m, width d and selections k, the
+backward's three products cost T k d each, where autograd through a dense code costs T m d.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# With fewer latents than this many times k, a dense product is faster than gathering rows: it runs at the
-# processor's arithmetic rate, the gather at the memory's.
-DENSE_BELOW = 64
-# rows gathered at once, in values: 64 MiB of float32
-GATHERED_VALUES = 2**24
+from sprog.sae.segments import ByLatent
+
+# pre-activations held at once, in values: 256 MiB of float32
+PRE_ACTIVATIONS = 2**26
+
+
+def slabs(tokens: int, latents: int) -> Iterator[slice]:
+    """Slices of tokens whose dense pre-activations are held at once."""
+    size = max(1, PRE_ACTIVATIONS // latents)
+    for start in range(0, tokens, size):
+        yield slice(start, min(start + size, tokens))
 
 
 class TopKEncode(torch.autograd.Function):
@@ -31,7 +37,10 @@ class TopKEncode(torch.autograd.Function):
         k: int,
     ) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
         """Select; the indices have no gradient."""
-        values, indices = torch.addmm(bias, x, weight.T).topk(k, dim=1, sorted=False)
+        values = x.new_empty(len(x), k)
+        indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
+        for rows in slabs(len(x), len(weight)):
+            values[rows], indices[rows] = torch.addmm(bias, x[rows], weight.T).topk(k, dim=1, sorted=False)
         ctx.save_for_backward(x, weight, indices)
         ctx.mark_non_differentiable(indices)
         return values, indices
@@ -90,15 +99,8 @@ def dot_rows(
     indices: Int[Tensor, "tokens k"], x: Float[Tensor, "tokens d_in"], weight: Float[Tensor, "latents d_in"]
 ) -> Float[Tensor, "tokens k"]:
     """`out[t, j] = x[t] . weight[indices[t, j]]`."""
-    (tokens, k), (latents, d_in) = indices.shape, weight.shape
-    if latents < DENSE_BELOW * k:
-        return (x @ weight.T).gather(1, indices)
-    out = torch.empty(tokens, k, dtype=x.dtype, device=x.device)
-    slab = max(1, GATHERED_VALUES // (k * d_in))
-    for start in range(0, tokens, slab):
-        rows = slice(start, start + slab)
-        out[rows] = torch.bmm(weight[indices[rows]], x[rows, :, None]).squeeze(2)
-    return out
+    pattern = _pattern(indices, len(weight))
+    return pattern.unsorted(pattern.dots(weight, x)).reshape(indices.shape)
 
 
 def sum_by_latent(
@@ -108,13 +110,13 @@ def sum_by_latent(
     latents: int,
 ) -> Float[Tensor, "latents d_in"]:
     """`out[i] = sum over (t, j) with indices[t, j] = i of values[t, j] x[t]`."""
-    tokens, k = indices.shape
-    if latents < DENSE_BELOW * k:
-        dense = torch.zeros(tokens, latents, dtype=values.dtype, device=values.device)
-        return dense.scatter_add_(1, indices, values).T @ x
-    out = torch.zeros(latents, x.shape[1], dtype=x.dtype, device=x.device)
-    slab = max(1, GATHERED_VALUES // (k * x.shape[1]))
-    for start in range(0, tokens, slab):
-        rows = slice(start, start + slab)
-        out.index_add_(0, indices[rows].flatten(), (values[rows, :, None] * x[rows, None, :]).flatten(0, 1))
+    pattern = _pattern(indices, latents)
+    out = x.new_zeros(latents, x.shape[1])
+    pattern.sums(values.flatten()[pattern.order], x, out)
     return out
+
+
+def _pattern(indices: Int[Tensor, "tokens k"], latents: int) -> ByLatent:
+    tokens, k = indices.shape
+    each = torch.arange(tokens, device=indices.device).repeat_interleave(k)
+    return ByLatent(indices.flatten(), each, latents, tokens)

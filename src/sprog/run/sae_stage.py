@@ -1,0 +1,114 @@
+"""The stage that makes, or takes, the autoencoder."""
+
+from typing import Any
+
+from sprog.recipe import Recipe
+from sprog.run.context import Context, check_latents
+from sprog.run.folder import as_rows
+from sprog.run.show import Report, part
+from sprog.run.tables import write_table
+from sprog.run.training import TrainingText
+from sprog.sae import Checkpoints, Sae, SaeConfig, TrainPoint, TrainSettings, measure, train_group
+
+SECONDS_A_MINUTE = 60
+
+
+def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
+    """Train the autoencoder on the target's and the reference's text, and measure it on `select`."""
+    recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
+    sae, log = _train(context, layer, part(report, 0.0, 0.75))
+    sae.save(folder)
+    write_table(folder / "log.parquet", as_rows(log))
+    quality = measure(
+        context.lm,
+        site,
+        sae,
+        context.tokens("select"),
+        budget=recipe.batch_tokens,
+        progress=part(report, 0.75, 1.0),
+    )
+    config = sae.config
+    return {
+        "sae": {
+            "site": site.name,
+            "layer": layer,
+            "d_in": config.d_in,
+            "latents": config.latents,
+            "activation": config.activation,
+            "k": config.k,
+            "tokens": quality.tokens,
+            "train_tokens": log[-1].tokens,
+            "l0": quality.l0,
+            "dead_fraction": quality.dead_fraction,
+            "fvu": quality.fvu,
+            "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
+        }
+    }
+
+
+def load_sae(context: Context) -> Sae:
+    """The run's autoencoder."""
+    return Sae.load(context.folder.path / "sae", context.lm.device)
+
+
+def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[TrainPoint]]:
+    recipe, site = context.recipe, context.site(layer)
+    text = TrainingText(context.lm, site, context.pair_tokens("train"), recipe)
+    latents = check_latents(recipe, context.lm)
+    config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
+    settings = train_settings(recipe, text)
+    checkpoints = None
+    if recipe.sae.checkpoint is not None:
+        # whatever decides a bit of the result; how often checkpoints are made does not
+        what = {key: value for key, value in recipe.to_dict()["sae"].items() if key != "checkpoint"}
+        checkpoints = Checkpoints(
+            context.folder.path / "sae" / "checkpoints",
+            context.fingerprint("train", sae=what, layer=layer),
+            seconds=SECONDS_A_MINUTE * recipe.sae.checkpoint,
+            device=context.lm.device,
+            tell=context.show.note,
+        )
+    ((sae, log),) = train_group(
+        [(config, settings)], text.stream, text.mixer(), checkpoints=checkpoints, progress=report
+    )
+    if checkpoints is not None:
+        checkpoints.clear()
+    return sae, log
+
+
+def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:
+    """What the recipe's autoencoder is."""
+    settings = recipe.sae
+    nested = settings.matryoshka
+    return SaeConfig(
+        d_in=d_in,
+        latents=latents,
+        k=None if settings.activation == "relu" else settings.k,
+        relu=recipe.protocol != "published",
+        model=recipe.model,
+        site=recipe.site,
+        layer=layer,
+        activation=settings.activation,
+        tied=settings.tied,
+        pre_encoder_bias=settings.pre_encoder_bias,
+        matryoshka=(*sorted(nested), latents) if nested else (),
+    )
+
+
+def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
+    """How the recipe trains autoencoders on this text."""
+    settings = recipe.sae
+    return TrainSettings(
+        steps=text.steps,
+        tokens=text.total,
+        lr=settings.lr,
+        warmup=settings.warmup,
+        decay=settings.decay,
+        aux_k=None if settings.aux_k == "auto" else settings.aux_k,
+        l1=settings.l1 or 0.0,
+        unit_rows=settings.unit_rows,
+        centre=settings.centre,
+        encoder_dtype=settings.encoder_dtype,
+        published=recipe.protocol == "published",
+        seed=recipe.seed,
+    )

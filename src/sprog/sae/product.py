@@ -1,0 +1,85 @@
+"""The encoders' product: the one dense product of a training step, for one autoencoder or a whole group."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sprog.sae.sae import Sae
+
+EncoderDtype = Literal["auto", "float32", "bfloat16"]
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices natively, and so several times as fast as float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # there is no public question for it yet; where the private one is gone, float32 is always right
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
+
+
+def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
+    """The precision of the encoder's product: `auto` is bfloat16 where the device is built for it."""
+    if wanted == "auto":
+        return torch.bfloat16 if fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+class EncoderProduct:
+    """Pre-activations of a batch for every autoencoder of a group, in one matrix product.
+
+    The encoders' rows are made to lie one after the other in one matrix, of which each autoencoder keeps its part,
+    so that training them trains it. In bfloat16 the weights themselves stay float32, and a copy is made anew for
+    every product.
+    """
+
+    def __init__(self, saes: Sequence[Sae], dtype: torch.dtype) -> None:
+        self.saes = list(saes)
+        self.dtype = dtype
+        first = self.saes[0]
+        if len(self.saes) == 1:
+            self._weight = first.W_enc.data
+        else:
+            self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
+            for sae, rows in zip(self.saes, self._weight.split(self._sizes), strict=True):
+                sae.W_enc.data = rows
+        # of a group, or without a pre-encoder bias, the mean is taken off for all alike and the biases make up for
+        # it: a low precision would else be spent on the mean
+        self._shared_centre = len(self.saes) > 1 or not first.config.pre_encoder_bias
+        self._copy = None if dtype == torch.float32 else torch.empty_like(self._weight, dtype=dtype)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [sae.config.latents for sae in self.saes]
+
+    @torch.no_grad()
+    def __call__(
+        self, x: Float[Tensor, "tokens d_in"], mean: Float[Tensor, " d_in"]
+    ) -> tuple[Float[Tensor, "tokens latents"], ...]:
+        """Pre-activations, one matrix for each autoencoder.
+
+        Args:
+            x: a batch.
+            mean: about the batch's mean; any vector gives the same, apart from rounding.
+        """
+        if self._shared_centre:
+            centred = x - mean
+            bias = torch.cat([_bias_around(sae, mean) for sae in self.saes])
+        else:
+            centred, bias = self.saes[0].centred(x), self.saes[0].b_enc.detach()
+        weight = self._weight
+        if self._copy is not None:
+            weight = self._copy.copy_(self._weight)
+        pre: Tensor = torch.nn.functional.linear(centred.to(self.dtype), weight, bias.to(self.dtype))
+        return tuple(pre.split(self._sizes, dim=1))
+
+
+def _bias_around(sae: Sae, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:
+    """The bias that makes `W_enc (x - mean) + bias` the autoencoder's pre-activation."""
+    moved = mean - sae.b_dec if sae.config.pre_encoder_bias else mean
+    return torch.addmv(sae.b_enc, sae.W_enc, moved)
