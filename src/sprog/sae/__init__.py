@@ -1,7 +1,9 @@
-"""What is in a layer: the sparse autoencoder, its training and how faithful it is."""
+"""What is in a layer: the sparse autoencoder, its training, its files, and how faithful it is."""
 
 from sprog.sae.checkpoints import Checkpoints
 from sprog.sae.config import SaeConfig
+from sprog.sae.fits import check_fits
+from sprog.sae.formats import hookpoint, to_sae_lens, to_sparsify
 from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure
@@ -19,8 +21,12 @@ __all__ = [
     "SpliceLoss",
     "TrainPoint",
     "TrainSettings",
+    "check_fits",
     "fast_bfloat16",
+    "hookpoint",
     "measure",
+    "to_sae_lens",
+    "to_sparsify",
     "train",
     "train_group",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.sae.config import SaeConfig
-from sprog.sae.files import own_tensors
+from sprog.sae.formats.own import own_tensors
 from sprog.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from sprog.sae.product import EncoderDtype
 from sprog.sae.sae import Sae
