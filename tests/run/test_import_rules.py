@@ -16,7 +16,7 @@ BEFORE = {
     "corpora": {"hub"},
     "lm": {"hub", "corpora"},
     "probe": {"corpora", "lm"},
-    "sae": {"corpora", "lm", "probe"},
+    "sae": {"hub", "corpora", "lm", "probe"},
     "features": {"corpora", "lm", "probe", "sae"},
     "effects": {"corpora", "lm", "probe", "sae", "features"},
     # the toy stands beside: it makes text and a model out of nothing

@@ -17,7 +17,7 @@ from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
-from sprog.run.context import Context, check_latents, check_lengths, check_probed_models, model_identity
+from sprog.run.context import Context, check_given, check_lengths, check_probed_models, model_identity
 from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.headlines import headlines
@@ -71,7 +71,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     context = Context(recipe, roles, RunFolder(out), show)
     if recipe.layer != "auto":
         context.lm.tap(context.site(recipe.layer))
-    check_latents(recipe, context.lm)
+    check_given(context)
     check_lengths(recipe, context.lm)
     with claimed(out, recipe) as folder:
         context.folder = folder
@@ -128,6 +128,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "select",
             **_of("sae"),
             layer=layer,
+            given=None if context.given is None else context.given.identity,
         ),
         "features": lambda: carry_out(
             "features",
@@ -177,7 +178,7 @@ def _facts(started: float, stage: str, summary: dict[str, Any]) -> dict[str, Any
         "seconds": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-    if stage == "sae":
+    if stage == "sae" and summary["sae"]["train_tokens"]:
         facts["tokens_per_second"] = summary["sae"]["train_tokens"] / seconds
     return facts
 

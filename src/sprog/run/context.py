@@ -27,7 +27,9 @@ from sprog.lm import (
 )
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
+from sprog.run.given_sae import GivenSae, read_given
 from sprog.run.show import Show
+from sprog.sae import check_fits
 from sprog.toy import toy_model
 
 TOY = "toy"
@@ -47,6 +49,12 @@ class Context:
     def lm(self) -> LanguageModel:
         """The run's language model."""
         return load_model(self.recipe, self.recipe.model, self.show)
+
+    @cached_property
+    def given(self) -> GivenSae | None:
+        """The autoencoder that the recipe names, if it names one."""
+        place = self.recipe.sae.from_
+        return None if place is None else read_given(place)
 
     @property
     def target(self) -> str:
@@ -168,6 +176,32 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
     return latents
+
+
+def check_given(context: Context) -> None:
+    """Hold what the recipe names of an autoencoder and of its units against the model.
+
+    Raises:
+        SprogError: the autoencoder cannot be had or belongs elsewhere, or it has no such unit.
+    """
+    recipe, lm, given = context.recipe, context.lm, context.given
+    if given is None:
+        latents = check_latents(recipe, lm)
+    else:
+        config = given.sae.config
+        latents = config.latents
+        if recipe.layer == "auto" and config.site:
+            raise SprogError(
+                f"layer: the autoencoder of sae.from is of layer {config.layer}, and auto may choose another: "
+                f"give --layer {config.layer}"
+            )
+        layer = config.layer if recipe.layer == "auto" else recipe.layer
+        check_fits(given.sae, d_in=lm.widths[recipe.site], model=recipe.model, site=recipe.site, layer=layer)
+    for unit in recipe.features.units:
+        if unit >= latents:
+            raise SprogError(
+                f"features.units: there is no latent {unit}: the autoencoder has 0 to {latents - 1}"
+            )
 
 
 def longest_text(recipe: Recipe, lm: LanguageModel) -> int:

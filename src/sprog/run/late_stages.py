@@ -47,6 +47,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         max_reference=rule.max_reference,
         fallback=rule.fallback,
         max_reference_fallback=rule.max_reference_fallback,
+        given=rule.units,
     )
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
     chosen = {

@@ -8,17 +8,33 @@ from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText
-from sprog.sae import Checkpoints, Sae, SaeConfig, TrainPoint, TrainSettings, measure, train_group
+from sprog.sae import (
+    Checkpoints,
+    Sae,
+    SaeConfig,
+    TrainPoint,
+    TrainSettings,
+    check_fits,
+    measure,
+    train_group,
+)
 
 SECONDS_A_MINUTE = 60
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
-    """Train the autoencoder on the target's and the reference's text, and measure it on `select`."""
+    """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
     recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
-    sae, log = _train(context, layer, part(report, 0.0, 0.75))
+    log: list[TrainPoint] = []
+    if context.given is None:
+        sae, log = _train(context, layer, part(report, 0.0, 0.75))
+        write_table(folder / "log.parquet", as_rows(log))
+    else:
+        sae = context.given.sae.to(context.lm.device)
+        check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=layer)
+        # a log of an earlier training in this folder is not this one's
+        (folder / "log.parquet").unlink(missing_ok=True)
     sae.save(folder)
-    write_table(folder / "log.parquet", as_rows(log))
     quality = measure(
         context.lm,
         site,
@@ -37,7 +53,9 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "activation": config.activation,
             "k": config.k,
             "tokens": quality.tokens,
-            "train_tokens": log[-1].tokens,
+            "train_tokens": log[-1].tokens if log else None,
+            "from": recipe.sae.from_,
+            "from_commit": None if context.given is None else context.given.commit,
             "l0": quality.l0,
             "dead_fraction": quality.dead_fraction,
             "fvu": quality.fvu,

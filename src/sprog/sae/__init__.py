@@ -3,6 +3,7 @@
 from sprog.sae.checkpoints import Checkpoints
 from sprog.sae.config import SaeConfig
 from sprog.sae.fits import check_fits
+from sprog.sae.formats import fetch as fetch_sae
 from sprog.sae.formats import hookpoint, to_sae_lens, to_sparsify
 from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
@@ -23,6 +24,7 @@ __all__ = [
     "TrainSettings",
     "check_fits",
     "fast_bfloat16",
+    "fetch_sae",
     "hookpoint",
     "measure",
     "to_sae_lens",

@@ -22,8 +22,9 @@ from sprog.sae.start import Centre, initialise, initialise_as_published, input_s
 # auxiliary loss
 LR_AT_2_14 = 2e-4
 AUX_WEIGHT = 1 / 32
-# the law was fitted to long runs; one epoch over a small corpus wants larger steps
-SHORT_RUN_LR = 2.0
+# the law was fitted to long runs, and one epoch over a small corpus wants larger steps: by so much at so many
+# steps, and by less the more there are, as benchmarks/README.md has it measured
+SHORT_RUN_LR, SHORT_RUN_STEPS = 12.0, 500
 # a latent is dead once it has not fired for this share of the whole training, and no sooner than this
 DEAD_SHARE = 0.05
 DEAD_TOKENS = 10_000
@@ -95,6 +96,14 @@ class TrainPoint:
     dead_fraction: float
 
 
+def learning_rate(latents: int, settings: TrainSettings) -> float:
+    """The rate where none is given: Gao et al.'s law for the number of latents, larger in a short run."""
+    if settings.published:
+        return 1e-3
+    short: float = SHORT_RUN_LR * (SHORT_RUN_STEPS / max(1, settings.steps)) ** (1 / 3)
+    return min(max(short, 1.0), SHORT_RUN_LR) * LR_AT_2_14 / math.sqrt(latents / 2**14)
+
+
 class Trainer:
     """One autoencoder in training; the group it is trained in hands it its pre-activations.
 
@@ -112,8 +121,7 @@ class Trainer:
         self.config, self.settings, self.scale, self.mean = config, settings, scale, mean
         self.sae = Sae(config).to(mean.device)
         self.unit_rows = settings.unit_rows and not settings.published
-        law = SHORT_RUN_LR * LR_AT_2_14 / math.sqrt(config.latents / 2**14)
-        self.lr = settings.lr if settings.lr is not None else (1e-3 if settings.published else law)
+        self.lr = settings.lr if settings.lr is not None else learning_rate(config.latents, settings)
         self.aux_k = config.d_in // 2 if settings.aux_k is None else settings.aux_k
         if settings.published:
             self.aux_k = 0
