@@ -66,7 +66,7 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
 
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
-    return Sae.load(context.folder.path / "sae", context.lm.device)
+    return Sae.load(context.folder.path / "sae" / "sae.safetensors", context.lm.device)
 
 
 def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[TrainPoint]]:
