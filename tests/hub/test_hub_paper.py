@@ -7,9 +7,9 @@ is drawn and resampled.
 import json
 
 import pytest
-from opus_server import archive
 from tiny_world import trained_tokenizer, write_model
 
+from opus_server import archive
 from sprog.recipe import load_recipe
 from sprog.toy import sentences
 
