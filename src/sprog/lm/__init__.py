@@ -3,6 +3,7 @@
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
 from sprog.lm.edit import TokenEdit, edit
+from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
 from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
@@ -29,6 +30,7 @@ __all__ = [
     "batches",
     "continue_prompts",
     "edit",
+    "finite",
     "known_commit",
     "load",
     "locate",
