@@ -12,6 +12,10 @@ DESCRIBED = "animal,food,drink,text,film,vehicle,furniture,dish,clothing,opening
 SIMPLE: tuple[Tense, ...] = ("present", "past")
 
 
+EXTREME = ("wonderful", "terrible", "delicious")
+"""What is not said to be *very* so, nor *not* so."""
+
+
 def transitive(
     draw: Draw,
     tenses: tuple[Tense, ...] = SIMPLE,
@@ -117,7 +121,8 @@ def copula(
     # whoever is described once is not described twice
     if isinstance(subject, Nominal):
         subject = replace(subject, adjective=None)
-    predicate = Predicate(draw.lexeme("adjective", of=draw.classes(subject)), degree)
+    adjective = draw.lexeme("adjective", of=draw.classes(subject))
+    predicate = Predicate(adjective, None if adjective in EXTREME else degree)
     adverb = "not" if negated else None
     return Clause(subject, "be", draw.tense(subject, *tenses), predicate=predicate, adverb=adverb)
 

@@ -4,6 +4,9 @@ from sprog.toy.abstract import Agreement, Clause, Nominal, Phrase
 from sprog.toy.realiser import Order, Realiser
 from sprog.toy.words import Word, movable, optional
 
+NEVER_ALONE = ("a", "an", "the", "my", "your", "our", "their", "its")
+"""Determiners that want a noun."""
+
 
 class English(Realiser):
     """British spelling; restrictive relative clauses without commas."""
@@ -21,6 +24,7 @@ class English(Realiser):
         if clause.verb == "exist":
             subject, entity = [self.one("word", "expletive", "PRON")], subject
         asks = order == "question" and clause.subject is not None
+        direct = [*self.objects(clause.recipient, "acc", owner), *self.objects(clause.object, "acc", owner)]
         adverb = self.adverb(clause)
         front, place, time = self.fronted(clause, order, owner)
         if order == "imperative":
@@ -28,6 +32,9 @@ class English(Realiser):
             head, verb = [*support, *adverb], self.words("verb", clause.verb, "base")
         else:
             auxiliary, verb = self._verbs(clause, owner, support=asks or clause.adverb == "not")
+            if auxiliary and not (direct or clause.predicate or place or time or clause.companion):
+                # *she has slept*, *she has*
+                verb = optional(verb)
             if order == "conjunct" and clause.ongoing:
                 auxiliary = []
             # *she often sings*, *she sings often*; and *you read it?* asks as well
@@ -37,8 +44,7 @@ class English(Realiser):
             *head,
             *verb,
             *entity,
-            *self.objects(clause.recipient, "acc", owner),
-            *self.objects(clause.object, "acc", owner),
+            *direct,
             *self.predicate(clause.predicate, owner),
             *self._agent(clause, owner),
             *self.adjunct(clause.companion, owner),
@@ -66,8 +72,12 @@ class English(Realiser):
         if nominal.adjective:
             form = "sup" if nominal.superlative else "form"
             adjective = self.words("adjective", nominal.adjective, form)
-        words = [*adjective, *self.words("noun", nominal.noun, column)]
-        return [*self._determiner(nominal, column, owner, words[0].text), *words]
+        noun = self.words("noun", nominal.noun, column)
+        following = (adjective or noun)[0].text
+        determiner = self._determiner(nominal, column, owner, following)
+        # *his*, *this* and *two* stand for a noun as well; *the*, *my* and *the old* do not
+        alone = determiner and not adjective and determiner[-1].text not in NEVER_ALONE
+        return [*determiner, *adjective, *(optional(noun) if alone else noun)]
 
     def relativiser(self, head: Phrase, gap: str, verb: str) -> Word:  # noqa: ARG002
         """`who` for people, `that` for the rest and for objects."""
@@ -168,7 +178,7 @@ class English(Realiser):
     def _agent(self, clause: Clause, owner: Agreement) -> list[Word]:
         if clause.agent is None:
             return []
-        return [*self.words("preposition", "by"), *self.phrase(clause.agent, "acc", owner)]
+        return [*self.words("preposition", "by"), *self.objects(clause.agent, "acc", owner)]
 
     def _infinitives(self, clause: Clause, owner: Agreement) -> list[Word]:
         to = [self.one("word", "infinitive", "PART")]

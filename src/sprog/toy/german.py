@@ -33,6 +33,7 @@ class German(Realiser):
             if self._is_to_be_had(clause.subject):
                 subject, direct = [self.one("word", "expletive", "PRON")], clause.subject
                 owner = Agreement()
+                place = [*optional(place[:1]), *place[1:]]
             elif order == "main":
                 # *hinter dem Haus ist eine Kuh*, which is there by chance
                 front, place = [*front, *place], []
@@ -115,10 +116,12 @@ class German(Realiser):
             clause.adverb == "not" and isinstance(direct, Nominal) and direct.determiner in ("a", "any")
         )
         adverb = [] if absorbed else self.adverb(clause)
-        if clause.adverb == "not" and clause.predicate is not None and clause.predicate.job is not None:
-            adverb = self.words(
-                "determiner", f"no.{self.form('noun', clause.predicate.job, 'gender')}", "nom"
-            )
+        if clause.adverb == "not" and clause.predicate is not None:
+            if clause.predicate.job is not None:
+                gender = self.form("noun", clause.predicate.job, "gender")
+                adverb = self.words("determiner", f"no.{gender}", "nom")
+            elif clause.predicate.nominal is not None and clause.predicate.nominal.determiner == "any":
+                adverb = []
         frequency, negation = ([], adverb) if clause.adverb == "not" else (adverb, [])
         recipient = self.objects(clause.recipient, "dat", owner)
         thing = self._direct(clause, direct, owner, negated=absorbed)
@@ -160,7 +163,9 @@ class German(Realiser):
         owned = []
         if isinstance(nominal.possessor, Nominal):
             owned = self._declined(nominal.possessor, "gen", owner, negated=False)
-        return [*determiner, *adjective, *self.words("noun", nominal.noun, column), *owned]
+        noun = self.words("noun", nominal.noun, column)
+        # *das alte*, *mein* and *zwei* stand for a noun as well
+        return [*determiner, *adjective, *(optional(noun) if determiner or adjective else noun), *owned]
 
     def _determiner(
         self, nominal: Nominal, kind: str, case: str, owner: Agreement, negated: bool

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sprog.toy.abstract import Adjunct, Clause, Front, Link, Name, Nominal, Phrase, Predicate, Sentence
-from sprog.toy.clauses import FOUND, SIMPLE, copula, definite_nominal, transitive, whereabouts
+from sprog.toy.clauses import EXTREME, FOUND, SIMPLE, copula, definite_nominal, transitive, whereabouts
 from sprog.toy.draw import Draw, fitting, strangers
 from sprog.toy.registry import construction
 
@@ -130,6 +130,8 @@ def genitive(draw: Draw) -> Sentence:
     owner: Name | Nominal = draw.name()
     if draw.chance(0.5):
         owner = draw.nominal(draw.noun("young,relation,kin,job"), ["the", "my", "our"], adjective=0.0)
+        # *moren mins hatt* is no Bokmål
+        owner = replace(owner, postposed=False)
     if draw.chance(0.5):
         owned = replace(definite_nominal(draw, OWNED), determiner="genitive", possessor=owner)
         owned = replace(owned, postposed=draw.chance(0.4))
@@ -148,8 +150,9 @@ def opinion(draw: Draw) -> Sentence:
     subject = draw.subject("person", definite=True)
     topic = draw.nominal(draw.noun(TOPICS), ["the"] * 4 + ["this"], adjective=0.0)
     verdicts = fitting("adjective", of=draw.classes(topic), polarity="positive,negative", kind="quality")
-    degree = draw.pick(("very", "really", None, None))
-    thought = Predicate(draw.pick(verdicts), degree)
+    verdict = draw.pick(verdicts)
+    degree = draw.pick(("really" if verdict in EXTREME else "very", "really", None, None))
+    thought = Predicate(verdict, degree)
     clause = Clause(subject, "consider", draw.tense(subject, *SIMPLE), object=topic, predicate=thought)
     return Sentence("opinion", replace(clause, adverb="not" if draw.chance(0.25) else None))
 

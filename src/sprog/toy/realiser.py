@@ -125,11 +125,10 @@ class Realiser(ABC):
                     *self.phrase(second, case, owner),
                 ]
             case Nominal():
-                return [
-                    *self.nominal(phrase, case, owner),
-                    *self.adjunct(phrase.place, owner),
-                    *self._relative(phrase),
-                ]
+                place = self.adjunct(phrase.place, owner)
+                # *die Kirche in der Stadt*, *die Kirche der Stadt*
+                where = [*optional(place[:1]), *place[1:]]
+                return [*self.nominal(phrase, case, owner), *where, *self._relative(phrase)]
 
     def objects(self, phrase: Phrase | None, case: str, owner: Agreement) -> list[Word]:
         """The words of an object; one word alone may be left out of most sentences."""
@@ -142,12 +141,11 @@ class Realiser(ABC):
             return []
         phrase = adjunct.phrase
         if adjunct.preposition in ("at", "to") and isinstance(phrase, Nominal):
-            return [
-                *self.words("place", phrase.noun, adjunct.preposition),
-                *self.phrase(phrase, "acc", owner),
-            ]
+            preposition = self.words("place", phrase.noun, adjunct.preposition)
+        else:
+            preposition = self.words("preposition", adjunct.preposition)
         # many a preposition is an adverb when nothing follows it
-        return [*self.words("preposition", adjunct.preposition), *self.objects(phrase, "acc", owner)]
+        return [*preposition, *self.objects(phrase, "acc", owner)]
 
     def predicate(self, predicate: Predicate | None, owner: Agreement) -> list[Word]:
         """The words of a predicate whose subject is `owner`."""
@@ -169,6 +167,8 @@ class Realiser(ABC):
             degree = self.words("adverb", "as")
             return [*degree, *self.predicative(predicate.adjective, owner), *compared]
         degree = self.words("adverb", predicate.degree) if predicate.degree else []
+        if predicate.degree == "really":
+            degree = movable(degree)
         return [*degree, *self.predicative(predicate.adjective, owner)]
 
     @abstractmethod

@@ -22,12 +22,16 @@ def construction(function: Construction) -> Construction:
 
 
 def drawn(name: str, draw: Draw) -> Sentence:
-    """A sentence of the construction `name` that says no noun, name, adjective or full verb twice."""
-    while True:
-        sentence = constructions[name](draw)
-        said = list(_said(sentence))
-        if len(set(said)) == len(said):
-            return sentence
+    """A varied sentence of the construction `name`."""
+    while not is_varied(sentence := constructions[name](draw)):
+        pass
+    return sentence
+
+
+def is_varied(sentence: Sentence) -> bool:
+    """Whether a sentence says no noun, name, adjective or full verb twice."""
+    said = list(_said(sentence))
+    return len(set(said)) == len(said)
 
 
 def _said(part: object) -> Iterator[str]:
@@ -41,7 +45,7 @@ def _said(part: object) -> Iterator[str]:
         case Clause(verb=verb) if verb not in ("be", "become", "have", "exist"):
             yield verb
         case Predicate():
-            yield from (said for said in (part.adjective, part.job) if said)
+            yield from (said for said in (part.adjective, part.job, part.years) if said)
     for inner in vars(part).values():
         if hasattr(inner, "__dataclass_fields__"):
             yield from _said(inner)

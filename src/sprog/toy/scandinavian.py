@@ -79,7 +79,9 @@ class Scandinavian(Realiser):
         bare = determiner == "the" and not before
         doubled = self.double_definiteness and determiner in ("the", "this")
         column = ("pl" if plural else "sg") + (".def" if bare or doubled or after else "")
-        return [*before, *adjective, *self.words("noun", nominal.noun, column), *after]
+        noun = self.words("noun", nominal.noun, column)
+        # *den gamle*, *min* and *to* stand for a noun as well
+        return [*before, *adjective, *(optional(noun) if before or adjective else noun), *after]
 
     def relativiser(self, head: Phrase, gap: str, verb: str) -> Word:  # noqa: ARG002
         """`der` or `som`: Danish tells subjects from objects."""
@@ -166,7 +168,7 @@ class Scandinavian(Realiser):
     def _agent(self, clause: Clause, owner: Agreement) -> list[Word]:
         if clause.agent is None:
             return []
-        return [*self.words("preposition", "by"), *self.phrase(clause.agent, "acc", owner)]
+        return [*self.words("preposition", "by"), *self.objects(clause.agent, "acc", owner)]
 
     def _infinitives(self, clause: Clause, owner: Agreement) -> list[Word]:
         words: list[Word] = []
