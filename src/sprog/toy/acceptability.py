@@ -96,7 +96,8 @@ def _deletions(words: list[Word]) -> Iterator[list[Word]]:
 def _swaps(words: list[Word]) -> Iterator[list[Word]]:
     for i, (first, second) in enumerate(pairwise(words)):
         tags = {first.tag, second.tag}
-        legal = len(tags) == 2 and tags.isdisjoint(MARKS) and tags not in ORDERLESS
+        differ = len(tags) == 2 and first.text.lower() != second.text.lower()
+        legal = differ and tags.isdisjoint(MARKS) and tags not in ORDERLESS
         # a verb that changes places with the first word makes a question of a statement
         asks = i == 0 and not tags.isdisjoint(("VERB", "AUX"))
         if legal and not (asks or first.movable or second.movable or tags == {"PRON", "AUX"}):

@@ -11,7 +11,6 @@ DESCRIBED = "animal,food,drink,text,film,vehicle,furniture,dish,clothing,opening
 
 SIMPLE: tuple[Tense, ...] = ("present", "past")
 
-
 EXTREME = ("wonderful", "terrible", "delicious")
 """What is not said to be *very* so, nor *not* so."""
 
@@ -23,7 +22,6 @@ def transitive(
     aspect: str = "event,state",
     subject: Phrase | None = None,
     negated: bool = False,
-    **verbs: str,
 ) -> Clause:
     """Somebody does something to somebody or something.
 
@@ -34,9 +32,8 @@ def transitive(
         aspect: `event`, `state` or both.
         subject: a person to be the subject; drawn if None.
         negated: whether a negation will be put in.
-        verbs: what else the verb must meet, as in `Draw.lexeme`.
     """
-    verb = draw.lexeme("verb", frame="transitive", aspect=aspect, **_suiting(draw, subject), **verbs)
+    verb = draw.lexeme("verb", frame="transitive", aspect=aspect, **_suiting(draw, subject))
     row = draw.lexicon["verb"][verb]
     subject = subject or draw.subject(row["subject"], definite)
     beast = "animal" in draw.classes(subject).split(",") and row["animal"] != "-"
@@ -49,10 +46,9 @@ def intransitive(
     tenses: tuple[Tense, ...] = SIMPLE,
     definite: bool = False,
     subject: Phrase | None = None,
-    **verbs: str,
 ) -> Clause:
     """Somebody does something that needs nobody else; no place yet."""
-    verb = draw.lexeme("verb", frame="intransitive", **_suiting(draw, subject), **verbs)
+    verb = draw.lexeme("verb", frame="intransitive", **_suiting(draw, subject))
     subject = subject or draw.subject(draw.lexicon["verb"][verb]["subject"], definite)
     return Clause(subject, verb, draw.tense(subject, *tenses))
 
@@ -62,10 +58,9 @@ def motion(
     tenses: tuple[Tense, ...] = SIMPLE,
     definite: bool = False,
     subject: Phrase | None = None,
-    **verbs: str,
 ) -> Clause:
     """Somebody goes somewhere."""
-    verb = draw.lexeme("verb", frame="motion", **_suiting(draw, subject), **verbs)
+    verb = draw.lexeme("verb", frame="motion", **_suiting(draw, subject))
     row = draw.lexicon["verb"][verb]
     subject = subject or draw.subject(row["subject"], definite)
     beast = "animal" in draw.classes(subject).split(",")
@@ -113,11 +108,8 @@ def copula(
         subject = draw.subject("person", definite=True)
     if subject is None:
         subject = definite_nominal(draw, DESCRIBED)
-    which = draw.random.random()
-    degrees = ("particularly", "particularly", "too") if negated else ("very", "quite", "too")
-    degree = (
-        degrees[0] if which < 0.2 else degrees[1] if which < 0.27 else degrees[2] if which < 0.33 else None
-    )
+    usual = ("particularly", "particularly", "too") if negated else ("very", "very", "quite", "too")
+    degree = draw.pick(usual) if draw.chance(0.33) else None
     # whoever is described once is not described twice
     if isinstance(subject, Nominal):
         subject = replace(subject, adjective=None)

@@ -14,6 +14,7 @@ class English(Realiser):
     comma_opens_clause = False
     comma_closes_relative = False
     comma_before_and = True
+    infinitive_column = "base"
 
     def clause(self, clause: Clause, order: Order, antecedent: Agreement | None = None) -> list[Word]:
         """Order the words: subject before verb, but an auxiliary before the subject in questions."""
@@ -24,7 +25,7 @@ class English(Realiser):
         if clause.verb == "exist":
             subject, entity = [self.one("word", "expletive", "PRON")], subject
         asks = order == "question" and clause.subject is not None
-        direct = [*self.objects(clause.recipient, "acc", owner), *self.objects(clause.object, "acc", owner)]
+        direct = self.both_objects(clause, owner)
         adverb = self.adverb(clause)
         front, place, time = self.fronted(clause, order, owner)
         if order == "imperative":
@@ -46,23 +47,12 @@ class English(Realiser):
             *entity,
             *direct,
             *self.predicate(clause.predicate, owner),
-            *self._agent(clause, owner),
+            *self.agent(clause, "acc", owner),
             *self.adjunct(clause.companion, owner),
             *place,
             *time,
             *self._infinitives(clause, owner),
             *self.complement(clause),
-        ]
-
-    def infinitive(self, clause: Clause, owner: Agreement, opening: list[Word]) -> list[Word]:
-        """*to* and the base form, then what goes with it."""
-        return [
-            *opening,
-            *self.words("verb", clause.verb, "base"),
-            *self.objects(clause.recipient, "acc", owner),
-            *self.objects(clause.object, "acc", owner),
-            *self.adjunct(clause.companion, owner),
-            *self.adjunct(clause.place, owner),
         ]
 
     def nominal(self, nominal: Nominal, case: str, owner: Agreement) -> list[Word]:  # noqa: ARG002
@@ -174,11 +164,6 @@ class English(Realiser):
             return self.one("word", "did", "AUX")
         does = owner.number == "singular" and owner.person == 3
         return self.one("word", "does" if does else "do", "AUX")
-
-    def _agent(self, clause: Clause, owner: Agreement) -> list[Word]:
-        if clause.agent is None:
-            return []
-        return [*self.words("preposition", "by"), *self.objects(clause.agent, "acc", owner)]
 
     def _infinitives(self, clause: Clause, owner: Agreement) -> list[Word]:
         to = [self.one("word", "infinitive", "PART")]

@@ -133,9 +133,6 @@ class German(Realiser):
         known, new = (thing, []) if _definite(direct) else ([], thing)
         # *es ist auf dem Berg immer kalt*, but *sie schläft immer im Garten*
         scene, place = (place, []) if clause.predicate is not None else ([], place)
-        agent = []
-        if clause.agent is not None:
-            agent = [*self.words("preposition", "by"), *self.phrase(clause.agent, "dat", owner)]
         return [
             *early,
             *time,
@@ -145,7 +142,7 @@ class German(Realiser):
             *frequency,
             *new,
             *negation,
-            *agent,
+            *self.agent(clause, "dat", owner),
             *self.adjunct(clause.companion, owner),
             *place,
             *self.predicate(clause.predicate, owner),

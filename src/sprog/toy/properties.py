@@ -150,11 +150,12 @@ def opinion(draw: Draw) -> Sentence:
     subject = draw.subject("person", definite=True)
     topic = draw.nominal(draw.noun(TOPICS), ["the"] * 4 + ["this"], adjective=0.0)
     verdicts = fitting("adjective", of=draw.classes(topic), polarity="positive,negative", kind="quality")
-    verdict = draw.pick(verdicts)
-    degree = draw.pick(("really" if verdict in EXTREME else "very", "really", None, None))
-    thought = Predicate(verdict, degree)
+    verdict, negated = draw.pick(verdicts), draw.chance(0.25)
+    strongly = "particularly" if negated else "really" if verdict in EXTREME else "very"
+    degree = strongly if draw.chance(0.4) else None
+    thought = Predicate(verdict, None if negated and verdict in EXTREME else degree)
     clause = Clause(subject, "consider", draw.tense(subject, *SIMPLE), object=topic, predicate=thought)
-    return Sentence("opinion", replace(clause, adverb="not" if draw.chance(0.25) else None))
+    return Sentence("opinion", replace(clause, adverb="not" if negated else None))
 
 
 def _working(draw: Draw, sex: str) -> Clause:

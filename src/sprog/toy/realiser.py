@@ -18,37 +18,15 @@ from sprog.toy.abstract import (
     Tense,
     agreement,
 )
-from sprog.toy.tables import load_table
+from sprog.toy.forms import Forms
 from sprog.toy.words import COMMA, Word, closed, movable, optional
 
 Order = Literal["main", "inverted", "question", "subordinate", "imperative", "conjunct"]
 """`inverted` is a main clause after a fronted clause, `question` one whose subject follows the verb, `conjunct`
 one that shares the subject of the clause before it."""
 
-TAGS = {
-    "noun": "NOUN",
-    "adjective": "ADJ",
-    "verb": "VERB",
-    "modal": "AUX",
-    "pronoun": "PRON",
-    "it": "PRON",
-    "possessive": "DET",
-    "determiner": "DET",
-    "number": "NUM",
-    "adverb": "ADV",
-    "preposition": "ADP",
-    "place": "ADP",
-}
-"""The part of speech of a lexeme's head, by section of the tables."""
 
-LED_BY = {"adjective": "ADV", "place": "ADV", "number": "NUM", "determiner": "DET"}
-"""What stands before the head in forms of several words, where the head is last: *more beautiful*, *ind i*."""
-
-FOLLOWED_BY = {"verb": "ADP", "modal": "PART"}
-"""What stands behind the head in forms of several words, where the head is first: *wakes up*, *wants to*."""
-
-
-class Realiser(ABC):
+class Realiser(Forms, ABC):
     """Writes abstract sentences in one language.
 
     Subclasses put words in order (`clause`) and make them agree (`nominal`); the rest is punctuation.
@@ -57,20 +35,11 @@ class Realiser(ABC):
     comma_opens_clause: ClassVar[bool]
     comma_closes_relative: ClassVar[bool]
     comma_before_and: ClassVar[bool]
-
-    def __init__(self, language: str) -> None:
-        """Load the table of `language`, a language code."""
-        self.table = load_table(language)
-        self.lexicon = load_table("lexicon")
-        self._made: dict[tuple[str, str, str], list[Word]] = {}
+    infinitive_column: ClassVar[str] = "infinitive"
 
     @abstractmethod
     def clause(self, clause: Clause, order: Order, antecedent: Agreement | None = None) -> list[Word]:
         """The words of `clause`; `antecedent` is what a missing subject stands for."""
-
-    @abstractmethod
-    def infinitive(self, clause: Clause, owner: Agreement, opening: list[Word]) -> list[Word]:
-        """The words of `clause` as an infinitive whose subject is `owner`; `opening` comes first."""
 
     @abstractmethod
     def nominal(self, nominal: Nominal, case: str, owner: Agreement) -> list[Word]:
@@ -84,24 +53,6 @@ class Realiser(ABC):
         """The words of `sentence`, commas and final mark among them."""
         mark = "?" if sentence.question else "!" if sentence.command else "."
         return closed(self._words(sentence), mark)
-
-    def form(self, part: str, lexeme: str, column: str = "form") -> str:
-        """One form of a lexeme."""
-        return self.table[part][lexeme][column]
-
-    def words(self, part: str, lexeme: str, column: str = "form") -> list[Word]:
-        """The words of one form of a lexeme, with their parts of speech."""
-        key = (part, lexeme, column)
-        if key not in self._made:
-            texts = self.form(part, lexeme, column).split()
-            self._made[key] = [
-                Word(text, tag) for text, tag in zip(texts, self._tags(part, lexeme, len(texts)), strict=True)
-            ]
-        return self._made[key]
-
-    def one(self, part: str, lexeme: str, tag: str, column: str = "form") -> Word:
-        """A word that the tables tell no part of speech of."""
-        return Word(self.form(part, lexeme, column), tag)
 
     def phrase(self, phrase: Phrase | None, case: str, owner: Agreement) -> list[Word]:
         """The words of a phrase in a case (`nom`, `acc` or `dat`); none if there is no phrase."""
@@ -134,6 +85,29 @@ class Realiser(ABC):
         """The words of an object; one word alone may be left out of most sentences."""
         words = self.phrase(phrase, case, owner)
         return optional(words) if len(words) == 1 else words
+
+    def both_objects(self, clause: Clause, owner: Agreement) -> list[Word]:
+        """The words of the indirect object, then of the direct one."""
+        return [
+            *self.objects(clause.recipient, "acc", owner),
+            *self.objects(clause.object, "acc", owner),
+        ]
+
+    def agent(self, clause: Clause, case: str, owner: Agreement) -> list[Word]:
+        """By whom it is done, in a passive that says so."""
+        if clause.agent is None:
+            return []
+        return [*self.words("preposition", "by"), *self.objects(clause.agent, case, owner)]
+
+    def infinitive(self, clause: Clause, owner: Agreement, opening: list[Word]) -> list[Word]:
+        """The words of `clause` as an infinitive whose subject is `owner`; `opening` comes first."""
+        return [
+            *opening,
+            *self.words("verb", clause.verb, self.infinitive_column),
+            *self.both_objects(clause, owner),
+            *self.adjunct(clause.companion, owner),
+            *self.adjunct(clause.place, owner),
+        ]
 
     def adjunct(self, adjunct: Adjunct | None, owner: Agreement) -> list[Word]:
         """The words of a preposition and its phrase."""
@@ -247,20 +221,6 @@ class Realiser(ABC):
         if clause.subject is not None:
             return agreement(clause.subject)
         return antecedent or Agreement()
-
-    def _tags(self, part: str, lexeme: str, count: int) -> list[str]:
-        if part == "time":
-            return self.form(part, lexeme, "tags").split()
-        if part == "conjunction":
-            kind = self.lexicon[part][lexeme]["kind"]
-            return ["CCONJ" if kind in ("coordinating", "correlative") else "SCONJ"] * count
-        if part == "question":
-            asks = self.lexicon[part][lexeme]["asks"]
-            return ["PRON" if asks in ("object", "subject") else "ADV"] * count
-        head = "AUX" if part == "verb" and lexeme == "be" else TAGS[part]
-        if part in FOLLOWED_BY:
-            return [head, *[FOLLOWED_BY[part]] * (count - 1)]
-        return [*[LED_BY.get(part, head)] * (count - 1), head]
 
     def _words(self, sentence: Sentence) -> list[Word]:
         main, link = sentence.clause, sentence.link

@@ -26,14 +26,11 @@ class Scandinavian(Realiser):
         # *at hun ikke kommer*, in speech *at hun kommer ikke*; *kommer hun ofte*, *kommer ofte hun*
         plain = order == "main" and not front
         adverb = self.adverb(clause) if plain else movable(self.adverb(clause))
-        objects = [
-            *self.objects(clause.recipient, "acc", owner),
-            *self.objects(clause.object, "acc", owner),
-        ]
+        objects = self.both_objects(clause, owner)
         tail = [
             *entity,
             *self.predicate(clause.predicate, owner),
-            *self._agent(clause, owner),
+            *self.agent(clause, "acc", owner),
             *self.adjunct(clause.companion, owner),
             *place,
             *time,
@@ -53,17 +50,6 @@ class Scandinavian(Realiser):
         if front or order in ("inverted", "question"):
             return [*front, finite, *subject, *middle, *tail]
         return [*subject, finite, *middle, *tail]
-
-    def infinitive(self, clause: Clause, owner: Agreement, opening: list[Word]) -> list[Word]:
-        """The marker, the infinitive, then what goes with it."""
-        return [
-            *opening,
-            *self.words("verb", clause.verb, "infinitive"),
-            *self.objects(clause.recipient, "acc", owner),
-            *self.objects(clause.object, "acc", owner),
-            *self.adjunct(clause.companion, owner),
-            *self.adjunct(clause.place, owner),
-        ]
 
     def nominal(self, nominal: Nominal, case: str, owner: Agreement) -> list[Word]:  # noqa: ARG002
         """Determiner, adjective and noun; the definite article is a suffix if it can be."""
@@ -164,11 +150,6 @@ class Scandinavian(Realiser):
     def genitive(self, word: str) -> str:
         """The genitive of a noun or a name: an -s, or after an s an apostrophe."""
         return f"{word}'" if word.endswith("s") else f"{word}s"
-
-    def _agent(self, clause: Clause, owner: Agreement) -> list[Word]:
-        if clause.agent is None:
-            return []
-        return [*self.words("preposition", "by"), *self.objects(clause.agent, "acc", owner)]
 
     def _infinitives(self, clause: Clause, owner: Agreement) -> list[Word]:
         words: list[Word] = []

@@ -26,7 +26,8 @@ TOGETHER = ("work", "play", "sing", "dance", "swim")
 
 ERRANDS = (
     ("larder", "buy", "food,drink"),
-    ("eatery", "eat", "tasty"),
+    ("eatery", "eat", "food"),
+    ("eatery", "drink", "drink"),
     ("eatery", "meet", "person"),
     ("settlement", "buy", "ware"),
     ("settlement", "sell", "pet,vehicle"),
