@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import pairwise
 
-from reading import NAMES, read, tokens
+from toy_reading import NAMES, read, tokens
 
 from sprog.toy.tables import load_table
 

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from reading import NAMES, SUBORDINATORS, finite, phrases, prepositions, read, starts_with, tokens
+from toy_reading import NAMES, SUBORDINATORS, finite, phrases, prepositions, read, starts_with, tokens
 
 from sprog.toy.tables import load_table
 

@@ -1,7 +1,7 @@
 """What Danish, Bokmål and Swedish sentences must keep to; see `violations`."""
 
-from reading import NAMES, SUBORDINATORS, finite, phrases, read, starts_with, tokens
 from scandinavian_reading import MOVING, adjectives, constituent, noun_phrase, nouns, owners
+from toy_reading import NAMES, SUBORDINATORS, finite, phrases, read, starts_with, tokens
 
 COMMON = ("jeg", "jag", "du", "han", "hun", "hon")
 PLURAL = ("vi", "de")

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from reading import NAMES, finite, phrases, prepositions, read, starts_with
+from toy_reading import NAMES, finite, phrases, prepositions, read, starts_with
 
 from sprog.toy.tables import load_table
 

@@ -7,7 +7,7 @@ import english_checks
 import german_checks
 import pytest
 import scandinavian_checks
-from elsewhere import made_elsewhere
+from toy_elsewhere import made_elsewhere
 
 from sprog.toy import LANGUAGES
 

@@ -7,9 +7,9 @@ from collections import Counter
 from random import Random
 
 import pytest
-from elsewhere import made_elsewhere
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_elsewhere import made_elsewhere
 
 from sprog import SprogError
 from sprog.toy import CONSTRUCTIONS, LANGUAGES, MAX_SENTENCES, corpus, realise, sentences
