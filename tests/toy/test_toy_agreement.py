@@ -1,7 +1,7 @@
 """Sentences are read back by checkers that know the tables and no realiser: nothing may disagree.
 
 In 80,000 other sentences they complained of none in Danish and English, and of four each in German, Bokmål and Swedish:
-good ones all, where a pronoun or a plural beside a noun looks like its article (*bygde de gule båter*, *der Junge Häuser*).
+good ones all, where what stands beside a noun looks like its article or attribute (*bygde de gule båter*).
 """
 
 from collections import Counter
