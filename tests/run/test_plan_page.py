@@ -76,7 +76,7 @@ def test_the_demo_needs_nothing(dry):
     said = dry("demo")
     assert "Nothing would be fetched." in said
     assert "trained once" in said
-    assert "1,055,488 weights" in said
+    assert "1,186,560 weights" in said
 
 
 def test_a_model_and_text_of_ones_own(dry, tiny_model, tmp_path):
