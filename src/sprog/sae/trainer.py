@@ -192,7 +192,7 @@ class Trainer:
         variance = (x - x.mean(0)).square().sum()
         if self.aux_k:
             dead = self.silent > self.dead_after
-            add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT)
+            add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done.along)
         mse, fvu = float(squares) / x.numel(), float(squares) / max(float(variance), 1e-30)
         # a site whose values hardly differ has no variance to measure by
         if not math.isfinite(mse) or (fvu > DIVERGED and mse > 1.0):
@@ -205,7 +205,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * group["factor"] * self._schedule()
         if self.unit_rows:
-            self._project()
+            self._project(done.along)
         self.optimizer.step()
         if self.unit_rows:
             self._renormalise()
@@ -246,12 +246,14 @@ class Trainer:
         return max(0.0, min(1.0, rising, falling))
 
     @torch.no_grad()
-    def _project(self) -> None:
+    def _project(self, along: Float[Tensor, " latents"]) -> None:
         """Drop the part of the gradient along each decoder row: it would only change its length."""
         rows, gradient = self.sae.W_dec, self.sae.W_dec.grad
         assert gradient is not None
-        along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, :, 0]
-        gradient.addcmul_(along, rows, value=-1)
+        if self.config.tied:
+            # the encoder's gradient is in there too
+            along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, 0, 0]
+        gradient.addcmul_(along[:, None], rows, value=-1)
 
     @torch.no_grad()
     def _renormalise(self) -> None:
