@@ -54,17 +54,25 @@ class Context:
         """The language it is told apart from."""
         return self.recipe.languages.reference
 
-    def tokens(self, role: str) -> TokenizedCorpus:
-        """A role's text as token ids of the run's model."""
-        if role not in self._tokens:
-            self._tokens[role] = tokenize(
-                self.lm, self.roles.corpora[role], max_tokens=self.recipe.max_tokens, bos=self.recipe.bos
-            )
-        return self._tokens[role]
+    def model(self, name: str) -> LanguageModel:
+        """A model by the name that the recipe gives it; the run's own is loaded once."""
+        return self.lm if name == self.recipe.model else load_model(self.recipe, name, self.show)
 
-    def pair_tokens(self, role: str) -> TokenizedCorpus:
+    def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
+        """A role's text as token ids of the run's model, or of another one."""
+        own = lm is None or lm is self.lm
+        if own and role in self._tokens:
+            return self._tokens[role]
+        tokens = tokenize(
+            lm or self.lm, self.roles.corpora[role], max_tokens=self.recipe.max_tokens, bos=self.recipe.bos
+        )
+        if own:
+            self._tokens[role] = tokens
+        return tokens
+
+    def pair_tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """The target's and the reference's sentences of a role."""
-        tokens = self.tokens(role)
+        tokens = self.tokens(role, lm)
         wanted = (self.target, self.reference)
         return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language in wanted])
 
@@ -111,18 +119,21 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
     return dataclasses.replace(lm, name=name)
 
 
-def check_probed_models(recipe: Recipe) -> None:
-    """Look for the models that are only probed, so that a missing one is found before any work.
+def check_other_models(recipe: Recipe) -> None:
+    """Look for the models besides the run's own, so that a missing one is found before any work.
 
     Raises:
         SprogError: a folder is not there, or holds no model.
     """
-    for name in recipe.probe.models:
+    named = [("probe.models", name) for name in recipe.probe.models]
+    if recipe.grid.wanted and recipe.grid.model is not None:
+        named.append(("grid.model", recipe.grid.model))
+    for key, name in named:
         try:
             if name != TOY:
                 locate(name)
         except SprogError as error:
-            raise SprogError(f"probe.models: {str(error).removeprefix('model: ')}") from error
+            raise SprogError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def model_identity(name: str) -> str:
@@ -155,3 +166,24 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
     return latents
+
+
+def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
+    """The site that the grid's autoencoders are trained on.
+
+    Args:
+        recipe: the run's.
+        lm: the grid's model.
+        layer: the run's, for a grid that names none.
+
+    Raises:
+        SprogError: the model has no such layer, or there are fewer latents than the largest k.
+    """
+    site = Site(recipe.site, layer if recipe.grid.layer is None else recipe.grid.layer)
+    try:
+        latents = recipe.grid.size(lm.width(site))
+    except SprogError as error:
+        raise SprogError(f"grid.{error}") from error
+    if recipe.grid.k and max(recipe.grid.k) > latents:
+        raise SprogError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
+    return site

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from sprog.lm import tokenize
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
-from sprog.run.context import Context, load_model
+from sprog.run.context import Context
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
@@ -41,14 +40,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
     best = 0
     for number, name in enumerate(names):
         own = name == recipe.model
-        lm = context.lm if own else load_model(recipe, name, context.show)
-        tokens = (
-            context.tokens("train")
-            if own
-            else tokenize(lm, context.roles.corpora["train"], max_tokens=recipe.max_tokens, bos=recipe.bos)
-        )
+        lm = context.model(name)
         sample = sample_sentences(
-            tokens,
+            context.tokens("train", lm),
             (context.target, context.reference),
             recipe.probe.tokens,
             seeds=recipe.probe.seeds,

@@ -28,6 +28,8 @@ SHORT_RUN_LR = 2.0
 DEAD_SHARE = 0.05
 DEAD_TOKENS = 10_000
 LOG_POINTS = 200
+# so many steps at the end have a line each: what the paper reports is a mean over the last but the very last one
+LAST_STEPS = 11
 # above this share of live entries dense products are faster than sparse ones
 DENSE_ABOVE = 0.04
 # batch-top-k's threshold is a running mean over about this many steps
@@ -75,7 +77,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainPoint:
-    """One line of the training log, averaged over the steps since the last.
+    """One line of the training log, averaged over the steps since the last; the last steps have one each.
 
     Attributes:
         mse: mean squared error per token and dimension, in the site's own units.
@@ -269,7 +271,8 @@ class Trainer:
                 float((self.silent > self.dead_after).float().mean()),
             ]
         )
-        if self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
+        last = self.steps >= self.settings.steps - LAST_STEPS
+        if last or self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
             self._write_log()
 
     def _write_log(self) -> None:
