@@ -222,7 +222,7 @@ class Trainer:
                     edge = (self.sae.threshold - self.bandwidth / 2).to(pre.dtype)
                 found = self._few_above(pre, edge)
                 if found is None:
-                    return dense_pass(self.sae, x, self.penalty)
+                    return dense_pass(self.sae, x, self.penalty, None if recompute else pre)
                 entries = found
         return sparse_pass(self.sae, x, entries, self.penalty, recompute=recompute)
 
