@@ -51,8 +51,9 @@ class Group:
         require_finite(batch, first.steps + 1)
         try:
             x = first.inputs(batch)
+            variance = float((x - x.mean(0)).square().sum())
             for trainer, pre in zip(self.trainers, self.product(x, first.mean), strict=True):
-                trainer.step(x, pre)
+                trainer.step(x, pre, variance)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise _no_memory(len(batch)) from error
         except RuntimeError as error:

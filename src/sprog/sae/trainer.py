@@ -174,8 +174,12 @@ class Trainer:
         """A batch as the weights see it."""
         return batch.float() * self.scale
 
-    def step(self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"]) -> None:
-        """One optimiser step on scaled inputs and what the encoder's product came to on them.
+    def step(
+        self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"], variance: float
+    ) -> None:
+        """One optimiser step on scaled inputs, what the encoder's product came to on them, and their variance.
+
+        The variance is the sum of squares around the batch's mean.
 
         Raises:
             SprogError: the loss is not finite, or beyond all measure.
@@ -183,11 +187,10 @@ class Trainer:
         done = self._pass(x, pre)
         error = x - done.x_hat
         squares = error.square().sum()
-        variance = (x - x.mean(0)).square().sum()
         if self.aux_k:
             dead = self.silent > self.dead_after
             add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT)
-        mse, fvu = float(squares) / x.numel(), float(squares) / max(float(variance), 1e-30)
+        mse, fvu = float(squares) / x.numel(), float(squares) / max(variance, 1e-30)
         # a site whose values hardly differ has no variance to measure by
         if not math.isfinite(mse) or (fvu > DIVERGED and mse > 1.0):
             raise SprogError(
@@ -205,7 +208,7 @@ class Trainer:
             self._renormalise()
         if self.config.activation == "jumprelu" and self.sae.threshold is not None:
             self.sae.threshold.clamp_min_(0.0)
-        self._record(x, done, mse, fvu if float(variance) > 0 else 0.0)
+        self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
     def _pass(self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"]) -> Pass:
         recompute = pre.dtype != torch.float32
