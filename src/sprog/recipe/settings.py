@@ -279,7 +279,8 @@ class Recipe(Settings):
         other = self.grid.model not in (None, self.model)
         if self.grid.wanted and other and self.grid.layer is None and self.layer == "auto":
             raise BadSettingError(
-                "grid.layer", f"give one: the probes choose a layer of {self.model}, not of {self.grid.model}"
+                "grid.model",
+                f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def grid_table(
             other = theirs.get(key(cell), {})
             row |= {f"paper_{name}": other.get(name) for name in _SHOWN}
         rows.append(row)
-    return pd.DataFrame(rows)
+    # some kinds have no k: without this they would make numbers with a point of all
+    return pd.DataFrame(rows).astype({"k": "Int64"})
 
 
 def _paint(panel: Axes, cells: Sequence[Row], measure: str, ringed: Collection[int]) -> None:
