@@ -59,6 +59,16 @@ def test_the_paper_is_the_papers():
     assert (paper.sae.expansion, paper.sae.k, paper.sae.batch_sentences) == (8, 32, 32)
     assert len(paper.probe.models) == 7
     assert paper.protocol == "published"
+    grid = paper.grid
+    assert (grid.model, grid.layer, grid.size(512)) == ("EleutherAI/pythia-14m", 3, 2048)
+    assert len(grid.tied) * len(grid.pre_encoder_bias) * (len(grid.k) + len(grid.l1)) == 48
+
+
+def test_no_other_recipe_has_a_grid_unless_asked_for():
+    assert [name for name in shipped_recipes() if load_recipe(name).grid.wanted] == ["paper"]
+    assert load_recipe("demo", {"grid.l1": "0.01"}).grid.wanted
+    off = load_recipe("paper", {"grid.k": "none", "grid.l1": "none"}).grid
+    assert not off.wanted
 
 
 def test_lambdas_are_the_papers_ten():
@@ -90,6 +100,20 @@ def test_a_group_made_in_python_is_held_to_the_same_limits():
 # ---- files
 
 
+def test_a_grid_is_held_to_its_sizes():
+    assert (
+        flag_refusal(grid__k="4,40", grid__latents="32")
+        == "--grid.k: must be at most grid.latents, 32, got 40"
+    )
+    refused = flag_refusal(grid__expansion="4", grid__latents="32")
+    assert refused == "--grid.latents: give either this or grid.expansion, not both"
+    refused = flag_refusal(grid__k="4", grid__model="gpt2")
+    assert refused.startswith("--grid.model: needs grid.layer beside it")
+    # without a grid, or with a layer, it may be named
+    assert load_recipe("demo", {"grid.model": "gpt2"}).grid.model == "gpt2"
+    assert load_recipe("demo", {"grid.k": "4", "grid.model": "gpt2", "layer": "2"}).grid.layer is None
+
+
 def test_a_file_sets_what_it_says_and_is_called_what_it_is_called(tmp_path):
     recipe = read(tmp_path, MINIMAL)
     assert (recipe.name, recipe.model, recipe.sae.latents) == ("mine", "toy", 64)
@@ -115,6 +139,9 @@ def test_one_size_of_the_autoencoder_takes_the_place_of_an_inherited_other(tmp_p
     assert (recipe.sae.expansion, recipe.sae.latents) == (4, None)
     recipe = load_recipe("pythia-14m", {"sae.latents": "100"})
     assert (recipe.sae.expansion, recipe.sae.latents) == (None, 100)
+    grid = load_recipe("paper", {"grid.latents": "300"}).grid
+    assert (grid.expansion, grid.latents, grid.size(512)) == (None, 300, 300)
+    assert load_recipe("demo").grid.size(10) == 40
 
 
 def test_yaml_traps_do_not_snap(tmp_path):
@@ -267,6 +294,11 @@ def test_overrides_are_text_of_the_settings_type():
         ("probe.tokens", "5", "must be at least 100, got '5'"),
         ("corpora.limit", "0", "must be at least 1, got '0'"),
         ("corpora.train", " ", "must be non-empty, got ' '"),
+        ("grid.k", "2,0", "must be at least 1, got '0'"),
+        ("grid.k", "2,2", "must be a list in which nothing comes twice, got '2,2'"),
+        ("grid.l1", "0.1,0", "must be more than 0, got '0'"),
+        ("grid.tied", "none", "must be non-empty, got none"),
+        ("grid.tied", "yes", "expected a list, each true or false, got 'yes'"),
         ("features.min_target", "-0.1", "must be from 0 to 1, got '-0.1'"),
         ("features.fallback", "-1", "must be at least 0, got '-1'"),
         ("effects.values", "1,nan", "must be a finite number, got 'nan'"),

@@ -13,6 +13,7 @@ from sprog.recipe import (
     Corpora,
     Effects,
     Features,
+    Grid,
     Languages,
     Probe,
     Recipe,
@@ -26,6 +27,7 @@ GROUPS = {
     "languages": Languages,
     "corpora": Corpora,
     "probe": Probe,
+    "grid": Grid,
     "sae": SaeSettings,
     "features": Features,
     "effects": Effects,
@@ -63,6 +65,14 @@ def settings(draw):
         "probe": {
             "models": tuple(draw(st.lists(texts, unique=True, max_size=3))),
             "lambdas": tuple(draw(st.lists(positive, unique=True, min_size=1, max_size=3))),
+        },
+        "grid": {
+            "k": tuple(draw(st.lists(counts, unique=True, max_size=3))),
+            "l1": tuple(draw(st.lists(positive, unique=True, max_size=3))),
+            "tied": tuple(draw(st.lists(st.booleans(), unique=True, min_size=1))),
+            "layer": draw(st.integers(min_value=0)),
+            "model": draw(st.none() | texts),
+            "expansion": draw(st.none() | counts),
         },
         "sae": dict(
             k=k,

@@ -1,5 +1,6 @@
 """Run folders made up from a seed: the files of a run, consistent with one another, without any model."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ import numpy as np
 import pandas as pd
 
 from sprog.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
+from sprog.run.published import published_figures
+from sprog.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 LATENTS = 200
 CASES = ("found", "fallback", "unselective", "empty", "published")
 
 PUBLISHED = {
+    "grid": published_figures()["grid"],
     "selected_units": [20680, 26335, 27584],
     "next_token": {
         "source": "ELRC_2923",
@@ -58,7 +62,7 @@ def fabricate(
         report=Report(texts=2),
     )
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    stages = ("corpora", "probe", "sae", "features", "effects")
+    stages = ("corpora", "probe", "grid", "sae", "features", "effects")
     done = stages[: stages.index(until) + 1]
     results: dict[str, Any] = {
         "recipe": recipe.name,
@@ -68,7 +72,7 @@ def fabricate(
         "schema_version": 1,
         "corpora": made.corpora(),
         "probe": made.probe(model) if "probe" in done else None,
-        "grid": None,
+        "grid": made.grid() if "grid" in done else None,
         "sae": made.sae() if "sae" in done else None,
         "features": made.features() if "features" in done else None,
         "next_token": made.next_token() if "effects" in done else None,
@@ -188,6 +192,42 @@ class _Made:
             "layers": layers,
             "layer_used": 2,
             "chosen_by": "recipe",
+        }
+
+    def grid(self) -> dict[str, Any]:
+        """The paper's grid with a little noise, or a smaller one like it."""
+        rng = np.random.default_rng(3)
+        small = (2, 30, 100, 0.0005, 0.005)
+        cells = []
+        for place, theirs in enumerate(PUBLISHED["grid"]["cells"]):
+            if self.case != "published" and (theirs["k"] or theirs["l1"]) not in small:
+                continue
+            noise = rng.uniform(0.95, 1.05, 3)
+            fvu = 11 * theirs["mse"] * noise[0]
+            cells.append(
+                GridCell(
+                    **theirs
+                    | {
+                        "mse": theirs["mse"] * noise[1],
+                        "active_per_batch": theirs["active_per_batch"] * noise[2],
+                    },
+                    fvu={code: fvu * (1 + 0.05 * n) for n, code in enumerate(self.languages)},
+                    l0_select=theirs["l0"],
+                    dead_fraction=max(0.0, 0.8 - theirs["active_per_batch"] / 2000) if place else 1.0,
+                )
+            )
+        return {
+            "model": "EleutherAI/pythia-14m",
+            "site": "resid",
+            "layer": 3,
+            "d_in": 512,
+            "latents": 2048,
+            "train_tokens": 56_000,
+            "steps": 70,
+            "tokens": 12_000,
+            "cells": [dataclasses.asdict(cell) for cell in cells],
+            "pareto": [dataclasses.asdict(front) for front in fronts(cells, ("da", "en"))],
+            "chosen": dataclasses.asdict(choose(cells, ("da", "en"), 32)),
         }
 
     def sae(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ VOID = {"meta", "br", "hr", "img", "input", "link"}
 FIGURES = {
     "figure-3-probes",
     "layer-rule",
+    "figure-4-grid",
     "sae-training",
     "firing-rates",
     "figure-5-preactivations",
@@ -185,7 +186,8 @@ def page_of_report(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("until", "missing", "figures"), [("corpora", 10, 0), ("probe", 9, 2), ("sae", 8, 3), ("features", 5, 6)]
+    ("until", "missing", "figures"),
+    [("corpora", 10, 0), ("probe", 9, 2), ("grid", 8, 3), ("sae", 7, 4), ("features", 4, 7)],
 )
 def test_a_run_that_stopped_early_says_so(tmp_path: Path, until: str, missing: int, figures: int) -> None:
     text = page_of_report(fabricate(tmp_path / "run", until=until))

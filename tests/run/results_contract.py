@@ -51,6 +51,33 @@ PROBE = {
     ],
 }
 
+GRID = {
+    "cells": [
+        {
+            "activation": str,
+            "tied": bool,
+            "pre_encoder_bias": bool,
+            "k": (int, None),
+            "l1": (float, None),
+            "mse": NUMBER,
+            "l0": NUMBER,
+            "active_per_batch": NUMBER,
+            "fvu": PER_LANGUAGE,
+            "l0_select": NUMBER,
+            "dead_fraction": NUMBER,
+        }
+    ],
+    "pareto": [{"measures": [str], "among": str, "cells": [int]}],
+    "chosen": {"cell": (int, None), "rule": str, "reason": str},
+    "model": str,
+    "site": str,
+    "layer": int,
+    "d_in": int,
+    "latents": int,
+    "train_tokens": int,
+    "tokens": int,
+}
+
 SAE = {
     "site": str,
     "layer": int,

@@ -13,9 +13,10 @@ from sprog.plan import stages
 from sprog.plan.machine import Machine, listed_gpus, this_machine
 from sprog.plan.models import known_shape, model_facts
 from sprog.plan.sizes import sizes
-from sprog.plan.stages import Counting, Work
+from sprog.plan.stages import Counting
 from sprog.plan.texts import Amount, role_amounts, source_facts
-from sprog.recipe import load_recipe
+from sprog.plan.work import Work
+from sprog.recipe import Grid, load_recipe
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -70,12 +71,15 @@ def test_numbers_taken_from_the_code_are_still_there():
     from sprog.lm import loss
     from sprog.probe import path, sample
     from sprog.run import TOY_PAIRS, training
+    from sprog.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == stages.HELD_OUT
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
     assert loss.MAX_LOGITS == stages.MAX_LOGITS
+    assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
+    assert trainer.DENSE_ABOVE == stages.LIVE
 
 
 @pytest.fixture
@@ -142,6 +146,35 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
     # weights, gradients and two moments in float32, and the model beside them
     gpu = next(machine for machine in listed_gpus("auto") if machine.name.startswith("H100"))
     assert counting.sae().memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
+
+
+def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
+    def of(**changes):
+        recipe = dataclasses.replace(counting.recipe, grid=Grid(latents=64, layer=2, **changes))
+        return dataclasses.replace(counting, recipe=recipe).grid(counting.shape)
+
+    one, four = of(k=(4,), tied=(False,), pre_encoder_bias=(True,)), of(k=(4,))
+    d, tokens = counting.shape.site_width(counting.recipe.site), 4000 * counting.recipe.sae.epochs
+    assert one.model_flops == four.model_flops
+    assert one.float_flops == 2 * d * 64 * (tokens + 4000)
+    assert four.float_flops == 4 * one.float_flops
+    # two tied ones hold half as much; weights and two moments, twice
+    assert four.checkpoints - one.checkpoints == 2 * 12 * 2 * d * 64 * 2
+    assert of(l1=(0.1,)).moved > 0
+    weights = counting.shape.weights
+    assert one.weights == weights
+    assert of(k=(4,), model="another").weights == 2 * weights
+
+
+def test_a_grids_kinds_are_those_that_are_trained(counting):
+    recipe = load_recipe("paper")
+    counted = dataclasses.replace(counting, recipe=recipe)
+    shape = known_shape(recipe.grid.model)
+    kinds = counted.grid_kinds(shape.site_width(recipe.site))
+    assert len(kinds) == 48
+    assert sum(tied for _, tied in kinds) == 24
+    assert sorted({live for live, _ in kinds}) == [2, 5, 10, 30, 70, pytest.approx(0.04 * 2048), 100]
+    assert counted.grid_depth(shape) == 4
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,26 @@ def test_the_paper_would_be_fetched(dry):
     assert "120 layers of 7 models" in " ".join(said.split())
 
 
+def test_the_papers_grid_is_planned(dry):
+    said = " ".join(dry("paper").split())
+    assert (
+        "48 autoencoders of 2,048 latents on mlp.hidden of EleutherAI/pythia-14m, width 512, in one pass"
+        in said
+    )
+    assert "  grid " not in dry("paper --grid.k none --grid.l1 none")
+    assert "  grid " not in dry("paper --until probe")
+    # it does not run the probes' models, and is counted itself
+    said = dry("pythia-70m --grid.k 4 --until grid")
+    assert "4 autoencoders of 8,192 latents on mlp.hidden, width 2,048" in " ".join(said.split())
+    assert "  sae " not in said
+
+
+def test_a_grid_on_a_model_that_nobody_knows(dry):
+    said = dry("demo --grid.k 4 --grid.model somebody/something --grid.layer 2")
+    assert "grid on somebody/something: memory and time are unknown until fetched" in " ".join(said.split())
+    assert "in all" in said
+
+
 def test_the_demo_needs_nothing(dry):
     said = dry("demo")
     assert "Nothing would be fetched." in said
@@ -160,6 +180,8 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),
+        ("demo --grid.k 4 --grid.layer 4", "grid.layer: toy has the layers 0 to 3, and 4 is not one of them"),
+        ("demo --grid.k 129 --grid.expansion 1", "grid.k: 129 is more than the 128 latents"),
     ],
 )
 def test_what_is_wrong_is_still_refused(capsys, line, message):

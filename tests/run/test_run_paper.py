@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from results_contract import breaches, contract
+from results_contract import GRID, breaches, contract
 from tiny_world import PAIRS, as_tmx, write_model
 
 import sprog
@@ -56,7 +56,9 @@ def paper(request, tmp_path_factory, world):
     """The recipe on a model of Pythia 1.4B's shape, of little width, and on the tiny model."""
     folder = tmp_path_factory.mktemp("paper")
     if request.param == "tiny":
-        run = run_paper(folder / "run", world.model, **{"layer": 1, "sae.k": 8})
+        # with the paper's grid, all 48 of it
+        grid = {"grid.model": world.model, "grid.layer": 1}
+        run = run_paper(folder / "run", world.model, **{"layer": 1, "sae.k": 8, **grid})
         return PaperRun(run, str(world.model), 3, 1, 64)
     from transformers import PreTrainedTokenizerFast
 
@@ -77,13 +79,16 @@ def paper(request, tmp_path_factory, world):
         rotary_pct=0.25,
         use_parallel_residual=True,
     )
-    return PaperRun(run_paper(folder / "run", model), str(model), 24, 16, 64)
+    run = run_paper(folder / "run", model, **{"grid.k": "none", "grid.l1": "none"})
+    return PaperRun(run, str(model), 24, 16, 64)
 
 
 def test_the_results_keep_the_contract_with_the_papers_numbers(paper):
+    results = paper.run.results
     expected = contract("da")
     del expected["published"]
-    results = paper.run.results
+    if results["grid"] is not None:
+        expected["grid"] = GRID
     assert breaches(results, expected) == []
     published = results["published"]
     assert published["selected_units"] == [20680, 26335, 27584, 41388, 44148, 46619]
@@ -112,6 +117,27 @@ def test_the_autoencoder_is_the_papers(paper):
     log = paper.run.table("sae/log")
     sentences_read = sum(row["sentences"] for row in paper.run.results["corpora"] if row["role"] == "train")
     assert log["step"].max() == np.ceil(sentences_read / 32) * paper.run.recipe.sae.epochs
+
+
+def test_the_grid_is_the_papers_and_stands_beside_it(paper):
+    grid, published = paper.run.results["grid"], paper.run.results["published"]["grid"]["cells"]
+    page = (paper.run.path / "report.html").read_text(encoding="utf-8")
+    kind = ("activation", "tied", "pre_encoder_bias", "k", "l1")
+    kinds = {tuple(cell[name] for name in kind) for cell in published}
+    assert len(kinds) == len(published) == 48
+    if grid is None:
+        assert "The grid search over autoencoders: not run" in page
+        return
+    assert {tuple(cell[name] for name in kind) for cell in grid["cells"]} == kinds
+    assert (grid["d_in"], grid["latents"]) == (paper.width, 4 * paper.width)
+    with (paper.run.path / "figures" / "figure-4-grid.csv").open(encoding="utf-8", newline="") as file:
+        beside = {
+            (row["activation"], row["tied"], row["pre_encoder_bias"], row["k"] or row["l1"]): row["paper_mse"]
+            for row in csv.DictReader(file)
+        }
+    assert beside["topk", "False", "True", "30"] == "0.0059"
+    assert beside["relu", "True", "False", "0.005"] == "0.0767"
+    assert "the order of the 48 autoencoders agrees to a rank correlation of" in page
 
 
 def test_probes_are_the_papers_and_the_rule_has_its_own(paper):

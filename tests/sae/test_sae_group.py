@@ -65,8 +65,8 @@ def test_the_product_gives_pre_activations(dtype, numbers):
         torch.testing.assert_close(pre.float(), wanted.detach(), **tolerance)
     # training an autoencoder's own weights is seen by the next product
     saes[-1].W_enc.data.mul_(2)
-    last = product(x, x.mean(0))[-1].float()
-    torch.testing.assert_close(last, saes[-1].pre_activations(x).detach(), **tolerance)
+    *_, last = product(x, x.mean(0))
+    torch.testing.assert_close(last.float(), saes[-1].pre_activations(x).detach(), **tolerance)
 
 
 def test_a_low_precision_decides_which_latents_but_not_their_values():

@@ -7,11 +7,12 @@ from pathlib import Path
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
-from sprog.plan.models import ModelFacts, model_facts
-from sprog.plan.stages import Counting, Work, sentences_of, tokens_of
+from sprog.plan.models import ModelFacts, Shape, model_facts
+from sprog.plan.stages import Counting, sentences_of, tokens_of
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token
 from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
+from sprog.plan.work import Work
 from sprog.recipe import STAGES, Recipe
 
 # a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
@@ -27,15 +28,13 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
         SprogError: a source or a folder that the recipe names is not there or cannot be read, or the model has
             no such layer.
     """
-    models = {name: model_facts(name) for name in dict.fromkeys((recipe.model, *recipe.probe.models))}
+    stages = _to_do(recipe, until)
+    probed = [recipe.model, *(recipe.probe.models if "probe" in stages else ())]
+    on = [recipe.grid.model or recipe.model] if "grid" in stages else []
+    models = {name: model_facts(name) for name in dict.fromkeys((*probed, *on))}
     own = models[recipe.model]
     sources = source_facts(recipe, bytes_per_token(own))
     roles = role_amounts(recipe, sources)
-    stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    if "report" not in stages:
-        stages = (*stages, "report")
-    if "probe" not in stages:
-        models = {recipe.model: own}
     about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
     lines = list(wrapped("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
@@ -46,18 +45,29 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     counting = Counting(recipe, own.shape, known)
-    _check(counting)
-    works = {stage: work for stage, work in _works(counting, models).items() if stage in stages}
+    grid = models[on[0]].shape if on else None
+    _check(counting, grid)
+    probes = {name: models[name] for name in dict.fromkeys(probed)}
+    works = {stage: work for stage, work in _works(counting, probes, grid).items() if stage in stages}
     machines = [this_machine(recipe.device, recipe.dtype)]
     machines += [gpu for gpu in listed_gpus(recipe.dtype) if recipe.device != "cpu"]
-    lines += ["", *_stages(counting, works, models, machines[0])]
+    lines += ["", *_stages(counting, works, probes, grid, machines[0])]
+    if on and grid is None:
+        lines += wrapped("  grid    ", f"on {on[0]}: memory and time are {UNKNOWN}, and left out below")
     lines += ["", *_table(works, machines)]
     lines += ["", *_how(counting, works, machines, out)]
     return "\n".join(lines)
 
 
-def _check(counting: Counting) -> None:
-    """Refuse what the run would refuse once the model is loaded.
+def _to_do(recipe: Recipe, until: str | None) -> tuple[str, ...]:
+    """The stages that a run would go through; it ends with the report in any case."""
+    stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
+    stages = tuple(stage for stage in stages if stage != "grid" or recipe.grid.wanted)
+    return stages if "report" in stages else (*stages, "report")
+
+
+def _check(counting: Counting, grid: Shape | None) -> None:
+    """Refuse what the run would refuse once the models are loaded.
 
     Raises:
         SprogError: there is no such layer, or there are fewer latents than k.
@@ -69,9 +79,20 @@ def _check(counting: Counting) -> None:
         )
     if recipe.sae.k > counting.latents:
         raise SprogError(f"sae.k: {recipe.sae.k} is more than the {counting.latents} latents")
+    if grid is None:
+        return
+    layer = recipe.layer if recipe.grid.layer is None else recipe.grid.layer
+    if layer != "auto" and layer >= grid.layers:
+        raise SprogError(
+            f"grid.layer: {recipe.grid.model or recipe.model} has the layers 0 to {grid.layers - 1}, "
+            f"and {layer} is not one of them"
+        )
+    latents = recipe.grid.size(grid.site_width(recipe.site))
+    if recipe.grid.k and max(recipe.grid.k) > latents:
+        raise SprogError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
 
 
-def _works(counting: Counting, models: dict[str, ModelFacts]) -> dict[str, Work]:
+def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None) -> dict[str, Work]:
     probe = Work()
     own = counting.shape
     others = [facts.shape for name, facts in models.items() if name != counting.recipe.model]
@@ -86,6 +107,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts]) -> dict[str, Work]
     return {
         "corpora": counting.corpora(),
         "probe": probe,
+        **({} if grid is None else {"grid": counting.grid(grid)}),
         "sae": counting.sae(),
         "features": counting.features(),
         "effects": counting.effects(),
@@ -149,7 +171,11 @@ def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts
 
 
 def _stages(
-    counting: Counting, works: dict[str, Work], models: dict[str, ModelFacts], machine: Machine
+    counting: Counting,
+    works: dict[str, Work],
+    models: dict[str, ModelFacts],
+    grid: Shape | None,
+    machine: Machine,
 ) -> Iterator[str]:
     """What each stage does, by numbers."""
     recipe = counting.recipe
@@ -164,6 +190,7 @@ def _stages(
         "probe": f"{len(recipe.probe.lambdas) + 1} penalties x {recipe.probe.seeds} seeds on each of {layers} "
         f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
         + (f"; without {', '.join(unknown)}, {UNKNOWN}" if unknown else ""),
+        "grid": "" if grid is None else _grid(counting, grid),
         "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: {counting.latents:,} latents, k {recipe.sae.k}, "
         f"{2 * size:,} weights; {counting.steps:,} steps of ~{counting.step_tokens:,.0f} tokens over "
         f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select",
@@ -180,9 +207,23 @@ def _stages(
         costs += [f"{bytes_text(work.moved)} moved"] if work.moved > 1e9 else []
         scratch = work.scratch * machine.model_bytes
         costs += [f"{bytes_text(scratch)} on disk meanwhile"] if scratch > 1e6 else []
+        costs += (
+            [f"{bytes_text(work.checkpoints)} of checkpoints meanwhile"] if work.checkpoints > 1e6 else []
+        )
         costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
         yield from wrapped(f"  {stage:<10}", what[stage] + detail, gap=0)
+
+
+def _grid(counting: Counting, shape: Shape) -> str:
+    recipe = counting.recipe
+    d = shape.site_width(recipe.site)
+    name = "" if recipe.grid.model in (None, recipe.model) else f" of {recipe.grid.model}"
+    return (
+        f"{len(counting.grid_kinds(d))} autoencoders of {recipe.grid.size(d):,} latents on {recipe.site}{name}, "
+        f"width {d:,}, in one pass over {count_text(counting.train_tokens * recipe.sae.epochs)} tokens; "
+        "then measured on select"
+    )
 
 
 def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
@@ -225,8 +266,8 @@ def _how(counting: Counting, works: dict[str, Work], machines: list[Machine], ou
         f"{LAUNCH * 1e6:.0f} microseconds for every operation.",
         gap=0,
     )
-    need = sum(work.written for work in works.values()) + here.model_bytes * max(
-        work.scratch for work in works.values()
+    need = sum(work.written for work in works.values()) + max(
+        here.model_bytes * work.scratch + work.checkpoints for work in works.values()
     )
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     yield from wrapped(

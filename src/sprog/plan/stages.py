@@ -6,11 +6,12 @@ follows from what the stage's code does, and is named where it is counted.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sprog.plan.machine import LAUNCH, Machine
 from sprog.plan.models import Shape
 from sprog.plan.texts import Amounts
+from sprog.plan.work import Work
 from sprog.recipe import Recipe
 
 # operations of a block in a forward pass, and of an optimiser step: each takes at least LAUNCH
@@ -29,65 +30,14 @@ MAX_EIGH_WIDTH = 4096
 HELD_OUT = 0.2
 # float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
 POOL_VALUES, MAX_LOGITS = 2**25, 2**26
-# bytes that Python and the libraries take before any model is there, on a CPU
-BASE = 0.75e9
+# what an entry of a sparse code costs in a training step, and in an encoding, a value of the site's width, in bytes
+TRAINED_ENTRY, ENTRY = 8, 12
+# of a ReLU autoencoder's latents, the share that is live at a token: beyond it sprog.sae goes over to dense products
+LIVE = 0.04
+# pre-activations held at once in training, and checkpoints kept (sprog.sae)
+VALUES_AT_ONCE, KEPT = 2**21, 2
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage costs, whatever it runs on.
-
-    Attributes:
-        model_flops: of the language model's products.
-        float_flops: of float32 products.
-        moved: bytes read and written that no product accounts for.
-        operations: how many are started.
-        seconds: what takes as long everywhere.
-        weights: of language models held at once.
-        held: bytes held besides, on the device.
-        written: bytes on disk.
-        scratch: values in the model's precision that wait on disk while it runs.
-    """
-
-    model_flops: float = 0
-    float_flops: float = 0
-    moved: float = 0
-    operations: float = 0
-    seconds: float = 0
-    weights: float = 0
-    held: float = 0
-    written: float = 0
-    scratch: float = 0
-
-    def __add__(self, other: "Work") -> "Work":
-        """One after the other: costs add up, and of what is held the larger counts."""
-        return Work(
-            self.model_flops + other.model_flops,
-            self.float_flops + other.float_flops,
-            self.moved + other.moved,
-            self.operations + other.operations,
-            self.seconds + other.seconds,
-            max(self.weights, other.weights),
-            max(self.held, other.held),
-            self.written + other.written,
-            max(self.scratch, other.scratch),
-        )
-
-    def time(self, machine: Machine) -> float:
-        """Seconds on a machine."""
-        return (
-            self.model_flops / machine.model_rate
-            + self.float_flops / machine.float_rate
-            + self.moved / machine.bandwidth
-            + self.operations * LAUNCH
-            + self.seconds
-        )
-
-    def memory(self, machine: Machine) -> float:
-        """Bytes on a machine's device."""
-        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE)
 
 
 def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
@@ -117,6 +67,11 @@ class Counting:
     def latents(self) -> int:
         """Latents of the autoencoder."""
         return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
+
+    @property
+    def live(self) -> float:
+        """Latents of the autoencoder that are live at a token."""
+        return LIVE * self.latents if self.recipe.sae.activation == "relu" else self.recipe.sae.k
 
     @property
     def depth(self) -> int:
@@ -191,11 +146,15 @@ class Counting:
 
     def encode(self, tokens: float) -> Work:
         """The autoencoder's encoder: one dense product, and a selection that reads its result a few times."""
-        batch = min(tokens, self.recipe.batch_tokens)
+        return self.encodings(tokens, self.d_in, self.latents, [self.live])
+
+    def encodings(self, tokens: float, d: int, m: int, live: Sequence[float]) -> Work:
+        """Several autoencoders' encoders on the same tokens, each with so many live latents at a token."""
+        batch, count = min(tokens, self.recipe.batch_tokens), len(live)
         return Work(
-            float_flops=2 * self.d_in * self.latents * tokens,
-            moved=SELECTING * self.latents * tokens + 12 * self.recipe.sae.k * self.d_in * tokens,
-            held=8 * self.d_in * self.latents + 8 * batch * self.latents,
+            float_flops=2 * d * m * tokens * count,
+            moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
+            held=8 * d * m * count + 8 * batch * m,
         )
 
     def corpora(self) -> Work:
@@ -229,24 +188,67 @@ class Counting:
         work = collected + solved
         return replace(work, weights=work.weights + held_weights, scratch=scratch)
 
+    def training(self, shape: Shape, depth: int, m: int, live: Sequence[float], tied: Sequence[bool]) -> Work:
+        """Training autoencoders of m latents in one pass of a model over the text.
+
+        Args:
+            shape: the model's.
+            depth: blocks that its passes go through.
+            m: latents of each.
+            live: how many are live at a token, in each.
+            tied: whether each has one matrix or two.
+        """
+        recipe, d, count = self.recipe, shape.site_width(self.recipe.site), len(live)
+        tokens = self.train_tokens * recipe.sae.epochs
+        weights = sum(d * m if one else 2 * d * m for one in tied)
+        free = recipe.protocol == "published" or not recipe.sae.unit_rows
+        pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
+        passes = self.forward(shape, tokens, depth, output=False)
+        steps = Work(
+            float_flops=2 * d * m * tokens * count,
+            moved=tokens * (SELECTING * m * count + TRAINED_ENTRY * d * sum(live))
+            # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
+            + self.steps * weights * (40 + (0 if free else 24)),
+            operations=self.steps * STEP_OPERATIONS * count,
+            # weights and two moments
+            checkpoints=0 if recipe.sae.checkpoint is None else KEPT * (12 * weights + 4 * pool),
+        )
+        # weights, gradients, two moments, and one more while a gradient is made or rows are scaled; pre-activations
+        # and what is made of them
+        held = 4 * weights * (4 if free else 4.5) + 4 * pool
+        held += 12 * min(self.step_tokens * m * count, max(VALUES_AT_ONCE, self.step_tokens * m))
+        return replace(passes + steps, held=passes.held + held)
+
+    def grid(self, shape: Shape) -> Work:
+        """Training every autoencoder of the grid in one pass, and measuring all of them on `select` in another."""
+        recipe = self.recipe
+        d, depth = shape.site_width(recipe.site), self.grid_depth(shape)
+        m, kinds = recipe.grid.size(d), self.grid_kinds(d)
+        select = tokens_of(self.roles["select"])
+        live = [live for live, _ in kinds]
+        train = self.training(shape, depth, m, live, [tied for _, tied in kinds])
+        look = self.forward(shape, select, depth, output=False) + self.encodings(select, d, m, live)
+        work = train + look
+        own = (
+            shape.weights if recipe.grid.model in (None, recipe.model) else shape.weights + self.shape.weights
+        )
+        return replace(work, weights=own)
+
+    def grid_depth(self, shape: Shape) -> int:
+        """Blocks that a pass to the grid's site goes through."""
+        layer = self.recipe.layer if self.recipe.grid.layer is None else self.recipe.grid.layer
+        return shape.layers if layer == "auto" else min(layer + 1, shape.layers)
+
+    def grid_kinds(self, d: int) -> list[tuple[float, bool]]:
+        """Of every autoencoder of the grid, the latents live at a token and whether it is tied."""
+        grid = self.recipe.grid
+        live = [*map(float, grid.k), *(LIVE * grid.size(d) for _ in grid.l1)]
+        return [(each, tied) for each in live for tied in grid.tied for _ in grid.pre_encoder_bias]
+
     def sae(self) -> Work:
         """Training, and the measurement on `select`."""
-        recipe, d, m, k = self.recipe, self.d_in, self.latents, self.recipe.sae.k
-        published = recipe.protocol == "published"
-        tokens, steps = self.train_tokens * recipe.sae.epochs, self.steps
-        matrices = 2 * d * m
-        pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
-        train = self.forward(self.shape, tokens, self.depth, output=False) + Work(
-            float_flops=2 * d * m * tokens,
-            moved=tokens * (SELECTING * m + 64 * k * d)
-            # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
-            + steps * matrices * (40 + (0 if published else 24)),
-            operations=steps * STEP_OPERATIONS,
-            written=4 * matrices,
-        )
-        # weights, gradients, two moments, and one more while a gradient is made or rows are scaled
-        held = 4 * matrices * (4 if published else 4.5) + 4 * pool + 12 * self.step_tokens * m
-        train = replace(train, held=train.held + held)
+        train = self.training(self.shape, self.depth, self.latents, [self.live], [self.recipe.sae.tied])
+        train = replace(train, written=4 * (1 if self.recipe.sae.tied else 2) * self.d_in * self.latents)
         select = tokens_of(self.roles["select"])
         codes = self.encode(select)
         look = self.forward(self.shape, select, self.depth, output=False) + codes

@@ -15,7 +15,8 @@ from sprog.recipe.settings import Recipe
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
 # the one is derived from the other, so whoever sets one means the other no longer
-_ALTERNATIVES = {"sae.expansion": "sae.latents", "sae.latents": "sae.expansion"}
+_SIZES = (("sae.expansion", "sae.latents"), ("grid.expansion", "grid.latents"))
+_ALTERNATIVES = dict([*_SIZES, *((second, first) for first, second in _SIZES)])
 # what a recipe says about itself does not hold for those made from it
 _OWN = ("name", "description")
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
-from sprog.recipe.group import Settings
+from sprog.recipe.group import BadSettingError, Settings
 
-STAGES = ("corpora", "probe", "sae", "features", "effects", "report")
+STAGES = ("corpora", "probe", "grid", "sae", "features", "effects", "report")
+
+# the paper's grid has autoencoders of four times its site's width
+GRID_EXPANSION = 4
 
 Count: TypeAlias = Annotated[int, AtLeast(1)]
 Fraction: TypeAlias = Annotated[float, Between(0, 1)]
@@ -76,6 +79,46 @@ class Probe(Settings):
     """Samples and splits, for standard errors."""
     tokens: Annotated[int, AtLeast(100)] = 40_000
     """Tokens in a sample, half of them per language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Settings):
+    """Small autoencoders of many kinds, trained side by side: which kind suits. Without k and l1 there are none."""
+
+    group: ClassVar[str] = "grid"
+
+    k: Annotated[tuple[Count, ...], Distinct()] = ()
+    """Latents active at a token, for topk: an autoencoder of each, with every tied and pre_encoder_bias."""
+    l1: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = ()
+    """Weights of the L1 penalty, for relu: likewise."""
+    tied: Annotated[tuple[bool, ...], NotEmpty(), Distinct()] = (False, True)
+    """Whether the encoder's matrix is the decoder's."""
+    pre_encoder_bias: Annotated[tuple[bool, ...], NotEmpty(), Distinct()] = (True, False)
+    """Whether a bias is taken off before encoding and added again after decoding."""
+    expansion: Count | None = None
+    """Latents per dimension of the site; none: four, or grid.latents. The rest of the training is as sae.* says."""
+    latents: Count | None = None
+    """Latents in all; takes the place of grid.expansion."""
+    model: Text | None = None
+    """The model whose activations they are trained on; none: the run's own."""
+    layer: Annotated[int, AtLeast(0)] | None = None
+    """The layer; none: the run's. The site is the run's."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to train."""
+        return bool(self.k or self.l1)
+
+    def size(self, d_in: int) -> int:
+        """Latents of each, on a site of this width."""
+        return self.latents or (self.expansion or GRID_EXPANSION) * d_in
+
+    def check(self) -> None:
+        """One size, and enough latents for every k."""
+        if self.expansion is not None and self.latents is not None:
+            self.refuse("latents", "give either this or grid.expansion, not both")
+        if self.latents is not None and self.k and max(self.k) > self.latents:
+            self.refuse("k", f"must be at most grid.latents, {self.latents}, got {max(self.k)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,10 +272,20 @@ class Recipe(Settings):
     languages: Languages = Languages()
     corpora: Corpora
     probe: Probe = Probe()
+    grid: Grid = Grid()
     sae: SaeSettings
     features: Features = Features()
     effects: Effects = Effects()
     report: Report = Report()
+
+    def check(self) -> None:
+        """A grid on another model needs a layer of its own where the run's is not known yet."""
+        other = self.grid.model not in (None, self.model)
+        if self.grid.wanted and other and self.grid.layer is None and self.layer == "auto":
+            raise BadSettingError(
+                "grid.model",
+                f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested dictionaries, with lists and scalars in them: as JSON and YAML have them."""

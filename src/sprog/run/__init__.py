@@ -17,9 +17,17 @@ from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
-from sprog.run.context import Context, check_given, check_lengths, check_probed_models, model_identity
+from sprog.run.context import (
+    Context,
+    check_given,
+    check_grid,
+    check_lengths,
+    check_other_models,
+    model_identity,
+)
 from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
+from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.late_stages import effects_stage, features_stage
 from sprog.run.results import assemble
@@ -35,6 +43,7 @@ TOY_PAIRS = 3000
 WHAT = {
     "corpora": "counting sentences and tokens",
     "probe": "probing every layer",
+    "grid": "training a grid of autoencoders",
     "sae": "training the autoencoder",
     "features": "finding the units",
     "effects": "turning the units up and down",
@@ -67,12 +76,14 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         generators={"toy": _toy_text},
         progress=lambda what: show.stage("fetch", what),
     )
-    check_probed_models(recipe)
+    check_other_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)
     if recipe.layer != "auto":
         context.lm.tap(context.site(recipe.layer))
     check_given(context)
     check_lengths(recipe, context.lm)
+    if recipe.grid.wanted and recipe.grid.model in (None, recipe.model):
+        check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
     with claimed(out, recipe) as folder:
         context.folder = folder
         _describe(context)
@@ -121,6 +132,13 @@ def _stages(context: Context, until: str | None) -> list[str]:
             **_of("probe"),
             models=[model_identity(name) for name in recipe.probe.models],
         ),
+        "grid": lambda: carry_out(
+            "grid",
+            lambda report: grid_stage(context, layer, report),
+            "train",
+            "select",
+            **grid_settings(recipe, layer),
+        ),
         "sae": lambda: carry_out(
             "sae",
             lambda report: sae_stage(context, layer, report),
@@ -157,7 +175,8 @@ def _stages(context: Context, until: str | None) -> list[str]:
         return {group: settings}
 
     for stage, step in plan.items():
-        step()
+        if stage != "grid" or recipe.grid.wanted:
+            step()
         if stage == "probe" and recipe.layer == "auto":
             layer = int(context.folder.summary("probe")["probe"]["best_layer"])
         if stage == until:
@@ -178,8 +197,8 @@ def _facts(started: float, stage: str, summary: dict[str, Any]) -> dict[str, Any
         "seconds": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-    if stage == "sae" and summary["sae"]["train_tokens"]:
-        facts["tokens_per_second"] = summary["sae"]["train_tokens"] / seconds
+    if stage in ("grid", "sae") and summary[stage]["train_tokens"]:
+        facts["tokens_per_second"] = summary[stage]["train_tokens"] / seconds
     return facts
 
 

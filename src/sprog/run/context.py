@@ -11,6 +11,7 @@ from sprog._version import __version__
 from sprog.corpora import Roles
 from sprog.errors import SprogError
 from sprog.files import fingerprint
+from sprog.hub import quietly
 from sprog.lm import (
     MAX_TOKENS,
     SPLIT,
@@ -66,20 +67,30 @@ class Context:
         """The language it is told apart from."""
         return self.recipe.languages.reference
 
-    def tokens(self, role: str) -> TokenizedCorpus:
-        """A role's text as token ids of the run's model."""
-        if role not in self._tokens:
-            self._tokens[role] = tokenize(
-                self.lm,
-                self.roles.corpora[role],
-                max_tokens=longest_text(self.recipe, self.lm),
-                bos=self.recipe.bos,
-            )
-        return self._tokens[role]
+    def model(self, name: str) -> LanguageModel:
+        """A model by the name that the recipe gives it; the run's own is loaded once."""
+        if name == self.recipe.model:
+            return self.lm
+        # what is fetched only now gets no bar of its own inside the stage's
+        with quietly(bars=False):
+            return load_model(self.recipe, name, self.show)
 
-    def pair_tokens(self, role: str) -> TokenizedCorpus:
+    def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
+        """A role's text as token ids of the run's model, or of another one."""
+        own = lm is None or lm is self.lm
+        if own and role in self._tokens:
+            return self._tokens[role]
+        lm = lm or self.lm
+        tokens = tokenize(
+            lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), bos=self.recipe.bos
+        )
+        if own:
+            self._tokens[role] = tokens
+        return tokens
+
+    def pair_tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """The target's and the reference's sentences of a role."""
-        tokens = self.tokens(role)
+        tokens = self.tokens(role, lm)
         wanted = (self.target, self.reference)
         return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language in wanted])
 
@@ -127,20 +138,23 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
     return dataclasses.replace(lm, name=name)
 
 
-def check_probed_models(recipe: Recipe) -> None:
-    """Look for the models that are only probed, so that a missing one is found before any work.
+def check_other_models(recipe: Recipe) -> None:
+    """Look for the models besides the run's own, so that a missing one is found before any work.
 
     Of a model on the hub the configuration is fetched, but not the weights.
 
     Raises:
         SprogError: a folder is not there, or holds no model; the hub has none, or none that can be used.
     """
-    for name in recipe.probe.models:
+    named = [("probe.models", name) for name in recipe.probe.models]
+    if recipe.grid.wanted and recipe.grid.model is not None:
+        named.append(("grid.model", recipe.grid.model))
+    for key, name in named:
         try:
             if name != TOY and locate(name) is None:
                 look_up(name)
         except SprogError as error:
-            raise SprogError(f"probe.models: {str(error).removeprefix('model: ')}") from error
+            raise SprogError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def model_identity(name: str) -> str:
@@ -232,3 +246,24 @@ def _check_length(key: str, tokens: int, lm: LanguageModel) -> None:
         raise SprogError(
             f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
         )
+
+
+def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
+    """The site that the grid's autoencoders are trained on.
+
+    Args:
+        recipe: the run's.
+        lm: the grid's model.
+        layer: the run's, for a grid that names none.
+
+    Raises:
+        SprogError: the model has no such layer, or there are fewer latents than the largest k.
+    """
+    site = Site(recipe.site, layer if recipe.grid.layer is None else recipe.grid.layer)
+    try:
+        latents = recipe.grid.size(lm.width(site))
+    except SprogError as error:
+        raise SprogError(f"grid.{error}") from error
+    if recipe.grid.k and max(recipe.grid.k) > latents:
+        raise SprogError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
+    return site

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from sprog.hub import quietly
-from sprog.lm import tokenize
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
-from sprog.run.context import Context, load_model, longest_text
+from sprog.run.context import Context
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
@@ -42,18 +40,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
     best = 0
     for number, name in enumerate(names):
         own = name == recipe.model
-        # what is fetched only now gets no bar of its own inside the stage's
-        with quietly(bars=False):
-            lm = context.lm if own else load_model(recipe, name, context.show)
-        tokens = (
-            context.tokens("train")
-            if own
-            else tokenize(
-                lm, context.roles.corpora["train"], max_tokens=longest_text(recipe, lm), bos=recipe.bos
-            )
-        )
+        lm = context.model(name)
         sample = sample_sentences(
-            tokens,
+            context.tokens("train", lm),
             (context.target, context.reference),
             recipe.probe.tokens,
             seeds=recipe.probe.seeds,

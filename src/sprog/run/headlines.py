@@ -10,6 +10,8 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
         lines.append(
             f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
         )
+    if grid := results["grid"]:
+        lines.append(f"grid      {_grid(grid, target, reference)}")
     if sae := results["sae"]:
         sparsity = f"k {sae['k']}" if sae["k"] is not None else f"L0 {sae['l0']:.1f}"
         fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
@@ -29,6 +31,25 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             if row["versus"] == reference and not row["splice"]
         ]
     return lines
+
+
+def _grid(grid: dict[str, Any], target: str, reference: str) -> str:
+    cells, number = grid["cells"], grid["chosen"]["cell"]
+    if number is None:
+        return f"{len(cells)} autoencoders, none chosen: {grid['chosen']['reason']}"
+    cell = cells[number]
+    size = f"k {cell['k']}" if cell["l1"] is None else f"L1 {cell['l1']:g}"
+    kind = "tied" if cell["tied"] else "separate matrices"
+    bias = "with" if cell["pre_encoder_bias"] else "without"
+    fvu = ", ".join(
+        f"{language} {cell['fvu'][language]:.3f}"
+        for language in (target, reference)
+        if language in cell["fvu"]
+    )
+    return (
+        f"{len(cells)} autoencoders; the rule says {cell['activation']}, {size}, {kind}, {bias} pre-encoder bias: "
+        f"FVU {fvu}; {cell['dead_fraction']:.1%} dead"
+    )
 
 
 def _selectivity(row: dict[str, Any]) -> str:

@@ -3,14 +3,16 @@
 from typing import Any
 
 from sprog.recipe import Recipe
-from sprog.run.folder import RunFolder
+from sprog.run.folder import RunFolder, as_rows
 from sprog.run.published import published_figures
+from sprog.sae import GridCell, choose, fronts
 
 SCHEMA_VERSION = 1
 # which stage fills which keys; a key of a stage that was not run is null
 KEYS_OF_STAGE = {
     "corpora": ("corpora",),
     "probe": ("probe",),
+    "grid": ("grid",),
     "sae": ("sae",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
@@ -30,6 +32,9 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
             "layer_used": found["probe"]["best_layer"] if auto else recipe.layer,
             "chosen_by": "probe" if auto else "recipe",
         }
+    if "grid" in found:
+        # likewise: what is chosen depends on sae.k, and on nothing that has to be trained again
+        found["grid"] |= _compared(recipe, found["grid"]["cells"])
     return {
         "recipe": recipe.name,
         "protocol": recipe.protocol,
@@ -38,7 +43,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "schema_version": SCHEMA_VERSION,
         "corpora": found.get("corpora"),
         "probe": found.get("probe"),
-        "grid": None,
+        "grid": found.get("grid"),
         "sae": found.get("sae"),
         "features": found.get("features"),
         "next_token": found.get("next_token"),
@@ -46,3 +51,11 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "generation": found.get("generation"),
         "published": published_figures() if recipe.name == "paper" else None,
     }
+
+
+def _compared(recipe: Recipe, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fronts among a grid's cells, and the one that the rule chooses."""
+    cells = [GridCell(**row) for row in rows]
+    pair = (recipe.languages.target, recipe.languages.reference)
+    (chosen,) = as_rows([choose(cells, pair, recipe.sae.k)])
+    return {"pareto": as_rows(fronts(cells, pair)), "chosen": chosen}

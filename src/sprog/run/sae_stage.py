@@ -7,19 +7,8 @@ from sprog.run.context import Context, check_latents
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
-from sprog.run.training import TrainingText
-from sprog.sae import (
-    Checkpoints,
-    Sae,
-    SaeConfig,
-    TrainPoint,
-    TrainSettings,
-    check_fits,
-    measure,
-    train_group,
-)
-
-SECONDS_A_MINUTE = 60
+from sprog.run.training import TrainingText, train_jobs, train_settings
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -75,23 +64,11 @@ def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[Trai
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)
-    checkpoints = None
-    if recipe.sae.checkpoint is not None:
-        # whatever decides a bit of the result; how often checkpoints are made does not
-        what = {key: value for key, value in recipe.to_dict()["sae"].items() if key != "checkpoint"}
-        checkpoints = Checkpoints(
-            context.folder.path / "sae" / "checkpoints",
-            context.fingerprint("train", sae=what, layer=layer),
-            seconds=SECONDS_A_MINUTE * recipe.sae.checkpoint,
-            device=context.lm.device,
-            tell=context.show.note,
-        )
-    ((sae, log),) = train_group(
-        [(config, settings)], text.stream, text.mixer(), checkpoints=checkpoints, progress=report
-    )
-    if checkpoints is not None:
-        checkpoints.clear()
-    return sae, log
+    # whatever decides a bit of the result; how often checkpoints are made does not
+    what = {key: value for key, value in recipe.to_dict()["sae"].items() if key != "checkpoint"}
+    identity = context.fingerprint("train", sae=what, layer=layer)
+    (trained,) = train_jobs(context, "sae", [(config, settings)], text, identity, report)
+    return trained
 
 
 def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:
@@ -110,23 +87,4 @@ def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeCon
         tied=settings.tied,
         pre_encoder_bias=settings.pre_encoder_bias,
         matryoshka=(*sorted(nested), latents) if nested else (),
-    )
-
-
-def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
-    """How the recipe trains autoencoders on this text."""
-    settings = recipe.sae
-    return TrainSettings(
-        steps=text.steps,
-        tokens=text.total,
-        lr=settings.lr,
-        warmup=settings.warmup,
-        decay=settings.decay,
-        aux_k=None if settings.aux_k == "auto" else settings.aux_k,
-        l1=settings.l1 or 0.0,
-        unit_rows=settings.unit_rows,
-        centre=settings.centre,
-        encoder_dtype=settings.encoder_dtype,
-        published=recipe.protocol == "published",
-        seed=recipe.seed,
     )

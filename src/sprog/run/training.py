@@ -1,8 +1,8 @@
-"""What autoencoders are trained on: a site's activations on the target's and the reference's text, mixed."""
+"""Training autoencoders on a site's activations, on the target's and the reference's text, mixed."""
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,13 @@ from sprog.lm import (
     sentence_batches,
 )
 from sprog.recipe import Recipe
-from sprog.sae import Mixer
+from sprog.run.context import Context
+from sprog.run.show import Report
+from sprog.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSettings, train_group
 
 # activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
 POOL_VALUES = 2**25
+SECONDS_A_MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,59 @@ class TrainingText:
             make = lambda seed: sentence_batches(self.tokens, size, seed=seed)  # noqa: E731
         for epoch in range(recipe.sae.epochs):
             yield from make(recipe.seed + epoch)
+
+
+def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
+    """How the recipe trains autoencoders on this text."""
+    settings = recipe.sae
+    return TrainSettings(
+        steps=text.steps,
+        tokens=text.total,
+        lr=settings.lr,
+        warmup=settings.warmup,
+        decay=settings.decay,
+        aux_k=None if settings.aux_k == "auto" else settings.aux_k,
+        l1=settings.l1 or 0.0,
+        unit_rows=settings.unit_rows,
+        centre=settings.centre,
+        encoder_dtype=settings.encoder_dtype,
+        published=recipe.protocol == "published",
+        seed=recipe.seed,
+    )
+
+
+def train_jobs(
+    context: Context,
+    stage: str,
+    jobs: Sequence[tuple[SaeConfig, TrainSettings]],
+    text: TrainingText,
+    identity: str,
+    report: Report,
+) -> list[tuple[Sae, list[TrainPoint]]]:
+    """Train autoencoders in one pass over the text, with checkpoints in the stage's folder.
+
+    Args:
+        context: the run.
+        stage: whose folder the checkpoints lie in.
+        jobs: what to train, and how.
+        text: what to train on.
+        identity: a fingerprint over whatever decides a bit of the result.
+        report: progress.
+
+    Raises:
+        SprogError: as `train_group`.
+    """
+    minutes = context.recipe.sae.checkpoint
+    checkpoints = None
+    if minutes is not None:
+        checkpoints = Checkpoints(
+            context.folder.path / stage / "checkpoints",
+            identity,
+            seconds=SECONDS_A_MINUTE * minutes,
+            device=context.lm.device,
+            tell=context.show.note,
+        )
+    trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=report)
+    if checkpoints is not None:
+        checkpoints.clear()
+    return trained

@@ -5,16 +5,20 @@ from sprog.sae.config import SaeConfig
 from sprog.sae.fits import check_fits
 from sprog.sae.formats import fetch as fetch_sae
 from sprog.sae.formats import hookpoint, to_sae_lens, to_sparsify
+from sprog.sae.grid import Choice, Front, GridCell, choose, fronts, last_batches, not_dominated
 from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
-from sprog.sae.quality import Quality, SpliceLoss, measure
+from sprog.sae.quality import Quality, SpliceLoss, measure, measure_reconstruction
 from sprog.sae.sae import Codes, Sae
 from sprog.sae.train import train, train_group
 from sprog.sae.trainer import TrainPoint, TrainSettings
 
 __all__ = [
     "Checkpoints",
+    "Choice",
     "Codes",
+    "Front",
+    "GridCell",
     "Mixer",
     "Quality",
     "Sae",
@@ -23,10 +27,15 @@ __all__ = [
     "TrainPoint",
     "TrainSettings",
     "check_fits",
+    "choose",
     "fast_bfloat16",
     "fetch_sae",
+    "fronts",
     "hookpoint",
+    "last_batches",
     "measure",
+    "measure_reconstruction",
+    "not_dominated",
     "to_sae_lens",
     "to_sparsify",
     "train",

@@ -127,10 +127,23 @@ def sparse_pass(
 
 
 @torch.no_grad()
-def dense_pass(sae: Sae, x: Float[Tensor, "tokens d_in"], penalty: Penalty) -> Pass:
-    """The same through dense codes, which is faster where a good part of all latents is live."""
+def dense_pass(
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    penalty: Penalty,
+    pre: Float[Tensor, "tokens latents"] | None = None,
+) -> Pass:
+    """The same through dense codes, which is faster where a good part of all latents is live.
+
+    Args:
+        sae: whose `.grad`s are overwritten.
+        x: a batch.
+        penalty: what is added to the loss.
+        pre: its pre-activations, if they are known in float32.
+    """
     read = sae.centred(x)
-    pre = torch.nn.functional.linear(read, sae.W_enc, sae.b_enc)
+    if pre is None:
+        pre = torch.nn.functional.linear(read, sae.W_enc, sae.b_enc)
     live = _live(sae, pre, sae.threshold)
     z = torch.where(live, pre, 0)
     x_hat, gradients = _levels(sae, x, lambda first, last: z[:, first:last] @ sae.W_dec[first:last])

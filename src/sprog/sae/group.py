@@ -17,7 +17,7 @@ Job = tuple[SaeConfig, TrainSettings]
 
 
 class Group:
-    """Autoencoders in training on the same batches; their encoders' products are one."""
+    """Autoencoders in training on the same batches."""
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.trainers = list(trainers)
@@ -51,9 +51,9 @@ class Group:
         require_finite(batch, first.steps + 1)
         try:
             x = first.inputs(batch)
-            products = self.product(x, first.mean)
-            for trainer, pre in zip(self.trainers, products, strict=True):
-                trainer.step(x, pre)
+            variance = float((x - x.mean(0)).square().sum())
+            for trainer, pre in zip(self.trainers, self.product(x, first.mean), strict=True):
+                trainer.step(x, pre, variance)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise _no_memory(len(batch)) from error
         except RuntimeError as error:

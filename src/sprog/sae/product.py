@@ -1,6 +1,6 @@
-"""The encoders' product: the one dense product of a training step, for one autoencoder or a whole group."""
+"""The encoders' product: the dense product of a training step, for one autoencoder or a whole group."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog.sae.sae import Sae
+
+# pre-activations made at once, on a GPU and on a CPU: there what is made of them should still find them in the cache
+VALUES_AT_ONCE = (2**28, 2**21)
 
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
 
@@ -31,7 +34,7 @@ def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
 
 
 class EncoderProduct:
-    """Pre-activations of a batch for every autoencoder of a group, in one matrix product.
+    """Pre-activations of a batch for every autoencoder of a group, as few matrix products as are fast.
 
     The encoders' rows are made to lie one after the other in one matrix, of which each autoencoder keeps its part,
     so that training them trains it. In bfloat16 the weights themselves stay float32, and a copy is made anew for
@@ -42,41 +45,51 @@ class EncoderProduct:
         self.saes = list(saes)
         self.dtype = dtype
         first = self.saes[0]
+        sizes = [sae.config.latents for sae in self.saes]
         if len(self.saes) == 1:
             self._weight = first.W_enc.data
         else:
             self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
-            for sae, rows in zip(self.saes, self._weight.split(self._sizes), strict=True):
+            for sae, rows in zip(self.saes, self._weight.split(sizes), strict=True):
                 sae.W_enc.data = rows
         # of a group, or without a pre-encoder bias, the mean is taken off for all alike and the biases make up for
         # it: a low precision would else be spent on the mean
         self._shared_centre = len(self.saes) > 1 or not first.config.pre_encoder_bias
         self._copy = None if dtype == torch.float32 else torch.empty_like(self._weight, dtype=dtype)
 
-    @property
-    def _sizes(self) -> list[int]:
-        return [sae.config.latents for sae in self.saes]
-
     @torch.no_grad()
     def __call__(
         self, x: Float[Tensor, "tokens d_in"], mean: Float[Tensor, " d_in"]
-    ) -> tuple[Float[Tensor, "tokens latents"], ...]:
-        """Pre-activations, one matrix for each autoencoder.
+    ) -> Iterator[Float[Tensor, "tokens latents"]]:
+        """Pre-activations, one matrix for each autoencoder, computed when they are asked for.
 
         Args:
             x: a batch.
             mean: about the batch's mean; any vector gives the same, apart from rounding.
         """
-        if self._shared_centre:
-            centred = x - mean
-            bias = torch.cat([_bias_around(sae, mean) for sae in self.saes])
-        else:
-            centred, bias = self.saes[0].centred(x), self.saes[0].b_enc.detach()
-        weight = self._weight
-        if self._copy is not None:
-            weight = self._copy.copy_(self._weight)
-        pre: Tensor = torch.nn.functional.linear(centred.to(self.dtype), weight, bias.to(self.dtype))
-        return tuple(pre.split(self._sizes, dim=1))
+        centred = (x - mean if self._shared_centre else self.saes[0].centred(x)).to(self.dtype)
+        weight = self._weight if self._copy is None else self._copy.copy_(self._weight)
+        most = VALUES_AT_ONCE[x.device.type == "cpu"] // max(1, len(x))
+        row = 0
+        for some in _runs(self.saes, most):
+            sizes = [sae.config.latents for sae in some]
+            bias = torch.cat(
+                [_bias_around(sae, mean) if self._shared_centre else sae.b_enc.detach() for sae in some]
+            )
+            rows = weight[row : row + sum(sizes)]
+            row += sum(sizes)
+            yield from torch.nn.functional.linear(centred, rows, bias.to(self.dtype)).split(sizes, dim=1)
+
+
+def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
+    """Autoencoders one after the other, so many at a time that they have at most `most` latents together, or one."""
+    run: list[Sae] = []
+    for sae in saes:
+        if run and sum(other.config.latents for other in run) + sae.config.latents > most:
+            yield run
+            run = []
+        run.append(sae)
+    yield run
 
 
 def _bias_around(sae: Sae, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:

@@ -1,7 +1,7 @@
-"""How faithful an autoencoder is, language by language."""
+"""How faithful autoencoders are, language by language."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -35,7 +35,7 @@ class Quality:
             mean of the whole corpus.
         l0: latents firing at a token.
         dead_fraction: share of latents that fire on no token.
-        ce: by language.
+        ce: by language; empty where it was not measured.
         tokens: how many tokens were looked at.
     """
 
@@ -46,7 +46,6 @@ class Quality:
     ce: dict[str, SpliceLoss] = field(default_factory=dict)
 
 
-@torch.no_grad()
 def measure(
     lm: LanguageModel,
     site: Site,
@@ -56,39 +55,62 @@ def measure(
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Quality:
-    """Measure an autoencoder on a corpus, streamed."""
+    """Measure an autoencoder on a corpus, streamed: reconstruction, and losses with it in the site's place."""
+    (quality,) = measure_reconstruction(
+        lm, site, [sae], tokens, budget=budget, progress=lambda x: progress(0.25 * x)
+    )
+    losses = _splice_losses(
+        lm, site, sae, tokens, tokens.corpus.languages, budget, lambda x: progress(0.25 + 0.75 * x)
+    )
+    return replace(quality, ce=losses)
+
+
+@torch.no_grad()
+def measure_reconstruction(
+    lm: LanguageModel,
+    site: Site,
+    saes: Sequence[Sae],
+    tokens: TokenizedCorpus,
+    *,
+    budget: int = 4096,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Quality]:
+    """Measure autoencoders on a corpus in one pass of the model, all but the losses (`ce` is empty)."""
     languages = tokens.corpus.languages
     number = {language: i for i, language in enumerate(languages)}
     of = torch.tensor([number[s.language] for s in tokens.corpus.sentences], device=lm.device)
-    d = sae.config.d_in
     # float64 sums: sums of squares minus squares of sums lose digits
-    squares, error, count = (
-        torch.zeros(len(languages), dtype=torch.float64, device=lm.device) for _ in range(3)
-    )
-    sums = torch.zeros(len(languages), d, dtype=torch.float64, device=lm.device)
-    fired = torch.zeros(sae.config.latents, dtype=torch.int64, device=lm.device)
+    squares, count = (torch.zeros(len(languages), dtype=torch.float64, device=lm.device) for _ in range(2))
+    sums = torch.zeros(len(languages), lm.width(site), dtype=torch.float64, device=lm.device)
+    error = torch.zeros(len(saes), len(languages), dtype=torch.float64, device=lm.device)
+    fired = [torch.zeros(sae.config.latents, dtype=torch.int64, device=lm.device) for sae in saes]
     total = int(tokens.lengths.sum())
     for part in activations(lm, batches(tokens, budget), [site]):
         x = part.sites[site].float()
-        codes = sae.encode(x)
         language = of[part.sentence]
-        error.index_add_(0, language, (x - sae.decode(codes)).double().square().sum(1))
         squares.index_add_(0, language, x.double().square().sum(1))
         sums.index_add_(0, language, x.double())
         count.index_add_(0, language, torch.ones_like(language, dtype=torch.float64))
-        fired += torch.bincount(codes.indices[sae.fires(codes)], minlength=len(fired))
-        progress(0.25 * float(count.sum()) / total)
+        for sae, own, times in zip(saes, error, fired, strict=True):
+            codes = sae.encode(x)
+            own.index_add_(0, language, (x - sae.decode(codes)).double().square().sum(1))
+            times += torch.bincount(codes.indices[sae.fires(codes)], minlength=len(times))
+        progress(float(count.sum()) / total)
     mean = sums.sum(0) / count.sum()
     variance = squares - 2 * sums @ mean + count * mean.square().sum()
-    return Quality(
-        fvu={
-            language: float(error[i] / variance[i]) for i, language in enumerate(languages) if variance[i] > 0
-        },
-        l0=float(fired.sum() / count.sum()),
-        dead_fraction=float((fired == 0).double().mean()),
-        tokens=total,
-        ce=_splice_losses(lm, site, sae, tokens, languages, budget, lambda x: progress(0.25 + 0.75 * x)),
-    )
+    return [
+        Quality(
+            fvu={
+                language: float(own[i] / variance[i])
+                for i, language in enumerate(languages)
+                if variance[i] > 0
+            },
+            l0=float(times.sum() / count.sum()),
+            dead_fraction=float((times == 0).double().mean()),
+            tokens=total,
+        )
+        for own, times in zip(error, fired, strict=True)
+    ]
 
 
 def _splice_losses(

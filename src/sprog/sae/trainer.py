@@ -29,6 +29,8 @@ SHORT_RUN_LR, SHORT_RUN_STEPS = 12.0, 500
 DEAD_SHARE = 0.05
 DEAD_TOKENS = 10_000
 LOG_POINTS = 200
+# so many steps at the end have a line each: what the paper reports is a mean over the last but the very last one
+LAST_STEPS = 11
 # above this share of live entries dense products are faster than sparse ones
 DENSE_ABOVE = 0.04
 # batch-top-k's threshold is a running mean over about this many steps
@@ -76,7 +78,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainPoint:
-    """One line of the training log, averaged over the steps since the last.
+    """One line of the training log, averaged over the steps since the last; the last steps have one each.
 
     Attributes:
         mse: mean squared error per token and dimension, in the site's own units.
@@ -180,8 +182,12 @@ class Trainer:
         """A batch as the weights see it."""
         return batch.float() * self.scale
 
-    def step(self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"]) -> None:
-        """One optimiser step on scaled inputs and what the encoder's product came to on them.
+    def step(
+        self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"], variance: float
+    ) -> None:
+        """One optimiser step on scaled inputs, what the encoder's product came to on them, and their variance.
+
+        The variance is the sum of squares around the batch's mean.
 
         Raises:
             SprogError: the loss is not finite, or beyond all measure.
@@ -189,11 +195,10 @@ class Trainer:
         done = self._pass(x, pre)
         error = x - done.x_hat
         squares = error.square().sum()
-        variance = (x - x.mean(0)).square().sum()
         if self.aux_k:
             dead = self.silent > self.dead_after
             add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done.along)
-        mse, fvu = float(squares) / x.numel(), float(squares) / max(float(variance), 1e-30)
+        mse, fvu = float(squares) / x.numel(), float(squares) / max(variance, 1e-30)
         # a site whose values hardly differ has no variance to measure by
         if not math.isfinite(mse) or (fvu > DIVERGED and mse > 1.0):
             raise SprogError(
@@ -211,7 +216,7 @@ class Trainer:
             self._renormalise()
         if self.config.activation == "jumprelu" and self.sae.threshold is not None:
             self.sae.threshold.clamp_min_(0.0)
-        self._record(x, done, mse, fvu if float(variance) > 0 else 0.0)
+        self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
     def _pass(self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"]) -> Pass:
         recompute = pre.dtype != torch.float32
@@ -228,7 +233,7 @@ class Trainer:
                     edge = (self.sae.threshold - self.bandwidth / 2).to(pre.dtype)
                 found = self._few_above(pre, edge)
                 if found is None:
-                    return dense_pass(self.sae, x, self.penalty)
+                    return dense_pass(self.sae, x, self.penalty, None if recompute else pre)
                 entries = found
         return sparse_pass(self.sae, x, entries, self.penalty, recompute=recompute)
 
@@ -279,7 +284,8 @@ class Trainer:
                 float((self.silent > self.dead_after).float().mean()),
             ]
         )
-        if self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
+        last = self.steps >= self.settings.steps - LAST_STEPS
+        if last or self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
             self._write_log()
 
     def _write_log(self) -> None:

@@ -1,6 +1,7 @@
 """The figures: each a drawing with the numbers it shows."""
 
 from sprog.report.figures.canvas import Drawing
+from sprog.report.figures.grid import Marks, draw_grid, grid_table
 from sprog.report.figures.layers import draw_layers
 from sprog.report.figures.next_token import draw_next_token
 from sprog.report.figures.preactivations import draw_preactivations
@@ -11,7 +12,9 @@ from sprog.report.figures.training import draw_training
 
 __all__ = [
     "Drawing",
+    "Marks",
     "collapsed",
+    "draw_grid",
     "draw_layers",
     "draw_next_token",
     "draw_preactivations",
@@ -19,5 +22,6 @@ __all__ = [
     "draw_rates",
     "draw_text",
     "draw_training",
+    "grid_table",
     "probe_table",
 ]

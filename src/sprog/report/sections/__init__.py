@@ -5,8 +5,9 @@ from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
 from sprog.report.sections.continuations import continuations_section
 from sprog.report.sections.effects import effects_section, selectivity_section
+from sprog.report.sections.grid import grid_section
 from sprog.report.sections.how import how_section
-from sprog.report.sections.probes import grid_section, probes_section
+from sprog.report.sections.probes import probes_section
 from sprog.report.sections.text import text_section
 from sprog.report.sections.units import histograms_section, texts_section, units_section
 

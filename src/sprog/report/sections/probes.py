@@ -1,4 +1,4 @@
-"""Which layer tells the languages apart (section 4.1), and the grid search that follows it (section 4.2)."""
+"""Which layer tells the languages apart (section 4.1)."""
 
 from typing import Any
 
@@ -15,14 +15,6 @@ def probes_section(files: RunFiles) -> Section:
     return Section(
         "probes", "Probes: which layer tells the languages apart", "section 4.1, Figure 3", _blocks(files)
     )
-
-
-def grid_section(files: RunFiles) -> Section:
-    """The line in Figure 4's place."""
-    blocks: list[Block] = []
-    if files.section("grid") is None:
-        blocks.append(not_run("The grid search over autoencoders"))
-    return Section("grid", "Grid search", "section 4.2, Figure 4", blocks)
 
 
 def _blocks(files: RunFiles) -> list[Block]:
