@@ -49,7 +49,7 @@ class Pass:
     Attributes:
         x_hat: the reconstruction by the whole dictionary.
         fires: how often each latent fired.
-        smallest: the smallest value that fired; zero if none did.
+        smallest: batchtopk: the smallest value that fired; zero if none did.
     """
 
     x_hat: Float[Tensor, "tokens d_in"]
@@ -119,8 +119,8 @@ def sparse_pass(
             sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
         )
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
-    smallest = z[live].min() if bool(live.any()) else z.new_zeros(())
-    return Pass(x_hat, fires, smallest)
+    finds = sae.config.activation == "batchtopk" and bool(live.any())
+    return Pass(x_hat, fires, z[live].min() if finds else z.new_zeros(()))
 
 
 @torch.no_grad()
@@ -156,8 +156,7 @@ def dense_pass(
         near = _near(sae, pre, None, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
-    smallest = z[live].min() if bool(live.any()) else z.new_zeros(())
-    return Pass(x_hat, fires, smallest)
+    return Pass(x_hat, fires, z.new_zeros(()))
 
 
 @torch.no_grad()
