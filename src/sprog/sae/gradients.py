@@ -49,7 +49,7 @@ class Pass:
     Attributes:
         x_hat: the reconstruction by the whole dictionary.
         fires: how often each latent fired.
-        smallest: the smallest value that fired; zero if none did.
+        smallest: batchtopk: the smallest value that fired; zero if none did.
         along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
             sum_t z[t, i] dz[t, i], which the backward has at hand.
     """
@@ -122,7 +122,8 @@ def sparse_pass(
             sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
         )
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
-    smallest = z[live].min() if bool(live.any()) else z.new_zeros(())
+    finds = sae.config.activation == "batchtopk" and bool(live.any())
+    smallest = z[live].min() if finds else z.new_zeros(())
     return Pass(x_hat, fires, smallest, pattern.per_latent(z * dz))
 
 
@@ -159,8 +160,7 @@ def dense_pass(
         near = _near(sae, pre, None, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
-    smallest = z[live].min() if bool(live.any()) else z.new_zeros(())
-    return Pass(x_hat, fires, smallest, (z * dz).sum(0))
+    return Pass(x_hat, fires, z.new_zeros(()), (z * dz).sum(0))
 
 
 @torch.no_grad()

@@ -44,17 +44,13 @@ class EncoderProduct:
     def __init__(self, saes: Sequence[Sae], dtype: torch.dtype) -> None:
         self.saes = list(saes)
         self.dtype = dtype
-        first = self.saes[0]
         sizes = [sae.config.latents for sae in self.saes]
         if len(self.saes) == 1:
-            self._weight = first.W_enc.data
+            self._weight = self.saes[0].W_enc.data
         else:
             self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
             for sae, rows in zip(self.saes, self._weight.split(sizes), strict=True):
                 sae.W_enc.data = rows
-        # of a group, or without a pre-encoder bias, the mean is taken off for all alike and the biases make up for
-        # it: a low precision would else be spent on the mean
-        self._shared_centre = len(self.saes) > 1 or not first.config.pre_encoder_bias
         self._copy = None if dtype == torch.float32 else torch.empty_like(self._weight, dtype=dtype)
 
     @torch.no_grad()
@@ -67,18 +63,21 @@ class EncoderProduct:
             x: a batch.
             mean: about the batch's mean; any vector gives the same, apart from rounding.
         """
-        centred = (x - mean if self._shared_centre else self.saes[0].centred(x)).to(self.dtype)
         weight = self._weight if self._copy is None else self._copy.copy_(self._weight)
         most = VALUES_AT_ONCE[x.device.type == "cpu"] // max(1, len(x))
         row = 0
         for some in _runs(self.saes, most):
             sizes = [sae.config.latents for sae in some]
-            bias = torch.cat(
-                [_bias_around(sae, mean) if self._shared_centre else sae.b_enc.detach() for sae in some]
-            )
             rows = weight[row : row + sum(sizes)]
             row += sum(sizes)
-            yield from torch.nn.functional.linear(centred, rows, bias.to(self.dtype)).split(sizes, dim=1)
+            if len(some) == 1 and (self._copy is None or some[0].config.pre_encoder_bias):
+                centred, bias = some[0].centred(x), some[0].b_enc.detach()
+            else:
+                # the mean is taken off for all alike and the biases make up for it: a low precision would else be
+                # spent on the mean
+                centred, bias = x - mean, torch.cat([_bias_around(sae, mean) for sae in some])
+            pre = torch.nn.functional.linear(centred.to(self.dtype), rows, bias.to(self.dtype))
+            yield from pre.split(sizes, dim=1)
 
 
 def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
