@@ -77,7 +77,7 @@ def _check(counting: Counting, grid: Shape | None) -> None:
         raise SprogError(
             f"layer: {recipe.model} has the layers 0 to {layers - 1}, and {recipe.layer} is not one of them"
         )
-    if recipe.sae.k > counting.latents:
+    if recipe.sae.from_ is None and recipe.sae.activation != "relu" and recipe.sae.k > counting.latents:
         raise SprogError(f"sae.k: {recipe.sae.k} is more than the {counting.latents} latents")
     if grid is None:
         return
@@ -191,9 +191,14 @@ def _stages(
         f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
         + (f"; without {', '.join(unknown)}, {UNKNOWN}" if unknown else ""),
         "grid": "" if grid is None else _grid(counting, grid),
-        "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: {counting.latents:,} latents, k {recipe.sae.k}, "
-        f"{2 * size:,} weights; {counting.steps:,} steps of ~{counting.step_tokens:,.0f} tokens over "
-        f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select",
+        "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: "
+        + (
+            f"taken from {recipe.sae.from_}, counted as {counting.latents:,} latents; measured on select"
+            if recipe.sae.from_
+            else f"{counting.latents:,} latents, {_sparsity(recipe)}, {2 * size:,} weights; {counting.steps:,} steps "
+            f"of ~{counting.step_tokens:,.0f} tokens over "
+            f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select"
+        ),
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
@@ -276,3 +281,7 @@ def _how(counting: Counting, works: dict[str, Work], machines: list[Machine], ou
         f"what is fetched goes to {hub_cache()} and to sprog's cache ('sprog doctor' shows both).",
         gap=0,
     )
+
+
+def _sparsity(recipe: Recipe) -> str:
+    return f"k {recipe.sae.k}" if recipe.sae.activation != "relu" else f"L1 weight {recipe.sae.l1:g}"

@@ -246,8 +246,10 @@ class Counting:
         return [(each, tied) for each in live for tied in grid.tied for _ in grid.pre_encoder_bias]
 
     def sae(self) -> Work:
-        """Training, and the measurement on `select`."""
-        train = self.training(self.shape, self.depth, self.latents, [self.live], [self.recipe.sae.tied])
+        """Training, unless an autoencoder is given, and the measurement on `select`."""
+        train = Work()
+        if self.recipe.sae.from_ is None:
+            train = self.training(self.shape, self.depth, self.latents, [self.live], [self.recipe.sae.tied])
         train = replace(train, written=4 * (1 if self.recipe.sae.tied else 2) * self.d_in * self.latents)
         select = tokens_of(self.roles["select"])
         codes = self.encode(select)
