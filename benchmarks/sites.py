@@ -94,7 +94,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows = []
     print(
-        "site        layer  width  FVU da  FVU en  recovered da, en   dead  rule      best latent da, en   English at 0.3"
+        "site        layer  width  FVU da  FVU en  recovered da, en   dead  rule      best latent da, en   en at 0.3"
     )
     with tempfile.TemporaryDirectory() as folder:
         for layer in map(int, arguments.layers.split(",")):
