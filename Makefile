@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# the libraries whose files sprog reads and writes; they bring too much to live in .venv
+PEERS := .venv-peers
+PEERS_INSTALLED := $(PEERS)/.installed
+PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-peers lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sprog run demo
@@ -14,6 +18,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+test-peers: $(PEERS_INSTALLED)
+	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -25,10 +32,20 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Anew whenever what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# nnsight, which dictionary_learning brings, asks for torchvision: it is not used, and where its build is not torch's
+# own, transformers fails to import.
+$(PEERS_INSTALLED): Makefile constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$(PEERS_PACKAGES) pytest beartype jaxtyping defusedxml
+	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@

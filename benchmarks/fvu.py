@@ -106,7 +106,8 @@ def main() -> None:
     latents = arguments.expansion * data.shape[1]
     shape = (latents, arguments.k, arguments.batch)
     print(
-        f"{site}: {len(data):,} tokens, tested on {len(test):,}; d_in {data.shape[1]}, {latents} latents, k {arguments.k}"
+        f"{site}: {len(data):,} tokens, tested on {len(test):,}; d_in {data.shape[1]}, {latents} latents, "
+        f"k {arguments.k}"
     )
     arms = {
         "sprog": lambda seed: ours(data, test, *shape, seed, "auto"),

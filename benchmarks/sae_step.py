@@ -96,7 +96,7 @@ def dictionary_learning(autocast: bool) -> Steps:
     def steps(case: Case, batches: list[Tensor]) -> float:
         d_in, latents, k, _ = case
         device = batches[0].device
-        trainer = TopKTrainer(1000, d_in, latents, k, layer=0, lm_name="", seed=0, device=str(device))
+        trainer = TopKTrainer(10_000, d_in, latents, k, layer=0, lm_name="", seed=0, device=str(device))
         trainer.ae.b_dec.data = batches[0].mean(0)
         count = iter(range(1, 1000))
 

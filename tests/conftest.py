@@ -148,3 +148,21 @@ def count_hooks():
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
     return count
+
+
+@pytest.fixture
+def opus(monkeypatch, tmp_path):
+    """A server that OPUS is taken for, with an empty cache; tries follow each other without a pause."""
+    from opus_server import OpusServer
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("SPROG_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sprog.corpora.download.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "cache"))
+    with OpusServer() as server:
+        monkeypatch.setenv("SPROG_OPUS_BASE", server.address)
+        monkeypatch.setenv("SPROG_OPUS_API", f"{server.address}/api")
+        yield server

@@ -150,7 +150,10 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
     ("line", "message"),
     [
         ("", "no command; try 'sprog run demo' or 'sprog --help'"),
-        ("rum demo", "unknown command 'rum'; did you mean 'run'? (there are run, recipes and doctor)"),
+        (
+            "rum demo",
+            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export and doctor)",
+        ),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
         ("--version please", "unexpected 'please'"),
@@ -237,7 +240,8 @@ def test_help_lists_and_mistakes_import_nothing_heavy():
     script = """
 import contextlib, io, sys
 from sprog.cli import main
-for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run"):
+for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run",
+             "export --help", "export", "export x --to y"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

@@ -303,7 +303,7 @@ def test_overrides_are_text_of_the_settings_type():
         ("features.fallback", "-1", "must be at least 0, got '-1'"),
         ("effects.values", "1,nan", "must be a finite number, got 'nan'"),
         ("effects.bootstrap", "1", "must be at least 2, got '1'"),
-        ("device", "tpu", "must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ("device", "tpu", "must be auto, cpu, cuda, cuda:N or split, got 'tpu'"),
         ("bos", "maybe", "expected true or false, got 'maybe'"),
         ("seed", "-1", "must be from 0 to 4294967295, got '-1'"),
         ("model", "none", "expected text, got none"),

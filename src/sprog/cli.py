@@ -1,4 +1,4 @@
-"""The door: `sprog run`, `sprog recipes`, `sprog doctor`, and one line on standard error when something is wrong."""
+"""The door: `sprog run` and its sisters, and one line on standard error when something is wrong."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sprog import flags
 from sprog._version import __version__
+from sprog.environment import offline
 from sprog.errors import SprogError
 from sprog.recipe import load_recipe, nearest, shipped_recipes
 
@@ -21,6 +22,7 @@ them up or down.
   sprog run ... --dry-run   what that would fetch, hold and take; nothing is run, no network
   sprog run --help          all that can be set, and how
   sprog recipes             the recipes that come with sprog
+  sprog export              an autoencoder in another library's format
   sprog doctor              what this machine has, and what is missing for which feature
   sprog --version           the version
   sprog --help              this
@@ -72,6 +74,8 @@ def _command(argv: Sequence[str]) -> None:
             _recipes(arguments)
         case ["doctor", *arguments]:
             _doctor(arguments)
+        case ["export", *arguments]:
+            _export(arguments)
         case ["-h" | "--help"]:
             print(_HELP)
         case ["--version"]:
@@ -86,8 +90,8 @@ def _command(argv: Sequence[str]) -> None:
             )
         case [word, *_]:
             raise SprogError(
-                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'doctor'))} "
-                "(there are run, recipes and doctor)"
+                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'export', 'doctor'))} "
+                "(there are run, recipes, export and doctor)"
             )
 
 
@@ -104,6 +108,12 @@ def _run(arguments: Sequence[str]) -> None:
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if given.quiet:
+        # the hub's client draws a bar for what it fetches
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if offline():
+        # the hub's clients listen to a word of their own, and only before they are imported
+        os.environ["HF_HUB_OFFLINE"] = "1"
     if given.dry_run:
         from sprog.plan import dry_run
 
@@ -137,6 +147,13 @@ def _doctor(arguments: Sequence[str]) -> None:
         raise SprogError(f"doctor: unexpected '{arguments[0]}'")
     for line in examine():
         print(line)
+
+
+def _export(arguments: Sequence[str]) -> None:
+    from sprog import export
+
+    given = export.parse(arguments)
+    print(export.HELP if given is None else export.export(given))
 
 
 def _one_line(message: str) -> str:

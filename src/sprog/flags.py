@@ -70,7 +70,9 @@ class Parser(argparse.ArgumentParser):
         raise SprogError(message.removeprefix("argument ").replace("expected one argument", "needs a value"))
 
 
-class _Once(argparse.Action):
+class Once(argparse.Action):
+    """A flag that may be given once."""
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,  # noqa: ARG002
@@ -78,6 +80,11 @@ class _Once(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        """Keep the value.
+
+        Raises:
+            SprogError: there is one already.
+        """
         if getattr(namespace, self.dest) is not None:
             raise SprogError(f"{option_string}: is given twice")
         setattr(namespace, self.dest, values)
@@ -139,10 +146,8 @@ def _parser(recipe: Recipe | None) -> Parser:
     command.add_argument(
         "recipe", nargs="?", metavar="RECIPE", help="a name ('sprog recipes' lists them) or a YAML file"
     )
-    command.add_argument("--out", action=_Once, metavar="DIR", help="the run's folder [runs/NAME]")
-    command.add_argument(
-        "--until", action=_Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}"
-    )
+    command.add_argument("--out", action=Once, metavar="DIR", help="the run's folder [runs/NAME]")
+    command.add_argument("--until", action=Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}")
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--dry-run",
@@ -160,7 +165,7 @@ def _parser(recipe: Recipe | None) -> Parser:
         value = values.get(setting.key, setting.default)
         text = f"{docs[setting.group.__name__, setting.name]} [{_as_text(value)}]"
         sections[setting.group].add_argument(
-            f"--{setting.key}", action=_Once, metavar=_metavar(setting.hint), help=text.replace("%", "%%")
+            f"--{setting.key}", action=Once, metavar=_metavar(setting.hint), help=text.replace("%", "%%")
         )
     return parser
 

@@ -1,6 +1,11 @@
 """Every way a text file can be wrong ends in one line that names the file and the line."""
 
+import bz2
+import gzip
+import io
+import lzma
 import re
+import zipfile
 
 import pytest
 
@@ -11,9 +16,9 @@ LANGUAGES = ("da", "en")
 GOOD = "Hej med dig.\t0\nHello there.\t1\n"
 
 
-def refusal(source, **options):
+def refusal(source, languages=LANGUAGES, **options):
     with pytest.raises(SprogError) as caught:
-        read_source(str(source), languages=LANGUAGES, **options)
+        read_source(str(source), languages=languages, **options)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 600
@@ -187,9 +192,50 @@ def test_no_sentence_in_a_wanted_language(write):
     assert "x.tsv: no sentence in da or en (found: 2 in de, 1 in fr)" in refusal(path)
 
 
-@pytest.mark.parametrize("source", ["opus:ELRC_2923", "hub:org/name", "x.jsonl", "x.csv", "nonsense", "-"])
+@pytest.mark.parametrize("source", ["ops:ELRC_2923", "x.xlsx", "nonsense", "-"])
 def test_source_that_is_not_understood(source):
-    assert "today these are: PATH.tsv, cols:en,da,-:PATH, PATH.tmx" in refusal(source)
+    assert "sources are: PATH.tsv, PATH.jsonl, PATH.csv, PATH.tmx, cols:en,da,-:PATH" in refusal(source)
+
+
+@pytest.mark.parametrize("name", ["x.tsv.gz", "x.zip", "x.txt.xz"])
+def test_source_that_is_compressed(name):
+    assert f"{name!r}: is compressed: unpack it and name what comes out" in refusal(name)
+
+
+@pytest.mark.parametrize(
+    ("packer", "words"),
+    [
+        (gzip.compress, "is gzip-compressed: unpack it (gunzip -k"),
+        (bz2.compress, "is bzip2-compressed: unpack it (bunzip2 -k"),
+        (lzma.compress, "is xz-compressed: unpack it (unxz -k"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}.tsv", "{}.jsonl", "{}.csv", "{}.tmx", "da={}.tsv", "cols:da,en:{}.tsv"])
+def test_compressed_file(write, packer, words, form):
+    for suffix in (".tsv", ".jsonl", ".csv", ".tmx"):
+        path = write(f"x{suffix}", packer(GOOD.encode()))
+    message = refusal(form.format(path.with_suffix("")))
+    assert words in message
+    assert str(path.with_suffix("")) in message
+
+
+def test_zip_archive_of_ones_own(write):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.da", "Hej.")
+    path = write("x.txt", file.getvalue())
+    assert f"{path}: is a zip archive: unpack it (unzip {path})" in refusal(f"da={path}")
+
+
+def test_json_in_one_piece(write):
+    assert "write an object a line into a .jsonl file" in refusal(write("x.json", "[]"))
+
+
+def test_line_without_an_end(write, monkeypatch):
+    monkeypatch.setattr("sprog.corpora.lines._MAX_LINE", 1000)
+    path = write("x.txt", "Hej.\n" + "a" * 1001)
+    assert f"{path}, line 2: is longer than 1,000 bytes" in refusal(f"da={path}")
+    assert "no sentence in en" in refusal(f"da={write('x.txt', 'a' * 1000)}", languages=("en",))
 
 
 def test_misspelt_generator():
@@ -287,9 +333,7 @@ def test_unknown_role(write):
 
 
 def test_source_mistake_names_its_role():
-    assert roles_refusal({"train": "x.tsv", "tune": "opus:Europarl"}).startswith(
-        "corpora.tune: 'opus:Europarl'"
-    )
+    assert roles_refusal({"train": "x.tsv", "tune": "opus:"}).startswith("corpora.tune: 'opus:': names no")
 
 
 def test_missing_file_is_found_before_any_is_read(write):

@@ -1,4 +1,4 @@
-"""Half a million sentences are read, cleaned and divided in half a minute and a gigabyte."""
+"""Half a million sentences are read, cleaned and divided within a gigabyte; `benchmarks/read_text.py` has the clock."""
 
 import random
 import subprocess
@@ -7,12 +7,12 @@ import sys
 import pytest
 
 PROGRAM = """
-import resource, sys, time
+import resource, sys
 from sprog.corpora import build_roles
-start = time.perf_counter()
 roles = build_roles({"train": sys.argv[1]}, target="da", reference="en", seed=0)
-kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(sum(map(len, roles.corpora.values())), time.perf_counter() - start, kilobytes)
+# kibibytes on Linux, bytes on macOS
+unit = 1 if sys.platform == "darwin" else 1024
+print(sum(map(len, roles.corpora.values())), unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -26,7 +26,6 @@ def test_half_a_million_sentences(tmp_path):
             file.write(f"{' '.join(rng.choices(words, k=rng.randint(8, 24)))}\t{i % 2}\n")
     assert path.stat().st_size > 60e6
     output = subprocess.check_output([sys.executable, "-c", PROGRAM, str(path)], text=True)
-    sentences, seconds, kilobytes = map(float, output.split())
+    sentences, peak = map(int, output.split())
     assert sentences == 500_000
-    assert seconds < 30
-    assert kilobytes < 1e6
+    assert peak < 1e9

@@ -1,10 +1,12 @@
 """Real corpora, read without conversion. They are not part of the project: absent, these tests skip."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from sprog.corpora import build_roles, read_source
+from sprog.corpora import build_roles, clean_text, read_source
+from sprog.errors import SprogError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LANGUAGES = ("da", "en")
@@ -60,6 +62,42 @@ def test_one_sentence_a_line():
     danish, dutch = present("languages/da.txt", "languages_ud/nl.txt")
     assert read_source(f"da={danish}", languages=LANGUAGES).tallies["da"].read == 1000
     assert read_source(f"nl={dutch}", languages=("nl",)).tallies["nl"].read > 2000
+
+
+def test_treebanks():
+    development, test = present("ud_danish_ddt/da_ddt-ud-dev.conllu", "ud_danish_ddt/da_ddt-ud-test.conllu")
+    for path, number in ((development, 564), (test, 565)):
+        said = re.findall(r"^# text = (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        corpus, tallies = read_source(f"da={path}", languages=LANGUAGES)
+        assert tallies["da"].read == len(said) == number
+        assert [s.text for s in corpus.sentences] == list(dict.fromkeys(map(clean_text, said)))
+
+
+def test_treebanks_without_their_comments(tmp_path):
+    """The words put together are what the comments say."""
+    path = present("ud_danish_ddt/da_ddt-ud-dev.conllu")
+    bare = tmp_path / "bare.conllu"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    bare.write_text("".join(line for line in lines if not line.startswith("#")), encoding="utf-8")
+    whole, words = (read_source(f"da={file}", languages=LANGUAGES).corpus for file in (path, bare))
+    assert [s.text for s in words.sentences] == [s.text for s in whole.sentences]
+
+
+def test_tokens_point_to_the_treebank():
+    path = present("ud_danish_ddt/ddt_test.jsonl")
+    with pytest.raises(
+        SprogError, match=r"line 1: has tokens and no text.* give the treebank's \.conllu file"
+    ):
+        read_source(f"da={path}", languages=LANGUAGES)
+
+
+def test_tasks_texts():
+    danish, english = present("tasks/angry_tweets/train.jsonl", "tasks/tweet_sentiment/train.csv")
+    assert read_source(f"da={danish}", languages=LANGUAGES).tallies["da"].read == 2411
+    tallies = read_source(f"en={english}", languages=LANGUAGES).tallies
+    assert (tallies["en"].read, tallies["en"].dropped["empty"]) == (27_481, 1)
+    with pytest.raises(SprogError, match=r"line 1: label is 'positiv'.*name the file da=PATH"):
+        read_source(str(danish), languages=LANGUAGES)
 
 
 def test_roles_of_the_real_run():

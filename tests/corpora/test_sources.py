@@ -183,6 +183,8 @@ def test_aligned_text_is_read_back(folder, rows):
     expected = [(code, text) for row in rows for code, text in zip(LANGUAGES, row, strict=True)]
     columns = write(folder / "p.txt", "".join(f"{danish}\t{english}\r\n" for danish, english in rows))
     assert read(f"cols:da,en:{columns}") == expected
+    lines = "".join(f"{danish}\t{english}\tSalut.\n" for danish, english in rows)
+    assert read(write(folder / "p.tsv", f"da\ten\tfr\n{lines}")) == expected
     danish = write(folder / "p.da", codecs.BOM_UTF8 + "\n".join(row[0] for row in rows).encode())
     english = write(folder / "p.en", "".join(f"{row[1]}\n" for row in rows))
     assert read(f"da={danish},en={english}") == expected

@@ -137,42 +137,6 @@ def test_a_tokenizer_of_another_model(make_model_folder, tmp_path):
     assert "its embedding only 256 rows" in message
 
 
-@pytest.fixture
-def gpt2(tiny_tokenizer, tmp_path):
-    """The folder of a model of a family without known sites."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    config = GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=32, vocab_size=320, initializer_range=0.2)
-    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
-    tiny_tokenizer.save_pretrained(tmp_path / "gpt2")
-    return tmp_path / "gpt2"
-
-
-def test_an_unknown_architecture(gpt2):
-    with pytest.raises(SprogError) as caught:
-        load(str(gpt2))
-    message = str(caught.value)
-    assert "'gpt2'" in message
-    assert "transformer.h (x2: " in message
-    assert "mlp.c_proj" in message
-    assert "architecture=Architecture(" in message
-
-
-def test_an_unknown_architecture_can_be_named(gpt2):
-    known = Architecture(
-        "transformer.h",
-        {
-            "mlp.hidden": Place("mlp.c_proj", "input"),
-            "mlp.out": Place("mlp", "output"),
-            "attn.out": Place("attn", "output"),
-            "resid": Place("", "output"),
-        },
-    )
-    lm = load(str(gpt2), architecture=known)
-    assert lm.widths == {"mlp.hidden": 64, "mlp.out": 16, "attn.out": 16, "resid": 16}
-
-
 @pytest.mark.parametrize(
     ("place", "reason"),
     [

@@ -11,10 +11,12 @@ import sprog
 
 SOURCE = Path(sprog.__file__).parent
 BEFORE = {
-    "corpora": set(),
-    "lm": {"corpora"},
+    # the hub serves both text and models, and knows neither
+    "hub": set(),
+    "corpora": {"hub"},
+    "lm": {"hub", "corpora"},
     "probe": {"corpora", "lm"},
-    "sae": {"corpora", "lm", "probe"},
+    "sae": {"hub", "corpora", "lm", "probe"},
     "features": {"corpora", "lm", "probe", "sae"},
     "effects": {"corpora", "lm", "probe", "sae", "features"},
     # the toy stands beside: it makes text and a model out of nothing
@@ -26,7 +28,7 @@ BEFORE = {
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""
-EVERYBODYS = {"errors", "files", "_version"}
+EVERYBODYS = {"errors", "files", "environment", "_version"}
 """Modules that every room may import."""
 MORE = {"report": {"recipe"}, "plan": {"recipe"}}
 """What else a room may import."""

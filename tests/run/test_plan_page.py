@@ -96,7 +96,7 @@ def test_the_demo_needs_nothing(dry):
     said = dry("demo")
     assert "Nothing would be fetched." in said
     assert "trained once" in said
-    assert "1,055,488 weights" in said
+    assert "1,186,560 weights" in said
 
 
 def test_a_model_and_text_of_ones_own(dry, tiny_model, tmp_path):
@@ -176,6 +176,7 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
         ("demo --until nowhere", "--until: unknown stage 'nowhere'"),
         ("demo --corpora.train missing.tsv", "corpora.train: missing.tsv: no such file"),
         ("demo --corpora.train what", "corpora.train: 'what': is not a source"),
+        ("demo --corpora.train hub:a/b,q=1", "corpora.train: 'hub:a/b,q=1': there is no key 'q'"),
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),

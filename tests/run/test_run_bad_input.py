@@ -98,7 +98,19 @@ TEXTS = {
         "cols:en,da:{}/x.txt",
         "{}/x.txt, line 2: 1 columns where 2",
     ),
-    "not a source": ({}, "opus:ELRC_2923", "corpora.{role}: 'opus:ELRC_2923': is not a source"),
+    "not a source": ({}, "ops:ELRC_2923", "corpora.{role}: 'ops:ELRC_2923': is not a source"),
+    "no corpus named": ({}, "opus:", "corpora.{role}: 'opus:': names no corpus"),
+    "not there and no network": (
+        {},
+        "opus:NoSuchCorpus",
+        "opus:NoSuchCorpus: HF_HUB_OFFLINE keeps sprog from",
+    ),
+    "not JSON": ({"x.jsonl": "Hej.\n"}, "{}/x.jsonl", "{}/x.jsonl, line 1: is not JSON at column 1"),
+    "fields that are not there": (
+        {"x.csv": "sentence,class\nHej.,0\n"},
+        "{}/x.csv",
+        "{}/x.csv, line 2: has 'sentence', 'class', and needs text and language or label, or da and",
+    ),
     "no language said": (
         {"x.txt": "Hej.\n"},
         "{}/x.txt",
@@ -171,6 +183,12 @@ def filed(model):
     model.write_text("not a folder")
 
 
+def infinite(model):
+    tensors = load_file(model / "model.safetensors")
+    tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][3, 4] = float("inf")
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+
+
 MODELS = {
     "does not exist": (shutil.rmtree, "there is no folder {}"),
     "is a file": (filed, "{} is a file"),
@@ -179,6 +197,10 @@ MODELS = {
     "lacks a tensor": (lacking, "{} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight"),
     "is truncated": (truncated, "{} cannot be loaded: "),
     "has no config": (lambda model: (model / "config.json").unlink(), "{} has no config.json"),
+    "is not finite": (
+        infinite,
+        "{}: the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight holds numbers that",
+    ),
     "has no tokenizer": (
         lambda model: [file.unlink() for file in model.glob("tokenizer*")],
         "{} has no tokenizer",
@@ -197,7 +219,9 @@ def test_bad_model(refusal, model, case):
 
 def test_no_such_model_on_the_hub(refusal):
     line = refusal(model="nobody/no-such-model")
-    assert line.startswith("sprog: model: nobody/no-such-model cannot be loaded: ")
+    assert line.startswith(
+        "sprog: model: nobody/no-such-model is not in the hub's cache, and HF_HUB_OFFLINE is"
+    )
 
 
 @pytest.mark.parametrize("case", ["does not exist", "is a file", "is empty", "has pickles only"])
@@ -240,11 +264,28 @@ SETTINGS = {
     ),
     "k that is no number": ({"sae__k": "many"}, "--sae.k: expected a whole number, got 'many'"),
     "an unknown flag": ({"sae__kk": 4}, "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
+    "a context longer than the model's": (
+        {"max_tokens": 65},
+        "max_tokens: 65 is more than the 64 tokens that ",
+        "has positions for",
+    ),
+    "a context longer than the model's by far": ({"max_tokens": 10**9}, "max_tokens: 1000000000 is more than the 64"),
+    "continuations longer than the model's context": (
+        {"effects__max_length": 100},
+        "effects.max_length: 100 is more than the 64 tokens that ",
+    ),
     "a device that is not there": ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used here"),
     "the same language twice": ({"languages__others": "en"}, "--languages.others: 'en' is already the"),
     "no values": ({"effects__values": ""}, "--effects.values: must be non-empty"),
     "a share above 1": ({"features__min_target": 2}, "--features.min_target: must be from 0 to 1, got '2'"),
 }  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_splitting_without_a_gpu(refusal):
+    assert refusal(device="split").startswith(
+        "sprog: device: 'split' shares a model out among GPUs, and there is"
+    )
 
 
 @pytest.mark.parametrize("case", SETTINGS)
@@ -314,12 +355,12 @@ def test_a_home_that_nobody_has(refusal):
 
 
 def test_the_hubs_client_is_kept_quiet(refusal, monkeypatch):
-    from transformers import AutoModelForCausalLM
+    import huggingface_hub
 
     def offline(*_, **__):
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise OSError("We could not connect.\nCheck your connection.")
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", offline)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     line = refusal(model="somebody/a-model")
-    assert line == "sprog: model: somebody/a-model cannot be loaded: We could not connect.\n"
+    assert line == "sprog: model: somebody/a-model cannot be fetched: We could not connect.\n"

@@ -67,7 +67,7 @@ def test_matrices_are_latent_major(folder):
 
 
 def test_a_folder_that_does_not_exist(tmp_path):
-    assert "cfg.json" in refusal(tmp_path / "none")
+    assert "there is no such file or folder" in refusal(tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", ["cfg.json", "sae.safetensors"])
@@ -131,6 +131,63 @@ def test_an_extra_tensor(folder):
     path = folder / "sae.safetensors"
     save_file(load_file(path) | {"threshold": torch.zeros(10)}, path)
     assert "holds a tensor 'threshold'" in refusal(folder)
+
+
+def test_a_tied_one_has_one_matrix(tmp_path):
+    sae = Sae(SaeConfig(d_in=6, latents=10, activation="relu", tied=True))
+    torch.nn.init.normal_(sae.W_enc)
+    sae.save(tmp_path)
+    assert sorted(load_file(tmp_path / "sae.safetensors")) == ["W_enc", "b_dec", "b_enc"]
+    loaded = Sae.load(tmp_path)
+    assert loaded.W_dec is loaded.W_enc
+    assert torch.equal(loaded.W_enc, sae.W_enc)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SaeConfig(d_in=6, latents=10, k=2, activation="batchtopk", matryoshka=(4, 10)),
+        SaeConfig(d_in=6, latents=10, activation="jumprelu", pre_encoder_bias=False),
+        SaeConfig(d_in=6, latents=10, activation="relu"),
+    ],
+)
+def test_every_activation_comes_back(config, tmp_path):
+    sae = Sae(config)
+    for tensor in sae.state_dict().values():
+        tensor.copy_(torch.rand_like(tensor))
+    sae.save(tmp_path)
+    loaded = Sae.load(tmp_path)
+    assert loaded.config == config
+    x = torch.randn(5, 6)
+    assert torch.equal(loaded(x), sae(x))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_in": "6"}, 'd_in is "6"; it should be a number'),
+        ({"d_in": 10**12}, "W_enc should be (10, 1000000000000) and is (10, 6)"),
+        ({"latents": 2.5}, "latents is 2.5; it should be a whole number of at least 1"),
+        ({"relu": 1}, "relu is 1; it should be true or false"),
+        ({"layer": -1}, "layer is -1"),
+        ({"site": ["resid"]}, 'site is ["resid"]; it should be a text'),
+        ({"matryoshka": [1, "x"]}, 'matryoshka is [1, "x"]; it should be a list of whole numbers'),
+        ({"k": 0}, "sae.k: has to be between 1 and the 10 latents, got 0"),
+        ({"activation": "softmax"}, "sae.activation: 'softmax' is not known"),
+    ],
+)
+def test_an_impossible_config(folder, changes, message):
+    change_config(folder, **changes)
+    assert message in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tensors_that_are_not_finite(folder, value):
+    path = folder / "sae.safetensors"
+    tensors = load_file(path)
+    tensors["b_dec"][2] = value
+    save_file(tensors, path)
+    assert "b_dec holds values that are not finite" in refusal(folder)
 
 
 @pytest.mark.parametrize("k", [0, -1, 11])

@@ -121,6 +121,8 @@ def test_gradients_equal_autograds(passing, kind):
         sae.threshold.grad = torch.zeros_like(sae.threshold)
     done = passing(sae, x, penalty)
     close(sae, expected, gradients(sae))
+    if not sae.config.tied:
+        torch.testing.assert_close(done.along, (sae.W_dec.grad * sae.W_dec).sum(1))
     torch.testing.assert_close(done.x_hat, (z @ sae.W_dec + sae.b_dec).detach())
     fires = (
         (z != 0).sum(0) if sae.config.relu else torch.bincount(chosen(sae, pre).latents, minlength=LATENTS)
@@ -167,8 +169,11 @@ def test_the_auxiliary_loss_reaches_encoder_and_decoder_exactly(kind):
     }
     assert expected["W_enc"][dead].abs().sum() > 0
     make_gradients(sae)
-    add_auxiliary(sae, x, error, dead, 2, 0.5)
+    along = torch.zeros(LATENTS, dtype=torch.float64)
+    add_auxiliary(sae, x, error, dead, 2, 0.5, along)
     close(sae, expected, gradients(sae))
+    if not sae.config.tied:
+        torch.testing.assert_close(along, (sae.W_dec.grad * sae.W_dec).sum(1))
 
 
 def test_gradients_keep_their_memory():

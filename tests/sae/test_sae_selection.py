@@ -39,6 +39,18 @@ def test_top_k_takes_the_largest_of_every_token(pre, data):
 
 
 @settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([8, 40, 64]), st.integers(1, 5), st.sampled_from([2, 1000]))
+def test_the_search_in_two_steps_finds_the_same(seed, latents, k, distinct):
+    generator = torch.Generator().manual_seed(seed)
+    pre = torch.randint(-distinct, distinct, (6, latents), generator=generator).float()
+    found = top_k(pre, k)
+    check(found, pre)
+    torch.testing.assert_close(
+        found.values.reshape(6, k).sort(1).values, pre.topk(k, dim=1).values.flip(1), rtol=0, atol=0
+    )
+
+
+@settings(deadline=None)
 @given(MATRICES, st.data(), st.sampled_from([0.0, 0.1, 0.5, 2.0, 100.0]))
 def test_batch_top_k_takes_the_largest_of_all_whatever_the_guess(pre, data, guess):
     count = data.draw(st.integers(1, pre.numel()))

@@ -4,29 +4,29 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise, product
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_elsewhere import made_elsewhere
 
 from sprog import SprogError
 from sprog.toy import CONSTRUCTIONS, LANGUAGES, MAX_SENTENCES, corpus, realise, sentences
-from sprog.toy.constructions import draw_construction
+from sprog.toy.constructions import draw_construction, draw_sentence
 from sprog.toy.draw import Draw
-from sprog.toy.tables import load_table
 
+LETTERS = "[a-zæøåäöüéßA-ZÄÖÜ']"
 SEEDS = st.integers(0, 2**63)
 
 
 @pytest.fixture(scope="module")
 def sample():
-    return sentences(3000, 0)
+    return made_elsewhere("sentences(3000, 0)")
 
 
 @given(seed=SEEDS, count=st.integers(0, 40))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 def test_same_seed_same_sentences_all_different(seed, count):
     written = sentences(count, seed)
     assert written == sentences(count, seed)
@@ -35,7 +35,7 @@ def test_same_seed_same_sentences_all_different(seed, count):
     for texts in written:
         assert tuple(texts) == LANGUAGES
         for text in texts.values():
-            assert re.fullmatch(r"[A-ZÆØÅÄÖÜ][a-zæøåäöüßA-ZÄÖÜ]*(,? [a-zæøåäöüßA-ZÄÖÜ]+)*[.?]", text)
+            assert re.fullmatch(rf"[A-ZÆØÅÄÖÜ]{LETTERS}*(,? {LETTERS}+)*[.?!]", text), text
 
 
 @given(seed=SEEDS)
@@ -46,7 +46,7 @@ def test_every_construction_can_be_drawn_in_every_language(seed):
         sentence = draw_construction(name, draw)
         assert sentence.construction == name
         endings = {realise(sentence, language)[-1] for language in LANGUAGES}
-        assert endings == ({"?"} if sentence.question else {"."})
+        assert endings == {"?" if sentence.question else "!" if sentence.command else "."}
 
 
 def test_nothing_depends_on_hash_order():
@@ -92,82 +92,31 @@ def test_impossible_count_names_the_most(count):
         sentences(count, 0)
 
 
-def test_danish_is_not_bokmal(sample):
-    assert sum(texts["da"] != texts["nb"] for texts in sample) > 0.9 * len(sample)
-    assert sum(texts["sv"] != texts["nb"] for texts in sample) > 0.95 * len(sample)
+def shared(sample, first, second):
+    """The part of the sentences that are the same in both languages, and of the words, sentence by sentence."""
+    pairs = [(words(texts[first]), words(texts[second])) for texts in sample]
+    common = sum(2 * (a & b).total() for a, b in pairs)
+    return sum(a == b for a, b in pairs) / len(pairs), common / sum((a + b).total() for a, b in pairs)
+
+
+def words(text):
+    return Counter(re.findall(r"\w+", text.lower()))
+
+
+def test_neighbours_are_as_alike_as_they_are(sample):
+    # of 259 sentences of Tatoeba, 16.6 % are the same in Danish and Bokmål, 9.4 % of those with four words or more, and
+    # 3.9 % in Bokmål and Swedish; of the words, 61 % and 32 %
+    sentences_da_nb, words_da_nb = shared(sample, "da", "nb")
+    assert 0.02 < sentences_da_nb < 0.1
+    assert 0.55 < words_da_nb < 0.67
+    sentences_nb_sv, words_nb_sv = shared(sample, "nb", "sv")
+    assert sentences_nb_sv < 0.02
+    assert 0.27 < words_nb_sv < 0.38
 
 
 def test_constructions_recombine(sample):
     # a sentence that only names changed would make a corpus that a model learns by heart
-    assert len({texts["en"] for texts in sample}) > 0.98 * len(sample)
-    words = Counter(word for texts in sample for word in re.findall(r"\w+", texts["da"].lower()))
-    assert len(words) > 500
-
-
-@pytest.mark.parametrize("language", ["da", "nb", "sv"])
-def test_a_scandinavian_noun_has_one_article(sample, language):
-    table = load_table(language)
-    articles = {"c": table["word"]["a.c"]["form"], "n": table["word"]["a.n"]["form"]}
-    nouns = table["noun"].values()
-    bare = {row["sg"]: row["gender"] for row in nouns}
-    suffixed = {row["sg.def"] for row in nouns} - set(bare)
-    for texts in sample:
-        words = re.findall(r"\w+", texts[language].lower())
-        for first, second in pairwise(words):
-            if first in articles.values():
-                assert second not in suffixed
-            if first in articles.values() and second in bare:
-                assert first == articles[bare[second]], texts[language]
-
-
-@pytest.mark.parametrize(("language", "double"), [("da", False), ("nb", True), ("sv", True)])
-def test_definiteness_after_an_adjective(sample, language, double):
-    table = load_table(language)
-    weak = "|".join({row["def"] for row in table["adjective"].values()})
-    found = 0
-    for texts in sample:
-        for row in table["noun"].values():
-            form = row["sg.def"] if double else row["sg"]
-            other = row["sg"] if double else row["sg.def"]
-            article = table["determiner"]["the"][row["gender"]]
-            found += bool(re.search(rf"\b{article} ({weak}) {form}\b", texts[language], re.IGNORECASE))
-            assert not re.search(rf"\b{article} ({weak}) {other}\b", texts[language], re.IGNORECASE)
-    assert found > 50
-
-
-def test_german_articles_suit_case_and_gender(sample):
-    table = load_table("de")
-    legal = set()
-    for row in table["noun"].values():
-        for key, case in product(("the", "this", "a", "no"), ("nom", "acc", "dat")):
-            singular = f"{key}.{row['gender']}"
-            legal.add((table["determiner"][singular][case], row[case]))
-            if f"{key}.pl" in table["determiner"]:
-                legal.add((table["determiner"][f"{key}.pl"][case], row["pl.dat" if case == "dat" else "pl"]))
-    determiners = {article for article, _ in legal}
-    nouns = {noun for _, noun in legal}
-    checked = 0
-    for texts in sample:
-        # a comma comes before relative pronouns, which look like articles and belong to no noun
-        words = re.findall(r"\w+", re.sub(r", \w+", "", texts["de"]))
-        for first, second in pairwise(words):
-            if first.lower() in determiners and second in nouns:
-                assert (first.lower(), second) in legal, texts["de"]
-                checked += 1
-    assert checked > 1000
-
-
-def test_english_indefinite_article_follows_the_sound(sample):
-    for texts in sample:
-        for article, word in re.findall(r"\b(an?) (\w+)", texts["en"], re.IGNORECASE):
-            assert (article.lower() == "an") == (word[0] in "aeiou"), texts["en"]
-
-
-def test_german_verb_closes_a_that_clause(sample):
-    table = load_table("de")
-    finite = {
-        row[c] for row in table["verb"].values() for c in ("1sg", "2sg", "3sg", "pl", "past", "past.pl")
-    }
-    clauses = [t["de"] for t in sample if ", dass " in t["de"]]
-    assert len(clauses) > 50
-    assert all(text.rstrip(".").split()[-1] in finite for text in clauses)
+    draw = Draw(Random(0))
+    drawn = [realise(draw_sentence(draw), "en") for _ in range(2000)]
+    assert len(set(drawn)) > 0.99 * len(drawn)
+    assert len({word for texts in sample for word in words(texts["da"])}) > 900

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sprog import SprogError
 from sprog.toy import sentences
-from sprog.toy.model import default_cache, make_model, model_hash
+from sprog.toy.model import make_model, model_hash
 from sprog.toy.settings import ModelSettings
 
 TINY = ModelSettings(steps=6, batch=16, hidden=32, layers=2, heads=2, intermediate=64, vocabulary=300)
@@ -99,16 +98,6 @@ def test_a_cache_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SprogError, match="cannot be kept there"):
         make_model(TINY, tmp_path / "file")
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert default_cache() == tmp_path / "own"
-    monkeypatch.delenv("SPROG_CACHE")
-    assert default_cache() == tmp_path / "xdg" / "sprog"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "sprog"
 
 
 def test_training_lowers_the_loss(tmp_path, tiny):

@@ -3,19 +3,32 @@
 import codecs
 import difflib
 import itertools
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from sprog.errors import SprogError
 
 _NAMES_COMPARED = 10_000
+# nobody writes a line of 64 MB, and a file without line ends would otherwise be read into memory whole
+_MAX_LINE = 2**26
+_PACKED = {
+    b"\x1f\x8b": ("is gzip-compressed", "gunzip -k"),
+    b"PK\x03\x04": ("is a zip archive", "unzip"),
+    b"BZh91AY&SY": ("is bzip2-compressed", "bunzip2 -k"),
+    b"\xfd7zXZ\0": ("is xz-compressed", "unxz -k"),
+    b"\x28\xb5\x2f\xfd": ("is zstd-compressed", "unzstd"),
+}
 
 
-def shown(text: str, width: int = 40) -> str:
-    """`text` quoted, escaped and shortened, fit for a one-line message."""
-    return repr(text if len(text) <= width else text[:width] + "…")
+def shown(value: object, width: int = 40) -> str:
+    """`value` as Python writes it, escaped and shortened, fit for a one-line message."""
+    if not isinstance(value, str):
+        return reprlib.repr(value)
+    return repr(value if len(value) <= width else value[:width] + "…")
 
 
 def named(path: Path) -> str:
@@ -24,11 +37,12 @@ def named(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """Open `path` for reading bytes.
 
     Raises:
-        SprogError: there is no such file, it is a folder, it is empty, or the system cannot read it.
+        SprogError: there is no such file, it is a folder, it is empty or compressed, or the system cannot
+            read it.
     """
     if path.is_dir():
         raise SprogError(f"{named(path)}: is a folder: name a file in it")
@@ -40,9 +54,19 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if path.stat().st_size == 0:
             raise SprogError(f"{named(path)}: is empty: give a file with text in it")
         with path.open("rb") as file:
+            _refuse_packed(path, file)
             yield file
     except OSError as error:
         raise SprogError(f"{named(path)}: cannot be read ({error.strerror or error})") from error
+
+
+def _refuse_packed(path: Path, file: BufferedReader) -> None:
+    start = file.peek(16)
+    for magic, (what, unpack) in _PACKED.items():
+        if start.startswith(magic):
+            raise SprogError(
+                f"{named(path)}: {what}: unpack it ({unpack} {named(path)}) and name what comes out"
+            )
 
 
 def _nearest(path: Path) -> str:
@@ -58,33 +82,50 @@ def _nearest(path: Path) -> str:
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, without their ends; a byte order mark and CRLF are taken off.
+    """The lines of a UTF-8 file; see `lines_of`.
+
+    Raises:
+        SprogError: the file cannot be opened, or as `lines_of`.
+    """
+    with opened(path) as file:
+        yield from lines_of(file, named(path))
+
+
+def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
+    r"""The lines of a stream of UTF-8, without their ends; a byte order mark and CRLF are taken off.
 
     Only `\n` ends a line: U+2028, U+0085 and their like occur inside sentences, and cutting there would
     put aligned files out of step.
 
+    Args:
+        stream: at its start; an error in reading it passes through.
+        name: what messages call it.
+
     Raises:
-        SprogError: the file cannot be opened, or a line is not UTF-8 or holds a NUL byte.
+        SprogError: a line is not UTF-8, holds a NUL byte, or is longer than any text.
     """
-    with opened(path) as file:
-        for number, raw in enumerate(file, 1):
-            if number == 1:
-                if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    raise SprogError(f"{named(path)}, line 1: is UTF-16: {_convert('UTF-16')}")
-                raw = raw.removeprefix(codecs.BOM_UTF8)
-            if b"\0" in raw:
-                raise SprogError(
-                    f"{named(path)}, line {number}: holds a NUL byte, so it is no UTF-8 text; "
-                    f"if it is UTF-16, {_convert('UTF-16')}"
-                )
-            try:
-                line = raw.decode()
-            except UnicodeDecodeError as error:
-                raise SprogError(
-                    f"{named(path)}, line {number}: byte {error.start + 1} (0x{raw[error.start]:02X}) is not "
-                    f"UTF-8; if the file is Latin-1, {_convert('LATIN1')}"
-                ) from error
-            yield line.removesuffix("\n").removesuffix("\r")
+    for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
+        if number == 1:
+            if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise SprogError(f"{name}, line 1: is UTF-16: {_convert('UTF-16')}")
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        if b"\0" in raw:
+            raise SprogError(
+                f"{name}, line {number}: holds a NUL byte, so it is no UTF-8 text; "
+                f"if it is UTF-16, {_convert('UTF-16')}"
+            )
+        if len(raw) > _MAX_LINE:
+            raise SprogError(
+                f"{name}, line {number}: is longer than {_MAX_LINE:,} bytes: write a sentence a line"
+            )
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as error:
+            raise SprogError(
+                f"{name}, line {number}: byte {error.start + 1} (0x{raw[error.start]:02X}) is not "
+                f"UTF-8; if the file is Latin-1, {_convert('LATIN1')}"
+            ) from error
+        yield line.removesuffix("\n").removesuffix("\r")
 
 
 def _convert(encoding: str) -> str:

@@ -139,13 +139,25 @@ def _columns(
         yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
 
 
-def read_aligned(paths: Mapping[str, Path]) -> Iterator[Pair]:
-    """Read files that are aligned by line, one per language; a single one is text that is not aligned.
+class Lines(NamedTuple):
+    """A text in one language, to be read once.
+
+    Attributes:
+        name: what messages call it.
+        texts: the sentences, in order.
+    """
+
+    name: str
+    texts: Iterator[str]
+
+
+def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
+    """Read texts that are aligned by line; a single one is text that is not aligned.
 
     Raises:
-        SprogError: a file cannot be read, or they have different numbers of lines.
+        SprogError: a text cannot be read, or they have different numbers of lines.
     """
-    readers = [text_lines(path) for path in paths.values()]
+    readers = [lines.texts for lines in by_language.values()]
     for number, texts in enumerate(itertools.zip_longest(*readers), 1):
         if None in texts:
             # the readers that have not ended still have lines; every file's count belongs in the message
@@ -154,7 +166,7 @@ def read_aligned(paths: Mapping[str, Path]) -> Iterator[Pair]:
                 for text, reader in zip(texts, readers, strict=True)
             ]
             listed = ", ".join(
-                f"{named(path)} has {count}" for path, count in zip(paths.values(), counts, strict=True)
+                f"{lines.name} has {count}" for lines, count in zip(by_language.values(), counts, strict=True)
             )
             raise SprogError(f"{listed} lines: files aligned by line need the same number")
-        yield Pair(tuple(zip(paths, texts, strict=True)))
+        yield Pair(tuple(zip(by_language, texts, strict=True)))

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally, clean
 from sprog.corpora.languages import language_code
+from sprog.corpora.naming import parse_source
 from sprog.corpora.sentences import Corpus, Sentence
-from sprog.corpora.sources import Generator, Source, parse_source, read_raw
+from sprog.corpora.sources import Generator, Source
 from sprog.errors import SprogError
 
 
@@ -30,10 +31,10 @@ def read_source(
     generators: Mapping[str, Generator] | None = None,
     max_characters: int = MAX_CHARACTERS,
 ) -> Reading:
-    """Read and clean one source.
+    """Read and clean one source, fetching it first where it is to be fetched.
 
     Args:
-        source: a source string, such as `talks.tsv` or `da=a.txt,en=b.txt`.
+        source: a source string, such as `talks.tsv`, `da=a.txt,en=b.txt` or `opus:ELRC_2923`.
         languages: the codes wanted; in labelled text, 0 is the first and 1 the second.
         seed: for a generator.
         generators: what makes text out of nothing, by name.
@@ -67,7 +68,7 @@ def read_clean(
         SprogError: it cannot be read, or has no sentence in `languages`.
     """
     sentences, tallies = clean(
-        read_raw(source, languages, seed),
+        source.read(languages, seed),
         source=name,
         languages=languages,
         max_characters=max_characters,

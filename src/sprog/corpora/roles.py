@@ -4,12 +4,15 @@ import difflib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally
+from sprog.corpora.keeping import Progress, silent
 from sprog.corpora.languages import wanted_languages
+from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.reading import read_clean
 from sprog.corpora.sentences import Corpus, Sentence
-from sprog.corpora.sources import Generator, Names, Source, check_files, parse_source, split_sources
+from sprog.corpora.sources import Generator, Names, Source
 from sprog.corpora.splits import cut, shuffled, within_limit
 from sprog.errors import SprogError
 
@@ -58,12 +61,15 @@ class Roles:
         translations_may_straddle: whether text without pair ids was cut into several roles, so that a
             sentence and its translation may stand in different ones.
         cuts: per role, in words, where its text came from.
+        provenance: per fetched source, by its name, what is on record about where it came from and what
+            exactly it is (of an OPUS corpus the archive's `url`, `bytes` and `sha256`).
     """
 
     corpora: dict[str, Corpus]
     counts: list[RoleCount]
     translations_may_straddle: bool
     cuts: dict[str, str]
+    provenance: dict[str, dict[str, Any]]
 
 
 def build_roles(
@@ -76,8 +82,9 @@ def build_roles(
     limit: int | None = None,
     generators: Mapping[str, Generator] | None = None,
     max_characters: int = MAX_CHARACTERS,
+    progress: Progress = silent,
 ) -> Roles:
-    """Read, clean and divide the text of a run.
+    """Fetch, read, clean and divide the text of a run.
 
     A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
     `test` half of `select`, a missing `tune` 20 % of what is left of `select`; a pair's sentences go
@@ -93,16 +100,23 @@ def build_roles(
             of it; the rest is counted as `over_limit`.
         generators: what makes text out of nothing, by name.
         max_characters: the longest sentence kept.
+        progress: shows what is being fetched.
 
     Raises:
-        SprogError: a role, language, source or limit is wrong, a file cannot be read, or a role has no
-            sentence in the target or the reference language.
+        SprogError: a role, language, source or limit is wrong, a file cannot be read or fetched, or a role has
+            no sentence in the target or the reference language.
     """
     languages = wanted_languages(target, reference, others)
     if limit is not None and limit < 1:
         raise SprogError(f"corpora.limit: {limit}: write a number of sentences from 1 on, or leave it out")
     sources = _sources(specs, generators)
 
+    provenance = {
+        name: facts
+        for named_sources in sources.values()
+        for name, source in named_sources.items()
+        if (facts := source.fetch(languages, progress))
+    }
     division = _Division(languages, seed)
     for role, named_sources in sources.items():
         division.read(role, named_sources, max_characters)
@@ -122,7 +136,7 @@ def build_roles(
     if "test" in sources or "tune" in sources:
         division.drop_earlier("test")
     division.check()
-    return division.roles()
+    return division.roles(provenance)
 
 
 def _sources(
@@ -153,7 +167,7 @@ def _sources(
         sources[role] = {names.name(source): source for source in parsed}
     for named_sources in sources.values():
         for source in named_sources.values():
-            check_files(source)
+            source.check()
     return sources
 
 
@@ -256,7 +270,7 @@ class _Division:
     def _tally(self, role: str, sentence: Sentence) -> Tally:
         return self._tallies[role, sentence.source, sentence.language]
 
-    def roles(self) -> Roles:
+    def roles(self, provenance: dict[str, dict[str, Any]]) -> Roles:
         """The result."""
         corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in ROLES}
         slices: dict[tuple[str, str, str], list[Sentence]] = defaultdict(list)
@@ -278,7 +292,7 @@ class _Division:
             for key, tally in sorted(self._tallies.items(), key=lambda item: self._place(*item[0]))
         ]
         origins = {role: self._origins[role] for role in ROLES}
-        return Roles(corpora, counts, self._straddle, origins)
+        return Roles(corpora, counts, self._straddle, origins, provenance)
 
     def _place(self, role: str, name: str, language: str) -> tuple[int, str, bool, str]:
         """Where a row stands: by role, source, wanted languages first."""

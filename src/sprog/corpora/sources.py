@@ -1,43 +1,110 @@
-"""Source strings: where a text is to come from, in one word."""
+"""The places that text comes from. A new kind is a subclass of `Source`, and a line in the tables of `naming`."""
 
-import difflib
-import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sprog.corpora.languages import language_code
-from sprog.corpora.lines import opened, shown
-from sprog.corpora.readers import Pair, read_aligned, read_columns, read_tsv
+from sprog.corpora.conllu import read_conllu
+from sprog.corpora.keeping import Progress
+from sprog.corpora.lines import named, opened, text_lines
+from sprog.corpora.readers import Lines, Pair, read_aligned, read_columns, read_tsv
+from sprog.corpora.records import read_records, read_texts
 from sprog.corpora.sentences import Corpus
 from sprog.corpora.tmx import read_tmx
-from sprog.errors import SprogError
 
 Generator = Callable[[Sequence[str], int], Corpus]
 """Makes a corpus out of nothing: takes the languages and a seed."""
 
-_FORMS = "PATH.tsv, cols:en,da,-:PATH, PATH.tmx, da=PATH, da=PATH,en=PATH"
-# formats that need a reader of their own: reading them as a sentence a line would be wrong
-_UNREAD = frozenset({".csv", ".jsonl"})
-_ASSIGNMENT = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
-# a comma inside a file's name is not the start of the next file
-_NEXT_ASSIGNMENT = re.compile(r",(?=[\w-]+=)")
+
+class Source(ABC):
+    """A place that text comes from; equal ones are the same place.
+
+    Languages are the target's code, the reference's, the others': what labels and pairs refer to.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """A short name, fit for tables."""
+
+    @abstractmethod
+    def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
+        """The raw text, pair by pair; the seed is for what is made, not read.
+
+        Raises:
+            SprogError: it cannot be read.
+        """
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the user named."""
+        return ()
+
+    def check(self) -> None:
+        """Open every file once, so that a missing one is found before another takes long to read.
+
+        Raises:
+            SprogError: a file is missing, a folder, empty or not readable.
+        """
+        for path in self.files:
+            with opened(path):
+                pass
+
+    def fetch(self, _languages: Sequence[str], _progress: Progress) -> dict[str, Any]:
+        """Fetch what is not on this machine yet.
+
+        Returns:
+            What is on record about where it came from and what exactly it is, for JSON; nothing for what was
+            not fetched.
+
+        Raises:
+            SprogError: it cannot be fetched.
+        """
+        return {}
 
 
 @dataclass(frozen=True)
-class _File:
+class _File(Source):
     path: Path
 
     @property
     def name(self) -> str:
-        """The short name for tables: the file's base name."""
+        """The file's base name."""
         return self.path.name
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The one."""
+        return (self.path,)
 
 
 @dataclass(frozen=True)
 class Tsv(_File):
     """A file of `sentence TAB label`, or of aligned columns under a header of language codes."""
+
+    def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_tsv`."""
+        return read_tsv(self.path, languages)
+
+
+@dataclass(frozen=True)
+class Records(_File):
+    """A file of records with named fields: JSON Lines or CSV."""
+
+    def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_records`."""
+        return read_records(self.path, languages)
+
+
+@dataclass(frozen=True)
+class Tmx(_File):
+    """A translation memory."""
+
+    def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_tmx`."""
+        return read_tmx(self.path)
 
 
 @dataclass(frozen=True)
@@ -46,186 +113,62 @@ class Columns(_File):
 
     columns: tuple[str | None, ...]
 
+    def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_columns`."""
+        return read_columns(self.path, self.columns)
+
 
 @dataclass(frozen=True)
-class Tmx(_File):
-    """A translation memory."""
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """One file per language, aligned by line; or a single file in one language."""
+class Aligned(Source):
+    """One file per language, aligned; or a single file in one language."""
 
     paths: tuple[tuple[str, Path], ...]
 
     @property
     def name(self) -> str:
-        """The short name for tables: the files' base names, joined by `+`."""
-        return "+".join(path.name for _, path in self.paths)
+        """The files' base names, joined by `+`."""
+        return "+".join(path.name for path in self.files)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(path for _, path in self.paths)
+
+    def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_aligned`."""
+        return read_aligned({code: Lines(named(path), _sentences(path)) for code, path in self.paths})
+
+
+def _sentences(path: Path) -> Iterator[str]:
+    """The sentences of a file in one language, read as the end of its name says."""
+    match path.suffix.lower():
+        case ".jsonl" | ".csv":
+            return read_texts(path)
+        case ".conllu":
+            return read_conllu(path)
+        case _:
+            return text_lines(path)
 
 
 @dataclass(frozen=True)
-class Generated:
+class Generated(Source):
     """A text that is made, not read."""
 
-    name: str
+    word: str
     generator: Generator
 
+    @property
+    def name(self) -> str:
+        """The word that it goes by."""
+        return self.word
 
-Source = Tsv | Columns | Tmx | Aligned | Generated
-"""A place that text comes from; `name` is short and fit for tables."""
-
-
-def read_raw(source: Source, languages: Sequence[str], seed: int) -> Iterator[Pair]:
-    """The raw text of `source`, pair by pair.
-
-    Args:
-        source: where from.
-        languages: the target's code, the reference's, the others': what labels and generators refer to.
-        seed: for a generator.
-
-    Raises:
-        SprogError: a file cannot be read.
-    """
-    match source:
-        case Tsv(path):
-            return read_tsv(path, languages)
-        case Columns(path, columns):
-            return read_columns(path, columns)
-        case Tmx(path):
-            return read_tmx(path)
-        case Aligned(paths):
-            return read_aligned(dict(paths))
-        case Generated(_, generator):
-            return _by_pair(generator(languages, seed))
-
-
-def check_files(source: Source) -> None:
-    """Open every file of `source` once, so that a missing one is found before another takes long to read.
-
-    Raises:
-        SprogError: a file is missing, a folder, empty or not readable.
-    """
-    match source:
-        case Aligned(paths):
-            files = [path for _, path in paths]
-        case Generated():
-            files = []
-        case _:
-            files = [source.path]
-    for path in files:
-        with opened(path):
-            pass
-
-
-def _by_pair(corpus: Corpus) -> Iterator[Pair]:
-    pairs: dict[str, list[tuple[str, str]]] = {}
-    for sentence in corpus.sentences:
-        pairs.setdefault(sentence.pair, []).append((sentence.language, sentence.text))
-    for identity, texts in pairs.items():
-        yield Pair(tuple(texts), identity)
-
-
-def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -> Source:
-    """What `text` names: a file, several, or one of `generators` by its bare name.
-
-    Raises:
-        SprogError: it is not a form that is understood. Whether a file exists is found out by reading it.
-    """
-    generators = generators or {}
-    if text in generators:
-        return Generated(text, generators[text])
-    if text.startswith("cols:"):
-        return _columns(text)
-    if assignment := _ASSIGNMENT.fullmatch(text):
-        return _aligned(text, assignment[1])
-    path = _path(text)
-    match path.suffix.lower():
-        case ".tsv":
-            return Tsv(path)
-        case ".tmx":
-            return Tmx(path)
-    raise SprogError(f"{shown(text, 200)}: {_refusal(text, path, generators)}")
-
-
-def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        return "is a folder: name a file in it"
-    if suffix == ".txt" or (path.is_file() and suffix not in _UNREAD):
-        return f"does not say its language: write da={text} for a sentence a line, or cols:en,da:{text}"
-    near = difflib.get_close_matches(text, list(generators), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    forms = ", ".join([_FORMS, *generators])
-    return f"is not a source that is understood; {hint}today these are: {forms} (quote a path with blanks)"
-
-
-def _path(text: str) -> Path:
-    path = Path(text)
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        # `~name` without such a user: a file may really be called that
-        return path
-
-
-def _columns(text: str) -> Columns:
-    codes, _, path = text.removeprefix("cols:").partition(":")
-    if not codes or not path:
-        raise SprogError(f"{shown(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column")
-    columns = tuple(None if code.strip() == "-" else _code(code, text) for code in codes.split(","))
-    _refuse_repeated([code for code in columns if code is not None], text)
-    return Columns(_path(path), columns)
-
-
-def _aligned(text: str, first: str) -> Aligned:
-    if language_code(first) is None:
-        _code(first, text)
-    paths = []
-    for part in _NEXT_ASSIGNMENT.split(text):
-        written, _, path = part.partition("=")
-        if not path:
-            raise SprogError(f"{shown(text, 200)}: no file after {written}=: write {written}=PATH")
-        paths.append((_code(written, text), _path(path)))
-    _refuse_repeated([code for code, _ in paths], text)
-    return Aligned(tuple(paths))
-
-
-def _code(written: str, text: str) -> str:
-    code = language_code(written)
-    if code is None:
-        raise SprogError(
-            f"{shown(text, 200)}: {shown(written)} is not a language code: "
-            f"write two or three letters, as in da"
-        )
-    return code
-
-
-def _refuse_repeated(codes: list[str], text: str) -> None:
-    if not codes:
-        raise SprogError(f"{shown(text, 200)}: every column is passed over: name at least one language")
-    if len(set(codes)) < len(codes):
-        raise SprogError(f"{shown(text, 200)}: a language is named twice: name each once")
-
-
-def split_sources(text: str) -> list[str]:
-    """The source strings in a role's string: separated by blanks, a path with blanks in quotes.
-
-    Raises:
-        SprogError: there is none, one is there twice, or a quote is not closed.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise SprogError(
-            f"{shown(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
-        ) from error
-    if not words:
-        raise SprogError("names no source: give one, such as a PATH.tsv")
-    for word in words:
-        if words.count(word) > 1:
-            raise SprogError(f"{shown(word, 200)}: is named twice: name each source once")
-    return words
+    def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
+        """What the generator makes."""
+        pairs: dict[str, list[tuple[str, str]]] = {}
+        for sentence in self.generator(languages, seed).sentences:
+            pairs.setdefault(sentence.pair, []).append((sentence.language, sentence.text))
+        for identity, texts in pairs.items():
+            yield Pair(tuple(texts), identity)
 
 
 class Names:

@@ -13,8 +13,6 @@ FEATURES = {
     "app": "the interactive app",
     "track": "logging to a tracker",
 }
-# what a feature needs where this release's metadata does not name an extra for it yet
-PLANNED = {"hub": ("datasets",), "multi": ("accelerate",)}
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LEAST = re.compile(r">=\s*([0-9][0-9.]*)")
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
@@ -54,8 +52,6 @@ def needed() -> dict[str, list[Package]]:
         group = extra[1] if extra else ""
         if name and group != "dev":
             groups.setdefault(group, []).append(package(name[0], least[1] if least else ""))
-    for group, names in PLANNED.items():
-        groups.setdefault(group, [package(name) for name in names])
     return groups
 
 

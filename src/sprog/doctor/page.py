@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sprog._version import __version__
 from sprog.doctor.packages import FEATURES, Package, needed
-from sprog.doctor.surroundings import addresses, free, offline, proxies, token, writable
+from sprog.doctor.surroundings import addresses, free, proxies, token, writable
+from sprog.environment import cache_folder, offline
 from sprog.errors import SprogError
-from sprog.plan import bytes_text, folder_bytes, hub_cache, sprog_cache, wrapped
+from sprog.plan import bytes_text, folder_bytes, hub_cache, wrapped
 
 HELP = """\
 usage: sprog doctor
@@ -86,7 +87,7 @@ def _devices(wrong: list[str]) -> Iterator[str]:
 
 
 def _caches(wrong: list[str]) -> Iterator[str]:
-    places = {"sprog's cache": sprog_cache()}
+    places = {"sprog's cache": cache_folder()}
     try:
         places["the hub's cache"] = hub_cache()
     except ImportError as error:
@@ -103,7 +104,7 @@ def _caches(wrong: list[str]) -> Iterator[str]:
 def _network() -> Iterator[str]:
     kept = offline()
     yield from _line(
-        "the hub", f"kept from the network by {kept}" if kept else "is asked when something is missing"
+        "hub and OPUS", f"kept from the network by {kept}" if kept else "asked when something is missing"
     )
     for name in addresses():
         yield from _line(name, "is set: another server than the usual one is asked")

@@ -4,17 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-# the hub client's own words for yes
-YES = ("1", "on", "yes", "true")
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 ADDRESSES = ("HF_ENDPOINT", "SPROG_OPUS_BASE", "SPROG_OPUS_API")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-
-
-def offline() -> str | None:
-    """The variable that keeps the hub's clients from the network, if one does."""
-    return next((name for name in OFFLINE if os.environ.get(name, "").lower() in YES), None)
 
 
 def addresses() -> list[str]:

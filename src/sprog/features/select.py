@@ -16,12 +16,12 @@ class Selection:
 
     Attributes:
         rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest.
-            `none`: not even those exist.
+            `none`: not even those exist. `given`: somebody named them.
         units: their numbers.
         nearest: the latents with the largest rate difference, whether selected or not.
     """
 
-    rule: Literal["paper", "fallback", "none"]
+    rule: Literal["paper", "fallback", "none", "given"]
     units: tuple[int, ...]
     nearest: tuple[int, ...]
 
@@ -35,11 +35,13 @@ def select(
     max_reference: float = 0.01,
     fallback: int = 4,
     max_reference_fallback: float = 0.02,
+    given: tuple[int, ...] = (),
 ) -> Selection:
     """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
 
     When no latent passes, the `fallback` latents with the largest rate difference among those that fire on
     under `max_reference_fallback` of the reference's tokens, and more often on the target's, are taken.
+    Latents that are `given` are taken as they are, in that order.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other
@@ -48,6 +50,8 @@ def select(
     passing = (rate > min_target) & (other < max_reference)
     close = (other < max_reference_fallback) & (difference > 0)
     nearest = tuple(order[:NEAREST].tolist())
+    if given:
+        return Selection("given", given, nearest)
     if passing.any():
         return Selection("paper", tuple(order[passing[order]].tolist()), nearest)
     units = tuple(order[close[order]][:fallback].tolist())

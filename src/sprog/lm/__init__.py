@@ -1,17 +1,23 @@
 """Language models: loading one, its sites, what stands there, and changing it."""
 
-from sprog.lm.batches import Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
+from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
+from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
 from sprog.lm.edit import TokenEdit, edit
+from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
+from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
-from sprog.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
+from sprog.lm.sites import SITE_NAMES, Site
+from sprog.lm.split import SPLIT
 from sprog.lm.stream import Activations, activations
 
 __all__ = [
     "ARCHITECTURES",
+    "MAX_TOKENS",
     "SITE_NAMES",
+    "SPLIT",
     "Activations",
     "Architecture",
     "Batch",
@@ -24,8 +30,11 @@ __all__ = [
     "batches",
     "continue_prompts",
     "edit",
+    "finite",
+    "known_commit",
     "load",
     "locate",
+    "look_up",
     "pad",
     "resolve_device",
     "resolve_dtype",

@@ -15,6 +15,8 @@ from sprog.lm.model import LanguageModel
 # sentences whose lengths are sorted together: large enough to save most padding, small enough that a
 # batch is still a random draw from the text
 WINDOW = 1024
+# tokens a text is cut to, if nothing else is said
+MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Batch:
 
 
 def tokenize(
-    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = 256, bos: bool = False
+    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = MAX_TOKENS, bos: bool = False
 ) -> TokenizedCorpus:
     """Turn sentences into token ids, without special tokens unless `bos`.
 
@@ -89,9 +91,11 @@ def tokenize(
     `max_tokens`, or than the model has positions for, are cut; both are counted.
 
     Raises:
-        SprogError: `bos` is asked for and the tokenizer has none.
+        SprogError: `bos` is asked for and the tokenizer has none; or a sentence holds a special token, written
+            out, that the model has no embedding for.
     """
     bos_id = lm.tokenizer.bos_token_id
+    rows = lm.model.get_input_embeddings().num_embeddings
     if bos and bos_id is None:
         raise SprogError(f"bos: the tokenizer of {lm.name} has no BOS token; leave bos off")
     longest = min(max_tokens, lm.max_positions) - bos
@@ -114,6 +118,12 @@ def tokenize(
             if len(tokens) < 2:
                 dropped[where] = dropped.get(where, 0) + 1
                 continue
+            if max(tokens) >= rows:
+                raise SprogError(
+                    f"{sentence.source}: a {sentence.language} sentence holds "
+                    f"{lm.tokenizer.convert_ids_to_tokens(max(tokens))!r}, which {lm.name} has a token but no "
+                    f"embedding for: {sentence.text[:60]!r}"
+                )
             if len(tokens) > longest:
                 cut[where] = cut.get(where, 0) + 1
                 tokens, spans = tokens[:longest], spans[:longest]

@@ -3,10 +3,11 @@
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.lm.model import LanguageModel
-from sprog.lm.sites import Activation, Site, attached
+from sprog.lm.sites import Site, attached
 
 # any ids will do; a handful, so that the sequence dimension cannot be mistaken for another
 CHECK_TOKENS = 5
@@ -16,23 +17,37 @@ CHECK_TOKENS = 5
 def check_sites(lm: LanguageModel) -> dict[str, int]:
     """Run the model a few times and return the width of each site name.
 
-    Checked: every site of every layer carries a tensor `(batch, seq, d)`, of one width per site name;
-    putting the same tensors back changes no logit; turning its values round does (middle layer, each site name).
+    Checked: the logits are finite; every site of every layer carries a tensor `(batch, seq, d)`, of one width
+    per site name; putting the same tensors back changes no logit; turning its values round does (middle layer,
+    each site name).
 
     Raises:
-        SprogError: a site does not behave, which means that the architecture's table is wrong.
+        SprogError: it cannot be run, or its logits are not finite; or a site does not behave, which means that
+            the architecture's table is wrong.
     """
     ids = torch.arange(CHECK_TOKENS, device=lm.device)[None] % lm.model.get_input_embeddings().num_embeddings
-    plain = lm.model(ids, use_cache=False).logits
+    # without a mask transformers warns of ids that could be pads
+    run = partial(lm.model, ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    try:
+        plain = run().logits
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        # its config.json contradicts itself, or there is no memory left
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SprogError(f"model: {lm.name} cannot be run: {reason}") from error
+    if not torch.isfinite(plain).all():
+        raise SprogError(
+            f"model: {lm.name}: its logits are NaN or infinite in {str(lm.model.dtype).removeprefix('torch.')}, "
+            "although its weights are not; another dtype may do"
+        )
     seen: dict[Site, torch.Size] = {}
 
-    def look(site: Site, x: Activation) -> Activation:
+    def look(site: Site, x: Tensor) -> Tensor:
         seen[site] = x.shape
         return x.clone()
 
     sites = [Site(name, layer) for name in lm.architecture.places for layer in range(lm.layers)]
     with attached([(lm.tap(site), partial(look, site)) for site in sites]):
-        same = lm.model(ids, use_cache=False).logits
+        same = run().logits
     widths: dict[str, int] = {}
     for site in sites:
         shape = seen.get(site)
@@ -47,7 +62,7 @@ def check_sites(lm: LanguageModel) -> dict[str, int]:
     for name in lm.architecture.places:
         # not a multiple of the tensor: a norm behind the last block would undo that
         with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
-            turned = lm.model(ids, use_cache=False).logits
+            turned = run().logits
         if torch.equal(plain, turned):
             raise SprogError(f"model: {lm.name}: turning the site '{name}' round changes no logit")
     return widths

@@ -1,5 +1,6 @@
 """A causal language model with its tokenizer and its sites."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,11 @@ import torch
 from torch import nn
 
 from sprog.errors import SprogError
-from sprog.lm.sites import SITE_NAMES, Architecture, Site, Tap
+from sprog.lm.architectures import Architecture
+from sprog.lm.sites import Site, Tap
+
+# what families call the number of positions; those without any (ALiBi, recurrent ones) have no such key
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,16 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go in."""
+        """Where token ids go in, and where activations come out, also of blocks that lie elsewhere."""
         device = self.model.device
         assert isinstance(device, torch.device)
         return device
 
     @property
     def max_positions(self) -> int:
-        """The longest text, in tokens, that the model has positions for."""
-        return int(self.model.config.max_position_embeddings)
+        """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it."""
+        config = self.model.config.get_text_config()
+        return next((int(n) for key in POSITIONS if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
 
     def tap(self, site: Site) -> Tap:
         """The module and side of a site.
@@ -61,19 +67,22 @@ class LanguageModel:
             SprogError: the model has no such site name or layer.
         """
         if site.name not in self.architecture.places:
-            raise SprogError(f"site: '{site.name}' is not a site; there are {', '.join(SITE_NAMES)}")
+            raise SprogError(
+                f"site: '{site.name}' is not a site; there are {', '.join(self.architecture.places)}"
+            )
         if not 0 <= site.layer < self.layers:
             raise SprogError(
                 f"layer: {self.name} has the layers 0 to {self.layers - 1}, and {site.layer} is not one of them"
             )
         place = self.architecture.places[site.name]
+        block = self.blocks[site.layer]
         try:
-            module = self.blocks[site.layer].get_submodule(place.path)
+            module = block.get_submodule(place.path)
         except AttributeError as error:
             raise SprogError(
                 f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})"
             ) from error
-        return Tap(module, place.side)
+        return Tap(block, module, place)
 
     def width(self, site: Site) -> int:
         """The number of values at a site (`d_in` of an SAE on it).

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.lm.batches import Batch
 from sprog.lm.model import LanguageModel
-from sprog.lm.sites import Activation, Site, attached
+from sprog.lm.sites import Activation, Site, Tap, attached
 
 
 class _Enough(Exception):  # noqa: N818 - it is no error
@@ -23,7 +23,7 @@ class Activations:
     """What one batch left at the sites, text tokens only, row by row.
 
     Attributes:
-        sites: the tensor of each site.
+        sites: the tensor of each site, on the model's `device` whichever its block lies on.
         sentence: which sentence of the tokenized corpus each token belongs to.
         position: its place in the sentence (position 0 is an attention sink in most models).
         batch: where it came from.
@@ -44,23 +44,31 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     Raises:
         SprogError: the model has no such site.
     """
-    taps = [(site, lm.tap(site)) for site in dict.fromkeys(sites)]
+    taps = {site: lm.tap(site) for site in sites}
     for batch in batches:
-        seen: dict[Site, Activation] = {}
-
-        def keep(site: Site, x: Activation, seen: dict[Site, Activation] = seen) -> None:
-            seen[site] = x
-            if len(seen) == len(taps):
-                raise _Enough
-
-        ids, mask, content = (t.to(lm.device) for t in (batch.ids, batch.mask, batch.content))
-        taken = [(tap, partial(keep, site)) for site, tap in taps]
-        with attached(taken), suppress(_Enough):
-            lm.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+        content = batch.content.to(lm.device)
         rows, positions = content.nonzero(as_tuple=True)
         yield Activations(
-            sites={site: seen[site][content] for site in sites},
+            sites=_pass(lm, batch, content, taps),
             sentence=batch.index.to(lm.device)[rows],
             position=positions,
             batch=batch,
         )
+
+
+def _pass(
+    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
+) -> dict[Site, Float[Tensor, "tokens _"]]:
+    """One forward pass, as far as the last of the taps."""
+    seen: dict[Site, Float[Tensor, "tokens _"]] = {}
+
+    def keep(site: Site, x: Activation) -> None:
+        # taken at once, because some blocks (Falcon's) go on to write into what a sub-layer gave
+        seen[site] = x[content.to(x.device)].to(lm.device)
+        if len(seen) == len(taps):
+            raise _Enough
+
+    ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
+    with attached([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(_Enough):
+        lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    return {site: seen[site] for site in taps}

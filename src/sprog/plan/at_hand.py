@@ -3,12 +3,8 @@
 import os
 from pathlib import Path
 
-from sprog.toy import ModelSettings, default_cache, model_hash
-
-
-def sprog_cache() -> Path:
-    """The folder of what sprog can make or fetch again."""
-    return default_cache()
+from sprog.environment import cache_folder
+from sprog.toy import ModelSettings, model_hash
 
 
 def hub_cache() -> Path:
@@ -20,15 +16,8 @@ def hub_cache() -> Path:
 
 def toy_folder() -> Path | None:
     """The trained toy model's folder, if it has been trained."""
-    folder = sprog_cache() / f"toy-{model_hash(ModelSettings())}"
+    folder = cache_folder() / f"toy-{model_hash(ModelSettings())}"
     return folder if folder.is_dir() else None
-
-
-def opus_archive(corpus: str, version: str, pair: tuple[str, str]) -> Path | None:
-    """The zip file of an OPUS corpus, if it has been fetched."""
-    first, second = sorted(pair)
-    path = sprog_cache() / "opus" / corpus / version / f"{first}-{second}.txt.zip"
-    return path if path.is_file() else None
 
 
 def hub_snapshot(repository: str, revision: str = "main") -> Path | None:

@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sprog.corpora import ROLES, Aligned, Corpus, Generated, parse_source, read_source, split_sources
+from sprog.corpora import (
+    ROLES,
+    Aligned,
+    Corpus,
+    HubDataSet,
+    Opus,
+    parse_source,
+    read_source,
+    split_sources,
+)
 from sprog.errors import SprogError
-from sprog.plan.at_hand import hub_data_set, opus_archive
+from sprog.plan.at_hand import hub_data_set
 from sprog.plan.sizes import sizes
 from sprog.recipe import Recipe
 
-OPUS, HUB = "opus:", "hub:"
 # files up to this size are read and counted; of larger ones only the size is looked at
 READ_BYTES = 2**25
 SAMPLE = 400
@@ -122,16 +130,13 @@ def _facts(word: str, recipe: Recipe, bytes_per_token: BytesPerToken) -> SourceF
     languages = (recipe.languages.target, recipe.languages.reference, *recipe.languages.others)
     if word == "toy":
         return SourceFacts(word, "made", 0, _toy(languages, bytes_per_token))
-    if word.startswith(OPUS):
-        return _opus(word, (languages[0], languages[1]), bytes_per_token)
-    if word.startswith(HUB):
-        repository = word.removeprefix(HUB).partition(",")[0].partition("@")[0]
-        folder = hub_data_set(repository)
-        return SourceFacts(word, "net" if folder is None else "cache", None, None)
     source = parse_source(word)
-    assert not isinstance(source, Generated)
-    paths = [path for _, path in source.paths] if isinstance(source, Aligned) else [source.path]
-    size = sum(path.stat().st_size for path in paths if path.is_file())
+    if isinstance(source, HubDataSet):
+        folder = hub_data_set(source.repository.name)
+        return SourceFacts(word, "net" if folder is None else "cache", None, None)
+    if isinstance(source, Opus):
+        return _opus(source, (languages[0], languages[1]), bytes_per_token)
+    size = sum(path.stat().st_size for path in source.files if path.is_file())
     if size > READ_BYTES:
         codes = [code for code, _ in source.paths] if isinstance(source, Aligned) else list(languages[:2])
         shares = {code: size / len(codes) for code in codes}
@@ -165,13 +170,11 @@ def _toy(languages: tuple[str, ...], bytes_per_token: BytesPerToken) -> Amounts:
     }
 
 
-def _opus(word: str, pair: tuple[str, str], bytes_per_token: BytesPerToken) -> SourceFacts:
-    name, _, version = word.removeprefix(OPUS).partition("@")
-    version = version or "v1"
-    archive = opus_archive(name, version, pair)
-    if archive is not None:
+def _opus(source: Opus, pair: tuple[str, str], bytes_per_token: BytesPerToken) -> SourceFacts:
+    word, archive = source.name, source.archive(pair)
+    if archive.is_file():
         return SourceFacts(word, "cache", archive.stat().st_size, _in_archive(archive, pair, bytes_per_token))
-    known = sizes()["corpora"].get(f"{name}@{version}")
+    known = sizes()["corpora"].get(f"{source.corpus}@{source.version}")
     if known is None or not set(pair) <= known["bytes"].keys():
         return SourceFacts(word, "net", None, None)
     unpacked = {code: known["pairs"] * known["bytes"][code] for code in pair}

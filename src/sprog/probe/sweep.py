@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sprog.lm import LanguageModel, Site, activations, batches
+from sprog.lm import LanguageModel, Site, activations, batches, finite
 from sprog.probe.path import ProbePath, Solution
 from sprog.probe.sample import ProbeSample
 
@@ -144,7 +144,7 @@ def _collect(
     with ExitStack() as stack:
         # written, not mapped: a mapping of every layer would count as this process's memory
         files = {site: stack.enter_context((folder / f"{site.layer}").open("wb")) for site in sites}
-        for part in activations(lm, batches(sample.tokens, budget, seed=0), sites):
+        for part in finite(lm, activations(lm, batches(sample.tokens, budget, seed=0), sites), sample.tokens):
             end = start + len(part.sentence)
             sentence[start:end] = part.sentence
             for site, file in files.items():

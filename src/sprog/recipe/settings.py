@@ -255,14 +255,18 @@ class Recipe(Settings):
     """The paper's experiments without their known flaws, or as the paper's text has them."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """The seed of everything drawn at random."""
-    device: Annotated[str, Matches(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:N")] = "auto"
-    """Where to compute: cpu, cuda or cuda:N; auto: a GPU if there is one."""
+    device: Annotated[str, Matches(r"auto|cpu|cuda(:\d{1,3})?|split", "auto, cpu, cuda, cuda:N or split")] = (
+        "auto"
+    )
+    """Where to compute: cpu, cuda or cuda:N; auto: a GPU if there is one; split: the model shared out among
+    all GPUs, which needs accelerate."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The model's precision; auto: float32 on a CPU, bfloat16 on a GPU."""
     bos: bool = False
     """Put the model's beginning-of-text token before each sentence."""
-    max_tokens: Annotated[int, AtLeast(2)] = 256
-    """Longer texts are cut to this many tokens, and counted."""
+    max_tokens: Annotated[int, AtLeast(2)] | Literal["auto"] = "auto"
+    """Longer texts are cut to this many tokens, and counted; auto: 256, or as many as the model has positions
+    for."""
     batch_tokens: Count = 4096
     """Tokens the language model reads at a time."""
     languages: Languages = Languages()

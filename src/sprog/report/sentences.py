@@ -81,6 +81,11 @@ def units_found(files: RunFiles) -> str:
         nearest = files.rows("features", "nearest")
         return f"{words}." + (f" The nearest, {firing(files, nearest[0])}." if nearest else "")
     first = files.units[0]
+    if (files.features or {}).get("rule") == "given":
+        return (
+            f"{capital(plural(len(files.units), 'latent'))} {'was' if len(files.units) == 1 else 'were'} named in the "
+            f"recipe and not selected. The first, {firing(files, first)}."
+        )
     if files.is_fallback:
         chosen = "the one latent" if len(files.units) == 1 else f"the {counted(len(files.units))} latents"
         return (

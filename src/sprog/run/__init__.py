@@ -17,7 +17,14 @@ from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
-from sprog.run.context import Context, check_grid, check_latents, check_other_models, model_identity
+from sprog.run.context import (
+    Context,
+    check_given,
+    check_grid,
+    check_lengths,
+    check_other_models,
+    model_identity,
+)
 from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
@@ -67,12 +74,14 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         seed=recipe.seed,
         limit=recipe.corpora.limit,
         generators={"toy": _toy_text},
+        progress=lambda what: show.stage("fetch", what),
     )
     check_other_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)
     if recipe.layer != "auto":
         context.lm.tap(context.site(recipe.layer))
-    check_latents(recipe, context.lm)
+    check_given(context)
+    check_lengths(recipe, context.lm)
     if recipe.grid.wanted and recipe.grid.model in (None, recipe.model):
         check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
     with claimed(out, recipe) as folder:
@@ -137,6 +146,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "select",
             **_of("sae"),
             layer=layer,
+            given=None if context.given is None else context.given.identity,
         ),
         "features": lambda: carry_out(
             "features",
@@ -187,7 +197,7 @@ def _facts(started: float, stage: str, summary: dict[str, Any]) -> dict[str, Any
         "seconds": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-    if stage in ("grid", "sae"):
+    if stage in ("grid", "sae") and summary[stage]["train_tokens"]:
         facts["tokens_per_second"] = summary[stage]["train_tokens"] / seconds
     return facts
 
@@ -198,13 +208,14 @@ def _describe(context: Context) -> None:
     context.folder.record |= {
         "sprog": __version__,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "device": str(context.lm.device),
+        "device": ", ".join(sorted({str(weight.device) for weight in context.lm.model.parameters()})),
         "dtype": str(context.lm.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "seed": context.recipe.seed,
         "model_commit": context.lm.commit,
         "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
         "cuts": context.roles.cuts,
+        "provenance": context.roles.provenance,
         "translations_may_straddle": context.roles.translations_may_straddle,
     }
     context.folder.save()

@@ -11,19 +11,26 @@ from sprog._version import __version__
 from sprog.corpora import Roles
 from sprog.errors import SprogError
 from sprog.files import fingerprint
+from sprog.hub import quietly
 from sprog.lm import (
+    MAX_TOKENS,
+    SPLIT,
     LanguageModel,
     Site,
     TokenizedCorpus,
+    known_commit,
     load,
     locate,
+    look_up,
     resolve_device,
     resolve_dtype,
     tokenize,
 )
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
+from sprog.run.given_sae import GivenSae, read_given
 from sprog.run.show import Show
+from sprog.sae import check_fits
 from sprog.toy import toy_model
 
 TOY = "toy"
@@ -44,6 +51,12 @@ class Context:
         """The run's language model."""
         return load_model(self.recipe, self.recipe.model, self.show)
 
+    @cached_property
+    def given(self) -> GivenSae | None:
+        """The autoencoder that the recipe names, if it names one."""
+        place = self.recipe.sae.from_
+        return None if place is None else read_given(place)
+
     @property
     def target(self) -> str:
         """The language looked for."""
@@ -56,15 +69,20 @@ class Context:
 
     def model(self, name: str) -> LanguageModel:
         """A model by the name that the recipe gives it; the run's own is loaded once."""
-        return self.lm if name == self.recipe.model else load_model(self.recipe, name, self.show)
+        if name == self.recipe.model:
+            return self.lm
+        # what is fetched only now gets no bar of its own inside the stage's
+        with quietly(bars=False):
+            return load_model(self.recipe, name, self.show)
 
     def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """A role's text as token ids of the run's model, or of another one."""
         own = lm is None or lm is self.lm
         if own and role in self._tokens:
             return self._tokens[role]
+        lm = lm or self.lm
         tokens = tokenize(
-            lm or self.lm, self.roles.corpora[role], max_tokens=self.recipe.max_tokens, bos=self.recipe.bos
+            lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), bos=self.recipe.bos
         )
         if own:
             self._tokens[role] = tokens
@@ -111,38 +129,44 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
         SprogError: as `lm.load`.
     """
     device = resolve_device(recipe.device)
+    where = recipe.device if recipe.device == SPLIT else device
     place = name
     if name == TOY:
         with show.stage("toy", "training the toy language model, once") as report:
             place = str(toy_model(progress=report))
-    lm = load(place, device=device, dtype=resolve_dtype(recipe.dtype, device))
+    lm = load(place, device=where, dtype=resolve_dtype(recipe.dtype, device))
     return dataclasses.replace(lm, name=name)
 
 
 def check_other_models(recipe: Recipe) -> None:
     """Look for the models besides the run's own, so that a missing one is found before any work.
 
+    Of a model on the hub the configuration is fetched, but not the weights.
+
     Raises:
-        SprogError: a folder is not there, or holds no model.
+        SprogError: a folder is not there, or holds no model; the hub has none, or none that can be used.
     """
     named = [("probe.models", name) for name in recipe.probe.models]
     if recipe.grid.wanted and recipe.grid.model is not None:
         named.append(("grid.model", recipe.grid.model))
     for key, name in named:
         try:
-            if name != TOY:
-                locate(name)
+            if name != TOY and locate(name) is None:
+                look_up(name)
         except SprogError as error:
             raise SprogError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def model_identity(name: str) -> str:
-    """What tells two models of the same name apart: for a folder, its files; for the hub, the name itself."""
+    """What tells two models of the same name apart: for a folder, its files; for the hub, the commit.
+
+    The commit is the one that the name was when the hub was last asked, so that no network is needed here.
+    """
     path = Path(name).expanduser()
     if name == TOY:
         path = toy_model()
     if not path.is_dir():
-        return name
+        return f"{name} {known_commit(name)}"
     digest = hashlib.sha256(name.encode())
     for file in sorted(path.iterdir()):
         if file.is_file():
@@ -166,6 +190,62 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
     return latents
+
+
+def check_given(context: Context) -> None:
+    """Hold what the recipe names of an autoencoder and of its units against the model.
+
+    Raises:
+        SprogError: the autoencoder cannot be had or belongs elsewhere, or it has no such unit.
+    """
+    recipe, lm, given = context.recipe, context.lm, context.given
+    if given is None:
+        latents = check_latents(recipe, lm)
+    else:
+        config = given.sae.config
+        latents = config.latents
+        if recipe.layer == "auto" and config.site:
+            raise SprogError(
+                f"layer: the autoencoder of sae.from is of layer {config.layer}, and auto may choose another: "
+                f"give --layer {config.layer}"
+            )
+        layer = config.layer if recipe.layer == "auto" else recipe.layer
+        check_fits(given.sae, d_in=lm.widths[recipe.site], model=recipe.model, site=recipe.site, layer=layer)
+    for unit in recipe.features.units:
+        if unit >= latents:
+            raise SprogError(
+                f"features.units: there is no latent {unit}: the autoencoder has 0 to {latents - 1}"
+            )
+
+
+def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
+    """How many tokens a text is cut to, the BOS counted.
+
+    Raises:
+        SprogError: `max_tokens` asks for more than the model has positions for.
+    """
+    if recipe.max_tokens == "auto":
+        return min(MAX_TOKENS, lm.max_positions)
+    _check_length("max_tokens", recipe.max_tokens, lm)
+    return recipe.max_tokens
+
+
+def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
+    """Does the model have positions for the lengths that the recipe asks for?
+
+    Raises:
+        SprogError: it does not.
+    """
+    longest_text(recipe, lm)
+    if recipe.effects.prompts:
+        _check_length("effects.max_length", recipe.effects.max_length, lm)
+
+
+def _check_length(key: str, tokens: int, lm: LanguageModel) -> None:
+    if tokens > lm.max_positions:
+        raise SprogError(
+            f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
+        )
 
 
 def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:

@@ -13,9 +13,10 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
     if grid := results["grid"]:
         lines.append(f"grid      {_grid(grid, target, reference)}")
     if sae := results["sae"]:
+        sparsity = f"k {sae['k']}" if sae["k"] is not None else f"L0 {sae['l0']:.1f}"
         fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
         lines.append(
-            f"sae       {sae['latents']} latents, k {sae['k']}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
+            f"sae       {sae['latents']} latents, {sparsity}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
         )
     if features := results["features"]:
         units = ", ".join(

@@ -24,7 +24,7 @@ from sprog.features import (
 )
 from sprog.files import fingerprint, write_json
 from sprog.lm import tokenize
-from sprog.run.context import Context
+from sprog.run.context import Context, longest_text
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -47,6 +47,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         max_reference=rule.max_reference,
         fallback=rule.fallback,
         max_reference_fallback=rule.max_reference_fallback,
+        given=rule.units,
     )
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
     chosen = {
@@ -76,7 +77,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
     shown = sentences_to_show(
         context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
     )
-    texts = tokenize(lm, shown, max_tokens=recipe.max_tokens, bos=recipe.bos)
+    texts = tokenize(lm, shown, max_tokens=longest_text(recipe, lm), bos=recipe.bos)
     write_json(folder / "texts.json", token_texts(lm, site, sae, texts, looked_at))
     ranges = {
         str(unit): _range_row(statistics, details[unit], context.target)

@@ -8,15 +8,22 @@ from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
-from sprog.sae import Sae, SaeConfig, TrainPoint, measure
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
-    """Train the autoencoder on the target's and the reference's text, and measure it on `select`."""
+    """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
     recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
-    sae, log = _train(context, layer, part(report, 0.0, 0.75))
+    log: list[TrainPoint] = []
+    if context.given is None:
+        sae, log = _train(context, layer, part(report, 0.0, 0.75))
+        write_table(folder / "log.parquet", as_rows(log))
+    else:
+        sae = context.given.sae.to(context.lm.device)
+        check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=layer)
+        # a log of an earlier training in this folder is not this one's
+        (folder / "log.parquet").unlink(missing_ok=True)
     sae.save(folder)
-    write_table(folder / "log.parquet", as_rows(log))
     quality = measure(
         context.lm,
         site,
@@ -35,7 +42,9 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "activation": config.activation,
             "k": config.k,
             "tokens": quality.tokens,
-            "train_tokens": log[-1].tokens,
+            "train_tokens": log[-1].tokens if log else None,
+            "from": recipe.sae.from_,
+            "from_commit": None if context.given is None else context.given.commit,
             "l0": quality.l0,
             "dead_fraction": quality.dead_fraction,
             "fvu": quality.fvu,
@@ -46,7 +55,7 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
 
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
-    return Sae.load(context.folder.path / "sae", context.lm.device)
+    return Sae.load(context.folder.path / "sae" / "sae.safetensors", context.lm.device)
 
 
 def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[TrainPoint]]:

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sprog.errors import SprogError
 from sprog.lm import (
-    Activations,
     Batch,
     LanguageModel,
     Site,
     TokenizedCorpus,
     activations,
     batches,
+    finite,
     sentence_batches,
 )
 from sprog.recipe import Recipe
@@ -73,11 +72,7 @@ class TrainingText:
             SprogError: some are not finite; the line shows the sentence.
         """
         found = activations(self.lm, itertools.islice(self._batches(), start, None), [self.site])
-        for part in found:
-            x = part.sites[self.site]
-            if not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):
-                raise self._not_finite(part)
-            yield x
+        yield from (part.sites[self.site] for part in finite(self.lm, found, self.tokens))
 
     def _batches(self) -> Iterator[Batch]:
         recipe = self.recipe
@@ -89,15 +84,6 @@ class TrainingText:
             make = lambda seed: sentence_batches(self.tokens, size, seed=seed)  # noqa: E731
         for epoch in range(recipe.sae.epochs):
             yield from make(recipe.seed + epoch)
-
-    def _not_finite(self, part: Activations) -> SprogError:
-        bad = int((~torch.isfinite(part.sites[self.site])).any(1).nonzero()[0, 0])
-        sentence = self.tokens.corpus.sentences[int(part.sentence[bad])]
-        text = sentence.text if len(sentence.text) <= 60 else f"{sentence.text[:60]}…"
-        return SprogError(
-            f"sae: {self.lm.name}: {self.site} is not finite at token {int(part.position[bad])} of the sentence "
-            f"{text!r} ({sentence.language}, {sentence.source}); another dtype may help, float32 above all"
-        )
 
 
 def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:

@@ -1,7 +1,10 @@
-"""What is in a layer: the sparse autoencoder, its training and how faithful it is."""
+"""What is in a layer: the sparse autoencoder, its training, its files, and how faithful it is."""
 
 from sprog.sae.checkpoints import Checkpoints
 from sprog.sae.config import SaeConfig
+from sprog.sae.fits import check_fits
+from sprog.sae.formats import fetch as fetch_sae
+from sprog.sae.formats import hookpoint, to_sae_lens, to_sparsify
 from sprog.sae.grid import Choice, Front, GridCell, choose, fronts, last_batches, not_dominated
 from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
@@ -23,13 +26,18 @@ __all__ = [
     "SpliceLoss",
     "TrainPoint",
     "TrainSettings",
+    "check_fits",
     "choose",
     "fast_bfloat16",
+    "fetch_sae",
     "fronts",
+    "hookpoint",
     "last_batches",
     "measure",
     "measure_reconstruction",
     "not_dominated",
+    "to_sae_lens",
+    "to_sparsify",
     "train",
     "train_group",
 ]

@@ -50,11 +50,14 @@ class Pass:
         x_hat: the reconstruction by the whole dictionary.
         fires: how often each latent fired.
         smallest: batchtopk: the smallest value that fired; zero if none did.
+        along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
+            sum_t z[t, i] dz[t, i], which the backward has at hand.
     """
 
     x_hat: Float[Tensor, "tokens d_in"]
     fires: Float[Tensor, " latents"]
     smallest: Float[Tensor, ""]
+    along: Float[Tensor, " latents"]
 
 
 def make_gradients(sae: Sae) -> None:
@@ -120,7 +123,8 @@ def sparse_pass(
         )
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
     finds = sae.config.activation == "batchtopk" and bool(live.any())
-    return Pass(x_hat, fires, z[live].min() if finds else z.new_zeros(()))
+    smallest = z[live].min() if finds else z.new_zeros(())
+    return Pass(x_hat, fires, smallest, pattern.per_latent(z * dz))
 
 
 @torch.no_grad()
@@ -156,7 +160,7 @@ def dense_pass(
         near = _near(sae, pre, None, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
-    return Pass(x_hat, fires, z.new_zeros(()))
+    return Pass(x_hat, fires, z.new_zeros(()), (z * dz).sum(0))
 
 
 @torch.no_grad()
@@ -167,11 +171,12 @@ def add_auxiliary(
     dead: Bool[Tensor, " latents"],
     k: int,
     weight: float,
+    along: Float[Tensor, " latents"],
 ) -> None:
     """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct what the live ones missed.
 
     The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error itself, so that it does not fade as the
-    fit improves. Its gradient reaches decoder and encoder.
+    fit improves. Its gradient reaches decoder and encoder; `along` is added to, as in `Pass`.
     """
     chosen = dead.nonzero()[:, 0]
     k = min(k, len(chosen))
@@ -183,7 +188,9 @@ def add_auxiliary(
     code = torch.zeros_like(pre).scatter_(1, which, values.relu_())
     scale = 2 * weight / error.square().sum().clamp_min(1e-12)
     gradient = (code @ written - error).mul_(scale)
-    dpre = torch.where(code > 0, gradient @ written.T, 0)
+    dcode = gradient @ written.T
+    dpre = torch.where(code > 0, dcode, 0)
+    along.index_add_(0, chosen, (code * dcode).sum(0))
     _grad(sae.W_dec).index_add_(0, chosen, code.T @ gradient)
     _grad(sae.W_enc).index_add_(0, chosen, dpre.T @ read)
     summed = dpre.sum(0)

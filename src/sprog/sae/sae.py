@@ -108,18 +108,18 @@ class Sae(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
-        from sprog.sae.files import save
+        from sprog.sae.formats import save
 
         save(self, folder)
 
     @classmethod
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
-        """Read an autoencoder from a folder or file, whichever library wrote it.
+        """Read an autoencoder from a folder or file, whichever library wrote it; a run's folder will do.
 
         Raises:
             SprogError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
                 fit the config.
         """
-        from sprog.sae.files import load
+        from sprog.sae.formats import load
 
         return load(Path(place)).to(device)

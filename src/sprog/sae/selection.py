@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# latents in a stripe of the two-step search for the largest
+STRIPE = 8
+
 
 class Entries(NamedTuple):
     """The selected latents of a batch, token by token.
@@ -23,9 +26,29 @@ class Entries(NamedTuple):
 
 def top_k(pre: Float[Tensor, "tokens latents"], k: int) -> Entries:
     """The k largest of every token (Gao et al. 2024, eq. 2)."""
-    values, latents = pre.topk(k, dim=1, sorted=False)
+    values, latents = _largest(pre, k)
     tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
     return Entries(tokens, latents.flatten(), values.flatten())
+
+
+def _largest(
+    pre: Float[Tensor, "tokens latents"], k: int
+) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
+    """The k largest of every row and where they are, searched for among the best of its eighths.
+
+    The k stripes with the largest maxima hold the k largest values: a value outside them is no larger than each of
+    those k maxima. So two searches through few values do for one through many.
+    """
+    rows, latents = pre.shape
+    stripes = latents // STRIPE
+    if latents % STRIPE or stripes < 2 * k:
+        return pre.topk(k, dim=1, sorted=False)
+    # a stripe is every so-manieth latent, so that its maximum is taken down columns, which is fast
+    best = pre.view(rows, STRIPE, stripes).amax(1).topk(k, dim=1, sorted=False).indices
+    steps = torch.arange(0, latents, stripes, device=pre.device)
+    candidates = (best[:, None, :] + steps[:, None]).flatten(1)
+    values, which = pre.gather(1, candidates).topk(k, dim=1, sorted=False)
+    return values, candidates.gather(1, which)
 
 
 def batch_top_k(pre: Float[Tensor, "tokens latents"], count: int, guess: float) -> Entries:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.sae.config import SaeConfig
-from sprog.sae.files import own_tensors
+from sprog.sae.formats.own import own_tensors
 from sprog.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from sprog.sae.product import EncoderDtype
 from sprog.sae.sae import Sae
@@ -22,8 +22,9 @@ from sprog.sae.start import Centre, initialise, initialise_as_published, input_s
 # auxiliary loss
 LR_AT_2_14 = 2e-4
 AUX_WEIGHT = 1 / 32
-# the law was fitted to long runs; one epoch over a small corpus wants larger steps
-SHORT_RUN_LR = 2.0
+# the law was fitted to long runs, and one epoch over a small corpus wants larger steps: by so much at so many
+# steps, and by less the more there are, as benchmarks/README.md has it measured
+SHORT_RUN_LR, SHORT_RUN_STEPS = 12.0, 500
 # a latent is dead once it has not fired for this share of the whole training, and no sooner than this
 DEAD_SHARE = 0.05
 DEAD_TOKENS = 10_000
@@ -97,6 +98,14 @@ class TrainPoint:
     dead_fraction: float
 
 
+def learning_rate(latents: int, settings: TrainSettings) -> float:
+    """The rate where none is given: Gao et al.'s law for the number of latents, larger in a short run."""
+    if settings.published:
+        return 1e-3
+    short: float = SHORT_RUN_LR * (SHORT_RUN_STEPS / max(1, settings.steps)) ** (1 / 3)
+    return min(max(short, 1.0), SHORT_RUN_LR) * LR_AT_2_14 / math.sqrt(latents / 2**14)
+
+
 class Trainer:
     """One autoencoder in training; the group it is trained in hands it its pre-activations.
 
@@ -114,8 +123,7 @@ class Trainer:
         self.config, self.settings, self.scale, self.mean = config, settings, scale, mean
         self.sae = Sae(config).to(mean.device)
         self.unit_rows = settings.unit_rows and not settings.published
-        law = SHORT_RUN_LR * LR_AT_2_14 / math.sqrt(config.latents / 2**14)
-        self.lr = settings.lr if settings.lr is not None else (1e-3 if settings.published else law)
+        self.lr = settings.lr if settings.lr is not None else learning_rate(config.latents, settings)
         self.aux_k = config.d_in // 2 if settings.aux_k is None else settings.aux_k
         if settings.published:
             self.aux_k = 0
@@ -189,7 +197,7 @@ class Trainer:
         squares = error.square().sum()
         if self.aux_k:
             dead = self.silent > self.dead_after
-            add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT)
+            add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done.along)
         mse, fvu = float(squares) / x.numel(), float(squares) / max(variance, 1e-30)
         # a site whose values hardly differ has no variance to measure by
         if not math.isfinite(mse) or (fvu > DIVERGED and mse > 1.0):
@@ -202,7 +210,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * group["factor"] * self._schedule()
         if self.unit_rows:
-            self._project()
+            self._project(done.along)
         self.optimizer.step()
         if self.unit_rows:
             self._renormalise()
@@ -243,12 +251,14 @@ class Trainer:
         return max(0.0, min(1.0, rising, falling))
 
     @torch.no_grad()
-    def _project(self) -> None:
+    def _project(self, along: Float[Tensor, " latents"]) -> None:
         """Drop the part of the gradient along each decoder row: it would only change its length."""
         rows, gradient = self.sae.W_dec, self.sae.W_dec.grad
         assert gradient is not None
-        along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, :, 0]
-        gradient.addcmul_(along, rows, value=-1)
+        if self.config.tied:
+            # the encoder's gradient is in there too
+            along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, 0, 0]
+        gradient.addcmul_(along[:, None], rows, value=-1)
 
     @torch.no_grad()
     def _renormalise(self) -> None:

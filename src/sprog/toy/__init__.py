@@ -17,19 +17,30 @@ from sprog.toy.abstract import (
     Relative,
     Sentence,
 )
+from sprog.toy.acceptability import CORRECT, INCORRECT, acceptability
 from sprog.toy.constructions import CONSTRUCTIONS
 from sprog.toy.grammar import MAX_SENTENCES, corpus, sentences
-from sprog.toy.model import default_cache, model_hash, toy_model
-from sprog.toy.realise import realise
+from sprog.toy.labelled import MAX_LABELLED, LabelledText
+from sprog.toy.model import model_hash, toy_model
+from sprog.toy.realise import realise, tokens
+from sprog.toy.sentiment import NEGATIVE, NEUTRAL, POSITIVE, sentiment
 from sprog.toy.settings import ModelSettings
 from sprog.toy.tables import LANGUAGES, lexemes
+from sprog.toy.words import Word
 
 __all__ = [
     "CONSTRUCTIONS",
+    "CORRECT",
+    "INCORRECT",
     "LANGUAGES",
+    "MAX_LABELLED",
     "MAX_SENTENCES",
+    "NEGATIVE",
+    "NEUTRAL",
+    "POSITIVE",
     "Adjunct",
     "Clause",
+    "LabelledText",
     "Link",
     "ModelSettings",
     "Name",
@@ -39,11 +50,14 @@ __all__ = [
     "Pronoun",
     "Relative",
     "Sentence",
+    "Word",
+    "acceptability",
     "corpus",
-    "default_cache",
     "lexemes",
     "model_hash",
     "realise",
     "sentences",
+    "sentiment",
+    "tokens",
     "toy_model",
 ]

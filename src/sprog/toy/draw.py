@@ -29,32 +29,47 @@ class Draw:
 
     def lexeme(self, part: str, **wanted: str) -> str:
         """A lexeme whose comma-separated attributes meet every wanted one (any of several will do)."""
-        return self.pick(_fitting(part, **wanted))
+        return self.pick(fitting(part, **wanted))
+
+    def classes(self, phrase: Phrase | None) -> str:
+        """The semantic classes of a phrase; names and pronouns are people."""
+        return self.lexicon["noun"][phrase.noun]["class"] if isinstance(phrase, Nominal) else "person"
 
     def noun(self, classes: str, other_than: Phrase | None = None) -> str:
         """A noun of one of the classes, not the one that `other_than` has."""
         taken = other_than.noun if isinstance(other_than, Nominal) else None
-        return self.pick([noun for noun in _fitting("noun", **{"class": classes}) if noun != taken])
+        return self.pick([noun for noun in fitting("noun", **{"class": classes}) if noun != taken])
 
     def adjective(self, noun: str, **wanted: str) -> str | None:
         """An adjective that can be said of `noun`; None if there is none."""
-        fitting = _fitting("adjective", of=self.lexicon["noun"][noun]["class"], **wanted)
-        return self.pick(fitting) if fitting else None
+        suiting = fitting("adjective", of=self.lexicon["noun"][noun]["class"], **wanted)
+        return self.pick(suiting) if suiting else None
 
-    def subject(self, classes: str, definite: bool = False) -> Phrase:
-        """A subject; `definite` leaves out *a dog* and *two dogs*, which read badly in some places."""
+    def attribute(self, noun: str) -> str | None:
+        """An adjective before `noun`: seldom a passing state, which is said of somebody rather than with them."""
+        return self.adjective(noun, kind="state" if self.chance(0.1) else "quality,passing")
+
+    def subject(self, classes: str, definite: bool = False, asked: bool = False) -> Phrase:
+        """A subject.
+
+        Args:
+            classes: of the noun.
+            definite: leaves out *a dog* and *two dogs*, which read badly in some places.
+            asked: leaves out *I* and *we*, of whom one asks little.
+        """
         if "person" in classes.split(","):
             which = self.random.random()
             if which < 0.2:
-                return Pronoun(self.lexeme("pronoun"))
+                pronouns = [p for p in self.lexicon["pronoun"] if p != "it"]
+                return Pronoun(self.pick([p for p in pronouns if not asked or p not in ("i", "we")]))
             if which < 0.32:
                 return self.name()
-            if which < 0.38:
+            if which < 0.37:
                 return self.pair()
         noun = self.noun(classes)
         determiners = ["the"] * 5 + ["this", *self.lexicon["possessive"]]
         if not definite:
-            determiners += ["a"] * 2 + ["number"] * 2
+            determiners += ["a"] * 2 + ["number"] * 2 + ["few"]
         return self.nominal(noun, determiners)
 
     def name(self) -> Name:
@@ -66,14 +81,32 @@ class Draw:
         first, second = self.random.sample(list(self.lexicon["name"]), 2)
         return Pair(Name(first), Name(second))
 
-    def object(self, classes: str, subject: Phrase | None, definite: bool = False) -> Phrase:
-        """An object for a verb with this subject; `owned` allows a possessive that points at the subject."""
+    def person(self) -> Phrase:
+        """Somebody with a name or a noun, and without an attribute."""
+        if self.chance(0.4):
+            return self.name()
+        determiners = ["the"] * 4 + ["my", "our", "your"]
+        return self.nominal(self.noun("person"), determiners, adjective=0.0)
+
+    def object(
+        self, classes: str, subject: Phrase | None, definite: bool = False, negated: bool = False
+    ) -> Phrase:
+        """An object for a verb with this subject, if it has one.
+
+        Args:
+            classes: of the noun.
+            subject: whom `own` can point back at.
+            definite: leaves out numerals, which read badly under negation and in questions.
+            negated: makes an indefinite one of those that stand under negation.
+        """
         if "person" in classes.split(","):
             if self.chance(0.2):
                 return self.pronoun(subject)
             if self.chance(0.1):
                 return self.name_other_than(subject)
-        determiners = ["the"] * 4 + ["a"] * 3 + ["this", self.pick(["my", "your", "our"])]
+        determiners = (
+            ["the"] * 4 + ["any" if negated else "a"] * 3 + ["this", self.pick(["my", "your", "our"])]
+        )
         if subject is not None:
             determiners += ["own"] * 2
         if not definite:
@@ -83,10 +116,12 @@ class Draw:
     def pronoun(self, subject: Phrase | None) -> Pronoun:
         """An object pronoun; nobody of the first or second person does something to themselves."""
         person = agreement(subject).person if subject is not None else 3
-        fitting = [
-            p for p, row in self.lexicon["pronoun"].items() if person == 3 or int(row["person"]) != person
+        others = [
+            p
+            for p, row in self.lexicon["pronoun"].items()
+            if p != "it" and (person == 3 or int(row["person"]) != person)
         ]
-        return Pronoun(self.pick(fitting))
+        return Pronoun(self.pick(others))
 
     def name_other_than(self, subject: Phrase | None) -> Name:
         """A name that does not occur in `subject`."""
@@ -95,38 +130,39 @@ class Draw:
 
     def nominal(self, noun: str, determiners: Sequence[str], adjective: float = 0.3) -> Nominal:
         """A noun with one of the determiners and, with probability `adjective`, an adjective."""
-        classes = self.lexicon["noun"][noun]["class"].split(",")
-        if "person" in classes and "relation" not in classes:
-            # *my woman* says more than *the woman*
-            determiners = [d for d in determiners if d not in self.lexicon["possessive"] and d != "own"]
-        determiner = self.pick(determiners)
-        number: Number = "plural" if self.chance(0.25) else "singular"
+        determiner = self.pick(self._suitable(noun, determiners))
+        count = self.lexicon["noun"][noun]["count"]
+        number: Number = "plural" if count == "count" and self.chance(0.25) else "singular"
         if determiner == "number":
-            determiner, number = self.lexeme("number"), "plural"
-        if self.lexicon["noun"][noun]["count"] == "mass":
-            number = "singular"
-            if determiner in self.lexicon["number"]:
-                determiner = "a"
-        quality = self.adjective(noun) if self.chance(adjective) else None
-        return Nominal(noun, number, determiner, quality)
+            determiner = self.lexeme("number", kind="numeral,quantifier")
+        if determiner in self.lexicon["number"]:
+            number = "plural"
+            if count != "count":
+                determiner, number = ("a" if count == "mass" else "the"), "singular"
+        quality = self.attribute(noun) if self.chance(adjective) else None
+        owned = determiner == "own" or determiner in self.lexicon["possessive"]
+        return Nominal(noun, number, determiner, quality, postposed=owned and self.lags(noun, quality))
 
-    def place(self, preposition: str) -> Adjunct:
+    def lags(self, noun: str, adjective: str | None = None) -> bool:
+        """Whether Bokmål puts a possessive after the noun: half the time, less often of kin or after an adjective."""
+        reserved = adjective is not None or "kin" in self.lexicon["noun"][noun]["class"].split(",")
+        return self.chance(0.4 if reserved else 0.55)
+
+    def place(self, preposition: str, classes: str = "place") -> Adjunct:
         """At, or to, one of the places."""
-        noun = self.noun("place")
-        determiners = ["the"] * 8 + ["this", "a"] if preposition == "at" else ["the"]
-        quality = self.adjective(noun) if self.chance(0.2) else None
-        return Adjunct(preposition, Nominal(noun, "singular", self.pick(determiners), quality))
+        places = fitting("noun", **{"class": "place"})
+        noun = self.pick([n for n in fitting("noun", **{"class": classes}) if n in places])
+        determiner = "this" if preposition == "at" and self.chance(0.1) else "the"
+        quality = self.attribute(noun) if self.chance(0.2) else None
+        return Adjunct(preposition, Nominal(noun, "singular", determiner, quality))
 
-    def location(self) -> Adjunct:
-        """Where something is: at a place, or under, behind or beside a thing."""
-        if self.chance(0.6):
-            return self.place("at")
-        preposition = self.lexeme("preposition", kind="location")
+    def beside(self, prepositions: Sequence[str]) -> Adjunct:
+        """Under, behind, beside, on or in front of a thing."""
+        preposition = self.pick(prepositions)
         noun = self.noun(self.lexicon["preposition"][preposition]["of"])
-        quality = self.adjective(noun) if self.chance(0.25) else None
-        return Adjunct(
-            preposition, Nominal(noun, "singular", self.pick(["the", "the", "the", "this"]), quality)
-        )
+        quality = self.attribute(noun) if self.chance(0.25) else None
+        determiner = self.pick(["the", "the", "the", "this"])
+        return Adjunct(preposition, Nominal(noun, "singular", determiner, quality))
 
     def company(self, subject: Phrase | None, kind: str) -> Adjunct:
         """With, without or for somebody, as `kind` says."""
@@ -135,18 +171,39 @@ class Draw:
 
     def tense(self, subject: Phrase | None, *tenses: Tense) -> Tense:
         """One of `tenses`; *you* is never told of the past, where German would change tense."""
-        fitting = [t for t in tenses if t != "past" or subject != Pronoun("you")]
-        return self.pick(fitting or ["present"])
+        possible = [t for t in tenses if t != "past" or subject != Pronoun("you")]
+        return self.pick(possible or ["present"])
 
-    def time(self, fitting: str, probability: float = 0.35) -> str | None:
-        """A time adverbial that goes with a tense, `modal` or `state`."""
-        return self.lexeme("time", **{"with": fitting}) if self.chance(probability) else None
+    def time(self, suits: str, probability: float = 0.35) -> str | None:
+        """A time adverbial that goes with a tense, `modal`, `ongoing` or `state`."""
+        return self.lexeme("time", **{"with": suits}) if self.chance(probability) else None
+
+    def _suitable(self, noun: str, determiners: Sequence[str]) -> list[str]:
+        """The determiners that can be said of `noun`: nobody has a king, and everybody's mother is somebody's."""
+        classes = self.lexicon["noun"][noun]["class"].split(",")
+        owners = ("own", *self.lexicon["possessive"])
+        if "kin" in classes:
+            return [d for d in determiners if d in owners] or ["my", "our"]
+        nobodys = "wild" in classes or ("person" in classes and "relation" not in classes)
+        public = (
+            not {"place", "landmark", "sight", "transport"}.isdisjoint(classes) and "ownable" not in classes
+        )
+        if nobodys or public:
+            return [d for d in determiners if d not in owners] or ["the"]
+        return list(determiners)
 
 
 @cache
-def _fitting(part: str, **wanted: str) -> tuple[str, ...]:
+def fitting(part: str, **wanted: str) -> tuple[str, ...]:
+    """The lexemes whose comma-separated attributes meet every wanted one; any of several will do."""
     rows = load_table("lexicon")[part].items()
     return tuple(key for key, row in rows if all(_meets(row[k], v) for k, v in wanted.items()))
+
+
+def strangers(classes: str) -> tuple[str, ...]:
+    """The nouns of some classes, without the words for kin, who are always somebody's."""
+    kin = fitting("noun", **{"class": "kin"})
+    return tuple(noun for noun in fitting("noun", **{"class": classes}) if noun not in kin)
 
 
 def _meets(attribute: str, wanted: str) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import fields
 from importlib import metadata, resources
 from pathlib import Path
 
+from sprog.environment import cache_folder
 from sprog.errors import SprogError
 from sprog.toy.settings import ModelSettings
 from sprog.toy.tables import LANGUAGES, table_bytes
@@ -35,7 +35,7 @@ def make_model(
     settings: ModelSettings, cache: Path | None = None, progress: Callable[[float], None] | None = None
 ) -> Path:
     """The folder of a model with these settings; see `toy_model`."""
-    root = cache or default_cache()
+    root = cache or cache_folder()
     folder = root / f"toy-{model_hash(settings)}"
     if folder.is_dir():
         return folder
@@ -54,15 +54,6 @@ def make_model(
     except OSError as error:
         raise SprogError(f"{root}: the toy model cannot be kept there ({error.strerror or error})") from error
     return folder
-
-
-def default_cache() -> Path:
-    """The folder for what can be made again: `$SPROG_CACHE`, `$XDG_CACHE_HOME/sprog` or `~/.cache/sprog`."""
-    if own := os.environ.get("SPROG_CACHE"):
-        return Path(own)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "sprog"
-    return Path.home() / ".cache" / "sprog"
 
 
 def model_hash(settings: ModelSettings) -> str:

@@ -7,6 +7,7 @@ from sprog.toy.english import English
 from sprog.toy.german import German
 from sprog.toy.realiser import Realiser
 from sprog.toy.scandinavian import Bokmal, Danish, Swedish
+from sprog.toy.words import Word, text_of
 
 _REALISERS: dict[str, type[Realiser]] = {
     "da": Danish,
@@ -22,6 +23,11 @@ def _realiser(language: str) -> Realiser:
     return _REALISERS[language](language)
 
 
+def tokens(sentence: Sentence, language: str) -> list[Word]:
+    """The words of an abstract sentence in a language, with their parts of speech and with punctuation."""
+    return _realiser(language).tokens(sentence)
+
+
 def realise(sentence: Sentence, language: str) -> str:
     """The text of an abstract sentence in a language, with sentence case and final punctuation."""
-    return _realiser(language).sentence(sentence)
+    return text_of(tokens(sentence, language))

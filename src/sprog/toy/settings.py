@@ -30,11 +30,11 @@ class ModelSettings:
         weight_decay: of matrices; biases and norms have none.
     """
 
-    steps: int = 600
+    steps: int = 800
     batch: int = 32
     shares: Mapping[str, float] = field(default_factory=_shares)
     seed: int = 20_251_123
-    vocabulary: int = 1024
+    vocabulary: int = 1536
     hidden: int = 128
     layers: int = 4
     heads: int = 4

@@ -56,18 +56,33 @@ def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
         if settings.batch_sentences
         else f"{whole(settings.batch_tokens)} tokens"
     )
+    if sae.get("from"):
+        training = [("Taken from", sae["from"])]
+    else:
+        training = [
+            ("Encoder and decoder", "one matrix" if settings.tied else "separate matrices"),
+            ("Pre-encoder bias", "yes" if settings.pre_encoder_bias else "no"),
+            ("Batch size", batch),
+            ("Epochs", str(settings.epochs)),
+            ("Tokens trained on", whole(sae.get("train_tokens"))),
+        ]
     return [
         ("Site", site_words(files)),
         ("Width of the site", whole(sae["d_in"])),
         ("Latents", f"{whole(sae['latents'])} ({number(sae['latents'] / sae['d_in'], 1)} times the width)"),
-        ("Activation", f"{sae['activation']}, k = {sae['k']}"),
-        ("Batch size", batch),
-        ("Epochs", str(settings.epochs)),
-        ("Tokens trained on", whole(sae.get("train_tokens"))),
+        ("Activation", _activation(files, sae)),
+        *training,
         ("Tokens measured on", whole(sae["tokens"])),
         ("L0 (latents firing at a token)", number(sae["l0"], 1)),
         ("Dead latents (firing on no token)", percent(sae["dead_fraction"], digits=1)),
     ]
+
+
+def _activation(files: RunFiles, sae: Row) -> str:
+    if sae["k"] is not None:
+        return f"{sae['activation']}, k = {sae['k']}"
+    weight = files.recipe.sae.l1
+    return str(sae["activation"]) + ("" if weight is None or sae.get("from") else f", L1 weight {weight:g}")
 
 
 def _languages(files: RunFiles, sae: Row) -> list[str]:

@@ -77,7 +77,10 @@ def _unit_table(files: RunFiles) -> list[Block]:
     codes = [code for code in files.languages if code in units[0]["rate"]]
     names = [language_name(code) for code in codes]
     if files.units:
-        title = "The fallback's latents" if files.is_fallback else "Selected latents"
+        rule = str((files.features or {}).get("rule"))
+        title = {"fallback": "The fallback's latents", "given": "The named latents"}.get(
+            rule, "Selected latents"
+        )
     else:
         title = "The nearest latents, none of them selected"
     more = "" if len(units) <= _MOST_ROWS else f" The first {_MOST_ROWS} of {whole(len(units))}."

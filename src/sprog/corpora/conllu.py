@@ -1,0 +1,77 @@
+"""The reader of CoNLL-U, the format of the Universal Dependencies treebanks."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sprog.corpora.lines import named, shown, text_lines
+from sprog.errors import SprogError
+
+_COLUMNS = 10
+_FORM, _MISC = 1, 9
+_TEXT = "text"
+# a word, a range of words, an empty node
+_PLACE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|(\.[0-9]+))?")
+
+
+def read_conllu(path: Path) -> Iterator[str]:
+    """The sentences of a treebank: the comment `# text = `, or where there is none the words put together.
+
+    Words are put together as https://universaldependencies.org/format.html says: a blank after each that does
+    not have `SpaceAfter=No`; a range such as `3-4` stands for its words, and empty nodes such as `5.1` for
+    nothing.
+
+    Raises:
+        SprogError: the file cannot be read, or a line is neither comment nor word.
+    """
+    sentence = _Sentence()
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            yield from sentence.take()
+        elif line.startswith("#"):
+            sentence.comment(line)
+        else:
+            cells = line.split("\t")
+            place = _PLACE.fullmatch(cells[0])
+            if place is None or len(cells) != _COLUMNS:
+                raise SprogError(
+                    f"{named(path)}, line {number}: {shown(line)} is no word of CoNLL-U, a number and nine more "
+                    f"columns with tabs between them: give a .conllu file, or name plain text .txt"
+                )
+            sentence.word(place, cells)
+    yield from sentence.take()
+
+
+class _Sentence:
+    """A sentence while its lines are being read."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._said: str | None = None
+        self._words: list[str] = []
+        self._covered_until = 0
+
+    def comment(self, line: str) -> None:
+        """Take a comment's text if it is the sentence's."""
+        key, equals, value = line.removeprefix("#").partition("=")
+        if equals and key.strip() == _TEXT:
+            self._said = value.strip()
+
+    def word(self, place: re.Match[str], cells: list[str]) -> None:
+        """Take a line of ten columns."""
+        first, last, is_empty = place.groups()
+        if is_empty or (last is None and int(first) <= self._covered_until):
+            return
+        if last is not None:
+            self._covered_until = int(last)
+        blank = "" if "SpaceAfter=No" in cells[_MISC].split("|") else " "
+        self._words.append(cells[_FORM] + blank)
+
+    def take(self) -> Iterator[str]:
+        """The sentence if there is one; then begin another."""
+        text = "".join(self._words).strip() if self._said is None else self._said
+        if text:
+            yield text
+        self._begin()

@@ -1,0 +1,46 @@
+"""An autoencoder that the recipe names, instead of one that is trained."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sprog.errors import SprogError
+from sprog.files import file_sha256
+from sprog.sae import Sae, fetch_sae
+
+
+@dataclass(frozen=True)
+class GivenSae:
+    """An autoencoder from elsewhere.
+
+    Attributes:
+        sae: read, whichever library wrote it.
+        identity: tells it from any other: its files' hashes.
+        commit: of the hub, if it came from there.
+    """
+
+    sae: Sae
+    identity: str
+    commit: str | None
+
+
+def read_given(place: str) -> GivenSae:
+    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER]`.
+
+    Raises:
+        SprogError: it is not there, cannot be read or cannot be fetched.
+    """
+    try:
+        path, commit = fetch_sae(place) if place.startswith("hub:") else (Path(place).expanduser(), None)
+        return GivenSae(Sae.load(path), _identity(path), commit)
+    except (SprogError, RuntimeError) as error:
+        raise SprogError(f"sae.from: {error}") from error
+
+
+def _identity(path: Path) -> str:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        if file.suffix in (".json", ".safetensors", ".npz", ".pt"):
+            digest.update(f"{file.name} {file_sha256(file)}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,82 @@
+"""Which library wrote what lies at a place, by the names of its files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sprog.errors import SprogError
+from sprog.sae.formats import dictionary_learning, gemma_scope, own, sae_lens, sparsify
+from sprog.sae.formats.keys import Keys
+from sprog.sae.sae import Sae
+
+Reader = Callable[[Path], Sae]
+
+
+def load(place: Path) -> Sae:
+    """Read the autoencoder in a folder or file.
+
+    The folder may also be one that holds a single autoencoder one level down: a run, or the root of an export.
+
+    Raises:
+        SprogError: there is none or more than one, or it cannot be read.
+    """
+    if place.is_file():
+        return _reader(place)(place)
+    if not place.is_dir():
+        raise SprogError(f"{place}: there is no such file or folder")
+    found = _weights(place)
+    if not found:
+        inside = [folder for folder in sorted(place.iterdir()) if folder.is_dir() and _weights(folder)]
+        if len(inside) > 1:
+            names = ", ".join(folder.name for folder in inside)
+            raise SprogError(f"{place}: holds several autoencoders; name one of {names}")
+        if not inside:
+            raise SprogError(f"{place}: holds no autoencoder (none of {', '.join(BY_NAME)})")
+        found = _weights(inside[0])
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise SprogError(f"{found[0].parent}: holds several autoencoders; name one of {names}")
+    return _reader(found[0])(found[0])
+
+
+def wrote(path: Path) -> Reader:
+    """The reader of a `sae.safetensors`, which sprog and sparsify both have: by the config beside it.
+
+    Raises:
+        SprogError: it is neither's.
+    """
+    keys = Keys.read(path.parent / own.CONFIG)
+    if "format" in keys:
+        return own.read
+    if "expansion_factor" in keys or "num_latents" in keys:
+        return sparsify.read
+    raise SprogError(
+        f"{keys.path}: is neither sprog's, which says its 'format', nor sparsify's, with an 'expansion_factor'"
+    )
+
+
+def _shared(path: Path) -> Sae:
+    return wrote(path)(path)
+
+
+BY_NAME: dict[str, Reader] = {
+    own.WEIGHTS: _shared,
+    sae_lens.WEIGHTS: sae_lens.read,
+    gemma_scope.ARRAYS: gemma_scope.read,
+    gemma_scope.WEIGHTS: gemma_scope.read,
+    dictionary_learning.WEIGHTS: dictionary_learning.read,
+}
+# these are told by how they end as well
+BY_SUFFIX: dict[str, Reader] = {".npz": gemma_scope.read, ".pt": dictionary_learning.read}
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [folder / name for name in BY_NAME if (folder / name).is_file()]
+
+
+def _reader(path: Path) -> Reader:
+    if path.suffix == ".json":
+        return lambda path: load(path.parent)
+    reader = BY_NAME.get(path.name) or BY_SUFFIX.get(path.suffix)
+    if reader is None:
+        raise SprogError(f"{path}: is no known autoencoder's file (none of {', '.join(BY_NAME)})")
+    return reader

@@ -1,0 +1,37 @@
+"""The keys of SAELens' configs that do not change what the autoencoder computes."""
+
+_NAMES = """
+dtype device verbose seed sae_lens_version sae_lens_training_version
+
+model_class_name model_kwargs model_from_pretrained_kwargs hook_layer hook_point_layer hook_eval hook_point_eval
+prepend_bos context_size seqpos_slice exclude_special_tokens neuronpedia_id hf_hook_name
+sequence_separator_token disable_concat_sequences
+
+dataset_path dataset_trust_remote_code is_dataset_tokenized streaming use_cached_activations
+cached_activations_path n_batches_in_buffer tokens_per_buffer training_tokens total_training_tokens
+finetuning_tokens store_batch_size store_batch_size_prompts train_batch_size train_batch_size_tokens
+act_store_device activations_mixing_fraction
+
+expansion_factor from_pretrained_path decoder_init_norm b_dec_init_method decoder_orthogonal_init
+decoder_heuristic_init decoder_heuristic_init_norm init_encoder_as_decoder_transpose normalize_sae_decoder
+
+l1_coefficient lp_norm l1_warm_up_steps mse_loss_normalization scale_sparsity_penalty_by_decoder_norm
+use_ghost_grads noise_scale aux_loss_coefficient use_sparse_activations topk_threshold_lr
+use_matryoshka_aux_loss jumprelu_init_threshold jumprelu_bandwidth jumprelu_sparsity_loss_mode
+jumprelu_tanh_scale jumprelu_ste_to_input l0_coefficient l0_warm_up_steps pre_act_loss_coefficient target_l0
+
+lr lr_scheduler_name lr_warm_up_steps lr_end lr_decay_steps n_restart_cycles adam_beta1 adam_beta2
+autocast autocast_lm compile_llm llm_compilation_mode compile_sae sae_compilation_mode
+finetuning_method finetuning_scaling_factor
+
+feature_sampling_window feature_sampling_method dead_feature_window dead_feature_threshold
+dead_feature_estimation_method resample_batches feature_reinit_scale
+
+n_eval_batches eval_batch_size_prompts log_to_wandb log_activations_store_to_wandb
+log_optimizer_state_to_wandb wandb_project wandb_id wandb_entity wandb_log_frequency
+eval_every_n_wandb_logs run_name resume n_checkpoints checkpoint_path logger
+"""
+
+HARMLESS = frozenset(_NAMES.split())
+"""Of training, of the text, of the model and of logging, over all versions. What scaling of latents there is
+shows in the tensors, whatever `finetuning_scaling_factor` says."""

@@ -1,0 +1,211 @@
+"""A process of its own that uses sprog against a hub: the hub's clients read their environment when imported.
+
+Run as a script it reads a line of JSON for every thing to do and answers with one.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from loopback_hub import PATIENCE
+
+FORGET = (
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_TOKEN",
+    "HF_HUB_CACHE",
+    "HF_DATASETS_CACHE",
+    "HF_ENDPOINT",
+)
+
+
+class Client:
+    """Such a process, from outside.
+
+    Attributes:
+        home: the folder of all its caches.
+        noise: what it wrote to standard error in the last thing it did.
+    """
+
+    def __init__(self, url: str, home: Path, **environment: str) -> None:
+        self.home = home
+        self.noise = ""
+        self._log = (home / f"stderr-{len(list(home.glob('stderr-*')))}").open("w+")
+        kept = {name: value for name, value in os.environ.items() if name not in FORGET}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=kept
+            | {
+                "HF_ENDPOINT": url,
+                "HF_HOME": str(home),
+                "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "SPROG_CACHE": str(home / "sprog"),
+                "OMP_WAIT_POLICY": "PASSIVE",
+                "HF_HUB_DOWNLOAD_TIMEOUT": str(PATIENCE),
+                "NO_PROXY": "127.0.0.1",
+                **environment,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def close(self) -> None:
+        self._process.communicate()
+        self._log.close()
+
+    def __call__(self, what: str, *arguments: Any, **environment: str | None) -> Any:
+        """Do one thing; gives what it came to, or the one line of a `SprogError` as a `Refused`."""
+        self._log.seek(0, os.SEEK_END)
+        start = self._log.tell()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([what, arguments, environment]), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        self._log.seek(start)
+        self.noise = self._log.read()
+        assert line, f"the client died: {self.noise}"
+        kind, answer = json.loads(line)
+        assert kind != "crash", answer
+        return Refused(answer) if kind == "refused" else answer
+
+
+class Refused(str):
+    """The message of a `SprogError`."""
+
+
+def _load(name: str) -> dict[str, Any]:
+    from sprog.lm import known_commit, load
+
+    lm = load(name)
+    weight = lm.model.get_input_embeddings().weight
+    return {
+        "name": lm.name,
+        "commit": lm.commit,
+        "known": known_commit(name),
+        "layers": lm.layers,
+        "sum": float(weight.sum()),
+        "ids": lm.tokenizer("Pigen så æblet.")["input_ids"],
+    }
+
+
+def _identity(name: str) -> str:
+    from sprog.run.context import model_identity
+
+    return model_identity(name)
+
+
+def _probed(name: str) -> None:
+    from sprog.recipe import load_recipe
+    from sprog.run.context import check_probed_models
+
+    check_probed_models(load_recipe("demo", {"probe.models": name}))
+
+
+def _read(source: str) -> dict[str, Any]:
+    from sprog.corpora import parse_source, read_source
+
+    corpus, tallies = read_source(source, languages=("da", "en"))
+    return {
+        "texts": [[s.language, s.text] for s in corpus.sentences],
+        "pairs": [s.pair for s in corpus.sentences],
+        "sources": corpus.sources,
+        "dropped": {code: dict(tally.dropped) for code, tally in tallies.items() if tally.dropped},
+        "provenance": parse_source(source).fetch((), lambda *_: None),
+    }
+
+
+def _roles(**specs: str) -> list[list[str]]:
+    from sprog.corpora import build_roles
+
+    roles = build_roles(specs, target="da", reference="en", seed=0)
+    return [[row.role, row.name, row.language] for row in roles.counts]
+
+
+def _run(*argv: str) -> dict[str, Any]:
+    from sprog.cli import main
+
+    with redirect_stdout(io.StringIO()) as said:
+        status = main(list(argv))
+    return {"status": status, "said": said.getvalue()}
+
+
+def _small_files(limit: int | None) -> None:
+    """Let no file grow beyond so many bytes: what the system says of a write then is what a full disk says."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most if limit is None else limit, most))
+
+
+def _without(package: str) -> None:
+    """Let a package be missing."""
+    sys.modules[package] = None  # type: ignore[assignment]
+
+
+DO = {
+    "load": _load,
+    "identity": _identity,
+    "probed": _probed,
+    "read": _read,
+    "roles": lambda specs: _roles(**specs),
+    "run": _run,
+    "small files": _small_files,
+    "without": _without,
+}
+
+
+@contextmanager
+def _environment(changes: dict[str, str | None]) -> Iterator[None]:
+    before = dict(os.environ)
+    for name, value in changes.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def serve() -> None:
+    """Do what is asked on standard input, until it ends."""
+    import traceback
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from jaxtyping import install_import_hook
+
+    install_import_hook("sprog", "typechecker.checked")
+    from huggingface_hub import constants
+
+    from sprog.errors import SprogError
+
+    # what has come of a file is kept by the chunk when the connection breaks; the files here are small
+    constants.DOWNLOAD_CHUNK_SIZE = 1000
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        what, arguments, environment = json.loads(line)
+        # the clients wait longer and longer between tries; how often they try is theirs to say, the waiting is not
+        time.sleep = lambda _: None
+        try:
+            with _environment(environment):
+                answer = ["done", DO[what](*arguments)]
+        except SprogError as error:
+            answer = ["refused", str(error)]
+        except BaseException:
+            answer = ["crash", traceback.format_exc()]
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

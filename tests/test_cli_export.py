@@ -1,0 +1,163 @@
+"""`sprog export` writes what it says in one line, or says in one line why not."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sprog.cli import main
+from sprog.sae import Sae, SaeConfig
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, tiny_model):
+    """A run's folder `run` with an autoencoder in it, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    sae = Sae(SaeConfig(d_in=6, latents=10, k=3, model=str(tiny_model), site="attn.out", layer=1))
+    for parameter in sae.parameters():
+        torch.nn.init.normal_(parameter)
+    sae.save(tmp_path / "run" / "sae")
+    (tmp_path / "run" / "recipe.yaml").write_text("model: toy\n")
+    return sae
+
+
+def said(capsys, line):
+    assert main(line.split()) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.count("\n") == 1
+    return captured.out.rstrip("\n")
+
+
+def refusal(capsys, line):
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("sprog: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("sprog: ")
+
+
+@pytest.mark.parametrize("place", ["run", "run/sae", "run/sae/sae.safetensors"])
+@pytest.mark.parametrize("line", ["--to sae-lens --out out PLACE", "PLACE --out=out --to=sae-lens"])
+def test_to_sae_lens(run, capsys, place, line):
+    assert said(capsys, f"export {line.replace('PLACE', place)}") == (
+        "out: SAELens, topk, 10 latents, blocks.1.hook_attn_out"
+    )
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(Sae.load("out")(x), run(x))
+
+
+def test_to_sparsify_with_the_models_own_names(run, capsys):
+    assert said(capsys, "export run --to sparsify --out out") == (
+        "out/layers.1.attention.dense: sparsify, topk, 10 latents, layers.1.attention.dense"
+    )
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(Sae.load("out")(x), run(x))
+
+
+def test_to_sparsify_with_a_name_given(run, capsys):
+    assert said(capsys, "export run --to sparsify --out out --hookpoint h.1.attn").startswith(
+        "out/h.1.attn: "
+    )
+
+
+def test_an_export_of_an_export(run, capsys, tmp_path):
+    said(capsys, "export run --to sae-lens --out a")
+    said(capsys, "export a --to sparsify --out b")
+    said(capsys, "export b --to sae-lens --out c")
+    assert (tmp_path / "a/cfg.json").read_bytes() == (tmp_path / "c/cfg.json").read_bytes()
+    assert (tmp_path / "a/sae_weights.safetensors").read_bytes() == (
+        tmp_path / "c/sae_weights.safetensors"
+    ).read_bytes()
+
+
+def test_one_that_belongs_nowhere_has_no_hookpoint(run, capsys, tmp_path):
+    Sae(SaeConfig(d_in=6, latents=10, k=3)).save(tmp_path / "bare")
+    assert (
+        said(capsys, "export bare --to sparsify --out out") == "out: sparsify, topk, 10 latents, no hookpoint"
+    )
+
+
+@pytest.mark.parametrize("model", ["nowhere", "./nowhere", "some/one@abc", "a/b/c", ""])
+def test_a_model_that_is_not_at_hand(run, capsys, tmp_path, model):
+    path = tmp_path / "run/sae/cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model}))
+    assert refusal(capsys, "export run --to sparsify --out out").startswith(
+        "--to: which module gives attn.out is"
+    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model, "site": "resid"}))
+    assert said(capsys, "export run --to sparsify --out out").startswith("out/layers.1: ")
+
+
+def test_help(capsys):
+    for flag in ("--help", "-h"):
+        assert main(["export", flag]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("usage: sprog export PLACE --to sae-lens|sparsify --out FOLDER")
+    assert main(["--help"]) == 0
+    assert "sprog export " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("export", "export: which autoencoder? Give a run's folder, or an autoencoder's"),
+        ("export run", "--to: is missing (there are sae-lens and sparsify)"),
+        ("export run --to", "--to: needs a value"),
+        (
+            "export run --to saelens --out out",
+            "--to: unknown format 'saelens'; did you mean 'sae-lens'? (there are",
+        ),
+        ("export run --to gemma --out out", "--to: unknown format 'gemma' (there are sae-lens and sparsify)"),
+        ("export run --to sae-lens", "--out: is missing; give a folder"),
+        ("export run --to sae-lens --out=", "--out: is missing; give a folder"),
+        ("export run --to sae-lens --out a --out b", "--out: is given twice"),
+        ("export run more --to sae-lens --out out", "unexpected 'more' after 'run'"),
+        ("export run --too sae-lens --out out", "unknown flag '--too'; did you mean '--to'?"),
+        ("export run --format=x --out out", "unknown flag '--format'"),
+        ("export run --to sae-lens --out out --hookpoint h.1", "--hookpoint: is for sparsify"),
+        ("export run --to sparsify --out out --hookpoint ../x", "--hookpoint: '../x' is no module's name"),
+        ("export none --to sae-lens --out out", "none: there is no such file or folder"),
+        ("export run/recipe.yaml --to sae-lens --out out", "run/recipe.yaml: is no known autoencoder's file"),
+        (
+            "export run --to sae-lens --out run",
+            "--out: run holds 'recipe.yaml', which is no part of a SAELens export",
+        ),
+        ("export run --to sae-lens --out run/recipe.yaml", "--out: run/recipe.yaml is a file; give a folder"),
+        (
+            "export run --to sparsify --out run/sae --hookpoint=",
+            "--out: run/sae holds sprog's own autoencoder",
+        ),
+        ("exprot run", "unknown command 'exprot'; did you mean 'export'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(run, capsys, tmp_path, line, message):
+    before = sorted(tmp_path.rglob("*"))
+    assert refusal(capsys, line).startswith(message)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_cannot_be_said_there(run, capsys, tmp_path):
+    path = tmp_path / "run/sae/cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"relu": False}))
+    assert refusal(capsys, "export run --to sae-lens --out out").startswith(
+        "--to: SAELens' top-k ends in a ReLU"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_room_of_autoencoders_imports_with_few_packages():
+    script = "import sys, sprog.sae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {
+        "pandas",
+        "pyarrow",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "jinja2",
+        "rich",
+    }

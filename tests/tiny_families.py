@@ -1,0 +1,252 @@
+"""Random models of every family, three layers and width 32, and what their sites are by the families' own formulas."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional
+
+WIDTH, HIDDEN, LAYERS, POSITIONS, VOCABULARY = 32, 48, 3, 64, 320
+# shorter than most test sentences, so that a window that slides does
+WINDOW = 6
+
+NEW_NAMES = {
+    "hidden_size": WIDTH,
+    "intermediate_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": POSITIONS,
+}
+GROUPED = NEW_NAMES | {"num_key_value_heads": 2, "head_dim": 8}
+GPT2_NAMES = {"n_embd": WIDTH, "n_inner": HIDDEN, "n_layer": LAYERS, "n_head": 4, "n_positions": POSITIONS}
+OPT_NAMES = {
+    "hidden_size": WIDTH,
+    "ffn_dim": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "max_position_embeddings": POSITIONS,
+    "word_embed_proj_dim": WIDTH,
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model, with its block in formulas.
+
+    Attributes:
+        model: the class, by name.
+        config: the class of its configuration, by name.
+        settings: what makes it tiny.
+        hidden: `mlp.hidden` from the block, its input and `attn.out`.
+        written: `mlp.out` from the block and `mlp.hidden`.
+        left: `resid` from the block, its input, `attn.out` and `mlp.out`.
+    """
+
+    model: str
+    config: str
+    settings: dict[str, Any]
+    hidden: Callable[[Any, Tensor, Tensor], Tensor]
+    written: Callable[[Any, Tensor], Tensor]
+    left: Callable[[Any, Tensor, Tensor, Tensor], Tensor] = lambda _block, x, attn, mlp: x + attn + mlp
+
+
+def gated(block: Any, x: Tensor, act: Callable[[Tensor], Tensor]) -> Tensor:
+    """A gated MLP up to its output projection."""
+    return act(x @ block.mlp.gate_proj.weight.T) * (x @ block.mlp.up_proj.weight.T)
+
+
+def llama_hidden(
+    block: Any, x: Tensor, attn: Tensor, act: Callable[[Tensor], Tensor] = functional.silu
+) -> Tensor:
+    return gated(block, block.post_attention_layernorm(x + attn), act)
+
+
+def llama_written(block: Any, hidden: Tensor) -> Tensor:
+    return hidden @ block.mlp.down_proj.weight.T
+
+
+gelu_tanh = partial(functional.gelu, approximate="tanh")
+
+
+def gemma2_hidden(block: Any, x: Tensor, attn: Tensor) -> Tensor:
+    return gated(block, block.pre_feedforward_layernorm(x + attn), gelu_tanh)
+
+
+def gemma2_written(block: Any, hidden: Tensor) -> Tensor:
+    return block.post_feedforward_layernorm(hidden @ block.mlp.down_proj.weight.T)
+
+
+def phi3_hidden(block: Any, x: Tensor, attn: Tensor) -> Tensor:
+    gate, up = (block.post_attention_layernorm(x + attn) @ block.mlp.gate_up_proj.weight.T).split(HIDDEN, -1)
+    return functional.silu(gate) * up
+
+
+def neox_hidden(block: Any, x: Tensor, attn: Tensor) -> Tensor:
+    x = x if block.use_parallel_residual else x + attn
+    return functional.gelu(affine(block.mlp.dense_h_to_4h, block.post_attention_layernorm(x)))
+
+
+def opt_hidden(block: Any, x: Tensor, attn: Tensor) -> Tensor:
+    x = x + attn
+    x = block.final_layer_norm(x) if block.do_layer_norm_before else block.self_attn_layer_norm(x)
+    return functional.relu(affine(block.fc1, x))
+
+
+def opt_left(block: Any, x: Tensor, attn: Tensor, mlp: Tensor) -> Tensor:
+    if block.do_layer_norm_before:
+        return x + attn + mlp
+    return block.final_layer_norm(block.self_attn_layer_norm(x + attn) + mlp)
+
+
+def affine(module: nn.Linear, x: Tensor) -> Tensor:
+    return x @ module.weight.T + module.bias
+
+
+def conv1d(module: nn.Module, x: Tensor) -> Tensor:
+    """GPT-2 keeps its weights the other way round."""
+    return x @ module.weight + module.bias
+
+
+def like_llama(name: str, act: Callable[[Tensor], Tensor] = functional.silu, **more: Any) -> Family:
+    return Family(
+        f"{name}ForCausalLM", f"{name}Config", GROUPED | more, partial(llama_hidden, act=act), llama_written
+    )
+
+
+def opt(**more: Any) -> Family:
+    return Family(
+        "OPTForCausalLM",
+        "OPTConfig",
+        OPT_NAMES | more,
+        opt_hidden,
+        lambda block, hidden: affine(block.fc2, hidden),
+        opt_left,
+    )
+
+
+def neox(**more: Any) -> Family:
+    return Family(
+        "GPTNeoXForCausalLM",
+        "GPTNeoXConfig",
+        NEW_NAMES | more,
+        neox_hidden,
+        lambda block, hidden: affine(block.mlp.dense_4h_to_h, hidden),
+    )
+
+
+FAMILIES = {
+    "gpt_neox": neox(),
+    "gpt_neox, sequential": neox(use_parallel_residual=False),
+    "gpt2": Family(
+        "GPT2LMHeadModel",
+        "GPT2Config",
+        GPT2_NAMES,
+        lambda block, x, attn: gelu_tanh(conv1d(block.mlp.c_fc, block.ln_2(x + attn))),
+        lambda block, hidden: conv1d(block.mlp.c_proj, hidden),
+    ),
+    "gpt_neo": Family(
+        "GPTNeoForCausalLM",
+        "GPTNeoConfig",
+        {
+            "hidden_size": WIDTH,
+            "intermediate_size": HIDDEN,
+            "num_layers": LAYERS,
+            "num_heads": 4,
+            "max_position_embeddings": POSITIONS,
+            "attention_types": [[["global", "local", "global"], 1]],
+            "window_size": WINDOW,
+        },
+        lambda block, x, attn: gelu_tanh(affine(block.mlp.c_fc, block.ln_2(x + attn))),
+        lambda block, hidden: affine(block.mlp.c_proj, hidden),
+    ),
+    "gptj": Family(
+        "GPTJForCausalLM",
+        "GPTJConfig",
+        GPT2_NAMES | {"rotary_dim": 4},
+        lambda block, x, _attn: gelu_tanh(affine(block.mlp.fc_in, block.ln_1(x))),
+        lambda block, hidden: affine(block.mlp.fc_out, hidden),
+    ),
+    "opt": opt(),
+    # OPT 350M: norms behind the sub-layers, and embeddings of another width
+    "opt, post-norm": opt(do_layer_norm_before=False, word_embed_proj_dim=16),
+    "llama": like_llama("Llama"),
+    "mistral": like_llama("Mistral", sliding_window=WINDOW),
+    "qwen2": like_llama("Qwen2", use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1),
+    "qwen3": like_llama("Qwen3"),
+    "gemma": like_llama("Gemma", gelu_tanh),
+    "gemma2": Family(
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        GROUPED | {"sliding_window": WINDOW},
+        gemma2_hidden,
+        gemma2_written,
+    ),
+    "gemma3_text": Family(
+        "Gemma3ForCausalLM",
+        "Gemma3TextConfig",
+        GROUPED | {"sliding_window": WINDOW, "sliding_window_pattern": 2},
+        gemma2_hidden,
+        gemma2_written,
+    ),
+    "phi": Family(
+        "PhiForCausalLM",
+        "PhiConfig",
+        NEW_NAMES,
+        lambda block, x, _attn: gelu_tanh(affine(block.mlp.fc1, block.input_layernorm(x))),
+        lambda block, hidden: affine(block.mlp.fc2, hidden),
+    ),
+    "phi3": Family(
+        "Phi3ForCausalLM",
+        "Phi3Config",
+        NEW_NAMES | {"num_key_value_heads": 2, "sliding_window": WINDOW},
+        phi3_hidden,
+        llama_written,
+    ),
+}
+"""By `model_type`, with a variant behind a comma."""
+
+# models with images: the text's half of their configuration is the settings
+FAMILIES["gemma3"] = Family(
+    "Gemma3ForConditionalGeneration",
+    "Gemma3Config",
+    {
+        "text_config": FAMILIES["gemma3_text"].settings
+        | {"vocab_size": VOCABULARY, "pad_token_id": 0, "eos_token_id": 0, "bos_token_id": 0},
+        "vision_config": {
+            "hidden_size": 8,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 1,
+            "image_size": 4,
+            "patch_size": 2,
+        },
+        "mm_tokens_per_image": 4,
+        "image_token_index": 319,
+        "boi_token_index": 318,
+        "eoi_token_index": 317,
+    },
+    gemma2_hidden,
+    gemma2_written,
+)
+
+
+def write_family(folder: Path, name: str, tokenizer: Any, **changes: Any) -> Path:
+    """Save a random model of a family, with a tokenizer; no bias or norm is left at what it starts as."""
+    family = FAMILIES[name]
+    ids = {} if "text_config" in family.settings else dict.fromkeys(("bos_token_id", "eos_token_id"), 0)
+    if ids:
+        ids |= {"pad_token_id": 0, "vocab_size": VOCABULARY}
+    config = getattr(transformers, family.config)(**(ids | family.settings | changes))
+    torch.manual_seed(0)
+    model = getattr(transformers, family.model)(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
