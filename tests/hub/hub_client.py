@@ -106,9 +106,9 @@ def _identity(name: str) -> str:
 
 def _probed(name: str) -> None:
     from sprog.recipe import load_recipe
-    from sprog.run.context import check_probed_models
+    from sprog.run.context import check_other_models
 
-    check_probed_models(load_recipe("demo", {"probe.models": name}))
+    check_other_models(load_recipe("demo", {"probe.models": name}))
 
 
 def _read(source: str) -> dict[str, Any]:
