@@ -60,7 +60,7 @@ class Corpora(Settings):
     test: Text | None = None
     """Text for every claim; none: half of select."""
     limit: Count | None = None
-    """At most this many sentences of each language in each role."""
+    """At most this many sentences of each language in train, before other roles are cut out of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
