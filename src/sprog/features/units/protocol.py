@@ -33,13 +33,19 @@ class Units(Protocol):
     """
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> Kind:
+        """What sort of units these are."""
+        ...
 
     @property
-    def d_in(self) -> int: ...
+    def d_in(self) -> int:
+        """Width of the site."""
+        ...
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Whose units these are."""
+        ...
 
     def __len__(self) -> int:
         """How many units there are."""
