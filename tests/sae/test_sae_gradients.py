@@ -123,7 +123,7 @@ def test_gradients_equal_autograds(passing, kind):
     close(sae, expected, gradients(sae))
     if not sae.config.tied:
         torch.testing.assert_close(done.along, (sae.W_dec.grad * sae.W_dec).sum(1))
-    torch.testing.assert_close(done.x_hat, (z @ sae.W_dec + sae.b_dec).detach())
+    torch.testing.assert_close(done.gradient / done.factor, (z @ sae.W_dec + sae.b_dec - x).detach())
     fires = (
         (z != 0).sum(0) if sae.config.relu else torch.bincount(chosen(sae, pre).latents, minlength=LATENTS)
     )

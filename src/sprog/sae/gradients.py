@@ -47,14 +47,16 @@ class Pass:
     """What a forward and backward came to.
 
     Attributes:
-        x_hat: the reconstruction by the whole dictionary.
+        gradient: the loss's gradient at the reconstruction by the whole dictionary: the error, but for a factor.
+        factor: that factor; `error * factor = gradient`, the error being reconstruction minus x.
         fires: how often each latent fired.
         smallest: batchtopk: the smallest value that fired; zero if none did.
         along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
             sum_t z[t, i] dz[t, i], which the backward has at hand.
     """
 
-    x_hat: Float[Tensor, "tokens d_in"]
+    gradient: Float[Tensor, "tokens d_in"]
+    factor: float
     fires: Float[Tensor, " latents"]
     smallest: Float[Tensor, ""]
     along: Float[Tensor, " latents"]
@@ -68,7 +70,13 @@ def make_gradients(sae: Sae) -> None:
 
 @torch.no_grad()
 def sparse_pass(
-    sae: Sae, x: Float[Tensor, "tokens d_in"], entries: Entries, penalty: Penalty, *, recompute: bool
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    entries: Entries,
+    penalty: Penalty,
+    *,
+    recompute: bool,
+    read: Float[Tensor, "tokens d_in"] | None = None,
 ) -> Pass:
     """Forward and backward through selected entries alone: entries x d_in work.
 
@@ -78,8 +86,9 @@ def sparse_pass(
         entries: what was selected; for jumprelu also those a little below their thresholds.
         penalty: what is added to the loss.
         recompute: compute the entries' pre-activations anew, in float32: they were selected in a lower precision.
+        read: what the encoder reads of the batch, if it is known.
     """
-    read, rows = sae.centred(x), sae.config.latents
+    read, rows = sae.centred(x) if read is None else read, sae.config.latents
     pattern = ByLatent(entries.latents, entries.tokens, rows, len(x))
     latents = entries.latents[pattern.order]
     if recompute:
@@ -107,7 +116,7 @@ def sparse_pass(
             include_last_offset=True,
         )
 
-    x_hat, gradients = _levels(sae, x, part_of)
+    gradients, whole, factor = _levels(sae, x, part_of)
     dz = torch.empty_like(z)
     for (first, last), gradient in gradients:
         part, some = pattern.part(first, last) if len(gradients) > 1 else (pattern, slice(None))
@@ -124,7 +133,7 @@ def sparse_pass(
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
     finds = sae.config.activation == "batchtopk" and bool(live.any())
     smallest = z[live].min() if finds else z.new_zeros(())
-    return Pass(x_hat, fires, smallest, pattern.per_latent(z * dz))
+    return Pass(whole, factor, fires, smallest, pattern.per_latent(z * dz))
 
 
 @torch.no_grad()
@@ -147,7 +156,7 @@ def dense_pass(
         pre = torch.nn.functional.linear(read, sae.W_enc, sae.b_enc)
     live = _live(sae, pre, sae.threshold)
     z = torch.where(live, pre, 0)
-    x_hat, gradients = _levels(sae, x, lambda first, last: z[:, first:last] @ sae.W_dec[first:last])
+    gradients, whole, factor = _levels(sae, x, lambda first, last: z[:, first:last] @ sae.W_dec[first:last])
     dz = torch.empty_like(z)
     for (first, last), gradient in gradients:
         dz[:, first:last] = gradient @ sae.W_dec[first:last].T
@@ -160,7 +169,7 @@ def dense_pass(
         near = _near(sae, pre, None, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
-    return Pass(x_hat, fires, z.new_zeros(()), (z * dz).sum(0))
+    return Pass(whole, factor, fires, z.new_zeros(()), (z * dz).sum(0))
 
 
 @torch.no_grad()
@@ -201,22 +210,26 @@ def add_auxiliary(
 
 def _levels(
     sae: Sae, x: Float[Tensor, "tokens d_in"], part_of: Callable[[int, int], Tensor]
-) -> tuple[Tensor, list[tuple[tuple[int, int], Tensor]]]:
-    """The reconstruction, and for every level of latents the gradient that reaches them.
+) -> tuple[list[tuple[tuple[int, int], Tensor]], Tensor, float]:
+    """For every level of latents the gradient that reaches them; the last one alone, and its factor to the error.
 
     With nested dictionaries the loss is the mean of theirs, and the latents of a level take part in the
     reconstruction by their own dictionary and by every larger one (Bussmann et al. 2025, eq. 3).
     """
     ends = sae.config.matryoshka or (sae.config.latents,)
     bounds = list(zip((0, *ends[:-1]), ends, strict=True))
-    x_hat = sae.b_dec.detach().expand_as(x)
+    factor = 2 / (x.numel() * len(bounds))
+    # in place where it can be: at every step fresh memory costs more than the arithmetic in it
+    x_hat = part_of(*bounds[0]).add_(sae.b_dec.detach())
     errors = []
-    for first, last in bounds:
-        x_hat = x_hat + part_of(first, last)
-        errors.append((x_hat - x).mul_(2 / (x.numel() * len(bounds))))
+    for number, (first, last) in enumerate(bounds):
+        if number > 0:
+            x_hat.add_(part_of(first, last))
+        is_last = number == len(bounds) - 1
+        errors.append((x_hat.sub_(x) if is_last else x_hat - x).mul_(factor))
     for level in range(len(errors) - 2, -1, -1):
         errors[level] += errors[level + 1]
-    return x_hat, list(zip(bounds, errors, strict=True))
+    return list(zip(bounds, errors, strict=True)), errors[-1], factor
 
 
 def _live(sae: Sae, pre: Tensor, threshold: Tensor | None) -> Tensor:

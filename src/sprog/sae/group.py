@@ -51,9 +51,11 @@ class Group:
         require_finite(batch, first.steps + 1)
         try:
             x = first.inputs(batch)
-            variance = float((x - x.mean(0)).square().sum())
-            for trainer, pre in zip(self.trainers, self.product(x, first.mean), strict=True):
-                trainer.step(x, pre, variance)
+            offset = self.product.offset(first.mean)
+            centred = x - offset
+            variance = _variance(centred)
+            for trainer, pre in zip(self.trainers, self.product(centred, offset), strict=True):
+                trainer.step(x, pre, variance, centred if offset is not first.mean else None)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise _no_memory(len(batch)) from error
         except RuntimeError as error:
@@ -76,6 +78,15 @@ def require_finite(batch: Float[Tensor, "tokens d_in"], step: int) -> None:
     # a sum is finite only if everything in it is, and overflows so seldom that asking twice is cheap
     if not bool(torch.isfinite(batch.sum())) and not bool(torch.isfinite(batch).all()):
         raise SprogError(f"sae: the model's activations are not finite (step {step})")
+
+
+def _variance(x: Float[Tensor, "tokens d_in"]) -> float:
+    """The sum of squares around the mean, of what lies about zero already."""
+    flat, mean = x.flatten(), x.mean(0)
+    squares = float(torch.dot(flat, flat))
+    variance = squares - len(x) * float(torch.dot(mean, mean))
+    # less than this is rounding
+    return variance if variance > 1e-6 * squares else 0.0
 
 
 def _no_memory(tokens: int) -> SprogError:

@@ -12,6 +12,9 @@ from sprog.sae.sae import Sae
 # pre-activations made at once, on a GPU and on a CPU: there what is made of them should still find them in the cache
 VALUES_AT_ONCE = (2**28, 2**21)
 
+# columns that the biases take up where they are part of the product: it is fastest in steps of so many
+ONES = 32
+
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -51,32 +54,51 @@ class EncoderProduct:
             self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
             for sae, rows in zip(self.saes, self._weight.split(sizes), strict=True):
                 sae.W_enc.data = rows
-        self._copy = None if dtype == torch.float32 else torch.empty_like(self._weight, dtype=dtype)
+        self._copy = None
+        if dtype != torch.float32:
+            # on a CPU the biases are one more column, of an input that is always 1: adding them to the product costs
+            # almost as much as the product
+            width = self._weight.shape[1] + (ONES if self._weight.device.type == "cpu" else 0)
+            self._copy = self._weight.new_zeros(len(self._weight), width, dtype=dtype)
+
+    def offset(self, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
+        """What to take off the inputs: a lone autoencoder's own pre-encoder bias, for a group about their mean.
+
+        A low precision would else be spent on the mean, and a group shares its inputs.
+        """
+        (first, *others) = self.saes
+        return first.b_dec.detach() if not others and first.config.pre_encoder_bias else mean
 
     @torch.no_grad()
     def __call__(
-        self, x: Float[Tensor, "tokens d_in"], mean: Float[Tensor, " d_in"]
+        self, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
     ) -> Iterator[Float[Tensor, "tokens latents"]]:
         """Pre-activations, one matrix for each autoencoder, computed when they are asked for.
 
         Args:
-            x: a batch.
-            mean: about the batch's mean; any vector gives the same, apart from rounding.
+            centred: a batch, less the offset.
+            offset: what was taken off; any vector gives the same, apart from rounding.
         """
-        weight = self._weight if self._copy is None else self._copy.copy_(self._weight)
-        most = VALUES_AT_ONCE[x.device.type == "cpu"] // max(1, len(x))
+        d_in = centred.shape[1]
+        weight, inputs = self._weight, centred
+        if self._copy is not None:
+            self._copy[:, :d_in].copy_(self._weight)
+            weight = self._copy
+            inputs = centred.new_zeros(len(centred), weight.shape[1], dtype=self.dtype)
+            inputs[:, :d_in].copy_(centred)
+            inputs[:, d_in : d_in + 1] = 1.0
+        most = VALUES_AT_ONCE[centred.device.type == "cpu"] // max(1, len(centred))
         row = 0
         for some in _runs(self.saes, most):
             sizes = [sae.config.latents for sae in some]
             rows = weight[row : row + sum(sizes)]
             row += sum(sizes)
-            if len(some) == 1 and (self._copy is None or some[0].config.pre_encoder_bias):
-                centred, bias = some[0].centred(x), some[0].b_enc.detach()
+            bias = torch.cat([_bias_around(sae, offset) for sae in some])
+            if weight.shape[1] > d_in:
+                rows[:, d_in] = bias
+                pre = torch.mm(inputs, rows.T)
             else:
-                # the mean is taken off for all alike and the biases make up for it: a low precision would else be
-                # spent on the mean
-                centred, bias = x - mean, torch.cat([_bias_around(sae, mean) for sae in some])
-            pre = torch.nn.functional.linear(centred.to(self.dtype), rows, bias.to(self.dtype))
+                pre = torch.nn.functional.linear(inputs, rows, bias.to(self.dtype))
             yield from pre.split(sizes, dim=1)
 
 
@@ -91,7 +113,9 @@ def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
     yield run
 
 
-def _bias_around(sae: Sae, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:
-    """The bias that makes `W_enc (x - mean) + bias` the autoencoder's pre-activation."""
-    moved = mean - sae.b_dec if sae.config.pre_encoder_bias else mean
+def _bias_around(sae: Sae, offset: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:
+    """The bias that makes `W_enc (x - offset) + bias` the autoencoder's pre-activation."""
+    if sae.config.pre_encoder_bias and offset.data_ptr() == sae.b_dec.data_ptr():
+        return sae.b_enc.detach()
+    moved = offset - sae.b_dec if sae.config.pre_encoder_bias else offset
     return torch.addmv(sae.b_enc, sae.W_enc, moved)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 # latents in a stripe of the two-step search for the largest
@@ -24,16 +24,22 @@ class Entries(NamedTuple):
     values: Float[Tensor, " entries"]
 
 
-def top_k(pre: Float[Tensor, "tokens latents"], k: int) -> Entries:
-    """The k largest of every token (Gao et al. 2024, eq. 2)."""
-    values, latents = _largest(pre, k)
+def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) -> Entries:
+    """The k largest of every token (Gao et al. 2024, eq. 2).
+
+    Args:
+        pre: pre-activations.
+        k: how many.
+        signed: whether it matters which are taken where fewer than k are above zero.
+    """
+    values, latents = _largest(pre, k, signed=signed)
     tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
     return Entries(tokens, latents.flatten(), values.flatten())
 
 
 def _largest(
-    pre: Float[Tensor, "tokens latents"], k: int
-) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
+    pre: Shaped[Tensor, "tokens latents"], k: int, *, signed: bool
+) -> tuple[Shaped[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
     """The k largest of every row and where they are, searched for among the best of its eighths.
 
     The k stripes with the largest maxima hold the k largest values: a value outside them is no larger than each of
@@ -41,6 +47,11 @@ def _largest(
     """
     rows, latents = pre.shape
     stripes = latents // STRIPE
+    if pre.dtype == torch.bfloat16 and not signed:
+        # as whole numbers, bfloat16 above zero are in the same order and faster to compare; the others are all
+        # below them, though among themselves in the wrong order
+        values, which = _largest(pre.view(torch.int16), k, signed=True)
+        return values.view(torch.bfloat16), which
     if latents % STRIPE or stripes < 2 * k:
         return pre.topk(k, dim=1, sorted=False)
     # a stripe is every so-manieth latent, so that its maximum is taken down columns, which is fast

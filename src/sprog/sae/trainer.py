@@ -183,22 +183,31 @@ class Trainer:
         return batch.float() * self.scale
 
     def step(
-        self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"], variance: float
+        self,
+        x: Float[Tensor, "tokens d_in"],
+        pre: Float[Tensor, "tokens latents"],
+        variance: float,
+        read: Float[Tensor, "tokens d_in"] | None = None,
     ) -> None:
-        """One optimiser step on scaled inputs, what the encoder's product came to on them, and their variance.
+        """One optimiser step on scaled inputs.
 
-        The variance is the sum of squares around the batch's mean.
+        Args:
+            x: the inputs.
+            pre: what the encoder's product came to on them.
+            variance: their sum of squares around the batch's mean.
+            read: what the encoder reads of them, if it is known.
 
         Raises:
             SprogError: the loss is not finite, or beyond all measure.
         """
-        done = self._pass(x, pre)
-        error = x - done.x_hat
-        squares = error.square().sum()
-        if self.aux_k:
-            dead = self.silent > self.dead_after
+        done = self._pass(x, pre, read)
+        gradient = done.gradient.flatten()
+        squares = float(torch.dot(gradient, gradient)) / done.factor**2
+        dead = self.silent > self.dead_after
+        if self.aux_k and bool(dead.any()):
+            error = done.gradient.div(-done.factor)
             add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done.along)
-        mse, fvu = float(squares) / x.numel(), float(squares) / max(variance, 1e-30)
+        mse, fvu = squares / x.numel(), squares / max(variance, 1e-30)
         # a site whose values hardly differ has no variance to measure by
         if not math.isfinite(mse) or (fvu > DIVERGED and mse > 1.0):
             raise SprogError(
@@ -218,12 +227,17 @@ class Trainer:
             self.sae.threshold.clamp_min_(0.0)
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
-    def _pass(self, x: Float[Tensor, "tokens d_in"], pre: Float[Tensor, "tokens latents"]) -> Pass:
+    def _pass(
+        self,
+        x: Float[Tensor, "tokens d_in"],
+        pre: Float[Tensor, "tokens latents"],
+        read: Float[Tensor, "tokens d_in"] | None,
+    ) -> Pass:
         recompute = pre.dtype != torch.float32
         match self.config.activation:
             case "topk":
                 assert self.config.k is not None
-                entries = top_k(pre, self.config.k)
+                entries = top_k(pre, self.config.k, signed=self.config.negative)
             case "batchtopk":
                 assert self.config.k is not None
                 entries = batch_top_k(pre, self.config.k * len(x), self.guess)
@@ -235,7 +249,7 @@ class Trainer:
                 if found is None:
                     return dense_pass(self.sae, x, self.penalty, None if recompute else pre)
                 entries = found
-        return sparse_pass(self.sae, x, entries, self.penalty, recompute=recompute)
+        return sparse_pass(self.sae, x, entries, self.penalty, recompute=recompute, read=read)
 
     def _few_above(self, pre: Float[Tensor, "tokens latents"], edge: float | Tensor) -> Entries | None:
         """The entries above an edge, unless they are so many that dense products are faster."""
