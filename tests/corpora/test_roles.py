@@ -10,6 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprog.corpora import ROLES, Corpus, Sentence, build_roles
+from sprog.errors import SprogError
+
+
+ALWAYS = ROLES[:4]
+"""The roles that every run has; the others are there where they are given."""
 
 
 def build(specs, *, seed=0, others=(), **options):
@@ -42,12 +47,13 @@ def keys(corpus):
 
 
 def sizes(roles):
-    return [len(roles.corpora[role]) for role in ROLES]
+    return [len(roles.corpora[role]) for role in ALWAYS]
 
 
 def check(roles):
     """What holds of any division."""
-    assert tuple(roles.corpora) == tuple(roles.cuts) == ROLES
+    assert tuple(roles.corpora) == tuple(roles.cuts)
+    assert set(ALWAYS) <= set(roles.corpora) <= set(ROLES)
     texts = Counter(key for corpus in roles.corpora.values() for key in keys(corpus))
     assert max(texts.values()) == 1
     pairs = Counter(pair for corpus in roles.corpora.values() for pair in {s.pair for s in corpus.sentences})
@@ -56,8 +62,8 @@ def check(roles):
         assert row.read == row.sentences + sum(row.dropped.values()) + sum(row.moved.values())
         part = roles.corpora[row.role].of_source(row.name).only(row.language)
         assert (len(part), part.sha256) == (row.sentences, row.sha256)
-    for role in ROLES:
-        assert sum(row.sentences for row in roles.counts if row.role == role) == len(roles.corpora[role])
+    for role, corpus in roles.corpora.items():
+        assert sum(row.sentences for row in roles.counts if row.role == role) == len(corpus)
 
 
 def row_of(roles, role, language="da"):
@@ -248,7 +254,7 @@ def test_same_seed_same_bytes_whatever_the_order_of_lines(folder):
     assert again == roles
     other = build({"train": write(folder / "x.tsv", lines)}, limit=200, seed=1)
     assert sizes(other) == sizes(roles)
-    assert all(keys(other.corpora[role]) != keys(roles.corpora[role]) for role in ROLES)
+    assert all(keys(other.corpora[role]) != keys(roles.corpora[role]) for role in ALWAYS)
 
 
 cells = st.text("abcdeé \t", max_size=3)
@@ -282,3 +288,32 @@ def test_import_is_cheap():
         "import sys, sprog.corpora; print(*{'pandas', 'transformers', 'defusedxml'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
+
+
+def test_a_panel_is_read_where_it_is_given_and_shares_nothing(folder):
+    others = ("sv", "nb")
+    text = columns(range(60))
+    panel = [
+        "da\ten\tsv\tnb",
+        *(f"sætning {i}\tsentence {i}\tmening {i}\tsetning {i}" for i in range(50, 90)),
+    ]
+    specs = {"train": write(folder / "t.tsv", text), "panel": write(folder / "p.tsv", panel)}
+    roles = build(specs, others=others)
+    check(roles)
+    assert list(roles.corpora) == [*ALWAYS, "panel"]
+    assert roles.corpora["panel"].languages == ("da", "en", "nb", "sv")
+    # what train has too is gone; pairs of other files are other pairs, so their other languages stay
+    assert {s.text for s in roles.corpora["panel"].only("da").sentences} == {
+        f"sætning {i}" for i in range(60, 90)
+    }
+    assert len(roles.corpora["panel"].only("sv")) == 40
+    assert row_of(roles, "panel", "en").dropped["in_earlier_role"] == 10
+
+
+def test_a_panel_needs_the_target_too(folder):
+    specs = {
+        "train": write(folder / "t.tsv", columns(range(60))),
+        "replicate": f"en={write(folder / 'e.txt', ['a sentence', 'and more'])}",
+    }
+    with pytest.raises(SprogError, match="corpora.replicate: no da sentence"):
+        build(specs)

@@ -16,8 +16,10 @@ from sprog.corpora.sources import Generator, Names, Source
 from sprog.corpora.splits import cut, shuffled, within_limit
 from sprog.errors import SprogError
 
-ROLES = ("train", "select", "tune", "test")
+ROLES = ("train", "select", "tune", "test", "panel", "replicate")
 """The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
+OPTIONAL = ("panel", "replicate")
+"""Those that there are only where they are given; the others are cut out of train."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def build_roles(
 
     A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
     `test` half of `select`, a missing `tune` 20 % of what is left of `select`; a pair's sentences go
-    together. The seed and the text decide, not the order of lines.
+    together. `panel` and `replicate` are read where they are given. The seed and the text decide, not the order of
+    lines.
 
     Args:
         specs: per role, source strings separated by blanks; None or missing where it is to be cut.
@@ -135,6 +138,9 @@ def build_roles(
         division.cut("tune", "select", 0.2, share)
     if "test" in sources or "tune" in sources:
         division.drop_earlier("test")
+    for role in OPTIONAL:
+        if role in sources:
+            division.drop_earlier(role)
     division.check()
     return division.roles(provenance)
 
@@ -183,6 +189,10 @@ class _Division:
         self._unaligned: set[str] = set()
         self._straddle = False
 
+    @property
+    def _present(self) -> tuple[str, ...]:
+        return tuple(role for role in ROLES if role in self._sentences)
+
     def read(self, role: str, sources: Mapping[str, Source], max_characters: int) -> None:
         """Fill `role` from its own sources."""
         texts: dict[str, set[str]] = {language: set() for language in self._languages}
@@ -224,7 +234,7 @@ class _Division:
 
     def drop_earlier(self, role: str) -> None:
         """Drop from `role` what is in an earlier one: the same text, or another sentence of its pair."""
-        earlier = [self._sentences[name] for name in ROLES[: ROLES.index(role)]]
+        earlier = [self._sentences[name] for name in self._present if ROLES.index(name) < ROLES.index(role)]
         texts = {(sentence.language, sentence.text) for sentences in earlier for sentence in sentences}
         pairs = {sentence.pair for sentences in earlier for sentence in sentences}
         kept: list[Sentence] = []
@@ -242,7 +252,7 @@ class _Division:
             SprogError: there is one.
         """
         target, reference = self._languages[:2]
-        for role in ROLES:
+        for role in self._present:
             present = {sentence.language for sentence in self._sentences[role]}
             for language in (target, reference):
                 if language not in present:
@@ -272,7 +282,7 @@ class _Division:
 
     def roles(self, provenance: dict[str, dict[str, Any]]) -> Roles:
         """The result."""
-        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in ROLES}
+        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in self._present}
         slices: dict[tuple[str, str, str], list[Sentence]] = defaultdict(list)
         for role, corpus in corpora.items():
             for sentence in corpus.sentences:
@@ -291,7 +301,7 @@ class _Division:
             )
             for key, tally in sorted(self._tallies.items(), key=lambda item: self._place(*item[0]))
         ]
-        origins = {role: self._origins[role] for role in ROLES}
+        origins = {role: self._origins[role] for role in self._present}
         return Roles(corpora, counts, self._straddle, origins, provenance)
 
     def _place(self, role: str, name: str, language: str) -> tuple[int, str, bool, str]:

@@ -90,14 +90,19 @@ class Counting:
     @property
     def train_tokens(self) -> float:
         """Tokens the autoencoder trains on in an epoch."""
-        return tokens_of(self.roles["train"], self.pair)
+        return tokens_of(self.roles["train"], self._trained_on)
+
+    @property
+    def _trained_on(self) -> tuple[str, ...] | None:
+        """Languages of train that autoencoders see; None for all."""
+        return None if self.recipe.sae.text == "all" else self.pair
 
     @property
     def steps(self) -> int:
         """Optimiser steps."""
         sae = self.recipe.sae
         if sae.batch_sentences is not None:
-            sentences = sentences_of(self.roles["train"], self.pair)
+            sentences = sentences_of(self.roles["train"], self._trained_on)
             return math.ceil(sentences / sae.batch_sentences) * sae.epochs
         return math.ceil(self.train_tokens * sae.epochs / sae.batch_tokens)
 

@@ -106,7 +106,8 @@ def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[
     tune = given.get("tune")
     if "tune" not in given:
         select, tune = _cut(select, 0.2)
-    return {"train": train, "select": select, "tune": tune, "test": test}
+    amounts = {"train": train, "select": select, "tune": tune, "test": test}
+    return amounts | {role: given[role] for role in ("panel", "replicate") if role in given}
 
 
 def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts | None]:

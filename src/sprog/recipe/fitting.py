@@ -68,8 +68,8 @@ class Above:
 class Between:
     """From `low` to `high`, both allowed."""
 
-    low: int
-    high: int
+    low: float
+    high: float
 
     def refusal(self, value: int | float) -> str | None:
         """See `Limit`."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
 from sprog.recipe.group import BadSettingError, Settings
 
-STAGES = ("corpora", "probe", "grid", "sae", "features", "effects", "report")
+STAGES = ("corpora", "probe", "grid", "sae", "evidence", "features", "effects", "report")
 
 # the paper's grid has autoencoders of four times its site's width
 GRID_EXPANSION = 4
@@ -59,6 +59,10 @@ class Corpora(Settings):
     """Text on which doses are set; none: 20 % of what is left of select."""
     test: Text | None = None
     """Text for every claim; none: half of select."""
+    panel: Text | None = None
+    """Text of one kind in all languages, on which units are tested against each language; none: select."""
+    replicate: Text | None = None
+    """Text of another kind in all languages, on which the units found are tested again; none: they are not."""
     limit: Count | None = None
     """At most this many sentences of each language in train, before other roles are cut out of it."""
 
@@ -147,6 +151,8 @@ class SaeSettings(Settings):
     """Where that bias starts, from the first batch (published: at random)."""
     unit_rows: bool = True
     """Keep the decoder's rows at length 1 (published: they are free)."""
+    text: Literal["pair", "all"] = "pair"
+    """Which languages of train it is trained on: the target and the reference, or the others too."""
     matryoshka: Annotated[tuple[Count, ...], Distinct()] = ()
     """Sizes of nested dictionaries that are each to reconstruct by themselves, besides the whole; none: no such."""
     lr: Annotated[float, Above(0)] | None = None
@@ -189,11 +195,39 @@ class SaeSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence(Settings):
+    """Tests of which units are the language, against each other language, with a false discovery rate."""
+
+    group: ClassVar[str] = "evidence"
+
+    minimum: Annotated[float, Between(0.5, 0.99)] = 0.8
+    """A unit has to rank sentences of one language above another's more often than this (an AUROC)."""
+    q: Annotated[float, Above(0), Between(0, 0.5)] = 0.05
+    """The share of false discoveries that is put up with."""
+    method: Literal["exact", "studentised"] = "exact"
+    """How p-values are found: by a bound that always holds, or by a normal approximation, which finds more."""
+    permutations: Annotated[int, AtLeast(0)] = 1000
+    """Shuffles of the sentences' languages, for family-wise control and to check calibration; 0: none."""
+    per_language: Count = 20
+    """Units of each language from which the language of a sentence is told."""
+    scores: bool = True
+    """Also rank the units by the field's other scores, and say how far they agree."""
+    seeds: Annotated[int, AtLeast(0)] = 0
+    """Train so many more autoencoders with other seeds, and say which units come again; 0: none."""
+    ambiguous: Literal["keep", "drop"] = "keep"
+    """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Features(Settings):
     """The rule that says which units are the language."""
 
     group: ClassVar[str] = "features"
 
+    rule: Literal["paper", "tested"] = "paper"
+    """Take the units by the paper's thresholds, or those that pass the tests of evidence.* against every language."""
+    at_most: Count = 20
+    """With rule tested, take so many at most: those that are furthest from every other language."""
     min_target: Fraction = 0.5
     """A unit fires on more than this share of the target's tokens."""
     max_reference: Fraction = 0.01
@@ -274,6 +308,7 @@ class Recipe(Settings):
     probe: Probe = Probe()
     grid: Grid = Grid()
     sae: SaeSettings
+    evidence: Evidence = Evidence()
     features: Features = Features()
     effects: Effects = Effects()
     report: Report = Report()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sprog._version import __version__
-from sprog.corpora import Corpus, build_roles
+from sprog.corpora import ROLES, Corpus, build_roles
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import STAGES, Recipe, nearest
@@ -67,7 +67,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     check_folder(out, recipe)
     show = Show(quiet)
     roles = build_roles(
-        {role: getattr(recipe.corpora, role) for role in ("train", "select", "tune", "test")},
+        {role: getattr(recipe.corpora, role) for role in ROLES},
         target=recipe.languages.target,
         reference=recipe.languages.reference,
         others=recipe.languages.others,

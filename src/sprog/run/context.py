@@ -94,6 +94,10 @@ class Context:
         wanted = (self.target, self.reference)
         return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language in wanted])
 
+    def training_tokens(self, lm: LanguageModel | None = None) -> TokenizedCorpus:
+        """What autoencoders are trained on: the pair's sentences of `train`, or all of them."""
+        return self.tokens("train", lm) if self.recipe.sae.text == "all" else self.pair_tokens("train", lm)
+
     def site(self, layer: int) -> Site:
         """The run's site at a layer."""
         return Site(self.recipe.site, layer)

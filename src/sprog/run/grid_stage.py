@@ -43,7 +43,7 @@ def grid_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     recipe, folder = context.recipe, context.folder.path / "grid"
     lm = context.model(recipe.grid.model or recipe.model)
     site = check_grid(recipe, lm, layer)
-    text = TrainingText(lm, site, context.pair_tokens("train", lm), recipe)
+    text = TrainingText(lm, site, context.training_tokens(lm), recipe)
     kinds = _kinds(recipe)
     settings = train_settings(recipe, text)
     jobs = [

@@ -60,7 +60,7 @@ def load_sae(context: Context) -> Sae:
 
 def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[TrainPoint]]:
     recipe, site = context.recipe, context.site(layer)
-    text = TrainingText(context.lm, site, context.pair_tokens("train"), recipe)
+    text = TrainingText(context.lm, site, context.training_tokens(), recipe)
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)

@@ -11,6 +11,8 @@ _USES = {
     "select": "which units",
     "tune": "doses",
     "test": "every claim",
+    "panel": "tests of units",
+    "replicate": "the same tests again",
 }
 
 
