@@ -1,18 +1,22 @@
 """Reconstruction at equal tokens: sprog's TopK trainer against dictionary-learning's, on the same real activations.
 
-    python benchmarks/fvu.py MODEL TRAIN.tsv TEST.tsv [--site resid] [--layer 4] [--expansion 8] [--k 32] [--seeds 3]
+    python benchmarks/fvu.py MODEL TRAIN.tsv TEST.tsv [--site resid] [--layer 4] [--expansion 8] [--k 32]
+                             [--seeds 0 1 2] [--rates 1 2 4 8 16] [--dtypes auto float32] [--json]
 
-Both see the same batches of the same tokens, once. dictionary-learning gets the learning rate of its own law and, in
-a second arm, ours (twice that), with our shares of warm-up and decay, since its default of 1,000 steps of warm-up is
-meant for longer runs, and inputs of unit mean square norm, as its own training loop makes them. FVU is held out: on
-the test text, around its mean.
+Both see the same batches of the same tokens, once. sprog trains as it does by default. dictionary-learning gets every
+one of `--rates`, multiples of the learning rate of its own law (Gao et al.'s), with our shares of warm-up and decay,
+since its default of 1,000 steps of warm-up is meant for longer runs, and inputs of unit mean square norm, as its own
+training loop makes them; everything else is its default. FVU is held out: on the test text, around its mean. Dead is
+the share of latents that fire on no test token.
 """
 
 import argparse
 import json
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -43,7 +47,7 @@ def fvu(x: Tensor, x_hat: Tensor) -> float:
 def ours(
     data: Tensor, test: Tensor, latents: int, k: int, size: int, seed: int, dtype: str
 ) -> tuple[float, float]:
-    """Held-out FVU, and the share of latents that fire on no test token."""
+    """Held-out FVU and dead share of ours."""
     settings = TrainSettings(
         steps=math.ceil(len(data) / size), tokens=len(data), seed=seed, encoder_dtype=dtype
     )
@@ -83,6 +87,11 @@ def theirs(
         return fvu(test, trainer.ae.decode(codes) * norm), dead
 
 
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation between seeds; zero of one alone."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
 def main() -> None:
     """Train both with every seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -93,7 +102,9 @@ def main() -> None:
     parser.add_argument("--expansion", type=int, default=8)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rates", type=float, nargs="*", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--dtypes", nargs="*", default=["auto", "float32"], help="of our encoder's product")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
@@ -107,26 +118,45 @@ def main() -> None:
     shape = (latents, arguments.k, arguments.batch)
     print(
         f"{site}: {len(data):,} tokens, tested on {len(test):,}; d_in {data.shape[1]}, {latents} latents, "
-        f"k {arguments.k}"
+        f"k {arguments.k}; seeds {', '.join(map(str, arguments.seeds))}"
     )
-    arms = {
-        "sprog": lambda seed: ours(data, test, *shape, seed, "auto"),
-        "sprog, all float32": lambda seed: ours(data, test, *shape, seed, "float32"),
-        "dictionary-learning, its rate": lambda seed: theirs(data, test, *shape, seed, 1.0),
-        "dictionary-learning, twice its rate": lambda seed: theirs(data, test, *shape, seed, 2.0),
+    arms: dict[str, Callable[[int], tuple[float, float]]] = {
+        f"sprog, encoder in {dtype}": partial(ours, data, test, *shape, dtype=dtype)
+        for dtype in arguments.dtypes
     }
+    if find_spec("dictionary_learning") is None:
+        print("dictionary-learning is not installed: nothing to compare with")
+    else:
+        arms |= {
+            f"dictionary-learning, {rate:g} times its rate": partial(theirs, data, test, *shape, factor=rate)
+            for rate in arguments.rates
+        }
     rows = []
     for name, arm in arms.items():
-        found = [arm(seed) for seed in range(arguments.seeds)]
-        rows.append({"arm": name, "fvu": [one[0] for one in found], "dead": [one[1] for one in found]})
+        fvus, dead = zip(*(arm(seed=seed) for seed in arguments.seeds), strict=True)
+        rows.append(
+            {
+                "arm": name,
+                "fvu": fvus,
+                "mean": statistics.mean(fvus),
+                "spread": spread(fvus),
+                "dead": dead,
+                "mean_dead": statistics.mean(dead),
+            }
+        )
         print(
-            f"  {name:36} FVU {statistics.mean(rows[-1]['fvu']):.4f} ("
-            + " ".join(f"{value:.4f}" for value in rows[-1]["fvu"])
-            + f"), dead {statistics.mean(rows[-1]['dead']):.1%}",
+            f"  {name:38} FVU {statistics.mean(fvus):.4f} +- {spread(fvus):.4f} ("
+            + " ".join(f"{value:.4f}" for value in fvus)
+            + f"), dead {statistics.mean(dead):.1%}",
             flush=True,
         )
     if arguments.json:
-        print(json.dumps({"tokens": len(data), "latents": latents, "k": arguments.k, "arms": rows}))
+        about = {"site": str(site), "tokens": len(data), "tested": len(test), "d_in": data.shape[1]}
+        print(
+            json.dumps(
+                {**about, "latents": latents, "k": arguments.k, "seeds": arguments.seeds, "arms": rows}
+            )
+        )
 
 
 if __name__ == "__main__":

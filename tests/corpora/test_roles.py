@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sprog.corpora import ROLES, Corpus, Sentence, build_roles
 from sprog.errors import SprogError
 
-
 ALWAYS = ROLES[:4]
 """The roles that every run has; the others are there where they are given."""
 

@@ -28,7 +28,7 @@ BEFORE = {
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""
-EVERYBODYS = {"errors", "files", "environment", "_version"}
+EVERYBODYS = {"errors", "files", "environment", "memory", "_version"}
 """Modules that every room may import."""
 MORE = {"report": {"recipe"}, "plan": {"recipe"}}
 """What else a room may import."""

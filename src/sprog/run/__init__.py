@@ -15,6 +15,7 @@ from sprog._version import __version__
 from sprog.corpora import ROLES, Corpus, build_roles
 from sprog.errors import SprogError
 from sprog.files import write_json
+from sprog.memory import enough_memory
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
 from sprog.run.context import (
@@ -31,6 +32,7 @@ from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.late_stages import effects_stage, features_stage
 from sprog.run.results import assemble
+from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
 from sprog.toy import corpus as toy_corpus
@@ -113,7 +115,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
         else:
             context.folder.begin(stage)
             started = time.perf_counter()
-            with context.show.stage(stage, WHAT[stage]) as report:
+            with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
                 summary = work(report)
             context.folder.finish(stage, prints[stage], summary, _facts(started, stage, summary))
         done.append(stage)

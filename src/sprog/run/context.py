@@ -29,6 +29,7 @@ from sprog.lm import (
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
 from sprog.run.given_sae import GivenSae, read_given
+from sprog.run.room import check_room
 from sprog.run.show import Show
 from sprog.sae import check_fits
 from sprog.toy import toy_model
@@ -185,7 +186,7 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
     """How many latents the autoencoder gets.
 
     Raises:
-        SprogError: fewer than k.
+        SprogError: fewer than k, or more than there is memory for.
     """
     width = lm.widths[recipe.site]
     latents = recipe.sae.latents if recipe.sae.latents is not None else (recipe.sae.expansion or 1) * width
@@ -193,6 +194,7 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
         raise SprogError(
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
+    check_room(recipe, lm, "sae", latents, [recipe.sae.tied])
     return latents
 
 
@@ -261,7 +263,8 @@ def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
         layer: the run's, for a grid that names none.
 
     Raises:
-        SprogError: the model has no such layer, or there are fewer latents than the largest k.
+        SprogError: the model has no such layer, or there are fewer latents than the largest k, or there
+            is no memory for so many.
     """
     site = Site(recipe.site, layer if recipe.grid.layer is None else recipe.grid.layer)
     try:
@@ -270,4 +273,6 @@ def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
         raise SprogError(f"grid.{error}") from error
     if recipe.grid.k and max(recipe.grid.k) > latents:
         raise SprogError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
+    tied = [one for one in recipe.grid.tied for _ in recipe.grid.pre_encoder_bias]
+    check_room(recipe, lm, "grid", latents, tied * (len(recipe.grid.k) + len(recipe.grid.l1)))
     return site

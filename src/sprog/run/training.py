@@ -60,9 +60,9 @@ class TrainingText:
     def mixer(self) -> Mixer:
         """A mixer of tokens; with the paper's batches of whole sentences it lets them through."""
         settings = self.recipe.sae
-        size = settings.batch_tokens if settings.batch_sentences is None else None
+        # no larger than what there is to mix, or memory would be kept for tokens that never come
+        size = min(settings.batch_tokens, self.total) if settings.batch_sentences is None else None
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        # no larger than what there is to mix
         return Mixer(size, min(POOL_VALUES // self.lm.width(self.site), self.total), generator)
 
     def stream(self, start: int) -> Iterator[Tensor]:

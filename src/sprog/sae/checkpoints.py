@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sprog.files import replacing
-from sprog.sae.group import Group, Job
+from sprog.memory import enough_memory, out_of_memory
+from sprog.sae.group import Group, Job, fewer
 from sprog.sae.mixing import Mixer
 from sprog.sae.trainer import Trainer
 
@@ -46,34 +47,44 @@ class Checkpoints:
         self.folder, self.identity, self.seconds, self.tell = folder, identity, seconds, tell
         self.device = torch.device(device)
         self._last = time.monotonic()
+        # what `restore` found unusable: it does not count among the last two, and goes when there is something better
+        self._refused: set[Path] = set()
 
     def due(self) -> bool:
         """Whether it is time for the next one."""
         return time.monotonic() - self._last >= self.seconds
 
     def save(self, group: Group, mixer: Mixer) -> None:
-        """Write one, and remove all but the last two.
+        """Write one, and remove all but the last two of this training.
 
         Raises:
-            SprogError: it cannot be written; the ones before are still there.
+            SprogError: it cannot be written, or memory is out; the ones before are still there.
         """
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "trainers": []}
         for place, trainer in enumerate(group.trainers):
-            own, its = trainer.state()
-            tensors |= {f"trainer.{place}.{name}": tensor for name, tensor in own.items()}
+            its_tensors, its = trainer.state()
+            tensors |= {f"trainer.{place}.{name}": tensor for name, tensor in its_tensors.items()}
             numbers["trainers"].append(its)
         mixing = mixer.state()
         tensors |= {f"mixer.{name}": value for name, value in mixing.items() if isinstance(value, Tensor)}
         numbers["mixer"] = {name: value for name, value in mixing.items() if isinstance(value, int)}
-        with replacing(self.folder / f"step-{group.trainers[0].steps:09d}.safetensors") as temporary:
+        path = self.folder / f"step-{group.trainers[0].steps:09d}.safetensors"
+        room = enough_memory(
+            f"{path}: there is not enough memory to write a checkpoint; give --sae.checkpoint none, or lower "
+            f"{fewer(group.trainers)}"
+        )
+        with room, replacing(path) as temporary:
             # clones: parts of a larger tensor would take the whole of it along
             written = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
             save_file(written, temporary, metadata={"sprog": json.dumps(numbers)})
-        for old in self._files()[KEPT:]:
+        self._refused.discard(path)
+        own = [file for file in self._files() if file not in self._refused]
+        for old in (*own[KEPT:], *self._refused):
             old.unlink(missing_ok=True)
+        self._refused.clear()
         self._last = time.monotonic()
 
     def restore(self, jobs: Sequence[Job], mixer: Mixer) -> Group | None:
@@ -82,6 +93,7 @@ class Checkpoints:
             found = self._read(path, len(jobs))
             if isinstance(found, str):
                 self.tell(f"{path}: {found}, so it is not gone on with")
+                self._refused.add(path)
                 continue
             tensors, numbers = found
             mixing = {name: tensors.get(f"mixer.{name}") for name in ("order", "held", "rest", "generator")}
@@ -123,4 +135,7 @@ class Checkpoints:
                     return "belongs to a training on other text or with other settings"
                 return {name: file.get_tensor(name) for name in file.keys()}, numbers  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
+            if out_of_memory(error):
+                # it may be a good one
+                raise
             return f"is broken or cut short ({str(error).splitlines()[0] if str(error) else type(error).__name__})"

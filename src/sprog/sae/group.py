@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog.errors import SprogError
+from sprog.memory import enough_memory
 from sprog.sae.config import SaeConfig
 from sprog.sae.product import EncoderProduct, encoder_dtype
 from sprog.sae.sae import Sae
@@ -14,6 +15,8 @@ from sprog.sae.trainer import Trainer, TrainPoint, TrainSettings
 
 Job = tuple[SaeConfig, TrainSettings]
 """An autoencoder to be trained."""
+# tokens by which weights are checked before they are kept
+CHECKED = 64
 
 
 class Group:
@@ -30,10 +33,11 @@ class Group:
         """A group before its first step.
 
         Raises:
-            SprogError: the first batch is not finite.
+            SprogError: the first batch is not finite, or memory is out.
         """
         require_finite(first, 1)
-        return cls([Trainer.started(config, settings, first) for config, settings in jobs])
+        with enough_memory(no_memory(jobs)):
+            return cls([Trainer.started(config, settings, first) for config, settings in jobs])
 
     @property
     def tokens(self) -> int:
@@ -49,20 +53,28 @@ class Group:
         """
         first = self.trainers[0]
         require_finite(batch, first.steps + 1)
-        try:
+        with enough_memory(
+            f"sae: there is not enough memory for a step of {len(batch)} tokens; lower sae.batch_tokens (or "
+            f"sae.batch_sentences), or {fewer(self.trainers)}"
+        ):
             x = first.inputs(batch)
             offset = self.product.offset(first.mean)
             centred = x - offset
             variance = _variance(centred)
             for trainer, pre in zip(self.trainers, self.product(centred, offset), strict=True):
                 trainer.step(x, pre, variance, centred if offset is not first.mean else None)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _no_memory(len(batch)) from error
-        except RuntimeError as error:
-            # on a CPU torch has no class of its own for it
-            if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
-                raise
-            raise _no_memory(len(batch)) from error
+
+    @torch.no_grad()
+    def check(self, batch: Float[Tensor, "tokens d_in"]) -> None:
+        """Refuse weights that a step has ruined, by a few tokens of its batch: its own loss was taken before it.
+
+        Raises:
+            SprogError: some autoencoder's loss diverges.
+        """
+        x = self.trainers[0].inputs(batch[:CHECKED])
+        variance = float((x - x.mean(0)).square().sum())
+        for trainer in self.trainers:
+            trainer.check_loss(float((trainer.sae(x) - x).square().sum()), x.numel(), variance)
 
     def finish(self) -> list[tuple[Sae, list[TrainPoint]]]:
         """The autoencoders for unscaled inputs, each with its log."""
@@ -89,8 +101,18 @@ def _variance(x: Float[Tensor, "tokens d_in"]) -> float:
     return variance if variance > 1e-6 * squares else 0.0
 
 
-def _no_memory(tokens: int) -> SprogError:
-    return SprogError(
-        f"sae: there is not enough memory for a step of {tokens} tokens; lower sae.batch_tokens "
-        "(or sae.batch_sentences), or sae.expansion"
+def no_memory(jobs: Sequence[Job]) -> str:
+    """What to say where there is no room for the weights, gradients and moments of these."""
+    config = jobs[0][0]
+    what = "an autoencoder" if len(jobs) == 1 else f"{len(jobs)} autoencoders"
+    return (
+        f"sae: there is not enough memory to train {what} of {config.latents} latents on a site of width "
+        f"{config.d_in}; lower {fewer(jobs)}"
     )
+
+
+def fewer(trained: Sequence[object]) -> str:
+    """The settings that make smaller what is trained; several at once are a grid."""
+    if len(trained) == 1:
+        return "sae.latents (or sae.expansion)"
+    return "grid.latents (or grid.expansion), or give fewer grid.k or grid.l1"

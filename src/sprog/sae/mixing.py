@@ -1,11 +1,14 @@
 """Mixing tokens of many sentences, so that a training batch is not a handful of texts."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from sprog.memory import enough_memory
 
 
 class Mixer:
@@ -55,7 +58,8 @@ class Mixer:
         assert self.size is not None
         staying = self._order[self._give :]
         # the pool has been full ever since there was an order
-        free = self._order[: self._give] if len(self._order) else torch.arange(self.pool)
+        with self._room():
+            free = self._order[: self._give] if len(self._order) else torch.arange(self.pool)
         filled = 0
         ended = False
         while filled < len(free):
@@ -66,7 +70,8 @@ class Mixer:
                     break
                 self.taken += 1
             if self._held is None:
-                self._held = self._rest.new_empty(self.pool, self._rest.shape[1])
+                with self._room():
+                    self._held = self._rest.new_empty(self.pool, self._rest.shape[1])
             some = self._rest[: len(free) - filled]
             self._held[free[filled : filled + len(some)].to(self._held.device)] = some
             filled += len(some)
@@ -76,6 +81,11 @@ class Mixer:
         self._cursor = 0
         self._give = len(places) if ended else len(places) // 2 // self.size * self.size
         return self._give > 0
+
+    def _room(self) -> AbstractContextManager[None]:
+        return enough_memory(
+            f"sae: there is not enough memory to mix {self.pool} tokens; lower sae.batch_tokens"
+        )
 
     def state(self) -> dict[str, Any]:
         """Tensors and numbers from which `restore` goes on."""

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog.errors import SprogError
+from sprog.memory import enough_memory
 from sprog.sae.checkpoints import Checkpoints
 from sprog.sae.config import SaeConfig
-from sprog.sae.group import Group, Job
+from sprog.sae.group import Group, Job, no_memory
 from sprog.sae.mixing import Mixer
 from sprog.sae.sae import Sae
 from sprog.sae.trainer import TrainPoint, TrainSettings
@@ -58,16 +59,18 @@ def train_group(
         progress: called with the finished share.
 
     Raises:
-        SprogError: there are no activations, some are not finite, or the loss diverges; checkpoints made before
-            are kept.
+        SprogError: there are no activations, some are not finite, memory is out, or the loss diverges; checkpoints
+            made before are kept, and none is made of weights that diverge.
     """
-    group = None if checkpoints is None else checkpoints.restore(jobs, mixer)
+    with enough_memory(no_memory(jobs)):
+        group = None if checkpoints is None else checkpoints.restore(jobs, mixer)
     total = max(1, jobs[0][1].tokens)
     for batch in mixer.batches(stream(mixer.taken)):
         group = group or Group.started(jobs, batch)
         group.step(batch)
         progress(min(1.0, group.tokens / total))
         if checkpoints is not None and checkpoints.due():
+            group.check(batch)
             checkpoints.save(group, mixer)
     if group is None:
         raise SprogError("corpora.train: there is no text left to train an autoencoder on")
