@@ -62,7 +62,7 @@ CASES = {
         "lower grid.latents (or grid.expansion), or give fewer grid.k or grid.l1",
     ),
     "too large a step of the grid": (
-        GRID | {"grid__latents": 20_000, "sae__batch_tokens": 1_000_000, "sae__epochs": 3},
+        GRID | {"grid__latents": 10_000, "sae__batch_tokens": 1_000_000, "sae__epochs": 3},
         "sprog: sae: there is not enough memory for a step of ",
     ),
 }

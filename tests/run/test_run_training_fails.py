@@ -1,0 +1,274 @@
+"""A training that cannot go on stops in one line, and a checkpoint is gone on with only if it is whole and its own."""
+
+import shutil
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sprog.cli import main
+from sprog.run.show import Show
+from sprog.sae.trainer import Trainer
+
+LONG = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "sae__epochs": 6}
+
+
+def run(world, out, capsys, **changes):
+    """The status of a run up to its autoencoder with a checkpoint after every step, and what it said."""
+    capsys.readouterr()
+    status = main([*world.line(out, **LONG | {"sae__checkpoint": 0} | changes), "--quiet", "--until", "sae"])
+    return status, capsys.readouterr().err.splitlines()
+
+
+def checkpoints(out, stage="sae"):
+    return sorted((out / stage / "checkpoints").glob("step-*.safetensors"))
+
+
+def step_of(path):
+    return int(path.stem.removeprefix("step-"))
+
+
+def is_whole(path):
+    """Whether everything in a checkpoint can be read, and is finite."""
+    with safe_open(path, framework="pt") as file:
+        return all(bool(file.get_tensor(name).isfinite().all()) for name in file.keys())  # noqa: SIM118
+
+
+# ---- a loss that diverges
+
+
+@pytest.mark.parametrize(
+    ("lr", "words"),
+    [
+        (1e30, "sprog: sae: the loss is no longer finite at step "),
+        (100, "sprog: sae: the loss diverges at step "),
+    ],
+)
+@pytest.mark.parametrize("activation", ["topk", "relu"])
+def test_an_absurd_rate_stops_and_is_named(world, tmp_path, capsys, no_page, activation, lr, words):
+    sparsity = {"sae__activation": activation, "sae__l1": "0.01" if activation == "relu" else None}
+    status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=lr, **sparsity)
+    assert status == 2
+    assert line.startswith(words)
+    assert line.endswith(f"lower sae.lr (it is {lr:.2g})") or line.endswith(f"lower sae.lr (it is {float(lr):.2g})")
+    assert not (tmp_path / "out" / "sae" / "sae.safetensors").exists()
+    # weights that a step has ruined are not kept
+    assert all(map(is_whole, checkpoints(tmp_path / "out")))
+    # and what was wrong can be mended in the same folder
+    assert run(world, tmp_path / "out", capsys, **sparsity)[0] == 0
+
+
+@pytest.fixture
+def ruined_at(monkeypatch):
+    """A function that makes the trainer's rate absurd from a step on."""
+
+    def ruin(step, lr):
+        original = Trainer._schedule
+        monkeypatch.setattr(
+            Trainer, "_schedule", lambda self: lr / self.lr if self.steps >= step else original(self)
+        )
+
+    return ruin
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e3])
+def test_a_late_divergence_leaves_the_last_good_checkpoints_to_go_on_from(
+    world, tmp_path, capsys, monkeypatch, no_page, ruined_at, lr
+):
+    out = tmp_path / "out"
+    assert run(world, tmp_path / "whole", capsys)[0] == 0
+    ruined_at(12, lr)
+    status, (line,) = run(world, out, capsys)
+    assert status == 2
+    assert line.startswith("sprog: sae: the loss ")
+    assert "at step 14" in line
+    assert "; lower sae.lr (it is " in line
+    # the thirteenth step ruined the weights
+    assert [step_of(path) for path in checkpoints(out)] == [11, 12]
+    assert all(map(is_whole, checkpoints(out)))
+    monkeypatch.undo()
+    assert run(world, out, capsys) == (0, [])
+    assert (out / "sae" / "sae.safetensors").read_bytes() == (
+        tmp_path / "whole" / "sae" / "sae.safetensors"
+    ).read_bytes()
+
+
+def test_a_training_that_went_astray_is_refused_at_its_end(world, tmp_path, capsys):
+    """With rows of length 1 a rate of 5 is no catastrophe at any step, and what comes out is worse than nothing."""
+    status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=5, sae__epochs=6)
+    assert status == 2
+    assert line.startswith("sprog: sae: the loss diverged: after ")
+    assert line.endswith("times it at first; lower sae.lr (it is 5)")
+    assert checkpoints(tmp_path / "out")
+
+
+def test_a_grid_whose_loss_diverges_says_so_too(world, tmp_path, capsys):
+    grid = {"grid__k": "2", "grid__l1": "0.01", "grid__latents": 64}
+    status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=1e30, **grid)
+    assert status == 2
+    assert line.startswith("sprog: sae: the loss is no longer finite at step ")
+
+
+# ---- activations that are not finite
+
+
+@pytest.mark.parametrize("grid", [{}, {"grid__k": "2", "grid__latents": 64}], ids=["sae", "grid"])
+def test_activations_that_are_not_finite_name_the_sentence(world, tmp_path, capsys, grid):
+    """The model is finite, and one token is too large for a norm: nothing is found before that token is read."""
+    from tokenizers import Tokenizer
+
+    model = shutil.copytree(world.model, tmp_path / "model")
+    rows = (world.folder / "talks.tsv").read_text(encoding="utf-8").splitlines()
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    # one whose first token begins no other sentence that the probes look at is as good as any
+    text = rows[0].split("\t")[0]
+    tensors = load_file(model / "model.safetensors")
+    tensors["gpt_neox.embed_in.weight"][tokenizer.encode(text).ids[0]] = 3e38
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    out = tmp_path / "out"
+    status, (line,) = run(world, out, capsys, model=model, **grid)
+    assert status == 2
+    assert line.startswith(f"sprog: model: {model}: resid of layer 1 is NaN or infinite at token ")
+    assert "of the sentence '" in line
+    assert "talks.tsv" in line
+    assert not (out / "sae" / "sae.safetensors").exists()
+
+
+# ---- checkpoints
+
+
+@pytest.fixture
+def cut_off(world, tmp_path, capsys, monkeypatch, no_page):
+    """A function that makes a run which was cut off in the training of a stage: its folder."""
+
+    def cut_off(stage="sae", **changes):
+        from contextlib import contextmanager
+
+        original, reported = Show.stage, []
+
+        @contextmanager
+        def watched(self, name, what):
+            def report(fraction):
+                if name == stage:
+                    reported.append(fraction)
+                    if len(reported) == 20:
+                        raise KeyboardInterrupt
+
+            with original(self, name, what):
+                yield report
+
+        out = tmp_path / "cut off"
+        with monkeypatch.context() as patch:
+            patch.setattr(Show, "stage", watched)
+            assert run(world, out, capsys, **changes)[0] == 130
+        assert [step_of(path) for path in checkpoints(out, stage)] == [18, 19]
+        return out
+
+    return cut_off
+
+
+@pytest.fixture
+def whole(world, tmp_path, capsys, no_page):
+    """The bytes of the autoencoder of a run that was left alone."""
+    assert run(world, tmp_path / "whole", capsys)[0] == 0
+    return (tmp_path / "whole" / "sae" / "sae.safetensors").read_bytes()
+
+
+def started_from(monkeypatch):
+    """The steps from which trainings go on."""
+    found, original = [], Trainer.restored.__func__
+
+    def restored(cls, *arguments):
+        trainer = original(cls, *arguments)
+        found.append(trainer.steps)
+        return trainer
+
+    monkeypatch.setattr(Trainer, "restored", classmethod(restored))
+    return found
+
+
+@pytest.mark.parametrize("keep", [0, 0.5, -1])
+def test_a_checkpoint_cut_short_is_refused_by_name_and_the_older_one_used(
+    world, capsys, monkeypatch, cut_off, whole, keep
+):
+    out = cut_off()
+    newer = checkpoints(out)[1]
+    content = newer.read_bytes()
+    newer.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    steps = started_from(monkeypatch)
+    status, (line,) = run(world, out, capsys)
+    assert (status, steps) == (0, [18])
+    assert line.startswith(f"{newer}: is broken or cut short")
+    assert (out / "sae" / "sae.safetensors").read_bytes() == whole
+    assert not checkpoints(out)
+
+
+def test_a_checkpoint_from_another_run_is_refused_by_name_and_the_older_one_used(
+    world, tmp_path, capsys, monkeypatch, cut_off, whole
+):
+    other = cut_off(seed=7).rename(tmp_path / "other")
+    out = cut_off()
+    foreign = shutil.copy(checkpoints(other)[1], out / "sae" / "checkpoints" / "step-000000025.safetensors")
+    steps = started_from(monkeypatch)
+    status, (line,) = run(world, out, capsys)
+    assert (status, steps) == (0, [19])
+    assert line.startswith(f"{foreign}: belongs to a training on other text or with other settings")
+    assert (out / "sae" / "sae.safetensors").read_bytes() == whole
+
+
+def test_a_grids_checkpoint_cut_short_is_refused_by_name_too(world, capsys, monkeypatch, cut_off):
+    grid = {"grid__k": "2", "grid__latents": 64, "grid__tied": "false"}
+    out = cut_off("grid", **grid)
+    newer = checkpoints(out, "grid")[1]
+    newer.write_bytes(newer.read_bytes()[:-1])
+    steps = started_from(monkeypatch)
+    status, (line,) = run(world, out, capsys, **grid)
+    # two cells
+    assert (status, steps) == (0, [18, 18])
+    assert line.startswith(f"{newer}: is broken or cut short")
+
+
+def test_checkpoints_of_other_settings_do_not_push_out_those_of_these(
+    world, tmp_path, capsys, monkeypatch, cut_off
+):
+    """The other training got farther, so its checkpoints have the higher numbers."""
+    out = cut_off()
+    ours = out / "sae" / "checkpoints"
+    seen = []
+    original = Trainer.step
+
+    def step(self, *batch):
+        seen.append([path.name for path in sorted(ours.glob("step-*.safetensors"))])
+        if self.steps == 5:
+            raise KeyboardInterrupt
+        original(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        status, lines = run(world, out, capsys, sae__lr=0.001)
+    assert status == 130
+    assert [line.partition(": ")[0] for line in lines[:2]] == [
+        str(ours / f"step-{number:09d}.safetensors") for number in (19, 18)
+    ]
+    # both are kept until there is something else
+    assert seen[0] == [f"step-{number:09d}.safetensors" for number in (18, 19)]
+    assert seen[-1] == [f"step-{number:09d}.safetensors" for number in (4, 5)]
+    steps = started_from(monkeypatch)
+    assert run(world, out, capsys, sae__lr=0.001) == (0, [])
+    assert steps == [5]
+
+
+def test_a_checkpoint_for_which_there_is_no_memory_is_not_a_broken_one(world, capsys, monkeypatch, cut_off):
+    import safetensors
+
+    out = cut_off()
+
+    def full(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors, "safe_open", full)
+        status, (line,) = run(world, out, capsys)
+    assert status == 2
+    assert line.startswith("sprog: sae: there is not enough memory to train an autoencoder of 64 latents")
+    assert [step_of(path) for path in checkpoints(out)] == [18, 19]
