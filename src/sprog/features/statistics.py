@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.features.sketch import LAYOUTS, Estimate, Layout, auroc, average_precision
-from sprog.features.units import Units
+from sprog.features.units import CountedUnits
 
 # a histogram's counts are int32
 MOST_TOKENS = 2**31 - 1
@@ -56,7 +56,7 @@ class UnitStatistics:
     def empty(
         cls,
         languages: tuple[str, ...],
-        units: Units,
+        units: CountedUnits,
         *,
         skip_first: bool = False,
         device: torch.device | str = "cpu",

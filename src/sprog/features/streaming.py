@@ -11,7 +11,7 @@ from sprog.features.building import TableBuilder
 from sprog.features.sketch import LAYOUTS
 from sprog.features.statistics import UnitStatistics, check_count
 from sprog.features.table import SentenceTable
-from sprog.features.units import Latents, Units
+from sprog.features.units import CountedUnits, Latents
 from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
 from sprog.sae import Sae
 
@@ -24,7 +24,7 @@ Collected = tuple[UnitStatistics, SentenceTable | None]
 def collect(
     lm: LanguageModel,
     site: Site,
-    units: Units,
+    units: CountedUnits,
     tokens: TokenizedCorpus,
     *,
     budget: int = 4096,
@@ -50,7 +50,7 @@ def collect(
 def collect_all(
     lm: LanguageModel,
     site: Site,
-    families: Sequence[Units],
+    families: Sequence[CountedUnits],
     tokens: TokenizedCorpus,
     *,
     budget: int = 4096,
@@ -118,7 +118,7 @@ class Counter:
     """
 
     def __init__(
-        self, units: Units, tokens: TokenizedCorpus, *, table: bool = True, skip_first: bool = False
+        self, units: CountedUnits, tokens: TokenizedCorpus, *, table: bool = True, skip_first: bool = False
     ) -> None:
         self.units = units
         sentences = tokens.corpus.sentences
@@ -246,7 +246,7 @@ class Counter:
             self._table.add(numbers[where], unit + ids.start, active_sum[where, unit], fired[where, unit])
 
 
-def _check_place(lm: LanguageModel, site: Site, units: Units) -> None:
+def _check_place(lm: LanguageModel, site: Site, units: CountedUnits) -> None:
     """Refuse units of another width, and those that say they are of another site."""
     if units.d_in != lm.width(site):
         raise SprogError(

@@ -34,7 +34,6 @@ class Units(Protocol):
         kind: `latent` (of an autoencoder), `neuron` (a coordinate of the site itself) or `direction`.
         d_in: width of the site.
         identity: `KIND SITE HASH`, which tells these units from others.
-        signed: whether `read` can give values below zero.
     """
 
     @property
@@ -50,11 +49,6 @@ class Units(Protocol):
     @property
     def identity(self) -> str:
         """Whose units these are."""
-        ...
-
-    @property
-    def signed(self) -> bool:
-        """Whether `read` can give values below zero."""
         ...
 
     def __len__(self) -> int:
@@ -73,12 +67,26 @@ class Units(Protocol):
         """The values of a few units at every token; a latent that does not fire reads 0."""
         ...
 
-    def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
-        """Every unit before it is decided whether it fires: affine in x, so its mean is that of the mean token."""
-        ...
-
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
         """What one more of each unit adds to the site."""
+        ...
+
+
+@runtime_checkable
+class CountedUnits(Units, Protocol):
+    """Units that statistics are counted of.
+
+    Attributes:
+        signed: whether `read` can give values below zero.
+    """
+
+    @property
+    def signed(self) -> bool:
+        """Whether `read` can give values below zero."""
+        ...
+
+    def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
+        """Every unit before it is decided whether it fires: affine in x, so its mean is that of the mean token."""
         ...
 
 
