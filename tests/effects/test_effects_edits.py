@@ -19,6 +19,7 @@ from effects_sae import (
 
 from sprog.effects import Edit
 from sprog.errors import SprogError
+from sprog.features import Directions, Latents, Neurons, changed
 from sprog.lm import activations, batches, edit, load, pad, sentence_losses
 from sprog.sae import Sae, SaeConfig
 
@@ -198,6 +199,46 @@ def test_it_works_in_half_precision(tiny_model, batch):
     assert results[1].dtype == torch.bfloat16
     full, half = (result.float().log_softmax(-1) for result in results)
     assert (full - half).abs().mean() < 0.05 * full.std()
+
+
+# ---- units of any kind
+
+
+def test_latents_and_their_autoencoder_are_edited_alike(sae, x):
+    for splice in (False, True):
+        change = Edit("set", UNITS, (2.5, -3.0, 1.0), splice)
+        assert torch.equal(change.compile(Latents(sae))(x), change.compile(sae)(x))
+
+
+def test_neurons_and_directions_are_edited_in_the_model(tiny_lm, batch):
+    directions = Directions(["a", "b"], torch.eye(D)[[5, 7]] + 0.1, torch.tensor([0.5, -1.0]))
+    for units in (Neurons(SITE, D), Neurons(SITE, D, signed=True), directions):
+        change = Edit("set", (1, 0), (2.0, -0.5))
+        seen = []
+
+        def look(x, units=units, seen=seen):
+            seen.append(changed(units, x, [1, 0], [2.0, -0.5]))
+            return seen[-1]
+
+        before = logits(tiny_lm, batch)
+        with edit(tiny_lm, SITE, look):
+            by_hand = logits(tiny_lm, batch)
+        with edit(tiny_lm, SITE, change.compile(units)):
+            assert torch.equal(logits(tiny_lm, batch), by_hand)
+        assert (by_hand - before)[batch.mask].abs().max() > 1e-2
+        if units.kind == "neuron":
+            assert seen[0][:, 1].tolist() == pytest.approx([2.0] * len(seen[0]))
+    x = torch.randn(4, D)
+    assert torch.equal(Edit("none").compile(directions)(x), x)
+
+
+def test_only_latents_have_a_reconstruction_to_splice():
+    with pytest.raises(
+        SprogError, match="^edit: a neuron has no reconstruction to splice; leave splice off$"
+    ):
+        Edit("set", (0,), (1.0,), splice=True).compile(Neurons(SITE, D))
+    with pytest.raises(SprogError, match=f"^edit: there is no neuron {D}; there are 0 to {D - 1}$"):
+        Edit("set", (D,), (1.0,)).compile(Neurons(SITE, D))
 
 
 # ---- what cannot be edited

@@ -5,16 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.features import LatentStatistics, select
+from sprog.features import Neurons, UnitStatistics, select
+from sprog.lm import Site
 
 TOKENS = 1000
 
 
 def statistics_of(target, reference, tokens=(TOKENS, TOKENS)):
     """Latents that fire on so many tokens of `da` and of `en`."""
-    fired = torch.tensor([target, reference])
-    zeros = torch.zeros(fired.shape, dtype=torch.float64)
-    return LatentStatistics(("da", "en"), torch.tensor(tokens), fired, zeros, zeros, zeros, zeros)
+    statistics = UnitStatistics.empty(("da", "en"), Neurons(Site("resid", 0), len(target)))
+    statistics.fired.copy_(torch.tensor([target, reference]))
+    statistics.tokens.copy_(torch.tensor(tokens))
+    return statistics
 
 
 def choose(target, reference, **settings):

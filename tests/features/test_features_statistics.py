@@ -117,7 +117,8 @@ def test_a_sentence_of_twice_the_weight_is_a_sentence_twice(tiny_lm, tiny_tokens
 def test_the_result_can_be_written_down(statistics):
     for field in dataclasses.fields(statistics):
         value = getattr(statistics, field.name)
-        assert field.name == "languages" or (value.device.type == "cpu" and not value.requires_grad)
+        plain = isinstance(value, str | bool | tuple)
+        assert plain or (value.device.type == "cpu" and not value.requires_grad)
 
 
 def test_progress_comes_to_its_end(tiny_lm, tokens):

@@ -2,17 +2,65 @@
 
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.select import Selection, select
-from sprog.features.statistics import LatentStatistics, latent_statistics
+from sprog.features.sketch import LAYOUTS, Estimate, Layout
+from sprog.features.statistics import UnitStatistics, merge
+from sprog.features.storing import load_statistics, save_statistics
+from sprog.features.streaming import Counter, collect, collect_all, latent_statistics
+from sprog.features.table import SentenceTable
 from sprog.features.texts import readable_tokens, sentences_to_show, token_texts
+from sprog.features.units import (
+    CountedUnits,
+    Directions,
+    Fired,
+    Latents,
+    Moments,
+    Neurons,
+    Units,
+    activation_moments,
+    activation_samples,
+    changed,
+    check_ids,
+    difference_of_means,
+    discriminants,
+    merge_moments,
+    probe_normal,
+    random_directions,
+)
 
 __all__ = [
-    "LatentStatistics",
+    "LAYOUTS",
+    "CountedUnits",
+    "Counter",
+    "Directions",
+    "Estimate",
+    "Fired",
+    "Latents",
+    "Layout",
+    "Moments",
+    "Neurons",
     "Selection",
+    "SentenceTable",
     "UnitDetail",
+    "UnitStatistics",
+    "Units",
+    "activation_moments",
+    "activation_samples",
     "auroc",
+    "changed",
+    "check_ids",
+    "collect",
+    "collect_all",
+    "difference_of_means",
+    "discriminants",
     "fired_values",
     "latent_statistics",
+    "load_statistics",
+    "merge",
+    "merge_moments",
+    "probe_normal",
+    "random_directions",
     "readable_tokens",
+    "save_statistics",
     "select",
     "sentences_to_show",
     "token_texts",

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from sprog.features.statistics import LatentStatistics
+from sprog.features.statistics import UnitStatistics
 
 NEAREST = 5
 
@@ -27,7 +27,7 @@ class Selection:
 
 
 def select(
-    statistics: LatentStatistics,
+    statistics: UnitStatistics,
     target: str,
     reference: str,
     *,

@@ -14,8 +14,8 @@ from sprog.effects import (
     sweep_edits,
 )
 from sprog.features import (
-    LatentStatistics,
     UnitDetail,
+    UnitStatistics,
     latent_statistics,
     select,
     sentences_to_show,
@@ -163,7 +163,7 @@ def _steering(units: tuple[int, ...], dose_list: list[Dose]) -> list[Edit]:
     return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
 
 
-def _unit_row(statistics: LatentStatistics, detail: UnitDetail) -> dict[str, Any]:
+def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:
     unit, languages = detail.unit, statistics.languages
     return {
         "unit": unit,
@@ -181,7 +181,7 @@ def _unit_row(statistics: LatentStatistics, detail: UnitDetail) -> dict[str, Any
     }
 
 
-def _range_row(statistics: LatentStatistics, detail: UnitDetail, target: str) -> dict[str, float]:
+def _range_row(statistics: UnitStatistics, detail: UnitDetail, target: str) -> dict[str, float]:
     row = statistics.row(target)
     assert detail.quantiles is not None
     return {
@@ -192,7 +192,7 @@ def _range_row(statistics: LatentStatistics, detail: UnitDetail, target: str) ->
     }
 
 
-def _write_statistics(context: Context, statistics: LatentStatistics) -> None:
+def _write_statistics(context: Context, statistics: UnitStatistics) -> None:
     rows = []
     for language in statistics.languages:
         row = statistics.row(language)

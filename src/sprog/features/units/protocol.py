@@ -1,10 +1,13 @@
 """What can be read at a site, scored and changed: one interface for latents, neurons and directions."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from sprog.errors import SprogError
 
 Kind = Literal["latent", "neuron", "direction"]
 
@@ -23,6 +26,7 @@ class Fired(NamedTuple):
     value: Float[Tensor, " entries"]
 
 
+@runtime_checkable
 class Units(Protocol):
     """Anything that is read at a site and pushed.
 
@@ -66,3 +70,70 @@ class Units(Protocol):
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
         """What one more of each unit adds to the site."""
         ...
+
+
+@runtime_checkable
+class CountedUnits(Units, Protocol):
+    """Units that statistics are counted of.
+
+    Attributes:
+        signed: whether `read` can give values below zero.
+    """
+
+    @property
+    def signed(self) -> bool:
+        """Whether `read` can give values below zero."""
+        ...
+
+    def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
+        """Every unit before it is decided whether it fires: affine in x, so its mean is that of the mean token."""
+        ...
+
+
+def changed(
+    units: Units,
+    x: Float[Tensor, "tokens d_in"],
+    ids: Sequence[int],
+    targets: Sequence[float] | Float[Tensor, "*tokens chosen"],
+) -> Float[Tensor, "tokens d_in"]:
+    """The site with some units set to `targets`, and all else as it was: x + (targets - read(x)) @ direction.
+
+    For latents that is the error-preserving edit x + decode(z') - decode(z): what the autoencoder does not explain
+    stays. A neuron then reads its target, and so do directions that are orthogonal to each other; directions that
+    are not move each other too.
+
+    Args:
+        units: what is changed.
+        x: the site.
+        ids: which of the units.
+        targets: what each is to read, the same at every token or token by token.
+
+    Raises:
+        SprogError: there is no such unit.
+    """
+    check_ids(units, ids)
+    now = units.read(x, ids)
+    wanted = torch.as_tensor(targets, dtype=now.dtype, device=now.device)
+    return x.to(now.dtype) + (wanted - now) @ units.direction(ids).to(now)
+
+
+def check_ids(units: Units, ids: Sequence[int]) -> None:
+    """Refuse units that are not there.
+
+    Raises:
+        SprogError: there is no such unit.
+    """
+    for unit in ids:
+        if not 0 <= unit < len(units):
+            raise SprogError(f"edit: there is no {units.kind} {unit}; there are 0 to {len(units) - 1}")
+
+
+def identified(kind: Kind, site: str, digest: str) -> str:
+    """An identity, `KIND SITE HASH`.
+
+    Args:
+        kind: what sort of units they are.
+        site: the site's name, with a layer where it is known, such as `mlp.hidden/3`; `-` where nothing is known.
+        digest: a hash of all that makes these units what they are, of which 16 characters are kept.
+    """
+    return f"{kind} {site} {digest[:16]}"
