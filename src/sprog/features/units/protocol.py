@@ -1,7 +1,7 @@
 """What can be read at a site, scored and changed: one interface for latents, neurons and directions."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,6 +23,7 @@ class Fired(NamedTuple):
     value: Float[Tensor, " entries"]
 
 
+@runtime_checkable
 class Units(Protocol):
     """Anything that is read at a site and pushed.
 
