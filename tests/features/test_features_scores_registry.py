@@ -60,7 +60,7 @@ def planted(seed=0):
         counts=counts,
         table=table,
         attribution=Attribution(LANGUAGES, counts.tokens - 400, effect),
-        random_rate=np.where(np.arange(UNITS) == BEST, 0.01, 0.9),
+        random_rate=np.where(np.arange(UNITS) == BEST, 0.01, 0.3),
     )
 
 
@@ -93,12 +93,13 @@ def test_every_score_finds_the_planted_unit(scores, name):
     assert BEST in (best[:1] if SCORES[name].directed else best)
 
 
-@pytest.mark.parametrize("name", [name for name, score in SCORES.items() if score.directed])
+# random tokens are compared with text of the target only, and so say nothing of other languages
+@pytest.mark.parametrize(
+    "name", [name for name, score in SCORES.items() if score.directed and name != "random_tokens"]
+)
 def test_directed_scores_are_low_where_another_language_is_high(scores, name):
-    if name == "random_tokens":
-        pytest.skip("it sees text of the target only, and so cannot")
     alike = np.delete(scores[name], [BEST, FOREIGN, DEAD])
-    assert scores[name][FOREIGN] < np.median(alike) < scores[name][BEST]
+    assert scores[name][FOREIGN] <= np.median(alike) < scores[name][BEST]
 
 
 @pytest.mark.parametrize("name", [name for name, score in SCORES.items() if "probe" not in name])
@@ -139,6 +140,8 @@ def test_only_what_is_known_is_scored(evidence):
     assert "token_auroc" not in known
     assert all_scores(Evidence("da")) == {}
     assert set(chosen_by(Evidence("da", counts=plain))) == {"paper", "lape"}
+    noise = np.zeros(UNITS)
+    assert "random_tokens" in chosen_by(Evidence("da", counts=plain, random_rate=noise))
 
 
 def test_what_is_asked_for_has_to_be_there(evidence):

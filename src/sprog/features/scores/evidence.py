@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from sprog.errors import SprogError
 from sprog.features.scores.areas import Areas, sentence_areas, token_areas
 from sprog.features.scores.attribution import Attribution
-from sprog.features.scores.counts import TokenCounts, against_others, sentence_firing
+from sprog.features.scores.counts import TokenCounts, against_others, rates
 from sprog.features.scores.information import LogOdds, log_odds
 from sprog.features.scores.sparse_probe import AdaptiveProbe, ProbeFit, adaptive_probe, l1_probe
 from sprog.features.table import SentenceTable
@@ -24,7 +24,7 @@ class Evidence:
         counts: sums over tokens, by language.
         table: what they did sentence by sentence.
         attribution: the predicted change of the loss without them.
-        random_rate: the share of sequences of random tokens in which each unit fires.
+        random_rate: the share of random tokens on which each unit fires.
         seed: of the probes' split and solver.
     """
 
@@ -106,13 +106,10 @@ class Evidence:
         fired, tokens = (against_others(of, self.row) for of in (counts.fired, counts.tokens))
         return fired, tokens
 
-    @cached_property
-    def sentence_rate(self) -> Float[np.ndarray, " units"]:
-        """The share of the target's sentences in which each unit fires."""
-        sentences, fired = sentence_firing(self.sentences, (self.target,))
-        if not sentences[0]:
-            raise SprogError(f"scores: there are no sentences of {self.target}")
-        rate: np.ndarray = fired[0] / sentences[0]
+    @property
+    def token_rate(self) -> Float[np.ndarray, " units"]:
+        """The share of the target's tokens on which each unit fires."""
+        rate: np.ndarray = rates(self.of_tokens.fired, self.of_tokens.tokens)[self.row]
         return rate
 
     @cached_property

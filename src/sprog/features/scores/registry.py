@@ -95,7 +95,7 @@ def _attribution(of: Evidence) -> Scored:
 
 def _random_tokens(of: Evidence) -> Scored:
     assert of.random_rate is not None
-    return random_token_difference(rate=of.sentence_rate, random_rate=of.random_rate)
+    return random_token_difference(rate=of.token_rate, random_rate=of.random_rate)
 
 
 SCORES: dict[str, Score] = {
@@ -220,11 +220,11 @@ SCORES: dict[str, Score] = {
         compute=_attribution,
     ),
     "random_tokens": Score(
-        "share of the target's sentences it fires in, less that of sequences of random tokens",
+        "share of the target's tokens it fires on, less that of random tokens",
         "LangFIR, arXiv 2604.03532",
         higher_is_better=True,
         directed=True,
-        needs=frozenset({"table", "random_rate"}),
+        needs=frozenset({"counts", "random_rate"}),
         compute=_random_tokens,
     ),
 }
@@ -265,9 +265,8 @@ def chosen_by(evidence: Evidence) -> dict[str, Chosen]:
             rules["sae_lape"] = sae_lape(
                 fired=fired, tokens=tokens, sentences=sentences, sentence_fired=sentence_fired
             ).languages[row]
-    if {"table", "random_rate"} <= known:
-        assert evidence.random_rate is not None
-        rules["random_tokens"] = random_token_filter(
-            rate=evidence.sentence_rate, random_rate=evidence.random_rate
-        )
+        if evidence.random_rate is not None:
+            rules["random_tokens"] = random_token_filter(
+                rate=evidence.token_rate, random_rate=evidence.random_rate
+            )
     return rules
