@@ -47,6 +47,8 @@ def gradient_attribution(
 
     Where unit u fires with value v at a token whose loss gradient at the site is g, zeroing it takes v d_u off the
     site, d_u its direction, and the loss changes by about -v g . d_u. What an autoencoder leaves unexplained stays.
+    It is a slope, taken where nothing is changed: zeroing a strong unit can cost several times as much, or turn the
+    sign of a weak effect. It is for ranking; what a unit does is measured by zeroing it.
     """
     languages = tokens.corpus.languages
     row = {language: i for i, language in enumerate(languages)}
