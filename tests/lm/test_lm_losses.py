@@ -61,3 +61,4 @@ def test_a_large_vocabulary_lowers_the_budget(tiny_lm):
     rows = tiny_lm.model.get_output_embeddings().weight.shape[0]
     assert loss_budget(tiny_lm, 10**9) == MAX_LOGITS // rows
     assert loss_budget(tiny_lm, 7) == 7
+    assert loss_budget(tiny_lm, 10**9, copies=4) == MAX_LOGITS // (4 * rows)

@@ -50,7 +50,9 @@ def test_an_absurd_rate_stops_and_is_named(world, tmp_path, capsys, no_page, act
     status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=lr, **sparsity)
     assert status == 2
     assert line.startswith(words)
-    assert line.endswith(f"lower sae.lr (it is {lr:.2g})") or line.endswith(f"lower sae.lr (it is {float(lr):.2g})")
+    assert line.endswith(f"lower sae.lr (it is {lr:.2g})") or line.endswith(
+        f"lower sae.lr (it is {float(lr):.2g})"
+    )
     assert not (tmp_path / "out" / "sae" / "sae.safetensors").exists()
     # weights that a step has ruined are not kept
     assert all(map(is_whole, checkpoints(tmp_path / "out")))

@@ -1,5 +1,6 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
+from sprog.features import scores
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.select import Selection, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
@@ -61,6 +62,7 @@ __all__ = [
     "random_directions",
     "readable_tokens",
     "save_statistics",
+    "scores",
     "select",
     "sentences_to_show",
     "token_texts",

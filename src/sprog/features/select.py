@@ -1,13 +1,17 @@
 """Which latents are the language: the paper's rule, and what is taken when none passes it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from sprog.features.statistics import UnitStatistics
 
 NEAREST = 5
+
+Rates = Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class Selection:
     rule: Literal["paper", "fallback", "none", "given"]
     units: tuple[int, ...]
     nearest: tuple[int, ...]
+
+
+def paper_rule(rate: Rates, other: Rates, *, min_target: float = 0.5, max_reference: float = 0.01) -> Any:
+    """The paper's rule (section 5.1) on the share of tokens on which units fire: which of them pass."""
+    return (rate > min_target) & (other < max_reference)
 
 
 def select(
@@ -45,9 +54,9 @@ def select(
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other
+    passing = paper_rule(rate, other, min_target=min_target, max_reference=max_reference)
     # stable, so that equal differences keep the order of the latents' numbers
     order = torch.argsort(difference, descending=True, stable=True)
-    passing = (rate > min_target) & (other < max_reference)
     close = (other < max_reference_fallback) & (difference > 0)
     nearest = tuple(order[:NEAREST].tolist())
     if given:

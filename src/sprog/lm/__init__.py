@@ -5,6 +5,7 @@ from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, s
 from sprog.lm.edit import TokenEdit, edit
 from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
+from sprog.lm.gradient import Gradients, gradients
 from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
@@ -21,6 +22,7 @@ __all__ = [
     "Activations",
     "Architecture",
     "Batch",
+    "Gradients",
     "LanguageModel",
     "Place",
     "Site",
@@ -31,6 +33,7 @@ __all__ = [
     "continue_prompts",
     "edit",
     "finite",
+    "gradients",
     "known_commit",
     "load",
     "locate",
