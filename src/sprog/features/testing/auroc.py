@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from sprog.features.table import SentenceTable
 from sprog.features.testing.clusters import Clusters
+from sprog.features.testing.independence import Independence, independence
 from sprog.features.testing.placements import ENTRIES, Placements, placements
 
 
@@ -41,6 +42,10 @@ class AurocTable:
         """The standard error of one comparison."""
         return self.se[:, self.languages.index(target), self.languages.index(reference)]
 
+    def independence(self, target: str, reference: str) -> list[Independence]:
+        """How many independent comparisons one comparison of languages is worth."""
+        return independence(self.counts[:, [self.languages.index(target), self.languages.index(reference)]])
+
     def interval(
         self, target: str, reference: str, level: float = 0.95
     ) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
@@ -50,16 +55,13 @@ class AurocTable:
         so extreme an estimate would have half of what `level` leaves (see `minimum.exact_p`): with m independent
         sentences a side, down from 1 to ((1 - level) / 2)^(1/m).
         """
-        # `minimum` reads this table
-        from sprog.features.testing.minimum import independence
-
         estimate, se = self.of(target, reference), self.se_of(target, reference)
         inside = (estimate > 0) & (estimate < 1)
         # 0.5 stands in where the logit would be infinite
         safe = np.where(inside, estimate, 0.5)
         half = norm.ppf(0.5 + level / 2) * se / (safe * (1 - safe))
         low, high = expit(logit(safe) - half), expit(logit(safe) + half)
-        blocks = max(bound.blocks for bound in independence(self, target, reference))
+        blocks = max(way.blocks for way in self.independence(target, reference))
         end = ((1 - level) / 2) ** (1 / blocks) if blocks else 0.0
         low = np.where(inside, low, np.where(estimate == 1, end, 0.0))
         high = np.where(inside, high, np.where(estimate == 1, 1.0, 1 - end))
@@ -135,10 +137,11 @@ class _Sums:
         n = self.clusters.n.astype(np.float64)[:, None]
         if self.clusters.single:
             # n S2 - S1^2 rather than with the mean: whole numbers, and exactly zero if all are alike
-            return np.maximum(n * square - np.square(self.first), 0) / n
+            return np.asarray(np.maximum(n * square - np.square(self.first), 0) / n)
         own = self.counts[self.cluster, self.language]
         weighted = self._by_other(lambda b: self.above[b] * own)
-        return square - 2 * self.mean * weighted + np.square(self.mean) * np.square(self.counts).sum(0)[:, None]
+        sizes = np.square(self.counts).sum(0)[:, None]
+        return np.asarray(square - 2 * self.mean * weighted + np.square(self.mean) * sizes)
 
     def products(self) -> Float[np.ndarray, "units languages languages"]:
         """The sum over clusters of (G_k - m_k g) of `a` against `b` times the same of `b` against `a`."""
@@ -147,7 +150,8 @@ class _Sums:
         other = self._by_other(lambda b: self.above[b] * self.counts[self.cluster, b])
         cross = self.mean.swapaxes(1, 2) * other
         together = self.counts.T @ self.counts
-        return self._stored() - cross - cross.swapaxes(1, 2) + self.mean * self.mean.swapaxes(1, 2) * together
+        means = self.mean * self.mean.swapaxes(1, 2)
+        return np.asarray(self._stored() - cross - cross.swapaxes(1, 2) + means * together)
 
     def _stored(self) -> Float[np.ndarray, "units languages languages"]:
         """The sum over clusters of the product of the two G_k, where both are stored."""
@@ -175,8 +179,11 @@ class _Sums:
         self.unit, self.cell = self.unit[begins], self.cell[begins]
         self.language, self.cluster = self.language[begins], self.cluster[begins]
 
-    def _by_other(self, weight: Callable[[int], np.ndarray]) -> Float[np.ndarray, "units languages languages"]:
+    def _by_other(
+        self, weight: Callable[[int], np.ndarray]
+    ) -> Float[np.ndarray, "units languages languages"]:
         """For every language b the sum of a weight over the entries of each unit and language."""
         size = self.units * self.languages
         sums = [np.bincount(self.cell, weight(b), minlength=size) for b in range(self.languages)]
-        return np.stack(sums, axis=1).reshape(self.units, self.languages, self.languages).astype(np.float64)
+        stacked = np.stack(sums, axis=1).reshape(self.units, self.languages, self.languages)
+        return stacked.astype(np.float64, copy=False)

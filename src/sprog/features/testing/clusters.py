@@ -47,7 +47,7 @@ class Clusters:
     @cached_property
     def n(self) -> Int[np.ndarray, " languages"]:
         """The sentences of each language."""
-        return self.counts.sum(0)
+        return np.asarray(self.counts.sum(0))
 
     @cached_property
     def lone(self) -> bool:

@@ -41,7 +41,7 @@ class Permutations:
 
     def p(self, target: str, reference: str) -> Float[np.ndarray, " units"]:
         """Each unit's p-value for "no difference", against larger values on the target; normal with exact moments."""
-        return norm.sf(self.z[self.comparisons.index((target, reference))])
+        return np.asarray(norm.sf(self.z[self.comparisons.index((target, reference))]))
 
     def family_wise(
         self, score: Float[np.ndarray, "comparisons units"], comparisons: Sequence[Comparison]
@@ -63,7 +63,7 @@ class Permutations:
         rows = [self.comparisons.index(comparison) for comparison in comparisons]
         maxima = np.sort(self.maxima[rows].max(0))
         reached = len(maxima) - np.searchsorted(maxima, score.min(0), side="left")
-        return (1 + reached) / (1 + len(maxima))
+        return np.asarray((1 + reached) / (1 + len(maxima)))
 
 
 def permutations(

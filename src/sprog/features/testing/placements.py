@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int, Int32, Integer
 from scipy.sparse import csc_array
 
 from sprog.errors import SprogError
 from sprog.features.table import SentenceTable
 from sprog.features.testing.clusters import Clusters
 
-ENTRIES = 1_000_000
+ENTRIES = 2_000_000
 """How many entries are held at once; several arrays of languages x entries are."""
 
 
@@ -26,14 +26,14 @@ class Placements(NamedTuple):
         first: the run's first unit.
         unit: of each entry, counted from `first`.
         row: of each entry, in the clusters' order.
-        above: of each entry, its place among each language's sentences, less that of zero.
+        above: of each entry, its place among each language's sentences, less that of zero; int32.
         zero: the place of zero among each language's sentences.
     """
 
     first: int
     unit: Int[np.ndarray, " entries"]
     row: Int[np.ndarray, " entries"]
-    above: Int[np.ndarray, "languages entries"]
+    above: Int32[np.ndarray, "languages entries"]
     zero: Int[np.ndarray, "units languages"]
 
 
@@ -52,7 +52,9 @@ def placements(table: SentenceTable, clusters: Clusters, entries: int = ENTRIES)
         finite = np.isfinite(value)
         if not finite.all():
             bad = first + int(unit[np.argmin(finite)])
-            raise SprogError(f"unit {bad} of {table.identity} has a value that is not finite, which has no rank")
+            raise SprogError(
+                f"unit {bad} of {table.identity} has a value that is not finite, which has no rank"
+            )
         if not value.all():
             unit, row, value = unit[value != 0], row[value != 0], value[value != 0]
         above, zero = _places(unit, value, clusters.language[row], clusters.n, last - first)
@@ -65,31 +67,35 @@ def _places(
     language: Int[np.ndarray, " entries"],
     n: Int[np.ndarray, " languages"],
     units: int,
-) -> tuple[Int[np.ndarray, "languages entries"], Int[np.ndarray, "units languages"]]:
+) -> tuple[Int32[np.ndarray, "languages entries"], Int[np.ndarray, "units languages"]]:
     """`above` and `zero`: cumulative counts of each language along the entries in order of value."""
     count, languages = len(value), len(n)
     key = _key(unit, value)
     order = np.argsort(key)
-    key, sorted_language, sorted_unit = key[order], language[order], unit[order]
+    key, by_value = key[order], language[order]
     # a run of equal values begins where the key changes
     begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if count else np.zeros(0, np.int64)
     ends = np.append(begins[1:], count)
-    run = np.repeat(np.arange(len(begins)), ends - begins)
-    run_unit, sign = sorted_unit[begins], np.where(value[order[begins]] > 0, 1, -1)
-    of_unit = np.searchsorted(sorted_unit, np.arange(units))
+    run = np.empty(count, dtype=np.int64)
+    run[order] = np.repeat(np.arange(len(begins)), ends - begins)
+    first = order[begins]
+    run_unit, positive = unit[first], value[first] > 0
+    of_unit = np.searchsorted(unit, np.arange(units))
     cell = unit * languages + language
     stored = np.bincount(cell, minlength=units * languages).reshape(units, languages)
     below = np.bincount(cell[value < 0], minlength=units * languages).reshape(units, languages)
     at_zero = n - stored
-    zero = 2 * below + at_zero
-    above = np.empty((languages, count), dtype=np.int64)
+    above = np.empty((languages, count), dtype=np.int32)
+    seen = np.zeros(count + 1, dtype=np.int32)
     for of in range(languages):
-        seen = np.concatenate([[0], np.cumsum(sorted_language == of)])
+        np.cumsum(by_value == of, out=seen[1:])
         # below an entry and tied with it, among the stored; those at zero lie on one side of it
-        place = seen[begins] + seen[ends] + (sign * at_zero[:, of][run_unit])
-        place -= (2 * seen[of_unit] + 2 * below[:, of])[run_unit]
-        above[of, order] = place[run]
-    return above, zero
+        side = (
+            np.stack([-at_zero[:, of], at_zero[:, of]], axis=1) - 2 * (seen[of_unit] + below[:, of])[:, None]
+        )
+        place = seen[begins] + seen[ends] + side.astype(np.int32)[run_unit, positive.view(np.int8)]
+        np.take(place, run, out=above[of])
+    return above, 2 * below + at_zero
 
 
 def _key(

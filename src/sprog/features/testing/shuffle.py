@@ -133,7 +133,7 @@ class Shuffle:
 
     @property
     def _size(self) -> Int[np.ndarray, " clusters"]:
-        return self.counts.sum(1)
+        return np.asarray(self.counts.sum(1))
 
     def _strata(self) -> list[tuple[Int[np.ndarray, " members"], int]]:
         """Of the clusters of one language, those of each size, and how many of them are the target's."""
