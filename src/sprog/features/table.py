@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int, Shaped
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, sparray
 
 from sprog.errors import SprogError
 
@@ -113,7 +113,7 @@ class SentenceTable:
         )
 
 
-def _by_column(matrix: csc_array) -> csc_array:
+def _by_column(matrix: sparray) -> csc_array:
     by_column = csc_array(matrix)
     by_column.sort_indices()
     return by_column

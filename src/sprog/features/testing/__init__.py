@@ -3,6 +3,7 @@
 from sprog.features.testing.auroc import AurocTable, auroc_table
 from sprog.features.testing.claims import Claim, claims
 from sprog.features.testing.families import ClaimEvidence, Evidence, UnitEvidence, test_units
+from sprog.features.testing.family_wise import Multipliers, multipliers
 from sprog.features.testing.fdr import q_values
 from sprog.features.testing.frozen import FrozenSet, Replication, freeze, load_frozen, replicate
 from sprog.features.testing.independence import Independence, independence
@@ -17,6 +18,7 @@ __all__ = [
     "Evidence",
     "FrozenSet",
     "Independence",
+    "Multipliers",
     "Permutations",
     "Replication",
     "UnitEvidence",
@@ -29,6 +31,7 @@ __all__ = [
     "independence",
     "load_frozen",
     "minimum_p",
+    "multipliers",
     "perfect_p",
     "permutations",
     "q_values",

@@ -6,21 +6,19 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from scipy.sparse import csr_array
+from jaxtyping import Float
 from scipy.stats import norm
 
 from sprog.features.table import SentenceTable
 from sprog.features.testing.clusters import Clusters
 from sprog.features.testing.placements import ENTRIES, Placements, placements
+from sprog.features.testing.product import signed_sums, signs
 from sprog.features.testing.shuffle import Entries, Shuffle
 
 Comparison: TypeAlias = tuple[str, str]
 """Target and reference."""
 
 ALPHAS = (0.05, 0.001)
-DENSE = 0.05
-"""From this share of stored values on, a plain matrix product is the faster one (measured on two cores)."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,11 @@ class Permutations:
         """Each unit's p-value for "no difference", against larger values on the target; normal with exact moments."""
         return np.asarray(norm.sf(self.z[self.comparisons.index((target, reference))]))
 
-    def family_wise(
-        self, score: Float[np.ndarray, "comparisons units"], comparisons: Sequence[Comparison]
-    ) -> Float[np.ndarray, " units"]:
-        """Single-step max-T adjusted p-values (Westfall and Young 1993) of the smallest score over comparisons.
-
-        A unit's claim stands where its smallest score is large, and it is wrong where any one comparison is null;
-        which one may differ from unit to unit, so a score is held against the largest maximum over the comparisons.
-        Each comparison is drawn by itself, as if they were independent; with a common target they are positively
-        dependent, which makes the true largest maximum smaller.
-
-        Args:
-            score: standard normal under the null, each row one of `comparisons`: `z` for "no difference", or
-                `minimum.studentised`. For the latter the distribution of the maximum is borrowed from an AUROC of
-                0.5, since labels cannot be dealt out under any other: what is borrowed is the tail of a
-                standardised score and the dependence between units.
-            comparisons: the rows.
-        """
-        rows = [self.comparisons.index(comparison) for comparison in comparisons]
-        maxima = np.sort(self.maxima[rows].max(0))
-        reached = len(maxima) - np.searchsorted(maxima, score.min(0), side="left")
+    def adjusted(self, target: str, reference: str) -> Float[np.ndarray, " units"]:
+        """The p-values of "no difference" adjusted for all units: single-step max-T (Westfall and Young 1993)."""
+        row = self.comparisons.index((target, reference))
+        maxima = np.sort(self.maxima[row])
+        reached = len(maxima) - np.searchsorted(maxima, self.z[row], side="left")
         return np.asarray((1 + reached) / (1 + len(maxima)))
 
 
@@ -102,7 +85,7 @@ def permutations(
             deviation = np.sqrt(np.where(varies, variance, 1.0))
             z[row, part.first : part.first + units] = np.where(varies, (observed - mean) / deviation, 0.0)
             if draws and varies.any():
-                drawn = _drawn(found, units, deal, draws)[varies]
+                drawn = signed_sums(*found, units, signs(deal, draws))[varies]
                 drawn -= torch.from_numpy(mean[varies, None]).float()
                 drawn /= torch.from_numpy(deviation[varies, None]).float()
                 maxima[row] = np.maximum(maxima[row], drawn.amax(0).numpy())
@@ -118,22 +101,3 @@ def _entries(part: Placements, shuffle: Shuffle, clusters: Clusters, comparison:
     a, b = (clusters.languages.index(language) for language in comparison)
     # the place among both languages together is the rank, but for a constant
     return Entries(part.unit[chosen], place[chosen], part.above[a, chosen] + part.above[b, chosen])
-
-
-def _drawn(
-    entries: Entries, units: int, deal: UInt8[np.ndarray, "sentences bytes"], draws: int
-) -> Float[torch.Tensor, "units permutations"]:
-    """Every unit's rank sum in every deal."""
-    labels = np.unpackbits(deal, axis=1, count=draws).astype(np.float32)
-    labels *= 2
-    labels -= 1
-    indptr = np.searchsorted(entries.unit, np.arange(units + 1))
-    ranks = csr_array((entries.rank.astype(np.float32), entries.place, indptr), shape=(units, len(labels)))
-    many = np.diff(indptr) > DENSE * len(labels)
-    sums = np.empty((units, draws), dtype=np.float32)
-    sums[~many] = ranks[~many] @ labels
-    full, dense = np.flatnonzero(many), torch.from_numpy(labels)
-    # a bounded block of the units that fire on many sentences at a time
-    for block in np.split(full, range(256, len(full), 256)):
-        sums[block] = (torch.from_numpy(ranks[block].toarray()) @ dense).numpy()
-    return torch.from_numpy(sums)
