@@ -1,0 +1,38 @@
+"""Whether units tell languages apart by more than a stated minimum, with errors held over thousands of units."""
+
+from sprog.features.testing.auroc import AurocTable, auroc_table
+from sprog.features.testing.claims import Claim, claims
+from sprog.features.testing.families import ClaimEvidence, Evidence, UnitEvidence, test_units
+from sprog.features.testing.fdr import q_values
+from sprog.features.testing.frozen import FrozenSet, Replication, freeze, load_frozen, replicate
+from sprog.features.testing.independence import Independence, independence
+from sprog.features.testing.minimum import exact_p, minimum_p, perfect_p, studentised
+from sprog.features.testing.panel import check_panel, check_power
+from sprog.features.testing.permutation import Permutations, permutations
+
+__all__ = [
+    "AurocTable",
+    "Claim",
+    "ClaimEvidence",
+    "Evidence",
+    "FrozenSet",
+    "Independence",
+    "Permutations",
+    "Replication",
+    "UnitEvidence",
+    "auroc_table",
+    "check_panel",
+    "check_power",
+    "claims",
+    "exact_p",
+    "freeze",
+    "independence",
+    "load_frozen",
+    "minimum_p",
+    "perfect_p",
+    "permutations",
+    "q_values",
+    "replicate",
+    "studentised",
+    "test_units",
+]
