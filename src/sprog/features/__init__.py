@@ -2,6 +2,17 @@
 
 from sprog.features import scores
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
+from sprog.features.planted import (
+    Kinds,
+    Matching,
+    PlantedSentences,
+    PlantedWorld,
+    Score,
+    draw_sentences,
+    match,
+    score,
+    score_latents,
+)
 from sprog.features.select import Selection, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
 from sprog.features.statistics import UnitStatistics, merge
@@ -35,10 +46,15 @@ __all__ = [
     "Directions",
     "Estimate",
     "Fired",
+    "Kinds",
     "Latents",
     "Layout",
+    "Matching",
     "Moments",
     "Neurons",
+    "PlantedSentences",
+    "PlantedWorld",
+    "Score",
     "Selection",
     "SentenceTable",
     "UnitDetail",
@@ -53,15 +69,19 @@ __all__ = [
     "collect_all",
     "difference_of_means",
     "discriminants",
+    "draw_sentences",
     "fired_values",
     "latent_statistics",
     "load_statistics",
+    "match",
     "merge",
     "merge_moments",
     "probe_normal",
     "random_directions",
     "readable_tokens",
     "save_statistics",
+    "score",
+    "score_latents",
     "scores",
     "select",
     "sentences_to_show",

@@ -185,7 +185,9 @@ def test_units(
     if permutations:
         settings = {"draws": permutations, "seed": seed}
         shuffled = permute(table, compared, **settings, progress=lambda done: progress(done / 2))
-        drawn = multipliers(table, auroc, compared, **settings, progress=lambda done: progress((1 + done) / 2))
+        drawn = multipliers(
+            table, auroc, compared, **settings, progress=lambda done: progress((1 + done) / 2)
+        )
     return Evidence(
         target=target,
         reference=reference,
