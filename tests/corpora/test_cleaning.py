@@ -88,3 +88,86 @@ def test_order_does_not_decide(rows, random):
     rows = [("anchor", "da", "0"), *rows]
     shuffled = random.sample(rows, len(rows))
     assert set(read(rows).corpus.sentences) == set(read(shuffled).corpus.sentences)
+
+
+# ---- markers of the speaker's language
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("(DE) Hr. formand!", "Hr. formand!"),
+        (" (SV)  Fru formand!", "Fru formand!"),
+        ("(DA)\u00a0Formand!", "Formand!"),
+        ("(EN)Madam President", "Madam President"),
+        ("(FR) - Monsieur le Président", "Monsieur le Président"),
+        ("(FR) – « Monsieur »", "« Monsieur »"),
+        ("- (EL) Hr. formand", "- Hr. formand"),
+        ("in writing. - (FR) The draft", "in writing. - The draft"),
+        ("ordfører. (FR) Klokken er 23.20.", "ordfører. Klokken er 23.20."),
+        (". (NL) We voted.", ". We voted."),
+        ("(DE) (EN) Mr President", "Mr President"),
+        ("(RO) 25 % of it", "25 % of it"),
+        ("in writing. - (PT)", "in writing. -"),
+        ("(MT)", ""),
+    ],
+)
+def test_a_marker_of_the_language_is_taken_out(raw, text):
+    assert clean_text(raw) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Domstolsadministrasjonen (DA) i Trondheim",
+        "Informationsteknologi (IT) Er Vigtigt.",
+        "(IT) er en forkortelse.",
+        "Det er dyrt. (IT) er det også.",
+        "(EC) No 1408/71",
+        "(US) Mr President",
+        "(de) Mr President",
+        "(DEU) Mr President",
+        "DE Mr President",
+        "(DE, EN) Mr President",
+        "[DE] Mr President",
+        "( DE ) Mr President",
+        "Lande: (DE), (FR) og (IT).",
+        "Det gælder fem lande. (DE), (FR) og andre.",
+        "(DE)-Gruppe",
+        "(Applaus) Frau Präsidentin",
+        "Alle (EN) Og (FR) Folk",
+    ],
+)
+def test_other_parentheses_stay(text):
+    assert clean_text(text) == text
+
+
+def test_markers_are_counted_where_they_are():
+    rows = [
+        ("(DE) Hr.  formand", "da", "1"),
+        ("Hr. formand (DE)", "da", "2"),
+        ("(EN)", "da", "3"),
+        ("Sir", "en", "1"),
+    ]
+    corpus, tallies = read(rows)
+    assert [s.text for s in corpus.sentences] == ["Hr. formand", "Sir", "Hr. formand (DE)"]
+    assert tallies["da"].changed == {"language_marker": 2, "whitespace": 1}
+    assert tallies["da"].dropped == {"empty": 1}
+    assert tallies["en"].changed == {}
+
+
+fragments = st.lists(
+    st.sampled_from(
+        ["(DE)", "(SV)", "(IT)", "(XX)", "(", ")", ".", "!", "-", "–", " ", "a", "B", "\u0301", "DE"]
+    ),
+    max_size=9,
+).map("".join)
+
+
+@given(fragments)
+def test_no_marker_comes_to_light_by_taking_one_out(raw):
+    text = clean_text(raw)
+    assert clean_text(text) == text
+    assert text == text.strip()
+    assert "  " not in text
+    assert unicodedata.is_normalized("NFC", text)

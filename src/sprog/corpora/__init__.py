@@ -1,8 +1,16 @@
 """Text: sentences with their language, pair and source, read, cleaned and divided into roles."""
 
+from sprog.corpora.ambiguity import (
+    ambiguous,
+    count_ambiguous,
+    identical_texts,
+    refuse_one_text_as_two_languages,
+    refuse_one_text_in_two_roles,
+)
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally, clean_text
 from sprog.corpora.hub import HubDataSet
 from sprog.corpora.languages import language_code
+from sprog.corpora.lexicons import Lexicon, Telltale, build_lexicons, telltale, words_of
 from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.opus import Opus
 from sprog.corpora.reading import Reading, read_source
@@ -18,6 +26,7 @@ __all__ = [
     "Generated",
     "Generator",
     "HubDataSet",
+    "Lexicon",
     "Opus",
     "Reading",
     "RoleCount",
@@ -25,10 +34,19 @@ __all__ = [
     "Sentence",
     "Source",
     "Tally",
+    "Telltale",
+    "ambiguous",
+    "build_lexicons",
     "build_roles",
     "clean_text",
+    "count_ambiguous",
+    "identical_texts",
     "language_code",
     "parse_source",
     "read_source",
+    "refuse_one_text_as_two_languages",
+    "refuse_one_text_in_two_roles",
     "split_sources",
+    "telltale",
+    "words_of",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from sprog.corpora.markers import without_markers
 from sprog.corpora.readers import Pair
 from sprog.corpora.sentences import Sentence
 
@@ -50,8 +51,8 @@ def squeeze(text: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """`text` in Unicode's NFC form and squeezed. Cleaning twice changes nothing."""
-    return squeeze(unicodedata.normalize("NFC", text))
+    """`text` in Unicode's NFC form, squeezed, without language markers. Cleaning twice changes nothing."""
+    return without_markers(squeeze(unicodedata.normalize("NFC", text)))
 
 
 def clean(
@@ -128,7 +129,11 @@ def _mend(raw: str, tally: Tally) -> str:
     squeezed = squeeze(text)
     if squeezed != text:
         tally.changed["whitespace"] += 1
-        return squeezed
+        text = squeezed
+    unmarked = without_markers(text)
+    if unmarked != text:
+        tally.changed["language_marker"] += 1
+        return unmarked
     # the string that was read, so that an unchanged one is not held twice
     return text
 
