@@ -17,6 +17,7 @@ from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import ROLES, RoleCount, Roles, build_roles
 from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
+from sprog.corpora.splits import cut
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -40,6 +41,7 @@ __all__ = [
     "build_roles",
     "clean_text",
     "count_ambiguous",
+    "cut",
     "identical_texts",
     "language_code",
     "parse_source",

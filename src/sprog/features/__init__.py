@@ -1,6 +1,6 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
-from sprog.features import scores
+from sprog.features import scores, testing
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.planted import (
     Kinds,
@@ -85,6 +85,7 @@ __all__ = [
     "scores",
     "select",
     "sentences_to_show",
+    "testing",
     "token_texts",
     "unit_details",
 ]

@@ -20,12 +20,12 @@ class Selection:
 
     Attributes:
         rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest.
-            `none`: not even those exist. `given`: somebody named them.
+            `none`: not even those exist. `given`: somebody named them. `tested`: they passed the tests.
         units: their numbers.
         nearest: the latents with the largest rate difference, whether selected or not.
     """
 
-    rule: Literal["paper", "fallback", "none", "given"]
+    rule: Literal["paper", "fallback", "none", "given", "tested"]
     units: tuple[int, ...]
     nearest: tuple[int, ...]
 
@@ -45,12 +45,14 @@ def select(
     fallback: int = 4,
     max_reference_fallback: float = 0.02,
     given: tuple[int, ...] = (),
+    tested: tuple[int, ...] | None = None,
 ) -> Selection:
     """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
 
     When no latent passes, the `fallback` latents with the largest rate difference among those that fire on
     under `max_reference_fallback` of the reference's tokens, and more often on the target's, are taken.
-    Latents that are `given` are taken as they are, in that order.
+    Latents that are `given` are taken as they are, in that order. Those that are `tested` (see `testing`) take the
+    paper's rule's place; where there are none, the fallback stands in.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other
@@ -61,7 +63,10 @@ def select(
     nearest = tuple(order[:NEAREST].tolist())
     if given:
         return Selection("given", given, nearest)
-    if passing.any():
+    if tested is not None:
+        if tested:
+            return Selection("tested", tested, nearest)
+    elif passing.any():
         return Selection("paper", tuple(order[passing[order]].tolist()), nearest)
     units = tuple(order[close[order]][:fallback].tolist())
     return Selection("fallback" if units else "none", units, nearest)

@@ -61,8 +61,9 @@ def collect_all(
     """Run a corpus through the model once, and count what several families of units at a site do.
 
     A BOS never counts. A latent's statistics and its row of the table are over its values in the code. Neurons and
-    directions read something at every token, and their statistics are over that; in the table, and in what is said
-    to be active, they count where they fire only, and are 0 elsewhere.
+    directions read something at every token, and their statistics are over that; in what is said to be active, and
+    neurons in the table, they count where they fire only, and are 0 elsewhere. In the table a direction is the mean
+    of all it reads: where it is cut off is the choice of an offset, which a rank needs none of.
 
     Args:
         lm: the model.
@@ -242,8 +243,12 @@ class Counter:
         histogram = sums.histogram[language, here].view(-1)
         histogram.scatter_add_(0, bins.flatten(), (single != 0).int().flatten())
         if self._table is not None:
-            where, unit = fired.nonzero(as_tuple=True)
-            self._table.add(numbers[where], unit + ids.start, active_sum[where, unit], fired[where, unit])
+            row_sum, kept = active_sum, fired > 0
+            if self.units.kind == "direction":
+                row_sum = active.new_zeros(len(numbers), len(ids)).index_add_(0, row, value.double())
+                kept = torch.ones_like(kept)
+            where, unit = kept.nonzero(as_tuple=True)
+            self._table.add(numbers[where], unit + ids.start, row_sum[where, unit], fired[where, unit])
 
 
 def _check_place(lm: LanguageModel, site: Site, units: CountedUnits) -> None:

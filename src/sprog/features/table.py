@@ -20,7 +20,8 @@ class SentenceTable:
 
     Attributes:
         values: `(sentences, units)` float32, by column: the mean over the sentence's tokens of what the unit
-            reads, 0 at a token where it does not fire. What is not stored is 0. Indices are sorted.
+            reads, 0 at a token where it does not fire; of a direction, of all it reads. What is not stored is 0.
+            Indices are sorted.
         fired: `(sentences, units)` int32, by column: on how many of the sentence's tokens the unit fires.
         tokens: of each sentence.
         languages: the code of each sentence.

@@ -109,6 +109,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "probe": probe,
         **({} if grid is None else {"grid": counting.grid(grid)}),
         "sae": counting.sae(),
+        "evidence": counting.evidence(),
         "features": counting.features(),
         "effects": counting.effects(),
         "report": counting.report(),
@@ -199,6 +200,9 @@ def _stages(
             f"of ~{counting.step_tokens:,.0f} tokens over "
             f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select"
         ),
+        "evidence": f"tests of {counting.latents:,} latents and the site's coordinates, each language against each, on "
+        + ("panel" if "panel" in counting.roles else "select")
+        + (" and again on replicate" if "replicate" in counting.roles else ""),
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
         + ("; 8 prompts" if recipe.effects.prompts else ""),

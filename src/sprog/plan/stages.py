@@ -36,6 +36,8 @@ TRAINED_ENTRY, ENTRY = 8, 12
 LIVE = 0.04
 # pre-activations held at once in training, and checkpoints kept (sprog.sae)
 VALUES_AT_ONCE, KEPT = 2**21, 2
+# tokens of each language behind the evidence's directions (run.evidence_stage)
+DIRECTION_TOKENS = 20_000
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -262,6 +264,19 @@ class Counting:
         losses = self.forward(self.shape, 3 * select, self.shape.layers, output=True) + codes
         losses = replace(losses, held=losses.held + codes.held)
         return train + look + losses
+
+    def evidence(self) -> Work:
+        """Two passes over text of train for directions, and one over each panel; then every unit's tests."""
+        panels = [self.roles[role] for role in ("panel", "replicate") if role in self.roles]
+        text = panels if "panel" in self.roles else [self.roles["select"], *panels]
+        tokens, sentences = sum(map(tokens_of, text)), sum(map(sentences_of, text))
+        directions = min(self.train_tokens, 2 * DIRECTION_TOKENS)
+        passes = self.forward(self.shape, tokens + 2 * directions, self.depth, output=False)
+        # neurons of both signs are in the table at every sentence, latents at those where they fire
+        entries = sentences * 2 * self.d_in + min(tokens * self.live, sentences * self.latents)
+        draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)
+        tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
+        return passes + self.encode(tokens) + tests
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

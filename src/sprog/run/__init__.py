@@ -27,6 +27,7 @@ from sprog.run.context import (
     model_identity,
 )
 from sprog.run.early_stages import corpora_stage, probe_stage
+from sprog.run.evidence_stage import evidence_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
@@ -47,6 +48,7 @@ WHAT = {
     "probe": "probing every layer",
     "grid": "training a grid of autoencoders",
     "sae": "training the autoencoder",
+    "evidence": "testing which units are the language",
     "features": "finding the units",
     "effects": "turning the units up and down",
     "report": "drawing figures and writing the page",
@@ -150,12 +152,22 @@ def _stages(context: Context, until: str | None) -> list[str]:
             layer=layer,
             given=None if context.given is None else context.given.identity,
         ),
+        "evidence": lambda: carry_out(
+            "evidence",
+            lambda report: evidence_stage(context, layer, report),
+            "train",
+            *(role for role in ("panel", "replicate") if role in context.roles.corpora),
+            *(() if "panel" in context.roles.corpora else ("select",)),
+            **_of("evidence"),
+            sae=prints["sae"],
+        ),
         "features": lambda: carry_out(
             "features",
             lambda report: features_stage(context, layer, report),
             "select",
             "test",
             **_of("features"),
+            evidence=prints["evidence"],
             sae=prints["sae"],
             texts=recipe.report.texts,
         ),
@@ -166,6 +178,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "test",
             **_of("features"),
             **_of("effects"),
+            evidence=prints["evidence"] if recipe.features.rule == "tested" else None,
             sae=prints["sae"],
         ),
     }

@@ -18,6 +18,8 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
         lines.append(
             f"sae       {sae['latents']} latents, {sparsity}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
         )
+    if evidence := results["evidence"]:
+        lines += [f"evidence  {line}" for line in _evidence(evidence)]
     if features := results["features"]:
         units = ", ".join(
             f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
@@ -31,6 +33,25 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             if row["versus"] == reference and not row["splice"]
         ]
     return lines
+
+
+def _evidence(evidence: dict[str, Any]) -> list[str]:
+    if evidence["reason"] is not None:
+        return [f"not tested: {evidence['reason']}"]
+    lines = []
+    for kind in dict.fromkeys(row["kind"] for row in evidence["claims"]):
+        claims = [row for row in evidence["claims"] if row["kind"] == kind]
+        found = ", ".join(f"{row['units']} {row['claim']}" for row in claims)
+        again = "".join(
+            f"; {row['passed']} of {row['units']} again on {_PLACES[row['on']]}"
+            for row in evidence["replication"]
+            if row["kind"] == kind and row["share"] is not None
+        )
+        lines.append(f"{claims[0]['of']} {kind}s, q {evidence['q']:g}: {found}{again}")
+    return lines
+
+
+_PLACES = {"held_out": "the half held out", "replicate": "other text"}
 
 
 def _grid(grid: dict[str, Any], target: str, reference: str) -> str:

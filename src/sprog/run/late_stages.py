@@ -25,6 +25,7 @@ from sprog.features import (
 from sprog.files import fingerprint, write_json
 from sprog.lm import tokenize
 from sprog.run.context import Context, longest_text
+from sprog.run.evidence_stage import found_latents
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -39,6 +40,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(report, 0.0, 0.5)
     )
     rule = recipe.features
+    tested, q_values = found_latents(context)
     selection = select(
         statistics,
         context.target,
@@ -48,6 +50,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         fallback=rule.fallback,
         max_reference_fallback=rule.max_reference_fallback,
         given=rule.units,
+        tested=tested[: rule.at_most] if rule.rule == "tested" else None,
     )
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
     chosen = {
@@ -71,7 +74,10 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
             progress=part(report, 0.5, 0.95),
         )
     }
-    rows = {unit: _unit_row(statistics, details[unit]) for unit in looked_at}
+    rows = {
+        unit: _unit_row(statistics, details[unit]) | {"q_value": q_values and q_values[unit]}
+        for unit in looked_at
+    }
     _write_statistics(context, statistics)
     _write_histograms(context, list(details.values()))
     shown = sentences_to_show(
@@ -177,7 +183,6 @@ def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:
             language: float(statistics.active_max[statistics.row(language), unit]) for language in languages
         },
         "auroc": detail.auroc,
-        "q_value": None,
     }
 
 

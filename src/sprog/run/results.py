@@ -14,6 +14,7 @@ KEYS_OF_STAGE = {
     "probe": ("probe",),
     "grid": ("grid",),
     "sae": ("sae",),
+    "evidence": ("evidence",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
 }
@@ -45,6 +46,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "probe": found.get("probe"),
         "grid": found.get("grid"),
         "sae": found.get("sae"),
+        "evidence": found.get("evidence"),
         "features": found.get("features"),
         "next_token": found.get("next_token"),
         "tasks": None,

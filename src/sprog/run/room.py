@@ -17,6 +17,7 @@ LOWER = {
     "probe": "batch_tokens or probe.tokens",
     "grid": "batch_tokens, grid.latents (or grid.expansion) or sae.batch_tokens",
     "sae": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    "evidence": "batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
 }

@@ -12,3 +12,12 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet file."""
+    import pandas as pd
+
+    return [
+        {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
+    ]

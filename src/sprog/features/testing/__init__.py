@@ -9,9 +9,10 @@ from sprog.features.testing.frozen import FrozenSet, Replication, freeze, load_f
 from sprog.features.testing.independence import Independence, independence
 from sprog.features.testing.minimum import exact_p, minimum_p, perfect_p, studentised
 from sprog.features.testing.panel import check_panel, check_power
-from sprog.features.testing.permutation import Permutations, permutations
+from sprog.features.testing.permutation import ALPHAS, Permutations, permutations
 
 __all__ = [
+    "ALPHAS",
     "AurocTable",
     "Claim",
     "ClaimEvidence",

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from sprog.errors import SprogError
 from sprog.features.table import SentenceTable
 from sprog.features.testing.auroc import AurocTable, auroc_table
-from sprog.features.testing.claims import Claim, claims
+from sprog.features.testing.claims import Claim
 from sprog.features.testing.families import Evidence, claim_evidence
 from sprog.features.testing.minimum import Method
 from sprog.features.testing.panel import Within, check_panel, check_power
@@ -121,7 +121,7 @@ class Replication:
     Attributes:
         frozen: the set.
         text: the hash of the text it was tested on.
-        claim: the claim as this text's languages have it.
+        claim: the claim, against those of its languages that this text has.
         p: of each of the set's units, in its order.
         q: the same as false discovery rates, over the set only.
         passed: which units pass at the set's q.
@@ -148,6 +148,9 @@ def replicate(
 ) -> Replication:
     """Test a frozen set again on a text that was not looked at before: the same claim, minimum, method and q.
 
+    The claim is held against the languages that both texts have: a language that the set was never told from is no
+    part of what is replicated. `Replication.auroc` has it all the same.
+
     Args:
         frozen: the set; only a set that was written down has this type.
         table: the same units on the other text, all of them.
@@ -155,19 +158,22 @@ def replicate(
         within: as in `test_units`.
 
     Raises:
-        SprogError: the units are others; it is the text that the set was selected on; its languages do not allow the
-            claim, come from different sources or have too few sentences.
+        SprogError: the units are others; it is the text that the set was selected on; it lacks a language inside the
+            claim or all that are outside; its languages come from different sources or have too few sentences.
     """
     frozen.check_units(table.identity)
     if text == frozen.text:
         raise SprogError(
             f"the frozen set of {frozen.claim} was selected on this very text: test it on another"
         )
-    allowed = claims(frozen.target, table.present)
-    claim = next((claim for claim in allowed if claim.name == frozen.claim), None)
-    if claim is None:
-        known = ", ".join(claim.name for claim in allowed)
-        raise SprogError(f"{frozen.claim}: the other text's languages allow no such claim, only {known}")
+    lacking = [language for language in frozen.inside if language not in table.present]
+    outside = tuple(language for language in frozen.outside if language in table.present)
+    if lacking or not outside:
+        missing = lacking or list(frozen.outside)
+        raise SprogError(
+            f"{frozen.claim}: the other text has no {' and no '.join(missing)}, so it cannot test the claim again"
+        )
+    claim = Claim(frozen.claim, frozen.inside, outside)
     check_panel(table, within)
     auroc = auroc_table(table.columns(frozen.units))
     check_power(auroc, claim.comparisons, max(len(frozen.units), 1), frozen.minimum, frozen.q)

@@ -5,6 +5,7 @@ from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
 from sprog.report.sections.continuations import continuations_section
 from sprog.report.sections.effects import effects_section, selectivity_section
+from sprog.report.sections.evidence import evidence_section
 from sprog.report.sections.grid import grid_section
 from sprog.report.sections.how import how_section
 from sprog.report.sections.probes import probes_section
@@ -19,6 +20,7 @@ def sections(files: RunFiles) -> list[Section]:
         probes_section(files),
         grid_section(files),
         autoencoder_section(files),
+        evidence_section(files),
         units_section(files),
         histograms_section(files),
         texts_section(files),

@@ -1,0 +1,221 @@
+"""The stage that tests which units are the language, and whether they are again on other text."""
+
+from typing import Any
+
+import torch
+
+from sprog.errors import SprogError
+from sprog.features import (
+    CountedUnits,
+    Directions,
+    Latents,
+    Neurons,
+    activation_moments,
+    activation_samples,
+    collect_all,
+    difference_of_means,
+    discriminants,
+    probe_normal,
+    random_directions,
+    testing,
+)
+from sprog.lm import Site, TokenizedCorpus
+from sprog.run.context import Context
+from sprog.run.evidence_rows import Tested, calibration_rows, claim_rows, panel_row, score_rows, unit_rows
+from sprog.run.panels import Panel, replication_panel, test_panel
+from sprog.run.sae_stage import load_sae
+from sprog.run.show import Report, part
+from sprog.run.tables import read_table, write_table
+
+RANDOM_DIRECTIONS = 8
+# tokens of each language behind a direction: enough for a mean and a probe, and quickly read
+DIRECTION_TOKENS = 20_000
+
+
+def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
+    """Test units of every kind on half of the panel, freeze what passes, and test it on the rest and elsewhere."""
+    try:
+        panel = test_panel(context)
+        tested = _tested(context, layer, panel, part(report, 0.0, 0.7))
+    except SprogError as error:
+        if "panel" in context.roles.corpora:
+            raise
+        # text that was not given for this may be too little for it, and the run goes on without
+        return {"evidence": {"reason": str(error)}}
+    _write_units(context, tested)
+    again = [_again(context, layer, tested, panel.held_out, "held_out", part(report, 0.7, 0.8))]
+    elsewhere = replication_panel(context)
+    if elsewhere is not None:
+        again.append(_again(context, layer, tested, elsewhere.held_out, "replicate", part(report, 0.8, 0.9)))
+    return {
+        "evidence": {
+            "reason": None,
+            "minimum": context.recipe.evidence.minimum,
+            "q": context.recipe.evidence.q,
+            "method": context.recipe.evidence.method,
+            "panels": [panel_row(each) for each in (panel, elsewhere) if each is not None],
+            "claims": [row for family in tested for row in claim_rows(family)],
+            "units": [row for family in tested for row in unit_rows(family, again)],
+            "replication": [row for place in again for row in place["rows"]],
+            "calibration": [row for family in tested for row in calibration_rows(family)],
+            "scores": score_rows(context, tested[0]) if context.recipe.evidence.scores else None,
+        }
+    }
+
+
+def _families(context: Context, layer: int) -> list[CountedUnits]:
+    """The autoencoder's latents, and what is cheaper: the site's coordinates, and directions from `train`."""
+    lm, site = context.lm, context.site(layer)
+    neurons = Neurons(site, lm.width(site), signed=site.name != "mlp.hidden", model=lm.name)
+    return [Latents(load_sae(context)), neurons, _directions(context, site)]
+
+
+def _directions(context: Context, site: Site) -> Directions:
+    """The difference of means, the discriminant and the probe's normal, target against reference; and random ones."""
+    recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
+    tokens = _first(context.pair_tokens("train"), DIRECTION_TOKENS)
+    moments = activation_moments(lm, site, tokens, budget=recipe.batch_tokens)
+    x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
+    means = difference_of_means(moments, target, (reference,))
+    found = [
+        ("difference of means", means),
+        ("discriminant", discriminants(moments, target, (reference,))),
+        ("probe", probe_normal(x, languages, target, (reference,), site=site)),
+        (
+            "random",
+            random_directions(
+                RANDOM_DIRECTIONS, lm.width(site), seed=recipe.seed, centre=moments.mean(reference), site=site
+            ),
+        ),
+    ]
+    names = [
+        name if len(directions) == 1 else f"{name} {number}"
+        for name, directions in found
+        for number in range(len(directions))
+    ]
+    vectors, offsets = (
+        torch.cat([getattr(directions, what).cpu() for _, directions in found])
+        for what in ("vectors", "offsets")
+    )
+    return Directions(names, vectors, offsets, site=site)
+
+
+def _first(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:
+    """The first sentences of each language with about so many tokens; a shuffled text's first are a fair sample."""
+    taken, numbers = dict.fromkeys(tokens.corpus.languages, 0), []
+    for number, (sentence, length) in enumerate(zip(tokens.corpus.sentences, tokens.lengths, strict=True)):
+        if taken[sentence.language] < wanted:
+            taken[sentence.language] += int(length)
+            numbers.append(number)
+    return tokens.take(numbers)
+
+
+def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[Tested]:
+    settings = context.recipe.evidence
+    families = _families(context, layer)
+    collected = collect_all(
+        context.lm,
+        context.site(layer),
+        families,
+        panel.found_on,
+        budget=context.recipe.batch_tokens,
+        progress=part(report, 0.1, 0.5),
+    )
+    text = panel.found_on.corpus.sha256
+    found = []
+    for number, (units, (statistics, table)) in enumerate(zip(families, collected, strict=True)):
+        assert table is not None
+        evidence = testing.test_units(
+            table,
+            context.target,
+            minimum=settings.minimum,
+            q=settings.q,
+            method=settings.method,
+            permutations=settings.permutations,
+            seed=context.recipe.seed,
+            reference=context.reference,
+            within="all",
+            progress=part(
+                report, 0.5 + 0.5 * number / len(families), 0.5 + 0.5 * (number + 1) / len(families)
+            ),
+        )
+        path = context.folder.path / "evidence" / f"{units.kind}s.json"
+        path.unlink(missing_ok=True)
+        # frozen, with a hash of what was found and on which text, before any other text is opened
+        frozen = testing.freeze(evidence, evidence.claims[0].claim.name, path, text=text)
+        found.append(Tested(units, table, statistics, evidence, frozen))
+    return found
+
+
+def _again(
+    context: Context, layer: int, tested: list[Tested], tokens: TokenizedCorpus, place: str, report: Report
+) -> dict[str, Any]:
+    """Every frozen set on other text."""
+    collected = collect_all(
+        context.lm,
+        context.site(layer),
+        [family.units for family in tested],
+        tokens,
+        budget=context.recipe.batch_tokens,
+        progress=report,
+    )
+    rows, found = [], {}
+    for family, (_, table) in zip(tested, collected, strict=True):
+        assert table is not None
+        kind = family.units.kind
+        row: dict[str, Any] = {"kind": kind, "on": place, "reason": None}
+        try:
+            replication = testing.replicate(family.frozen, table, text=tokens.corpus.sha256, within="all")
+        except SprogError as error:
+            empty = {
+                "units": len(family.frozen.units),
+                "passed": None,
+                "share": None,
+                "low": None,
+                "high": None,
+            }
+            rows.append(row | empty | {"reason": str(error)})
+            continue
+        found[kind] = replication
+        rows.append(
+            row
+            | {
+                "units": len(replication.passed),
+                "passed": int(replication.passed.sum()),
+                "share": replication.share,
+                "low": replication.low if replication.share is not None else None,
+                "high": replication.high if replication.share is not None else None,
+            }
+        )
+    return {"place": place, "rows": rows, "found": found}
+
+
+def _write_units(context: Context, tested: list[Tested]) -> None:
+    """Every unit with every claim's p and q, and its AUROC against every other language."""
+    rows = []
+    for family in tested:
+        evidence, target = family.evidence, family.evidence.target
+        columns: dict[str, Any] = {}
+        for each in evidence.claims:
+            columns |= {f"p {each.claim.name}": each.p, f"q {each.claim.name}": each.q}
+            if each.family_wise is not None:
+                columns[f"family-wise {each.claim.name}"] = each.family_wise
+        for other in evidence.auroc.languages:
+            if other != target:
+                columns[f"auroc {target} {other}"] = evidence.auroc.of(target, other)
+        rows += [
+            {"kind": family.units.kind, "unit": unit}
+            | {name: float(values[unit]) for name, values in columns.items()}
+            for unit in range(len(family.units))
+        ]
+    write_table(context.folder.path / "evidence" / "units.parquet", rows)
+
+
+def found_latents(context: Context) -> tuple[tuple[int, ...], list[float] | None]:
+    """The frozen latents, best first, and every latent's q-value for the target; none where nothing was tested."""
+    folder = context.folder.path / "evidence"
+    if context.folder.summary("evidence")["evidence"]["reason"] is not None:
+        return (), None
+    frozen = testing.load_frozen(folder / "latents.json")
+    rows = read_table(folder / "units.parquet")
+    return frozen.units, [row[f"q {frozen.claim}"] for row in rows if row["kind"] == "latent"]
