@@ -187,7 +187,7 @@ def page_of_report(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("until", "missing", "figures"),
-    [("corpora", 10, 0), ("probe", 9, 2), ("grid", 8, 3), ("sae", 7, 4), ("features", 4, 7)],
+    [("corpora", 11, 0), ("probe", 10, 2), ("grid", 9, 3), ("sae", 8, 4), ("features", 5, 7)],
 )
 def test_a_run_that_stopped_early_says_so(tmp_path: Path, until: str, missing: int, figures: int) -> None:
     text = page_of_report(fabricate(tmp_path / "run", until=until))

@@ -86,6 +86,11 @@ def units_found(files: RunFiles) -> str:
             f"{capital(plural(len(files.units), 'latent'))} {'was' if len(files.units) == 1 else 'were'} named in the "
             f"recipe and not selected. The first, {firing(files, first)}."
         )
+    if (files.features or {}).get("rule") == "tested":
+        return (
+            f"{capital(plural(len(files.units), 'latent'))} {'was' if len(files.units) == 1 else 'were'} taken that "
+            f"passed the tests above. The first, {firing(files, first)}."
+        )
     if files.is_fallback:
         chosen = "the one latent" if len(files.units) == 1 else f"the {counted(len(files.units))} latents"
         return (
