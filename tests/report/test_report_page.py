@@ -135,6 +135,7 @@ def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None
         "section 4.1",
         "section 4.2",
         "section 5",
+        "not in the paper",
         "section 5.1",
         "section 5.1",
         "section 5.1",
