@@ -34,7 +34,7 @@ def brute_force(x, y, x_pairs, y_pairs):
     total = np.array(list(sums.values())) / [len(x), len(y)]
 
     def correction(count):
-        return count / (count - 1)
+        return count / (count - 1) if count > 1 else np.nan
 
     variance = (
         correction(len(set(x_pairs))) * (total[:, 0] ** 2).sum()

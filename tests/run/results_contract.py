@@ -151,6 +151,7 @@ def contract(target: str) -> dict[str, Any]:
         "probe": PROBE,
         "grid": None,
         "sae": SAE,
+        "evidence": {"reason": (str, None)},
         "features": {"rule": str, target: [UNIT]},
         "next_token": NEXT_TOKEN,
         "tasks": None,

@@ -12,7 +12,7 @@ import sprog.run
 from sprog.cli import main
 from sprog.run.show import Show
 
-STAGES = ("corpora", "probe", "sae", "features", "effects")
+STAGES = ("corpora", "probe", "sae", "evidence", "features", "effects")
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_the_same_command_again_does_nothing(world, copy_of_finished, works):
     [
         ({"features__min_target": 0.4}, ["features", "effects"]),
         ({"effects__values": "-2,0,2"}, ["effects"]),
-        ({"sae__k": 3}, ["sae", "features", "effects"]),
+        ({"sae__k": 3}, ["sae", "evidence", "features", "effects"]),
         ({"probe__lambdas": 0.02}, ["probe"]),
         ({"report__texts": 3}, ["features"]),
         ({"report__title": "Mine"}, []),
@@ -187,7 +187,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, wo
 def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works, no_page):
     used = sprog.open_run(copy_of_finished).results["probe"]["layer_used"]
     assert works(world.line(copy_of_finished, layer=used)) == []
-    again = ["sae", "features", "effects"]
+    again = ["sae", "evidence", "features", "effects"]
     assert works(world.line(copy_of_finished, layer=(used + 1) % 3)) == again
     probe = sprog.open_run(copy_of_finished).results["probe"]
     assert (probe["best_layer"], probe["layer_used"]) == (used, (used + 1) % 3)

@@ -280,10 +280,11 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys, no_page):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "probe", "sae", "features", "effects", "effects", "report"
+        "probe", "sae", "evidence", "features", "effects", "effects", "report"
     ]  # fmt: skip
     assert "64 latents, k 4" in lines[1]
-    assert "rule fallback: " in lines[2]
+    assert "not tested: " in lines[2]
+    assert "rule fallback: " in lines[3]
     assert lines[-1].endswith(str(copy_of_finished / "report.html"))
     assert "effects: done before, kept" in captured.err
 
@@ -299,7 +300,7 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys):
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
     assert [key for key, value in results.items() if value is None] == [
-        "grid", "sae", "features", "next_token", "tasks", "generation", "published",
+        "grid", "sae", "evidence", "features", "next_token", "tasks", "generation", "published",
     ]  # fmt: skip
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
     assert not (out / "sae").exists()
@@ -327,7 +328,7 @@ def test_open_run_gives_all_of_it(finished, results, world):
     run = sprog.open_run(str(finished))
     assert run.results == results
     assert (run.recipe.name, run.recipe.sae.latents, run.recipe.languages.others) == ("tiny", 64, ("sv",))
-    assert set(run.record["stages"]) == {"corpora", "probe", "sae", "features", "effects"}
+    assert set(run.record["stages"]) == {"corpora", "probe", "sae", "evidence", "features", "effects"}
     assert run.record["device"] == "cpu"
     assert len(run.table("effects/next_token")) == len(results["next_token"]["cells"])
     assert len(run.table("probe/cells")) == len(results["probe"]["cells"])

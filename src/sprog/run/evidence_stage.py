@@ -41,6 +41,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
         if "panel" in context.roles.corpora:
             raise
         # text that was not given for this may be too little for it, and the run goes on without
+        report(1.0)
         return {"evidence": {"reason": str(error)}}
     _write_units(context, tested)
     again = [_again(context, layer, tested, panel.held_out, "held_out", part(report, 0.7, 0.8))]
