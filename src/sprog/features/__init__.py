@@ -1,6 +1,6 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
-from sprog.features import scores
+from sprog.features import identify, scores
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.planted import (
     Kinds,
@@ -71,6 +71,7 @@ __all__ = [
     "discriminants",
     "draw_sentences",
     "fired_values",
+    "identify",
     "latent_statistics",
     "load_statistics",
     "match",

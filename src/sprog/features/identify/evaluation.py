@@ -1,7 +1,7 @@
 """How well languages were told apart: accuracy, macro-F1 and who was taken for whom, with intervals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ _CHUNK_VALUES = 2**24
 
 
 @dataclass(frozen=True)
-class Identification:
+class Identified:
     """How well the languages of some texts were identified.
 
     Attributes:
@@ -28,6 +28,9 @@ class Identification:
         macro_f1: the mean F1 of the languages of the text, each weighing the same.
         macro_f1_interval: likewise.
         f1: of each language of the text; 0 where none of its rows was recognised.
+        units: the units that each language was given, best first; none where no units are behind it.
+        converged: whether what was fitted reached its optimum; true where nothing was fitted.
+        strength: the inverse penalty C of the regression, chosen by cross-validation; none without one.
     """
 
     languages: tuple[str, ...]
@@ -37,6 +40,9 @@ class Identification:
     macro_f1: float
     macro_f1_interval: tuple[float, float]
     f1: dict[str, float]
+    units: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    converged: bool = True
+    strength: float | None = None
 
     def __len__(self) -> int:
         """How many rows were identified."""
@@ -53,6 +59,9 @@ class Identification:
             "macro_f1": self.macro_f1,
             "macro_f1_interval": list(self.macro_f1_interval),
             "f1": self.f1,
+            "units": {language: list(units) for language, units in self.units.items()},
+            "converged": self.converged,
+            "strength": self.strength,
         }
 
 
@@ -63,7 +72,7 @@ def evaluate(
     *,
     draws: int = 1000,
     seed: int = 0,
-) -> Identification:
+) -> Identified:
     """Compare predicted languages with the true ones.
 
     Intervals are bootstraps over clusters, which are drawn whole: a pair of translations, or a sentence with all
@@ -76,10 +85,12 @@ def evaluate(
         draws: how many resamples.
 
     Raises:
-        SprogError: there is nothing to compare.
+        SprogError: there is nothing to compare, or fewer than 1 resample.
     """
     if len(truth) == 0:
         raise SprogError("identification: no text to test on: give other text")
+    if draws < 1:
+        raise SprogError(f"identification: {draws} draws: an interval takes at least 1")
     true, guessed, names = (np.asarray(column, dtype=str) for column in (truth, predicted, clusters))
     known = sorted(set(true.tolist()))
     languages = (*known, *sorted(set(guessed.tolist()) - set(known)))
@@ -90,7 +101,7 @@ def evaluate(
     confusion = (numbers @ patterns).reshape(shape)
     accuracy, f1 = _accuracy(confusion), _f1(confusion)[:, : len(known)]
     resampled = _resampled(patterns, numbers, draws, seed).reshape(shape)
-    return Identification(
+    return Identified(
         languages=languages,
         confusion=confusion[0],
         accuracy=float(accuracy[0]),

@@ -68,7 +68,7 @@ class NgramModel:
         codes = tuple(sorted(set(languages)))
         if not codes:
             raise SprogError("n-grams: no text to fit to: give text in two languages or more")
-        points = {code: [] for code in codes}  # type: dict[str, list[np.ndarray]]
+        points: dict[str, list[np.ndarray]] = {code: [] for code in codes}
         for text, language in zip(texts, languages, strict=True):
             if len(found := _code_points(text)):
                 points[language].append(found)
@@ -145,9 +145,7 @@ class NgramModel:
         arrays = {f"grams_{size}": keys for size, keys in enumerate(self.grams, 1)}
         arrays |= {f"counts_{size}": counts for size, counts in enumerate(self.counts, 1)}
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file, allow_pickle=False, languages=np.array(self.languages), alphabet=self.alphabet, **arrays
-            )
+            np.savez_compressed(file, languages=np.array(self.languages), alphabet=self.alphabet, **arrays)
 
     @staticmethod
     def load(path: Path) -> "NgramModel":
@@ -221,7 +219,7 @@ class NgramModel:
 def _code_points(text: str) -> Int[np.ndarray, " characters"]:
     """The characters of a text that count: cleaned, in lower case, every digit a 0."""
     plain = _DIGIT.sub("0", unicodedata.normalize("NFC", clean_text(text).lower()))
-    return np.frombuffer(plain.encode("utf-32-le"), dtype="<u4").astype(np.int64)
+    return np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
 
 
 def _alphabet(parts: list[np.ndarray]) -> Int[np.ndarray, " characters"]:
