@@ -2,6 +2,7 @@
 
 from sprog.features import identify, scores
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
+from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.planted import (
     Kinds,
     Matching,
@@ -49,6 +50,7 @@ __all__ = [
     "Kinds",
     "Latents",
     "Layout",
+    "MatchedTokenisation",
     "Matching",
     "Moments",
     "Neurons",
@@ -75,6 +77,7 @@ __all__ = [
     "latent_statistics",
     "load_statistics",
     "match",
+    "match_tokenisation",
     "merge",
     "merge_moments",
     "probe_normal",
@@ -87,5 +90,6 @@ __all__ = [
     "select",
     "sentences_to_show",
     "token_texts",
+    "tokenisation",
     "unit_details",
 ]

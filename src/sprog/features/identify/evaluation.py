@@ -138,15 +138,15 @@ def _resampled(
 
 
 def _accuracy(confusion: Int[np.ndarray, "draws languages languages"]) -> Float[np.ndarray, " draws"]:
-    right: np.ndarray = np.trace(confusion, axis1=1, axis2=2)
-    return right / confusion.sum((1, 2))
+    right = np.trace(confusion, axis1=1, axis2=2)
+    return np.asarray(right / confusion.sum((1, 2)))
 
 
 def _f1(confusion: Int[np.ndarray, "draws languages languages"]) -> Float[np.ndarray, "draws languages"]:
     """2 TP / (2 TP + FP + FN); 0 for a class that neither is there nor was predicted."""
     right = np.diagonal(confusion, axis1=1, axis2=2)
     either = confusion.sum(1) + confusion.sum(2)
-    return 2 * right / np.maximum(either, 1)
+    return np.asarray(2 * right / np.maximum(either, 1))
 
 
 def _macro(
@@ -154,7 +154,7 @@ def _macro(
 ) -> Float[np.ndarray, " draws"]:
     """Over the languages that a resample has: a small one may be missing from some."""
     there = confusion.sum(2)[:, :known] > 0
-    return (_f1(confusion)[:, :known] * there).sum(1) / there.sum(1)
+    return np.asarray((_f1(confusion)[:, :known] * there).sum(1) / there.sum(1))
 
 
 def _interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:

@@ -95,4 +95,4 @@ def _named(table: SentenceTable) -> list[tuple[str, str, str]]:
 
 
 def _dense(table: SentenceTable, units: list[int] | tuple[int, ...]) -> Float[np.ndarray, "sentences chosen"]:
-    return table.columns(units).values.toarray().astype(np.float64)
+    return np.asarray(table.columns(units).values.toarray(), dtype=np.float64)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -72,8 +73,8 @@ class NgramModel:
         for text, language in zip(texts, languages, strict=True):
             if len(found := _code_points(text)):
                 points[language].append(found)
-        for code, found in points.items():
-            if not found:
+        for code in codes:
+            if not points[code]:
                 raise SprogError(f"n-grams: no text in {code}: give text in {code}")
         alphabet = _alphabet([part for found in points.values() for part in found])
         numbered = {
@@ -142,7 +143,7 @@ class NgramModel:
         Raises:
             SprogError: the file cannot be written.
         """
-        arrays = {f"grams_{size}": keys for size, keys in enumerate(self.grams, 1)}
+        arrays: dict[str, Any] = {f"grams_{size}": keys for size, keys in enumerate(self.grams, 1)}
         arrays |= {f"counts_{size}": counts for size, counts in enumerate(self.counts, 1)}
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, languages=np.array(self.languages), alphabet=self.alphabet, **arrays)

@@ -44,7 +44,7 @@ class Scaling:
 
     def __call__(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
         """Rows in standard deviations from the mean."""
-        return (x - self.mean) / self.deviation
+        return np.asarray((x - self.mean) / self.deviation)
 
 
 @dataclass(frozen=True)
