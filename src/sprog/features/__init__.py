@@ -1,7 +1,8 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
-from sprog.features import scores, testing
+from sprog.features import identify, scores, testing
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
+from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.planted import (
     Kinds,
     Matching,
@@ -49,6 +50,7 @@ __all__ = [
     "Kinds",
     "Latents",
     "Layout",
+    "MatchedTokenisation",
     "Matching",
     "Moments",
     "Neurons",
@@ -71,9 +73,11 @@ __all__ = [
     "discriminants",
     "draw_sentences",
     "fired_values",
+    "identify",
     "latent_statistics",
     "load_statistics",
     "match",
+    "match_tokenisation",
     "merge",
     "merge_moments",
     "probe_normal",
@@ -87,5 +91,6 @@ __all__ = [
     "sentences_to_show",
     "testing",
     "token_texts",
+    "tokenisation",
     "unit_details",
 ]
