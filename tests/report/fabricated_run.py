@@ -459,3 +459,27 @@ class _Made:
                     }
                 )
         return texts
+
+
+def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> list[dict[str, Any]]:
+    """`probe.as_coded` for four layers whose optimum is zero at lambdas of 1 and more."""
+    return [
+        {
+            "model": model,
+            "layer": layer,
+            "lambda": penalty,
+            "accuracy": 0.7 if penalty >= 1 else 0.9,
+            "accuracy_low": 0.31 if penalty >= 1 else 0.88,
+            "accuracy_high": 0.913 if penalty >= 1 else 0.92,
+            "accuracy_se": 0.01,
+            "bce": 0.692 if penalty >= 1 else 0.2,
+            "norm": 0.0034 if penalty >= 1 else 0.8,
+            "optimum_norm": 0.0 if penalty >= 1 else 1.9,
+            "critical_lambda": 0.8,
+            "collapsed": penalty >= 1,
+            "constant": 0.523,
+            "seeds": 3,
+        }
+        for layer in range(4)
+        for penalty in penalties
+    ]

@@ -176,7 +176,7 @@ def replay_layers(
 def replay(
     x: Float[Tensor, "rows d"],
     english: Bool[Tensor, " rows"],
-    batches: Sequence[Int[Tensor, " batch"]],
+    batches: Sequence[Int[Tensor, " _"]],
     penalties: Sequence[float],
     start: Float[Tensor, "fits d_and_bias"],
 ) -> Float[Tensor, "fits d_and_bias"]:
@@ -185,7 +185,7 @@ def replay(
     Args:
         x: activations.
         english: y.
-        batches: the rows of each batch.
+        batches: the rows of each batch, as many as its sentences have tokens.
         penalties: a lambda for each probe.
         start: the weights to begin with, the bias behind them.
 

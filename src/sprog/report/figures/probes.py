@@ -27,7 +27,9 @@ def probe_table(cells: Sequence[Row]) -> pd.DataFrame:
     table = pd.DataFrame([cell for cell in cells if not cell.get("rule")])
     if table.empty:
         return table
-    table["collapsed"] = collapsed(table["norm"])
+    if "collapsed" not in table:
+        # a folder of before probes said so themselves
+        table["collapsed"] = collapsed(table["norm"])
     # models keep the order in which they were probed
     table["model"] = pd.Categorical(table["model"], categories=list(dict.fromkeys(table["model"])))
     means = table.groupby(["model", "layer", "lambda"], observed=True, as_index=False).agg(

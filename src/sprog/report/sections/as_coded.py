@@ -53,10 +53,11 @@ def _finding(table: pd.DataFrame, agreements: dict[float, float | None], own: st
             f"At no lambda of this recipe is the optimum of a probe of {model_name(own)} exactly zero, so none of the "
             "replayed probes is noise."
         )
-    best = dead.sort_values("accuracy_high").iloc[-1]
+    best = dead.sort_values("accuracy_high", kind="stable").iloc[-1]
+    span = _span(dead["norm"])
     words = (
-        f"{len(dead)} of {len(table)} replayed probes of {model_name(own)} have an optimum of exactly zero. Their "
-        f"norms are {_small(dead['norm'].min())} to {_small(dead['norm'].max())}, and a constant answer is right on "
+        f"{len(dead)} of {len(table)} replayed probes of {model_name(own)} have an optimum of exactly zero. "
+        f"{'Their norms are' if ' to ' in span else 'Their norm is'} {span}, and a constant answer is right on "
         f"{percent(dead['constant'].mean(), digits=1)} of held-out tokens; yet with them the accuracy lies between "
         f"{percent(dead['accuracy_low'].min(), digits=1)} and {percent(dead['accuracy_high'].max(), digits=1)} "
         f"(lambda {short(best['lambda'])}, layer {int(best['layer'])})"
