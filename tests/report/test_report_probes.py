@@ -84,7 +84,7 @@ def test_nothing_is_said_of_a_replay_that_was_not_asked_for(folder):
     assert not (folder / "figures" / "probes-as-coded.svg").exists()
 
 
-def test_the_replay_says_which_accuracies_are_noise(folder):
+def test_the_replay_says_which_probes_should_be_zero(folder):
     text = page(folder, as_coded=replayed(MODEL), agreement=coded({0.1: 0.9, 1.0: 0.2, 10.0: -0.15}))
     assert "8 of 12 replayed probes of models/tiny have an optimum of exactly zero" in text
     assert "Their norms are 0.0034 to 0.0034" not in text
@@ -99,10 +99,10 @@ def test_the_replay_says_which_accuracies_are_noise(folder):
     assert (folder / "figures" / "probes-as-coded.svg").is_file()
 
 
-def test_a_replay_without_collapse_is_no_noise(folder):
+def test_a_replay_without_collapse_says_so(folder):
     rows = replayed(MODEL, (0.05, 0.1))
     text = page(folder, as_coded=rows, agreement=coded({0.05: 1.0, 0.1: None}))
-    assert "none of the replayed probes is noise" in text
+    assert "no replayed probe merely trembles around it" in text
     assert "0 of 4" in text
 
 

@@ -42,7 +42,8 @@ class AsCodedCell:
         norm: of weights and bias after the last batch.
         optimum_norm: of weights and bias at the optimum.
         critical_lambda: from here on the optimum is exactly zero.
-        collapsed: whether it is, so that the accuracy is that of noise.
+        collapsed: whether it is, so that the accuracy is that of Adam's tremor around zero: well beyond the
+            critical lambda it is noise, just beyond it the tremor still leans the way that the data do.
         constant: the accuracy of the better constant answer on the same held-out tokens.
         batches: how many were stepped on.
         tokens: how many tokens there were to fit.
@@ -215,8 +216,8 @@ def linear_start(d: int, fits: int, generator: np.random.Generator) -> Float[Ten
 def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
     """What the artefact looks like: by model, layer and lambda the replayed probe beside the optimum.
 
-    Where `collapsed`, a probe at its optimum would know nothing, and how far `accuracy_low` and `accuracy_high` lie
-    from `constant` is noise.
+    Where `collapsed`, a probe at its optimum would know nothing, and what `accuracy_low` and `accuracy_high` have
+    over `constant` is the optimiser's tremor.
     """
     together: dict[tuple[str, int, float], list[AsCodedCell]] = {}
     for cell in cells:

@@ -36,22 +36,6 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
     return lines
 
 
-def _counts(rows: list[dict[str, Any]]) -> list[str]:
-    """What each role has of each language, its sources together."""
-    lines = []
-    for role in dict.fromkeys(row["role"] for row in rows):
-        own = [row for row in rows if row["role"] == role]
-        counts = []
-        for language in dict.fromkeys(row["language"] for row in own):
-            sentences, tokens = (
-                sum(row[what] for row in own if row["language"] == language)
-                for what in ("sentences", "tokens")
-            )
-            counts.append(f"{language} {sentences:,} sentences, {tokens:,} tokens")
-        lines.append(f"{role}: {'; '.join(counts)}")
-    return lines
-
-
 def _grid(grid: dict[str, Any], target: str, reference: str) -> str:
     cells, number = grid["cells"], grid["chosen"]["cell"]
     if number is None:
@@ -82,3 +66,19 @@ def _selectivity(row: dict[str, Any]) -> str:
         else f"{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f}"
     )
     return start + f"{row['versus']} {row['other_delta']:+.3f} (ratio {ratio})"
+
+
+def _counts(rows: list[dict[str, Any]]) -> list[str]:
+    """What each role has of each language, its sources together."""
+    lines = []
+    for role in dict.fromkeys(row["role"] for row in rows):
+        own = [row for row in rows if row["role"] == role]
+        counts = []
+        for language in dict.fromkeys(row["language"] for row in own):
+            sentences, tokens = (
+                sum(row[what] for row in own if row["language"] == language)
+                for what in ("sentences", "tokens")
+            )
+            counts.append(f"{language} {sentences:,} sentences, {tokens:,} tokens")
+        lines.append(f"{role}: {'; '.join(counts)}")
+    return lines

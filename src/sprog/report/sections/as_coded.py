@@ -50,8 +50,8 @@ def _finding(table: pd.DataFrame, agreements: dict[float, float | None], own: st
     dead = table[table["collapsed"]]
     if dead.empty:
         return (
-            f"At no lambda of this recipe is the optimum of a probe of {model_name(own)} exactly zero, so none of the "
-            "replayed probes is noise."
+            f"At no lambda of this recipe is the optimum of a probe of {model_name(own)} exactly zero, so no "
+            "replayed probe merely trembles around it."
         )
     best = dead.sort_values("accuracy_high", kind="stable").iloc[-1]
     span = _span(dead["norm"])
