@@ -40,6 +40,14 @@ def refusal(capsys, line):
     return captured.err.removeprefix("sprog: ")
 
 
+def test_a_run_that_has_not_come_to_its_autoencoder(run, capsys, tmp_path):
+    (tmp_path / "run" / "sae" / "sae.safetensors").unlink()
+    assert refusal(capsys, "export run --to sae-lens --out out") == (
+        "run: this run has no autoencoder yet: it has not reached the stage sae\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("place", ["run", "run/sae", "run/sae/sae.safetensors"])
 @pytest.mark.parametrize("line", ["--to sae-lens --out out PLACE", "PLACE --out=out --to=sae-lens"])
 def test_to_sae_lens(run, capsys, place, line):

@@ -89,6 +89,8 @@ def export(given: Given) -> str:
     from sprog.lm import Site
     from sprog.sae import Sae, hookpoint, to_sae_lens, to_sparsify
 
+    if _unfinished(given.place):
+        raise SprogError(f"{given.place}: this run has no autoencoder yet: it has not reached the stage sae")
     sae = Sae.load(given.place)
     if given.to == "sae-lens":
         return to_sae_lens(sae, given.out)
@@ -98,6 +100,11 @@ def export(given: Given) -> str:
         # one that does not say where it belongs is written without a hookpoint
         module = hookpoint(Site(config.site, config.layer), _family(config.model)) if config.site else ""
     return to_sparsify(sae, given.out, module)
+
+
+def _unfinished(place: Path) -> bool:
+    """Whether it is a run's folder, and the run has not come to its autoencoder."""
+    return (place / "recipe.yaml").is_file() and not (place / "sae" / "sae.safetensors").is_file()
 
 
 def _family(model: str) -> str | None:

@@ -13,7 +13,7 @@ from sprog.lm import Site, TokenizedCorpus, activations, batches
 from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
 
 # the spread is a column of every cell, but what it is computed from is not shown outside
-from sprog.probe.sweep import _clustered_mean
+from sprog.probe.clustered import clustered_mean
 
 PENALTIES = [1e-3, 0.05, 1e3]
 
@@ -137,7 +137,7 @@ def test_probes_collapse_from_their_critical_lambda_on(swept):
     assert collapsed[True] >= 6
     assert collapsed[False] >= 6
     for cell in cells:
-        assert (cell.norm == 0) == (cell.penalty >= cell.critical_lambda)
+        assert cell.collapsed == (cell.norm == 0) == (cell.penalty >= cell.critical_lambda)
 
 
 def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not(swept):
@@ -200,7 +200,7 @@ def test_the_standard_error_agrees_with_a_bootstrap_over_sentences():
     sentence = np.repeat(np.arange(150), sizes)
     # tokens of a sentence go right and wrong together
     values = generator.normal(size=150)[sentence] + 0.5 * generator.normal(size=len(sentence))
-    mean, error = _clustered_mean(torch.from_numpy(values), torch.from_numpy(sentence * 7))
+    mean, error = clustered_mean(torch.from_numpy(values), torch.from_numpy(sentence * 7))
     sums = np.bincount(sentence, values)
     drawn = generator.integers(0, 150, size=(4000, 150))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
@@ -211,7 +211,7 @@ def test_the_standard_error_agrees_with_a_bootstrap_over_sentences():
 
 
 def test_one_sentence_has_no_spread():
-    assert _clustered_mean(torch.tensor([1.0, 3.0]).double(), torch.tensor([4, 4])) == (2.0, 0.0)
+    assert clustered_mean(torch.tensor([1.0, 3.0]).double(), torch.tensor([4, 4])) == (2.0, 0.0)
 
 
 # ---- the choice
@@ -228,6 +228,7 @@ def cell(layer, bce, *, bce_se=0.01, seed=0, rule=True):
         bce=bce,
         bce_se=bce_se,
         norm=1.0,
+        collapsed=False,
         critical_lambda=1.0,
         tokens=10,
         standardised=True,
@@ -248,8 +249,8 @@ def cell(layer, bce, *, bce_se=0.01, seed=0, rule=True):
 def test_the_earliest_layer_within_one_standard_error_is_chosen(losses, best):
     choice = choose_layer([cell(layer, loss) for layer, loss in reversed(list(enumerate(losses)))])
     assert choice.best == best
-    assert [layer for layer, _, _ in choice.layers] == list(range(len(losses)))
-    assert [loss for _, loss, _ in choice.layers] == losses
+    assert [row.layer for row in choice.layers] == list(range(len(losses)))
+    assert [row.bce for row in choice.layers] == losses
 
 
 def test_the_standard_error_is_the_best_layers():
@@ -262,4 +263,4 @@ def test_seeds_are_averaged_and_the_grid_is_not_looked_at():
     cells += [cell(0, 0.0, rule=False), cell(2, 0.9)]
     choice = choose_layer(cells)
     assert choice.best == 1
-    assert choice.layers[0] == (0, pytest.approx(0.3), pytest.approx(0.01))
+    assert choice.layers[0] == (0, pytest.approx(0.3), pytest.approx(0.01), pytest.approx(0.08**0.5), 1.0)

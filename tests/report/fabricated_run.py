@@ -159,7 +159,14 @@ class _Made:
                 critical = 0.6 + 0.9 * layer
                 bce = 0.4 - 0.1 * layer
                 layers.append(
-                    {"model": name, "layer": layer, "bce": bce, "bce_se": 0.01, "critical_lambda": critical}
+                    {
+                        "model": name,
+                        "layer": layer,
+                        "bce": bce,
+                        "bce_se": 0.01,
+                        "bce_sd": 0.02,
+                        "critical_lambda": critical,
+                    }
                 )
                 for seed in range(3):
                     for penalty in (0.1, 1.0, 10.0, 0.1 * critical):
@@ -177,6 +184,7 @@ class _Made:
                                 "bce": 0.693 if dead else bce,
                                 "bce_se": 0.01,
                                 "norm": 0.0 if dead else 1.0 / penalty,
+                                "collapsed": dead,
                                 "critical_lambda": critical,
                                 "tokens": 40_000,
                                 "standardised": True,
@@ -190,6 +198,11 @@ class _Made:
             "rule": "the earliest layer within one standard error of the best",
             "cells": cells,
             "layers": layers,
+            "agreement": [
+                {"model": name, "scores": "rule", "lambda": None, "spearman": 0.8, "seeds": 3}
+                for name in names
+            ],
+            "as_coded": None,
             "layer_used": 2,
             "chosen_by": "recipe",
         }
@@ -446,3 +459,27 @@ class _Made:
                     }
                 )
         return texts
+
+
+def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> list[dict[str, Any]]:
+    """`probe.as_coded` for four layers whose optimum is zero at lambdas of 1 and more."""
+    return [
+        {
+            "model": model,
+            "layer": layer,
+            "lambda": penalty,
+            "accuracy": 0.7 if penalty >= 1 else 0.9,
+            "accuracy_low": 0.31 if penalty >= 1 else 0.88,
+            "accuracy_high": 0.913 if penalty >= 1 else 0.92,
+            "accuracy_se": 0.01,
+            "bce": 0.692 if penalty >= 1 else 0.2,
+            "norm": 0.0034 if penalty >= 1 else 0.8,
+            "optimum_norm": 0.0 if penalty >= 1 else 1.9,
+            "critical_lambda": 0.8,
+            "collapsed": penalty >= 1,
+            "constant": 0.523,
+            "seeds": 3,
+        }
+        for layer in range(4)
+        for penalty in penalties
+    ]

@@ -44,12 +44,53 @@ PROBE = {
             "accuracy_se": NUMBER,
             "bce": NUMBER,
             "norm": NUMBER,
+            "collapsed": bool,
             "critical_lambda": NUMBER,
             "tokens": int,
             "standardised": bool,
         }
     ],
+    "layers": [
+        {
+            "model": str,
+            "layer": int,
+            "bce": NUMBER,
+            "bce_se": NUMBER,
+            "bce_sd": (int, float, None),
+            "critical_lambda": NUMBER,
+        }
+    ],
+    "agreement": [
+        {
+            "model": str,
+            "scores": str,
+            "lambda": (int, float, None),
+            "spearman": (int, float, None),
+            "seeds": int,
+        }
+    ],
+    "as_coded": None,
 }
+
+AS_CODED = [
+    {
+        "model": str,
+        "layer": int,
+        "lambda": NUMBER,
+        "accuracy": NUMBER,
+        "accuracy_low": NUMBER,
+        "accuracy_high": NUMBER,
+        "accuracy_se": NUMBER,
+        "bce": NUMBER,
+        "norm": NUMBER,
+        "optimum_norm": NUMBER,
+        "critical_lambda": NUMBER,
+        "collapsed": bool,
+        "constant": NUMBER,
+        "seeds": int,
+    }
+]
+"""`probe.as_coded`, where the recipe asks for it."""
 
 GRID = {
     "cells": [

@@ -9,14 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sprog.corpora import ROLES, build_roles
 from sprog.effects import UnitRange, doses, sweep_edits
-from sprog.plan import stages
+from sprog.plan import replay, stages
 from sprog.plan.machine import Machine, listed_gpus, this_machine
 from sprog.plan.models import known_shape, model_facts
 from sprog.plan.sizes import sizes
 from sprog.plan.stages import Counting
 from sprog.plan.texts import Amount, role_amounts, source_facts
 from sprog.plan.work import Work
-from sprog.recipe import Grid, load_recipe
+from sprog.recipe import Grid, Probe, load_recipe
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -69,12 +69,13 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 def test_numbers_taken_from_the_code_are_still_there():
     from sprog.lm import loss
-    from sprog.probe import path, sample
+    from sprog.probe import as_coded, path, sample
     from sprog.run import TOY_PAIRS, training
     from sprog.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == stages.HELD_OUT
+    assert (as_coded.BATCHES, as_coded.BATCH_SENTENCES) == (replay.BATCHES, replay.BATCH_SENTENCES)
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
     assert loss.MAX_LOGITS == stages.MAX_LOGITS
@@ -146,6 +147,21 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
     # weights, gradients and two moments in float32, and the model beside them
     gpu = next(machine for machine in listed_gpus("auto") if machine.name.startswith("H100"))
     assert counting.sae().memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
+
+
+def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
+    def of(**changes):
+        recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))
+        return dataclasses.replace(counting, recipe=recipe).probe(counting.shape, 0)
+
+    plain, one, two = of(seeds=1), of(seeds=1, as_coded=True), of(seeds=2, as_coded=True)
+    assert one.model_flops == 2 * plain.model_flops
+    # three layers, 501 steps of 32 sentences of 20 tokens, a probe for each of ten lambdas; two products of each
+    values = 32 * 20 * counting.shape.site_width(counting.recipe.site)
+    steps = 3 * 501
+    assert one.float_flops == pytest.approx(2 * plain.float_flops + 4 * 10 * values * steps)
+    assert two.float_flops - of(seeds=2).float_flops * 2 == pytest.approx(2 * 4 * 10 * values * steps)
+    assert one.held == plain.held
 
 
 def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):

@@ -108,9 +108,10 @@ def test_a_checkpoint_cut_short_is_refused_by_name_and_the_older_one_used(interr
     newer.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
     steps, said = resumed_steps(interrupted)
     assert steps == step_of(older)
-    (line,) = said
+    line, last = said
     assert line.startswith(f"{newer}: is broken or cut short")
     assert "\n" not in line
+    assert last == f"{older}: carrying on at step {steps} of {JOBS[0][1].steps}"
 
 
 def test_a_checkpoint_of_another_training_is_refused_by_name(interrupted):

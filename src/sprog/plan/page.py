@@ -190,6 +190,11 @@ def _stages(
         "corpora": "counts the text's sentences and tokens",
         "probe": f"{len(recipe.probe.lambdas) + 1} penalties x {recipe.probe.seeds} seeds on each of {layers} "
         f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
+        + (
+            "; the paper's own optimisation at each lambda beside the optimum"
+            if recipe.probe.as_coded
+            else ""
+        )
         + (f"; without {', '.join(unknown)}, {UNKNOWN}" if unknown else ""),
         "grid": "" if grid is None else _grid(counting, grid),
         "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: "

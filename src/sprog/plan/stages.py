@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sprog.plan.models import Shape
+from sprog.plan.replay import replay_work
 from sprog.plan.texts import Amounts
 from sprog.plan.work import Work
 from sprog.recipe import Recipe
@@ -193,6 +194,10 @@ class Counting:
         solved = replace(layer, moved=layer.moved * count, float_flops=layer.float_flops * count)
         solved = replace(solved, operations=10 * SOLVER_PASSES * count, weights=shape.weights)
         work = collected + solved
+        if recipe.probe.as_coded:
+            length = self.train_tokens / max(1.0, sentences_of(self.roles["train"], self.pair))
+            work += collected + solved
+            work += replay_work(count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
         return replace(work, weights=work.weights + held_weights, scratch=scratch)
 
     def training(self, shape: Shape, depth: int, m: int, live: Sequence[float], tied: Sequence[bool]) -> Work:

@@ -24,6 +24,11 @@ class ProbeSample:
     tokens: TokenizedCorpus
     held_out: Bool[np.ndarray, "seeds sentences"]
 
+    @property
+    def seeds(self) -> int:
+        """How many ways the sentences are split."""
+        return len(self.held_out)
+
 
 def sample_sentences(
     tokens: TokenizedCorpus, languages: tuple[str, str], budget: int, *, seeds: int, seed: int

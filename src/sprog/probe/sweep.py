@@ -1,20 +1,21 @@
 """Probes on every layer of a model: one pass of the model, then a layer at a time."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from sprog.lm import LanguageModel, Site, activations, batches, finite
+from sprog.lm import LanguageModel
+from sprog.probe.agreement import rank_agreement
+from sprog.probe.clustered import clustered_mean
 from sprog.probe.path import ProbePath, Solution
 from sprog.probe.sample import ProbeSample
+from sprog.probe.stored import StoredLayers, stored_layers
 
 # the layer rule looks at this share of each layer's critical lambda, so that layers whose activations
 # differ in scale are penalised alike
@@ -26,11 +27,12 @@ class ProbeCell:
     """One probe: a model's layer, a lambda and a seed, tested on held-out sentences.
 
     Attributes:
-        accuracy: share of held-out tokens on the right side of 0.5. Noise where `norm` is 0.
+        accuracy: share of held-out tokens on the right side of 0.5. Noise where `collapsed`.
         accuracy_se: its standard error, sentences being the units of sampling.
         bce: mean held-out binary cross-entropy in nats per token.
         bce_se: its standard error, likewise.
         norm: of the weights (with the bias where the bias is penalised).
+        collapsed: whether the optimum has no weights, so that the accuracy is noise.
         critical_lambda: from here on this fit's optimum is exactly zero.
         tokens: how many tokens were fitted.
         standardised: whether activations had mean 0 and variance 1.
@@ -47,6 +49,7 @@ class ProbeCell:
     bce: float
     bce_se: float
     norm: float
+    collapsed: bool
     critical_lambda: float
     tokens: int
     standardised: bool
@@ -76,34 +79,60 @@ def probe_layers(
             latter.
         scratch: where the activations of all layers wait on disk, a layer in memory at a time.
     """
-    sites = [Site(site, layer) for layer in range(lm.layers)]
     cells: list[ProbeCell] = []
-    with TemporaryDirectory(dir=scratch, prefix=".activations-") as folder:
-        stored, sentence = _collect(lm, sample, sites, Path(folder), budget, lambda x: progress(0.3 * x))
-        language = [s.language for s in sample.tokens.corpus.sentences]
-        english = torch.tensor([code == reference for code in language])[sentence.cpu()].to(sentence.device)
-        held_out = torch.from_numpy(sample.held_out).T.to(sentence.device)[sentence]
-        for number, (place, read) in enumerate(stored.items()):
+    with stored_layers(
+        lm,
+        sample,
+        site=site,
+        reference=reference,
+        budget=budget,
+        scratch=scratch,
+        progress=lambda share: progress(0.3 * share),
+    ) as stored:
+        for number, (layer, read) in enumerate(stored.layers.items()):
             x = read().float()
             if published:
-                path = _path(x, english, held_out, published=True)
-                cells += _cells(
-                    lm.name, place.layer, path, _grid(path, penalties), held_out, english, sentence, False
-                )
-            path = _path(_standardise(x), english, held_out, published=False)
+                path = stored.path(x, published=True)
+                cells += _cells(lm.name, layer, path, _grid(path, penalties), stored, standardised=False)
+            path = stored.path(_standardise(x), published=False)
             grid = [] if published else _grid(path, penalties)
             rule = [RULE_SHARE * path.critical_penalty]
-            cells += _cells(lm.name, place.layer, path, grid + rule, held_out, english, sentence, True)
-            progress(0.3 + 0.7 * (number + 1) / len(stored))
+            cells += _cells(lm.name, layer, path, grid + rule, stored, standardised=True)
+            progress(0.3 + 0.7 * (number + 1) / len(stored.layers))
     return cells
+
+
+class LayerScore(NamedTuple):
+    """What the layer rule saw of one layer: means over seeds at 0.1 times the critical lambda.
+
+    Attributes:
+        layer: its number.
+        bce: held-out binary cross-entropy in nats per token.
+        bce_se: its standard error over sentences.
+        bce_sd: how far seeds differ: the standard deviation over them; None with a single one.
+        critical_lambda: from here on there are no weights.
+    """
+
+    layer: int
+    bce: float
+    bce_se: float
+    bce_sd: float | None
+    critical_lambda: float
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """What the layer rule saw: each layer's mean over seeds, and the choice."""
+    """What the layer rule saw, and the choice.
 
-    layers: list[tuple[int, float, float]]
+    Attributes:
+        layers: a score for each.
+        best: the layer that the rule points to.
+        agreement: whether seeds put the layers in the same order: see `rank_agreement`.
+    """
+
+    layers: list[LayerScore]
     best: int
+    agreement: float | None
 
 
 def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
@@ -112,47 +141,29 @@ def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
     Looks at the rule's cells of one model, each at 0.1 times its own critical lambda. The standard error
     is the best layer's, over sentences.
     """
-    rows = []
-    for layer in sorted({cell.layer for cell in cells}):
+    rows: list[LayerScore] = []
+    by_seed: dict[int, list[float]] = {}
+    for layer in sorted({cell.layer for cell in cells if cell.rule}):
         seeds = [cell for cell in cells if cell.layer == layer and cell.rule]
+        losses = [cell.bce for cell in seeds]
+        for cell in seeds:
+            by_seed.setdefault(cell.seed, []).append(cell.bce)
         rows.append(
-            (layer, float(np.mean([c.bce for c in seeds])), float(np.mean([c.bce_se for c in seeds])))
+            LayerScore(
+                layer,
+                bce=float(np.mean(losses)),
+                bce_se=float(np.mean([cell.bce_se for cell in seeds])),
+                bce_sd=float(np.std(losses, ddof=1)) if len(losses) > 1 else None,
+                critical_lambda=float(np.mean([cell.critical_lambda for cell in seeds])),
+            )
         )
-    _, best, error = min(rows, key=lambda row: row[1])
-    return LayerChoice(rows, next(layer for layer, bce, _ in rows if bce <= best + error))
-
-
-def _collect(
-    lm: LanguageModel,
-    sample: ProbeSample,
-    sites: Sequence[Site],
-    folder: Path,
-    budget: int,
-    progress: Callable[[float], None],
-) -> tuple[dict[Site, Callable[[], Tensor]], Int[Tensor, " tokens"]]:
-    """One pass: every site's activations to disk in the model's own dtype, and each token's sentence."""
-    rows = int(sample.tokens.lengths.sum())
-    dtype = lm.model.dtype
-
-    def read(site: Site) -> Tensor:
-        size = rows * lm.width(site)
-        stored = torch.from_file(str(folder / f"{site.layer}"), size=size, dtype=dtype)
-        return stored.view(rows, -1).to(lm.device)
-
-    sentence = torch.empty(rows, dtype=torch.int64, device=lm.device)
-    start = 0
-    with ExitStack() as stack:
-        # written, not mapped: a mapping of every layer would count as this process's memory
-        files = {site: stack.enter_context((folder / f"{site.layer}").open("wb")) for site in sites}
-        for part in finite(lm, activations(lm, batches(sample.tokens, budget, seed=0), sites), sample.tokens):
-            end = start + len(part.sentence)
-            sentence[start:end] = part.sentence
-            for site, file in files.items():
-                # as bytes: numpy has no bfloat16
-                file.write(part.sites[site].cpu().contiguous().view(torch.uint8).numpy().data)
-            start = end
-            progress(end / rows)
-    return {site: partial(read, site) for site in sites}, sentence
+    best = min(rows, key=lambda row: row.bce)
+    whole = [losses for losses in by_seed.values() if len(losses) == len(rows)]
+    return LayerChoice(
+        rows,
+        best=next(row.layer for row in rows if row.bce <= best.bce + best.bce_se),
+        agreement=rank_agreement(np.reshape(whole, (-1, len(rows)))),
+    )
 
 
 def _standardise(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
@@ -161,17 +172,6 @@ def _standardise(x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
     deviation = x.square().mean(0).sqrt()
     x /= torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     return x
-
-
-def _path(
-    x: Float[Tensor, "rows d"],
-    english: Bool[Tensor, " rows"],
-    held_out: Bool[Tensor, "rows fits"],
-    *,
-    published: bool,
-) -> ProbePath:
-    weights = (~held_out).double()
-    return ProbePath(x, english.double(), weights / weights.sum(0), penalise_bias=published)
 
 
 def _grid(path: ProbePath, penalties: Sequence[float]) -> list[Float[Tensor, " fits"]]:
@@ -183,19 +183,19 @@ def _cells(
     layer: int,
     path: ProbePath,
     penalties: list[Float[Tensor, " fits"]],
-    held_out: Bool[Tensor, "rows fits"],
-    english: Bool[Tensor, " rows"],
-    sentence: Int[Tensor, " rows"],
+    stored: StoredLayers,
+    *,
     standardised: bool,
 ) -> list[ProbeCell]:
     cells = []
+    held_out, english, sentence = stored.held_out, stored.english, stored.sentence
     for number, solution in enumerate(path.solve(penalties)):
         rule = standardised and number == len(penalties) - 1
         for fit in range(held_out.shape[1]):
             tested = held_out[:, fit]
             logits, right = solution.logits[tested, fit], english[tested]
-            accuracy, accuracy_se = _clustered_mean(((logits > 0) == right).double(), sentence[tested])
-            bce, bce_se = _clustered_mean(
+            accuracy, accuracy_se = clustered_mean(((logits > 0) == right).double(), sentence[tested])
+            bce, bce_se = clustered_mean(
                 torch.nn.functional.softplus(torch.where(right, -logits, logits)), sentence[tested]
             )
             cells.append(
@@ -209,6 +209,7 @@ def _cells(
                     bce=bce,
                     bce_se=bce_se,
                     norm=_norm(solution, fit, path.penalise_bias),
+                    collapsed=not bool(solution.weight[:, fit].any()),
                     critical_lambda=float(path.critical_penalty[fit]),
                     tokens=int((~tested).sum()),
                     standardised=standardised,
@@ -222,18 +223,3 @@ def _cells(
 def _norm(solution: Solution, fit: int, with_bias: bool) -> float:
     squares = solution.weight[:, fit].square().sum()
     return float((squares + solution.bias[fit].square() if with_bias else squares).sqrt())
-
-
-def _clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]) -> tuple[float, float]:
-    """The mean over rows, and its standard error when whole clusters (sentences) were drawn."""
-    _, number = cluster.unique(return_inverse=True)
-    count = int(number.max()) + 1
-    sizes = torch.zeros(count, dtype=torch.float64, device=values.device)
-    sums = torch.zeros_like(sizes)
-    sizes.index_add_(0, number, torch.ones_like(values))
-    sums.index_add_(0, number, values)
-    mean = values.mean()
-    if count < 2:
-        return float(mean), 0.0
-    spread = (sums - mean * sizes).square().sum() * count / (count - 1)
-    return float(mean), float(spread.sqrt() / sizes.sum())

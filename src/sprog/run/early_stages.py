@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
+import numpy as np
+
+from sprog.probe import (
+    AsCodedCell,
+    ProbeCell,
+    as_coded_table,
+    choose_layer,
+    probe_layers,
+    rank_agreement,
+    replay_layers,
+    sample_sentences,
+)
 from sprog.run.context import Context
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
@@ -10,7 +21,13 @@ from sprog.run.tables import write_table
 
 
 def corpora_stage(context: Context, report: Report) -> dict[str, Any]:
-    """Count every role's sentences and tokens."""
+    """Count every role's sentences and tokens, and say which language was given no text at all."""
+    written = {count.language for count in context.roles.counts if count.sentences}
+    if silent := [code for code in context.recipe.languages.others if code not in written]:
+        context.show.note(
+            f"languages.others: there is no text in {', '.join(silent)}, so nothing is said of "
+            f"{'it' if len(silent) == 1 else 'them'}"
+        )
     rows = []
     roles = list(context.roles.corpora)
     for number, role in enumerate(roles):
@@ -36,7 +53,9 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
     names = list(dict.fromkeys((recipe.model, *recipe.probe.models)))
     folder.mkdir(parents=True, exist_ok=True)
     cells: list[ProbeCell] = []
+    replayed: list[AsCodedCell] = []
     layers: list[dict[str, Any]] = []
+    agreement: list[dict[str, Any]] = []
     best = 0
     for number, name in enumerate(names):
         own = name == recipe.model
@@ -48,6 +67,7 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             seeds=recipe.probe.seeds,
             seed=recipe.seed,
         )
+        own_part = part(report, number / len(names), (number + 1) / len(names))
         found = probe_layers(
             lm,
             sample,
@@ -57,19 +77,50 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             published=recipe.protocol == "published",
             budget=recipe.batch_tokens,
             scratch=folder,
-            progress=part(report, number / len(names), (number + 1) / len(names)),
+            progress=part(own_part, 0.0, 0.5 if recipe.probe.as_coded else 1.0),
         )
         choice = choose_layer(found)
         best = choice.best if own else best
         cells += found
-        layers += [
-            {"model": name, "layer": layer, "bce": bce, "bce_se": error}
-            for layer, bce, error in choice.layers
-        ]
-    rows = [
-        {"lambda" if key == "penalty" else key: value for key, value in row.items()} for row in as_rows(cells)
-    ]
+        layers += [{"model": name, **row._asdict()} for row in choice.layers]
+        agreement.append(
+            {
+                "model": name,
+                "scores": "rule",
+                "lambda": None,
+                "spearman": choice.agreement,
+                "seeds": sample.seeds,
+            }
+        )
+        if recipe.probe.as_coded:
+            coded = replay_layers(
+                lm,
+                sample,
+                site=recipe.site,
+                reference=context.reference,
+                penalties=recipe.probe.lambdas,
+                seed=recipe.seed,
+                budget=recipe.batch_tokens,
+                scratch=folder,
+                progress=part(own_part, 0.5, 1.0),
+            )
+            replayed += coded
+            agreement += [
+                {
+                    "model": name,
+                    "scores": "as_coded",
+                    "lambda": penalty,
+                    "spearman": _agreement(coded, penalty, sample.seeds),
+                    "seeds": sample.seeds,
+                }
+                for penalty in recipe.probe.lambdas
+            ]
+    rows = _with_lambda(as_rows(cells))
     write_table(folder / "cells.parquet", rows)
+    # those of an earlier run in this folder are not this one's
+    (folder / "as_coded.parquet").unlink(missing_ok=True)
+    if replayed:
+        write_table(folder / "as_coded.parquet", _with_lambda(as_rows(replayed)))
     return {
         "probe": {
             "site": recipe.site,
@@ -77,6 +128,19 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             "rule": "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within "
             "one standard error of the best",
             "layers": layers,
+            "agreement": agreement,
             "cells": rows,
+            "as_coded": _with_lambda(as_rows(as_coded_table(replayed))) if replayed else None,
         }
     }
+
+
+def _agreement(cells: list[AsCodedCell], penalty: float, seeds: int) -> float | None:
+    """Whether seeds put the layers in the same order by the accuracy of the replayed probes."""
+    at = [cell for cell in cells if cell.penalty == penalty]
+    return rank_agreement(np.array([[c.accuracy for c in at if c.seed == seed] for seed in range(seeds)]))
+
+
+def _with_lambda(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Python cannot call `lambda` goes by that name in files."""
+    return [{"lambda" if key == "penalty" else key: value for key, value in row.items()} for row in rows]

@@ -4,8 +4,10 @@ from typing import Any
 
 
 def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
-    """One line for each stage that has something to say."""
+    """One line for each stage that has something to say; of the text alone, its counts."""
     lines = []
+    if results["corpora"] and not any(results[stage] for stage in ("probe", "grid", "sae")):
+        lines += [f"corpora   {line}" for line in _counts(results["corpora"])]
     if probe := results["probe"]:
         lines.append(
             f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
@@ -13,7 +15,8 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
     if grid := results["grid"]:
         lines.append(f"grid      {_grid(grid, target, reference)}")
     if sae := results["sae"]:
-        sparsity = f"k {sae['k']}" if sae["k"] is not None else f"L0 {sae['l0']:.1f}"
+        # only top-k has k of every token; elsewhere k is at best what was aimed at
+        sparsity = f"k {sae['k']}" if sae["activation"] == "topk" else f"L0 {sae['l0']:.1f}"
         fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
         lines.append(
             f"sae       {sae['latents']} latents, {sparsity}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
@@ -84,3 +87,19 @@ def _selectivity(row: dict[str, Any]) -> str:
         else f"{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f}"
     )
     return start + f"{row['versus']} {row['other_delta']:+.3f} (ratio {ratio})"
+
+
+def _counts(rows: list[dict[str, Any]]) -> list[str]:
+    """What each role has of each language, its sources together."""
+    lines = []
+    for role in dict.fromkeys(row["role"] for row in rows):
+        own = [row for row in rows if row["role"] == role]
+        counts = []
+        for language in dict.fromkeys(row["language"] for row in own):
+            sentences, tokens = (
+                sum(row[what] for row in own if row["language"] == language)
+                for what in ("sentences", "tokens")
+            )
+            counts.append(f"{language} {sentences:,} sentences, {tokens:,} tokens")
+        lines.append(f"{role}: {'; '.join(counts)}")
+    return lines

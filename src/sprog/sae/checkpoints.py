@@ -32,7 +32,7 @@ class Checkpoints:
         identity: what tells this training from another: text, model, settings.
         seconds: time between two of them; 0: after every step.
         device: where a restored training goes on.
-        tell: is told, in one line, why a checkpoint was not used.
+        tell: is told, in one line, why a checkpoint was not used, and at which step the training goes on.
     """
 
     def __init__(
@@ -109,6 +109,8 @@ class Checkpoints:
                 trainers.append(
                     Trainer.restored(config, settings, own, numbers["trainers"][place], self.device)
                 )
+            done, steps = trainers[0].steps, trainers[0].settings.steps
+            self.tell(f"{path}: carrying on at step {done:,} of {steps:,}")
             return Group(trainers)
         return None
 

@@ -1,5 +1,6 @@
 """The figures: each a drawing with the numbers it shows."""
 
+from sprog.report.figures.as_coded import as_coded_frame, draw_as_coded
 from sprog.report.figures.canvas import Drawing
 from sprog.report.figures.grid import Marks, draw_grid, grid_table
 from sprog.report.figures.layers import draw_layers
@@ -13,7 +14,9 @@ from sprog.report.figures.training import draw_training
 __all__ = [
     "Drawing",
     "Marks",
+    "as_coded_frame",
     "collapsed",
+    "draw_as_coded",
     "draw_grid",
     "draw_layers",
     "draw_next_token",

@@ -27,7 +27,9 @@ def probe_table(cells: Sequence[Row]) -> pd.DataFrame:
     table = pd.DataFrame([cell for cell in cells if not cell.get("rule")])
     if table.empty:
         return table
-    table["collapsed"] = collapsed(table["norm"])
+    if "collapsed" not in table:
+        # a folder of before probes said so themselves
+        table["collapsed"] = collapsed(table["norm"])
     # models keep the order in which they were probed
     table["model"] = pd.Categorical(table["model"], categories=list(dict.fromkeys(table["model"])))
     means = table.groupby(["model", "layer", "lambda"], observed=True, as_index=False).agg(
@@ -48,11 +50,7 @@ def draw_probes(cells: Sequence[Row], description: str) -> Drawing:
     table = probe_table(cells)
     models = list(dict.fromkeys(table["model"]))
     lambdas = sorted(set(table["lambda"]))
-    scale = matplotlib.colormaps["viridis"]
-    # the lightest end of the scale cannot be seen on white
-    colours = {
-        value: to_hex(scale(0.88 * place / max(len(lambdas) - 1, 1))) for place, value in enumerate(lambdas)
-    }
+    colours = lambda_colours(lambdas)
     columns = min(len(models), 3)
     rows = -(-len(models) // columns)
 
@@ -68,6 +66,15 @@ def draw_probes(cells: Sequence[Row], description: str) -> Drawing:
         figure.legend(handles, labels, loc="outside right upper", title="lambda")
 
     return draw("figure-3-probes", (2.1 + 3.9 * columns, 0.5 + 3.1 * rows), paint, table, description)
+
+
+def lambda_colours(lambdas: Sequence[float]) -> dict[float, str]:
+    """A colour for each lambda, from dark (weak) to light (strong)."""
+    scale = matplotlib.colormaps["viridis"]
+    # the lightest end of the scale cannot be seen on white
+    return {
+        value: to_hex(scale(0.88 * place / max(len(lambdas) - 1, 1))) for place, value in enumerate(lambdas)
+    }
 
 
 def _paint_model(panel: Axes, table: pd.DataFrame, colours: dict[float, str]) -> None:

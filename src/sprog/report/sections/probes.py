@@ -1,5 +1,6 @@
 """Which layer tells the languages apart (section 4.1)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -7,7 +8,8 @@ import pandas as pd
 from sprog.report.blocks import Block, Paragraph, Picture, Row, Section, Table, not_run
 from sprog.report.figures import draw_layers, draw_probes, probe_table
 from sprog.report.reading import RunFiles
-from sprog.report.wording import NO_BREAK, language_name, model_name, number, percent, short, whole
+from sprog.report.sections.as_coded import as_coded_blocks
+from sprog.report.wording import NO_BREAK, counted, language_name, model_name, number, percent, short, whole
 
 
 def probes_section(files: RunFiles) -> Section:
@@ -49,9 +51,13 @@ def _blocks(files: RunFiles) -> list[Block]:
             )
         )
     # one model's two figures fit beside each other
-    if len({row["model"] for row in layers}) == 1 and len(pictures) == 2:
-        return [Row(pictures)]
-    return [*pictures, *_layer_table(files)]
+    alone = len({row["model"] for row in layers}) == 1 and len(pictures) == 2
+    blocks: list[Block] = [Row(pictures)] if alone else [*pictures, *_layer_table(files)]
+    if not table.empty:
+        blocks.append(_norms(table[table["model"] == own], own))
+    if layers:
+        blocks.append(_layers([row for row in layers if row["model"] == own], own))
+    return [*blocks, *as_coded_blocks(files, own)]
 
 
 def _own_model(files: RunFiles) -> str:
@@ -89,13 +95,76 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
 def _layer(files: RunFiles) -> str:
     probe = files.section("probe") or {}
     best, used = probe["best_layer"], probe.get("layer_used")
-    words = f"The rule ({probe['rule']}) points to layer {best}"
+    words = f"{_order(files)}The rule ({probe['rule']}) points to layer {best}"
     if used is None:
         return f"{words}."
     if probe.get("chosen_by") == "probe":
         return f"{words}, and this run uses it."
     same = "the same layer" if used == best else f"layer {used}"
     return f"{words}; the recipe names {same}."
+
+
+def _order(files: RunFiles) -> str:
+    """Whether seeds agree on the order of the layers."""
+    own = _own_model(files)
+    for row in (files.section("probe") or {}).get("agreement") or []:
+        if (row["model"], row["scores"]) == (own, "rule") and row["spearman"] is not None:
+            return (
+                f"Over {counted(row['seeds'])} seeds the orders of the layers by this loss have a mean rank "
+                f"correlation of {number(row['spearman'], 2)}. "
+            )
+    return ""
+
+
+def _norms(table: pd.DataFrame, own: str) -> Table:
+    """What each penalty leaves of the probes: where it leaves nothing, the norm says so and the accuracy does not."""
+    rows = []
+    for value in sorted(set(table["lambda"])):
+        line = table[table["lambda"] == value]
+        alive = line[~line["collapsed"]]
+        rows.append(
+            (
+                short(value),
+                f"{len(alive)} of {len(line)}",
+                _range([short(norm) for norm in (line["norm"].min(), line["norm"].max())]),
+                "–"
+                if alive.empty
+                else _range(
+                    [percent(share, digits=1) for share in (alive["accuracy"].min(), alive["accuracy"].max())]
+                ),
+            )
+        )
+    return Table(
+        "What the penalty leaves",
+        f"Probes of {model_name(own)} by lambda: layers with weights in every seed, the norm over all layers, and the "
+        "accuracy of the layers with weights. That of the others is noise.",
+        ("Lambda", "Layers with weights", "Norm", "Accuracy where there are weights"),
+        rows,
+    )
+
+
+def _layers(layers: Sequence[dict[str, Any]], own: str) -> Table:
+    return Table(
+        "Layers",
+        f"{model_name(own)} at 0.1 times each layer's critical lambda, means over seeds: held-out loss with its "
+        "standard error over sentences, the standard deviation between seeds, and the lambda from which on there are "
+        "no weights.",
+        ("Layer", f"BCE{NO_BREAK}± SE", "Between seeds", "Critical lambda"),
+        [
+            (
+                str(row["layer"]),
+                f"{number(row['bce'])} ± {number(row['bce_se'])}",
+                number(row.get("bce_sd")),
+                number(row.get("critical_lambda"), 2),
+            )
+            for row in layers
+        ],
+    )
+
+
+def _range(ends: Sequence[str]) -> str:
+    low, high = ends
+    return low if low == high else f"{low} to {high}"
 
 
 def _layer_table(files: RunFiles) -> list[Block]:

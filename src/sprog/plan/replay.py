@@ -1,0 +1,27 @@
+"""What it costs to replay the paper's own probes."""
+
+from sprog.plan.work import Work
+
+# the paper's batches (probe.as_coded), and operations of a step on one small set of weights
+BATCHES, BATCH_SENTENCES = 501, 32
+OPERATIONS = 60
+
+
+def replay_work(layers: int, width: int, penalties: int, seeds: int, sentence_tokens: float) -> Work:
+    """The optimiser's steps on every layer, the probes of all penalties on the same batches.
+
+    Args:
+        layers: of the model.
+        width: of the site.
+        penalties: how many lambdas.
+        seeds: how many splits of the sample.
+        sentence_tokens: of a sentence, on average.
+    """
+    steps, values = layers * BATCHES * seeds, BATCH_SENTENCES * sentence_tokens * width
+    return Work(
+        # a product, and another for its gradient
+        float_flops=4 * values * penalties * steps,
+        # activations are fetched, and read by either product
+        moved=16 * values * steps,
+        operations=OPERATIONS * steps,
+    )
