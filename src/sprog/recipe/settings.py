@@ -211,12 +211,8 @@ class Evidence(Settings):
     """How p-values are found: by a bound that always holds, or by a normal approximation, which finds more."""
     permutations: Annotated[int, AtLeast(0)] = 1000
     """Shuffles of the sentences' languages, for family-wise control and to check calibration; 0: none."""
-    per_language: Count = 20
-    """Units of each language from which the language of a sentence is told."""
     scores: bool = True
     """Also rank the units by the field's other scores, and say how far they agree."""
-    seeds: Annotated[int, AtLeast(0)] = 0
-    """Train so many more autoencoders with other seeds, and say which units come again; 0: none."""
     ambiguous: Literal["keep", "drop"] = "keep"
     """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
 
