@@ -103,8 +103,9 @@ def auroc_of(
     of_language = (clusters.counts > 0).sum(0)
     either = ((clusters.counts[:, :, None] > 0) | (clusters.counts[:, None, :] > 0)).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = sums.squares() * (of_language / (of_language - 1))[:, None]
-        both = sums.products() * (either / (either - 1))
+        # one cluster says nothing of how clusters differ
+        own = sums.squares() * np.where(of_language > 1, of_language / (of_language - 1), np.nan)[:, None]
+        both = sums.products() * np.where(either > 1, either / (either - 1), np.nan)
         variance = own + own.swapaxes(1, 2) - both - both.swapaxes(1, 2)
     se = np.sqrt(np.maximum(variance, 0)) / pairs
     same = np.arange(len(n))
