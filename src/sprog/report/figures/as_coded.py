@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sprog.report.figures.canvas import QUIET, Drawing, draw, panels
-from sprog.report.figures.probes import lambda_colours
+from sprog.report.figures.canvas import QUIET, Drawing
+from sprog.report.figures.probes import draw_by_layer
 from sprog.report.reading import Row
-from sprog.report.wording import model_name, short, visible
+from sprog.report.wording import short
 
 
 def as_coded_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -20,24 +19,7 @@ def as_coded_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 def draw_as_coded(rows: Sequence[Row], description: str) -> Drawing:
     """Accuracy by layer, a line per lambda, a panel per model; hollow where the optimum is exactly zero."""
-    table = as_coded_frame(rows)
-    models = list(dict.fromkeys(table["model"]))
-    colours = lambda_colours(sorted(set(table["lambda"])))
-    columns = min(len(models), 3)
-    height = -(-len(models) // columns)
-
-    def paint(figure: Figure) -> None:
-        axes = panels(figure, len(models), columns, sharey=True)
-        for panel, model in zip(axes, models, strict=True):
-            _paint_model(panel, table[table["model"] == model], colours)
-            panel.set_title(visible(model_name(model)))
-            panel.set_xlabel("layer")
-        for panel in axes[::columns]:
-            panel.set_ylabel("held-out accuracy")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", title="lambda")
-
-    return draw("probes-as-coded", (2.1 + 3.9 * columns, 0.5 + 3.1 * height), paint, table, description)
+    return draw_by_layer("probes-as-coded", as_coded_frame(rows), _paint_model, description)
 
 
 def _paint_model(panel: Axes, table: pd.DataFrame, colours: dict[float, str]) -> None:

@@ -1,6 +1,7 @@
 """Figure 3: how well a probe tells the languages apart, by layer, model and lambda."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import matplotlib
 import pandas as pd
@@ -12,6 +13,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sprog.report.figures.canvas import FAINT, QUIET, Drawing, draw, panels
 from sprog.report.reading import Row
 from sprog.report.wording import model_name, short, visible
+
+PaintModel: TypeAlias = Callable[[Axes, pd.DataFrame, dict[float, str]], None]
+"""Draws one model's rows into a panel, each lambda in its colour."""
 
 # an optimum that is exactly zero is reached to rounding
 _ZERO = 1e-9
@@ -47,17 +51,27 @@ def probe_table(cells: Sequence[Row]) -> pd.DataFrame:
 
 def draw_probes(cells: Sequence[Row], description: str) -> Drawing:
     """Accuracy by layer, a line per lambda, a panel per model; collapsed probes are hollow and grey."""
-    table = probe_table(cells)
+    return draw_by_layer("figure-3-probes", probe_table(cells), _paint_model, description)
+
+
+def draw_by_layer(name: str, table: pd.DataFrame, paint_model: PaintModel, description: str) -> Drawing:
+    """Held-out accuracy by layer, a panel per model, with one legend of lambdas.
+
+    Args:
+        name: of the figure's files.
+        table: a row per model, layer and lambda.
+        paint_model: draws the rows of one model.
+        description: what the figure shows.
+    """
     models = list(dict.fromkeys(table["model"]))
-    lambdas = sorted(set(table["lambda"]))
-    colours = lambda_colours(lambdas)
+    colours = lambda_colours(sorted(set(table["lambda"])))
     columns = min(len(models), 3)
     rows = -(-len(models) // columns)
 
     def paint(figure: Figure) -> None:
         axes = panels(figure, len(models), columns, sharey=True)
         for panel, model in zip(axes, models, strict=True):
-            _paint_model(panel, table[table["model"] == model], colours)
+            paint_model(panel, table[table["model"] == model], colours)
             panel.set_title(visible(model_name(model)))
             panel.set_xlabel("layer")
         for panel in axes[::columns]:
@@ -65,7 +79,7 @@ def draw_probes(cells: Sequence[Row], description: str) -> Drawing:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", title="lambda")
 
-    return draw("figure-3-probes", (2.1 + 3.9 * columns, 0.5 + 3.1 * rows), paint, table, description)
+    return draw(name, (2.1 + 3.9 * columns, 0.5 + 3.1 * rows), paint, table, description)
 
 
 def lambda_colours(lambdas: Sequence[float]) -> dict[float, str]:
