@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from features_sae import SITE, random_sae
-from features_units import Coordinates, Latents
+from features_units import Coordinates
 
 from sprog.features.scores import attribution_difference, gradient_attribution
+from sprog.features.units import Latents
 from sprog.lm import edit, load, sentence_losses
 
 
