@@ -71,8 +71,9 @@ class Group:
         Raises:
             SprogError: some autoencoder's loss diverges.
         """
-        x = self.trainers[0].inputs(batch[:CHECKED])
-        variance = float((x - x.mean(0)).square().sum())
+        first = self.trainers[0]
+        x = first.inputs(batch[:CHECKED])
+        variance = _variance(x - self.product.offset(first.mean))
         for trainer in self.trainers:
             trainer.check_loss(float((trainer.sae(x) - x).square().sum()), x.numel(), variance)
 
