@@ -14,13 +14,14 @@ from sprog.corpora.lexicons import Lexicon, Telltale, build_lexicons, telltale, 
 from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.opus import Opus
 from sprog.corpora.reading import Reading, read_source
-from sprog.corpora.roles import ROLES, RoleCount, Roles, build_roles
+from sprog.corpora.roles import OPTIONAL, ROLES, RoleCount, Roles, build_roles
 from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
 from sprog.corpora.splits import cut
 
 __all__ = [
     "MAX_CHARACTERS",
+    "OPTIONAL",
     "ROLES",
     "Aligned",
     "Corpus",

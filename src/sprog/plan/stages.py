@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sprog.corpora import OPTIONAL
 from sprog.plan.models import Shape
 from sprog.plan.replay import replay_work
 from sprog.plan.texts import Amounts
@@ -271,12 +272,12 @@ class Counting:
         return train + look + losses
 
     def evidence(self) -> Work:
-        """Two passes over text of train for directions, and one over each panel; then every unit's tests."""
-        panels = [self.roles[role] for role in ("panel", "replicate") if role in self.roles]
+        """One pass over text of train for directions, and one over each panel; then every unit's tests."""
+        panels = [self.roles[role] for role in OPTIONAL if role in self.roles]
         text = panels if "panel" in self.roles else [self.roles["select"], *panels]
         tokens, sentences = sum(map(tokens_of, text)), sum(map(sentences_of, text))
         directions = min(self.train_tokens, 2 * DIRECTION_TOKENS)
-        passes = self.forward(self.shape, tokens + 2 * directions, self.depth, output=False)
+        passes = self.forward(self.shape, tokens + directions, self.depth, output=False)
         # neurons of both signs are in the table at every sentence, latents at those where they fire
         entries = sentences * 2 * self.d_in + min(tokens * self.live, sentences * self.latents)
         draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sprog.corpora import (
+    OPTIONAL,
     ROLES,
     Aligned,
     Corpus,
@@ -107,7 +108,7 @@ def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[
     if "tune" not in given:
         select, tune = _cut(select, 0.2)
     amounts = {"train": train, "select": select, "tune": tune, "test": test}
-    return amounts | {role: given[role] for role in ("panel", "replicate") if role in given}
+    return amounts | {role: given[role] for role in OPTIONAL if role in given}
 
 
 def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts | None]:

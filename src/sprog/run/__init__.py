@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sprog._version import __version__
-from sprog.corpora import ROLES, Corpus, build_roles
+from sprog.corpora import OPTIONAL, ROLES, Corpus, build_roles
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.memory import enough_memory
@@ -156,7 +156,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "evidence",
             lambda report: evidence_stage(context, layer, report),
             "train",
-            *(role for role in ("panel", "replicate") if role in context.roles.corpora),
+            *(role for role in OPTIONAL if role in context.roles.corpora),
             *(() if "panel" in context.roles.corpora else ("select",)),
             **_of("evidence"),
             sae=prints["sae"],

@@ -24,6 +24,21 @@ class Tested:
     frozen: testing.FrozenSet
 
 
+@dataclass(frozen=True)
+class Again:
+    """Every frozen set on other text.
+
+    Attributes:
+        on: `held_out` or `replicate`.
+        rows: how much of each set passes, for `results.json`.
+        replications: by kind of unit, where the text allowed it.
+    """
+
+    on: str
+    rows: list[dict[str, Any]]
+    replications: dict[str, testing.Replication]
+
+
 def panel_row(panel: Panel) -> dict[str, Any]:
     """How much text there was, found on and held out, and what is doubtful in it."""
     halves = (panel.found_on, panel.held_out)
@@ -58,52 +73,66 @@ def claim_rows(family: Tested) -> list[dict[str, Any]]:
     ]
 
 
-def unit_rows(family: Tested, again: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def unit_rows(family: Tested, again: list[Again]) -> list[dict[str, Any]]:
     """The frozen set's units, or where it is empty the one that came closest; directions all."""
-    evidence, claim = family.evidence, family.evidence.claims[0].claim
-    weakest = np.min([evidence.auroc.of(a, b) for a, b in claim.comparisons], axis=0)
-    numbers = list(family.frozen.units[:MOST_ROWS]) or [int(weakest.argmax())]
+    evidence, frozen = family.evidence, family.frozen
+    closest = np.argsort(-evidence.weakest(frozen.claim), kind="stable").tolist()
+    numbers = list(frozen.units[:MOST_ROWS]) or closest[:1]
     if family.units.kind == "direction":
-        numbers = np.argsort(-weakest, kind="stable").tolist()
-    rows = []
-    for unit in evidence.units(numbers):
-        later = {}
-        for place in again:
-            replication = place["found"].get(family.units.kind)
-            if replication is None or unit.unit not in family.frozen.units:
-                continue
-            row = family.frozen.units.index(unit.unit)
-            later[place["place"]] = {
-                "passed": bool(replication.passed[row]),
-                "auroc": {
-                    other: float(replication.auroc.of(family.frozen.target, other)[row])
-                    for other in replication.auroc.languages
-                    if other != family.frozen.target
-                },
-                "interval": {
-                    other: [
-                        float(end[row]) for end in replication.auroc.interval(family.frozen.target, other)
-                    ]
-                    for other in replication.auroc.languages
-                    if other != family.frozen.target
-                },
-            }
-        rows.append(
-            {
-                "kind": family.units.kind,
-                "unit": unit.unit,
-                "label": family.units.name(unit.unit),
-                "name": unit.name,
-                "selected": unit.unit in family.frozen.units,
-                "p": unit.p,
-                "q": unit.q,
-                "auroc": unit.auroc,
-                "interval": {other: list(ends) for other, ends in unit.interval.items()},
-                "fires_on": list(unit.fires_on),
-                "again": later,
-            }
-        )
-    return rows
+        numbers = closest
+    return [
+        {
+            "kind": family.units.kind,
+            "unit": unit.unit,
+            "label": family.units.name(unit.unit),
+            "name": unit.name,
+            "selected": unit.unit in frozen.units,
+            "p": unit.p,
+            "q": unit.q,
+            "auroc": unit.auroc,
+            "interval": {other: list(ends) for other, ends in unit.interval.items()},
+            "fires_on": list(unit.fires_on),
+            "again": {
+                place.on: _unit_again(replication, frozen.units.index(unit.unit))
+                for place in again
+                if unit.unit in frozen.units
+                and (replication := place.replications.get(family.units.kind)) is not None
+            },
+        }
+        for unit in evidence.units(numbers)
+    ]
+
+
+def _unit_again(replication: testing.Replication, row: int) -> dict[str, Any]:
+    """One unit of a frozen set on other text: `row` is its place in the set."""
+    target, auroc = replication.frozen.target, replication.auroc
+    others = [language for language in auroc.languages if language != target]
+    return {
+        "passed": bool(replication.passed[row]),
+        "auroc": {other: float(auroc.of(target, other)[row]) for other in others},
+        "interval": {other: [float(end[row]) for end in auroc.interval(target, other)] for other in others},
+    }
+
+
+def replication_row(kind: str, on: str, replication: testing.Replication) -> dict[str, Any]:
+    """How much of a frozen set passes again."""
+    known = replication.share is not None
+    return {
+        "kind": kind,
+        "on": on,
+        "reason": None,
+        "units": len(replication.passed),
+        "passed": int(replication.passed.sum()),
+        "share": replication.share,
+        "low": replication.low if known else None,
+        "high": replication.high if known else None,
+    }
+
+
+def untested_row(kind: str, on: str, units: int, reason: str) -> dict[str, Any]:
+    """That a frozen set of so many units could not be tested again, and why."""
+    nothing = dict.fromkeys(("passed", "share", "low", "high"))
+    return {"kind": kind, "on": on, "reason": reason, "units": units, **nothing}
 
 
 def calibration_rows(family: Tested) -> list[dict[str, Any]]:
@@ -130,16 +159,10 @@ def score_rows(context: Context, latents: Tested) -> dict[str, Any]:
         context.target, scores.TokenCounts.of(latents.statistics), latents.table, seed=context.recipe.seed
     )
     found = scores.all_scores(evidence)
-    others = [language for language in latents.statistics.languages if language != context.target]
-    rate = latents.statistics.rate(context.target).numpy()
-    higher = rate > np.max([latents.statistics.rate(language).numpy() for language in others], axis=0)
+    higher = found["rate_difference"] > 0
     if higher.sum() < 2:
         return {"compared": int(higher.sum()), "names": [], "spearman": [], "shared": [], "top": 0}
-    agreed = scores.agreement(
-        found,
-        higher_is_better={name: scores.SCORES[name].higher_is_better for name in found},
-        among=higher,
-    )
+    agreed = scores.agreement(found, higher_is_better=scores.HIGHER_IS_BETTER, among=higher)
     return {
         "compared": int(higher.sum()),
         "names": list(agreed.names),

@@ -9,8 +9,8 @@ from sprog.features import (
     CountedUnits,
     Directions,
     Latents,
+    Moments,
     Neurons,
-    activation_moments,
     activation_samples,
     collect_all,
     difference_of_means,
@@ -21,11 +21,21 @@ from sprog.features import (
 )
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.context import Context
-from sprog.run.evidence_rows import Tested, calibration_rows, claim_rows, panel_row, score_rows, unit_rows
+from sprog.run.evidence_rows import (
+    Again,
+    Tested,
+    calibration_rows,
+    claim_rows,
+    panel_row,
+    replication_row,
+    score_rows,
+    unit_rows,
+    untested_row,
+)
 from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
-from sprog.run.tables import read_table, write_table
+from sprog.run.tables import read_column, write_table
 
 RANDOM_DIRECTIONS = 8
 # tokens of each language behind a direction: enough for a mean and a probe, and quickly read
@@ -57,7 +67,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "panels": [panel_row(each) for each in (panel, elsewhere) if each is not None],
             "claims": [row for family in tested for row in claim_rows(family)],
             "units": [row for family in tested for row in unit_rows(family, again)],
-            "replication": [row for place in again for row in place["rows"]],
+            "replication": [row for place in again for row in place.rows],
             "calibration": [row for family in tested for row in calibration_rows(family)],
             "scores": score_rows(context, tested[0]) if context.recipe.evidence.scores else None,
         }
@@ -75,8 +85,8 @@ def _directions(context: Context, site: Site) -> Directions:
     """The difference of means, the discriminant and the probe's normal, target against reference; and random ones."""
     recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
     tokens = _first(context.pair_tokens("train"), DIRECTION_TOKENS)
-    moments = activation_moments(lm, site, tokens, budget=recipe.batch_tokens)
     x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
+    moments = Moments.of(x, languages, site=site)
     means = difference_of_means(moments, target, (reference,))
     found = [
         ("difference of means", means),
@@ -150,7 +160,7 @@ def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[
 
 def _again(
     context: Context, layer: int, tested: list[Tested], tokens: TokenizedCorpus, place: str, report: Report
-) -> dict[str, Any]:
+) -> Again:
     """Every frozen set on other text."""
     collected = collect_all(
         context.lm,
@@ -160,35 +170,18 @@ def _again(
         budget=context.recipe.batch_tokens,
         progress=report,
     )
-    rows, found = [], {}
+    again = Again(place, [], {})
     for family, (_, table) in zip(tested, collected, strict=True):
         assert table is not None
         kind = family.units.kind
-        row: dict[str, Any] = {"kind": kind, "on": place, "reason": None}
         try:
             replication = testing.replicate(family.frozen, table, text=tokens.corpus.sha256, within="all")
         except SprogError as error:
-            empty = {
-                "units": len(family.frozen.units),
-                "passed": None,
-                "share": None,
-                "low": None,
-                "high": None,
-            }
-            rows.append(row | empty | {"reason": str(error)})
+            again.rows.append(untested_row(kind, place, len(family.frozen.units), str(error)))
             continue
-        found[kind] = replication
-        rows.append(
-            row
-            | {
-                "units": len(replication.passed),
-                "passed": int(replication.passed.sum()),
-                "share": replication.share,
-                "low": replication.low if replication.share is not None else None,
-                "high": replication.high if replication.share is not None else None,
-            }
-        )
-    return {"place": place, "rows": rows, "found": found}
+        again.replications[kind] = replication
+        again.rows.append(replication_row(kind, place, replication))
+    return again
 
 
 def _write_units(context: Context, tested: list[Tested]) -> None:
@@ -218,5 +211,5 @@ def found_latents(context: Context) -> tuple[tuple[int, ...], list[float] | None
     if context.folder.summary("evidence")["evidence"]["reason"] is not None:
         return (), None
     frozen = testing.load_frozen(folder / "latents.json")
-    rows = read_table(folder / "units.parquet")
-    return frozen.units, [row[f"q {frozen.claim}"] for row in rows if row["kind"] == "latent"]
+    q_values = read_column(folder / "units.parquet", f"q {frozen.claim}", kind="latent")
+    return frozen.units, q_values

@@ -7,6 +7,7 @@ from sprog.corpora import (
     Sentence,
     ambiguous,
     build_lexicons,
+    count_ambiguous,
     cut,
     identical_texts,
     refuse_one_text_as_two_languages,
@@ -35,11 +36,6 @@ class Panel:
     held_out: TokenizedCorpus
     identical: int
     ambiguous: dict[str, int]
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The codes, sorted."""
-        return self.found_on.corpus.languages
 
 
 def test_panel(context: Context) -> Panel:
@@ -81,12 +77,7 @@ def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, h
     twice = {text for text, _ in identical_texts(corpus)}
     kept = [sentence for sentence in corpus.sentences if sentence.text not in twice]
     doubtful = _doubtful(Corpus.of(kept))
-    counts = {
-        language: sum(
-            1 for s, marked in zip(kept, doubtful, strict=True) if marked and s.language == language
-        )
-        for language in corpus.languages
-    }
+    counts = count_ambiguous(Corpus.of(kept), doubtful)
     if context.recipe.evidence.ambiguous == "drop":
         kept = [s for s, marked in zip(kept, doubtful, strict=True) if not marked]
     first, second = cut(kept, 0.5, seed=context.recipe.seed, purpose="held out") if halves else ([], kept)

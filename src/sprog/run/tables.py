@@ -14,10 +14,10 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
 
 
-def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a Parquet file."""
+def read_column(path: Path, column: str, **where: str) -> list[Any]:
+    """One column of a Parquet file, of the rows that have these values in other columns; nothing else is read."""
     import pandas as pd
 
-    return [
-        {str(key): value for key, value in row.items()} for row in pd.read_parquet(path).to_dict("records")
-    ]
+    filters = [(name, "==", value) for name, value in where.items()]
+    values: list[Any] = pd.read_parquet(path, columns=[column], filters=filters)[column].tolist()
+    return values

@@ -101,10 +101,14 @@ class Evidence:
 
     def passing(self, name: str) -> tuple[int, ...]:
         """The units that pass a claim, those with the largest smallest AUROC first."""
-        evidence = self.claim(name)
-        units = np.flatnonzero(evidence.q <= self.level)
-        weakest = np.min([self.auroc.of(a, b)[units] for a, b in evidence.claim.comparisons], axis=0)
-        return tuple(units[np.argsort(-weakest, kind="stable")].tolist())
+        units = np.flatnonzero(self.claim(name).q <= self.level)
+        return tuple(units[np.argsort(-self.weakest(name)[units], kind="stable")].tolist())
+
+    def weakest(self, name: str) -> Float[np.ndarray, " units"]:
+        """Each unit's smallest AUROC over a claim's comparisons."""
+        return np.asarray(
+            np.min([self.auroc.of(*pair) for pair in self.claim(name).claim.comparisons], axis=0)
+        )
 
     @cached_property
     def names(self) -> tuple[str | None, ...]:
