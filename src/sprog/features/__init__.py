@@ -3,6 +3,7 @@
 from sprog.features import identify, scores, testing
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
+from sprog.features.passages import passages
 from sprog.features.planted import (
     Kinds,
     Matching,
@@ -80,6 +81,7 @@ __all__ = [
     "match_tokenisation",
     "merge",
     "merge_moments",
+    "passages",
     "probe_normal",
     "random_directions",
     "readable_tokens",
