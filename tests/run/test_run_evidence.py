@@ -73,12 +73,17 @@ def test_every_kind_of_unit_is_tested_for_every_claim(results):
 
 def test_what_is_found_is_frozen_and_tested_again(tested, results):
     frozen = testing.load_frozen(tested / "evidence" / "neurons.json")
-    again = {(row["kind"], row["on"]): row for row in results["evidence"]["replication"]}
+    replication = results["evidence"]["replication"]
+    again = {(row["kind"], row["on"]): row for row in replication if row["tokens"] == 1}
     for place in ("held_out", "replicate"):
         row = again["neuron", place]
         assert row["units"] == len(frozen.units)
         assert row["share"] == row["passed"] / row["units"]
         assert row["low"] <= row["share"] <= row["high"]
+    # a longer text tells more
+    longer = [row for row in replication if row["tokens"] == 32 and row["kind"] == "neuron"]
+    assert [row["on"] for row in longer] == ["held_out", "replicate"]
+    assert all(row["share"] >= again["neuron", row["on"]]["share"] for row in longer)
     # the halves share no sentence, so the found half's hash is not the held-out one's
     sizes = results["evidence"]["panels"][0]["sentences"]
     assert all(abs(found - held) <= 1 for found, held in sizes.values())

@@ -213,6 +213,9 @@ class Evidence(Settings):
     """Shuffles of the sentences' languages, for family-wise control and to check calibration; 0: none."""
     scores: bool = True
     """Also rank the units by the field's other scores, and say how far they agree."""
+    tokens: Count = 1
+    """Join sentences into passages of at least so many tokens, and rank those; 1: each sentence by itself. A unit's
+    mean over few tokens varies more, so units look worse on short sentences."""
     ambiguous: Literal["keep", "drop"] = "keep"
     """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
 

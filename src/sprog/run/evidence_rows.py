@@ -114,12 +114,13 @@ def _unit_again(replication: testing.Replication, row: int) -> dict[str, Any]:
     }
 
 
-def replication_row(kind: str, on: str, replication: testing.Replication) -> dict[str, Any]:
-    """How much of a frozen set passes again."""
+def replication_row(kind: str, on: str, tokens: int, replication: testing.Replication) -> dict[str, Any]:
+    """How much of a frozen set passes again, in passages of at least so many tokens."""
     known = replication.share is not None
     return {
         "kind": kind,
         "on": on,
+        "tokens": tokens,
         "reason": None,
         "units": len(replication.passed),
         "passed": int(replication.passed.sum()),
@@ -129,10 +130,10 @@ def replication_row(kind: str, on: str, replication: testing.Replication) -> dic
     }
 
 
-def untested_row(kind: str, on: str, units: int, reason: str) -> dict[str, Any]:
+def untested_row(kind: str, on: str, tokens: int, units: int, reason: str) -> dict[str, Any]:
     """That a frozen set of so many units could not be tested again, and why."""
     nothing = dict.fromkeys(("passed", "share", "low", "high"))
-    return {"kind": kind, "on": on, "reason": reason, "units": units, **nothing}
+    return {"kind": kind, "on": on, "tokens": tokens, "reason": reason, "units": units, **nothing}
 
 
 def calibration_rows(family: Tested) -> list[dict[str, Any]]:

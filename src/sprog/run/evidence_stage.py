@@ -15,6 +15,7 @@ from sprog.features import (
     collect_all,
     difference_of_means,
     discriminants,
+    passages,
     probe_normal,
     random_directions,
     testing,
@@ -40,6 +41,8 @@ from sprog.run.tables import read_column, write_table
 RANDOM_DIRECTIONS = 8
 # tokens of each language behind a direction: enough for a mean and a probe, and quickly read
 DIRECTION_TOKENS = 20_000
+# tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
+PASSAGE = 32
 
 
 def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "minimum": context.recipe.evidence.minimum,
             "q": context.recipe.evidence.q,
             "method": context.recipe.evidence.method,
+            "tokens": context.recipe.evidence.tokens,
             "panels": [panel_row(each) for each in (panel, elsewhere) if each is not None],
             "claims": [row for family in tested for row in claim_rows(family)],
             "units": [row for family in tested for row in unit_rows(family, again)],
@@ -137,7 +141,7 @@ def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[
     for number, (units, (statistics, table)) in enumerate(zip(families, collected, strict=True)):
         assert table is not None
         evidence = testing.test_units(
-            table,
+            passages(table, settings.tokens),
             context.target,
             minimum=settings.minimum,
             q=settings.q,
@@ -170,17 +174,19 @@ def _again(
         budget=context.recipe.batch_tokens,
         progress=report,
     )
-    again = Again(place, [], {})
+    again, text, own = Again(place, [], {}), tokens.corpus.sha256, context.recipe.evidence.tokens
     for family, (_, table) in zip(tested, collected, strict=True):
         assert table is not None
-        kind = family.units.kind
-        try:
-            replication = testing.replicate(family.frozen, table, text=tokens.corpus.sha256, within="all")
-        except SprogError as error:
-            again.rows.append(untested_row(kind, place, len(family.frozen.units), str(error)))
-            continue
-        again.replications[kind] = replication
-        again.rows.append(replication_row(kind, place, replication))
+        kind, frozen = family.units.kind, family.frozen
+        for length in sorted({own, max(own, PASSAGE)}):
+            try:
+                replication = testing.replicate(frozen, passages(table, length), text=text, within="all")
+            except SprogError as error:
+                again.rows.append(untested_row(kind, place, length, len(frozen.units), str(error)))
+                continue
+            again.rows.append(replication_row(kind, place, length, replication))
+            if length == own:
+                again.replications[kind] = replication
     return again
 
 

@@ -48,7 +48,7 @@ def _evidence(evidence: dict[str, Any]) -> list[str]:
         again = "".join(
             f"; {row['passed']} of {row['units']} again on {_PLACES[row['on']]}"
             for row in evidence["replication"]
-            if row["kind"] == kind and row["share"] is not None
+            if row["kind"] == kind and row["share"] is not None and row["tokens"] == evidence["tokens"]
         )
         lines.append(f"{claims[0]['of']} {kind}s, q {evidence['q']:g}: {found}{again}")
     return lines
