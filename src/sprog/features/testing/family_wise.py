@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array
 
 from sprog.features.table import SentenceTable
@@ -82,22 +82,26 @@ def multipliers(
             varies = np.flatnonzero(deviation > 0)
             if not len(varies):
                 continue
-            weights = _influences(part, clusters, a, b)[varies]
+            present = clusters.counts[:, [a, b]].any(1)
+            weights = _influences(part, clusters, a, b, present)[varies]
             # what is not stored has an influence too: all sentences less the mean of those of its language
             centres = []
             for own, other, way in ((a, b, 1), (b, a, -1)):
                 mean = 2.0 * clusters.n[other] * auroc.estimate[run, own, other] - part.zero[:, other]
                 centres.append(Centre(way * mean[varies], total[own]))
-            largest = largest_scores(weights, drawn, centres, deviation[varies])
+            largest = largest_scores(weights, drawn[present], centres, deviation[varies])
             maxima[row] = np.maximum(maxima[row], largest.maxima)
         progress(run.stop / table.units)
     return Multipliers(tuple(comparisons), maxima)
 
 
-def _influences(part: Placements, clusters: Clusters, a: int, b: int) -> csr_array:
+def _influences(
+    part: Placements, clusters: Clusters, a: int, b: int, present: Bool[np.ndarray, " clusters"]
+) -> csr_array:
     """The stored sentences' places above zero, each among the other language; of those of `b` the negative."""
     language = clusters.language[part.row]
     chosen = np.flatnonzero((language == a) | (language == b))
     weight = np.where(language[chosen] == a, part.above[b, chosen], -part.above[a, chosen])
-    cluster = clusters.cluster[part.row[chosen]]
-    return stored(part.unit[chosen], cluster, weight, (len(part.zero), len(clusters.counts)))
+    place = np.cumsum(present) - 1
+    cluster = place[clusters.cluster[part.row[chosen]]]
+    return stored(part.unit[chosen], cluster, weight, (len(part.zero), int(present.sum())))
