@@ -82,7 +82,7 @@ def multipliers(
             varies = np.flatnonzero(deviation > 0)
             if not len(varies):
                 continue
-            present = clusters.counts[:, [a, b]].any(1)
+            present = np.asarray(clusters.counts[:, [a, b]].any(1))
             weights = _influences(part, clusters, a, b, present)[varies]
             # what is not stored has an influence too: all sentences less the mean of those of its language
             centres = []
