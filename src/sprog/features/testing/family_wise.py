@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.sparse import csr_array
 
 from sprog.features.table import SentenceTable
 from sprog.features.testing.auroc import AurocTable
 from sprog.features.testing.clusters import Clusters
 from sprog.features.testing.permutation import Comparison
 from sprog.features.testing.placements import ENTRIES, Placements, placements
-from sprog.features.testing.product import signed_sums, signs
+from sprog.features.testing.product import Centre, largest_scores, signs, stored
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def multipliers(
     bits = generator.integers(0, 256, size=(len(clusters.counts), -(-draws // 8)), dtype=np.uint8)
     drawn = signs(bits, draws)
     # the sum of the signs of all sentences of each language
-    total = torch.from_numpy(clusters.counts.T.astype(np.float32) @ drawn)
+    total = clusters.counts.T.astype(np.float32) @ drawn
     maxima = np.full((len(comparisons), draws), -np.inf)
     for part in placements(table, clusters, entries):
         run = slice(part.first, part.first + len(part.zero))
@@ -82,23 +82,26 @@ def multipliers(
             varies = np.flatnonzero(deviation > 0)
             if not len(varies):
                 continue
-            sums = _influences(part, clusters, a, b, drawn)[varies]
+            present = np.asarray(clusters.counts[:, [a, b]].any(1))
+            weights = _influences(part, clusters, a, b, present)[varies]
             # what is not stored has an influence too: all sentences less the mean of those of its language
+            centres = []
             for own, other, way in ((a, b, 1), (b, a, -1)):
                 mean = 2.0 * clusters.n[other] * auroc.estimate[run, own, other] - part.zero[:, other]
-                sums -= way * torch.from_numpy(mean[varies, None]).float() * total[own]
-            sums /= torch.from_numpy(deviation[varies, None]).float()
-            maxima[row] = np.maximum(maxima[row], sums.amax(0).numpy())
+                centres.append(Centre(way * mean[varies], total[own]))
+            largest = largest_scores(weights, drawn[present], centres, deviation[varies])
+            maxima[row] = np.maximum(maxima[row], largest.maxima)
         progress(run.stop / table.units)
     return Multipliers(tuple(comparisons), maxima)
 
 
 def _influences(
-    part: Placements, clusters: Clusters, a: int, b: int, drawn: Float[np.ndarray, "clusters draws"]
-) -> Float[torch.Tensor, "units draws"]:
-    """The signed sum of the stored sentences' places above zero, each among the other language."""
+    part: Placements, clusters: Clusters, a: int, b: int, present: Bool[np.ndarray, " clusters"]
+) -> csr_array:
+    """The stored sentences' places above zero, each among the other language; of those of `b` the negative."""
     language = clusters.language[part.row]
     chosen = np.flatnonzero((language == a) | (language == b))
     weight = np.where(language[chosen] == a, part.above[b, chosen], -part.above[a, chosen])
-    cluster = clusters.cluster[part.row[chosen]]
-    return signed_sums(part.unit[chosen], cluster, weight, len(part.zero), drawn)
+    place = np.cumsum(present) - 1
+    cluster = place[clusters.cluster[part.row[chosen]]]
+    return stored(part.unit[chosen], cluster, weight, (len(part.zero), int(present.sum())))

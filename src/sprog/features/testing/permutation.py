@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.stats import norm
 
 from sprog.features.table import SentenceTable
 from sprog.features.testing.clusters import Clusters
 from sprog.features.testing.placements import ENTRIES, Placements, placements
-from sprog.features.testing.product import signed_sums, signs
+from sprog.features.testing.product import Centre, largest_scores, signs, stored
 from sprog.features.testing.shuffle import Entries, Shuffle
 
 Comparison: TypeAlias = tuple[str, str]
@@ -73,6 +72,7 @@ def permutations(
         shuffle.draw(draws, np.random.default_rng([seed, *"/".join(comparison).encode()]))
         for shuffle, comparison in zip(shuffles, comparisons, strict=True)
     ]
+    cuts = [float(norm.isf(alpha)) for alpha in ALPHAS]
     z = np.zeros((len(comparisons), table.units))
     maxima = np.full((len(comparisons), draws), -np.inf)
     below, varying = np.zeros((len(comparisons), len(ALPHAS))), np.zeros(len(comparisons))
@@ -85,12 +85,12 @@ def permutations(
             deviation = np.sqrt(np.where(varies, variance, 1.0))
             z[row, part.first : part.first + units] = np.where(varies, (observed - mean) / deviation, 0.0)
             if draws and varies.any():
-                drawn = signed_sums(*found, units, signs(deal, draws))[varies]
-                drawn -= torch.from_numpy(mean[varies, None]).float()
-                drawn /= torch.from_numpy(deviation[varies, None]).float()
-                maxima[row] = np.maximum(maxima[row], drawn.amax(0).numpy())
-                below[row] += [int((drawn > float(norm.isf(alpha))).sum()) for alpha in ALPHAS]
-                varying[row] += drawn.numel()
+                weights = stored(*found, (units, len(deal)))[varies]
+                centre = Centre(mean[varies])
+                largest = largest_scores(weights, signs(deal, draws), [centre], deviation[varies], cuts)
+                maxima[row] = np.maximum(maxima[row], largest.maxima)
+                below[row] += largest.above
+                varying[row] += weights.shape[0] * draws
         progress((part.first + units) / table.units)
     return Permutations(tuple(comparisons), z, maxima, below / np.maximum(varying, 1)[:, None])
 
