@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from sentence_tables import make_table
 
@@ -12,7 +10,6 @@ from sprog.features.testing import (
     exact_p,
     minimum_p,
     perfect_p,
-    q_values,
     studentised,
 )
 
@@ -108,20 +105,3 @@ def test_a_unit_without_exception_has_no_smaller_p_than_the_exact_one():
     assert p[0] == pytest.approx(0.8**20)
     assert p[1] == 1
     assert studentised(table, "da", "en")[1] == -np.inf
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.001, 0.999))
-def test_q_values_say_what_the_step_up_procedure_rejects(p, level):
-    p = np.array(p)
-    order = np.sort(p)
-    tests = len(p)
-    for dependence, price in (("positive", 1.0), ("any", (1 / np.arange(1, tests + 1)).sum())):
-        q = q_values(p, dependence=dependence)
-        passing = np.flatnonzero(order * tests * price / np.arange(1, tests + 1) <= level)
-        limit = order[passing[-1]] if len(passing) else -1.0
-        np.testing.assert_array_equal(q <= level, p <= limit)
-        assert (q >= p - 1e-15).all()
-
-
-def test_q_values_of_nothing_are_none():
-    assert q_values(np.zeros(0)).tolist() == []

@@ -132,8 +132,11 @@ def _roles(**specs: str) -> list[list[str]]:
 
 
 def _run(*argv: str) -> dict[str, Any]:
+    import sprog.run
     from sprog.cli import main
 
+    # drawn anew by every run, and looked at elsewhere
+    sprog.run.write_report = lambda out: out / "report.html"
     with redirect_stdout(io.StringIO()) as said:
         status = main(list(argv))
     return {"status": status, "said": said.getvalue()}

@@ -29,6 +29,15 @@ def copy_of_finished(finished, tmp_path):
 
 
 @pytest.fixture
-def no_page(monkeypatch):
-    """The page is drawn anew by every run; where it is not looked at, that is seconds saved."""
-    monkeypatch.setattr(sprog.run, "write_report", lambda out: out / "report.html")
+def page():
+    """Asked for by a test that looks at the page, or at figures, of a run of its own."""
+
+
+@pytest.fixture(autouse=True)
+def _no_page(request, monkeypatch):
+    """Every run draws its page anew, which is most of its time here: it is drawn only where it is looked at.
+
+    Runs of fixtures that several tests share come before this, and are drawn.
+    """
+    if "page" not in request.fixturenames:
+        monkeypatch.setattr(sprog.run, "write_report", lambda out: out / "report.html")

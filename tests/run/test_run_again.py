@@ -69,7 +69,7 @@ def tensors(folder):
 # ---- the same bytes
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_folder(world, finished, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_in_another_folder(world, finished, tmp_path, page):
     other = tmp_path / "elsewhere" / "other"
     assert world.run(other) == 0
     assert results(other) == results(finished)
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_folder(world, finished, t
         assert (other / "figures" / name).read_bytes() == (finished / "figures" / name).read_bytes(), name
 
 
-def test_another_seed_gives_other_numbers(world, finished, tmp_path, no_page):
+def test_another_seed_gives_other_numbers(world, finished, tmp_path):
     other = tmp_path / "other"
     assert world.run(other, "--until", "sae", seed=1) == 0
     assert tensors(other) != tensors(finished)
@@ -89,7 +89,7 @@ def test_another_seed_gives_other_numbers(world, finished, tmp_path, no_page):
 # ---- stopped and carried on
 
 
-def test_stopping_at_a_stage_and_going_on_changes_nothing(world, finished, tmp_path, no_page):
+def test_stopping_at_a_stage_and_going_on_changes_nothing(world, finished, tmp_path):
     out = tmp_path / "run"
     assert world.run(out, "--until", "features") == 0
     assert results(out) != results(finished)
@@ -98,9 +98,7 @@ def test_stopping_at_a_stage_and_going_on_changes_nothing(world, finished, tmp_p
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_interrupted_run_carries_on_to_the_same_numbers(
-    world, finished, tmp_path, dies, works, no_page, stage
-):
+def test_an_interrupted_run_carries_on_to_the_same_numbers(world, finished, tmp_path, dies, works, stage):
     out = tmp_path / "run"
     dies(out, stage, share=0.4)
     assert left_over(out) == []
@@ -111,7 +109,7 @@ def test_an_interrupted_run_carries_on_to_the_same_numbers(
     assert tensors(out) == tensors(finished)
 
 
-def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_path, monkeypatch, no_page):
+def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_path, monkeypatch):
     out = tmp_path / "run"
 
     def fail(*_, **__):
@@ -129,7 +127,7 @@ def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_pa
     assert results(out) == results(finished)
 
 
-def test_what_a_killed_process_left_is_cleared_away(world, finished, tmp_path, no_page):
+def test_what_a_killed_process_left_is_cleared_away(world, finished, tmp_path):
     out = tmp_path / "run"
     assert world.run(out, "--until", "corpora") == 0
     (out / "probe" / ".activations-x1").mkdir(parents=True)
@@ -143,7 +141,7 @@ def test_what_a_killed_process_left_is_cleared_away(world, finished, tmp_path, n
 
 @pytest.mark.parametrize(("stage", "share"), [("sae", 0.8), ("effects", 0.1)])
 def test_settings_taken_back_after_an_interruption_count_again(
-    world, finished, copy_of_finished, dies, no_page, stage, share
+    world, finished, copy_of_finished, dies, stage, share
 ):
     # the autoencoder of the other settings is already on the disk when they are taken back
     dies(copy_of_finished, stage, share, sae__k=5)
@@ -178,13 +176,13 @@ def test_the_same_command_again_does_nothing(world, copy_of_finished, works):
         ({"seed": 1}, list(STAGES)),
     ],
 )
-def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, works, no_page, changes, again):
+def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, works, changes, again):
     line = world.line(copy_of_finished, **changes)
     assert works(line) == again
     assert works(line) == []
 
 
-def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works, no_page):
+def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works):
     used = sprog.open_run(copy_of_finished).results["probe"]["layer_used"]
     assert works(world.line(copy_of_finished, layer=used)) == []
     again = ["sae", "evidence", "features", "effects"]
@@ -194,14 +192,14 @@ def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finishe
     assert probe["chosen_by"] == "recipe"
 
 
-def test_a_changed_setting_gives_what_a_fresh_run_gives(world, copy_of_finished, tmp_path, no_page):
+def test_a_changed_setting_gives_what_a_fresh_run_gives(world, copy_of_finished, tmp_path):
     changes = {"features__fallback": 1, "effects__values": "-2,2", "sae__k": 3}
     assert world.run(copy_of_finished, **changes) == 0
     assert world.run(tmp_path / "fresh", **changes) == 0
     assert results(copy_of_finished) == results(tmp_path / "fresh")
 
 
-def test_changed_text_is_noticed(world, copy_of_finished, tmp_path, works, no_page):
+def test_changed_text_is_noticed(world, copy_of_finished, tmp_path, works):
     test = tmp_path / "press.tmx"
     lines = Path(world.texts["tmx"]).read_text(encoding="utf-8").splitlines(keepends=True)
     test.write_text("".join(lines[:20] + lines[-1:]), encoding="utf-8")
@@ -214,7 +212,7 @@ def test_changed_text_is_noticed(world, copy_of_finished, tmp_path, works, no_pa
     assert works(line) == []
 
 
-def test_changed_weights_are_noticed(world, copy_of_finished, tmp_path, works, no_page):
+def test_changed_weights_are_noticed(world, copy_of_finished, tmp_path, works):
     model = shutil.copytree(world.model, tmp_path / "model")
     line = world.line(copy_of_finished, model=model)
     works(line)
@@ -223,7 +221,7 @@ def test_changed_weights_are_noticed(world, copy_of_finished, tmp_path, works, n
     assert works(line) == list(STAGES)
 
 
-def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_path, works, no_page):
+def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_path, works):
     other = shutil.copytree(world.model, tmp_path / "other")
     line = world.line(copy_of_finished, probe__models=other)
     assert works(line) == ["probe"]
@@ -239,7 +237,7 @@ def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_
 # ---- what the stages left is gone
 
 
-def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished, works, no_page):
+def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished, works):
     (copy_of_finished / "features" / "summary.json").unlink()
     assert works(world.line(copy_of_finished)) == ["features"]
     assert results(copy_of_finished) == results(finished)
@@ -257,7 +255,7 @@ def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished
         ("sae/sae.safetensors", {"features__fallback": 1}, True),
     ],
 )
-def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, no_page, name, changes, lost):
+def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, name, changes, lost):
     file = copy_of_finished / name
     if lost:
         file.unlink()

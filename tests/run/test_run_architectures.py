@@ -11,7 +11,7 @@ from tiny_families import HIDDEN, write_family
 
 
 @pytest.mark.parametrize(("family", "site"), [("llama", "mlp.hidden"), ("gpt2", "attn.out")])
-def test_a_run_from_text_to_report(world, tmp_path, capsys, family, site):
+def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     tokenizer = trained_tokenizer()
     model = write_family(tmp_path / "model", family, tokenizer, vocab_size=len(tokenizer))
     out = tmp_path / "run"
@@ -33,7 +33,7 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, family, site):
 
 
 @pytest.mark.parametrize(("asked", "longest"), [("auto", 64), ("64", 64), ("9", 9)])
-def test_texts_are_cut_at_what_is_asked_for_or_the_models_positions(world, tmp_path, no_page, asked, longest):
+def test_texts_are_cut_at_what_is_asked_for_or_the_models_positions(world, tmp_path, asked, longest):
     text = tmp_path / "long.tsv"
     rows = (f"{'abc ' * 100}{n}.\t{label}\n" for n in range(40) for label in ("0", "1"))
     text.write_text("".join(rows))
@@ -46,7 +46,7 @@ def test_texts_are_cut_at_what_is_asked_for_or_the_models_positions(world, tmp_p
     assert sprog.open_run(out).recipe.max_tokens == (asked if asked == "auto" else int(asked))
 
 
-def test_a_model_that_is_only_probed_has_its_own_positions(world, tmp_path, capsys, no_page):
+def test_a_model_that_is_only_probed_has_its_own_positions(world, tmp_path, capsys):
     tokenizer = trained_tokenizer()
     short = write_family(tmp_path / "short", "gpt2", tokenizer, vocab_size=len(tokenizer), n_positions=32)
     out = tmp_path / "run"

@@ -51,7 +51,7 @@ def test_the_page_shows_it(replayed):
     assert "3 of 6 replayed probes" in page.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_optimum_is_the_same_with_it_and_without(replayed, world, tmp_path):
+def test_the_optimum_is_the_same_with_it_and_without(replayed, world, page, tmp_path):
     out = tmp_path / "plain"
     assert world.run(out, "--until", "probe", probe__lambdas="0.01,1000") == 0
     with_it, without = (sprog.open_run(folder).results["probe"] for folder in (replayed, out))

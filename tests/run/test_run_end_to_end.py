@@ -237,7 +237,7 @@ def test_the_fallback_takes_only_what_it_may(finished, results):
     assert units == list(best)
 
 
-def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, capsys):
+def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, capsys, page):
     changes = {"features__min_target": 0.03, "features__max_reference": 0.05}
     assert world.run(copy_of_finished, "--until", "features", **changes) == 0
     run = sprog.open_run(copy_of_finished)
@@ -251,7 +251,7 @@ def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, caps
     assert "this run's rule (firing on more than 3 % of Danish and less than 5 % of English tokens)" in text
 
 
-def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys):
+def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     assert main(world.line(copy_of_finished, features__fallback=0)) == 0
     captured = capsys.readouterr()
     assert "no unit" in captured.out
@@ -275,7 +275,7 @@ def test_the_report_is_one_page_that_says_the_rule(finished):
     assert "<script src" not in source
 
 
-def test_headlines_end_a_run(world, copy_of_finished, capsys, no_page):
+def test_headlines_end_a_run(world, copy_of_finished, capsys):
     assert main(world.line(copy_of_finished)) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -289,13 +289,13 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys, no_page):
     assert "effects: done before, kept" in captured.err
 
 
-def test_quiet_says_nothing(world, copy_of_finished, capsys, no_page):
+def test_quiet_says_nothing(world, copy_of_finished, capsys):
     assert world.run(copy_of_finished) == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_until_leaves_the_rest_null(world, tmp_path, capsys):
+def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
     out = tmp_path / "short"
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
@@ -349,7 +349,7 @@ def test_open_run_says_what_is_not_there(finished, tmp_path):
 
 
 @pytest.mark.parametrize("train", ["moses", "tmx"])
-def test_other_formats_run_too(world, tmp_path, no_page, train):
+def test_other_formats_run_too(world, tmp_path, train):
     changes = {"corpora__train": world.texts[train], "corpora__test": None, "languages__others": "none"}
     out = tmp_path / "run"
     assert world.run(out, "--until", "corpora", **changes) == 0

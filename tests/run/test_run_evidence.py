@@ -116,7 +116,7 @@ def test_the_page_says_so(tested):
     assert "pass as Danish: told from German, English and Swedish, each by itself." in page
 
 
-def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path, capsys, no_page):
+def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path, capsys):
     again = tmp_path / "again"
     assert world.run(again, "--until", "evidence", **SMALL, **panels) == 0
     assert json.loads((again / "results.json").read_text(encoding="utf-8"))["evidence"] == results["evidence"]
@@ -125,7 +125,7 @@ def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path,
     assert (again / "run.json").is_file()
 
 
-def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_path, capsys, no_page):
+def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_path, capsys):
     out = tmp_path / "out"
     assert world.run(out, "--until", "features", layer=1, probe__tokens=400, probe__seeds=1) == 0
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_p
     assert "sentences are too few" in capsys.readouterr().err
 
 
-def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys, no_page):
+def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys):
     rows = [pair["da"] for pair in sentences(60, seed=12)]
     path = tmp_path / "both.txt"
     path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")

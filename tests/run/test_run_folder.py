@@ -151,7 +151,7 @@ def test_a_name_too_long_for_the_system(world, tmp_path, capsys):
     assert capsys.readouterr().err == f"sprog: {out}: File name too long\n"
 
 
-def test_the_folders_above_are_made(world, tmp_path):
+def test_the_folders_above_are_made(world, tmp_path, page):
     out = tmp_path / "a" / "b" / "run"
     assert world.run(out, "--until", "corpora") == 0
     assert (out / "report.html").is_file()

@@ -29,7 +29,7 @@ def refusal(world, out, capsys, **changes):
     return line
 
 
-def test_a_given_autoencoder_is_not_trained_and_gives_the_same_numbers(world, autoencoder, tmp_path):
+def test_a_given_autoencoder_is_not_trained_and_gives_the_same_numbers(world, autoencoder, tmp_path, page):
     out = tmp_path / "run"
     assert world.run(out, layer=1, sae__from=autoencoder, sae__latents="none") == 0
     before, after = results(autoencoder), results(out)
@@ -95,7 +95,7 @@ def test_an_autoencoder_of_another_width_is_refused(world, autoencoder, tmp_path
     assert "sae.from: reads 31 values at a token, and resid of layer 1 has 32" in line
 
 
-def test_named_units_are_taken_as_they_are(world, autoencoder, tmp_path):
+def test_named_units_are_taken_as_they_are(world, autoencoder, tmp_path, page):
     out = tmp_path / "run"
     assert world.run(out, layer=1, features__units="7,3") == 0
     features = results(out)["features"]

@@ -126,13 +126,13 @@ def test_the_report_has_figure_4(with_grid):
     assert (with_grid / "figures" / "figure-4-grid.csv").read_text().count("\n") == 17
 
 
-def test_a_headline_tells_of_it(world, copy, capsys, no_page):
+def test_a_headline_tells_of_it(world, copy, capsys):
     assert main([*world.line(copy, **SMALL), "--until", "grid"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("grid ")]
     assert "16 autoencoders; the rule says topk, k " in line
 
 
-def test_the_model_reads_the_text_once_for_all(world, tmp_path, monkeypatch, no_page):
+def test_the_model_reads_the_text_once_for_all(world, tmp_path, monkeypatch):
     """However many autoencoders: one pass over what they are trained on, and one over what they are measured on."""
     read = []
     original = TrainingText.stream
@@ -161,11 +161,11 @@ def test_nothing_is_trained_twice(works, copy):
     assert len(sprog.open_run(copy).results["grid"]["cells"]) == 4
 
 
-def test_how_autoencoders_are_trained_is_the_grids_too(works, copy, no_page):
+def test_how_autoencoders_are_trained_is_the_grids_too(works, copy):
     assert works(copy, **SMALL | {"sae__lr": 0.002}) == ["grid", "sae"]
 
 
-def test_a_grid_given_up_leaves_null(works, copy):
+def test_a_grid_given_up_leaves_null(works, copy, page):
     assert works(copy, **{**SMALL, "grid__k": None, "grid__l1": None}) == []
     assert sprog.open_run(copy).results["grid"] is None
     assert "The grid search over autoencoders: not run" in (copy / "report.html").read_text(encoding="utf-8")
@@ -173,7 +173,7 @@ def test_a_grid_given_up_leaves_null(works, copy):
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_grid_cut_off_goes_on_from_its_checkpoint_to_the_same_numbers(
-    world, with_grid, tmp_path, monkeypatch, no_page, share
+    world, with_grid, tmp_path, monkeypatch, share
 ):
     original = Show.stage
     reported = []
@@ -207,7 +207,7 @@ def test_a_grid_cut_off_goes_on_from_its_checkpoint_to_the_same_numbers(
 # ---- other models, the paper's protocol, and what is refused
 
 
-def test_a_grid_on_another_model(world, tmp_path, make_model_folder, no_page):
+def test_a_grid_on_another_model(world, tmp_path, make_model_folder):
     other = make_model_folder(tmp_path / "other", intermediate_size=40)
     out = tmp_path / "run"
     changes = {
@@ -226,7 +226,7 @@ def test_a_grid_on_another_model(world, tmp_path, make_model_folder, no_page):
     assert grid["train_tokens"] != results["sae"]["train_tokens"]
 
 
-def test_published_cells_fire_when_selected(world, tmp_path, no_page):
+def test_published_cells_fire_when_selected(world, tmp_path):
     out = tmp_path / "run"
     assert world.run(out, "--until", "grid", **SMALL | {"protocol": "published", "grid__tied": "false"}) == 0
     topk = [cell for cell in sprog.open_run(out).results["grid"]["cells"] if cell["activation"] == "topk"]

@@ -55,9 +55,7 @@ def test_a_run_fetches_once(world, opus, talks, tmp_path, capfd, monkeypatch):
     assert main([*world.line(tmp_path / "another", **CHANGES), "--quiet", "--until", "corpora"]) == 0
 
 
-def test_a_transfer_that_breaks_off_begins_no_folder_and_is_carried_on(
-    world, opus, talks, tmp_path, capfd, no_page
-):
+def test_a_transfer_that_breaks_off_begins_no_folder_and_is_carried_on(world, opus, talks, tmp_path, capfd):
     out = tmp_path / "run"
     opus.stops = [1000, 0, 0, 0]
     line = [*world.line(out, **CHANGES), "--quiet", "--until", "corpora"]

@@ -160,7 +160,7 @@ def refused_late(world, out, capsys, monkeypatch, error, **changes):
 
 @pytest.mark.parametrize("error", SAYINGS, ids=lambda error: type(error).__name__)
 def test_a_gpu_that_is_full_names_the_setting_and_the_run_goes_on_later(
-    world, tmp_path, capsys, monkeypatch, no_page, error
+    world, tmp_path, capsys, monkeypatch, error
 ):
     out = tmp_path / "out"
     line = refused_late(world, out, capsys, monkeypatch, error)
@@ -208,7 +208,7 @@ def test_every_stage_names_a_setting(world, copy_of_finished, capsys, monkeypatc
     assert line.startswith(f"sprog: {stage}: there is not enough memory; {words}")
 
 
-def test_a_pool_is_no_larger_than_what_there_is_to_mix(world, tmp_path, monkeypatch, no_page):
+def test_a_pool_is_no_larger_than_what_there_is_to_mix(world, tmp_path, monkeypatch):
     """A step of a million tokens is the whole of a small text, and holds no more."""
     pools = []
     original = Mixer.__init__

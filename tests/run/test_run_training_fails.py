@@ -46,7 +46,7 @@ def is_whole(path):
     ],
 )
 @pytest.mark.parametrize("activation", ["topk", "relu"])
-def test_an_absurd_rate_stops_and_is_named(world, tmp_path, capsys, no_page, activation, lr, words):
+def test_an_absurd_rate_stops_and_is_named(world, tmp_path, capsys, activation, lr, words):
     sparsity = {"sae__activation": activation, "sae__l1": "0.01" if activation == "relu" else None}
     status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=lr, **sparsity)
     assert status == 2
@@ -76,7 +76,7 @@ def ruined_at(monkeypatch):
 
 @pytest.mark.parametrize("lr", [1e30, 1e3])
 def test_a_late_divergence_leaves_the_last_good_checkpoints_to_go_on_from(
-    world, tmp_path, capsys, monkeypatch, no_page, ruined_at, lr
+    world, tmp_path, capsys, monkeypatch, ruined_at, lr
 ):
     out = tmp_path / "out"
     assert run(world, tmp_path / "whole", capsys)[0] == 0
@@ -141,7 +141,7 @@ def test_activations_that_are_not_finite_name_the_sentence(world, tmp_path, caps
 
 
 @pytest.fixture
-def cut_off(world, tmp_path, capsys, monkeypatch, no_page):
+def cut_off(world, tmp_path, capsys, monkeypatch):
     """A function that makes a run which was cut off in the training of a stage: its folder."""
 
     def cut_off(stage="sae", **changes):
@@ -171,7 +171,7 @@ def cut_off(world, tmp_path, capsys, monkeypatch, no_page):
 
 
 @pytest.fixture
-def whole(world, tmp_path, capsys, no_page):
+def whole(world, tmp_path, capsys):
     """The bytes of the autoencoder of a run that was left alone."""
     assert run(world, tmp_path / "whole", capsys)[0] == 0
     return (tmp_path / "whole" / "sae" / "sae.safetensors").read_bytes()

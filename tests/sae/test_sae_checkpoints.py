@@ -53,7 +53,7 @@ def uninterrupted(request, tmp_path_factory):
     return request.param, bytes_of(trained, tmp_path_factory.mktemp("whole"))
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 @given(cuts=st.lists(st.integers(1, CHUNKS - 1), min_size=1, max_size=3))
 def test_cut_off_anywhere_it_ends_in_the_same_bytes(uninterrupted, tmp_path_factory, cuts):
     size, expected = uninterrupted

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sprog.errors import SprogError
-from sprog.sae import Sae, SaeConfig, TrainSettings, train
+from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group
 
 D, FEATURES, ACTIVE = 32, 48, 3
 BATCH, STEPS = 256, 300
@@ -107,24 +107,24 @@ def test_dead_latents_are_revived():
     features = unit_rows(64)[:, :16]
     frequency = 1 / torch.arange(1, 65).float()
 
-    def batches():
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(250):
-            chosen = torch.multinomial(frequency.expand(200, 64), 4, generator=generator)
-            strength = 1 + torch.rand(200, 4, generator=generator)
-            yield torch.zeros(200, 64).scatter_(1, chosen, strength) @ features
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.multinomial(frequency.expand(250 * 200, 64), 4, generator=generator)
+    strength = 1 + torch.rand(250 * 200, 4, generator=generator)
+    batches = (torch.zeros(250 * 200, 64).scatter_(1, chosen, strength) @ features).split(200)
 
     def dead(aux_k):
         # of one seed, which latents die is chance
-        shares = []
-        for seed in range(4):
-            settings = TrainSettings(steps=250, tokens=250 * 200, lr=0.03, aux_k=aux_k, seed=seed)
-            config = SaeConfig(d_in=16, latents=128, k=2)
-            shares.append(train(config, batches(), settings)[1][-1].dead_fraction)
-        return sum(shares) / len(shares)
+        config = SaeConfig(d_in=16, latents=128, k=2)
+        jobs = [
+            (config, TrainSettings(steps=250, tokens=250 * 200, lr=0.03, aux_k=aux_k, seed=seed))
+            for seed in range(3)
+        ]
+        trained = train_group(jobs, lambda start: iter(batches[start:]), Mixer(None, 0, generator))
+        return sum(log[-1].dead_fraction for _, log in trained) / len(trained)
 
-    assert dead(0) > 0.1
-    assert dead(None) < 0.7 * dead(0)
+    before, after = dead(0), dead(None)
+    assert before > 0.1
+    assert after < 0.7 * before
 
 
 # ---- what is said

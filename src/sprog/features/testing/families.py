@@ -175,6 +175,8 @@ def test_units(
         raise SprogError(f"minimum: is {minimum}: give an AUROC of at least 0.5 and less than 1")
     if not 0 < q < 1:
         raise SprogError(f"q: is {q}: give a rate between 0 and 1")
+    if permutations < 0:
+        raise SprogError(f"permutations: is {permutations}: give a number of draws, or 0 for none")
     allowed = claims(target, table.present)
     if reference is None:
         outside = allowed[0].outside

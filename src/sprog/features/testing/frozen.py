@@ -195,8 +195,12 @@ def _of(fields: object, path: Path) -> FrozenSet:
     names = {field.name for field in dataclass_fields(FrozenSet)}
     if not isinstance(fields, dict) or set(fields) != names:
         raise SprogError(f"{path}: is not a frozen set")
-    lists = {key: tuple(fields[key]) for key in ("units", "inside", "outside")}
     try:
-        return FrozenSet(**(fields | lists))
-    except SprogError as error:
-        raise SprogError(f"{path}: {error}: bring the file back, or select anew") from error
+        intact = fields["hash"] == _hash(fields)
+    except ValueError:
+        # not a finite number, or half a character: it has no hash
+        intact = False
+    if not intact:
+        raise SprogError(f"{path}: was changed since it was frozen: bring the file back, or select anew")
+    # only now is anything known of its types
+    return FrozenSet(**(fields | {key: tuple(fields[key]) for key in ("units", "inside", "outside")}))
