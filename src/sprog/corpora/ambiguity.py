@@ -117,7 +117,10 @@ def refuse_one_text_in_two_roles(corpora: Mapping[str, Corpus]) -> None:
 
 
 def refuse_a_source_given_for_two_roles(
-    role: str, kept: Sequence[Sentence], dropped: Sequence[Sentence], earlier: Mapping[str, Sequence[Sentence]]
+    role: str,
+    kept: Sequence[Sentence],
+    dropped: Sequence[Sentence],
+    earlier: Mapping[str, Sequence[Sentence]],
 ) -> None:
     """Refuse a role of whose sources one has nothing left, because earlier roles have all of it.
 

@@ -40,6 +40,7 @@ class ModelScores:
                 "unit": unit,
                 "rate": float(evidence.token_rate[unit]),
                 "random_rate": float(self.random_rate[unit]),
+                "on_random": bool(self.random_rate[unit] > scores.MAX_RANDOM),
                 "kept": bool(kept[unit]),
             }
             for unit in latents.frozen.units[:MOST_ROWS]
@@ -64,7 +65,12 @@ def latent_scores(
         "attributed": dict(
             zip(asked.attribution.languages, asked.attribution.predicted.tolist(), strict=True)
         ),
-        "random_tokens": {"tokens": asked.tokens, "units": asked.filter_rows(evidence, latents)},
+        "random_tokens": {
+            "tokens": asked.tokens,
+            "min_rate": scores.MIN_RATE,
+            "max_random": scores.MAX_RANDOM,
+            "units": asked.filter_rows(evidence, latents),
+        },
     }
 
 
