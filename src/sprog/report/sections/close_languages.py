@@ -80,8 +80,8 @@ def _matrix(files: RunFiles, row: Row) -> Table:
     return Table(
         f"Every language over every other, {row['kind']}s, {PLACES[row['on']]}",
         f"AUROC of the row's language over the column's, with 95 % intervals, by {plural(row['units'], row['kind'])} "
-        "as one score: the mean of their values on a sentence, each divided by its standard deviation over the sentences "
-        "that the set was found on. 0.5: it does not tell the two apart.",
+        "as one score: the mean of their values on a sentence, each divided by its standard deviation over the "
+        "sentences that the set was found on. 0.5: it does not tell the two apart.",
         ("", *(f"over {language_name(code)}" for code in codes)),
         [
             (
@@ -136,8 +136,8 @@ def _matched_set(kind: str, on: str, rows: list[Row]) -> Table:
         f"Matched on tokenisation, {kind}s, {PLACES[on]}",
         "Sentences of the target, each with one of the other language that has nearly as many tokens per word and "
         "bytes per token (within 0.2 standard deviations of both), and how far apart the two languages are before and "
-        "after, in standard deviations; below 0.1 is commonly taken as balance. AUROC of the set as one score, on all of "
-        "these sentences and on the matched ones.",
+        "after, in standard deviations; below 0.1 is commonly taken as balance. AUROC of the set as one score, on all "
+        "of these sentences and on the matched ones.",
         ("Against", "matched", *(f"{name}, apart" for name in _WRITTEN.values()), "all", "matched ones"),
         [
             (

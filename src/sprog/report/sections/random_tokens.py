@@ -15,8 +15,8 @@ def random_token_blocks(evidence: Row) -> list[Block]:
     return [
         Paragraph(
             f"Of {plural(len(units), 'selected latent')} the random-token filter (LangFIR, arXiv 2604.03532) would "
-            f"keep {whole(kept)}; {whole(random)} fire on more than {percent(found['max_random'])} of random tokens, and "
-            f"{whole(len(units) - kept - random)} only on fewer than {percent(found['min_rate'])} of the target's."
+            f"keep {whole(kept)}; {whole(random)} fire on more than {percent(found['max_random'])} of random tokens, "
+            f"and {whole(len(units) - kept - random)} only on fewer than {percent(found['min_rate'])} of the target's."
         ),
         Table(
             "Random tokens",
