@@ -47,6 +47,9 @@ def test_its_auroc_counts_every_comparison(found, frozen):
     assert auroc.of("sv", "en")[0] == (own[120:, None] > own[60:120]).mean()
     # halfway between the other two, and told from both
     assert auroc.of("da", "en")[0] > auroc.of("sv", "en")[0] > 0.7
+    some = score.auroc(other, [*range(20), *range(60, 70)])
+    assert some.languages == ("da", "en")
+    assert some.of("da", "en")[0] == (own[:20, None] > own[60:70]).mean()
     low, high = auroc.interval("sv", "en")
     assert low[0] < auroc.of("sv", "en")[0] < high[0]
 

@@ -131,7 +131,7 @@ def _matched_rows(
             continue
         places = [_same_sample(looked, frozen.target, other), match.rows]
         parts = [testing.restrict(frozen, table, other, place, text=text) for place in places]
-        sets = [_cell(score.auroc(table.take(place)), frozen.target, other) for place in places]
+        sets = [_cell(score.auroc(table, place), frozen.target, other) for place in places]
         reason = parts[1].reason or parts[0].reason
         units = [
             {
@@ -213,8 +213,8 @@ def _unambiguous_rows(context: Context, looked: Looked) -> list[dict[str, Any]]:
                 "left_out": {
                     code: int(marked[looked.numbers(code)].sum()) for code in (context.target, other)
                 },
-                "all": _cell(score.auroc(table.take(both)), context.target, other),
-                "without": _cell(score.auroc(table.take(kept)), context.target, other),
+                "all": _cell(score.auroc(table, both), context.target, other),
+                "without": _cell(score.auroc(table, kept), context.target, other),
             }
             for family, table, score in looked.sets()
         ]

@@ -1,5 +1,6 @@
 """A set of units as one score of a sentence: whom it ranks above whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,8 +61,8 @@ class SetScore:
         values = csc_array(table.columns(self.units).values, dtype=np.float64)
         return np.asarray(values @ (weight / len(weight)), dtype=np.float32)
 
-    def auroc(self, table: SentenceTable) -> AurocTable:
-        """AUROC of the score, as the one unit of the result.
+    def auroc(self, table: SentenceTable, rows: Sequence[int] | np.ndarray | None = None) -> AurocTable:
+        """AUROC of the score, as the one unit of the result, on all sentences or on those with the numbers `rows`.
 
         Raises:
             SprogError: the table is of other units.
@@ -69,4 +70,5 @@ class SetScore:
         column = csc_array(self.values(table)[:, None])
         named = f"set {fingerprint({'units': self.units, 'of': self.identity})}"
         silent = csc_array(column.shape, dtype=np.int32)
-        return auroc_table(replace(table, values=column, fired=silent, identity=named))
+        scored = replace(table, values=column, fired=silent, identity=named)
+        return auroc_table(scored if rows is None else scored.take(rows))
