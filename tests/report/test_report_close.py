@@ -27,11 +27,12 @@ MATCHED = {
     "before": {"tokens_per_word": 1.23, "bytes_per_token": -0.5},
     "after": {"tokens_per_word": 0.04, "bytes_per_token": -0.01},
     "reason": "da and sv: 12 and 12 sentences are too few",
+    "passed": None,
     "set": {"all": [0.9, 0.85, 0.93], "matched": [0.8, None, None]},
     "units": [{"unit": 7, "label": "latent 7", "all": [0.9, 0.8, 0.95], "matched": [0.75, 0.5, 0.9]}],
 }
 CLAIM = {"kind": "latent", "on": "held_out", "claim": "Danish", "units": 2, "outside": [], "left_out": {}}
-NOBODY = {"passed": None, "passed_matched": None, "passed_both": None}
+NOBODY = {"passed": None, "passed_matched": None, "passed_as_many": None}
 PAIR = {"languages": ["da", "sv"], "sentences": {"da": 500, "sv": 400}, "doubtful": {"da": 5, "sv": 0}}
 
 
@@ -81,8 +82,11 @@ def test_too_few_matched_sentences_are_said() -> None:
     (row,) = tables(blocks)["Matched on tokenisation, latents, the half held out"].rows
     assert row[1] == Cell("12", "of 500 and 400")
     assert row[2] == Cell("+0.04", "before: +1.23")
-    assert row[-1] == Cell("0.800", "")
-    claim = CLAIM | {"outside": ["sv"], "passed": 2, "passed_matched": 1, "passed_both": 1}
+    assert row[-2:] == (Cell("0.800", ""), "too few")
+    tested = MATCHED | {"passed": {"all": 2, "matched": 1, "as_many": 2}}
+    (row,) = tables(shown(matched=[tested]))["Matched on tokenisation, latents, the half held out"].rows
+    assert row[-1] == Cell("1", "all: 2; as many: 2")
+    claim = CLAIM | {"outside": ["sv"], "passed": 2, "passed_matched": 1, "passed_as_many": 2}
     said = texts(shown(matched_claims=[claim]))
     assert (
         "of two latents 2 pass as Danish against Swedish on all sentences, 1 on the matched ones, 1 on"

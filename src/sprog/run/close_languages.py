@@ -129,17 +129,17 @@ def _matched_rows(
         if isinstance(match, str):
             left_out[other] = match
             continue
-        places = [_same_sample(looked, frozen.target, other), match.rows]
+        places = [_same_sample(looked, frozen.target, other), match.rows, _as_many(looked, match)]
         parts = [testing.restrict(frozen, table, other, place, text=text) for place in places]
-        sets = [_cell(score.auroc(table, place), frozen.target, other) for place in places]
-        reason = parts[1].reason or parts[0].reason
+        sets = [_cell(score.auroc(table, place), frozen.target, other) for place in places[:2]]
+        reason = next((part.reason for part in parts if part.reason is not None), None)
         units = [
             {
                 "unit": unit,
                 "label": family.units.name(unit),
                 **{
                     name: _cell(part.auroc, frozen.target, other, number)
-                    for name, part in zip(("all", "matched"), parts, strict=True)
+                    for name, part in zip(("all", "matched"), parts[:2], strict=True)
                 },
             }
             for number, unit in enumerate(frozen.units[:MOST_ROWS])
@@ -151,6 +151,7 @@ def _matched_rows(
                 "other": other,
                 **match.as_json(),
                 "reason": reason,
+                "passed": None if reason else _passing(frozen, [parts]),
                 "set": dict(zip(("all", "matched"), sets, strict=True)),
                 "units": units,
             }
@@ -168,7 +169,7 @@ def _matched_rows(
         "units": len(frozen.units),
         "outside": [parts[0].other for parts in compared],
         "left_out": left_out,
-        **_both(frozen, compared),
+        **_claim(frozen, compared),
     }
 
 
@@ -177,18 +178,30 @@ def _same_sample(looked: Looked, target: str, other: str) -> Int[np.ndarray, " b
     return np.sort(np.concatenate([looked.numbers(code)[:MATCHED_SENTENCES] for code in (target, other)]))
 
 
-def _both(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int | None]:
-    """How many units pass on all sentences, on the matched ones, and on both."""
-    if not compared:
-        return dict.fromkeys(("passed", "passed_matched", "passed_both"))
-    everywhere, matched = (
-        testing.passing_restricted(frozen, [parts[place] for parts in compared]) for place in (0, 1)
-    )
+def _as_many(looked: Looked, match: MatchedTokenisation) -> Int[np.ndarray, " both"]:
+    """As many sentences as were matched, whatever their tokenisation: what so few can show at all.
+
+    The text is shuffled, so its first are drawn at random.
+    """
+    languages = looked.tables[0].languages
+    codes = [str(languages[side[0]]) for side in (match.first, match.second)]
+    return np.sort(np.concatenate([looked.numbers(code)[: len(match)] for code in codes]))
+
+
+def _passing(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int]:
+    """How many units pass on all sentences, on the matched ones, and on as many others."""
     return {
-        "passed": int(everywhere.sum()),
-        "passed_matched": int(matched.sum()),
-        "passed_both": int((everywhere & matched).sum()),
+        name: int(testing.passing_restricted(frozen, [parts[place] for parts in compared]).sum())
+        for place, name in enumerate(("all", "matched", "as_many"))
     }
+
+
+def _claim(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int | None]:
+    """The same for the whole claim; None where there is no language to test against."""
+    if not compared:
+        return dict.fromkeys(("passed", "passed_matched", "passed_as_many"))
+    found = _passing(frozen, compared)
+    return {"passed": found["all"], "passed_matched": found["matched"], "passed_as_many": found["as_many"]}
 
 
 def _unambiguous_rows(context: Context, looked: Looked) -> list[dict[str, Any]]:

@@ -126,8 +126,8 @@ def _still(row: Row) -> str:
     others = listed([language_name(code) for code in row["outside"]])
     return (
         f"{where}of {plural(row['units'], row['kind'])} {whole(row['passed'])} pass as {row['claim']} against {others} "
-        f"on all sentences, {whole(row['passed_matched'])} on the matched ones, {whole(row['passed_both'])} on "
-        f"both.{left}"
+        f"on all sentences, {whole(row['passed_matched'])} on the matched ones, and {whole(row['passed_as_many'])} on "
+        f"as many that are not matched.{left}"
     )
 
 
@@ -137,8 +137,16 @@ def _matched_set(kind: str, on: str, rows: list[Row]) -> Table:
         "Sentences of the target, each with one of the other language that has nearly as many tokens per word and "
         "bytes per token (within 0.2 standard deviations of both), and how far apart the two languages are before and "
         "after, in standard deviations; below 0.1 is commonly taken as balance. AUROC of the set as one score, on all "
-        "of these sentences and on the matched ones.",
-        ("Against", "matched", *(f"{name}, apart" for name in _WRITTEN.values()), "all", "matched ones"),
+        "of these sentences and on the matched ones; last, how many of the units pass against this language alone on the "
+        "matched ones, on all, and on as many that are not matched, which is what so few sentences can show.",
+        (
+            "Against",
+            "matched",
+            *(f"{name}, apart" for name in _WRITTEN.values()),
+            "all",
+            "matched ones",
+            "pass",
+        ),
         [
             (
                 language_name(row["other"]),
@@ -148,10 +156,17 @@ def _matched_set(kind: str, on: str, rows: list[Row]) -> Table:
                     for name in _WRITTEN
                 ),
                 *(_cell(row["set"][where]) for where in ("all", "matched")),
+                _passing(row["passed"]),
             )
             for row in rows
         ],
     )
+
+
+def _passing(passed: Row | None) -> str | Cell:
+    if passed is None:
+        return "too few"
+    return Cell(whole(passed["matched"]), f"all: {whole(passed['all'])}; as many: {whole(passed['as_many'])}")
 
 
 def _matched_units(kind: str, rows: list[Row]) -> Table:
