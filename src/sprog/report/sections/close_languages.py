@@ -136,8 +136,8 @@ def _matched_set(kind: str, on: str, rows: list[Row]) -> Table:
         f"Matched on tokenisation, {kind}s, {PLACES[on]}",
         "Sentences of the target, each with one of the other language that has nearly as many tokens per word and "
         "bytes per token (within 0.2 standard deviations of both), and how far apart the two languages are before and "
-        "after, in standard deviations; below 0.1 is commonly taken as balance. AUROC of the set as one score, on all "
-        "of these sentences and on the matched ones; last, how many of the units pass against this language alone on the "
+        "after, in standard deviations; below 0.1 is commonly taken as balance. AUROC of the set as one score, on "
+        "all of these sentences and on the matched ones. Last, how many units pass against this language alone on the "
         "matched ones, on all, and on as many that are not matched, which is what so few sentences can show.",
         (
             "Against",
