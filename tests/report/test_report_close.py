@@ -89,7 +89,7 @@ def test_too_few_matched_sentences_are_said() -> None:
     claim = CLAIM | {"outside": ["sv"], "passed": 2, "passed_matched": 1, "passed_as_many": 2}
     said = texts(shown(matched_claims=[claim]))
     assert (
-        "of two latents 2 pass as Danish against Swedish on all sentences, 1 on the matched ones, 1 on"
+        "of two latents 2 pass as Danish against Swedish on all sentences, 1 on the matched ones, and 2 on"
         in said
     )
 
