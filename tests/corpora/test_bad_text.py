@@ -303,7 +303,10 @@ def test_one_language_only_in_a_later_role(write):
 def test_role_that_repeats_an_earlier_one(write):
     train = write("x.tsv", lines(0, 40) + lines(1, 40))
     message = roles_refusal({"train": str(train), "select": str(train)})
-    assert "corpora.select: no da sentence (read from x.tsv; 40 read: 40 in_earlier_role)" in message
+    assert message == (
+        "corpora.select: all 80 sentences of x.tsv are in corpora.train already: one text cannot be in two roles; "
+        "give corpora.select other text"
+    )
 
 
 def test_too_little_to_cut(write):

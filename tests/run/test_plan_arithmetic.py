@@ -70,7 +70,7 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 def test_numbers_taken_from_the_code_are_still_there():
     from sprog.lm import loss
     from sprog.probe import as_coded, path, sample
-    from sprog.run import TOY_PAIRS, training
+    from sprog.run import TOY_PAIRS, model_scores, training
     from sprog.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
@@ -78,6 +78,8 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert (as_coded.BATCHES, as_coded.BATCH_SENTENCES) == (replay.BATCHES, replay.BATCH_SENTENCES)
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
+    assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
+    assert model_scores.RANDOM_TOKENS == stages.RANDOM_TOKENS
     assert loss.MAX_LOGITS == stages.MAX_LOGITS
     assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
     assert trainer.DENSE_ABOVE == stages.LIVE

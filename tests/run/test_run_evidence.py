@@ -1,10 +1,15 @@
 """The stage that tests units, through the command line: on a panel, again on other text, and what it refuses."""
 
 import json
+import shutil
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sprog.features import testing
 from sprog.toy import sentences
@@ -114,6 +119,92 @@ def test_the_selected_units_are_those_that_pass(tested, results):
 def test_the_page_says_so(tested):
     page = (tested / "report.html").read_text(encoding="utf-8")
     assert "pass as Danish: told from German, English and Swedish, each by itself." in page
+    assert "Every language over every other, neurons, the half held out." in page
+    assert "Matched on tokenisation, latents, the other text." in page
+    assert "pass as Danish against German, English and Swedish on all sentences" in page
+    assert "the random-token filter (LangFIR, arXiv 2604.03532) would keep" in page
+
+
+def test_every_language_is_set_over_every_other_by_the_selected_set(results):
+    evidence = results["evidence"]
+    assert {(row["kind"], row["on"]) for row in evidence["matrix"]} == {
+        (kind, on)
+        for kind in {row["kind"] for row in evidence["units"] if row["selected"]}
+        for on in ("held_out", "replicate")
+    }
+    for row in evidence["matrix"]:
+        auroc = np.array(row["auroc"])
+        assert row["languages"] == sorted(CODES)
+        np.testing.assert_allclose(auroc + auroc.T, 1)
+        others = ~np.eye(len(CODES), dtype=bool)
+        low, high = (np.array(row[end], dtype=float) for end in ("low", "high"))
+        assert np.isnan(low.diagonal()).all()
+        assert ((low < auroc) & (auroc < high))[others].all()
+    (neurons,) = [row for row in evidence["matrix"] if (row["kind"], row["on"]) == ("neuron", "held_out")]
+    danish = neurons["languages"].index("da")
+    # together they are Danish over every other language, on text that they were not found on
+    assert all(low > 0.5 for place, low in enumerate(neurons["low"][danish]) if place != danish)
+
+
+def test_sentences_are_matched_on_tokenisation_and_the_claim_is_tested_on_them(results):
+    evidence = results["evidence"]
+    kinds = {row["kind"] for row in evidence["matrix"]}
+    assert {(row["kind"], row["on"], row["other"]) for row in evidence["matched"]} == {
+        (kind, on, other)
+        for kind in kinds
+        for on in ("held_out", "replicate")
+        for other in ("en", "sv", "de")
+    }
+    for row in evidence["matched"]:
+        assert 2 < row["matched"] <= min(row["found"])
+        assert max(abs(apart) for apart in row["after"].values()) < 0.1
+        # what was read of every unit on the held-out half is what the test there has
+        if row["on"] == "held_out" and min(row["found"]) < 4000:
+            for unit in row["units"]:
+                (known,) = [
+                    each
+                    for each in evidence["units"]
+                    if (each["kind"], each["unit"]) == (row["kind"], unit["unit"])
+                ]
+                assert unit["all"][0] == pytest.approx(known["again"]["held_out"]["auroc"][row["other"]])
+    passed = {(row["kind"], row["on"]): row["passed"] for row in evidence["replication"]}
+    for row in evidence["matched_claims"]:
+        assert row["outside"] == ["de", "en", "sv"]
+        assert row["left_out"] == {}
+        assert row["passed"] == passed[row["kind"], row["on"]]
+        assert max(row["passed_matched"], row["passed_as_many"]) <= row["units"]
+        # a claim holds where it holds against each language, but for the correction over the set
+        for other in evidence["matched"]:
+            if (other["kind"], other["on"]) == (row["kind"], row["on"]):
+                assert other["passed"]["all"] >= row["passed"]
+
+
+def test_doubtful_sentences_are_counted_by_pair_of_languages(results):
+    for panel in results["evidence"]["panels"]:
+        assert [tuple(pair["languages"]) for pair in panel["doubtful"]] == list(
+            combinations(sorted(CODES), 2)
+        )
+        for pair in panel["doubtful"]:
+            assert all(pair["doubtful"][code] <= pair["sentences"][code] for code in pair["languages"])
+    for row in results["evidence"]["unambiguous"]:
+        assert sum(row["left_out"].values()) > 0
+        assert 0 <= row["without"][0] <= 1
+
+
+def test_the_models_own_scores_are_among_those_compared(results):
+    scores = results["evidence"]["scores"]
+    assert {"attribution", "random_tokens"} <= set(scores["names"])
+    assert len(scores["names"]) == 16
+    assert set(scores["attributed"]) == set(CODES)
+    found = scores["random_tokens"]
+    assert found["tokens"] >= 2000
+    frozen = [
+        row["unit"] for row in results["evidence"]["units"] if row["kind"] == "latent" and row["selected"]
+    ]
+    assert [row["unit"] for row in found["units"]] == frozen[:40]
+    for row in found["units"]:
+        assert row["on_random"] == (row["random_rate"] > 0.05)
+        assert row["kept"] == (row["rate"] >= 0.5 and not row["on_random"])
 
 
 def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path, capsys):
@@ -147,3 +238,69 @@ def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys):
     assert world.run(tmp_path / "out", "--until", "evidence", **SMALL, corpora__panel=spec) == 2
     *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith("sprog: corpora.panel: ")
+
+
+def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys, no_page):
+    panel = panels["corpora__panel"]
+
+    def refused(**changes):
+        capsys.readouterr()
+        assert world.run(tmp_path / "out", "--until", "evidence", **SMALL | changes) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert not (tmp_path / "out").exists()
+        return line
+
+    copy = shutil.copy(panel, tmp_path / "copy.tsv")
+    assert refused(corpora__panel=panel, corpora__replicate=panel).startswith(
+        "sprog: corpora.replicate: all 3600 sentences of panel.tsv are in corpora.panel already: "
+    )
+    # the same text under another name, beside text that is other
+    both = f"{copy} {panels['corpora__replicate']}"
+    assert refused(corpora__panel=panel, corpora__replicate=both).startswith(
+        "sprog: corpora.replicate: all 3600 sentences of copy.tsv are in corpora.panel already: "
+    )
+    assert refused(corpora__panel=world.texts["tsv"]).startswith(
+        "sprog: corpora.panel: all 180 sentences of talks.tsv are in corpora.train and "
+    )
+
+
+def test_a_sentence_in_an_earlier_role_is_dropped_and_counted(world, panels, tmp_path, no_page):
+    lines = panels["corpora__panel"].read_text(encoding="utf-8").splitlines(keepends=True)
+    path = tmp_path / "again.tsv"
+    other = panels["corpora__replicate"].read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[:6], *other[1:]]), encoding="utf-8")
+    roles = {"corpora__panel": panels["corpora__panel"], "corpora__replicate": path}
+    assert world.run(tmp_path / "out", "--until", "corpora", **SMALL, **roles) == 0
+    rows = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["corpora"]
+    dropped = {row["language"]: row["dropped"] for row in rows if row["role"] == "replicate"}
+    assert dropped["da"]["in_earlier_role"] == 5
+
+
+def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(
+    world, panels, tmp_path, capsys, no_page
+):
+    path = tmp_path / "both.txt"
+    path.write_text("".join(f"{pair['da']}\n" for pair in sentences(60, seed=13)), encoding="utf-8")
+    roles = {"corpora__panel": panels["corpora__panel"], "corpora__replicate": f"da={path} en={path}"}
+    assert world.run(tmp_path / "out", "--until", "evidence", **SMALL, **roles) == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("sprog: corpora.replicate: ")
+    assert "one text was given for two languages" in error
+
+
+def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_path, capsys, no_page):
+    out = shutil.copytree(tested, tmp_path / "out")
+    weights = out / "sae" / "sae.safetensors"
+    tensors = load_file(weights)
+    tensors["W_dec"] = tensors["W_dec"].flip(0).contiguous()
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, weights, metadata=metadata)
+    # features are looked for anew, with the frozen set and the weights that the folder has
+    changed = SMALL | {"report__texts": 1}
+    assert world.run(out, "--until", "features", **changed, **panels, features__rule="tested") == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error.startswith(
+        f"sprog: {out}/evidence/latents.json: the frozen set of Danish is of the units latent "
+    )
+    assert "and these are latent " in error

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from sprog.corpora.lexicons import Lexicon, Telltale, telltale, words_of
-from sprog.corpora.sentences import Corpus
+from sprog.corpora.sentences import Corpus, Sentence
 from sprog.errors import SprogError
 
 # two languages that share more than this share of their sentences are one text given twice
@@ -114,3 +114,35 @@ def refuse_one_text_in_two_roles(corpora: Mapping[str, Corpus]) -> None:
                 f"{common} of {len(theirs)} sentences of {second} are in {first} too, or their translations are: "
                 f"give {second} other text"
             )
+
+
+def refuse_a_source_given_for_two_roles(
+    role: str,
+    kept: Sequence[Sentence],
+    dropped: Sequence[Sentence],
+    earlier: Mapping[str, Sequence[Sentence]],
+) -> None:
+    """Refuse a role of whose sources one has nothing left, because earlier roles have all of it.
+
+    Args:
+        role: the role.
+        kept: its sentences.
+        dropped: those that are in an earlier role, or of a pair that is.
+        earlier: the sentences of each earlier role.
+
+    Raises:
+        SprogError: naming the source and the roles.
+    """
+    for name in sorted({sentence.source for sentence in dropped} - {sentence.source for sentence in kept}):
+        gone = [sentence for sentence in dropped if sentence.source == name]
+        texts = {(sentence.language, sentence.text) for sentence in gone}
+        pairs = {sentence.pair for sentence in gone}
+        where = " and ".join(
+            f"corpora.{other}"
+            for other, sentences in earlier.items()
+            if any((s.language, s.text) in texts or s.pair in pairs for s in sentences)
+        )
+        raise SprogError(
+            f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in two "
+            f"roles; give corpora.{role} other text"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sprog.corpora.ambiguity import refuse_a_source_given_for_two_roles
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally
 from sprog.corpora.keeping import Progress, silent
 from sprog.corpora.languages import wanted_languages
@@ -188,6 +189,7 @@ class _Division:
         self._origins: dict[str, str] = {}
         self._unaligned: set[str] = set()
         self._straddle = False
+        self._read: set[str] = set()
 
     @property
     def _present(self) -> tuple[str, ...]:
@@ -215,6 +217,7 @@ class _Division:
                 self._unaligned.add(name)
             together.extend(sentences)
         self._sentences[role] = together
+        self._read.add(role)
         self._origins[role] = f"read from {', '.join(sources)}"
 
     def limit(self, role: str, limit: int) -> None:
@@ -233,8 +236,13 @@ class _Division:
             self._tally(role, sentence).read += 1
 
     def drop_earlier(self, role: str) -> None:
-        """Drop from `role` what is in an earlier one: the same text, or another sentence of its pair."""
-        earlier = [self._sentences[name] for name in self._present if ROLES.index(name) < ROLES.index(role)]
+        """Drop from `role` what is in an earlier one: the same text, or another sentence of its pair.
+
+        Raises:
+            SprogError: nothing is left of a source: one text was given for two roles.
+        """
+        before = [name for name in self._present if ROLES.index(name) < ROLES.index(role)]
+        earlier = [self._sentences[name] for name in before]
         texts = {(sentence.language, sentence.text) for sentences in earlier for sentence in sentences}
         pairs = {sentence.pair for sentences in earlier for sentence in sentences}
         kept: list[Sentence] = []
@@ -242,6 +250,9 @@ class _Division:
         for sentence in self._sentences[role]:
             is_earlier = (sentence.language, sentence.text) in texts or sentence.pair in pairs
             (dropped if is_earlier else kept).append(sentence)
+        # where a role was cut out of another, what it lost is no file that was named for it
+        if role in self._read:
+            refuse_a_source_given_for_two_roles(role, kept, dropped, dict(zip(before, earlier, strict=True)))
         self._sentences[role] = kept
         self._drop(role, dropped, "in_earlier_role")
 

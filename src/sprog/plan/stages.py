@@ -40,6 +40,8 @@ LIVE = 0.04
 VALUES_AT_ONCE, KEPT = 2**21, 2
 # tokens of each language behind the evidence's directions (run.evidence_stage)
 DIRECTION_TOKENS = 20_000
+# sentences of each language behind attribution, and random tokens (run.model_scores)
+ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -272,7 +274,7 @@ class Counting:
         return train + look + losses
 
     def evidence(self) -> Work:
-        """One pass over text of train for directions, and one over each panel; then every unit's tests."""
+        """One pass over text of train for directions, and one over each panel; every unit's tests; other scores."""
         panels = [self.roles[role] for role in OPTIONAL if role in self.roles]
         text = panels if "panel" in self.roles else [self.roles["select"], *panels]
         tokens, sentences = sum(map(tokens_of, text)), sum(map(sentences_of, text))
@@ -282,7 +284,19 @@ class Counting:
         entries = sentences * 2 * self.d_in + min(tokens * self.live, sentences * self.latents)
         draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)
         tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
-        return passes + self.encode(tokens) + tests
+        return passes + self.encode(tokens) + tests + self._model_scores(text[0])
+
+    def _model_scores(self, panel: Amounts) -> Work:
+        """A forward and a backward pass over some of the panel for attribution, and one pass over random tokens."""
+        if not self.recipe.evidence.scores:
+            return Work()
+        attributed = sum(
+            a.tokens * min(1.0, ATTRIBUTED_SENTENCES / max(1.0, a.sentences)) for a in panel.values()
+        )
+        # a backward pass through the whole model costs two forward ones
+        asked = self.forward(self.shape, 3 * attributed, self.shape.layers, output=True)
+        drawn = self.forward(self.shape, RANDOM_TOKENS, self.depth, output=False)
+        return asked + drawn + self.encode(attributed + RANDOM_TOKENS)
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

@@ -1,12 +1,11 @@
 """What the evidence stage found, as rows for `results.json`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sprog.features import CountedUnits, SentenceTable, UnitStatistics, scores, testing
-from sprog.run.context import Context
 from sprog.run.panels import Panel
 
 # rows of a family of units that the report has room for
@@ -32,11 +31,13 @@ class Again:
         on: `held_out` or `replicate`.
         rows: how much of each set passes, for `results.json`.
         replications: by kind of unit, where the text allowed it.
+        close: the sets against close languages, and on matched sentences (`close_languages`).
     """
 
     on: str
     rows: list[dict[str, Any]]
     replications: dict[str, testing.Replication]
+    close: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def panel_row(panel: Panel) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def panel_row(panel: Panel) -> dict[str, Any]:
         },
         "identical": panel.identical,
         "ambiguous": panel.ambiguous,
+        "doubtful": [pair.as_row() for pair in panel.doubtful],
     }
 
 
@@ -154,11 +156,8 @@ def calibration_rows(family: Tested) -> list[dict[str, Any]]:
     ]
 
 
-def score_rows(context: Context, latents: Tested) -> dict[str, Any]:
+def score_rows(evidence: scores.Evidence) -> dict[str, Any]:
     """How the field's other scores rank the same latents, among those that fire more on the target."""
-    evidence = scores.Evidence(
-        context.target, scores.TokenCounts.of(latents.statistics), latents.table, seed=context.recipe.seed
-    )
     found = scores.all_scores(evidence)
     higher = found["rate_difference"] > 0
     if higher.sum() < 2:

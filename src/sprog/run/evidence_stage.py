@@ -21,6 +21,7 @@ from sprog.features import (
     testing,
 )
 from sprog.lm import Site, TokenizedCorpus
+from sprog.run.close_languages import Looked, close_languages
 from sprog.run.context import Context
 from sprog.run.evidence_rows import (
     Again,
@@ -29,10 +30,10 @@ from sprog.run.evidence_rows import (
     claim_rows,
     panel_row,
     replication_row,
-    score_rows,
     unit_rows,
     untested_row,
 )
+from sprog.run.model_scores import latent_scores
 from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -49,7 +50,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
     """Test units of every kind on half of the panel, freeze what passes, and test it on the rest and elsewhere."""
     try:
         panel = test_panel(context)
-        tested = _tested(context, layer, panel, part(report, 0.0, 0.7))
+        tested = _tested(context, layer, panel, part(report, 0.0, 0.6))
     except SprogError as error:
         if "panel" in context.roles.corpora:
             raise
@@ -57,10 +58,12 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
         report(1.0)
         return {"evidence": {"reason": str(error)}}
     _write_units(context, tested)
-    again = [_again(context, layer, tested, panel.held_out, "held_out", part(report, 0.7, 0.8))]
+    again = [_again(context, layer, tested, panel, "held_out", part(report, 0.6, 0.7))]
     elsewhere = replication_panel(context)
     if elsewhere is not None:
-        again.append(_again(context, layer, tested, elsewhere.held_out, "replicate", part(report, 0.8, 0.9)))
+        again.append(_again(context, layer, tested, elsewhere, "replicate", part(report, 0.7, 0.8)))
+    wanted = context.recipe.evidence.scores
+    ranked = latent_scores(context, layer, tested[0], panel, part(report, 0.8, 1.0)) if wanted else None
     return {
         "evidence": {
             "reason": None,
@@ -73,7 +76,8 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "units": [row for family in tested for row in unit_rows(family, again)],
             "replication": [row for place in again for row in place.rows],
             "calibration": [row for family in tested for row in calibration_rows(family)],
-            "scores": score_rows(context, tested[0]) if context.recipe.evidence.scores else None,
+            **{name: [row for place in again for row in place.close[name]] for name in again[0].close},
+            "scores": ranked,
         }
     }
 
@@ -163,9 +167,10 @@ def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[
 
 
 def _again(
-    context: Context, layer: int, tested: list[Tested], tokens: TokenizedCorpus, place: str, report: Report
+    context: Context, layer: int, tested: list[Tested], panel: Panel, place: str, report: Report
 ) -> Again:
-    """Every frozen set on other text."""
+    """Every frozen set on other text: what the panel holds out."""
+    tokens = panel.held_out
     collected = collect_all(
         context.lm,
         context.site(layer),
@@ -174,7 +179,9 @@ def _again(
         budget=context.recipe.batch_tokens,
         progress=report,
     )
-    again, text, own = Again(place, [], {}), tokens.corpus.sha256, context.recipe.evidence.tokens
+tables = [table for _, table in collected if table is not None]
+    close = close_languages(context, Looked(place, tested, tables, tokens, panel.doubtful))
+    again, text, own = Again(place, [], {}, close), tokens.corpus.sha256, context.recipe.evidence.tokens
     for family, (_, table) in zip(tested, collected, strict=True):
         assert table is not None
         kind, frozen = family.units.kind, family.frozen
@@ -212,10 +219,20 @@ def _write_units(context: Context, tested: list[Tested]) -> None:
 
 
 def found_latents(context: Context) -> tuple[tuple[int, ...], list[float] | None]:
-    """The frozen latents, best first, and every latent's q-value for the target; none where nothing was tested."""
+    """The frozen latents, best first, and every latent's q-value for the target; none where nothing was tested.
+
+    Raises:
+        SprogError: they are another autoencoder's than the run's.
+    """
     folder = context.folder.path / "evidence"
     if context.folder.summary("evidence")["evidence"]["reason"] is not None:
         return (), None
-    frozen = testing.load_frozen(folder / "latents.json")
+    path = folder / "latents.json"
+    frozen = testing.load_frozen(path)
+    try:
+        frozen.check_units(Latents(load_sae(context)).identity)
+    except SprogError as error:
+        # files of another run were put in this one's place
+        raise SprogError(f"{path}: {error}: bring the right files back, or run in a new folder") from error
     q_values = read_column(folder / "units.parquet", f"q {frozen.claim}", kind="latent")
     return frozen.units, q_values

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from sprog.corpora import (
     Corpus,
     Sentence,
-    ambiguous,
-    build_lexicons,
     count_ambiguous,
     cut,
     identical_texts,
@@ -15,6 +13,7 @@ from sprog.corpora import (
 from sprog.errors import SprogError
 from sprog.lm import TokenizedCorpus, tokenize
 from sprog.run.context import Context, longest_text
+from sprog.run.doubtful import Doubtful, doubtful_pairs
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Panel:
         held_out: the half on which they are looked at again; all of the text for `replicate`.
         identical: texts that stood in two languages and were taken out of both.
         ambiguous: by language, sentences whose words all belong to another language of the panel too.
+        doubtful: the same by pair of languages; with `evidence.ambiguous drop` the halves lack these sentences.
     """
 
     role: str
@@ -36,6 +36,7 @@ class Panel:
     held_out: TokenizedCorpus
     identical: int
     ambiguous: dict[str, int]
+    doubtful: list[Doubtful]
 
 
 def test_panel(context: Context) -> Panel:
@@ -76,24 +77,14 @@ def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, h
         raise SprogError(f"corpora.{role}: {error}") from error
     twice = {text for text, _ in identical_texts(corpus)}
     kept = [sentence for sentence in corpus.sentences if sentence.text not in twice]
-    doubtful = _doubtful(Corpus.of(kept))
-    counts = count_ambiguous(Corpus.of(kept), doubtful)
+    doubtful = doubtful_pairs(Corpus.of(kept))
+    marked = frozenset[Sentence]().union(*(pair.marked for pair in doubtful))
+    counts = count_ambiguous(Corpus.of(kept), [sentence in marked for sentence in kept])
     if context.recipe.evidence.ambiguous == "drop":
-        kept = [s for s, marked in zip(kept, doubtful, strict=True) if not marked]
+        kept = [sentence for sentence in kept if sentence not in marked]
     first, second = cut(kept, 0.5, seed=context.recipe.seed, purpose="held out") if halves else ([], kept)
     found_on, held_out = (_tokens(context, sentences) for sentences in (first, second))
-    return Panel(role, source, found_on, held_out, len(twice), counts)
-
-
-def _doubtful(corpus: Corpus) -> list[bool]:
-    """Which sentences could be in another language of the corpus as well, by their words."""
-    marked = [False] * len(corpus)
-    lexicons = build_lexicons(corpus)
-    for number, one in enumerate(corpus.languages):
-        for other in corpus.languages[number + 1 :]:
-            pair = ambiguous(corpus, one, other, lexicons)
-            marked = [a or b for a, b in zip(marked, pair, strict=True)]
-    return marked
+    return Panel(role, source, found_on, held_out, len(twice), counts, doubtful)
 
 
 def _tokens(context: Context, sentences: list[Sentence]) -> TokenizedCorpus:

@@ -15,6 +15,8 @@ from sprog.features.scores.information import (
 )
 from sprog.features.scores.overlap import histogram_overlap
 from sprog.features.scores.random_tokens import (
+    MAX_RANDOM,
+    MIN_RATE,
     random_token_difference,
     random_token_filter,
     random_token_sequences,
@@ -25,6 +27,8 @@ from sprog.features.scores.sparse_probe import AdaptiveProbe, ProbeFit, adaptive
 
 __all__ = [
     "HIGHER_IS_BETTER",
+    "MAX_RANDOM",
+    "MIN_RATE",
     "SCORES",
     "AdaptiveProbe",
     "Agreement",

@@ -8,6 +8,8 @@ from sprog.errors import SprogError
 from sprog.lm import LanguageModel, TokenizedCorpus
 
 RANDOM = "random"
+MIN_RATE, MAX_RANDOM = 0.5, 0.05
+"""The filter's thresholds, which are ours: fires on so much of the language, and on so little of random tokens."""
 
 
 def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: int = 0) -> TokenizedCorpus:
@@ -59,8 +61,8 @@ def random_token_filter(
     *,
     rate: Float[np.ndarray, " units"],
     random_rate: Float[np.ndarray, " units"],
-    min_rate: float = 0.5,
-    max_random: float = 0.05,
+    min_rate: float = MIN_RATE,
+    max_random: float = MAX_RANDOM,
 ) -> Bool[np.ndarray, " units"]:
     """LangFIR (arXiv 2604.03532): units that fire consistently on the language and not on random tokens.
 

@@ -10,6 +10,8 @@ from sprog.features.testing.independence import Independence, independence
 from sprog.features.testing.minimum import exact_p, minimum_p, perfect_p, studentised
 from sprog.features.testing.panel import check_panel, check_power
 from sprog.features.testing.permutation import ALPHAS, Permutations, permutations
+from sprog.features.testing.restricted import Restricted, passing_restricted, restrict
+from sprog.features.testing.together import SetScore
 
 __all__ = [
     "ALPHAS",
@@ -22,6 +24,8 @@ __all__ = [
     "Multipliers",
     "Permutations",
     "Replication",
+    "Restricted",
+    "SetScore",
     "UnitEvidence",
     "auroc_table",
     "check_panel",
@@ -33,10 +37,12 @@ __all__ = [
     "load_frozen",
     "minimum_p",
     "multipliers",
+    "passing_restricted",
     "perfect_p",
     "permutations",
     "q_values",
     "replicate",
+    "restrict",
     "studentised",
     "test_units",
 ]

@@ -66,6 +66,17 @@ class FrozenSet:
                 f"the frozen set of {self.claim} is of the units {self.identity}, and these are {identity}"
             )
 
+    def check_text(self, text: str) -> None:
+        """Refuse the text that the set was selected on, by its hash.
+
+        Raises:
+            SprogError: it is that text.
+        """
+        if text == self.text:
+            raise SprogError(
+                f"the frozen set of {self.claim} was selected on this very text: test it on another"
+            )
+
 
 def freeze(evidence: Evidence, claim: str, path: Path, *, text: str) -> FrozenSet:
     """Write down the units that pass a claim. The false discovery rate is that of all of them together.
@@ -162,10 +173,7 @@ def replicate(
             claim or all that are outside; its languages come from different sources or have too few sentences.
     """
     frozen.check_units(table.identity)
-    if text == frozen.text:
-        raise SprogError(
-            f"the frozen set of {frozen.claim} was selected on this very text: test it on another"
-        )
+    frozen.check_text(text)
     lacking = [language for language in frozen.inside if language not in table.present]
     outside = tuple(language for language in frozen.outside if language in table.present)
     if lacking or not outside:

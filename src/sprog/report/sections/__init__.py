@@ -3,6 +3,7 @@
 from sprog.report.blocks import Section
 from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.close_languages import close_section
 from sprog.report.sections.continuations import continuations_section
 from sprog.report.sections.effects import effects_section, selectivity_section
 from sprog.report.sections.evidence import evidence_section
@@ -21,6 +22,7 @@ def sections(files: RunFiles) -> list[Section]:
         grid_section(files),
         autoencoder_section(files),
         evidence_section(files),
+        close_section(files),
         units_section(files),
         histograms_section(files),
         texts_section(files),
