@@ -179,7 +179,7 @@ def _again(
         budget=context.recipe.batch_tokens,
         progress=report,
     )
-tables = [table for _, table in collected if table is not None]
+    tables = [table for _, table in collected if table is not None]
     close = close_languages(context, Looked(place, tested, tables, tokens, panel.doubtful))
     again, text, own = Again(place, [], {}, close), tokens.corpus.sha256, context.recipe.evidence.tokens
     for family, (_, table) in zip(tested, collected, strict=True):
