@@ -16,6 +16,7 @@ from sprog.features.planted import (
 )
 from sprog.features.select import Selection, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
+from sprog.features.stability import LatentMatch, LatentMatcher, Shares, match_latents
 from sprog.features.statistics import UnitStatistics, merge
 from sprog.features.storing import load_statistics, save_statistics
 from sprog.features.streaming import Counter, collect, collect_all, latent_statistics
@@ -48,6 +49,8 @@ __all__ = [
     "Estimate",
     "Fired",
     "Kinds",
+    "LatentMatch",
+    "LatentMatcher",
     "Latents",
     "Layout",
     "MatchedTokenisation",
@@ -59,6 +62,7 @@ __all__ = [
     "Score",
     "Selection",
     "SentenceTable",
+    "Shares",
     "UnitDetail",
     "UnitStatistics",
     "Units",
@@ -77,6 +81,7 @@ __all__ = [
     "latent_statistics",
     "load_statistics",
     "match",
+    "match_latents",
     "match_tokenisation",
     "merge",
     "merge_moments",
