@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sprog.errors import SprogError
-from sprog.features import LatentMatcher, Latents, match_latents
+from sprog.features import LatentMatcher, Latents
 from sprog.features.stability import matched
-from sprog.lm import Site, tokenize
 from sprog.sae import Sae
 
 D_IN, TOKENS = 48, 700

@@ -1,6 +1,7 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
 from sprog.features import identify, scores, testing
+from sprog.features.cosine import SAME
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.planted import (
@@ -43,6 +44,7 @@ from sprog.features.units import (
 
 __all__ = [
     "LAYOUTS",
+    "SAME",
     "CountedUnits",
     "Counter",
     "Directions",

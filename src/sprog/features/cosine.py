@@ -5,6 +5,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+# from this |cosine| on, two directions count as the same
+SAME = 0.7
 # cosines held at once: 64 MiB of float32
 COSINES = 2**24
 

@@ -40,6 +40,8 @@ LIVE = 0.04
 VALUES_AT_ONCE, KEPT = 2**21, 2
 # tokens of each language behind the evidence's directions (run.evidence_stage)
 DIRECTION_TOKENS = 20_000
+# of each latent, how many of another autoencoder's it is correlated with (features.stability)
+CANDIDATES = 8
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -283,6 +285,40 @@ class Counting:
         draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)
         tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
         return passes + self.encode(tokens) + tests
+
+    def stability(self) -> Work:
+        """Trainings with other seeds; of each, a pass over the half where it is tested, and one where it is matched."""
+        count = self.recipe.evidence.seeds
+        if not count:
+            return Work()
+        m, d = self.latents, self.d_in
+        panel = self.roles.get("panel", self.roles["select"])
+        tokens, sentences = tokens_of(panel), sentences_of(panel)
+        train = self.training(self.shape, self.depth, m, [self.live], [self.recipe.sae.tied])
+        passes = self.forward(self.shape, tokens, self.depth, output=False)
+        # the new autoencoder on both halves, the run's own on the half where they are matched
+        codes = self.encode(tokens) + self.encode(tokens / 2)
+        entries = min(tokens / 2 * self.live, sentences / 2 * m)
+        tests = Work(moved=entries * 400, held=entries * 60, seconds=1)
+        weights = 4 * (1 if self.recipe.sae.tied else 2) * d * m
+        match = Work(
+            float_flops=2 * d * m * m,
+            # a latent's products with its candidates at every token where it fires
+            moved=tokens / 2 * self.live * CANDIDATES * 40,
+            held=2 * weights + 8 * m * CANDIDATES * 3,
+        )
+        one = train + passes + codes + tests + match
+        return Work(
+            *(
+                getattr(one, name) * count
+                for name in ("model_flops", "float_flops", "moved", "operations", "seconds")
+            ),
+            weights=one.weights,
+            held=one.held,
+            written=weights * count,
+            scratch=one.scratch,
+            checkpoints=one.checkpoints,
+        )
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

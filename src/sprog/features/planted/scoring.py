@@ -7,10 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sprog.features.cosine import cosines, one_to_one
-
-# a latent stands for the feature it is matched with from this |cosine| on
-SAME = 0.7
+from sprog.features.cosine import SAME, cosines, one_to_one
 
 
 class Score(NamedTuple):

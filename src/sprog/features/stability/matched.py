@@ -10,13 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.errors import SprogError
-from sprog.features.cosine import cosines, nearest, one_to_one
+from sprog.features.cosine import SAME, cosines, nearest, one_to_one
 from sprog.features.stability.correlating import CorrelationSums
 from sprog.features.units import Latents
 from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
 
-# from this cosine, and this correlation, on, a latent counts as the same (Paulo and Belrose 2025: arXiv 2501.16615)
-SAME = 0.7
 # of each latent, how many of the other autoencoder's it is correlated with: those that write nearest to it
 CANDIDATES = 8
 # cosines held by the one-to-one matching: 256 MiB of float64
@@ -44,7 +42,9 @@ class LatentMatch:
     """The latents of one autoencoder against those of another on the same site and the same tokens.
 
     The cosine is that of decoder rows, with its sign: a latent that writes the opposite does not do the same. The
-    correlation is Pearson's over tokens (`CorrelationSums`).
+    correlation is Pearson's over tokens (`CorrelationSums`). From 0.7 on a latent counts as the same, as in Paulo and
+    Belrose 2025 (arXiv 2501.16615), who match decoder and encoder rows one to one and find 30 % shared between seeds of
+    an autoencoder with 131,072 latents.
 
     Attributes:
         nearest: of each latent, those of the other with the largest cosines, the nearest first.
