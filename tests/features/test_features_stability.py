@@ -1,14 +1,17 @@
 """Latents of two autoencoders matched, where it is known which are the same."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from features_sae import LATENTS, codes_by_hand, random_sae
+from every_kind import precise
+from features_sae import LATENTS, SITE, codes_by_hand, random_sae, site_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sprog.errors import SprogError
-from sprog.features import LatentMatcher, Latents
+from sprog.features import LatentMatcher, Latents, match_latents
 from sprog.features.stability import matched
 from sprog.sae import Sae
 
@@ -25,10 +28,10 @@ def reordered(sae, order):
     return other.requires_grad_(False)
 
 
-def unrelated(seed=9):
+def unrelated(*, relu=True):
     """An autoencoder that has nothing to do with `random_sae`."""
-    sae = random_sae()
-    generator = torch.Generator().manual_seed(seed)
+    sae = random_sae(relu=relu)
+    generator = torch.Generator().manual_seed(9)
     for name in ("W_enc", "W_dec"):
         getattr(sae, name).data = 0.3 * torch.randn(LATENTS, D_IN, generator=generator)
     return sae
@@ -71,12 +74,13 @@ def test_another_dictionary_has_none_of_them():
     assert len(set(found.partner.tolist())) == len(FIRING)
 
 
-def test_correlations_are_numpys():
-    other = unrelated()
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "signed"])
+def test_correlations_are_numpys(relu):
+    one, other = random_sae(relu=relu), unrelated(relu=relu)
     # near enough to its own latents for correlations of all sizes
-    other.W_enc.data.mul_(0.6).add_(0.8 * ONE.W_enc.data)
-    found = matched_on(X, ONE, other, FIRING.tolist(), candidates=LATENTS)
-    mine, theirs = codes_by_hand(ONE, X)[1], codes_by_hand(other, X)[1]
+    other.W_enc.data.mul_(0.6).add_(0.8 * one.W_enc.data)
+    found = matched_on(X, one, other, FIRING.tolist(), candidates=LATENTS)
+    (_, mine, fires), (_, theirs, _) = codes_by_hand(one, X), codes_by_hand(other, X)
     with np.errstate(invalid="ignore"):
         full = np.nan_to_num(np.corrcoef(mine.T, theirs.T)[:LATENTS, LATENTS:])
     by_hand = np.take_along_axis(full, found.nearest, axis=1)
@@ -85,7 +89,7 @@ def test_correlations_are_numpys():
     assert found.correlation.min() < -0.05
     assert np.abs(found.correlate_correlation - full[FIRING].max(1)).max() < 1e-5
     assert np.abs(found.partner_correlation - full[FIRING, found.partner]).max() < 1e-5
-    assert found.fired.tolist() == (mine > 0).sum(0).tolist()
+    assert found.fired.tolist() == fires.sum(0).tolist()
     assert found.tokens == TOKENS
 
 
@@ -120,6 +124,44 @@ def test_batches_make_no_difference(batch, monkeypatch):
     assert parts.fired.tolist() == whole.fired.tolist()
 
 
+def test_a_threshold_lets_tokens_have_different_numbers_of_latents():
+    one, other = (
+        Sae(dataclasses.replace(ONE.config, activation="relu", k=None)).requires_grad_(False)
+        for _ in range(2)
+    )
+    one.load_state_dict(ONE.state_dict())
+    other.load_state_dict(reordered(ONE, list(range(LATENTS))[::-1]).state_dict())
+    other.W_enc.data += 0.02 * unrelated().W_enc.data
+    found = matched_on(X, one, other, FIRING.tolist(), batch=100)
+    values = [((X - sae.b_dec) @ sae.W_enc.T + sae.b_enc).relu().double().numpy() for sae in (one, other)]
+    assert (values[0] > 0).sum(1).std() > 0
+    mirrored = LATENTS - 1 - FIRING
+    assert found.correlate.tolist() == found.partner.tolist() == mirrored.tolist()
+    for row, (unit, partner) in enumerate(zip(FIRING, mirrored, strict=True)):
+        by_hand = np.corrcoef(values[0][:, unit], values[1][:, partner])[0, 1]
+        assert found.partner_correlation[row] == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_one_pass_of_a_model_counts_every_token_once_whatever_the_batches(tiny_lm, tiny_tokens):
+    lm, told = precise(tiny_lm), []
+    one, other = Latents(ONE), Latents(reordered(ONE, list(range(LATENTS))[::-1]))
+    few, many = (
+        match_latents(lm, SITE, one, other, tiny_tokens, FIRING.tolist(), budget=budget, progress=told.append)
+        for budget in (50, 4000)
+    )
+    assert few.tokens == many.tokens == tiny_tokens.lengths.sum()
+    assert told[-1] == 1
+    assert np.abs(few.correlation - many.correlation).max() < 1e-6
+    assert few.fired.tolist() == many.fired.tolist()
+    values = np.concatenate([codes_by_hand(ONE, site_by_hand(tiny_lm, ids))[1] for ids in tiny_tokens.ids])
+    unit = int(few.fired.argmax())
+    near = LATENTS - 1 - few.nearest[unit]
+    # latents that never vary have no correlation by numpy
+    with np.errstate(invalid="ignore"):
+        by_hand = np.nan_to_num([np.corrcoef(values[:, unit], values[:, other])[0, 1] for other in near])
+    assert np.abs(few.correlation[unit] - by_hand).max() < 1e-4
+
+
 def test_two_latents_of_one_do_not_share_a_partner():
     other = unrelated()
     one = reordered(ONE, list(range(LATENTS)))
@@ -145,7 +187,7 @@ def test_the_matching_of_few_candidates_is_that_of_all(monkeypatch):
 
 
 def test_more_selected_than_the_other_has_leaves_some_without_a_partner():
-    small = Sae(random_sae().config.__class__(d_in=D_IN, latents=6, k=6, relu=True))
+    small = Sae(dataclasses.replace(ONE.config, latents=6))
     with torch.no_grad():
         for name in ("W_enc", "W_dec", "b_enc"):
             getattr(small, name).copy_(getattr(ONE, name)[FIRING[:6]])

@@ -16,7 +16,8 @@ def cosines(
 ) -> Float[Tensor, "rows directions"]:
     """The cosine of each row with each direction; one of zeros is near nothing."""
     lengths = [matrix.norm(dim=1).clamp_min(1e-12) for matrix in (rows, directions)]
-    return rows @ directions.T / lengths[0][:, None] / lengths[1]
+    found: Tensor = rows @ directions.T / lengths[0][:, None] / lengths[1]
+    return found
 
 
 @torch.no_grad()

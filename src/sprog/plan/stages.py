@@ -288,9 +288,6 @@ class Counting:
 
     def stability(self) -> Work:
         """Trainings with other seeds; of each, a pass over the half where it is tested, and one where it is matched."""
-        count = self.recipe.evidence.seeds
-        if not count:
-            return Work()
         m, d = self.latents, self.d_in
         panel = self.roles.get("panel", self.roles["select"])
         tokens, sentences = tokens_of(panel), sentences_of(panel)
@@ -306,19 +303,10 @@ class Counting:
             # a latent's products with its candidates at every token where it fires
             moved=tokens / 2 * self.live * CANDIDATES * 40,
             held=2 * weights + 8 * m * CANDIDATES * 3,
+            written=weights,
         )
-        one = train + passes + codes + tests + match
-        return Work(
-            *(
-                getattr(one, name) * count
-                for name in ("model_flops", "float_flops", "moved", "operations", "seconds")
-            ),
-            weights=one.weights,
-            held=one.held,
-            written=weights * count,
-            scratch=one.scratch,
-            checkpoints=one.checkpoints,
-        )
+        # one after the other, so that no more is held than for one
+        return sum([train + passes + codes + tests + match] * self.recipe.evidence.seeds, Work())
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

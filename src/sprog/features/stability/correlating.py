@@ -40,11 +40,10 @@ class CorrelationSums:
     ) -> None:
         self.one, self.other, self.candidates, self.selected = one, other, candidates, selected
         device = candidates.device
-        zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64, device=device)  # noqa: E731
         # sum, sum of squares, and on how many tokens each fires
-        self._moments = zeros(3, len(one)), zeros(3, len(other))
-        self._with_candidates = zeros(*candidates.shape)
-        self._with_all = zeros(len(selected), len(other))
+        self._moments = _zeros(device, 3, len(one)), _zeros(device, 3, len(other))
+        self._with_candidates = _zeros(device, *candidates.shape)
+        self._with_all = _zeros(device, len(selected), len(other))
         self._row = torch.full((len(one),), -1, dtype=torch.int64, device=device)
         self._row[selected] = torch.arange(len(selected), device=device)
         self.tokens = 0
@@ -137,3 +136,7 @@ def _runs(sizes: Int[Tensor, " entries"]) -> Iterator[slice]:
 
 def _precise(code: Fired) -> Fired:
     return Fired(code.token, code.unit, code.value.double())
+
+
+def _zeros(device: torch.device, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=device)
