@@ -7,7 +7,7 @@ import pytest
 import torch
 from every_kind import precise
 from features_sae import LATENTS, SITE, codes_by_hand, random_sae, site_by_hand
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprog.errors import SprogError
@@ -41,8 +41,8 @@ def tokens_of_the_site(count=TOKENS):
     return torch.randn(count, D_IN, generator=torch.Generator().manual_seed(4))
 
 
-def matched_on(x, one, other, selected=(), *, batch=TOKENS, **settings):
-    matcher = LatentMatcher(Latents(one), Latents(other), selected, **settings)
+def matched_on(x, one, other, selected=(), *, batch=TOKENS, **more):
+    matcher = LatentMatcher(Latents(one), Latents(other), selected, **more)
     for part in x.split(batch):
         matcher.add(part)
     return matcher.finish()
@@ -52,6 +52,7 @@ ONE, X = random_sae(), tokens_of_the_site()
 FIRING = np.flatnonzero(codes_by_hand(ONE, X)[2].any(0))
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.permutations(range(LATENTS)))
 def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
     found = matched_on(X, ONE, reordered(ONE, list(order)), FIRING.tolist())
