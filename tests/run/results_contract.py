@@ -150,7 +150,15 @@ STABILITY = {
             "selected": {
                 "of": int,
                 **dict.fromkeys(
-                    ("cosine", "correlation", "both", "one_to_one", "partner_found", "again_and_found"),
+                    (
+                        "cosine",
+                        "correlation",
+                        "both",
+                        "one_to_one",
+                        "partner_found",
+                        "correlate_found",
+                        "again_and_found",
+                    ),
                     (int, float, None),
                 ),
             },

@@ -94,6 +94,7 @@ def test_shares_are_those_of_the_table(seeded, stability):
         assert selected["one_to_one"] == near.mean()
         assert selected["correlation"] == (own["correlate_correlation"] >= 0.7).mean()
         assert selected["partner_found"] == own["partner_found"].mean()
+        assert selected["correlate_found"] == own["correlate_found"].mean()
         assert selected["both"] >= selected["one_to_one"]
         for shares in (selected, firing):
             assert shares["both"] <= min(shares["cosine"], shares["correlation"])

@@ -147,6 +147,7 @@ def _found(
 def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:
     """How much of what was found, and of all that fires, is there again in another seed's autoencoder."""
     again, passes = match.again(), np.isin(match.partner, found.units)
+    like = np.isin(match.correlate, found.units)
     count = len(match.selected)
     return {
         "seed": seed,
@@ -157,6 +158,7 @@ def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[
         | {
             "one_to_one": float(again.mean()) if count else None,
             "partner_found": float(passes.mean()) if count else None,
+            "correlate_found": float(like.mean()) if count else None,
             "again_and_found": float((again & passes).mean()) if count else None,
         },
     }

@@ -52,7 +52,8 @@ def _seeds(stability: Row) -> Table:
         f"there correlates at least so much, over {whole(stability['tokens'])} tokens of the half held out (for all "
         "that fire, among the nearest by cosine only). Both: in one and the same. One to one: the same where no two "
         "have one partner. Partner found: that partner passes the test there, on the text on which the run's were "
-        f"found. For comparison: about 30{NO_BREAK}% of 131{NO_BREAK}072 latents on an MLP of Llama 3 8B were shared "
+        "found; closest found: the one that correlates most does. "
+        f"For comparison: about 30{NO_BREAK}% of 131{NO_BREAK}072 latents on an MLP of Llama 3 8B were shared "
         "by two seeds (Paulo and Belrose 2025, by the cosines of encoder and decoder).",
         (
             "Seed",
@@ -63,6 +64,7 @@ def _seeds(stability: Row) -> Table:
             "both",
             "one to one",
             "partner found",
+            "closest found",
             "found there",
         ),
         [
@@ -73,6 +75,7 @@ def _seeds(stability: Row) -> Table:
                 *(percent(row[which][what]) for what in ("cosine", "correlation", "both")),
                 percent(row[which].get("one_to_one")),
                 percent(row[which].get("partner_found")),
+                percent(row[which].get("correlate_found")),
                 whole(row["found"]) if which == "selected" else "–",
             )
             for row in stability["seeds"]
