@@ -133,6 +133,60 @@ SAE = {
     "ce": {str: {"raw": NUMBER, "spliced": NUMBER, "ablated": NUMBER, "recovered": (int, float, None)}},
 }
 
+STABILITY = {
+    "reason": None,
+    "same": NUMBER,
+    "claim": str,
+    "role": str,
+    "tokens": int,
+    "found": int,
+    "of": int,
+    "seeds": [
+        {
+            "seed": int,
+            "found": int,
+            "of": int,
+            "firing": {"of": int, **dict.fromkeys(("cosine", "correlation", "both"), NUMBER)},
+            "selected": {
+                "of": int,
+                **dict.fromkeys(
+                    (
+                        "cosine",
+                        "correlation",
+                        "both",
+                        "one_to_one",
+                        "partner_found",
+                        "correlate_found",
+                        "again_and_found",
+                    ),
+                    (int, float, None),
+                ),
+            },
+        }
+    ],
+    "units": [
+        {
+            "unit": int,
+            "label": str,
+            "seeds": [
+                {
+                    "seed": int,
+                    "again": bool,
+                    "partner": int,
+                    "partner_cosine": NUMBER,
+                    "partner_correlation": NUMBER,
+                    "partner_found": bool,
+                    "correlate": int,
+                    "correlate_cosine": NUMBER,
+                    "correlate_correlation": NUMBER,
+                    "correlate_found": bool,
+                }
+            ],
+        }
+    ],
+}
+"""`stability`, where the recipe asks for seeds and units were found."""
+
 NEXT_TOKEN = {
     "cells": [
         {
@@ -193,6 +247,7 @@ def contract(target: str) -> dict[str, Any]:
         "grid": None,
         "sae": SAE,
         "evidence": {"reason": (str, None)},
+        "stability": None,
         "features": {"rule": str, target: [UNIT]},
         "next_token": NEXT_TOKEN,
         "tasks": None,

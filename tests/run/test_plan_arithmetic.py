@@ -16,7 +16,7 @@ from sprog.plan.sizes import sizes
 from sprog.plan.stages import Counting
 from sprog.plan.texts import Amount, role_amounts, source_facts
 from sprog.plan.work import Work
-from sprog.recipe import Grid, Probe, load_recipe
+from sprog.recipe import Evidence, Grid, Probe, load_recipe
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -68,6 +68,7 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 
 def test_numbers_taken_from_the_code_are_still_there():
+    from sprog.features.stability import matched
     from sprog.lm import loss
     from sprog.probe import as_coded, path, sample
     from sprog.run import TOY_PAIRS, model_scores, training
@@ -83,6 +84,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert loss.MAX_LOGITS == stages.MAX_LOGITS
     assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
     assert trainer.DENSE_ABOVE == stages.LIVE
+    assert matched.CANDIDATES == stages.CANDIDATES
 
 
 @pytest.fixture
@@ -182,6 +184,21 @@ def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
     weights = counting.shape.weights
     assert one.weights == weights
     assert of(k=(4,), model="another").weights == 2 * weights
+
+
+def test_other_seeds_cost_a_training_each(counting):
+    def of(seeds):
+        recipe = dataclasses.replace(counting.recipe, evidence=Evidence(seeds=seeds))
+        return dataclasses.replace(counting, recipe=recipe).stability()
+
+    none, one, three = of(0), of(1), of(3)
+    assert none == Work()
+    d, m, tokens = counting.d_in, counting.latents, 4000 * counting.recipe.sae.epochs
+    # its training, three encodings of half of select, and every decoder row with every other
+    assert one.float_flops == 2 * d * m * (tokens + 1.5 * 4000 + m)
+    assert three.float_flops == 3 * one.float_flops
+    assert three.written == 3 * 4 * 2 * d * m
+    assert (three.held, three.checkpoints) == (one.held, one.checkpoints)
 
 
 def test_a_grids_kinds_are_those_that_are_trained(counting):

@@ -1,6 +1,7 @@
 """Which units are the language: streamed statistics, the rule that selects, and a closer look."""
 
 from sprog.features import identify, scores, testing
+from sprog.features.cosine import SAME
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
 from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.passages import passages
@@ -17,6 +18,7 @@ from sprog.features.planted import (
 )
 from sprog.features.select import Selection, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
+from sprog.features.stability import LatentMatch, LatentMatcher, Shares, match_latents
 from sprog.features.statistics import UnitStatistics, merge
 from sprog.features.storing import load_statistics, save_statistics
 from sprog.features.streaming import Counter, collect, collect_all, latent_statistics
@@ -43,12 +45,15 @@ from sprog.features.units import (
 
 __all__ = [
     "LAYOUTS",
+    "SAME",
     "CountedUnits",
     "Counter",
     "Directions",
     "Estimate",
     "Fired",
     "Kinds",
+    "LatentMatch",
+    "LatentMatcher",
     "Latents",
     "Layout",
     "MatchedTokenisation",
@@ -60,6 +65,7 @@ __all__ = [
     "Score",
     "Selection",
     "SentenceTable",
+    "Shares",
     "UnitDetail",
     "UnitStatistics",
     "Units",
@@ -78,6 +84,7 @@ __all__ = [
     "latent_statistics",
     "load_statistics",
     "match",
+    "match_latents",
     "match_tokenisation",
     "merge",
     "merge_moments",

@@ -62,7 +62,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
 def _to_do(recipe: Recipe, until: str | None) -> tuple[str, ...]:
     """The stages that a run would go through; it ends with the report in any case."""
     stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    stages = tuple(stage for stage in stages if stage != "grid" or recipe.grid.wanted)
+    stages = tuple(stage for stage in stages if stage in recipe.stages)
     return stages if "report" in stages else (*stages, "report")
 
 
@@ -110,6 +110,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         **({} if grid is None else {"grid": counting.grid(grid)}),
         "sae": counting.sae(),
         "evidence": counting.evidence(),
+        "stability": counting.stability(),
         "features": counting.features(),
         "effects": counting.effects(),
         "report": counting.report(),
@@ -208,6 +209,8 @@ def _stages(
         "evidence": f"tests of {counting.latents:,} latents and the site's coordinates, each language against each, on "
         + ("panel" if "panel" in counting.roles else "select")
         + (" and again on replicate" if "replicate" in counting.roles else ""),
+        "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
+        "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
         + ("; 8 prompts" if recipe.effects.prompts else ""),

@@ -42,6 +42,8 @@ VALUES_AT_ONCE, KEPT = 2**21, 2
 DIRECTION_TOKENS = 20_000
 # sentences of each language behind attribution, and random tokens (run.model_scores)
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
+# of each latent, how many of another autoencoder's it is correlated with (features.stability)
+CANDIDATES = 8
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -297,6 +299,28 @@ class Counting:
         asked = self.forward(self.shape, 3 * attributed, self.shape.layers, output=True)
         drawn = self.forward(self.shape, RANDOM_TOKENS, self.depth, output=False)
         return asked + drawn + self.encode(attributed + RANDOM_TOKENS)
+
+    def stability(self) -> Work:
+        """Trainings with other seeds; of each, a pass over the half where it is tested, and one where it is matched."""
+        m, d = self.latents, self.d_in
+        panel = self.roles.get("panel", self.roles["select"])
+        tokens, sentences = tokens_of(panel), sentences_of(panel)
+        train = self.training(self.shape, self.depth, m, [self.live], [self.recipe.sae.tied])
+        passes = self.forward(self.shape, tokens, self.depth, output=False)
+        # the new autoencoder on both halves, the run's own on the half where they are matched
+        codes = self.encode(tokens) + self.encode(tokens / 2)
+        entries = min(tokens / 2 * self.live, sentences / 2 * m)
+        tests = Work(moved=entries * 400, held=entries * 60, seconds=1)
+        weights = 4 * (1 if self.recipe.sae.tied else 2) * d * m
+        match = Work(
+            float_flops=2 * d * m * m,
+            # a latent's products with its candidates at every token where it fires
+            moved=tokens / 2 * self.live * CANDIDATES * 40,
+            held=2 * weights + 8 * m * CANDIDATES * 3,
+            written=weights,
+        )
+        # one after the other, so that no more is held than for one
+        return sum([train + passes + codes + tests + match] * self.recipe.evidence.seeds, Work())
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
 from sprog.recipe.group import BadSettingError, Settings
 
-STAGES = ("corpora", "probe", "grid", "sae", "evidence", "features", "effects", "report")
+STAGES = ("corpora", "probe", "grid", "sae", "evidence", "stability", "features", "effects", "report")
 
 # the paper's grid has autoencoders of four times its site's width
 GRID_EXPANSION = 4
@@ -216,6 +216,8 @@ class Evidence(Settings):
     tokens: Count = 1
     """Join sentences into passages of at least so many tokens, and rank those; 1: each sentence by itself. A unit's
     mean over few tokens varies more, so units look worse on short sentences."""
+    seeds: Annotated[int, AtLeast(0)] = 0
+    """Train so many more autoencoders with other seeds, and see which of the units come again; 0: none."""
     ambiguous: Literal["keep", "drop"] = "keep"
     """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
 
@@ -315,13 +317,24 @@ class Recipe(Settings):
     effects: Effects = Effects()
     report: Report = Report()
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Of `STAGES` those that it goes through: some are there where they are asked for only."""
+        asked = {"grid": self.grid.wanted, "stability": self.evidence.seeds > 0}
+        return tuple(stage for stage in STAGES if asked.get(stage, True))
+
     def check(self) -> None:
-        """A grid on another model needs a layer of its own where the run's is not known yet."""
+        """A grid on another model needs a layer of its own where the run's is not known yet; seeds need a training."""
         other = self.grid.model not in (None, self.model)
         if self.grid.wanted and other and self.grid.layer is None and self.layer == "auto":
             raise BadSettingError(
                 "grid.model",
                 f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
+            )
+        if self.evidence.seeds and self.sae.from_ is not None:
+            raise BadSettingError(
+                "evidence.seeds",
+                "needs an autoencoder that is trained here: that of sae.from cannot be trained again with another seed",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
+from sprog.run.stability_stage import stability_stage
 from sprog.toy import corpus as toy_corpus
 
 __all__ = ["TOY_PAIRS", "run_recipe"]
@@ -49,6 +50,7 @@ WHAT = {
     "grid": "training a grid of autoencoders",
     "sae": "training the autoencoder",
     "evidence": "testing which units are the language",
+    "stability": "training with other seeds, and looking for the units again",
     "features": "finding the units",
     "effects": "turning the units up and down",
     "report": "drawing figures and writing the page",
@@ -158,7 +160,15 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "train",
             *(role for role in OPTIONAL if role in context.roles.corpora),
             *(() if "panel" in context.roles.corpora else ("select",)),
-            **_of("evidence"),
+            **_of("evidence", "seeds"),
+            sae=prints["sae"],
+        ),
+        "stability": lambda: carry_out(
+            "stability",
+            lambda report: stability_stage(context, layer, report),
+            "train",
+            seeds=recipe.evidence.seeds,
+            evidence=prints["evidence"],
             sae=prints["sae"],
         ),
         "features": lambda: carry_out(
@@ -183,14 +193,13 @@ def _stages(context: Context, until: str | None) -> list[str]:
         ),
     }
 
-    def _of(group: str) -> dict[str, Any]:
-        settings = dict(recipe.to_dict()[group])
+    def _of(group: str, *but: str) -> dict[str, Any]:
         # how often checkpoints are made changes nothing that comes out
-        settings.pop("checkpoint", None)
-        return {group: settings}
+        left_out = {"checkpoint", *but}
+        return {group: {key: value for key, value in recipe.to_dict()[group].items() if key not in left_out}}
 
     for stage, step in plan.items():
-        if stage != "grid" or recipe.grid.wanted:
+        if stage in recipe.stages:
             step()
         if stage == "probe" and recipe.layer == "auto":
             layer = int(context.folder.summary("probe")["probe"]["best_layer"])

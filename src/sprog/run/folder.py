@@ -77,7 +77,8 @@ class RunFolder:
         if self.record["stages"].pop(stage, None) is not None:
             self.save()
         # temporary files begin with a dot; only a process that had no time to remove its own leaves any
-        for left in (self.path / stage).glob(".*"):
+        folder = self.path / stage
+        for left in (*folder.glob("*/.*"), *folder.glob(".*")):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)
             else:

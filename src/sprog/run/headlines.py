@@ -23,6 +23,8 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
         )
     if evidence := results["evidence"]:
         lines += [f"evidence  {line}" for line in _evidence(evidence)]
+    if stability := results["stability"]:
+        lines += [f"stability {line}" for line in _stability(stability)]
     if features := results["features"]:
         units = ", ".join(
             f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
@@ -51,6 +53,23 @@ def _evidence(evidence: dict[str, Any]) -> list[str]:
             if row["kind"] == kind and row["share"] is not None and row["tokens"] == evidence["tokens"]
         )
         lines.append(f"{claims[0]['of']} {kind}s, q {evidence['q']:g}: {found}{again}")
+    return lines
+
+
+def _stability(stability: dict[str, Any]) -> list[str]:
+    if stability["reason"] is not None:
+        return [f"not looked at: {stability['reason']}"]
+    lines = []
+    for row in stability["seeds"]:
+        again = "none to look for"
+        if stability["found"]:
+            selected = row["selected"]
+            again = (
+                f"{selected['both']:.0%} of the run's {stability['found']} there again "
+                f"(cosine {selected['cosine']:.0%}, correlation {selected['correlation']:.0%}), "
+                f"partners of {selected['partner_found']:.0%} found too"
+            )
+        lines.append(f"seed {row['seed']}: {row['found']} {stability['claim']}; {again}")
     return lines
 
 

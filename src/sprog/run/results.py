@@ -15,6 +15,7 @@ KEYS_OF_STAGE = {
     "grid": ("grid",),
     "sae": ("sae",),
     "evidence": ("evidence",),
+    "stability": ("stability",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
 }
@@ -47,6 +48,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "grid": found.get("grid"),
         "sae": found.get("sae"),
         "evidence": found.get("evidence"),
+        "stability": found.get("stability"),
         "features": found.get("features"),
         "next_token": found.get("next_token"),
         "tasks": None,

@@ -18,6 +18,7 @@ LOWER = {
     "grid": "batch_tokens, grid.latents (or grid.expansion) or sae.batch_tokens",
     "sae": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
     "evidence": "batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
+    "stability": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
 }

@@ -1,5 +1,6 @@
 """The stage that makes, or takes, the autoencoder."""
 
+import dataclasses
 from typing import Any
 
 from sprog.recipe import Recipe
@@ -16,7 +17,7 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
     log: list[TrainPoint] = []
     if context.given is None:
-        sae, log = _train(context, layer, part(report, 0.0, 0.75))
+        sae, log = train_autoencoder(context, layer, "sae", part(report, 0.0, 0.75))
         write_table(folder / "log.parquet", as_rows(log))
     else:
         sae = context.given.sae.to(context.lm.device)
@@ -58,17 +59,38 @@ def load_sae(context: Context) -> Sae:
     return Sae.load(context.folder.path / "sae" / "sae.safetensors", context.lm.device)
 
 
-def _train(context: Context, layer: int, report: Report) -> tuple[Sae, list[TrainPoint]]:
+def train_autoencoder(
+    context: Context, layer: int, folder: str, report: Report, seed: int | None = None
+) -> tuple[Sae, list[TrainPoint]]:
+    """Train an autoencoder as the recipe says, with checkpoints in `folder` of the run's.
+
+    Args:
+        context: the run.
+        layer: of its site.
+        folder: the stage's, or one within it.
+        report: progress.
+        seed: of the first weights and of the order of the text; None: the recipe's.
+
+    Raises:
+        SprogError: as `train_jobs`.
+    """
     recipe, site = context.recipe, context.site(layer)
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, seed=seed)
     text = TrainingText(context.lm, site, context.training_tokens(), recipe)
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)
-    # whatever decides a bit of the result; how often checkpoints are made does not
-    what = {key: value for key, value in recipe.to_dict()["sae"].items() if key != "checkpoint"}
-    identity = context.fingerprint("train", sae=what, layer=layer)
-    (trained,) = train_jobs(context, "sae", [(config, settings)], text, identity, report)
+    identity = training_identity(context, layer, seed)
+    (trained,) = train_jobs(context, folder, [(config, settings)], text, identity, report)
     return trained
+
+
+def training_identity(context: Context, layer: int, seed: int | None = None) -> str:
+    """A fingerprint over whatever decides a bit of a training; how often checkpoints are made does not."""
+    what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key != "checkpoint"}
+    other = {} if seed is None else {"training_seed": seed}
+    return context.fingerprint("train", sae=what, layer=layer, **other)
 
 
 def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:

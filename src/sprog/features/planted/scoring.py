@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# a latent stands for the feature it is matched with from this |cosine| on
-SAME = 0.7
+from sprog.features.cosine import SAME, cosines, one_to_one
 
 
 class Score(NamedTuple):
@@ -74,18 +73,13 @@ class Matching(NamedTuple):
 
 def match(rows: Float[Tensor, "latents d_in"], directions: Float[Tensor, "features d_in"]) -> Matching:
     """Match decoder rows with planted directions; a row of zeros is near nothing."""
-    from scipy.optimize import linear_sum_assignment
-
-    unit = [matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-12) for matrix in (rows, directions)]
-    cosines = (unit[0] @ unit[1].T).abs().cpu().double().numpy()
-    latent, feature = linear_sum_assignment(cosines, maximize=True)
-    partner, partner_cosine = np.full(len(rows), -1, dtype=np.int64), np.zeros(len(rows))
-    partner[latent], partner_cosine[latent] = feature, cosines[latent, feature]
+    near = cosines(rows, directions).abs().cpu().double().numpy()
+    partner, partner_cosine = one_to_one(near)
     return Matching(
-        feature=cosines.argmax(1),
-        cosine=cosines.max(1),
-        latent=cosines.argmax(0),
-        recovered=cosines.max(0),
+        feature=near.argmax(1),
+        cosine=near.max(1),
+        latent=near.argmax(0),
+        recovered=near.max(0),
         partner=partner,
         partner_cosine=partner_cosine,
     )

@@ -3,6 +3,7 @@
 from sprog.report.blocks import Block, Cell, Paragraph, Section, Table, not_run
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sections.random_tokens import random_token_blocks
+from sprog.report.sections.stability import seeds_blocks
 from sprog.report.wording import capital, language_name, listed, number, percent, whole
 
 _PLACES = {"held_out": "the half held out", "replicate": "the other text"}
@@ -22,8 +23,8 @@ def _blocks(files: RunFiles) -> list[Block]:
         return [Paragraph(f"Units were not tested: {evidence['reason']}.", "absent")]
     blocks: list[Block] = [Paragraph(_finding(evidence), "finding"), Paragraph(_how(evidence))]
     blocks += [Paragraph(_text(panel)) for panel in evidence["panels"]]
-    blocks += [_claims(evidence), *_again(evidence), *_units(files, evidence), *_scores(evidence)]
-    blocks += random_token_blocks(evidence)
+    blocks += [_claims(evidence), *_again(evidence), *_units(files, evidence)]
+    blocks += [*seeds_blocks(files), *_scores(evidence), *random_token_blocks(evidence)]
     return blocks
 
 
