@@ -19,6 +19,7 @@ SMALL = {
     "evidence__minimum": 0.5,
     "evidence__method": "studentised",
     "evidence__permutations": 50,
+    "evidence__identify_units": "1,4",
 }
 
 

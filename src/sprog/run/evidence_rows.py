@@ -1,6 +1,6 @@
 """What the evidence stage found, as rows for `results.json`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,13 @@ class Again:
         on: `held_out` or `replicate`.
         rows: how much of each set passes, for `results.json`.
         replications: by kind of unit, where the text allowed it.
+        tables: what every unit did on the text, by kind.
     """
 
     on: str
     rows: list[dict[str, Any]]
     replications: dict[str, testing.Replication]
+    tables: dict[str, SentenceTable] = field(default_factory=dict)
 
 
 def panel_row(panel: Panel) -> dict[str, Any]:

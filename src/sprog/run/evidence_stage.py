@@ -32,6 +32,7 @@ from sprog.run.evidence_rows import (
     unit_rows,
     untested_row,
 )
+from sprog.run.identification import identification
 from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -58,6 +59,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
     elsewhere = replication_panel(context)
     if elsewhere is not None:
         again.append(_again(context, layer, tested, elsewhere.held_out, "replicate", part(report, 0.8, 0.9)))
+    identified = identification(context, layer, tested, again, panel, elsewhere, part(report, 0.9, 1.0))
     return {
         "evidence": {
             "reason": None,
@@ -69,6 +71,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "units": [row for family in tested for row in unit_rows(family, again)],
             "replication": [row for place in again for row in place.rows],
             "calibration": [row for family in tested for row in calibration_rows(family)],
+            "identification": identified,
             "scores": score_rows(context, tested[0]) if context.recipe.evidence.scores else None,
         }
     }
@@ -174,6 +177,7 @@ def _again(
     for family, (_, table) in zip(tested, collected, strict=True):
         assert table is not None
         kind = family.units.kind
+        again.tables[kind] = table
         try:
             replication = testing.replicate(family.frozen, table, text=tokens.corpus.sha256, within="all")
         except SprogError as error:
