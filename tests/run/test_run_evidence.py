@@ -19,7 +19,14 @@ SMALL = {
     "evidence__minimum": 0.5,
     "evidence__method": "studentised",
     "evidence__permutations": 50,
-    "evidence__identify_units": "1,4",
+    # once, in the run that is looked at
+    "evidence__identify": "false",
+}
+
+IDENTIFY = {
+    "evidence__identify": "true",
+    "evidence__identify_units": "4",
+    "evidence__identify_languages": "da,en,nl",
 }
 
 
@@ -44,7 +51,7 @@ def panels(tmp_path_factory):
 def tested(world, panels, tmp_path_factory):
     """The folder of a run with units by the tests; not to be written to."""
     out = tmp_path_factory.mktemp("evidence") / "run"
-    assert world.run(out, **SMALL, **panels, features__rule="tested") == 0
+    assert world.run(out, **SMALL, **panels, **IDENTIFY, features__rule="tested") == 0
     return out
 
 
@@ -112,10 +119,43 @@ def test_the_page_says_so(tested):
     assert "pass as Danish: told from German, English and Swedish, each by itself." in page
 
 
+def test_languages_are_told_apart_on_text_that_nothing_was_fitted_to(results, tested):
+    rows = results["evidence"]["identification"]
+    told = {
+        (" ".join(row["set"]), row["on"], row["level"], row["by"], row["how"]): row
+        for row in rows
+        if row["reason"] is None
+    }
+    assert {key[:2] for key in told} == {
+        (languages, on)
+        for languages in ("da en", "da de en sv", "da sv", "da de")
+        for on in ("held_out", "replicate")
+    }
+    ways = {key[2:] for key in told}
+    assert len(ways) == 4 + 2 + 2 + 3
+    assert len(told) == 8 * len(ways)
+    for row in told.values():
+        # what every sentence says in its letters; a random model's latents need only beat a guess
+        guess = 1 / len(row["set"])
+        assert row["macro_f1"] > (0.9 if (row["level"], row["by"]) == ("sentence", "ngram") else guess)
+        assert row["accuracy_interval"][0] <= row["accuracy"] <= row["accuracy_interval"][1]
+        assert sum(map(sum, row["confusion"])) == row["rows"]
+        by_units = row["by"] in ("latent", "neuron")
+        assert (row["per_language"] == 4) == by_units == bool(row["units"])
+        if by_units:
+            assert all(len(units) == 4 for units in row["units"].values())
+    size = results["evidence"]["panels"][0]["sentences"]["da"][1]
+    assert sum(told["da en", "held_out", "sentence", "latent", "regression"]["confusion"][0]) == size
+    page = (tested / "report.html").read_text(encoding="utf-8")
+    assert "Confusion of tokens" in page
+    assert "Danish, English and Dutch were not told apart: nl has 0 sentences to fit to" in page
+
+
 def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path, capsys, no_page):
     again = tmp_path / "again"
     assert world.run(again, "--until", "evidence", **SMALL, **panels) == 0
-    assert json.loads((again / "results.json").read_text(encoding="utf-8"))["evidence"] == results["evidence"]
+    found = json.loads((again / "results.json").read_text(encoding="utf-8"))["evidence"]
+    assert found | {"identification": results["evidence"]["identification"]} == results["evidence"]
     capsys.readouterr()
     assert world.run(again, "--until", "evidence", **SMALL, **panels) == 0
     assert (again / "run.json").is_file()

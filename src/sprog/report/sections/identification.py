@@ -134,11 +134,8 @@ def _what(by: str, how: str, per_language: int | None) -> str:
 def _cell(row: Row | None) -> Cell:
     if row is None:
         return Cell("–")
-    low, high = row["macro_f1_interval"]
-    return Cell(
-        number(row["macro_f1"], 3),
-        f"{number(low, 3)} to {number(high, 3)}; accuracy {percent(row['accuracy'], digits=1)}",
-    )
+    low, high = (number(end, 3) for end in row["macro_f1_interval"])
+    return Cell(number(row["macro_f1"], 3), f"{low} to {high}; accuracy {percent(row['accuracy'], digits=1)}")
 
 
 def _confusion(level: str, rows: Sequence[Row]) -> list[Block]:
