@@ -51,7 +51,7 @@ def panels(tmp_path_factory):
 def tested(world, panels, tmp_path_factory):
     """The folder of a run with units by the tests; not to be written to."""
     out = tmp_path_factory.mktemp("evidence") / "run"
-    assert world.run(out, **SMALL, **panels, **IDENTIFY, features__rule="tested") == 0
+    assert world.run(out, **SMALL | panels | IDENTIFY, features__rule="tested") == 0
     return out
 
 
