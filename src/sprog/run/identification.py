@@ -48,13 +48,15 @@ def identification(
     if elsewhere is not None:
         other = sample(Text("replicate", elsewhere.held_out, tables["replicate"]), seed)
         tests.append(other)
-    units = {kind: family.units for kind, family in families.items()}
-    aurocs = {kind: family.evidence.auroc for kind, family in families.items()}
+    units: dict[str, Units] = {kind: family.units for kind, family in families.items()}
+    aurocs: dict[str, testing.AurocTable] = {kind: family.evidence.auroc for kind, family in families.items()}
     texts = Texts.read(context, layer, find, tests)
     work = [(texts, aurocs, each) for each in _sets(context, tests[0].sizes())]
     if other is not None and (new := set(other.sizes()) - set(find.sizes())):
         first, second = halves(other, seed)
-        own = {kind: testing.auroc_table(table) for kind, table in first.tables.items()}
+        own: dict[str, testing.AurocTable] = {
+            kind: testing.auroc_table(table) for kind, table in first.tables.items()
+        }
         sets = [each for each in _sets(context, other.sizes()) if new & set(each)]
         both = Texts.read(context, layer, first, [second])
         work += [(both, own, each) for each in sets]
@@ -68,7 +70,7 @@ def identification(
 def _sets(context: Context, sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
     """The pair; all languages; the target and each other one; and what the recipe names."""
     target, reference = context.target, context.reference
-    found = [(target, reference)] if {target, reference} <= set(sizes) else []
+    found: list[tuple[str, ...]] = [(target, reference)] if {target, reference} <= set(sizes) else []
     found += [tuple(sizes)] if len(sizes) > 1 else []
     found += (
         [context.recipe.evidence.identify_languages] if context.recipe.evidence.identify_languages else []

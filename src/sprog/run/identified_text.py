@@ -70,7 +70,7 @@ class Texts:
     tests: list[Text]
     means: list[identify.Rows]
     tokens: list[identify.TokenSample]
-    likelihoods: list[tuple[identify.Rows, ...]]
+    likelihoods: Sequence[tuple[identify.Rows, ...]]
     columns: tuple[str, ...]
 
     @staticmethod
