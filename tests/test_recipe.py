@@ -287,6 +287,8 @@ def test_overrides_are_text_of_the_settings_type():
         ("languages.others", "sv,sv", "must be a list in which nothing comes twice, got 'sv,sv'"),
         ("languages.others", "sv,,nb", "must be a language code of two or three lower-case letters"),
         ("languages.target", "Danish", "must be a language code of two or three lower-case letters"),
+        ("evidence.identify_languages", "da", "takes two languages or more"),
+        ("evidence.identify_units", "none", "must be non-empty, got none"),
         ("probe.lambdas", "none", "must be non-empty, got none"),
         ("probe.lambdas", "1,0", "must be more than 0, got '0'"),
         ("probe.lambdas", "1,x", "expected a list, each a number, got 'x'"),

@@ -24,6 +24,14 @@ SMALL = {
     "evidence__minimum": 0.5,
     "evidence__method": "studentised",
     "evidence__permutations": 50,
+    # once, in the run that is looked at
+    "evidence__identify": "false",
+}
+
+IDENTIFY = {
+    "evidence__identify": "true",
+    "evidence__identify_units": "4",
+    "evidence__identify_languages": "da,en,nl",
 }
 
 
@@ -48,7 +56,7 @@ def panels(tmp_path_factory):
 def tested(world, panels, tmp_path_factory):
     """The folder of a run with units by the tests; not to be written to."""
     out = tmp_path_factory.mktemp("evidence") / "run"
-    assert world.run(out, **SMALL, **panels, features__rule="tested") == 0
+    assert world.run(out, **SMALL | panels | IDENTIFY, features__rule="tested") == 0
     return out
 
 
@@ -167,7 +175,8 @@ def test_sentences_are_matched_on_tokenisation_and_the_claim_is_tested_on_them(r
                     if (each["kind"], each["unit"]) == (row["kind"], unit["unit"])
                 ]
                 assert unit["all"][0] == pytest.approx(known["again"]["held_out"]["auroc"][row["other"]])
-    passed = {(row["kind"], row["on"]): row["passed"] for row in evidence["replication"]}
+    replication = [row for row in evidence["replication"] if row["tokens"] == 1]
+    passed = {(row["kind"], row["on"]): row["passed"] for row in replication}
     for row in evidence["matched_claims"]:
         assert row["outside"] == ["de", "en", "sv"]
         assert row["left_out"] == {}
@@ -207,10 +216,43 @@ def test_the_models_own_scores_are_among_those_compared(results):
         assert row["kept"] == (row["rate"] >= 0.5 and not row["on_random"])
 
 
+def test_languages_are_told_apart_on_text_that_nothing_was_fitted_to(results, tested):
+    rows = results["evidence"]["identification"]
+    told = {
+        (" ".join(row["set"]), row["on"], row["level"], row["by"], row["how"]): row
+        for row in rows
+        if row["reason"] is None
+    }
+    assert {key[:2] for key in told} == {
+        (languages, on)
+        for languages in ("da en", "da de en sv", "da sv", "da de")
+        for on in ("held_out", "replicate")
+    }
+    ways = {key[2:] for key in told}
+    assert len(ways) == 4 + 2 + 2 + 3
+    assert len(told) == 8 * len(ways)
+    for row in told.values():
+        # letters say it; a random model's units need only beat a guess
+        guess = 1 / len(row["set"])
+        assert row["accuracy"] > (0.9 if (row["level"], row["by"]) == ("sentence", "ngram") else guess)
+        assert row["accuracy_interval"][0] <= row["accuracy"] <= row["accuracy_interval"][1]
+        assert sum(map(sum, row["confusion"])) == row["rows"]
+        by_units = row["by"] in ("latent", "neuron")
+        assert (row["per_language"] == 4) == by_units == bool(row["units"])
+        if by_units:
+            assert all(len(units) == 4 for units in row["units"].values())
+    size = results["evidence"]["panels"][0]["sentences"]["da"][1]
+    assert sum(told["da en", "held_out", "sentence", "latent", "regression"]["confusion"][0]) == size
+    page = (tested / "report.html").read_text(encoding="utf-8")
+    assert "Confusion of tokens" in page
+    assert "Danish, English and Dutch were not told apart: nl has 0 sentences to fit to" in page
+
+
 def test_again_it_is_the_same_and_kept(world, panels, tested, results, tmp_path, capsys):
     again = tmp_path / "again"
     assert world.run(again, "--until", "evidence", **SMALL, **panels) == 0
-    assert json.loads((again / "results.json").read_text(encoding="utf-8"))["evidence"] == results["evidence"]
+    found = json.loads((again / "results.json").read_text(encoding="utf-8"))["evidence"]
+    assert found | {"identification": results["evidence"]["identification"]} == results["evidence"]
     capsys.readouterr()
     assert world.run(again, "--until", "evidence", **SMALL, **panels) == 0
     assert (again / "run.json").is_file()
@@ -240,7 +282,7 @@ def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys):
     assert error.startswith("sprog: corpora.panel: ")
 
 
-def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys, no_page):
+def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys):
     panel = panels["corpora__panel"]
 
     def refused(**changes):
@@ -264,7 +306,7 @@ def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys, no_pa
     )
 
 
-def test_a_sentence_in_an_earlier_role_is_dropped_and_counted(world, panels, tmp_path, no_page):
+def test_a_sentence_in_an_earlier_role_is_dropped_and_counted(world, panels, tmp_path):
     lines = panels["corpora__panel"].read_text(encoding="utf-8").splitlines(keepends=True)
     path = tmp_path / "again.tsv"
     other = panels["corpora__replicate"].read_text(encoding="utf-8").splitlines(keepends=True)
@@ -276,9 +318,7 @@ def test_a_sentence_in_an_earlier_role_is_dropped_and_counted(world, panels, tmp
     assert dropped["da"]["in_earlier_role"] == 5
 
 
-def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(
-    world, panels, tmp_path, capsys, no_page
-):
+def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(world, panels, tmp_path, capsys):
     path = tmp_path / "both.txt"
     path.write_text("".join(f"{pair['da']}\n" for pair in sentences(60, seed=13)), encoding="utf-8")
     roles = {"corpora__panel": panels["corpora__panel"], "corpora__replicate": f"da={path} en={path}"}
@@ -288,7 +328,7 @@ def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(
     assert "one text was given for two languages" in error
 
 
-def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_path, capsys, no_page):
+def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_path, capsys):
     out = shutil.copytree(tested, tmp_path / "out")
     weights = out / "sae" / "sae.safetensors"
     tensors = load_file(weights)

@@ -104,9 +104,7 @@ def test_shares_are_those_of_the_table(seeded, stability):
     assert np.isfinite(table.select_dtypes("number").to_numpy()).all()
 
 
-def test_a_finished_seed_is_not_trained_again(
-    world, seeded, stability, settings, tmp_path, monkeypatch, no_page
-):
+def test_a_finished_seed_is_not_trained_again(world, seeded, stability, settings, tmp_path, monkeypatch):
     out = shutil.copytree(seeded, tmp_path / "run")
     trained = []
     train = STAGE.train_autoencoder
@@ -133,7 +131,7 @@ def test_a_finished_seed_is_not_trained_again(
     assert trained == ["stability/seed_1"]
 
 
-def test_the_stages_around_it_stand(world, seeded, settings, tmp_path, capsys, no_page):
+def test_the_stages_around_it_stand(world, seeded, settings, tmp_path, capsys):
     out = shutil.copytree(seeded, tmp_path / "run")
     line = [word for word in world.line(out, **settings | {"evidence__seeds": 0}) if word != "--quiet"]
     assert sprog.cli.main([*line, "--until", "evidence"]) == 0
@@ -150,7 +148,7 @@ def test_the_page_and_the_terminal_say_so(world, seeded, stability, settings, tm
     assert f"stability seed 1: {stability['seeds'][0]['found']} Danish" in said
 
 
-def test_too_little_text_trains_nothing(world, tmp_path, no_page):
+def test_too_little_text_trains_nothing(world, tmp_path):
     out = tmp_path / "run"
     small = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "evidence__seeds": 1}
     assert world.run(out, *UNTIL, **small) == 0

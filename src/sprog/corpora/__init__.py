@@ -17,7 +17,7 @@ from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import OPTIONAL, ROLES, RoleCount, Roles, build_roles
 from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
-from sprog.corpora.splits import cut
+from sprog.corpora.splits import cut, rank
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -46,6 +46,7 @@ __all__ = [
     "identical_texts",
     "language_code",
     "parse_source",
+    "rank",
     "read_source",
     "refuse_one_text_as_two_languages",
     "refuse_one_text_in_two_roles",

@@ -44,6 +44,9 @@ DIRECTION_TOKENS = 20_000
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
 # of each latent, how many of another autoencoder's it is correlated with (features.stability)
 CANDIDATES = 8
+# sentences of a language that are told apart (run.identified_text); a regression by units of two kinds, and one by the
+# whole activation, in seconds and seconds a dimension
+IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -286,7 +289,7 @@ class Counting:
         entries = sentences * 2 * self.d_in + min(tokens * self.live, sentences * self.latents)
         draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)
         tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
-        return passes + self.encode(tokens) + tests + self._model_scores(text[0])
+        return passes + self.encode(tokens) + tests + self._model_scores(text[0]) + self._identification(text)
 
     def _model_scores(self, panel: Amounts) -> Work:
         """A forward and a backward pass over some of the panel for attribution, and one pass over random tokens."""
@@ -321,6 +324,23 @@ class Counting:
         )
         # one after the other, so that no more is held than for one
         return sum([train + passes + codes + tests + match] * self.recipe.evidence.seeds, Work())
+
+    def _identification(self, text: list[Amounts]) -> Work:
+        """Another pass over a sample of each half, and the regressions of every set of languages."""
+        languages = len(text[0])
+        if not self.recipe.evidence.identify or languages < 2:
+            return Work()
+        # no more than 2,000 sentences of a language are read of a half, or of the other text (run.identified_text)
+        read = sum(
+            a.tokens * min(1.0, halves * IDENTIFIED / max(1.0, a.sentences))
+            for halves, amounts in zip((2, 1, 1), text, strict=False)
+            for a in amounts.values()
+        )
+        passes = self.forward(self.shape, read, self.depth, output=False)
+        # the pair and all together by every number of units, each other language by one; sentences and tokens
+        sets = len(self.recipe.evidence.identify_units) * min(2, languages - 1) + languages - 2
+        seconds = sets * 2 * 2 * SECONDS_BY_UNITS + languages * 2 * self.d_in * SECONDS_BY_COLUMN
+        return passes + Work(seconds=seconds)
 
     def features(self) -> Work:
         """Two passes over `select`, and one of each text that is shown."""

@@ -220,6 +220,17 @@ class Evidence(Settings):
     """Train so many more autoencoders with other seeds, and see which of the units come again; 0: none."""
     ambiguous: Literal["keep", "drop"] = "keep"
     """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
+    identify: bool = True
+    """Also tell languages apart, sentences and tokens, by a few units, the whole activation and n-grams."""
+    identify_units: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 5, 20)
+    """By so many units a language."""
+    identify_languages: Annotated[tuple[Language, ...], Distinct()] = ()
+    """Tell these apart too, together, beside the pair, all of the panel, and the target and each other one."""
+
+    def check(self) -> None:
+        """There is nothing to tell one language from."""
+        if len(self.identify_languages) == 1:
+            self.refuse("identify_languages", "takes two languages or more")
 
 
 @dataclass(frozen=True, kw_only=True)

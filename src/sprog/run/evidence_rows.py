@@ -32,12 +32,14 @@ class Again:
         rows: how much of each set passes, for `results.json`.
         replications: by kind of unit, where the text allowed it.
         close: the sets against close languages, and on matched sentences (`close_languages`).
+        tables: what every unit did on the text, by kind.
     """
 
     on: str
     rows: list[dict[str, Any]]
     replications: dict[str, testing.Replication]
     close: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tables: dict[str, SentenceTable] = field(default_factory=dict)
 
 
 def panel_row(panel: Panel) -> dict[str, Any]:

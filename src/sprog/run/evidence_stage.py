@@ -33,6 +33,7 @@ from sprog.run.evidence_rows import (
     unit_rows,
     untested_row,
 )
+from sprog.run.identification import identification
 from sprog.run.model_scores import latent_scores
 from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
@@ -63,7 +64,8 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
     if elsewhere is not None:
         again.append(_again(context, layer, tested, elsewhere, "replicate", part(report, 0.7, 0.8)))
     wanted = context.recipe.evidence.scores
-    ranked = latent_scores(context, layer, tested[0], panel, part(report, 0.8, 1.0)) if wanted else None
+    ranked = latent_scores(context, layer, tested[0], panel, part(report, 0.8, 0.9)) if wanted else None
+    identified = identification(context, layer, tested, again, panel, elsewhere, part(report, 0.9, 1.0))
     return {
         "evidence": {
             "reason": None,
@@ -78,6 +80,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "calibration": [row for family in tested for row in calibration_rows(family)],
             **{name: [row for place in again for row in place.close[name]] for name in again[0].close},
             "scores": ranked,
+            "identification": identified,
         }
     }
 
@@ -185,6 +188,7 @@ def _again(
     for family, (_, table) in zip(tested, collected, strict=True):
         assert table is not None
         kind, frozen = family.units.kind, family.frozen
+        again.tables[kind] = table
         for length in sorted({own, max(own, PASSAGE)}):
             try:
                 replication = testing.replicate(frozen, passages(table, length), text=text, within="all")

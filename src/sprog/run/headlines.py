@@ -53,7 +53,29 @@ def _evidence(evidence: dict[str, Any]) -> list[str]:
             if row["kind"] == kind and row["share"] is not None and row["tokens"] == evidence["tokens"]
         )
         lines.append(f"{claims[0]['of']} {kind}s, q {evidence['q']:g}: {found}{again}")
-    return lines
+    return lines + _identified(evidence.get("identification") or [])
+
+
+def _identified(rows: list[dict[str, Any]]) -> list[str]:
+    """How well sentences of most languages are told apart on the half held out, by units and by what is cheaper."""
+    own = [
+        row
+        for row in rows
+        if row["reason"] is None
+        and (row["level"], row["on"], row["how"] == "largest") == ("sentence", "held_out", False)
+    ]
+    if not own:
+        return []
+    languages = max((row["set"] for row in own), key=len)
+    # of each kind the row of most units, which comes last
+    last = {row["by"]: row for row in own if row["set"] == languages}
+    scores = ", ".join(
+        f"{row['per_language']} {by}s each {row['macro_f1']:.3f}"
+        if row["per_language"]
+        else f"{by} {row['macro_f1']:.3f}"
+        for by, row in last.items()
+    )
+    return [f"{' '.join(languages)} told apart, macro-F1: {scores}"]
 
 
 def _stability(stability: dict[str, Any]) -> list[str]:

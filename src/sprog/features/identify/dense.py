@@ -1,15 +1,11 @@
-"""The baselines that use no units: the whole activation at a site, and no language model at all."""
-
-from dataclasses import replace
+"""The baseline that uses no units: the whole activation at a site."""
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from sprog.corpora import Corpus
-from sprog.features.identify.evaluation import Identified, evaluate
-from sprog.features.identify.ngrams import NgramModel
-from sprog.features.identify.regression import Regression, check_halves
+from sprog.features.identify.evaluation import Identified
+from sprog.features.identify.rows import Rows, identify_rows
 from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
 
 
@@ -53,44 +49,14 @@ def identify_by_activations(
         SprogError: the halves share a pair; `held_out` has a language that `find` lacks; or there is too
             little text.
     """
-    check_halves(_named(find.corpus), _named(held_out.corpus))
-    languages, pairs = _columns(find.corpus)
-    x = sentence_means(lm, site, find, budget=budget).astype(np.float64)
-    regression = Regression.fit(x, languages, pairs, seed=seed)
-    found = regression.identify(sentence_means(lm, site, held_out, budget=budget).astype(np.float64))
-    truth, clusters = _columns(held_out.corpus)
-    return replace(
-        evaluate(truth, found, clusters, draws=draws, seed=seed),
-        converged=regression.converged,
-        strength=regression.strength,
-    )
+    rows = [sentence_rows(lm, site, tokens, budget=budget) for tokens in (find, held_out)]
+    return identify_rows(rows[0], rows[1:], draws=draws, seed=seed)[0]
 
 
-def identify_by_ngrams(
-    find: Corpus, held_out: Corpus, *, order: int = 4, draws: int = 1000, seed: int = 0
-) -> Identified:
-    """Tell languages apart by n-grams of up to `order` characters: what takes no language model.
-
-    A sentence without a letter is unanswered, and counts as wrong.
+def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 4096) -> Rows:
+    """The mean activation of each sentence, for `identify_rows`.
 
     Raises:
-        SprogError: as for `identify_by_activations`, or the order is not one of 1 to 4.
+        SprogError: as for `sentence_means`.
     """
-    check_halves(_named(find), _named(held_out))
-    model = NgramModel.fit(*_texts(find), order=order)
-    texts, truth = _texts(held_out)
-    _, clusters = _columns(held_out)
-    return evaluate(truth, model.identify(texts), clusters, draws=draws, seed=seed)
-
-
-def _named(corpus: Corpus) -> list[tuple[str, str, str]]:
-    return [(s.language, s.source, s.pair) for s in corpus.sentences]
-
-
-def _texts(corpus: Corpus) -> tuple[list[str], list[str]]:
-    return [s.text for s in corpus.sentences], [s.language for s in corpus.sentences]
-
-
-def _columns(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    languages, pairs = ([getattr(s, name) for s in corpus.sentences] for name in ("language", "pair"))
-    return np.array(languages, dtype=np.str_), np.array(pairs, dtype=np.str_)
+    return Rows.of(sentence_means(lm, site, tokens, budget=budget), tokens.corpus)

@@ -1,5 +1,6 @@
 """Telling languages apart by a few units a language."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,27 +8,37 @@ from jaxtyping import Float
 
 from sprog.errors import SprogError
 from sprog.features.identify.evaluation import Identified, evaluate
-from sprog.features.identify.regression import Regression, Scaling, check_halves
+from sprog.features.identify.regression import Scaling, check_halves
+from sprog.features.identify.rows import Rows, identify_rows
 from sprog.features.table import SentenceTable
 from sprog.features.testing import AurocTable, auroc_table
 
 
-def pick(auroc: AurocTable, n: int) -> dict[str, tuple[int, ...]]:
+def pick(auroc: AurocTable, n: int, languages: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
     """The n best units of each language, best first; all of them where there are fewer.
 
     A unit is as good for a language as its smallest AUROC against any other: it has to tell the language from
     its closest neighbour. Of equals, the one with the larger mean AUROC, then the first.
 
+    Args:
+        auroc: of the units.
+        n: how many.
+        languages: those that are to be told apart; all of the table's if none are named.
+
     Raises:
-        SprogError: n is less than 1, or there is one language only.
+        SprogError: n is less than 1, there is one language only, or the table has not all of them.
     """
     if n < 1:
         raise SprogError(f"identification: {n} units a language: it takes at least 1")
-    if len(auroc.languages) < 2:
+    wanted = auroc.languages if languages is None else tuple(sorted(languages))
+    if len(wanted) < 2:
         raise SprogError("identification: text in two languages or more is needed to tell them apart")
+    if unknown := sorted(set(wanted) - set(auroc.languages)):
+        raise SprogError(f"identification: {', '.join(unknown)}: no unit was compared on such text")
+    index = [auroc.languages.index(language) for language in wanted]
     chosen = {}
-    for number, language in enumerate(auroc.languages):
-        others = np.delete(auroc.estimate[:, number, :], number, axis=1)
+    for number, language in zip(index, wanted, strict=True):
+        others = auroc.estimate[:, number, [other for other in index if other != number]]
         order = np.lexsort((-others.mean(1), -others.min(1)))
         chosen[language] = tuple(order[:n].tolist())
     return chosen
@@ -51,15 +62,29 @@ def identify_languages(
             or there is too little text.
     """
     units = _pick_on(find, held_out, per_language)
-    columns = sorted({unit for chosen in units.values() for unit in chosen})
-    regression = Regression.fit(_dense(find, columns), find.languages, find.pairs, seed=seed)
-    found = regression.identify(_dense(held_out, columns))
-    return replace(
-        evaluate(held_out.languages, found, held_out.pairs, draws=draws, seed=seed),
-        units=units,
-        converged=regression.converged,
-        strength=regression.strength,
+    return identify_sentences(units, find, [held_out], draws=draws, seed=seed)[0]
+
+
+def identify_sentences(
+    chosen: Mapping[str, tuple[int, ...]],
+    find: SentenceTable,
+    held_out: Sequence[SentenceTable],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Identified]:
+    """The same with units that are chosen already, and several texts to test on, each by itself.
+
+    Raises:
+        SprogError: as for `identify_languages`.
+    """
+    for each in held_out:
+        _check_units(find, each)
+    columns = sorted({unit for own in chosen.values() for unit in own})
+    found = identify_rows(
+        _rows(find, columns), [_rows(each, columns) for each in held_out], draws=draws, seed=seed
     )
+    return [replace(each, units=dict(chosen)) for each in found]
 
 
 def identify_by_largest(
@@ -73,20 +98,50 @@ def identify_by_largest(
         SprogError: as for `identify_languages`.
     """
     units = _pick_on(find, held_out, per_language)
-    scores = []
-    for chosen in units.values():
-        scaling = Scaling.of(_dense(find, chosen), find.languages)
-        scores.append(scaling(_dense(held_out, chosen)).mean(1))
-    languages = tuple(units)
-    found = [languages[number] for number in np.stack(scores, axis=1).argmax(1)]
-    return replace(evaluate(held_out.languages, found, held_out.pairs, draws=draws, seed=seed), units=units)
+    return identify_sentences_by_largest(units, find, [held_out], draws=draws, seed=seed)[0]
+
+
+def identify_sentences_by_largest(
+    chosen: Mapping[str, tuple[int, ...]],
+    find: SentenceTable,
+    held_out: Sequence[SentenceTable],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Identified]:
+    """The same with units that are chosen already, and several texts to test on, each by itself.
+
+    Raises:
+        SprogError: as for `identify_languages`.
+    """
+    languages = tuple(chosen)
+    scalings = [Scaling.of(_dense(find, own), find.languages) for own in chosen.values()]
+    found = []
+    for each in held_out:
+        _check_units(find, each)
+        check_halves(_named(find), _named(each))
+        scores = [
+            scaling(_dense(each, own)).mean(1) for scaling, own in zip(scalings, chosen.values(), strict=True)
+        ]
+        said = [languages[number] for number in np.stack(scores, axis=1).argmax(1)]
+        evaluated = evaluate(each.languages, said, each.pairs, draws=draws, seed=seed)
+        found.append(replace(evaluated, units=dict(chosen)))
+    return found
 
 
 def _pick_on(find: SentenceTable, held_out: SentenceTable, n: int) -> dict[str, tuple[int, ...]]:
-    if find.identity != held_out.identity:
-        raise SprogError(f"these are different units: {find.identity} and {held_out.identity}")
+    _check_units(find, held_out)
     check_halves(_named(find), _named(held_out))
     return pick(auroc_table(find), n)
+
+
+def _check_units(find: SentenceTable, held_out: SentenceTable) -> None:
+    if find.identity != held_out.identity:
+        raise SprogError(f"these are different units: {find.identity} and {held_out.identity}")
+
+
+def _rows(table: SentenceTable, units: list[int]) -> Rows:
+    return Rows(_dense(table, units), table.languages, table.sources, table.pairs)
 
 
 def _named(table: SentenceTable) -> list[tuple[str, str, str]]:

@@ -94,8 +94,12 @@ class NgramModel:
         """Characters of the longest n-grams."""
         return len(self.grams)
 
-    def score(self, texts: Sequence[str]) -> Float[np.ndarray, "texts languages"]:
-        """The log-likelihood of each text in each language, in nats, its end included; 0 for an empty text."""
+    def score(self, texts: Sequence[str], *, end: bool = True) -> Float[np.ndarray, "texts languages"]:
+        """The log-likelihood of each text in each language, in nats; 0 for an empty text.
+
+        Args:
+            end: whether that the text ends there is part of it.
+        """
         scores = np.zeros((len(texts), len(self.languages)))
         for numbers, symbols in self._chunks(texts):
             laid, predicted = _laid_out(symbols, self.order)
@@ -106,7 +110,10 @@ class NgramModel:
                 seen = total > 0
                 p = np.where(seen, (count + types * p) / np.maximum(total + types, 1), p)
             starts = np.cumsum([0, *[len(part) + 1 for part in symbols[:-1]]])
-            scores[numbers] = np.add.reduceat(np.log(p), starts, axis=0)
+            logs = np.log(p)
+            if not end:
+                logs[starts + [len(part) for part in symbols]] = 0
+            scores[numbers] = np.add.reduceat(logs, starts, axis=0)
         return scores
 
     def probabilities(

@@ -9,6 +9,7 @@ from sprog.report.sections.effects import effects_section, selectivity_section
 from sprog.report.sections.evidence import evidence_section
 from sprog.report.sections.grid import grid_section
 from sprog.report.sections.how import how_section
+from sprog.report.sections.identification import identification_section
 from sprog.report.sections.probes import probes_section
 from sprog.report.sections.text import text_section
 from sprog.report.sections.units import histograms_section, texts_section, units_section
@@ -23,6 +24,7 @@ def sections(files: RunFiles) -> list[Section]:
         autoencoder_section(files),
         evidence_section(files),
         close_section(files),
+        identification_section(files),
         units_section(files),
         histograms_section(files),
         texts_section(files),
