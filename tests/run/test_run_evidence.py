@@ -337,7 +337,7 @@ def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_pat
         metadata = file.metadata()
     save_file(tensors, weights, metadata=metadata)
     # features are looked for anew, with the frozen set and the weights that the folder has
-    changed = SMALL | {"report__texts": 1}
+    changed = SMALL | IDENTIFY | {"report__texts": 1}
     assert world.run(out, "--until", "features", **changed, **panels, features__rule="tested") == 2
     *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith(
