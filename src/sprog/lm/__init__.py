@@ -11,6 +11,8 @@ from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
+from sprog.lm.replay import Replay, replay
+from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
 from sprog.lm.stream import Activations, activations
@@ -28,6 +30,9 @@ __all__ = [
     "LanguageModel",
     "Place",
     "Positions",
+    "Replay",
+    "Replayed",
+    "SideEffects",
     "Site",
     "SiteEdit",
     "TokenEdit",
@@ -46,6 +51,9 @@ __all__ = [
     "locate",
     "look_up",
     "pad",
+    "replay",
+    "replayed",
+    "replayed_losses",
     "resolve_device",
     "resolve_dtype",
     "sentence_batches",
