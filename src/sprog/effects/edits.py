@@ -11,7 +11,7 @@ from torch import Tensor
 from sprog.effects.operations import Operation, Reading, compiled, unit_rows
 from sprog.errors import SprogError
 from sprog.features import Latents, Units
-from sprog.lm import Positions, TokenEdit, check_positions
+from sprog.lm import POSITIONS, Positions, TokenEdit
 from sprog.sae import Sae
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
@@ -57,12 +57,8 @@ class Edit:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
-        if self.operation not in OPERATIONS:
-            raise SprogError(f"edit: operation: '{self.operation}' is not one of {', '.join(OPERATIONS)}")
-        try:
-            check_positions(self.positions)
-        except SprogError as error:
-            raise SprogError(f"edit: {error}") from error
+        _check_word("operation", self.operation, OPERATIONS)
+        _check_word("positions", self.positions, POSITIONS)
         if self.operation == "none" and self.units:
             raise SprogError("edit: units: 'none' changes no unit, so it has none")
         optional = self.operation == "project_out" and not self.targets
@@ -129,6 +125,8 @@ class Edit:
         for key, given in value.items():
             if not _FITS[key](given):
                 raise SprogError(f"edit: {key}: {given!r} is not {_MEANT[key]}")
+        _check_word("operation", value["operation"], OPERATIONS)
+        _check_word("positions", value.get("positions", "all"), POSITIONS)
         return cls(
             **(
                 dict(value)
@@ -150,6 +148,11 @@ def compile_edits(edits: Sequence[Edit], units: Sae | Units) -> list[TokenEdit]:
         values = edit.targets or (0.0,) * len(edit.units)
         compiled_edits.append(compiled(edit.operation, edit.units, values, reading, splice=edit.splice))
     return compiled_edits
+
+
+def _check_word(key: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise SprogError(f"edit: {key}: '{given}' is not one of {', '.join(known)}")
 
 
 def _number(value: Any) -> bool:

@@ -107,7 +107,8 @@ def compiled(
             return base if splice else x
         wanted = torch.tensor(values, dtype=base.dtype, device=base.device)
         if along is not None and pull is not None:
-            return base + (wanted - base @ along.T.to(base)) @ pull.T.to(base)
+            projected: Tensor = base + (wanted - base @ along.T.to(base)) @ pull.T.to(base)
+            return projected
         if operation == "add":
             push = wanted @ units.direction(ids).to(base)
             return base + push
@@ -132,4 +133,5 @@ def unit_rows(units: Units, ids: Sequence[int]) -> Float[Tensor, "chosen d"]:
             raise SprogError(
                 f"edit: {units.name(unit)} has no direction to be projected on: it writes nothing"
             )
-    return rows / norms[:, None]
+    scaled: Tensor = rows / norms[:, None]
+    return scaled

@@ -137,7 +137,8 @@ def replayed_losses(
 
 
 def _empty(edits: int, sentences: int) -> SideEffects:
-    return SideEffects(*(np.zeros((edits, sentences)) for _ in range(3)), size=np.zeros(sentences))
+    kl, agreed, moved = np.zeros((3, edits, sentences))
+    return SideEffects(kl, agreed, moved, np.zeros(sentences))
 
 
 def _begin(
