@@ -44,7 +44,10 @@ def code_of(sae: Sae, row: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def latent_loop(sae: Sae, x: Tensor, codes: tuple[Tensor, Tensor] | None) -> Loop:
-    """A token's code made dense, the units set one by one, and the difference decoded."""
+    """The formula as it is written, x + decode(z') - decode(z), with a token's code made dense."""
+
+    def decode(code: Tensor) -> Tensor:
+        return code @ sae.W_dec + sae.b_dec
 
     def one(row: Tensor, place: int) -> Tensor:
         values, indices = code_of(sae, row) if codes is None else (codes[0][place], codes[1][place])
@@ -53,7 +56,7 @@ def latent_loop(sae: Sae, x: Tensor, codes: tuple[Tensor, Tensor] | None) -> Loo
         after = code.clone()
         for unit, value in zip(UNITS, VALUES, strict=True):
             after[unit] = value
-        return row + (after - code) @ sae.W_dec
+        return row + decode(after) - decode(code)
 
     return one
 
@@ -142,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--case", action="append", help="d_in,latents,k; may be given several times")
-    parser.add_argument("--positions", type=int, default=256, help="of 2,048, that the loop goes over")
+    parser.add_argument("--positions", type=int, default=128, help="of 2,048, that the loop goes over")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

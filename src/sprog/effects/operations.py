@@ -106,15 +106,13 @@ def compiled(
         if operation == "none" or not ids:
             return base if splice else x
         wanted = torch.tensor(values, dtype=base.dtype, device=base.device)
-        if along is not None and pull is not None:
-            projected: Tensor = base + (wanted - base @ along.T.to(base)) @ pull.T.to(base)
-            return projected
         if operation == "add":
-            push = wanted @ units.direction(ids).to(base)
-            return base + push
+            return base + wanted @ units.direction(ids).to(base)
+        if along is not None and pull is not None:
+            return torch.addmm(base, wanted - base @ along.T.to(base), pull.T.to(base))
         now = reading.read(x, ids)
         change = now * (wanted - 1) if operation == "scale" else wanted - now
-        return base + change @ units.direction(ids).to(base)
+        return torch.addmm(base, change, units.direction(ids).to(base))
 
     return apply
 
