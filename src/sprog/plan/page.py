@@ -209,7 +209,7 @@ def _stages(
         + ("panel" if "panel" in counting.roles else "select")
         + (" and again on replicate" if "replicate" in counting.roles else ""),
         "features": f"2 passes over select, {count_text(select)} tokens",
-        "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
+        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
         "report": "figures and the page",
     }
