@@ -292,6 +292,52 @@ def test_a_forward_that_a_library_put_there_is_put_back(tiny_lm, tokens):
     np.testing.assert_allclose(found, full_passes(tiny_lm, RESID, tokens, [push, double]), atol=1e-4)
 
 
+class Twice(torch.nn.Module):
+    """Calls one module by itself, and again inside another."""
+
+    def __init__(self, shared, linear):
+        super().__init__()
+        self.shared = shared
+        self.inner = torch.nn.Sequential(shared, linear)
+
+    def forward(self, x):
+        return self.inner(self.shared(x)) + self.shared(2 * x)
+
+
+@pytest.mark.parametrize("layer", range(LAYERS))
+@pytest.mark.parametrize("name", SITE_NAMES)
+def test_a_module_may_be_called_by_many_and_often(tiny_model, tokens, name, layer):
+    lm = load(str(tiny_model))
+    shared = torch.nn.GELU()
+    for block in lm.blocks:
+        block.mlp.act = shared
+        block.mlp.dense_h_to_4h = torch.nn.Sequential(
+            Twice(shared, torch.nn.Linear(32, 32)), block.mlp.dense_h_to_4h
+        )
+    found = replayed_losses(lm, Site(name, layer), tokens, [push, None, double], budget=40)
+    expected = full_passes(lm, Site(name, layer), tokens, [push, None, double])
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-5)
+
+
+class Overwriting(torch.nn.Module):
+    """Writes into what came before it."""
+
+    def forward(self, x):
+        return x.mul_(0.5)
+
+
+def test_modules_may_write_into_what_others_gave(tiny_model, tokens):
+    lm = load(str(tiny_model))
+    for block in lm.blocks:
+        block.mlp.act = Overwriting()
+        block.post_attention_dropout = Overwriting()
+    for site in ALL_SITES:
+        found = replayed_losses(lm, site, tokens, [push, None, double], budget=40)
+        np.testing.assert_allclose(
+            found, full_passes(lm, site, tokens, [push, None, double]), atol=1e-4, rtol=1e-5
+        )
+
+
 def test_what_cannot_be_replayed_is_refused(tiny_lm, tokens):
     with pytest.raises(SprogError, match=r"^layer: .* has the layers 0 to 2, and 7 is not one"):
         replayed_losses(tiny_lm, Site("resid", 7), tokens, [push])

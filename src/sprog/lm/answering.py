@@ -21,12 +21,20 @@ class Answers:
     def __init__(self) -> None:
         self.recording = self.answering = self.reached = False
         self.parts: list[_Part] = []
+        self.inside: list[_Part] = []
 
     def rewind(self) -> None:
         """A new pass begins."""
         self.reached = False
         for part in self.parts:
             part.calls = 0
+
+    def enter(self) -> None:
+        """The site's own block begins: what its modules did in others, which may share them, does not count."""
+        for part in self.inside:
+            part.calls = 0
+            if self.recording:
+                part.outputs.clear()
 
     def forget(self) -> None:
         """Let go of all that was kept."""
@@ -57,15 +65,18 @@ def answers(lm: LanguageModel, site: Site) -> Iterator[Answers]:
         inside = {module: _Part(kept, module) for module in tap.block.modules() if module is not tap.block}
         for module, part in inside.items():
             part.children = [inside[child] for child in module.modules() if child is not module]
-        kept.parts += inside.values()
+        kept.inside = [*inside.values()]
+        kept.parts += kept.inside
         standing |= inside
     # a library may have put a forward of its own there already (accelerate does)
     own = {module: vars(module).get("forward") for module in standing}
+    entering = tap.block.register_forward_pre_hook(lambda *_: kept.enter())
     try:
         for module, forward in standing.items():
             module.forward = forward
         yield kept
     finally:
+        entering.remove()
         for module, forward in own.items():
             if forward is not None:
                 module.forward = forward
@@ -87,13 +98,14 @@ class _Part:
         call, self.calls = self.calls, self.calls + 1
         if self.kept.answering and call < len(self.outputs):
             return _copied(self.outputs[call])
+        marks = [len(child.outputs) for child in self.children]
         output = self.forward(*args, **kwargs)
         if self.kept.recording and not self.kept.reached:
             # a copy, because some blocks (Falcon's) go on to write into what a sub-layer gave
             self.outputs.append(_copied(output))
-            for child in self.children:
-                # it will not be asked again: this part answers for it
-                child.outputs.clear()
+            for child, mark in zip(self.children, marks, strict=True):
+                # what it did in this call will not be asked for: this part answers for it
+                del child.outputs[mark:]
         return output
 
 
