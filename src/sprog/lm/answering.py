@@ -47,7 +47,8 @@ def answers(lm: LanguageModel, site: Site) -> Iterator[Answers]:
     """While the block runs, every module that is done before the site is reached can be recorded and can answer.
 
     Those are the blocks below (of which only the last is kept, since it alone is read) and the modules of the site's
-    own block. Hooks on them run as ever: what is kept is what `forward` returned, before any hook.
+    own block. Hooks on a module that answers run as ever, since what is kept is what its `forward` returned; those
+    inside it have had their effect in the first pass.
 
     Raises:
         SprogError: the model has no such site.
