@@ -257,5 +257,5 @@ def test_each_unit_needs_a_value():
 
 
 def test_a_latent_is_named_once():
-    with pytest.raises(SprogError, match="^edit: the latent 4 is named twice$"):
+    with pytest.raises(SprogError, match="^edit: the unit 4 is named twice$"):
         Edit("set", (4, 1, 4), (1.0, 2.0, 3.0))

@@ -123,6 +123,23 @@ def test_edits_are_as_many_as_the_sweep_has(counting):
     assert len(sweep) == counting.edits + 2
 
 
+def test_an_edit_runs_what_is_above_its_site(counting):
+    for site, layer, above in (
+        ("resid", "1", 1),
+        ("mlp.hidden", "1", 2),
+        ("resid", "2", 0),
+        ("resid", "auto", 3),
+    ):
+        layer = layer if layer == "auto" else int(layer)
+        other = dataclasses.replace(
+            counting, recipe=dataclasses.replace(counting.recipe, site=site, layer=layer)
+        )
+        assert other.above == above
+        every = other.forward(other.shape, 4000 * other.edits, above, output=True)
+        once = other.forward(other.shape, 4000, 3, output=True)
+        assert other.effects().model_flops == pytest.approx(every.model_flops + once.model_flops)
+
+
 def test_steps_and_tokens_are_those_of_the_training(counting):
     sae = counting.recipe.sae
     assert (counting.train_tokens, counting.steps) == (4000, -(-4000 * sae.epochs // sae.batch_tokens))

@@ -2,23 +2,27 @@
 
 from sprog.effects.bootstrap import interval, resampled_ratios
 from sprog.effects.doses import Dose, UnitRange, doses
-from sprog.effects.edits import Edit
+from sprog.effects.edits import OPERATIONS, Edit, compile_edits
 from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure_edits, sweep_edits
+from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
 
 __all__ = [
     "ALL_SOURCES",
     "MATCHED_DAMAGE",
+    "OPERATIONS",
     "PROMPTS",
     "Cell",
     "Continuation",
     "Dose",
     "Edit",
     "Measured",
+    "Operation",
     "Selectivity",
     "UnitRange",
     "cells",
+    "compile_edits",
     "continuations",
     "doses",
     "interval",

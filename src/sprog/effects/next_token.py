@@ -8,8 +8,9 @@ from jaxtyping import Float
 
 from sprog.effects.bootstrap import interval, resampled_ratios
 from sprog.effects.doses import Dose
-from sprog.effects.edits import Edit
-from sprog.lm import LanguageModel, Site, TokenizedCorpus, edit, sentence_losses
+from sprog.effects.edits import Edit, compile_edits
+from sprog.features import Units
+from sprog.lm import LanguageModel, Site, TokenizedCorpus, replayed_losses
 from sprog.sae import Sae
 
 ALL_SOURCES = "all"
@@ -29,7 +30,7 @@ class Cell:
     """Mean loss on one language of one source under one edit.
 
     Attributes:
-        edit: raw | none | set | mean.
+        edit: raw, or the operation.
         splice: whether the reconstruction stood in the activation's place; None for raw.
         value: the dose, for `set`.
         ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
@@ -70,27 +71,44 @@ def sweep_edits(
 def measure_edits(
     lm: LanguageModel,
     site: Site,
-    sae: Sae,
+    units: Sae | Units,
     tokens: TokenizedCorpus,
     edits: Sequence[tuple[Edit | None, bool | None]],
     *,
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Measured]:
-    """Run the corpus once under each edit."""
-    measured = []
-    raw: Float[np.ndarray, " sentences"] | None = None
-    for number, (change, in_range) in enumerate(edits):
-        if change is None or (not change.splice and not change.units):
-            # the error-preserving edit of nothing is the model itself
-            raw = sentence_losses(lm, tokens, budget=budget) if raw is None else raw
-            losses = raw
-        else:
-            with edit(lm, site, change.compile(sae)):
-                losses = sentence_losses(lm, tokens, budget=budget)
-        measured.append(Measured(change, in_range, losses))
-        progress((number + 1) / len(edits))
-    return measured
+    """Run the corpus under each edit; what lies below the site, and the autoencoder's code, are computed once.
+
+    Args:
+        lm: the model.
+        site: where the units are.
+        units: the autoencoder whose latents are edited, or units of any kind.
+        tokens: the text.
+        edits: each with whether it is in range; None is the model as it is.
+        budget: tokens in a batch.
+        progress: called with the share that is done.
+
+    Raises:
+        SprogError: an edit does not fit the units, or the site.
+    """
+    # the error-preserving edit of nothing is the model itself
+    runs = [None if change is None or _nothing(change) else change for change, _ in edits]
+    fns = iter(compile_edits([change for change in runs if change is not None], units))
+    losses = replayed_losses(
+        lm,
+        site,
+        tokens,
+        [None if change is None else next(fns) for change in runs],
+        positions=["all" if change is None else change.positions for change in runs],
+        budget=budget,
+        progress=progress,
+    )
+    return [Measured(change, inside, row) for (change, inside), row in zip(edits, losses, strict=True)]
+
+
+def _nothing(change: Edit) -> bool:
+    return not change.splice and not change.units
 
 
 def cells(

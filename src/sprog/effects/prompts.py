@@ -1,10 +1,11 @@
 """The prompts of the paper's Tables 1 and 2, continued by the model as it is and with the units fixed."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from sprog.effects.edits import Edit
+from sprog.features import Units
 from sprog.lm import LanguageModel, Site, continue_prompts, edit
 from sprog.sae import Sae
 
@@ -26,7 +27,7 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Continuation:
-    """What came after a prompt; `edit` is raw or set, `value` the dose."""
+    """What came after a prompt; `edit` is raw or the operation, `value` the dose."""
 
     prompt: str
     language: str
@@ -36,10 +37,14 @@ class Continuation:
     text: str
 
 
+def _edited(lm: LanguageModel, site: Site, units: Sae | Units, change: Edit) -> AbstractContextManager[None]:
+    return edit(lm, site, change.compile(units), positions=change.positions)
+
+
 def continuations(
     lm: LanguageModel,
     site: Site,
-    sae: Sae,
+    units: Sae | Units,
     languages: Sequence[str],
     edits: Sequence[Edit],
     *,
@@ -52,7 +57,7 @@ def continuations(
     rows = []
     arms: list[Edit | None] = [None, *edits]
     for number, change in enumerate(arms):
-        with nullcontext() if change is None else edit(lm, site, change.compile(sae)):
+        with nullcontext() if change is None else _edited(lm, site, units, change):
             for language in languages:
                 prompts = PROMPTS.get(language, ())
                 texts = continue_prompts(lm, prompts, max_tokens=max_tokens, bos=bos)

@@ -2,7 +2,7 @@
 
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
-from sprog.lm.edit import TokenEdit, edit
+from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
 from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
 from sprog.lm.gradient import Gradients, gradients
@@ -10,6 +10,9 @@ from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
+from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
+from sprog.lm.replay import Replay, replay
+from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
 from sprog.lm.stream import Activations, activations
@@ -17,6 +20,7 @@ from sprog.lm.stream import Activations, activations
 __all__ = [
     "ARCHITECTURES",
     "MAX_TOKENS",
+    "POSITIONS",
     "SITE_NAMES",
     "SPLIT",
     "Activations",
@@ -25,13 +29,21 @@ __all__ = [
     "Gradients",
     "LanguageModel",
     "Place",
+    "Positions",
+    "Replay",
+    "Replayed",
+    "SideEffects",
     "Site",
+    "SiteEdit",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
     "batches",
+    "check_positions",
+    "chosen",
     "continue_prompts",
     "edit",
+    "edits",
     "finite",
     "gradients",
     "known_commit",
@@ -39,6 +51,9 @@ __all__ = [
     "locate",
     "look_up",
     "pad",
+    "replay",
+    "replayed",
+    "replayed_losses",
     "resolve_device",
     "resolve_dtype",
     "sentence_batches",

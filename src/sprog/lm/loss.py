@@ -1,8 +1,10 @@
 """Next-token loss, summed per sentence so that everything else can be computed from it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.lm.batches import Batch, TokenizedCorpus, batches
@@ -10,6 +12,8 @@ from sprog.lm.model import LanguageModel
 
 # logits held at once, in values: 64 Mi float32 values are 256 MiB
 MAX_LOGITS = 2**26
+# logits whose softmax is computed at once on a CPU: 2 MiB of float32 stay in its cache
+SLAB = 2**19
 
 
 def loss_budget(lm: LanguageModel, budget: int, *, copies: int = 1) -> int:
@@ -35,13 +39,62 @@ def sentence_losses(
 
 def batch_losses(lm: LanguageModel, batch: Batch) -> Float[Tensor, " batch"]:
     """The summed next-token cross-entropy of each row in nats, float64."""
-    ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device)
-    logits = lm.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
-    # pads are on the right, so a target is real exactly where the mask of the next position is
-    real = mask[:, 1:]
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1][real].float(), ids[:, 1:][real], reduction="none"
-    )
+    return by_row(batch, token_losses(predicted_logits(lm, batch), targets(batch)))
+
+
+def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
+    """The positions whose next token is a real one."""
+    # pads are on the right, so that is where the mask of the next position is
+    real = torch.zeros_like(batch.mask)
+    real[:, :-1] = batch.mask[:, 1:]
+    return real
+
+
+def targets(batch: Batch) -> Int[Tensor, " predicted"]:
+    """The tokens that are predicted, row by row."""
+    return batch.ids[:, 1:][batch.mask[:, 1:]]
+
+
+def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
+    """The logits at the positions that `predicts` shows, row by row; the unembedding is computed there only."""
+    ids, mask, real = batch.ids.to(lm.device), batch.mask.to(lm.device), predicts(batch)
+    count = int(real.sum())
+
+    def choose(_module: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        hidden, *rest = args
+        # what is done to logits, such as a soft cap, is done to each by itself
+        return (hidden[real.to(hidden.device)][None], *rest) if hidden.shape[:2] == real.shape else None
+
+    handle = lm.model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        logits: Tensor = lm.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
+    finally:
+        handle.remove()
+    return logits[0] if logits.shape[:2] == (1, count) else logits[real.to(logits.device)]
+
+
+def token_losses(
+    logits: Float[Tensor, "predicted vocabulary"], wanted: Int[Tensor, " predicted"]
+) -> Float[Tensor, " predicted"]:
+    """The cross-entropy of each predicted token in nats, float32; a softmax over all of them is never there at once."""
+    wanted = wanted.to(logits.device)
+    parts = [
+        torch.nn.functional.cross_entropy(logits[rows].float(), wanted[rows], reduction="none")
+        for rows in slabs(logits)
+    ]
+    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)
+
+
+def slabs(logits: Float[Tensor, "predicted vocabulary"]) -> Iterator[slice]:
+    """Rows of logits, a few at a time."""
+    step = max(1, (SLAB if logits.device.type == "cpu" else MAX_LOGITS) // logits.shape[1])
+    for start in range(0, len(logits), step):
+        yield slice(start, start + step)
+
+
+def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, " batch"]:
+    """Sums over the predicted tokens of each row, float64."""
+    rows = predicts(batch).nonzero()[:, 0].to(values.device)
     # float64 sums: a sentence's loss must not depend on how many others stand beside it
-    summed = torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
-    return summed.index_add_(0, real.nonzero()[:, 0], losses.double())
+    summed = torch.zeros(len(batch.ids), dtype=torch.float64, device=values.device)
+    return summed.index_add_(0, rows, values.double())

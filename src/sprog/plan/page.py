@@ -212,7 +212,7 @@ def _stages(
         "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
         "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
-        "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
+        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
         "report": "figures and the page",
     }

@@ -123,6 +123,13 @@ class Counting:
         return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
 
     @property
+    def above(self) -> int:
+        """Blocks that an edit runs again, its own among them unless it is at their output; all while none is chosen."""
+        if self.recipe.layer == "auto":
+            return self.shape.layers
+        return self.shape.layers - self.depth + (self.recipe.site != "resid")
+
+    @property
     def edits(self) -> int:
         """Edits of the sweep that run the model: every dose, no edit and the mean, spliced and not."""
         doses = len({0.0, *self.recipe.effects.values}) + 2
@@ -144,17 +151,17 @@ class Counting:
         if output:
             flops += 2 * shape.vocabulary * shape.width
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
-        # hidden states in and beside a block, the MLP's, attention over the padded length; logits, and copies
-        # of them without pads, in float32, and as log-probabilities
+        # hidden states in and beside a block, the MLP's, attention over the padded length; logits of predicted
+        # tokens, twice where the model caps them
         held = (
             4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
-            + 16 * logits
+            + 8 * logits
         )
         return Work(
             model_flops=flops * tokens,
-            # norms, the activation function and the softmax of the attention; of logits, the loss
+            # norms, the activation function and the softmax of the attention; of logits, the loss, slab by slab
             moved=tokens * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
-            + (16 * shape.vocabulary * tokens if output else 0),
+            + (12 * shape.vocabulary * tokens if output else 0),
             operations=BLOCK_OPERATIONS * depth * math.ceil(tokens / batch),
             weights=shape.weights,
             held=held,
@@ -274,7 +281,8 @@ class Counting:
         select = tokens_of(self.roles["select"])
         codes = self.encode(select)
         look = self.forward(self.shape, select, self.depth, output=False) + codes
-        losses = self.forward(self.shape, 3 * select, self.shape.layers, output=True) + codes
+        losses = self.forward(self.shape, select, self.shape.layers, output=True) + codes
+        losses += self.forward(self.shape, 2 * select, self.above, output=True)
         losses = replace(losses, held=losses.held + codes.held)
         return train + look + losses
 
@@ -354,10 +362,11 @@ class Counting:
         )
 
     def effects(self) -> Work:
-        """The raw model and every edit on `test`; the prompts."""
+        """The raw model on `test`, and from the site on every edit of the one code; the prompts."""
         test = tokens_of(self.roles["test"])
-        codes = self.encode(self.edits * test)
-        passes = self.forward(self.shape, (self.edits + 1) * test, self.shape.layers, output=True)
+        codes = self.encode(test)
+        passes = self.forward(self.shape, test, self.shape.layers, output=True)
+        passes += self.forward(self.shape, self.edits * test, self.above, output=True)
         work = replace(passes + codes, held=passes.held + codes.held)
         # resamples behind the intervals, drawn on the CPU, of each language for each edit's cells
         resampling = 1 + 3e-8 * self.recipe.effects.bootstrap * sentences_of(self.roles["test"]) * 4

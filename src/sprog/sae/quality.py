@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, edit, sentence_losses
+from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, replayed_losses
 from sprog.sae.sae import Sae
 
 
@@ -122,14 +122,14 @@ def _splice_losses(
     budget: int,
     progress: Callable[[float], None],
 ) -> dict[str, SpliceLoss]:
-    raw = sentence_losses(lm, tokens, budget=budget)
-    progress(1 / 3)
-    with edit(lm, site, lambda x: sae(x.float())):
-        spliced = sentence_losses(lm, tokens, budget=budget)
-    progress(2 / 3)
-    with edit(lm, site, torch.zeros_like):
-        ablated = sentence_losses(lm, tokens, budget=budget)
-    progress(1.0)
+    raw, spliced, ablated = replayed_losses(
+        lm,
+        site,
+        tokens,
+        [None, lambda x: sae(x.float()), torch.zeros_like],
+        budget=budget,
+        progress=progress,
+    )
     losses = {}
     for language in languages:
         rows = [i for i, sentence in enumerate(tokens.corpus.sentences) if sentence.language == language]

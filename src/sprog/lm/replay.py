@@ -1,0 +1,140 @@
+"""A batch run up to a site once, and the part of the model above it again under each of many edits.
+
+The model runs its own forward every time, so masks, rotary tables, norms and heads are its own; `answering` spares
+what lies below the site.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sprog.errors import SprogError
+from sprog.lm.answering import Answers, answers
+from sprog.lm.batches import Batch
+from sprog.lm.edit import TokenEdit, applied
+from sprog.lm.loss import predicted_logits
+from sprog.lm.model import LanguageModel
+from sprog.lm.positions import Positions, check_positions, chosen
+from sprog.lm.sites import Activation, Site, attached
+
+
+class _Enough(Exception):  # noqa: N818 - it is no error
+    """Raised at the site where the rest of a first pass is not wanted."""
+
+
+class Replay:
+    """What `replay` yields: `begin` with a batch, then ask for it `under` any number of edits.
+
+    One batch is held at a time: what stands at the site, and what the block before it (or the modules before it in
+    its own block) returned.
+    """
+
+    def __init__(self, lm: LanguageModel, site: Site, kept: Answers) -> None:
+        self.lm, self.site = lm, site
+        self._kept = kept
+        self._batch: Batch | None = None
+        self._x: Activation | None = None
+        self._edited: Activation | None = None
+        self._tokens: dict[Positions, tuple[Tensor, int]] = {}
+        self._whole = True
+
+    @torch.no_grad()
+    def begin(self, batch: Batch, *, logits: bool = True) -> Float[Tensor, "predicted vocabulary"] | None:
+        """Run a batch, as it is, and keep what is needed of it; the last one is let go.
+
+        Args:
+            batch: right-padded sentences.
+            logits: False stops the pass at the site.
+
+        Returns:
+            The logits at the predicted tokens, row by row; None without `logits`.
+        """
+        self._kept.forget()
+        self._tokens.clear()
+        self._batch = self._x = None
+        self._kept.recording, self._whole = True, logits
+        found = None
+        try:
+            with suppress(_Enough):
+                found = self._run(batch)
+        finally:
+            self._kept.recording = False
+        self._batch = batch
+        return found
+
+    @torch.no_grad()
+    def tokens(self, positions: Positions = "all") -> Float[Tensor, "tokens d"]:
+        """What stands at the site at these positions, row by row, on the model's `device`.
+
+        It is the same tensor every time for the same batch, so that edits can share what they make of it.
+        """
+        batch, x = self._begun()
+        check_positions(positions)
+        kept = self._tokens.get(positions)
+        if kept is None or kept[1] != kept[0]._version:
+            # an edit that wrote into what it was given must not reach the next one
+            tokens = x[chosen(batch.mask, positions).to(x.device)].to(self.lm.device)
+            kept = self._tokens[positions] = (tokens, tokens._version)
+        return kept[0]
+
+    @torch.no_grad()
+    def under(self, fn: TokenEdit, positions: Positions = "all") -> Float[Tensor, "predicted vocabulary"]:
+        """The logits at the predicted tokens under an edit, row by row.
+
+        Raises:
+            SprogError: no batch was begun, there are no such positions, or `fn` changes the shape.
+        """
+        tokens = self.tokens(positions)
+        return self.given(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
+
+    @torch.no_grad()
+    def given(
+        self, edited: Float[Tensor, "tokens d"], positions: Positions = "all"
+    ) -> Float[Tensor, "predicted vocabulary"]:
+        """The same with what stands at the site from then on, as `tokens` has it."""
+        batch, x = self._begun()
+        replaced = x.clone()
+        replaced[chosen(batch.mask, positions).to(x.device)] = edited.to(x)
+        self._edited, self._kept.answering = replaced, True
+        try:
+            return self._run(batch)
+        finally:
+            self._edited, self._kept.answering = None, False
+
+    def _begun(self) -> tuple[Batch, Activation]:
+        if self._batch is None or self._x is None:
+            raise SprogError(f"replay: {self.site}: no batch was begun")
+        return self._batch, self._x
+
+    def _run(self, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
+        self._kept.rewind()
+        return predicted_logits(self.lm, batch)
+
+    def visit(self, x: Activation) -> Activation | None:
+        """What is done at the site in every pass."""
+        if self._kept.recording:
+            self._kept.reached = True
+            # a copy, because the block may go on to write into it
+            self._x = x.clone()
+            if not self._whole:
+                raise _Enough
+        return self._edited
+
+
+@contextmanager
+def replay(lm: LanguageModel, site: Site) -> Iterator[Replay]:
+    """While the block runs, batches can be begun and replayed from a site on; for many edits, `replayed` does it.
+
+    Works inside `edit`, whose edits are then part of the model. The model is as it was after the block, also after an
+    exception. Gradients are not recorded.
+
+    Raises:
+        SprogError: the model has no such site.
+    """
+    with answers(lm, site) as kept:
+        run = Replay(lm, site, kept)
+        with attached([(lm.tap(site), run.visit)]):
+            yield run

@@ -1,0 +1,189 @@
+"""A corpus under many edits at one site: losses, and how far predictions and activations move."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sprog.errors import SprogError
+from sprog.lm.batches import Batch, TokenizedCorpus, batches
+from sprog.lm.edit import TokenEdit, applied
+from sprog.lm.loss import by_row, loss_budget, slabs, targets, token_losses
+from sprog.lm.model import LanguageModel
+from sprog.lm.positions import Positions, chosen
+from sprog.lm.replay import Replay, replay
+from sprog.lm.sites import Site
+
+PerSentence = Float[np.ndarray, "edits sentences"]
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """Sums over the tokens of each sentence, float64.
+
+    Attributes:
+        kl: KL(p || q) in nats, p the model's prediction and q that under the edit; divide by `tokens.predicted`.
+        agreed: at how many predicted tokens the most probable one stayed the same.
+        moved: the length of the change at the site, over the tokens of the text.
+        size: the length of the activation there; `moved / size` is the relative size of the change.
+    """
+
+    kl: PerSentence
+    agreed: PerSentence
+    moved: PerSentence
+    size: Float[np.ndarray, " sentences"]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a corpus did under some edits.
+
+    Attributes:
+        losses: the summed next-token loss of each sentence under each edit, nats, float64.
+        side_effects: None where they were not asked for.
+    """
+
+    losses: PerSentence
+    side_effects: SideEffects | None
+
+
+@torch.no_grad()
+def replayed(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    fns: Sequence[TokenEdit | None],
+    *,
+    positions: Positions | Sequence[Positions] = "all",
+    side_effects: bool = False,
+    budget: int = 4096,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Replayed:
+    """Run a corpus under many edits at a site; what lies below the site is computed once for all of them.
+
+    The losses are those of `sentence_losses` inside `edit`, edit by edit. One batch is held at a time, with
+    `side_effects` the model's own log-probabilities of it too. Run it inside `edit` to have other edits beside.
+
+    Args:
+        lm: the model.
+        site: where.
+        tokens: the text.
+        fns: the edits; None is the model as it is.
+        positions: which tokens are edited, the same under all edits or one for each.
+        side_effects: whether to compare predictions and activations with the model's own.
+        budget: tokens in a batch, pads included.
+        progress: called with the share that is done.
+
+    Raises:
+        SprogError: the model has no such site, or there are not as many positions as edits or no such ones; or an edit
+            changes the shape.
+    """
+    places = [positions] * len(fns) if isinstance(positions, str) else list(positions)
+    if len(places) != len(fns):
+        raise SprogError(f"replay: {len(fns)} edits but {len(places)} positions")
+    losses = np.zeros((len(fns), len(tokens)))
+    effects = _empty(len(fns), len(tokens)) if side_effects else None
+    done, total = 0, sum(map(len, tokens.ids)) * len(fns)
+    with replay(lm, site) as run:
+        for batch in batches(tokens, loss_budget(lm, budget, copies=2 if side_effects else 1)):
+            columns, length = batch.index.numpy(), int(batch.mask.sum())
+            raw, logits = _begin(run, batch, logits=side_effects or None in fns)
+            kept = _log_probabilities(logits) if side_effects and logits is not None else None
+            del logits
+            if effects is not None:
+                x = run.tokens()
+                effects.size[columns] = _lengths(batch, batch.mask, x)
+            for number, (fn, place) in enumerate(zip(fns, places, strict=True)):
+                if fn is None:
+                    losses[number, columns] = raw
+                    if effects is not None:
+                        effects.agreed[number, columns] = tokens.predicted[columns]
+                else:
+                    x = run.tokens(place)
+                    edited = applied(site, fn, x) if len(x) else x
+                    logits = run.given(edited, place)
+                    losses[number, columns] = _summed(batch, token_losses(logits, targets(batch)))
+                    if effects is not None and kept is not None:
+                        _compare(effects, number, batch, kept, logits)
+                        # what it was given may have been written into
+                        change = edited.float() - run.tokens(place).float()
+                        here = chosen(batch.mask, place)
+                        effects.moved[number, columns] = _lengths(batch, here, change)
+                    del logits, edited, x
+                done += length
+                progress(done / total)
+    return Replayed(losses, effects)
+
+
+def replayed_losses(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    fns: Sequence[TokenEdit | None],
+    *,
+    positions: Positions | Sequence[Positions] = "all",
+    budget: int = 4096,
+    progress: Callable[[float], None] = lambda _: None,
+) -> PerSentence:
+    """The losses of `replayed`.
+
+    Raises:
+        SprogError: as for `replayed`.
+    """
+    return replayed(lm, site, tokens, fns, positions=positions, budget=budget, progress=progress).losses
+
+
+def _empty(edits: int, sentences: int) -> SideEffects:
+    kl, agreed, moved = np.zeros((3, edits, sentences))
+    return SideEffects(kl, agreed, moved, np.zeros(sentences))
+
+
+def _begin(
+    run: Replay, batch: Batch, *, logits: bool
+) -> tuple[Float[np.ndarray, " batch"] | None, Float[Tensor, "predicted vocabulary"] | None]:
+    found = run.begin(batch, logits=logits)
+    return (None if found is None else _summed(batch, token_losses(found, targets(batch)))), found
+
+
+def _summed(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[np.ndarray, " batch"]:
+    summed: np.ndarray = by_row(batch, values).cpu().numpy()
+    return summed
+
+
+def _log_probabilities(logits: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
+    """In the place of the logits where they are float32, so that there is only one of them."""
+    precise = logits.float()
+    for rows in slabs(precise):
+        precise[rows] = precise[rows].log_softmax(-1)
+    return precise
+
+
+def _compare(
+    effects: SideEffects,
+    number: int,
+    batch: Batch,
+    kept: Float[Tensor, "predicted vocabulary"],
+    logits: Float[Tensor, "predicted vocabulary"],
+) -> None:
+    kl, agreed = [], []
+    for rows in slabs(logits):
+        own, other = kept[rows], logits[rows].float().log_softmax(-1)
+        kl.append((own.exp() * (own - other)).sum(-1))
+        agreed.append((own.argmax(-1) == other.argmax(-1)).float())
+    columns = batch.index.numpy()
+    effects.kl[number, columns] = _summed(batch, torch.cat(kl))
+    effects.agreed[number, columns] = _summed(batch, torch.cat(agreed))
+
+
+def _lengths(
+    batch: Batch, here: Bool[Tensor, "batch seq"], vectors: Float[Tensor, "tokens d"]
+) -> Float[np.ndarray, " batch"]:
+    """The summed lengths of vectors that stand at `here`, over the tokens of each row that are text."""
+    length = vectors.float().norm(dim=1).double().cpu() * batch.content[here]
+    summed: np.ndarray = (
+        torch.zeros(len(batch.ids), dtype=torch.float64).index_add_(0, here.nonzero()[:, 0], length).numpy()
+    )
+    return summed
