@@ -82,7 +82,8 @@ def _drawn(name: tuple[str, str]) -> bytes:
 
 def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
     """The sentences of each passage."""
-    groups, group, length = [], [], defaultdict(int)
+    groups, group = [], list[int]()
+    length: dict[str, int] = defaultdict(int)
     wanted = len(set(table.languages[pairs[0]].tolist()))
     for pair in pairs:
         group += pair
