@@ -4,7 +4,7 @@ from sprog.report.blocks import Block, Cell, Paragraph, Section, Table, not_run
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sections.random_tokens import random_token_blocks
 from sprog.report.sections.stability import seeds_blocks
-from sprog.report.wording import capital, language_name, listed, number, percent, whole
+from sprog.report.wording import capital, counted, language_name, listed, number, percent, whole
 
 _PLACES = {"held_out": "the half held out", "replicate": "the other text"}
 _MOST_UNITS = 20
@@ -36,6 +36,12 @@ def _finding(evidence: Row) -> str:
     first = evidence["claims"][0]
     others = listed([language_name(code) for code in first["outside"]])
     words = f"{capital(listed(parts))} pass as {first['claim']}: told from {others}, each by itself."
+    random = [row for row in evidence["units"] if row["selected"] and row["label"].startswith("random ")]
+    if random:
+        words += (
+            f" {capital(counted(len(random)))} of these directions {'is' if len(random) == 1 else 'are'} random: in this "
+            "model a direction drawn by chance can tell the language."
+        )
     if first["same"]:
         words += (
             f" With these languages alone that is the same claim as {listed(first['same'])}: "

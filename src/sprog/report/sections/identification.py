@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sprog.report.blocks import Block, Cell, Paragraph, Section, Table, not_run
 from sprog.report.reading import Row, RunFiles
-from sprog.report.wording import capital, language_name, listed, number, percent, whole
+from sprog.report.wording import capital, language_name, listed, number, percent, plural, whole
 
 _BY = {
     "latent": "latents",
@@ -128,7 +128,7 @@ def _table(level: str, where: str, rows: Sequence[Row]) -> Table:
 def _what(by: str, how: str, per_language: int | None) -> str:
     if per_language is None:
         return capital(_BY[by])
-    return f"{per_language} {_BY[by]} a language" + (", largest" if how == "largest" else "")
+    return f"{capital(plural(per_language, by))} a language" + (", largest" if how == "largest" else "")
 
 
 def _cell(row: Row | None) -> Cell:
