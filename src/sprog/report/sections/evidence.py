@@ -39,8 +39,8 @@ def _finding(evidence: Row) -> str:
     random = [row for row in evidence["units"] if row["selected"] and row["label"].startswith("random ")]
     if random:
         words += (
-            f" {capital(counted(len(random)))} of these directions {'is' if len(random) == 1 else 'are'} random: in this "
-            "model a direction drawn by chance can tell the language."
+            f" {capital(counted(len(random)))} of these directions {'is' if len(random) == 1 else 'are'} random: "
+            "in this model a direction drawn by chance can tell the language."
         )
     if first["same"]:
         words += (
