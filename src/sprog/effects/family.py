@@ -62,6 +62,13 @@ class Family:
         """The units, as units."""
         return Latents(self.units) if isinstance(self.units, Sae) else self.units
 
+    @property
+    def competes(self) -> bool:
+        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
+        return (
+            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
+        )
+
     def edit(self, dose: float) -> Edit:
         """The edit that a dose is."""
         start = [0.0] * len(self.ids) if self.operation == "add" else self.low

@@ -20,6 +20,7 @@ from sprog.effects.packed import Tensors, packed, unpacked
 from sprog.errors import SprogError
 from sprog.files import replacing
 from sprog.lm import LanguageModel, Site, edit, with_sites
+from sprog.sae import Sae
 
 FORMAT = 1
 KEY = "sprog_knob"
@@ -154,7 +155,10 @@ class Knob:
         lm = model if isinstance(model, LanguageModel) else with_sites(model)
         self.check(lm, any_model=any_model)
         change = self.family.edit(self.dose if dose is None else dose)
-        with edit(lm, self.site, change.compile(self.family.units), positions=change.positions):
+        units = self.family.units
+        if isinstance(units, Sae):
+            units.to(lm.device)
+        with edit(lm, self.site, change.compile(units), positions=change.positions):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:

@@ -71,7 +71,7 @@ def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def lingua_detector(languages: tuple[str, ...]) -> Any:
-    """lingua's detector of these languages; None where lingua is not installed (extra `lid`)."""
+    """A detector of lingua's for these languages; None where lingua is not installed (extra `lid`)."""
     try:
         from lingua import IsoCode639_1, LanguageDetectorBuilder
     except ImportError:

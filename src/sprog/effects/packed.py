@@ -33,7 +33,7 @@ def packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, A
     if family.operation != "set" or not isinstance(family.units, Sae):
         return _rows(units, ids), {"reads": "directions"}
     sae, config = family.units, family.units.config
-    if config.activation != "topk":
+    if not family.competes:
         kept = torch.tensor(ids)
         fewer = _of(config) | {"latents": len(ids), "k": None}
         made = Sae(SaeConfig(**fewer)).requires_grad_(False)

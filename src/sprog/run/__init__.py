@@ -36,6 +36,7 @@ from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
+from sprog.run.steering_stage import steering_stage
 from sprog.toy import corpus as toy_corpus
 
 __all__ = ["TOY_PAIRS", "run_recipe"]
@@ -51,6 +52,7 @@ WHAT = {
     "evidence": "testing which units are the language",
     "features": "finding the units",
     "effects": "turning the units up and down",
+    "steering": "steering what the model writes",
     "report": "drawing figures and writing the page",
 }
 
@@ -181,7 +183,18 @@ def _stages(context: Context, until: str | None) -> list[str]:
             evidence=prints["evidence"] if recipe.features.rule == "tested" else None,
             sae=prints["sae"],
         ),
+        "steering": lambda: carry_out(
+            "steering",
+            lambda report: steering_stage(context, layer, report),
+            "train",
+            "select",
+            "test",
+            **_of("steering"),
+            features=prints["features"],
+            bootstrap=recipe.effects.bootstrap,
+        ),
     }
+    optional = {"grid": recipe.grid.wanted, "steering": recipe.steering.wanted}
 
     def _of(group: str) -> dict[str, Any]:
         settings = dict(recipe.to_dict()[group])
@@ -190,7 +203,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
         return {group: settings}
 
     for stage, step in plan.items():
-        if stage != "grid" or recipe.grid.wanted:
+        if optional.get(stage, True):
             step()
         if stage == "probe" and recipe.layer == "auto":
             layer = int(context.folder.summary("probe")["probe"]["best_layer"])

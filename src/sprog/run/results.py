@@ -17,6 +17,7 @@ KEYS_OF_STAGE = {
     "evidence": ("evidence",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
+    "steering": ("steering",),
 }
 
 
@@ -51,6 +52,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "next_token": found.get("next_token"),
         "tasks": None,
         "generation": found.get("generation"),
+        "steering": found.get("steering"),
         "published": published_figures() if recipe.name == "paper" else None,
     }
 
