@@ -3,7 +3,7 @@
 from sprog.effects.bootstrap import interval, resampled_ratios
 from sprog.effects.doses import Dose, UnitRange, doses
 from sprog.effects.edits import OPERATIONS, Edit, compile_edits
-from sprog.effects.family import FAMILIES, Family, FamilyName, families
+from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, families
 from sprog.effects.knob import Knob
 from sprog.effects.language_of import Identified, language_of, lingua_languages
 from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure_edits, sweep_edits
@@ -34,6 +34,7 @@ __all__ = [
     "Ratio",
     "Selectivity",
     "Steered",
+    "Steering",
     "UnitRange",
     "cells",
     "compile_edits",

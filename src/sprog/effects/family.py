@@ -131,9 +131,9 @@ def families(
             tuple(own[list(best)].tolist()),
         )
     along = unit_rows(direction, (0,))[0].cpu()
-    ends = tuple((float(along @ mean.double().cpu()),) for mean in (other, own))
-    made["means_add"] = Family("means_add", direction, (0,), "add", *ends)
-    made["means_project"] = Family("means_project", direction, (0,), "project_out", *ends)
+    start, end = ((float(along @ mean.double().cpu()),) for mean in (other, own))
+    made["means_add"] = Family("means_add", direction, (0,), "add", start, end)
+    made["means_project"] = Family("means_project", direction, (0,), "project_out", start, end)
     return [made[name] for name in names if made[name].ids]
 
 

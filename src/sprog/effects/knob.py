@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog._version import __version__
-from sprog.effects.family import Family
+from sprog.effects.family import Family, Steering
 from sprog.effects.packed import Tensors, packed, unpacked
 from sprog.errors import SprogError
 from sprog.files import replacing
@@ -138,6 +138,22 @@ class Knob:
     def turned(self, dose: float) -> "Knob":
         """The same knob at another dose."""
         return dataclasses.replace(self, dose=float(dose))
+
+    def under(self, operation: Steering) -> "Knob":
+        """The same neurons or directions, added or projected to; of latents only what their means are of.
+
+        Raises:
+            SprogError: the units are latents, and it is another operation than their own.
+        """
+        if operation == self.family.operation:
+            return self
+        if self.kind == "latent":
+            raise SprogError(
+                f"knob: latents that {self.family.operation} cannot {operation}: make a knob of them anew"
+            )
+        # these directions have length 1, so that setting them to a component is projecting to it
+        kept: Steering = "add" if operation == "add" else "project_out"
+        return dataclasses.replace(self, family=dataclasses.replace(self.family, operation=kept))
 
     @contextmanager
     def on(self, model: Any, *, dose: float | None = None, any_model: bool = False) -> Iterator[None]:
@@ -301,9 +317,8 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     low, high = (
         tuple(value * norm for value, norm in zip(own[name].tolist(), scale, strict=True)) for name in _MEANS
     )
-    facts = {
-        key: said[key] for key in ("reads", "config", "kind", "names", "units", "identity") if key in said
-    }
+    kept = ("reads", "config", "kind", "names", "units", "identity")
+    facts = {key: value for key, value in said.items() if key in kept}
     family = Family(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
     return Knob(
         family=family,

@@ -62,7 +62,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
 def _to_do(recipe: Recipe, until: str | None) -> tuple[str, ...]:
     """The stages that a run would go through; it ends with the report in any case."""
     stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    stages = tuple(stage for stage in stages if stage != "grid" or recipe.grid.wanted)
+    optional = {"grid": recipe.grid.wanted, "steering": recipe.steering.wanted}
+    stages = tuple(stage for stage in stages if optional.get(stage, True))
     return stages if "report" in stages else (*stages, "report")
 
 
@@ -112,6 +113,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "evidence": counting.evidence(),
         "features": counting.features(),
         "effects": counting.effects(),
+        **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "report": counting.report(),
     }
 
@@ -211,6 +213,7 @@ def _stages(
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
+        "steering": _steering(recipe),
         "report": "figures and the page",
     }
     yield "Stages"
@@ -227,6 +230,14 @@ def _stages(
         costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
         yield from wrapped(f"  {stage:<10}", what[stage] + detail, gap=0)
+
+
+def _steering(recipe: Recipe) -> str:
+    settings = recipe.steering
+    return (
+        f"{settings.prompts} prompts continued by {settings.tokens} tokens under {len(settings.families)} families of "
+        f"edits at {len(settings.values)} doses, and at {len(settings.kl)} KL to the model as it is"
+    )
 
 
 def _grid(counting: Counting, shape: Shape) -> str:

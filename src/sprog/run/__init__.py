@@ -31,6 +31,7 @@ from sprog.run.evidence_stage import evidence_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
+from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import effects_stage, features_stage
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
@@ -39,7 +40,7 @@ from sprog.run.show import Report, Show
 from sprog.run.steering_stage import steering_stage
 from sprog.toy import corpus as toy_corpus
 
-__all__ = ["TOY_PAIRS", "run_recipe"]
+__all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
 TOY_PAIRS = 3000

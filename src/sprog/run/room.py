@@ -20,6 +20,7 @@ LOWER = {
     "evidence": "batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
+    "steering": "batch_tokens, steering.prompts or steering.tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 

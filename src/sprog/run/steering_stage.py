@@ -87,8 +87,8 @@ def _prompts(context: Context) -> tuple[list[np.ndarray], int, TokenizedCorpus]:
     ][: settings.prompts]
     if not long:
         raise SprogError(
-            f"steering.prompt_tokens: no sentence of test in {context.reference} has {2 * settings.prompt_tokens} tokens "
-            f"to cut a prompt of {settings.prompt_tokens} from"
+            f"steering.prompt_tokens: to cut a prompt of {settings.prompt_tokens} a sentence has to have twice as many "
+            f"tokens, and test has none in {context.reference}"
         )
     begun = [lm.tokenizer.bos_token_id] if tokens.bos else []
     papers = [
