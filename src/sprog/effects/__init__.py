@@ -5,7 +5,7 @@ from sprog.effects.doses import Dose, UnitRange, doses
 from sprog.effects.edits import OPERATIONS, Edit, compile_edits
 from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, families
 from sprog.effects.knob import Knob
-from sprog.effects.language_of import Identified, language_of, lingua_languages
+from sprog.effects.language_of import Identified, language_of, lingua_languages, lingua_version
 from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure_edits, sweep_edits
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
@@ -46,6 +46,7 @@ __all__ = [
     "interval",
     "language_of",
     "lingua_languages",
+    "lingua_version",
     "measure_edits",
     "repetition",
     "resampled_ratios",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sprog.features.identify import UNANSWERED, NgramModel
@@ -67,6 +68,14 @@ def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         code for code in dict.fromkeys((*NEIGHBOURS, *languages)) if hasattr(IsoCode639_1, code.upper())
     )
+
+
+def lingua_version() -> str | None:
+    """Which lingua is installed; None if none is. What it says may differ from one to the next."""
+    try:
+        return version("lingua-language-detector")
+    except PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=4)

@@ -55,7 +55,8 @@ def _next(known: dict[float, float], level: float) -> float:
     high = above[0]
     below = [dose for dose in doses if dose < high]
     if not below:
-        return high / 2
+        # a little further than the square says, so that the level comes to lie between two doses
+        return 0.9 * high * math.sqrt(level / known[high])
     low = below[-1]
     if known[low] <= 0:
         return math.sqrt(low * high)

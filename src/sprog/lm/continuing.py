@@ -14,14 +14,14 @@ from sprog.lm.model import LanguageModel
 @torch.no_grad()
 def continue_tokens(
     lm: LanguageModel,
-    prompts: Sequence[Int[np.ndarray, " tokens"]],
+    prompts: Sequence[Int[np.ndarray, " _"]],
     *,
     new_tokens: int = 20,
     ending: bool = True,
     seed: int | None = None,
     at_once: int = 64,
     progress: Callable[[float], None] = lambda _: None,
-) -> list[Int[np.ndarray, " new"]]:
+) -> list[Int[np.ndarray, " _"]]:
     """Continue prompts of token ids by `new_tokens`, or to the end of text, which is not given back.
 
     Prompts of like length stand in a batch, padded on the left. Run it inside `edit` to steer.

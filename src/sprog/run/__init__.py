@@ -13,6 +13,7 @@ import torch
 
 from sprog._version import __version__
 from sprog.corpora import OPTIONAL, ROLES, Corpus, build_roles
+from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.memory import enough_memory
@@ -193,6 +194,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             **_of("steering"),
             features=prints["features"],
             bootstrap=recipe.effects.bootstrap,
+            lingua=lingua_version(),
         ),
     }
     optional = {"grid": recipe.grid.wanted, "steering": recipe.steering.wanted}

@@ -1,12 +1,11 @@
 """The stage that steers prompts by latents, neurons and the difference of means, and writes each as a knob."""
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, steer
+from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
 from sprog.errors import SprogError
 from sprog.features import activation_moments
 from sprog.features.identify import UNANSWERED, NgramModel
@@ -138,13 +137,7 @@ def _ngrams(context: Context) -> NgramModel:
 
 def _lingua(ngrams: NgramModel) -> dict[str, Any] | None:
     languages = lingua_languages(ngrams.languages)
-    if not languages:
-        return None
-    try:
-        release = version("lingua-language-detector")
-    except PackageNotFoundError:
-        release = "unknown"
-    return {"version": release, "languages": list(languages)}
+    return {"version": lingua_version() or "unknown", "languages": list(languages)} if languages else None
 
 
 def _write_knobs(context: Context, site: Site, chosen: Sequence[Family]) -> None:
