@@ -188,7 +188,7 @@ def page_of_report(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("until", "missing", "figures"),
-    [("corpora", 11, 0), ("probe", 10, 2), ("grid", 9, 3), ("sae", 8, 4), ("features", 5, 7)],
+    [("corpora", 12, 0), ("probe", 11, 2), ("grid", 10, 3), ("sae", 9, 4), ("features", 6, 7)],
 )
 def test_a_run_that_stopped_early_says_so(tmp_path: Path, until: str, missing: int, figures: int) -> None:
     text = page_of_report(fabricate(tmp_path / "run", until=until))

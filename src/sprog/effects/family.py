@@ -16,6 +16,7 @@ from sprog.sae import Sae
 FamilyName = Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 Steering = Literal["set", "add", "project_out"]
+STEERINGS: tuple[Steering, ...] = get_args(Steering)
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,6 @@ class Family:
         if not len(self.ids) == len(self.low) == len(self.high):
             raise SprogError(
                 f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
-            )
-        if self.operation not in get_args(Steering):
-            raise SprogError(
-                f"steering: {self.name}: '{self.operation}' is not one of {', '.join(get_args(Steering))}"
             )
 
     @property

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog._version import __version__
-from sprog.effects.family import Family, Steering
+from sprog.effects.family import STEERINGS, Family, Steering
 from sprog.effects.packed import Tensors, packed, unpacked
 from sprog.errors import SprogError
 from sprog.files import replacing
-from sprog.lm import LanguageModel, Site, edit, with_sites
+from sprog.lm import LanguageModel, Site, check_positions, edit, with_sites
 from sprog.sae import Sae
 
 FORMAT = 1
@@ -308,6 +308,9 @@ def _hash(description: dict[str, Any], tensors: Tensors) -> str:
 
 
 def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
+    if said["operation"] not in STEERINGS:
+        raise SprogError(f"operation: '{said['operation']}' is not one of {', '.join(STEERINGS)}")
+    check_positions(said["positions"])
     site = Site(str(said["site"]), int(said["layer"]))
     own = {name: tensor for name, tensor in tensors.items() if name != "weights"}
     of_units = {name: tensor for name, tensor in own.items() if name not in _MEANS}
