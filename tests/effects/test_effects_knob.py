@@ -198,7 +198,7 @@ def others(tmp_path_factory, make_model_folder):
 REFUSED = {
     "wider": r"knob: it is for a site of 48 values \(mlp.hidden of layer 1 of tiny\), and that of wider has 64",
     "shorter": r"knob: it is for mlp.hidden of layer 1 of tiny, and shorter has no such site: it has the layers 0 to 0",
-    "deeper": r"knob: it is of tiny, and deeper has other weights; to turn it all the same say any_model",
+    "deeper": r"knob: it is of tiny, and deeper has other weights; any_model \(--any-model\) turns it all the same",
 }
 
 

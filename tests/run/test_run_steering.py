@@ -137,7 +137,8 @@ def test_prompts_longer_than_every_sentence_are_refused(world, steered, tmp_path
     out = shutil.copytree(steered, tmp_path / "again")
     line = world.line(out, **(SMALL | {"steering__prompt_tokens": 40}))
     assert refusal(capsys, *line, "--quiet") == (
-        "steering.prompt_tokens: to cut a prompt of 40 a sentence has to have twice as many tokens, and test has none in en"
+        "steering.prompt_tokens: to cut a prompt of 40 a sentence has to have twice as many tokens, and test has none "
+        "in en"
     )
 
 
@@ -252,6 +253,9 @@ def test_another_model_is_refused_by_the_command(steered, tmp_path, tiny_model, 
     file = tmp_path / "knob.safetensors"
     said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--dose", "1")
     told = refusal(capsys, "knob", "apply", file, "--model", tiny_model, "--prompt", "He", "--device", "cpu")
-    assert told == "knob: it is of model, and tiny has other weights; to turn it all the same say any_model"
+    assert (
+        told
+        == "knob: it is of model, and tiny has other weights; any_model (--any-model) turns it all the same"
+    )
     line = ["--model", tiny_model, "--prompt", "He", "--device", "cpu", "--any-model", "--sample", "3"]
     assert said(capsys, "knob", "apply", file, *line).startswith("prompt   He\nraw ")

@@ -196,7 +196,7 @@ class Knob:
             )
         if not any_model and not _alike(self.weights, sampled_weights(lm, self.site)):
             raise SprogError(
-                f"knob: it is of {own}, and {other} has other weights; to turn it all the same say any_model"
+                f"knob: it is of {own}, and {other} has other weights; any_model (--any-model) turns it all the same"
             )
 
     def save(self, path: Path | str) -> Path:
