@@ -225,9 +225,10 @@ def test_shares_are_of_all_continuations(steered):
 
 def test_the_front_is_not_beaten(steered):
     for arm in steered.arms:
-        better = [o for o in steered.arms if o.success > arm.success and o.kl <= arm.kl]
-        better += [o for o in steered.arms if o.success >= arm.success and o.kl < arm.kl]
+        better = [o for o in steered.arms if o.success > arm.success and o.kl <= 1.02 * arm.kl]
+        better += [o for o in steered.arms if o.success == arm.success and o.kl < 0.98 * arm.kl]
         assert arm.on_front == (not better)
+    assert steered.arms[0].on_front
 
 
 def test_steering_to_what_writes_danish_writes_danish(tiny_lm, prompts, english, ngrams):

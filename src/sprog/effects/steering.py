@@ -10,7 +10,7 @@ from jaxtyping import Float
 from sprog.effects.edits import Edit
 from sprog.effects.family import Family
 from sprog.effects.language_of import Identified, language_of
-from sprog.effects.same_damage import doses_at
+from sprog.effects.same_damage import NEAR, doses_at
 from sprog.effects.written import Ids, Ratio, continuation_losses, distinct, repetition, resamples
 from sprog.errors import SprogError
 from sprog.features.identify import UNANSWERED, NgramModel
@@ -44,7 +44,7 @@ class Arm:
         loss: nats a token of the continuations under the model as it is.
         tokens: new tokens a continuation.
         shares: by identifier (`ngrams`, `lingua`, `both`) the share of each language; null without lingua.
-        on_front: whether no other arm has more success at a smaller KL.
+        on_front: whether no other arm has more success at a KL no larger (2 % do not count).
     """
 
     family: str
@@ -270,13 +270,12 @@ def shares(answers: Sequence[str]) -> Shares:
 
 
 def _with_front(arms: list[Arm]) -> list[Arm]:
-    """Mark the arms that no other one beats: more success at no more KL, or as much at less."""
+    """Mark the arms that no other one beats: more success at no more KL, or as much at less, within what is near."""
 
     def beaten(arm: Arm) -> bool:
         return any(
-            other.success >= arm.success
-            and other.kl <= arm.kl
-            and (other.success, other.kl) != (arm.success, arm.kl)
+            (other.success > arm.success and other.kl <= (1 + NEAR) * arm.kl)
+            or (other.success == arm.success and other.kl < (1 - NEAR) * arm.kl)
             for other in arms
         )
 
