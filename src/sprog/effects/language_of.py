@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sprog.features.identify import UNANSWERED, NgramModel
+from sprog.features import identify
 
 # what is asked of either identifier before its answer counts
 LEAST_PROBABLE = 0.5
@@ -36,7 +36,7 @@ class Identified:
         return self.ngrams if self.both is None else self.both
 
 
-def language_of(texts: Sequence[str], ngrams: NgramModel) -> Identified:
+def language_of(texts: Sequence[str], ngrams: identify.NgramModel) -> Identified:
     """Identify texts; those with fewer than `LEAST_LETTERS` letters are unanswered, by both.
 
     Args:
@@ -46,7 +46,9 @@ def language_of(texts: Sequence[str], ngrams: NgramModel) -> Identified:
     long = [sum(c.isalpha() for c in text) >= LEAST_LETTERS for text in texts]
 
     def kept(answers: Sequence[str]) -> list[str]:
-        return [answer if enough else UNANSWERED for answer, enough in zip(answers, long, strict=True)]
+        return [
+            answer if enough else identify.UNANSWERED for answer, enough in zip(answers, long, strict=True)
+        ]
 
     own = kept(ngrams.identify(texts, least=LEAST_PROBABLE))
     detector = lingua_detector(lingua_languages(ngrams.languages))
@@ -55,7 +57,7 @@ def language_of(texts: Sequence[str], ngrams: NgramModel) -> Identified:
     found = kept(
         [_answer(values) for values in detector.compute_language_confidence_values_in_parallel(list(texts))]
     )
-    both = [one if one == other else UNANSWERED for one, other in zip(own, found, strict=True)]
+    both = [one if one == other else identify.UNANSWERED for one, other in zip(own, found, strict=True)]
     return Identified(own, found, both)
 
 
@@ -91,4 +93,4 @@ def lingua_detector(languages: tuple[str, ...]) -> Any:
 
 def _answer(values: Sequence[Any]) -> str:
     best = max(values, key=lambda value: value.value)
-    return best.language.iso_code_639_1.name.lower() if best.value >= LEAST_PROBABLE else UNANSWERED
+    return best.language.iso_code_639_1.name.lower() if best.value >= LEAST_PROBABLE else identify.UNANSWERED

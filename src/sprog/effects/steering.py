@@ -13,7 +13,7 @@ from sprog.effects.language_of import Identified, language_of
 from sprog.effects.same_damage import NEAR, doses_at
 from sprog.effects.written import Ids, Ratio, continuation_losses, distinct, repetition, resamples
 from sprog.errors import SprogError
-from sprog.features.identify import UNANSWERED, NgramModel
+from sprog.features import identify
 from sprog.lm import LanguageModel, Site, TokenizedCorpus, continue_tokens, edit, replayed
 
 # nats a token of KL on reference text at which families are compared
@@ -102,7 +102,7 @@ def steer(
     families: Sequence[Family],
     prompts: Ids,
     reference: TokenizedCorpus,
-    ngrams: NgramModel,
+    ngrams: identify.NgramModel,
     target: str,
     *,
     doses: Sequence[float],
@@ -265,7 +265,7 @@ def _arm(
 
 def shares(answers: Sequence[str]) -> Shares:
     """The share of each answer, in order of the alphabet; what has none is `unanswered`."""
-    named = [answer if answer != UNANSWERED else NO_ANSWER for answer in answers]
+    named = [answer if answer != identify.UNANSWERED else NO_ANSWER for answer in answers]
     return {answer: named.count(answer) / len(named) for answer in sorted(set(named))}
 
 

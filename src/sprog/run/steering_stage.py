@@ -7,8 +7,7 @@ import numpy as np
 
 from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
 from sprog.errors import SprogError
-from sprog.features import activation_moments
-from sprog.features.identify import UNANSWERED, NgramModel
+from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.context import Context
 from sprog.run.folder import as_rows
@@ -122,7 +121,7 @@ def _families(context: Context, site: Site, report: Report) -> list[Family]:
     )
 
 
-def _ngrams(context: Context) -> NgramModel:
+def _ngrams(context: Context) -> identify.NgramModel:
     """The identifier, from the run's own text of train and select."""
     taken: dict[str, int] = {}
     texts, languages = [], []
@@ -132,10 +131,10 @@ def _ngrams(context: Context) -> NgramModel:
                 taken[sentence.language] += 1
                 texts.append(sentence.text)
                 languages.append(sentence.language)
-    return NgramModel.fit(texts, languages)
+    return identify.NgramModel.fit(texts, languages)
 
 
-def _lingua(ngrams: NgramModel) -> dict[str, Any] | None:
+def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:
     languages = lingua_languages(ngrams.languages)
     return {"version": lingua_version() or "unknown", "languages": list(languages)} if languages else None
 
@@ -188,7 +187,7 @@ def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[dict
             "value": arm.value,
             "at": arm.at,
             "text": texts[number],
-            "language": None if found.best[number] == UNANSWERED else found.best[number],
+            "language": None if found.best[number] == identify.UNANSWERED else found.best[number],
         }
         for number in range(min(count, len(prompts)))
         for arm, texts, found in zip(steered.arms, steered.texts, steered.answers, strict=True)
