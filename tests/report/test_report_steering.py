@@ -1,5 +1,6 @@
 """The section on steering says what the arms say, escapes what was written, and says what is missing."""
 
+import html
 import re
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def html_of(folder: Path, **changes) -> str:
 
 
 def plain(text: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text)).replace("\N{MINUS SIGN}", "-")
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", text))).replace("\N{MINUS SIGN}", "-")
 
 
 def test_the_finding_names_the_best_and_the_others(tmp_path):
@@ -98,20 +99,20 @@ def test_the_finding_names_the_best_and_the_others(tmp_path):
 
 
 def test_a_table_has_a_row_for_every_arm(tmp_path):
-    html = html_of(tmp_path)
+    page = html_of(tmp_path)
     for label, rows in (("Steering at the same KL", 3), ("Steering at every dose", 3)):
-        table = re.search(rf"{label}.*?</table>", html, re.S).group(0)
+        table = re.search(rf"{label}.*?</table>", page, re.S).group(0)
         assert table.count("<tr") - 1 == rows, label
-    matched = plain(re.search(r"Steering at the same KL.*?</table>", html, re.S).group(0))
+    matched = plain(re.search(r"Steering at the same KL.*?</table>", page, re.S).group(0))
     assert "selected latents, added 1.00 9.16 41 %" in matched
 
 
 def test_what_a_model_writes_is_text_and_no_markup(tmp_path):
-    html = html_of(tmp_path)
-    assert "<script" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; så \N{REPLACEMENT CHARACTER}" in html
-    assert "Once &lt;b&gt;" in html
-    assert "(nothing)" in html
+    page = html_of(tmp_path)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; så \N{REPLACEMENT CHARACTER}" in page
+    assert "Once &lt;b&gt;" in page
+    assert "(nothing)" in page
 
 
 def test_what_is_missing_is_said(tmp_path):
