@@ -152,7 +152,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
         ("", "no command; try 'sprog run demo' or 'sprog --help'"),
         (
             "rum demo",
-            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export and doctor)",
+            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob and doctor)",
         ),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),

@@ -19,6 +19,7 @@ from sprog.recipe import (
     Recipe,
     Report,
     SaeSettings,
+    Steering,
     load_recipe,
 )
 from sprog.recipe.group import all_settings
@@ -31,6 +32,7 @@ GROUPS = {
     "sae": SaeSettings,
     "features": Features,
     "effects": Effects,
+    "steering": Steering,
     "report": Report,
 }
 
@@ -86,6 +88,11 @@ def settings(draw):
             "values": tuple(
                 draw(st.lists(st.floats(allow_nan=False, allow_infinity=False), unique=True, min_size=1))
             )
+        },
+        "steering": {
+            "prompts": draw(st.integers(min_value=0)),
+            "kl": tuple(draw(st.lists(positive, unique=True, max_size=3))),
+            "sample": draw(st.booleans()),
         },
         "report": {"title": draw(st.none() | texts)},
     }

@@ -23,6 +23,7 @@ them up or down.
   sprog run --help          all that can be set, and how
   sprog recipes             the recipes that come with sprog
   sprog export              an autoencoder in another library's format
+  sprog knob                what a run has found as one small file, and a model turned by it
   sprog doctor              what this machine has, and what is missing for which feature
   sprog --version           the version
   sprog --help              this
@@ -76,6 +77,8 @@ def _command(argv: Sequence[str]) -> None:
             _doctor(arguments)
         case ["export", *arguments]:
             _export(arguments)
+        case ["knob", *arguments]:
+            _knob(arguments)
         case ["-h" | "--help"]:
             print(_HELP)
         case ["--version"]:
@@ -90,8 +93,8 @@ def _command(argv: Sequence[str]) -> None:
             )
         case [word, *_]:
             raise SprogError(
-                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'export', 'doctor'))} "
-                "(there are run, recipes, export and doctor)"
+                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'export', 'knob', 'doctor'))} "
+                "(there are run, recipes, export, knob and doctor)"
             )
 
 
@@ -154,6 +157,13 @@ def _export(arguments: Sequence[str]) -> None:
 
     given = export.parse(arguments)
     print(export.HELP if given is None else export.export(given))
+
+
+def _knob(arguments: Sequence[str]) -> None:
+    from sprog import knob
+
+    given = knob.parse(arguments)
+    print(knob.HELP if given is None else knob.carry_out(given))
 
 
 def _one_line(message: str) -> str:

@@ -233,6 +233,45 @@ GENERATION = [
     }
 ]
 
+INTERVALS = ("success", "repetition", "loss")
+STEERING = {
+    "arms": [
+        {
+            "family": str,
+            "kind": (str, None),
+            "operation": (str, None),
+            "units": int,
+            "value": (float, None),
+            "at": (float, None),
+            "kl": NUMBER,
+            "kl_low": NUMBER,
+            "kl_high": NUMBER,
+            "agreement": NUMBER,
+            **{f"{name}{end}": (float, None) for name in INTERVALS for end in ("", "_low", "_high")},
+            "distinct_1": (float, None),
+            "distinct_2": (float, None),
+            "tokens": NUMBER,
+            "shares": {"ngrams": PER_LANGUAGE},
+            "on_front": bool,
+        }
+    ],
+    "families": [{"family": str, "kind": str, "operation": str, "units": [str]}],
+    "prompts": {"paper": int, "test": int, "tokens": int},
+    "kl_text": {"sentences": int, "tokens": int},
+    "identifiers": {"ngrams": [str]},
+    "examples": [
+        {
+            "prompt": str,
+            "family": str,
+            "value": (float, None),
+            "at": (float, None),
+            "text": str,
+            "language": (str, None),
+        }
+    ],
+}
+"""`steering`, where prompts are asked for."""
+
 
 def contract(target: str) -> dict[str, Any]:
     """What results.json holds after a whole run; a stage that was not run is null instead."""
@@ -252,6 +291,7 @@ def contract(target: str) -> dict[str, Any]:
         "next_token": NEXT_TOKEN,
         "tasks": None,
         "generation": GENERATION,
+        "steering": None,
         "published": None,
     }
 

@@ -1,6 +1,7 @@
 """A dry run's arithmetic is that of the code it speaks about."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sprog.plan.sizes import sizes
 from sprog.plan.stages import Counting
 from sprog.plan.texts import Amount, role_amounts, source_facts
 from sprog.plan.work import Work
-from sprog.recipe import Evidence, Grid, Probe, load_recipe
+from sprog.recipe import Evidence, Grid, Probe, Steering, load_recipe
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -70,6 +71,7 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 def test_numbers_taken_from_the_code_are_still_there():
     from sprog.features.stability import matched
     from sprog.lm import loss
+    from sprog.lm.continuing import continue_tokens
     from sprog.probe import as_coded, path, sample
     from sprog.run import TOY_PAIRS, model_scores, training
     from sprog.sae import checkpoints, product, trainer
@@ -85,6 +87,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
     assert trainer.DENSE_ABOVE == stages.LIVE
     assert matched.CANDIDATES == stages.CANDIDATES
+    assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
 
 
 @pytest.fixture
@@ -216,6 +219,26 @@ def test_other_seeds_cost_a_training_each(counting):
     assert three.float_flops == 3 * one.float_flops
     assert three.written == 3 * 4 * 2 * d * m
     assert (three.held, three.checkpoints) == (one.held, one.checkpoints)
+
+
+def test_steering_costs_what_is_written_and_every_kl(counting):
+    def of(**changes):
+        recipe = dataclasses.replace(counting.recipe, steering=Steering(**{"prompts": 20} | changes))
+        return dataclasses.replace(counting, recipe=recipe).steering()
+
+    def passes(tokens):
+        return counting.forward(counting.shape, tokens, counting.shape.layers, output=True).model_flops
+
+    means = counting.forward(counting.shape, 4000, 2, output=False).model_flops
+    # 24 prompts with the paper's, 20 whole sentences of 20 tokens
+    one = of(families=("means_add",), values=(1.0,), kl=(), prompt_tokens=8, tokens=20)
+    written, text = 24 * 28, 20 * 20
+    assert one.model_flops == pytest.approx(means + passes(2 * 2 * written + 2 * text))
+    matched = of(families=("means_add",), values=(1.0,), kl=(0.1,), prompt_tokens=8, tokens=20)
+    assert matched.model_flops == pytest.approx(means + passes(3 * 2 * written + 5 * text))
+    # there are no more than 100 sentences to cut
+    assert of(prompts=100).model_flops == of(prompts=1000).model_flops
+    assert of(tokens=40).operations > of(tokens=20).operations
 
 
 def test_a_grids_kinds_are_those_that_are_trained(counting):

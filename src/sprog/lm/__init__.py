@@ -2,6 +2,7 @@
 
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
+from sprog.lm.continuing import continue_tokens, end_tokens
 from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
 from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
@@ -10,6 +11,7 @@ from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
+from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
@@ -42,8 +44,10 @@ __all__ = [
     "check_positions",
     "chosen",
     "continue_prompts",
+    "continue_tokens",
     "edit",
     "edits",
+    "end_tokens",
     "finite",
     "gradients",
     "known_commit",
@@ -59,4 +63,5 @@ __all__ = [
     "sentence_batches",
     "sentence_losses",
     "tokenize",
+    "with_sites",
 ]

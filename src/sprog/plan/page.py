@@ -113,6 +113,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "stability": counting.stability(),
         "features": counting.features(),
         "effects": counting.effects(),
+        **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "report": counting.report(),
     }
 
@@ -214,6 +215,7 @@ def _stages(
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
+        "steering": _steering(recipe),
         "report": "figures and the page",
     }
     yield "Stages"
@@ -230,6 +232,14 @@ def _stages(
         costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
         yield from wrapped(f"  {stage:<10}", what[stage] + detail, gap=0)
+
+
+def _steering(recipe: Recipe) -> str:
+    settings = recipe.steering
+    return (
+        f"{settings.prompts} prompts continued by {settings.tokens} tokens under {len(settings.families)} families of "
+        f"edits at {len(settings.values)} doses, and at {len(settings.kl)} KL to the model as it is"
+    )
 
 
 def _grid(counting: Counting, shape: Shape) -> str:

@@ -47,6 +47,8 @@ CANDIDATES = 8
 # sentences of a language that are told apart (run.identified_text); a regression by units of two kinds, and one by the
 # whole activation, in seconds and seconds a dimension
 IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
+# doses measured until one has the KL that is looked for, and prompts in a batch (effects.same_damage, lm.continuing)
+LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -379,6 +381,32 @@ class Counting:
                 operations=new * self.shape.layers * BLOCK_OPERATIONS * 2,
             )
         return work
+
+    def steering(self) -> Work:
+        """Means on `select`; every arm's continuations, their loss, and its KL on whole sentences."""
+        settings, reference = self.recipe.steering, (self.pair[1],)
+        there = sentences_of(self.roles["test"], reference)
+        prompts = min(settings.prompts, there) + 4
+        sentences = min(settings.prompts, there) / max(1.0, there) * tokens_of(self.roles["test"], reference)
+        families, layers = len(settings.families), self.shape.layers
+        arms = 1 + families * (len(settings.values) + len(settings.kl))
+        measured = families * (len(settings.values) + LOOKED_FOR * len(settings.kl))
+        written = prompts * (settings.prompt_tokens + settings.tokens)
+        means = self.forward(self.shape, tokens_of(self.roles["select"], self.pair), self.depth, output=False)
+        passes = self.forward(
+            self.shape, arms * 2 * written + (1 + measured) * sentences, layers, output=True
+        )
+        codes = self.encode(arms * written + measured * sentences)
+        # every token of a batch of prompts reads all weights
+        steps = arms * settings.tokens * math.ceil(prompts / PROMPTS_AT_ONCE)
+        work = means + passes + codes
+        work += Work(
+            moved=4 * steps * (self.shape.weights + 2 * self.d_in * self.latents),
+            operations=steps * layers * BLOCK_OPERATIONS * 2,
+            # both identifiers' models, and their reading of every continuation
+            seconds=10 + arms * prompts / 2000,
+        )
+        return replace(work, held=passes.held + codes.held)
 
     def report(self) -> Work:
         """Figures and the page, on the CPU."""

@@ -14,6 +14,7 @@ from sprog.recipe.settings import (
     Recipe,
     Report,
     SaeSettings,
+    Steering,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
+    "Steering",
     "load_recipe",
     "nearest",
     "shipped_recipes",

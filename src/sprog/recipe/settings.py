@@ -10,7 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
 from sprog.recipe.group import BadSettingError, Settings
 
-STAGES = ("corpora", "probe", "grid", "sae", "evidence", "stability", "features", "effects", "report")
+STAGES = (
+    "corpora", "probe", "grid", "sae", "evidence", "stability", "features", "effects", "tasks", "steering", "report"
+)  # fmt: skip
 
 # the paper's grid has autoencoders of four times its site's width
 GRID_EXPANSION = 4
@@ -274,6 +276,44 @@ class Effects(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Steering(Settings):
+    """Prompts continued under families of units over doses, beside each other. Without prompts there is none."""
+
+    group: ClassVar[str] = "steering"
+
+    prompts: Annotated[int, AtLeast(0)] = 0
+    """Prompts cut from the reference's sentences of test, beside the paper's own; 0: nothing is steered."""
+    prompt_tokens: Annotated[int, AtLeast(2)] = 8
+    """Their length; only sentences of at least twice that are cut."""
+    tokens: Count = 20
+    """New tokens of each continuation."""
+    ending: bool = False
+    """Let a continuation end where the model ends it; else all are steering.tokens long."""
+    values: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = (1.0, 2.0, 4.0, 8.0)
+    """Doses: 1 takes each unit from its mean on the reference's text to that on the target's."""
+    kl: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = (0.1, 0.3, 1.0)
+    """Nats a token by which the reference's text may differ: a dose is looked for that does just this."""
+    families: Annotated[
+        tuple[
+            Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"],
+            ...,
+        ],
+        NotEmpty(),
+        Distinct(),
+    ] = ("latents_set", "latents_add", "neurons_add", "means_add", "means_project")
+    """What is compared: the selected latents set or added, the best neurons, the difference of means."""
+    sample: bool = False
+    """Draw every token, by the run's seed, instead of taking the most probable one."""
+    examples: Annotated[int, AtLeast(0)] = 4
+    """Cut prompts whose continuations are shown, besides the paper's."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is steered."""
+        return self.prompts > 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Settings):
     """The page at the end."""
 
@@ -326,12 +366,18 @@ class Recipe(Settings):
     evidence: Evidence = Evidence()
     features: Features = Features()
     effects: Effects = Effects()
+    steering: Steering = Steering()
     report: Report = Report()
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Of `STAGES` those that it goes through: some are there where they are asked for only."""
-        asked = {"grid": self.grid.wanted, "stability": self.evidence.seeds > 0}
+        asked = {
+            "grid": self.grid.wanted,
+            "stability": self.evidence.seeds > 0,
+            "tasks": self.tasks.wanted,
+            "steering": self.steering.wanted,
+        }
         return tuple(stage for stage in STAGES if asked.get(stage, True))
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from sprog._version import __version__
 from sprog.corpora import OPTIONAL, ROLES, Corpus, build_roles
+from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.memory import enough_memory
@@ -31,15 +32,17 @@ from sprog.run.evidence_stage import evidence_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
+from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import effects_stage, features_stage
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
 from sprog.run.stability_stage import stability_stage
+from sprog.run.steering_stage import steering_stage
 from sprog.toy import corpus as toy_corpus
 
-__all__ = ["TOY_PAIRS", "run_recipe"]
+__all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
 TOY_PAIRS = 3000
@@ -53,6 +56,7 @@ WHAT = {
     "stability": "training with other seeds, and looking for the units again",
     "features": "finding the units",
     "effects": "turning the units up and down",
+    "steering": "steering what the model writes",
     "report": "drawing figures and writing the page",
 }
 
@@ -190,6 +194,17 @@ def _stages(context: Context, until: str | None) -> list[str]:
             **_of("effects"),
             evidence=prints["evidence"] if recipe.features.rule == "tested" else None,
             sae=prints["sae"],
+        ),
+        "steering": lambda: carry_out(
+            "steering",
+            lambda report: steering_stage(context, layer, report),
+            "train",
+            "select",
+            "test",
+            **_of("steering"),
+            features=prints["features"],
+            bootstrap=recipe.effects.bootstrap,
+            lingua=lingua_version(),
         ),
     }
 

@@ -245,6 +245,9 @@ def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
     longest_text(recipe, lm)
     if recipe.effects.prompts:
         _check_length("effects.max_length", recipe.effects.max_length, lm)
+    if recipe.steering.wanted:
+        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + recipe.bos
+        _check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
 
 
 def _check_length(key: str, tokens: int, lm: LanguageModel) -> None:

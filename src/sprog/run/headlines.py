@@ -37,6 +37,19 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             for row in next_token["selectivity"]
             if row["versus"] == reference and not row["splice"]
         ]
+    if steering := results.get("steering"):
+        lines += [f"steering  {line}" for line in _steering(steering, target)]
+    return lines
+
+
+def _steering(steering: dict[str, Any], target: str) -> list[str]:
+    """At each KL, how often the families write the target language."""
+    lines = []
+    for at in steering["kl"]:
+        arms = [arm for arm in steering["arms"] if arm["at"] == at]
+        if arms:
+            said = ", ".join(f"{arm['family']} {arm['success']:.0%}" for arm in arms)
+            lines.append(f"{target} at KL {at:g}: {said}")
     return lines
 
 

@@ -90,8 +90,13 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         for unit in selection.units
         if details[unit].quantiles is not None
     }
-    means = {str(unit): float(statistics.mean_value(context.reference)[unit]) for unit in selection.units}
-    write_json(folder / "ranges.json", {"ranges": ranges, "reference_means": means})
+    means, target_means = (
+        {str(unit): float(statistics.mean_value(language)[unit]) for unit in selection.units}
+        for language in (context.reference, context.target)
+    )
+    write_json(
+        folder / "ranges.json", {"ranges": ranges, "reference_means": means, "target_means": target_means}
+    )
     return {
         "features": {
             "rule": selection.rule,

@@ -18,6 +18,7 @@ KEYS_OF_STAGE = {
     "stability": ("stability",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
+    "steering": ("steering",),
 }
 
 
@@ -53,6 +54,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "next_token": found.get("next_token"),
         "tasks": None,
         "generation": found.get("generation"),
+        "steering": found.get("steering"),
         "published": published_figures() if recipe.name == "paper" else None,
     }
 

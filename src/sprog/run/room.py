@@ -21,6 +21,7 @@ LOWER = {
     "stability": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
+    "steering": "batch_tokens, steering.prompts or steering.tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 

@@ -8,6 +8,7 @@ from sprog.report.figures.next_token import draw_next_token
 from sprog.report.figures.preactivations import draw_preactivations
 from sprog.report.figures.probes import collapsed, draw_probes, probe_table
 from sprog.report.figures.rates import draw_rates
+from sprog.report.figures.steering import draw_steering, steering_frame
 from sprog.report.figures.texts import draw_text
 from sprog.report.figures.training import draw_training
 
@@ -23,8 +24,10 @@ __all__ = [
     "draw_preactivations",
     "draw_probes",
     "draw_rates",
+    "draw_steering",
     "draw_text",
     "draw_training",
     "grid_table",
     "probe_table",
+    "steering_frame",
 ]

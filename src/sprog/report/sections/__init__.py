@@ -11,6 +11,7 @@ from sprog.report.sections.grid import grid_section
 from sprog.report.sections.how import how_section
 from sprog.report.sections.identification import identification_section
 from sprog.report.sections.probes import probes_section
+from sprog.report.sections.steering import steering_section
 from sprog.report.sections.text import text_section
 from sprog.report.sections.units import histograms_section, texts_section, units_section
 
@@ -31,5 +32,6 @@ def sections(files: RunFiles) -> list[Section]:
         effects_section(files),
         selectivity_section(files),
         continuations_section(files),
+        steering_section(files),
         how_section(files),
     ]

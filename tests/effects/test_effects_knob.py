@@ -1,0 +1,297 @@
+"""A knob is one file, and a plain model under it does what it did under the edit."""
+
+import copy
+import json
+
+import pytest
+import torch
+from effects_sae import LATENTS, SITE, D, random_sae
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import sprog
+from sprog.effects import Family, Knob
+from sprog.errors import SprogError
+from sprog.features import Directions, Neurons
+from sprog.lm import Site, edit, load
+from sprog.sae import Sae, SaeConfig
+
+IDS = (30, 2)
+LOW, HIGH = (0.25, -0.5), (2.0, 1.5)
+
+
+def other_sae(activation):
+    sae = Sae(
+        SaeConfig(d_in=D, latents=LATENTS, activation=activation, k=6 if activation != "relu" else None)
+    )
+    generator = torch.Generator().manual_seed(4)
+    for parameter in sae.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    if activation == "jumprelu":
+        sae.threshold = torch.rand(LATENTS, generator=generator)
+    elif activation == "batchtopk":
+        sae.threshold = torch.tensor(0.7)
+    return sae.requires_grad_(False)
+
+
+def units_of(kind):
+    if kind == "neuron":
+        return Neurons(SITE, D, signed=True)
+    if kind == "direction":
+        generator = torch.Generator().manual_seed(5)
+        names = [f"direction {i}" for i in range(31)]
+        return Directions(names, torch.randn(31, D, generator=generator), torch.ones(31), site=SITE)
+    return random_sae() if kind == "topk" else other_sae(kind)
+
+
+KINDS = [
+    (kind, operation)
+    for kind in ("topk", "relu", "jumprelu", "batchtopk", "neuron", "direction")
+    for operation in ("add", "set", "project_out")
+]
+
+
+def knob_of(lm, kind="topk", operation="add", *, dose=3.0, **options):
+    family = Family(f"{kind}_{operation}", units_of(kind), IDS, operation, LOW, HIGH)
+    return Knob.of(lm, SITE, family, dose=dose, target="da", reference="en", **options)
+
+
+@pytest.fixture
+def ids(tiny_lm):
+    return torch.tensor([[5, 9, 200, 17, 33], [4, 4, 100, 50, 60]])
+
+
+@torch.no_grad()
+def logits(model, ids):
+    return model(ids, attention_mask=torch.ones_like(ids)).logits
+
+
+def written(model, ids, **options):
+    return model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=10,
+        do_sample=False,
+        pad_token_id=0,
+        **options,
+    )
+
+
+# ---- the file
+
+
+@pytest.mark.parametrize(("kind", "operation"), KINDS)
+def test_what_is_read_does_what_was_written(tiny_lm, tiny_model, ids, tmp_path, kind, operation):
+    made = knob_of(tiny_lm, kind, operation, whole=True)
+    found = sprog.Knob.load(made.save(tmp_path / "knob.safetensors"))
+    model = tiny_lm.model
+    change = made.family.edit(3.0)
+    with edit(tiny_lm, SITE, change.compile(made.family.units)):
+        expected, text = logits(model, ids), written(model, ids)
+    with found.on(model):
+        torch.testing.assert_close(logits(model, ids), expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(written(model, ids), text)
+        assert torch.equal(written(model, ids, use_cache=False), text)
+    assert (logits(model, ids) - expected).abs().max() > 1e-2
+    assert found.hash == made.hash
+    assert (found.dose, found.site, found.names) == (3.0, SITE, made.names)
+
+
+def test_the_header_says_what_it_is(tiny_lm, tmp_path):
+    made = knob_of(tiny_lm, whence={"recipe": "demo"})
+    made.save(tmp_path / "knob.safetensors")
+    with safe_open(tmp_path / "knob.safetensors", framework="pt") as file:
+        said = json.loads(file.metadata()["sprog_knob"])
+    assert said["units"] == list(IDS)
+    assert said["names"] == ["latent 30", "latent 2"]
+    assert (said["site"], said["layer"], said["width"]) == (SITE.name, SITE.layer, D)
+    assert (said["operation"], said["positions"], said["dose"]) == ("add", "all", 3.0)
+    assert (said["target"], said["reference"], said["whence"]) == ("da", "en", {"recipe": "demo"})
+    assert said["sprog"] == sprog.__version__
+    assert len(said["hash"]) == 64
+    # where the model lay is not in it
+    assert said["model"] == "tiny"
+    assert "/" not in json.dumps(said)
+
+
+def test_added_latents_take_their_directions_only(tiny_lm, tmp_path):
+    knob_of(tiny_lm).save(tmp_path / "knob.safetensors")
+    tensors = load_file(tmp_path / "knob.safetensors")
+    assert tensors["directions"].shape == (2, D)
+    assert set(tensors) == {"directions", "offsets", "low", "high", "weights"}
+    assert (tmp_path / "knob.safetensors").stat().st_size < 8000
+
+
+def test_latents_above_a_threshold_take_their_own_rows_to_be_set(tiny_lm):
+    made = knob_of(tiny_lm, "jumprelu", "set")
+    assert made._tensors["W_enc"].shape == (2, D)
+
+
+def test_setting_top_k_latents_takes_the_whole_encoder_and_has_to_be_asked_for(tiny_lm):
+    with pytest.raises(
+        SprogError, match=r"knob: 'set' on latents of a top-k .* needs its whole encoder, 0 MB"
+    ):
+        knob_of(tiny_lm, "topk", "set")
+    assert knob_of(tiny_lm, "topk", "set", whole=True)._tensors["W_enc"].shape == (LATENTS, D)
+
+
+def test_a_saved_knob_saved_again_is_the_same_file(tiny_lm, tmp_path):
+    for kind, operation in KINDS:
+        one = knob_of(tiny_lm, kind, operation, whole=True).save(tmp_path / "one")
+        two = Knob.load(one).save(tmp_path / "two")
+        assert one.read_bytes() == two.read_bytes(), (kind, operation)
+
+
+# ---- turning
+
+
+def test_a_knob_turns(tiny_lm, ids, tmp_path):
+    knob = Knob.load(knob_of(tiny_lm).save(tmp_path / "knob"))
+    with knob.on(tiny_lm.model):
+        three = logits(tiny_lm.model, ids)
+    with knob.turned(1).on(tiny_lm.model, dose=3):
+        assert torch.equal(logits(tiny_lm.model, ids), three)
+    raw = logits(tiny_lm.model, ids)
+    with knob.on(tiny_lm.model, dose=0):
+        torch.testing.assert_close(logits(tiny_lm.model, ids), raw, rtol=1e-5, atol=1e-5)
+    assert knob.turned(-8).hash == knob.hash
+
+
+def test_nothing_is_left_behind(tiny_lm, ids, count_hooks):
+    hooks, raw = count_hooks(tiny_lm.model), logits(tiny_lm.model, ids)
+    knob = knob_of(tiny_lm)
+    with pytest.raises(ZeroDivisionError), knob.on(tiny_lm.model):
+        _ = 1 / 0
+    assert count_hooks(tiny_lm.model) == hooks
+    assert torch.equal(logits(tiny_lm.model, ids), raw)
+
+
+def test_directions_are_added_or_projected_to(tiny_lm, ids, tmp_path):
+    knob = Knob.load(knob_of(tiny_lm, "direction", "add").save(tmp_path / "knob"))
+    projecting = knob.under("project_out")
+    with projecting.on(tiny_lm.model):
+        found = logits(tiny_lm.model, ids)
+    with knob_of(tiny_lm, "direction", "project_out").on(tiny_lm.model):
+        torch.testing.assert_close(logits(tiny_lm.model, ids), found, rtol=1e-4, atol=1e-4)
+    assert knob.under("add") is knob
+    assert knob.under("set").family.operation == "project_out"
+    assert Knob.load(projecting.save(tmp_path / "again")).family.operation == "project_out"
+    with pytest.raises(SprogError, match="knob: latents that add cannot set"):
+        knob_of(tiny_lm).under("set")
+
+
+# ---- the wrong model
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory, make_model_folder):
+    """Models that differ from the knob's own, by what differs."""
+    folder = tmp_path_factory.mktemp("others")
+    changes = {
+        "wider": {"intermediate_size": 64},
+        "shorter": {"num_hidden_layers": 1},
+        "deeper": {"num_hidden_layers": 4, "initializer_range": 0.1},
+    }
+    return {name: load(str(make_model_folder(folder / name, **change))) for name, change in changes.items()}
+
+
+REFUSED = {
+    "wider": r"knob: it is for a site of 48 values \(mlp.hidden of layer 1 of tiny\), and that of wider has 64",
+    "shorter": r"knob: it is for mlp.hidden of layer 1 of tiny, and shorter has no such site: it has the layers 0 to 0",
+    "deeper": r"knob: it is of tiny, and deeper has other weights; any_model \(--any-model\) turns it all the same",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_another_model_is_refused_by_name(tiny_lm, others, name):
+    with pytest.raises(SprogError, match=REFUSED[name]), knob_of(tiny_lm).on(others[name].model):
+        pass
+
+
+def test_another_model_is_turned_if_somebody_insists(tiny_lm, others, ids):
+    model = others["deeper"].model
+    raw = logits(model, ids)
+    with knob_of(tiny_lm).on(model, any_model=True):
+        assert not torch.allclose(logits(model, ids), raw)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_model_in_half_precision_is_the_same(tiny_lm, tiny_model, ids, dtype):
+    lm = load(str(tiny_model), dtype=dtype)
+    with knob_of(tiny_lm).on(lm.model):
+        assert logits(lm.model, ids).dtype == dtype
+
+
+def test_a_model_in_training_is_refused(tiny_lm):
+    model = copy.deepcopy(tiny_lm.model).train()
+    with (
+        pytest.raises(SprogError, match=r"tiny is in training mode; call model.eval\(\)"),
+        knob_of(tiny_lm).on(model),
+    ):
+        pass
+
+
+def test_units_of_another_width_are_refused(tiny_lm):
+    family = Family("x", Neurons(Site("resid", 1), 32), (0,), "add", (0.0,), (1.0,))
+    with pytest.raises(
+        SprogError, match="knob: the units are of a site of 32 values, and mlp.hidden of layer 1 has 48"
+    ):
+        Knob.of(tiny_lm, SITE, family, dose=1.0, target="da", reference="en")
+
+
+# ---- broken files
+
+
+def changed(path, **changes):
+    """The file with some of what its header says replaced; None takes it away."""
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        said = json.loads(file.metadata()["sprog_knob"])
+    said = {key: value for key, value in (said | changes).items() if value is not None or key not in changes}
+    save_file(tensors, path, metadata={"sprog_knob": json.dumps(said)})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "is a knob of format 2, and this sprog reads 1"),
+        ({"site": None}, "is a broken knob: 'site'"),
+        ({"operation": "mul"}, "is a broken knob: .*'mul'"),
+        ({"layer": 0}, "is a broken knob: its hash is not that of what it holds"),
+        ({"units": [1, 2, 3]}, "is a broken knob: there are not as many directions as units"),
+        ({"positions": "some"}, "is a broken knob"),
+    ],
+)
+def test_a_header_that_was_changed_is_refused(tiny_lm, tmp_path, change, words):
+    path = knob_of(tiny_lm).save(tmp_path / "knob")
+    changed(path, **change)
+    with pytest.raises(SprogError, match=f"knob: {words}") as refused:
+        Knob.load(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_knob_is_refused(tiny_lm, tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(SprogError, match="file: there is no such file"):
+        Knob.load(path)
+    path.write_bytes(b"no")
+    with pytest.raises(SprogError, match="file: cannot be read as safetensors"):
+        Knob.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(SprogError, match="file: is no knob of sprog"):
+        Knob.load(path)
+
+
+def test_a_tensor_that_was_changed_is_refused(tiny_lm, tmp_path):
+    path = knob_of(tiny_lm).save(tmp_path / "knob")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors["directions"][0, 0] += 1
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(SprogError, match="its hash is not that"):
+        Knob.load(path)
+    del tensors["offsets"]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(SprogError, match="is a broken knob: 'offsets'"):
+        Knob.load(path)
