@@ -7,6 +7,7 @@ from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
+from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, fine_tuned
 
 __all__ = [
     "ALL_SOURCES",
@@ -20,11 +21,16 @@ __all__ = [
     "Measured",
     "Operation",
     "Selectivity",
+    "TaskScore",
+    "Tuning",
     "UnitRange",
+    "as_coded",
     "cells",
     "compile_edits",
     "continuations",
+    "controlled",
     "doses",
+    "fine_tuned",
     "interval",
     "measure_edits",
     "resampled_ratios",
