@@ -9,6 +9,7 @@ from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.stages import Counting, sentences_of, tokens_of
+from sprog.plan.tasks import task_arms
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token
 from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
@@ -62,7 +63,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
 def _to_do(recipe: Recipe, until: str | None) -> tuple[str, ...]:
     """The stages that a run would go through; it ends with the report in any case."""
     stages = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    stages = tuple(stage for stage in stages if stage != "grid" or recipe.grid.wanted)
+    optional = {"grid": recipe.grid.wanted, "tasks": recipe.tasks.wanted}
+    stages = tuple(stage for stage in stages if optional.get(stage, True))
     return stages if "report" in stages else (*stages, "report")
 
 
@@ -112,6 +114,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "evidence": counting.evidence(),
         "features": counting.features(),
         "effects": counting.effects(),
+        "tasks": counting.tasks(),
         "report": counting.report(),
     }
 
@@ -211,6 +214,7 @@ def _stages(
         "features": f"2 passes over select, {count_text(select)} tokens",
         "effects": f"{counting.edits + 1} passes over test, {count_text(test)} tokens"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
+        "tasks": _tasks(recipe),
         "report": "figures and the page",
     }
     yield "Stages"
@@ -237,6 +241,16 @@ def _grid(counting: Counting, shape: Shape) -> str:
         f"{len(counting.grid_kinds(d))} autoencoders of {recipe.grid.size(d):,} latents on {recipe.site}{name}, "
         f"width {d:,}, in one pass over {count_text(counting.train_tokens * recipe.sae.epochs)} tokens; "
         "then measured on select"
+    )
+
+
+def _tasks(recipe: Recipe) -> str:
+    settings = recipe.tasks
+    ways = {"controlled": "as controlled", "as_coded": "as coded", "both": "as controlled and as coded"}
+    return (
+        f"{len(settings.names.split()) if settings.names else 0} of up to {count_text(settings.rows)} rows, "
+        f"{task_arms(settings)} arms, {ways[settings.protocol]}"
+        + (f"; fine-tuned {settings.seeds} times each" if settings.finetune else "")
     )
 
 

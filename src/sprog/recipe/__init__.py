@@ -13,6 +13,7 @@ from sprog.recipe.settings import (
     Recipe,
     Report,
     SaeSettings,
+    Tasks,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
+    "Tasks",
     "load_recipe",
     "nearest",
     "shipped_recipes",

@@ -17,6 +17,7 @@ KEYS_OF_STAGE = {
     "evidence": ("evidence",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
+    "tasks": ("tasks",),
 }
 
 
@@ -49,7 +50,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "evidence": found.get("evidence"),
         "features": found.get("features"),
         "next_token": found.get("next_token"),
-        "tasks": None,
+        "tasks": found.get("tasks"),
         "generation": found.get("generation"),
         "published": published_figures() if recipe.name == "paper" else None,
     }

@@ -50,8 +50,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     A TSV file has a header with both names, or none: then the label stands after the last tab.
 
     Raises:
-        SprogError: the file is of another kind or cannot be read; a column is missing; or (at its row) a value is of the
-            wrong kind. The line names the file and line.
+        SprogError: the file is of another kind or cannot be read; a column is missing; or (at its row) a value is of
+            the wrong kind. The line names the file and line.
     """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:

@@ -3,13 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sprog.corpora.hub import SCHEME as HUB
 from sprog.corpora.hub_source import parse_hub
-from sprog.corpora.keeping import Progress
 from sprog.corpora.languages import language_code
 from sprog.corpora.lines import shown
 from sprog.corpora.naming import split_sources
@@ -51,31 +51,25 @@ class TaskSource:
     language: str
     source: str
 
-    def read(
-        self,
-        seed: int,
-        generators: Mapping[str, LabelledGenerator] | None = None,
-        progress: Progress = lambda _: None,
-    ) -> Task:
+    def read(self, seed: int, generators: Mapping[str, LabelledGenerator] | None = None) -> Task:
         """The task, read, fetched or made.
 
         Args:
             seed: for what is made.
             generators: what makes sets out of nothing, by the word before the colon.
-            progress: unused by files; what is fetched says so.
 
         Raises:
             SprogError: it is not to be had, or is no labelled task. The line names the file and line, or the source.
         """
-        splits, provenance = self._splits(seed, generators or {}, progress)
+        splits, provenance = self._splits(seed, generators or {})
         return assemble_task(self.name, self.language, self.source, splits, provenance)
 
     def _splits(
-        self, seed: int, generators: Mapping[str, LabelledGenerator], progress: Progress
+        self, seed: int, generators: Mapping[str, LabelledGenerator]
     ) -> tuple[Mapping[str, Iterable[Row]], dict[str, Any]]:
         if self.source.startswith(HUB):
             data = parse_hub(self.source)
-            provenance = data.fetch((), progress)
+            provenance = data.fetch((), lambda _: nullcontext(lambda _: None))
             return hub_splits(data), provenance
         if self.source.startswith(SCALA):
             paths = [Path(part).expanduser() for part in self.source.removeprefix(SCALA).split(",") if part]

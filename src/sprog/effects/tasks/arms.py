@@ -1,4 +1,4 @@
-"""The arms of a comparison: the model itself, the splice without an edit, and each edit with what it is held against."""
+"""The arms of a comparison: the model itself, the splice without an edit, and every edit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

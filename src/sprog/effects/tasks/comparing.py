@@ -23,8 +23,8 @@ class Compared:
         score: the score, with its 95 % interval from `low` to `high`.
         delta: less the base's, with its interval.
         p: of no difference, on two sides; None for a base itself.
-        detectable: the smallest true difference that would be found in 80 % of tests like this one, at 5 % on two sides;
-            None where no prediction differs, which leaves no spread to tell from.
+        detectable: the smallest true difference that would be found in 80 % of tests like this one, at 5 % on two
+            sides; None where no prediction differs, which leaves no spread to tell from.
     """
 
     score: float
@@ -67,7 +67,7 @@ def by_bootstrap(
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     cells = np.zeros((place.max() + 1, arms * seeds, size))
     for column, row in enumerate(said.reshape(arms * seeds, -1)):
-        np.add.at(cells, (place, column, truth * labels + row), 1)
+        np.add.at(cells[:, column], (place, truth * labels + row), 1)
     whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
     generator = np.random.default_rng(seed)
     count = len(cells)

@@ -14,7 +14,7 @@ Metric = Literal["macro_f1", "mcc", "weighted_f1"]
 def _f1(confusions: Confusions) -> Float[np.ndarray, "*more labels"]:
     right = np.diagonal(confusions, axis1=-2, axis2=-1)
     both = confusions.sum(-1) + confusions.sum(-2)
-    return np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0)
+    return np.asarray(np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0))
 
 
 def macro_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:

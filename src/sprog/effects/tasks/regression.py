@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from sprog.errors import SprogError
 
 # strengths of the penalty that are tried, from strong to weak, on features of variance 1
-PENALTIES = tuple(float(c) for c in np.geomspace(1e-5, 1, 6))
+PENALTIES = tuple(float(c) for c in np.geomspace(1e-6, 1, 7))
 FOLDS = 5
 # far more than the solver needs on scaled features
 MAX_ITERATIONS, TOLERANCE = 10_000, 1e-5

@@ -8,6 +8,7 @@ from sprog.report.figures.next_token import draw_next_token
 from sprog.report.figures.preactivations import draw_preactivations
 from sprog.report.figures.probes import collapsed, draw_probes, probe_table
 from sprog.report.figures.rates import draw_rates
+from sprog.report.figures.tasks import draw_tasks
 from sprog.report.figures.texts import draw_text
 from sprog.report.figures.training import draw_training
 
@@ -23,6 +24,7 @@ __all__ = [
     "draw_preactivations",
     "draw_probes",
     "draw_rates",
+    "draw_tasks",
     "draw_text",
     "draw_training",
     "grid_table",
