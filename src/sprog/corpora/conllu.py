@@ -29,7 +29,7 @@ def read_conllu(path: Path) -> Iterator[str]:
 
 
 def read_tagged(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
-    """The sentences with their forms and universal parts of speech: `(tokens, tags, text)`, the text as `read_conllu` has it.
+    """The sentences as `(tokens, tags, text)`: forms, universal parts of speech, and what `read_conllu` gives.
 
     A range such as `3-4` is one token, with the part of speech of its first word.
 

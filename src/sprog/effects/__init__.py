@@ -7,7 +7,7 @@ from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
-from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, fine_tuned
+from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
 
 __all__ = [
     "ALL_SOURCES",
@@ -30,6 +30,7 @@ __all__ = [
     "continuations",
     "controlled",
     "doses",
+    "erase_labels",
     "fine_tuned",
     "interval",
     "measure_edits",

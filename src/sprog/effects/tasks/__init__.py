@@ -3,6 +3,7 @@
 from sprog.effects.tasks.arms import Arm, arms_of
 from sprog.effects.tasks.as_coded import as_coded
 from sprog.effects.tasks.controlled import controlled
+from sprog.effects.tasks.erasing import erase_labels
 from sprog.effects.tasks.features import encode_texts, padded_states, pooled_states
 from sprog.effects.tasks.fine_tuned import Tuning, fine_tuned
 from sprog.effects.tasks.metrics import METRICS, Metric, macro_f1, matthews, weighted_f1
@@ -18,6 +19,7 @@ __all__ = [
     "as_coded",
     "controlled",
     "encode_texts",
+    "erase_labels",
     "fine_tuned",
     "macro_f1",
     "matthews",

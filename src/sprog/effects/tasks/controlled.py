@@ -39,9 +39,9 @@ def controlled(
     """How well a task can be read off the final state, with each edit in place and without.
 
     Features are the mean final state over a text's tokens, scaled; a logistic regression is solved to the end on
-    them, for every arm with the C that cross-validation chose on the model as it is. Where the task has test rows, those are
-    predicted, and pairs of rows resampled for intervals; else ten random splits are compared with a corrected t
-    (the C is then chosen on the first one's rows to learn from).
+    them, for every arm with the C that cross-validation chose on the model as it is. Where the task has test rows,
+    those are predicted, and pairs of rows resampled for intervals; else ten random splits are compared with a
+    corrected t (the C is then chosen on the first one's rows to learn from).
 
     Args:
         lm: the model, which stays as it is.

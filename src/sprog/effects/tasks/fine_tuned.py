@@ -193,9 +193,13 @@ def adapted(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
     with warnings.catch_warnings():
         # GPT-2's linear maps are stored the other way round, which peft sees and says
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
-        wrapped = peft.get_peft_model(lm.model, config)
+        wrapped = peft.LoraModel(lm.model, config, "sprog")
     try:
-        yield [weight for weight in wrapped.parameters() if weight.requires_grad]
+        weights = [weight for weight in wrapped.parameters() if weight.requires_grad]
+        for weight in weights:
+            # the model may be in half precision; what learns is not
+            weight.data = weight.data.float()
+        yield weights
     finally:
         wrapped.unload()
         for weight, learns in learning:

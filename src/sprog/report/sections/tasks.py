@@ -130,7 +130,8 @@ def _finding(rows: Sequence[Row]) -> str:
     ]
     if not reach:
         return start
-    return f"{start} A true difference of {listed(reach)} would be found at p < 0.05 in 80{NO_BREAK}% of such tests or more."
+    power = f"would be found at p < 0.05 in 80{NO_BREAK}% of such tests or more"
+    return f"{start} A true difference of {listed(reach)} {power}."
 
 
 def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published: Row | None) -> Table:
