@@ -248,7 +248,7 @@ def _tasks(recipe: Recipe) -> str:
     settings = recipe.tasks
     ways = {"controlled": "as controlled", "as_coded": "as coded", "both": "as controlled and as coded"}
     return (
-        f"{len(settings.names.split()) if settings.names else 0} of up to {count_text(settings.rows)} rows, "
+        f"{len(settings.names.split()) if settings.names else 0} of up to {settings.rows:,} rows, "
         f"{task_arms(settings)} arms, {ways[settings.protocol]}"
         + (f"; fine-tuned {settings.seeds} times each" if settings.finetune else "")
     )

@@ -1,7 +1,7 @@
 """What downstream tasks cost."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sprog.plan.models import Shape
 from sprog.plan.work import Work
@@ -15,6 +15,7 @@ CODED_ROWS = 2000
 ITERATIONS, FITS = 200, 30
 
 
+@runtime_checkable
 class Forward(Protocol):
     """Passes over tokens through some blocks (`Counting.forward`)."""
 
@@ -23,8 +24,8 @@ class Forward(Protocol):
 
 
 def task_arms(settings: Tasks) -> int:
-    """Arms of a task: the model itself, the splice, and each value both ways."""
-    return 2 + 2 * len(settings.values)
+    """Arms of a controlled task: the model itself, the splice, each value both ways, and a planted effect."""
+    return 3 + 2 * len(settings.values)
 
 
 def tasks_work(
@@ -40,7 +41,9 @@ def tasks_work(
         encode: that of the autoencoder's encoder.
     """
     settings, work = recipe.tasks, Work()
-    arms, above = task_arms(settings), shape.layers - depth
+    arms = task_arms(settings)
+    # while the layer is not chosen, it may be the first
+    above = shape.layers if recipe.layer == "auto" else shape.layers - depth
 
     def replayed(tokens: float, arms: int) -> Work:
         once = forward(shape, tokens, shape.layers, output=False) + encode(tokens)
@@ -49,6 +52,8 @@ def tasks_work(
     tokens = float(settings.rows * ROW_TOKENS)
     fits = (FITS + 10 * arms) * 4 * settings.rows * shape.width * 3 * ITERATIONS
     if settings.protocol != "as_coded":
+        # what is planted is looked for in a pass of its own
+        work += forward(shape, tokens, depth, output=False)
         work += replayed(tokens, arms) + Work(float_flops=fits)
     if settings.protocol != "controlled":
         work += replayed(float(CODED_ROWS * LONGEST), 2 + len(settings.values))

@@ -20,6 +20,7 @@ LOWER = {
     "evidence": "batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
+    "tasks": "batch_tokens, tasks.rows or max_tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 

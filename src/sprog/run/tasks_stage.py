@@ -81,7 +81,9 @@ def _scores(
     kept = [edit for edit in edits if not edit.splice]
     work: list[Callable[[Report], list[TaskScore]]] = []
     if settings.protocol != "as_coded":
-        work.append(lambda done: controlled(lm, site, sae, task, edits, **shared, **text, progress=done))
+        work.append(
+            lambda done: controlled(lm, site, sae, task, edits, planted=True, **shared, **text, progress=done)
+        )
     if settings.protocol != "controlled":
         # the paper knows no other way than the splice
         work.append(lambda done: as_coded(lm, site, sae, task, spliced, **shared, progress=done))

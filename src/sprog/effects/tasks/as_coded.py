@@ -7,13 +7,13 @@ import numpy as np
 
 from sprog.corpora import Task
 from sprog.effects.edits import Edit
-from sprog.effects.tasks.arms import arms_of, compiled_arms
+from sprog.effects.tasks.arms import arms_of, compiled_arms, kind_of
 from sprog.effects.tasks.comparing import by_bootstrap
 from sprog.effects.tasks.features import encode_texts, padded_states
 from sprog.effects.tasks.metrics import METRICS
 from sprog.effects.tasks.rows import TaskScore, score_rows
 from sprog.errors import SprogError
-from sprog.features import Latents, Units
+from sprog.features import Units
 from sprog.lm import LanguageModel, Site
 from sprog.sae import Sae
 
@@ -58,7 +58,7 @@ def as_coded(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
 
-    arms = arms_of(edits)
+    arms = arms_of(edits, name, kind_of(units))
     rows = task.splits.get("full_train", task.train)[:CODED_TASK_ROWS]
     labels = np.array([task.labels.index(row.label) for row in rows], dtype=np.int64)
     learned, tried = train_test_split(
@@ -93,8 +93,6 @@ def as_coded(
         task,
         arms,
         compared,
-        name=name,
-        kind=(Latents(units) if isinstance(units, Sae) else units).kind,
         protocol="as_coded",
         metric="weighted_f1",
         n_train=len(learned),

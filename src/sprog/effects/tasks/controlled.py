@@ -6,14 +6,15 @@ import numpy as np
 
 from sprog.corpora import Task
 from sprog.effects.edits import Edit
-from sprog.effects.tasks.arms import arms_of, compiled_arms
+from sprog.effects.tasks.arms import Arm, arms_of, compiled_arms, kind_of
 from sprog.effects.tasks.comparing import by_bootstrap, by_splits
+from sprog.effects.tasks.erasing import erase_labels
 from sprog.effects.tasks.features import encode_texts, pooled_states
 from sprog.effects.tasks.metrics import METRICS, Metric, confusion
 from sprog.effects.tasks.regression import choose_penalty, fit_predict
 from sprog.effects.tasks.rows import TaskScore, score_rows
 from sprog.effects.tasks.splitting import divide
-from sprog.features import Latents, Units
+from sprog.features import Units
 from sprog.lm import MAX_TOKENS, LanguageModel, Site
 from sprog.sae import Sae
 
@@ -28,6 +29,7 @@ def controlled(
     edits: Sequence[Edit],
     *,
     name: str = "",
+    planted: bool = False,
     rows: int = 4000,
     draws: int = 1000,
     seed: int = 0,
@@ -50,6 +52,8 @@ def controlled(
         task: the labelled texts.
         edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
         name: of the units.
+        planted: add an arm, units `label`, in which the labels' own directions are erased at the site (`erase_labels`):
+            what the test makes of an effect that is known to be there.
         rows: at most so many, to learn from and to test on together.
         draws: resamples behind an interval.
         seed: of what is drawn at random.
@@ -61,16 +65,22 @@ def controlled(
     Raises:
         SprogError: an edit does not fit, or there are too few rows of a label.
     """
-    arms = arms_of(edits)
+    arms = arms_of(edits, name, kind_of(units))
     division = divide(task, rows=rows, seed=seed)
     tokens = encode_texts(
         lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, bos=bos
     )
+    fns = compiled_arms(arms, units)
+    if planted:
+        text = {"max_tokens": max_tokens, "bos": bos, "budget": budget}
+        directions, erase = erase_labels(lm, site, task, rows=rows, seed=seed, **text)
+        arms.append(Arm(erase, 0, "label", directions.kind))
+        fns.append(erase.compile(directions))
     states = pooled_states(
         lm,
         site,
         tokens,
-        compiled_arms(arms, units),
+        fns,
         positions=[arm.positions for arm in arms],
         budget=budget,
         progress=lambda share: progress(0.7 * share),
@@ -105,8 +115,6 @@ def controlled(
             task,
             arms,
             compared,
-            name=name,
-            kind=(Latents(units) if isinstance(units, Sae) else units).kind,
             protocol="controlled",
             metric=metric,
             n_train=len(learned),

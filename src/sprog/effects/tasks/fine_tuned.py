@@ -13,7 +13,7 @@ from torch import nn
 
 from sprog.corpora import Task
 from sprog.effects.edits import Edit
-from sprog.effects.tasks.arms import arms_of, compiled_arms
+from sprog.effects.tasks.arms import arms_of, compiled_arms, kind_of
 from sprog.effects.tasks.comparing import by_bootstrap
 from sprog.effects.tasks.controlled import CONTROLLED
 from sprog.effects.tasks.features import encode_texts
@@ -21,7 +21,7 @@ from sprog.effects.tasks.metrics import METRICS
 from sprog.effects.tasks.rows import TaskScore, score_rows
 from sprog.effects.tasks.splitting import divide
 from sprog.errors import SprogError
-from sprog.features import Latents, Units
+from sprog.features import Units
 from sprog.lm import (
     MAX_TOKENS,
     LanguageModel,
@@ -103,7 +103,7 @@ def fine_tuned(
     """
     _library()
     tuning = tuning or Tuning()
-    arms = arms_of(edits)
+    arms = arms_of(edits, name, kind_of(units))
     fns = compiled_arms(arms, units)
     division = divide(task, rows=rows, seed=seed, splits=1)
     ((learned, tried),) = division.splits
@@ -145,8 +145,6 @@ def fine_tuned(
             task,
             arms,
             compared,
-            name=name,
-            kind=(Latents(units) if isinstance(units, Sae) else units).kind,
             protocol="fine_tuned",
             metric=metric,
             n_train=len(learned),

@@ -102,13 +102,12 @@ def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Ro
                 "note",
             )
         )
-    blocks.append(_table(protocol, rows, metrics, published))
-    return blocks
+    return [*blocks, *_planted(main), _table(protocol, rows, metrics, published)]
 
 
 def _finding(rows: Sequence[Row]) -> str:
     """How many comparisons there are, which come out, and what could have been found."""
-    compared = [row for row in rows if row["p"] is not None]
+    compared = [row for row in rows if row["p"] is not None and row["edit"] == "set"]
     if not compared:
         return "No latent was selected, so there is nothing to compare."
     bound = _LEVEL / len(compared)
@@ -134,6 +133,20 @@ def _finding(rows: Sequence[Row]) -> str:
     return f"{start} A true difference of {listed(reach)} {power}."
 
 
+def _planted(rows: Sequence[Row]) -> list[Block]:
+    """What the same test makes of an effect that is known to be there."""
+    erased = [row for row in rows if row["edit"] == "project_out"]
+    if not erased:
+        return []
+    words = listed([f"{signed(row['delta'])} in {row['task']} (p {_p(row['p'])})" for row in erased])
+    return [
+        Paragraph(
+            f"What the test can see: where the directions along which the labels differ are erased at the site, "
+            f"{_METRICS[rows[0]['metric']]} changes by {words}."
+        )
+    ]
+
+
 def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published: Row | None) -> Table:
     keys = list(dict.fromkeys((row["task"], row["edit"], row["splice"], row["value"]) for row in rows))
     by_key = {(row["task"], row["edit"], row["splice"], row["value"], row["metric"]): row for row in rows}
@@ -155,7 +168,7 @@ def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published
                 if is_base
                 else [
                     Cell(signed(row["delta"]), interval(row["delta_low"], row["delta_high"])),
-                    "under 0.001" if row["p"] < 0.001 else number(row["p"]),
+                    _p(row["p"]),
                 ]
             )
         first = own[0]
@@ -178,9 +191,15 @@ def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published
     )
 
 
+def _p(value: float) -> str:
+    return "under 0.001" if value < 0.001 else number(value)
+
+
 def _edit(edit: str, splice: bool | None, value: float | None) -> str | Cell:
     if edit == "raw":
         return "raw model"
+    if edit == "project_out":
+        return Cell("labels' directions erased", "a planted effect")
     way = "splice" if splice else "error-preserving"
     return Cell("no modification" if edit == "none" else f"fixed at {short(value or 0.0)}", way)
 
