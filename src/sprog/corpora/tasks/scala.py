@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-import numpy as np
-
 from sprog.corpora.tasks.task import TEST, TRAIN, Row
 from sprog.corpora.tasks.treebank import Tagged
 from sprog.errors import SprogError
@@ -164,6 +162,9 @@ def scala_splits(sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_
     Raises:
         SprogError: there are too few eligible sentences.
     """
+    # here, because the door opens without it
+    import numpy as np
+
     found, _ = eligible(sentences)
     random = Random(seed)
     pairs = []
@@ -212,5 +213,7 @@ def _sizes(count: int, source: str) -> dict[str, int]:
 
 
 def _shuffled(rows: list[Row], seed: int) -> list[Row]:
+    import numpy as np
+
     order = np.random.RandomState(seed).permutation(len(rows))
     return [rows[place] for place in order]

@@ -72,8 +72,9 @@ def controlled(
     )
     fns = compiled_arms(arms, units)
     if planted:
-        text = {"max_tokens": max_tokens, "bos": bos, "budget": budget}
-        directions, erase = erase_labels(lm, site, task, rows=rows, seed=seed, **text)
+        directions, erase = erase_labels(
+            lm, site, task, rows=rows, seed=seed, max_tokens=max_tokens, bos=bos, budget=budget
+        )
         arms.append(Arm(erase, 0, "label", directions.kind))
         fns.append(erase.compile(directions))
     states = pooled_states(
