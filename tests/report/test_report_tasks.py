@@ -1,6 +1,7 @@
 """Tasks on the page: Figure 9, the tables, and the paper's Appendix D beside them."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -82,8 +83,8 @@ def page(folder: Path, rows, case="published"):
 def test_the_papers_numbers_stand_in_the_row_of_their_value(tmp_path):
     said = page(tmp_path, coded())
     assert "Appendix D: as the paper&#39;s code has it" in said
-    table = pd.read_html(tmp_path / "report.html", match="Detectable")[0]
-    theirs = table.iloc[:, -1].tolist()
+    lines = re.findall(r"<tr>(.*?)</tr>", said)
+    theirs = [re.sub(r"<.*?>", " ", line).split()[-1] for line in lines if "angry-tweets" in line]
     # raw: not measured in the paper; the splice; then -8, 0, 8
     assert theirs == ["–", "0.607", "0.547", "0.596", "0.590"]
     assert "did not converge in 5 of 5 fits (angry-tweets)" in said
@@ -96,10 +97,7 @@ def test_what_passes_is_told_from_what_could_not_have_been_found(tmp_path):
     said = page(tmp_path / "a", controlled())
     assert "Of three comparisons with no edit, none passes p &lt; 0.017" in said
     assert "A true difference of 0.030 in angry-tweets would be found at p &lt; 0.05 in 80 %" in said
-    assert (
-        "the labels differ are erased at the site, macro F1 changes by −0.300 in angry-tweets (p under 0.001)"
-        in said
-    )
+    assert "erased at the site, macro F1 changes by −0.300 in angry-tweets (p under 0.001)" in said
     assert "from 1 600, 10 splits" in said.replace("\N{NARROW NO-BREAK SPACE}", " ")
     # the recipe is the paper's, and its counterpart was not run
     assert "tasks.protocol as_coded has the counterpart" in said

@@ -38,7 +38,8 @@ def as_coded(
     The model is frozen; its final states are averaged over all positions, pads of EOS up to the longest text
     included, and scikit-learn's logistic regression is fitted on them as it comes: unscaled, for at most 100 steps.
     Whether those were enough is in `converged`. The intervals are ours: the paper has none, nor the model as it is.
-    Edits are what they are; the paper's leave out the pre-encoder bias.
+    Edits are what they are; the paper's leave out the pre-encoder bias. Rows of a pair may stand on both sides of the
+    split: what was learned of a sentence is wrong of its corruption, which pulls ScaLA below chance.
 
     Args:
         lm: the model.
