@@ -27,7 +27,7 @@ _HOW = {
     "regression that is solved to the end; how strongly it is penalised was chosen by cross-validation on the model as "
     "it is, and is the same for every row. Two values are compared on the same test rows.",
     "as_coded": "The first 2,000 rows of train, a fifth of them for the test; states are averaged over pads too, not "
-    "scaled, and the regression stops after at most 100 steps. A sentence and its corruption may stand on both sides of "
+    "scaled, and the regression stops after at most 100 steps. A sentence and its corruption may be on both sides of "
     "the split, which pulls ScaLA below chance. The intervals and the raw model are not in the paper.",
     "fine_tuned": "Low-rank matrices beside every linear map of the blocks, and a linear head, are trained with the "
     "edit in place (error-preserving), once for each seed; intervals resample test rows and seeds.",
