@@ -7,6 +7,7 @@ from sprog.report.figures import draw_tasks
 from sprog.report.reading import Row, RunFiles
 from sprog.report.wording import (
     NO_BREAK,
+    capital,
     interval,
     language_name,
     listed,
@@ -153,7 +154,7 @@ def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published
     by_key = {(row["task"], row["edit"], row["splice"], row["value"], row["metric"]): row for row in rows}
     columns: list[str | Cell] = ["Task", "Edit"]
     for metric in metrics:
-        columns += [_METRICS[metric].capitalize(), "Change", "p"]
+        columns += [capital(_METRICS[metric]), "Change", "p"]
     columns += ["Detectable", "Rows"]
     if published:
         columns.append("The paper's")
