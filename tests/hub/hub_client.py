@@ -124,6 +124,21 @@ def _read(source: str) -> dict[str, Any]:
     }
 
 
+def _task(name: str) -> dict[str, Any]:
+    from sprog.corpora import parse_task
+
+    task = parse_task(name).read(0)
+    return {
+        "language": task.language,
+        "splits": {
+            split: [[row.text, row.label, row.pair] for row in rows] for split, rows in task.splits.items()
+        },
+        "labels": task.labels,
+        "dropped": task.dropped,
+        "provenance": task.provenance,
+    }
+
+
 def _roles(**specs: str) -> list[list[str]]:
     from sprog.corpora import build_roles
 
@@ -160,6 +175,7 @@ DO = {
     "identity": _identity,
     "probed": _probed,
     "read": _read,
+    "task": _task,
     "roles": lambda specs: _roles(**specs),
     "run": _run,
     "small files": _small_files,

@@ -143,6 +143,7 @@ def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None
         "section 5.1",
         "section 5.2",
         "not in the paper",
+        "section 5.2",
         "section 6.1",
         "not in the paper",
         "Appendix B",

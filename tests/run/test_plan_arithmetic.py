@@ -15,9 +15,10 @@ from sprog.plan.machine import Machine, listed_gpus, this_machine
 from sprog.plan.models import known_shape, model_facts
 from sprog.plan.sizes import sizes
 from sprog.plan.stages import Counting
+from sprog.plan.tasks import task_arms
 from sprog.plan.texts import Amount, role_amounts, source_facts
 from sprog.plan.work import Work
-from sprog.recipe import Evidence, Grid, Probe, Steering, load_recipe
+from sprog.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -293,3 +294,24 @@ def test_this_machine_is_measured():
     assert this_machine("cpu", "bfloat16").model_bytes == 2
     # a device that is not here is planned for on the CPU
     assert this_machine("cuda:99", "auto").gpu is False
+
+
+def test_tasks_cost_a_pass_and_what_lies_above_the_site_for_every_edit(counting):
+    def work(**changes):
+        recipe = dataclasses.replace(counting.recipe, layer=1, tasks=Tasks(**changes))
+        return dataclasses.replace(counting, recipe=recipe).tasks()
+
+    assert work() == Work()
+    one = work(names="angry-tweets")
+    two = work(names="angry-tweets scala-da")
+    assert two.model_flops == pytest.approx(2 * one.model_flops)
+    tokens, arms = 4000 * 45, 13
+    layers = counting.shape.layers
+    # a pass to the site for what is planted, a whole one, and the blocks above it for every other arm
+    passes = (2 + layers + (arms - 1) * (layers - 2)) / layers
+    whole = dataclasses.replace(counting, recipe=dataclasses.replace(counting.recipe, layer=1))
+    once = whole.forward(counting.shape, tokens, layers, output=False).model_flops
+    assert one.model_flops == pytest.approx(passes * once)
+    assert task_arms(Tasks(names="angry-tweets")) == arms
+    assert work(names="x", protocol="both").model_flops > one.model_flops
+    assert work(names="x", finetune=True).model_flops > 10 * one.model_flops

@@ -8,7 +8,7 @@ from sprog.corpora.lines import named, shown, text_lines
 from sprog.errors import SprogError
 
 _COLUMNS = 10
-_FORM, _MISC = 1, 9
+_FORM, _UPOS, _MISC = 1, 3, 9
 _TEXT = "text"
 # a word, a range of words, an empty node
 _PLACE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|(\.[0-9]+))?")
@@ -23,6 +23,18 @@ def read_conllu(path: Path) -> Iterator[str]:
 
     Raises:
         SprogError: the file cannot be read, or a line is neither comment nor word.
+    """
+    for _, _, text in read_tagged(path):
+        yield text
+
+
+def read_tagged(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    """The sentences as `(tokens, tags, text)`: forms, universal parts of speech, and what `read_conllu` gives.
+
+    A range such as `3-4` is one token, with the part of speech of its first word.
+
+    Raises:
+        SprogError: as `read_conllu`.
     """
     sentence = _Sentence()
     for number, line in enumerate(text_lines(path), 1):
@@ -51,6 +63,8 @@ class _Sentence:
     def _begin(self) -> None:
         self._said: str | None = None
         self._words: list[str] = []
+        self._tokens: list[str] = []
+        self._tags: list[str] = []
         self._covered_until = 0
 
     def comment(self, line: str) -> None:
@@ -62,16 +76,28 @@ class _Sentence:
     def word(self, place: re.Match[str], cells: list[str]) -> None:
         """Take a line of ten columns."""
         first, last, is_empty = place.groups()
-        if is_empty or (last is None and int(first) <= self._covered_until):
+        if is_empty:
+            return
+        if last is None and int(first) <= self._covered_until:
+            if len(self._tags) < len(self._tokens):
+                self._tags.append(cells[_UPOS])
             return
         if last is not None:
             self._covered_until = int(last)
         blank = "" if "SpaceAfter=No" in cells[_MISC].split("|") else " "
         self._words.append(cells[_FORM] + blank)
+        if len(self._tags) < len(self._tokens):
+            # a range that none of its words followed
+            self._tags.append("_")
+        self._tokens.append(cells[_FORM])
+        if last is None:
+            self._tags.append(cells[_UPOS])
 
-    def take(self) -> Iterator[str]:
+    def take(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
         """The sentence if there is one; then begin another."""
         text = "".join(self._words).strip() if self._said is None else self._said
         if text:
-            yield text
+            if len(self._tags) < len(self._tokens):
+                self._tags.append("_")
+            yield tuple(self._tokens), tuple(self._tags), text
         self._begin()

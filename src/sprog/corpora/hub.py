@@ -76,6 +76,17 @@ class HubDataSet(Source):
             rows = _split(self, _prepared(datasets, self)).flatten()
         return pairs(self.name, rows, self.columns, languages)
 
+    def tables(self) -> dict[str, Any]:
+        """Every split as a flattened table of `datasets`.
+
+        Raises:
+            SprogError: it cannot be fetched, has no such configuration, or needs a script.
+        """
+        datasets = _library()
+        with _quiet(datasets):
+            builder = _prepared(datasets, self)
+            return {split: builder.as_dataset(split=split).flatten() for split in builder.info.splits}
+
 
 def _library() -> Any:
     try:

@@ -11,6 +11,7 @@ from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
 from sprog.effects.steering import MATCHED_KL, Arm, Steered, steer
+from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
 from sprog.effects.written import Ratio, continuation_losses, distinct, repetition, resamples
 
 __all__ = [
@@ -35,14 +36,20 @@ __all__ = [
     "Selectivity",
     "Steered",
     "Steering",
+    "TaskScore",
+    "Tuning",
     "UnitRange",
+    "as_coded",
     "cells",
     "compile_edits",
     "continuation_losses",
     "continuations",
+    "controlled",
     "distinct",
     "doses",
+    "erase_labels",
     "families",
+    "fine_tuned",
     "interval",
     "language_of",
     "lingua_languages",

@@ -4,6 +4,7 @@ from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
 from sprog.lm.continuing import continue_tokens, end_tokens
 from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
+from sprog.lm.final import Pool, final_states, mean_over_all, mean_over_text, text_states
 from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
 from sprog.lm.gradient import Gradients, gradients
@@ -13,7 +14,7 @@ from sprog.lm.loss import sentence_losses
 from sprog.lm.model import LanguageModel
 from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
-from sprog.lm.replay import Replay, replay
+from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
@@ -31,7 +32,9 @@ __all__ = [
     "Gradients",
     "LanguageModel",
     "Place",
+    "Pool",
     "Positions",
+    "Reader",
     "Replay",
     "Replayed",
     "SideEffects",
@@ -48,12 +51,15 @@ __all__ = [
     "edit",
     "edits",
     "end_tokens",
+    "final_states",
     "finite",
     "gradients",
     "known_commit",
     "load",
     "locate",
     "look_up",
+    "mean_over_all",
+    "mean_over_text",
     "pad",
     "replay",
     "replayed",
@@ -62,6 +68,7 @@ __all__ = [
     "resolve_dtype",
     "sentence_batches",
     "sentence_losses",
+    "text_states",
     "tokenize",
     "with_sites",
 ]

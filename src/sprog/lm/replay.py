@@ -4,8 +4,9 @@ The model runs its own forward every time, so masks, rotary tables, norms and he
 what lies below the site.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,9 @@ from sprog.lm.model import LanguageModel
 from sprog.lm.positions import Positions, check_positions, chosen
 from sprog.lm.sites import Activation, Site, attached
 
+Reader: TypeAlias = Callable[[LanguageModel, Batch], Tensor]
+"""Runs the model over a batch, and gives what is wanted of it: `predicted_logits`, `final_states`."""
+
 
 class _Enough(Exception):  # noqa: N818 - it is no error
     """Raised at the site where the rest of a first pass is not wanted."""
@@ -32,8 +36,8 @@ class Replay:
     its own block) returned.
     """
 
-    def __init__(self, lm: LanguageModel, site: Site, kept: Answers) -> None:
-        self.lm, self.site = lm, site
+    def __init__(self, lm: LanguageModel, site: Site, kept: Answers, read: Reader) -> None:
+        self.lm, self.site, self._read = lm, site, read
         self._kept = kept
         self._batch: Batch | None = None
         self._x: Activation | None = None
@@ -42,7 +46,7 @@ class Replay:
         self._whole = True
 
     @torch.no_grad()
-    def begin(self, batch: Batch, *, logits: bool = True) -> Float[Tensor, "predicted vocabulary"] | None:
+    def begin(self, batch: Batch, *, logits: bool = True) -> Tensor | None:
         """Run a batch, as it is, and keep what is needed of it; the last one is let go.
 
         Args:
@@ -50,7 +54,7 @@ class Replay:
             logits: False stops the pass at the site.
 
         Returns:
-            The logits at the predicted tokens, row by row; None without `logits`.
+            The logits at the predicted tokens, row by row, or what else is read; None without `logits`.
         """
         self._kept.forget()
         self._tokens.clear()
@@ -81,8 +85,8 @@ class Replay:
         return kept[0]
 
     @torch.no_grad()
-    def under(self, fn: TokenEdit, positions: Positions = "all") -> Float[Tensor, "predicted vocabulary"]:
-        """The logits at the predicted tokens under an edit, row by row.
+    def under(self, fn: TokenEdit, positions: Positions = "all") -> Tensor:
+        """The logits at the predicted tokens under an edit, row by row, or what else is read.
 
         Raises:
             SprogError: no batch was begun, there are no such positions, or `fn` changes the shape.
@@ -91,9 +95,7 @@ class Replay:
         return self.given(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
 
     @torch.no_grad()
-    def given(
-        self, edited: Float[Tensor, "tokens d"], positions: Positions = "all"
-    ) -> Float[Tensor, "predicted vocabulary"]:
+    def given(self, edited: Float[Tensor, "tokens d"], positions: Positions = "all") -> Tensor:
         """The same with what stands at the site from then on, as `tokens` has it."""
         batch, x = self._begun()
         replaced = x.clone()
@@ -109,9 +111,9 @@ class Replay:
             raise SprogError(f"replay: {self.site}: no batch was begun")
         return self._batch, self._x
 
-    def _run(self, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
+    def _run(self, batch: Batch) -> Tensor:
         self._kept.rewind()
-        return predicted_logits(self.lm, batch)
+        return self._read(self.lm, batch)
 
     def visit(self, x: Activation) -> Activation | None:
         """What is done at the site in every pass."""
@@ -125,16 +127,21 @@ class Replay:
 
 
 @contextmanager
-def replay(lm: LanguageModel, site: Site) -> Iterator[Replay]:
+def replay(lm: LanguageModel, site: Site, read: Reader = predicted_logits) -> Iterator[Replay]:
     """While the block runs, batches can be begun and replayed from a site on; for many edits, `replayed` does it.
 
     Works inside `edit`, whose edits are then part of the model. The model is as it was after the block, also after an
     exception. Gradients are not recorded.
 
+    Args:
+        lm: the model.
+        site: where it is edited.
+        read: how the model is run over a batch; it has to go through all of its blocks, without a cache.
+
     Raises:
         SprogError: the model has no such site.
     """
     with answers(lm, site) as kept:
-        run = Replay(lm, site, kept)
+        run = Replay(lm, site, kept, read)
         with attached([(lm.tap(site), run.visit)]):
             yield run

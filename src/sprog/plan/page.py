@@ -9,6 +9,7 @@ from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.stages import Counting, sentences_of, tokens_of
+from sprog.plan.tasks import task_arms
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token
 from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
@@ -114,6 +115,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "features": counting.features(),
         "effects": counting.effects(),
         **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
+        "tasks": counting.tasks(),
         "report": counting.report(),
     }
 
@@ -216,6 +218,7 @@ def _stages(
         "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
         + ("; 8 prompts" if recipe.effects.prompts else ""),
         "steering": _steering(recipe),
+        "tasks": _tasks(recipe),
         "report": "figures and the page",
     }
     yield "Stages"
@@ -250,6 +253,16 @@ def _grid(counting: Counting, shape: Shape) -> str:
         f"{len(counting.grid_kinds(d))} autoencoders of {recipe.grid.size(d):,} latents on {recipe.site}{name}, "
         f"width {d:,}, in one pass over {count_text(counting.train_tokens * recipe.sae.epochs)} tokens; "
         "then measured on select"
+    )
+
+
+def _tasks(recipe: Recipe) -> str:
+    settings = recipe.tasks
+    ways = {"controlled": "as controlled", "as_coded": "as coded", "both": "as controlled and as coded"}
+    return (
+        f"{len(settings.names.split()) if settings.names else 0} of up to {settings.rows:,} rows, "
+        f"{task_arms(settings)} arms, {ways[settings.protocol]}"
+        + (f"; fine-tuned {settings.seeds} times each" if settings.finetune else "")
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sprog.corpora import OPTIONAL
 from sprog.plan.models import Shape
 from sprog.plan.replay import replay_work
+from sprog.plan.tasks import tasks_work
 from sprog.plan.texts import Amounts
 from sprog.plan.work import Work
 from sprog.recipe import Recipe
@@ -407,6 +408,13 @@ class Counting:
             seconds=10 + arms * prompts / 2000,
         )
         return replace(work, held=passes.held + codes.held)
+
+    def tasks(self) -> Work:
+        """Every task under every edit: layers below the site once, those above it for each."""
+        settings = self.recipe.tasks
+        if settings.names is None:
+            return Work()
+        return tasks_work(self.recipe, self.shape, self.depth, self.forward, self.encode)
 
     def report(self) -> Work:
         """Figures and the page, on the CPU."""

@@ -15,6 +15,7 @@ from sprog.recipe.settings import (
     Report,
     SaeSettings,
     Steering,
+    Tasks,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Report",
     "SaeSettings",
     "Steering",
+    "Tasks",
     "load_recipe",
     "nearest",
     "shipped_recipes",

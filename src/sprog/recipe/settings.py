@@ -314,6 +314,34 @@ class Steering(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tasks(Settings):
+    """Downstream tasks with the units fixed at each value. Without tasks.names there are none."""
+
+    group: ClassVar[str] = "tasks"
+
+    names: Text | None = None
+    """Labelled sets, separated by blanks: angry-tweets, scala-da and tweet-sentiment (from the hub), toy-sentiment:da,
+    NAME:CODE=SOURCE (a folder, a file, hub:OWNER/NAME, scala:TREEBANK); none: none."""
+    values: Annotated[tuple[float, ...], NotEmpty(), Distinct()] = (-8.0, -4.0, 0.0, 4.0, 8.0)
+    """The values the units are fixed at; they count what effects.unit says."""
+    protocol: Literal["controlled", "as_coded", "both"] = "controlled"
+    """How the final state is read: by scaled regressions solved to the end, as the paper's code does, or both ways."""
+    rows: Annotated[int, AtLeast(100)] = 4000
+    """At most this many rows of a task, to learn from and to test on together; as_coded has its own 2,000."""
+    finetune: bool = False
+    """Also fine-tune the model with each edit in place (LoRA, error-preserving edits), which needs peft."""
+    seeds: Count = 3
+    """Fine-tunings of each."""
+    epochs: Count = 3
+    """Passes of a fine-tuning over its rows."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is any task."""
+        return self.names is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report(Settings):
     """The page at the end."""
 
@@ -367,6 +395,7 @@ class Recipe(Settings):
     features: Features = Features()
     effects: Effects = Effects()
     steering: Steering = Steering()
+    tasks: Tasks = Tasks()
     report: Report = Report()
 
     @property

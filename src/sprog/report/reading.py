@@ -26,6 +26,7 @@ class RunFiles:
         statistics: a row per unit and language.
         histograms: a row per unit, language and bin.
         texts: sentences with their tokens and what the selected units do at each.
+        task_sets: by task, where its rows come from and how many there are.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class RunFiles:
     statistics: pd.DataFrame | None = None
     histograms: pd.DataFrame | None = None
     texts: list[Row] = field(default_factory=list)
+    task_sets: Row = field(default_factory=dict)
 
     @property
     def target(self) -> str:
@@ -99,6 +101,7 @@ def read_run(folder: Path) -> RunFiles:
         statistics=_table(features / "statistics.parquet"),
         histograms=_table(features / "histograms.parquet"),
         texts=_json(features / "texts.json", list) or [],
+        task_sets=_json(folder / "tasks" / "sets.json", dict) or {},
     )
 
 

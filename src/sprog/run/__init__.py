@@ -4,7 +4,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sprog._version import __version__
-from sprog.corpora import OPTIONAL, ROLES, Corpus, build_roles
+from sprog.corpora import OPTIONAL, ROLES, Corpus, Task, build_roles
 from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import write_json
@@ -40,6 +40,7 @@ from sprog.run.sae_stage import sae_stage
 from sprog.run.show import Report, Show
 from sprog.run.stability_stage import stability_stage
 from sprog.run.steering_stage import steering_stage
+from sprog.run.tasks_stage import read_tasks, tasks_stage
 from sprog.toy import corpus as toy_corpus
 
 __all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
@@ -57,6 +58,7 @@ WHAT = {
     "features": "finding the units",
     "effects": "turning the units up and down",
     "steering": "steering what the model writes",
+    "tasks": "setting downstream tasks",
     "report": "drawing figures and writing the page",
 }
 
@@ -86,6 +88,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         generators={"toy": _toy_text},
         progress=lambda what: show.stage("fetch", what),
     )
+    tasks = read_tasks(recipe) if until in (None, "tasks", "report") else []
     check_other_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)
     if recipe.layer != "auto":
@@ -97,7 +100,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     with claimed(out, recipe) as folder:
         context.folder = folder
         _describe(context)
-        done = _stages(context, until)
+        done = _stages(context, until, tasks)
         results = assemble(recipe, folder, done)
         write_json(out / RESULTS, results)
         with show.stage("report", WHAT["report"]):
@@ -109,7 +112,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     return out / REPORT
 
 
-def _stages(context: Context, until: str | None) -> list[str]:
+def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[str]:
     """Run or skip each stage; returns those that are done."""
     recipe = context.recipe
     layer = 0 if recipe.layer == "auto" else recipe.layer
@@ -194,6 +197,15 @@ def _stages(context: Context, until: str | None) -> list[str]:
             **_of("effects"),
             evidence=prints["evidence"] if recipe.features.rule == "tested" else None,
             sae=prints["sae"],
+        ),
+        "tasks": lambda: carry_out(
+            "tasks",
+            lambda report: tasks_stage(context, layer, tasks, report),
+            **_of("tasks"),
+            rows_of={task.name: task.sha256 for task in tasks},
+            unit=recipe.effects.unit,
+            bootstrap=recipe.effects.bootstrap,
+            features=prints["features"],
         ),
         "steering": lambda: carry_out(
             "steering",

@@ -19,6 +19,7 @@ KEYS_OF_STAGE = {
     "features": ("features",),
     "effects": ("next_token", "generation"),
     "steering": ("steering",),
+    "tasks": ("tasks",),
 }
 
 
@@ -52,7 +53,7 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
         "stability": found.get("stability"),
         "features": found.get("features"),
         "next_token": found.get("next_token"),
-        "tasks": None,
+        "tasks": found.get("tasks"),
         "generation": found.get("generation"),
         "steering": found.get("steering"),
         "published": published_figures() if recipe.name == "paper" else None,

@@ -22,6 +22,7 @@ LOWER = {
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
     "steering": "batch_tokens, steering.prompts or steering.tokens",
+    "tasks": "batch_tokens, tasks.rows or max_tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 

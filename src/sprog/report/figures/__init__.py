@@ -9,6 +9,7 @@ from sprog.report.figures.preactivations import draw_preactivations
 from sprog.report.figures.probes import collapsed, draw_probes, probe_table
 from sprog.report.figures.rates import draw_rates
 from sprog.report.figures.steering import draw_steering, steering_frame
+from sprog.report.figures.tasks import draw_tasks
 from sprog.report.figures.texts import draw_text
 from sprog.report.figures.training import draw_training
 
@@ -25,6 +26,7 @@ __all__ = [
     "draw_probes",
     "draw_rates",
     "draw_steering",
+    "draw_tasks",
     "draw_text",
     "draw_training",
     "grid_table",

@@ -12,6 +12,7 @@ from sprog.report.sections.how import how_section
 from sprog.report.sections.identification import identification_section
 from sprog.report.sections.probes import probes_section
 from sprog.report.sections.steering import steering_section
+from sprog.report.sections.tasks import tasks_section
 from sprog.report.sections.text import text_section
 from sprog.report.sections.units import histograms_section, texts_section, units_section
 
@@ -31,6 +32,7 @@ def sections(files: RunFiles) -> list[Section]:
         texts_section(files),
         effects_section(files),
         selectivity_section(files),
+        tasks_section(files),
         continuations_section(files),
         steering_section(files),
         how_section(files),

@@ -22,8 +22,8 @@ def effects_section(files: RunFiles) -> Section:
     return Section(
         "effects",
         "What the latents do to the next token",
-        "section 5.2, Figures 7 to 9, Appendix C",
-        [*_blocks(files), *_tasks(files)],
+        "section 5.2, Figures 7 and 8, Appendix C",
+        _blocks(files),
     )
 
 
@@ -154,28 +154,6 @@ def _other_edits(files: RunFiles, cells: list[Row]) -> Table | None:
         ],
         words=3,
     )
-
-
-def _tasks(files: RunFiles) -> list[Block]:
-    if files.rows("tasks"):
-        return []
-    blocks: list[Block] = [not_run("The three downstream tasks (Figure 9, Appendix D)")]
-    theirs = (files.section("published") or {}).get("tasks")
-    if theirs:
-        none = theirs.get("no_modification") or {}
-        names = [key for key in theirs if key not in ("metric", "values", "no_modification")]
-        blocks.append(
-            Table(
-                "Appendix D, the paper's",
-                f"The paper's own numbers ({theirs.get('metric', 'F1')}), to which this run has no counterpart.",
-                ("Value", *(short(value) for value in theirs["values"]), "No modification"),
-                [
-                    (name, *(number(score) for score in theirs[name]), number(none.get(name)))
-                    for name in names
-                ],
-            )
-        )
-    return blocks
 
 
 def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
