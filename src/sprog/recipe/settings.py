@@ -10,7 +10,18 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
 from sprog.recipe.group import BadSettingError, Settings
 
-STAGES = ("corpora", "probe", "grid", "sae", "evidence", "stability", "features", "effects", "report")
+STAGES = (
+    "corpora",
+    "probe",
+    "grid",
+    "sae",
+    "evidence",
+    "stability",
+    "features",
+    "effects",
+    "controls",
+    "report",
+)
 
 # the paper's grid has autoencoders of four times its site's width
 GRID_EXPANSION = 4
@@ -267,6 +278,20 @@ class Effects(Settings):
     """What the values count: the latent's own units, or its 99th percentile on target text."""
     bootstrap: Annotated[int, AtLeast(2)] = 1000
     """Resamples of the sentences behind an interval."""
+    families: Annotated[tuple[Literal["latent", "neuron", "direction"], ...], Distinct()] = (
+        "latent",
+        "neuron",
+        "direction",
+    )
+    """What is measured beside the selected latents: other languages' latents and those of an autoencoder of random
+    weights; the best neurons; the difference of means and the probe's direction."""
+    sentences: Count | None = None
+    """Of each text and language at most so many sentences; none: all."""
+    tune: bool = True
+    """Also choose the dose with the target's lowest loss on tune, and test it on test."""
+    controls: Annotated[int, AtLeast(0)] = 0
+    """Draw so many sets of other latents, and so many random directions, to test the selected ones against; 1000
+    carry a p of .001. 0: none."""
     prompts: bool = True
     """Continue the paper's eight prompts, raw and steered."""
     max_length: Count = 20
@@ -331,7 +356,11 @@ class Recipe(Settings):
     @property
     def stages(self) -> tuple[str, ...]:
         """Of `STAGES` those that it goes through: some are there where they are asked for only."""
-        asked = {"grid": self.grid.wanted, "stability": self.evidence.seeds > 0}
+        asked = {
+            "grid": self.grid.wanted,
+            "stability": self.evidence.seeds > 0,
+            "controls": self.effects.controls > 0,
+        }
         return tuple(stage for stage in STAGES if asked.get(stage, True))
 
     def check(self) -> None:

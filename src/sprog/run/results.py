@@ -18,6 +18,7 @@ KEYS_OF_STAGE = {
     "stability": ("stability",),
     "features": ("features",),
     "effects": ("next_token", "generation"),
+    "controls": ("controls",),
 }
 
 
@@ -37,6 +38,8 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
     if "grid" in found:
         # likewise: what is chosen depends on sae.k, and on nothing that has to be trained again
         found["grid"] |= _compared(recipe, found["grid"]["cells"])
+    if "controls" in found:
+        found["next_token"] |= found["controls"]
     return {
         "recipe": recipe.name,
         "protocol": recipe.protocol,

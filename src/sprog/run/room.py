@@ -21,6 +21,7 @@ LOWER = {
     "stability": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
+    "controls": "batch_tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 
