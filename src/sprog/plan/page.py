@@ -113,6 +113,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "stability": counting.stability(),
         "features": counting.features(),
         "effects": counting.effects(),
+        "controls": counting.controls(),
         "report": counting.report(),
     }
 
@@ -212,8 +213,11 @@ def _stages(
         "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
         "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
-        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
+        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on, and "
+        f"{counting.cheaper} of other sets"
+        + ("; the same on half of panel" if "panel" in counting.roles else "")
         + ("; 8 prompts" if recipe.effects.prompts else ""),
+        "controls": f"{counting.drawn:,} passes from the site on, over 200 sentences of target and reference each",
         "report": "figures and the page",
     }
     yield "Stages"
