@@ -21,7 +21,8 @@ def resampled_ratios(
     All numerators share the resamples, so their differences are paired.
     """
     sums = resampled_sums([*numerators, denominator], draws=draws, seed=seed)
-    return sums[:, :-1] / sums[:, -1:]
+    ratios: Float[np.ndarray, "draws numerators"] = sums[:, :-1] / sums[:, -1:]
+    return ratios
 
 
 def resampled_sums(

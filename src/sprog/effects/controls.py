@@ -17,20 +17,30 @@ from sprog.sae import Sae
 
 # tokens in a batch: what an edit makes of so few stays nearer to a CPU than of thousands
 BUDGET = 1024
-# the rise of the target's loss less that of the reference's; the rise of the target's
-STATISTICS = ("target - reference", "target")
 
 
 @dataclass(frozen=True)
 class Rises:
-    """The rise of the mean loss per token under each of some edits."""
+    """The rise of the mean loss per token under each of some edits.
+
+    Attributes:
+        target, reference: of the two languages.
+        nearest: the largest of all languages but the target; None where there is none but the reference.
+    """
 
     target: Float[np.ndarray, " edits"]
     reference: Float[np.ndarray, " edits"]
+    nearest: Float[np.ndarray, " edits"] | None = None
 
-    def statistic(self, name: str) -> Float[np.ndarray, " edits"]:
-        """One of `STATISTICS` for every edit."""
-        return self.target if name == "target" else self.target - self.reference
+    def statistics(self) -> dict[str, Float[np.ndarray, " edits"]]:
+        """What sets are compared by, for every edit: how much more the target loses, and how much it loses."""
+        found = {"target - reference": self.target - self.reference, "target": self.target}
+        return found if self.nearest is None else found | {"target - nearest": self.target - self.nearest}
+
+    def take(self, place: slice) -> "Rises":
+        """Some of the edits."""
+        nearest = None if self.nearest is None else self.nearest[place]
+        return Rises(self.target[place], self.reference[place], nearest)
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,8 @@ class Control:
         units, edit, value: the set that is looked at, and what is done to it.
         control: what it is held against: a null that is drawn, or one other set with an edit of its own.
         statistic: `target - reference`: the rise of the target's loss less that of the reference's, nats per token;
-            `target`: the rise of the target's alone.
+            `target`: the rise of the target's alone; `target - nearest`: less the largest of all other languages',
+            where there are others.
         draws: how often the control was drawn; 1 for a set that is no draw.
         observed: the statistic of the set.
         null_mean, null_p95: of the draws; of one set its statistic, and nothing.
@@ -75,7 +86,8 @@ def measure_rises(
 ) -> Rises:
     """Run a text under every edit; what is below the site is computed once a batch for all of them.
 
-    Memory is one batch, and a number for each edit and sentence.
+    Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit and
+    sentence.
 
     Raises:
         SprogError: the text lacks one of the two languages, or an edit does not fit the site.
@@ -85,11 +97,12 @@ def measure_rises(
         if code not in languages:
             raise SprogError(f"controls: there is no text in {code} to measure them on")
     losses = replayed_losses(lm, site, tokens, [None, *fns], budget=budget, progress=progress)
-    rises = []
-    for code in (target, reference):
+    rises = {}
+    for code in tokens.corpus.languages:
         own = languages == code
-        rises.append((losses[1:, own] - losses[0, own]).sum(1) / tokens.predicted[own].sum())
-    return Rises(*rises)
+        rises[code] = (losses[1:, own] - losses[0, own]).sum(1) / tokens.predicted[own].sum()
+    others = [rises[code] for code in tokens.corpus.languages if code != target]
+    return Rises(rises[target], rises[reference], np.max(others, axis=0) if len(others) > 1 else None)
 
 
 def compare_with_draws(
@@ -105,9 +118,9 @@ def compare_with_draws(
         null: of the draws.
         control_edit: what was done to them; None: the same.
     """
-    rows = []
-    for name in STATISTICS:
-        own, draws = float(observed.statistic(name)[0]), null.statistic(name)
+    rows, drawn = [], null.statistics()
+    for name, values in observed.statistics().items():
+        own, draws = float(values[0]), drawn[name]
         rows.append(
             Control(
                 units,
@@ -130,6 +143,7 @@ def compare_with_one(
     units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
 ) -> list[Control]:
     """A set's one edit beside another set's, a row for each statistic."""
+    theirs = other.statistics()
     return [
         Control(
             units,
@@ -139,12 +153,12 @@ def compare_with_one(
             control_edit,
             name,
             1,
-            float(observed.statistic(name)[0]),
-            float(other.statistic(name)[0]),
+            float(values[0]),
+            float(theirs[name][0]),
             None,
             None,
         )
-        for name in STATISTICS
+        for name, values in observed.statistics().items()
     ]
 
 

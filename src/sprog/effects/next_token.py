@@ -165,13 +165,13 @@ def measure_sweeps(
         budget=budget,
         progress=progress,
     )
+    side = result.side_effects
     found = iter(
         Measured(
             change,
             inside,
             result.losses[row],
-            (side := result.side_effects)
-            and Moved(side.kl[row], side.agreed[row], side.moved[row], side.size),
+            None if side is None else Moved(side.kl[row], side.agreed[row], side.moved[row], side.size),
         )
         for row, (change, inside) in enumerate(asked)
     )

@@ -217,7 +217,8 @@ def _stages(
         f"{counting.cheaper} of other sets"
         + ("; the same on half of panel" if "panel" in counting.roles else "")
         + ("; 8 prompts" if recipe.effects.prompts else ""),
-        "controls": f"{counting.drawn:,} passes from the site on, over 200 sentences of target and reference each",
+        "controls": f"{counting.drawn:,} passes from the site on, over 200 sentences of "
+        f"{2 + len(recipe.effects.controls_on)} languages each",
         "report": "figures and the page",
     }
     yield "Stages"

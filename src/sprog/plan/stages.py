@@ -445,12 +445,13 @@ class Counting:
 
     def controls(self) -> Work:
         """The frozen sentences to the site once, and from there on under every draw."""
-        pair = [self.roles["test"][code] for code in self.pair if code in self.roles["test"]]
+        wanted = (*self.pair, *self.recipe.effects.controls_on)
+        pair = [self.roles["test"][code] for code in wanted if code in self.roles["test"]]
         tokens = sum(a.tokens * _share(a.sentences, FROZEN_SENTENCES) for a in pair)
         once = self.forward(self.shape, tokens, self.shape.layers, output=True) + self.encode(tokens)
         every = self.forward(self.shape, self.drawn * tokens, self.above, output=True)
         # a number for each draw and sentence
-        losses = Work(held=8 * self.drawn * 2 * FROZEN_SENTENCES)
+        losses = Work(held=8 * self.drawn * len(pair) * FROZEN_SENTENCES)
         return once + every + self._set_reading() + losses
 
     def report(self) -> Work:

@@ -292,6 +292,9 @@ class Effects(Settings):
     controls: Annotated[int, AtLeast(0)] = 0
     """Draw so many sets of other latents, and so many random directions, to test the selected ones against; 1000
     carry a p of .001. 0: none."""
+    controls_on: Annotated[tuple[Language, ...], Distinct()] = ()
+    """Languages of test besides the target and the reference that draws are measured on, so that sets are compared by
+    how much more the target loses than the nearest of the others, too."""
     prompts: bool = True
     """Continue the paper's eight prompts, raw and steered."""
     max_length: Count = 20

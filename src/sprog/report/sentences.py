@@ -309,7 +309,7 @@ def against_controls(files: RunFiles) -> str:
     rows = [
         row
         for row in files.rows("next_token", "controls")
-        if row["units"] == files.target and row["p"] is not None and row["statistic"] != "target"
+        if row["units"] == files.target and row["p"] is not None and row["statistic"] == "target - reference"
     ]
     if not rows:
         return ""

@@ -192,7 +192,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "tune",
             "test",
             **_of("features"),
-            **_of("effects", "controls"),
+            **_of("effects", "controls", "controls_on"),
             # the neurons that latents are held against, and the panel, whatever the rule
             evidence=prints["evidence"],
             sae=prints["sae"],
@@ -201,6 +201,7 @@ def _stages(context: Context, until: str | None) -> list[str]:
             "controls",
             lambda report: controls_stage(context, layer, report),
             draws=recipe.effects.controls,
+            on=recipe.effects.controls_on,
             effects=prints["effects"],
         ),
     }

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from sprog.effects import (
     Control,
     Edit,
+    Operation,
     Rises,
     centred,
     compare_with_draws,
@@ -46,8 +47,7 @@ class _Jobs:
         self.fns += fns
 
     def of(self, rises: Rises, name: str, edit: str) -> Rises:
-        place = self.places[name, edit]
-        return Rises(rises.target[place], rises.reference[place])
+        return rises.take(self.places[name, edit])
 
 
 def controls_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -56,8 +56,9 @@ def controls_stage(context: Context, layer: int, report: Report) -> dict[str, An
     arms = all_arms(context, layer, part(report, 0.0, 0.05))
     pair = (context.target, context.reference)
     test = context.tokens("test")
+    wanted = (*pair, *recipe.effects.controls_on)
     tokens = first(
-        test.take([i for i, s in enumerate(test.corpus.sentences) if s.language in pair]), FROZEN_SENTENCES
+        test.take([i for i, s in enumerate(test.corpus.sentences) if s.language in wanted]), FROZEN_SENTENCES
     )
     value = matched_dose(context.folder.summary("effects")["next_token"]["selectivity"], context.target)
     edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
@@ -189,7 +190,10 @@ def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rise
                 rows += compare_with_draws(
                     target, edit, own, control, jobs.of(rises, control, edit.operation)
                 )
-    singles = [(BEST_NEURON, "mean"), *((name, "project_out") for name in DIRECTIONS)]
+    singles: list[tuple[str, Operation]] = [
+        (BEST_NEURON, "mean"),
+        *((name, "project_out") for name in DIRECTIONS),
+    ]
     for name, operation in singles:
         if (name, operation) in jobs.places:
             rows += compare_with_draws(
@@ -202,7 +206,7 @@ def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rise
             )
     for edit in edits:
         own = jobs.of(rises, target, edit.operation)
-        others = [
+        others: list[tuple[str, Operation]] = [
             *singles,
             (BEST_NEURONS, "mean"),
             *((name, edit.operation) for name in arms.autoencoders if name != target),

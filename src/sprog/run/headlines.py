@@ -41,7 +41,7 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             f"controls  {row['units']} {row['edit']} against {row['draws']} {row['control']}: "
             f"{row['observed']:+.3f} nats, p {row['p']:.4f}"
             for row in next_token["controls"] or []
-            if row["p"] is not None and row["statistic"] != "target"
+            if row["p"] is not None and row["statistic"] == "target - reference"
         ]
     return lines
 

@@ -26,7 +26,8 @@ def _table(files: RunFiles, rows: list[Row]) -> Table:
         "Controls",
         f"On {sentences} frozen sentences of test: the rise of the {target} loss less that of the "
         f"{reference} one, and of "
-        f"the {target} loss alone, nats per token. Drawn controls: matched latents fire as often on "
+        f"the {target} loss alone, nats per token; nearest: less the largest of all others'. "
+        f"Drawn controls: matched latents fire as often on "
         f"{target}, as strongly, "
         "and have decoder rows as long; random directions are as long, and written or projected in the "
         "same way. p: (b + "
