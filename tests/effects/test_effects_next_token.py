@@ -168,6 +168,8 @@ def test_cells_are_sums_over_tokens_and_bytes(tiny_lm, table, tokens, edits, los
         assert cell.ce_per_byte == pytest.approx(loss / sum(sizes[i] for i in own), rel=1e-4)
         change = 0 if cell.edit == "raw" else loss - sum(losses_by_hand[base][i] for i in own)
         assert cell.delta == pytest.approx(change / predicted, abs=1e-3)
+        # the same change, over bytes
+        assert cell.delta_per_byte == pytest.approx(cell.delta * cell.ce_per_byte / cell.ce)
 
 
 def test_danish_letters_are_two_bytes(table):
@@ -198,6 +200,7 @@ def test_intervals_hold_their_estimates(table):
     for cell in table:
         assert cell.ci_low <= cell.delta + 1e-12
         assert cell.delta <= cell.ci_high + 1e-12
+        assert cell.byte_ci_low - 1e-12 <= cell.delta_per_byte <= cell.byte_ci_high + 1e-12
         # of few sentences, but not of one
         if cell.edit not in ("raw", "none") and cell.sentences > 2:
             assert cell.ci_low < cell.ci_high
@@ -206,8 +209,9 @@ def test_intervals_hold_their_estimates(table):
 def test_the_seed_decides_the_intervals(measured, tokens, table):
     assert cells(measured, tokens, name="da", draws=200, seed=1) == table
     other = cells(measured, tokens, name="da", draws=200, seed=2)
-    assert [dataclasses.replace(cell, ci_low=0, ci_high=0) for cell in other] == [
-        dataclasses.replace(cell, ci_low=0, ci_high=0) for cell in table
+    ends = dict.fromkeys(("ci_low", "ci_high", "byte_ci_low", "byte_ci_high"), 0)
+    assert [dataclasses.replace(cell, **ends) for cell in other] == [
+        dataclasses.replace(cell, **ends) for cell in table
     ]
     assert other != table
 

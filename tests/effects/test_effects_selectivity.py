@@ -142,8 +142,8 @@ def test_damage_that_is_not_reached_has_no_number(tokens):
     row = rows[False, 0.3, "en"]
     assert not row.reached
     assert not row.floored
-    # units, kind, edit, splice, at, versus, reached: the rest are numbers that would pretend
-    numbers = [value for value in astuple(row)[7:] if value is not False]
+    # units, kind, edit, splice, text, at, versus, reached: the rest are numbers that would pretend
+    numbers = [value for value in astuple(row)[8:] if value is not False]
     assert numbers == [None] * 9
 
 
@@ -200,7 +200,7 @@ def test_each_other_language_has_its_row():
     tokens = corpus_of("nb", "da", "en")
     curves = {**KNOWN, "nb": (0.0, 0.04, 0.1, 0.3)}
     rows = compare(tokens, measured_of(tokens, curves))
-    assert {versus for _, _, versus in rows} == {"en", "nb"}
+    assert {versus for _, _, versus in rows} == {"en", "nb", "mean of others", "nearest"}
     assert rows[False, 0.1, "nb"].other_delta == pytest.approx(0.06)
     assert rows[False, 0.1, "en"].other_delta == pytest.approx(0.02)
 

@@ -1,6 +1,7 @@
 """A dry run's arithmetic is that of the code it speaks about."""
 
 import dataclasses
+import importlib
 import inspect
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sprog.corpora import ROLES, build_roles
-from sprog.effects import UnitRange, doses, sweep_edits
+from sprog.effects import UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from sprog.features import Neurons
+from sprog.lm import Site
 from sprog.plan import replay, stages
 from sprog.plan.machine import Machine, listed_gpus, this_machine
 from sprog.plan.models import known_shape, model_facts
@@ -19,6 +22,7 @@ from sprog.plan.tasks import task_arms
 from sprog.plan.texts import Amount, role_amounts, source_facts
 from sprog.plan.work import Work
 from sprog.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
+from sprog.sae import Sae, SaeConfig
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -70,11 +74,12 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 
 def test_numbers_taken_from_the_code_are_still_there():
+    from sprog.effects import arms
     from sprog.features.stability import matched
     from sprog.lm import loss
     from sprog.lm.continuing import continue_tokens
     from sprog.probe import as_coded, path, sample
-    from sprog.run import TOY_PAIRS, model_scores, training
+    from sprog.run import TOY_PAIRS, directions, model_scores, training
     from sprog.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
@@ -89,6 +94,12 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert trainer.DENSE_ABOVE == stages.LIVE
     assert matched.CANDIDATES == stages.CANDIDATES
     assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
+    # the room has the stage itself by that name
+    effects_stage = importlib.import_module("sprog.run.effects_stage")
+    assert effects_stage.FROZEN_SENTENCES == stages.FROZEN_SENTENCES
+    assert directions.DIRECTION_TOKENS == stages.DIRECTION_TOKENS
+    own = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
+    assert tuple(map(len, own)) == (stages.LATENT_SHARES, stages.SHARES, stages.MULTIPLES)
 
 
 @pytest.fixture
@@ -120,11 +131,44 @@ def test_a_pass_that_stops_early_costs_its_share(counting):
     assert counting.forward(counting.shape, 100, 1, output=False).model_flops == pytest.approx(whole / 3)
 
 
-def test_edits_are_as_many_as_the_sweep_has(counting):
+def test_edits_are_as_many_as_the_sets_have(counting, tiny_model):
     ranges = [UnitRange(0.5, 1.5, 3.0, 5.0)]
-    sweep = sweep_edits((1,), doses(counting.recipe.effects.values, ranges, "latent"), (0.1,))
+    dose_list = doses(counting.recipe.effects.values, ranges, "latent")
+    sae = Sae(SaeConfig(d_in=8, latents=4, k=2))
+    arm = latent_arm("da", sae, (1,), dose_list, (0.1,))
     # the raw model and its error-preserving edit of nothing are one pass
-    assert len(sweep) == counting.edits + 2
+    assert edits_of(arm) == counting.edits + 2
+
+    mean, neurons = torch.zeros(8), Neurons(Site("resid", 1), 8, signed=True)
+    below = [dose for dose in dose_list if dose.value <= 0]
+    others = [
+        latent_arm("random weights", sae, (2,), below, (0.0,), splice=False),
+        *[neuron_arm("best", neurons, (3,), mean)] * 2,
+        *[direction_arm("probe", torch.ones(8), mean, torch.ones(8))] * 2,
+    ]
+    # each has no edit at all among its own
+    assert sum(edits_of(arm) - 1 for arm in others) == counting.cheaper
+
+
+def edits_of(arm):
+    return sum(len(edits) for _, edits in arm.sweep)
+
+
+def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
+    def controls(amount, draws):
+        amounts = dict.fromkeys(("da", "en"), amount)
+        effects = dataclasses.replace(counting.recipe.effects, controls=draws, families=())
+        recipe = dataclasses.replace(counting.recipe, effects=effects, site="resid")
+        other = dataclasses.replace(counting, recipe=recipe, roles=counting.roles | {"test": amounts})
+        return other, other.controls().model_flops
+
+    other, few = controls(Amount(100, 2000), 10)
+    every = other.forward(other.shape, 4000 * 10 * stages.NULLS, other.above, output=True)
+    once = other.forward(other.shape, 4000, other.shape.layers, output=True)
+    assert few == pytest.approx(every.model_flops + once.model_flops)
+    # of a longer text the same is read, twice as many sentences at most
+    assert controls(Amount(5000, 100_000), 10)[1] == pytest.approx(2 * few)
+    assert controls(Amount(100, 2000), 1000)[1] == pytest.approx(100 * few, rel=0.05)
 
 
 def test_an_edit_runs_what_is_above_its_site(counting):
@@ -139,9 +183,14 @@ def test_an_edit_runs_what_is_above_its_site(counting):
             counting, recipe=dataclasses.replace(counting.recipe, site=site, layer=layer)
         )
         assert other.above == above
-        every = other.forward(other.shape, 4000 * other.edits, above, output=True)
-        once = other.forward(other.shape, 4000, 3, output=True)
-        assert other.effects().model_flops == pytest.approx(every.model_flops + once.model_flops)
+        # on test, and the target's sentences of tune
+        edits = other.edits + other.cheaper
+        every = other.forward(other.shape, 6000 * edits, above, output=True)
+        once = other.forward(other.shape, 6000, 3, output=True)
+        # directions from train, latents of random weights on select
+        read = other.forward(other.shape, 8000, other.depth, output=False)
+        flops = sum(work.model_flops for work in (every, once, read))
+        assert other.effects().model_flops == pytest.approx(flops)
 
 
 def test_steps_and_tokens_are_those_of_the_training(counting):

@@ -77,13 +77,18 @@ def test_every_figure_has_its_numbers_beside_it(finished):
         assert rows, path.name
 
 
+def sweep_of(results):
+    """The cells of the selected latents."""
+    return [cell for cell in results["next_token"]["cells"] if cell["units"] == "da"]
+
+
 def test_the_numbers_of_a_figure_are_those_of_the_results(finished, results):
     with (finished / "figures" / "figure-8-next-token.csv").open(encoding="utf-8", newline="") as file:
         drawn = {
             (row["edit"], row["splice"], row["value"], row["language"], row["source"]): float(row["ce"])
             for row in csv.DictReader(file)
         }
-    for cell in results["next_token"]["cells"]:
+    for cell in sweep_of(results):
         splice = "" if cell["splice"] is None else str(cell["splice"])
         value = "" if cell["value"] is None else str(cell["value"])
         assert drawn[cell["edit"], splice, value, cell["language"], cell["source"]] == cell["ce"]
@@ -159,7 +164,7 @@ def test_the_autoencoder_is_the_one_asked_for(results):
 
 
 def test_the_sweep_has_every_edit_with_and_without_splicing(results):
-    cells = results["next_token"]["cells"]
+    cells = sweep_of(results)
     pooled = {
         (cell["edit"], cell["splice"], cell["value"])
         for cell in cells
@@ -174,12 +179,14 @@ def test_the_sweep_has_every_edit_with_and_without_splicing(results):
         for splice in (True, False)
         for edit, value in [("none", None), ("mean", None), *(("set", value) for value in values)]
     }
-    assert pooled == sweep | {("raw", None, None)}
+    # and error-preserving ones beyond the paper's
+    more = {("zero", False, None), *(("scale", False, share) for share in (-1.0, -2.0, -4.0))}
+    assert pooled == sweep | more | {("raw", None, None)}
 
 
 def test_one_source_pools_to_itself(results):
     by_source = {}
-    for cell in results["next_token"]["cells"]:
+    for cell in sweep_of(results):
         key = (cell["edit"], cell["splice"], cell["value"], cell["language"])
         by_source.setdefault(key, {})[cell["source"]] = cell["ce"]
     for sources in by_source.values():
@@ -189,7 +196,9 @@ def test_one_source_pools_to_itself(results):
 
 def test_delta_is_against_no_edit_with_the_same_splice(results):
     cells = results["next_token"]["cells"]
+    # that of every set is the same, to the bit
     none = {(c["language"], c["source"], c["splice"]): c["ce"] for c in cells if c["edit"] == "none"}
+    assert all(c["ce"] == none[c["language"], c["source"], c["splice"]] for c in cells if c["edit"] == "none")
     for cell in cells:
         if cell["edit"] == "raw":
             assert (cell["splice"], cell["delta"], cell["ci_low"], cell["ci_high"]) == (None, 0, 0, 0)
@@ -258,8 +267,10 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     run = sprog.open_run(copy_of_finished)
     assert run.results["features"]["da"] == []
     assert run.results["features"]["nearest"]
-    assert {cell["edit"] for cell in run.results["next_token"]["cells"]} == {"raw", "none"}
-    assert run.results["next_token"]["selectivity"] == []
+    assert {cell["edit"] for cell in sweep_of(run.results)} == {"raw", "none"}
+    # what is cheaper is measured all the same
+    assert {row["kind"] for row in run.results["next_token"]["selectivity"]} == {"neuron", "direction"}
+    assert run.results["next_token"]["one_by_one"] == []
     assert "No latent passes the paper's rule" in page_text(copy_of_finished / "report.html")
 
 
@@ -280,7 +291,8 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        "probe", "sae", "evidence", "features", "effects", "effects", "report"
+        # the selected latents at both damages, and four sets that are cheaper
+        "probe", "sae", "evidence", "features", *["effects"] * 6, "report"
     ]  # fmt: skip
     assert "64 latents, k 4" in lines[1]
     assert "not tested: " in lines[2]

@@ -1,16 +1,42 @@
 """What the units do: edits, their effect on next-token loss, and on what the model writes."""
 
+from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_arm, projection
+from sprog.effects.best_dose import BestDose, best_dose
 from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.controls import (
+    Control,
+    Rises,
+    compare_with_draws,
+    compare_with_one,
+    measure_rises,
+    p_value,
+    random_weights,
+    redirected_edits,
+)
 from sprog.effects.doses import Dose, UnitRange, doses
 from sprog.effects.edits import OPERATIONS, Edit, compile_edits
 from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, families
 from sprog.effects.knob import Knob
 from sprog.effects.language_of import Identified, language_of, lingua_languages, lingua_version
-from sprog.effects.next_token import ALL_SOURCES, Cell, Measured, cells, measure_edits, sweep_edits
+from sprog.effects.matched import MATCHED_DAMAGE
+from sprog.effects.matching import matched_sets, profiles
+from sprog.effects.next_token import (
+    ALL_SOURCES,
+    Cell,
+    Measured,
+    Moved,
+    Sweep,
+    cells,
+    measure_edits,
+    measure_sweeps,
+    sweep_edits,
+)
+from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
-from sprog.effects.selectivity import MATCHED_DAMAGE, Selectivity, selectivity
-from sprog.effects.steering import MATCHED_KL, Arm, Steered, steer
+from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
+from sprog.effects.side_effects import SideEffect, side_effects
+from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
 from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
 from sprog.effects.written import Ratio, continuation_losses, distinct, repetition, resamples
 
@@ -19,11 +45,15 @@ __all__ = [
     "FAMILIES",
     "MATCHED_DAMAGE",
     "MATCHED_KL",
+    "MEAN_OF_OTHERS",
+    "NEAREST",
     "OPERATIONS",
     "PROMPTS",
     "Arm",
+    "BestDose",
     "Cell",
     "Continuation",
+    "Control",
     "Dose",
     "Edit",
     "Family",
@@ -31,20 +61,31 @@ __all__ = [
     "Identified",
     "Knob",
     "Measured",
+    "Moved",
     "Operation",
+    "Part",
     "Ratio",
+    "Rises",
     "Selectivity",
+    "SideEffect",
     "Steered",
+    "SteeredArm",
     "Steering",
+    "Sweep",
     "TaskScore",
     "Tuning",
     "UnitRange",
     "as_coded",
+    "best_dose",
     "cells",
+    "centred",
+    "compare_with_draws",
+    "compare_with_one",
     "compile_edits",
     "continuation_losses",
     "continuations",
     "controlled",
+    "direction_arm",
     "distinct",
     "doses",
     "erase_labels",
@@ -52,13 +93,26 @@ __all__ = [
     "fine_tuned",
     "interval",
     "language_of",
+    "latent_arm",
     "lingua_languages",
     "lingua_version",
+    "matched_sets",
     "measure_edits",
+    "measure_rises",
+    "measure_sweeps",
+    "neuron_arm",
+    "p_value",
+    "part_edits",
+    "part_rows",
+    "profiles",
+    "projection",
+    "random_weights",
+    "redirected_edits",
     "repetition",
     "resampled_ratios",
     "resamples",
     "selectivity",
+    "side_effects",
     "steer",
     "sweep_edits",
 ]

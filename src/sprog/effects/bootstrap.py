@@ -20,8 +20,17 @@ def resampled_ratios(
 
     All numerators share the resamples, so their differences are paired.
     """
-    count = len(denominator)
-    table = np.stack([*numerators, denominator], axis=1).astype(np.float64)
+    sums = resampled_sums([*numerators, denominator], draws=draws, seed=seed)
+    ratios: Float[np.ndarray, "draws numerators"] = sums[:, :-1] / sums[:, -1:]
+    return ratios
+
+
+def resampled_sums(
+    columns: Sequence[np.ndarray], *, draws: int, seed: int
+) -> Float[np.ndarray, "draws columns"]:
+    """The sums of some columns over each resample of the sentences."""
+    count = len(columns[0])
+    table = np.stack(columns, axis=1).astype(np.float64)
     generator = np.random.default_rng(seed)
     sums = np.empty((draws, table.shape[1]))
     chunk = max(1, CHUNK_VALUES // count)
@@ -29,7 +38,7 @@ def resampled_ratios(
         size = min(chunk, draws - start)
         weights = generator.multinomial(count, np.full(count, 1 / count), size=size)
         sums[start : start + size] = weights @ table
-    return sums[:, :-1] / sums[:, -1:]
+    return sums
 
 
 def interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:

@@ -6,14 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import interval, resampled_sums
 from sprog.effects.doses import Dose
 from sprog.effects.edits import Edit, compile_edits
 from sprog.features import Units
-from sprog.lm import LanguageModel, Site, TokenizedCorpus, replayed_losses
+from sprog.lm import LanguageModel, Site, TokenizedCorpus, replayed
 from sprog.sae import Sae
 
 ALL_SOURCES = "all"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far an edit moves a text's predictions and activations, summed over each sentence.
+
+    Attributes:
+        kl: KL(p || q) in nats, p the model's prediction and q that under the edit, over predicted tokens.
+        agreed: at how many of them the most probable token stayed the same.
+        moved, size: lengths of the change at the site, and of the activation there, over all tokens.
+    """
+
+    kl: Float[np.ndarray, " sentences"]
+    agreed: Float[np.ndarray, " sentences"]
+    moved: Float[np.ndarray, " sentences"]
+    size: Float[np.ndarray, " sentences"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,7 @@ class Measured:
     edit: Edit | None
     in_range: bool | None
     losses: Float[np.ndarray, " sentences"]
+    moved: Moved | None = None
 
 
 @dataclass(frozen=True)
@@ -32,9 +49,11 @@ class Cell:
     Attributes:
         edit: raw, or the operation.
         splice: whether the reconstruction stood in the activation's place; None for raw.
-        value: the dose, for `set`.
+        value: the dose: the value for `set`; the share left of the difference from the reference for `scale`; how
+            often the distance between the languages for `add`.
         ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
         delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by sentence.
+        delta_per_byte: the same of ce_per_byte, which languages compare by more nearly.
         in_range: whether the units take this value by themselves on target text.
     """
 
@@ -50,6 +69,9 @@ class Cell:
     delta: float
     ci_low: float
     ci_high: float
+    delta_per_byte: float
+    byte_ci_low: float
+    byte_ci_high: float
     tokens: int
     sentences: int
     in_range: bool | None
@@ -92,19 +114,68 @@ def measure_edits(
     Raises:
         SprogError: an edit does not fit the units, or the site.
     """
+    (measured,) = measure_sweeps(lm, site, [[(units, edits)]], tokens, budget=budget, progress=progress)
+    return measured
+
+
+Sweep = Sequence[tuple[Sae | Units, Sequence[tuple[Edit | None, bool | None]]]]
+"""Edits, each with whether it is in range, beside the units that they are of; of one family or several."""
+
+
+def measure_sweeps(
+    lm: LanguageModel,
+    site: Site,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    *,
+    side_effects: bool = False,
+    budget: int = 4096,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[list[Measured]]:
+    """Several sweeps over one text, which share what lies below the site.
+
+    Args:
+        lm: the model.
+        site: where the units are.
+        sweeps: each is a list of edits with their units.
+        tokens: the text.
+        side_effects: whether to say how far predictions and activations move (`Measured.moved`).
+        budget: tokens in a batch.
+        progress: called with the share that is done.
+
+    Raises:
+        SprogError: an edit does not fit its units, or the site.
+    """
+    asked = [edit for sweep in sweeps for _, edits in sweep for edit in edits]
     # the error-preserving edit of nothing is the model itself
-    runs = [None if change is None or _nothing(change) else change for change, _ in edits]
-    fns = iter(compile_edits([change for change in runs if change is not None], units))
-    losses = replayed_losses(
+    runs = [None if change is None or _nothing(change) else change for change, _ in asked]
+    fns = []
+    for sweep in sweeps:
+        for units, edits in sweep:
+            own = [change for change, _ in edits if change is not None and not _nothing(change)]
+            fns += compile_edits(own, units)
+    remaining = iter(fns)
+    result = replayed(
         lm,
         site,
         tokens,
-        [None if change is None else next(fns) for change in runs],
+        [None if change is None else next(remaining) for change in runs],
         positions=["all" if change is None else change.positions for change in runs],
+        side_effects=side_effects,
         budget=budget,
         progress=progress,
     )
-    return [Measured(change, inside, row) for (change, inside), row in zip(edits, losses, strict=True)]
+    side = result.side_effects
+    found = iter(
+        Measured(
+            change,
+            inside,
+            result.losses[row],
+            None if side is None else Moved(side.kl[row], side.agreed[row], side.moved[row], side.size),
+        )
+        for row, (change, inside) in enumerate(asked)
+    )
+    return [[next(found) for _, edits in sweep for _ in edits] for sweep in sweeps]
 
 
 def _nothing(change: Edit) -> bool:
@@ -112,17 +183,38 @@ def _nothing(change: Edit) -> bool:
 
 
 def cells(
-    measured: Sequence[Measured], tokens: TokenizedCorpus, *, name: str, draws: int, seed: int
+    measured: Sequence[Measured],
+    tokens: TokenizedCorpus,
+    *,
+    name: str,
+    draws: int,
+    seed: int,
+    kind: str = "latent",
+    pooled: str = ALL_SOURCES,
+    by_source: bool = True,
 ) -> list[Cell]:
-    """A cell for each edit, language and source, and for all sources pooled."""
+    """A cell for each edit, language and source, and for all sources pooled.
+
+    Args:
+        measured: one sweep.
+        tokens: its text.
+        name: of the set of units.
+        draws: resamples behind an interval.
+        seed: of the resamples.
+        kind: of the units.
+        pooled: what the source of all of them together is called.
+        by_source: whether there are rows for each source by itself.
+    """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     sources = np.array([s.source for s in tokens.corpus.sentences])
     rows = []
     for language in tokens.corpus.languages:
-        for source in (*tokens.corpus.sources, ALL_SOURCES):
-            chosen = np.flatnonzero((languages == language) & ((sources == source) | (source == ALL_SOURCES)))
+        own = languages == language
+        groups = [(source, own & (sources == source)) for source in tokens.corpus.sources if by_source]
+        for source, here in [*groups, (pooled, own)]:
+            chosen = np.flatnonzero(here)
             if len(chosen):
-                rows += _group_cells(measured, tokens, chosen, language, source, name, draws, seed)
+                rows += _group_cells(measured, tokens, chosen, (name, kind, language, source), draws, seed)
     return rows
 
 
@@ -130,25 +222,25 @@ def _group_cells(
     measured: Sequence[Measured],
     tokens: TokenizedCorpus,
     chosen: np.ndarray,
-    language: str,
-    source: str,
-    name: str,
+    names: tuple[str, str, str, str],
     draws: int,
     seed: int,
 ) -> list[Cell]:
+    name, kind, language, source = names
     predicted, size = tokens.predicted[chosen], tokens.predicted_bytes[chosen]
     base = {m.edit.splice: m.losses[chosen] for m in measured if m.edit and m.edit.operation == "none"}
     changes = [
         m.losses[chosen] - (m.losses[chosen] if m.edit is None else base[m.edit.splice]) for m in measured
     ]
-    samples = resampled_ratios(changes, predicted, draws=draws, seed=seed)
+    sums = resampled_sums([*changes, predicted, size], draws=draws, seed=seed)
     rows = []
     for number, m in enumerate(measured):
-        low, high = interval(samples[:, number])
+        low, high = interval(sums[:, number] / sums[:, -2])
+        byte_low, byte_high = interval(sums[:, number] / sums[:, -1])
         rows.append(
             Cell(
                 units=name,
-                kind="latent",
+                kind=kind,
                 edit="raw" if m.edit is None else m.edit.operation,
                 splice=None if m.edit is None else m.edit.splice,
                 value=None if m.edit is None else m.edit.value,
@@ -159,6 +251,9 @@ def _group_cells(
                 delta=float(changes[number].sum() / predicted.sum()),
                 ci_low=low,
                 ci_high=high,
+                delta_per_byte=float(changes[number].sum() / size.sum()),
+                byte_ci_low=byte_low,
+                byte_ci_high=byte_high,
                 tokens=int(predicted.sum()),
                 sentences=len(chosen),
                 in_range=m.in_range,

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import interval
+from sprog.effects.matched import MATCHED_DAMAGE, Curve, Path, Place, paths, reaches, rise
 from sprog.effects.next_token import Measured
 from sprog.lm import TokenizedCorpus
 
-# nats on the target at which languages are compared
-MATCHED_DAMAGE = (0.1, 0.3)
 # below this a ratio says nothing but "large"
 FLOOR = 0.01
+# what stands in the place of a language where several are compared with
+MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Selectivity:
     The numbers are None where no dose of the sweep raises the target's loss that far (`reached`).
 
     Attributes:
+        versus: another language; or, of several, the mean of their rises, or the largest (`nearest`), found in every
+            resample anew, so that its interval is that of the largest.
+        text: `test`, or `panel`: the half of the panel that units were not found on.
         ratio: at / max(rise of the other, 0.01), with its 95 % interval; `floored` if the 0.01 was needed.
         margin: at - rise of the other, with its 95 % interval.
         value: the interpolated dose; None if it lies between no edit and the dose 0.
@@ -33,6 +36,7 @@ class Selectivity:
     kind: str
     edit: str
     splice: bool
+    text: str
     at: float
     versus: str
     reached: bool
@@ -49,106 +53,73 @@ class Selectivity:
 
 
 def selectivity(
-    measured: Sequence[Measured], tokens: TokenizedCorpus, target: str, *, name: str, draws: int, seed: int
+    measured: Sequence[Measured],
+    tokens: TokenizedCorpus,
+    target: str,
+    *,
+    name: str,
+    draws: int,
+    seed: int,
+    kind: str = "latent",
+    text: str = "test",
 ) -> list[Selectivity]:
-    """Compare along the dose-response from no edit over 0 to the most negative dose, by interpolation.
+    """Compare along every way down that the sweep has (`paths`), by interpolation.
 
     Intervals resample sentences, within each language by itself.
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
-    if target not in languages:
+    others = [language for language in tokens.corpus.languages if language != target]
+    if target not in languages or not others:
         return []
     rows = []
-    for splice in (False, True):
-        path = _path(measured, splice)
-        if len(path) < 2:
-            continue
-        doses = [m.edit.value if m.edit else None for m in path]
+    for path in paths(measured, kind):
         curves = {
-            language: _curves(path, tokens, np.flatnonzero(languages == language), draws, seed)
+            language: rise(path, tokens, np.flatnonzero(languages == language), draws, seed)
             for language in tokens.corpus.languages
         }
         for at in MATCHED_DAMAGE:
-            for versus in tokens.corpus.languages:
-                if versus != target:
-                    rows.append(_compare(curves[target], curves[versus], doses, at, splice, versus, name))
+            place = reaches(curves[target], at)
+            names = (name, kind, text)
+            rows += [_row(names, path, place, at, curves, target, [other], other) for other in others]
+            if len(others) > 1:
+                rows += [
+                    _row(names, path, place, at, curves, target, others, versus)
+                    for versus in (MEAN_OF_OTHERS, NEAREST)
+                ]
     return rows
 
 
-def _path(measured: Sequence[Measured], splice: bool) -> list[Measured]:
-    own = [m for m in measured if m.edit is not None and m.edit.splice == splice]
-    none = [m for m in own if m.edit and m.edit.operation == "none"]
-    down = [m for m in own if m.edit and m.edit.operation == "set" and (m.edit.value or 0.0) <= 0]
-    return none + sorted(down, key=lambda m: -(m.edit.value or 0.0) if m.edit else 0.0)
-
-
-def _curves(
-    path: Sequence[Measured], tokens: TokenizedCorpus, chosen: np.ndarray, draws: int, seed: int
-) -> tuple[Float[np.ndarray, " doses"], Float[np.ndarray, "draws doses"]]:
-    """The rise of the loss at each dose, and its bootstrap resamples."""
-    changes = [m.losses[chosen] - path[0].losses[chosen] for m in path]
-    predicted = tokens.predicted[chosen]
-    point = np.array([change.sum() for change in changes]) / predicted.sum()
-    return point, resampled_ratios(changes, predicted, draws=draws, seed=seed)
-
-
-def _compare(
-    target: tuple[np.ndarray, np.ndarray],
-    other: tuple[np.ndarray, np.ndarray],
-    doses: Sequence[float | None],
+def _row(
+    names: tuple[str, str, str],
+    path: Path,
+    place: Place | None,
     at: float,
-    splice: bool,
+    curves: dict[str, Curve],
+    target: str,
+    others: Sequence[str],
     versus: str,
-    name: str,
 ) -> Selectivity:
-    place = _crossing(target[0], at)
+    name, kind, text = names
+    head = (name, kind, path.operation, path.splice, text, at, versus)
     if place is None:
-        return Selectivity(
-            name, "latent", "set", splice, at, versus, False, *(None,) * 3, False, *(None,) * 6
-        )
-    rise = _at(other[0], place)
-    # a resample that never gets there is carried on along its last segment
-    rises = np.array(
-        [
-            _at(o, _crossing(t, at, extrapolate=True) or place)
-            for t, o in zip(target[1], other[1], strict=True)
-        ]
-    )
+        return Selectivity(*head, False, *(None,) * 3, False, *(None,) * 6)
+    found = [place.on(curves[other]) for other in others]
+    points, samples = np.array([point for point, _ in found]), np.stack([rises for _, rises in found])
+    reduce = np.max if versus == NEAREST else np.mean
+    delta, rises = float(reduce(points)), reduce(samples, axis=0)
     ratio_low, ratio_high = interval(at / np.maximum(rises, FLOOR))
     margin_low, margin_high = interval(at - rises)
-    below, share = place
-    before, after = doses[below], doses[below + 1]
     return Selectivity(
-        units=name,
-        kind="latent",
-        edit="set",
-        splice=splice,
-        at=at,
-        versus=versus,
+        *head,
         reached=True,
-        ratio=at / max(rise, FLOOR),
+        ratio=at / max(delta, FLOOR),
         ratio_low=ratio_low,
         ratio_high=ratio_high,
-        floored=bool(rise < FLOOR),
-        margin=at - rise,
+        floored=bool(delta < FLOOR),
+        margin=at - delta,
         margin_low=margin_low,
         margin_high=margin_high,
-        value=None if before is None or after is None else before + share * (after - before),
-        target_delta=_at(target[0], place),
-        other_delta=rise,
+        value=place.value(path),
+        target_delta=place.on(curves[target])[0],
+        other_delta=delta,
     )
-
-
-def _crossing(curve: np.ndarray, at: float, *, extrapolate: bool = False) -> tuple[int, float] | None:
-    """The first segment in which the curve reaches `at`, and how far into it."""
-    reached = np.flatnonzero(curve >= at)
-    if len(reached) == 0 and not extrapolate:
-        return None
-    after = max(1, int(reached[0]) if len(reached) else len(curve) - 1)
-    rise = curve[after] - curve[after - 1]
-    return (after - 1, float((at - curve[after - 1]) / rise)) if rise > 0 else None
-
-
-def _at(curve: np.ndarray, place: tuple[int, float]) -> float:
-    below, share = place
-    return float(curve[below] + share * (curve[below + 1] - curve[below]))

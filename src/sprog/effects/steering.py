@@ -26,7 +26,7 @@ Shares = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Arm:
+class SteeredArm:
     """Every prompt continued under one edit, and what the edit does to reference text.
 
     Attributes:
@@ -84,7 +84,7 @@ class Steered:
         answers: by arm, their languages.
     """
 
-    arms: list[Arm]
+    arms: list[SteeredArm]
     unreached: dict[str, list[float]]
     texts: list[list[str]]
     answers: list[Identified]
@@ -145,7 +145,7 @@ def steer(
     if not doses or min(doses) <= 0:
         raise SprogError("steering: doses have to be above zero, and there has to be one")
     weights = resamples(len(prompts), draws, seed), resamples(len(reference), draws, seed + 1)
-    arms: list[Arm] = []
+    arms: list[SteeredArm] = []
     texts: list[list[str]] = []
     answers: list[Identified] = []
     unreached: dict[str, list[float]] = {}
@@ -220,7 +220,7 @@ def _arm(
     loss: Ratio,
     target: str,
     weights: tuple[np.ndarray, np.ndarray],
-) -> Arm:
+) -> SteeredArm:
     of_prompts, of_sentences = weights
     predicted = reference.predicted.astype(np.float64)
     kl, agreed = Ratio(harm.kl, predicted), Ratio(harm.agreed, predicted)
@@ -231,7 +231,7 @@ def _arm(
     success_low, success_high = hits.interval(of_prompts)
     repetition_low, repetition_high = repeated.interval(of_prompts)
     loss_low, loss_high = loss.interval(of_prompts)
-    return Arm(
+    return SteeredArm(
         family=RAW if family is None else family.name,
         kind=None if family is None else family.of.kind,
         operation=None if change is None else change.operation,
@@ -269,14 +269,14 @@ def shares(answers: Sequence[str]) -> Shares:
     return {answer: named.count(answer) / len(named) for answer in sorted(set(named))}
 
 
-def _with_front(arms: list[Arm]) -> list[Arm]:
+def _with_front(arms: list[SteeredArm]) -> list[SteeredArm]:
     """Mark the arms that no other one beats: more success at no more KL, or as much at less, within what is near."""
 
-    def beaten(arm: Arm) -> bool:
+    def beaten(arm: SteeredArm) -> bool:
         return any(
             (other.success > arm.success and other.kl <= (1 + NEAR) * arm.kl)
             or (other.success == arm.success and other.kl < (1 - NEAR) * arm.kl)
             for other in arms
         )
 
-    return [Arm(**(vars(arm) | {"on_front": not beaten(arm)})) for arm in arms]
+    return [SteeredArm(**(vars(arm) | {"on_front": not beaten(arm)})) for arm in arms]

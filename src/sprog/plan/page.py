@@ -116,6 +116,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "effects": counting.effects(),
         **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "tasks": counting.tasks(),
+        "controls": counting.controls(),
         "report": counting.report(),
     }
 
@@ -215,10 +216,14 @@ def _stages(
         "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
         "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
-        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on"
+        "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on, and "
+        f"{counting.cheaper} of other sets"
+        + ("; the same on half of panel" if "panel" in counting.roles else "")
         + ("; 8 prompts" if recipe.effects.prompts else ""),
         "steering": _steering(recipe),
         "tasks": _tasks(recipe),
+        "controls": f"{counting.drawn:,} passes from the site on, over 200 sentences of "
+        f"{2 + len(recipe.effects.controls_on)} languages each",
         "report": "figures and the page",
     }
     yield "Stages"

@@ -50,6 +50,11 @@ CANDIDATES = 8
 IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
 # doses measured until one has the KL that is looked for, and prompts in a batch (effects.same_damage, lm.continuing)
 LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
+# edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
+LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
+# sentences of a language on which controls are drawn, and what is drawn for each draw (run.controls_stage): matched
+# latents under three edits, random directions in a latent's place and projected
+FROZEN_SENTENCES, NULLS = 200, 5
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -62,6 +67,10 @@ def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> flo
 def sentences_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
     """Sentences in some languages, or in all."""
     return sum(a.sentences for code, a in amounts.items() if languages is None or code in languages)
+
+
+def _share(sentences: float, most: int | None) -> float:
+    return 1.0 if most is None else min(1.0, most / max(1.0, sentences))
 
 
 @dataclass(frozen=True)
@@ -134,9 +143,40 @@ class Counting:
 
     @property
     def edits(self) -> int:
-        """Edits of the sweep that run the model: every dose, no edit and the mean, spliced and not."""
+        """Edits of the selected latents that run the model: doses, no edit and the mean, spliced and not; the rest."""
         doses = len({0.0, *self.recipe.effects.values}) + 2
-        return (doses + 2) + (doses + 1)
+        # switched off, and their own values turned about
+        return (doses + 2) + (doses + 1) + 1 + LATENT_SHARES
+
+    @property
+    def cheaper(self) -> int:
+        """Edits of the other sets: each other language's latents and those of random weights, neurons, directions."""
+        effects, panel = self.recipe.effects, self.roles.get("panel", self.roles["select"])
+        down = (
+            len({0.0, *(value for value in effects.values if value < 0)}) if effects.unit == "latent" else 1
+        )
+        languages = sum(code not in self.pair for code in panel)
+        of_kind = {
+            # at each value, the mean, switched off, and turned about
+            "latent": (languages + 1) * (down + 2 + LATENT_SHARES),
+            # all of them and the best one: zero, the mean, and drawn towards it
+            "neuron": 2 * (2 + SHARES),
+            # the difference of means and the probe's: projected, drawn, added
+            "direction": 2 * (1 + SHARES + MULTIPLES),
+        }
+        return sum(of_kind[family] for family in effects.families)
+
+    def measured(self, role: str) -> Amounts:
+        """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language."""
+        most, half = self.recipe.effects.sentences, 2 if role == "panel" else 1
+        return {
+            code: replace(
+                a,
+                sentences=a.sentences / half * (share := _share(a.sentences / half, most)),
+                tokens=a.tokens / half * share,
+            )
+            for code, a in self.roles[role].items()
+        }
 
     @property
     def probe_tokens(self) -> float:
@@ -365,14 +405,20 @@ class Counting:
         )
 
     def effects(self) -> Work:
-        """The raw model on `test`, and from the site on every edit of the one code; the prompts."""
-        test = tokens_of(self.roles["test"])
-        codes = self.encode(test)
-        passes = self.forward(self.shape, test, self.shape.layers, output=True)
-        passes += self.forward(self.shape, self.edits * test, self.above, output=True)
-        work = replace(passes + codes, held=passes.held + codes.held)
-        # resamples behind the intervals, drawn on the CPU, of each language for each edit's cells
-        resampling = 1 + 3e-8 * self.recipe.effects.bootstrap * sentences_of(self.roles["test"]) * 4
+        """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""
+        effects, edits = self.recipe.effects, self.edits + self.cheaper
+        texts = [self.measured(role) for role in ("test", "panel") if role in self.roles]
+        tokens = sum(map(tokens_of, texts))
+        tuned = tokens_of(self.measured("tune"), self.pair[:1]) if effects.tune else 0.0
+        read = self._set_reading()
+        codes = self.encode(tokens + tuned)
+        passes = self.forward(self.shape, tokens + tuned, self.shape.layers, output=True)
+        passes += self.forward(self.shape, edits * (tokens + tuned), self.above, output=True)
+        # KL and agreement: another softmax of every logit of test
+        passes += Work(moved=16 * self.shape.vocabulary * edits * tokens_of(texts[0]))
+        work = replace(passes + codes + read, held=passes.held + codes.held)
+        # resamples behind the intervals, drawn on the CPU, of each language for each set's cells and curves
+        resampling = 1 + 3e-8 * effects.bootstrap * sum(map(sentences_of, texts)) * 4 * len(effects.families)
         work += Work(seconds=resampling)
         if self.recipe.effects.prompts:
             # eight prompts, raw and at two doses, some twelve new tokens each; every token reads all weights
@@ -415,6 +461,34 @@ class Counting:
         if settings.names is None:
             return Work()
         return tasks_work(self.recipe, self.shape, self.depth, self.forward, self.encode)
+
+    def _set_reading(self) -> Work:
+        """What the sets are made from: text of train for directions, select and the panel for other latents."""
+        families = self.recipe.effects.families
+        work = Work()
+        if "neuron" in families or "direction" in families:
+            train = min(self.train_tokens, 2 * DIRECTION_TOKENS)
+            work += self.forward(self.shape, train, self.depth, output=False) + Work(seconds=1)
+        if "latent" in families:
+            tokens = tokens_of(self.roles["select"]) + tokens_of(self.roles.get("panel", {})) / 2
+            work += self.forward(self.shape, tokens, self.depth, output=False) + self.encode(tokens)
+        return work
+
+    @property
+    def drawn(self) -> int:
+        """Edits of the controls: matched latents switched off, at the mean and at the dose, and random directions."""
+        return self.recipe.effects.controls * NULLS
+
+    def controls(self) -> Work:
+        """The frozen sentences to the site once, and from there on under every draw."""
+        wanted = (*self.pair, *self.recipe.effects.controls_on)
+        pair = [self.roles["test"][code] for code in wanted if code in self.roles["test"]]
+        tokens = sum(a.tokens * _share(a.sentences, FROZEN_SENTENCES) for a in pair)
+        once = self.forward(self.shape, tokens, self.shape.layers, output=True) + self.encode(tokens)
+        every = self.forward(self.shape, self.drawn * tokens, self.above, output=True)
+        # a number for each draw and sentence
+        losses = Work(held=8 * self.drawn * len(pair) * FROZEN_SENTENCES)
+        return once + every + self._set_reading() + losses
 
     def report(self) -> Work:
         """Figures and the page, on the CPU."""

@@ -11,8 +11,19 @@ from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, Not
 from sprog.recipe.group import BadSettingError, Settings
 
 STAGES = (
-    "corpora", "probe", "grid", "sae", "evidence", "stability", "features", "effects", "tasks", "steering", "report"
-)  # fmt: skip
+    "corpora",
+    "probe",
+    "grid",
+    "sae",
+    "evidence",
+    "stability",
+    "features",
+    "effects",
+    "controls",
+    "tasks",
+    "steering",
+    "report",
+)
 
 # the paper's grid has autoencoders of four times its site's width
 GRID_EXPANSION = 4
@@ -269,6 +280,23 @@ class Effects(Settings):
     """What the values count: the latent's own units, or its 99th percentile on target text."""
     bootstrap: Annotated[int, AtLeast(2)] = 1000
     """Resamples of the sentences behind an interval."""
+    families: Annotated[tuple[Literal["latent", "neuron", "direction"], ...], Distinct()] = (
+        "latent",
+        "neuron",
+        "direction",
+    )
+    """What is measured beside the selected latents: other languages' latents and those of an autoencoder of random
+    weights; the best neurons; the difference of means and the probe's direction."""
+    sentences: Count | None = None
+    """Of each text and language at most so many sentences; none: all."""
+    tune: bool = True
+    """Also choose the dose with the target's lowest loss on tune, and test it on test."""
+    controls: Annotated[int, AtLeast(0)] = 0
+    """Draw so many sets of other latents, and so many random directions, to test the selected ones against; 1000
+    carry a p of .001. 0: none."""
+    controls_on: Annotated[tuple[Language, ...], Distinct()] = ()
+    """Languages of test besides the target and the reference that draws are measured on, so that sets are compared by
+    how much more the target loses than the nearest of the others, too."""
     prompts: bool = True
     """Continue the paper's eight prompts, raw and steered."""
     max_length: Count = 20
@@ -406,6 +434,7 @@ class Recipe(Settings):
             "stability": self.evidence.seeds > 0,
             "tasks": self.tasks.wanted,
             "steering": self.steering.wanted,
+            "controls": self.effects.controls > 0,
         }
         return tuple(stage for stage in STAGES if asked.get(stage, True))
 

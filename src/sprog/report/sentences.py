@@ -16,6 +16,7 @@ from sprog.report.wording import (
     percent,
     plural,
     short,
+    whole,
 )
 
 # an effect is called selective when the other language loses less than this share of the target's loss
@@ -236,8 +237,9 @@ def sweep_details(files: RunFiles, splice: bool) -> str:
 def selectivity_row(files: RunFiles, at: float, splice: bool, versus: str | None = None) -> Row | None:
     """The row that compares the target with another language, or the reference, at `at` nats of damage."""
     for row in files.rows("next_token", "selectivity"):
-        key = (row["units"], row["splice"], row["at"], row["versus"])
-        if key == (files.target, splice, at, versus or files.reference):
+        key = (row["units"], row["edit"], row["splice"], row["at"], row["versus"])
+        # on test, whose rows come first, or else on the panel
+        if key == (files.target, "set", splice, at, versus or files.reference):
             return row
     return None
 
@@ -300,3 +302,24 @@ def others_at_matched_damage(files: RunFiles) -> str:
         if parts:
             return f"When {language_name(files.target)} has lost {short(at)} nats, {listed(parts)}."
     return ""
+
+
+def against_controls(files: RunFiles) -> str:
+    """How the selected units compare with drawn ones, by the statistic that counts the reference off."""
+    rows = [
+        row
+        for row in files.rows("next_token", "controls")
+        if row["units"] == files.target and row["p"] is not None and row["statistic"] == "target - reference"
+    ]
+    if not rows:
+        return ""
+    words = listed([f"{_done(row)} p = {short(round(row['p'], 4))} against {row['control']}" for row in rows])
+    return (
+        f"Against {whole(rows[0]['draws'])} draws, by how much more {language_name(files.target)} loses than "
+        f"{language_name(files.reference)}: {words}."
+    )
+
+
+def _done(row: Row) -> str:
+    done = {"zero": "switched off", "mean": "at the reference's mean"}
+    return done.get(row["edit"]) or f"fixed at {number(row['value'], 2)}"

@@ -2,6 +2,7 @@
 
 from sprog.report.reading import RunFiles
 from sprog.report.sentences import (
+    against_controls,
     at_matched_damage,
     others_at_matched_damage,
     selective_at,
@@ -58,9 +59,11 @@ def _effect(files: RunFiles) -> list[str]:
 
 
 def _limits(files: RunFiles) -> str:
-    if files.features is None or files.rows("next_token", "controls"):
+    if files.features is None:
         return ""
-    words = "Random latents, random directions and tests with a controlled error rate are not part of this version: "
+    if files.rows("next_token", "controls"):
+        return against_controls(files)
+    words = "Random latents and random directions were not drawn in this run (effects.controls): "
     if not files.units:
         return words + "this is what one autoencoder has at one site, not proof that nothing is there."
     return words + (

@@ -27,13 +27,15 @@ from sprog.run.context import (
     check_other_models,
     model_identity,
 )
+from sprog.run.controls_stage import controls_stage
 from sprog.run.early_stages import corpora_stage, probe_stage
+from sprog.run.effects_stage import effects_stage
 from sprog.run.evidence_stage import evidence_stage
 from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.knobs import continued_by, knob_of_run
-from sprog.run.late_stages import effects_stage, features_stage
+from sprog.run.late_stages import features_stage
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
@@ -59,6 +61,7 @@ WHAT = {
     "effects": "turning the units up and down",
     "steering": "steering what the model writes",
     "tasks": "setting downstream tasks",
+    "controls": "turning other units up and down",
     "report": "drawing figures and writing the page",
 }
 
@@ -191,12 +194,22 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[
         "effects": lambda: carry_out(
             "effects",
             lambda report: effects_stage(context, layer, report),
+            "train",
             "select",
+            "tune",
             "test",
             **_of("features"),
-            **_of("effects"),
-            evidence=prints["evidence"] if recipe.features.rule == "tested" else None,
+            **_of("effects", "controls", "controls_on"),
+            # the neurons that latents are held against, and the panel, whatever the rule
+            evidence=prints["evidence"],
             sae=prints["sae"],
+        ),
+        "controls": lambda: carry_out(
+            "controls",
+            lambda report: controls_stage(context, layer, report),
+            draws=recipe.effects.controls,
+            on=recipe.effects.controls_on,
+            effects=prints["effects"],
         ),
         "tasks": lambda: carry_out(
             "tasks",

@@ -2,27 +2,17 @@
 
 from typing import Any
 
-import torch
-
 from sprog.errors import SprogError
 from sprog.features import (
     CountedUnits,
-    Directions,
     Latents,
-    Moments,
-    Neurons,
-    activation_samples,
     collect_all,
-    difference_of_means,
-    discriminants,
     passages,
-    probe_normal,
-    random_directions,
     testing,
 )
-from sprog.lm import Site, TokenizedCorpus
 from sprog.run.close_languages import Looked, close_languages
 from sprog.run.context import Context
+from sprog.run.directions import language_directions, site_neurons
 from sprog.run.evidence_rows import (
     Again,
     Tested,
@@ -40,9 +30,6 @@ from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import read_column, write_table
 
-RANDOM_DIRECTIONS = 8
-# tokens of each language behind a direction: enough for a mean and a probe, and quickly read
-DIRECTION_TOKENS = 20_000
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
 PASSAGE = 32
 
@@ -87,49 +74,9 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
 
 def _families(context: Context, layer: int) -> list[CountedUnits]:
     """The autoencoder's latents, and what is cheaper: the site's coordinates, and directions from `train`."""
-    lm, site = context.lm, context.site(layer)
-    neurons = Neurons(site, lm.width(site), signed=site.name != "mlp.hidden", model=lm.name)
-    return [Latents(load_sae(context)), neurons, _directions(context, site)]
-
-
-def _directions(context: Context, site: Site) -> Directions:
-    """The difference of means, the discriminant and the probe's normal, target against reference; and random ones."""
-    recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
-    tokens = _first(context.pair_tokens("train"), DIRECTION_TOKENS)
-    x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
-    moments = Moments.of(x, languages, site=site)
-    means = difference_of_means(moments, target, (reference,))
-    found = [
-        ("difference of means", means),
-        ("discriminant", discriminants(moments, target, (reference,))),
-        ("probe", probe_normal(x, languages, target, (reference,), site=site)),
-        (
-            "random",
-            random_directions(
-                RANDOM_DIRECTIONS, lm.width(site), seed=recipe.seed, centre=moments.mean(reference), site=site
-            ),
-        ),
-    ]
-    names = [
-        name if len(directions) == 1 else f"{name} {number}"
-        for name, directions in found
-        for number in range(len(directions))
-    ]
-    vectors, offsets = (
-        torch.cat([getattr(directions, what).cpu() for _, directions in found])
-        for what in ("vectors", "offsets")
-    )
-    return Directions(names, vectors, offsets, site=site)
-
-
-def _first(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:
-    """The first sentences of each language with about so many tokens; a shuffled text's first are a fair sample."""
-    taken, numbers = dict.fromkeys(tokens.corpus.languages, 0), []
-    for number, (sentence, length) in enumerate(zip(tokens.corpus.sentences, tokens.lengths, strict=True)):
-        if taken[sentence.language] < wanted:
-            taken[sentence.language] += int(length)
-            numbers.append(number)
-    return tokens.take(numbers)
+    site = context.site(layer)
+    neurons = site_neurons(context, site)
+    return [Latents(load_sae(context)), neurons, language_directions(context, site)[0]]
 
 
 def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[Tested]:

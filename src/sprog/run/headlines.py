@@ -35,7 +35,13 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
         lines += [
             _selectivity(row)
             for row in next_token["selectivity"]
-            if row["versus"] == reference and not row["splice"]
+            if row["versus"] == reference and not row["splice"] and _headline(row, target)
+        ]
+        lines += [
+            f"controls  {row['units']} {row['edit']} against {row['draws']} {row['control']}: "
+            f"{row['observed']:+.3f} nats, p {row['p']:.4f}"
+            for row in next_token["controls"] or []
+            if row["p"] is not None and row["statistic"] == "target - reference"
         ]
     if steering := results.get("steering"):
         lines += [f"steering  {line}" for line in _steering(steering, target)]
@@ -128,6 +134,15 @@ def _grid(grid: dict[str, Any], target: str, reference: str) -> str:
         f"{len(cells)} autoencoders; the rule says {cell['activation']}, {size}, {kind}, {bias} pre-encoder bias: "
         f"FVU {fvu}; {cell['dead_fraction']:.1%} dead"
     )
+
+
+def _headline(row: dict[str, Any], target: str) -> bool:
+    """The selected latents at every damage; of what is cheaper, where it is projected, the larger."""
+    if row["text"] != "test":
+        return False
+    if row["units"] == target:
+        return bool(row["edit"] == "set")
+    return bool(row["kind"] != "latent" and row["edit"] == "scale" and row["at"] == 0.3)
 
 
 def _selectivity(row: dict[str, Any]) -> str:

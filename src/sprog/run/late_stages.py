@@ -1,18 +1,7 @@
-"""The stages after: which units, what they do."""
+"""The stage that selects the units, and looks at them closely."""
 
 from typing import Any
 
-from sprog.effects import (
-    Dose,
-    Edit,
-    UnitRange,
-    cells,
-    continuations,
-    doses,
-    measure_edits,
-    selectivity,
-    sweep_edits,
-)
 from sprog.features import (
     UnitDetail,
     UnitStatistics,
@@ -26,7 +15,6 @@ from sprog.files import fingerprint, write_json
 from sprog.lm import tokenize
 from sprog.run.context import Context, longest_text
 from sprog.run.evidence_stage import found_latents
-from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
@@ -114,64 +102,6 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
         }
     }
-
-
-def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
-    """The sweep over fixed values on `test`, selectivity at matched damage, and the prompts."""
-    recipe, settings = context.recipe, context.recipe.effects
-    lm, site, sae, tokens = context.lm, context.site(layer), load_sae(context), context.tokens("test")
-    stored = context.folder.read("features", "ranges.json")
-    # a unit that never fires on the target's text has no doses of its own
-    units = tuple(int(unit) for unit in stored["ranges"])
-    ranges = [UnitRange(**stored["ranges"][str(unit)]) for unit in units]
-    dose_list = doses(settings.values, ranges, settings.unit)
-    means = tuple(stored["reference_means"][str(unit)] for unit in units)
-    name, draws = context.target, settings.bootstrap
-    measured = measure_edits(
-        lm,
-        site,
-        sae,
-        tokens,
-        sweep_edits(units, dose_list, means),
-        budget=recipe.batch_tokens,
-        progress=part(report, 0.0, 0.85),
-    )
-    table = as_rows(cells(measured, tokens, name=name, draws=draws, seed=recipe.seed))
-    write_table(context.folder.path / "effects" / "next_token.parquet", table)
-    texts = (
-        continuations(
-            lm,
-            site,
-            sae,
-            (context.target, context.reference),
-            _steering(units, dose_list),
-            name=name,
-            max_tokens=settings.max_length,
-            bos=recipe.bos,
-            progress=part(report, 0.9, 1.0),
-        )
-        if settings.prompts
-        else []
-    )
-    return {
-        "next_token": {
-            "cells": table,
-            "selectivity": as_rows(
-                selectivity(measured, tokens, context.target, name=name, draws=draws, seed=recipe.seed)
-            ),
-            "controls": None,
-        },
-        "generation": as_rows(texts) if settings.prompts else None,
-    }
-
-
-def _steering(units: tuple[int, ...], dose_list: list[Dose]) -> list[Edit]:
-    """Two arms beside the raw model: as far down as the sweep goes, and as far up as is in range."""
-    if not dose_list:
-        return []
-    inside = [dose for dose in dose_list if dose.in_range]
-    arms = [dose_list[0], inside[-1] if inside else dose_list[-1]]
-    return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
 
 
 def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:

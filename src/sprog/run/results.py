@@ -20,6 +20,7 @@ KEYS_OF_STAGE = {
     "effects": ("next_token", "generation"),
     "steering": ("steering",),
     "tasks": ("tasks",),
+    "controls": ("controls",),
 }
 
 
@@ -39,6 +40,8 @@ def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, An
     if "grid" in found:
         # likewise: what is chosen depends on sae.k, and on nothing that has to be trained again
         found["grid"] |= _compared(recipe, found["grid"]["cells"])
+    if "controls" in found:
+        found["next_token"] |= found["controls"]
     return {
         "recipe": recipe.name,
         "protocol": recipe.protocol,

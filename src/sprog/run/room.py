@@ -23,6 +23,7 @@ LOWER = {
     "effects": "batch_tokens or max_tokens",
     "steering": "batch_tokens, steering.prompts or steering.tokens",
     "tasks": "batch_tokens, tasks.rows or max_tokens",
+    "controls": "batch_tokens",
 }
 """The settings that make a stage smaller, the likeliest first."""
 

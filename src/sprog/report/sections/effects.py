@@ -3,6 +3,8 @@
 from sprog.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
 from sprog.report.figures import draw_next_token
 from sprog.report.reading import Row, RunFiles
+from sprog.report.sections.controls import control_blocks
+from sprog.report.sections.families import family_blocks
 from sprog.report.sentences import (
     at_matched_damage,
     doses,
@@ -29,7 +31,11 @@ def effects_section(files: RunFiles) -> Section:
 
 def selectivity_section(files: RunFiles) -> Section:
     """How much other languages lose when the target has lost so and so much."""
-    rows = files.rows("next_token", "selectivity")
+    rows = [
+        row
+        for row in files.rows("next_token", "selectivity")
+        if row["units"] == files.target and row["edit"] == "set"
+    ]
     blocks: list[Block] = []
     if not rows and files.section("next_token") is not None:
         blocks.append(Paragraph("There is no sweep to compare languages along.", "absent"))
@@ -42,6 +48,7 @@ def selectivity_section(files: RunFiles) -> Section:
             if words:
                 blocks.append(Paragraph(f"{way}: {words}", "finding"))
         blocks.append(_selectivity_table(files, rows))
+    blocks += [*family_blocks(files), *control_blocks(files)]
     return Section("selectivity", "Selectivity at the same damage", "not in the paper", blocks)
 
 
@@ -169,11 +176,16 @@ def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
     )
 
 
+def _versus(name: str) -> str:
+    # several languages together have no code
+    return name if " " in name or name == "nearest" else language_name(name)
+
+
 def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
     head = (
         _WAYS[bool(row["splice"])],
         f"{row['units']} ({row['kind']}s)",
-        language_name(row["versus"]),
+        Cell(_versus(row["versus"]), "held-out panel" if row.get("text") == "panel" else ""),
         short(row["at"]),
     )
     if not row["reached"]:

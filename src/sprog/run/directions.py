@@ -1,0 +1,69 @@
+"""What is cheaper than latents at the run's site: its coordinates, and directions made from text of `train`."""
+
+import torch
+
+from sprog.features import (
+    Directions,
+    Moments,
+    Neurons,
+    activation_samples,
+    difference_of_means,
+    discriminants,
+    probe_normal,
+    random_directions,
+)
+from sprog.lm import Site, TokenizedCorpus
+from sprog.run.context import Context
+
+RANDOM_DIRECTIONS = 8
+# tokens of each language behind a direction: enough for a mean and a probe, and quickly read
+DIRECTION_TOKENS = 20_000
+
+
+def site_neurons(context: Context, site: Site) -> Neurons:
+    """The site's coordinates, both ways where they speak both ways."""
+    lm = context.lm
+    return Neurons(site, lm.width(site), signed=site.name != "mlp.hidden", model=lm.name)
+
+
+def language_directions(context: Context, site: Site) -> tuple[Directions, Moments]:
+    """The difference of means, the discriminant and the probe's normal, target against reference; and random ones.
+
+    Beside them the moments of the text of `train` that they are made from.
+    """
+    recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
+    tokens = _first(context.pair_tokens("train"), DIRECTION_TOKENS)
+    x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
+    moments = Moments.of(x, languages, site=site)
+    means = difference_of_means(moments, target, (reference,))
+    found = [
+        ("difference of means", means),
+        ("discriminant", discriminants(moments, target, (reference,))),
+        ("probe", probe_normal(x, languages, target, (reference,), site=site)),
+        (
+            "random",
+            random_directions(
+                RANDOM_DIRECTIONS, lm.width(site), seed=recipe.seed, centre=moments.mean(reference), site=site
+            ),
+        ),
+    ]
+    names = [
+        name if len(directions) == 1 else f"{name} {number}"
+        for name, directions in found
+        for number in range(len(directions))
+    ]
+    vectors, offsets = (
+        torch.cat([getattr(directions, what).cpu() for _, directions in found])
+        for what in ("vectors", "offsets")
+    )
+    return Directions(names, vectors, offsets, site=site), moments
+
+
+def _first(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:
+    """The first sentences of each language with about so many tokens; a shuffled text's first are a fair sample."""
+    taken, numbers = dict.fromkeys(tokens.corpus.languages, 0), []
+    for number, (sentence, length) in enumerate(zip(tokens.corpus.sentences, tokens.lengths, strict=True)):
+        if taken[sentence.language] < wanted:
+            taken[sentence.language] += int(length)
+            numbers.append(number)
+    return tokens.take(numbers)

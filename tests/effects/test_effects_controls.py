@@ -1,0 +1,183 @@
+"""Nulls and p-values: what hurts one language only is found, what does nothing is not."""
+
+import numpy as np
+import pytest
+import torch
+from effects_sae import SITE, D, random_sae
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sprog.corpora import Corpus
+from sprog.effects import (
+    Edit,
+    Rises,
+    centred,
+    compare_with_draws,
+    compare_with_one,
+    compile_edits,
+    measure_rises,
+    p_value,
+    projection,
+    random_weights,
+    redirected_edits,
+)
+from sprog.errors import SprogError
+from sprog.features import Directions, activation_samples, random_directions
+from sprog.lm import edit, gradients, sentence_losses, tokenize
+
+DRAWS = 39
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_lm, tiny_corpus):
+    return tokenize(tiny_lm, Corpus.of(tiny_corpus.sentences[:24]))
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return random_sae()
+
+
+@pytest.fixture(scope="module")
+def random_null(tiny_lm, tokens):
+    """Random directions, projected to the English mean."""
+    mean = means_of(tiny_lm, tokens)["en"]
+    units = centred("random", random_directions(DRAWS, D, seed=4).vectors, mean)
+    edits = [projection(units, (number,), mean) for number in range(DRAWS)]
+    return measure_rises(tiny_lm, SITE, tokens, compile_edits(edits, units), "da", "en")
+
+
+def means_of(lm, tokens):
+    x, languages = activation_samples(lm, SITE, tokens)
+    return {code: x[torch.from_numpy(languages == code)].mean(0).double() for code in ("da", "en")}
+
+
+def test_rises_are_those_of_every_edit_by_itself(tiny_lm, tokens, sae):
+    edits = [Edit("zero", (2, 7)), Edit("set", (2,), (3.0,))]
+    rises = measure_rises(tiny_lm, SITE, tokens, compile_edits(edits, sae), "da", "en", budget=100)
+    codes = np.array([s.language for s in tokens.corpus.sentences])
+    before = sentence_losses(tiny_lm, tokens)
+    for number, change in enumerate(edits):
+        with edit(tiny_lm, SITE, change.compile(sae)):
+            after = sentence_losses(tiny_lm, tokens)
+        for code, found in (("da", rises.target), ("en", rises.reference)):
+            own = codes == code
+            expected = (after - before)[own].sum() / tokens.predicted[own].sum()
+            assert found[number] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_edit_that_hurts_the_target_only_beats_every_draw(tiny_lm, tokens, random_null):
+    """Planted: Danish tokens, wherever they are told from English ones, go where the loss rises."""
+    codes = np.array([s.language for s in tokens.corpus.sentences])
+    uphill = {
+        key(row): step
+        for part in gradients(tiny_lm, tokens, SITE)
+        for row, step, sentence in zip(part.x, part.gradient, part.sentence.tolist(), strict=True)
+        if codes[sentence] == "da"
+    }
+
+    def hurt(x):
+        return torch.stack([row + 2 * uphill.get(key(row), torch.zeros(D)) for row in x])
+
+    observed = measure_rises(tiny_lm, SITE, tokens, [hurt], "da", "en")
+    assert observed.target[0] > 5 * abs(observed.reference[0])
+    rows = compare_with_draws("planted", Edit("zero"), observed, "random directions", random_null)
+    assert [row.p for row in rows] == [1 / (DRAWS + 1)] * 2
+    assert [row.statistic for row in rows] == ["target - reference", "target"]
+    assert all(row.draws == DRAWS and row.observed > row.null_p95 > row.null_mean for row in rows)
+
+
+def key(row):
+    return tuple(row.numpy().round(3).tolist())
+
+
+def test_an_edit_that_does_nothing_does_not(tiny_lm, tokens):
+    """Against draws that all hurt."""
+    fns = [lambda x, number=number: x * (2 + number) for number in range(9)]
+    null = measure_rises(tiny_lm, SITE, tokens, fns, "da", "en")
+    nothing = measure_rises(tiny_lm, SITE, tokens, [lambda x: x], "da", "en")
+    assert nothing.target[0] == pytest.approx(0, abs=1e-6)
+    _, plain = compare_with_draws("nothing", Edit("none"), nothing, "scaled", null)
+    assert (null.target > 1e-4).all()
+    assert plain.p == 1.0
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.floats(-1, 1))
+def test_p_counts_the_draws_that_are_as_large(null, observed):
+    p = p_value(observed, np.array(null))
+    assert p == (sum(value >= observed for value in null) + 1) / (len(null) + 1)
+    assert 0 < p <= 1
+
+
+def test_p_is_uniform_where_the_set_is_one_more_draw():
+    generator = np.random.default_rng(0)
+    found = [p_value(row[0], row[1:]) for row in generator.normal(size=(4000, 20))]
+    for level in (0.05, 0.25, 0.5):
+        assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=0.03)
+
+
+def test_another_set_is_a_row_without_a_p():
+    one, other = Rises(np.array([0.5]), np.array([0.1])), Rises(np.array([0.2]), np.array([0.3]))
+    rows = compare_with_one("da", Edit("set", (1,), (2.0,), value=2.0), one, "best neuron", "mean", other)
+    assert [(row.observed, row.null_mean) for row in rows] == [(0.4, pytest.approx(-0.1)), (0.5, 0.2)]
+    assert {(row.draws, row.p, row.null_p95, row.control_edit, row.value) for row in rows} == {
+        (1, None, None, "mean", 2.0)
+    }
+
+
+def test_the_nearest_is_the_language_that_loses_most_beside_the_target(tiny_lm, tokens, sae):
+    sentences = [
+        s._replace(language="sv") if s.language == "da" and number % 4 == 0 else s
+        for number, s in enumerate(tokens.corpus.sentences)
+    ]
+    three = tokenize(tiny_lm, Corpus.of(sentences))
+    fns = compile_edits([Edit("zero", (2, 7)), Edit("set", (2,), (3.0,))], sae)
+    rises = measure_rises(tiny_lm, SITE, three, fns, "da", "en")
+    swedish = measure_rises(tiny_lm, SITE, three, fns, "sv", "en").target
+    np.testing.assert_allclose(rises.nearest, np.maximum(rises.reference, swedish))
+    assert set(rises.statistics()) == {"target - reference", "target", "target - nearest"}
+    assert measure_rises(tiny_lm, SITE, tokens, fns, "da", "en").nearest is None
+
+
+# ---- random directions in the decoder's place
+
+
+def test_what_is_written_elsewhere_is_as_long_token_by_token(sae):
+    x = torch.randn(200, D, generator=torch.Generator().manual_seed(0))
+    for change in (Edit("zero", (5,)), Edit("set", (5,), (3.0,)), Edit("mean", (5,), (0.5,))):
+        own = change.compile(sae)(x) - x
+        drawn = [fn(x) - x for fn in redirected_edits(change, sae, 3, seed=2)]
+        for other in drawn:
+            torch.testing.assert_close(other.norm(dim=1), own.norm(dim=1), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(drawn[0], drawn[1])
+        again = redirected_edits(change, sae, 3, seed=2)[0](x) - x
+        assert torch.equal(again, drawn[0])
+    assert own.norm(dim=1).min() >= 0
+    with pytest.raises(SprogError, match="'scale' has no random directions"):
+        redirected_edits(Edit("scale", (5,), (0.5,)), sae, 1, seed=0)
+
+
+def test_random_weights_have_the_shape_and_lengths_and_nothing_else(sae):
+    other = random_weights(sae, seed=1)
+    assert other.config == sae.config
+    torch.testing.assert_close(other.W_dec.norm(dim=1), sae.W_dec.norm(dim=1))
+    torch.testing.assert_close(other.W_enc.norm(dim=1), sae.W_enc.norm(dim=1))
+    cosine = torch.nn.functional.cosine_similarity(other.W_dec, sae.W_dec)
+    assert cosine.abs().mean() < 0.3
+    assert torch.equal(other.b_dec, sae.b_dec)
+    assert torch.equal(random_weights(sae, seed=1).W_dec, other.W_dec)
+    assert not torch.equal(random_weights(sae, seed=2).W_dec, other.W_dec)
+
+
+def test_a_projection_brings_a_direction_to_the_mean(tiny_lm, tokens):
+    x, _ = activation_samples(tiny_lm, SITE, tokens)
+    mean = means_of(tiny_lm, tokens)["en"]
+    units = centred("some", torch.randn(1, D, generator=torch.Generator().manual_seed(5)), mean)
+    assert isinstance(units, Directions)
+    after = projection(units, (0,), mean).compile(units)(x)
+    torch.testing.assert_close(units.read(after, (0,)), torch.zeros(len(x), 1), atol=1e-4, rtol=0)
+
+
+def test_text_without_one_of_the_languages_is_refused(tiny_lm, tokens):
+    with pytest.raises(SprogError, match="no text in sv"):
+        measure_rises(tiny_lm, SITE, tokens, [lambda x: x], "sv", "en")

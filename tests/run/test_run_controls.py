@@ -1,0 +1,157 @@
+"""Families and controls through the command line: their rows, their page, and what is frozen before they are drawn."""
+
+import json
+
+import pytest
+from test_run_evidence import CODES, SMALL, write_panel
+
+from sprog.toy import sentences
+
+DRAWS = 19
+FEW = SMALL | {
+    "evidence__permutations": 0,
+    "evidence__scores": "false",
+    "effects__prompts": "false",
+    "effects__sentences": 30,
+    "effects__controls": DRAWS,
+    "effects__controls_on": "sv",
+}
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory):
+    return write_panel(tmp_path_factory.mktemp("panel") / "panel.tsv", sentences(500, seed=11))
+
+
+@pytest.fixture(scope="module")
+def controlled(world, panel, tmp_path_factory):
+    """The folder of a run with controls; not to be written to."""
+    out = tmp_path_factory.mktemp("controls") / "run"
+    assert world.run(out, **FEW, corpora__panel=panel) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def next_token(controlled):
+    return json.loads((controlled / "results.json").read_text(encoding="utf-8"))["next_token"]
+
+
+def test_every_family_is_measured_on_test_and_on_the_half_held_out(next_token):
+    sets = {row["units"]: row for row in next_token["sets"]}
+    assert {"da", "random weights", "best neurons", "best neuron", "difference of means", "probe"} <= set(
+        sets
+    )
+    assert set(sets) & {"sv", "de"}
+    assert [row["kind"] for row in sets.values()].count("direction") == 2
+    for code in {"sv", "de"} & set(sets):
+        assert not set(sets[code]["members"]) & set(sets["da"]["members"])
+    cells = next_token["cells"]
+    assert {c["language"] for c in cells if c["source"] == "panel"} == set(CODES)
+    assert max(c["sentences"] for c in cells) == 30
+    for name, row in sets.items():
+        own = [c for c in cells if c["units"] == name]
+        assert {c["kind"] for c in own} == {row["kind"]}
+        assert {"all", "panel"} <= {c["source"] for c in own}
+    # raw and spliced are the selected latents' alone
+    assert {c["units"] for c in cells if c["splice"] is not False} == {"da"}
+    keys = [(c["units"], c["edit"], c["splice"], c["value"], c["language"], c["source"]) for c in cells]
+    assert len(keys) == len(set(keys))
+
+
+def test_damage_is_matched_for_every_family(next_token):
+    rows = next_token["selectivity"]
+    assert {row["kind"] for row in rows} == {"latent", "neuron", "direction"}
+    assert {row["text"] for row in rows} == {"test", "panel"}
+    assert {"en", "sv", "mean of others", "nearest"} <= {
+        row["versus"] for row in rows if row["text"] == "panel"
+    }
+    assert {row["units"] for row in next_token["side_effects"]} == {
+        row["units"] for row in next_token["sets"]
+    }
+    assert {row["units"] for row in next_token["best_dose"]} == {row["units"] for row in next_token["sets"]}
+    parts = next_token["one_by_one"]
+    assert {row["unit"] for row in parts} == set(next_token["sets"][0]["members"])
+
+
+def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
+    rows = next_token["controls"]
+    assert rows
+    drawn = [row for row in rows if row["p"] is not None]
+    assert {(row["units"], row["edit"], row["control"]) for row in drawn} >= {
+        ("da", "zero", "matched latents"),
+        ("da", "mean", "matched latents"),
+        ("da", "zero", "random directions"),
+        ("best neuron", "mean", "random directions"),
+        ("difference of means", "project_out", "random directions"),
+        ("probe", "project_out", "random directions"),
+    }
+    for row in drawn:
+        assert row["draws"] == DRAWS
+        b = row["p"] * (DRAWS + 1) - 1
+        assert b == pytest.approx(round(b), abs=1e-9)
+        assert (row["p"] <= 0.05) == (b < 0.5)
+        assert row["observed"] <= row["null_p95"] or row["p"] <= 0.1
+    one = [row for row in rows if row["p"] is None]
+    assert {row["draws"] for row in one} == {1}
+    assert {"best neurons", "difference of means", "random weights"} <= {row["control"] for row in one}
+    for statistic in ("target", "target - reference", "target - nearest"):
+        assert sum(row["statistic"] == statistic for row in rows) == len(rows) / 3
+
+
+def test_what_is_drawn_is_frozen_and_like_what_it_stands_for(controlled, next_token):
+    drawn = json.loads((controlled / "controls" / "drawn.json").read_text(encoding="utf-8"))
+    members = next_token["sets"][0]["members"]
+    assert len(drawn["sets"]) == DRAWS
+    assert all(len(set(row)) == len(members) and not set(row) & set(members) for row in drawn["sets"])
+    on = next_token["controls_on"]
+    assert drawn["text"] == on["sha256"]
+    assert set(on["sentences"]) == {"da", "en", "sv"}
+    assert set(on["matched"]) == {"rate", "mean_active", "norm"}
+
+
+def test_the_page_has_the_tables(controlled):
+    page = (controlled / "report.html").read_text(encoding="utf-8")
+    for title in (
+        "Families side by side",
+        "Every set on every language",
+        "Latent by latent",
+        "The best dose",
+        "Controls",
+    ):
+        assert title in page
+    assert f"{DRAWS} draws" in page
+    assert "were not drawn in this run" not in page
+
+
+def test_other_draws_measure_nothing_but_the_controls_anew(world, controlled, panel, tmp_path, page):
+    import shutil
+
+    out = tmp_path / "run"
+    shutil.copytree(controlled, out)
+    before = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
+    fewer = FEW | {"effects__controls": 9}
+    assert world.run(out, **fewer, corpora__panel=panel) == 0
+    after = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
+    assert [stage for stage in after if after[stage] != before[stage]] == ["controls"]
+    old, new = (
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))["next_token"]
+        for folder in (controlled, out)
+    )
+    assert {row["draws"] for row in new["controls"]} == {9, 1}
+    # the same seed draws the same sets, so what they are held against is the same to the bit
+    assert [row["observed"] for row in new["controls"]] == [row["observed"] for row in old["controls"]]
+    none = FEW | {"effects__controls": 0}
+    assert world.run(out, **none, corpora__panel=panel) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["next_token"]["controls"] is None
+    assert "were not drawn in this run" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_families_the_selected_latents_stand_alone(world, tmp_path):
+    out = tmp_path / "run"
+    alone = SMALL | {"evidence__permutations": 0, "effects__families": "none", "effects__tune": "false"}
+    assert world.run(out, **alone) == 0
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))["next_token"]
+    assert [row["units"] for row in found["sets"]] == ["da"]
+    assert found["best_dose"] == []
+    assert found["controls"] is None
