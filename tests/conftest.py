@@ -15,11 +15,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from sprog.corpora import Corpus, Sentence
 from sprog.lm import TokenizedCorpus, load, tokenize
 
 torch.set_num_threads(2)
+# no test holds a clock against a machine that others use too
+settings.register_profile("sprog", deadline=None)
+settings.load_profile("sprog")
 
 END = "<|endoftext|>"
 MAX_POSITIONS = 64
