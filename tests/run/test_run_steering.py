@@ -109,7 +109,7 @@ def test_prompts_are_the_papers_and_the_first_tokens_of_test(world, steered, ste
         assert len(lm.tokenizer(prompt)["input_ids"]) <= 3
 
 
-def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_path, capsys, no_page):
+def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_path, capsys):
     out = shutil.copytree(steered, tmp_path / "again")
     for changes, expected in (
         ({}, []),

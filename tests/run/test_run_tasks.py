@@ -115,9 +115,7 @@ def copy(with_tasks, tmp_path):
     return shutil.copytree(with_tasks, tmp_path / "again")
 
 
-def test_tasks_are_set_again_only_when_something_about_them_changes(
-    world, names, moods, copy, capsys, no_page
-):
+def test_tasks_are_set_again_only_when_something_about_them_changes(world, names, moods, copy, capsys):
     def works(**changes):
         capsys.readouterr()
         settings = {"tasks__names": names} | SMALL | changes
@@ -136,7 +134,7 @@ def test_tasks_are_set_again_only_when_something_about_them_changes(
     assert sprog.open_run(copy).results["tasks"] is None
 
 
-def test_the_same_run_gives_the_same_bytes(world, names, with_tasks, copy, no_page):
+def test_the_same_run_gives_the_same_bytes(world, names, with_tasks, copy):
     (copy / "tasks" / "summary.json").unlink()
     assert world.run(copy, tasks__names=names, **SMALL) == 0
     before, again = ((folder / "results.json").read_bytes() for folder in (with_tasks, copy))
