@@ -13,8 +13,9 @@ PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1
 demo: $(INSTALLED)
 	$(BIN)/sprog run demo
 
+# a file of tests at a time on each of two cores
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
