@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from sprog.corpora import Row, assemble_task
+from sprog.corpora import Example, Row, assemble_task
 from sprog.effects import Edit, Tuning, as_coded, controlled, erase_labels, fine_tuned
 from sprog.effects.tasks import arms_of, encode_texts, padded_states, pooled_states
 from sprog.effects.tasks.splitting import divide
@@ -290,3 +290,13 @@ def test_padded_states_need_an_eos(tiny_lm, task, monkeypatch):
     bare = dataclasses.replace(tiny_lm, tokenizer=type("Bare", (), {"eos_token_id": None})())
     with pytest.raises(SprogError, match="as_coded pads with EOS"):
         padded_states(bare, SITE, tokens, [None])
+
+
+def test_every_text_is_kept_and_one_without_tokens_is_named(tiny_lm):
+    rows = [Example(text, "a", str(number)) for number, text in enumerate(("Han", "a", "Pigen så det"))]
+    tokens = encode_texts(tiny_lm, rows, name="task", language="da", max_tokens=3)
+    assert [sentence.text for sentence in tokens.corpus.sentences] == [row.text for row in rows]
+    assert len(tokens.ids[1]) == 1
+    assert max(map(len, tokens.ids)) == 3
+    with pytest.raises(SprogError, match=r"^task: '' has no tokens in "):
+        encode_texts(tiny_lm, [rows[0], Example("", "a", "3"), rows[2]], name="task")

@@ -236,6 +236,20 @@ def test_side_effects_are_what_they_are_by_hand(tiny_lm, tokens, positions):
     assert (effects.kl[0] > 0).tolist() == [positions == "all" or length > 2 for length in LENGTHS]
 
 
+def test_predictions_are_compared_where_they_are_asked_for(tiny_lm, tokens):
+    fns, asked = [push, None, double], np.arange(len(tokens)) % 2 == 0
+    whole, some = (
+        replayed(tiny_lm, RESID, tokens, fns, side_effects=which, budget=40) for which in (True, asked)
+    )
+    np.testing.assert_array_equal(some.losses, whole.losses)
+    for name in ("kl", "agreed"):
+        found, all_of_them = (getattr(each.side_effects, name) for each in (some, whole))
+        np.testing.assert_allclose(found[:, asked], all_of_them[:, asked], rtol=1e-6)
+        assert not found[:, ~asked].any()
+    # how far the site is moved is known of all
+    np.testing.assert_array_equal(some.side_effects.moved, whole.side_effects.moved)
+
+
 def test_losses_alone_have_no_side_effects(tiny_lm, tokens):
     assert replayed(tiny_lm, RESID, tokens, [push]).side_effects is None
 

@@ -17,7 +17,7 @@ from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import OPTIONAL, ROLES, RoleCount, Roles, build_roles
 from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
-from sprog.corpora.splits import cut, rank
+from sprog.corpora.splits import cut, first_of_each, rank
 from sprog.corpora.tasks import (
     Example,
     Row,
@@ -67,6 +67,7 @@ __all__ = [
     "cut",
     "detokenise",
     "eligible",
+    "first_of_each",
     "identical_texts",
     "language_code",
     "parse_source",

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import repeat
 
 from sprog.corpora.sentences import Sentence
 
@@ -46,6 +47,26 @@ def cut(
         taken.update(pairs[:number])
     rest = [sentence for sentence in sentences if sentence.pair not in taken]
     return rest, [sentence for sentence in sentences if sentence.pair in taken]
+
+
+def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | None = None) -> list[int]:
+    """The places of the first sentences of each language, until it has so many, or all of its own.
+
+    Args:
+        languages: of each sentence, in the order in which they are taken; of a shuffled text the first are a fair
+            sample.
+        wanted: how many sentences; with `sizes`, how much of those they come to, the last one included whole.
+        sizes: of each sentence, such as its tokens.
+    """
+    taken: dict[str, int] = defaultdict(int)
+    places = []
+    for place, (language, size) in enumerate(
+        zip(languages, repeat(1) if sizes is None else sizes, strict=False)
+    ):
+        if taken[language] < wanted:
+            taken[language] += size
+            places.append(place)
+    return places
 
 
 def within_limit(

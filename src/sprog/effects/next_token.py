@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sprog.effects.bootstrap import interval, resampled_sums
 from sprog.effects.doses import Dose
@@ -128,7 +128,7 @@ def measure_sweeps(
     sweeps: Sequence[Sweep],
     tokens: TokenizedCorpus,
     *,
-    side_effects: bool = False,
+    side_effects: bool | Bool[np.ndarray, " sentences"] = False,
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[list[Measured]]:
@@ -139,7 +139,8 @@ def measure_sweeps(
         site: where the units are.
         sweeps: each is a list of edits with their units.
         tokens: the text.
-        side_effects: whether to say how far predictions and activations move (`Measured.moved`).
+        side_effects: whether to say how far predictions and activations move (`Measured.moved`), and of which
+            sentences predictions (`sprog.lm.replayed`).
         budget: tokens in a batch.
         progress: called with the share that is done.
 

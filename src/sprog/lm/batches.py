@@ -83,12 +83,12 @@ class Batch:
 
 
 def tokenize(
-    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = MAX_TOKENS, bos: bool = False
+    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = MAX_TOKENS, bos: bool = False, least: int = 2
 ) -> TokenizedCorpus:
     """Turn sentences into token ids, without special tokens unless `bos`.
 
-    Sentences of fewer than 2 tokens are dropped (there is nothing to predict), longer ones than
-    `max_tokens`, or than the model has positions for, are cut; both are counted.
+    Sentences of fewer than `least` tokens are dropped (of fewer than 2 there is nothing to predict), longer ones
+    than `max_tokens`, or than the model has positions for, are cut; both are counted.
 
     Raises:
         SprogError: `bos` is asked for and the tokenizer has none; or a sentence holds a special token, written
@@ -115,7 +115,7 @@ def tokenize(
             sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
         ):
             where = (sentence.source, sentence.language)
-            if len(tokens) < 2:
+            if len(tokens) < least:
                 dropped[where] = dropped.get(where, 0) + 1
                 continue
             if max(tokens) >= rows:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.lm.batches import Batch, TokenizedCorpus, batches
 from sprog.lm.edit import TokenEdit, applied
-from sprog.lm.loss import by_row, loss_budget, slabs, targets, token_losses
+from sprog.lm.loss import by_row, loss_budget, predicts, slabs, targets, token_losses
 from sprog.lm.model import LanguageModel
 from sprog.lm.positions import Positions, chosen
 from sprog.lm.replay import Replay, replay
@@ -25,8 +25,9 @@ class SideEffects:
     """Sums over the tokens of each sentence, float64.
 
     Attributes:
-        kl: KL(p || q) in nats, p the model's prediction and q that under the edit; divide by `tokens.predicted`.
-        agreed: at how many predicted tokens the most probable one stayed the same.
+        kl: KL(p || q) in nats, p the model's prediction and q that under the edit; divide by `tokens.predicted`. 0 for
+            sentences whose predictions were not asked for.
+        agreed: at how many predicted tokens the most probable one stayed the same; likewise.
         moved: the length of the change at the site, over the tokens of the text.
         size: the length of the activation there; `moved / size` is the relative size of the change.
     """
@@ -58,7 +59,7 @@ def replayed(
     fns: Sequence[TokenEdit | None],
     *,
     positions: Positions | Sequence[Positions] = "all",
-    side_effects: bool = False,
+    side_effects: bool | Bool[np.ndarray, " sentences"] = False,
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Replayed:
@@ -73,7 +74,8 @@ def replayed(
         tokens: the text.
         fns: the edits; None is the model as it is.
         positions: which tokens are edited, the same under all edits or one for each.
-        side_effects: whether to compare predictions and activations with the model's own.
+        side_effects: whether to compare predictions and activations with the model's own; an array says of which
+            sentences predictions are, which costs more than their loss does.
         budget: tokens in a batch, pads included.
         progress: called with the share that is done.
 
@@ -85,13 +87,15 @@ def replayed(
     if len(places) != len(fns):
         raise SprogError(f"replay: {len(fns)} edits but {len(places)} positions")
     losses = np.zeros((len(fns), len(tokens)))
-    effects = _empty(len(fns), len(tokens)) if side_effects else None
+    asked = np.broadcast_to(side_effects, len(tokens))
+    effects = _empty(len(fns), len(tokens)) if asked.any() else None
     done, total = 0, sum(map(len, tokens.ids)) * len(fns)
     with replay(lm, site) as run:
-        for batch in batches(tokens, loss_budget(lm, budget, copies=2 if side_effects else 1)):
+        for batch in batches(tokens, loss_budget(lm, budget, copies=1 if effects is None else 2)):
             columns, length = batch.index.numpy(), int(batch.mask.sum())
-            raw, logits = _begin(run, batch, logits=side_effects or None in fns)
-            kept = _log_probabilities(logits) if side_effects and logits is not None else None
+            compared = bool(asked[columns].any())
+            raw, logits = _begin(run, batch, logits=compared or None in fns)
+            own = _Own.of(batch, logits, asked[columns]) if compared and logits is not None else None
             del logits
             if effects is not None:
                 x = run.tokens()
@@ -100,14 +104,15 @@ def replayed(
                 if fn is None:
                     losses[number, columns] = raw
                     if effects is not None:
-                        effects.agreed[number, columns] = tokens.predicted[columns]
+                        effects.agreed[number, columns] = tokens.predicted[columns] * asked[columns]
                 else:
                     x = run.tokens(place)
                     edited = applied(site, fn, x) if len(x) else x
                     logits = run.given(edited, place)
                     losses[number, columns] = _summed(batch, token_losses(logits, targets(batch)))
-                    if effects is not None and kept is not None:
-                        _compare(effects, number, batch, kept, logits)
+                    if effects is not None:
+                        if own is not None:
+                            own.compare(effects, number, batch, logits)
                         # what it was given may have been written into
                         change = edited.float() - run.tokens(place).float()
                         here = chosen(batch.mask, place)
@@ -153,29 +158,52 @@ def _summed(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[np.ndarr
     return summed
 
 
-def _log_probabilities(logits: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
-    """In the place of the logits where they are float32, so that there is only one of them."""
-    precise = logits.float()
-    for rows in slabs(precise):
-        precise[rows] = precise[rows].log_softmax(-1)
-    return precise
+@dataclass(frozen=True)
+class _Own:
+    """What the model itself predicts in a batch, where it is compared: once for all edits.
 
+    Attributes:
+        chosen: which of the predicted tokens are of sentences that are asked for; None for all.
+        log_p: the log-probabilities there.
+        top: the most probable token there.
+    """
 
-def _compare(
-    effects: SideEffects,
-    number: int,
-    batch: Batch,
-    kept: Float[Tensor, "predicted vocabulary"],
-    logits: Float[Tensor, "predicted vocabulary"],
-) -> None:
-    kl, agreed = [], []
-    for rows in slabs(logits):
-        own, other = kept[rows], logits[rows].float().log_softmax(-1)
-        kl.append((own.exp() * (own - other)).sum(-1))
-        agreed.append((own.argmax(-1) == other.argmax(-1)).float())
-    columns = batch.index.numpy()
-    effects.kl[number, columns] = _summed(batch, torch.cat(kl))
-    effects.agreed[number, columns] = _summed(batch, torch.cat(agreed))
+    chosen: Bool[Tensor, " predicted"] | None
+    log_p: Float[Tensor, "compared vocabulary"]
+    top: Int[Tensor, " compared"]
+
+    @staticmethod
+    def of(
+        batch: Batch, logits: Float[Tensor, "predicted vocabulary"], asked: Bool[np.ndarray, " batch"]
+    ) -> "_Own":
+        chosen = None
+        if not asked.all():
+            sentences = predicts(batch).nonzero()[:, 0]
+            chosen = torch.from_numpy(asked.copy())[sentences].to(logits.device)
+            logits = logits[chosen]
+        # in the place of the logits where they are float32, so that there is only one of them
+        precise, top = logits.float(), []
+        for rows in slabs(precise):
+            precise[rows] = precise[rows].log_softmax(-1)
+            top.append(precise[rows].argmax(-1))
+        return _Own(chosen, precise, torch.cat(top))
+
+    def compare(
+        self, effects: SideEffects, number: int, batch: Batch, logits: Float[Tensor, "predicted vocabulary"]
+    ) -> None:
+        """Count what an edit changed of it."""
+        total = len(logits)
+        logits = logits if self.chosen is None else logits[self.chosen]
+        kl, agreed = [], []
+        for rows in slabs(logits):
+            own, other = self.log_p[rows], logits[rows].float().log_softmax(-1)
+            kl.append((own.exp() * (own - other)).sum(-1))
+            agreed.append((self.top[rows] == other.argmax(-1)).float())
+        columns = batch.index.numpy()
+        for found, values in ((effects.kl, torch.cat(kl)), (effects.agreed, torch.cat(agreed))):
+            if self.chosen is not None:
+                values = values.new_zeros(total).masked_scatter(self.chosen, values)
+            found[number, columns] = _summed(batch, values)
 
 
 def _lengths(

@@ -27,8 +27,9 @@ from sprog.files import write_json
 from sprog.lm import TokenEdit, TokenizedCorpus
 from sprog.run.context import Context
 from sprog.run.effect_arms import BEST_NEURON, BEST_NEURONS, DIRECTIONS, Arms, all_arms
-from sprog.run.effects_stage import FROZEN_SENTENCES, at_dose, first, matched_dose
+from sprog.run.effects_stage import FROZEN_SENTENCES, at_dose, matched_dose
 from sprog.run.folder import as_rows
+from sprog.run.samples import first_sentences
 from sprog.run.show import Report, part
 from sprog.run.tables import read_column
 
@@ -57,7 +58,7 @@ def controls_stage(context: Context, layer: int, report: Report) -> dict[str, An
     pair = (context.target, context.reference)
     test = context.tokens("test")
     wanted = (*pair, *recipe.effects.controls_on)
-    tokens = first(
+    tokens = first_sentences(
         test.take([i for i, s in enumerate(test.corpus.sentences) if s.language in wanted]), FROZEN_SENTENCES
     )
     value = matched_dose(context.folder.summary("effects")["next_token"]["selectivity"], context.target)

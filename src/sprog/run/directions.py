@@ -12,8 +12,9 @@ from sprog.features import (
     probe_normal,
     random_directions,
 )
-from sprog.lm import Site, TokenizedCorpus
+from sprog.lm import Site
 from sprog.run.context import Context
+from sprog.run.samples import first_tokens
 
 RANDOM_DIRECTIONS = 8
 # tokens of each language behind a direction: enough for a mean and a probe, and quickly read
@@ -32,7 +33,7 @@ def language_directions(context: Context, site: Site) -> tuple[Directions, Momen
     Beside them the moments of the text of `train` that they are made from.
     """
     recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
-    tokens = _first(context.pair_tokens("train"), DIRECTION_TOKENS)
+    tokens = first_tokens(context.pair_tokens("train"), DIRECTION_TOKENS)
     x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
     moments = Moments.of(x, languages, site=site)
     means = difference_of_means(moments, target, (reference,))
@@ -57,13 +58,3 @@ def language_directions(context: Context, site: Site) -> tuple[Directions, Momen
         for what in ("vectors", "offsets")
     )
     return Directions(names, vectors, offsets, site=site), moments
-
-
-def _first(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:
-    """The first sentences of each language with about so many tokens; a shuffled text's first are a fair sample."""
-    taken, numbers = dict.fromkeys(tokens.corpus.languages, 0), []
-    for number, (sentence, length) in enumerate(zip(tokens.corpus.sentences, tokens.lengths, strict=True)):
-        if taken[sentence.language] < wanted:
-            taken[sentence.language] += int(length)
-            numbers.append(number)
-    return tokens.take(numbers)

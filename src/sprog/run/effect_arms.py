@@ -22,7 +22,7 @@ from sprog.errors import SprogError
 from sprog.features import Moments, UnitStatistics, latent_statistics, select, testing
 from sprog.run.context import Context
 from sprog.run.directions import language_directions, site_neurons
-from sprog.run.panels import test_panel
+from sprog.run.panels import Panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.sae import Sae
@@ -80,14 +80,17 @@ def selected_latents(context: Context) -> Selected:
     return Selected(units, ranges, means, tuple(doses(settings.values, ranges, settings.unit)))
 
 
-def all_arms(context: Context, layer: int, report: Report) -> Arms:
-    """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions."""
+def all_arms(context: Context, layer: int, report: Report, panel: Panel | None = None) -> Arms:
+    """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
+
+    The panel is looked up where it is needed and not at hand.
+    """
     families, target = context.recipe.effects.families, context.target
     selected, sae = selected_latents(context), load_sae(context)
     arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
     found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means}, None)
     if "latent" in families and selected.units:
-        _other_languages(context, layer, found, part(report, 0.0, 0.4))
+        _other_languages(context, layer, found, panel, part(report, 0.0, 0.4))
         _learned_nothing(context, layer, found, part(report, 0.4, 0.7))
     if "neuron" not in families and "direction" not in families:
         return found
@@ -108,11 +111,11 @@ def all_arms(context: Context, layer: int, report: Report) -> Arms:
     return Arms(selected, arms, found.autoencoders, found.latents, found.means, mean)
 
 
-def _other_languages(context: Context, layer: int, found: Arms, report: Report) -> None:
+def _other_languages(context: Context, layer: int, found: Arms, panel: Panel | None, report: Report) -> None:
     """Each other language's latents by the run's rule, as many, on the half of the panel that units are found on."""
     sae = found.autoencoders[context.target]
     try:
-        text = test_panel(context).found_on
+        text = (panel or test_panel(context)).found_on
     except SprogError:
         # the run goes on without a panel, and so without them
         return

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sprog.effects import (
     Dose,
     Edit,
@@ -23,6 +25,7 @@ from sprog.run.context import Context
 from sprog.run.effect_arms import Arms, all_arms
 from sprog.run.folder import as_rows
 from sprog.run.panels import test_panel
+from sprog.run.samples import first_sentences
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.sae import Sae
@@ -37,10 +40,11 @@ PANEL = "panel"
 def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Every set's sweep on `test` and on the half of the panel that is held out; and what follows from it."""
     recipe, settings = context.recipe, context.recipe.effects
-    arms = all_arms(context, layer, part(report, 0.0, 0.1))
-    texts = {"test": first(context.tokens("test"), settings.sentences)}
-    if "panel" in context.roles.corpora:
-        texts[PANEL] = first(test_panel(context).held_out, settings.sentences)
+    panel = test_panel(context) if "panel" in context.roles.corpora else None
+    arms = all_arms(context, layer, part(report, 0.0, 0.1), panel)
+    texts = {"test": _capped(context.tokens("test"), settings.sentences)}
+    if panel is not None:
+        texts[PANEL] = _capped(panel.held_out, settings.sentences)
     sizes = {name: float(tokens.lengths.sum()) for name, tokens in texts.items()}
     measured: dict[str, list[list[Measured]]] = {}
     done = 0.0
@@ -51,7 +55,10 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             context.site(layer),
             [arm.sweep for arm in arms.arms],
             tokens,
-            side_effects=name == "test",
+            # of the reference alone is it asked how far its predictions move
+            side_effects=np.array([s.language == context.reference for s in tokens.corpus.sentences])
+            if name == "test"
+            else False,
             budget=recipe.batch_tokens,
             progress=part(report, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share)),
         )
@@ -108,16 +115,9 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
     }
 
 
-def first(tokens: TokenizedCorpus, wanted: int | None) -> TokenizedCorpus:
-    """The first sentences of each language, so many; of a text that comes shuffled they are a fair sample."""
-    if wanted is None:
-        return tokens
-    taken, numbers = dict.fromkeys(tokens.corpus.languages, 0), []
-    for number, sentence in enumerate(tokens.corpus.sentences):
-        if taken[sentence.language] < wanted:
-            taken[sentence.language] += 1
-            numbers.append(number)
-    return tokens.take(numbers)
+def _capped(tokens: TokenizedCorpus, most: int | None) -> TokenizedCorpus:
+    """A text, or as much of it as `effects.sentences` allows."""
+    return tokens if most is None else first_sentences(tokens, most)
 
 
 def matched_dose(rows: Sequence[dict[str, Any]], name: str, at: float = DAMAGE) -> float | None:
@@ -207,7 +207,7 @@ def _one_by_one(
     if value is not None:
         edits.append(at_dose(arms, value))
     parts = [row for edit in edits for row in part_edits(edit)]
-    tokens = first(test, FROZEN_SENTENCES)
+    tokens = first_sentences(test, FROZEN_SENTENCES)
     measured = measure_edits(
         context.lm,
         context.site(layer),
@@ -240,7 +240,7 @@ def _tuned(
     """Of each set the edit with the target's lowest loss on `tune`, tested on `test`."""
     settings, target = context.recipe.effects, context.target
     whole = context.tokens("tune")
-    tune = first(
+    tune = _capped(
         whole.take([i for i, s in enumerate(whole.corpus.sentences) if s.language == target]),
         settings.sentences,
     )

@@ -23,6 +23,7 @@ from sprog.run.evidence_rows import (
     unit_rows,
     untested_row,
 )
+from sprog.run.found import find_and_freeze
 from sprog.run.identification import identification
 from sprog.run.model_scores import latent_scores
 from sprog.run.panels import Panel, replication_panel, test_panel
@@ -80,7 +81,6 @@ def _families(context: Context, layer: int) -> list[CountedUnits]:
 
 
 def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[Tested]:
-    settings = context.recipe.evidence
     families = _families(context, layer)
     collected = collect_all(
         context.lm,
@@ -94,24 +94,16 @@ def _tested(context: Context, layer: int, panel: Panel, report: Report) -> list[
     found = []
     for number, (units, (statistics, table)) in enumerate(zip(families, collected, strict=True)):
         assert table is not None
-        evidence = testing.test_units(
-            passages(table, settings.tokens),
-            context.target,
-            minimum=settings.minimum,
-            q=settings.q,
-            method=settings.method,
-            permutations=settings.permutations,
-            seed=context.recipe.seed,
-            reference=context.reference,
-            within="all",
+        evidence, frozen = find_and_freeze(
+            context,
+            table,
+            context.folder.path / "evidence" / f"{units.kind}s.json",
+            text=text,
+            permutations=context.recipe.evidence.permutations,
             progress=part(
                 report, 0.5 + 0.5 * number / len(families), 0.5 + 0.5 * (number + 1) / len(families)
             ),
         )
-        path = context.folder.path / "evidence" / f"{units.kind}s.json"
-        path.unlink(missing_ok=True)
-        # frozen, with a hash of what was found and on which text, before any other text is opened
-        frozen = testing.freeze(evidence, evidence.claims[0].claim.name, path, text=text)
         found.append(Tested(units, table, statistics, evidence, frozen))
     return found
 

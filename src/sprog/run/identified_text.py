@@ -1,13 +1,12 @@
 """The text that languages are told apart on, and everything that is read of it once for all sets of languages."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 
-from sprog.corpora import cut, rank
+from sprog.corpora import cut, first_of_each, rank
 from sprog.features import SentenceTable, identify
 from sprog.lm import TokenizedCorpus
 from sprog.run.context import Context
@@ -106,13 +105,9 @@ class Texts:
 def sample(text: Text, seed: int) -> Text:
     """At most so many sentences of each language, translations together as far as that goes."""
     sentences = text.tokens.corpus.sentences
-    taken: Counter[str] = Counter()
-    rows = []
-    for row in sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair)):
-        if taken[sentences[row].language] < SENTENCES:
-            taken[sentences[row].language] += 1
-            rows.append(row)
-    return text.take(sorted(rows))
+    order = sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair))
+    places = first_of_each((sentences[row].language for row in order), SENTENCES)
+    return text.take(sorted(order[place] for place in places))
 
 
 def halves(text: Text, seed: int) -> list[Text]:

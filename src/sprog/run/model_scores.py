@@ -11,6 +11,7 @@ from sprog.lm import TokenizedCorpus
 from sprog.run.context import Context
 from sprog.run.evidence_rows import MOST_ROWS, Tested, score_rows
 from sprog.run.panels import Panel
+from sprog.run.samples import first_sentences, first_tokens
 from sprog.run.show import Report, part
 
 # sentences of each language behind attribution, and random tokens: enough for a ranking, and seconds of work
@@ -86,7 +87,7 @@ def model_scores(
         lm,
         site,
         latents.units,
-        _first(panel.found_on, ATTRIBUTED_SENTENCES),
+        first_sentences(panel.found_on, ATTRIBUTED_SENTENCES),
         budget=recipe.batch_tokens,
         progress=part(report, 0.0, 0.9),
     )
@@ -105,16 +106,7 @@ def model_scores(
     return ModelScores(attribution, counts.fired.sum(0) / tokens, tokens)
 
 
-def _first(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:
-    """The first sentences of each language; a shuffled text's first are a fair sample."""
-    languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    chosen = [np.flatnonzero(languages == language)[:wanted] for language in tokens.corpus.languages]
-    return tokens.take(np.sort(np.concatenate(chosen)))
-
-
 def _some(context: Context, tokens: TokenizedCorpus) -> TokenizedCorpus:
     """The target's first sentences, until there are tokens enough."""
-    languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    numbers = np.flatnonzero(languages == context.target)
-    before = np.cumsum(tokens.lengths[numbers]) - tokens.lengths[numbers]
-    return tokens.take(numbers[before < RANDOM_TOKENS])
+    own = tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == context.target])
+    return first_tokens(own, RANDOM_TOKENS)

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from sprog.features import SAME, LatentMatch, Latents, Shares, collect, match_latents, passages, testing
+from sprog.features import SAME, LatentMatch, Latents, Shares, collect, match_latents, testing
 from sprog.files import write_json
 from sprog.run.context import Context
 from sprog.run.evidence_rows import MOST_ROWS
 from sprog.run.folder import as_rows
+from sprog.run.found import find_and_freeze
 from sprog.run.panels import Panel, test_panel
 from sprog.run.sae_stage import load_sae, train_autoencoder, training_identity
 from sprog.run.show import Report, part
@@ -120,7 +121,6 @@ def _found(
     context: Context, layer: int, latents: Latents, panel: Panel, folder: Path, report: Report
 ) -> testing.FrozenSet:
     """What passes the run's own test among an autoencoder's latents, frozen."""
-    settings = context.recipe.evidence
     _, table = collect(
         context.lm,
         context.site(layer),
@@ -130,18 +130,8 @@ def _found(
         progress=report,
     )
     assert table is not None
-    evidence = testing.test_units(
-        passages(table, settings.tokens),
-        context.target,
-        minimum=settings.minimum,
-        q=settings.q,
-        method=settings.method,
-        reference=context.reference,
-        within="all",
-    )
-    path = folder / "latents.json"
-    path.unlink(missing_ok=True)
-    return testing.freeze(evidence, evidence.claims[0].claim.name, path, text=panel.found_on.corpus.sha256)
+    text = panel.found_on.corpus.sha256
+    return find_and_freeze(context, table, folder / "latents.json", text=text)[1]
 
 
 def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sprog.corpora import first_of_each
 from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
 from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
@@ -123,15 +124,9 @@ def _families(context: Context, site: Site, report: Report) -> list[Family]:
 
 def _ngrams(context: Context) -> identify.NgramModel:
     """The identifier, from the run's own text of train and select."""
-    taken: dict[str, int] = {}
-    texts, languages = [], []
-    for role in ("train", "select"):
-        for sentence in context.roles.corpora[role].sentences:
-            if taken.setdefault(sentence.language, 0) < LEARNT_FROM:
-                taken[sentence.language] += 1
-                texts.append(sentence.text)
-                languages.append(sentence.language)
-    return identify.NgramModel.fit(texts, languages)
+    there = [s for role in ("train", "select") for s in context.roles.corpora[role].sentences]
+    learnt = [there[place] for place in first_of_each((s.language for s in there), LEARNT_FROM)]
+    return identify.NgramModel.fit([s.text for s in learnt], [s.language for s in learnt])
 
 
 def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from sprog.lm import (
     mean_over_text,
     replay,
     text_states,
+    tokenize,
 )
 
 States = Float[np.ndarray, "edits rows d"]
@@ -40,38 +41,19 @@ def encode_texts(
     max_tokens: int = MAX_TOKENS,
     bos: bool = False,
 ) -> TokenizedCorpus:
-    """Token ids of every row, in order, cut to `max_tokens`; unlike `sprog.lm.tokenize`, none is dropped.
+    """Token ids of every row, in order, cut to `max_tokens`; none is dropped, as `sprog.lm.tokenize` would.
 
     Raises:
         SprogError: a text has no tokens, or one that the model has no embedding for; or `bos` is asked for and there is
             none.
     """
-    bos_id = lm.tokenizer.bos_token_id
-    if bos and bos_id is None:
-        raise SprogError(f"bos: the tokenizer of {lm.name} has no BOS token; leave bos off")
-    known = lm.model.get_input_embeddings().num_embeddings
-    longest = min(max_tokens, lm.max_positions) - bos
-    encoded = lm.tokenizer(
-        [row.text for row in rows], add_special_tokens=False, return_attention_mask=False, verbose=False
-    )["input_ids"]
-    ids = []
-    for row, tokens in zip(rows, encoded, strict=True):
-        if not tokens:
-            raise SprogError(f"{name}: {row.text[:60]!r} has no tokens in {lm.name}")
-        if max(tokens) >= known:
-            raise SprogError(
-                f"{name}: {row.text[:60]!r} holds {lm.tokenizer.convert_ids_to_tokens(max(tokens))!r}, which "
-                f"{lm.name} has a token but no embedding for"
-            )
-        ids.append(np.array([*([bos_id] if bos else ()), *tokens[:longest]], dtype=np.int64))
-    return TokenizedCorpus(
-        corpus=Corpus.of(Sentence(row.text, language, row.pair, name) for row in rows),
-        ids=tuple(ids),
-        predicted_bytes=np.zeros(len(ids), dtype=np.int64),
-        dropped={},
-        cut={},
-        bos=bos,
-    )
+    sentences = [Sentence(row.text, language, row.pair, name) for row in rows]
+    tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, bos=bos, least=1)
+    if len(tokens) < len(sentences):
+        kept = iter(tokens.corpus.sentences)
+        lost = next(sentence for sentence in sentences if next(kept, None) is not sentence)
+        raise SprogError(f"{name}: {lost.text[:60]!r} has no tokens in {lm.name}")
+    return tokens
 
 
 def pooled_states(

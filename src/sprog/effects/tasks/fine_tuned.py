@@ -245,7 +245,7 @@ def _train(
             logits = head(mean_over_text(batch, final_states(lm, batch)))
             loss = nn.functional.cross_entropy(logits, labels[batch.index.to(labels.device)])
             if not torch.isfinite(loss):
-                raise SprogError("tasks.finetune: the loss is not finite; lower tasks.lr")
+                raise SprogError("tasks.finetune: the loss is not finite: training diverges; lower Tuning.lr")
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -1,6 +1,5 @@
 """Telling the language of single tokens: by a few units, and by the whole activation."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from sprog.corpora import Corpus, rank
+from sprog.corpora import Corpus, first_of_each, rank
 from sprog.features.identify.evaluation import Identified
 from sprog.features.identify.rows import Rows, identify_rows
 from sprog.features.texts import readable_tokens
@@ -75,15 +74,13 @@ def sample_tokens(
         SprogError: the model has no such site, or an activation is not finite.
     """
     sentences, lengths = tokens.corpus.sentences, tokens.lengths
-    taken: dict[str, int] = defaultdict(int)
-    chosen = []
-    for number in sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair)):
-        language = sentences[number].language
-        if taken[language] < per_language:
-            taken[language] += int(lengths[number])
-            chosen.append(number)
-    chosen.sort()
-    drawn = tokens.take(chosen)
+    ranked = sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair))
+    taken = first_of_each(
+        (sentences[number].language for number in ranked),
+        per_language,
+        (int(lengths[number]) for number in ranked),
+    )
+    drawn = tokens.take(sorted(ranked[place] for place in taken))
     parts, whose, places = [np.zeros((0, lm.width(site)), dtype=np.float32)], [], []
     for part in finite(lm, activations(lm, batches(drawn, budget), [site]), drawn):
         parts.append(part.sites[site].float().cpu().numpy())

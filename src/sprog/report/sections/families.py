@@ -18,9 +18,7 @@ _PATHS = {
 
 
 def family_blocks(files: RunFiles) -> list[Block]:
-    """What a run measured of other sets than the selected latents, and of the set's parts; nothing if it "
-    "has none.
-    """
+    """What a run measured of other sets than the selected latents, and of the set's parts; nothing if it has none."""
     found = [
         _matched(files),
         _best(files),
@@ -40,7 +38,7 @@ def set_name(files: RunFiles, name: str) -> str:
 
 
 def _own(files: RunFiles) -> list[Row]:
-    """Rows at matched damage to the run's target on text of test, error-preserving."""
+    """Rows at matched damage to the run's target, error-preserving."""
     return [
         row
         for row in files.rows("next_token", "selectivity")
@@ -67,10 +65,8 @@ def _matched(files: RunFiles) -> Table | None:
     return Table(
         "Families side by side",
         f"Every set on every way down, error-preserving, where the {target} loss has risen by so much. "
-        f"Ratio: that rise "
-        "over the other's (at least, where that was less than 0.01 nats); margin over the nearest: that "
-        "rise less the "
-        f"largest of the others'. Small print: 95{NO_BREAK}% intervals.",
+        "Ratio: that rise over the other's (at least, where that was less than 0.01 nats); margin over the nearest: "
+        f"that rise less the largest of the others'. Small print: 95{NO_BREAK}% intervals.",
         (
             "Units",
             "Edit",
