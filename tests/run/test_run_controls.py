@@ -14,6 +14,7 @@ FEW = SMALL | {
     "effects__prompts": "false",
     "effects__sentences": 30,
     "effects__controls": DRAWS,
+    "effects__controls_edits": "zero,mean",
     "effects__controls_on": "sv",
 }
 
@@ -91,6 +92,8 @@ def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
         assert b == pytest.approx(round(b), abs=1e-9)
         assert (row["p"] <= 0.05) == (b < 0.5)
         assert row["observed"] <= row["null_p95"] or row["p"] <= 0.1
+    # drawn latents are set at no dose where that is not asked for; the sets are
+    assert not any(row["edit"] == "set" for row in drawn if row["control"] == "matched latents")
     one = [row for row in rows if row["p"] is None]
     assert {row["draws"] for row in one} == {1}
     assert {"best neurons", "difference of means", "random weights"} <= {row["control"] for row in one}

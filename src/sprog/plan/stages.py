@@ -52,9 +52,9 @@ IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
 LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
 # edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
 LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
-# sentences of a language on which controls are drawn, and what is drawn for each draw (run.controls_stage): matched
-# latents under three edits, random directions in a latent's place and projected
-FROZEN_SENTENCES, NULLS = 200, 5
+# sentences of a language on which controls are drawn, and what is drawn for each draw besides matched latents
+# (run.controls_stage): random directions in a latent's place and projected
+FROZEN_SENTENCES, REDIRECTED = 200, 2
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -476,8 +476,8 @@ class Counting:
 
     @property
     def drawn(self) -> int:
-        """Edits of the controls: matched latents switched off, at the mean and at the dose, and random directions."""
-        return self.recipe.effects.controls * NULLS
+        """Edits of the controls: matched latents under each that is asked for, and random directions."""
+        return self.recipe.effects.controls * (len(self.recipe.effects.controls_edits) + REDIRECTED)
 
     def controls(self) -> Work:
         """The frozen sentences to the site once, and from there on under every draw."""

@@ -294,6 +294,9 @@ class Effects(Settings):
     controls: Annotated[int, AtLeast(0)] = 0
     """Draw so many sets of other latents, and so many random directions, to test the selected ones against; 1000
     carry a p of .001. 0: none."""
+    controls_edits: Annotated[tuple[Literal["zero", "mean", "set"], ...], NotEmpty(), Distinct()] = ("zero",)
+    """What is done to drawn latents, each at the cost of a pass a draw: they are switched off, brought to their mean
+    on the reference's text, or set at the dose that costs the target 0.3 nats."""
     controls_on: Annotated[tuple[Language, ...], Distinct()] = ()
     """Languages of test besides the target and the reference that draws are measured on, so that sets are compared by
     how much more the target loses than the nearest of the others, too."""

@@ -199,7 +199,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[
             "tune",
             "test",
             **_of("features"),
-            **_of("effects", "controls", "controls_on"),
+            **_of("effects", "controls", "controls_edits", "controls_on"),
             # the neurons that latents are held against, and the panel, whatever the rule
             evidence=prints["evidence"],
             sae=prints["sae"],
@@ -208,6 +208,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[
             "controls",
             lambda report: controls_stage(context, layer, report),
             draws=recipe.effects.controls,
+            edits=recipe.effects.controls_edits,
             on=recipe.effects.controls_on,
             effects=prints["effects"],
         ),

@@ -128,11 +128,12 @@ def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarr
                 tuple(means[units].tolist()) if edit.operation == "mean" else edit.targets,
                 value=edit.value,
             )
-            for units in sets.tolist()
+            for units in (sets.tolist() if edit.operation in context.recipe.effects.controls_edits else ())
         ]
         own, *others = compile_edits([edit, *drawn], sae)
         jobs.add(target, edit.operation, [own])
-        jobs.add(MATCHED, edit.operation, others)
+        if drawn:
+            jobs.add(MATCHED, edit.operation, others)
     jobs.add(REDIRECTED, "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
     for name, other in arms.autoencoders.items():
         if name != target:
