@@ -281,7 +281,7 @@ def test_overrides_are_text_of_the_settings_type():
         ("site", "mlp", "expected mlp.hidden, mlp.out, attn.out or resid, got 'mlp'"),
         ("layer", "-1", "must be at least 0, got '-1'"),
         ("layer", "first", "expected a whole number or auto, got 'first'"),
-        ("protocol", "as_coded", "'as_coded' is planned but not built yet; give controlled or published"),
+        ("protocol", "as_code", "expected controlled, published or as_coded, got 'as_code'"),
         ("languages.reference", "da", "must be another language than languages.target, 'da'"),
         ("languages.others", "sv,en", "'en' is already the target or the reference"),
         ("languages.others", "sv,sv", "must be a list in which nothing comes twice, got 'sv,sv'"),

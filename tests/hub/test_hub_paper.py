@@ -11,6 +11,7 @@ from tiny_world import trained_tokenizer, write_model
 
 from opus_server import archive
 from sprog.recipe import load_recipe
+from sprog.report import write_report
 from sprog.toy import sentences
 
 # Pythia 1.4B's layer 16 has to be there
@@ -26,7 +27,8 @@ SMALLER = {
 
 
 @pytest.mark.slow
-def test_the_paper_by_name(hub, client, opus, tmp_path):
+@pytest.mark.parametrize("protocol", ["published", "as_coded"])
+def test_the_paper_by_name(hub, client, opus, tmp_path, protocol):
     recipe = load_recipe("paper")
     tokenizer = trained_tokenizer()
     for number, name in enumerate(recipe.probe.models):
@@ -39,7 +41,7 @@ def test_the_paper_by_name(hub, client, opus, tmp_path):
     for corpus, part in (("NeuLab-TedTalks", pairs[:120]), ("ELRC_2923", pairs[120:])):
         opus.put(archive(part, corpus=corpus), corpus=corpus)
     out = tmp_path / "run"
-    flags = [f"--{key}={value}" for key, value in SMALLER.items()]
+    flags = [f"--{key}={value}" for key, value in (SMALLER | {"protocol": protocol}).items()]
     environment = {"SPROG_OPUS_BASE": opus.address, "SPROG_CACHE": str(tmp_path / "cache")}
     answer = client("run", "run", "paper", "--out", str(out), "--quiet", *flags, **environment)
     assert answer == {"status": 0, "said": ""}, client.noise
@@ -53,4 +55,9 @@ def test_the_paper_by_name(hub, client, opus, tmp_path):
     assert {cell["model"] for cell in results["probe"]["cells"]} == set(recipe.probe.models)
     assert {row["name"] for row in results["corpora"] if row["role"] == "test"} == {"opus:ELRC_2923"}
     assert results["published"]["next_token"]
-    assert (out / "report.html").stat().st_size > 10_000
+    coded = protocol == "as_coded"
+    assert bool(results["next_token"]["as_coded"]) == bool(results["probe"]["as_coded"]) == coded
+    # the client draws no page
+    page = write_report(out).read_text(encoding="utf-8")
+    assert "Appendix C, beside the paper" in page
+    assert ("Switches" in page) == coded

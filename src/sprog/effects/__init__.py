@@ -35,6 +35,7 @@ from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
+from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
 from sprog.effects.side_effects import SideEffect, side_effects
 from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
 from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
@@ -42,6 +43,7 @@ from sprog.effects.written import Ratio, continuation_losses, distinct, repetiti
 
 __all__ = [
     "ALL_SOURCES",
+    "CODED_SENTENCES",
     "FAMILIES",
     "MATCHED_DAMAGE",
     "MATCHED_KL",
@@ -52,6 +54,7 @@ __all__ = [
     "Arm",
     "BestDose",
     "Cell",
+    "CodedCell",
     "Continuation",
     "Control",
     "Dose",
@@ -79,6 +82,7 @@ __all__ = [
     "best_dose",
     "cells",
     "centred",
+    "coded_cells",
     "compare_with_draws",
     "compare_with_one",
     "compile_edits",

@@ -197,7 +197,7 @@ def _stages(
         f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
         + (
             "; the paper's own optimisation at each lambda beside the optimum"
-            if recipe.probe.as_coded
+            if recipe.replays_probes
             else ""
         )
         + (f"; without {', '.join(unknown)}, {UNKNOWN}" if unknown else ""),
@@ -266,7 +266,7 @@ def _tasks(recipe: Recipe) -> str:
     ways = {"controlled": "as controlled", "as_coded": "as coded", "both": "as controlled and as coded"}
     return (
         f"{len(settings.names.split()) if settings.names else 0} of up to {settings.rows:,} rows, "
-        f"{task_arms(settings)} arms, {ways[settings.protocol]}"
+        f"{task_arms(settings)} arms, {ways[recipe.task_protocol]}"
         + (f"; fine-tuned {settings.seeds} times each" if settings.finetune else "")
     )
 

@@ -231,7 +231,7 @@ class Counting:
     def probe(self, shape: Shape, held_weights: float) -> Work:
         """Every layer of one model, with `held_weights` of other models held meanwhile."""
         recipe, rows, width = self.recipe, self.probe_tokens, shape.site_width(self.recipe.site)
-        published = recipe.protocol == "published"
+        published = recipe.by_the_paper
         matrix = 4 * rows * width
         fits = 2 if published else 1
         penalties = len(recipe.probe.lambdas) + 1
@@ -252,7 +252,7 @@ class Counting:
         solved = replace(layer, moved=layer.moved * count, float_flops=layer.float_flops * count)
         solved = replace(solved, operations=10 * SOLVER_PASSES * count, weights=shape.weights)
         work = collected + solved
-        if recipe.probe.as_coded:
+        if recipe.replays_probes:
             length = self.train_tokens / max(1.0, sentences_of(self.roles["train"], self.pair))
             work += collected + solved
             work += replay_work(count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
@@ -271,7 +271,7 @@ class Counting:
         recipe, d, count = self.recipe, shape.site_width(self.recipe.site), len(live)
         tokens = self.train_tokens * recipe.sae.epochs
         weights = sum(d * m if one else 2 * d * m for one in tied)
-        free = recipe.protocol == "published" or not recipe.sae.unit_rows
+        free = recipe.by_the_paper or not recipe.sae.unit_rows
         pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
         passes = self.forward(shape, tokens, depth, output=False)
         steps = Work(

@@ -51,11 +51,11 @@ def tasks_work(
 
     tokens = float(settings.rows * ROW_TOKENS)
     fits = (FITS + 10 * arms) * 4 * settings.rows * shape.width * 3 * ITERATIONS
-    if settings.protocol != "as_coded":
+    if recipe.task_protocol != "as_coded":
         # what is planted is looked for in a pass of its own
         work += forward(shape, tokens, depth, output=False)
         work += replayed(tokens, arms) + Work(float_flops=fits)
-    if settings.protocol != "controlled":
+    if recipe.task_protocol != "controlled":
         work += replayed(float(CODED_ROWS * LONGEST), 2 + len(settings.values))
     if settings.finetune:
         trained = (1 + len(settings.values)) * settings.seeds

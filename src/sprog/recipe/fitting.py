@@ -14,7 +14,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    NamedTuple,
     Protocol,
     TypeAlias,
     Union,
@@ -105,12 +104,6 @@ class Distinct:
         return "a list in which nothing comes twice" if len(set(value)) < len(value) else None
 
 
-class Planned(NamedTuple):
-    """A word that the design knows and nothing carries out yet."""
-
-    word: str
-
-
 class _WrongTypeError(Exception):
     def __init__(self, value: object) -> None:
         self.value = value
@@ -152,13 +145,10 @@ def _fit(value: object, hint: Any) -> Any:
     return value
 
 
-def _within_limits(value: object, hint: Any, limits: tuple[Limit | Planned, ...]) -> Any:
-    for limit in limits:
-        if isinstance(limit, Planned) and value == limit.word:
-            raise UnfitError(f"{shown(value)} is planned but not built yet; give {phrase(hint)}")
+def _within_limits(value: object, hint: Any, limits: tuple[Limit, ...]) -> Any:
     fitting = _fit(value, hint)
     for limit in limits:
-        if not isinstance(limit, Planned) and (must_be := limit.refusal(fitting)):
+        if must_be := limit.refusal(fitting):
             raise UnfitError(f"must be {must_be}, got {shown(value)}")
     return fitting
 

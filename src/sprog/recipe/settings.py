@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty, Planned
+from sprog.recipe.fitting import Above, AtLeast, Between, Distinct, Matches, NotEmpty
 from sprog.recipe.group import BadSettingError, Settings
 
 STAGES = (
@@ -399,8 +399,9 @@ class Recipe(Settings):
     or the residual stream after the block."""
     layer: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
     """The layer, counted from 0; auto: the probe's choice."""
-    protocol: Annotated[Literal["controlled", "published"], Planned("as_coded")] = "controlled"
-    """The paper's experiments without their known flaws, or as the paper's text has them."""
+    protocol: Literal["controlled", "published", "as_coded"] = "controlled"
+    """The paper's experiments without their known flaws, or as the paper's text has them, or beside that also as its
+    code does: see the report's section on it."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """The seed of everything drawn at random."""
     device: Annotated[str, Matches(r"auto|cpu|cuda(:\d{1,3})?|split", "auto, cpu, cuda, cuda:N or split")] = (
@@ -428,6 +429,22 @@ class Recipe(Settings):
     steering: Steering = Steering()
     tasks: Tasks = Tasks()
     report: Report = Report()
+
+    @property
+    def by_the_paper(self) -> bool:
+        """Whether probes and autoencoders are the paper's: its text decides, and its code where that is silent."""
+        return self.protocol != "controlled"
+
+    @property
+    def replays_probes(self) -> bool:
+        """Whether the paper's optimisation of its probes is replayed."""
+        return self.probe.as_coded or self.protocol == "as_coded"
+
+    @property
+    def task_protocol(self) -> Literal["controlled", "as_coded", "both"]:
+        """How tasks are read; never without the paper's way where all of the recipe is as coded."""
+        controlled = self.tasks.protocol == "controlled"
+        return "both" if self.protocol == "as_coded" and controlled else self.tasks.protocol
 
     @property
     def stages(self) -> tuple[str, ...]:

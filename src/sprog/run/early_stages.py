@@ -74,10 +74,10 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             site=recipe.site,
             reference=context.reference,
             penalties=recipe.probe.lambdas,
-            published=recipe.protocol == "published",
+            published=recipe.by_the_paper,
             budget=recipe.batch_tokens,
             scratch=folder,
-            progress=part(own_part, 0.0, 0.5 if recipe.probe.as_coded else 1.0),
+            progress=part(own_part, 0.0, 0.5 if recipe.replays_probes else 1.0),
         )
         choice = choose_layer(found)
         best = choice.best if own else best
@@ -92,7 +92,7 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
                 "seeds": sample.seeds,
             }
         )
-        if recipe.probe.as_coded:
+        if recipe.replays_probes:
             coded = replay_layers(
                 lm,
                 sample,

@@ -21,6 +21,7 @@ from sprog.effects import (
     side_effects,
 )
 from sprog.lm import TokenizedCorpus
+from sprog.run.as_coded import coded_sweep
 from sprog.run.context import Context
 from sprog.run.effect_arms import Arms, all_arms
 from sprog.run.folder import as_rows
@@ -107,8 +108,13 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             "selectivity": compared,
             "side_effects": moved,
             "one_by_one": _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85)),
-            "best_dose": _tuned(context, layer, arms, measured["test"], test, part(report, 0.85, 0.95)),
+            "best_dose": _tuned(context, layer, arms, measured["test"], test, part(report, 0.85, 0.93)),
             "sets": _sets(arms),
+            "as_coded": coded_sweep(
+                context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
+            )
+            if recipe.protocol == "as_coded"
+            else None,
             "controls": None,
         },
         "generation": as_rows(written) if settings.prompts else None,

@@ -51,7 +51,7 @@ def grid_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             SaeConfig(
                 d_in=lm.width(site),
                 latents=recipe.grid.size(lm.width(site)),
-                relu=recipe.protocol != "published",
+                relu=not recipe.by_the_paper,
                 model=lm.name,
                 site=site.name,
                 layer=site.layer,

@@ -13,6 +13,7 @@ from sprog.features import (
 )
 from sprog.files import fingerprint, write_json
 from sprog.lm import tokenize
+from sprog.run.as_coded import coded_statistics
 from sprog.run.context import Context, longest_text
 from sprog.run.evidence_stage import found_latents
 from sprog.run.sae_stage import load_sae
@@ -25,12 +26,14 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
     recipe, folder = context.recipe, context.folder.path / "features"
     lm, site, sae, tokens = context.lm, context.site(layer), load_sae(context), context.tokens("select")
     statistics = latent_statistics(
-        lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(report, 0.0, 0.5)
+        lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(report, 0.0, 0.45)
     )
-    rule = recipe.features
+    rule, seen = recipe.features, statistics
+    if recipe.protocol == "as_coded":
+        seen = coded_statistics(context, layer, part(report, 0.45, 0.5))
     tested, q_values = found_latents(context)
     selection = select(
-        statistics,
+        seen,
         context.target,
         context.reference,
         min_target=rule.min_target,
@@ -95,12 +98,24 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
                 "max_reference": rule.max_reference,
                 "max_reference_fallback": rule.max_reference_fallback,
             },
+            "selected_on": None if seen is statistics else _selected_on(seen, selection.units),
             "tokens": {
                 language: int(count)
                 for language, count in zip(statistics.languages, statistics.tokens, strict=True)
             },
             "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
         }
+    }
+
+
+def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, Any]:
+    """How much text the rule saw, where that was not all of `select`, and how often the units fired there."""
+    return {
+        language: {
+            "tokens": int(seen.tokens[seen.row(language)]),
+            "rate": {str(unit): float(seen.rate(language)[unit]) for unit in units},
+        }
+        for language in seen.languages
     }
 
 

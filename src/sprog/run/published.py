@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sprog.run.published_probes import published_probes
+
 # The grid of section 4.2, as its repository keeps it (`grid_search_results.json`, rounded): means over the last
 # eleven training batches but the very last. In each row: tied with a pre-encoder bias, tied without, separate with,
 # separate without.
@@ -27,11 +29,12 @@ _RELU = {
 
 
 def published_figures() -> dict[str, Any]:
-    """Section 4.2's grid, section 5.1, Appendix C (cross-entropy) and Appendix D (weighted F1), as printed.
+    """The probes of section 4.1, the grid of 4.2, what 5.1 found, and Appendices C (cross-entropy) and D (weighted F1).
 
     `no_modification` is the spliced model without an edit: the unmodified model was not measured.
     """
     return {
+        "probes": published_probes(),
         "grid": {
             "model": "EleutherAI/pythia-14m",
             "layer": 3,

@@ -101,7 +101,7 @@ def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeCon
         d_in=d_in,
         latents=latents,
         k=None if settings.activation == "relu" else settings.k,
-        relu=recipe.protocol != "published",
+        relu=not recipe.by_the_paper,
         model=recipe.model,
         site=recipe.site,
         layer=layer,

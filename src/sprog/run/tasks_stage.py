@@ -8,6 +8,7 @@ from sprog.effects import Edit, TaskScore, Tuning, UnitRange, as_coded, controll
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.recipe import Recipe
+from sprog.run.as_coded import coded_encoder
 from sprog.run.context import Context, longest_text
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
@@ -80,13 +81,14 @@ def _scores(
     spliced = [edit for edit in edits if edit.splice]
     kept = [edit for edit in edits if not edit.splice]
     work: list[Callable[[Report], list[TaskScore]]] = []
-    if settings.protocol != "as_coded":
+    if recipe.task_protocol != "as_coded":
         work.append(
             lambda done: controlled(lm, site, sae, task, edits, planted=True, **shared, **text, progress=done)
         )
-    if settings.protocol != "controlled":
+    if recipe.task_protocol != "controlled":
         # the paper knows no other way than the splice
-        work.append(lambda done: as_coded(lm, site, sae, task, spliced, **shared, progress=done))
+        coded = coded_encoder(recipe, sae)
+        work.append(lambda done: as_coded(lm, site, coded, task, spliced, **shared, progress=done))
     if settings.finetune:
         tuning = Tuning(epochs=settings.epochs, seeds=settings.seeds)
         work.append(

@@ -100,7 +100,7 @@ def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
         unit_rows=settings.unit_rows,
         centre=settings.centre,
         encoder_dtype=settings.encoder_dtype,
-        published=recipe.protocol == "published",
+        published=recipe.by_the_paper,
         seed=recipe.seed,
     )
 

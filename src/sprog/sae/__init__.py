@@ -6,6 +6,7 @@ from sprog.sae.fits import check_fits
 from sprog.sae.formats import fetch as fetch_sae
 from sprog.sae.formats import hookpoint, to_sae_lens, to_sparsify
 from sprog.sae.grid import Choice, Front, GridCell, choose, fronts, last_batches, not_dominated
+from sprog.sae.misread import without_pre_encoder_bias
 from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure, measure_reconstruction
@@ -40,4 +41,5 @@ __all__ = [
     "to_sparsify",
     "train",
     "train_group",
+    "without_pre_encoder_bias",
 ]

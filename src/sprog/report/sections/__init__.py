@@ -3,6 +3,7 @@
 from sprog.report.blocks import Section
 from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.beside import beside_section
 from sprog.report.sections.close_languages import close_section
 from sprog.report.sections.continuations import continuations_section
 from sprog.report.sections.effects import effects_section, selectivity_section
@@ -35,5 +36,6 @@ def sections(files: RunFiles) -> list[Section]:
         tasks_section(files),
         continuations_section(files),
         steering_section(files),
+        beside_section(files),
         how_section(files),
     ]

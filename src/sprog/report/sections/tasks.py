@@ -51,20 +51,11 @@ def _blocks(files: RunFiles) -> list[Block]:
     rows = files.rows("tasks")
     published = (files.section("published") or {}).get("tasks")
     if not rows:
-        blocks: list[Block] = [not_run("The downstream tasks")]
-        return (
-            [*blocks, _published_table(published, "to which this run has no counterpart")]
-            if published
-            else blocks
-        )
-    blocks = [Paragraph(" ".join(_sets(files)))]
+        return [not_run("The downstream tasks")]
+    blocks: list[Block] = [Paragraph(" ".join(_sets(files)))]
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         own = [row for row in rows if row["protocol"] == protocol]
         blocks += _protocol(files, protocol, own, published if protocol == "as_coded" else None)
-    if published and not any(row["protocol"] == "as_coded" for row in rows):
-        blocks.append(
-            _published_table(published, "which are its code's: tasks.protocol as_coded has the counterpart")
-        )
     return blocks
 
 
@@ -212,14 +203,3 @@ def _theirs(published: Row, task: str, edit: str, splice: bool | None, value: fl
     if edit == "none":
         return number((published.get("no_modification") or {}).get(task))
     return number(dict(zip(map(float, published["values"]), published[task], strict=True)).get(value or 0.0))
-
-
-def _published_table(published: Row, beside: str) -> Table:
-    none = published.get("no_modification") or {}
-    names = [key for key in published if key not in ("metric", "values", "no_modification")]
-    return Table(
-        "Appendix D, the paper's",
-        f"The paper's own numbers ({published.get('metric', 'F1')}), {beside}.",
-        ("Value", *(short(value) for value in published["values"]), "No modification"),
-        [(name, *(number(score) for score in published[name]), number(none.get(name))) for name in names],
-    )
