@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from sprog.errors import SprogError
-from sprog.recipe import STAGES, Recipe, nearest, settings
+from sprog.recipe import STAGES, Recipe, nearest
 from sprog.recipe.group import Settings, all_settings
 from sprog.recipe.reading import unknown_flag
 
@@ -181,7 +181,10 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 def _docs() -> dict[tuple[str, str], str]:
     """The text under each setting in the source, by its class and name."""
     docs = {}
-    for group in ast.parse(inspect.getsource(settings)).body:
+    # settings of one kind stand in a module together
+    modules = dict.fromkeys(inspect.getmodule(setting.group) for setting in all_settings(Recipe))
+    groups = [group for module in modules if module for group in ast.parse(inspect.getsource(module)).body]
+    for group in groups:
         if not isinstance(group, ast.ClassDef):
             continue
         for setting, text in itertools.pairwise(group.body):

@@ -1,22 +1,12 @@
 """What to do, typed: the settings of a run, and how they are read."""
 
+from sprog.recipe.finding import Evidence, Features
 from sprog.recipe.group import BadSettingError
 from sprog.recipe.reading import load_recipe, nearest, shipped_recipes
-from sprog.recipe.settings import (
-    STAGES,
-    Corpora,
-    Effects,
-    Evidence,
-    Features,
-    Grid,
-    Languages,
-    Probe,
-    Recipe,
-    Report,
-    SaeSettings,
-    Steering,
-    Tasks,
-)
+from sprog.recipe.settings import STAGES, Recipe, Report
+from sprog.recipe.text import Corpora, Languages
+from sprog.recipe.training import Grid, Probe, SaeSettings
+from sprog.recipe.turning import Effects, Steering, Tasks
 
 __all__ = [
     "STAGES",
