@@ -13,7 +13,7 @@ from sprog.corpora import ROLES, build_roles
 from sprog.effects import UnitRange, direction_arm, doses, latent_arm, neuron_arm
 from sprog.features import Neurons
 from sprog.lm import Site
-from sprog.plan import replay, stages
+from sprog.plan import quantities, replay, stages
 from sprog.plan.machine import Machine, listed_gpus, this_machine
 from sprog.plan.models import known_shape, model_facts
 from sprog.plan.sizes import sizes
@@ -83,15 +83,15 @@ def test_numbers_taken_from_the_code_are_still_there():
     from sprog.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
-    assert sample.HELD_OUT == stages.HELD_OUT
+    assert sample.HELD_OUT == quantities.HELD_OUT
     assert (as_coded.BATCHES, as_coded.BATCH_SENTENCES) == (replay.BATCHES, replay.BATCH_SENTENCES)
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
     assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
     assert model_scores.RANDOM_TOKENS == stages.RANDOM_TOKENS
-    assert loss.MAX_LOGITS == stages.MAX_LOGITS
+    assert loss.MAX_LOGITS == quantities.MAX_LOGITS
     assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
-    assert trainer.DENSE_ABOVE == stages.LIVE
+    assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matched.CANDIDATES == stages.CANDIDATES
     assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
     # the room has the stage itself by that name
@@ -99,7 +99,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert effects_stage.FROZEN_SENTENCES == stages.FROZEN_SENTENCES
     assert directions.DIRECTION_TOKENS == stages.DIRECTION_TOKENS
     own = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
-    assert tuple(map(len, own)) == (stages.LATENT_SHARES, stages.SHARES, stages.MULTIPLES)
+    assert tuple(map(len, own)) == (quantities.LATENT_SHARES, quantities.SHARES, quantities.MULTIPLES)
 
 
 @pytest.fixture
@@ -170,6 +170,14 @@ def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
     # of a longer text the same is read, twice as many sentences at most
     assert controls(Amount(5000, 100_000), 10)[1] == pytest.approx(2 * few)
     assert controls(Amount(100, 2000), 1000)[1] == pytest.approx(few + 99 * every.model_flops)
+
+
+def test_as_coded_is_counted_on_top(counting):
+    def effects(protocol):
+        recipe = dataclasses.replace(counting.recipe, protocol=protocol)
+        return dataclasses.replace(counting, recipe=recipe).effects().model_flops
+
+    assert effects("published") < effects("as_coded") < 2 * effects("published")
 
 
 def test_an_edit_runs_what_is_above_its_site(counting):

@@ -8,7 +8,8 @@ from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
-from sprog.plan.stages import Counting, sentences_of, tokens_of
+from sprog.plan.quantities import sentences_of, tokens_of
+from sprog.plan.stages import Counting
 from sprog.plan.tasks import task_arms
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token

@@ -1,0 +1,195 @@
+"""How much there is of everything in a run, and what a pass over it costs.
+
+A pass of the model costs two FLOPs a weight and token, and its attention four a width and token of context, a
+layer; stopped at layer l it costs the share (l + 1) / layers, without the output matrix.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sprog.plan.models import Shape
+from sprog.plan.texts import Amounts
+from sprog.plan.work import Work
+from sprog.recipe import Recipe
+
+# operations of a block in a forward pass, and of an optimiser step: each takes at least LAUNCH
+BLOCK_OPERATIONS, STEP_OPERATIONS = 40, 120
+# what selecting costs, a latent and token: top-k looks at every pre-activation several times
+SELECTING = 48
+# of the probes' sentences, the share held out (probe.sample)
+HELD_OUT = 0.2
+# float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
+POOL_VALUES, MAX_LOGITS = 2**25, 2**26
+# what an entry of a sparse code costs in a training step, and in an encoding, a value of the site's width, in bytes
+TRAINED_ENTRY, ENTRY = 8, 12
+# of a ReLU autoencoder's latents, the share that is live at a token: beyond it sprog.sae goes over to dense products
+LIVE = 0.04
+# edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
+LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
+
+
+def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
+    """Tokens in some languages, or in all."""
+    return sum(a.tokens for code, a in amounts.items() if languages is None or code in languages)
+
+
+def sentences_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
+    """Sentences in some languages, or in all."""
+    return sum(a.sentences for code, a in amounts.items() if languages is None or code in languages)
+
+
+def share_of(sentences: float, most: int | None) -> float:
+    """The share of a text that so many sentences are at most."""
+    return 1.0 if most is None else min(1.0, most / max(1.0, sentences))
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Of one recipe, once its text and its model's shape are known."""
+
+    recipe: Recipe
+    shape: Shape
+    roles: dict[str, Amounts]
+
+    @property
+    def d_in(self) -> int:
+        """Width of the site."""
+        return self.shape.site_width(self.recipe.site)
+
+    @property
+    def latents(self) -> int:
+        """Latents of the autoencoder."""
+        return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
+
+    @property
+    def live(self) -> float:
+        """Latents of the autoencoder that are live at a token."""
+        return LIVE * self.latents if self.recipe.sae.activation == "relu" else self.recipe.sae.k
+
+    @property
+    def depth(self) -> int:
+        """Blocks that a pass to the site goes through; all of them while the layer is not chosen."""
+        return (
+            self.shape.layers
+            if self.recipe.layer == "auto"
+            else min(self.recipe.layer + 1, self.shape.layers)
+        )
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The target and the reference."""
+        return self.recipe.languages.target, self.recipe.languages.reference
+
+    @property
+    def train_tokens(self) -> float:
+        """Tokens the autoencoder trains on in an epoch."""
+        return tokens_of(self.roles["train"], self._trained_on)
+
+    @property
+    def _trained_on(self) -> tuple[str, ...] | None:
+        """Languages of train that autoencoders see; None for all."""
+        return None if self.recipe.sae.text == "all" else self.pair
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        sae = self.recipe.sae
+        if sae.batch_sentences is not None:
+            sentences = sentences_of(self.roles["train"], self._trained_on)
+            return math.ceil(sentences / sae.batch_sentences) * sae.epochs
+        return math.ceil(self.train_tokens * sae.epochs / sae.batch_tokens)
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens in an optimiser step."""
+        return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
+
+    @property
+    def above(self) -> int:
+        """Blocks that an edit runs again, its own among them unless it is at their output; all while none is chosen."""
+        if self.recipe.layer == "auto":
+            return self.shape.layers
+        return self.shape.layers - self.depth + (self.recipe.site != "resid")
+
+    @property
+    def edits(self) -> int:
+        """Edits of the selected latents that run the model: doses, no edit and the mean, spliced and not; the rest."""
+        doses = len({0.0, *self.recipe.effects.values}) + 2
+        # switched off, and their own values turned about
+        return (doses + 2) + (doses + 1) + 1 + LATENT_SHARES
+
+    @property
+    def cheaper(self) -> int:
+        """Edits of the other sets: each other language's latents and those of random weights, neurons, directions."""
+        effects, panel = self.recipe.effects, self.roles.get("panel", self.roles["select"])
+        down = (
+            len({0.0, *(value for value in effects.values if value < 0)}) if effects.unit == "latent" else 1
+        )
+        languages = sum(code not in self.pair for code in panel)
+        of_kind = {
+            # at each value, the mean, switched off, and turned about
+            "latent": (languages + 1) * (down + 2 + LATENT_SHARES),
+            # all of them and the best one: zero, the mean, and drawn towards it
+            "neuron": 2 * (2 + SHARES),
+            # the difference of means and the probe's: projected, drawn, added
+            "direction": 2 * (1 + SHARES + MULTIPLES),
+        }
+        return sum(of_kind[family] for family in effects.families)
+
+    def measured(self, role: str) -> Amounts:
+        """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language."""
+        most, half = self.recipe.effects.sentences, 2 if role == "panel" else 1
+        return {
+            code: replace(
+                a,
+                sentences=a.sentences / half * (share := share_of(a.sentences / half, most)),
+                tokens=a.tokens / half * share,
+            )
+            for code, a in self.roles[role].items()
+        }
+
+    @property
+    def probe_tokens(self) -> float:
+        """Tokens of a probe's sample, held-out ones included."""
+        wanted = self.recipe.probe.tokens / 2 / (1 - HELD_OUT)
+        return sum(min(wanted, tokens_of(self.roles["train"], (code,))) for code in self.pair)
+
+    def forward(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
+        """Passes over `tokens` through `depth` blocks of a model, and its output matrix or not."""
+        recipe, everything = self.recipe, tokens_of(self.roles["train"])
+        context = everything / max(1.0, sentences_of(self.roles["train"]))
+        share = depth / shape.layers
+        flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
+        logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
+        if output:
+            flops += 2 * shape.vocabulary * shape.width
+        batch = logits / shape.vocabulary if output else recipe.batch_tokens
+        # hidden states in and beside a block, the MLP's, attention over the padded length; logits of predicted
+        # tokens, twice where the model caps them
+        held = (
+            4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
+            + 8 * logits
+        )
+        return Work(
+            model_flops=flops * tokens,
+            # norms, the activation function and the softmax of the attention; of logits, the loss, slab by slab
+            moved=tokens * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
+            + (12 * shape.vocabulary * tokens if output else 0),
+            operations=BLOCK_OPERATIONS * depth * math.ceil(tokens / batch),
+            weights=shape.weights,
+            held=held,
+        )
+
+    def encode(self, tokens: float) -> Work:
+        """The autoencoder's encoder: one dense product, and a selection that reads its result a few times."""
+        return self.encodings(tokens, self.d_in, self.latents, [self.live])
+
+    def encodings(self, tokens: float, d: int, m: int, live: Sequence[float]) -> Work:
+        """Several autoencoders' encoders on the same tokens, each with so many live latents at a token."""
+        batch, count = min(tokens, self.recipe.batch_tokens), len(live)
+        return Work(
+            float_flops=2 * d * m * tokens * count,
+            moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
+            held=8 * d * m * count + 8 * batch * m,
+        )
