@@ -105,7 +105,7 @@ def _losses(files: RunFiles, columns: dict[str, Losses]) -> Table:
         else ""
     )
     return Table(
-        "Appendix C, beside the paper",
+        f"Appendix C, {'beside the paper' if 'paper' in columns else 'as coded'}",
         f"Cross-entropy, nats, and under it the change from no modification.{on} The other columns are means over all "
         "tokens of test.",
         ("Language", *(_NAMES[name] for name in columns)),
