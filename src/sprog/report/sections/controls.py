@@ -27,15 +27,25 @@ def _table(files: RunFiles, rows: list[Row]) -> Table:
         f"On {sentences} frozen sentences of test: the rise of the {target} loss less that of the "
         f"{reference} one, and of "
         f"the {target} loss alone, nats per token; nearest: less the largest of all others'. "
-        f"Drawn controls: matched latents fire as often on "
-        f"{target}, as strongly, "
-        "and have decoder rows as long; random directions are as long, and written or projected in the "
-        "same way. p: (b + "
-        "1) / (draws + 1), b of the draws being as large. Other rows: one other set.",
+        f"Drawn controls: matched latents are those that fire most nearly as often on {target}, as strongly, and have "
+        f"decoder rows as long{_likeness(on.get('matched'))}; random directions are as long, and written or projected "
+        "in the same way. p: (b + 1) / (draws + 1), b of the draws being as large. Other rows: one other set.",
         ("Units", "Edit", "Against", "Rise of", "Observed", "Control", "95 % of draws below", "p"),
         [_row(files, row) for row in rows],
         words=4,
     )
+
+
+def _likeness(matched: Row | None) -> str:
+    """How like the selected latents the drawn ones are, on average."""
+    if not matched:
+        return ""
+    words = {"rate": "of tokens", "mean_active": "when they fire", "norm": "long"}
+    pairs = [
+        f"{number(matched[what]['drawn'])} against {number(matched[what]['selected'])} {said}"
+        for what, said in words.items()
+    ]
+    return f" (drawn against selected: {', '.join(pairs)})"
 
 
 def _row(files: RunFiles, row: Row) -> tuple[str | Cell, ...]:
