@@ -27,7 +27,7 @@ from sprog.run.context import (
     check_other_models,
     model_identity,
 )
-from sprog.run.controls_stage import controls_stage
+from sprog.run.controls_stage import check_controls, controls_stage
 from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.effects_stage import effects_stage
 from sprog.run.evidence_stage import evidence_stage
@@ -91,6 +91,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         generators={"toy": _toy_text},
         progress=lambda what: show.stage("fetch", what),
     )
+    check_controls(recipe, roles)
     tasks = read_tasks(recipe) if until in (None, "tasks", "report") else []
     check_other_models(recipe)
     context = Context(recipe, roles, RunFolder(out), show)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sprog.corpora import Roles
 from sprog.effects import (
     Control,
     Edit,
@@ -22,9 +23,11 @@ from sprog.effects import (
     projection,
     redirected_edits,
 )
+from sprog.errors import SprogError
 from sprog.features import random_directions
 from sprog.files import write_json
 from sprog.lm import TokenEdit, TokenizedCorpus
+from sprog.recipe import Recipe
 from sprog.run.context import Context
 from sprog.run.effect_arms import BEST_NEURON, BEST_NEURONS, DIRECTIONS, Arms, all_arms
 from sprog.run.effects_stage import FROZEN_SENTENCES, at_dose, matched_dose
@@ -49,6 +52,21 @@ class _Jobs:
 
     def of(self, rises: Rises, name: str, edit: str) -> Rises:
         return rises.take(self.places[name, edit])
+
+
+def check_controls(recipe: Recipe, roles: Roles) -> None:
+    """Refuse languages to draw controls on that `test` has no text in.
+
+    Raises:
+        SprogError: there is one.
+    """
+    present = roles.corpora["test"].languages
+    for code in recipe.effects.controls_on:
+        if code not in present:
+            raise SprogError(
+                f"effects.controls_on: test has no text in '{code}'; it has {', '.join(present)} "
+                "(languages.others says which are read)"
+            )
 
 
 def controls_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
