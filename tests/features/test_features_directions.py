@@ -160,6 +160,14 @@ def test_a_discriminant_needs_a_covariance(samples, moments):
         discriminants(Moments.of(x, languages, covariance=False), "da")
     with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
         discriminants(Moments.of(x[:, [0, 0, 1]], languages), "da", shrinkage=0.0)
+    # nor one whose smallest pivot is rounding, whichever side of zero it falls
+    twice = torch.cat([x, x @ torch.randn(6, 3, generator=torch.Generator().manual_seed(0))], dim=1).double()
+    for rows in (500, 1000, 1500, 2000):
+        with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
+            discriminants(Moments.of(twice[:rows], languages[:rows]), "da", shrinkage=0.0)
+    still = x * torch.tensor([1, 1, 1, 1, 1, 0])
+    with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
+        discriminants(Moments.of(still, languages), "da", shrinkage=0.0)
 
 
 # ---- probes
