@@ -124,7 +124,7 @@ def test_what_is_missing_is_said(tmp_path):
     assert "Danish by lingua" not in page
     assert "There are no units to steer by: selected latents, set." in page
     assert "The selected latents, added: no dose has a KL of 1." in page
-    assert "no Norwegian or Swedish text, so that the n-grams take both for Danish" in page
+    assert "no Norwegian or Swedish text in train or select, so that the n-grams take both for Danish" in page
 
 
 def test_without_a_matched_arm_the_raw_model_is_all_there_is_to_say(tmp_path):

@@ -118,7 +118,8 @@ def _missing(files: RunFiles, steering: Row) -> list[Block]:
     if not set(_SHOWN) & set(steering["identifiers"]["ngrams"]) and files.target == "da":
         blocks.append(
             Paragraph(
-                "The run has no Norwegian or Swedish text, so that the n-grams take both for Danish.", "note"
+                "There is no Norwegian or Swedish text in train or select, so that the n-grams take both for Danish.",
+                "note",
             )
         )
     return blocks
