@@ -14,13 +14,15 @@ PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to this network.</body></htm
 def archive(pairs, corpus="Tiny", codes=("da", "en")):
     """A Moses archive as OPUS makes them: two texts aligned by line, and files about them."""
     stem = f"{corpus}.{'-'.join(codes)}"
+    members = {"README": "About the corpus.\n", "LICENSE": "None.\n"}
+    for code, texts in zip(codes, zip(*pairs, strict=True), strict=True):
+        members[f"{stem}.{code}"] = "".join(f"{text}\n" for text in texts)
+    members[f"{stem}.xml"] = "<cesAlign/>\n"
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("README", "About the corpus.\n")
-        archive.writestr("LICENSE", "None.\n")
-        for code, texts in zip(codes, zip(*pairs, strict=True), strict=True):
-            archive.writestr(f"{stem}.{code}", "".join(f"{text}\n" for text in texts))
-        archive.writestr(f"{stem}.xml", "<cesAlign/>\n")
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            # a ZipInfo has no time of its own: the same pairs are the same bytes whenever they are packed
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
