@@ -161,7 +161,8 @@ def test_a_discriminant_needs_a_covariance(samples, moments):
     with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
         discriminants(Moments.of(x[:, [0, 0, 1]], languages), "da", shrinkage=0.0)
     # nor one whose smallest pivot is rounding, whichever side of zero it falls
-    twice = torch.cat([x, x @ torch.randn(6, 3, generator=torch.Generator().manual_seed(0))], dim=1).double()
+    mixing = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).double()
+    twice = torch.cat([x.double(), x.double() @ mixing], dim=1)
     for rows in (500, 1000, 1500, 2000):
         with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
             discriminants(Moments.of(twice[:rows], languages[:rows]), "da", shrinkage=0.0)

@@ -16,7 +16,7 @@ from sprog.probe import ProbePath
 # the penalty of a probe's norm, as a share of the critical one (see `sprog.probe`)
 PENALTY_SHARE = 0.1
 # a share of a variance that is no more than the rounding of sums of float64
-LEFT = 1e-12
+ROUNDING = 1e-12
 
 
 def difference_of_means(moments: Moments, target: str, others: Sequence[str] = ()) -> Directions:
@@ -69,7 +69,7 @@ def discriminants(
     # What of each coordinate's variance those before it leave. Of one that they give whole, rounding alone is left,
     # above zero or below it as the machine has it: that the factorisation goes through says nothing.
     left = factor.diagonal().square() / shrunk.diagonal()
-    if int(failed) or not bool((left > LEFT).all()):
+    if int(failed) or not bool((left > ROUNDING).all()):
         raise SprogError(
             "directions: the covariance cannot be inverted; more text or more shrinkage may help"
         )
