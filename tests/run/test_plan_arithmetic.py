@@ -344,6 +344,33 @@ def test_roles_are_as_large_as_the_run_cuts_them(tmp_path, others, overrides):
             assert counted[role][language].sentences == pytest.approx(len(corpus.only(language)), abs=8), role
 
 
+@pytest.mark.parametrize("limits", [{}, {"corpora.panel_limit": "20", "corpora.test_limit": "10"}])
+def test_roles_are_as_large_as_the_run_cuts_them_out_of_a_text(tmp_path, limits):
+    generator = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    sizes = {"da": 300, "en": 400, "sv": 100}
+    for code, size in sizes.items():
+        lines = ["".join(word) for word in letters[generator.integers(26, size=(size, 12))]]
+        (tmp_path / code).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = " ".join(f"{code}={tmp_path / code}" for code in sizes)
+    recipe = load_recipe("demo", {"languages.target": "da", "corpora.text": text, **limits})
+    counted = role_amounts(recipe, source_facts(recipe, lambda *_: 3.0))
+    cut = build_roles(
+        recipe.corpora.sources,
+        target="da",
+        reference="en",
+        others=recipe.languages.others,
+        seed=0,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
+    )
+    assert set(counted) == set(cut.corpora)
+    for role, corpus in cut.corpora.items():
+        for language in sizes:
+            assert counted[role][language].sentences == pytest.approx(len(corpus.only(language)), abs=2), role
+
+
 def test_this_machine_is_measured():
     machine = this_machine("cpu", "auto")
     assert machine.float_rate == machine.model_rate > 1e8

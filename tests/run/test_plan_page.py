@@ -50,7 +50,13 @@ def dry(capsys, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("recipe", shipped_recipes())
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(name for name in shipped_recipes() if name != "find"),
+        "find --model toy --target sv --text toy --languages.others da",
+    ],
+)
 def test_every_recipe_is_planned_within_80_columns(dry, recipe):
     said = dry(recipe)
     assert all(len(line) <= 80 for line in said.splitlines() if str(Path.cwd().parent) not in line)
@@ -58,6 +64,15 @@ def test_every_recipe_is_planned_within_80_columns(dry, recipe):
         assert f"\n  {stage}" in said
     assert "H100 80GB" in said
     assert "in all" in said
+
+
+def test_a_language_that_will_not_be_tested_is_said(dry, tmp_path):
+    for code in ("sv", "en"):
+        (tmp_path / f"{code}.txt").write_text("".join(f"{code} {'x' * i}\n" for i in range(1, 99)))
+    text = f"sv={tmp_path}/sv.txt,en={tmp_path}/en.txt"
+    said = " ".join(dry(f"find --model toy --target sv --text {text} --languages.others da").split())
+    assert "languages.others: da is neither tested nor measured: there is no text in it" in said
+    assert "30 % of text" in said
 
 
 def test_the_paper_would_be_fetched(dry):

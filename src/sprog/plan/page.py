@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sprog.corpora import SHARES, untested
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
@@ -43,6 +44,10 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     lines += _inputs(models, sources)
     lines += ["", *_roles(roles, sources)]
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
+    if len(known) == len(roles):
+        sentences = {role: {code: a.sentences for code, a in own.items()} for role, own in known.items()}
+        for line in untested(sentences, recipe.languages.others):
+            lines += wrapped("  ", line, gap=0)
     if own.shape is None or len(known) < len(roles):
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
@@ -167,6 +172,9 @@ def _rows(rows: list[_Row]) -> Iterator[str]:
 
 def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
     cuts = {"select": "30 % of train", "test": "half of select", "tune": "20 % of select"}
+    if "text" in sources:
+        cuts = {role: f"{100 * share:g} % of text" for role, share in SHARES.items()}
+        cuts["train"] = f"the rest of {' '.join(source.name for source in sources['text'])}"
     yield f"{'Text':<10}{'sentences':>12}{'tokens':>14}   from"
     for role, amounts in roles.items():
         origin = " ".join(s.name for s in sources[role]) if role in sources else cuts[role]

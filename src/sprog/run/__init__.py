@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sprog._version import __version__
-from sprog.corpora import OPTIONAL, ROLES, Corpus, Task, build_roles
+from sprog.corpora import OPTIONAL, Corpus, Task, build_roles, untested
 from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import write_json
@@ -82,15 +82,20 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     check_folder(out, recipe)
     show = Show(quiet)
     roles = build_roles(
-        {role: getattr(recipe.corpora, role) for role in ROLES},
+        recipe.corpora.sources,
         target=recipe.languages.target,
         reference=recipe.languages.reference,
         others=recipe.languages.others,
         seed=recipe.seed,
         limit=recipe.corpora.limit,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
         generators={"toy": _toy_text},
         progress=lambda what: show.stage("fetch", what),
     )
+    for line in untested(roles.sentences, recipe.languages.others, roles.left_out):
+        show.note(line)
     check_controls(recipe, roles)
     tasks = read_tasks(recipe) if until in (None, "tasks", "report") else []
     check_other_models(recipe)
