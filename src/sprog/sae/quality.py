@@ -172,9 +172,7 @@ def measure(
     losses = _splice_losses(
         lm, site, sae, tokens, precision, seed, budget, lambda x: progress(0.25 + 0.75 * x)
     )
-    return replace(
-        quality, ce=losses, judged=tuple(tokens.corpus.languages if judged is None else judged)
-    )
+    return replace(quality, ce=losses, judged=tuple(tokens.corpus.languages if judged is None else judged))
 
 
 @torch.no_grad()
@@ -231,7 +229,9 @@ def measure_reconstruction(
     around_own = squares - sums.square().sum(1) / count
     top_direction, top_tokens = spread.top_direction(), _largest(torch.cat(distances))
 
-    def by_language(values: Float[Tensor, " languages"], over: Float[Tensor, " languages"]) -> dict[str, float]:
+    def by_language(
+        values: Float[Tensor, " languages"], over: Float[Tensor, " languages"]
+    ) -> dict[str, float]:
         return {language: float(values[i] / over[i]) for i, language in enumerate(languages) if over[i] > 0}
 
     return [
@@ -298,9 +298,7 @@ def _largest(distances: Float[Tensor, " tokens"]) -> float:
     return float(largest.sum()) / total if total > 0 else 0.0
 
 
-def _mean(
-    lm: LanguageModel, site: Site, tokens: TokenizedCorpus, budget: int
-) -> Float[Tensor, " d"]:
+def _mean(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, budget: int) -> Float[Tensor, " d"]:
     """The mean at a site."""
     total, count = torch.zeros(lm.width(site), dtype=torch.float64, device=lm.device), 0
     for part in activations(lm, batches(tokens, budget), [site]):

@@ -88,7 +88,10 @@ def _quality(keys: Keys) -> Quality:
     by_language = {name: group.group(name) for name in ("fvu", "fvu_within", "fvu_normalised")}
     losses = group.group("ce")
     quality = Quality(
-        **{name: {code: inside.needed(code) for code in inside.values} for name, inside in by_language.items()},
+        **{
+            name: {code: inside.needed(code) for code in inside.values}
+            for name, inside in by_language.items()
+        },
         **{name: group.needed(name) for name in ("l0", "dead_fraction", "top_direction", "top_tokens")},
         tokens=group.whole("tokens", least=0),
         ce={code: _splice_loss(losses.group(code)) for code in losses.values},
