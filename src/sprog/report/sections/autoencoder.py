@@ -136,7 +136,9 @@ def _text(files: RunFiles) -> str:
     """The text that losses are measured on."""
     if files.recipe.by_the_paper:
         return "all of select"
-    return f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
+    return (
+        f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
+    )
 
 
 def _recovered(share: float | None) -> str:
