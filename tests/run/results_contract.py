@@ -134,7 +134,7 @@ SAE = {
     "fvu_normalised": PER_LANGUAGE,
     "top_direction": NUMBER,
     "top_tokens": NUMBER,
-    "unsound": [str],
+    "unsound": list,
     "ce": {
         str: {
             "raw": NUMBER,

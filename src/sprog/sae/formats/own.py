@@ -85,14 +85,15 @@ def _quality(keys: Keys) -> Quality:
     group = keys.group("quality")
     # follows from the numbers, for those who read the file without sprog
     group.value("unsound")
-    by_language = {name: group.group(name) for name in ("fvu", "fvu_within", "fvu_normalised")}
     losses = group.group("ce")
     quality = Quality(
-        **{
-            name: {code: inside.needed(code) for code in inside.values}
-            for name, inside in by_language.items()
-        },
-        **{name: group.needed(name) for name in ("l0", "dead_fraction", "top_direction", "top_tokens")},
+        fvu=_by_language(group.group("fvu")),
+        fvu_within=_by_language(group.group("fvu_within")),
+        fvu_normalised=_by_language(group.group("fvu_normalised")),
+        l0=group.needed("l0"),
+        dead_fraction=group.needed("dead_fraction"),
+        top_direction=group.needed("top_direction"),
+        top_tokens=group.needed("top_tokens"),
         tokens=group.whole("tokens", least=0),
         ce={code: _splice_loss(losses.group(code)) for code in losses.values},
         judged=group.texts("judged"),
@@ -101,11 +102,19 @@ def _quality(keys: Keys) -> Quality:
     return quality
 
 
+def _by_language(keys: Keys) -> dict[str, float]:
+    return {code: keys.needed(code) for code in keys.values}
+
+
 def _splice_loss(keys: Keys) -> SpliceLoss:
     ce = SpliceLoss(
-        **{name: keys.needed(name) for name in ("raw", "spliced", "ablated")},
-        **{name: keys.number(name) for name in ("recovered", "half_width")},
-        **{name: keys.whole(name, least=0) for name in ("sentences", "tokens")},
+        raw=keys.needed("raw"),
+        spliced=keys.needed("spliced"),
+        ablated=keys.needed("ablated"),
+        recovered=keys.number("recovered"),
+        sentences=keys.whole("sentences", least=0),
+        tokens=keys.whole("tokens", least=0),
+        half_width=keys.number("half_width"),
     )
     keys.done()
     return ce
