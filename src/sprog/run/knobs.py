@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sprog.effects import Family, Knob, Steering
+from sprog.effects import FAMILIES, Family, Knob, Steering
 from sprog.errors import SprogError
 from sprog.features import Kind
 from sprog.lm import (
@@ -113,7 +113,8 @@ def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
 
 def _of_steering(place: Path, kind: Kind) -> Knob:
     """The neurons or the direction that the stage steering wrote."""
-    for file in sorted((place / "steering" / KNOBS).glob("*.safetensors")):
+    files = [place / "steering" / KNOBS / f"{name}.safetensors" for name in sorted(FAMILIES)]
+    for file in filter(Path.is_file, files):
         knob = Knob.load(file)
         if knob.kind == kind:
             return knob
