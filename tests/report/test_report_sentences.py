@@ -7,6 +7,7 @@ import pytest
 from fabricated_run import change_results, fabricate, results_of
 
 from sprog.report.reading import RunFiles, read_run
+from sprog.report.sections.autoencoder import autoencoder_section
 from sprog.report.sentences import (
     at_matched_damage,
     selective_at,
@@ -40,6 +41,16 @@ def test_found(tmp_path: Path) -> None:
     assert "No latent" not in said
     assert "No selective" not in said
     assert "Random latents" in said
+
+
+def test_an_unsound_autoencoder_says_so_first(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    assert "unsound" not in verdict_of(read_run(folder))
+    finding = "95.3 % of the latents are dead."
+    change_results(folder, sae=results_of(folder)["sae"] | {"unsound": [finding]})
+    assert verdict_of(read_run(folder)).startswith(f"The autoencoder is unsound. {finding}\n")
+    warning, *_ = autoencoder_section(read_run(folder)).blocks
+    assert (warning.tone, warning.text) == ("warning", f"This autoencoder is unsound. {finding}")
 
 
 def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:

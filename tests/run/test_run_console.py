@@ -59,3 +59,10 @@ def test_l0_is_shown_where_k_does_not_say_it(results, activation, k, said):
     results["sae"] |= {"activation": activation, "k": k, "l0": 3.21}
     (line,) = [line for line in headlines(results, "da", "en") if line.startswith("sae ")]
     assert f"64 latents, {said}: FVU" in line
+
+
+def test_an_unsound_autoencoder_is_the_first_thing_said(results):
+    results["sae"]["unsound"] = ["One thing.", "Another."]
+    assert headlines(results, "da", "en")[:2] == ["unsound   One thing.", "unsound   Another."]
+    results["sae"]["unsound"] = []
+    assert not any(line.startswith("unsound") for line in headlines(results, "da", "en"))

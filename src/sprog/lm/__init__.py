@@ -17,6 +17,7 @@ from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
+from sprog.lm.sampling import growing, half_width, random_order
 from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
@@ -62,6 +63,8 @@ __all__ = [
     "find_sinks",
     "finite",
     "gradients",
+    "growing",
+    "half_width",
     "known_commit",
     "load",
     "locate",
@@ -69,6 +72,7 @@ __all__ = [
     "mean_over_all",
     "mean_over_text",
     "pad",
+    "random_order",
     "replay",
     "replayed",
     "replayed_losses",

@@ -16,7 +16,9 @@ from sprog.report.wording import language_name, short
 
 def verdict(files: RunFiles) -> list[str]:
     """Whether units were found, what they do, for which languages they stand, and what is not shown."""
+    unsound = (files.section("sae") or {}).get("unsound")
     paragraphs = [
+        f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
         units_found(files),
         " ".join(filter(None, _effect(files))),
         " ".join(filter(None, (third_languages(files), others_at_matched_damage(files)))),
