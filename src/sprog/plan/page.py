@@ -97,15 +97,15 @@ def _check(counting: Counting, grid: Shape | None) -> None:
 def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None) -> dict[str, Work]:
     probe = Work()
     own = counting.shape
-    others = [facts.shape for name, facts in models.items() if name != counting.recipe.model]
+    others = {name: facts.shape for name, facts in models.items() if name != counting.recipe.model}
     before = 0.0
-    for shape in (own, *others):
+    for name, shape in {counting.recipe.model: own, **others}.items():
         if shape is None:
             continue
         # the run's own model stays, and the one before goes only when the next is there
         held = 0 if shape is own else own.weights + before
         before = 0 if shape is own else shape.weights
-        probe += counting.probe(shape, held)
+        probe += counting.probe(name, shape, held)
     return {
         "corpora": counting.corpora(),
         "probe": probe,

@@ -28,7 +28,7 @@ class Probe(Settings):
     tokens: Annotated[int, AtLeast(100)] = 40_000
     """Tokens in a sample, half of them per language."""
     as_coded: bool = False
-    """Also replay the paper's own optimisation (Adam, 501 batches of 32 sentences) at each of lambdas, to set
+    """Also replay the paper's own optimisation (Adam, as many batches of 32 sentences as its code takes) at each of lambdas, to set
     what its probes come to beside the optimum."""
 
 
