@@ -72,6 +72,31 @@ def test_the_paper_would_be_fetched(dry):
     assert "120 layers of 7 models" in " ".join(said.split())
 
 
+def test_the_papers_tasks_are_planned(dry):
+    said = " ".join(dry("paper").split())
+    for place, name in (
+        ("hub:DDSC/angry-tweets", "angry-tweets"),
+        ("hub:alexandrainst/scala,config=da", "scala-da"),
+        ("hub:SetFit/tweet_sentiment_extraction", "tweet-sentiment"),
+    ):
+        assert f"{place} unknown until fetched text; task {name}" in said
+    assert "3 of up to 4,000 rows, 13 arms, as controlled" in said
+    assert "as controlled and as coded" in " ".join(dry("paper --protocol as_coded").split())
+    without = dry("paper --tasks.names none")
+    assert "angry-tweets" not in without
+    assert "\n  tasks" not in without
+    assert "angry-tweets" not in dry("paper --until effects")
+
+
+def test_labelled_files_are_looked_at(dry, tmp_path):
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("En god dag.\tgood\n" * 40)
+    said = " ".join(dry(f"demo --tasks.names mood:da={rows}").split())
+    assert f"{rows} {bytes_text(rows.stat().st_size)} text; task mood" in said
+    said = " ".join(dry("demo --tasks.names toy-sentiment:da").split())
+    assert "toy:sentiment text; task toy-sentiment, written by a grammar" in said
+
+
 def test_the_papers_grid_is_planned(dry):
     said = " ".join(dry("paper").split())
     assert (
@@ -177,6 +202,8 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
         ("demo --corpora.train missing.tsv", "corpora.train: missing.tsv: no such file"),
         ("demo --corpora.train what", "corpora.train: 'what': is not a source"),
         ("demo --corpora.train hub:a/b,q=1", "corpora.train: 'hub:a/b,q=1': there is no key 'q'"),
+        ("demo --tasks.names mood:da=missing.tsv", "tasks.names: missing.tsv: no such file or folder"),
+        ("demo --tasks.names mood", "tasks.names: mood: does not say where it is"),
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),

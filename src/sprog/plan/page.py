@@ -10,7 +10,8 @@ from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.quantities import sentences_of, tokens_of
 from sprog.plan.stages import Counting
-from sprog.plan.tasks import task_arms
+from sprog.plan.tasks import task_arms, task_facts
+from sprog.plan.tested import untested_lines
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token
 from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
@@ -40,13 +41,17 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
     lines = list(wrapped("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
-    lines += _inputs(models, sources)
+    labelled = task_facts(recipe) if "tasks" in stages else []
+    lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *labelled])
     lines += ["", *_roles(roles, sources)]
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
     if own.shape is None or len(known) < len(roles):
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     counting = Counting(recipe, own.shape, known)
+    if "evidence" in stages:
+        for line in untested_lines(counting):
+            lines += wrapped("  ", line, gap=0)
     grid = models[on[0]].shape if on else None
     _check(counting, grid)
     probes = {name: models[name] for name in dict.fromkeys(probed)}
@@ -122,7 +127,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
     }
 
 
-def _inputs(models: dict[str, ModelFacts], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
+def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
     """What is here, and what would be fetched or made."""
     here: list[_Row] = []
     fetched: list[_Row] = []
@@ -137,10 +142,10 @@ def _inputs(models: dict[str, ModelFacts], sources: dict[str, list[SourceFacts]]
         else:
             kind = "cached model" if model.where == "cache" else "model in a folder"
             here.append((model.name, model.size, f"{kind}{weights}"))
-    for source in {source.name: source for facts in sources.values() for source in facts}.values():
+    for source in {source.name: source for source in sources}.values():
         note = f"{'cached ' if source.where == 'cache' else ''}text{'; ' if source.note else ''}{source.note}"
         if source.where == "made":
-            made.append((source.name, 0.0, "text, written by a grammar"))
+            made.append((source.name, 0.0, f"{note}, written by a grammar"))
         elif source.where == "net":
             fetched.append((source.name, source.size, note))
         else:
