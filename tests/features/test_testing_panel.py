@@ -119,6 +119,7 @@ def test_languages_with_too_few_sentences_are_not_testable():
     assert carried_languages(lone(da=51, en=60, nb=50, sv=51), "da", "en", 4096) == ("da", "en", "sv")
     assert carried_languages(lone(da=50, en=60, sv=51), "da", "en", 4096) == ()
     assert carried_languages(lone(da=51, sv=51), "da", "en", 4096) == ()
+    assert carried_languages({}, "da", "en", 1) == ()
     # pairs are worth half
     paired = {code: [*map(str, range(size))] for code, size in (("da", 102), ("en", 102), ("sv", 101))}
     assert carried_languages(paired, "da", "en", 4096) == ("da", "en")

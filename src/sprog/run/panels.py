@@ -88,7 +88,7 @@ def untested(context: Context) -> list[str]:
         return []
     role, _, corpus = _text(context)
     settings, units = recipe.evidence, tested_units(context)
-    found_on, _ = _halves(context, _plain(corpus)[0])
+    found_on, _ = _halves(context, _plain(role, corpus)[0])
     carried = _carried(context, found_on)
     words = functools.partial(too_few_words, role, units=units, minimum=settings.minimum, q=settings.q)
     if not carried:
@@ -130,11 +130,7 @@ def replication_panel(context: Context) -> Panel | None:
 
 
 def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, halves: bool = True) -> Panel:
-    try:
-        refuse_one_text_as_two_languages(corpus)
-    except SprogError as error:
-        raise SprogError(f"corpora.{role}: {error}") from error
-    kept, twice = _plain(corpus)
+    kept, twice = _plain(role, corpus)
     doubtful = doubtful_pairs(Corpus.of(kept))
     marked = frozenset[Sentence]().union(*(pair.marked for pair in doubtful))
     counts = count_ambiguous(Corpus.of(kept), [sentence in marked for sentence in kept])
@@ -151,8 +147,12 @@ def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, h
     return Panel(role, source, found_on, held_out, twice, counts, doubtful, dict(short))
 
 
-def _plain(corpus: Corpus) -> tuple[list[Sentence], int]:
+def _plain(role: str, corpus: Corpus) -> tuple[list[Sentence], int]:
     """A text without what stands in two languages, and how many such texts there were."""
+    try:
+        refuse_one_text_as_two_languages(corpus)
+    except SprogError as error:
+        raise SprogError(f"corpora.{role}: {error}") from error
     twice = {text for text, _ in identical_texts(corpus)}
     return [sentence for sentence in corpus.sentences if sentence.text not in twice], len(twice)
 

@@ -79,6 +79,9 @@ def carried_languages(
         The target, the reference, and each other language that every claim's comparisons have enough sentences for;
         nothing where target and reference have not.
     """
+    kept: tuple[str, ...] = (target, reference)
+    if not set(kept) <= pairs.keys():
+        return ()
     names, cluster = np.unique([pair for own in pairs.values() for pair in own], return_inverse=True)
     parts = np.split(cluster, np.cumsum([len(own) for own in pairs.values()])[:-1])
     counts = {code: np.bincount(part, minlength=len(names)) for code, part in zip(pairs, parts, strict=True)}
@@ -93,8 +96,7 @@ def carried_languages(
                 return False
         return True
 
-    kept: tuple[str, ...] = (target, reference)
-    if not set(kept) <= counts.keys() or not enough(kept):
+    if not enough(kept):
         return ()
     for code in counts:
         if code not in kept and enough((*kept, code)):
