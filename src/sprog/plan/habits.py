@@ -29,9 +29,9 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
     else:
         yield f"bos auto: the tokenizer adds no BOS by itself: off; {_CHECKED}"
     habits = _habits(out)
-    losses = [habits.get(key) for key in ("loss_with_bos", "loss_without_bos")]
-    if all(isinstance(loss, float) for loss in losses):
-        yield "bos: measured in {}: {:.2f} nats per token with a BOS, {:.2f} without".format(out, *losses)
+    on, off = habits.get("loss_with_bos"), habits.get("loss_without_bos")
+    if isinstance(on, float) and isinstance(off, float):
+        yield f"bos: measured in {out}: {on:.2f} nats per token with a BOS, {off:.2f} without"
 
 
 def adds_bos(folder: Path | None) -> bool | None:
@@ -42,7 +42,7 @@ def adds_bos(folder: Path | None) -> bool | None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)  # type: ignore[no-untyped-call]
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         ids = tokenizer("a", add_special_tokens=True)["input_ids"]
     except Exception:  # the libraries raise what they like; loading the model will say what is wrong
         return None
