@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sprog.files import TEMPORARY
 from sprog.lm import LanguageModel, Site, activations, batches, finite
 from sprog.probe.path import ProbePath
 from sprog.probe.sample import ProbeSample
@@ -66,7 +67,7 @@ def stored_layers(
         progress: called with the finished share of the pass.
     """
     sites = [Site(site, layer) for layer in range(lm.layers)]
-    with TemporaryDirectory(dir=scratch, prefix=".activations-") as name:
+    with TemporaryDirectory(dir=scratch, prefix=f"{TEMPORARY}activations-") as name:
         folder = Path(name)
         sentence = _store(lm, sample, sites, folder, budget, progress)
         language = [s.language for s in sample.tokens.corpus.sentences]
