@@ -492,6 +492,7 @@ def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> lis
             "critical_lambda": 0.8,
             "collapsed": penalty >= 1,
             "constant": 0.523,
+            "batches": 501,
             "seeds": 3,
         }
         for layer in range(4)

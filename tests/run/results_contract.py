@@ -87,6 +87,7 @@ AS_CODED = [
         "critical_lambda": NUMBER,
         "collapsed": bool,
         "constant": NUMBER,
+        "batches": int,
         "seeds": int,
     }
 ]

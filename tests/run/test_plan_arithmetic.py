@@ -84,7 +84,7 @@ def test_numbers_taken_from_the_code_are_still_there():
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == quantities.HELD_OUT
-    assert (as_coded.BATCHES, as_coded.BATCH_SENTENCES) == (replay.BATCHES, replay.BATCH_SENTENCES)
+    assert as_coded.BATCH_SENTENCES == replay.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
     assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
@@ -233,9 +233,9 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
 
 
 def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
-    def of(**changes):
+    def of(model="toy", **changes):
         recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))
-        return dataclasses.replace(counting, recipe=recipe).probe(counting.shape, 0)
+        return dataclasses.replace(counting, recipe=recipe).probe(model, counting.shape, 0)
 
     plain, one, two = of(seeds=1), of(seeds=1, as_coded=True), of(seeds=2, as_coded=True)
     assert one.model_flops == 2 * plain.model_flops
@@ -245,6 +245,9 @@ def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
     assert one.float_flops == pytest.approx(2 * plain.float_flops + 4 * 10 * values * steps)
     assert two.float_flops - of(seeds=2).float_flops * 2 == pytest.approx(2 * 4 * 10 * values * steps)
     assert one.held == plain.held
+    # the paper's code took other numbers of batches of some models
+    small = of("EleutherAI/pythia-14m", seeds=1, as_coded=True)
+    assert one.float_flops - small.float_flops == pytest.approx(4 * 10 * values * 3 * (501 - 329))
 
 
 def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):

@@ -28,8 +28,8 @@ class Probe(Settings):
     tokens: Annotated[int, AtLeast(100)] = 40_000
     """Tokens in a sample, half of them per language."""
     as_coded: bool = False
-    """Also replay the paper's own optimisation (Adam, 501 batches of 32 sentences) at each of lambdas, to set
-    what its probes come to beside the optimum."""
+    """Also replay the paper's own optimisation (Adam, 329 to 544 batches of 32 sentences by the model) at each of
+    lambdas, to set what its probes come to beside the optimum."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import features_stage
+from sprog.run.panels import too_small
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import sae_stage
@@ -104,6 +105,9 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         context.lm.tap(context.site(recipe.layer))
     check_given(context)
     check_lengths(recipe, context.lm)
+    if until is None or STAGES.index(until) >= STAGES.index("evidence"):
+        for line in too_small(context):
+            show.note(line)
     if recipe.grid.wanted and recipe.grid.model in (None, recipe.model):
         check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
     with claimed(out, recipe) as folder:
