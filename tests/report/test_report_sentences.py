@@ -35,7 +35,8 @@ def test_found(tmp_path: Path) -> None:
     said = verdict_of(files_of(tmp_path, "found"))
     assert "Three latents pass the paper's rule" in said
     assert "latent 11, fires on 90 % of Danish and 0.4 % of English tokens" in said
-    assert "the English loss has fallen by 0.005 nats (a ratio of at least 30)" in said
+    assert "the English loss has fallen by 0.0012 nats per byte: a difference of 0.0762" in said
+    assert "a ratio of at least 30, a one-sided 95 % limit" in said
     assert "by this measure the units are selective" in said
     assert "No latent" not in said
     assert "No selective" not in said
@@ -53,8 +54,8 @@ def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
 def test_unselective(tmp_path: Path) -> None:
     files = files_of(tmp_path, "unselective")
     said = verdict_of(files)
-    assert "When the Danish loss has risen by 0.3 nats" in said
-    assert "the English loss has risen by 0.276 nats" in said
+    assert "When the Danish loss has risen by 0.3 nats per token, 0.0750 per byte" in said
+    assert "the English loss has risen by 0.0690 nats per byte" in said
     assert "No selective latent was found at this site (resid of layer 2)" in said
     assert "units are selective" not in said
     assert selective_at(files) == {0.1: False, 0.3: False}
@@ -90,10 +91,11 @@ def test_selective_at_one_damage_only(tmp_path: Path) -> None:
 def test_damage_that_is_never_reached(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", "found")
     next_token = results_of(folder)["next_token"]
-    numbers = ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high")
-    numbers += ("value", "target_delta", "other_delta")
-    missing = dict.fromkeys(numbers) | {"reached": False}
-    rows = [row | missing for row in next_token["selectivity"]]
+    named = ("units", "kind", "edit", "splice", "at", "versus")
+    rows = [
+        {name: row[name] if name in named else None for name in row} | {"reached": False}
+        for row in next_token["selectivity"]
+    ]
     cells = [
         cell | {"delta": 0.01 * cell["delta"]} if cell["edit"] == "set" else cell
         for cell in next_token["cells"]
