@@ -284,7 +284,9 @@ def test_rows_per_byte_are_those_of_a_script_of_its_own(tiny_lm, tiny_corpus):
     measured = measure_edits(tiny_lm, SITE, sae, text, [(change, None) for change in edits])
     draws, seed = 200, 3
     rows = [
-        row for row in selectivity(measured, text, "da", name="da", draws=draws, seed=seed) if row.versus == "en"
+        row
+        for row in selectivity(measured, text, "da", name="da", draws=draws, seed=seed)
+        if row.versus == "en"
     ]
     assert all(row.reached for row in rows)
 
