@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
+from sprog.report.blocks import Paragraph
 from sprog.report.reading import RunFiles, read_run
+from sprog.report.sections.families import path_words
+from sprog.report.sections.units import units_section
 from sprog.report.sentences import (
     at_matched_damage,
     selective_at,
@@ -72,6 +75,35 @@ def test_empty_selection_claims_nothing(tmp_path: Path) -> None:
     assert "no units to sweep" in sweep(files, splice=False)
     assert third_languages(files) == ""
     assert sweep_details(files, splice=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("passing", "claim"),
+    [
+        ((57, 55, 53, 54), "57 of 64 trained latents pass"),
+        ((57, 55, 53, 54), "The trained autoencoder has more than any of them."),
+        ((51, 55, 53, 54), "Each of them has more: training adds no latent that passes."),
+        ((54, 55, 53, 54), "says nothing of what was learned"),
+    ],
+)
+def test_trained_and_untrained_stand_beside_each_other(
+    tmp_path: Path, passing: tuple[int, ...], claim: str
+) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [row | {"passing": count} for row, count in zip(next_token["chosen"], passing, strict=True)]
+    change_results(folder, next_token=next_token | {"chosen": rows})
+    blocks = units_section(read_run(folder)).blocks
+    said = [plain(block.text) for block in blocks if isinstance(block, Paragraph)]
+    assert any(claim in text for text in said)
+    assert any(
+        f"{passing[1]}, {passing[2]} and {passing[3]} pass it on the same text" in text for text in said
+    )
+
+
+def test_scale_says_what_it_does_to_each_kind() -> None:
+    assert path_words("latent", "scale") == "own values switched off, then turned to the opposite sign"
+    assert path_words("direction", "scale") == "drawn to the reference's mean and beyond"
 
 
 def test_another_rule_is_not_called_the_papers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
+from sprog.run.headlines import headlines
 from sprog.toy import sentences
 
 DRAWS = 19
@@ -108,6 +109,28 @@ def test_what_is_drawn_is_frozen_and_like_what_it_stands_for(controlled, next_to
     assert drawn["text"] == on["sha256"]
     assert set(on["sentences"]) == {"da", "en", "sv"}
     assert set(on["matched"]) == {"rate", "reference_rate", "mean_active", "norm"}
+
+
+def test_the_console_says_every_statistic_with_its_rank_and_both_units(controlled):
+    results = json.loads((controlled / "results.json").read_text(encoding="utf-8"))
+    lines = headlines(results, "da", "en")
+    drawn = [line for line in lines if line.startswith("controls")]
+    assert len(drawn) == len(
+        {(r["units"], r["edit"], r["control"]) for r in results["next_token"]["controls"] if r["rank"]}
+    )
+    for line in drawn:
+        assert line.count(f" of {DRAWS + 1}") == 3
+        for statistic in ("target", "target - reference", "target - nearest"):
+            assert f" {statistic} " in line
+        assert ", p " not in line
+    (passing,) = [line for line in lines if "untrained" in line]
+    rows = [row for row in results["next_token"]["chosen"] if row["language"] == "da"]
+    assert passing.endswith(", ".join(str(row["passing"]) for row in rows[1:]))
+    for line in lines:
+        if line.startswith("effects") and "nats per token" in line and "no dose" not in line:
+            assert "difference" in line
+            assert "ratio" in line
+            assert "per byte" in line
 
 
 def test_the_page_has_the_tables(controlled):

@@ -30,8 +30,8 @@ def _table(files: RunFiles, rows: list[Row]) -> Table:
         "strongly, and have decoder rows as long"
         f"{_likeness(on.get('matched'), target, reference)}. Random directions: the set's own "
         "edit, written along random directions, so that every token is moved as far. Rank: the set's place among "
-        "itself and the draws, the largest first. It says how the set compares with those draws; it is no p-value, since the set "
-        "was not drawn like them. Other rows: one other set.",
+        "itself and the draws, the largest first. It says how the set compares with those draws; it is no p-value, "
+        "since the set was not drawn like them. Other rows: one other set.",
         ("Units", "Edit", "Against", "Rise of", "Observed", "Control", "95 % of draws below", "Rank"),
         [_row(files, row) for row in rows],
         words=4,
