@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
+from sprog.report.blocks import Paragraph
 from sprog.report.reading import RunFiles, read_run
 from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.families import path_words
+from sprog.report.sections.units import units_section
 from sprog.report.sentences import (
     at_matched_damage,
     random_weights_words,
@@ -37,7 +40,8 @@ def test_found(tmp_path: Path) -> None:
     said = verdict_of(files_of(tmp_path, "found"))
     assert "Three latents pass the paper's rule" in said
     assert "latent 11, fires on 90 % of Danish and 0.4 % of English tokens" in said
-    assert "the English loss has fallen by 0.005 nats (a ratio of at least 30)" in said
+    assert "the English loss has fallen by 0.0012 nats per byte: a difference of 0.0762" in said
+    assert "a ratio of at least 30, a one-sided 95 % limit" in said
     assert "by this measure the units are selective" in said
     assert "No latent" not in said
     assert "No selective" not in said
@@ -65,8 +69,8 @@ def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
 def test_unselective(tmp_path: Path) -> None:
     files = files_of(tmp_path, "unselective")
     said = verdict_of(files)
-    assert "When the Danish loss has risen by 0.3 nats" in said
-    assert "the English loss has risen by 0.276 nats" in said
+    assert "When the Danish loss has risen by 0.3 nats per token, 0.0750 per byte" in said
+    assert "the English loss has risen by 0.0690 nats per byte" in said
     assert "No selective latent was found at this site (resid of layer 2)" in said
     assert "units are selective" not in said
     assert selective_at(files) == {0.1: False, 0.3: False}
@@ -83,6 +87,35 @@ def test_empty_selection_claims_nothing(tmp_path: Path) -> None:
     assert "no units to sweep" in sweep(files, splice=False)
     assert third_languages(files) == ""
     assert sweep_details(files, splice=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("passing", "claim"),
+    [
+        ((57, 55, 53, 54), "57 of 64 trained latents pass"),
+        ((57, 55, 53, 54), "The trained autoencoder has more than any of them."),
+        ((51, 55, 53, 54), "Each of them has more: training adds no latent that passes."),
+        ((54, 55, 53, 54), "says nothing of what was learned"),
+    ],
+)
+def test_trained_and_untrained_stand_beside_each_other(
+    tmp_path: Path, passing: tuple[int, ...], claim: str
+) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [row | {"passing": count} for row, count in zip(next_token["chosen"], passing, strict=True)]
+    change_results(folder, next_token=next_token | {"chosen": rows})
+    blocks = units_section(read_run(folder)).blocks
+    said = [plain(block.text) for block in blocks if isinstance(block, Paragraph)]
+    assert any(claim in text for text in said)
+    assert any(
+        f"{passing[1]}, {passing[2]} and {passing[3]} pass it on the same text" in text for text in said
+    )
+
+
+def test_scale_says_what_it_does_to_each_kind() -> None:
+    assert path_words("latent", "scale") == "own values switched off, then turned to the opposite sign"
+    assert path_words("direction", "scale") == "drawn to the reference's mean and beyond"
 
 
 def test_another_rule_is_not_called_the_papers(tmp_path: Path) -> None:
@@ -102,10 +135,11 @@ def test_selective_at_one_damage_only(tmp_path: Path) -> None:
 def test_damage_that_is_never_reached(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", "found")
     next_token = results_of(folder)["next_token"]
-    numbers = ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high")
-    numbers += ("value", "target_delta", "other_delta")
-    missing = dict.fromkeys(numbers) | {"reached": False}
-    rows = [row | missing for row in next_token["selectivity"]]
+    named = ("units", "kind", "edit", "splice", "at", "versus")
+    rows = [
+        {name: row[name] if name in named else None for name in row} | {"reached": False}
+        for row in next_token["selectivity"]
+    ]
     cells = [
         cell | {"delta": 0.01 * cell["delta"]} if cell["edit"] == "set" else cell
         for cell in next_token["cells"]

@@ -14,7 +14,8 @@ UNIT = {
     "rate": PER_LANGUAGE,
     "mean": PER_LANGUAGE,
     "mean_active": PER_LANGUAGE_OR_NULL,
-    "auroc": NUMBER,
+    "token_auroc": NUMBER,
+    "sentence_auroc": (int, float, None),
     "q_value": (int, float, None),
 }
 
@@ -230,9 +231,31 @@ NEXT_TOKEN = {
             "at": NUMBER,
             "versus": str,
             **dict.fromkeys(
-                ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high"),
+                [
+                    f"{name}{unit}{end}"
+                    for unit in ("_per_byte", "")
+                    for name, ends in {
+                        "target_delta": ("",),
+                        "other_delta": ("",),
+                        "margin": ("", "_low", "_high"),
+                        "ratio": ("", "_low", "_high", "_least"),
+                    }.items()
+                    for end in ends
+                ],
                 (int, float, None),
             ),
+        }
+    ],
+    "chosen": [
+        {
+            "units": str,
+            "language": str,
+            "seed": (int, None),
+            "asked": str,
+            "rule": str,
+            "passing": (int, None),
+            "of": int,
+            "text": str,
         }
     ],
     "controls": None,

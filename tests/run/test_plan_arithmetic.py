@@ -142,7 +142,7 @@ def test_edits_are_as_many_as_the_sets_have(counting, tiny_model):
     mean, neurons = torch.zeros(8), Neurons(Site("resid", 1), 8, signed=True)
     below = [dose for dose in dose_list if dose.value <= 0]
     others = [
-        latent_arm("random weights", sae, (2,), below, (0.0,), splice=False),
+        *[latent_arm("random weights", sae, (2,), below, (0.0,), splice=False)] * UNTRAINED,
         *[neuron_arm("best", neurons, (3,), mean)] * 2,
         *[direction_arm("probe", torch.ones(8), mean, torch.ones(8))] * 2,
     ]
@@ -163,7 +163,8 @@ def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
         return other, other.controls().model_flops
 
     other, few = controls(Amount(100, 2000), 10)
-    drawn = len(other.recipe.effects.controls_edits) + stages.REDIRECTED
+    # matched latents under each edit, and random directions in the selected latents' place
+    drawn = len(other.recipe.effects.controls_edits) + 1
     every = other.forward(other.shape, 4000 * 10 * drawn, other.above, output=True)
     once = other.forward(other.shape, 4000, other.shape.layers, output=True)
     assert few == pytest.approx(every.model_flops + once.model_flops)

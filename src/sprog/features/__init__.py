@@ -16,7 +16,7 @@ from sprog.features.planted import (
     score,
     score_latents,
 )
-from sprog.features.select import Selection, select
+from sprog.features.select import Selection, paper_rule, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
 from sprog.features.stability import LatentMatch, LatentMatcher, Shares, match_latents
 from sprog.features.statistics import UnitStatistics, merge
@@ -90,6 +90,7 @@ __all__ = [
     "match_tokenisation",
     "merge",
     "merge_moments",
+    "paper_rule",
     "passages",
     "probe_normal",
     "random_directions",

@@ -21,6 +21,7 @@ from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.context import Context
+from sprog.run.effect_arms import tested_neurons
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -129,6 +130,7 @@ def _families(context: Context, site: Site, report: Report) -> list[Family]:
         target=context.target,
         reference=context.reference,
         model=context.lm.name,
+        tested_neurons=tested_neurons(context),
     )
 
 
