@@ -11,6 +11,7 @@ from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure, measure_reconstruction
 from sprog.sae.sae import Codes, Sae
+from sprog.sae.start import untrained
 from sprog.sae.train import train, train_group
 from sprog.sae.trainer import TrainPoint, TrainSettings
 
@@ -41,5 +42,6 @@ __all__ = [
     "to_sparsify",
     "train",
     "train_group",
+    "untrained",
     "without_pre_encoder_bias",
 ]
