@@ -18,6 +18,7 @@ from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
+from sprog.lm.stored import StoredActivations, stored_activations
 from sprog.lm.stream import Activations, activations
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SideEffects",
     "Site",
     "SiteEdit",
+    "StoredActivations",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
@@ -68,6 +70,7 @@ __all__ = [
     "resolve_dtype",
     "sentence_batches",
     "sentence_losses",
+    "stored_activations",
     "text_states",
     "tokenize",
     "with_sites",
