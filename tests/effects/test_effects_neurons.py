@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from tiny_families import write_family
 
 from sprog.effects import neurons_off
 from sprog.errors import SprogError
 from sprog.features import lape
 from sprog.lm import Site, activations, batches, edits, load, sentence_losses, tokenize
+from tiny_families import write_family
 
 OFF = {0: (3, 0, 47), 2: (5,), 1: ()}
 

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny_families import FAMILIES, write_family
 
 from sprog.corpora import Corpus, Sentence
 from sprog.errors import SprogError
 from sprog.features import lape
 from sprog.lm import TokenizedCorpus, load, tokenize
+from tiny_families import FAMILIES, write_family
 
 CODES = ("da", "en", "sv")
 DANISH, SWEDISH = ((0, 3), (1, 7), (1, 9), (2, 40)), ((0, 11), (2, 5))
@@ -36,21 +36,25 @@ def text_of_own_tokens(sentences=30):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory, make_model_folder):
-    """A model whose residual stream says the language in two coordinates, which only the planted neurons read."""
+    """A model whose residual stream says the language in four coordinates, which only the planted neurons read."""
     lm = load(str(make_model_folder(tmp_path_factory.mktemp("planted"))))
     with torch.no_grad():
         embedding = lm.model.get_input_embeddings().weight
         embedding[:, :2] = -20.0
         embedding[1:100, 0] = 20.0
         embedding[199:298, 1] = 20.0
+        # so that the mean, which the norm takes off every coordinate, says nothing
+        embedding[:, 2:4] = -embedding[:, :2]
         for layer, block in enumerate(lm.blocks):
             weight = block.mlp.dense_h_to_4h.weight
-            weight[:, :2] = 0.0
+            weight[:, :4] = 0.0
+            block.attention.query_key_value.weight[:, :4] = 0.0
             for coordinate, neurons in enumerate((DANISH, SWEDISH)):
                 for at, neuron in neurons:
                     if at == layer:
                         weight[neuron] = 0.0
                         weight[neuron, coordinate] = 1.0
+                        block.mlp.dense_4h_to_h.weight[:, neuron] = 0.0
     return lm
 
 

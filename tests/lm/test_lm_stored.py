@@ -147,7 +147,9 @@ def test_progress_comes_to_its_end(tiny_lm, tiny_tokens):
 
 
 def test_what_cannot_be_given_is_refused(stored, tiny_lm, tiny_tokens):
-    with pytest.raises(SprogError, match=r"^activations: attn.out of layer 1 was not stored; there are resid of"):
+    with pytest.raises(
+        SprogError, match=r"^activations: attn.out of layer 1 was not stored; there are resid of"
+    ):
         stored.read(Site("attn.out", 1))
     with pytest.raises(SprogError, match=r"^activations: a size and epochs of at least 1"):
         next(stored.batches(SITES[0], 0, seed=0))

@@ -86,7 +86,9 @@ class StoredActivations:
             SprogError: the site was not stored, or `size` or `epochs` is below 1.
         """
         if size < 1 or epochs < 1:
-            raise SprogError(f"activations: a size and epochs of at least 1 are needed, got {size} and {epochs}")
+            raise SprogError(
+                f"activations: a size and epochs of at least 1 are needed, got {size} and {epochs}"
+            )
         x, rows = self._mapped(site), len(self)
         epoch, order = -1, np.zeros(0, dtype=np.int64)
         for first in range(start * size, epochs * rows, size):
@@ -103,7 +105,9 @@ class StoredActivations:
 
     def _mapped(self, site: Site) -> Tensor:
         if site not in self.sites:
-            raise SprogError(f"activations: {site} was not stored; there are {', '.join(map(str, self.sites))}")
+            raise SprogError(
+                f"activations: {site} was not stored; there are {', '.join(map(str, self.sites))}"
+            )
         stored = self.sites[site]
         size = len(self) * stored.width
         return torch.from_file(str(stored.path), size=size, dtype=stored.dtype).view(len(self), stored.width)
