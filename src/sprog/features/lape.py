@@ -73,7 +73,7 @@ def lape(
     A neuron is active at a token where the output of its activation function is above 0 (eq. 1 and 2); in a gated
     MLP that is the gate's side, before the product with the other. Neurons of all layers are ranked together, and
     kept and given to languages by `scores.lape`. One pass of the model; memory is layers x neurons x languages, and
-    one batch. A BOS is not counted.
+    one batch. A token that `activations` leaves out, such as a BOS, is not counted.
 
     Args:
         lm: the model.
@@ -81,7 +81,7 @@ def lape(
         target: the language whose neurons are wanted.
         share: of all neurons of the model, how many are kept.
         percentile: a neuron is given to the languages on which its probability is above this quantile of all.
-        budget: tokens in a batch, where all layers of so many are at most 2^26 values; less otherwise.
+        budget: tokens in a batch; fewer where the MLPs of all layers have more than 2^26 values at so many.
         progress: called with the finished share of the pass.
 
     Raises:
@@ -123,10 +123,11 @@ def _count(
     progress: Callable[[float], None],
 ) -> tuple[Int[np.ndarray, "languages layers neurons"], Int[np.ndarray, " languages"]]:
     """How often each neuron is active on each language, and the tokens of each language."""
-    lm = _with_counted(lm)
-    sites = [Site(COUNTED, layer) for layer in range(lm.layers)]
+    lm, counted_name = _with_counted(lm)
+    # mlp.hidden as well: attention sinks are known by its norms, and leave the other sites with it
+    sites = [Site(name, layer) for name in {"mlp.hidden": 0, counted_name: 0} for layer in range(lm.layers)]
     width = lm.width(sites[0])
-    budget = min(budget, max(1, VALUES // (lm.layers * width)))
+    budget = min(budget, max(1, VALUES // (len(sites) * width)))
     row = torch.tensor([languages.index(s.language) for s in tokens.corpus.sentences], device=lm.device)
     fired = torch.zeros(len(languages), lm.layers, width, dtype=torch.int64, device=lm.device)
     counted = torch.zeros(len(languages), dtype=torch.int64, device=lm.device)
@@ -139,23 +140,22 @@ def _count(
         for own in language.unique().tolist():
             chosen = language == own
             for site, x in part.sites.items():
-                fired[own, site.layer] += (x[chosen] > 0).sum(0)
+                if site.name == counted_name:
+                    fired[own, site.layer] += (x[chosen] > 0).sum(0)
         done += int(lengths[part.batch.index.numpy()].sum())
         progress(done / total)
     return fired.cpu().numpy(), counted.cpu().numpy()
 
 
-def _with_counted(lm: LanguageModel) -> LanguageModel:
-    """The model with one more site, `COUNTED`: the output of the MLP's activation function.
+def _with_counted(lm: LanguageModel) -> tuple[LanguageModel, str]:
+    """The model with a site for the output of the MLP's activation function, and its name.
 
-    Without a gate that is `mlp.hidden`.
+    Without a gate that is `mlp.hidden`, otherwise a site `COUNTED` more.
 
     Raises:
         SprogError: the MLP is gated, and its activation function is not found.
     """
-    hidden = lm.architecture.places["mlp.hidden"]
-    inside = hidden.path.rpartition(".")[0]
-    place = hidden
+    inside = lm.architecture.places["mlp.hidden"].path.rpartition(".")[0]
     if inside:
         children = dict(lm.blocks[0].get_submodule(inside).named_children())
         # an activation function is the only part of an MLP without weights, but for dropout
@@ -171,8 +171,8 @@ def _with_counted(lm: LanguageModel) -> LanguageModel:
                 f"its activation function, and one is needed; its modules are {', '.join(children)}"
             )
         if gated:
-            place = Place(f"{inside}.{functions[0]}", "output")
-    architecture = dataclasses.replace(lm.architecture, places=lm.architecture.places | {COUNTED: place})
-    return dataclasses.replace(
-        lm, architecture=architecture, widths=lm.widths | {COUNTED: lm.widths["mlp.hidden"]}
-    )
+            places = lm.architecture.places | {COUNTED: Place(f"{inside}.{functions[0]}", "output")}
+            widths = lm.widths | {COUNTED: lm.widths["mlp.hidden"]}
+            architecture = dataclasses.replace(lm.architecture, places=places)
+            return dataclasses.replace(lm, architecture=architecture, widths=widths), COUNTED
+    return lm, "mlp.hidden"
