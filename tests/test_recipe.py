@@ -343,3 +343,26 @@ def test_nearest_finds_typos_and_last_parts_or_nothing():
     assert nearest("featurs", ["features", "effects"]) == "; did you mean 'features'?"
     assert nearest("latents", ["sae.latents", "seed"], prefix="--") == "; did you mean '--sae.latents'?"
     assert nearest("xyzzy", ["features"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("k", "sae.k"),
+        ("latents", "sae.latents"),
+        ("others", "languages.others"),
+        ("target", "languages.target"),
+        ("panel", "corpora.panel"),
+        ("text", "sae.text"),
+        ("minimum", "evidence.minimum"),
+        ("values", "effects.values"),
+        ("epochs", "sae.epochs"),
+        ("features.k", "sae.k"),
+        ("grids.latents", "grid.latents"),
+    ],
+)
+def test_a_last_part_that_several_groups_have_is_named_where_every_run_has_it(tmp_path, word, key):
+    # grids, steering and tasks are only where they are asked for
+    assert flag_refusal(**{word: "16"}) == f"unknown flag '--{word}'; did you mean '--{key}'?"
+    with pytest.raises(SprogError, match=rf"unknown key '{word}'; did you mean '{key}'\?$"):
+        read(tmp_path, f"base: demo\n{word}: 16\n")

@@ -10,7 +10,7 @@ import torch
 from sprog.corpora import Corpus, Sentence
 from sprog.errors import SprogError
 from sprog.features import lape
-from sprog.lm import TokenizedCorpus, load, tokenize
+from sprog.lm import NormRange, Site, TokenizedCorpus, activations, batches, load, tokenize
 from tiny_families import FAMILIES, write_family
 
 CODES = ("da", "en", "sv")
@@ -156,6 +156,25 @@ def test_a_gated_mlp_is_counted_on_its_gate(tmp_path, tiny_tokenizer, tiny_corpu
     with torch.no_grad():
         lm.blocks[0].mlp.up_proj.weight.neg_()
     assert np.array_equal(lape(lm, tokens, target="da").probability[:, 0], before)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_attention_sinks_are_not_counted(tmp_path, tiny_tokenizer, tiny_corpus, name):
+    lm = load(str(write_family(tmp_path, name, tiny_tokenizer)))
+    tokens, site = tokenize(lm, tiny_corpus), Site("mlp.hidden", 1)
+    parts = list(activations(lm, batches(tokens, 200), [site]))
+    norm = torch.cat([part.sites[site].norm(dim=1) for part in parts])
+    sentence = torch.cat([part.sentence for part in parts])
+    # inside the widest gap among the largest norms, so that rounding moves no token over it
+    largest = norm.sort().values[-200:]
+    gap = int(largest.diff().argmax())
+    edge = float(largest[gap : gap + 2].mean())
+    found = lape(dataclasses.replace(lm, sinks={site: NormRange(0.0, edge)}), tokens, target="da")
+    danish = torch.tensor([s.language == "da" for s in tokens.corpus.sentences])[sentence]
+    assert found.tokens.tolist() == [
+        int((danish & (norm < edge)).sum()),
+        int((~danish & (norm < edge)).sum()),
+    ]
 
 
 def test_every_family_can_be_counted(tmp_path, tiny_tokenizer, tiny_corpus):

@@ -1,5 +1,6 @@
 """Stored activations: one pass for all sites, the same rows at each, every row once an epoch, gone afterwards."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sprog.errors import SprogError
-from sprog.lm import Site, activations, batches, load, stored_activations, tokenize
+from sprog.lm import NormRange, Site, activations, batches, load, stored_activations, tokenize
 from sprog.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group
 
 SITES = [Site("resid", 0), Site("mlp.hidden", 2), Site("resid", 2)]
@@ -38,6 +39,18 @@ def test_every_site_has_what_a_pass_gives(tmp_path, make_model_folder, tiny_corp
             assert torch.equal(found.read(site), torch.cat([part.sites[site] for part in parts]))
         assert torch.equal(found.sentence, torch.cat([part.sentence for part in parts]))
         assert torch.equal(found.position, torch.cat([part.position for part in parts]))
+
+
+def test_sinks_at_any_of_the_sites_have_no_row_at_all(tiny_lm, tiny_tokens, stored):
+    norm = stored.read(SITES[1]).norm(dim=1)
+    edge = float(norm.quantile(0.9))
+    lm = dataclasses.replace(tiny_lm, sinks={SITES[1]: NormRange(0.0, edge)})
+    with stored_activations(lm, tiny_tokens, SITES, budget=200) as found:
+        assert len(found) == int((norm <= edge).sum()) < len(stored)
+        for site in SITES:
+            assert torch.equal(found.read(site), stored.read(site)[norm <= edge])
+        assert torch.equal(found.sentence, stored.sentence[norm <= edge])
+        assert sum(map(len, found.batches(SITES[0], 64, epochs=2, seed=0))) == 2 * len(found)
 
 
 def test_the_model_is_run_once_for_all_sites(tiny_lm, tiny_tokens):
@@ -131,7 +144,7 @@ def test_several_sites_and_kinds_are_trained_from_one_pass_and_go_on_from_a_chec
 
 def test_nothing_is_left_on_disk_also_after_an_error(tiny_lm, tiny_tokens, tmp_path):
     with stored_activations(tiny_lm, tiny_tokens, SITES, tmp_path):
-        assert len(list(tmp_path.glob(".activations-*/*"))) == len(SITES)
+        assert len(list(tmp_path.glob(".*/*"))) == len(SITES)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ZeroDivisionError), stored_activations(tiny_lm, tiny_tokens, SITES, tmp_path):
         raise ZeroDivisionError

@@ -90,6 +90,21 @@ def test_the_last_two_are_kept(interrupted):
     assert [path.suffix for path in files(interrupted)] == [".safetensors"] * 2
 
 
+def test_files_of_other_names_are_neither_read_nor_removed(interrupted):
+    mine = [
+        interrupted / name
+        for name in ("step-by-step.safetensors", "step-1.safetensors", "step-000000009.txt")
+    ]
+    for path in mine:
+        path.write_text("mine")
+    told = []
+    again = checkpoints(interrupted, tell=told.append)
+    train_group(JOBS, stream, mixer(), checkpoints=again)
+    again.clear()
+    assert len(told) == 1
+    assert sorted(interrupted.iterdir()) == sorted(mine)
+
+
 def resumed_steps(folder, **changes):
     """Where a training goes on, and what is said meanwhile."""
     said = []

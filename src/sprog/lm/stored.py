@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sprog.errors import SprogError
+from sprog.files import TEMPORARY
 from sprog.lm.batches import TokenizedCorpus, batches
 from sprog.lm.finite import finite
 from sprog.lm.model import LanguageModel
@@ -40,7 +41,7 @@ class StoredActivations:
     """The activations of a text at several sites; the files last as long as the `with` block that made them.
 
     Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's
-    batches. A token that `activations` leaves out, such as the BOS, has no row.
+    batches. A token that `activations` leaves out, a BOS or an attention sink at any of the sites, has no row.
 
     Attributes:
         sites: where each site's activations lie.
@@ -138,7 +139,7 @@ def stored_activations(
     Raises:
         SprogError: the model has no such site, an activation is not finite, or there is no token.
     """
-    with TemporaryDirectory(dir=folder, prefix=".activations-") as name:
+    with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
         yield _store(lm, tokens, sites, Path(name), budget, progress)
 
 

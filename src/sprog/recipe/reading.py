@@ -21,6 +21,8 @@ _ALTERNATIVES = dict([*_SIZES, *((second, first) for first, second in _SIZES)])
 _OWN = ("name", "description")
 
 _KEYS = tuple(setting.key for setting in all_settings(Recipe))
+# the groups of stages that run only where they are asked for
+_ASKED_FOR = ("grid", "steering", "tasks")
 _GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _KEYS if "." in key))
 
 
@@ -78,16 +80,17 @@ def shipped_recipes() -> dict[str, str]:
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
     """`; did you mean 'X'?` for the word that was probably meant, or nothing.
 
-    A dotted key is also found by its last part.
+    A dotted key is also found by its last part. If several keys end in it, the one closest to a dotted `word` is
+    meant, else one of a stage that every run has.
     """
-    known = tuple(known)
     by_end: dict[str, list[str]] = {}
-    for key in known:
+    for key in sorted(known, key=lambda key: key.partition(".")[0] in _ASKED_FOR):
         by_end.setdefault(_end(key), []).append(key)
     same_end = by_end.get(_end(word), [])
-    close = difflib.get_close_matches(word, known, n=1)
+    of_these = same_end or [key for keys in by_end.values() for key in keys]
+    close = difflib.get_close_matches(word, of_these, n=1)
     close_ends = difflib.get_close_matches(_end(word), by_end, n=1)
-    candidates = (same_end if len(same_end) == 1 else []) + close + [by_end[end][0] for end in close_ends]
+    candidates = (close if "." in word else []) + same_end + close + [by_end[end][0] for end in close_ends]
     return f"; did you mean '{prefix}{candidates[0]}'?" if candidates else ""
 
 

@@ -104,11 +104,10 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     with claimed(out, recipe) as folder:
         context.folder = folder
         _describe(context)
-        done = _stages(context, until, tasks)
-        results = assemble(recipe, folder, done)
-        write_json(out / RESULTS, results)
-        with show.stage("report", WHAT["report"]):
-            report = write_report(out)
+        pages = _Pages(context)
+        done = _stages(context, until, tasks, pages)
+        results = pages.write(done)
+        report = pages.draw(WHAT["report"])
     if not quiet:
         for line in headlines(results, context.target, context.reference):
             print(line)
@@ -116,26 +115,71 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     return out / REPORT
 
 
-def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[str]:
-    """Run or skip each stage; returns those that are done."""
+class _Pages:
+    """`results.json` and the page of a run, written after its stages and at its end.
+
+    `results.json` is written after each stage that was carried out. To draw the page takes seconds,
+    so between stages it is drawn only if the stages since the last page took at least as long as that page took to
+    draw. In a demo the pages between the stages take 5 % of the time of the stages.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._seconds_to_draw = 0.0
+        self._seconds_since = 0.0
+
+    def early(self, done: list[str], to_come: list[str], seconds: float) -> None:
+        """Write what there is after a stage that took `seconds`, with other stages still to come."""
+        self.write(done, to_come)
+        self._seconds_since += seconds
+        if self._seconds_since >= self._seconds_to_draw:
+            self.draw("drawing the page of the stages so far")
+
+    def write(self, done: list[str], to_come: Sequence[str] = ()) -> dict[str, Any]:
+        """Write `results.json`, and into `run.json` which stages are still to come; return the former's contents."""
+        folder = self._context.folder
+        results = assemble(self._context.recipe, folder, done)
+        folder.record["to_come"] = list(to_come)
+        folder.save()
+        write_json(folder.path / RESULTS, results)
+        return results
+
+    def draw(self, what: str) -> Path:
+        """Draw the page of what was written; return its path."""
+        started = time.perf_counter()
+        with self._context.show.stage("report", what):
+            page = write_report(self._context.folder.path)
+        self._seconds_to_draw = time.perf_counter() - started
+        self._seconds_since = 0.0
+        return page
+
+
+def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _Pages) -> list[str]:
+    """Run or skip each stage, with early pages in between; return the stages that are done."""
     recipe = context.recipe
     layer = 0 if recipe.layer == "auto" else recipe.layer
     prints: dict[str, str] = {}
     done: list[str] = []
 
-    def carry_out(stage: str, work: Callable[[Report], dict[str, Any]], *roles: str, **settings: Any) -> None:
+    def carry_out(
+        stage: str, work: Callable[[Report], dict[str, Any]], *roles: str, **settings: Any
+    ) -> float:
+        """The seconds that the stage took; 0 if it was done before."""
         prints[stage] = context.fingerprint(*roles, **settings)
         if context.folder.is_done(stage, prints[stage]):
             context.show.skipped(stage)
-        else:
-            context.folder.begin(stage)
-            started = time.perf_counter()
-            with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
-                summary = work(report)
-            context.folder.finish(stage, prints[stage], summary, _facts(started, stage, summary))
+            done.append(stage)
+            return 0.0
+        context.folder.begin(stage)
+        started = time.perf_counter()
+        with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
+            summary = work(report)
+        facts = _facts(started, stage, summary)
+        context.folder.finish(stage, prints[stage], summary, facts)
         done.append(stage)
+        return float(facts["seconds"])
 
-    plan: dict[str, Callable[[], None]] = {
+    plan: dict[str, Callable[[], float]] = {
         "corpora": lambda: carry_out(
             "corpora",
             lambda report: corpora_stage(context, report),
@@ -240,13 +284,16 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task]) -> list[
         left_out = {"checkpoint", *but}
         return {group: {key: value for key, value in recipe.to_dict()[group].items() if key not in left_out}}
 
-    for stage, step in plan.items():
-        if stage in recipe.stages:
-            step()
+    planned = [stage for stage in plan if stage in recipe.stages]
+    if until in planned:
+        planned = planned[: planned.index(until) + 1]
+    context.folder.record["to_come"] = planned
+    for number, stage in enumerate(planned, start=1):
+        seconds = plan[stage]()
         if stage == "probe" and recipe.layer == "auto":
             layer = int(context.folder.summary("probe")["probe"]["best_layer"])
-        if stage == until:
-            break
+        if seconds and number < len(planned):
+            pages.early(done, planned[number:], seconds)
     return done
 
 
@@ -279,6 +326,7 @@ def _describe(context: Context) -> None:
         "threads": torch.get_num_threads(),
         "seed": context.recipe.seed,
         "model_commit": context.lm.commit,
+        "habits": context.folder.record.get("habits", {}) | {context.lm.name: context.habits},
         "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
         "cuts": context.roles.cuts,
         "provenance": context.roles.provenance,
