@@ -21,6 +21,7 @@ from sprog.lm.sampling import growing, half_width, random_order
 from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
+from sprog.lm.stored import StoredActivations, stored_activations
 from sprog.lm.stream import Activations, activations
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "SideEffects",
     "Site",
     "SiteEdit",
+    "StoredActivations",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
@@ -80,6 +82,7 @@ __all__ = [
     "resolve_dtype",
     "sentence_batches",
     "sentence_losses",
+    "stored_activations",
     "text_states",
     "tokenize",
     "with_sinks",

@@ -12,6 +12,7 @@ from sprog.sae.mixing import Mixer
 from sprog.sae.product import fast_bfloat16
 from sprog.sae.quality import Quality, SpliceLoss, measure, measure_reconstruction, unsound
 from sprog.sae.sae import Codes, Sae, UnsoundWarning
+from sprog.sae.start import untrained
 from sprog.sae.train import train, train_group
 from sprog.sae.trainer import TrainPoint, TrainSettings
 
@@ -45,5 +46,6 @@ __all__ = [
     "train",
     "train_group",
     "unsound",
+    "untrained",
     "without_pre_encoder_bias",
 ]
