@@ -182,7 +182,8 @@ FAMILIES = {
     "gemma2": Family(
         "Gemma2ForCausalLM",
         "Gemma2Config",
-        GROUPED | {"sliding_window": WINDOW},
+        # caps so low that they matter among random weights
+        GROUPED | {"sliding_window": WINDOW, "attn_logit_softcapping": 0.5, "final_logit_softcapping": 3.0},
         gemma2_hidden,
         gemma2_written,
     ),
@@ -262,7 +263,7 @@ GEMMA4 = GROUPED | {
     "vocab_size_per_layer_input": VOCABULARY,
     "layer_types": ["sliding_attention", "full_attention", "full_attention"],
     "sliding_window": WINDOW,
-    "final_logit_softcapping": 30.0,
+    "final_logit_softcapping": 3.0,
 }
 FAMILIES["gemma4_text"] = Family(
     "Gemma4ForCausalLM", "Gemma4TextConfig", GEMMA4, gemma2_hidden, gemma2_written, gemma4_left

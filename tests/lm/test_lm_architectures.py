@@ -87,6 +87,18 @@ def test_every_family_of_the_table_is_here():
     assert {name.partition(",")[0] for name in FAMILIES} == set(ARCHITECTURES)
 
 
+def test_windows_caps_and_tied_embeddings_are_among_them(load_family):
+    lm = load_family("gemma2")
+    assert lm.model.get_output_embeddings().weight is lm.model.get_input_embeddings().weight
+    assert lm.model.config.sliding_window < max(LENGTHS)
+    ids = torch.arange(1, 12)[None]
+    capped = logits(lm, ids)
+    assert capped.abs().max() < 3
+    for block in lm.blocks:
+        block.self_attn.attn_logit_softcapping = None
+    assert (logits(lm, ids) - capped).abs().max() > 1e-3
+
+
 # ---- the tensors
 
 
