@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sprog.errors import SprogError
-from sprog.lm import locate
 from sprog.plan.at_hand import hub_snapshot, toy_folder
 from sprog.plan.sizes import sizes
 from sprog.toy import ModelSettings
@@ -86,6 +85,9 @@ def model_facts(name: str) -> ModelFacts:
     if path.is_dir():
         return ModelFacts(name, "folder", _shape_of(path), _bytes_of(path), path)
     if path.is_file() and path.suffix == ".gguf":
+        # torch comes with it, which a plan of other models does without
+        from sprog.lm import locate
+
         locate(name)
         return ModelFacts(name, "folder", _shape_of_gguf(path), path.stat().st_size, None)
     repository, _, revision = name.partition("@")
