@@ -375,6 +375,8 @@ def test_a_last_part_that_several_groups_have_is_named_where_every_run_has_it(tm
     assert flag_refusal(**{word: "16"}) == f"unknown flag '--{word}'; did you mean '--{key}'?"
     with pytest.raises(SprogError, match=rf"unknown key '{word}'; did you mean '{key}'\?$"):
         read(tmp_path, f"base: demo\n{word}: 16\n")
+
+
 # ---- text, quick, precision
 
 TEXT = {"model": "toy", "languages.target": "sv", "corpora.text": "sv=A.txt en=B.txt da=C,nl=D"}

@@ -43,7 +43,7 @@ class RoleCount:
         sentences: how many the role has.
         dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
             `near_duplicate`, `over_limit`, `in_earlier_role`.
-        changed: how many were mended, by what was mended: `nfc`, `whitespace`, `language_marker`.
+        changed: how many were mended, by what was mended: `invisible`, `nfc`, `whitespace`, `language_marker`.
         moved: how many were cut out for another role, by role.
         sha256: of the slice's sentences, in order.
     """

@@ -128,9 +128,7 @@ def switch_off(
     measured: dict[str, Int[np.ndarray, " own"]] = {}
     open_ = set(languages)
     for sample in growing(languages, seed=seed):
-        fresh = [
-            sample[code][len(measured.get(code, ())) :] for code in sorted(open_) if code in sample
-        ]
+        fresh = [sample[code][len(measured.get(code, ())) :] for code in sorted(open_) if code in sample]
         new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
         if not len(new):
             break
@@ -186,5 +184,6 @@ def _known(
     """Whether every set's mean change is known as well as is asked for."""
     total = predicted.sum()
     return all(
-        half_width(own, predicted) <= max(precision, RELATIVE * abs(float(own.sum() / total))) for own in change
+        half_width(own, predicted) <= max(precision, RELATIVE * abs(float(own.sum() / total)))
+        for own in change
     )

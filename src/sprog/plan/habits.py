@@ -50,7 +50,7 @@ def adds_bos(folder: Path | None) -> bool | None:
 
 
 def _habits(out: Path) -> dict[str, Any]:
-    """What an earlier start of the run wrote of its models' habits, by model; nothing where it did not, or cannot be read."""
+    """The models' habits that an earlier start of the run wrote, by model; nothing where they cannot be read."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

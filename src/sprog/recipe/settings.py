@@ -52,7 +52,7 @@ class Recipe(Settings):
     description: str = ""
     """One line for `sprog recipes`."""
     model: Text
-    """A model on the hub (`ID` or `ID@REVISION`), a folder, or toy."""
+    """A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy."""
     site: Literal["mlp.hidden", "mlp.out", "attn.out", "resid"] = "mlp.hidden"
     """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
     or the residual stream after the block."""

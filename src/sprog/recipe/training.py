@@ -83,7 +83,7 @@ class SaeSettings(Settings):
     latents: Count | None = None
     """Latents in all; takes the place of sae.expansion."""
     from_: Text | None = None
-    """An autoencoder to take instead of training one: a folder, a file, or hub:REPO[@REVISION][/FOLDER]."""
+    """An autoencoder to take instead of training one: a folder, a file, or hub:REPO[@REVISION][/FOLDER][/FILE]."""
     activation: Literal["topk", "batchtopk", "relu", "jumprelu"] = "topk"
     """What makes the latents sparse."""
     k: Count = 32

@@ -25,7 +25,7 @@ class GivenSae:
 
 
 def read_given(place: str) -> GivenSae:
-    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER]`.
+    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`.
 
     Raises:
         SprogError: it is not there, cannot be read or cannot be fetched.
