@@ -36,10 +36,12 @@ from sprog.effects.next_token import (
 from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
+from sprog.effects.same_damage import doses_at
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
 from sprog.effects.side_effects import SideEffect, side_effects
 from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
+from sprog.effects.switched_off import Switched, UnitSet, switch_off
 from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
 from sprog.effects.written import Ratio, continuation_losses, distinct, repetition, resamples
 
@@ -78,9 +80,11 @@ __all__ = [
     "SteeredArm",
     "Steering",
     "Sweep",
+    "Switched",
     "TaskScore",
     "Tuning",
     "UnitRange",
+    "UnitSet",
     "as_coded",
     "best_dose",
     "best_neurons",
@@ -96,6 +100,7 @@ __all__ = [
     "direction_arm",
     "distinct",
     "doses",
+    "doses_at",
     "erase_labels",
     "families",
     "fine_tuned",
@@ -125,4 +130,5 @@ __all__ = [
     "smoothed_rate",
     "steer",
     "sweep_edits",
+    "switch_off",
 ]

@@ -127,6 +127,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "evidence": counting.evidence(),
         "stability": counting.stability(),
         "features": counting.features(),
+        **({"baselines": counting.baselines()} if "baselines" in counting.recipe.stages else {}),
         "effects": counting.effects(),
         **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "tasks": counting.tasks(),
@@ -233,6 +234,8 @@ def _stages(
         "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
         "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
+        "baselines": f"{recipe.baselines.untrained} untrained autoencoders by the same rule, coordinates, directions "
+        "and LAPE neurons; each switched off on test until the change of loss is known",
         "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on, and "
         f"{counting.cheaper} of other sets"
         + ("; the same on half of panel" if "panel" in counting.roles else "")

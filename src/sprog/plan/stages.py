@@ -56,6 +56,10 @@ CODED = 250
 TOKENIZED = 4e5
 
 
+# sentences of a language on which sets are switched off, and doses that are tried to match a damage
+SWITCHED_SENTENCES, DOSES_TRIED = 64, 5
+
+
 @dataclass(frozen=True)
 class Counting(Quantities):
     """The work of every stage of one recipe."""
@@ -240,6 +244,27 @@ class Counting(Quantities):
         return replace(
             passes + codes + Work(operations=shown, seconds=1), held=passes.held + codes.held + counters
         )
+
+    def baselines(self) -> Work:
+        """Both halves of the panel through every autoencoder; then the sets, on text of `test` that they touch."""
+        asked, pair = self.recipe.baselines, self.pair
+        count = 1 + asked.trained + asked.frozen + asked.untrained
+        panel = self.roles.get("panel", self.roles["select"])
+        tokens = tokens_of(panel) + tokens_of(self.roles.get("replicate", {}))
+        passes = self.forward(self.shape, tokens, self.depth, output=False)
+        if asked.lape:
+            passes += self.forward(self.shape, tokens_of(panel) / 2, self.shape.layers, output=False)
+        codes = self.encodings(tokens, self.d_in, self.latents, [self.live] * count)
+        sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in self.roles["test"].values())
+        share = min(1.0, sentences / max(1.0, sentences_of(self.roles["test"])))
+        raw = share * tokens_of(self.roles["test"])
+        # latents of the target touch its own text, and hardly any other
+        touched = share * tokens_of(self.roles["test"], pair[:1])
+        sets = (count + 1) * len(asked.sizes) + 2 + (len(asked.sizes) + 1) * asked.lape
+        searched = DOSES_TRIED * 5 * len(asked.damage)
+        passes += self.forward(self.shape, raw, self.shape.layers, output=True)
+        passes += self.forward(self.shape, (sets + searched) * touched, self.above, output=True)
+        return replace(passes + codes, held=passes.held + codes.held)
 
     def effects(self) -> Work:
         """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""

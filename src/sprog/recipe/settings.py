@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from sprog.recipe.finding import Evidence, Features
+from sprog.recipe.finding import Baselines, Evidence, Features
 from sprog.recipe.fitting import AtLeast, Between, Matches
 from sprog.recipe.group import BadSettingError, Settings
 from sprog.recipe.kinds import Count, Text
@@ -23,6 +23,7 @@ STAGES = (
     "evidence",
     "stability",
     "features",
+    "baselines",
     "effects",
     "controls",
     "tasks",
@@ -85,6 +86,7 @@ class Recipe(Settings):
     sae: SaeSettings
     evidence: Evidence = Evidence()
     features: Features = Features()
+    baselines: Baselines = Baselines()
     effects: Effects = Effects()
     steering: Steering = Steering()
     tasks: Tasks = Tasks()
@@ -118,6 +120,7 @@ class Recipe(Settings):
         asked = {
             "grid": self.grid.wanted,
             "stability": self.evidence.seeds > 0,
+            "baselines": self.baselines.untrained > 0 and not self.by_the_paper,
             "tasks": self.tasks.wanted,
             "steering": self.steering.wanted,
             "controls": self.effects.controls > 0,
@@ -132,6 +135,11 @@ class Recipe(Settings):
                 "grid.model",
                 f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
             )
+        for name in ("trained", "frozen"):
+            if getattr(self.baselines, name) and self.sae.from_ is not None:
+                raise BadSettingError(
+                    f"baselines.{name}", "needs an autoencoder that is trained here, and sae.from gives one"
+                )
         if self.evidence.seeds and self.sae.from_ is not None:
             raise BadSettingError(
                 "evidence.seeds",

@@ -1,6 +1,7 @@
 """The box on top of the page: what was found, in a few plain sentences."""
 
 from sprog.report.reading import RunFiles
+from sprog.report.sections.baselines import what_training_adds
 from sprog.report.sentences import (
     against_controls,
     at_matched_damage,
@@ -21,6 +22,7 @@ def verdict(files: RunFiles) -> list[str]:
     unsound = (files.section("sae") or {}).get("unsound")
     paragraphs = [
         f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
+        what_training_adds(files),
         units_found(files),
         " ".join(filter(None, (panel_words(files), random_weights_words(files)))),
         " ".join(filter(None, _effect(files))),

@@ -19,6 +19,7 @@ from sprog.files import write_json
 from sprog.memory import enough_memory
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
+from sprog.run.baselines_stage import baselines_stage
 from sprog.run.context import (
     Context,
     check_given,
@@ -39,7 +40,7 @@ from sprog.run.late_stages import features_stage
 from sprog.run.panels import too_small
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
-from sprog.run.sae_stage import sae_stage
+from sprog.run.sae_stage import baseline_jobs, sae_stage
 from sprog.run.show import Report, Show
 from sprog.run.stability_stage import stability_stage
 from sprog.run.steering_stage import steering_stage
@@ -59,6 +60,7 @@ WHAT = {
     "evidence": "testing which units are the language",
     "stability": "training with other seeds, and looking for the units again",
     "features": "finding the units",
+    "baselines": "finding and switching off the units of untrained autoencoders, and of none",
     "effects": "turning the units up and down",
     "steering": "steering what the model writes",
     "tasks": "setting downstream tasks",
@@ -215,6 +217,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "train",
             "select",
             **_of("sae"),
+            more=sorted(baseline_jobs(recipe)),
             layer=layer,
             given=None if context.given is None else context.given.identity,
         ),
@@ -244,6 +247,19 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             evidence=prints["evidence"],
             sae=prints["sae"],
             texts=recipe.report.texts,
+        ),
+        "baselines": lambda: carry_out(
+            "baselines",
+            lambda report: baselines_stage(context, layer, report),
+            "train",
+            "tune",
+            "test",
+            *(role for role in OPTIONAL if role in context.roles.corpora),
+            *(() if "panel" in context.roles.corpora else ("select",)),
+            **_of("baselines"),
+            **_of("evidence", "seeds"),
+            bootstrap=recipe.effects.bootstrap,
+            sae=prints["sae"],
         ),
         "effects": lambda: carry_out(
             "effects",

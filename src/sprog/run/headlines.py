@@ -2,6 +2,8 @@
 
 from typing import Any
 
+_WHAT = {"target": "{}", "margin": "{} less the nearest"}
+
 
 def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
     """One line for each stage that has something to say; of the text alone, its counts."""
@@ -31,6 +33,14 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             for row in features[target]
         )
         lines.append(f"features  rule {features['rule']}: {units or 'no unit'}")
+    if (baselines := results.get("baselines")) and baselines["reason"] is None:
+        lines += [
+            f"baselines {row['size']} latents off, {_WHAT[row['what']].format(target)}: trained {row['trained']:+.3f}, "
+            f"untrained {row['untrained']:+.3f} nats (difference {row['difference']:+.3f}, 95 % {row['low']:+.3f} to "
+            f"{row['high']:+.3f})"
+            for row in baselines["adds"]
+            if row["what"] in _WHAT
+        ]
     if next_token := results["next_token"]:
         lines += [
             _selectivity(row)

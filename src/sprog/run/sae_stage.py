@@ -1,6 +1,8 @@
 """The stage that makes, or takes, the autoencoder."""
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sprog.lm import TokenizedCorpus
@@ -12,13 +14,18 @@ from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
 from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
 
+SEEDS = 2**32
+"""How many seeds there are."""
+
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
     recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
     log: list[TrainPoint] = []
     if context.given is None:
-        sae, log = train_autoencoder(context, layer, "sae", part(report, 0.0, 0.75))
+        sae, log = train_autoencoder(
+            context, layer, "sae", part(report, 0.0, 0.75), more=baseline_jobs(recipe)
+        )
         write_table(folder / "log.parquet", as_rows(log))
     else:
         sae = context.given.sae.to(context.lm.device)
@@ -72,7 +79,12 @@ def load_sae(context: Context) -> Sae:
 
 
 def train_autoencoder(
-    context: Context, layer: int, folder: str, report: Report, seed: int | None = None
+    context: Context,
+    layer: int,
+    folder: str,
+    report: Report,
+    seed: int | None = None,
+    more: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> tuple[Sae, list[TrainPoint]]:
     """Train an autoencoder as the recipe says, with checkpoints in `folder` of the run's.
 
@@ -82,6 +94,8 @@ def train_autoencoder(
         folder: the stage's, or one within it.
         report: progress.
         seed: of the first weights and of the order of the text; None: the recipe's.
+        more: more to train in the same pass, by the name of a folder within `folder`, where they are saved: what is
+            different in their `TrainSettings`.
 
     Raises:
         SprogError: as `train_jobs`.
@@ -94,9 +108,29 @@ def train_autoencoder(
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)
     identity = training_identity(context, layer, seed)
-    ((sae, log),) = train_jobs(context, folder, [(config, settings)], text, identity, report)
-    sae.trained_on = _trained_on(text.tokens, log[-1].tokens)
+    jobs = [(config, dataclasses.replace(settings, **change)) for change in ({}, *more.values())]
+    (sae, log), *others = train_jobs(context, folder, jobs, text, identity, report)
+    words = _trained_on(text.tokens, log[-1].tokens)
+    sae.trained_on = words
+    for name, (other, _) in zip(more, others, strict=True):
+        other.trained_on = words
+        other.save(context.folder.path / folder / name)
     return sae, log
+
+
+def baseline_jobs(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What is trained beside the run's autoencoder, for the stage baselines: by name, what is different of each."""
+    if "baselines" not in recipe.stages:
+        return {}
+    wanted = recipe.baselines
+    seeds = {f"seed_{seed}": {"seed": seed} for seed in other_seeds(recipe, wanted.trained)}
+    frozen = (recipe.seed, *other_seeds(recipe, wanted.frozen))[: wanted.frozen]
+    return seeds | {f"frozen_{seed}": {"seed": seed, "frozen_decoder": True} for seed in frozen}
+
+
+def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
+    """So many seeds beside the run's own; after the last seed comes 0."""
+    return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
 
 
 def _trained_on(tokens: TokenizedCorpus, trained: int) -> str:
@@ -109,7 +143,9 @@ def training_identity(context: Context, layer: int, seed: int | None = None) -> 
     """A fingerprint over whatever decides a bit of a training; checkpoints and measurements afterwards do not."""
     but = ("checkpoint", "precision")
     what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key not in but}
-    other = {} if seed is None else {"training_seed": seed}
+    other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
+    if seed is None and (more := baseline_jobs(context.recipe)):
+        other["more"] = sorted(more)
     return context.fingerprint("train", sae=what, layer=layer, **other)
 
 

@@ -13,13 +13,11 @@ from sprog.run.evidence_rows import MOST_ROWS
 from sprog.run.folder import as_rows
 from sprog.run.found import find_in
 from sprog.run.panels import test_panel
-from sprog.run.sae_stage import load_sae, train_autoencoder, training_identity
+from sprog.run.sae_stage import load_sae, other_seeds, train_autoencoder, training_identity
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.sae import Sae, read_sae
 
-SEEDS = 2**32
-"""How many there are; after the last comes 0."""
 # what says that the autoencoder beside it is whole, and of which training
 TRAINED = "trained.json"
 
@@ -40,8 +38,7 @@ def stability_stage(context: Context, layer: int, report: Report) -> dict[str, A
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
     shares, units, tokens = [], [], 0
-    for number in range(recipe.evidence.seeds):
-        seed = (recipe.seed + 1 + number) % SEEDS
+    for number, seed in enumerate(other_seeds(recipe, recipe.evidence.seeds)):
         own = part(report, number / recipe.evidence.seeds, (number + 1) / recipe.evidence.seeds)
         other = Latents(_autoencoder(context, layer, seed, part(own, 0.0, 0.8)))
         path = _place(context, seed) / "latents.json"

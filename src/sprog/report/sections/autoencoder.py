@@ -4,12 +4,40 @@ from sprog.report.blocks import Block, Paragraph, Picture, Section, Table, not_r
 from sprog.report.figures import draw_training
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sentences import site_words
-from sprog.report.wording import language_name, listed, moves, number, percent, whole
+from sprog.report.wording import language_name, listed, moves, number, percent, plural, whole
 
 
 def autoencoder_section(files: RunFiles) -> Section:
     """Table 4, the training log, fidelity by language."""
     return Section("autoencoder", "The autoencoder", "section 5, Table 4", _blocks(files))
+
+
+def _habits(files: RunFiles, sae: Row) -> str:
+    """How texts begin, and which tokens are attention sinks at the site."""
+    habits = (files.run.get("habits") or {}).get(files.recipe.model)
+    if habits is None:
+        return ""
+    begin = f"Texts begin {'with' if habits['bos'] else 'without'} a BOS"
+    if habits["loss_with_bos"] is not None:
+        begin += (
+            f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
+            f"with one, {number(habits['loss_without_bos'], 2)} without)"
+        )
+    here = [
+        row
+        for row in habits["sinks"]
+        if (row["site"], row["layer"], row["count"] > 0) == (sae["site"], sae["layer"], True)
+    ]
+    if not here:
+        return f"{begin}. No attention sinks were found at this site."
+    (row,) = here
+    fate = "trained on and edited, as in the paper" if files.recipe.by_the_paper else "left out"
+    return (
+        f"{begin}. Attention sinks: {row['count']} of {whole(row['tokens'])} tokens looked at have a norm of about "
+        f"{whole(row['norm'])}, and other tokens one of {whole(row['median'])}; {row['first']} of them are the first "
+        f"token of their text; the most frequent are {listed([repr(token) for token in row['examples']])}. "
+        f"They are {fate}."
+    )
 
 
 def _blocks(files: RunFiles) -> list[Block]:
@@ -19,6 +47,8 @@ def _blocks(files: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     if sae["unsound"]:
         blocks.append(Paragraph(f"This autoencoder is unsound. {' '.join(sae['unsound'])}", "warning"))
+    if habits := _habits(files, sae):
+        blocks.append(Paragraph(habits, "note"))
     blocks.append(
         Table(
             "Table 4: training details",
