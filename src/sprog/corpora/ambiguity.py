@@ -110,7 +110,8 @@ def refuse_one_text_in_two_roles(corpora: Mapping[str, Corpus]) -> None:
         pairs = {(s.source, s.pair) for s in ours.sentences}
         docs = {s.doc for s in ours.sentences if s.doc}
         common = sum(
-            (s.language, s.text) in texts or (s.source, s.pair) in pairs or s.doc in docs for s in theirs.sentences
+            (s.language, s.text) in texts or (s.source, s.pair) in pairs or s.doc in docs
+            for s in theirs.sentences
         )
         if common:
             raise SprogError(

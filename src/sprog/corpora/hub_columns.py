@@ -105,19 +105,19 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     Raises:
         SprogError: a column is missing or holds no text, or none says a language.
     """
-    ids = {"pair": given.pair or (_PAIR if _PAIR in features else None)}
-    ids["doc"] = given.doc or (_DOC if _DOC in features else None)
+    pair = given.pair or (_PAIR if _PAIR in features else None)
+    doc = given.doc or (_DOC if _DOC in features else None)
     if given.languages:
-        plan = Columns(**ids, languages=given.languages)
+        plan = Columns(pair=pair, doc=doc, languages=given.languages)
     elif given.text or given.label or given.labels:
         text = given.text or _first(_TEXT, features)
         label = given.label or _first(_LABEL, features)
         if text is None or label is None:
             lacking = "which column holds the text (,text=COLUMN)" if text is None else _how_language(text)
             raise SprogError(f"{name}: does not say {lacking}; it has the columns {_listed(features)}")
-        plan = Columns(text, label, **ids, labels=given.labels)
+        plan = Columns(text, label, pair, doc, labels=given.labels)
     else:
-        plan = _guessed(name, features, ids, languages)
+        plan = _guessed(name, features, pair, doc, languages)
     for column in (plan.text, plan.label, plan.pair, plan.doc, *(column for _, column in plan.languages)):
         if column is not None and column not in features:
             raise SprogError(f"{name}: has no column {shown(column)}; it has {_listed(features)}")
@@ -131,7 +131,7 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
 
 
 def _guessed(
-    name: str, features: Mapping[str, Any], ids: Mapping[str, str | None], languages: Sequence[str]
+    name: str, features: Mapping[str, Any], pair: str | None, doc: str | None, languages: Sequence[str]
 ) -> Columns:
     inner = {
         code: column
@@ -139,14 +139,14 @@ def _guessed(
         if column.startswith(f"{_TRANSLATION}.") and (code := language_code(column.partition(".")[2]))
     }
     if inner:
-        return Columns(**ids, languages=tuple(inner.items()))
+        return Columns(pair=pair, doc=doc, languages=tuple(inner.items()))
     text, label = _first(_TEXT, features), _first(_LABEL, features)
     if text and label:
-        return Columns(text, label, **ids)
+        return Columns(text, label, pair, doc)
     # only the codes wanted: a column `id` is seldom Indonesian
     named = tuple((code, column) for column in features if (code := language_code(column)) in languages)
     if named:
-        return Columns(**ids, languages=tuple((str(code), column) for code, column in named))
+        return Columns(pair=pair, doc=doc, languages=tuple((str(code), column) for code, column in named))
     lacking = "where its text is" if text is None else _how_language(text)
     raise SprogError(
         f"{name}: does not say {lacking}; it has the columns {_listed(features)}: name them, as in "

@@ -219,7 +219,8 @@ def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
             )
             raise SprogError(f"{listed} lines: files aligned by line need the same number")
         yield _paired(
-            [(code, text) for code, (text, _) in zip(by_language, texts, strict=True)], [doc for _, doc in texts]
+            [(code, text) for code, (text, _) in zip(by_language, texts, strict=True)],
+            [doc for _, doc in texts],
         )
 
 

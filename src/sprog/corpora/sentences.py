@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 
 class Sentence(NamedTuple):
@@ -62,6 +62,19 @@ def cluster(pairs: Sequence[str], docs: Sequence[str]) -> Int[np.ndarray, " sent
         of.append(found[0])
     numbers: dict[int, int] = {}
     return np.array([numbers.setdefault(root(node), len(numbers)) for node in of], dtype=np.int64)
+
+
+def cluster_names(
+    pairs: Shaped[np.ndarray, " sentences"], docs: Shaped[np.ndarray, " sentences"] | None
+) -> Shaped[np.ndarray, " sentences"]:
+    """The cluster of each sentence by name, that of the first of its pairs: without documents, the pair."""
+    if docs is None or not (docs != "").any():
+        return pairs
+    number = cluster(pairs.tolist(), docs.tolist())
+    first: dict[int, str] = {}
+    for own, pair in zip(number.tolist(), pairs.tolist(), strict=True):
+        first[own] = min(pair, first.get(own, pair))
+    return np.array([first[own] for own in number.tolist()], dtype=np.str_)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,9 @@ class Aligned(Source):
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them, those of a folder by name."""
-        return tuple(file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path]))
+        return tuple(
+            file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path])
+        )
 
     def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
         """See `read_aligned`."""
@@ -149,9 +151,13 @@ class Aligned(Source):
         for code, files in others:
             for name in sorted(first.keys() ^ files.keys()):
                 lacking = dict(self.paths)[code if name in first else self.paths[0][0]]
-                raise SprogError(f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names")
+                raise SprogError(
+                    f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names"
+                )
         for name in first:
-            texts = {code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()}
+            texts = {
+                code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()
+            }
             yield from read_aligned(texts)
 
 
@@ -164,7 +170,9 @@ def _texts_in(folder: Path) -> list[Path]:
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
     except OSError as error:
-        raise SprogError(f"{named(folder)}: cannot be read as a folder ({error.strerror or error})") from error
+        raise SprogError(
+            f"{named(folder)}: cannot be read as a folder ({error.strerror or error})"
+        ) from error
     if not found:
         raise SprogError(f"{named(folder)}: is a folder: name a file in it, or a folder of .txt files")
     return found

@@ -2,7 +2,7 @@
 
 from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_arm, projection
 from sprog.effects.best_dose import BestDose, best_dose
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import Clusters, interval, resampled_ratios
 from sprog.effects.controls import (
     Control,
     Rises,
@@ -54,6 +54,7 @@ __all__ = [
     "Arm",
     "BestDose",
     "Cell",
+    "Clusters",
     "CodedCell",
     "Continuation",
     "Control",

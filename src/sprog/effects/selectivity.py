@@ -65,7 +65,7 @@ def selectivity(
 ) -> list[Selectivity]:
     """Compare along every way down that the sweep has (`paths`), by interpolation.
 
-    Intervals resample sentences, within each language by itself.
+    Intervals resample clusters, of languages that share some together (`Clusters.across`).
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     others = [language for language in tokens.corpus.languages if language != target]
@@ -73,10 +73,7 @@ def selectivity(
         return []
     rows = []
     for path in paths(measured, kind):
-        curves = {
-            language: rise(path, tokens, np.flatnonzero(languages == language), draws, seed)
-            for language in tokens.corpus.languages
-        }
+        curves = {language: rise(path, tokens, language, draws, seed) for language in tokens.corpus.languages}
         for at in MATCHED_DAMAGE:
             place = reaches(curves[target], at)
             names = (name, kind, text)

@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 
 from sprog.corpora import first_of_each
-from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
+from sprog.effects import (
+    PROMPTS,
+    Clusters,
+    Family,
+    Knob,
+    Steered,
+    families,
+    lingua_languages,
+    lingua_version,
+    steer,
+)
 from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
@@ -44,6 +54,7 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
         sample=recipe.seed if settings.sample else None,
         draws=recipe.effects.bootstrap,
         seed=recipe.seed,
+        clusters=_clusters(papers, sentences),
         budget=recipe.batch_tokens,
         progress=part(report, 0.15, 0.98),
     )
@@ -71,6 +82,12 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "examples": _examples(steered, said, papers + settings.examples),
         }
     }
+
+
+def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
+    """The paper's prompts each by itself, then those of `sentences` by document."""
+    cut = Clusters.within(sentences.corpus, np.arange(len(sentences)))
+    return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
 
 
 def _prompts(context: Context) -> tuple[list[np.ndarray], int, TokenizedCorpus]:
