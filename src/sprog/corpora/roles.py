@@ -96,8 +96,8 @@ def build_roles(
 
     A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
     `test` half of `select`, a missing `tune` 20 % of what is left of `select`; the sentences of a pair, and of a
-    document where the source tells it, go together. `panel` and `replicate` are read where they are given. The seed and the text decide, not the order of
-    lines.
+    document where the source tells it, go together. `panel` and `replicate` are read where they are given. The seed
+    and the text decide, not the order of lines.
 
     Args:
         specs: per role, source strings separated by blanks; None or missing where it is to be cut.

@@ -36,6 +36,13 @@ from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
+from sprog.effects.serial import (
+    SerialCorrelation,
+    autocorrelations,
+    lag_1_test,
+    serial_correlations,
+    variance_inflation,
+)
 from sprog.effects.side_effects import SideEffect, side_effects
 from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
 from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
@@ -71,6 +78,7 @@ __all__ = [
     "Ratio",
     "Rises",
     "Selectivity",
+    "SerialCorrelation",
     "SideEffect",
     "Steered",
     "SteeredArm",
@@ -80,6 +88,7 @@ __all__ = [
     "Tuning",
     "UnitRange",
     "as_coded",
+    "autocorrelations",
     "best_dose",
     "cells",
     "centred",
@@ -97,6 +106,7 @@ __all__ = [
     "families",
     "fine_tuned",
     "interval",
+    "lag_1_test",
     "language_of",
     "latent_arm",
     "lingua_languages",
@@ -117,7 +127,9 @@ __all__ = [
     "resampled_ratios",
     "resamples",
     "selectivity",
+    "serial_correlations",
     "side_effects",
     "steer",
     "sweep_edits",
+    "variance_inflation",
 ]
