@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Int, Shaped
-
 
 class Sentence(NamedTuple):
     """One sentence.
@@ -28,7 +25,7 @@ class Sentence(NamedTuple):
     doc: str = ""
 
 
-def cluster(pairs: Sequence[str], docs: Sequence[str]) -> Int[np.ndarray, " sentences"]:
+def cluster(pairs: Sequence[str], docs: Sequence[str]) -> list[int]:
     """The cluster of each sentence: those that share a pair or a document, also by way of others.
 
     Sentences of different clusters count as drawn independently of each other.
@@ -61,20 +58,16 @@ def cluster(pairs: Sequence[str], docs: Sequence[str]) -> Int[np.ndarray, " sent
             parents[root(found[1])] = root(found[0])
         of.append(found[0])
     numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(node), len(numbers)) for node in of], dtype=np.int64)
+    return [numbers.setdefault(root(node), len(numbers)) for node in of]
 
 
-def cluster_names(
-    pairs: Shaped[np.ndarray, " sentences"], docs: Shaped[np.ndarray, " sentences"] | None
-) -> Shaped[np.ndarray, " sentences"]:
+def cluster_names(pairs: Sequence[str], docs: Sequence[str]) -> list[str]:
     """The cluster of each sentence by name, that of the first of its pairs: without documents, the pair."""
-    if docs is None or not (docs != "").any():
-        return pairs
-    number = cluster(pairs.tolist(), docs.tolist())
+    numbers = cluster(pairs, docs)
     first: dict[int, str] = {}
-    for own, pair in zip(number.tolist(), pairs.tolist(), strict=True):
-        first[own] = min(pair, first.get(own, pair))
-    return np.array([first[own] for own in number.tolist()], dtype=np.str_)
+    for number, pair in zip(numbers, pairs, strict=True):
+        first[number] = min(pair, first.get(number, pair))
+    return [first[number] for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -108,9 +101,9 @@ class Corpus:
         return digest.hexdigest()
 
     @cached_property
-    def clusters(self) -> Int[np.ndarray, " sentences"]:
+    def clusters(self) -> tuple[int, ...]:
         """The cluster of each sentence, see `cluster`."""
-        return cluster([s.pair for s in self.sentences], [s.doc for s in self.sentences])
+        return tuple(cluster([s.pair for s in self.sentences], [s.doc for s in self.sentences]))
 
     def only(self, *languages: str) -> "Corpus":
         """The sentences in any of `languages`, in order."""

@@ -32,7 +32,7 @@ def cut(
     are alike; of two or more such pairs at least one is taken and one is left. A document goes whole, with the pairs
     that have a sentence in it: of documents so many are taken that their sentences come nearest to the share.
     """
-    clusters = cluster([s.pair for s in sentences], [s.doc for s in sentences]).tolist()
+    clusters = cluster([s.pair for s in sentences], [s.doc for s in sentences])
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(clusters, sentences, strict=True):
         members[number].append(sentence)

@@ -30,7 +30,7 @@ class Clusters:
     @staticmethod
     def within(corpus: Corpus, chosen: Int[np.ndarray, " chosen"]) -> "Clusters":
         """Those that some sentences of a corpus have; clusters without them are not drawn."""
-        names, of = np.unique(corpus.clusters[chosen], return_inverse=True)
+        names, of = np.unique(np.array(corpus.clusters)[chosen], return_inverse=True)
         return Clusters(of, len(names))
 
     @staticmethod
@@ -40,16 +40,17 @@ class Clusters:
         Languages that share clusters, also by way of others, are drawn together: with one seed, a resample has a
         document in all of them equally often. Others are drawn each by itself.
         """
+        clusters = np.array(corpus.clusters)
         spoken = np.array([sentence.language for sentence in corpus.sentences])
         together = {language}
         while True:
-            shared = np.isin(corpus.clusters, corpus.clusters[np.isin(spoken, list(together))])
+            shared = np.isin(clusters, clusters[np.isin(spoken, list(together))])
             found = set(spoken[shared].tolist())
             if found == together:
                 break
             together = found
-        names = np.unique(corpus.clusters[shared])
-        return Clusters(np.searchsorted(names, corpus.clusters[spoken == language]), len(names))
+        names = np.unique(clusters[shared])
+        return Clusters(np.searchsorted(names, clusters[spoken == language]), len(names))
 
     def sums(self, table: Float[np.ndarray, "sentences columns"]) -> Float[np.ndarray, "clusters columns"]:
         """The sums over each cluster."""

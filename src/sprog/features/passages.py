@@ -104,10 +104,10 @@ def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
     ]
     together = cluster([passage for passage, _ in names], [name for _, name in names])
     first: dict[int, str] = {}
-    for own, (_, name) in zip(together.tolist(), names, strict=True):
+    for own, (_, name) in zip(together, names, strict=True):
         first[own] = min(name, first.get(own, name))
-    starts = np.cumsum([0, *(len(group) for group in groups)])[:-1]
-    return np.array([first[own] for own in together[starts].tolist()], dtype=np.str_)
+    starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist()
+    return np.array([first[together[start]] for start in starts], dtype=np.str_)
 
 
 def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:

@@ -57,7 +57,9 @@ class SentenceTable:
     @cached_property
     def clusters(self) -> Shaped[np.ndarray, " sentences"]:
         """The cluster of each sentence: its pair, with the pairs and documents that it shares sentences with."""
-        return cluster_names(self.pairs, self.docs)
+        if self.docs is None:
+            return self.pairs
+        return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
 
     def rows(self, language: str) -> Int[np.ndarray, " chosen"]:
         """The numbers of a language's sentences."""

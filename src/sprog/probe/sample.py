@@ -75,7 +75,7 @@ def _documents_held_out(
     Raises:
         SprogError: a language has nothing held out.
     """
-    clusters = sample.corpus.clusters
+    clusters = np.array(sample.corpus.clusters)
     spoken = np.array([sentence.language for sentence in sample.corpus.sentences])
     held_out = np.zeros(len(sample), dtype=bool)
     totals = {language: int((spoken == language).sum()) for language in sample.corpus.languages}

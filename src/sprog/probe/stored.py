@@ -76,7 +76,7 @@ def stored_layers(
         yield StoredLayers(
             layers={place.layer: partial(_read, lm, place, folder, len(sentence)) for place in sites},
             sentence=sentence,
-            cluster=torch.from_numpy(sample.tokens.corpus.clusters).to(sentence.device)[sentence],
+            cluster=torch.tensor(sample.tokens.corpus.clusters).to(sentence.device)[sentence],
             english=english,
             held_out=torch.from_numpy(sample.held_out).T.to(sentence.device)[sentence],
         )

@@ -35,7 +35,8 @@ class Rows:
         """Those of the sentences of a corpus."""
         sentences = corpus.sentences
         columns = ([getattr(s, name) for s in sentences] for name in ("language", "source", "pair", "doc"))
-        return Rows(x, *(np.array(column, dtype=np.str_) for column in columns))
+        rows = Rows(x, *(np.array(column, dtype=np.str_) for column in columns))
+        return rows if any(s.doc for s in sentences) else replace(rows, docs=None)
 
     def __len__(self) -> int:
         return len(self.languages)
@@ -56,7 +57,9 @@ class Rows:
     @cached_property
     def clusters(self) -> Shaped[np.ndarray, " rows"]:
         """What each is drawn with: its pair, with the pairs and documents that it shares rows with."""
-        return cluster_names(self.pairs, self.docs)
+        if self.docs is None:
+            return self.pairs
+        return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
 
     @property
     def named(self) -> list[tuple[str, str, str]]:

@@ -115,8 +115,9 @@ def _serial_blocks(files: RunFiles) -> list[Block]:
         Table(
             "Correlation of consecutive sentences",
             "Of each source that tells no documents: the autocorrelation at lag 1 of what a sentence adds to the error "
-            "of the mean, in the order of the source; p over permutations of that order, q over all rows. Variance: that of the mean over that of as many independent sentences, 1 + 2 times the sum of "
-            "autocorrelations (Bayley and Hammersley 1946), up to the first pair that is not positive (Geyer 1992).",
+            "of the mean, in the order of the source; p over permutations of that order, q over all rows. Variance: "
+            "that of the mean over that of as many independent sentences, 1 + 2 times the sum of autocorrelations "
+            "(Bayley and Hammersley 1946), up to the first pair that is not positive (Geyer 1992).",
             ("Text", "Source", "Language", "Of", "Sentences", "Lag 1", "p", "q", "Variance"),
             [
                 (
