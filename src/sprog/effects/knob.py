@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from sprog.effects.family import STEERINGS, Family, Steering
 from sprog.effects.packed import Tensors, packed, unpacked
 from sprog.errors import SprogError
 from sprog.files import replacing
-from sprog.lm import LanguageModel, Site, check_positions, edit, with_sites
+from sprog.lm import LanguageModel, NormRange, Site, check_positions, edit, with_sites
 from sprog.sae import Sae
 
 FORMAT = 1
@@ -51,6 +52,8 @@ class Knob:
         weights: a few of the model's weights, by which it is known again.
         target, reference: the languages.
         whence: what else is known of where it came from.
+        bos: whether the texts that the units were found on begin with a BOS, which is not turned.
+        sinks: the norms outside of which a token is an attention sink, which is not turned; None: there are none.
         version: of sprog.
     """
 
@@ -64,6 +67,8 @@ class Knob:
     target: str
     reference: str
     whence: dict[str, Any] = field(default_factory=dict)
+    bos: bool = False
+    sinks: NormRange | None = None
     version: str = __version__
     _tensors: Tensors = field(default_factory=dict, repr=False)
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -116,6 +121,8 @@ class Knob:
             target=target,
             reference=reference,
             whence=dict(whence or {}),
+            bos=lm.bos,
+            sinks=lm.sinks.get(site),
             _tensors=tensors,
             _facts=facts,
         )
@@ -170,6 +177,9 @@ class Knob:
         """
         lm = model if isinstance(model, LanguageModel) else with_sites(model)
         self.check(lm, any_model=any_model)
+        lm = dataclasses.replace(
+            lm, bos=self.bos, sinks={} if self.sinks is None else {self.site: self.sinks}
+        )
         change = self.family.edit(self.dose if dose is None else dose)
         units = self.family.units
         if isinstance(units, Sae):
@@ -269,6 +279,9 @@ class Knob:
             "target": self.target,
             "reference": self.reference,
             "whence": self.whence,
+            # keys of their own only where there is something to say, so that older knobs keep their hash
+            **({"bos": True} if self.bos else {}),
+            **({} if self.sinks is None else {"sinks": _as_json(self.sinks)}),
             **self._facts,
         }
 
@@ -334,7 +347,21 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
         target=str(said["target"]),
         reference=str(said["reference"]),
         whence=dict(said["whence"]),
+        bos=bool(said.get("bos", False)),
+        sinks=_range(said["sinks"]) if "sinks" in said else None,
         version=str(said["sprog"]),
         _tensors=own,
         _facts=facts,
+    )
+
+
+def _as_json(sinks: NormRange) -> list[float | None]:
+    """Smallest and largest norm and share; JSON has no infinity."""
+    return [sinks.smallest, None if math.isinf(sinks.largest) else sinks.largest, sinks.share]
+
+
+def _range(said: list[float | None]) -> NormRange:
+    smallest, largest, share = said
+    return NormRange(
+        float(smallest or 0.0), math.inf if largest is None else float(largest), float(share or 0.0)
     )

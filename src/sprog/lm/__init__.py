@@ -2,6 +2,7 @@
 
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
+from sprog.lm.beginning import Beginning, adds_bos, begin
 from sprog.lm.continuing import continue_tokens, end_tokens
 from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
 from sprog.lm.final import Pool, final_states, mean_over_all, mean_over_text, text_states
@@ -11,11 +12,12 @@ from sprog.lm.gradient import Gradients, gradients
 from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses
-from sprog.lm.model import LanguageModel
+from sprog.lm.model import LanguageModel, NormRange
 from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
+from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
 from sprog.lm.stream import Activations, activations
@@ -29,8 +31,11 @@ __all__ = [
     "Activations",
     "Architecture",
     "Batch",
+    "Beginning",
+    "FoundSinks",
     "Gradients",
     "LanguageModel",
+    "NormRange",
     "Place",
     "Pool",
     "Positions",
@@ -43,7 +48,9 @@ __all__ = [
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
+    "adds_bos",
     "batches",
+    "begin",
     "check_positions",
     "chosen",
     "continue_prompts",
@@ -52,6 +59,7 @@ __all__ = [
     "edits",
     "end_tokens",
     "final_states",
+    "find_sinks",
     "finite",
     "gradients",
     "known_commit",
@@ -70,5 +78,6 @@ __all__ = [
     "sentence_losses",
     "text_states",
     "tokenize",
+    "with_sinks",
     "with_sites",
 ]

@@ -30,8 +30,9 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
     Works in a plain forward, in a loss and in `generate`, with and without cache, left- or right-padded:
     `fn` gets the tokens that the attention mask shows and `positions` chooses, `(tokens, d)`, on the model's
-    `device`; the others, and pads, keep their tensor bit for bit. A pass without such a token is left alone. Without
-    an attention mask every position is a token. Edits nest, inner ones see what outer ones left. The edit is gone
+    `device`; the others, pads, a BOS (where `lm.bos` says that texts begin with one) and attention sinks (`lm.sinks`)
+    keep their tensor bit for bit. A pass without such a token is left alone. Without an attention mask every position
+    is a token. Edits nest, inner ones see what outer ones left. The edit is gone
     after the block, also after an exception.
 
     A left-padded plain forward needs `position_ids` where positions are learned (GPT-2, GPT-Neo): only
@@ -68,7 +69,7 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
 
 
 def _replace(lm: LanguageModel, text: Text, change: SiteEdit, x: Activation) -> Activation | None:
-    here = text.chosen(x, change.positions)
+    here = text.edited(lm, change.site, x, change.positions)
     tokens = x[here]
     if not len(tokens):
         return None

@@ -1,11 +1,13 @@
 """A causal language model with its tokenizer and its sites."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from sprog.errors import SprogError
 from sprog.lm.architectures import Architecture
@@ -13,6 +15,25 @@ from sprog.lm.sites import Site, Tap
 
 # what families call the number of positions; those without any (ALiBi, recurrent ones) have no such key
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+
+
+class NormRange(NamedTuple):
+    """The norms that tokens have at a site, attention sinks aside.
+
+    Attributes:
+        smallest, largest: a token whose norm is outside is a sink.
+        share: the share of a text's tokens that are sinks, as far as is known.
+    """
+
+    smallest: float
+    largest: float
+    share: float = 0.0
+
+    def holds(self, x: Float[Tensor, "*tokens d"]) -> Bool[Tensor, "*tokens"]:
+        """Which tokens are no sinks."""
+        norm = x.float().norm(dim=-1)
+        held: Tensor = (norm >= self.smallest) & (norm <= self.largest)
+        return held
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,9 @@ class LanguageModel:
         tokenizer: its fast tokenizer.
         architecture: where its sites lie.
         widths: the last dimension of each site name, found by the check at load.
+        bos: whether texts begin with a BOS. Edits leave the first token of a text alone then, as `activations` does.
+        sinks: by site, the norms outside of which a token is an attention sink (`sprog.lm.find_sinks`). Sinks are left
+            out of `activations`, and edits leave them alone. A site that is not there has none.
     """
 
     name: str
@@ -34,6 +58,8 @@ class LanguageModel:
     tokenizer: Any
     architecture: Architecture
     widths: dict[str, int] = field(default_factory=dict)
+    bos: bool = False
+    sinks: Mapping[Site, NormRange] = field(default_factory=dict)
 
     @property
     def blocks(self) -> nn.ModuleList:

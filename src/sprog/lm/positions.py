@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sprog.errors import SprogError
 from sprog.lm.model import LanguageModel
+from sprog.lm.sites import Activation, Site
 
 Positions = Literal["all", "not_first", "prompt", "generated", "last"]
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
@@ -64,13 +65,40 @@ class Text:
         self.past = 0
         self.prompt: int | None = None
 
-    def chosen(self, x: Tensor, positions: Positions) -> Bool[Tensor, "batch seq"]:
+    def edited(
+        self, lm: LanguageModel, site: Site, x: Activation, positions: Positions
+    ) -> Bool[Tensor, "batch seq"]:
         """The tokens of this pass that are edited, for a site's tensor `(batch, seq, d)`."""
         mask = self.mask
         if mask is None:
             mask = torch.ones(x.shape[0], self.past + x.shape[1], dtype=torch.bool, device=x.device)
-        # with a cache the mask covers the past too; the tokens of this pass are its last columns
-        return chosen(mask, positions, self.prompt)[:, -x.shape[1] :].to(x.device)
+        return edited_tokens(lm, site, x, mask, positions, self.prompt)
+
+
+def edited_tokens(
+    lm: LanguageModel,
+    site: Site,
+    x: Activation,
+    mask: Bool[Tensor, "batch text"],
+    positions: Positions,
+    prompt: int | None = None,
+) -> Bool[Tensor, "batch seq"]:
+    """The tokens of a pass that an edit changes: those at `positions`, but neither a BOS nor an attention sink.
+
+    Args:
+        lm: the model; it says whether texts begin with a BOS, and what is a sink.
+        site: where the edit is.
+        x: what stands there.
+        mask: True where there is a token, over the whole text so far, of which x has the last columns.
+        positions: see `chosen`.
+        prompt: the columns that `generate` was given; None outside it.
+    """
+    here = chosen(mask, positions, prompt)
+    if lm.bos:
+        here = here & chosen(mask, "not_first")
+    # with a cache the mask covers the past too; the tokens of this pass are its last columns
+    here = here[:, -x.shape[1] :].to(x.device)
+    return here & lm.sinks[site].holds(x) if site in lm.sinks else here
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sprog.errors import SprogError
@@ -18,7 +18,7 @@ from sprog.lm.batches import Batch
 from sprog.lm.edit import TokenEdit, applied
 from sprog.lm.loss import predicted_logits
 from sprog.lm.model import LanguageModel
-from sprog.lm.positions import Positions, check_positions, chosen
+from sprog.lm.positions import Positions, check_positions, edited_tokens
 from sprog.lm.sites import Activation, Site, attached
 
 Reader: TypeAlias = Callable[[LanguageModel, Batch], Tensor]
@@ -43,6 +43,7 @@ class Replay:
         self._x: Activation | None = None
         self._edited: Activation | None = None
         self._tokens: dict[Positions, tuple[Tensor, int]] = {}
+        self._masks: dict[Positions, Tensor] = {}
         self._whole = True
 
     @torch.no_grad()
@@ -58,6 +59,7 @@ class Replay:
         """
         self._kept.forget()
         self._tokens.clear()
+        self._masks.clear()
         self._batch = self._x = None
         self._kept.recording, self._whole = True, logits
         found = None
@@ -71,16 +73,16 @@ class Replay:
 
     @torch.no_grad()
     def tokens(self, positions: Positions = "all") -> Float[Tensor, "tokens d"]:
-        """What stands at the site at these positions, row by row, on the model's `device`.
+        """What stands at the site where an edit at these positions changes it, row by row, on the model's `device`.
 
         It is the same tensor every time for the same batch, so that edits can share what they make of it.
         """
-        batch, x = self._begun()
+        _, x = self._begun()
         check_positions(positions)
         kept = self._tokens.get(positions)
         if kept is None or kept[1] != kept[0]._version:
             # an edit that wrote into what it was given must not reach the next one
-            tokens = x[chosen(batch.mask, positions).to(x.device)].to(self.lm.device)
+            tokens = x[self._mask(positions)].to(self.lm.device)
             kept = self._tokens[positions] = (tokens, tokens._version)
         return kept[0]
 
@@ -99,12 +101,22 @@ class Replay:
         """The same with what stands at the site from then on, as `tokens` has it."""
         batch, x = self._begun()
         replaced = x.clone()
-        replaced[chosen(batch.mask, positions).to(x.device)] = edited.to(x)
+        replaced[self._mask(positions)] = edited.to(x)
         self._edited, self._kept.answering = replaced, True
         try:
             return self._run(batch)
         finally:
             self._edited, self._kept.answering = None, False
+
+    def edited(self, positions: Positions = "all") -> Bool[Tensor, "batch seq"]:
+        """Which tokens of the batch an edit at these positions changes."""
+        return self._mask(positions).cpu()
+
+    def _mask(self, positions: Positions) -> Bool[Tensor, "batch seq"]:
+        batch, x = self._begun()
+        if positions not in self._masks:
+            self._masks[positions] = edited_tokens(self.lm, self.site, x, batch.mask.to(x.device), positions)
+        return self._masks[positions]
 
     def _begun(self) -> tuple[Batch, Activation]:
         if self._batch is None or self._x is None:

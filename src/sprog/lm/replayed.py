@@ -13,7 +13,7 @@ from sprog.lm.batches import Batch, TokenizedCorpus, batches
 from sprog.lm.edit import TokenEdit, applied
 from sprog.lm.loss import by_row, loss_budget, predicts, slabs, targets, token_losses
 from sprog.lm.model import LanguageModel
-from sprog.lm.positions import Positions, chosen
+from sprog.lm.positions import Positions
 from sprog.lm.replay import Replay, replay
 from sprog.lm.sites import Site
 
@@ -99,7 +99,7 @@ def replayed(
             del logits
             if effects is not None:
                 x = run.tokens()
-                effects.size[columns] = _lengths(batch, batch.mask, x)
+                effects.size[columns] = _lengths(batch, run.edited(), x)
             for number, (fn, place) in enumerate(zip(fns, places, strict=True)):
                 if fn is None:
                     losses[number, columns] = raw
@@ -115,8 +115,7 @@ def replayed(
                             own.compare(effects, number, batch, logits)
                         # what it was given may have been written into
                         change = edited.float() - run.tokens(place).float()
-                        here = chosen(batch.mask, place)
-                        effects.moved[number, columns] = _lengths(batch, here, change)
+                        effects.moved[number, columns] = _lengths(batch, run.edited(place), change)
                     del logits, edited, x
                 done += length
                 progress(done / total)

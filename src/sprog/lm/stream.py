@@ -20,7 +20,7 @@ class _Enough(Exception):  # noqa: N818 - it is no error
 
 @dataclass(frozen=True)
 class Activations:
-    """What one batch left at the sites, text tokens only, row by row.
+    """What one batch left at the sites, text tokens only and no attention sinks, row by row.
 
     Attributes:
         sites: the tensor of each site, on the model's `device` whichever its block lies on.
@@ -39,7 +39,8 @@ class Activations:
 def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]) -> Iterator[Activations]:
     """Stream the activations at `sites`, one forward pass a batch.
 
-    Everything above the deepest site is skipped, the unembedding always.
+    Everything above the deepest site is skipped, the unembedding always. Tokens that are attention sinks at any of
+    the sites (`lm.sinks`) are left out at all of them, so that a row is the same token everywhere.
 
     Raises:
         SprogError: the model has no such site.
@@ -48,8 +49,15 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     for batch in batches:
         content = batch.content.to(lm.device)
         rows, positions = content.nonzero(as_tuple=True)
+        found = _pass(lm, batch, content, taps)
+        limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]
+        if limits:
+            kept = torch.stack([limit.holds(found[site]) for site, limit in limits]).all(0)
+            if not bool(kept.all()):
+                found = {site: x[kept] for site, x in found.items()}
+                rows, positions = rows[kept], positions[kept]
         yield Activations(
-            sites=_pass(lm, batch, content, taps),
+            sites=found,
             sentence=batch.index.to(lm.device)[rows],
             position=positions,
             batch=batch,

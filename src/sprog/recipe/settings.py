@@ -70,8 +70,9 @@ class Recipe(Settings):
     all GPUs, which needs accelerate."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The model's precision; auto: float32 on a CPU, bfloat16 on a GPU."""
-    bos: bool = False
-    """Put the model's beginning-of-text token before each sentence."""
+    bos: bool | Literal["auto"] = "auto"
+    """Put the model's beginning-of-text token before each sentence; auto: if the model's tokenizer does so by
+    itself."""
     max_tokens: Annotated[int, AtLeast(2)] | Literal["auto"] = "auto"
     """Longer texts are cut to this many tokens, and counted; auto: 256, or as many as the model has positions
     for."""

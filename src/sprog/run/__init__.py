@@ -281,6 +281,7 @@ def _describe(context: Context) -> None:
         "threads": torch.get_num_threads(),
         "seed": context.recipe.seed,
         "model_commit": context.lm.commit,
+        "habits": context.folder.record.get("habits", {}) | {context.lm.name: context.habits},
         "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
         "cuts": context.roles.cuts,
         "provenance": context.roles.provenance,

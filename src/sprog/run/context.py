@@ -2,22 +2,28 @@
 
 import dataclasses
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sprog._version import __version__
-from sprog.corpora import Roles
+from sprog.corpora import Corpus, Roles
 from sprog.errors import SprogError
 from sprog.files import fingerprint
 from sprog.hub import quietly
 from sprog.lm import (
     MAX_TOKENS,
     SPLIT,
+    Beginning,
+    FoundSinks,
     LanguageModel,
     Site,
     TokenizedCorpus,
+    begin,
+    find_sinks,
     known_commit,
     load,
     locate,
@@ -25,6 +31,7 @@ from sprog.lm import (
     resolve_device,
     resolve_dtype,
     tokenize,
+    with_sinks,
 )
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
@@ -46,11 +53,24 @@ class Context:
     folder: RunFolder
     show: Show
     _tokens: dict[str, TokenizedCorpus] = field(default_factory=dict)
+    _habits: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The run's language model."""
-        return load_model(self.recipe, self.recipe.model, self.show)
+        """The run's language model, which knows how its texts begin and which tokens are attention sinks."""
+        return self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
+
+    @property
+    def bos(self) -> bool:
+        """Whether texts begin with a BOS."""
+        return self.lm.bos
+
+    @property
+    def habits(self) -> dict[str, Any]:
+        """How the run's model begins its texts and which tokens are attention sinks, as `run.json` has it."""
+        assert self.lm is not None
+        found: dict[str, Any] = self._habits[self.recipe.model]
+        return found
 
     @cached_property
     def given(self) -> GivenSae | None:
@@ -74,7 +94,43 @@ class Context:
             return self.lm
         # what is fetched only now gets no bar of its own inside the stage's
         with quietly(bars=False):
-            return load_model(self.recipe, name, self.show)
+            return self._with_habits(load_model(self.recipe, name, self.show))
+
+    def _with_habits(self, lm: LanguageModel) -> LanguageModel:
+        """A model with its habits: those that an earlier try of the run found, or else found on text of `train`."""
+        recipe = self.recipe
+        known = fingerprint(
+            {
+                "model": model_identity(lm.name),
+                "text": self.roles.corpora["train"].sha256,
+                "pair": [self.target, self.reference],
+                "settings": [recipe.bos, recipe.site, recipe.dtype],
+            }
+        )
+        stored = self.folder.record.get("habits", {}).get(lm.name)
+        if stored is None or stored["of"] != known:
+            begun, found = find_habits(lm, self.roles.corpora["train"], (self.target, self.reference), recipe)
+            if begun.warning:
+                self.show.note(begun.warning)
+            if by_site := sinks_line(found, by_the_paper=recipe.by_the_paper):
+                self.show.note(by_site)
+            stored = {
+                "of": known,
+                "bos": begun.bos,
+                "tokenizer_adds_bos": begun.by_itself,
+                "loss_with_bos": begun.loss_with,
+                "loss_without_bos": begun.loss_without,
+                "sentences": begun.sentences,
+                "warning": begun.warning,
+                "sinks": [each.to_json() for each in found],
+            }
+        self._habits[lm.name] = stored
+        self.folder.record.setdefault("habits", {})[lm.name] = stored
+        lm = dataclasses.replace(lm, bos=stored["bos"])
+        # the paper leaves no token out
+        if recipe.by_the_paper:
+            return lm
+        return with_sinks(lm, [FoundSinks.from_json(row) for row in stored["sinks"]])
 
     def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """A role's text as token ids of the run's model, or of another one."""
@@ -82,9 +138,7 @@ class Context:
         if own and role in self._tokens:
             return self._tokens[role]
         lm = lm or self.lm
-        tokens = tokenize(
-            lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), bos=self.recipe.bos
-        )
+        tokens = tokenize(lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), bos=lm.bos)
         if own:
             self._tokens[role] = tokens
         return tokens
@@ -124,7 +178,52 @@ class Context:
     def fingerprint(self, *roles: str, **settings: Any) -> str:
         """A stage's fingerprint: the base, the text of `roles`, and the settings it looks at."""
         text = {role: self.roles.corpora[role].sha256 for role in roles}
-        return fingerprint({**self.base, "text": text, **settings})
+        return fingerprint({**self.base, "habits": self.habits, "text": text, **settings})
+
+
+# sentences of each language on which a model's habits are looked at, and tokens of each
+HABIT_SENTENCES, HABIT_TOKENS = 24, 64
+
+
+def find_habits(
+    lm: LanguageModel, corpus: Corpus, languages: tuple[str, str], recipe: Recipe
+) -> tuple[Beginning, list[FoundSinks]]:
+    """Find how a model's texts begin, and its attention sinks at the recipe's site of every layer.
+
+    Args:
+        lm: the model.
+        corpus: text in an order that makes its first sentences a fair sample.
+        languages: which of its languages to look at.
+        recipe: says whether a BOS is asked for, and the site.
+
+    Raises:
+        SprogError: a BOS is asked for and the tokenizer has none.
+    """
+    sentences = [sentence for code in languages for sentence in corpus.only(code).sentences[:HABIT_SENTENCES]]
+    sample = Corpus.of(sentences)
+    begun = begin(lm, sample, recipe.bos, max_tokens=HABIT_TOKENS)
+    tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS, bos=begun.bos)
+    sites = [Site(recipe.site, layer) for layer in range(lm.layers)]
+    return begun, find_sinks(lm, tokens, sites, budget=min(2048, recipe.batch_tokens))
+
+
+def sinks_line(found: Sequence[FoundSinks], *, by_the_paper: bool) -> str | None:
+    """One line that says at which layers there are attention sinks, and what becomes of them; None without any."""
+    some = [each for each in found if each.count]
+    if not some:
+        return None
+    worst = max(some, key=lambda each: abs(math.log((each.norm or 1) / each.median)))
+    layers = ", ".join(str(each.site.layer) for each in some)
+    fate = (
+        "they are trained on and edited, as in the paper"
+        if by_the_paper
+        else "they are left out of training, averages and edits"
+    )
+    return (
+        f"attention sinks at {worst.site.name}, layers {layers}: {worst.count} of {worst.tokens} tokens at layer "
+        f"{worst.site.layer}, {worst.first} of them the first of their text (norm {worst.norm:,.0f}, other tokens "
+        f"{worst.median:,.0f}); {fate}"
+    )
 
 
 def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
@@ -246,7 +345,7 @@ def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
     if recipe.effects.prompts:
         _check_length("effects.max_length", recipe.effects.max_length, lm)
     if recipe.steering.wanted:
-        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + recipe.bos
+        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + lm.bos
         _check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from sprog.effects import Family, Knob, Steering
 from sprog.errors import SprogError
 from sprog.features import Kind
-from sprog.lm import LanguageModel, Site, continue_tokens, load, resolve_device, resolve_dtype
+from sprog.lm import (
+    FoundSinks,
+    LanguageModel,
+    Site,
+    continue_tokens,
+    load,
+    resolve_device,
+    resolve_dtype,
+    with_sinks,
+)
 from sprog.run.folder import RunFolder
 from sprog.run.opening import Run, open_run
 from sprog.run.steering_stage import KNOBS
@@ -65,8 +74,9 @@ def continued_by(
     """
     lm = _loaded(model, device)
     knob.check(lm, any_model=any_model)
+    begun = [lm.tokenizer.bos_token_id] if knob.bos else []
     ids = [
-        np.array(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"], dtype=np.int64)
+        np.array([*begun, *lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]], dtype=np.int64)
         for prompt in prompts
     ]
     written = []
@@ -126,9 +136,14 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         tuple(float(stored[name][str(unit)]) for unit in units)
         for name in ("reference_means", "target_means")
     )
-    recipe = run.recipe
+    recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
+    lm = _loaded(recipe.model, "cpu")
+    if habits is not None:
+        lm = replace(lm, bos=habits["bos"])
+        if not recipe.by_the_paper:
+            lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(
-        _loaded(recipe.model, "cpu"),
+        lm,
         Site(recipe.site, int(run.results["sae"]["layer"])),
         Family(f"latents_{operation}", Sae.load(run.path), units, operation, low, high),
         dose=1.0,

@@ -89,4 +89,4 @@ def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, h
 
 def _tokens(context: Context, sentences: list[Sentence]) -> TokenizedCorpus:
     recipe, lm = context.recipe, context.lm
-    return tokenize(lm, Corpus.of(sentences), max_tokens=longest_text(recipe, lm), bos=recipe.bos)
+    return tokenize(lm, Corpus.of(sentences), max_tokens=longest_text(recipe, lm), bos=context.bos)

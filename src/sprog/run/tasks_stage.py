@@ -75,7 +75,7 @@ def _scores(
     text: dict[str, Any] = {
         "rows": settings.rows,
         "max_tokens": longest_text(recipe, lm),
-        "bos": recipe.bos,
+        "bos": context.bos,
         "budget": recipe.batch_tokens,
     }
     spliced = [edit for edit in edits if edit.splice]

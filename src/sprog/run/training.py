@@ -46,8 +46,10 @@ class TrainingText:
 
     @property
     def total(self) -> int:
-        """Tokens of all epochs together."""
-        return int(self.tokens.lengths.sum()) * self.recipe.sae.epochs
+        """Tokens of all epochs together, less the attention sinks that are to be expected."""
+        sinks = self.lm.sinks.get(self.site)
+        kept = 1.0 if sinks is None else 1 - sinks.share
+        return round(int(self.tokens.lengths.sum()) * self.recipe.sae.epochs * kept)
 
     @property
     def steps(self) -> int:
