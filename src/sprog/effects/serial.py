@@ -11,7 +11,7 @@ from sprog.features import testing
 from sprog.lm import TokenizedCorpus
 
 # of fewer sentences nothing is said
-LEAST = 30
+LEAST = 10
 PERMUTATIONS = 999
 # the edit whose change is tested: the first of these that a sweep has, error-preserving
 _OPERATIONS = ("zero", "mean", "project_out", "set")
