@@ -65,13 +65,14 @@ def side_effects(
         kind: of the units.
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
+    own = np.flatnonzero(languages == target)
     if not {target, language} <= set(languages.tolist()):
         return []
     rows = []
     for path in paths(measured, kind):
         if path.splice:
             continue
-        damage = rise(path, tokens, target, draws, seed)
+        damage = rise(path, tokens.predicted, own, draws, seed, Clusters.across(tokens.corpus, target))
         curves = _curves(path, tokens, language, draws, seed)
         for at in MATCHED_DAMAGE:
             place = reaches(damage, at)

@@ -121,6 +121,7 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
                     seed=recipe.seed,
                 )
             ),
+            "chosen": as_rows(arms.chosen),
             "as_coded": coded_sweep(
                 context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
             )
