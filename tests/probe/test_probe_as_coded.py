@@ -112,7 +112,9 @@ def test_batches_are_32_fitted_sentences_with_all_their_tokens():
     sizes = generator.integers(1, 9, size=90)
     sentence = torch.from_numpy(generator.permutation(np.repeat(np.arange(90), sizes)))
     held_out = generator.random(90) < 0.2
-    stored = StoredLayers({}, sentence, sentence > 40, torch.from_numpy(held_out)[sentence][:, None])
+    stored = StoredLayers(
+        {}, sentence, sentence, sentence > 40, torch.from_numpy(held_out)[sentence][:, None]
+    )
     order = list(_batches(stored, held_out, 501, np.random.default_rng(0)))
     assert len(order) == 501
     assert len(list(_batches(stored, held_out, 2, np.random.default_rng(0)))) == 2

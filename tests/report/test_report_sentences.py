@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
-from sprog.report.blocks import Paragraph
+from sprog.report.blocks import Paragraph, Table
 from sprog.report.reading import RunFiles, read_run
 from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.effects import effects_section
 from sprog.report.sections.families import path_words
+from sprog.report.sections.text import text_section
 from sprog.report.sections.units import units_section
 from sprog.report.sentences import (
     at_matched_damage,
@@ -311,3 +313,51 @@ def test_a_folder_is_named_by_its_last_part() -> None:
     for name in ("toy", "gpt2", "EleutherAI/pythia-14m"):
         assert model_name(name) == name
     assert model_name("..") == ".."
+
+
+def serial_row(source: str, q: float, inflation: float, **more: Any) -> dict[str, Any]:
+    row = {"text": "test", "source": source, "language": "da", "statistic": "change", "edit": "zero"}
+    return row | {"sentences": 200, "lag_1": 0.31, "p": q, "q": q, "inflation": inflation} | more
+
+
+def test_correlated_sentences_are_warned_of_by_source(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = [
+        serial_row("talks.tsv", 0.01, 2.25),
+        serial_row("talks.tsv", 0.02, 1.44, statistic="loss", edit=None),
+        serial_row("news.tsv", 0.4, 1.8),
+    ]
+    change_results(folder, next_token=results_of(folder)["next_token"] | {"serial_correlation": rows})
+    blocks = effects_section(read_run(folder)).blocks
+    (warned,) = (block for block in blocks if isinstance(block, Paragraph) and block.tone == "warning")
+    said = plain(warned.text)
+    assert (
+        "talks.tsv, Danish: the variance is 2.2 times" in said
+        or "talks.tsv, Danish: the variance is 2.3 times" in said
+    )
+    assert "intervals should be 1.5 times as wide" in said
+    assert "news.tsv" not in said
+    table = next(block for block in blocks if isinstance(block, Table) and "consecutive" in block.label)
+    assert len(table.rows) == 3
+
+
+def test_uncorrelated_sentences_are_no_warning(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = [serial_row("talks.tsv", 0.06, 1.2)]
+    change_results(folder, next_token=results_of(folder)["next_token"] | {"serial_correlation": rows})
+    blocks = effects_section(read_run(folder)).blocks
+    assert not [block for block in blocks if isinstance(block, Paragraph) and block.tone == "warning"]
+
+
+def test_the_text_section_says_which_source_tells_documents(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = results_of(folder)["corpora"]
+    for row in rows:
+        row["documents"] = None
+    said = [b.text for b in text_section(read_run(folder)).blocks if isinstance(b, Paragraph)]
+    assert any("No documents are told by toy" in words for words in said)
+    rows[0]["documents"] = 37
+    change_results(folder, corpora=rows)
+    said = [b.text for b in text_section(read_run(folder)).blocks if isinstance(b, Paragraph)]
+    assert any(words.startswith("Documents are told by toy (37 in one role") for words in said)
+    assert not any("No documents" in words for words in said)

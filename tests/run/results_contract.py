@@ -246,6 +246,17 @@ NEXT_TOKEN = {
             ),
         }
     ],
+    "serial_correlation": [
+        {
+            "text": str,
+            "source": str,
+            "language": str,
+            "statistic": str,
+            "edit": (str, None),
+            "sentences": int,
+            **dict.fromkeys(("lag_1", "p", "q", "inflation"), NUMBER),
+        }
+    ],
     "chosen": [
         {
             "units": str,

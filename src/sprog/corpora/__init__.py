@@ -15,7 +15,7 @@ from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.opus import Opus
 from sprog.corpora.reading import Reading, read_source
 from sprog.corpora.roles import OPTIONAL, ROLES, SHARES, RoleCount, Roles, build_roles, untested
-from sprog.corpora.sentences import Corpus, Sentence
+from sprog.corpora.sentences import Corpus, Sentence, cluster, cluster_names
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
 from sprog.corpora.splits import cut, first_of_each, rank
 from sprog.corpora.tasks import (
@@ -63,6 +63,8 @@ __all__ = [
     "build_lexicons",
     "build_roles",
     "clean_text",
+    "cluster",
+    "cluster_names",
     "corrupt",
     "count_ambiguous",
     "cut",

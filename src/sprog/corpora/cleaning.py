@@ -89,8 +89,8 @@ def clean(
     candidates: list[Sentence] = []
     smallest: dict[str, dict[str, str]] = {language: {} for language in languages}
     for pair in pairs:
-        kept = []
-        for language, raw in pair.texts:
+        kept, docs = [], []
+        for place, (language, raw) in enumerate(pair.texts):
             tally = tallies.get(language)
             if tally is None:
                 tally = tallies[language] = Tally()
@@ -105,10 +105,11 @@ def clean(
                 tally.dropped["too_long"] += 1
             else:
                 kept.append((language, text))
+                docs.append(_document(source, pair.docs[place]) if pair.docs else "")
         if kept:
             identity = pair.id or pair_id(kept)
-            for language, text in kept:
-                candidates.append(Sentence(text, language, identity, source))
+            for (language, text), doc in zip(kept, docs, strict=True):
+                candidates.append(Sentence(text, language, identity, source, doc))
                 best = smallest[language].get(text)
                 if best is None or identity < best:
                     smallest[language][text] = identity
@@ -124,6 +125,12 @@ def clean(
         else:
             tallies[sentence.language].dropped["duplicate"] += 1
     return sentences, tallies
+
+
+def _document(source: str, name: str) -> str:
+    # the same number in two sources is not the same document
+    squeezed = squeeze(name)
+    return f"{source} {squeezed}" if squeezed else ""
 
 
 def _mend(raw: str, tally: Tally) -> str:

@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sprog.corpora.ambiguity import refuse_a_source_given_for_two_roles
@@ -45,6 +45,7 @@ class RoleCount:
             `near_duplicate`, `over_limit`, `in_earlier_role`.
         changed: how many were mended, by what was mended: `invisible`, `nfc`, `whitespace`, `language_marker`.
         moved: how many were cut out for another role, by role.
+        documents: how many documents the sentences are of; None where the source tells none of any of them.
         sha256: of the slice's sentences, in order.
     """
 
@@ -56,6 +57,7 @@ class RoleCount:
     dropped: dict[str, int]
     changed: dict[str, int]
     moved: dict[str, int]
+    documents: int | None
     sha256: str
 
 
@@ -65,6 +67,7 @@ class Roles:
 
     Attributes:
         corpora: the sentences of every role, shuffled by the seed: any stretch is a fair sample.
+        places: by role, where each of its sentences stood among those that its source has in the role that read it.
         counts: a row per role, source and language.
         translations_may_straddle: whether text without pair ids was cut into several roles, so that a
             sentence and its translation may stand in different ones.
@@ -75,6 +78,8 @@ class Roles:
     """
 
     corpora: dict[str, Corpus]
+    # of the order of lines, which nothing else of a run depends on
+    places: dict[str, tuple[int, ...]] = field(compare=False, repr=False)
     counts: list[RoleCount]
     translations_may_straddle: bool
     cuts: dict[str, str]
@@ -139,9 +144,9 @@ def build_roles(
     """Fetch, read, clean and divide the text of a run.
 
     A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
-    `test` half of `select`, a missing `tune` 20 % of what is left of `select`; a pair's sentences go
-    together. `panel` and `replicate` are read where they are given. The seed and the text decide, not the order of
-    lines.
+    `test` half of `select`, a missing `tune` 20 % of what is left of `select`; the sentences of a pair, and of a
+    document where the source tells it, go together. `panel` and `replicate` are read where they are given. The seed
+    and the text decide, not the order of lines.
 
     With `text` in place of `train`, every role but `replicate` is cut out of it, by pair and from each source by
     itself: 30 % panel, 10 % test, 6 % select, 4 % tune, and the rest train. A source without a language of
@@ -270,6 +275,7 @@ class _Division:
         self._straddle = False
         self._train = "train"
         self._read: set[str] = set()
+        self._places: dict[Sentence, int] = {}
 
     @property
     def _present(self) -> tuple[str, ...]:
@@ -293,7 +299,8 @@ class _Division:
             # a row for every wanted language, so that the absence of one is on the record
             for language in (*self._languages, *(tallies.keys() - set(self._languages))):
                 self._tallies[role, name, language] = tallies.get(language, Tally())
-            for sentence in sentences:
+            for place, sentence in enumerate(sentences):
+                self._places[sentence] = place
                 texts[sentence.language].add(sentence.text)
             if len({sentence.pair for sentence in sentences}) == len(sentences):
                 self._unaligned.add(name)
@@ -309,10 +316,10 @@ class _Division:
             self._drop(role, over, "over_limit")
 
     def cut(self, role: str, origin: str, share: float, words: str) -> None:
-        """Fill `role` with a share of the pairs of `origin`, which loses them."""
+        """Fill `role` with a share of the pairs and documents of `origin`, which loses them."""
         rest, taken = cut(self._sentences[origin], share, seed=self._seed, purpose=role)
         self._sentences[origin], self._sentences[role] = rest, taken
-        self._origins[role] = f"{words}, cut by pair, seed {self._seed}"
+        self._origins[role] = f"{words}, cut by {_unit(rest + taken)}, seed {self._seed}"
         self._moved(role, origin, taken)
 
     def _moved(self, role: str, origin: str, taken: list[Sentence]) -> None:
@@ -357,11 +364,11 @@ class _Division:
         for role, share in SHARES.items():
             self._moved(role, "train", parts[role])
             most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
-            self._origins[role] = f"{100 * share:g} % of text{most}, cut by pair, seed {self._seed}"
+            self._origins[role] = f"{100 * share:g} % of text{most}, cut by {_unit(kept)}, seed {self._seed}"
         self._origins["panel"] += f"; {_kinds(own, complete)}"
 
     def drop_earlier(self, role: str) -> None:
-        """Drop from `role` what is in an earlier one: the same text, or another sentence of its pair.
+        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document.
 
         Raises:
             SprogError: nothing is left of a source: one text was given for two roles.
@@ -370,10 +377,13 @@ class _Division:
         earlier = [self._sentences[name] for name in before]
         texts = {(sentence.language, sentence.text) for sentences in earlier for sentence in sentences}
         pairs = {sentence.pair for sentences in earlier for sentence in sentences}
+        docs = {sentence.doc for sentences in earlier for sentence in sentences if sentence.doc}
         kept: list[Sentence] = []
         dropped: list[Sentence] = []
         for sentence in self._sentences[role]:
-            is_earlier = (sentence.language, sentence.text) in texts or sentence.pair in pairs
+            is_earlier = (
+                (sentence.language, sentence.text) in texts or sentence.pair in pairs or sentence.doc in docs
+            )
             (dropped if is_earlier else kept).append(sentence)
         # where a role was cut out of another, what it lost is no file that was named for it
         if role in self._read:
@@ -435,14 +445,19 @@ class _Division:
                 dropped=dict(sorted(tally.dropped.items())),
                 changed=dict(sorted(tally.changed.items())),
                 moved=dict(sorted(tally.moved.items())),
+                documents=len({s.doc for s in slices[key] if s.doc}) or None,
                 sha256=Corpus.of(slices[key]).sha256,
             )
             for key, tally in sorted(self._tallies.items(), key=lambda item: self._place(*item[0]))
         ]
         origins = {role: self._origins[role] for role in self._present}
+        places = {
+            role: tuple(self._places[sentence] for sentence in corpus.sentences)
+            for role, corpus in corpora.items()
+        }
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         left_out = tuple(sorted(unknown)) if self._train == TEXT else ()
-        return Roles(corpora, counts, self._straddle, origins, provenance, left_out)
+        return Roles(corpora, places, counts, self._straddle, origins, provenance, left_out)
 
     def _place(self, role: str, name: str, language: str) -> tuple[int, str, bool, str]:
         """Where a row stands: by role, source, wanted languages first."""
@@ -484,3 +499,8 @@ def _kinds(own: Mapping[str, Sequence[Sentence]], complete: Sequence[str]) -> st
         f"no source has every language, so the panel is from {', '.join(own)}: a difference between sources can look "
         "like one between languages"
     )
+
+
+def _unit(sentences: list[Sentence]) -> str:
+    """What a cut does not divide, in words."""
+    return "document" if any(sentence.doc for sentence in sentences) else "pair"

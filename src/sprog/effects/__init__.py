@@ -2,7 +2,7 @@
 
 from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_arm, projection
 from sprog.effects.best_dose import BestDose, best_dose
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import Clusters, interval, resampled_ratios
 from sprog.effects.controls import (
     UNTRAINED,
     Control,
@@ -39,6 +39,13 @@ from sprog.effects.prompts import PROMPTS, Continuation, continuations
 from sprog.effects.same_damage import doses_at
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
+from sprog.effects.serial import (
+    SerialCorrelation,
+    autocorrelations,
+    lag_1_test,
+    serial_correlations,
+    variance_inflation,
+)
 from sprog.effects.side_effects import SideEffect, side_effects
 from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
 from sprog.effects.switched_off import Switched, UnitSet, switch_off
@@ -59,6 +66,7 @@ __all__ = [
     "Arm",
     "BestDose",
     "Cell",
+    "Clusters",
     "CodedCell",
     "Continuation",
     "Control",
@@ -75,6 +83,7 @@ __all__ = [
     "Ratio",
     "Rises",
     "Selectivity",
+    "SerialCorrelation",
     "SideEffect",
     "Steered",
     "SteeredArm",
@@ -86,6 +95,7 @@ __all__ = [
     "UnitRange",
     "UnitSet",
     "as_coded",
+    "autocorrelations",
     "best_dose",
     "best_neurons",
     "cells",
@@ -105,6 +115,7 @@ __all__ = [
     "families",
     "fine_tuned",
     "interval",
+    "lag_1_test",
     "language_of",
     "latent_arm",
     "lingua_languages",
@@ -126,9 +137,11 @@ __all__ = [
     "resampled_ratios",
     "resamples",
     "selectivity",
+    "serial_correlations",
     "side_effects",
     "smoothed_rate",
     "steer",
     "sweep_edits",
     "switch_off",
+    "variance_inflation",
 ]

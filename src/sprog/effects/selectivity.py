@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sprog.effects.bootstrap import interval
+from sprog.effects.bootstrap import Clusters, interval
 from sprog.effects.matched import MATCHED_DAMAGE, Curve, Place, paths, ratios, reaches, rise
 from sprog.effects.next_token import Measured
 from sprog.lm import TokenizedCorpus
@@ -91,7 +91,7 @@ def selectivity(
 ) -> list[Selectivity]:
     """Compare along every way down that the sweep has (`paths`), by interpolation.
 
-    Intervals resample sentences, within each language by itself.
+    Intervals resample clusters, of languages that share some together (`Clusters.across`).
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     others = [language for language in tokens.corpus.languages if language != target]
@@ -99,16 +99,18 @@ def selectivity(
         return []
     sizes = {"": tokens.predicted, "_per_byte": tokens.predicted_bytes}
     own = np.flatnonzero(languages == target)
+    clusters = {code: Clusters.across(tokens.corpus, code) for code in tokens.corpus.languages}
     # resampled as the curves are: the same seed and sentences give the same weights
     tokens_of = {
-        unit: ratios([tokens.predicted[own]], [size[own]], draws, seed) for unit, size in sizes.items()
+        unit: ratios([tokens.predicted[own]], [size[own]], draws, seed, clusters[target])
+        for unit, size in sizes.items()
     }
     rows = []
     for path in paths(measured, kind):
-        damage = rise(path, tokens.predicted, own, draws, seed)
+        damage = rise(path, tokens.predicted, own, draws, seed, clusters[target])
         curves = {
-            (language, unit): rise(path, size, np.flatnonzero(languages == language), draws, seed)
-            for language in others
+            (code, unit): rise(path, size, np.flatnonzero(languages == code), draws, seed, clusters[code])
+            for code in others
             for unit, size in sizes.items()
         }
         for at in MATCHED_DAMAGE:

@@ -61,7 +61,7 @@ class AsCodedCell:
 
     Attributes:
         accuracy: share of held-out tokens on the right side of 0.5.
-        accuracy_se: its standard error, sentences being the units of sampling.
+        accuracy_se: its standard error, clusters of sentences being the units of sampling.
         bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 is knowing nothing.
         norm: of weights and bias after the last batch.
         optimum_norm: of weights and bias at the optimum.
@@ -171,9 +171,7 @@ def replay_layers(
                     tested = stored.held_out[:, fit]
                     logits = (x[tested] @ beta[place, :-1] + beta[place, -1]).double()
                     right = stored.english[tested]
-                    accuracy, error = clustered_mean(
-                        ((logits > 0) == right).double(), stored.sentence[tested]
-                    )
+                    accuracy, error = clustered_mean(((logits > 0) == right).double(), stored.cluster[tested])
                     losses = torch.nn.functional.softplus(torch.where(right, -logits, logits))
                     squares = optimum.weight[:, fit].square().sum() + optimum.bias[fit].square()
                     share = float(right.double().mean())

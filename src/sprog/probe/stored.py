@@ -22,12 +22,14 @@ class StoredLayers:
     Attributes:
         layers: for each layer what reads its activations, `(tokens, d)` in the model's dtype.
         sentence: the number of each token's sentence in the sample.
+        cluster: its cluster: sentences of one document or pair are no separate draws (`Corpus.clusters`).
         english: whether each token is of the reference language: the paper's y.
         held_out: which tokens each seed holds out.
     """
 
     layers: dict[int, Callable[[], Tensor]]
     sentence: Int[Tensor, " tokens"]
+    cluster: Int[Tensor, " tokens"]
     english: Bool[Tensor, " tokens"]
     held_out: Bool[Tensor, "tokens seeds"]
 
@@ -72,6 +74,7 @@ def stored_layers(
         yield StoredLayers(
             layers={place.layer: partial(stored.read, place) for place in sites},
             sentence=sentence,
+            cluster=torch.tensor(sample.tokens.corpus.clusters).to(sentence.device)[sentence],
             english=english,
             held_out=torch.from_numpy(sample.held_out).T.to(sentence.device)[sentence],
         )

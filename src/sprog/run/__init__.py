@@ -270,6 +270,8 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "test",
             **_of("features"),
             **_of("effects", "controls", "controls_edits", "controls_on"),
+            # sentences that stood beside each other in a file are tested for correlation
+            order=[context.roles.places[role] for role in ("test", "panel") if role in context.roles.places],
             # the neurons that latents are held against, and the panel, whatever the rule
             evidence=prints["evidence"],
             sae=prints["sae"],

@@ -31,6 +31,7 @@ from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import read_column, write_table
+from sprog.run.within_source import within_source
 
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
 PASSAGE = 32
@@ -68,6 +69,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "replication": [row for place in again for row in place.rows],
             "calibration": [row for family in tested for row in calibration_rows(family)],
             **{name: [row for place in again for row in place.close[name]] for name in again[0].close},
+            "within_source": within_source(tested, again),
             "scores": ranked,
             "identification": identified,
         }

@@ -9,6 +9,7 @@ from sprog.corpora import first_of_each
 from sprog.effects import (
     FAMILIES,
     PROMPTS,
+    Clusters,
     Family,
     Knob,
     Steered,
@@ -55,6 +56,7 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
         sample=recipe.seed if settings.sample else None,
         draws=recipe.effects.bootstrap,
         seed=recipe.seed,
+        clusters=_clusters(papers, sentences),
         budget=recipe.batch_tokens,
         progress=part(report, 0.15, 0.98),
     )
@@ -82,6 +84,12 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "examples": _examples(steered, said, papers + settings.examples),
         }
     }
+
+
+def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
+    """The paper's prompts each by itself, then those of `sentences` by document."""
+    cut = Clusters.within(sentences.corpus, np.arange(len(sentences)))
+    return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
 
 
 def _prompts(context: Context) -> tuple[list[np.ndarray], int, TokenizedCorpus]:
