@@ -261,7 +261,16 @@ class _Made:
 
     def sae(self) -> dict[str, Any]:
         ce = {
-            code: {"raw": 3.0, "spliced": 3.12, "ablated": 6.0, "recovered": 0.96} for code in self.languages
+            code: {
+                "raw": 3.0,
+                "spliced": 3.12,
+                "ablated": 6.0,
+                "recovered": 0.96,
+                "sentences": 256,
+                "tokens": 4_000,
+                "half_width": 0.018,
+            }
+            for code in self.languages
         }
         ce["en"]["recovered"] = None
         return {
@@ -276,6 +285,11 @@ class _Made:
             "l0": 7.9,
             "dead_fraction": 0.032,
             "fvu": {code: 0.1 + 0.02 * place for place, code in enumerate(self.languages)},
+            "fvu_within": {code: 0.15 + 0.02 * place for place, code in enumerate(self.languages)},
+            "fvu_normalised": {code: 0.17 + 0.02 * place for place, code in enumerate(self.languages)},
+            "top_direction": 0.21,
+            "top_tokens": 0.04,
+            "unsound": [],
             "ce": ce,
         }
 
@@ -508,6 +522,7 @@ def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> lis
             "critical_lambda": 0.8,
             "collapsed": penalty >= 1,
             "constant": 0.523,
+            "batches": 501,
             "seeds": 3,
         }
         for layer in range(4)

@@ -8,10 +8,12 @@ from fabricated_run import change_results, fabricate, results_of
 
 from sprog.report.blocks import Paragraph
 from sprog.report.reading import RunFiles, read_run
+from sprog.report.sections.autoencoder import autoencoder_section
 from sprog.report.sections.families import path_words
 from sprog.report.sections.units import units_section
 from sprog.report.sentences import (
     at_matched_damage,
+    random_weights_words,
     selective_at,
     sweep,
     sweep_details,
@@ -44,6 +46,16 @@ def test_found(tmp_path: Path) -> None:
     assert "No latent" not in said
     assert "No selective" not in said
     assert "Random latents" in said
+
+
+def test_an_unsound_autoencoder_says_so_first(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    assert "unsound" not in verdict_of(read_run(folder))
+    finding = "95.3 % of the latents are dead."
+    change_results(folder, sae=results_of(folder)["sae"] | {"unsound": [finding]})
+    assert verdict_of(read_run(folder)).startswith(f"The autoencoder is unsound. {finding}\n")
+    warning, *_ = autoencoder_section(read_run(folder)).blocks
+    assert (warning.tone, warning.text) == ("warning", f"This autoencoder is unsound. {finding}")
 
 
 def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
@@ -191,6 +203,86 @@ def test_third_languages(tmp_path: Path, rates: dict[str, float], claim: str) ->
 
 def test_no_third_language(tmp_path: Path) -> None:
     assert "No third language was measured" in verdict_of(files_of(tmp_path, "found", others=()))
+
+
+def panel_results(outside: tuple[str, ...], found: int = 3, **again: int) -> dict[str, Any]:
+    """`evidence` of a run: so many latents of 200 pass, and again so many on other text."""
+    claim = {"claim": "Danish", "inside": ["da"], "outside": list(outside), "same": []}
+    of_kind = (("latent", found, 200), ("neuron", 40, 64))
+    rows = [
+        {"kind": "latent", "on": on, "tokens": tokens, "units": found, "passed": passed}
+        for on, passed in again.items()
+        for tokens in (1, 32)
+    ]
+    return {
+        "reason": None,
+        "tokens": 1,
+        "claims": [claim | {"kind": kind, "units": units, "of": of} for kind, units, of in of_kind],
+        "replication": rows,
+    }
+
+
+def test_the_verdict_counts_panel_languages_and_held_out_replication(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found", others=())
+    change_results(folder, evidence=panel_results(("en", "sv", "de"), held_out=3, replicate=2))
+    said = verdict_of(read_run(folder))
+    assert (
+        "Tested against three other languages (English, Swedish and German), 3 of 200 latents pass as Danish. The same "
+        "test on text that was not searched: 3 of 3 on the half held out and 2 of 3 on the other text pass again."
+    ) in said
+    # they were measured on the panel, if not on select
+    assert "No third language" not in said
+    change_results(folder, evidence=panel_results(("en", "sv"), found=0, held_out=0))
+    said = verdict_of(read_run(folder))
+    assert "(English and Swedish), 0 of 200 latents pass as Danish." in said
+    assert "pass again" not in said
+    # the tests of a panel of the pair alone know no third language
+    change_results(folder, evidence=panel_results(("en",)))
+    said = verdict_of(read_run(folder))
+    assert "Tested against one other language (English)" in said
+    assert "No third language was measured" in said
+
+
+def test_the_verdict_says_nothing_of_tests_that_were_not_made(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    for evidence in (None, {"reason": "select is too short"}):
+        change_results(folder, evidence=evidence)
+        said = verdict_of(read_run(folder))
+        assert "Tested against" not in said
+        assert "random weights" not in said
+
+
+@pytest.mark.parametrize(
+    ("random", "said"),
+    [
+        (
+            (8, 6, 4),
+            "With random weights, 8, 6 and 4 latents pass the same rule on the same text; trained, 9.",
+        ),
+        (
+            (8, 9, 4),
+            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So training adds "
+            "none that pass.",
+        ),
+        ((), ""),
+        ((None, None), ""),
+    ],
+)
+def test_the_verdict_counts_random_weights(tmp_path: Path, random: tuple[int | None, ...], said: str) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [
+        {"language": code, "seed": seed, "passing": passing}
+        for code, seed, passing in [
+            ("da", None, 9),
+            ("sv", None, 30),
+            *(("da", n, c) for n, c in enumerate(random)),
+        ]
+    ]
+    change_results(folder, next_token=next_token | {"chosen": rows})
+    files = read_run(folder)
+    assert random_weights_words(files) == said
+    assert said in verdict_of(files)
 
 
 def test_numbers_in_words() -> None:

@@ -88,6 +88,7 @@ AS_CODED = [
         "critical_lambda": NUMBER,
         "collapsed": bool,
         "constant": NUMBER,
+        "batches": int,
         "seeds": int,
     }
 ]
@@ -131,7 +132,22 @@ SAE = {
     "l0": NUMBER,
     "dead_fraction": NUMBER,
     "fvu": PER_LANGUAGE,
-    "ce": {str: {"raw": NUMBER, "spliced": NUMBER, "ablated": NUMBER, "recovered": (int, float, None)}},
+    "fvu_within": PER_LANGUAGE,
+    "fvu_normalised": PER_LANGUAGE,
+    "top_direction": NUMBER,
+    "top_tokens": NUMBER,
+    "unsound": list,
+    "ce": {
+        str: {
+            "raw": NUMBER,
+            "spliced": NUMBER,
+            "ablated": NUMBER,
+            "recovered": (int, float, None),
+            "sentences": int,
+            "tokens": int,
+            "half_width": (int, float, None),
+        }
+    },
 }
 
 STABILITY = {

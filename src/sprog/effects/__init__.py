@@ -21,6 +21,7 @@ from sprog.effects.knob import Knob
 from sprog.effects.language_of import Identified, language_of, lingua_languages, lingua_version
 from sprog.effects.matched import MATCHED_DAMAGE
 from sprog.effects.matching import matched_sets, profiles, smoothed_rate
+from sprog.effects.neurons import neurons_off
 from sprog.effects.next_token import (
     ALL_SOURCES,
     Cell,
@@ -108,6 +109,7 @@ __all__ = [
     "measure_rises",
     "measure_sweeps",
     "neuron_arm",
+    "neurons_off",
     "part_edits",
     "part_rows",
     "profiles",

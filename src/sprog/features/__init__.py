@@ -3,6 +3,7 @@
 from sprog.features import identify, scores, testing
 from sprog.features.cosine import SAME
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
+from sprog.features.lape import LapeNeurons, lape
 from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.passages import passages
 from sprog.features.planted import (
@@ -54,6 +55,7 @@ __all__ = [
     "Fired",
     "Kind",
     "Kinds",
+    "LapeNeurons",
     "LatentMatch",
     "LatentMatcher",
     "Latents",
@@ -83,6 +85,7 @@ __all__ = [
     "draw_sentences",
     "fired_values",
     "identify",
+    "lape",
     "latent_statistics",
     "load_statistics",
     "match",

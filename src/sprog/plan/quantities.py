@@ -65,6 +65,11 @@ class Quantities:
         return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
 
     @property
+    def coordinates(self) -> int:
+        """The site's coordinates that are tested as units: with both signs, except at mlp.hidden."""
+        return self.d_in if self.recipe.site == "mlp.hidden" else 2 * self.d_in
+
+    @property
     def live(self) -> float:
         """Latents of the autoencoder that are live at a token."""
         return LIVE * self.latents if self.recipe.sae.activation == "relu" else self.recipe.sae.k

@@ -65,8 +65,8 @@ class Counting(Quantities):
         tokens = sum(tokens_of(amounts) for amounts in self.roles.values())
         return Work(seconds=1 + tokens / TOKENIZED, weights=self.shape.weights, held=40 * tokens)
 
-    def probe(self, shape: Shape, held_weights: float) -> Work:
-        """Every layer of one model, with `held_weights` of other models held meanwhile."""
+    def probe(self, model: str, shape: Shape, held_weights: float) -> Work:
+        """Every layer of one model (its name), with `held_weights` of other models held meanwhile."""
         recipe, rows, width = self.recipe, self.probe_tokens, shape.site_width(self.recipe.site)
         published = recipe.by_the_paper
         matrix = 4 * rows * width
@@ -92,7 +92,7 @@ class Counting(Quantities):
         if recipe.replays_probes:
             length = self.train_tokens / max(1.0, sentences_of(self.roles["train"], self.pair))
             work += collected + solved
-            work += replay_work(count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
+            work += replay_work(model, count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
         return replace(work, weights=work.weights + held_weights, scratch=scratch)
 
     def training(self, shape: Shape, depth: int, m: int, live: Sequence[float], tied: Sequence[bool]) -> Work:

@@ -52,7 +52,7 @@ class Recipe(Settings):
     description: str = ""
     """One line for `sprog recipes`."""
     model: Text
-    """A model on the hub (`ID` or `ID@REVISION`), a folder, or toy."""
+    """A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy."""
     site: Literal["mlp.hidden", "mlp.out", "attn.out", "resid"] = "mlp.hidden"
     """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
     or the residual stream after the block."""
@@ -94,6 +94,12 @@ class Recipe(Settings):
     def by_the_paper(self) -> bool:
         """Whether probes and autoencoders are the paper's: its text decides, and its code where that is silent."""
         return self.protocol != "controlled"
+
+    @property
+    def trained_languages(self) -> tuple[str, ...] | None:
+        """The languages of train that the probes and the autoencoder read; None: all."""
+        pair = (self.languages.target, self.languages.reference)
+        return None if self.sae.text == "all" else pair
 
     @property
     def replays_probes(self) -> bool:

@@ -131,6 +131,8 @@ def third_languages(files: RunFiles) -> str:
     target, reference = language_name(files.target), language_name(files.reference)
     others = [code for code in files.languages[2:] if all(code in unit["rate"] for unit in units)]
     if not others:
+        if _further_languages(files):
+            return ""
         return f"No third language was measured, so nothing here tells “{target}” from “not {reference}”."
     own = fmean(unit["rate"][files.target] for unit in units)
     rates = {code: fmean(unit["rate"][code] for unit in units) for code in others}
@@ -146,6 +148,55 @@ def third_languages(files: RunFiles) -> str:
     if len(quiet) == len(others):
         return words + f"they stand for {target}, not just for “not {reference}”."
     return words + f"most for {target}, but not for {target} alone."
+
+
+def _further_languages(files: RunFiles) -> set[str]:
+    """Languages besides the pair that units were tested against, or whose loss was measured."""
+    claims, cells = files.rows("evidence", "claims"), files.rows("next_token", "cells")
+    found = {code for row in claims for code in (*row["inside"], *row["outside"])}
+    return (found | {cell["language"] for cell in cells}) - {files.target, files.reference}
+
+
+def panel_words(files: RunFiles) -> str:
+    """How many latents pass the tests against every other language of the panel, and again on held-out text."""
+    claims = [row for row in files.rows("evidence", "claims") if row["kind"] == "latent"]
+    if not claims:
+        return ""
+    claim = claims[0]
+    others = [language_name(code) for code in claim["outside"]]
+    against = plural(len(others), "other language")
+    found = f"{whole(claim['units'])} of {whole(claim['of'])} latents"
+    words = f"Tested against {against} ({listed(others)}), {found} pass as {claim['claim']}."
+    if not claim["units"]:
+        return words
+    again = [
+        f"{whole(row['passed'])} of {whole(row['units'])} on {place}"
+        for row in files.rows("evidence", "replication")
+        for place in [{"held_out": "the half held out", "replicate": "the other text"}.get(row["on"])]
+        if place and row["kind"] == "latent" and row["passed"] is not None
+        if row["tokens"] == (files.section("evidence") or {}).get("tokens")
+    ]
+    return (
+        f"{words} The same test on text that was not searched: {listed(again)} pass again."
+        if again
+        else words
+    )
+
+
+def random_weights_words(files: RunFiles) -> str:
+    """How many latents pass the run's rule in autoencoders with random weights, beside the trained one."""
+    rows = [
+        row
+        for row in files.rows("next_token", "chosen")
+        if row["language"] == files.target and row["passing"] is not None
+    ]
+    trained = [row["passing"] for row in rows if row["seed"] is None]
+    random = [row["passing"] for row in rows if row["seed"] is not None]
+    if not trained or not random:
+        return ""
+    counts = listed([whole(count) for count in random])
+    words = f"With random weights, {counts} latents pass the same rule on the same text; trained, {whole(trained[0])}."
+    return words if trained[0] > max(random) else f"{words} So training adds none that pass."
 
 
 def find_cell(

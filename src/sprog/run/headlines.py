@@ -5,7 +5,7 @@ from typing import Any
 
 def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
     """One line for each stage that has something to say; of the text alone, its counts."""
-    lines = []
+    lines = [f"unsound   {finding}" for finding in (results["sae"] or {}).get("unsound", [])]
     if results["corpora"] and not any(results[stage] for stage in ("probe", "grid", "sae")):
         lines += [f"corpora   {line}" for line in _counts(results["corpora"])]
     if probe := results["probe"]:

@@ -16,7 +16,7 @@ from sprog.run.panels import test_panel
 from sprog.run.sae_stage import load_sae, train_autoencoder, training_identity
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
-from sprog.sae import Sae
+from sprog.sae import Sae, read_sae
 
 SEEDS = 2**32
 """How many there are; after the last comes 0."""
@@ -101,7 +101,7 @@ def _autoencoder(context: Context, layer: int, seed: int, report: Report) -> Sae
     folder, identity = _place(context, seed), training_identity(context, layer, seed)
     if _trained(folder) == identity:
         report(1.0)
-        return Sae.load(folder / "sae.safetensors", context.lm.device)
+        return read_sae(folder / "sae.safetensors").to(context.lm.device)
     (folder / TRAINED).unlink(missing_ok=True)
     sae, log = train_autoencoder(context, layer, f"stability/{folder.name}", report, seed)
     sae.save(folder)

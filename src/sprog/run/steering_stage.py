@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 
 from sprog.corpora import first_of_each
-from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
+from sprog.effects import (
+    FAMILIES,
+    PROMPTS,
+    Family,
+    Knob,
+    Steered,
+    families,
+    lingua_languages,
+    lingua_version,
+    steer,
+)
 from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
@@ -139,8 +149,8 @@ def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:
 def _write_knobs(context: Context, site: Site, chosen: Sequence[Family]) -> None:
     """Each family as a knob at the dose 1; a whole encoder is the run's own and need not be written again."""
     folder = context.folder.path / "steering" / KNOBS
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
+    for name in FAMILIES:
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
     for family in chosen:
         if family.competes:
             continue
