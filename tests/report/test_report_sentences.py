@@ -247,8 +247,9 @@ def test_the_verdict_counts_panel_languages_and_held_out_replication(tmp_path: P
 
 def test_the_verdict_says_nothing_of_tests_that_were_not_made(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"] | {"chosen": []}
     for evidence in (None, {"reason": "select is too short"}):
-        change_results(folder, evidence=evidence)
+        change_results(folder, evidence=evidence, next_token=next_token)
         said = verdict_of(read_run(folder))
         assert "Tested against" not in said
         assert "random weights" not in said

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sprog.corpora import ROLES, build_roles
-from sprog.effects import UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from sprog.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
 from sprog.features import Neurons
 from sprog.lm import Site
 from sprog.plan import quantities, replay, stages
