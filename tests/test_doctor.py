@@ -110,7 +110,9 @@ def test_a_missing_feature_is_no_illness(capsys, monkeypatch):
     answer_for(monkeypatch, "datasets", None)
     assert main(["doctor"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "datasets missing or too old; pip install" in said
+    assert (
+        "datasets missing or too old; pip install -e '.[hub]' in a checkout of sprog, or pip install" in said
+    )
 
 
 def test_a_torch_that_does_not_load(capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""What the environment says: where sprog keeps what it can make or fetch again, and whether it may use a network."""
+"""What the environment says: where the cache is, whether a network may be used, and how an extra is installed."""
 
 import os
 from pathlib import Path
@@ -15,6 +15,11 @@ def cache_folder() -> Path:
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "sprog"
     return Path.home() / ".cache" / "sprog"
+
+
+def install(extra: str) -> str:
+    """How to install an extra of sprog: from a checkout, since the name `sprog` on PyPI is another project's."""
+    return f"pip install -e '.[{extra}]' in a checkout of sprog"
 
 
 def offline() -> str | None:

@@ -1,15 +1,20 @@
-"""Files that are either the old ones or the new ones, never half of each; and their hashes."""
+"""Atomic file writes, the temporary names they use, and file hashes."""
 
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sprog.errors import SprogError
+
+TEMPORARY = ".sprog-tmp-"
+"""Every temporary file or folder of ours begins with this, and nobody else's does: what matches may be deleted."""
 
 
 @contextmanager
@@ -25,7 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -39,6 +46,45 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Check that nothing of these names in `folder`, nor anything below them, is a symbolic link.
+
+    What is written or deleted behind a link would be somebody else's. `folder` itself may be a link.
+
+    Raises:
+        SprogError: one is; the line names it.
+    """
+    for name in names:
+        path = folder / name
+        inside = (
+            Path(above) / entry for above, *entries in os.walk(path) for entry in itertools.chain(*entries)
+        )
+        for link in (path, *sorted(inside)):
+            if link.is_symlink():
+                raise SprogError(
+                    f"{link}: is a symbolic link, and a run writes and deletes in its own folder only: "
+                    "replace it by what it points to"
+                )
+
+
+def clear_temporaries(folder: Path, *, below: bool) -> None:
+    """Delete the temporary files and folders that killed processes left in `folder`; links are left alone.
+
+    Args:
+        folder: where to look; it need not exist.
+        below: look in the folders below it, too.
+    """
+    for above, folders, files in os.walk(folder):
+        for path in (Path(above) / name for name in (*folders, *files) if name.startswith(TEMPORARY)):
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        folders[:] = [name for name in folders if below and not name.startswith(TEMPORARY)]
 
 
 def write_text(path: Path, text: str) -> None:

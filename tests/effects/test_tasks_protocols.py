@@ -281,7 +281,9 @@ def test_fine_tuning_without_peft_says_what_to_install(tiny_lm, task, monkeypatc
     import sys
 
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(SprogError, match=r"pip install 'sprog\[tasks\]'"):
+    with pytest.raises(
+        SprogError, match=r"pip install -e '\.\[tasks\]' in a checkout of sprog, or pip install peft$"
+    ):
         fine_tuned(tiny_lm, SITE, random_sae(), task, [])
 
 

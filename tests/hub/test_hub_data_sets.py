@@ -510,7 +510,7 @@ def test_without_the_package(hub, refusal, name, tmp_path):
         bare("without", "datasets")
         said = refusal("read", f"hub:{name}", by=bare)
         assert said.startswith("hub: needs the package datasets (")
-        assert said.endswith("): pip install 'sprog[hub]', or pip install datasets")
+        assert said.endswith("): pip install -e '.[hub]' in a checkout of sprog, or pip install datasets")
         assert refusal("roles", {"train": f"hub:{name}"}, by=bare) == said
     finally:
         bare.close()

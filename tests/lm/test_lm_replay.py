@@ -16,6 +16,7 @@ from sprog.lm import (
     replayed,
     replayed_losses,
     sentence_losses,
+    tokenize,
 )
 from tiny_families import FAMILIES, LAYERS, write_family
 
@@ -399,3 +400,23 @@ def test_progress_comes_to_its_end(tiny_lm, tokens):
     replayed_losses(tiny_lm, RESID, tokens, [push, None], budget=40, progress=done.append)
     assert done == sorted(done)
     assert done[-1] == 1.0
+
+
+@pytest.mark.parametrize("name", ["resid", "mlp.hidden"])
+def test_texts_that_an_edit_does_not_touch_keep_the_models_own_loss(tiny_lm, tiny_corpus, name):
+    tokens, site = tokenize(tiny_lm, tiny_corpus), Site(name, 0)
+    calls = []
+
+    def sometimes(x):
+        # tokens whose first value is among the largest, which are in some texts only
+        calls.append(len(x))
+        return torch.where(x[:, :1] > x[:, 0].quantile(0.98), x * 0.5, x)
+
+    raw, edited = replayed_losses(tiny_lm, site, tokens, [None, sometimes], budget=128)
+    (every,) = replayed_losses(tiny_lm, site, tokens, [sometimes], budget=128)
+    np.testing.assert_allclose(edited, every, rtol=1e-5)
+    same = np.isclose(every, raw, rtol=1e-6, atol=0)
+    assert 0 < same.sum() < len(tokens)
+    assert (edited == raw).sum() > 0
+    still, none = replayed_losses(tiny_lm, site, tokens, [None, lambda x: x.clone()])
+    np.testing.assert_array_equal(still, none)

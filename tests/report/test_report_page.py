@@ -214,11 +214,47 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
 
 
 def test_figures_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
-    folder = fabricate(tmp_path / "run", until="corpora")
-    (folder / "figures").mkdir()
-    (folder / "figures" / "figure-8-next-token.svg").write_text("<svg/>")
+    folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
-    assert list((folder / "figures").iterdir()) == []
+    assert (folder / "figures" / "layer-rule.svg").is_file()
+    mine = [folder / "figures" / name for name in ("mine.csv", "mine.svg", "figure-3-probes-before.csv")]
+    for path in mine:
+        path.write_text("mine")
+    fabricate(folder, until="corpora")
+    write_report(folder)
+    assert sorted((folder / "figures").iterdir()) == sorted(mine)
+
+
+@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-rule.svg"])
+def test_nothing_is_written_or_deleted_behind_a_link(tmp_path: Path, name: str) -> None:
+    folder = fabricate(tmp_path / "run", until="probe")
+    write_report(folder)
+    link, elsewhere = folder / name, tmp_path / "elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    fabricate(folder, until="corpora")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(SprogError, match=f"^{re.escape(str(link))}: is a symbolic link"):
+        write_report(folder)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_an_incomplete_run_says_what_is_to_come_and_shows_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    fresh, again = fabricate(tmp_path / "fresh", until="probe"), fabricate(tmp_path / "again")
+    # the files of the stages sae and features stay where they were, one of them spoilt
+    fabricate(again, until="probe")
+    (again / "features" / "statistics.parquet").write_text("no")
+    complete = page_of_report(fresh)
+    for folder in (fresh, again):
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        (folder / "run.json").write_text(json.dumps(run | {"to_come": ["sae", "features"]}), encoding="utf-8")
+    text = page_of_report(again)
+    Page(text)
+    line = '<p class="warning">This run is not complete. Still to come: sae and features.</p>\n'
+    assert text.count(line) == 1
+    assert text.index(line) < text.index("What was found")
+    assert text == page_of_report(fresh)
+    assert "not complete" not in complete
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """A run done again: the same bytes from the same seed, nothing done twice, nothing lost by an interruption."""
 
+import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_world import trained_tokenizer, write_model
@@ -58,6 +61,14 @@ def results(folder):
     return (folder / "results.json").read_bytes()
 
 
+def done_in_results(folder):
+    """The stages that results.json has anything of; none if it is not there."""
+    path = folder / "results.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    keys = {"effects": "next_token"}
+    return {stage for stage in STAGES if found.get(keys.get(stage, stage)) is not None}
+
+
 def left_over(folder):
     return [str(path) for path in folder.rglob(".*") if path.name != ".lock"]
 
@@ -102,7 +113,7 @@ def test_an_interrupted_run_carries_on_to_the_same_numbers(world, finished, tmp_
     out = tmp_path / "run"
     dies(out, stage, share=0.4)
     assert left_over(out) == []
-    assert not (out / "results.json").exists()
+    assert done_in_results(out) == set(STAGES[: STAGES.index(stage)])
     assert not (out / stage / "summary.json").exists()
     assert works(world.line(out)) == list(STAGES[STAGES.index(stage) :])
     assert results(out) == results(finished)
@@ -121,22 +132,10 @@ def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_pa
             world.run(out)
     assert left_over(out) == []
     assert not (out / "sae" / "sae.safetensors").exists()
-    assert not (out / "results.json").exists()
+    assert done_in_results(out) == {"corpora", "probe"}
     # the lock is free again
     assert world.run(out) == 0
     assert results(out) == results(finished)
-
-
-def test_what_a_killed_process_left_is_cleared_away(world, finished, tmp_path):
-    out = tmp_path / "run"
-    assert world.run(out, "--until", "corpora") == 0
-    (out / "probe" / ".activations-x1").mkdir(parents=True)
-    (out / "probe" / ".activations-x1" / "0").write_bytes(b"0" * 64)
-    (out / "sae").mkdir()
-    (out / "sae" / ".sae.safetensors.x1.safetensors").write_bytes(b"0" * 64)
-    assert world.run(out, "--until", "sae") == 0
-    assert left_over(out) == []
-    assert tensors(out) == tensors(finished)
 
 
 @pytest.mark.parametrize(("stage", "share"), [("sae", 0.8), ("effects", 0.1)])
@@ -149,6 +148,88 @@ def test_settings_taken_back_after_an_interruption_count_again(
     assert world.run(copy_of_finished) == 0
     assert results(copy_of_finished) == results(finished)
     assert tensors(copy_of_finished) == tensors(finished)
+
+
+# ---- the page before the end
+
+
+def without_times(page):
+    """A page without its table of stages and without the line that says which are still to come."""
+    text = re.sub(
+        r"<p class=\"warning\">This run is not complete\..*?</p>\s*", "", page.read_text(encoding="utf-8")
+    )
+    return re.sub(r"<caption><span><strong>Stages\..*?</table>", "", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """A function that makes drawing a page take some seconds, and gives the stages to come of each page drawn.
+
+    By this clock every stage takes a second.
+    """
+
+    def pages(seconds):
+        now, drawn = [0.0], []
+
+        def perf_counter():
+            now[0] += 1.0
+            return now[0]
+
+        def write_report(out):
+            now[0] += seconds - 1.0
+            drawn.append(json.loads((out / "run.json").read_text())["to_come"])
+            # results.json is of the same moment
+            assert done_in_results(out) == set(STAGES) - set(drawn[-1])
+            return out / "report.html"
+
+        monkeypatch.setattr(sprog.run, "write_report", write_report)
+        monkeypatch.setattr(sprog.run, "time", SimpleNamespace(perf_counter=perf_counter))
+        return drawn
+
+    return pages
+
+
+def test_the_page_is_drawn_after_each_stage_that_takes_longer_than_drawing_it(world, tmp_path, pages):
+    drawn = pages(seconds=1.0)
+    assert world.run(tmp_path / "run") == 0
+    assert drawn == [list(STAGES[done:]) for done in range(1, len(STAGES) + 1)]
+    drawn.clear()
+    # nothing was carried out
+    assert world.run(tmp_path / "run") == 0
+    assert drawn == [[]]
+
+
+def test_the_page_waits_until_the_stages_took_as_long_as_drawing_it(world, tmp_path, pages):
+    drawn = pages(seconds=2.0)
+    assert world.run(tmp_path / "run") == 0
+    # the first is drawn at once, for nothing is known of its cost; then every second stage
+    assert drawn == [list(STAGES[1:]), list(STAGES[3:]), list(STAGES[5:]), []]
+
+
+@pytest.mark.parametrize("before", [None, "finished"])
+def test_a_run_that_dies_leaves_a_page_of_the_stages_before(
+    world, finished, tmp_path, dies, monkeypatch, page, before
+):
+    """Also in the folder of an earlier run with other settings, whose files of later stages still lie there."""
+    out, other = tmp_path / "run", {"seed": 1, "evidence__minimum": 0.9}
+    if before:
+        shutil.copytree(finished, out)
+
+    def early(pages, done, to_come, _):
+        pages.write(done, to_come)
+        # drawing is slow: only the last page before the death counts
+        if done[-1] == "evidence":
+            pages.draw("")
+
+    monkeypatch.setattr(sprog.run._Pages, "early", early)
+    dies(out, "features", 0.4, **other)
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "This run is not complete. Still to come: features and effects." in text
+    assert world.run(tmp_path / "fresh", "--until", "evidence", **other) == 0
+    assert without_times(out / "report.html") == without_times(tmp_path / "fresh" / "report.html")
+    assert "Still to come" not in (tmp_path / "fresh" / "report.html").read_text(encoding="utf-8")
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert names == {path.name for path in (tmp_path / "fresh" / "figures").iterdir()}
 
 
 # ---- nothing is done twice

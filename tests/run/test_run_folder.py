@@ -8,6 +8,7 @@ from filelock import FileLock
 
 import sprog.run
 from sprog.cli import main
+from sprog.files import TEMPORARY, replacing
 
 
 @pytest.fixture
@@ -95,6 +96,86 @@ def test_a_folder_whose_recipe_is_broken(world, copy_of_finished, capsys):
 def test_an_empty_folder_will_do(world, tmp_path):
     (tmp_path / "empty").mkdir()
     assert world.run(tmp_path / "empty", "--until", "corpora") == 0
+
+
+# ---- nothing behind a link, and nothing of anybody else's
+
+
+@pytest.mark.parametrize(
+    "name", ["probe", "figures", "sae/checkpoints", "run.json", ".lock", "effects/next_token.parquet"]
+)
+def test_a_link_inside_the_folder_is_refused_and_what_is_behind_it_stays(
+    world, copy_of_finished, tmp_path, capsys, name
+):
+    link, elsewhere = copy_of_finished / name, tmp_path / "elsewhere"
+    if link.is_file():
+        link.rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+        for file in (".netrc", f"{TEMPORARY}mine", "my.csv", "my.svg", "step-000000001.safetensors"):
+            (elsewhere / file).write_text("mine")
+        if link.is_dir():
+            link.rename(tmp_path / "was here")
+    link.symlink_to(elsewhere)
+    before = tree(copy_of_finished), tree(tmp_path)
+    capsys.readouterr()
+    # each stage would be done again
+    assert world.run(copy_of_finished, seed=1) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"sprog: {link}: is a symbolic link")
+    assert captured.err.count("\n") == 1
+    assert (tree(copy_of_finished), tree(tmp_path)) == before
+
+
+def test_the_folder_itself_may_be_a_link(world, tmp_path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "large disk")
+    assert world.run(tmp_path / "run", "--until", "corpora") == 0
+    assert (tmp_path / "large disk" / "results.json").is_file()
+
+
+def test_a_run_that_is_killed_before_its_recipe_is_whole_can_be_done_again(world, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with replacing(tmp_path / "recipe.yaml") as temporary:
+        left = temporary.name
+    (out / ".lock").touch()
+    (out / left).write_text("name: tin")
+    assert world.run(out, "--until", "corpora") == 0
+    assert not (out / left).exists()
+
+
+def test_only_what_a_killed_run_left_is_cleared_away(world, finished, tmp_path):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "corpora") == 0
+    checkpoints = out / "stability" / "seed_1" / "checkpoints"
+    ours = [
+        out / f"{TEMPORARY}report.html.x1.html",
+        out / "figures" / f"{TEMPORARY}layer-rule.svg.x1.svg",
+        out / "probe" / f"{TEMPORARY}activations-x1" / "0",
+        out / "sae" / f"{TEMPORARY}sae.safetensors.x1.safetensors",
+        checkpoints / f"{TEMPORARY}step-000000001.safetensors.x1.safetensors",
+    ]
+    mine = [
+        out / ".notes",
+        out / "figures" / "mine.csv",
+        out / "probe" / ".notes",
+        out / "probe" / ".git" / "HEAD",
+        out / "sae" / ".sae.safetensors.swp",
+        out / "mine" / f"{TEMPORARY}of.another.program",
+        checkpoints / "step-by-step.safetensors",
+    ]
+    for path in ours + mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0")
+    assert world.run(out, "--until", "sae") == 0
+    assert [path for path in ours if path.exists()] == []
+    assert not ours[2].parent.exists()
+    assert [path for path in mine if not path.exists()] == []
+    assert (out / "sae" / "sae.safetensors").read_bytes() == (
+        finished / "sae" / "sae.safetensors"
+    ).read_bytes()
 
 
 # ---- where nothing can be written

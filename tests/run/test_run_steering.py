@@ -68,7 +68,7 @@ def test_steering_keeps_the_contract(steered, steering):
 
 
 def test_no_shipped_recipe_steers_unless_asked_to():
-    assert [name for name in shipped_recipes() if load_recipe(name).steering.wanted] == []
+    assert [name for name in shipped_recipes() if name != "find" and load_recipe(name).steering.wanted] == []
     assert load_recipe("demo", {"steering.prompts": "200"}).steering.wanted
 
 
@@ -111,6 +111,11 @@ def test_prompts_are_the_papers_and_the_first_tokens_of_test(world, steered, ste
 
 def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_path, capsys):
     out = shutil.copytree(steered, tmp_path / "again")
+    # somebody's own file
+    shutil.copy(
+        out / "steering" / "knobs" / "neurons_add.safetensors",
+        out / "steering" / "knobs" / "mine.safetensors",
+    )
     for changes, expected in (
         ({}, []),
         ({"steering__tokens": 4, "steering__families": "means_add"}, ["steering"]),
@@ -122,7 +127,10 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
         assert worked == expected
     assert {arm["tokens"] for arm in sprog.open_run(out).results["steering"]["arms"]} == {4.0}
     # knobs of families that are no longer asked for are gone
-    assert [path.name for path in (out / "steering" / "knobs").iterdir()] == ["means_add.safetensors"]
+    names = {path.name for path in (out / "steering" / "knobs").iterdir()}
+    assert names == {"means_add.safetensors", "mine.safetensors"}
+    line = ["knob", "save", out, "--out", tmp_path / "knob", "--kind", "neuron", "--dose", "1"]
+    assert "this run has no neurons to write" in refusal(capsys, *line)
 
 
 def test_what_has_no_room_or_no_sentence_is_refused(world, tmp_path, capsys):

@@ -16,6 +16,7 @@ JOBS = [
     (SaeConfig(d_in=D, latents=24, k=3, activation="batchtopk", matryoshka=(8, 24)), SETTINGS),
     (SaeConfig(d_in=D, latents=16, activation="relu", tied=True), dataclasses.replace(SETTINGS, l1=0.01)),
     (SaeConfig(d_in=D, latents=24, k=2, activation="jumprelu", pre_encoder_bias=False), SETTINGS),
+    (SaeConfig(d_in=D, latents=24, k=2), dataclasses.replace(SETTINGS, frozen_decoder=True, seed=1)),
 ]
 
 
@@ -87,6 +88,21 @@ def files(folder):
 
 def test_the_last_two_are_kept(interrupted):
     assert [path.suffix for path in files(interrupted)] == [".safetensors"] * 2
+
+
+def test_files_of_other_names_are_neither_read_nor_removed(interrupted):
+    mine = [
+        interrupted / name
+        for name in ("step-by-step.safetensors", "step-1.safetensors", "step-000000009.txt")
+    ]
+    for path in mine:
+        path.write_text("mine")
+    told = []
+    again = checkpoints(interrupted, tell=told.append)
+    train_group(JOBS, stream, mixer(), checkpoints=again)
+    again.clear()
+    assert len(told) == 1
+    assert sorted(interrupted.iterdir()) == sorted(mine)
 
 
 def resumed_steps(folder, **changes):

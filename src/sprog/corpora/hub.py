@@ -13,6 +13,7 @@ from sprog.corpora.keeping import Progress
 from sprog.corpora.lines import shown
 from sprog.corpora.readers import Pair
 from sprog.corpora.sources import Source
+from sprog.environment import install
 from sprog.errors import SprogError
 from sprog.hub import Repository, asking, commit_of, quietly
 
@@ -93,7 +94,7 @@ def _library() -> Any:
         import datasets
     except ImportError as error:
         raise SprogError(
-            f"{SCHEME} needs the package datasets ({error}): pip install 'sprog[hub]', or pip install datasets"
+            f"{SCHEME} needs the package datasets ({error}): {install('hub')}, or pip install datasets"
         ) from error
     return datasets
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sprog._version import __version__
 from sprog.doctor.packages import FEATURES, Package, needed
 from sprog.doctor.surroundings import addresses, free, proxies, token, writable
-from sprog.environment import cache_folder, offline
+from sprog.environment import cache_folder, install, offline
 from sprog.errors import SprogError
 from sprog.plan import bytes_text, folder_bytes, hub_cache, wrapped
 
@@ -125,8 +125,10 @@ def _features(groups: dict[str, list[Package]]) -> Iterator[str]:
         lacking = [package for package in packages if not package.good]
         if lacking:
             names = ", ".join(package.name for package in lacking)
-            install = " ".join(f"'{p.name}>={p.least}'" if p.least else p.name for p in lacking)
-            yield from _line(extra, f"{about}: {names} missing or too old; pip install {install}")
+            names_of = " ".join(f"'{p.name}>={p.least}'" if p.least else p.name for p in lacking)
+            yield from _line(
+                extra, f"{about}: {names} missing or too old; {install(extra)}, or pip install {names_of}"
+            )
         else:
             here = ", ".join(f"{package.name} {package.found}" for package in packages)
             yield from _line(extra, f"{about}: {here}")

@@ -4,22 +4,24 @@ from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_a
 from sprog.effects.best_dose import BestDose, best_dose
 from sprog.effects.bootstrap import interval, resampled_ratios
 from sprog.effects.controls import (
+    UNTRAINED,
     Control,
     Rises,
     compare_with_draws,
     compare_with_one,
     measure_rises,
-    p_value,
     random_weights,
+    rank,
     redirected_edits,
 )
 from sprog.effects.doses import Dose, UnitRange, doses
 from sprog.effects.edits import OPERATIONS, Edit, compile_edits
-from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, families
+from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, best_neurons, families
 from sprog.effects.knob import Knob
 from sprog.effects.language_of import Identified, language_of, lingua_languages, lingua_version
 from sprog.effects.matched import MATCHED_DAMAGE
-from sprog.effects.matching import matched_sets, profiles
+from sprog.effects.matching import matched_sets, profiles, smoothed_rate
+from sprog.effects.neurons import neurons_off
 from sprog.effects.next_token import (
     ALL_SOURCES,
     Cell,
@@ -51,6 +53,7 @@ __all__ = [
     "NEAREST",
     "OPERATIONS",
     "PROMPTS",
+    "UNTRAINED",
     "Arm",
     "BestDose",
     "Cell",
@@ -80,6 +83,7 @@ __all__ = [
     "UnitRange",
     "as_coded",
     "best_dose",
+    "best_neurons",
     "cells",
     "centred",
     "coded_cells",
@@ -105,18 +109,20 @@ __all__ = [
     "measure_rises",
     "measure_sweeps",
     "neuron_arm",
-    "p_value",
+    "neurons_off",
     "part_edits",
     "part_rows",
     "profiles",
     "projection",
     "random_weights",
+    "rank",
     "redirected_edits",
     "repetition",
     "resampled_ratios",
     "resamples",
     "selectivity",
     "side_effects",
+    "smoothed_rate",
     "steer",
     "sweep_edits",
 ]

@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 
 from sprog.effects.bootstrap import resampled_sums
 from sprog.effects.next_token import Measured
-from sprog.lm import TokenizedCorpus
 
-# nats on the target at which languages are compared
+# nats per token on the target at which languages are compared
 MATCHED_DAMAGE = (0.1, 0.3)
 # what a path of `scale` has at 0: the whole way, for each kind of unit
 _WHOLE_WAY = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
@@ -89,11 +88,15 @@ def paths(measured: Sequence[Measured], kind: str = "latent") -> list[Path]:
 
 
 def rise(
-    path: Path, tokens: TokenizedCorpus, chosen: Int[np.ndarray, " chosen"], draws: int, seed: int
+    path: Path,
+    size: Int[np.ndarray, " sentences"],
+    chosen: Int[np.ndarray, " chosen"],
+    draws: int,
+    seed: int,
 ) -> Curve:
-    """The rise of the loss per token of some sentences along a path."""
+    """The rise of the loss of some sentences along a path, over their size: predicted tokens, or UTF-8 bytes."""
     changes = [m.losses[chosen] - path.steps[0].losses[chosen] for m in path.steps]
-    return ratios(changes, [tokens.predicted[chosen]] * len(changes), draws, seed)
+    return ratios(changes, [size[chosen]] * len(changes), draws, seed)
 
 
 def ratios(

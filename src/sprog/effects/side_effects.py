@@ -72,7 +72,7 @@ def side_effects(
     for path in paths(measured, kind):
         if path.splice:
             continue
-        damage = rise(path, tokens, own, draws, seed)
+        damage = rise(path, tokens.predicted, own, draws, seed)
         curves = _curves(path, tokens, other, draws, seed)
         for at in MATCHED_DAMAGE:
             place = reaches(damage, at)

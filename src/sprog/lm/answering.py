@@ -16,10 +16,12 @@ class Answers:
     Attributes:
         recording: outputs are kept, until `reached` is set.
         answering: modules with a kept output return a copy of it and compute nothing.
+        rows: the rows of the batch that are answered for; None for all.
     """
 
     def __init__(self) -> None:
         self.recording = self.answering = self.reached = False
+        self.rows: Tensor | None = None
         self.parts: list[_Part] = []
         self.inside: list[_Part] = []
 
@@ -100,8 +102,8 @@ class _Part:
         if self.kept.answering and call < len(self.outputs):
             output, shared = self.outputs[call]
             for name, states in shared.items():
-                kwargs[name].update(states)
-            return _copied(output)
+                kwargs[name].update({key: _copied(value, self.kept.rows) for key, value in states.items()})
+            return _copied(output, self.kept.rows)
         marks = [len(child.outputs) for child in self.children]
         output = self.forward(*args, **kwargs)
         if self.kept.recording and not self.kept.reached:
@@ -122,7 +124,7 @@ class _Under:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the last block, which has the right form, or the module's own forward."""
         if self.kept.answering and self.last.outputs:
-            return self.last.outputs[0][0]
+            return _copied(self.last.outputs[0][0], self.kept.rows)
         return self.forward(*args, **kwargs)
 
 
@@ -131,11 +133,11 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, dict[Any, Any]]:
     return {name: dict(value) for name, value in kwargs.items() if isinstance(value, MutableMapping)}
 
 
-def _copied(output: Any) -> Any:
-    """Tensors cloned, in whatever they are packed."""
+def _copied(output: Any, rows: Tensor | None = None) -> Any:
+    """Tensors cloned, in whatever they are packed; or some of their rows."""
     if isinstance(output, Tensor):
-        return output.clone()
+        return output.clone() if rows is None else output[rows.to(output.device)]
     if isinstance(output, tuple | list):
-        parts = [_copied(part) for part in output]
+        parts = [_copied(part, rows) for part in output]
         return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
     return output

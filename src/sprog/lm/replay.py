@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.errors import SprogError
@@ -97,16 +97,47 @@ class Replay:
         return self.given(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
 
     @torch.no_grad()
-    def given(self, edited: Float[Tensor, "tokens d"], positions: Positions = "all") -> Tensor:
-        """The same with what stands at the site from then on, as `tokens` has it."""
+    def given(
+        self,
+        edited: Float[Tensor, "tokens d"],
+        positions: Positions = "all",
+        rows: Int[Tensor, " rows"] | None = None,
+    ) -> Tensor:
+        """The same with what stands at the site from then on, as `tokens` has it.
+
+        Args:
+            edited: what the tokens become.
+            positions: which tokens those are.
+            rows: the texts of the batch to run, ascending; the others are spared. None: all. Only where
+                `takes_rows`.
+        """
         batch, x = self._begun()
         replaced = x.clone()
         replaced[self._mask(positions)] = edited.to(x)
-        self._edited, self._kept.answering = replaced, True
+        if rows is not None:
+            batch = Batch(batch.ids[rows], batch.mask[rows], batch.content[rows], batch.index[rows])
+            replaced = replaced[rows.to(x.device)]
+        self._edited, self._kept.answering, self._kept.rows = replaced, True, rows
         try:
             return self._run(batch)
         finally:
-            self._edited, self._kept.answering = None, False
+            self._edited, self._kept.answering, self._kept.rows = None, False, None
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether some texts of a batch can be run without the others: where the site is what a block gives."""
+        tap = self.lm.tap(self.site)
+        return tap.module is tap.block and tap.place.side == "output"
+
+    def changed(
+        self, edited: Float[Tensor, "tokens d"], positions: Positions = "all"
+    ) -> Int[Tensor, " rows"]:
+        """The texts of the batch in which an edit changes anything: in the others the model does what it did."""
+        mask = self._mask(positions)
+        moved = (edited.to(self.tokens(positions)) != self.tokens(positions)).any(1)
+        rows = mask.nonzero()[:, 0].to(moved.device)[moved]
+        changed: Tensor = rows.unique().cpu()
+        return changed
 
     def edited(self, positions: Positions = "all") -> Bool[Tensor, "batch seq"]:
         """Which tokens of the batch an edit at these positions changes."""

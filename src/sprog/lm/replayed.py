@@ -65,7 +65,8 @@ def replayed(
 ) -> Replayed:
     """Run a corpus under many edits at a site; what lies below the site is computed once for all of them.
 
-    The losses are those of `sentence_losses` inside `edit`, edit by edit. One batch is held at a time, with
+    The losses are those of `sentence_losses` inside `edit`, edit by edit; where the model's own loss is asked for too
+    (an edit None), texts that an edit does not change are not run again. One batch is held at a time, with
     `side_effects` the model's own log-probabilities of it too. Run it inside `edit` to have other edits beside.
 
     Args:
@@ -108,6 +109,14 @@ def replayed(
                 else:
                     x = run.tokens(place)
                     edited = applied(site, fn, x) if len(x) else x
+                    spared = (
+                        None if raw is None or effects else _where_changed(run, batch, edited, place, raw)
+                    )
+                    if spared is not None:
+                        losses[number, columns] = spared
+                        done += length
+                        progress(done / total)
+                        continue
                     logits = run.given(edited, place)
                     losses[number, columns] = _summed(batch, token_losses(logits, targets(batch)))
                     if effects is not None:
@@ -150,6 +159,24 @@ def _begin(
 ) -> tuple[Float[np.ndarray, " batch"] | None, Float[Tensor, "predicted vocabulary"] | None]:
     found = run.begin(batch, logits=logits)
     return (None if found is None else _summed(batch, token_losses(found, targets(batch)))), found
+
+
+def _where_changed(
+    run: Replay,
+    batch: Batch,
+    edited: Float[Tensor, "tokens d"],
+    place: Positions,
+    raw: Float[np.ndarray, " batch"],
+) -> Float[np.ndarray, " batch"] | None:
+    """The losses of a batch of which only the texts that an edit changes are run; None where that cannot be done."""
+    rows = run.changed(edited, place)
+    if len(rows) and not run.takes_rows:
+        return None
+    losses = raw.copy()
+    if len(rows):
+        some = Batch(batch.ids[rows], batch.mask[rows], batch.content[rows], batch.index[rows])
+        losses[rows.numpy()] = _summed(some, token_losses(run.given(edited, place, rows), targets(some)))
+    return losses
 
 
 def _summed(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[np.ndarray, " batch"]:

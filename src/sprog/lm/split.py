@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sprog.environment import install
 from sprog.errors import SprogError
 
 SPLIT = "split"
@@ -17,7 +18,9 @@ def first_of_split() -> torch.device:
         SprogError: accelerate is not installed, or there is no GPU.
     """
     if find_spec("accelerate") is None:
-        raise SprogError("device: 'split' needs accelerate, and it is not installed: pip install accelerate")
+        raise SprogError(
+            f"device: 'split' needs accelerate, and it is not installed: {install('multi')}, or pip install accelerate"
+        )
     if not torch.cuda.is_available():
         raise SprogError(
             "device: 'split' shares a model out among GPUs, and there is none here; give auto or cpu"

@@ -1,7 +1,7 @@
 """Which layer tells the languages apart: probes along a path of penalties, on every layer."""
 
 from sprog.probe.agreement import rank_agreement
-from sprog.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, replay_layers
+from sprog.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, paper_batches, replay_layers
 from sprog.probe.path import TOLERANCE, ProbePath, Solution
 from sprog.probe.sample import ProbeSample, sample_sentences
 from sprog.probe.sweep import LayerChoice, LayerScore, ProbeCell, choose_layer, probe_layers
@@ -18,6 +18,7 @@ __all__ = [
     "Solution",
     "as_coded_table",
     "choose_layer",
+    "paper_batches",
     "probe_layers",
     "rank_agreement",
     "replay_layers",

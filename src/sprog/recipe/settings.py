@@ -96,6 +96,12 @@ class Recipe(Settings):
         return self.protocol != "controlled"
 
     @property
+    def trained_languages(self) -> tuple[str, ...] | None:
+        """The languages of train that the probes and the autoencoder read; None: all."""
+        pair = (self.languages.target, self.languages.reference)
+        return None if self.sae.text == "all" else pair
+
+    @property
     def replays_probes(self) -> bool:
         """Whether the paper's optimisation of its probes is replayed."""
         return self.probe.as_coded or self.protocol == "as_coded"

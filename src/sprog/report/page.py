@@ -1,5 +1,6 @@
 """From a run folder to one page that opens anywhere."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sprog.files import replacing, write_text
+from sprog.files import refuse_links, replacing, write_text
 from sprog.report.blocks import Block, Cell, Picture, Row, Section
 from sprog.report.figures import Drawing
 from sprog.report.reading import RunFiles, read_run
 from sprog.report.sections import sections
 from sprog.report.sentences import site_words
 from sprog.report.verdict import verdict
-from sprog.report.wording import language_name, model_name, visible
+from sprog.report.wording import language_name, listed, model_name, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
@@ -27,11 +28,17 @@ def write_report(folder: Path) -> Path:
     What was not run is said to be so. The same files give the same bytes.
 
     Raises:
-        SprogError: the folder is not a run, a file in it is damaged, or the page cannot be written.
+        SprogError: the folder is not a run, a file in it is damaged, the page cannot be written, or it or a figure is
+            a symbolic link.
     """
+    refuse_links(folder, (PAGE, FIGURES))
     files = read_run(folder)
     parts = sections(files)
     drawings = [picture.drawing for part in parts for picture in _pictures(part.blocks)]
+    # a figure of the page before would belong to other numbers; other files in the folder are not ours to delete
+    for name in _drawn(folder / PAGE) - {drawing.name for drawing in drawings}:
+        for kind in ("svg", "csv"):
+            (folder / FIGURES / f"{name}.{kind}").unlink(missing_ok=True)
     _write_figures(folder / FIGURES, drawings)
     write_text(folder / PAGE, _render(files, parts))
     return folder / PAGE
@@ -50,12 +57,12 @@ def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
         write_text(folder / f"{drawing.name}.svg", drawing.svg)
         with replacing(folder / f"{drawing.name}.csv") as temporary:
             drawing.numbers.to_csv(temporary, index=False, lineterminator="\n")
-    # a figure of an earlier run in this folder would belong to other numbers
-    names = {drawing.name for drawing in drawings}
-    for kind in ("svg", "csv"):
-        for old in folder.glob(f"*.{kind}"):
-            if old.stem not in names:
-                old.unlink()
+
+
+def _drawn(page: Path) -> set[str]:
+    """The names of the figures on a page that was written before; none if there is no page."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    return set(re.findall(r'<figure id="([a-z0-9-]+)"', text))
 
 
 def _render(files: RunFiles, parts: Sequence[Section]) -> str:
@@ -74,11 +81,18 @@ def _render(files: RunFiles, parts: Sequence[Section]) -> str:
         title=title,
         subtitle=f"Recipe {files.recipe.name}, protocol {files.recipe.protocol}, {site_words(files)}, "
         f"seed {files.recipe.seed}",
+        to_come=_to_come(files),
         verdict=verdict(files),
         sections=parts,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         svg=Markup,
     )
+
+
+def _to_come(files: RunFiles) -> str:
+    """What is missing from the page of a run that is not complete."""
+    stages = files.to_come
+    return f"This run is not complete. Still to come: {listed(list(stages))}." if stages else ""
 
 
 def _finalize(value: Any) -> Any:

@@ -49,6 +49,11 @@ class RunFiles:
         return self.recipe.languages.reference
 
     @property
+    def to_come(self) -> tuple[str, ...]:
+        """The stages that the run had not come to when the page was drawn; none once it is complete."""
+        return tuple(self.run.get("to_come") or ())
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The target, the reference, then the others."""
         return (self.target, self.reference, *self.recipe.languages.others)
@@ -87,21 +92,26 @@ class RunFiles:
 def read_run(folder: Path) -> RunFiles:
     """Read what there is in a run folder.
 
+    A stage's own files are read only if results.json has the stage: else they are of an earlier run of the folder.
+
     Raises:
         SprogError: there is no recipe, or a file is damaged.
     """
     if not (folder / "recipe.yaml").is_file():
         raise SprogError(f"{folder}: is not a run: it has no recipe.yaml")
-    features = folder / "features"
+    results = _json(folder / "results.json", dict) or {}
+    sae, features, tasks = (
+        folder / stage if results.get(stage) else None for stage in ("sae", "features", "tasks")
+    )
     return RunFiles(
         recipe=load_recipe(folder / "recipe.yaml"),
         run=_json(folder / "run.json", dict) or {},
-        results=_json(folder / "results.json", dict) or {},
-        log=_table(folder / "sae" / "log.parquet"),
-        statistics=_table(features / "statistics.parquet"),
-        histograms=_table(features / "histograms.parquet"),
-        texts=_json(features / "texts.json", list) or [],
-        task_sets=_json(folder / "tasks" / "sets.json", dict) or {},
+        results=results,
+        log=_table(sae / "log.parquet") if sae else None,
+        statistics=_table(features / "statistics.parquet") if features else None,
+        histograms=_table(features / "histograms.parquet") if features else None,
+        texts=(_json(features / "texts.json", list) if features else None) or [],
+        task_sets=(_json(tasks / "sets.json", dict) if tasks else None) or {},
     )
 
 

@@ -5,6 +5,8 @@ from sprog.report.sentences import (
     against_controls,
     at_matched_damage,
     others_at_matched_damage,
+    panel_words,
+    random_weights_words,
     selective_at,
     selectivity_row,
     site_words,
@@ -15,9 +17,12 @@ from sprog.report.wording import language_name, short
 
 
 def verdict(files: RunFiles) -> list[str]:
-    """Whether units were found, what they do, for which languages they stand, and what is not shown."""
+    """Whether units were found, what passes tests, what the units do, for which languages they stand, and limits."""
+    unsound = (files.section("sae") or {}).get("unsound")
     paragraphs = [
+        f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
         units_found(files),
+        " ".join(filter(None, (panel_words(files), random_weights_words(files)))),
         " ".join(filter(None, _effect(files))),
         " ".join(filter(None, (third_languages(files), others_at_matched_damage(files)))),
         _limits(files),

@@ -110,6 +110,7 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             "one_by_one": _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85)),
             "best_dose": _tuned(context, layer, arms, measured["test"], test, part(report, 0.85, 0.93)),
             "sets": _sets(arms),
+            "chosen": as_rows(arms.chosen),
             "as_coded": coded_sweep(
                 context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
             )

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +11,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sprog.errors import SprogError
-from sprog.files import write_json, write_text
-from sprog.recipe import Recipe, load_recipe
+from sprog.files import TEMPORARY, clear_temporaries, refuse_links, write_json, write_text
+from sprog.recipe import STAGES, Recipe, load_recipe
 
 RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
+LOCK = ".lock"
+# the folders in which every file is the run's own
+FOLDERS = (*STAGES, "figures")
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:
-    """Can this recipe's run live in `out`? Nothing is written.
+    """Check that this recipe's run can live in `out`. Nothing is written.
 
     Raises:
-        SprogError: it is a file, cannot be written, belongs to another recipe, or holds other things.
+        SprogError: it is a file, cannot be written, belongs to another recipe, holds other things, or something that
+            a run writes is a symbolic link.
     """
     if out.exists() and not out.is_dir():
         raise SprogError(f"--out: {out} is a file; give a folder")
@@ -39,10 +42,11 @@ def check_folder(out: Path, recipe: Recipe) -> None:
             raise SprogError(
                 f"--out: {out} belongs to the recipe '{before.name}', not to '{recipe.name}'; give another folder"
             )
-    elif any(path.name != ".lock" for path in out.iterdir()):
+    elif any(path.name != LOCK and not path.name.startswith(TEMPORARY) for path in out.iterdir()):
         raise SprogError(
             f"--out: {out} is not empty and is not a run (it has no {RECIPE}); give another folder"
         )
+    refuse_links(out, (LOCK, RECIPE, RECORD, RESULTS, REPORT, *FOLDERS))
 
 
 class RunFolder:
@@ -69,20 +73,13 @@ class RunFolder:
         return done and self.summary_path(stage).is_file()
 
     def begin(self, stage: str) -> None:
-        """Forget that a stage was done, before its files are written over, and clear up after a killed run.
+        """Forget that a stage was done, before its files are written over.
 
         Otherwise a run that dies in the stage, and then goes back to the settings of before, would take
         the new files for the old ones.
         """
         if self.record["stages"].pop(stage, None) is not None:
             self.save()
-        # temporary files begin with a dot; only a process that had no time to remove its own leaves any
-        folder = self.path / stage
-        for left in (*folder.glob("*/.*"), *folder.glob(".*")):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
 
     def finish(self, stage: str, fingerprint: str, summary: dict[str, Any], facts: dict[str, Any]) -> None:
         """Write a stage's summary, then record that it is done.
@@ -135,7 +132,7 @@ class RunFolder:
 
 @contextmanager
 def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
-    """Make the folder, hold its lock for the block, and write the resolved recipe into it.
+    """Make the folder, hold its lock for the block, clear up after a killed run, and write the resolved recipe.
 
     Raises:
         SprogError: as `check_folder`, or another run holds the lock.
@@ -143,7 +140,7 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
     check_folder(out, recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
+        lock = FileLock(out / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise SprogError(f"--out: another run is at work in {out}") from error
@@ -151,6 +148,10 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
         raise SprogError(f"--out: {out} cannot be written to ({error.strerror})") from error
     try:
         folder = RunFolder(out)
+        # whoever holds the lock is alone here: these are of a process that had no time to remove them
+        clear_temporaries(out, below=False)
+        for name in FOLDERS:
+            clear_temporaries(out / name, below=True)
         write_text(out / RECIPE, recipe.to_yaml())
         yield folder
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sprog.errors import SprogError
 from sprog.files import file_sha256
-from sprog.sae import Sae, fetch_sae
+from sprog.sae import Sae, fetch_sae, read_sae
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def read_given(place: str) -> GivenSae:
     """
     try:
         path, commit = fetch_sae(place) if place.startswith("hub:") else (Path(place).expanduser(), None)
-        return GivenSae(Sae.load(path), _identity(path), commit)
+        # not `Sae.load`: the run measures it again and says itself what is unsound
+        return GivenSae(read_sae(path), _identity(path), commit)
     except (SprogError, RuntimeError) as error:
         raise SprogError(f"sae.from: {error}") from error
 

@@ -1,5 +1,8 @@
 """The text on which units are tested: of one kind, in several languages, in two halves that share no pair."""
 
+import functools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sprog.corpora import (
@@ -11,7 +14,9 @@ from sprog.corpora import (
     refuse_one_text_as_two_languages,
 )
 from sprog.errors import SprogError
+from sprog.features import testing
 from sprog.lm import TokenizedCorpus, tokenize
+from sprog.plan import too_few_words
 from sprog.run.context import Context, longest_text
 from sprog.run.doubtful import Doubtful, doubtful_pairs
 
@@ -28,6 +33,7 @@ class Panel:
         identical: texts that stood in two languages and were taken out of both.
         ambiguous: by language, sentences whose words all belong to another language of the panel too.
         doubtful: the same by pair of languages; with `evidence.ambiguous drop` the halves lack these sentences.
+        too_few: by language, how many sentences were left out, since so few cannot carry a test.
     """
 
     role: str
@@ -37,6 +43,7 @@ class Panel:
     identical: int
     ambiguous: dict[str, int]
     doubtful: list[Doubtful]
+    too_few: dict[str, int]
 
 
 def test_panel(context: Context) -> Panel:
@@ -45,8 +52,13 @@ def test_panel(context: Context) -> Panel:
     Raises:
         SprogError: one language's text is another's too, or no text is left.
     """
+    return _panel(context, *_text(context))
+
+
+def _text(context: Context) -> tuple[str, str | None, Corpus]:
+    """The role that units are tested on, the one source of it that is taken, and its sentences."""
     if "panel" in context.roles.corpora:
-        return _panel(context, "panel", None, context.roles.corpora["panel"])
+        return "panel", None, context.roles.corpora["panel"]
     select = context.roles.corpora["select"]
     of_source = {source: select.of_source(source) for source in select.sources}
     whole = {
@@ -60,7 +72,54 @@ def test_panel(context: Context) -> Panel:
             "one kind in every language"
         )
     source = max(whole, key=lambda name: len(whole[name]))
-    return _panel(context, "select", source, whole[source])
+    return "select", source, whole[source]
+
+
+def too_small(context: Context) -> list[str]:
+    """One line for each language of the panel that has too few sentences for a test; said before any work.
+
+    Nothing is said of `select`, on which units are tested where no panel is given, unless the run takes tested units.
+
+    Raises:
+        SprogError: the target or the reference has too few sentences, so that no unit could be tested.
+    """
+    recipe = context.recipe
+    if "panel" not in context.roles.corpora and recipe.features.rule != "tested":
+        return []
+    role, _, corpus = _text(context)
+    settings, units = recipe.evidence, tested_units(context)
+    found_on, _ = _halves(context, _plain(role, corpus)[0])
+    carried = _carried(context, found_on)
+    words = functools.partial(too_few_words, role, units=units, minimum=settings.minimum, q=settings.q)
+    if not carried:
+        counts = {code: len(corpus.only(code)) for code in (context.target, context.reference)}
+        least = min(counts, key=lambda code: counts[code])
+        raise SprogError(f"corpora.{words(least, counts[least])}: no unit can be tested")
+    return [
+        f"{words(code, len(corpus.only(code)))}: not tested against {code}"
+        for code in corpus.languages
+        if code not in carried
+    ]
+
+
+def tested_units(context: Context) -> int:
+    """The units that are tested together: latents, or the site's coordinates where those are more."""
+    recipe, width = context.recipe, context.lm.widths[context.recipe.site]
+    given = context.given
+    latents = recipe.sae.latents or (recipe.sae.expansion or 1) * width
+    coordinates = width if recipe.site == "mlp.hidden" else 2 * width
+    return max(latents if given is None else given.sae.config.latents, coordinates)
+
+
+def _carried(context: Context, sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """The languages that the searched half has sentences enough of."""
+    pairs: dict[str, list[str]] = {}
+    for sentence in sentences:
+        pairs.setdefault(sentence.language, []).append(sentence.pair)
+    settings = context.recipe.evidence
+    return testing.carried_languages(
+        pairs, context.target, context.reference, tested_units(context), settings.minimum, settings.q
+    )
 
 
 def replication_panel(context: Context) -> Panel | None:
@@ -71,20 +130,36 @@ def replication_panel(context: Context) -> Panel | None:
 
 
 def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, halves: bool = True) -> Panel:
-    try:
-        refuse_one_text_as_two_languages(corpus)
-    except SprogError as error:
-        raise SprogError(f"corpora.{role}: {error}") from error
-    twice = {text for text, _ in identical_texts(corpus)}
-    kept = [sentence for sentence in corpus.sentences if sentence.text not in twice]
+    kept, twice = _plain(role, corpus)
     doubtful = doubtful_pairs(Corpus.of(kept))
     marked = frozenset[Sentence]().union(*(pair.marked for pair in doubtful))
     counts = count_ambiguous(Corpus.of(kept), [sentence in marked for sentence in kept])
     if context.recipe.evidence.ambiguous == "drop":
         kept = [sentence for sentence in kept if sentence not in marked]
-    first, second = cut(kept, 0.5, seed=context.recipe.seed, purpose="held out") if halves else ([], kept)
-    found_on, held_out = (_tokens(context, sentences) for sentences in (first, second))
-    return Panel(role, source, found_on, held_out, len(twice), counts, doubtful)
+    first, second = _halves(context, kept) if halves else ([], kept)
+    # where not even target and reference have enough, the test says so itself
+    carried = _carried(context, first)
+    short = Counter(s.language for s in kept if carried and s.language not in carried)
+    found_on, held_out = (
+        _tokens(context, [sentence for sentence in half if sentence.language not in short])
+        for half in (first, second)
+    )
+    return Panel(role, source, found_on, held_out, twice, counts, doubtful, dict(short))
+
+
+def _plain(role: str, corpus: Corpus) -> tuple[list[Sentence], int]:
+    """A text without what stands in two languages, and how many such texts there were."""
+    try:
+        refuse_one_text_as_two_languages(corpus)
+    except SprogError as error:
+        raise SprogError(f"corpora.{role}: {error}") from error
+    twice = {text for text, _ in identical_texts(corpus)}
+    return [sentence for sentence in corpus.sentences if sentence.text not in twice], len(twice)
+
+
+def _halves(context: Context, sentences: list[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
+    """The half on which units are found, and the half held out."""
+    return cut(sentences, 0.5, seed=context.recipe.seed, purpose="held out")
 
 
 def _tokens(context: Context, sentences: list[Sentence]) -> TokenizedCorpus:

@@ -3,13 +3,14 @@
 import dataclasses
 from typing import Any
 
+from sprog.lm import TokenizedCorpus
 from sprog.recipe import Recipe
 from sprog.run.context import Context, check_latents
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
-from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -25,14 +26,19 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
         # a log of an earlier training in this folder is not this one's
         (folder / "log.parquet").unlink(missing_ok=True)
     sae.save(folder)
-    quality = measure(
+    quality = sae.quality = measure(
         context.lm,
         site,
         sae,
         context.tokens("select"),
+        judged=None if recipe.sae.text == "all" else (context.target, context.reference),
+        # the paper measures all of its text
+        precision=None if recipe.by_the_paper else recipe.sae.precision,
+        seed=recipe.seed,
         budget=recipe.batch_tokens,
         progress=part(report, 0.75, 1.0),
     )
+    sae.save(folder)
     config = sae.config
     return {
         "sae": {
@@ -49,6 +55,11 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "l0": quality.l0,
             "dead_fraction": quality.dead_fraction,
             "fvu": quality.fvu,
+            "fvu_within": quality.fvu_within,
+            "fvu_normalised": quality.fvu_normalised,
+            "top_direction": quality.top_direction,
+            "top_tokens": quality.top_tokens,
+            "unsound": list(sae.unsound),
             "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
         }
     }
@@ -56,7 +67,8 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
 
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
-    return Sae.load(context.folder.path / "sae" / "sae.safetensors", context.lm.device)
+    # not `Sae.load`: a run says itself, once, what is unsound
+    return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
 
 
 def train_autoencoder(
@@ -82,13 +94,21 @@ def train_autoencoder(
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)
     identity = training_identity(context, layer, seed)
-    (trained,) = train_jobs(context, folder, [(config, settings)], text, identity, report)
-    return trained
+    ((sae, log),) = train_jobs(context, folder, [(config, settings)], text, identity, report)
+    sae.trained_on = _trained_on(text.tokens, log[-1].tokens)
+    return sae, log
+
+
+def _trained_on(tokens: TokenizedCorpus, trained: int) -> str:
+    """The text that an autoencoder was trained on, in words."""
+    corpus = tokens.corpus
+    return f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
 
 
 def training_identity(context: Context, layer: int, seed: int | None = None) -> str:
-    """A fingerprint over whatever decides a bit of a training; how often checkpoints are made does not."""
-    what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key != "checkpoint"}
+    """A fingerprint over whatever decides a bit of a training; checkpoints and measurements afterwards do not."""
+    but = ("checkpoint", "precision")
+    what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key not in but}
     other = {} if seed is None else {"training_seed": seed}
     return context.fingerprint("train", sae=what, layer=layer, **other)
 

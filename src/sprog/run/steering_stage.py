@@ -6,11 +6,22 @@ from typing import Any
 import numpy as np
 
 from sprog.corpora import first_of_each
-from sprog.effects import PROMPTS, Family, Knob, Steered, families, lingua_languages, lingua_version, steer
+from sprog.effects import (
+    FAMILIES,
+    PROMPTS,
+    Family,
+    Knob,
+    Steered,
+    families,
+    lingua_languages,
+    lingua_version,
+    steer,
+)
 from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.context import Context
+from sprog.run.effect_arms import tested_neurons
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -119,6 +130,7 @@ def _families(context: Context, site: Site, report: Report) -> list[Family]:
         target=context.target,
         reference=context.reference,
         model=context.lm.name,
+        tested_neurons=tested_neurons(context),
     )
 
 
@@ -137,8 +149,8 @@ def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:
 def _write_knobs(context: Context, site: Site, chosen: Sequence[Family]) -> None:
     """Each family as a knob at the dose 1; a whole encoder is the run's own and need not be written again."""
     folder = context.folder.path / "steering" / KNOBS
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
+    for name in FAMILIES:
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
     for family in chosen:
         if family.competes:
             continue

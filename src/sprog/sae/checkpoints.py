@@ -6,6 +6,7 @@ last two are kept, so that there is a whole one at every moment.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from sprog.sae.trainer import Trainer
 
 FORMAT = 1
 KEPT = 2
+_NAME = re.compile(r"step-\d{9,}\.safetensors")
 
 
 class Checkpoints:
@@ -122,7 +124,9 @@ class Checkpoints:
             self.folder.rmdir()
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
+        files = self.folder.glob("step-*.safetensors")
+        # exactly the names that `save` gives: others are not ours to delete
+        return sorted((file for file in files if _NAME.fullmatch(file.name)), reverse=True)
 
     def _read(self, path: Path, jobs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | str:
         """What is in a checkpoint, or why it cannot be used."""

@@ -20,6 +20,7 @@ from sprog.effects.tasks.features import encode_texts
 from sprog.effects.tasks.metrics import METRICS
 from sprog.effects.tasks.rows import TaskScore, score_rows
 from sprog.effects.tasks.splitting import divide
+from sprog.environment import install
 from sprog.errors import SprogError
 from sprog.features import Units
 from sprog.lm import (
@@ -173,7 +174,7 @@ def _library() -> Any:
         import peft
     except ImportError as error:
         raise SprogError(
-            f"tasks.finetune: needs the package peft ({error}): pip install 'sprog[tasks]', or pip install peft"
+            f"tasks.finetune: needs the package peft ({error}): {install('tasks')}, or pip install peft"
         ) from error
     return peft
 

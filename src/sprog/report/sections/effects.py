@@ -4,12 +4,11 @@ from sprog.report.blocks import Block, Cell, Paragraph, Picture, Section, Table,
 from sprog.report.figures import draw_next_token
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sections.controls import control_blocks
-from sprog.report.sections.families import family_blocks
+from sprog.report.sections.families import family_blocks, margin_cell, ratio_cell
 from sprog.report.sentences import (
     at_matched_damage,
     doses,
     find_cell,
-    ratio_words,
     site_words,
     sweep,
     sweep_details,
@@ -168,10 +167,21 @@ def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
     target = language_name(files.target)
     return Table(
         "Selectivity",
-        f"What the other language's loss has done where the {target} loss has risen by so much, interpolated between "
-        "doses from no edit down. Ratio: the one over the other (at least, where the other rose by less than 0.01 "
-        "nats); margin: the one minus the other. Small print: 95 % intervals.",
-        ("Way", "Units", "Versus", f"{target} rises by", "Value", "Other's change", "Ratio", "Margin"),
+        f"What the other language's loss has done where the {target} loss has risen by so many nats per token, "
+        "interpolated between doses from no edit down. All else is in nats per byte, by which languages compare more "
+        "nearly, but for the last column. Margin: the one minus the other; ratio: the one over the other, or, after ≥, "
+        "a one-sided 95 % lower limit where the other's rise may be 0. Small print: 95 % intervals.",
+        (
+            "Way",
+            "Units",
+            "Versus",
+            f"{target} rises by",
+            "Value",
+            "Other's change",
+            "Margin",
+            "Ratio",
+            "Other's change per token",
+        ),
         [_selectivity_row(row) for row in rows],
         words=3,
     )
@@ -190,12 +200,13 @@ def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
         short(row["at"]),
     )
     if not row["reached"]:
-        return (*head, "not reached", "–", "–", "–")
+        return (*head, "not reached", "–", "–", "–", "–")
     return (
-        *head,
+        *head[:-1],
+        Cell(short(row["at"]), f"{number(row['target_delta_per_byte'], 4)} per byte"),
         "above 0" if row["value"] is None else number(row["value"], 2),
-        signed(row["other_delta"]),
-        # a floored ratio is a bound already
-        Cell(ratio_words(row), "" if row["floored"] else interval(row["ratio_low"], row["ratio_high"], 1)),
-        Cell(signed(row["margin"]), interval(row["margin_low"], row["margin_high"])),
+        signed(row["other_delta_per_byte"], 4),
+        margin_cell(row),
+        ratio_cell(row),
+        Cell(signed(row["other_delta"]), f"difference {signed(row['margin'])}"),
     )

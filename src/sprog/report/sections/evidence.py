@@ -87,6 +87,9 @@ def _text(panel: Row) -> str:
     )
     if doubtful:
         words += f" By their words {listed(doubtful)} sentences could be in another of the languages too."
+    if short := panel.get("too_few"):
+        few = listed([f"{whole(n)} {language_name(code)}" for code, n in short.items()])
+        words += f" {few} sentences are too few for a test and were left out."
     if panel["identical"]:
         words += f" {whole(panel['identical'])} texts stood in two languages and were left out."
     return words

@@ -9,7 +9,8 @@ def how_section(files: RunFiles) -> Section:
     """The recipe, versions, hashes and wall times."""
     run = files.run
     blocks: list[Block] = []
-    stages = run.get("stages") or {}
+    # what is recorded of a stage that is still to come is of an earlier run of the folder
+    stages = {name: facts for name, facts in (run.get("stages") or {}).items() if name not in files.to_come}
     if stages:
         blocks.append(
             Table(
