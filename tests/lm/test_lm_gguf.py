@@ -1,5 +1,6 @@
 """A model in a GGUF file is the model that was written into it, and what is no such file is refused in one line."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from sprog.cli import main
 from sprog.errors import SprogError
 from sprog.lm import Site, activations, load, locate, pad, sentence_losses, tokenize
 from sprog.plan import model_facts
@@ -48,8 +50,6 @@ def write_gguf(path, folder, tokenizer, rows):
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list([by_id.get(id, f"[unused{id}]") for id in range(rows)])
     writer.add_token_types([3 if id == tokenizer.eos_token_id else 1 for id in range(rows)])
-    import json
-
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_eos_token_id(tokenizer.eos_token_id)
@@ -99,6 +99,13 @@ def test_it_is_located_and_planned_for(both):
     model = load(str(file)).model
     assert shape.weights == sum(weight.numel() for weight in model.parameters())
     assert not shape.tied
+
+
+def test_a_dry_run_counts_it(both, tmp_path, capsys):
+    line = ["run", "demo", "--model", str(both[1]), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main(line) == 0
+    assert f"{LAYERS} layers" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
 
 
 def refusal(path):
