@@ -128,7 +128,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "stability": counting.stability(),
         "features": counting.features(),
         **({"baselines": counting.baselines()} if "baselines" in counting.recipe.stages else {}),
-        "effects": counting.effects(),
+        **({"effects": counting.effects()} if counting.recipe.effects.sweep else {}),
         **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "tasks": counting.tasks(),
         "controls": counting.controls(),

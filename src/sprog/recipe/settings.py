@@ -121,6 +121,7 @@ class Recipe(Settings):
             "grid": self.grid.wanted,
             "stability": self.evidence.seeds > 0,
             "baselines": self.baselines.untrained > 0 and not self.by_the_paper,
+            "effects": self.effects.sweep,
             "tasks": self.tasks.wanted,
             "steering": self.steering.wanted,
             "controls": self.effects.controls > 0,
@@ -134,6 +135,10 @@ class Recipe(Settings):
             raise BadSettingError(
                 "grid.model",
                 f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
+            )
+        if self.effects.controls and not self.effects.sweep:
+            raise BadSettingError(
+                "effects.controls", "needs effects.sweep: controls are held against what it measures"
             )
         for name in ("trained", "frozen"):
             if getattr(self.baselines, name) and self.sae.from_ is not None:

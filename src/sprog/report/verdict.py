@@ -39,6 +39,8 @@ def _effect(files: RunFiles) -> list[str]:
     if not files.units:
         return [nothing]
     if files.section("next_token") is None:
+        if files.section("baselines") is not None:
+            return []
         return ["What the units do to the loss was not measured in this run."]
     compared = [at_matched_damage(files, at, splice=False) for at in (0.1, 0.3)]
     # where the loss does not even rise by the smaller step, the larger says nothing new

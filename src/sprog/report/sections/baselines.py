@@ -42,7 +42,7 @@ def what_training_adds(files: RunFiles) -> str:
         group: [row["passing"] for row in found["autoencoders"] if row["group"] == group]
         for group in ("trained", "untrained")
     }
-    counts = (
+    counts = _own_set(files, found) + (
         f"{_range(passing['trained'])} latents of the trained and {_range(passing['untrained'])} of untrained "
         f"autoencoders pass the same test on the same text."
     )
@@ -57,6 +57,24 @@ def what_training_adds(files: RunFiles) -> str:
         return f"{nothing} {counts}"
     return f"Training adds: {_each(better, 'more')} {_each(worse, 'less') if worse else ''} {counts}".replace(
         "  ", " "
+    )
+
+
+def _own_set(files: RunFiles, found: Row) -> str:
+    """What the run's own best latents cost the target and the nearest language, switched off."""
+    own = [
+        row
+        for row in found["sets"]
+        if (row["group"], row["seed"], row["at"]) == ("trained", files.recipe.seed, None)
+    ]
+    if not own or own[-1]["nearest"] is None:
+        return ""
+    row = own[-1]
+    change, nearest = row["change"], row["nearest"]
+    return (
+        f"Switched off, the {plural(row['size'], 'latent')} furthest from every other language cost "
+        f"{language_name(files.target)} {signed(change[files.target]['delta'], 3)} nats a token, and the language that "
+        f"loses most besides, {language_name(nearest)}, {signed(change[nearest]['delta'], 3)}. "
     )
 
 

@@ -1,0 +1,206 @@
+"""What training adds: the untrained control and the sets switched off, recomputed with transformers and scipy alone."""
+
+import importlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import mannwhitneyu
+
+from sprog.sae import read_sae
+from sprog.toy import sentences
+
+baselines_stage = importlib.import_module("sprog.run.baselines_stage")
+LAYER = 1
+SMALL = {
+    "layer": LAYER,
+    "bos": "false",
+    "probe__tokens": 400,
+    "probe__seeds": 1,
+    "evidence__minimum": 0.5,
+    "evidence__permutations": 0,
+    "evidence__identify": "false",
+    "evidence__scores": "false",
+    "effects__sweep": "false",
+    "features__rule": "tested",
+    "baselines__untrained": 2,
+    "baselines__trained": 1,
+    "baselines__frozen": 1,
+    "baselines__sizes": "1,3",
+    "baselines__precision": 0.001,
+}
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    """The folder of a run, its results, and what its untrained autoencoders were made from."""
+    folder = tmp_path_factory.mktemp("baselines")
+    made = sentences(400, seed=21)
+    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
+    panel = folder / "panel.tsv"
+    panel.write_text("".join(rows), encoding="utf-8")
+    seen = {}
+    with pytest.MonkeyPatch.context() as patched:
+        make, find = baselines_stage.untrained, baselines_stage._ranked
+
+        def untrained(config, x, **options):
+            seen["first"] = x
+            return make(config, x, **options)
+
+        def ranked(context, site, families, half, report):
+            seen["panel"] = half.found_on
+            return find(context, site, families, half, report)
+
+        patched.setattr(baselines_stage, "untrained", untrained)
+        patched.setattr(baselines_stage, "_ranked", ranked)
+        assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0
+    results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
+    return folder / "run", results["baselines"], seen
+
+
+def plain(world):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(world.model, dtype=torch.float32).eval()
+
+
+def rows_of(seed, latents, width):
+    drawn = torch.randn(latents, width, generator=torch.Generator().manual_seed(seed))
+    return (drawn / drawn.norm(dim=1, keepdim=True)).double().numpy()
+
+
+def code_of(x, rows, centre, k):
+    pre = (x - centre) @ rows.T
+    kept = np.argsort(-pre, axis=1)[:, :k]
+    code = np.zeros_like(pre)
+    np.put_along_axis(code, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
+    return code
+
+
+def test_as_many_untrained_latents_pass_as_a_script_of_its_own_finds(world, run):
+    folder, found, seen = run
+    sae = read_sae(folder / "sae" / "sae.safetensors")
+    centre = seen["first"].double().mean(0).numpy()
+    tokens, model = seen["panel"], plain(world)
+    means = []
+    for ids in tokens.ids:
+        with torch.no_grad():
+            hidden = model(torch.as_tensor(ids)[None], output_hidden_states=True).hidden_states
+        means.append(hidden[LAYER + 1][0].double().numpy())
+    languages = np.array([s.language for s in tokens.corpus.sentences])
+    counted = [row for row in found["autoencoders"] if row["group"] == "untrained"]
+    assert [row["seed"] for row in counted] == [0, 1]
+    for row in counted:
+        rows = rows_of(row["seed"], sae.config.latents, sae.config.d_in)
+        table = np.stack([code_of(x, rows, centre, sae.config.k).mean(0) for x in means])
+        own, other = table[languages == "da"], table[languages == "en"]
+        auroc = np.array(
+            [mannwhitneyu(a, b).statistic / (len(a) * len(b)) for a, b in zip(own.T, other.T, strict=True)]
+        )
+        assert row["weakest"] == pytest.approx(auroc.max(), abs=1e-6)
+        assert 0 <= row["passing"] <= (auroc > 0.5).sum()
+
+
+def test_what_switching_off_costs_is_what_a_script_of_its_own_measures(world, run):
+    folder, found, seen = run
+    sae = read_sae(folder / "sae" / "sae.safetensors")
+    centre = seen["first"].double().mean(0).numpy()
+    losses = pd.read_parquet(folder / "baselines" / "losses.parquet")
+    model = plain(world)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(world.model)
+    test = pd.read_parquet(folder / "baselines" / "losses.parquet").drop_duplicates(["language", "pair"])
+    wanted = next(
+        row for row in found["sets"] if (row["group"], row["seed"], row["size"]) == ("untrained", 1, 3)
+    )
+    rows = rows_of(1, sae.config.latents, sae.config.d_in)
+
+    def off(_module, _args, output):
+        hidden = output[0] if isinstance(output, tuple) else output
+        x = hidden[0].double().numpy()
+        code = code_of(x, rows, centre, sae.config.k)
+        changed = torch.from_numpy(x - code[:, wanted["members"]] @ rows[wanted["members"]]).to(hidden)[None]
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    texts = {(s["language"], s["pair"]): s["text"] for s in baselines_texts(world, folder)}
+    own = losses[
+        (losses.group == "untrained") & (losses.seed == 1) & (losses["size"] == 3) & losses["at"].isna()
+    ]
+    assert len(own) == len(test)
+    block = model.get_submodule("gpt_neox.layers")[LAYER]
+    for row in own.head(12).to_dict("records"):
+        ids = torch.tensor(
+            [tokenizer(texts[row["language"], row["pair"]], add_special_tokens=False)["input_ids"]]
+        )
+        nats = []
+        for edited in (False, True):
+            handle = block.register_forward_hook(off) if edited else None
+            with torch.no_grad():
+                logits = model(ids).logits[0, :-1]
+            if handle:
+                handle.remove()
+            nats.append(
+                torch.nn.functional.cross_entropy(logits.double(), ids[0, 1:], reduction="sum").item()
+            )
+        assert row["loss"] == pytest.approx(nats[0], rel=1e-4)
+        assert row["change"] == pytest.approx(nats[1] - nats[0], abs=2e-3)
+    for code, change in wanted["change"].items():
+        part = own[own.language == code]
+        assert change["delta"] == pytest.approx(part.change.sum() / part.tokens.sum(), rel=1e-9)
+        assert change["per_byte"] == pytest.approx(part.change.sum() / part.bytes.sum(), rel=1e-9)
+        assert change["low"] <= change["delta"] <= change["high"]
+
+
+def baselines_texts(world, folder):
+    """The sentences of test, by language and pair."""
+    from sprog.corpora import build_roles
+    from sprog.recipe import load_recipe
+
+    recipe = load_recipe(folder / "recipe.yaml")
+    roles = build_roles(
+        recipe.corpora.sources,
+        target="da",
+        reference="en",
+        others=recipe.languages.others,
+        seed=recipe.seed,
+        limit=recipe.corpora.limit,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
+    )
+    return [s._asdict() for s in roles.corpora["test"].sentences]
+
+
+def test_groups_seeds_and_differences_are_all_there(run):
+    _, found, _ = run
+    groups = [(row["group"], row["seed"]) for row in found["autoencoders"]]
+    assert groups == [
+        ("trained", 0),
+        ("trained", 1),
+        ("frozen decoder", 0),
+        ("untrained", 0),
+        ("untrained", 1),
+        ("coordinates", 0),
+    ]
+    by = {(row["group"], row["seed"], row["size"]): row for row in found["sets"] if row["at"] is None}
+    for row in found["adds"]:
+        if row["what"] != "target":
+            continue
+        for group in ("trained", "untrained"):
+            deltas = [by[group, seed, row["size"]]["change"]["da"]["delta"] for seed in (0, 1)]
+            assert row[group] == pytest.approx(np.mean(deltas), rel=1e-9)
+        assert row["low"] <= row["difference"] <= row["high"]
+    carried = next(row for row in found["adds"] if row["what"] == "units")
+    assert [len(carried[group]) for group in ("trained", "untrained")] == [2, 2]
+
+
+def test_a_frozen_decoder_is_that_of_the_untrained_autoencoder(run):
+    folder, _, _ = run
+    frozen = read_sae(folder / "sae" / "frozen_0" / "sae.safetensors")
+    expected = rows_of(0, frozen.config.latents, frozen.config.d_in)
+    np.testing.assert_allclose(frozen.W_dec.detach().numpy(), expected, atol=1e-6)
+    trained = read_sae(folder / "sae" / "sae.safetensors")
+    assert not np.allclose(trained.W_dec.detach().numpy(), expected, atol=1e-3)
