@@ -45,8 +45,17 @@ def test_panel(context: Context) -> Panel:
     Raises:
         SprogError: one language's text is another's too, or no text is left.
     """
+    return _panel(context, *panel_text(context))
+
+
+def panel_text(context: Context) -> tuple[str, str | None, Corpus]:
+    """The role that a run's panel is from, its one source where it is part of `select`, and all of its text.
+
+    Raises:
+        SprogError: no source of `select` has the pair.
+    """
     if "panel" in context.roles.corpora:
-        return _panel(context, "panel", None, context.roles.corpora["panel"])
+        return "panel", None, context.roles.corpora["panel"]
     select = context.roles.corpora["select"]
     of_source = {source: select.of_source(source) for source in select.sources}
     whole = {
@@ -60,7 +69,7 @@ def test_panel(context: Context) -> Panel:
             "one kind in every language"
         )
     source = max(whole, key=lambda name: len(whole[name]))
-    return _panel(context, "select", source, whole[source])
+    return "select", source, whole[source]
 
 
 def replication_panel(context: Context) -> Panel | None:
