@@ -182,7 +182,7 @@ def _held_out(
 ) -> Bool[np.ndarray, " sentences"]:
     """Every second pair, in a random order in which pairs of the same languages stand together."""
     generator = np.random.default_rng(seed)
-    makeup = [",".join(sorted(languages[pair == number])) for number in range(int(pair.max()) + 1)]
+    makeup = np.array([",".join(sorted(languages[pair == n])) for n in range(int(pair.max()) + 1)])
     order = np.lexsort((generator.permutation(len(makeup)), makeup))
     return np.isin(pair, order[int(generator.integers(2)) :: 2])
 
