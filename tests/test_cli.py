@@ -70,6 +70,44 @@ def test_the_issues_command_is_read(runs):
     assert (recipe.corpora.select, recipe.corpora.test) == ("a.tsv", "b.tmx")
 
 
+def test_short_flags_name_languages_and_text(runs):
+    line = [
+        "run",
+        "find",
+        "--model",
+        "m",
+        "--target",
+        "sv",
+        "--reference=de",
+        "--text",
+        "sv=A de=B.txt en=C,da=D",
+    ]
+    assert main(line) == 0
+    recipe = runs[0].recipe
+    assert (recipe.languages.target, recipe.languages.reference) == ("sv", "de")
+    assert recipe.languages.others == ("en", "da")
+    assert (recipe.corpora.text, recipe.corpora.train) == ("sv=A de=B.txt en=C,da=D", None)
+
+
+def test_quick_is_small_and_flags_win(runs):
+    assert main(["run", "paper", "--quick", "--sae.k", "5"]) == 0
+    recipe = runs[0].recipe
+    assert (recipe.sae.latents, recipe.sae.expansion, recipe.sae.k) == (1024, None, 5)
+    assert not recipe.grid.wanted
+
+
+def test_precision_is_that_of_every_stage(runs, capsys):
+    keys = [setting.key for setting in all_settings(Recipe) if setting.key.endswith(".precision")]
+    status = main(["run", "demo", "--precision", "0.125"])
+    if not keys:
+        assert status == 2
+        assert capsys.readouterr().err == "sprog: --precision: no setting of this version has a precision\n"
+        return
+    main(["run", "demo", "--precision", "0.125", f"--{keys[0]}", "0.5"])
+    values = [[getattr(call.recipe, key.split(".")[0]).precision for key in keys] for call in runs]
+    assert values == [[0.125] * len(keys), [0.5] + [0.125] * (len(keys) - 1)]
+
+
 def test_a_written_recipe_runs(runs, tmp_path_factory):
     path = tmp_path_factory.mktemp("recipes") / "mine.yaml"
     path.write_text("base: demo\nseed: 5\n")
@@ -114,6 +152,9 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert all(f"--{setting.key} " in shown for setting in all_settings(Recipe))
     assert "sprog run demo --sae.k 16" in shown
+    assert 0 < shown.index("--target CODE") < shown.index("--text TEXT") < shown.index("\n  --out DIR")
+    assert shown.index('--text "sv=A.txt en=B.txt da=C.txt"') < shown.index("--target CODE")
+    assert "probe.seeds 1" in shown[shown.index("--quick ") : shown.index("--precision ")]
     assert "--sae.k N" in shown
     assert (
         "Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead. [32]"
@@ -121,7 +162,7 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     )
     assert "none: 30 % of train. [none]" in shown
     assert "--layer N|auto" in shown
-    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, or toy. [each recipe's own]" in shown
+    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, or toy. [needed]" in shown
     assert "--effects.values X,X,..." in shown
     assert "[-8,-6,-4,-2,0,2,4,6,8]" in shown
 
@@ -143,6 +184,14 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
     assert "[opus:NeuLab-TedTalks]" in shown
 
 
+def test_help_of_find_says_what_it_needs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["run", "find", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "a folder, or toy. [needed]" in shown
+    assert "[4096]" in shown
+
+
 # ---- what is wrong
 
 
@@ -158,13 +207,28 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
         ("--version please", "unexpected 'please'"),
         ("recipes demo", "recipes: unexpected 'demo'"),
-        ("run", "run: which recipe? One of demo, paper, "),
-        ("run demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, paper, "),
+        ("run", "run: which recipe? One of demo, find, paper, "),
+        ("run demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, find, paper, "),
         ("run demo more", "unexpected 'more' after the recipe 'demo'"),
         ("run demo --sae.kk 3", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
         ("run --sae.kk=3 demo", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
         ("run demo --quite", "unknown flag '--quite'; did you mean '--quiet'?"),
         ("run demo --out_dir x", "unknown flag '--out_dir'; did you mean '--out'?"),
+        (
+            "run find",
+            "find.yaml: model, languages.target, corpora.text: are missing: give --model MODEL --target",
+        ),
+        (
+            "run find --text x.tsv --corpora.train y.tsv",
+            "--text and --corpora.train: every role but replicate is cut out of the text: give one of the two",
+        ),
+        (
+            "run find --target sv --languages.target da",
+            "--target: is short for --languages.target, which is given",
+        ),
+        ("run find --target sv --target=da", "--target: is given twice"),
+        ("run demo --txt x", "unknown flag '--txt'; did you mean '--text'?"),
+        ("run demo --k 3", "unknown flag '--k'; did you mean '--sae.k'?"),
         ("run demo --sae 3", "--sae: is a group of settings; set one of them, such as --sae.expansion"),
         ("run demo -x", "unknown flag '-x'"),
         ("run demo --sae.k", "--sae.k: needs a value"),

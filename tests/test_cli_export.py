@@ -1,5 +1,6 @@
 """`sprog export` writes what it says in one line, or says in one line why not."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from sprog.cli import main
-from sprog.sae import Sae, SaeConfig
+from sprog.sae import Quality, Sae, SaeConfig
 
 
 @pytest.fixture
@@ -98,6 +99,50 @@ def test_a_model_that_is_not_at_hand(run, capsys, tmp_path, model):
     )
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model, "site": "resid"}))
     assert said(capsys, "export run --to sparsify --out out").startswith("out/layers.1: ")
+
+
+QUALITY = Quality(
+    fvu={"da": 0.25},
+    fvu_within={"da": 0.375},
+    fvu_normalised={"da": 0.5},
+    l0=3.0,
+    dead_fraction=0.4,
+    top_direction=0.2,
+    top_tokens=0.03,
+    tokens=1234,
+)
+
+
+@pytest.mark.parametrize(("to", "place"), [("sae-lens", "out"), ("sparsify", "out/layers.1.attention.dense")])
+def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
+    run.quality, run.trained_on = QUALITY, "9,000 tokens of da and en from talks.tsv"
+    run.save(tmp_path / "run" / "sae")
+    assert main(f"export run --to {to} --out out".split()) == 0
+    finding, written = capsys.readouterr().out.splitlines()
+    assert finding.startswith("unsound: 40 % of the latents are dead")
+    assert written.startswith(f"{place}: ")
+    card = (tmp_path / place / "README.md").read_text()
+    parts = [
+        "This autoencoder is unsound",
+        finding.removeprefix("unsound: "),
+        "| Model |",
+        "| attn.out, layer 1 |",
+    ]
+    parts += ["| 9,000 tokens of da and en from talks.tsv |", "| da | 0.250 | 0.375 | 0.500 | – |"]
+    assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)
+
+    # exported again into the same folder, sound: the card follows
+    run.quality = dataclasses.replace(QUALITY, dead_fraction=0.0)
+    run.save(tmp_path / "run" / "sae")
+    said(capsys, f"export run --to {to} --out out")
+    assert "unsound" not in (tmp_path / place / "README.md").read_text()
+
+
+def test_somebody_elses_readme_is_not_written_over(run, capsys, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("# Mine\n")
+    assert "holds 'README.md', which is no part of" in refusal(capsys, "export run --to sae-lens --out out")
+    assert (tmp_path / "out" / "README.md").read_text() == "# Mine\n"
 
 
 def test_help(capsys):

@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from sprog.errors import SprogError
 from sprog.recipe import (
+    PRECISIONS,
+    QUICK,
     BadSettingError,
     Corpora,
     Effects,
@@ -18,9 +21,14 @@ from sprog.recipe import (
     SaeSettings,
     load_recipe,
     nearest,
+    recipe_values,
     shipped_recipes,
 )
 
+GIVEN: defaultdict[str, dict[str, str]] = defaultdict(
+    dict, find={"model": "toy", "languages.target": "sv", "corpora.text": "toy"}
+)
+"""What a shipped recipe needs from its user."""
 MINIMAL = "model: toy\ncorpora: {train: toy}\nsae: {latents: 64}\n"
 
 
@@ -49,7 +57,7 @@ def flag_refusal(**overrides: str) -> str:
 def test_shipped_recipes_read_and_say_what_they_are():
     assert {"demo", "pythia-14m", "pythia-70m", "paper"} <= set(shipped_recipes())
     for name, description in shipped_recipes().items():
-        assert load_recipe(name).name == name
+        assert load_recipe(name, GIVEN[name]).name == name
         assert description
 
 
@@ -65,7 +73,7 @@ def test_the_paper_is_the_papers():
 
 
 def test_no_other_recipe_has_a_grid_unless_asked_for():
-    assert [name for name in shipped_recipes() if load_recipe(name).grid.wanted] == ["paper"]
+    assert [name for name in shipped_recipes() if load_recipe(name, GIVEN[name]).grid.wanted] == ["paper"]
     assert load_recipe("demo", {"grid.l1": "0.01"}).grid.wanted
     off = load_recipe("paper", {"grid.k": "none", "grid.l1": "none"}).grid
     assert not off.wanted
@@ -183,7 +191,10 @@ def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
         ('model: toy\nsite: "\x01"\n', "mine.yaml: line 2: special characters are not allowed"),
         ("[" * 500, "mine.yaml: nested too deeply to be a recipe"),
         (b"model: toy\nname: sm\xf8r\n", "mine.yaml: line 2: is not UTF-8 text"),
-        ("", "mine.yaml: model: is missing, and every recipe needs it"),
+        (
+            "",
+            "mine.yaml: model, languages.target, corpora.text: are missing: give --model MODEL --target sv --text ",
+        ),
         ("base: nope\n", "mine.yaml: base: unknown recipe 'nope' (there are "),
         ("base: nope.yaml\n", "mine.yaml: base: no file 'nope.yaml'"),
         ("base: mine.yaml\n", "mine.yaml: base: goes round in a circle: mine.yaml -> mine.yaml"),
@@ -222,7 +233,7 @@ def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, paper, "),
+        ("demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, find, paper, "),
         ("missing.yaml", "missing.yaml: no such file"),
         (".", "'.' is a folder, not a recipe"),
         ("", "'' is a folder, not a recipe"),
@@ -351,9 +362,7 @@ def test_nearest_finds_typos_and_last_parts_or_nothing():
         ("k", "sae.k"),
         ("latents", "sae.latents"),
         ("others", "languages.others"),
-        ("target", "languages.target"),
         ("panel", "corpora.panel"),
-        ("text", "sae.text"),
         ("minimum", "evidence.minimum"),
         ("values", "effects.values"),
         ("epochs", "sae.epochs"),
@@ -366,3 +375,118 @@ def test_a_last_part_that_several_groups_have_is_named_where_every_run_has_it(tm
     assert flag_refusal(**{word: "16"}) == f"unknown flag '--{word}'; did you mean '--{key}'?"
     with pytest.raises(SprogError, match=rf"unknown key '{word}'; did you mean '{key}'\?$"):
         read(tmp_path, f"base: demo\n{word}: 16\n")
+
+
+# ---- text, quick, precision
+
+TEXT = {"model": "toy", "languages.target": "sv", "corpora.text": "sv=A.txt en=B.txt da=C,nl=D"}
+
+
+def test_find_is_neutral():
+    recipe = load_recipe("find", TEXT)
+    assert (recipe.site, recipe.layer, recipe.features.rule) == ("resid", "auto", "tested")
+    assert (recipe.languages.target, recipe.languages.reference) == ("sv", "en")
+    assert recipe.languages.others == ("da", "nl")
+    assert recipe.corpora.sources == {"text": TEXT["corpora.text"]} | dict.fromkeys(
+        ("train", "select", "tune", "test", "panel", "replicate")
+    )
+    assert load_recipe("find", TEXT | {"languages.others": "nl"}).languages.others == ("nl",)
+    # the languages of another text are not this one's
+    assert load_recipe("demo", TEXT).languages.others == ("da", "nl")
+    assert load_recipe("demo", {**TEXT, "corpora.text": "toy"}).languages.others == ()
+
+
+def test_what_is_written_of_a_text_is_read_back_equal(tmp_path):
+    recipe = load_recipe("find", TEXT)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_text_takes_the_place_of_a_base_recipes_roles_and_train_that_of_its_text(tmp_path):
+    (tmp_path / "roles.yaml").write_text(
+        "base: demo\ncorpora: {test: b.tsv, panel: c.tsv, replicate: d.tsv}\n"
+    )
+    text = "base: roles.yaml\nlanguages: {target: sv}\ncorpora: {text: toy}\n"
+    corpora = read(tmp_path, text).corpora
+    assert corpora == Corpora(text="toy", replicate="d.tsv")
+    assert read(tmp_path, text, **{"corpora.train": "a.tsv"}).corpora == Corpora(
+        train="a.tsv", replicate="d.tsv"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"languages.target": "de"},
+            "--corpora.text: names no text in 'de', the target; it has sv, en, da, nl: add",
+        ),
+        (
+            {"languages.reference": "de"},
+            "--corpora.text: names no text in 'de', the reference; it has sv, en, da, nl",
+        ),
+        ({"languages.target": "en"}, "find.yaml: languages.reference: is missing: give --reference de"),
+        (
+            {"corpora.panel": "x"},
+            "--corpora.panel: is cut out of corpora.text: give corpora.text or corpora.panel",
+        ),
+    ],
+)
+def test_a_text_that_does_not_fit_is_refused(changes, line):
+    with pytest.raises(SprogError, match=f"^{re.escape(line)}"):
+        load_recipe("find", TEXT | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        ("sv=A.txt en=B.txt da=C.txt", ("da",)),
+        ("da_DK=A,en=B cols:sv,-,nb-NO:C.txt", ("da", "nb")),
+        ("da=A.txt all.tsv", ("da",)),
+        ("opus:Name", ()),
+        ("hub:a/b,da=X,nb=Y", ()),
+        ("da=A 'open", ()),
+    ],
+)
+def test_the_other_languages_are_those_that_sources_name(text, others):
+    assert load_recipe("find", TEXT | {"corpora.text": text}).languages.others == others
+
+
+def test_find_says_all_that_it_needs():
+    with pytest.raises(
+        SprogError, match=r"^find\.yaml: model, languages\.target, corpora\.text: are missing: give --"
+    ):
+        load_recipe("find")
+    values = recipe_values("find", {"sae.k": "7"})
+    assert [key for key, value in values.items() if value is dataclasses.MISSING] == [
+        "model",
+        "languages.target",
+        "corpora.text",
+    ]
+    assert (values["sae.k"], values["sae.latents"]) == (7, 4096)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_quick_makes_any_recipe_small(name):
+    given = GIVEN[name]
+    own, quick = recipe_values(name, given), recipe_values(name, given, quick=True)
+    load_recipe(name, given, quick=True)
+    for key, small in QUICK.items():
+        if isinstance(own[key], int) and not isinstance(own[key], bool):
+            assert quick[key] == min(own[key], small)
+        else:
+            assert quick[key] == small
+    changed = {key for key in own if own[key] != quick[key]}
+    assert changed <= {*QUICK, *PRECISIONS, "sae.expansion", "grid.expansion"}
+
+
+def test_flags_win_over_quick():
+    overrides = {"sae.expansion": "3", "effects.tune": "true", "probe.seeds": "9"}
+    recipe = load_recipe("pythia-14m", overrides, quick=True)
+    assert (recipe.sae.expansion, recipe.sae.latents) == (3, None)
+    assert (recipe.effects.tune, recipe.probe.seeds, recipe.effects.prompts) == (True, 9, False)
+
+
+def test_a_word_that_ends_several_keys_names_them_all():
+    assert flag_refusal(k="3") == "unknown flag '--k'; did you mean '--sae.k'?"
+    assert flag_refusal(others="3") == "unknown flag '--others'; did you mean '--languages.others'?"

@@ -182,7 +182,8 @@ FAMILIES = {
     "gemma2": Family(
         "Gemma2ForCausalLM",
         "Gemma2Config",
-        GROUPED | {"sliding_window": WINDOW},
+        # caps so low that they matter among random weights
+        GROUPED | {"sliding_window": WINDOW, "attn_logit_softcapping": 0.5, "final_logit_softcapping": 3.0},
         gemma2_hidden,
         gemma2_written,
     ),
@@ -232,6 +233,60 @@ FAMILIES["gemma3"] = Family(
     },
     gemma2_hidden,
     gemma2_written,
+)
+
+
+HYBRID = ["linear_attention", "full_attention", "linear_attention"]
+FAMILIES["qwen3_5_text"] = Family(
+    "Qwen3_5ForCausalLM",
+    "Qwen3_5TextConfig",
+    GROUPED
+    | {
+        "layer_types": HYBRID,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
+    llama_hidden,
+    llama_written,
+)
+
+
+def gemma4_left(block: Any, x: Tensor, attn: Tensor, mlp: Tensor) -> Tensor:
+    return (x + attn + mlp) * block.layer_scalar
+
+
+GEMMA4 = GROUPED | {
+    "global_head_dim": 16,
+    "hidden_size_per_layer_input": 0,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+    "sliding_window": WINDOW,
+    "final_logit_softcapping": 3.0,
+}
+FAMILIES["gemma4_text"] = Family(
+    "Gemma4ForCausalLM", "Gemma4TextConfig", GEMMA4, gemma2_hidden, gemma2_written, gemma4_left
+)
+FAMILIES["gemma4"] = Family(
+    "Gemma4ForConditionalGeneration",
+    "Gemma4Config",
+    {
+        "text_config": GEMMA4
+        | {"vocab_size": VOCABULARY, "pad_token_id": 0, "eos_token_id": 0, "bos_token_id": 0},
+        "vision_config": None,
+        "audio_config": None,
+        "image_token_id": 319,
+        "video_token_id": 316,
+        "audio_token_id": 315,
+        "boi_token_id": 318,
+        "eoi_token_id": 317,
+        "boa_token_id": 314,
+        "eoa_token_index": 313,
+    },
+    gemma2_hidden,
+    gemma2_written,
+    gemma4_left,
 )
 
 

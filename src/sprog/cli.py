@@ -11,14 +11,16 @@ from sprog import flags
 from sprog._version import __version__
 from sprog.environment import offline
 from sprog.errors import SprogError
-from sprog.recipe import load_recipe, nearest, shipped_recipes
+from sprog.recipe import load_recipe, nearest, recipe_values, shipped_recipes
 
 _HELP = """\
 sprog finds the units inside a language model that stand for a language, proves that they do, and turns
 them up or down.
 
   sprog run demo            the whole way, from text to report, on a toy: offline, minutes on two cores
+  sprog run find            the same on your model, language and text: --model, --target, --text
   sprog run RECIPE          the same as another recipe says, with your model and text if you like
+  sprog run ... --quick     a first page in two minutes
   sprog run ... --dry-run   what that would fetch, hold and take; nothing is run, no network
   sprog run --help          all that can be set, and how
   sprog recipes             the recipes that come with sprog
@@ -101,12 +103,14 @@ def _command(argv: Sequence[str]) -> None:
 def _run(arguments: Sequence[str]) -> None:
     given = flags.parse(arguments)
     if given.help:
-        recipe = None if given.recipe is None else load_recipe(given.recipe, given.overrides)
-        print(flags.help_text(recipe), end="")
+        values = None
+        if given.recipe is not None:
+            values = recipe_values(given.recipe, given.overrides, given.quick)
+        print(flags.help_text(values), end="")
         return
     if given.recipe is None:
         raise SprogError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
-    recipe = load_recipe(given.recipe, given.overrides)
+    recipe = load_recipe(given.recipe, given.overrides, given.quick)
     out = given.out or Path("runs") / recipe.name
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work

@@ -28,7 +28,8 @@ Write an autoencoder in another library's format.
   --hookpoint MODULE   sparsify: the module whose output is read, relative to model.base_model, such as
                        layers.3.mlp [by the site and the model]
 
-What the format cannot say is refused, with the reason, and nothing is written."""
+What the format cannot say is refused, with the reason, and nothing is written. A model card, README.md, is written
+beside the weights; what makes an autoencoder unsound comes first there and in the terminal."""
 
 
 class Given(NamedTuple):
@@ -81,25 +82,26 @@ def parse(arguments: Sequence[str]) -> Given | None:
 
 
 def export(given: Given) -> str:
-    """Write the export, and say in a line what was written.
+    """Write the export; return a line for each thing that makes the autoencoder unsound, and one for what was written.
 
     Raises:
         SprogError: the autoencoder cannot be read, the format has none like it, or the folder is not free.
     """
     from sprog.lm import Site
-    from sprog.sae import Sae, hookpoint, to_sae_lens, to_sparsify
+    from sprog.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
 
     if _unfinished(given.place):
         raise SprogError(f"{given.place}: this run has no autoencoder yet: it has not reached the stage sae")
-    sae = Sae.load(given.place)
+    sae = read_sae(given.place)
+    found = [f"unsound: {finding}" for finding in sae.unsound]
     if given.to == "sae-lens":
-        return to_sae_lens(sae, given.out)
+        return "\n".join([*found, to_sae_lens(sae, given.out)])
     module = given.hookpoint
     if module is None:
         config = sae.config
         # one that does not say where it belongs is written without a hookpoint
         module = hookpoint(Site(config.site, config.layer), _family(config.model)) if config.site else ""
-    return to_sparsify(sae, given.out, module)
+    return "\n".join([*found, to_sparsify(sae, given.out, module)])
 
 
 def _unfinished(place: Path) -> bool:

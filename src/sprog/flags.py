@@ -6,13 +6,13 @@ import inspect
 import itertools
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from sprog.errors import SprogError
-from sprog.recipe import STAGES, Recipe, nearest
+from sprog.recipe import PRECISIONS, QUICK, QUICK_PRECISION, SHORT, STAGES, Recipe, nearest
 from sprog.recipe.group import Settings, all_settings
 from sprog.recipe.reading import unknown_flag
 
@@ -20,6 +20,8 @@ _ABOUT = """\
 Run a recipe from text to report. What is already done in the folder is not done again: the same
 command carries on after a crash, and a changed setting re-runs what depends on it.
 
+  sprog run find --model M --target sv --text "sv=A.txt en=B.txt da=C.txt" --out runs/sv
+                                                     Swedish units of your model, on your text
   sprog run demo                                     the toy, offline
   sprog run demo --sae.k 16 --until sae              another k, and no further than the autoencoder
   sprog run pythia-14m --model FOLDER --layer 4 --corpora.train A.tsv --corpora.test B.tmx --out runs/mine
@@ -28,6 +30,21 @@ command carries on after a crash, and a changed setting re-runs what depends on 
 
 Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Lists are
 separated by commas, and none takes a value away. 'sprog run RECIPE --help' shows that recipe's values."""
+
+
+_TEXT_HELP = """\
+Short for languages.target, languages.reference and corpora.text. They name your text, a source for each language
+or sources with several, and everything that a run reads is cut out of it."""
+
+_SHORT_HELP = {
+    "target": ("CODE", "the language whose units are looked for, such as sv"),
+    "reference": ("CODE", "the language that they must leave alone [en]"),
+    "text": (
+        "TEXT",
+        'sources separated by blanks: "sv=A.txt en=B.txt da=C.txt", an aligned file, opus:NAME, ...; languages besides '
+        "the two are measured too",
+    ),
+}
 
 
 class Given(NamedTuple):
@@ -40,7 +57,8 @@ class Given(NamedTuple):
         quiet: no progress.
         dry_run: only say what would be fetched, held and spent.
         help: only the help.
-        overrides: text by dotted key.
+        quick: the small settings of a first page, where `overrides` has no others.
+        overrides: text by dotted key, short names and `--precision` written out.
     """
 
     recipe: str | None
@@ -49,6 +67,7 @@ class Given(NamedTuple):
     quiet: bool
     dry_run: bool
     help: bool
+    quick: bool
     overrides: dict[str, str]
 
 
@@ -97,10 +116,13 @@ def parse(arguments: Sequence[str]) -> Given:
         SprogError: a flag is unknown, has no value or comes twice, there are two recipes, or no such stage.
     """
     keys = [setting.key for setting in all_settings(Recipe)]
-    namespace, rest = _parser(None).parse_known_intermixed_args(_joined(arguments, keys))
+    own = ("out", "until", "quiet", "quick", "dry-run", "help", "precision", *SHORT)
+    namespace, rest = _parser(None).parse_known_intermixed_args(
+        _joined(arguments, [*keys, "precision", *SHORT])
+    )
     for word in sorted(rest, key=lambda word: not word.startswith("-")):
         if word.startswith("-"):
-            raise unknown_flag(word.partition("=")[0], others=("out", "until", "quiet", "dry-run", "help"))
+            raise unknown_flag(word.partition("=")[0], others=own)
         raise SprogError(f"unexpected '{word}' after the recipe '{namespace.recipe}'")
     values = vars(namespace)
     if values["until"] not in (None, *STAGES):
@@ -115,13 +137,40 @@ def parse(arguments: Sequence[str]) -> Given:
         quiet=values["quiet"],
         dry_run=values["dry_run"],
         help=values["help"],
-        overrides={key: values[key] for key in keys if values[key] is not None},
+        quick=values["quick"],
+        overrides=_overrides(values, keys),
     )
 
 
-def help_text(recipe: Recipe | None) -> str:
-    """The help of `sprog run`, with `recipe`'s values, or else the settings' defaults."""
-    return _parser(recipe).format_help()
+def _overrides(values: dict[str, Any], keys: Sequence[str]) -> dict[str, str]:
+    """The settings that flags name, by dotted key.
+
+    Raises:
+        SprogError: one is named by its short and by its dotted key, or nothing has a precision.
+    """
+    found: dict[str, str] = {}
+    if values["precision"] is not None:
+        if not PRECISIONS:
+            raise SprogError("--precision: no setting of this version has a precision")
+        found |= dict.fromkeys(PRECISIONS, values["precision"])
+    found |= {key: values[key] for key in keys if values[key] is not None}
+    for short, key in SHORT.items():
+        if values[short] is not None and values[key] is not None:
+            raise SprogError(f"--{short}: is short for --{key}, which is given too: give one of the two")
+        if values[short] is not None:
+            found[key] = values[short]
+    for role in ("train", "select", "tune", "test", "panel"):
+        if {"corpora.text", f"corpora.{role}"} <= found.keys():
+            text = "text" if values["text"] is not None else "corpora.text"
+            raise SprogError(
+                f"--{text} and --corpora.{role}: every role but replicate is cut out of the text: give one of the two"
+            )
+    return found
+
+
+def help_text(values: Mapping[str, Any] | None) -> str:
+    """The help of `sprog run`, with a recipe's values by dotted key, or else the settings' defaults."""
+    return _parser(values).format_help()
 
 
 def _joined(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
@@ -136,18 +185,23 @@ def _joined(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     return joined
 
 
-def _parser(recipe: Recipe | None) -> Parser:
+def _parser(recipe: Mapping[str, Any] | None) -> Parser:
     parser = Parser(
         "sprog run",
-        "sprog run RECIPE [--out DIR] [--until STAGE] [--quiet] [--dry-run] [--KEY VALUE ...]",
+        "sprog run RECIPE [--out DIR] [--until STAGE] [--quick] [--quiet] [--dry-run] [--KEY VALUE ...]",
         _ABOUT,
     )
+    short = parser.add_argument_group("languages and text", _TEXT_HELP)
+    for name, (metavar, text) in _SHORT_HELP.items():
+        short.add_argument(f"--{name}", action=Once, metavar=metavar, help=text)
     command = parser.add_argument_group("the command")
     command.add_argument(
         "recipe", nargs="?", metavar="RECIPE", help="a name ('sprog recipes' lists them) or a YAML file"
     )
     command.add_argument("--out", action=Once, metavar="DIR", help="the run's folder [runs/NAME]")
     command.add_argument("--until", action=Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}")
+    command.add_argument("--quick", action="store_true", help=_quick_help())
+    command.add_argument("--precision", action=Once, metavar="X", help=_precision_help())
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--dry-run",
@@ -155,7 +209,7 @@ def _parser(recipe: Recipe | None) -> Parser:
         help="fetch, run and write nothing; say what a run would fetch, hold and take",
     )
     command.add_argument("-h", "--help", action="store_true", help="show this")
-    values = {} if recipe is None else _flat(recipe)
+    values = recipe or {}
     docs = _docs()
     sections: dict[type[Settings], argparse._ArgumentGroup] = {}
     for setting in all_settings(Recipe):
@@ -170,12 +224,17 @@ def _parser(recipe: Recipe | None) -> Parser:
     return parser
 
 
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    flat = {}
-    for setting in all_settings(Recipe):
-        owner = getattr(recipe, setting.group.group) if setting.group.group else recipe
-        flat[setting.key] = getattr(owner, setting.name)
-    return flat
+def _quick_help() -> str:
+    small = ", ".join(f"{key} {_as_text(value)}" for key, value in QUICK.items())
+    precise = f", {' and '.join(PRECISIONS)} {QUICK_PRECISION}" if PRECISIONS else ""
+    return (
+        "a first page in about two minutes, of less text and fewer measurements. It sets what the recipe has larger "
+        f"to: {small}{precise}. A flag for one of them wins"
+    )
+
+
+def _precision_help() -> str:
+    return f"how precisely every stage measures: {', '.join(PRECISIONS) or 'no setting'} at once"
 
 
 def _docs() -> dict[tuple[str, str], str]:
@@ -197,7 +256,7 @@ def _docs() -> dict[tuple[str, str], str]:
 def _as_text(value: Any) -> str:
     """A value as one would write it on the command line, its numbers shortened."""
     if value is MISSING:
-        return "each recipe's own"
+        return "needed"
     if value is None or value == ():
         return "none"
     if isinstance(value, tuple):

@@ -62,6 +62,48 @@ def test_every_reason_is_counted():
     assert read(rows, max_characters=10).tallies["en"].dropped == {"too_long": 1}
 
 
+INVISIBLE = [
+    "\u00ad",
+    "\u200b",
+    "\u2060",
+    "\ufeff",
+    "\u200e",
+    "\u200f",
+    "\u061c",
+    "\u202a",
+    "\u202c",
+    "\u2066",
+    "\u2069",
+]
+
+
+@pytest.mark.parametrize("mark", INVISIBLE, ids=ascii)
+def test_what_no_reader_sees_is_taken_out_and_counted(mark):
+    rows = [
+        (f"{mark}Hun e\u0301t fisk.", "da", "1"),
+        (f"Han spi{mark}ser {mark} brød.", "da", "2"),
+        (f"Hun e{mark}\u0301t{mark} fisk.", "da", "3"),
+        (mark, "da", "4"),
+    ]
+    corpus, tallies = read(rows)
+    # between a letter and its accent too, so that both are one letter
+    assert [s.text for s in corpus.sentences] == ["Hun ét fisk.", "Han spiser brød."]
+    assert tallies["da"].changed["invisible"] == 4
+    assert tallies["da"].dropped == {"duplicate": 1, "empty": 1}
+    assert [clean_text(text) for text, *_ in rows] == ["Hun ét fisk.", "Han spiser brød.", "Hun ét fisk.", ""]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["می\u200cخواهم", "क्\u200dष", "👨\u200d👩\u200d👧", "❤\ufe0f", "🏴\U000e0067\U000e007f"],
+    ids=ascii,
+)
+def test_what_shapes_letters_and_emoji_stays(text):
+    corpus, tallies = read([(text, "da", "1")])
+    assert (corpus.sentences[0].text, clean_text(text)) == (text, text)
+    assert not tallies["da"].changed
+
+
 def test_repetition_inside_a_pair_is_a_duplicate():
     corpus, tallies = read([("Hej.", "da", "1"), ("Hej. ", "da", "1"), ("Hi.", "en", "1")])
     assert len(corpus) == 2

@@ -1,6 +1,7 @@
 """Roles are disjoint, accounted for to the last sentence, and decided by the seed and the text alone."""
 
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import ROLES, Corpus, Sentence, build_roles
+from sprog.corpora import ROLES, Corpus, Sentence, build_roles, untested
 from sprog.errors import SprogError
 
 ALWAYS = ROLES[:4]
@@ -316,3 +317,187 @@ def test_a_panel_needs_the_target_too(folder):
     }
     with pytest.raises(SprogError, match="corpora.replicate: no da sentence"):
         build(specs)
+
+
+# ---- every role out of one text
+
+
+def files_of(folder, numbers, *, words="ord"):
+    """A file per language, one sentence a line, no two languages with a sentence in common."""
+    return " ".join(
+        f"{code}={write(folder / f'{code}.txt', [f'{code} {words} {spelled(i)}' for i in range(number)])}"
+        for code, number in numbers.items()
+    )
+
+
+def spelled(number):
+    """A number in letters: numerals alone make no two sentences different."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def by_language(roles):
+    return {role: {code: len(c.only(code)) for code in c.languages} for role, c in roles.corpora.items()}
+
+
+def test_a_file_per_language_is_cut_into_every_role(folder):
+    roles = build(
+        {"text": files_of(folder, {"da": 1000, "en": 1000, "sv": 1000})}, others=["sv"], trained=("da", "en")
+    )
+    check(roles)
+    assert roles.translations_may_straddle
+    assert {role: own["da"] for role, own in by_language(roles).items()} == {
+        "train": 500,
+        "select": 60,
+        "tune": 40,
+        "test": 100,
+        "panel": 300,
+    }
+    # nothing is trained on, so that the others have twice as much; one is always left
+    assert {role: own["sv"] for role, own in by_language(roles).items()} == {
+        "train": 1,
+        "select": 120,
+        "tune": 79,
+        "test": 200,
+        "panel": 600,
+    }
+    assert "no source has every language, so the panel is from da.txt, en.txt, sv.txt" in roles.cuts["panel"]
+
+
+def test_what_a_role_needs_not_goes_to_train(folder):
+    text = files_of(folder, {"da": 2000, "en": 1000, "sv": 400})
+    limits = {"panel_limit": 100, "test_limit": 30}
+    found = by_language(build({"text": text}, others=["sv"], trained=("da", "en"), **limits))
+    assert found["panel"] == {"da": 100, "en": 100, "sv": 100}
+    assert {tuple(found[role].values()) for role in ("test", "select", "tune")} == {(30, 30, 30)}
+    assert found["train"] == {"da": 1810, "en": 810, "sv": 210}
+    limited = build({"text": text}, others=["sv"], trained=("da", "en"), limit=500, **limits)
+    check(limited)
+    assert by_language(limited)["train"] == {"da": 500, "en": 500, "sv": 210}
+
+
+def test_aligned_text_stays_together_in_every_role(folder):
+    rows = [f"sætning {spelled(i)}\tsentence {spelled(i)}\tmening {spelled(i)}" for i in range(400)]
+    roles = build({"text": write(folder / "x.tsv", ["da\ten\tsv", *rows])}, others=["sv"], panel_limit=50)
+    check(roles)
+    assert not roles.translations_may_straddle
+    assert by_language(roles)["panel"] == {"da": 50, "en": 50, "sv": 50}
+    assert by_language(roles)["test"] == {"da": 40, "en": 40, "sv": 40}
+    for corpus in roles.corpora.values():
+        assert set(Counter(s.pair for s in corpus.sentences).values()) == {3}
+
+
+def test_sources_with_pairs_in_common_are_one_text():
+    def made(code):
+        return lambda *_: Corpus.of(Sentence(f"{code} {spelled(i)}", code, f"{i}", "") for i in range(80))
+
+    generators = {code: made(code) for code in ("da", "en", "sv")}
+    roles = build({"text": "da en sv"}, others=["sv"], trained=("da", "en"), generators=generators)
+    check(roles)
+    assert by_language(roles)["panel"] == {"da": 24, "en": 24, "sv": 24}
+    assert "every language from da with en with sv" in roles.cuts["panel"]
+
+
+def test_the_panel_is_from_sources_with_every_language(folder):
+    rows = [f"sætning {spelled(i)}\tsentence {spelled(i)}\tmening {spelled(i)}" for i in range(100)]
+    speech = write(folder / "speech.tsv", ["da\ten\tsv", *rows])
+    text = f"{speech} {files_of(folder, {'da': 300, 'en': 300})}"
+    roles = build({"text": text}, others=["sv"])
+    check(roles)
+    assert roles.corpora["panel"].sources == ("speech.tsv",)
+    assert set(roles.corpora["test"].sources) == {"speech.tsv", "da.txt", "en.txt"}
+    assert "every language from speech.tsv" in roles.cuts["panel"]
+
+
+def test_sentences_with_the_same_words_are_kept_once(folder):
+    lines = [f"Punkt {i}: afstemning {'!' * (i % 3)}" for i in range(60)]
+    danish = write(folder / "da.txt", [*lines, *(f"ord {spelled(i)}" for i in range(50))])
+    english = write(folder / "en.txt", [f"word {spelled(i)}" for i in range(60)])
+    roles = build({"text": f"da={danish} en={english}"})
+    check(roles)
+    dropped = [row.dropped for row in roles.counts if (row.role, row.name) == ("train", "da.txt")]
+    assert {"near_duplicate": 59} in dropped
+    assert sum("afstemning" in text for corpus in roles.corpora.values() for _, text in keys(corpus)) == 1
+
+
+def test_text_leaves_no_role_to_be_given_but_replicate(folder):
+    text = files_of(folder, {"da": 50, "en": 50})
+    again = write(folder / "again.tsv", labelled(range(20)))
+    assert len(build({"text": text, "replicate": again}).corpora["replicate"]) == 40
+    for role in ("train", "panel"):
+        with pytest.raises(
+            SprogError, match=rf"corpora\.{role}: is cut out of corpora.text: give one of the"
+        ):
+            build({"text": text, role: again})
+    with pytest.raises(SprogError, match=r"corpora\.text: no en sentence .*give corpora\.text other or more"):
+        build({"text": files_of(folder, {"da": 50})})
+    with pytest.raises(SprogError, match=r"corpora\.text: 'nowhere\.xyz': is not a source"):
+        build({"text": "nowhere.xyz"})
+    with pytest.raises(SprogError, match=r"corpora\.panel_limit: 0: write a number"):
+        build({"text": text}, panel_limit=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.fixed_dictionaries({code: st.integers(8, 60) for code in ("da", "en", "sv", "de")}),
+    aligned=st.integers(0, 40),
+    extra=rows,
+    seed=st.integers(0, 3),
+    limits=st.tuples(
+        st.none() | st.integers(2, 20), st.none() | st.integers(2, 20), st.none() | st.integers(3, 20)
+    ),
+    random=st.randoms(),
+)
+def test_any_text_is_divided(folder, sizes, aligned, extra, seed, limits, random):
+    lines = {f"{code}.txt": [f"{code} ord {spelled(i)}" for i in range(n)] for code, n in sizes.items()}
+    lines["pairs.jsonl"] = [
+        f'{{"da": "par {spelled(i)}", "en": "pair {spelled(i)}", "sv": "svenskt par {spelled(i)}"}}'
+        for i in range(aligned + 1)
+    ]
+    lines["more.tsv"] = [*labelled(range(1)), *("\t".join(row) for row in extra)]
+    panel_limit, test_limit, limit = limits
+
+    def divide():
+        paths = {name: write(folder / name, content) for name, content in lines.items()}
+        words = [f"{name[:2]}={path}" if name.endswith(".txt") else str(path) for name, path in paths.items()]
+        return build(
+            {"text": " ".join(words)},
+            seed=seed,
+            others=["sv", "de"],
+            trained=("da", "en"),
+            panel_limit=panel_limit,
+            test_limit=test_limit,
+            limit=limit,
+        )
+
+    roles = divide()
+    check(roles)
+    found = by_language(roles)
+    for role in ("panel", "test"):
+        assert set(found[role]) == {"da", "en", "sv", "de"}
+    for role, most in (("panel", panel_limit), ("test", test_limit), ("tune", test_limit), ("train", limit)):
+        assert most is None or max(found[role].values()) <= most
+    # no words come twice in a language, in whatever roles
+    words = Counter(
+        (code, " ".join(word for word in re.findall(r"[^\W\d_]+", text.lower())) or text)
+        for corpus in roles.corpora.values()
+        for code, text in keys(corpus)
+    )
+    assert max(words.values()) == 1
+    for content in lines.values():
+        random.shuffle(content)
+    assert divide() == roles
+
+
+def test_what_is_not_tested_is_said(folder):
+    more = write(folder / "more.tsv", [*labelled(range(9)), "Guten Tag\tde"])
+    text = f"{files_of(folder, {'da': 60, 'en': 60, 'sv': 60})} {more}"
+    roles = build({"text": text}, others=["sv", "nb"], trained=("da", "en"))
+    assert untested(roles.sentences, ["sv", "nb"], roles.left_out) == [
+        "languages.others: nb is neither tested nor measured: there is no text in it",
+        "corpora.text: de is neither tested nor measured: name it in languages.others",
+    ]
+    some = {"train": {"sv": 3}, "select": {"sv": 2, "nb": 1}, "test": {"nb": 2}, "panel": {"sv": 9}}
+    assert untested(some, ["sv", "nb"]) == [
+        "languages.others: no effect on sv is measured: test has no text in it",
+        "languages.others: no unit is tested against nb: panel has no text in it",
+    ]

@@ -1,11 +1,13 @@
-"""The intervals are those of a bootstrap over sentences: right in size, paired, and the same every time."""
+"""The intervals are those of a bootstrap over sentences, or documents: right, paired, the same every time."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import bootstrap, interval, resampled_ratios
+from sprog.corpora import Corpus, Sentence
+from sprog.effects import Clusters, bootstrap, interval, resampled_ratios
+from sprog.effects.bootstrap import resampled_sums
 
 
 def drawn(sentences, seed, *, ratio=0.7):
@@ -98,3 +100,76 @@ def test_four_times_the_sentences_halve_the_interval(sentences, seed):
     low, high = ratio_interval(losses, tokens, draws=800)
     low_more, high_more = ratio_interval(np.tile(losses, 4), np.tile(tokens, 4), draws=800)
     assert 0.35 < (high_more - low_more) / (high - low) < 0.7
+
+
+def in_documents(documents, seed, *, each=8, ratio=0.7):
+    """Losses and tokens of sentences of documents that are harder or easier as a whole, and their clusters."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(each // 2, 2 * each, size=documents)
+    of = np.repeat(np.arange(documents), sizes)
+    tokens = generator.integers(1, 30, size=len(of))
+    level = generator.gamma(20.0, 1 / 20, size=documents)[of]
+    return (
+        ratio * level * generator.gamma(20.0, 1 / 20, size=len(of)) * tokens,
+        tokens,
+        Clusters(of, documents),
+    )
+
+
+def test_documents_vary_together_and_only_clusters_cover_the_truth():
+    simulations, covered = 300, {"sentences": 0, "documents": 0}
+    for seed in range(simulations):
+        losses, tokens, clusters = in_documents(50, seed)
+        for name, drawn_whole in (("sentences", None), ("documents", clusters)):
+            samples = resampled_ratios([losses], tokens, draws=300, seed=seed, clusters=drawn_whole)
+            low, high = interval(samples[:, 0])
+            covered[name] += low <= 0.7 <= high
+    assert covered["sentences"] / simulations < 0.75
+    assert 0.89 <= covered["documents"] / simulations <= 0.98
+
+
+def corpus(*rows):
+    """A corpus of (language, pair, document)."""
+    return Corpus.of(Sentence("", code, pair, "x", doc) for code, pair, doc in rows)
+
+
+@given(st.integers(2, 60), st.integers(0, 1000))
+def test_sentences_of_no_document_are_drawn_to_the_bit_as_they_were(sentences, seed):
+    losses, tokens = drawn(sentences, seed)
+    plain = resampled_ratios([losses], tokens, draws=20, seed=seed)
+    # other languages beside them, and translations of each, change nothing
+    alone = corpus(*((code, f"{code}{i}", "") for i in range(sentences) for code in ("da", "sv")))
+    aligned = corpus(*((code, f"{i}", "") for i in range(sentences) for code in ("da", "sv")))
+    own = 2 * np.arange(sentences)
+    for text in (alone, aligned):
+        for clusters in (Clusters.within(text, own), Clusters.across(text, "da")):
+            assert clusters.count == sentences
+            found = resampled_ratios([losses], tokens, draws=20, seed=seed, clusters=clusters)
+            assert np.array_equal(found, plain)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4)), min_size=1, max_size=25), st.integers(0, 99)
+)
+def test_languages_of_one_document_are_drawn_equally_often(rows, seed):
+    text = corpus(*((code, f"{number}", f"d{doc}") for number, (code, doc) in enumerate(rows)))
+    found = {code: Clusters.across(text, code) for code in text.languages}
+    shared = len({code for code, _ in rows}) == 2 and {d for c, d in rows if c == "a"} & {
+        d for c, d in rows if c == "b"
+    }
+    # how often each document is in each resample, by the sentences of either language
+    times = {}
+    for code, clusters in found.items():
+        docs = [doc for own, doc in rows if own == code]
+        columns = [np.array([float(doc == other) for doc in docs]) for other in set(docs)]
+        sums = resampled_sums(columns, draws=7, seed=seed, clusters=clusters)
+        sizes = np.array([column.sum() for column in columns])
+        times[code] = dict(zip(set(docs), (sums / sizes).T, strict=True))
+    if shared:
+        assert len({clusters.count for clusters in found.values()}) == 1
+        for doc in times["a"].keys() & times["b"].keys():
+            assert np.array_equal(times["a"][doc], times["b"][doc])
+
+
+def test_a_resample_without_the_language_is_left_out():
+    assert interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)

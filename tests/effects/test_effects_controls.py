@@ -1,4 +1,4 @@
-"""Nulls and p-values: what hurts one language only is found, what does nothing is not."""
+"""Nulls and ranks: what hurts one language only is found, what does nothing is not."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ from sprog.effects import (
     compare_with_one,
     compile_edits,
     measure_rises,
-    p_value,
     projection,
     random_weights,
+    rank,
     redirected_edits,
 )
 from sprog.errors import SprogError
-from sprog.features import Directions, activation_samples, random_directions
+from sprog.features import Directions, Latents, Neurons, activation_samples, random_directions
 from sprog.lm import edit, gradients, sentence_losses, tokenize
 
 DRAWS = 39
@@ -62,7 +62,7 @@ def test_rises_are_those_of_every_edit_by_itself(tiny_lm, tokens, sae):
             after = sentence_losses(tiny_lm, tokens)
         for code, found in (("da", rises.target), ("en", rises.reference)):
             own = codes == code
-            expected = (after - before)[own].sum() / tokens.predicted[own].sum()
+            expected = (after - before)[own].sum() / tokens.predicted_bytes[own].sum()
             assert found[number] == pytest.approx(expected, abs=1e-5)
 
 
@@ -82,8 +82,8 @@ def test_an_edit_that_hurts_the_target_only_beats_every_draw(tiny_lm, tokens, ra
     observed = measure_rises(tiny_lm, SITE, tokens, [hurt], "da", "en")
     assert observed.target[0] > 5 * abs(observed.reference[0])
     rows = compare_with_draws("planted", Edit("zero"), observed, "random directions", random_null)
-    assert [row.p for row in rows] == [1 / (DRAWS + 1)] * 2
-    assert [row.statistic for row in rows] == ["target - reference", "target"]
+    assert [row.rank for row in rows] == [1, 1]
+    assert [row.statistic for row in rows] == ["target", "target - reference"]
     assert all(row.draws == DRAWS and row.observed > row.null_p95 > row.null_mean for row in rows)
 
 
@@ -97,30 +97,30 @@ def test_an_edit_that_does_nothing_does_not(tiny_lm, tokens):
     null = measure_rises(tiny_lm, SITE, tokens, fns, "da", "en")
     nothing = measure_rises(tiny_lm, SITE, tokens, [lambda x: x], "da", "en")
     assert nothing.target[0] == pytest.approx(0, abs=1e-6)
-    _, plain = compare_with_draws("nothing", Edit("none"), nothing, "scaled", null)
+    plain, _ = compare_with_draws("nothing", Edit("none"), nothing, "scaled", null)
     assert (null.target > 1e-4).all()
-    assert plain.p == 1.0
+    assert plain.rank == len(fns) + 1
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.floats(-1, 1))
-def test_p_counts_the_draws_that_are_as_large(null, observed):
-    p = p_value(observed, np.array(null))
-    assert p == (sum(value >= observed for value in null) + 1) / (len(null) + 1)
-    assert 0 < p <= 1
+def test_a_rank_counts_the_draws_that_are_as_large(null, observed):
+    found = rank(observed, np.array(null))
+    assert found == 1 + sum(value >= observed for value in null)
+    assert 1 <= found <= len(null) + 1
 
 
-def test_p_is_uniform_where_the_set_is_one_more_draw():
+def test_ranks_are_uniform_where_the_set_is_one_more_draw():
     generator = np.random.default_rng(0)
-    found = [p_value(row[0], row[1:]) for row in generator.normal(size=(4000, 20))]
-    for level in (0.05, 0.25, 0.5):
-        assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=0.03)
+    found = [rank(row[0], row[1:]) for row in generator.normal(size=(4000, 20))]
+    for place in (1, 5, 10):
+        assert np.mean(np.array(found) <= place) == pytest.approx(place / 20, abs=0.03)
 
 
 def test_another_set_is_a_row_without_a_p():
     one, other = Rises(np.array([0.5]), np.array([0.1])), Rises(np.array([0.2]), np.array([0.3]))
     rows = compare_with_one("da", Edit("set", (1,), (2.0,), value=2.0), one, "best neuron", "mean", other)
-    assert [(row.observed, row.null_mean) for row in rows] == [(0.4, pytest.approx(-0.1)), (0.5, 0.2)]
-    assert {(row.draws, row.p, row.null_p95, row.control_edit, row.value) for row in rows} == {
+    assert [(row.observed, row.null_mean) for row in rows] == [(0.5, 0.2), (0.4, pytest.approx(-0.1))]
+    assert {(row.draws, row.rank, row.null_p95, row.control_edit, row.value) for row in rows} == {
         (1, None, None, "mean", 2.0)
     }
 
@@ -135,7 +135,7 @@ def test_the_nearest_is_the_language_that_loses_most_beside_the_target(tiny_lm, 
     rises = measure_rises(tiny_lm, SITE, three, fns, "da", "en")
     swedish = measure_rises(tiny_lm, SITE, three, fns, "sv", "en").target
     np.testing.assert_allclose(rises.nearest, np.maximum(rises.reference, swedish))
-    assert set(rises.statistics()) == {"target - reference", "target", "target - nearest"}
+    assert list(rises.statistics()) == ["target", "target - reference", "target - nearest"]
     assert measure_rises(tiny_lm, SITE, tokens, fns, "da", "en").nearest is None
 
 
@@ -152,9 +152,32 @@ def test_what_is_written_elsewhere_is_as_long_token_by_token(sae):
         assert not torch.allclose(drawn[0], drawn[1])
         again = redirected_edits(change, sae, 3, seed=2)[0](x) - x
         assert torch.equal(again, drawn[0])
-    assert own.norm(dim=1).min() >= 0
     with pytest.raises(SprogError, match="'scale' has no random directions"):
         redirected_edits(Edit("scale", (5,), (0.5,)), sae, 1, seed=0)
+
+
+def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sae):
+    """Of latents whose rows nearly agree, of a coordinate, and of a direction projected out."""
+    generator = torch.Generator().manual_seed(0)
+    x, mean = torch.randn(200, D, generator=generator), torch.linspace(-1, 1, D)
+    alike = random_sae()
+    alike.W_dec.data[:4] = alike.W_dec[0] + 0.01 * torch.randn(4, D, generator=generator)
+    direction = centred("some", 3 * torch.randn(1, D, generator=generator), mean)
+    for change, units in (
+        (Edit("set", (0, 1, 2, 3), (4.0,) * 4), alike),
+        (Edit("mean", (7,), (0.25,)), Neurons(SITE, D)),
+        (projection(direction, (0,), mean), direction),
+        (Edit("zero", (2, 7)), Latents(sae)),
+    ):
+        own = change.compile(units)(x) - x
+        drawn = [fn(x) - x for fn in redirected_edits(change, units, 5, seed=2)]
+        for other in drawn:
+            torch.testing.assert_close(other.norm(dim=1), own.norm(dim=1), rtol=1e-3, atol=1e-5)
+            moved = own.norm(dim=1) > 1e-3
+            cosine = torch.nn.functional.cosine_similarity(other[moved], own[moved])
+            assert cosine.abs().mean() < 0.6
+    with pytest.raises(SprogError, match="'add' has no random directions"):
+        redirected_edits(Edit("add", (0,), (1.0,)), direction, 1, seed=0)
 
 
 def test_random_weights_have_the_shape_and_lengths_and_nothing_else(sae):

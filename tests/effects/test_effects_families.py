@@ -170,9 +170,10 @@ def test_the_mean_of_others_and_the_nearest_are_what_they_say():
     assert nearest.margin == pytest.approx(0.15)
     assert (nearest.ratio_low, nearest.margin_high) == pytest.approx((2, 0.15))
     assert nearest.text == "panel"
-    floored = found[0.1, "en"]
-    assert floored.floored
-    assert floored.ratio == pytest.approx(10)
+    # nothing of the English loss has moved there
+    assert (found[0.1, "en"].ratio, found[0.1, "en"].margin) == (None, pytest.approx(0.1))
+    # every token has two bytes
+    assert (nearest.ratio_per_byte, nearest.margin_per_byte) == pytest.approx((2, 0.075))
     assert found[0.1, "en"].value == pytest.approx(0.5)
 
 

@@ -6,8 +6,7 @@ import torch
 from effects_sae import SITE, random_sae
 
 from sprog.corpora import Corpus
-from sprog.effects import FAMILIES, MATCHED_KL, Family, families, steer
-from sprog.effects.family import best_neurons
+from sprog.effects import FAMILIES, MATCHED_KL, Family, best_neurons, families, steer
 from sprog.errors import SprogError
 from sprog.features import Directions, Latents, Moments, Neurons, activation_moments, activation_samples
 from sprog.features.identify import NgramModel
@@ -112,6 +111,10 @@ def test_neurons_are_those_with_the_largest_effect(moments, samples):
     pooled = ((da - da.mean(0)).square().sum(0) + (en - en.mean(0)).square().sum(0)) / (len(da) + len(en))
     effect = (da.mean(0) - en.mean(0)).abs() / pooled.sqrt()
     assert best_neurons(moments, "da", "en", 3) == tuple(effect.argsort(descending=True)[:3].tolist())
+    # those that passed tests come first; D + i is coordinate i the other way round
+    first, second, *_ = best_neurons(moments, "da", "en", 5)
+    width = len(effect)
+    assert best_neurons(moments, "da", "en", 3, (width + second, 7, second)) == (second, 7, first)
     # one that never moves has no effect
     still = Moments.of(torch.tensor([[1.0, 2.0], [1.0, 3.0]]), np.array(["da", "en"]), site=SITE)
     assert set(best_neurons(still, "da", "en", 2)) == {0, 1}

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import Ratio, continuation_losses, distinct, language_of, repetition, resamples
+from sprog.effects import Clusters, Ratio, continuation_losses, distinct, language_of, repetition, resamples
 from sprog.effects.language_of import LEAST_LETTERS
 from sprog.effects.same_damage import NEAR, doses_at
 from sprog.features.identify import UNANSWERED, NgramModel
@@ -56,13 +56,17 @@ def test_losses_are_those_of_the_continuation_alone(tiny_lm, random_tokens):
 
 def test_an_interval_is_over_prompts_and_paired():
     ratio = Ratio(np.array([1.0] * 30 + [0.0] * 10), np.ones(40))
-    weights = resamples(40, 500, seed=3)
+    clusters = Clusters(np.arange(40), 40)
+    weights = resamples(clusters, 500, seed=3)
     assert (weights.sum(1) == 40).all()
     low, high = ratio.interval(weights)
     assert low < 0.75 < high
     assert 0.5 < low < high < 0.95
-    assert ratio.interval(resamples(40, 500, seed=3)) == (low, high)
-    assert Ratio(np.zeros(3), np.zeros(3)).interval(resamples(3, 10, 0)) == (None, None)
+    assert ratio.interval(resamples(clusters, 500, seed=3)) == (low, high)
+    assert Ratio(np.zeros(3), np.zeros(3)).interval(resamples(Clusters(np.arange(3), 3), 10, 0)) == (
+        None,
+        None,
+    )
 
 
 TEXTS = {

@@ -1,9 +1,12 @@
 """Passages: what is joined, and that nothing is lost or made up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csc_array
 from sentence_tables import make_table
 
 from sprog.errors import SprogError
@@ -82,3 +85,36 @@ def test_too_little_text_is_named():
         passages(table, 15)
     with pytest.raises(SprogError, match="0 tokens: give at least 1"):
         passages(table, 0)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    tokens=st.integers(1, 120),
+    sizes=st.lists(st.integers(0, 6), min_size=4, max_size=12),
+)
+def test_passages_of_different_documents_stay_apart(seed, tokens, sizes):
+    docs = np.repeat(
+        [f"d{number}" if size else "" for number, size in enumerate(sizes)], [max(1, n) for n in sizes]
+    )
+    table = random_table(seed, count=2 * len(docs))
+    table = replace(table, docs=np.repeat(docs, 2))
+    try:
+        joined = passages(table, tokens)
+    except SprogError:
+        return
+    assert (joined.tokens >= tokens).all()
+    # every sentence says which it is, so that a passage says what is in it
+    marks = np.eye(len(table), dtype=np.float32)
+    marked = replace(table, values=csc_array(marks), fired=csc_array(marks.astype(np.int32)))
+    members = passages(marked, tokens).fired.toarray()
+    assert (members.sum(0) <= 1).all()
+    for row, sentences in enumerate(members):
+        own = set(table.docs[sentences > 0].tolist())
+        for other, others in enumerate(members):
+            if own & set(table.docs[others > 0].tolist()) - {""}:
+                assert joined.clusters[row] == joined.clusters[other]
+        # a document with text for a passage is joined by itself
+        for doc in own - {""}:
+            text = table.take(np.flatnonzero(table.docs == doc))
+            if len(own) > 1:
+                assert min(text.tokens[text.rows(code)].sum() for code in text.present) < tokens

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from sentence_tables import make_table
 
 from sprog.errors import SprogError
-from sprog.features.testing import auroc_table, check_panel, check_power, exact_p, independence
+from sprog.features.testing import (
+    auroc_table,
+    carried_languages,
+    check_panel,
+    check_power,
+    comparisons_needed,
+    exact_p,
+    independence,
+)
+from sprog.features.testing import test_units as find_units
 
 # ---- sources
 
@@ -89,6 +98,49 @@ def test_the_comparison_that_lacks_sentences_is_named():
     check_power(auroc, [("da", "en")], 10, 0.8, 0.05)
     with pytest.raises(SprogError, match="^da and sv: 100 and 5 sentences are too few: .* and here are 5:"):
         check_power(auroc, [("da", "en"), ("da", "sv")], 10, 0.8, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("units", "minimum", "q", "needed"),
+    # 0.8^m <= 0.05 / 4096 from m = 51 on; 0.5^m <= 0.05 from 5 on
+    [(4096, 0.8, 0.05, 51), (1, 0.5, 0.05, 5), (65_536, 0.6, 0.05, 28)],
+)
+def test_comparisons_needed_are_the_fewest_with_which_a_unit_can_pass(units, minimum, q, needed):
+    assert comparisons_needed(units, minimum, q) == needed
+    assert minimum**needed <= q / units < minimum ** (needed - 1)
+
+
+def lone(**sizes):
+    """So many sentences of each language, none a translation of another."""
+    return {code: [f"{code} {number}" for number in range(size)] for code, size in sizes.items()}
+
+
+def test_languages_with_too_few_sentences_are_not_testable():
+    assert carried_languages(lone(da=51, en=60, nb=50, sv=51), "da", "en", 4096) == ("da", "en", "sv")
+    assert carried_languages(lone(da=50, en=60, sv=51), "da", "en", 4096) == ()
+    assert carried_languages(lone(da=51, sv=51), "da", "en", 4096) == ()
+    assert carried_languages({}, "da", "en", 1) == ()
+    # pairs are worth half
+    paired = {code: [*map(str, range(size))] for code, size in (("da", 102), ("en", 102), ("sv", 101))}
+    assert carried_languages(paired, "da", "en", 4096) == ("da", "en")
+
+
+@pytest.mark.parametrize("sizes", [{"nb": 8}, {"nb": 7}, {"sv": 8, "nb": 8}, {"sv": 9, "nb": 7, "de": 8}])
+def test_the_test_itself_takes_the_languages_that_are_testable_and_no_others(sizes):
+    sizes = {"da": 20, "en": 30} | sizes
+    # 0.7^8 is .058, 0.7^9 is .040
+    assert comparisons_needed(1, 0.7, 0.05) == 9
+
+    def test(codes):
+        languages = [code for code in codes for _ in range(sizes[code])]
+        table = make_table(np.ones((len(languages), 1)), languages)
+        return find_units(table, "da", minimum=0.7, q=0.05, reference="en")
+
+    kept = carried_languages(lone(**sizes), "da", "en", 1, 0.7, 0.05)
+    assert set(test(kept).auroc.languages) == set(kept)
+    for code in sizes.keys() - set(kept):
+        with pytest.raises(SprogError, match="sentences are too few"):
+            test([*kept, code])
 
 
 # ---- independent comparisons

@@ -157,6 +157,15 @@ def _run(*argv: str) -> dict[str, Any]:
     return {"status": status, "said": said.getvalue()}
 
 
+def _autoencoder(place: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from sprog.run.given_sae import read_given
+
+    given = read_given(place)
+    return {**asdict(given.sae.config), "commit": given.commit, "identity": given.identity}
+
+
 def _small_files(limit: int | None) -> None:
     """Let no file grow beyond so many bytes: what the system says of a write then is what a full disk says."""
     import resource
@@ -178,6 +187,7 @@ DO = {
     "task": _task,
     "roles": lambda specs: _roles(**specs),
     "run": _run,
+    "autoencoder": _autoencoder,
     "small files": _small_files,
     "without": _without,
 }

@@ -468,7 +468,7 @@ def test_a_transfer_that_breaks_off(hub, client, refusal, add, name, tmp_path):
         ("hub:a/b,spilt=train", "there is no key 'spilt': did you mean split?"),
         (
             "hub:a/b,quality=1",
-            "there is no key 'quality': there are config, split, text, label, language, pair and",
+            "there is no key 'quality': there are config, split, text, label, language, pair, doc and",
         ),
         ("hub:a/b,split=x,split=y", "split is said twice"),
         ("hub:a/b,label=x,language=y", "label is said twice"),

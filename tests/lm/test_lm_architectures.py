@@ -87,6 +87,18 @@ def test_every_family_of_the_table_is_here():
     assert {name.partition(",")[0] for name in FAMILIES} == set(ARCHITECTURES)
 
 
+def test_windows_caps_and_tied_embeddings_are_among_them(load_family):
+    lm = load_family("gemma2")
+    assert lm.model.get_output_embeddings().weight is lm.model.get_input_embeddings().weight
+    assert lm.model.config.sliding_window < max(LENGTHS)
+    ids = torch.arange(1, 12)[None]
+    capped = logits(lm, ids)
+    assert capped.abs().max() < 3
+    for block in lm.blocks:
+        block.self_attn.attn_logit_softcapping = None
+    assert (logits(lm, ids) - capped).abs().max() > 1e-3
+
+
 # ---- the tensors
 
 
@@ -288,3 +300,36 @@ def test_a_left_padded_plain_pass_needs_positions_where_they_are_learned(load_fa
         lm = load_family(name)
         without, given = logits(lm, ids, mask), logits(lm, ids, mask, position_ids=positions)
         assert torch.allclose(without[mask], given[mask], atol=1e-4) is not learned
+
+
+@torch.no_grad()
+def test_gemma_4s_per_layer_input_comes_after_what_the_sites_add(load_family, tokens, hooked):
+    lm = load_family("gemma4_text", hidden_size_per_layer_input=8)
+    lm.blocks[1].layer_scalar.fill_(0.7)
+    entered, gated, left = [], [], []
+    hooked(lm.blocks[1], entered.append, left.append)
+    hooked(lm.blocks[1].per_layer_input_gate, gated.append)
+    batch = pad(tokens, np.array([1]))
+    logits(lm, batch.ids)
+    (streamed,) = activations(lm, [batch], ALL_SITES)
+    mlp, attn, resid = (streamed.sites[Site(name, 1)] for name in SITE_NAMES[1:])
+    torch.testing.assert_close(gated[0][0], entered[0][0] + attn + mlp, atol=1e-5, rtol=1e-5)
+    assert torch.equal(resid, left[0][0])
+    assert not torch.allclose(resid, 0.7 * gated[0][0], atol=1e-2)
+
+
+def test_a_gemma_4_with_mlps_of_two_widths_has_no_mlp_hidden(load_family):
+    more = {"num_kv_shared_layers": 1, "use_double_wide_mlp": True, "hidden_size_per_layer_input": 8}
+    lm = load_family("gemma4_text", **more)
+    assert lm.widths == {"mlp.out": WIDTH, "attn.out": WIDTH, "resid": WIDTH}
+
+
+def test_attention_lies_where_each_layer_of_a_hybrid_has_it(load_family):
+    lm = load_family("qwen3_5_text")
+    modules = [lm.tap(Site("attn.out", layer)).module for layer in range(LAYERS)]
+    blocks = lm.blocks
+    assert modules == [
+        blocks[0].linear_attn.out_proj,
+        blocks[1].self_attn.o_proj,
+        blocks[2].linear_attn.out_proj,
+    ]

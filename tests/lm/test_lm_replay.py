@@ -146,10 +146,13 @@ def test_what_lies_below_the_site_is_run_once_a_batch(lm, tokens, monkeypatch, n
     monkeypatch.setattr(torch, "addmm", lambda *a: calls.append(0) or addmm(*a))
     batch, site = pad(tokens, np.array([0, 1])), Site(name, 1)
     with replay(lm, site) as run:
-        block = lm.blocks[1]
         handles = [
-            block.register_forward_pre_hook(lambda *_: marks.append(len(calls))),
-            block.register_forward_hook(lambda *_: marks.append(len(calls))),
+            handle
+            for block in lm.blocks[:2]
+            for handle in (
+                block.register_forward_pre_hook(lambda *_: marks.append(len(calls))),
+                block.register_forward_hook(lambda *_: marks.append(len(calls))),
+            )
         ]
         run.begin(batch)
         for handle in handles:
@@ -159,16 +162,38 @@ def test_what_lies_below_the_site_is_run_once_a_batch(lm, tokens, monkeypatch, n
             calls.clear()
             run.under(fn)
             counts.append(len(calls))
-    each = marks[1] - marks[0]
-    assert each >= 4
+    # a hybrid's layers differ
+    below, own = marks[1] - marks[0], marks[3] - marks[2]
+    assert min(below, own) >= 4
     # two of three blocks are below or at the site; what maps embeddings (OPT 350M) is run every time
-    spared = {"resid": 2 * each, "mlp.out": 2 * each, "mlp.hidden": 2 * each - 1}
+    spared = {"resid": below + own, "mlp.out": below + own, "mlp.hidden": below + own - 1}
     if name in spared:
         assert counts[0] - counts[1] == spared[name]
     else:
         # the attention's maps of its own block at least, whichever comes behind it
-        assert each < counts[0] - counts[1] < 2 * each - 1
+        assert below < counts[0] - counts[1] < below + own - 1
     assert counts[1] == counts[2]
+
+
+@pytest.mark.parametrize(
+    "site", [Site(name, layer) for name in SITE_NAMES[1:] for layer in range(LAYERS)], ids=str
+)
+def test_layers_that_share_the_keys_and_values_of_one_below_get_them(shared_states, random_tokens, site):
+    batch = pad(random_tokens(LENGTHS), np.array([0, 1]))
+    with replay(shared_states, site) as run:
+        run.begin(batch)
+        found = run.under(push)
+    with edit(shared_states, site, push), torch.no_grad():
+        full = shared_states.model(batch.ids, attention_mask=batch.mask.long(), use_cache=False).logits
+    torch.testing.assert_close(found, full[:, :-1][batch.mask[:, 1:]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def shared_states(tmp_path_factory, tiny_tokenizer):
+    """A Gemma 4 whose last layer has no keys and values of its own, and which has per-layer inputs."""
+    folder = tmp_path_factory.mktemp("shared")
+    more = {"num_kv_shared_layers": 1, "use_double_wide_mlp": True, "hidden_size_per_layer_input": 8}
+    return load(str(write_family(folder, "gemma4_text", tiny_tokenizer, **more)))
 
 
 def test_without_the_models_own_losses_nothing_above_the_site_is_run_first(tiny_lm, tokens):

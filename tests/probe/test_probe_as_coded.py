@@ -8,10 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.probe import ProbePath, as_coded_table, rank_agreement, replay_layers, sample_sentences
+from sprog.probe import (
+    ProbePath,
+    as_coded_table,
+    paper_batches,
+    rank_agreement,
+    replay_layers,
+    sample_sentences,
+)
 
 # the two steps are seen outside only as the cells that they end in
-from sprog.probe.as_coded import BATCH_SENTENCES, BATCHES, _batches, linear_start, replay
+from sprog.probe.as_coded import BATCH_SENTENCES, _batches, linear_start, replay
 from sprog.probe.stored import StoredLayers
 
 PENALTIES = [1e-3, 0.05, 1e3]
@@ -105,9 +112,12 @@ def test_batches_are_32_fitted_sentences_with_all_their_tokens():
     sizes = generator.integers(1, 9, size=90)
     sentence = torch.from_numpy(generator.permutation(np.repeat(np.arange(90), sizes)))
     held_out = generator.random(90) < 0.2
-    stored = StoredLayers({}, sentence, sentence > 40, torch.from_numpy(held_out)[sentence][:, None])
-    order = list(_batches(stored, held_out, np.random.default_rng(0)))
-    assert len(order) == BATCHES
+    stored = StoredLayers(
+        {}, sentence, sentence, sentence > 40, torch.from_numpy(held_out)[sentence][:, None]
+    )
+    order = list(_batches(stored, held_out, 501, np.random.default_rng(0)))
+    assert len(order) == 501
+    assert len(list(_batches(stored, held_out, 2, np.random.default_rng(0)))) == 2
     fitted = int((~held_out).sum())
     for rows in order[: fitted // BATCH_SENTENCES]:
         inside = sentence[rows].unique()
@@ -118,6 +128,26 @@ def test_batches_are_32_fitted_sentences_with_all_their_tokens():
     # every sentence comes before one comes again
     seen = torch.cat(order[: fitted // BATCH_SENTENCES])
     assert len(seen.unique()) == len(seen)
+
+
+@pytest.mark.parametrize(
+    ("model", "batches"),
+    [
+        ("EleutherAI/pythia-14m", 329),
+        ("EleutherAI/pythia-70m@step1000", 509),
+        ("EleutherAI/pythia-70m@refs/pr/1", 509),
+        ("models@home/pythia-160m/", 544),
+        ("EleutherAI/pythia-410m", 501),
+        ("EleutherAI/pythia-1b", 501),
+        ("EleutherAI/pythia-1.4b", 501),
+        ("EleutherAI/pythia-2.8b", 501),
+        # the paper did not probe these
+        ("EleutherAI/pythia-14m-deduped", 501),
+        ("toy", 501),
+    ],
+)
+def test_a_model_gets_as_many_batches_as_in_the_papers_code(model, batches):
+    assert paper_batches(model) == batches
 
 
 # ---- the cells
@@ -165,6 +195,16 @@ def test_noise_still_classifies():
         found.append(float((((x @ beta[:-1] + beta[-1]) > 0) == english).double().mean()))
     assert np.ptp(found) > 0.3
     assert max(found) > 0.6
+
+
+def test_the_cells_of_a_model_of_the_paper_are_stepped_on_its_batches(tiny_lm, sample, cells):
+    named = dataclasses.replace(tiny_lm, name="EleutherAI/pythia-14m")
+    options = {"site": "resid", "reference": "en", "penalties": PENALTIES, "seed": 5, "budget": 200}
+    fewer = replay_layers(named, sample, **options)
+    assert {cell.batches for cell in fewer} == {row.batches for row in as_coded_table(fewer)} == {329}
+    # from the same weights, fewer steps of 0.001 lead less far
+    grown = [(few.norm, many.norm) for few, many in zip(fewer, cells, strict=True) if not few.collapsed]
+    assert all(0.577 < few < many for few, many in grown)
 
 
 def test_the_replay_is_seeded(tiny_lm, sample, cells):

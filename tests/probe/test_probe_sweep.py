@@ -80,6 +80,31 @@ def test_every_seed_holds_out_a_fifth_of_each_language():
     assert len({row.tobytes() for row in sample.held_out}) == 3
 
 
+@pytest.mark.parametrize("shared", [True, False], ids=["both languages", "one language"])
+def test_documents_are_held_out_whole(shared):
+    tokens = long_text(400)
+    sentences = [
+        s._replace(doc=f"{'' if shared else s.language} {number // 20}")
+        for number, s in enumerate(tokens.corpus.sentences)
+    ]
+    tokens = dataclasses.replace(tokens, corpus=Corpus.of(sentences))
+    sample = sample_sentences(tokens, ("da", "en"), 10_000, seeds=4, seed=0)
+    docs = np.array([s.doc for s in sample.tokens.corpus.sentences])
+    languages = np.array([s.language for s in sample.tokens.corpus.sentences])
+    for held_out in sample.held_out:
+        assert not set(docs[held_out]) & set(docs[~held_out])
+        for language in ("da", "en"):
+            assert 0.2 <= held_out[languages == language].mean() <= 0.3
+    assert len({row.tobytes() for row in sample.held_out}) > 1
+
+
+def test_one_document_cannot_be_held_out_and_fitted(tiny_tokens):
+    sentences = tuple(s._replace(doc=s.language) for s in tiny_tokens.corpus.sentences)
+    tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
+    with pytest.raises(SprogError, match=r"^corpora.train: the documents of 'da' are too few for a probe"):
+        sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
+
+
 def test_the_sample_is_seeded():
     def drawn(seed):
         sample = sample_sentences(long_text(400), ("da", "en"), 400, seeds=2, seed=seed)

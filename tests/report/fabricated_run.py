@@ -111,6 +111,22 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
     table.to_parquet(path)
 
 
+def _compared(at: float, other: float, unit: str) -> dict[str, float | None]:
+    """Both rises, their difference and ratio; a rise that is small against its spread has a lower limit only."""
+    rises = other > 0.02 * at
+    return {
+        f"target_delta{unit}": at,
+        f"other_delta{unit}": other,
+        f"margin{unit}": at - other,
+        f"margin{unit}_low": at - other - 0.02,
+        f"margin{unit}_high": at - other + 0.02,
+        f"ratio{unit}": at / other if other > 0 else None,
+        f"ratio{unit}_low": 0.9 * at / other if rises else 25.0,
+        f"ratio{unit}_high": 1.2 * at / other if rises else None,
+        f"ratio{unit}_least": 0.95 * at / other if rises else 30.0,
+    }
+
+
 class _Made:
     """The numbers of one run."""
 
@@ -245,7 +261,16 @@ class _Made:
 
     def sae(self) -> dict[str, Any]:
         ce = {
-            code: {"raw": 3.0, "spliced": 3.12, "ablated": 6.0, "recovered": 0.96} for code in self.languages
+            code: {
+                "raw": 3.0,
+                "spliced": 3.12,
+                "ablated": 6.0,
+                "recovered": 0.96,
+                "sentences": 256,
+                "tokens": 4_000,
+                "half_width": 0.018,
+            }
+            for code in self.languages
         }
         ce["en"]["recovered"] = None
         return {
@@ -260,6 +285,11 @@ class _Made:
             "l0": 7.9,
             "dead_fraction": 0.032,
             "fvu": {code: 0.1 + 0.02 * place for place, code in enumerate(self.languages)},
+            "fvu_within": {code: 0.15 + 0.02 * place for place, code in enumerate(self.languages)},
+            "fvu_normalised": {code: 0.17 + 0.02 * place for place, code in enumerate(self.languages)},
+            "top_direction": 0.21,
+            "top_tokens": 0.04,
+            "unsound": [],
             "ce": ce,
         }
 
@@ -281,7 +311,8 @@ class _Made:
             "mean": {code: 2.5 if code == "da" else 0.1 for code in self.languages},
             "mean_active": {code: 3.1 if code == "da" else None for code in self.languages},
             "max_active": dict.fromkeys(self.languages, 5.0),
-            "auroc": 0.97,
+            "token_auroc": 0.97,
+            "sentence_auroc": None,
             "q_value": None,
         }
 
@@ -328,7 +359,27 @@ class _Made:
                             "in_range": None if value is None else 0 <= value <= 5,
                         }
                     )
-        return {"cells": cells, "selectivity": self._selectivity(), "controls": None}
+        return {
+            "cells": cells,
+            "selectivity": self._selectivity(),
+            "chosen": self._chosen(),
+            "controls": None,
+        }
+
+    def _chosen(self) -> list[dict[str, Any]]:
+        """As many latents pass without training as with it."""
+        row = {
+            "language": "da",
+            "asked": "paper",
+            "rule": "paper",
+            "passing": 3,
+            "of": 64,
+            "text": "0",
+            "members": [1, 2, 3],
+            "means": [0.1, 0.2, 0.3],
+        }
+        own = [{"units": "da", "seed": None} | row]
+        return own + [{"units": f"random weights {seed + 1}", "seed": seed} | row for seed in range(3)]
 
     def _selectivity(self) -> list[dict[str, Any]]:
         if not self.selected:
@@ -348,16 +399,9 @@ class _Made:
                             "at": at,
                             "versus": versus,
                             "reached": True,
-                            "ratio": at / max(other, 0.01),
-                            "ratio_low": 0.9 * at / max(other, 0.01),
-                            "ratio_high": 1.2 * at / max(other, 0.01),
-                            "floored": other < 0.01,
-                            "margin": at - other,
-                            "margin_low": at - other - 0.02,
-                            "margin_high": at - other + 0.02,
                             "value": None if value > 0 else value,
-                            "target_delta": at,
-                            "other_delta": other,
+                            **_compared(at, other, ""),
+                            **_compared(at / 4, other / 4, "_per_byte"),
                         }
                     )
         return rows
@@ -478,6 +522,7 @@ def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> lis
             "critical_lambda": 0.8,
             "collapsed": penalty >= 1,
             "constant": 0.523,
+            "batches": 501,
             "seeds": 3,
         }
         for layer in range(4)

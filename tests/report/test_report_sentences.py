@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
+from sprog.report.blocks import Paragraph, Table
 from sprog.report.reading import RunFiles, read_run
+from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.effects import effects_section
+from sprog.report.sections.families import path_words
+from sprog.report.sections.text import text_section
+from sprog.report.sections.units import units_section
 from sprog.report.sentences import (
     at_matched_damage,
+    random_weights_words,
     selective_at,
     sweep,
     sweep_details,
@@ -35,11 +42,22 @@ def test_found(tmp_path: Path) -> None:
     said = verdict_of(files_of(tmp_path, "found"))
     assert "Three latents pass the paper's rule" in said
     assert "latent 11, fires on 90 % of Danish and 0.4 % of English tokens" in said
-    assert "the English loss has fallen by 0.005 nats (a ratio of at least 30)" in said
+    assert "the English loss has fallen by 0.0012 nats per byte: a difference of 0.0762" in said
+    assert "a ratio of at least 30, a one-sided 95 % limit" in said
     assert "by this measure the units are selective" in said
     assert "No latent" not in said
     assert "No selective" not in said
     assert "Random latents" in said
+
+
+def test_an_unsound_autoencoder_says_so_first(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    assert "unsound" not in verdict_of(read_run(folder))
+    finding = "95.3 % of the latents are dead."
+    change_results(folder, sae=results_of(folder)["sae"] | {"unsound": [finding]})
+    assert verdict_of(read_run(folder)).startswith(f"The autoencoder is unsound. {finding}\n")
+    warning, *_ = autoencoder_section(read_run(folder)).blocks
+    assert (warning.tone, warning.text) == ("warning", f"This autoencoder is unsound. {finding}")
 
 
 def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
@@ -53,8 +71,8 @@ def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:
 def test_unselective(tmp_path: Path) -> None:
     files = files_of(tmp_path, "unselective")
     said = verdict_of(files)
-    assert "When the Danish loss has risen by 0.3 nats" in said
-    assert "the English loss has risen by 0.276 nats" in said
+    assert "When the Danish loss has risen by 0.3 nats per token, 0.0750 per byte" in said
+    assert "the English loss has risen by 0.0690 nats per byte" in said
     assert "No selective latent was found at this site (resid of layer 2)" in said
     assert "units are selective" not in said
     assert selective_at(files) == {0.1: False, 0.3: False}
@@ -71,6 +89,35 @@ def test_empty_selection_claims_nothing(tmp_path: Path) -> None:
     assert "no units to sweep" in sweep(files, splice=False)
     assert third_languages(files) == ""
     assert sweep_details(files, splice=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("passing", "claim"),
+    [
+        ((57, 55, 53, 54), "57 of 64 trained latents pass"),
+        ((57, 55, 53, 54), "The trained autoencoder has more than any of them."),
+        ((51, 55, 53, 54), "Each of them has more: training adds no latent that passes."),
+        ((54, 55, 53, 54), "says nothing of what was learned"),
+    ],
+)
+def test_trained_and_untrained_stand_beside_each_other(
+    tmp_path: Path, passing: tuple[int, ...], claim: str
+) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [row | {"passing": count} for row, count in zip(next_token["chosen"], passing, strict=True)]
+    change_results(folder, next_token=next_token | {"chosen": rows})
+    blocks = units_section(read_run(folder)).blocks
+    said = [plain(block.text) for block in blocks if isinstance(block, Paragraph)]
+    assert any(claim in text for text in said)
+    assert any(
+        f"{passing[1]}, {passing[2]} and {passing[3]} pass it on the same text" in text for text in said
+    )
+
+
+def test_scale_says_what_it_does_to_each_kind() -> None:
+    assert path_words("latent", "scale") == "own values switched off, then turned to the opposite sign"
+    assert path_words("direction", "scale") == "drawn to the reference's mean and beyond"
 
 
 def test_another_rule_is_not_called_the_papers(tmp_path: Path) -> None:
@@ -90,10 +137,11 @@ def test_selective_at_one_damage_only(tmp_path: Path) -> None:
 def test_damage_that_is_never_reached(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", "found")
     next_token = results_of(folder)["next_token"]
-    numbers = ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high")
-    numbers += ("value", "target_delta", "other_delta")
-    missing = dict.fromkeys(numbers) | {"reached": False}
-    rows = [row | missing for row in next_token["selectivity"]]
+    named = ("units", "kind", "edit", "splice", "at", "versus")
+    rows = [
+        {name: row[name] if name in named else None for name in row} | {"reached": False}
+        for row in next_token["selectivity"]
+    ]
     cells = [
         cell | {"delta": 0.01 * cell["delta"]} if cell["edit"] == "set" else cell
         for cell in next_token["cells"]
@@ -159,6 +207,87 @@ def test_no_third_language(tmp_path: Path) -> None:
     assert "No third language was measured" in verdict_of(files_of(tmp_path, "found", others=()))
 
 
+def panel_results(outside: tuple[str, ...], found: int = 3, **again: int) -> dict[str, Any]:
+    """`evidence` of a run: so many latents of 200 pass, and again so many on other text."""
+    claim = {"claim": "Danish", "inside": ["da"], "outside": list(outside), "same": []}
+    of_kind = (("latent", found, 200), ("neuron", 40, 64))
+    rows = [
+        {"kind": "latent", "on": on, "tokens": tokens, "units": found, "passed": passed}
+        for on, passed in again.items()
+        for tokens in (1, 32)
+    ]
+    return {
+        "reason": None,
+        "tokens": 1,
+        "claims": [claim | {"kind": kind, "units": units, "of": of} for kind, units, of in of_kind],
+        "replication": rows,
+    }
+
+
+def test_the_verdict_counts_panel_languages_and_held_out_replication(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found", others=())
+    change_results(folder, evidence=panel_results(("en", "sv", "de"), held_out=3, replicate=2))
+    said = verdict_of(read_run(folder))
+    assert (
+        "Tested against three other languages (English, Swedish and German), 3 of 200 latents pass as Danish. The same "
+        "test on text that was not searched: 3 of 3 on the half held out and 2 of 3 on the other text pass again."
+    ) in said
+    # they were measured on the panel, if not on select
+    assert "No third language" not in said
+    change_results(folder, evidence=panel_results(("en", "sv"), found=0, held_out=0))
+    said = verdict_of(read_run(folder))
+    assert "(English and Swedish), 0 of 200 latents pass as Danish." in said
+    assert "pass again" not in said
+    # the tests of a panel of the pair alone know no third language
+    change_results(folder, evidence=panel_results(("en",)))
+    said = verdict_of(read_run(folder))
+    assert "Tested against one other language (English)" in said
+    assert "No third language was measured" in said
+
+
+def test_the_verdict_says_nothing_of_tests_that_were_not_made(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"] | {"chosen": []}
+    for evidence in (None, {"reason": "select is too short"}):
+        change_results(folder, evidence=evidence, next_token=next_token)
+        said = verdict_of(read_run(folder))
+        assert "Tested against" not in said
+        assert "random weights" not in said
+
+
+@pytest.mark.parametrize(
+    ("random", "said"),
+    [
+        (
+            (8, 6, 4),
+            "With random weights, 8, 6 and 4 latents pass the same rule on the same text; trained, 9.",
+        ),
+        (
+            (8, 9, 4),
+            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So training adds "
+            "none that pass.",
+        ),
+        ((), ""),
+        ((None, None), ""),
+    ],
+)
+def test_the_verdict_counts_random_weights(tmp_path: Path, random: tuple[int | None, ...], said: str) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    next_token = results_of(folder)["next_token"]
+    rows = [
+        {"language": code, "seed": seed, "passing": passing}
+        for code, seed, passing in [
+            ("da", None, 9),
+            ("sv", None, 30),
+            *(("da", n, c) for n, c in enumerate(random)),
+        ]
+    ]
+    change_results(folder, next_token=next_token | {"chosen": rows})
+    files = read_run(folder)
+    assert random_weights_words(files) == said
+    assert said in verdict_of(files)
+
+
 def test_numbers_in_words() -> None:
     assert plain(percent(0.264)) == "26 %"
     assert plain(percent(0.0123)) == "1.2 %"
@@ -185,3 +314,51 @@ def test_a_folder_is_named_by_its_last_part() -> None:
     for name in ("toy", "gpt2", "EleutherAI/pythia-14m"):
         assert model_name(name) == name
     assert model_name("..") == ".."
+
+
+def serial_row(source: str, q: float, inflation: float, **more: Any) -> dict[str, Any]:
+    row = {"text": "test", "source": source, "language": "da", "statistic": "change", "edit": "zero"}
+    return row | {"sentences": 200, "lag_1": 0.31, "p": q, "q": q, "inflation": inflation} | more
+
+
+def test_correlated_sentences_are_warned_of_by_source(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = [
+        serial_row("talks.tsv", 0.01, 2.25),
+        serial_row("talks.tsv", 0.02, 1.44, statistic="loss", edit=None),
+        serial_row("news.tsv", 0.4, 1.8),
+    ]
+    change_results(folder, next_token=results_of(folder)["next_token"] | {"serial_correlation": rows})
+    blocks = effects_section(read_run(folder)).blocks
+    (warned,) = (block for block in blocks if isinstance(block, Paragraph) and block.tone == "warning")
+    said = plain(warned.text)
+    assert (
+        "talks.tsv, Danish: the variance is 2.2 times" in said
+        or "talks.tsv, Danish: the variance is 2.3 times" in said
+    )
+    assert "intervals should be 1.5 times as wide" in said
+    assert "news.tsv" not in said
+    table = next(block for block in blocks if isinstance(block, Table) and "consecutive" in block.label)
+    assert len(table.rows) == 3
+
+
+def test_uncorrelated_sentences_are_no_warning(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = [serial_row("talks.tsv", 0.06, 1.2)]
+    change_results(folder, next_token=results_of(folder)["next_token"] | {"serial_correlation": rows})
+    blocks = effects_section(read_run(folder)).blocks
+    assert not [block for block in blocks if isinstance(block, Paragraph) and block.tone == "warning"]
+
+
+def test_the_text_section_says_which_source_tells_documents(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    rows = results_of(folder)["corpora"]
+    for row in rows:
+        row["documents"] = None
+    said = [b.text for b in text_section(read_run(folder)).blocks if isinstance(b, Paragraph)]
+    assert any("No documents are told by toy" in words for words in said)
+    rows[0]["documents"] = 37
+    change_results(folder, corpora=rows)
+    said = [b.text for b in text_section(read_run(folder)).blocks if isinstance(b, Paragraph)]
+    assert any(words.startswith("Documents are told by toy (37 in one role") for words in said)
+    assert not any("No documents" in words for words in said)

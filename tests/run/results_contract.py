@@ -14,7 +14,8 @@ UNIT = {
     "rate": PER_LANGUAGE,
     "mean": PER_LANGUAGE,
     "mean_active": PER_LANGUAGE_OR_NULL,
-    "auroc": NUMBER,
+    "token_auroc": NUMBER,
+    "sentence_auroc": (int, float, None),
     "q_value": (int, float, None),
 }
 
@@ -125,6 +126,7 @@ AS_CODED = [
         "critical_lambda": NUMBER,
         "collapsed": bool,
         "constant": NUMBER,
+        "batches": int,
         "seeds": int,
     }
 ]
@@ -168,7 +170,22 @@ SAE = {
     "l0": NUMBER,
     "dead_fraction": NUMBER,
     "fvu": PER_LANGUAGE,
-    "ce": {str: {"raw": NUMBER, "spliced": NUMBER, "ablated": NUMBER, "recovered": (int, float, None)}},
+    "fvu_within": PER_LANGUAGE,
+    "fvu_normalised": PER_LANGUAGE,
+    "top_direction": NUMBER,
+    "top_tokens": NUMBER,
+    "unsound": list,
+    "ce": {
+        str: {
+            "raw": NUMBER,
+            "spliced": NUMBER,
+            "ablated": NUMBER,
+            "recovered": (int, float, None),
+            "sentences": int,
+            "tokens": int,
+            "half_width": (int, float, None),
+        }
+    },
 }
 
 STABILITY = {
@@ -252,9 +269,42 @@ NEXT_TOKEN = {
             "at": NUMBER,
             "versus": str,
             **dict.fromkeys(
-                ("ratio", "ratio_low", "ratio_high", "margin", "margin_low", "margin_high"),
+                [
+                    f"{name}{unit}{end}"
+                    for unit in ("_per_byte", "")
+                    for name, ends in {
+                        "target_delta": ("",),
+                        "other_delta": ("",),
+                        "margin": ("", "_low", "_high"),
+                        "ratio": ("", "_low", "_high", "_least"),
+                    }.items()
+                    for end in ends
+                ],
                 (int, float, None),
             ),
+        }
+    ],
+    "serial_correlation": [
+        {
+            "text": str,
+            "source": str,
+            "language": str,
+            "statistic": str,
+            "edit": (str, None),
+            "sentences": int,
+            **dict.fromkeys(("lag_1", "p", "q", "inflation"), NUMBER),
+        }
+    ],
+    "chosen": [
+        {
+            "units": str,
+            "language": str,
+            "seed": (int, None),
+            "asked": str,
+            "rule": str,
+            "passing": (int, None),
+            "of": int,
+            "text": str,
         }
     ],
     "controls": None,

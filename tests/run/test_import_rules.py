@@ -24,7 +24,7 @@ BEFORE = {
     # the report knows files only
     "report": set(),
     # what a run would cost, without running; and what this machine has
-    "plan": {"corpora", "lm", "toy"},
+    "plan": {"corpora", "lm", "toy", "probe", "features"},
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""

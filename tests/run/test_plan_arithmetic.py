@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sprog.corpora import ROLES, build_roles
-from sprog.effects import UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from sprog.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
 from sprog.features import Neurons
 from sprog.lm import Site
 from sprog.plan import quantities, replay, stages
@@ -84,7 +84,7 @@ def test_numbers_taken_from_the_code_are_still_there():
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == quantities.HELD_OUT
-    assert (as_coded.BATCHES, as_coded.BATCH_SENTENCES) == (replay.BATCHES, replay.BATCH_SENTENCES)
+    assert as_coded.BATCH_SENTENCES == replay.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
     assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
@@ -142,7 +142,7 @@ def test_edits_are_as_many_as_the_sets_have(counting, tiny_model):
     mean, neurons = torch.zeros(8), Neurons(Site("resid", 1), 8, signed=True)
     below = [dose for dose in dose_list if dose.value <= 0]
     others = [
-        latent_arm("random weights", sae, (2,), below, (0.0,), splice=False),
+        *[latent_arm("random weights", sae, (2,), below, (0.0,), splice=False)] * UNTRAINED,
         *[neuron_arm("best", neurons, (3,), mean)] * 2,
         *[direction_arm("probe", torch.ones(8), mean, torch.ones(8))] * 2,
     ]
@@ -163,7 +163,8 @@ def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
         return other, other.controls().model_flops
 
     other, few = controls(Amount(100, 2000), 10)
-    drawn = len(other.recipe.effects.controls_edits) + stages.REDIRECTED
+    # matched latents under each edit, and random directions in the selected latents' place
+    drawn = len(other.recipe.effects.controls_edits) + 1
     every = other.forward(other.shape, 4000 * 10 * drawn, other.above, output=True)
     once = other.forward(other.shape, 4000, other.shape.layers, output=True)
     assert few == pytest.approx(every.model_flops + once.model_flops)
@@ -233,9 +234,9 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
 
 
 def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
-    def of(**changes):
+    def of(model="toy", **changes):
         recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))
-        return dataclasses.replace(counting, recipe=recipe).probe(counting.shape, 0)
+        return dataclasses.replace(counting, recipe=recipe).probe(model, counting.shape, 0)
 
     plain, one, two = of(seeds=1), of(seeds=1, as_coded=True), of(seeds=2, as_coded=True)
     assert one.model_flops == 2 * plain.model_flops
@@ -245,6 +246,9 @@ def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
     assert one.float_flops == pytest.approx(2 * plain.float_flops + 4 * 10 * values * steps)
     assert two.float_flops - of(seeds=2).float_flops * 2 == pytest.approx(2 * 4 * 10 * values * steps)
     assert one.held == plain.held
+    # the paper's code took other numbers of batches of some models
+    small = of("EleutherAI/pythia-14m", seeds=1, as_coded=True)
+    assert one.float_flops - small.float_flops == pytest.approx(4 * 10 * values * 3 * (501 - 329))
 
 
 def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
@@ -342,6 +346,33 @@ def test_roles_are_as_large_as_the_run_cuts_them(tmp_path, others, overrides):
     for role, corpus in cut.corpora.items():
         for language in ("da", "en"):
             assert counted[role][language].sentences == pytest.approx(len(corpus.only(language)), abs=8), role
+
+
+@pytest.mark.parametrize("limits", [{}, {"corpora.panel_limit": "20", "corpora.test_limit": "10"}])
+def test_roles_are_as_large_as_the_run_cuts_them_out_of_a_text(tmp_path, limits):
+    generator = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    sizes = {"da": 300, "en": 400, "sv": 100}
+    for code, size in sizes.items():
+        lines = ["".join(word) for word in letters[generator.integers(26, size=(size, 12))]]
+        (tmp_path / code).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = " ".join(f"{code}={tmp_path / code}" for code in sizes)
+    recipe = load_recipe("demo", {"languages.target": "da", "corpora.text": text, **limits})
+    counted = role_amounts(recipe, source_facts(recipe, lambda *_: 3.0))
+    cut = build_roles(
+        recipe.corpora.sources,
+        target="da",
+        reference="en",
+        others=recipe.languages.others,
+        seed=0,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
+    )
+    assert set(counted) == set(cut.corpora)
+    for role, corpus in cut.corpora.items():
+        for language in sizes:
+            assert counted[role][language].sentences == pytest.approx(len(corpus.only(language)), abs=2), role
 
 
 def test_this_machine_is_measured():

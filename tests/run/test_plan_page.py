@@ -1,5 +1,7 @@
 """`sprog run RECIPE --dry-run`: everything is said, and nothing is done."""
 
+import json
+import re
 import shutil
 import socket
 import zipfile
@@ -9,6 +11,8 @@ import pytest
 
 from sprog.cli import main
 from sprog.plan import machine
+from sprog.plan.habits import bos_lines
+from sprog.plan.models import ModelFacts
 from sprog.plan.wording import bytes_text, count_text, time_text, wrapped
 from sprog.recipe import shipped_recipes
 
@@ -50,7 +54,13 @@ def dry(capsys, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("recipe", shipped_recipes())
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(name for name in shipped_recipes() if name != "find"),
+        "find --model toy --target sv --text toy --languages.others da",
+    ],
+)
 def test_every_recipe_is_planned_within_80_columns(dry, recipe):
     said = dry(recipe)
     assert all(len(line) <= 80 for line in said.splitlines() if str(Path.cwd().parent) not in line)
@@ -58,6 +68,15 @@ def test_every_recipe_is_planned_within_80_columns(dry, recipe):
         assert f"\n  {stage}" in said
     assert "H100 80GB" in said
     assert "in all" in said
+
+
+def test_a_language_that_will_not_be_tested_is_said(dry, tmp_path):
+    for code in ("sv", "en"):
+        (tmp_path / f"{code}.txt").write_text("".join(f"{code} {'x' * i}\n" for i in range(1, 99)))
+    text = f"sv={tmp_path}/sv.txt,en={tmp_path}/en.txt"
+    said = " ".join(dry(f"find --model toy --target sv --text {text} --languages.others da").split())
+    assert "languages.others: da is neither tested nor measured: there is no text in it" in said
+    assert "30 % of text" in said
 
 
 def test_the_paper_would_be_fetched(dry):
@@ -70,6 +89,100 @@ def test_the_paper_would_be_fetched(dry):
     assert "unknown until fetched" in row
     assert "9.6 MB of text unpacked" in said
     assert "120 layers of 7 models" in " ".join(said.split())
+
+
+def test_the_papers_tasks_are_planned(dry):
+    said = " ".join(dry("paper").split())
+    for place, name in (
+        ("hub:DDSC/angry-tweets", "angry-tweets"),
+        ("hub:alexandrainst/scala,config=da", "scala-da"),
+        ("hub:SetFit/tweet_sentiment_extraction", "tweet-sentiment"),
+    ):
+        assert f"{place} unknown until fetched text; task {name}" in said
+    assert "3 of up to 4,000 rows, 13 arms, as controlled" in said
+    assert "as controlled and as coded" in " ".join(dry("paper --protocol as_coded").split())
+    without = dry("paper --tasks.names none")
+    assert "angry-tweets" not in without
+    assert "\n  tasks" not in without
+    assert "angry-tweets" not in dry("paper --until effects")
+
+
+def test_labelled_files_are_looked_at(dry, tmp_path):
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("En god dag.\tgood\n" * 40)
+    said = " ".join(dry(f"demo --tasks.names mood:da={rows}").split())
+    assert f"{rows} {bytes_text(rows.stat().st_size)} text; task mood" in said
+    said = " ".join(dry("demo --tasks.names toy-sentiment:da").split())
+    assert "toy:sentiment text; task toy-sentiment, written by a grammar" in said
+
+
+def test_languages_with_too_few_sentences_for_a_test_are_named(dry, tmp_path):
+    def panel(**sizes):
+        for code, size in sizes.items():
+            lines = "".join(f"{code} sentence number {number} here.\n" for number in range(size))
+            (tmp_path / f"{code}.txt").write_text(lines)
+        words = " ".join(f"{code}={tmp_path / code}.txt" for code in sizes)
+        recipe = tmp_path / "own.yaml"
+        recipe.write_text(
+            f"base: demo\nsae:\n  latents: 4096\nevidence:\n  minimum: 0.8\ncorpora:\n  panel: {words}\n"
+        )
+        return " ".join(dry(f"{recipe} --languages.others sv,de").split())
+
+    # 0.8^51 is the first power under 0.05 / 4,096, and half of the text is searched
+    said = panel(da=102, en=102, sv=101, de=102)
+    assert (
+        "panel: 101 sentences of sv are too few for a test of 4,096 units at q 0.05, which takes at least 102 (204 "
+        "where they are translations of the others): not tested against sv"
+    ) in said
+    assert said.count("too few") == 1
+    said = panel(da=102, en=101, sv=101, de=102)
+    assert "panel: 101 sentences of en are too few" in said
+    assert "of the others): no unit can be tested" in said
+    assert said.count("too few") == 1
+
+
+@pytest.mark.parametrize(
+    ("adds", "said"),
+    [
+        (True, "bos auto: the tokenizer adds a BOS by itself: on; checked by the loss at load"),
+        (False, "bos auto: the tokenizer adds no BOS by itself: off; checked by the loss at load"),
+    ],
+)
+def test_bos_auto_is_what_the_tokenizer_does(tiny_model, tmp_path, adds, said):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
+    if adds:
+        token, number = tokenizer.bos_token, tokenizer.bos_token_id
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{token} $A", special_tokens=[(token, number)]
+        )
+    tokenizer.save_pretrained(tmp_path / "model")
+    model = ModelFacts("own", "folder", None, None, tmp_path / "model")
+    assert list(bos_lines("auto", model, tmp_path)) == [said]
+    assert list(bos_lines(False, model, tmp_path)) == list(bos_lines(True, model, tmp_path)) == []
+
+
+@pytest.mark.parametrize("content", [None, "not JSON", "[]", '{"tokenizer_class": 3}'])
+def test_bos_auto_is_unknown_without_a_tokenizer_that_can_be_read(tmp_path, content):
+    folder = None if content is None else tmp_path
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_text(content)
+    (line,) = bos_lines("auto", ModelFacts("own", "hub", None, None, folder), tmp_path)
+    assert line.startswith("bos auto: what the tokenizer does by itself is unknown until the model is here;")
+
+
+def test_both_losses_are_said_where_a_run_has_measured_them(tmp_path):
+    def said(habits):
+        (tmp_path / "run.json").write_text(json.dumps({"habits": habits and {"own": habits}}))
+        return list(bos_lines("auto", ModelFacts("own", "hub", None, None, None), tmp_path))[1:]
+
+    measured = {"bos": True, "loss_with_bos": 4.4211, "loss_without_bos": 8.9}
+    assert said(measured) == [f"bos: measured in {tmp_path}: 4.42 nats per token with a BOS, 8.90 without"]
+    # a tokenizer without a BOS has no such loss
+    assert said(measured | {"loss_with_bos": None}) == []
+    assert said(None) == []
 
 
 def test_the_papers_grid_is_planned(dry):
@@ -167,6 +280,36 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
     assert "counted by its size" in " ".join(dry(f"demo --corpora.train {text}").split())
 
 
+def test_the_readmes_figures_of_the_papers_run_are_those_of_its_dry_run(dry):
+    """A change of the arithmetic has to be said in the README, too."""
+    readme = Path(__file__).parents[2] / "README.md"
+    section = readme.read_text(encoding="utf-8").partition("## The paper's own run")[2].partition("\n## ")[0]
+    said = " ".join(section.split())
+    printed = dry("paper --device cpu --dtype float32"), dry("paper")
+    on_cpu, lines = printed[0], printed[1].splitlines()
+    (heads,) = (line for line in lines if line.startswith("Time, ~"))
+    machines = [head.strip() for head in (heads[12 + 16 * n : 28 + 16 * n] for n in range(4))]
+    assert machines[2:] == ["A100 40GB", "H100 80GB"]
+
+    def row(name):
+        (line,) = (line for line in lines if line.startswith(f"  {name} "))
+        return [line[12 + 16 * n : 28 + 16 * n].strip() for n in range(4)]
+
+    total = re.search(r"Would be fetched \((.*) and more\)", printed[1])
+    assert f"({total[1]} in all)" in said
+    assert f"{row('in all')[2]} on an A100 and {row('in all')[3]} on an H100" in said
+    assert row("memory")[2] == row("memory")[3]
+    assert f"holds {row('memory')[2]} of GPU memory" in said
+    (held,) = (line for line in on_cpu.splitlines() if line.startswith("  memory "))
+    assert f"{held[12:].strip()} of memory" in said
+    disk = re.search(r"Disk: ~ ([\d.]+ GB) in", on_cpu)
+    assert f"{disk[1]} of disk in float32" in said
+    probed = re.search(r"on each of (\d+) layers of (\d+) models", " ".join(on_cpu.split()))
+    assert f"all {probed[1]} layers" in said
+    assert "65,536 latents" in said
+    assert "65,536 latents" in on_cpu
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -177,6 +320,8 @@ def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
         ("demo --corpora.train missing.tsv", "corpora.train: missing.tsv: no such file"),
         ("demo --corpora.train what", "corpora.train: 'what': is not a source"),
         ("demo --corpora.train hub:a/b,q=1", "corpora.train: 'hub:a/b,q=1': there is no key 'q'"),
+        ("demo --tasks.names mood:da=missing.tsv", "tasks.names: missing.tsv: no such file or folder"),
+        ("demo --tasks.names mood", "tasks.names: 'mood': does not say where it is"),
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),

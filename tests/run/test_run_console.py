@@ -36,7 +36,8 @@ def test_a_language_without_text_is_named_once(world, tmp_path, capsys):
     assert main(line) == 0
     err = capsys.readouterr().err
     assert [said for said in err.splitlines() if said.startswith("languages.others")] == [
-        "languages.others: there is no text in nl, fr, so nothing is said of them"
+        f"languages.others: {code} is neither tested nor measured: there is no text in it"
+        for code in ("nl", "fr")
     ]
 
 
@@ -58,3 +59,10 @@ def test_l0_is_shown_where_k_does_not_say_it(results, activation, k, said):
     results["sae"] |= {"activation": activation, "k": k, "l0": 3.21}
     (line,) = [line for line in headlines(results, "da", "en") if line.startswith("sae ")]
     assert f"64 latents, {said}: FVU" in line
+
+
+def test_an_unsound_autoencoder_is_the_first_thing_said(results):
+    results["sae"]["unsound"] = ["One thing.", "Another."]
+    assert headlines(results, "da", "en")[:2] == ["unsound   One thing.", "unsound   Another."]
+    results["sae"]["unsound"] = []
+    assert not any(line.startswith("unsound") for line in headlines(results, "da", "en"))

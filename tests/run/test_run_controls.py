@@ -5,6 +5,7 @@ import json
 import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
+from sprog.run.headlines import headlines
 from sprog.toy import sentences
 
 DRAWS = 19
@@ -39,9 +40,9 @@ def next_token(controlled):
 
 def test_every_family_is_measured_on_test_and_on_the_half_held_out(next_token):
     sets = {row["units"]: row for row in next_token["sets"]}
-    assert {"da", "random weights", "best neurons", "best neuron", "difference of means", "probe"} <= set(
-        sets
-    )
+    untrained = {f"random weights {number}" for number in (1, 2, 3)}
+    others = {"best neurons", "best neuron", "difference of means", "probe"}
+    assert {"da", *untrained, *others} <= set(sets)
     assert set(sets) & {"sv", "de"}
     assert [row["kind"] for row in sets.values()].count("direction") == 2
     for code in {"sv", "de"} & set(sets):
@@ -77,7 +78,7 @@ def test_damage_is_matched_for_every_family(next_token):
 def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
     rows = next_token["controls"]
     assert rows
-    drawn = [row for row in rows if row["p"] is not None]
+    drawn = [row for row in rows if row["rank"] is not None]
     assert {(row["units"], row["edit"], row["control"]) for row in drawn} >= {
         ("da", "zero", "matched latents"),
         ("da", "mean", "matched latents"),
@@ -88,15 +89,13 @@ def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
     }
     for row in drawn:
         assert row["draws"] == DRAWS
-        b = row["p"] * (DRAWS + 1) - 1
-        assert b == pytest.approx(round(b), abs=1e-9)
-        assert (row["p"] <= 0.05) == (b < 0.5)
-        assert row["observed"] <= row["null_p95"] or row["p"] <= 0.1
+        assert 1 <= row["rank"] <= DRAWS + 1
+        assert row["observed"] <= row["null_p95"] or row["rank"] <= 2
     # drawn latents are set at no dose where that is not asked for; the sets are
     assert not any(row["edit"] == "set" for row in drawn if row["control"] == "matched latents")
-    one = [row for row in rows if row["p"] is None]
+    one = [row for row in rows if row["rank"] is None]
     assert {row["draws"] for row in one} == {1}
-    assert {"best neurons", "difference of means", "random weights"} <= {row["control"] for row in one}
+    assert {"best neurons", "difference of means", "random weights 1"} <= {row["control"] for row in one}
     for statistic in ("target", "target - reference", "target - nearest"):
         assert sum(row["statistic"] == statistic for row in rows) == len(rows) / 3
 
@@ -109,7 +108,29 @@ def test_what_is_drawn_is_frozen_and_like_what_it_stands_for(controlled, next_to
     on = next_token["controls_on"]
     assert drawn["text"] == on["sha256"]
     assert set(on["sentences"]) == {"da", "en", "sv"}
-    assert set(on["matched"]) == {"rate", "mean_active", "norm"}
+    assert set(on["matched"]) == {"rate", "reference_rate", "mean_active", "norm"}
+
+
+def test_the_console_says_every_statistic_with_its_rank_and_both_units(controlled):
+    results = json.loads((controlled / "results.json").read_text(encoding="utf-8"))
+    lines = headlines(results, "da", "en")
+    drawn = [line for line in lines if line.startswith("controls")]
+    assert len(drawn) == len(
+        {(r["units"], r["edit"], r["control"]) for r in results["next_token"]["controls"] if r["rank"]}
+    )
+    for line in drawn:
+        assert line.count(f" of {DRAWS + 1}") == 3
+        for statistic in ("target", "target - reference", "target - nearest"):
+            assert f" {statistic} " in line
+        assert ", p " not in line
+    (passing,) = [line for line in lines if "untrained" in line]
+    rows = [row for row in results["next_token"]["chosen"] if row["language"] == "da"]
+    assert passing.endswith(", ".join(str(row["passing"]) for row in rows[1:]))
+    for line in lines:
+        if line.startswith("effects") and "nats per token" in line and "no dose" not in line:
+            assert "difference" in line
+            assert "ratio" in line
+            assert "per byte" in line
 
 
 def test_the_page_has_the_tables(controlled):
@@ -120,9 +141,13 @@ def test_the_page_has_the_tables(controlled):
         "Latent by latent",
         "The best dose",
         "Controls",
+        "Trained and untrained",
     ):
         assert title in page
     assert f"{DRAWS} draws" in page
+    assert f"of {DRAWS + 1}" in page
+    assert "own values switched off, then turned to the opposite sign" in page
+    assert "towards their English means" not in page
     assert "were not drawn in this run" not in page
 
 

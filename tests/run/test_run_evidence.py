@@ -269,7 +269,31 @@ def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_p
         "evidence__minimum": 0.8,
     }
     assert world.run(tmp_path / "two", "--until", "evidence", **SMALL | few) == 2
-    assert "sentences are too few" in capsys.readouterr().err
+    # 64 coordinates: 0.8^33 is the first power under 0.05 / 64, and half of the text is searched
+    assert capsys.readouterr().err == (
+        "sprog: corpora.panel: 20 sentences of da are too few for a test of 64 units at q 0.05, which takes at least "
+        "66 (132 where they are translations of the others): no unit can be tested\n"
+    )
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_language_with_too_few_sentences_is_named_before_any_work_and_left_out(world, tmp_path, capsys):
+    made = sentences(140, seed=12)
+    pair = tmp_path / "pair.tsv"
+    pair.write_text("da\ten\n" + "".join(f"{row['da']}\t{row['en']}\n" for row in made), encoding="utf-8")
+    swedish = tmp_path / "swedish.txt"
+    swedish.write_text("".join(f"{row['sv']}\n" for row in made[:12]), encoding="utf-8")
+    changes = SMALL | {"evidence__permutations": 0, "corpora__panel": f"{pair} sv={swedish}"}
+    assert world.run(tmp_path / "out", "--until", "evidence", **changes) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("panel: ")]
+    assert said == [
+        "panel: 12 sentences of sv are too few for a test of 64 units at q 0.05, which takes at least 22 (44 where "
+        "they are translations of the others): not tested against sv"
+    ]
+    evidence = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["evidence"]
+    assert evidence["reason"] is None
+    assert {tuple(row["outside"]) for row in evidence["claims"]} == {("en",)}
+    assert evidence["panels"][0]["too_few"] == {"sv": 12}
 
 
 def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys):

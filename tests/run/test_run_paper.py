@@ -11,6 +11,9 @@ from tiny_world import PAIRS, as_tmx, write_model
 
 import sprog
 from sprog.cli import main
+from sprog.corpora import split_tasks
+from sprog.recipe import load_recipe
+from sprog.run.published import published_figures
 from sprog.toy import sentences
 
 LAMBDAS = (0.05, 0.5)
@@ -58,7 +61,9 @@ def paper(request, tmp_path_factory, world):
     if request.param == "tiny":
         # with the paper's grid, all 48 of it
         grid = {"grid.model": world.model, "grid.layer": 1}
-        run = run_paper(folder / "run", world.model, **{"layer": 1, "sae.k": 8, **grid})
+        # the paper's sets are on the hub, and this one is written here
+        tasks = {"tasks.names": "toy-sentiment:da", "tasks.rows": 100, "tasks.values": "-8,8"}
+        run = run_paper(folder / "run", world.model, **{"layer": 1, "sae.k": 8, **grid, **tasks})
         return PaperRun(run, str(world.model), 3, 1, 64)
     from transformers import PreTrainedTokenizerFast
 
@@ -79,7 +84,7 @@ def paper(request, tmp_path_factory, world):
         rotary_pct=0.25,
         use_parallel_residual=True,
     )
-    run = run_paper(folder / "run", model, **{"grid.k": "none", "grid.l1": "none"})
+    run = run_paper(folder / "run", model, **{"grid.k": "none", "grid.l1": "none", "tasks.names": "none"})
     return PaperRun(run, str(model), 24, 16, 64)
 
 
@@ -89,6 +94,7 @@ def test_the_results_keep_the_contract_with_the_papers_numbers(paper):
     del expected["published"]
     if results["grid"] is not None:
         expected["grid"] = GRID
+        del expected["tasks"]
     assert breaches(results, expected) == []
     published = results["published"]
     assert published["selected_units"] == [20680, 26335, 27584, 41388, 44148, 46619]
@@ -183,6 +189,19 @@ def test_the_sweep_is_told_beside_the_papers(paper):
     if paper.run.results["features"]["da"]:
         values = {cell["value"] for cell in cells if cell["edit"] == "set"}
         assert {-8.0, 0.0, 8.0} <= values  # 0 is always in a sweep
+
+
+def test_the_recipe_sets_the_papers_three_tasks(paper):
+    recipe = load_recipe("paper")
+    assert [task.name for task in split_tasks(recipe.tasks.names)] == list(published_figures()["tasks"])[2:5]
+    assert (recipe.task_protocol, "tasks" in recipe.stages) == ("controlled", True)
+    assert load_recipe("paper", {"protocol": "as_coded"}).task_protocol == "both"
+    tasks = paper.run.results["tasks"]
+    if paper.run.recipe.tasks.names is None:
+        assert tasks is None
+        return
+    assert {row["task"] for row in tasks} == {"toy-sentiment"}
+    assert {row["protocol"] for row in tasks} == {"controlled"}
 
 
 def test_nothing_is_not_a_number(paper):

@@ -163,3 +163,81 @@ def dictionary_learning(kind, w, x, k=K):
     elif kind == "BatchTopKSAE":
         f = f * (f > w["threshold"])
     return f, f @ w["decoder.weight"].T + bias
+
+
+# ---- Llama Scope
+
+
+def llama_scope_config(**changes):
+    """What `hyperparams.json` holds, with every key of a released one."""
+    config = {
+        "device": "cuda:0",
+        "seed": 42,
+        "dtype": "torch.bfloat16",
+        "hook_point_in": "blocks.2.hook_resid_post",
+        "hook_point_out": "blocks.2.hook_resid_post",
+        "use_decoder_bias": True,
+        "apply_decoder_bias_to_pre_encoder": False,
+        "expansion_factor": LATENTS // D_IN,
+        "d_model": D_IN,
+        "d_sae": LATENTS,
+        "bias_init_method": "all_zero",
+        "act_fn": "jumprelu",
+        "jump_relu_threshold": 0.75390625,
+        "norm_activation": "dataset-wise",
+        "dataset_average_activation_norm": {"in": 7.125, "out": 7.125},
+        "decoder_exactly_fixed_norm": False,
+        "sparsity_include_decoder_norm": True,
+        "use_glu_encoder": False,
+        "init_decoder_norm": 0.5,
+        "init_encoder_norm": None,
+        "init_encoder_with_decoder_transpose": True,
+        "lp": 1,
+        "l1_coefficient": 8e-05,
+        "l1_coefficient_warmup_steps": 78125,
+        "top_k": K,
+        "k_warmup_steps": 78125,
+        "use_batch_norm_mse": True,
+        "use_ghost_grads": False,
+        "tp_size": 1,
+        "ddp_size": 1,
+    }
+    return {key: value for key, value in (config | changes).items() if value is not ...}
+
+
+def llama_scope_weights(seed=0):
+    """Linear layers, `(out, in)`."""
+    w = weights(seed)
+    return {
+        "encoder.weight": w["W_enc"].T.copy(),
+        "encoder.bias": w["b_enc"],
+        "decoder.weight": w["W_dec"].T.copy(),
+        "decoder.bias": w["b_dec"],
+    }
+
+
+def llama_scope(config, w, x):
+    """Codes and reconstruction of raw activations, computed among the scaled ones that training saw.
+
+    A latent stands there at `a` times its value, and its decoder column's length is another factor of it: the codes
+    and the threshold are those of raw activations and columns of length 1.
+    """
+    w = {name: np.asarray(a, np.float64) for name, a in w.items()}
+    norms = config["dataset_average_activation_norm"]
+    scaled = config["norm_activation"] == "dataset-wise"
+    a_in, a_out = (np.sqrt(D_IN) / norms[side] if scaled else 1.0 for side in ("in", "out"))
+    bias = w["decoder.bias"] if config["use_decoder_bias"] else np.zeros(D_IN)
+    before = bias * (a_in / a_out) if config["apply_decoder_bias_to_pre_encoder"] else 0
+    pre = (x * a_in - before) @ w["encoder.weight"].T + w["encoder.bias"]
+    lengths = np.linalg.norm(w["decoder.weight"], axis=0)
+    # what a latent adds to the raw activation, in length, is what it is then called
+    unit = (lengths / a_out if config["sparsity_include_decoder_norm"] else 1 / a_in) * np.ones(LATENTS)
+    codes = pre * unit
+    theta = config["jump_relu_threshold"]
+    if config["act_fn"] == "jumprelu" or (config["act_fn"] == "topk" and theta > 0):
+        codes = np.where(codes > theta, codes, 0)
+    else:
+        codes = relu(codes)
+        if config["act_fn"] == "topk":
+            codes = top_k(codes, config["top_k"])
+    return codes, (codes / unit @ w["decoder.weight"].T + bias) / a_out

@@ -8,7 +8,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from other_libraries import D_IN, LATENTS, sae_lens_config, sparsify_weights, weights, write
+from other_libraries import (
+    D_IN,
+    LATENTS,
+    llama_scope_config,
+    llama_scope_weights,
+    sae_lens_config,
+    sparsify_weights,
+    weights,
+    write,
+)
 
 from sprog.errors import SprogError
 from sprog.sae import Sae, SaeConfig
@@ -56,13 +65,28 @@ def of_dictionary_learning(folder):
     return folder
 
 
-WRITERS = [own, of_sae_lens, of_sparsify, of_gemma_scope, of_gemma_scope_2, of_dictionary_learning]
+def of_llama_scope(folder):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "hyperparams.json").write_text(json.dumps(llama_scope_config()))
+    write(folder / "checkpoints", "final.safetensors", llama_scope_weights())
+    return folder
+
+
+WRITERS = [
+    own,
+    of_sae_lens,
+    of_sparsify,
+    of_gemma_scope,
+    of_gemma_scope_2,
+    of_dictionary_learning,
+    of_llama_scope,
+]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_folder_its_files_and_the_folder_around_it(tmp_path, writer):
     folder = writer(tmp_path / "one")
-    for place in (folder, str(folder), tmp_path, *folder.iterdir()):
+    for place in (folder, str(folder), tmp_path, *(path for path in folder.rglob("*") if path.is_file())):
         assert Sae.load(place).config.latents == LATENTS
 
 
@@ -153,6 +177,7 @@ CASES = [
     (own, "cfg.json", OWN),
     (of_gemma_scope_2, "config.json", SCOPE),
     (of_dictionary_learning, "config.json", {"trainer": TRAINER, "buffer": {"io": "out"}}),
+    (of_llama_scope, "hyperparams.json", llama_scope_config()),
 ]
 
 
@@ -184,15 +209,15 @@ def test_any_broken_bytes(tmp_path, writer, data):
     folder = tmp_path / "one"
     if not folder.exists():
         writer(folder)
-        for path in folder.iterdir():
-            path.rename(folder / f"{path.name}.whole")
-    wholes = sorted(folder.glob("*.whole"))
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            path.rename(path.with_name(f"{path.name}.whole"))
+    wholes = sorted(folder.rglob("*.whole"))
     chosen = data.draw(st.sampled_from(wholes))
     for whole in wholes:
         content = bytearray(whole.read_bytes())
         if whole == chosen:
             at = data.draw(st.integers(0, len(content) - 1))
             content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
-        (folder / whole.name.removesuffix(".whole")).write_bytes(content)
+        whole.with_suffix("").write_bytes(content)
     with contextlib.suppress(SprogError):
         Sae.load(folder)

@@ -52,7 +52,11 @@ def test_to_sae_lens(tmp_path, changes, architecture):
     sae, folder = make(**changes), tmp_path / "deep" / "out"
     said = to_sae_lens(sae, folder)
     assert said == f"{folder}: SAELens, {architecture}, {LATENTS} latents, blocks.3.mlp.hook_post"
-    assert sorted(path.name for path in folder.iterdir()) == ["cfg.json", "sae_weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "cfg.json",
+        "sae_weights.safetensors",
+    ]
     config, w = json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae_weights.safetensors")
     assert (config["architecture"], config["d_in"], config["d_sae"]) == (architecture, D_IN, LATENTS)
     assert config["metadata"]["sae_lens_version"] >= "6.0.0"
@@ -77,7 +81,7 @@ def test_to_sparsify(tmp_path, changes):
     assert to_sparsify(sae, tmp_path, "layers.3.mlp.act") == (
         f"{folder}: sparsify, topk, {LATENTS} latents, layers.3.mlp.act"
     )
-    assert sorted(path.name for path in folder.iterdir()) == ["cfg.json", "sae.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cfg.json", "sae.safetensors"]
     config, w = json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae.safetensors")
     assert config == {
         "activation": "topk",
@@ -113,7 +117,11 @@ def test_one_that_belongs_nowhere(tmp_path):
     assert to_sae_lens(sae, tmp_path / "a").endswith("no hook name")
     assert "hook_name" not in json.loads((tmp_path / "a" / "cfg.json").read_text())["metadata"]
     assert to_sparsify(sae, tmp_path / "b", "").endswith("no hookpoint")
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["cfg.json", "sae.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "README.md",
+        "cfg.json",
+        "sae.safetensors",
+    ]
     assert Sae.load(tmp_path / "a").config == Sae.load(tmp_path / "b").config == sae.config
 
 

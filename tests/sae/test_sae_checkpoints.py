@@ -16,6 +16,7 @@ JOBS = [
     (SaeConfig(d_in=D, latents=24, k=3, activation="batchtopk", matryoshka=(8, 24)), SETTINGS),
     (SaeConfig(d_in=D, latents=16, activation="relu", tied=True), dataclasses.replace(SETTINGS, l1=0.01)),
     (SaeConfig(d_in=D, latents=24, k=2, activation="jumprelu", pre_encoder_bias=False), SETTINGS),
+    (SaeConfig(d_in=D, latents=24, k=2), dataclasses.replace(SETTINGS, frozen_decoder=True, seed=1)),
 ]
 
 

@@ -1,13 +1,15 @@
 """An autoencoder comes back from its folder as it went in, or not at all."""
 
+import dataclasses
 import json
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from sprog.errors import SprogError
-from sprog.sae import Sae, SaeConfig
+from sprog.sae import Quality, Sae, SaeConfig, SpliceLoss, UnsoundWarning
 
 CONFIG = SaeConfig(d_in=6, latents=10, k=3, relu=False, model="tiny", site="resid", layer=2)
 
@@ -49,6 +51,73 @@ def test_it_comes_back_as_it_went_in(sae, folder):
         assert torch.equal(loaded.state_dict()[name], tensor)
     x = torch.randn(4, 6)
     assert torch.equal(loaded(x), sae(x))
+
+
+QUALITY = Quality(
+    fvu={"da": 1 / 3, "en": 0.2},
+    fvu_within={"da": 0.4, "en": 0.3},
+    fvu_normalised={"da": 0.5, "en": 0.1},
+    l0=3.0,
+    dead_fraction=0.1,
+    top_direction=0.2,
+    top_tokens=0.03,
+    tokens=1234,
+    ce={
+        "da": SpliceLoss(4.0, 4.1, 9.0, 0.98, 64, 900, 0.01),
+        "en": SpliceLoss(3.0, 3.1, 3.0, None, 1, 9, None),
+    },
+    judged=("da",),
+)
+
+
+def test_measured_fidelity_and_text_are_kept(sae, tmp_path):
+    sae.quality, sae.trained_on = QUALITY, "56,000 tokens of da and en from talks.tsv"
+    sae.save(tmp_path)
+    loaded = Sae.load(tmp_path)
+    assert (loaded.quality, loaded.trained_on, loaded.unsound) == (QUALITY, sae.trained_on, ())
+    assert json.loads((tmp_path / "cfg.json").read_text())["quality"]["unsound"] == []
+
+
+def test_one_that_was_not_measured_says_nothing(folder):
+    loaded = Sae.load(folder)
+    assert (loaded.quality, loaded.trained_on, loaded.unsound) == (None, "", ())
+    assert not {"quality", "trained_on"} & set(json.loads((folder / "cfg.json").read_text()))
+
+
+def test_loading_an_unsound_one_warns_once(sae, tmp_path):
+    sae.quality = dataclasses.replace(QUALITY, dead_fraction=0.95)
+    sae.save(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = Sae.load(tmp_path)
+    (finding,) = loaded.unsound
+    assert finding.startswith("95 % of the latents are dead")
+    (warning,) = caught
+    assert warning.category is UnsoundWarning
+    assert str(warning.message) == f"{tmp_path}: {finding}"
+    assert json.loads((tmp_path / "cfg.json").read_text())["quality"]["unsound"] == [finding]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fvu": {"da": "low"}}, 'quality.fvu.da is "low"; it should be a number'),
+        ({"fvu": [0.1]}, "quality.fvu is [0.1]; it should be an object"),
+        ({"l0": ...}, "the key 'quality.l0' is missing"),
+        ({"ce": {"da": {"raw": 1.0}}}, "the key 'quality.ce.da.spliced' is missing"),
+        ({"judged": [1]}, "quality.judged is [1]; it should be a list of texts"),
+        ({"mse": 1.0}, "the key 'quality.mse' is not known"),
+    ],
+)
+def test_a_fidelity_that_is_none(sae, tmp_path, changes, message):
+    sae.quality = QUALITY
+    sae.save(tmp_path)
+    path = tmp_path / "cfg.json"
+    settings = json.loads(path.read_text())
+    changed = settings["quality"] | changes
+    settings["quality"] = {key: value for key, value in changed.items() if value is not ...}
+    path.write_text(json.dumps(settings))
+    assert message in refusal(tmp_path)
 
 
 def test_a_folder_holds_two_files_and_no_others(folder):

@@ -137,6 +137,24 @@ def test_gradients_equal_autograds(passing, kind):
         torch.testing.assert_close(sae.threshold.grad, (pull + sparsity).sum(0).detach())
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "tied" not in kind])
+def test_a_frozen_decoder_gets_no_gradient_and_changes_no_other(passing, kind):
+    x, found = inputs(), []
+    for learns in (True, False):
+        sae = random_sae(**KINDS[kind])
+        sae.W_dec.requires_grad_(learns)
+        make_gradients(sae)
+        if sae.config.activation == "jumprelu":
+            sae.threshold.grad = torch.zeros_like(sae.threshold)
+        done = passing(sae, x, penalty_of(sae))
+        dead = done.fires == 0
+        add_auxiliary(sae, x, done.gradient / -done.factor, dead, K, 0.1, done.along)
+        found.append({name: parameter.grad for name, parameter in sae.named_parameters()})
+    assert found[1].pop("W_dec") is None
+    for name, gradient in found[1].items():
+        assert torch.equal(gradient, found[0][name]), name
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_recomputed_values_are_the_exact_ones(passing, kind, request):
     if request.node.callspec.params["passing"] == "dense":

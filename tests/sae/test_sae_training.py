@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sprog.errors import SprogError
-from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group
+from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group, untrained
 
 D, FEATURES, ACTIVE = 32, 48, 3
 BATCH, STEPS = 256, 300
@@ -15,7 +15,8 @@ CONFIG = SaeConfig(d_in=D, latents=64, k=ACTIVE)
 SETTINGS = TrainSettings(steps=STEPS, tokens=STEPS * BATCH)
 
 
-def unit_rows(count, seed=0):
+def unit_rows(count, seed=100):
+    # another seed than the trainings': their first weights would be the features themselves
     rows = torch.randn(count, D, generator=torch.Generator().manual_seed(seed))
     return rows / rows.norm(dim=1, keepdim=True)
 
@@ -125,6 +126,84 @@ def test_dead_latents_are_revived():
     before, after = dead(0), dead(None)
     assert before > 0.1
     assert after < 0.7 * before
+
+
+# ---- the untrained control
+
+KINDS = {
+    "topk": CONFIG,
+    "topk, no bias": dataclasses.replace(CONFIG, pre_encoder_bias=False),
+    "tied": dataclasses.replace(CONFIG, tied=True),
+    "batchtopk, nested": dataclasses.replace(CONFIG, activation="batchtopk", matryoshka=(16, 64)),
+    "jumprelu": dataclasses.replace(CONFIG, activation="jumprelu"),
+    "relu": SaeConfig(d_in=D, latents=64, activation="relu"),
+}
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("centre", ["mean", "geometric_median"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untrained_autoencoder_is_the_one_that_training_starts_from(kind, centre, published):
+    (batch,) = planted(1, scale=3.0)
+    # a step that moves no weight; batchtopk's threshold follows the first batch, and starts there
+    settings = TrainSettings(
+        steps=1, tokens=BATCH, lr=0.0, aux_k=0, unit_rows=False, centre=centre, seed=7, published=published
+    )
+    started, _ = train(KINDS[kind], iter([batch]), settings)
+    other = untrained(KINDS[kind], batch, seed=7, centre=centre, published=published)
+    assert set(other.state_dict()) == set(started.state_dict())
+    for name, tensor in started.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+    assert all(parameter.grad is None for parameter in other.parameters())
+
+
+@pytest.mark.parametrize("kind", ["batchtopk, nested", "jumprelu"])
+def test_an_untrained_autoencoder_fires_as_often_as_was_asked_for(kind, unseen):
+    x = 50 * unseen
+    sae = untrained(KINDS[kind], x, seed=3)
+    assert float((sae.encode(x).values > 0).sum() / len(x)) == pytest.approx(ACTIVE, abs=0.01)
+
+
+def test_untrained_rows_are_random_by_seed_and_have_length_one(unseen):
+    first, again, other = (untrained(CONFIG, unseen, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.W_dec, again.W_dec)
+    assert not torch.equal(first.W_dec, other.W_dec)
+    assert torch.equal(first.W_dec, first.W_enc)
+    torch.testing.assert_close(first.W_dec.norm(dim=1), torch.ones(64))
+    torch.testing.assert_close(first.b_dec, unseen.mean(0))
+
+
+def test_an_untrained_autoencoder_of_nothing_is_refused():
+    with pytest.raises(SprogError, match="^sae: an untrained autoencoder needs at least one activation"):
+        untrained(CONFIG, torch.zeros(0, D), seed=0)
+    with pytest.raises(SprogError, match="not finite"):
+        untrained(CONFIG, torch.full((3, D), math.nan), seed=0)
+
+
+# ---- a frozen decoder
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "tied"])
+def test_a_frozen_decoder_stays_and_the_encoder_learns(kind):
+    settings = dataclasses.replace(SETTINGS, frozen_decoder=True, l1=0.01 if kind == "relu" else 0.0)
+    first = next(planted())
+    start = untrained(KINDS[kind], first, seed=settings.seed)
+    sae, log = train(KINDS[kind], planted(), settings)
+    assert torch.equal(sae.W_dec, start.W_dec)
+    assert (sae.W_enc - start.W_enc).abs().max() > 0.01
+    assert log[-1].mse < 0.95 * log[0].mse
+    assert not any(parameter.requires_grad for parameter in sae.parameters())
+
+
+def test_a_frozen_decoder_fits_worse_than_one_that_learns(trained, unseen):
+    frozen, _ = train(CONFIG, planted(), dataclasses.replace(SETTINGS, frozen_decoder=True))
+    assert fvu(trained[0], unseen) < fvu(frozen, unseen) < fvu(untrained(CONFIG, unseen, seed=0), unseen)
+
+
+def test_a_frozen_decoder_cannot_be_tied():
+    with pytest.raises(SprogError, match="^sae: a frozen decoder needs an encoder of its own"):
+        train(KINDS["tied"], planted(1), dataclasses.replace(SETTINGS, frozen_decoder=True))
 
 
 # ---- what is said

@@ -14,8 +14,8 @@ from sprog.corpora.lexicons import Lexicon, Telltale, build_lexicons, telltale, 
 from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.opus import Opus
 from sprog.corpora.reading import Reading, read_source
-from sprog.corpora.roles import OPTIONAL, ROLES, RoleCount, Roles, build_roles
-from sprog.corpora.sentences import Corpus, Sentence
+from sprog.corpora.roles import OPTIONAL, ROLES, SHARES, RoleCount, Roles, build_roles, untested
+from sprog.corpora.sentences import Corpus, Sentence, cluster, cluster_names
 from sprog.corpora.sources import Aligned, Generated, Generator, Source
 from sprog.corpora.splits import cut, first_of_each, rank
 from sprog.corpora.tasks import (
@@ -38,6 +38,7 @@ __all__ = [
     "MAX_CHARACTERS",
     "OPTIONAL",
     "ROLES",
+    "SHARES",
     "Aligned",
     "Corpus",
     "Example",
@@ -62,6 +63,8 @@ __all__ = [
     "build_lexicons",
     "build_roles",
     "clean_text",
+    "cluster",
+    "cluster_names",
     "corrupt",
     "count_ambiguous",
     "cut",
@@ -81,5 +84,6 @@ __all__ = [
     "split_sources",
     "split_tasks",
     "telltale",
+    "untested",
     "words_of",
 ]

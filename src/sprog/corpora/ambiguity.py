@@ -98,7 +98,7 @@ def refuse_one_text_as_two_languages(corpus: Corpus, share: float = SAME_TEXT) -
 
 
 def refuse_one_text_in_two_roles(corpora: Mapping[str, Corpus]) -> None:
-    """Refuse roles that share a sentence, by the same text in the same language or by pair.
+    """Refuse roles that share a sentence, by the same text in the same language, by pair or by document.
 
     `build_roles` never makes such roles; this is for text that was put together by hand.
 
@@ -108,11 +108,15 @@ def refuse_one_text_in_two_roles(corpora: Mapping[str, Corpus]) -> None:
     for (first, ours), (second, theirs) in combinations(corpora.items(), 2):
         texts = {(s.language, s.text) for s in ours.sentences}
         pairs = {(s.source, s.pair) for s in ours.sentences}
-        common = sum((s.language, s.text) in texts or (s.source, s.pair) in pairs for s in theirs.sentences)
+        docs = {s.doc for s in ours.sentences if s.doc}
+        common = sum(
+            (s.language, s.text) in texts or (s.source, s.pair) in pairs or s.doc in docs
+            for s in theirs.sentences
+        )
         if common:
             raise SprogError(
-                f"{common} of {len(theirs)} sentences of {second} are in {first} too, or their translations are: "
-                f"give {second} other text"
+                f"{common} of {len(theirs)} sentences of {second} are in {first} too, or their translations or others "
+                f"of their documents are: give {second} other text"
             )
 
 
@@ -137,10 +141,11 @@ def refuse_a_source_given_for_two_roles(
         gone = [sentence for sentence in dropped if sentence.source == name]
         texts = {(sentence.language, sentence.text) for sentence in gone}
         pairs = {sentence.pair for sentence in gone}
+        docs = {sentence.doc for sentence in gone if sentence.doc}
         where = " and ".join(
             f"corpora.{other}"
             for other, sentences in earlier.items()
-            if any((s.language, s.text) in texts or s.pair in pairs for s in sentences)
+            if any((s.language, s.text) in texts or s.pair in pairs or s.doc in docs for s in sentences)
         )
         raise SprogError(
             f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in two "

@@ -13,8 +13,10 @@ from sprog.corpora.sentences import Sentence
 
 MAX_CHARACTERS = 2_000
 
-# control characters, and the surrogates that UTF-8 cannot hold; format characters such as the joiner
-# inside an emoji belong to the text and stay
+# soft hyphen, zero-width space, word joiner, byte order mark, marks of direction and of nothing: a reader sees none
+# of them, and a tokenizer does. Joiners, which shape letters and emoji, and variation selectors belong to the text
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+# control characters, and the surrogates that UTF-8 cannot hold
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -51,8 +53,11 @@ def squeeze(text: str) -> str:
 
 
 def clean_text(text: str) -> str:
-    """`text` in Unicode's NFC form, squeezed, without language markers. Cleaning twice changes nothing."""
-    return without_markers(squeeze(unicodedata.normalize("NFC", text)))
+    """`text` in Unicode's NFC form, squeezed, without invisible characters and language markers.
+
+    Cleaning twice changes nothing.
+    """
+    return without_markers(squeeze(unicodedata.normalize("NFC", _INVISIBLE.sub("", text))))
 
 
 def clean(
@@ -84,8 +89,8 @@ def clean(
     candidates: list[Sentence] = []
     smallest: dict[str, dict[str, str]] = {language: {} for language in languages}
     for pair in pairs:
-        kept = []
-        for language, raw in pair.texts:
+        kept, docs = [], []
+        for place, (language, raw) in enumerate(pair.texts):
             tally = tallies.get(language)
             if tally is None:
                 tally = tallies[language] = Tally()
@@ -100,10 +105,11 @@ def clean(
                 tally.dropped["too_long"] += 1
             else:
                 kept.append((language, text))
+                docs.append(_document(source, pair.docs[place]) if pair.docs else "")
         if kept:
             identity = pair.id or pair_id(kept)
-            for language, text in kept:
-                candidates.append(Sentence(text, language, identity, source))
+            for (language, text), doc in zip(kept, docs, strict=True):
+                candidates.append(Sentence(text, language, identity, source, doc))
                 best = smallest[language].get(text)
                 if best is None or identity < best:
                     smallest[language][text] = identity
@@ -121,10 +127,20 @@ def clean(
     return sentences, tallies
 
 
+def _document(source: str, name: str) -> str:
+    # the same number in two sources is not the same document
+    squeezed = squeeze(name)
+    return f"{source} {squeezed}" if squeezed else ""
+
+
 def _mend(raw: str, tally: Tally) -> str:
     text = raw
-    if not unicodedata.is_normalized("NFC", raw):
-        text = unicodedata.normalize("NFC", raw)
+    # printable text has none of them; before NFC, because one may stand between a letter and its accent
+    if not raw.isprintable() and _INVISIBLE.search(raw):
+        text = _INVISIBLE.sub("", raw)
+        tally.changed["invisible"] += 1
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
         tally.changed["nfc"] += 1
     squeezed = squeeze(text)
     if squeezed != text:

@@ -14,8 +14,11 @@ _TEXT = "text"
 _PLACE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|(\.[0-9]+))?")
 
 
-def read_conllu(path: Path) -> Iterator[str]:
-    """The sentences of a treebank: the comment `# text = `, or where there is none the words put together.
+def read_conllu(path: Path) -> Iterator[tuple[str, str]]:
+    """The sentences of a treebank with their documents: the comment `# text = `, or else the words put together.
+
+    A document begins at `# newdoc`, and goes by its `id`, or without one by its number in the file; before the
+    first there is none. The `sent_id` tells no document: what it is made of is up to the treebank.
 
     Words are put together as https://universaldependencies.org/format.html says: a blank after each that does
     not have `SpaceAfter=No`; a range such as `3-4` stands for its words, and empty nodes such as `5.1` for
@@ -24,8 +27,8 @@ def read_conllu(path: Path) -> Iterator[str]:
     Raises:
         SprogError: the file cannot be read, or a line is neither comment nor word.
     """
-    for _, _, text in read_tagged(path):
-        yield text
+    for _, _, text, doc in _sentences(path):
+        yield text, doc
 
 
 def read_tagged(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
@@ -36,6 +39,11 @@ def read_tagged(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
     Raises:
         SprogError: as `read_conllu`.
     """
+    for tokens, tags, text, _ in _sentences(path):
+        yield tokens, tags, text
+
+
+def _sentences(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str, str]]:
     sentence = _Sentence()
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
@@ -58,6 +66,8 @@ class _Sentence:
     """A sentence while its lines are being read."""
 
     def __init__(self) -> None:
+        self._doc = ""
+        self._docs = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -68,10 +78,13 @@ class _Sentence:
         self._covered_until = 0
 
     def comment(self, line: str) -> None:
-        """Take a comment's text if it is the sentence's."""
+        """Take a comment if it has the sentence's text, or begins a document."""
         key, equals, value = line.removeprefix("#").partition("=")
         if equals and key.strip() == _TEXT:
             self._said = value.strip()
+        elif key.split() == ["newdoc"] or (equals and key.split() == ["newdoc", "id"]):
+            self._docs += 1
+            self._doc = value.strip() or f"newdoc {self._docs}"
 
     def word(self, place: re.Match[str], cells: list[str]) -> None:
         """Take a line of ten columns."""
@@ -93,11 +106,11 @@ class _Sentence:
         if last is None:
             self._tags.append(cells[_UPOS])
 
-    def take(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
+    def take(self) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str, str]]:
         """The sentence if there is one; then begin another."""
         text = "".join(self._words).strip() if self._said is None else self._said
         if text:
             if len(self._tags) < len(self._tokens):
                 self._tags.append("_")
-            yield tuple(self._tokens), tuple(self._tags), text
+            yield tuple(self._tokens), tuple(self._tags), text, self._doc
         self._begin()

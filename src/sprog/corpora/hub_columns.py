@@ -12,6 +12,7 @@ from sprog.errors import SprogError
 _TEXT = ("text", "sentence")
 _LABEL = ("language", "lang", "label")
 _PAIR = "pair"
+_DOC = "doc"
 _TRANSLATION = "translation"
 _STRINGS = ("string", "large_string", "string_view", "null")
 # ISO 639's code for text whose language nobody has said
@@ -27,6 +28,7 @@ class Columns:
         text: the text, where a label says its language.
         label: 0 for the target, 1 for the reference, a language code, or a value of `labels`.
         pair: an id that translations of each other share.
+        doc: an id that the sentences of one document share.
         languages: (code, column) of text in one language; columns of a row translate each other.
         labels: (value, code) of labels that say a language in other words.
     """
@@ -34,6 +36,7 @@ class Columns:
     text: str | None = None
     label: str | None = None
     pair: str | None = None
+    doc: str | None = None
     languages: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -50,7 +53,8 @@ def pairs(name: str, table: Any, columns: Columns, languages: Sequence[str]) -> 
     """
     plan = _plan(name, table.features, columns, languages)
     texts = dict(plan.languages)
-    wanted = [column for column in (plan.text, plan.label, plan.pair, *texts.values()) if column is not None]
+    named = (plan.text, plan.label, plan.pair, plan.doc, *texts.values())
+    wanted = [column for column in named if column is not None]
     language_of = dict(zip("01", languages, strict=False)) | dict(plan.labels)
     names = getattr(table.features.get(plan.label), "names", None)
     number = 0
@@ -63,8 +67,13 @@ def pairs(name: str, table: Any, columns: Columns, languages: Sequence[str]) -> 
                 label = _label(batch[plan.label][row], names)
                 said = ((_language(name, number, label, language_of), batch[plan.text][row] or ""),)
             identity = batch[plan.pair][row] if plan.pair else None
+            doc = batch[plan.doc][row] if plan.doc else None
             # the same number in two data sets is not the same pair
-            yield Pair(said, None if identity is None else f"{name} {identity}")
+            yield Pair(
+                said,
+                None if identity is None else f"{name} {identity}",
+                () if doc is None else (str(doc),) * len(said),
+            )
 
 
 def _label(value: Any, names: Sequence[str] | None) -> str | None:
@@ -97,18 +106,19 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
         SprogError: a column is missing or holds no text, or none says a language.
     """
     pair = given.pair or (_PAIR if _PAIR in features else None)
+    doc = given.doc or (_DOC if _DOC in features else None)
     if given.languages:
-        plan = Columns(pair=pair, languages=given.languages)
+        plan = Columns(pair=pair, doc=doc, languages=given.languages)
     elif given.text or given.label or given.labels:
         text = given.text or _first(_TEXT, features)
         label = given.label or _first(_LABEL, features)
         if text is None or label is None:
             lacking = "which column holds the text (,text=COLUMN)" if text is None else _how_language(text)
             raise SprogError(f"{name}: does not say {lacking}; it has the columns {_listed(features)}")
-        plan = Columns(text, label, pair, labels=given.labels)
+        plan = Columns(text, label, pair, doc, labels=given.labels)
     else:
-        plan = _guessed(name, features, pair, languages)
-    for column in (plan.text, plan.label, plan.pair, *(column for _, column in plan.languages)):
+        plan = _guessed(name, features, pair, doc, languages)
+    for column in (plan.text, plan.label, plan.pair, plan.doc, *(column for _, column in plan.languages)):
         if column is not None and column not in features:
             raise SprogError(f"{name}: has no column {shown(column)}; it has {_listed(features)}")
     for column in (plan.text, *(column for _, column in plan.languages)):
@@ -120,21 +130,23 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     return plan
 
 
-def _guessed(name: str, features: Mapping[str, Any], pair: str | None, languages: Sequence[str]) -> Columns:
+def _guessed(
+    name: str, features: Mapping[str, Any], pair: str | None, doc: str | None, languages: Sequence[str]
+) -> Columns:
     inner = {
         code: column
         for column in features
         if column.startswith(f"{_TRANSLATION}.") and (code := language_code(column.partition(".")[2]))
     }
     if inner:
-        return Columns(pair=pair, languages=tuple(inner.items()))
+        return Columns(pair=pair, doc=doc, languages=tuple(inner.items()))
     text, label = _first(_TEXT, features), _first(_LABEL, features)
     if text and label:
-        return Columns(text, label, pair)
+        return Columns(text, label, pair, doc)
     # only the codes wanted: a column `id` is seldom Indonesian
     named = tuple((code, column) for column in features if (code := language_code(column)) in languages)
     if named:
-        return Columns(pair=pair, languages=tuple((str(code), column) for code, column in named))
+        return Columns(pair=pair, doc=doc, languages=tuple((str(code), column) for code, column in named))
     lacking = "where its text is" if text is None else _how_language(text)
     raise SprogError(
         f"{name}: does not say {lacking}; it has the columns {_listed(features)}: name them, as in "

@@ -10,7 +10,7 @@ from sprog.corpora.lines import shown
 from sprog.errors import SprogError
 from sprog.hub import Repository
 
-_KEYS = ("config", "split", "text", "label", "language", "pair")
+_KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
 
 
@@ -18,7 +18,7 @@ def parse_hub(text: str) -> HubDataSet:
     """What `hub:OWNER/NAME[@REVISION][,KEY=VALUE]...` names.
 
     Keys are `config`, `split`, `text`, `label` or `language` (the column that says a row's language), `pair`,
-    `label.VALUE` (the language code that a value of that column stands for), and language codes, for columns
+    `doc`, `label.VALUE` (the language code that a value of that column stands for), and language codes, for columns
     in one language. A column inside another is written `OUTER.INNER`.
 
     Raises:
@@ -50,7 +50,7 @@ def _columns(text: str, given: dict[str, str]) -> Columns:
     Raises:
         SprogError: a key is none, or they contradict each other.
     """
-    named = {key: given.pop(key, None) for key in ("text", "label", "pair")}
+    named = {key: given.pop(key, None) for key in ("text", "label", "pair", "doc")}
     labels: list[tuple[str, str]] = []
     languages: list[tuple[str, str]] = []
     for key, value in given.items():
@@ -73,4 +73,4 @@ def _columns(text: str, given: dict[str, str]) -> Columns:
         )
     if len({code for code, _ in languages}) < len(languages):
         raise SprogError(f"{shown(text, 200)}: a language is named twice: name each once")
-    return Columns(named["text"], named["label"], named["pair"], tuple(languages), tuple(labels))
+    return Columns(**named, languages=tuple(languages), labels=tuple(labels))

@@ -49,7 +49,9 @@ def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -
 def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
     suffix = path.suffix.lower()
     if path.is_dir():
-        return "is a folder: name a file in it"
+        return (
+            f"is a folder: name a file in it, or write da={text} for a folder of .txt files, each a document"
+        )
     if suffix in _PACKED:
         return "is compressed: unpack it and name what comes out"
     if suffix == ".json":

@@ -15,6 +15,7 @@ from sprog.errors import SprogError
 
 _TEXT_HEADINGS = frozenset({"sentence", "text"})
 _LABEL_HEADINGS = frozenset({"label", "language", "lang"})
+_DOC = "doc"
 
 
 class Pair(NamedTuple):
@@ -23,10 +24,13 @@ class Pair(NamedTuple):
     Attributes:
         texts: (language, raw text), as many as there are.
         id: the pair id, where the source has one; else it is made from the cleaned text.
+        docs: the document of each text, by the name that the source has for it, empty where it has none; `()` for a
+            pair without any.
     """
 
     texts: tuple[tuple[str, str], ...]
     id: str | None = None
+    docs: tuple[str, ...] = ()
 
 
 def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
@@ -34,7 +38,7 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
 
     The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
     language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
-    hold neither sentence nor label.
+    hold neither sentence nor label. Under a header, one more column `doc` names the document of each line.
 
     Raises:
         SprogError: the file cannot be read, a line has no tab or an unknown label, or, under a header of
@@ -44,7 +48,11 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     head = _through_second_sentence(lines)
     rest = itertools.chain(head, lines)
     columns = _header_of_codes(head, languages)
-    if columns is not None:
+    names = _header_with_doc(head, languages)
+    if names is not None:
+        next(rest)
+        yield from _with_doc(path, rest, names, languages)
+    elif columns is not None:
         next(rest)
         yield from _columns(path, rest, columns, first_number=2)
     elif head and _is_header_of_names(head[0]):
@@ -52,6 +60,56 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
         yield from _labelled(path, rest, languages, first_number=2)
     else:
         yield from _labelled(path, rest, languages, first_number=1)
+
+
+def _header_with_doc(head: list[str], languages: Sequence[str]) -> list[str] | None:
+    """The names of the columns if the first line names them and one is `doc`; a code of `languages` as that code."""
+    cells = [cell.strip().lower() for cell in head[0].split("\t")] if head else []
+    others = [language_code(cell) or cell for cell in cells if cell != _DOC]
+    labelled = len(others) == 2 and others[0] in _TEXT_HEADINGS and others[1] in _LABEL_HEADINGS
+    of_codes = bool(others) and set(others) <= set(languages) and len(set(others)) == len(others)
+    if len(others) != len(cells) - 1 or not (labelled or of_codes):
+        return None
+    places = iter(others)
+    return [_DOC if cell == _DOC else next(places) for cell in cells]
+
+
+def _with_doc(path: Path, lines: Iterator[str], names: list[str], languages: Sequence[str]) -> Iterator[Pair]:
+    language_of = dict(zip("01", languages, strict=False))
+    for number, line in enumerate(lines, 2):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        if len(cells) != len(names):
+            raise SprogError(
+                f"{named(path)}, line {number}: {len(cells)} columns where the header has {len(names)}: mend the line"
+            )
+        fields = dict(zip(names, cells, strict=True))
+        doc = fields.pop(_DOC)
+        if set(fields) <= set(languages):
+            texts = list(fields.items())
+        else:
+            text, label = fields.values()
+            texts = [(_language_of(path, number, label, language_of), text)]
+        yield _paired(texts, [doc.strip()] * len(texts))
+
+
+def _language_of(path: Path, number: int, label: str, language_of: dict[str, str]) -> str:
+    """The language that a label stands for, which is then in `language_of`.
+
+    Raises:
+        SprogError: it stands for none.
+    """
+    language = language_of.get(label)
+    if language is None:
+        language = language_of.get(label.strip()) or language_code(label)
+        if language is None:
+            raise SprogError(
+                f"{named(path)}, line {number}: unknown label {shown(label)}: "
+                f"write 0 (target), 1 (reference) or a language code"
+            )
+        language_of[label] = language
+    return language
 
 
 def _through_second_sentence(lines: Iterator[str]) -> list[str]:
@@ -96,7 +154,6 @@ def _labelled(
     language_of = dict(zip("01", languages, strict=False))
     for number, line in enumerate(lines, first_number):
         text, tab, label = line.rpartition("\t")
-        language = language_of.get(label)
         if not tab:
             if not line.strip():
                 continue
@@ -104,15 +161,7 @@ def _labelled(
                 f"{named(path)}, line {number}: no tab in {shown(line)}: "
                 f"write sentence TAB label on every line"
             )
-        if language is None:
-            language = language_of.get(label.strip()) or language_code(label)
-            if language is None:
-                raise SprogError(
-                    f"{named(path)}, line {number}: unknown label {shown(label)}: "
-                    f"write 0 (target), 1 (reference) or a language code"
-                )
-            language_of[label] = language
-        yield Pair(((language, text),))
+        yield Pair(((_language_of(path, number, label, language_of), text),))
 
 
 def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
@@ -144,11 +193,11 @@ class Lines(NamedTuple):
 
     Attributes:
         name: what messages call it.
-        texts: the sentences, in order.
+        texts: the sentences, in order, each with its document; an empty one is none.
     """
 
     name: str
-    texts: Iterator[str]
+    texts: Iterator[tuple[str, str]]
 
 
 def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
@@ -169,4 +218,11 @@ def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
                 f"{lines.name} has {count}" for lines, count in zip(by_language.values(), counts, strict=True)
             )
             raise SprogError(f"{listed} lines: files aligned by line need the same number")
-        yield Pair(tuple(zip(by_language, texts, strict=True)))
+        yield _paired(
+            [(code, text) for code, (text, _) in zip(by_language, texts, strict=True)],
+            [doc for _, doc in texts],
+        )
+
+
+def _paired(texts: Sequence[tuple[str, str]], docs: Sequence[str]) -> Pair:
+    return Pair(tuple(texts), None, tuple(docs) if any(docs) else ())

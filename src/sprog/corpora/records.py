@@ -13,6 +13,7 @@ from sprog.errors import SprogError
 _TEXT = ("text", "sentence")
 _LANGUAGE = ("language", "lang", "label")
 _PAIR = "pair"
+_DOC = "doc"
 _NAMES_SHOWN = 12
 
 
@@ -22,6 +23,7 @@ class _Fields(NamedTuple):
     text: str | None
     language: str | None
     pair: str | None
+    doc: str | None
     columns: tuple[tuple[str, str], ...]
 
 
@@ -30,12 +32,12 @@ def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
 
     Names are told without regard to case, and fields that are not needed are passed over. A label of 0 is the
     first of `languages`, 1 the second, anything else a language code. Records that share a `pair` are
-    translations of each other; they come together, after those that have none.
+    translations of each other; they come together, after those that have none. `doc` names a record's document.
 
     Raises:
         SprogError: the file cannot be read, a record lacks what is needed, or a value is of the wrong kind.
     """
-    waiting: dict[str, list[tuple[str, str]]] = {}
+    waiting: dict[str, list[tuple[str, str, str]]] = {}
     language_of = dict(zip("01", languages, strict=False))
     for record, fields in _with_fields(path, languages):
         if fields.text is not None and fields.language is not None:
@@ -47,17 +49,29 @@ def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
             raise SprogError(
                 _lacking(path, record, f"text and language or label, or {' and '.join(languages)}")
             )
+        doc = _doc(path, record, fields)
+        told = [(code, text, doc) for code, text in texts]
         identity = None if fields.pair is None else _identity(path, record, fields.pair)
         if identity is None:
-            yield Pair(tuple(texts))
+            yield _together(told)
         else:
-            waiting.setdefault(identity, []).extend(texts)
+            waiting.setdefault(identity, []).extend(told)
     for together in waiting.values():
-        yield Pair(tuple(together))
+        yield _together(together)
 
 
-def read_texts(path: Path) -> Iterator[str]:
-    """The `text` of every record of a file in one language.
+def _together(told: Sequence[tuple[str, str, str]]) -> Pair:
+    docs = tuple(doc for _, _, doc in told)
+    return Pair(tuple((code, text) for code, text, _ in told), None, docs if any(docs) else ())
+
+
+def _doc(path: Path, record: Record, fields: _Fields) -> str:
+    name = None if fields.doc is None else _identity(path, record, fields.doc, "sentences of one document")
+    return name or ""
+
+
+def read_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """The `text` of every record of a file in one language, with its `doc`; an empty one is none.
 
     Raises:
         SprogError: the file cannot be read, a record has no text, or it is not a string.
@@ -70,7 +84,7 @@ def read_texts(path: Path) -> Iterator[str]:
                     f"them cannot be told: give the treebank's .conllu file"
                 )
             raise SprogError(_lacking(path, record, "text"))
-        yield _text(path, record, fields.text)
+        yield _text(path, record, fields.text), _doc(path, record, fields)
 
 
 def _with_fields(path: Path, languages: Sequence[str]) -> Iterator[tuple[Record, _Fields]]:
@@ -90,12 +104,13 @@ def _fields(names: Iterable[str], languages: Sequence[str]) -> _Fields:
     for name in names:
         by_name.setdefault(name.strip().lower(), name)
         code = language_code(name)
-        if code is not None and code in languages:
+        if code is not None and code in languages and name.strip().lower() != _DOC:
             columns.setdefault(code, name)
     return _Fields(
         next((by_name[name] for name in _TEXT if name in by_name), None),
         next((by_name[name] for name in _LANGUAGE if name in by_name), None),
         by_name.get(_PAIR),
+        by_name.get(_DOC),
         tuple(columns.items()),
     )
 
@@ -125,14 +140,16 @@ def _text(path: Path, record: Record, name: str) -> str:
     return value
 
 
-def _identity(path: Path, record: Record, name: str) -> str | None:
+def _identity(
+    path: Path, record: Record, name: str, sharing: str = "translations of each other"
+) -> str | None:
     value: Any = record.fields[name]
     if value is None or value == "":
         return None
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise SprogError(
             f"{named(path)}, line {record.line}: {name} is {shown(value)}: write a number or a string, "
-            f"the same one for translations of each other"
+            f"the same one for {sharing}"
         )
     return str(value)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from sprog.corpora.conllu import read_conllu
 from sprog.corpora.keeping import Progress
-from sprog.corpora.lines import named, opened, text_lines
+from sprog.corpora.lines import named, opened, shown, text_lines
 from sprog.corpora.readers import Lines, Pair, read_aligned, read_columns, read_tsv
 from sprog.corpora.records import read_records, read_texts
-from sprog.corpora.sentences import Corpus
+from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.tmx import read_tmx
+from sprog.errors import SprogError
 
 Generator = Callable[[Sequence[str], int], Corpus]
 """Makes a corpus out of nothing: takes the languages and a seed."""
@@ -120,34 +121,76 @@ class Columns(_File):
 
 @dataclass(frozen=True)
 class Aligned(Source):
-    """One file per language, aligned; or a single file in one language."""
+    """One file per language, aligned; or a single file in one language.
+
+    In the place of a file may stand a folder of `.txt` files. Each of them is a document, and in folders that are
+    aligned the files of one name are aligned by line.
+    """
 
     paths: tuple[tuple[str, Path], ...]
 
     @property
     def name(self) -> str:
-        """The files' base names, joined by `+`."""
-        return "+".join(path.name for path in self.files)
+        """The base names, joined by `+`."""
+        return "+".join(path.name for _, path in self.paths)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them."""
-        return tuple(path for _, path in self.paths)
+        """All of them, those of a folder by name."""
+        return tuple(
+            file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path])
+        )
 
     def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
         """See `read_aligned`."""
-        return read_aligned({code: Lines(named(path), _sentences(path)) for code, path in self.paths})
+        if not any(path.is_dir() for _, path in self.paths):
+            yield from read_aligned({code: Lines(named(path), _sentences(path)) for code, path in self.paths})
+            return
+        by_name = {code: {file.name: file for file in _texts_in(path)} for code, path in self.paths}
+        (_, first), *others = by_name.items()
+        for code, files in others:
+            for name in sorted(first.keys() ^ files.keys()):
+                lacking = dict(self.paths)[code if name in first else self.paths[0][0]]
+                raise SprogError(
+                    f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names"
+                )
+        for name in first:
+            texts = {
+                code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()
+            }
+            yield from read_aligned(texts)
 
 
-def _sentences(path: Path) -> Iterator[str]:
-    """The sentences of a file in one language, read as the end of its name says."""
+def _texts_in(folder: Path) -> list[Path]:
+    """The `.txt` files of a folder, by name.
+
+    Raises:
+        SprogError: there is none, or it is no folder.
+    """
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
+    except OSError as error:
+        raise SprogError(
+            f"{named(folder)}: cannot be read as a folder ({error.strerror or error})"
+        ) from error
+    if not found:
+        raise SprogError(f"{named(folder)}: is a folder: name a file in it, or a folder of .txt files")
+    return found
+
+
+def _document(path: Path) -> Iterator[tuple[str, str]]:
+    return ((line, path.stem) for line in text_lines(path))
+
+
+def _sentences(path: Path) -> Iterator[tuple[str, str]]:
+    """The sentences of a file in one language with their documents, read as the end of its name says."""
     match path.suffix.lower():
         case ".jsonl" | ".csv":
             return read_texts(path)
         case ".conllu":
             return read_conllu(path)
         case _:
-            return text_lines(path)
+            return ((line, "") for line in text_lines(path))
 
 
 @dataclass(frozen=True)
@@ -164,11 +207,12 @@ class Generated(Source):
 
     def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
         """What the generator makes."""
-        pairs: dict[str, list[tuple[str, str]]] = {}
+        pairs: dict[str, list[Sentence]] = {}
         for sentence in self.generator(languages, seed).sentences:
-            pairs.setdefault(sentence.pair, []).append((sentence.language, sentence.text))
-        for identity, texts in pairs.items():
-            yield Pair(tuple(texts), identity)
+            pairs.setdefault(sentence.pair, []).append(sentence)
+        for identity, own in pairs.items():
+            docs = tuple(sentence.doc for sentence in own)
+            yield Pair(tuple((s.language, s.text) for s in own), identity, docs if any(docs) else ())
 
 
 class Names:

@@ -1,11 +1,12 @@
-"""Splits: which pairs go where, decided by a seed and the pairs themselves, never by their order."""
+"""Splits: which pairs and documents go where, decided by a seed and what they are, never by their order."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
-from itertools import repeat
+from itertools import accumulate, repeat
+from typing import NamedTuple
 
-from sprog.corpora.sentences import Sentence
+from sprog.corpora.sentences import Sentence, cluster
 
 
 def rank(seed: int, purpose: str, pair: str) -> bytes:
@@ -25,28 +26,55 @@ def shuffled(sentences: Iterable[Sentence], seed: int) -> list[Sentence]:
 def cut(
     sentences: list[Sentence], share: float, *, seed: int, purpose: str
 ) -> tuple[list[Sentence], list[Sentence]]:
-    """Divide `sentences` by pair into what is left and what is taken, each in the order it came.
+    """Divide `sentences` by pair, or document, into what is left and what is taken, each in the order it came.
 
     The share is taken from every source and every combination of languages by itself, so that the parts
-    are alike; of two or more such pairs at least one is taken and one is left.
+    are alike; of two or more such pairs at least one is taken and one is left. A document goes whole, with the pairs
+    that have a sentence in it: of documents so many are taken that their sentences come nearest to the share.
     """
-    makeup: dict[str, tuple[str, ...]] = {}
-    for sentence in sentences:
-        known = makeup.get(sentence.pair, (sentence.source,))
-        makeup[sentence.pair] = (*known, sentence.language)
-    strata: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for pair, (source, *languages) in makeup.items():
-        strata[source, *sorted(languages)].append(pair)
+    clusters = cluster([s.pair for s in sentences], [s.doc for s in sentences])
+    members: dict[int, list[Sentence]] = defaultdict(list)
+    for number, sentence in zip(clusters, sentences, strict=True):
+        members[number].append(sentence)
+    pairs: dict[tuple[str, ...], list[_Unit]] = defaultdict(list)
+    documents: dict[tuple[tuple[str, ...], tuple[str, ...]], list[_Unit]] = defaultdict(list)
+    for number, own in members.items():
+        docs = [sentence.doc for sentence in own if sentence.doc]
+        name = rank(seed, purpose, min(docs) if docs else own[0].pair)
+        unit = _Unit(name, number, len(own))
+        if docs:
+            sources, languages = (tuple(sorted({s[field] for s in own})) for field in (3, 1))
+            documents[sources, languages].append(unit)
+        else:
+            pairs[own[0].source, *sorted(sentence.language for sentence in own)].append(unit)
 
-    taken: set[str] = set()
-    for pairs in strata.values():
-        number = round(share * len(pairs))
-        if len(pairs) > 1:
-            number = min(max(number, 1), len(pairs) - 1)
-        pairs.sort(key=lambda pair: rank(seed, purpose, pair))
-        taken.update(pairs[:number])
-    rest = [sentence for sentence in sentences if sentence.pair not in taken]
-    return rest, [sentence for sentence in sentences if sentence.pair in taken]
+    taken: set[int] = set()
+    for units in pairs.values():
+        taken.update(_first(units, round(share * len(units))))
+    for units in documents.values():
+        taken.update(_first(units, _nearest(share, [unit.size for unit in sorted(units)])))
+    rest = [sentence for number, sentence in zip(clusters, sentences, strict=True) if number not in taken]
+    return rest, [sentence for number, sentence in zip(clusters, sentences, strict=True) if number in taken]
+
+
+class _Unit(NamedTuple):
+    """What is never divided: a pair, or a document with the pairs in it."""
+
+    rank: bytes
+    cluster: int
+    size: int
+
+
+def _first(units: list[_Unit], number: int) -> list[int]:
+    if len(units) > 1:
+        number = min(max(number, 1), len(units) - 1)
+    return [unit.cluster for unit in sorted(units)[:number]]
+
+
+def _nearest(share: float, sizes: list[int]) -> int:
+    """How many of `sizes`, from the first on, come nearest to a share of their sum."""
+    reached = [0, *accumulate(sizes)]
+    return min(range(len(reached)), key=lambda number: abs(reached[number] - share * reached[-1]))
 
 
 def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | None = None) -> list[int]:

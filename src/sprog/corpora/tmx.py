@@ -12,6 +12,9 @@ _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CHUNK = 1 << 16
 # elements inside a segment that hold the original format's codes, not text; `hi` and `sub` hold text
 _CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})
+# TMX has no element for documents. Two properties that tell them are in wide use: DGT-TM's number of the act, and the
+# address of the page in what Bitextor makes (ParaCrawl, web crawls of ELRC)
+_DOC_PROPERTIES = frozenset({"txt::doc. no.", "source-document"})
 
 
 class _TmxError(Exception):
@@ -28,7 +31,10 @@ class _Units:
         self.units: list[Pair] = []
         self._root: str | None = None
         self._texts: list[tuple[str, str]] = []
+        self._docs: list[str] = []
+        self._unit_doc = self._doc = ""
         self._language: str | None = None
+        self._property: list[str] | None = None
         self._pieces: list[str] | None = None
         # inside a segment: for every open element, whether its text counts
         self._is_text: list[bool] = []
@@ -42,8 +48,11 @@ class _Units:
         if self._pieces is not None:
             self._is_text.append(name == "sub" or (name not in _CODES and self._is_text[-1]))
         elif name == "tu":
-            self._texts = []
+            self._texts, self._docs, self._unit_doc = [], [], ""
+        elif name == "prop" and attributes.get("type", "").strip().lower() in _DOC_PROPERTIES:
+            self._property = []
         elif name == "tuv":
+            self._doc = ""
             written = attributes.get(_XML_LANG) or attributes.get("lang") or ""
             self._language = language_code(written)
             if self._language is None:
@@ -59,15 +68,26 @@ class _Units:
             self._is_text.pop()
             if not self._is_text and self._language is not None:
                 self._texts.append((self._language, "".join(self._pieces)))
+                self._docs.append(self._doc)
                 self._pieces = None
+        elif _local(tag) == "prop" and self._property is not None:
+            told, self._property = "".join(self._property).strip(), None
+            # of a sentence that stood in several documents the first counts
+            if self._language is None:
+                self._unit_doc = self._unit_doc or told
+            else:
+                self._doc = self._doc or told
         elif _local(tag) == "tuv":
             self._language = None
         elif _local(tag) == "tu" and self._texts:
-            self.units.append(Pair(tuple(self._texts)))
+            docs = tuple(doc or self._unit_doc for doc in self._docs)
+            self.units.append(Pair(tuple(self._texts), None, docs if any(docs) else ()))
 
     def data(self, text: str) -> None:
         if self._pieces is not None and self._is_text[-1]:
             self._pieces.append(text)
+        elif self._property is not None:
+            self._property.append(text)
 
 
 def _local(tag: str) -> str:
@@ -78,7 +98,9 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     """Read a TMX file of any size and encoding.
 
     A DOCTYPE is allowed and never followed. The codes of the original format (`bpt`, `ept`, `it`, `ph`,
-    `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept.
+    `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A document
+    is told by a `prop` of type `Txt::Doc. No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its
+    translations; `tuid` tells none.
 
     Raises:
         SprogError: the file cannot be read, is not well-formed or not TMX, declares an entity, or a

@@ -94,10 +94,11 @@ def _odd(name: str, info: ZipInfo, what: str) -> SprogError:
 def _lines(name: str, info: ZipInfo, member: ZipExtFile) -> Lines:
     inside = f"{name}/{info.filename if info.filename.isprintable() else shown(info.filename, 100)}"
 
-    def read() -> Iterator[str]:
+    def read() -> Iterator[tuple[str, str]]:
         # the zip module's own lines are slow
         stream = BufferedReader(cast(RawIOBase, member), 2**16)
-        yield from lines_of(stream, inside)
+        for line in lines_of(stream, inside):
+            yield line, ""
         # it stops at the size that is written down, and checks the sum of what came
         if member.tell() != info.file_size:
             raise zipfile.BadZipFile(f"{shown(info.filename, 100)} is shorter than written down")

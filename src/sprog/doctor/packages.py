@@ -9,6 +9,7 @@ FEATURES = {
     "hub": "text from the Hugging Face Hub (hub:OWNER/NAME)",
     "multi": "models shared out among several GPUs (device: split)",
     "tasks": "downstream tasks with adapters",
+    "gguf": "models in GGUF files (--model PATH.gguf)",
     "lid": "a second identifier of what a steered model writes (lingua)",
     "app": "the interactive app",
     "track": "logging to a tracker",

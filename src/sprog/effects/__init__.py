@@ -2,24 +2,26 @@
 
 from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_arm, projection
 from sprog.effects.best_dose import BestDose, best_dose
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import Clusters, interval, resampled_ratios
 from sprog.effects.controls import (
+    UNTRAINED,
     Control,
     Rises,
     compare_with_draws,
     compare_with_one,
     measure_rises,
-    p_value,
     random_weights,
+    rank,
     redirected_edits,
 )
 from sprog.effects.doses import Dose, UnitRange, doses
 from sprog.effects.edits import OPERATIONS, Edit, compile_edits
-from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, families
+from sprog.effects.family import FAMILIES, Family, FamilyName, Steering, best_neurons, families
 from sprog.effects.knob import Knob
 from sprog.effects.language_of import Identified, language_of, lingua_languages, lingua_version
 from sprog.effects.matched import MATCHED_DAMAGE
-from sprog.effects.matching import matched_sets, profiles
+from sprog.effects.matching import matched_sets, profiles, smoothed_rate
+from sprog.effects.neurons import neurons_off
 from sprog.effects.next_token import (
     ALL_SOURCES,
     Cell,
@@ -34,10 +36,19 @@ from sprog.effects.next_token import (
 from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
+from sprog.effects.same_damage import doses_at
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
+from sprog.effects.serial import (
+    SerialCorrelation,
+    autocorrelations,
+    lag_1_test,
+    serial_correlations,
+    variance_inflation,
+)
 from sprog.effects.side_effects import SideEffect, side_effects
 from sprog.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
+from sprog.effects.switched_off import Switched, UnitSet, switch_off
 from sprog.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
 from sprog.effects.written import Ratio, continuation_losses, distinct, repetition, resamples
 
@@ -51,9 +62,11 @@ __all__ = [
     "NEAREST",
     "OPERATIONS",
     "PROMPTS",
+    "UNTRAINED",
     "Arm",
     "BestDose",
     "Cell",
+    "Clusters",
     "CodedCell",
     "Continuation",
     "Control",
@@ -70,16 +83,21 @@ __all__ = [
     "Ratio",
     "Rises",
     "Selectivity",
+    "SerialCorrelation",
     "SideEffect",
     "Steered",
     "SteeredArm",
     "Steering",
     "Sweep",
+    "Switched",
     "TaskScore",
     "Tuning",
     "UnitRange",
+    "UnitSet",
     "as_coded",
+    "autocorrelations",
     "best_dose",
+    "best_neurons",
     "cells",
     "centred",
     "coded_cells",
@@ -92,10 +110,12 @@ __all__ = [
     "direction_arm",
     "distinct",
     "doses",
+    "doses_at",
     "erase_labels",
     "families",
     "fine_tuned",
     "interval",
+    "lag_1_test",
     "language_of",
     "latent_arm",
     "lingua_languages",
@@ -105,18 +125,23 @@ __all__ = [
     "measure_rises",
     "measure_sweeps",
     "neuron_arm",
-    "p_value",
+    "neurons_off",
     "part_edits",
     "part_rows",
     "profiles",
     "projection",
     "random_weights",
+    "rank",
     "redirected_edits",
     "repetition",
     "resampled_ratios",
     "resamples",
     "selectivity",
+    "serial_correlations",
     "side_effects",
+    "smoothed_rate",
     "steer",
     "sweep_edits",
+    "switch_off",
+    "variance_inflation",
 ]

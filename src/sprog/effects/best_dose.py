@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sprog.effects.bootstrap import interval, resampled_ratios
+from sprog.effects.bootstrap import Clusters, interval, resampled_ratios
 from sprog.effects.next_token import Measured
 from sprog.lm import TokenizedCorpus
 
@@ -66,7 +66,10 @@ def best_dose(
     here = next(m for m in measured if m.edit == chosen)
     change = here.losses[other] - _base(measured).losses[other]
     predicted = test.predicted[other]
-    low, high = interval(resampled_ratios([change], predicted, draws=draws, seed=seed)[:, 0])
+    clusters = Clusters.within(test.corpus, other)
+    low, high = interval(
+        resampled_ratios([change], predicted, draws=draws, seed=seed, clusters=clusters)[:, 0]
+    )
     return BestDose(
         name,
         kind,

@@ -1,4 +1,4 @@
-"""What other units do: null sets, drawn many times, and p-values for what the selected ones do."""
+"""What other units do: sets drawn many times, and the rank of the selected ones among them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog.effects.edits import Edit
-from sprog.effects.operations import Reading
+from sprog.effects.operations import Reading, unit_rows
 from sprog.errors import SprogError
-from sprog.features import Latents
+from sprog.features import Latents, Units
 from sprog.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
 from sprog.sae import Sae
 
+UNTRAINED = 3
+"""Autoencoders of random weights that the selected latents are held against, a seed each."""
 # tokens in a batch: what an edit makes of so few stays nearer to a CPU than of thousands
 BUDGET = 1024
 
 
 @dataclass(frozen=True)
 class Rises:
-    """The rise of the mean loss per token under each of some edits.
+    """The rise of the mean loss under each of some edits, nats per UTF-8 byte of predicted tokens.
 
     Attributes:
         target, reference: of the two languages.
@@ -33,8 +35,8 @@ class Rises:
     nearest: Float[np.ndarray, " edits"] | None = None
 
     def statistics(self) -> dict[str, Float[np.ndarray, " edits"]]:
-        """What sets are compared by, for every edit: how much more the target loses, and how much it loses."""
-        found = {"target - reference": self.target - self.reference, "target": self.target}
+        """What sets are compared by, for every edit: what the target loses, and how much more than others."""
+        found = {"target": self.target, "target - reference": self.target - self.reference}
         return found if self.nearest is None else found | {"target - nearest": self.target - self.nearest}
 
     def take(self, place: slice) -> "Rises":
@@ -50,14 +52,14 @@ class Control:
     Attributes:
         units, edit, value: the set that is looked at, and what is done to it.
         control: what it is held against: a null that is drawn, or one other set with an edit of its own.
-        statistic: `target - reference`: the rise of the target's loss less that of the reference's, nats per token;
-            `target`: the rise of the target's alone; `target - nearest`: less the largest of all other languages',
-            where there are others.
+        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less that of the
+            reference's; `target - nearest`: less the largest of all other languages', where there are others besides
+            the reference.
         draws: how often the control was drawn; 1 for a set that is no draw.
         observed: the statistic of the set.
         null_mean, null_p95: of the draws; of one set its statistic, and nothing.
-        p: (b + 1) / (draws + 1), b of the draws being as large as what was observed (Phipson and Smyth 2010); None for
-            one set.
+        rank: 1 + the number of draws that are as large as what was observed, of draws + 1; None for one set. The
+            selected set was not drawn as the others were, so rank / (draws + 1) is no p-value of a random draw.
     """
 
     units: str
@@ -70,7 +72,7 @@ class Control:
     observed: float
     null_mean: float
     null_p95: float | None
-    p: float | None
+    rank: int | None
 
 
 def measure_rises(
@@ -100,14 +102,12 @@ def measure_rises(
     rises = {}
     for code in tokens.corpus.languages:
         own = languages == code
-        rises[code] = (losses[1:, own] - losses[0, own]).sum(1) / tokens.predicted[own].sum()
+        rises[code] = (losses[1:, own] - losses[0, own]).sum(1) / tokens.predicted_bytes[own].sum()
     others = [rises[code] for code in tokens.corpus.languages if code != target]
     return Rises(rises[target], rises[reference], np.max(others, axis=0) if len(others) > 1 else None)
 
 
-def compare_with_draws(
-    units: str, edit: Edit, observed: Rises, control: str, null: Rises, *, control_edit: str | None = None
-) -> list[Control]:
+def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, null: Rises) -> list[Control]:
     """A set's one edit against many draws, a row for each statistic.
 
     Args:
@@ -115,8 +115,7 @@ def compare_with_draws(
         edit: what was done to it.
         observed: of that edit alone.
         control: what was drawn.
-        null: of the draws.
-        control_edit: what was done to them; None: the same.
+        null: of the draws, to which the same was done.
     """
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
@@ -127,13 +126,13 @@ def compare_with_draws(
                 edit.operation,
                 edit.value,
                 control,
-                control_edit or edit.operation,
+                edit.operation,
                 name,
                 len(draws),
                 own,
                 float(draws.mean()),
                 float(np.quantile(draws, 0.95)),
-                p_value(own, draws),
+                rank(own, draws),
             )
         )
     return rows
@@ -162,42 +161,52 @@ def compare_with_one(
     ]
 
 
-def p_value(observed: float, null: Float[np.ndarray, " draws"]) -> float:
-    """(b + 1) / (draws + 1), with b of the draws at least as large (Phipson and Smyth 2010, eq. 2): never 0."""
-    return float((np.count_nonzero(null >= observed) + 1) / (len(null) + 1))
+def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:
+    """The place of what was observed among itself and the draws, the largest first; behind draws that are equal."""
+    return int(np.count_nonzero(null >= observed)) + 1
 
 
 def redirected_edits(
-    edit: Edit, sae: Sae, draws: int, *, seed: int
+    edit: Edit, units: Sae | Units, draws: int, *, seed: int
 ) -> list[Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]]:
-    """An edit of latents that is written along random directions instead of their own, each of the same length.
+    """An edit that is written along random directions instead of the units' own.
 
-    At every token as much is added as the edit would add, for every latent by itself: only the directions differ.
+    Every unit has a random direction of the length of its own, and each token is moved exactly as far as the edit
+    moves it: only the directions differ.
 
     Args:
-        edit: `set`, `zero` or `mean`, error-preserving.
-        sae: the autoencoder.
+        edit: `set`, `zero`, `mean` or `project_out`, error-preserving.
+        units: the autoencoder whose latents are edited, or units of any kind.
         draws: how many.
         seed: the same seed gives the same directions.
 
     Raises:
         SprogError: it is another edit.
     """
-    if edit.operation not in ("set", "zero", "mean") or edit.splice:
+    if edit.operation not in ("set", "zero", "mean", "project_out") or edit.splice:
         raise SprogError(f"controls: an edit '{edit.operation}' has no random directions in its place")
-    reading = Reading(Latents(sae))
-    generator = torch.Generator().manual_seed(seed)
-    lengths = reading.units.direction(edit.units).detach().double().norm(dim=1)
+    reading = Reading(Latents(units) if isinstance(units, Sae) else units)
     wanted = edit.targets or (0.0,) * len(edit.units)
+    # as `sprog.effects.operations.compiled` has it: what is added is an amount of each unit times its row
+    along = unit_rows(reading.units, edit.units) if edit.operation == "project_out" else None
+    own = (
+        reading.units.direction(edit.units).detach().double() if along is None else torch.linalg.pinv(along).T
+    )
+    generator = torch.Generator().manual_seed(seed)
 
     def one() -> TokenEdit:
-        drawn = torch.randn(len(edit.units), sae.config.d_in, generator=generator, dtype=torch.float64)
-        rows = (drawn / drawn.norm(dim=1, keepdim=True)).to(lengths) * lengths[:, None]
+        drawn = torch.randn(own.shape, generator=generator, dtype=torch.float64).to(own.device)
+        rows = drawn * (own.norm(dim=1) / drawn.norm(dim=1))[:, None]
 
         def apply(x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-            base, now = reading.precise(x), reading.read(x, edit.units)
-            change = torch.tensor(wanted, dtype=base.dtype, device=base.device) - now
-            return torch.addmm(base, change, rows.to(base))
+            base = reading.precise(x)
+            now = reading.read(x, edit.units) if along is None else base @ along.T.to(base)
+            amount = torch.tensor(wanted, dtype=base.dtype, device=base.device) - now
+            change = amount @ rows.to(base)
+            # random rows are nearly orthogonal, and rows that are not add up to more or to less
+            lengths = (amount @ own.to(base)).norm(dim=1) / change.norm(dim=1).clamp_min(1e-30)
+            moved: Tensor = base + change * lengths[:, None]
+            return moved
 
         return apply
 

@@ -89,11 +89,12 @@ def families(
     target: str,
     reference: str,
     model: str = "",
+    tested_neurons: Sequence[int] = (),
 ) -> list[Family]:
     """The families of these names; one without units is left out.
 
-    Neurons are as many as latents (one at least): the coordinates of the site with the largest difference of means
-    over the deviation within languages. The direction is the difference of the two languages' means.
+    Neurons are as many as latents (one at least): the best coordinates of the site (`best_neurons`). The direction is
+    the difference of the two languages' means.
 
     Args:
         names: which.
@@ -105,6 +106,7 @@ def families(
         target: the language to steer to.
         reference: the language to steer from.
         model: its name, for what neurons are called.
+        tested_neurons: those that passed the run's tests, best first.
     """
     own, other = moments.mean(target), moments.mean(reference)
     # some latents read the same on both and cannot be steered by
@@ -112,7 +114,7 @@ def families(
     ids = tuple(int(latents[i]) for i in kept)
     low, high = (tuple(float(means[i]) for i in kept) for means in latent_means)
     neurons = Neurons(site, len(own), model=model)
-    best = best_neurons(moments, target, reference, max(1, len(latents)))
+    best = best_neurons(moments, target, reference, max(1, len(latents)), tested_neurons)
     direction = difference_of_means(moments, target, (reference,))
     made: dict[str, Family] = {
         f"latents_{operation}": Family(f"latents_{operation}", sae, ids, operation, low, high)
@@ -134,10 +136,23 @@ def families(
     return [made[name] for name in names if made[name].ids]
 
 
-def best_neurons(moments: Moments, target: str, reference: str, count: int) -> tuple[int, ...]:
-    """The coordinates with the largest |difference of means| / deviation within languages (Cohen's d), best first."""
+def best_neurons(
+    moments: Moments, target: str, reference: str, count: int, tested: Sequence[int] = ()
+) -> tuple[int, ...]:
+    """The coordinates that stand for the target most, best first, none twice.
+
+    Those that passed the run's tests come first; then those with the largest |difference of means| / deviation within
+    languages (Cohen's d).
+
+    Args:
+        moments: of the site on text of both languages, with products.
+        target: the language.
+        reference: the language that it is told from.
+        count: how many.
+        tested: neurons that passed, best first; those past the site's width are the coordinates' negatives.
+    """
     deviation = moments.pooled_covariance().diagonal().clamp_min(0).sqrt()
     difference = (moments.mean(target) - moments.mean(reference)).abs()
     effect = torch.where(deviation > 0, difference / deviation.clamp_min(1e-30), 0.0)
-    order = effect.argsort(descending=True, stable=True)
-    return tuple(order[:count].tolist())
+    order = effect.argsort(descending=True, stable=True).tolist()
+    return tuple(dict.fromkeys([*(unit % len(order) for unit in tested), *order]))[:count]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from sprog.effects.bootstrap import resampled_sums
+from sprog.effects.bootstrap import Clusters, resampled_sums
 from sprog.effects.next_token import Measured
-from sprog.lm import TokenizedCorpus
 
-# nats on the target at which languages are compared
+# nats per token on the target at which languages are compared
 MATCHED_DAMAGE = (0.1, 0.3)
 # what a path of `scale` has at 0: the whole way, for each kind of unit
 _WHOLE_WAY = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
@@ -89,21 +88,31 @@ def paths(measured: Sequence[Measured], kind: str = "latent") -> list[Path]:
 
 
 def rise(
-    path: Path, tokens: TokenizedCorpus, chosen: Int[np.ndarray, " chosen"], draws: int, seed: int
+    path: Path,
+    size: Int[np.ndarray, " sentences"],
+    chosen: Int[np.ndarray, " chosen"],
+    draws: int,
+    seed: int,
+    clusters: Clusters,
 ) -> Curve:
-    """The rise of the loss per token of some sentences along a path."""
+    """The rise of the loss of some sentences along a path, over their size: predicted tokens, or UTF-8 bytes."""
     changes = [m.losses[chosen] - path.steps[0].losses[chosen] for m in path.steps]
-    return ratios(changes, [tokens.predicted[chosen]] * len(changes), draws, seed)
+    return ratios(changes, [size[chosen]] * len(changes), draws, seed, clusters)
 
 
 def ratios(
-    numerators: Sequence[np.ndarray], denominators: Sequence[np.ndarray], draws: int, seed: int
+    numerators: Sequence[np.ndarray],
+    denominators: Sequence[np.ndarray],
+    draws: int,
+    seed: int,
+    clusters: Clusters,
 ) -> Curve:
-    """Ratios of sums over sentences; all share the resamples."""
+    """Ratios of sums over sentences; all share the resamples. A resample without any of the sentences is NaN."""
     count = len(numerators)
-    sums = resampled_sums([*numerators, *denominators], draws=draws, seed=seed)
+    sums = resampled_sums([*numerators, *denominators], draws=draws, seed=seed, clusters=clusters)
     point = np.array([a.sum() / b.sum() for a, b in zip(numerators, denominators, strict=True)])
-    return Curve(point, sums[:, :count] / sums[:, count:])
+    below = sums[:, count:]
+    return Curve(point, sums[:, :count] / np.where(below > 0, below, np.nan))
 
 
 def reaches(curve: Curve, at: float) -> Place | None:

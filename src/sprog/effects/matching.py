@@ -13,22 +13,30 @@ def profiles(
     rate: Float[np.ndarray, " units"],
     mean_active: Float[np.ndarray, " units"],
     norm: Float[np.ndarray, " units"],
-) -> Float[np.ndarray, "units 3"]:
+    reference_rate: Float[np.ndarray, " units"],
+) -> Float[np.ndarray, "units 4"]:
     """What latents are matched on, in logarithms with the deviation 1; NaN where a latent does not fire.
 
     Args:
         rate: the share of the target's tokens on which each fires.
         mean_active: its mean value there.
         norm: the length of its row of the decoder.
+        reference_rate: the share of the reference's tokens on which each fires, above 0 (`smoothed_rate`).
     """
-    table = np.stack([rate, mean_active, norm], axis=1).astype(np.float64)
+    table = np.stack([rate, mean_active, norm, reference_rate], axis=1).astype(np.float64)
     alive = (table > 0).all(1)
     logs = np.full(table.shape, np.nan)
     logs[alive] = np.log(table[alive])
     spread = logs[alive].std(axis=0) if alive.any() else np.ones(table.shape[1])
     # rows that all have one length do not differ in it, but for rounding
-    scaled: Float[np.ndarray, "units 3"] = logs / np.where(spread > 1e-6, spread, np.inf)
+    scaled: Float[np.ndarray, "units 4"] = logs / np.where(spread > 1e-6, spread, np.inf)
     return scaled
+
+
+def smoothed_rate(fired: Int[np.ndarray, " units"], tokens: int) -> Float[np.ndarray, " units"]:
+    """(fired + 1/2) / (tokens + 1): a firing rate with a logarithm where a latent was never seen to fire."""
+    rate: Float[np.ndarray, " units"] = (fired + 0.5) / (tokens + 1)
+    return rate
 
 
 def matched_sets(

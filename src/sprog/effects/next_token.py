@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sprog.effects.bootstrap import interval, resampled_sums
+from sprog.effects.bootstrap import Clusters, interval, resampled_sums
 from sprog.effects.doses import Dose
 from sprog.effects.edits import Edit, compile_edits
 from sprog.features import Units
@@ -52,7 +52,7 @@ class Cell:
         value: the dose: the value for `set`; the share left of the difference from the reference for `scale`; how
             often the distance between the languages for `add`.
         ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
-        delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by sentence.
+        delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by cluster.
         delta_per_byte: the same of ce_per_byte, which languages compare by more nearly.
         in_range: whether the units take this value by themselves on target text.
     """
@@ -233,7 +233,8 @@ def _group_cells(
     changes = [
         m.losses[chosen] - (m.losses[chosen] if m.edit is None else base[m.edit.splice]) for m in measured
     ]
-    sums = resampled_sums([*changes, predicted, size], draws=draws, seed=seed)
+    clusters = Clusters.within(tokens.corpus, chosen)
+    sums = resampled_sums([*changes, predicted, size], draws=draws, seed=seed, clusters=clusters)
     rows = []
     for number, m in enumerate(measured):
         low, high = interval(sums[:, number] / sums[:, -2])

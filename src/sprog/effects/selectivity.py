@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from sprog.effects.bootstrap import interval
-from sprog.effects.matched import MATCHED_DAMAGE, Curve, Path, Place, paths, reaches, rise
+from sprog.effects.bootstrap import Clusters, interval
+from sprog.effects.matched import MATCHED_DAMAGE, Curve, Place, paths, ratios, reaches, rise
 from sprog.effects.next_token import Measured
 from sprog.lm import TokenizedCorpus
 
-# below this a ratio says nothing but "large"
-FLOOR = 0.01
+# the level of a one-sided lower limit
+LIMIT = 0.95
+# the share of a rise that losses in float32 cannot tell from 0
+ROUNDING = 1e-6
 # what stands in the place of a language where several are compared with
 MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
 
@@ -20,16 +23,22 @@ MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
 class Selectivity:
     """Target against one other language where the target's loss has risen by `at` nats per token.
 
-    The numbers are None where no dose of the sweep raises the target's loss that far (`reached`).
+    A token has more bytes in one language than in another, so languages compare by nats per UTF-8 byte of predicted
+    tokens: at the same dose the target's rise is `at` times its tokens per byte. The numbers per token are beside
+    them. All are None where no dose of the sweep raises the target's loss that far (`reached`).
 
     Attributes:
         versus: another language; or, of several, the mean of their rises, or the largest (`nearest`), found in every
             resample anew, so that its interval is that of the largest.
         text: `test`, or `panel`: the half of the panel that units were not found on.
-        ratio: at / max(rise of the other, 0.01), with its 95 % interval; `floored` if the 0.01 was needed.
-        margin: at - rise of the other, with its 95 % interval.
         value: the interpolated dose; None if it lies between no edit and the dose 0.
-        target_delta, other_delta: the rises themselves.
+        target_delta_per_byte, other_delta_per_byte: the rises, nats per byte.
+        margin_per_byte: the target's rise less the other's, with its 95 % interval.
+        ratio_per_byte: the target's rise over the other's, with its 95 % interval; a number is None where it is
+            infinite, since the other's loss does not rise.
+        ratio_per_byte_least: the one-sided lower 95 % confidence limit of the ratio: 1 over the 95 % quantile, over
+            resamples, of the other's rise as a share of the target's; None where that quantile is not above 0.
+        target_delta, other_delta, margin, ratio: the same, nats per token.
     """
 
     units: str
@@ -40,16 +49,33 @@ class Selectivity:
     at: float
     versus: str
     reached: bool
-    ratio: float | None
-    ratio_low: float | None
-    ratio_high: float | None
-    floored: bool
-    margin: float | None
-    margin_low: float | None
-    margin_high: float | None
-    value: float | None
-    target_delta: float | None
-    other_delta: float | None
+    value: float | None = None
+    target_delta_per_byte: float | None = None
+    other_delta_per_byte: float | None = None
+    margin_per_byte: float | None = None
+    margin_per_byte_low: float | None = None
+    margin_per_byte_high: float | None = None
+    ratio_per_byte: float | None = None
+    ratio_per_byte_low: float | None = None
+    ratio_per_byte_high: float | None = None
+    ratio_per_byte_least: float | None = None
+    target_delta: float | None = None
+    other_delta: float | None = None
+    margin: float | None = None
+    margin_low: float | None = None
+    margin_high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    ratio_least: float | None = None
+
+
+@dataclass(frozen=True)
+class _Rise:
+    """A rise at the matched dose, with its bootstrap resamples."""
+
+    point: float
+    samples: Float[np.ndarray, " draws"]
 
 
 def selectivity(
@@ -65,61 +91,87 @@ def selectivity(
 ) -> list[Selectivity]:
     """Compare along every way down that the sweep has (`paths`), by interpolation.
 
-    Intervals resample sentences, within each language by itself.
+    Intervals resample clusters, of languages that share some together (`Clusters.across`).
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     others = [language for language in tokens.corpus.languages if language != target]
     if target not in languages or not others:
         return []
+    sizes = {"": tokens.predicted, "_per_byte": tokens.predicted_bytes}
+    own = np.flatnonzero(languages == target)
+    clusters = {code: Clusters.across(tokens.corpus, code) for code in tokens.corpus.languages}
+    # resampled as the curves are: the same seed and sentences give the same weights
+    tokens_of = {
+        unit: ratios([tokens.predicted[own]], [size[own]], draws, seed, clusters[target])
+        for unit, size in sizes.items()
+    }
     rows = []
     for path in paths(measured, kind):
+        damage = rise(path, tokens.predicted, own, draws, seed, clusters[target])
         curves = {
-            language: rise(path, tokens, np.flatnonzero(languages == language), draws, seed)
-            for language in tokens.corpus.languages
+            (code, unit): rise(path, size, np.flatnonzero(languages == code), draws, seed, clusters[code])
+            for code in others
+            for unit, size in sizes.items()
         }
         for at in MATCHED_DAMAGE:
-            place = reaches(curves[target], at)
-            names = (name, kind, text)
-            rows += [_row(names, path, place, at, curves, target, [other], other) for other in others]
+            place = reaches(damage, at)
+            versus = {other: [other] for other in others}
             if len(others) > 1:
-                rows += [
-                    _row(names, path, place, at, curves, target, others, versus)
-                    for versus in (MEAN_OF_OTHERS, NEAREST)
-                ]
+                versus |= {MEAN_OF_OTHERS: others, NEAREST: others}
+            for against, compared in versus.items():
+                numbers: dict[str, float | None] = {}
+                if place is not None:
+                    numbers["value"] = place.value(path)
+                    for unit in sizes:
+                        per_token = tokens_of[unit]
+                        rises = (
+                            _Rise(at * float(per_token.point[0]), at * per_token.samples[:, 0]),
+                            _other(place, [curves[code, unit] for code in compared], against),
+                        )
+                        numbers |= {key.format(unit): value for key, value in _compared(*rises).items()}
+                rows.append(
+                    Selectivity(
+                        name,
+                        kind,
+                        path.operation,
+                        path.splice,
+                        text,
+                        at,
+                        against,
+                        place is not None,
+                        **numbers,
+                    )
+                )
     return rows
 
 
-def _row(
-    names: tuple[str, str, str],
-    path: Path,
-    place: Place | None,
-    at: float,
-    curves: dict[str, Curve],
-    target: str,
-    others: Sequence[str],
-    versus: str,
-) -> Selectivity:
-    name, kind, text = names
-    head = (name, kind, path.operation, path.splice, text, at, versus)
-    if place is None:
-        return Selectivity(*head, False, *(None,) * 3, False, *(None,) * 6)
-    found = [place.on(curves[other]) for other in others]
-    points, samples = np.array([point for point, _ in found]), np.stack([rises for _, rises in found])
+def _other(place: Place, curves: Sequence[Curve], versus: str) -> _Rise:
+    """The rise of one language, or the mean or the largest of several, resample by resample."""
+    found = [place.on(curve) for curve in curves]
     reduce = np.max if versus == NEAREST else np.mean
-    delta, rises = float(reduce(points)), reduce(samples, axis=0)
-    ratio_low, ratio_high = interval(at / np.maximum(rises, FLOOR))
-    margin_low, margin_high = interval(at - rises)
-    return Selectivity(
-        *head,
-        reached=True,
-        ratio=at / max(delta, FLOOR),
-        ratio_low=ratio_low,
-        ratio_high=ratio_high,
-        floored=bool(delta < FLOOR),
-        margin=at - delta,
-        margin_low=margin_low,
-        margin_high=margin_high,
-        value=place.value(path),
-        target_delta=place.on(curves[target])[0],
-        other_delta=delta,
+    return _Rise(
+        float(reduce([point for point, _ in found])), reduce(np.stack([rises for _, rises in found]), axis=0)
     )
+
+
+def _compared(own: _Rise, other: _Rise) -> dict[str, float | None]:
+    """Both rises, their difference and their ratio; `{}` in a name is where the unit goes."""
+    margin_low, margin_high = interval(own.samples - other.samples)
+    shares = other.samples / own.samples
+    least_share, most_share = interval(shares)
+    return {
+        "target_delta{}": own.point,
+        "other_delta{}": other.point,
+        "margin{}": own.point - other.point,
+        "margin{}_low": margin_low,
+        "margin{}_high": margin_high,
+        "ratio{}": _over(other.point / own.point),
+        "ratio{}_low": _over(most_share),
+        "ratio{}_high": _over(least_share),
+        "ratio{}_least": _over(float(np.quantile(shares, LIMIT))),
+    }
+
+
+def _over(share: float) -> float | None:
+    """1 / share; None where the share is not above 0."""
+    return 1 / share if share > ROUNDING else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sprog.effects.bootstrap import interval
+from sprog.effects.bootstrap import Clusters, interval
 from sprog.effects.matched import MATCHED_DAMAGE, Curve, Path, paths, ratios, reaches, rise
 from sprog.effects.next_token import Measured
 from sprog.lm import TokenizedCorpus
@@ -15,7 +15,7 @@ from sprog.lm import TokenizedCorpus
 class SideEffect:
     """How far a language's predictions and activations move where the target's loss has risen by `at` nats per token.
 
-    The numbers are None where no dose gets there; each has its 95 % interval over sentences.
+    The numbers are None where no dose gets there; each has its 95 % interval over clusters.
 
     Attributes:
         kl: KL(p || p under the edit), nats per predicted token.
@@ -65,15 +65,15 @@ def side_effects(
         kind: of the units.
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
-    own, other = (np.flatnonzero(languages == code) for code in (target, language))
-    if not len(own) or not len(other):
+    own = np.flatnonzero(languages == target)
+    if not {target, language} <= set(languages.tolist()):
         return []
     rows = []
     for path in paths(measured, kind):
         if path.splice:
             continue
-        damage = rise(path, tokens, own, draws, seed)
-        curves = _curves(path, tokens, other, draws, seed)
+        damage = rise(path, tokens.predicted, own, draws, seed, Clusters.across(tokens.corpus, target))
+        curves = _curves(path, tokens, language, draws, seed)
         for at in MATCHED_DAMAGE:
             place = reaches(damage, at)
             found: list[float | None] = [None] * 9
@@ -89,14 +89,16 @@ def side_effects(
 
 
 def _curves(
-    path: Path, tokens: TokenizedCorpus, chosen: np.ndarray, draws: int, seed: int
+    path: Path, tokens: TokenizedCorpus, language: str, draws: int, seed: int
 ) -> tuple[Curve, Curve, Curve]:
+    chosen = np.flatnonzero([s.language == language for s in tokens.corpus.sentences])
+    clusters = Clusters.across(tokens.corpus, language)
     moved = [m.moved for m in path.steps if m.moved is not None]
     assert len(moved) == len(path.steps), "measure_sweeps(..., side_effects=True)"
     predicted = [tokens.predicted[chosen]] * len(moved)
 
     def curve(name: str, denominators: list[np.ndarray]) -> Curve:
-        return ratios([getattr(m, name)[chosen] for m in moved], denominators, draws, seed)
+        return ratios([getattr(m, name)[chosen] for m in moved], denominators, draws, seed, clusters)
 
     sizes = [m.size[chosen] for m in moved]
     return curve("kl", predicted), curve("agreed", predicted), curve("moved", sizes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from sprog.effects.bootstrap import Clusters
 from sprog.effects.edits import Edit
 from sprog.effects.family import Family
 from sprog.effects.language_of import Identified, language_of
@@ -112,6 +113,7 @@ def steer(
     sample: int | None = None,
     draws: int = 1000,
     seed: int = 0,
+    clusters: Clusters | None = None,
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Steered:
@@ -132,6 +134,7 @@ def steer(
         sample: the seed of a draw; None is greedy.
         draws: bootstrap resamples.
         seed: theirs.
+        clusters: of the prompts, what is drawn whole; None: each by itself.
         budget: tokens in a batch.
         progress: called with the share that is done.
 
@@ -144,7 +147,9 @@ def steer(
         raise SprogError("steering: there is no reference text to measure KL on")
     if not doses or min(doses) <= 0:
         raise SprogError("steering: doses have to be above zero, and there has to be one")
-    weights = resamples(len(prompts), draws, seed), resamples(len(reference), draws, seed + 1)
+    each = clusters or Clusters(np.arange(len(prompts)), len(prompts))
+    read = Clusters.within(reference.corpus, np.arange(len(reference)))
+    weights = resamples(each, draws, seed), resamples(read, draws, seed + 1)
     arms: list[SteeredArm] = []
     texts: list[list[str]] = []
     answers: list[Identified] = []

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sprog.corpora import Corpus, Sentence
+from sprog.effects.bootstrap import Clusters
 from sprog.lm import LanguageModel, TokenizedCorpus, sentence_losses
 
 # n-grams of tokens whose share that stood before in the same text is called repetition
@@ -42,10 +43,11 @@ class Ratio:
         return float(low), float(high)
 
 
-def resamples(count: int, draws: int, seed: int) -> Float[np.ndarray, "draws prompts"]:
-    """How often each of `count` prompts is in each bootstrap resample; the same seed gives paired ones."""
+def resamples(clusters: Clusters, draws: int, seed: int) -> Float[np.ndarray, "draws prompts"]:
+    """How often each prompt (or sentence) is in each bootstrap resample of clusters; one seed gives paired ones."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+    weights = generator.multinomial(clusters.count, np.full(clusters.count, 1 / clusters.count), size=draws)
+    return weights[:, clusters.of].astype(np.float64)
 
 
 def repetition(written: Ids, n: int = REPEATED) -> Ratio:

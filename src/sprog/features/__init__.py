@@ -3,6 +3,7 @@
 from sprog.features import identify, scores, testing
 from sprog.features.cosine import SAME
 from sprog.features.detail import UnitDetail, auroc, fired_values, unit_details
+from sprog.features.lape import LapeNeurons, lape
 from sprog.features.matching import MatchedTokenisation, match_tokenisation, tokenisation
 from sprog.features.passages import passages
 from sprog.features.planted import (
@@ -16,7 +17,7 @@ from sprog.features.planted import (
     score,
     score_latents,
 )
-from sprog.features.select import Selection, select
+from sprog.features.select import Selection, paper_rule, select
 from sprog.features.sketch import LAYOUTS, Estimate, Layout
 from sprog.features.stability import LatentMatch, LatentMatcher, Shares, match_latents
 from sprog.features.statistics import UnitStatistics, merge
@@ -54,6 +55,7 @@ __all__ = [
     "Fired",
     "Kind",
     "Kinds",
+    "LapeNeurons",
     "LatentMatch",
     "LatentMatcher",
     "Latents",
@@ -83,6 +85,7 @@ __all__ = [
     "draw_sentences",
     "fired_values",
     "identify",
+    "lape",
     "latent_statistics",
     "load_statistics",
     "match",
@@ -90,6 +93,7 @@ __all__ = [
     "match_tokenisation",
     "merge",
     "merge_moments",
+    "paper_rule",
     "passages",
     "probe_normal",
     "random_directions",

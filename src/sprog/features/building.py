@@ -65,6 +65,9 @@ class TableBuilder:
             sources=np.array([s.source for s in sentences], dtype=np.str_),
             pairs=np.array([s.pair for s in sentences], dtype=np.str_),
             identity=self._identity,
+            docs=np.array([s.doc for s in sentences], dtype=np.str_)
+            if any(s.doc for s in sentences)
+            else None,
         )
 
     def _by_column(self, data: np.ndarray, row: np.ndarray, unit: np.ndarray) -> csc_array:

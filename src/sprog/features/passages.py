@@ -6,6 +6,7 @@ from hashlib import blake2b
 import numpy as np
 from scipy.sparse import csc_array, csr_array
 
+from sprog.corpora import cluster
 from sprog.errors import SprogError
 from sprog.features.table import SentenceTable
 
@@ -19,8 +20,9 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
 
     Sentences are joined pair by pair within a source, and only pairs that have the same languages, so that a passage of
     one language keeps its translation, and passages depend on each other no more than sentences do. Which pairs come
-    together is drawn by the hash of their names: the order of sentences plays no part, and a passage is of no one
-    document. Its value is the mean over all of its tokens. What is left over at the end and is too short is left out.
+    together is drawn by the hash of their names: the order of sentences plays no part. A document that is told and
+    has text for a passage or more is joined by itself; shorter ones are joined whole. A passage's value is the mean
+    over all of its tokens. What is left over at the end and is too short is left out.
 
     Args:
         table: sentences.
@@ -31,7 +33,7 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
     """
     if tokens < 1:
         raise SprogError(f"passages: {tokens} tokens: give at least 1")
-    groups = [group for alike in _alike(table) for group in _joined(table, alike, tokens)]
+    groups = [group for alike in _alike(table) for group in _apart(table, alike, tokens)]
     passage = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     sentence = np.concatenate([np.array(group, dtype=np.int64) for group in groups]) if groups else passage
     languages, language = np.unique(table.languages.astype(str), return_inverse=True)
@@ -60,6 +62,7 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
         sources=table.sources[first],
         pairs=table.pairs[first],
         identity=table.identity,
+        docs=None if table.docs is None else _documents(table, groups)[row_of // len(languages)],
     )
 
 
@@ -78,6 +81,33 @@ def _alike(table: SentenceTable) -> list[list[list[int]]]:
 
 def _drawn(name: tuple[str, str]) -> bytes:
     return blake2b("\t".join(name).encode("utf-8"), digest_size=16).digest()
+
+
+def _apart(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
+    """The sentences of each passage; of a cluster with several pairs, by itself where that has text for one."""
+    by_cluster: dict[str, list[list[int]]] = defaultdict(list)
+    for pair in pairs:
+        by_cluster[table.clusters[pair[0]]].append(pair)
+    groups, short = [], list[list[int]]()
+    for own in by_cluster.values():
+        found = _joined(table, own, tokens) if len(own) > 1 else []
+        groups += found
+        if not found:
+            short.append([number for pair in own for number in pair])
+    return groups + (_joined(table, short, tokens) if short else [])
+
+
+def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
+    """A name for each passage that it shares with those that have sentences of one cluster with it."""
+    names = [
+        (str(number), table.clusters[sentence]) for number, group in enumerate(groups) for sentence in group
+    ]
+    together = cluster([passage for passage, _ in names], [name for _, name in names])
+    first: dict[int, str] = {}
+    for own, (_, name) in zip(together, names, strict=True):
+        first[own] = min(name, first.get(own, name))
+    starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist()
+    return np.array([first[together[start]] for start in starts], dtype=np.str_)
 
 
 def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:

@@ -46,20 +46,24 @@ def select(
     max_reference_fallback: float = 0.02,
     given: tuple[int, ...] = (),
     tested: tuple[int, ...] | None = None,
+    but: tuple[int, ...] = (),
 ) -> Selection:
     """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
 
     When no latent passes, the `fallback` latents with the largest rate difference among those that fire on
     under `max_reference_fallback` of the reference's tokens, and more often on the target's, are taken.
     Latents that are `given` are taken as they are, in that order. Those that are `tested` (see `testing`) take the
-    paper's rule's place; where there are none, the fallback stands in.
+    paper's rule's place; where there are none, the fallback stands in. Neither the paper's rule nor the fallback takes
+    a latent of `but`.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other
     passing = paper_rule(rate, other, min_target=min_target, max_reference=max_reference)
+    passing[list(but)] = False
     # stable, so that equal differences keep the order of the latents' numbers
     order = torch.argsort(difference, descending=True, stable=True)
     close = (other < max_reference_fallback) & (difference > 0)
+    close[list(but)] = False
     nearest = tuple(order[:NEAREST].tolist())
     if given:
         return Selection("given", given, nearest)

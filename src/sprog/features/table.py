@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from scipy.sparse import csc_array, sparray
 
+from sprog.corpora import cluster_names
 from sprog.errors import SprogError
 
 
@@ -15,8 +16,8 @@ from sprog.errors import SprogError
 class SentenceTable:
     """Each unit's mean value on each sentence; memory is the number of entries that are not zero.
 
-    A sentence is the unit of sampling: its tokens depend on each other. Sentences of one pair are translations
-    of each other and depend on each other too.
+    Tokens of a sentence depend on each other, and so do sentences of one pair, which are translations of each other,
+    and of one document. What is drawn independently are clusters.
 
     Attributes:
         values: `(sentences, units)` float32, by column: the mean over the sentence's tokens of what the unit
@@ -28,6 +29,7 @@ class SentenceTable:
         sources: the source of each sentence.
         pairs: the pair of each sentence.
         identity: whose units these are, `KIND SITE HASH`; tables of different units are never joined.
+        docs: the document of each sentence, empty where none is told; None where none is told of any.
     """
 
     values: csc_array
@@ -37,6 +39,7 @@ class SentenceTable:
     sources: Shaped[np.ndarray, " sentences"]
     pairs: Shaped[np.ndarray, " sentences"]
     identity: str
+    docs: Shaped[np.ndarray, " sentences"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -50,6 +53,13 @@ class SentenceTable:
     def present(self) -> tuple[str, ...]:
         """The languages that occur, sorted."""
         return tuple(sorted(set(self.languages.tolist())))
+
+    @cached_property
+    def clusters(self) -> Shaped[np.ndarray, " sentences"]:
+        """The cluster of each sentence: its pair, with the pairs and documents that it shares sentences with."""
+        if self.docs is None:
+            return self.pairs
+        return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
 
     def rows(self, language: str) -> Int[np.ndarray, " chosen"]:
         """The numbers of a language's sentences."""
@@ -66,6 +76,7 @@ class SentenceTable:
             sources=self.sources[index],
             pairs=self.pairs[index],
             identity=self.identity,
+            docs=None if self.docs is None else self.docs[index],
         )
 
     def columns(self, units: Sequence[int] | np.ndarray) -> "SentenceTable":
@@ -79,6 +90,7 @@ class SentenceTable:
             sources=self.sources,
             pairs=self.pairs,
             identity=self.identity,
+            docs=self.docs,
         )
 
     def chunks(self, entries: int = 4_000_000) -> Iterator[tuple[int, int]]:
@@ -111,6 +123,11 @@ class SentenceTable:
             sources=np.concatenate([table.sources for table in tables]),
             pairs=np.concatenate([table.pairs for table in tables]),
             identity=first.identity,
+            docs=None
+            if all(table.docs is None for table in tables)
+            else np.concatenate(
+                [np.full(len(table), "") if table.docs is None else table.docs for table in tables]
+            ),
         )
 
 

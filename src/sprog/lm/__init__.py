@@ -17,9 +17,11 @@ from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
+from sprog.lm.sampling import growing, half_width, random_order
 from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
+from sprog.lm.stored import StoredActivations, stored_activations
 from sprog.lm.stream import Activations, activations
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "SideEffects",
     "Site",
     "SiteEdit",
+    "StoredActivations",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
@@ -62,6 +65,8 @@ __all__ = [
     "find_sinks",
     "finite",
     "gradients",
+    "growing",
+    "half_width",
     "known_commit",
     "load",
     "locate",
@@ -69,6 +74,7 @@ __all__ = [
     "mean_over_all",
     "mean_over_text",
     "pad",
+    "random_order",
     "replay",
     "replayed",
     "replayed_losses",
@@ -76,6 +82,7 @@ __all__ = [
     "resolve_dtype",
     "sentence_batches",
     "sentence_losses",
+    "stored_activations",
     "text_states",
     "tokenize",
     "with_sinks",

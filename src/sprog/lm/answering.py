@@ -1,6 +1,6 @@
 """Modules that answer with what they returned in an earlier pass over the same batch, instead of computing it again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,7 +92,7 @@ class _Part:
 
     def __init__(self, kept: Answers, module: nn.Module) -> None:
         self.kept, self.forward = kept, module.forward
-        self.outputs: list[Any] = []
+        self.outputs: list[tuple[Any, dict[str, dict[Any, Any]]]] = []
         self.children: list[_Part] = []
         self.calls = 0
 
@@ -100,12 +100,15 @@ class _Part:
         """The kept output of this call, or the module's own forward."""
         call, self.calls = self.calls, self.calls + 1
         if self.kept.answering and call < len(self.outputs):
-            return _copied(self.outputs[call], self.kept.rows)
+            output, shared = self.outputs[call]
+            for name, states in shared.items():
+                kwargs[name].update({key: _copied(value, self.kept.rows) for key, value in states.items()})
+            return _copied(output, self.kept.rows)
         marks = [len(child.outputs) for child in self.children]
         output = self.forward(*args, **kwargs)
         if self.kept.recording and not self.kept.reached:
             # a copy, because some blocks (Falcon's) go on to write into what a sub-layer gave
-            self.outputs.append(_copied(output))
+            self.outputs.append((_copied(output), _shared(kwargs)))
             for child, mark in zip(self.children, marks, strict=True):
                 # what it did in this call will not be asked for: this part answers for it
                 del child.outputs[mark:]
@@ -121,8 +124,13 @@ class _Under:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the last block, which has the right form, or the module's own forward."""
         if self.kept.answering and self.last.outputs:
-            return _copied(self.last.outputs[0], self.kept.rows)
+            return _copied(self.last.outputs[0][0], self.kept.rows)
         return self.forward(*args, **kwargs)
+
+
+def _shared(kwargs: dict[str, Any]) -> dict[str, dict[Any, Any]]:
+    """What stands in the mappings that a module was handed: keys and values for layers above, in Gemma 4."""
+    return {name: dict(value) for name, value in kwargs.items() if isinstance(value, MutableMapping)}
 
 
 def _copied(output: Any, rows: Tensor | None = None) -> Any:

@@ -1,14 +1,18 @@
 """Where each family of models keeps its sites: a table, by the `model_type` of its configuration."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from torch import nn
 
 
 class Place(NamedTuple):
     """Where a site lies inside a block.
 
     Attributes:
-        path: a module's dotted path; "" is the block.
+        path: a module's dotted path; "" is the block. Where layers differ, several, with a `|` between them: the
+            first that a block has.
         side: which side of it.
         flat: whether the block may hand it `(batch x seq, d)`, which is then made `(batch, seq, d)` again.
     """
@@ -16,6 +20,18 @@ class Place(NamedTuple):
     path: str
     side: Literal["input", "output"]
     flat: bool = False
+
+    def within(self, block: nn.Module) -> nn.Module:
+        """The module at the path in a block.
+
+        Raises:
+            AttributeError: the block has none.
+        """
+        *others, last = self.path.split("|")
+        for path in others:
+            with suppress(AttributeError):
+                return block.get_submodule(path)
+        return block.get_submodule(last)
 
 
 @dataclass(frozen=True)
@@ -61,11 +77,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
+    # most layers have linear attention in the other's place
+    "qwen3_5_text": _architecture(
+        "model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"
+    ),
     "gemma": _LLAMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
     # with its images' half, which text does not enter
     "gemma3": Architecture("model.language_model.layers", _GEMMA2.places),
+    # `resid` is what leaves a block: with what its per-layer input added, times the layer's scalar
+    "gemma4_text": _GEMMA2,
+    "gemma4": Architecture("model.language_model.layers", _GEMMA2.places),
     "phi": _architecture("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
     "phi3": _LLAMA,
 }

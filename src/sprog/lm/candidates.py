@@ -12,13 +12,16 @@ from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 def architecture_of(model: Any) -> Architecture:
     """The architecture of a Hugging Face causal language model, by its `model_type`.
 
+    A model whose MLPs are wider in some layers (Gemma 4 E2B and E4B) has no site `mlp.hidden`: a site name has one
+    width.
+
     Raises:
         SprogError: it is not in `ARCHITECTURES`; the message suggests one by the names and shapes of the
             model's modules.
     """
     model_type = model.config.model_type
     if model_type in ARCHITECTURES:
-        return ARCHITECTURES[model_type]
+        return _of_one_width(ARCHITECTURES[model_type], model.config.get_text_config())
     known = ", ".join(ARCHITECTURES)
     unknown = f"model: no sites are known for the architecture '{model_type}' (known: {known})"
     lists = _block_lists(model)
@@ -35,6 +38,13 @@ def architecture_of(model: Any) -> Architecture:
         f"by names and shapes this may do: sprog.lm.load(NAME, architecture=Architecture('{path}', "
         f"{{{suggested}}})), if mlp.out and attn.out are what each adds to the residual stream"
     )
+
+
+def _of_one_width(architecture: Architecture, config: Any) -> Architecture:
+    if not (getattr(config, "use_double_wide_mlp", False) and getattr(config, "num_kv_shared_layers", 0)):
+        return architecture
+    places = {name: place for name, place in architecture.places.items() if name != "mlp.hidden"}
+    return Architecture(architecture.blocks, places)
 
 
 def _block_lists(model: nn.Module) -> list[str]:

@@ -65,7 +65,7 @@ def continue_tokens(
                 min_new_tokens=None if ending else new_tokens,
                 use_cache=True,
                 pad_token_id=ends[0] if ends else 0,
-                # the whole distribution, whatever the model's own file says of sampling
+                # the whole distribution: transformers would draw from the 50 most probable tokens
                 **({"do_sample": False} if seed is None else {"do_sample": True, "top_k": 0, "top_p": 1.0}),
             )
             for number, row in zip(chosen, output[:, longest:].cpu().numpy(), strict=True):
@@ -76,7 +76,7 @@ def continue_tokens(
 
 
 def end_tokens(lm: LanguageModel) -> list[int]:
-    """The tokens that end a text."""
+    """The tokens that end a text, as `settings_of` found them."""
     said = lm.model.generation_config.eos_token_id
     if said is None:
         said = []

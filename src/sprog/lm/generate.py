@@ -1,10 +1,33 @@
-"""Continuing prompts."""
+"""Continuing prompts, and the settings that every continuation starts from."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from sprog.lm.model import LanguageModel
+
+
+def settings_of(model: Any, tokenizer: Any) -> Any:
+    """Settings of generation that say nothing but which tokens begin and end a text: greedy, without penalties.
+
+    A model's own `generation_config.json` (sampling, penalties, lengths, suppressed tokens, beams) is not read. A
+    text ends with the tokenizer's end-of-text token and with those of the model's `config.json`.
+
+    Returns:
+        A `transformers.GenerationConfig`.
+    """
+    from transformers import GenerationConfig
+
+    said = getattr(model.config.get_text_config(), "eos_token_id", None)
+    ends = [tokenizer.eos_token_id, *(said if isinstance(said, list | tuple) else [said])]
+    ends = [int(token) for token in dict.fromkeys(ends) if token is not None]
+    return GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,
+        do_sample=False,
+    )
 
 
 @torch.no_grad()

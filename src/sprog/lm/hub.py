@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from sprog.errors import SprogError
 from sprog.hub import Repository, asking, download, quietly
-from sprog.lm.files import check_config, only_pickles, pickles_among
+from sprog.lm.files import INDEX, WEIGHTS, check_config, only_pickles, pickles_among
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _WEIGHTS = ".safetensors"
 # configuration, tokenizer and chat template, in all the forms that transformers reads
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")

@@ -1,4 +1,4 @@
-"""Loading a causal language model: safetensors only, no remote code, nothing left to chance."""
+"""Loading a causal language model: safetensors or GGUF, no remote code, nothing left to chance."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,8 @@ from sprog.errors import SprogError
 from sprog.lm.architectures import Architecture
 from sprog.lm.candidates import architecture_of
 from sprog.lm.check import check_sites
-from sprog.lm.files import check_folder
+from sprog.lm.files import GGUF, alone, check_folder, check_gguf, without_fast_paths
+from sprog.lm.generate import settings_of
 from sprog.lm.hub import fetch
 from sprog.lm.model import LanguageModel
 from sprog.lm.quiet import first_line, one_line, quiet
@@ -27,18 +28,22 @@ def load(
 ) -> LanguageModel:
     """Load a causal language model and its tokenizer, and check its sites by running it.
 
-    A model of the hub is fetched into the hub's cache, unless it is there; all its files are of one commit.
+    A model of the hub is fetched into the hub's cache, unless it is there; all its files are of one commit. Of a
+    folder, the configuration, the weights and the tokenizer are read and nothing else: no adapter, and no
+    `generation_config.json` (`settings_of` stands in its place). Attention is PyTorch's own, or transformers' plain
+    one where a family has no other, whatever config.json asks for and whichever packages are installed.
 
     Args:
-        name: a folder, or a hub id with an optional `@REVISION`: a branch, a tag or a commit.
+        name: a folder, a GGUF file (whose weights are taken out of their quantization), or a hub id with an optional
+            `@REVISION`: a branch, a tag or a commit.
         device: where to put it; `split` shares it out among all GPUs, which needs accelerate.
         dtype: of its weights; always explicit, because the file's own would differ from model to model.
         architecture: where its sites lie, for a family that `ARCHITECTURES` does not know.
 
     Raises:
-        SprogError: there is no such model or revision, or it cannot be fetched; it has no safetensors,
-            needs code of its own, lacks tensors or has some of another shape, or numbers that are not finite;
-            its tokenizer does not fit it, its sites do not behave, or it cannot be split.
+        SprogError: there is no such model or revision, or it cannot be fetched; it has no safetensors, is
+            quantized, needs code of its own, lacks tensors or has some of another shape, or numbers that are not
+            finite; its tokenizer does not fit it, its sites do not behave, or it cannot be split.
     """
     split = device == SPLIT
     if split:
@@ -54,6 +59,7 @@ def load(
     if not split:
         model.to(device)
     check_weights(name, model)
+    model.generation_config = settings_of(model, tokenizer)
     lm = LanguageModel(
         name=name,
         commit=commit,
@@ -90,11 +96,11 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def locate(name: str) -> Path | None:
-    """Where a model is: its folder, or None for a hub id. Nothing is loaded, asked or fetched.
+    """Where a model is: its folder or GGUF file, or None for a hub id. Nothing is loaded, asked or fetched.
 
     Raises:
         SprogError: the name is none, or the folder is not there, is empty, or lacks a config,
-            safetensors or a tokenizer.
+            safetensors or a tokenizer; a GGUF file cannot be read here.
     """
     if not name or name.startswith("@"):
         raise SprogError(f"model: '{name}' is neither a folder nor a hub id")
@@ -107,25 +113,36 @@ def locate(name: str) -> Path | None:
         check_tokenizer_files(name, path)
         return path
     if path.is_file():
-        raise SprogError(f"model: {name} is a file; give the folder that holds config.json and the weights")
+        if path.suffix == GGUF:
+            check_gguf(name, path)
+            return path
+        raise SprogError(
+            f"model: {name} is a file; give the folder that holds config.json and the weights, or a GGUF file"
+        )
     if name.startswith(("/", "./", "../", "~")) or name.partition("@")[0].count("/") > 1:
         raise SprogError(f"model: there is no folder {name}")
     return None
 
 
 def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    with quiet(), one_line(name):
+    with quiet(), one_line(name), without_fast_paths(), alone(folder) as where:
+        config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
+        _check_plain(name, folder, config)
+        # config.json may ask for one that depends on a package
+        config._attn_implementation = None
         # with output_loading_info it returns a pair, which its annotations do not say
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
+            **where,
+            config=config,
             dtype=dtype,
             device_map="auto" if split else None,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            generation_config=GenerationConfig(),
         )
     model, report = loaded
     # A missing tensor would be random weights, silently; tied weights are not reported as missing.
@@ -145,11 +162,30 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
     return model
 
 
+def _check_plain(name: str, folder: Path, config: Any) -> None:
+    """Refuse weights that are kept quantized; those of a GGUF file are made numbers again.
+
+    Raises:
+        SprogError: config.json says that they are.
+    """
+    how = getattr(config, "quantization_config", None)
+    if folder.is_dir() and how:
+        kind = how.get("quant_method", "quantization_config") if isinstance(how, dict) else type(how).__name__
+        raise SprogError(
+            f"model: {name} is quantized ({kind} in its config.json), so what it computes depends on the packages "
+            "that are installed: use it with its full weights, or a GGUF file"
+        )
+
+
 def _load_tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with quiet(), one_line(name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if folder.is_file():
+            with alone(folder) as where:
+                tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise SprogError(
             f"model: {name} has no fast tokenizer (tokenizer.json), which is needed to know each token's bytes"

@@ -103,7 +103,7 @@ class LanguageModel:
         place = self.architecture.places[site.name]
         block = self.blocks[site.layer]
         try:
-            module = block.get_submodule(place.path)
+            module = place.within(block)
         except AttributeError as error:
             raise SprogError(
                 f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})"

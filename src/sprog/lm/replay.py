@@ -136,7 +136,8 @@ class Replay:
         mask = self._mask(positions)
         moved = (edited.to(self.tokens(positions)) != self.tokens(positions)).any(1)
         rows = mask.nonzero()[:, 0].to(moved.device)[moved]
-        return rows.unique().cpu()
+        changed: Tensor = rows.unique().cpu()
+        return changed
 
     def edited(self, positions: Positions = "all") -> Bool[Tensor, "batch seq"]:
         """Which tokens of the batch an edit at these positions changes."""

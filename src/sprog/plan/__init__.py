@@ -4,6 +4,7 @@ from sprog.plan.at_hand import folder_bytes, hub_cache
 from sprog.plan.machine import memory_bytes
 from sprog.plan.models import model_facts
 from sprog.plan.page import dry_run
+from sprog.plan.tested import too_few_words
 from sprog.plan.wording import bytes_text, wrapped
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "hub_cache",
     "memory_bytes",
     "model_facts",
+    "too_few_words",
     "wrapped",
 ]

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,10 +56,11 @@ class ModelFacts:
 
     Attributes:
         name: as the recipe has it.
-        where: `folder`, `cache` (of the hub, or the toy's), `hub` (to be fetched) or `made` (to be trained).
+        where: `folder` (or a GGUF file), `cache` (of the hub, or the toy's), `hub` (to be fetched) or `made` (to be
+            trained).
         shape: None if it is unknown until fetched.
         size: bytes of its files, on disk or to be fetched; None if unknown until fetched.
-        folder: where its files lie, if they do.
+        folder: where its files lie, if they do; None for a GGUF file.
     """
 
     name: str
@@ -72,7 +74,7 @@ def model_facts(name: str) -> ModelFacts:
     """Look a model up: a folder, the caches, the table of known ones. Nothing is fetched.
 
     Raises:
-        SprogError: a folder that is named is not there, or is no model.
+        SprogError: a folder that is named is not there, or is no model; a GGUF file cannot be read here.
     """
     if name == "toy":
         folder = toy_folder()
@@ -82,6 +84,12 @@ def model_facts(name: str) -> ModelFacts:
     path = Path(name).expanduser()
     if path.is_dir():
         return ModelFacts(name, "folder", _shape_of(path), _bytes_of(path), path)
+    if path.is_file() and path.suffix == ".gguf":
+        # torch comes with it, which a plan of other models does without
+        from sprog.lm import locate
+
+        locate(name)
+        return ModelFacts(name, "folder", _shape_of_gguf(path), path.stat().st_size, None)
     repository, _, revision = name.partition("@")
     if name.startswith(("/", "./", "../", "~")) or repository.count("/") > 1 or path.is_file():
         raise SprogError(f"model: there is no folder {name}")
@@ -137,6 +145,33 @@ def _shape_of(folder: Path) -> Shape | None:
     if not weights:
         return None
     return Shape(layers, width, _first(config, MLP) or 4 * width, heads or 1, vocabulary, weights, tied)
+
+
+def _shape_of_gguf(path: Path) -> Shape | None:
+    """The shape in a GGUF file's header; None for a family that lacks one of the keys.
+
+    Raises:
+        SprogError: it cannot be read.
+    """
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        architecture = reader.fields["general.architecture"].contents()
+        found = {
+            key: int(reader.fields[f"{architecture}.{key}"].contents())
+            for key in ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
+        }
+    except (KeyError, TypeError):
+        return None
+    except Exception as error:
+        # broken bytes end in whatever the reader stumbles over first
+        raise SprogError(f"{path}: cannot be read as a GGUF file ({error})") from error
+    shapes = {tensor.name: [int(extent) for extent in tensor.shape] for tensor in reader.tensors}
+    layers, width, mlp, heads = found.values()
+    vocabulary = max(shapes.get("token_embd.weight", [0]))
+    tied = "output.weight" not in shapes
+    return Shape(layers, width, mlp, heads, vocabulary, sum(map(prod, shapes.values())), tied)
 
 
 def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:

@@ -4,13 +4,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sprog.corpora import SHARES, untested
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
+from sprog.plan.habits import bos_lines
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.quantities import sentences_of, tokens_of
 from sprog.plan.stages import Counting
-from sprog.plan.tasks import task_arms
+from sprog.plan.tasks import task_arms, task_facts
+from sprog.plan.tested import untested_lines
 from sprog.plan.texts import Amounts, SourceFacts, role_amounts, source_facts
 from sprog.plan.tokenizers import bytes_per_token
 from sprog.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
@@ -40,13 +43,23 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
     lines = list(wrapped("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
-    lines += _inputs(models, sources)
+    labelled = task_facts(recipe) if "tasks" in stages else []
+    lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *labelled])
     lines += ["", *_roles(roles, sources)]
+    for line in bos_lines(recipe.bos, own, out):
+        lines += wrapped("  ", line, gap=0)
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
+    if len(known) == len(roles):
+        sentences = {role: {code: a.sentences for code, a in own.items()} for role, own in known.items()}
+        for line in untested(sentences, recipe.languages.others):
+            lines += wrapped("  ", line, gap=0)
     if own.shape is None or len(known) < len(roles):
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     counting = Counting(recipe, own.shape, known)
+    if "evidence" in stages:
+        for line in untested_lines(counting):
+            lines += wrapped("  ", line, gap=0)
     grid = models[on[0]].shape if on else None
     _check(counting, grid)
     probes = {name: models[name] for name in dict.fromkeys(probed)}
@@ -97,15 +110,15 @@ def _check(counting: Counting, grid: Shape | None) -> None:
 def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None) -> dict[str, Work]:
     probe = counting.comparing() if counting.compares_layers else Work()
     own = counting.shape
-    others = [facts.shape for name, facts in models.items() if name != counting.recipe.model]
+    others = {name: facts.shape for name, facts in models.items() if name != counting.recipe.model}
     before = 0.0
-    for shape in (own, *others):
+    for name, shape in {counting.recipe.model: own, **others}.items():
         if shape is None or not counting.penalties:
             continue
         # the run's own model stays, and the one before goes only when the next is there
         held = 0 if shape is own else own.weights + before
         before = 0 if shape is own else shape.weights
-        probe += counting.probe(shape, held)
+        probe += counting.probe(name, shape, held)
     return {
         "corpora": counting.corpora(),
         "probe": probe,
@@ -114,6 +127,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
         "evidence": counting.evidence(),
         "stability": counting.stability(),
         "features": counting.features(),
+        **({"baselines": counting.baselines()} if "baselines" in counting.recipe.stages else {}),
         "effects": counting.effects(),
         **({"steering": counting.steering()} if counting.recipe.steering.wanted else {}),
         "tasks": counting.tasks(),
@@ -122,7 +136,7 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
     }
 
 
-def _inputs(models: dict[str, ModelFacts], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
+def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
     """What is here, and what would be fetched or made."""
     here: list[_Row] = []
     fetched: list[_Row] = []
@@ -137,10 +151,10 @@ def _inputs(models: dict[str, ModelFacts], sources: dict[str, list[SourceFacts]]
         else:
             kind = "cached model" if model.where == "cache" else "model in a folder"
             here.append((model.name, model.size, f"{kind}{weights}"))
-    for source in {source.name: source for facts in sources.values() for source in facts}.values():
+    for source in {source.name: source for source in sources}.values():
         note = f"{'cached ' if source.where == 'cache' else ''}text{'; ' if source.note else ''}{source.note}"
         if source.where == "made":
-            made.append((source.name, 0.0, "text, written by a grammar"))
+            made.append((source.name, 0.0, f"{note}, written by a grammar"))
         elif source.where == "net":
             fetched.append((source.name, source.size, note))
         else:
@@ -167,6 +181,9 @@ def _rows(rows: list[_Row]) -> Iterator[str]:
 
 def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
     cuts = {"select": "30 % of train", "test": "half of select", "tune": "20 % of select"}
+    if "text" in sources:
+        cuts = {role: f"{100 * share:g} % of text" for role, share in SHARES.items()}
+        cuts["train"] = f"the rest of {' '.join(source.name for source in sources['text'])}"
     yield f"{'Text':<10}{'sentences':>12}{'tokens':>14}   from"
     for role, amounts in roles.items():
         origin = " ".join(s.name for s in sources[role]) if role in sources else cuts[role]
@@ -233,6 +250,8 @@ def _stages(
         "stability": f"{recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
         "of each are tested like the run's, and matched with them",
         "features": f"2 passes over select, {count_text(select)} tokens",
+        "baselines": f"{recipe.baselines.untrained} untrained autoencoders by the same rule, coordinates, directions "
+        "and LAPE neurons; each switched off on test until the change of loss is known",
         "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on, and "
         f"{counting.cheaper} of other sets"
         + ("; the same on half of panel" if "panel" in counting.roles else "")

@@ -27,6 +27,8 @@ TRAINED_ENTRY, ENTRY = 8, 12
 LIVE = 0.04
 # edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
 LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
+# autoencoders of random weights beside the trained one (effects.controls)
+UNTRAINED = 3
 
 
 def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
@@ -61,6 +63,11 @@ class Quantities:
     def latents(self) -> int:
         """Latents of the autoencoder."""
         return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
+
+    @property
+    def coordinates(self) -> int:
+        """The site's coordinates that are tested as units: with both signs, except at mlp.hidden."""
+        return self.d_in if self.recipe.site == "mlp.hidden" else 2 * self.d_in
 
     @property
     def live(self) -> float:
@@ -129,7 +136,7 @@ class Quantities:
         languages = sum(code not in self.pair for code in panel)
         of_kind = {
             # at each value, the mean, switched off, and turned about
-            "latent": (languages + 1) * (down + 2 + LATENT_SHARES),
+            "latent": (languages + UNTRAINED) * (down + 2 + LATENT_SHARES),
             # all of them and the best one: zero, the mean, and drawn towards it
             "neuron": 2 * (2 + SHARES),
             # the difference of means and the probe's: projected, drawn, added

@@ -2,22 +2,27 @@
 
 from sprog.plan.work import Work
 
-# the paper's batches (probe.as_coded), and operations of a step on one small set of weights
-BATCHES, BATCH_SENTENCES = 501, 32
-OPERATIONS = 60
+# the paper's sentences of a batch (probe.as_coded), and operations of a step on one small set of weights
+BATCH_SENTENCES, OPERATIONS = 32, 60
 
 
-def replay_work(layers: int, width: int, penalties: int, seeds: int, sentence_tokens: float) -> Work:
+def replay_work(
+    model: str, layers: int, width: int, penalties: int, seeds: int, sentence_tokens: float
+) -> Work:
     """The optimiser's steps on every layer, the probes of all penalties on the same batches.
 
     Args:
+        model: its name, by which the paper's code has a number of batches.
         layers: of the model.
         width: of the site.
         penalties: how many lambdas.
         seeds: how many splits of the sample.
         sentence_tokens: of a sentence, on average.
     """
-    steps, values = layers * BATCHES * seeds, BATCH_SENTENCES * sentence_tokens * width
+    # torch is heavy, and `sprog doctor` uses this room too
+    from sprog.probe import paper_batches
+
+    steps, values = layers * paper_batches(model) * seeds, BATCH_SENTENCES * sentence_tokens * width
     return Work(
         # a product, and another for its gradient
         float_flops=4 * values * penalties * steps,

@@ -16,6 +16,7 @@ from sprog.plan.quantities import (
     SELECTING,
     STEP_OPERATIONS,
     TRAINED_ENTRY,
+    UNTRAINED,
     Quantities,
     sentences_of,
     share_of,
@@ -47,9 +48,8 @@ CANDIDATES = 8
 IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
 # doses measured until one has the KL that is looked for, and prompts in a batch (effects.same_damage, lm.continuing)
 LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
-# sentences of a language on which controls are drawn, and what is drawn for each draw besides matched latents
-# (run.controls_stage): random directions in a latent's place and projected
-FROZEN_SENTENCES, REDIRECTED = 200, 2
+# sentences of a language on which controls are drawn (run.controls_stage)
+FROZEN_SENTENCES = 200
 # sentences of each language in the paper's own sweep (effects.sentence_means)
 CODED = 250
 # of the choice of a layer by the nearest language (run.layers): sentences of each language, passes of a probe's solver
@@ -58,6 +58,10 @@ COMPARED_SENTENCES, COMPARING_PASSES, MOST_CANDIDATES = 60, 100, 4
 SHORT_LATENTS, SHORT_K, SHORT_TOKENS, SHORT_EPOCHS, SHORT_STEP = (512, 2048), 64, 20_000, 2, 256
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
+
+
+# sentences of a language on which sets are switched off, and doses that are tried to match a damage
+SWITCHED_SENTENCES, DOSES_TRIED = 64, 5
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class Counting(Quantities):
                 work += one + self.encodings(tokens, d, m, [k])
         return work
 
-    def probe(self, shape: Shape, held_weights: float) -> Work:
-        """Every layer of one model, with `held_weights` of other models held meanwhile."""
+    def probe(self, model: str, shape: Shape, held_weights: float) -> Work:
+        """Every layer of one model (its name), with `held_weights` of other models held meanwhile."""
         recipe, rows, width = self.recipe, self.probe_tokens, shape.site_width(self.recipe.site)
         published = recipe.by_the_paper
         matrix = 4 * rows * width
@@ -122,7 +126,7 @@ class Counting(Quantities):
         if recipe.replays_probes:
             length = self.train_tokens / max(1.0, sentences_of(self.roles["train"], self.pair))
             work += collected + solved
-            work += replay_work(count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
+            work += replay_work(model, count, width, len(recipe.probe.lambdas), recipe.probe.seeds, length)
         return replace(work, weights=work.weights + held_weights, scratch=scratch)
 
     def training(self, shape: Shape, depth: int, m: int, live: Sequence[float], tied: Sequence[bool]) -> Work:
@@ -271,14 +275,35 @@ class Counting(Quantities):
             passes + codes + Work(operations=shown, seconds=1), held=passes.held + codes.held + counters
         )
 
+    def baselines(self) -> Work:
+        """Both halves of the panel through every autoencoder; then the sets, on text of `test` that they touch."""
+        asked, pair = self.recipe.baselines, self.pair
+        count = 1 + asked.trained + asked.frozen + asked.untrained
+        panel = self.roles.get("panel", self.roles["select"])
+        tokens = tokens_of(panel) + tokens_of(self.roles.get("replicate", {}))
+        passes = self.forward(self.shape, tokens, self.depth, output=False)
+        if asked.lape:
+            passes += self.forward(self.shape, tokens_of(panel) / 2, self.shape.layers, output=False)
+        codes = self.encodings(tokens, self.d_in, self.latents, [self.live] * count)
+        sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in self.roles["test"].values())
+        share = min(1.0, sentences / max(1.0, sentences_of(self.roles["test"])))
+        raw = share * tokens_of(self.roles["test"])
+        # latents of the target touch its own text, and hardly any other
+        touched = share * tokens_of(self.roles["test"], pair[:1])
+        sets = (count + 1) * len(asked.sizes) + 2 + (len(asked.sizes) + 1) * asked.lape
+        searched = DOSES_TRIED * 5 * len(asked.damage)
+        passes += self.forward(self.shape, raw, self.shape.layers, output=True)
+        passes += self.forward(self.shape, (sets + searched) * touched, self.above, output=True)
+        return replace(passes + codes, held=passes.held + codes.held)
+
     def effects(self) -> Work:
         """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""
         effects, edits = self.recipe.effects, self.edits + self.cheaper
         texts = [self.measured(role) for role in ("test", "panel") if role in self.roles]
         tokens = sum(map(tokens_of, texts))
         tuned = tokens_of(self.measured("tune"), self.pair[:1]) if effects.tune else 0.0
-        read = self._set_reading()
-        codes = self.encode(tokens + tuned)
+        read = self._direction_reading() + self._latent_reading()
+        codes = self._sets_encoding(tokens + tuned)
         passes = self.forward(self.shape, tokens + tuned, self.shape.layers, output=True)
         passes += self.forward(self.shape, edits * (tokens + tuned), self.above, output=True)
         # KL and agreement: another softmax of every logit of test
@@ -339,33 +364,49 @@ class Counting(Quantities):
             return Work()
         return tasks_work(self.recipe, self.shape, self.depth, self.forward, self.encode)
 
-    def _set_reading(self) -> Work:
-        """What the sets are made from: text of train for directions, select and the panel for other latents."""
-        families = self.recipe.effects.families
-        work = Work()
-        if "neuron" in families or "direction" in families:
-            train = min(self.train_tokens, 2 * DIRECTION_TOKENS)
-            work += self.forward(self.shape, train, self.depth, output=False) + Work(seconds=1)
-        if "latent" in families:
-            tokens = tokens_of(self.roles["select"]) + tokens_of(self.roles.get("panel", {})) / 2
-            work += self.forward(self.shape, tokens, self.depth, output=False) + self.encode(tokens)
-        return work
+    def _direction_reading(self) -> Work:
+        """Text of train, which neurons are ranked on and directions made from."""
+        if not {"neuron", "direction"} & set(self.recipe.effects.families):
+            return Work()
+        train = min(self.train_tokens, 2 * DIRECTION_TOKENS)
+        return self.forward(self.shape, train, self.depth, output=False) + Work(seconds=1)
+
+    def _latent_reading(self) -> Work:
+        """Text on which the run's rule chooses other latents: `select`, and half of the panel."""
+        if "latent" not in self.recipe.effects.families:
+            return Work()
+        select, tested = tokens_of(self.roles["select"]), self.recipe.features.rule == "tested"
+        work = self.forward(self.shape, select, self.depth, output=False) + self._sets_encoding(select)
+        # other languages' latents, and what is tested of random weights, one autoencoder after the other
+        passes = (1 if "panel" in self.roles else 0) + (UNTRAINED if tested else 0)
+        half = passes * tokens_of(self.roles.get("panel", self.roles["select"])) / 2
+        return work + self.forward(self.shape, half, self.depth, output=False) + self.encode(half)
+
+    def _sets_encoding(self, tokens: float) -> Work:
+        """The encoders of the trained autoencoder and, where other latents are measured, of random weights."""
+        count = 1 + (UNTRAINED if "latent" in self.recipe.effects.families else 0)
+        return self.encodings(tokens, self.d_in, self.latents, [self.live] * count)
 
     @property
     def drawn(self) -> int:
-        """Edits of the controls: matched latents under each that is asked for, and random directions."""
-        return self.recipe.effects.controls * (len(self.recipe.effects.controls_edits) + REDIRECTED)
+        """Edits of the controls: matched latents under each that is asked for, and random directions.
+
+        Random directions are drawn for the selected latents, the best neuron and each direction.
+        """
+        effects = self.recipe.effects
+        redirected = 1 + ("neuron" in effects.families) + 2 * ("direction" in effects.families)
+        return effects.controls * (len(effects.controls_edits) + redirected)
 
     def controls(self) -> Work:
         """The frozen sentences to the site once, and from there on under every draw."""
         wanted = (*self.pair, *self.recipe.effects.controls_on)
         pair = [self.roles["test"][code] for code in wanted if code in self.roles["test"]]
         tokens = sum(a.tokens * share_of(a.sentences, FROZEN_SENTENCES) for a in pair)
-        once = self.forward(self.shape, tokens, self.shape.layers, output=True) + self.encode(tokens)
+        once = self.forward(self.shape, tokens, self.shape.layers, output=True) + self._sets_encoding(tokens)
         every = self.forward(self.shape, self.drawn * tokens, self.above, output=True)
         # a number for each draw and sentence
         losses = Work(held=8 * self.drawn * len(pair) * FROZEN_SENTENCES)
-        return once + every + self._set_reading() + losses
+        return once + every + self._direction_reading() + losses
 
     def report(self) -> Work:
         """Figures and the page, on the CPU."""

@@ -1,9 +1,14 @@
-"""What downstream tasks cost."""
+"""Where the labelled sets of downstream tasks are, and what the tasks cost."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from sprog.corpora import HubDataSet, TaskSource, parse_source, split_tasks
+from sprog.errors import SprogError
+from sprog.plan.at_hand import folder_bytes, hub_data_set
 from sprog.plan.models import Shape
+from sprog.plan.texts import SourceFacts
 from sprog.plan.work import Work
 from sprog.recipe import Recipe, Tasks
 
@@ -21,6 +26,37 @@ class Forward(Protocol):
 
     def __call__(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
         """The work of it."""
+
+
+def task_facts(recipe: Recipe) -> list[SourceFacts]:
+    """The labelled sets that the recipe's tasks read, in their order.
+
+    Raises:
+        SprogError: a task is not understood, or a file of it is not there.
+    """
+    try:
+        return [_facts(task) for task in split_tasks(recipe.tasks.names or "")]
+    except SprogError as error:
+        raise SprogError(f"tasks.names: {error}") from error
+
+
+def _facts(task: TaskSource) -> SourceFacts:
+    scheme, _, rest = task.source.partition(":")
+    note = f"task {task.name}"
+    if scheme == "hub":
+        source = parse_source(task.source)
+        folder = hub_data_set(source.repository.name) if isinstance(source, HubDataSet) else None
+        return SourceFacts(task.source, "net" if folder is None else "cache", None, None, note)
+    if scheme == "toy":
+        return SourceFacts(task.source, "made", 0, None, note)
+    paths = [
+        Path(part).expanduser() for part in (rest.split(",") if scheme == "scala" else [task.source]) if part
+    ]
+    for path in paths:
+        if not path.exists():
+            raise SprogError(f"{path}: no such file or folder")
+    size = sum(folder_bytes(path) if path.is_dir() else path.stat().st_size for path in paths)
+    return SourceFacts(task.source, "file", size, None, note)
 
 
 def task_arms(settings: Tasks) -> int:

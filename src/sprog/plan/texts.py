@@ -8,7 +8,7 @@ from typing import Literal
 
 from sprog.corpora import (
     OPTIONAL,
-    ROLES,
+    SHARES,
     Aligned,
     Corpus,
     HubDataSet,
@@ -70,14 +70,13 @@ class SourceFacts:
 
 
 def source_facts(recipe: Recipe, bytes_per_token: BytesPerToken) -> dict[str, list[SourceFacts]]:
-    """Every role that is given, with what is known about its sources.
+    """Every role that is given, and `text`, with what is known about their sources.
 
     Raises:
         SprogError: a source is not understood, or a file of it is not there or cannot be read.
     """
     found: dict[str, list[SourceFacts]] = {}
-    for role in ROLES:
-        spec = getattr(recipe.corpora, role)
+    for role, spec in recipe.corpora.sources.items():
         if spec is None:
             continue
         try:
@@ -93,11 +92,23 @@ def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[
     Sentences that a later role shares with an earlier one are dropped by the run, and counted here.
     """
     given = {role: _together(facts) for role, facts in sources.items()}
-    train = given["train"]
-    if train is not None and recipe.corpora.limit is not None:
-        train = {
-            code: a * min(1.0, recipe.corpora.limit / max(1.0, a.sentences)) for code, a in train.items()
-        }
+    amounts = _cut_text(recipe, sources["text"]) if "text" in sources else _cut_train(recipe, given)
+    amounts |= {role: given[role] for role in OPTIONAL if role in given}
+    limits = dict.fromkeys(OPTIONAL, recipe.corpora.panel_limit)
+    limits |= dict.fromkeys(("select", "tune", "test"), recipe.corpora.test_limit)
+    return {role: _limited(own, limits.get(role)) for role, own in amounts.items()}
+
+
+def _limited(amounts: Amounts | None, limit: int | None) -> Amounts | None:
+    """At most `limit` sentences of each language."""
+    if amounts is None or limit is None:
+        return amounts
+    return {code: own * min(1.0, limit / max(1.0, own.sentences)) for code, own in amounts.items()}
+
+
+def _cut_train(recipe: Recipe, given: dict[str, Amounts | None]) -> dict[str, Amounts | None]:
+    """The roles that are given, and those that are cut out of train."""
+    train = _limited(given["train"], recipe.corpora.limit)
     select = given.get("select")
     if "select" not in given:
         train, select = _cut(train, 0.3)
@@ -107,8 +118,39 @@ def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[
     tune = given.get("tune")
     if "tune" not in given:
         select, tune = _cut(select, 0.2)
-    amounts = {"train": train, "select": select, "tune": tune, "test": test}
-    return amounts | {role: given[role] for role in OPTIONAL if role in given}
+    return {"train": train, "select": select, "tune": tune, "test": test}
+
+
+def _cut_text(recipe: Recipe, sources: list[SourceFacts]) -> dict[str, Amounts | None]:
+    """Every role, cut out of `corpora.text` by the shares of `build_roles`, all sources counted as of one kind."""
+    whole = _together(sources)
+    roles = ("train", "select", "tune", "test", "panel")
+    if whole is None:
+        return dict.fromkeys(roles, None)
+    limits = dict.fromkeys(SHARES, recipe.corpora.test_limit) | {"panel": recipe.corpora.panel_limit}
+    trained = recipe.trained_languages
+    found: dict[str, Amounts | None] = {role: {} for role in roles}
+    for source in sources:
+        own = source.amounts or {}
+        trains = trained is None or bool(own.keys() & set(trained))
+        left = 1.0
+        for role, share in SHARES.items():
+            limit = limits[role]
+            needed = (
+                max((limit / max(1.0, whole[code].sentences) for code in own), default=1.0) if limit else 1.0
+            )
+            share = min(share if trains else share / sum(SHARES.values()), needed)
+            left -= share
+            found[role] = _sum(found[role], {code: amount * share for code, amount in own.items()})
+        found["train"] = _sum(found["train"], {code: amount * left for code, amount in own.items()})
+    return found | {"train": _limited(found["train"], recipe.corpora.limit)}
+
+
+def _sum(first: Amounts | None, second: Amounts) -> Amounts:
+    total = dict(first or {})
+    for code, amount in second.items():
+        total[code] = total.get(code, Amount(0, 0)) + amount
+    return total
 
 
 def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts | None]:
@@ -123,8 +165,7 @@ def _together(facts: list[SourceFacts]) -> Amounts | None:
     for source in facts:
         if source.amounts is None:
             return None
-        for code, amount in source.amounts.items():
-            total[code] = total.get(code, Amount(0, 0)) + amount
+        total = _sum(total, source.amounts)
     return total
 
 

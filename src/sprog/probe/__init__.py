@@ -1,7 +1,7 @@
 """Which layer tells the languages apart: probes along a path of penalties, on every layer."""
 
 from sprog.probe.agreement import rank_agreement
-from sprog.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, replay_layers
+from sprog.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, paper_batches, replay_layers
 from sprog.probe.nearest import (
     LEAST_SENTENCES,
     NearestLayer,
@@ -30,6 +30,7 @@ __all__ = [
     "choose_layer",
     "language_layers",
     "nearest_candidates",
+    "paper_batches",
     "probe_layers",
     "rank_agreement",
     "replay_layers",

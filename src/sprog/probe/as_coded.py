@@ -1,7 +1,8 @@
 """The paper's own probes: its optimisation replayed, beside the optimum that it was to find.
 
-The paper (section 4.1.1) fits its probes by Adam at a rate of 1e-3 on 501 batches of 32 sentences, every token
-counting, from the weights that a linear layer is made with. The loss of a batch is
+The paper (section 4.1.1) fits its probes by Adam at a rate of 1e-3 on batches of 32 sentences, every token counting,
+from the weights that a linear layer is made with. The number of batches differs by model (`paper_batches`). The loss of
+a batch is
 
     mean_i [ softplus(z_i) - y_i z_i ] + lambda * ||(w, b)||
 
@@ -9,12 +10,12 @@ on activations as they are. Adam's steps have about the same length however smal
 optimum is zero does not end there: it trembles around it, and its sign still "classifies".
 
 Where this departs from the paper's code: the text is the run's sample, gone through again, in another order, until
-there were 501 batches; the probes are tested on each seed's held-out sentences; weights and order are seeded.
+there are enough batches; the probes are tested on each seed's held-out sentences; weights and order are seeded.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
@@ -27,8 +28,31 @@ from sprog.probe.sample import ProbeSample
 from sprog.probe.stored import StoredLayers, stored_layers
 
 LEARNING_RATE = 1e-3
-BATCHES = 501
 BATCH_SENTENCES = 32
+# batches by model, in the metadata that the paper's repository keeps of its 1,200 probes; an epoch would be 2,070
+BATCHES = {
+    "pythia-14m": 329,
+    "pythia-70m": 509,
+    "pythia-160m": 544,
+    "pythia-410m": 501,
+    "pythia-1b": 501,
+    "pythia-1.4b": 501,
+    "pythia-2.8b": 501,
+}
+# a model that the paper did not probe gets as many as the model of its main experiment
+OTHER_MODELS = BATCHES["pythia-1.4b"]
+
+
+def paper_batches(model: str) -> int:
+    """The number of batches that the paper's code fits a model's probes on: 329 to 544.
+
+    Args:
+        model: a hub id, with `@REVISION` or without, or a folder. Its last part is compared with the paper's models;
+            any other model gets the 501 batches of Pythia 1.4B.
+    """
+    # a revision may have slashes, and a folder above may have an @
+    names = (PurePath(text).name.partition("@")[0].lower() for text in (model.partition("@")[0], model))
+    return next((BATCHES[name] for name in names if name in BATCHES), OTHER_MODELS)
 
 
 @dataclass(frozen=True)
@@ -37,7 +61,7 @@ class AsCodedCell:
 
     Attributes:
         accuracy: share of held-out tokens on the right side of 0.5.
-        accuracy_se: its standard error, sentences being the units of sampling.
+        accuracy_se: its standard error, clusters of sentences being the units of sampling.
         bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 is knowing nothing.
         norm: of weights and bias after the last batch.
         optimum_norm: of weights and bias at the optimum.
@@ -74,6 +98,7 @@ class AsCodedRow:
     Attributes:
         accuracy_low, accuracy_high: of the worst and the best seed.
         collapsed: whether the optimum is exactly zero in every seed.
+        batches: how many were stepped on.
         seeds: how many.
     """
 
@@ -90,6 +115,7 @@ class AsCodedRow:
     critical_lambda: float
     collapsed: bool
     constant: float
+    batches: int
     seeds: int
 
 
@@ -130,7 +156,7 @@ def replay_layers(
         progress=lambda share: progress(0.2 * share),
     ) as stored:
         orders = [
-            list(_batches(stored, held_out, np.random.default_rng([seed, fit])))
+            list(_batches(stored, held_out, paper_batches(lm.name), np.random.default_rng([seed, fit])))
             for fit, held_out in enumerate(sample.held_out)
         ]
         for number, (layer, read) in enumerate(stored.layers.items()):
@@ -145,9 +171,7 @@ def replay_layers(
                     tested = stored.held_out[:, fit]
                     logits = (x[tested] @ beta[place, :-1] + beta[place, -1]).double()
                     right = stored.english[tested]
-                    accuracy, error = clustered_mean(
-                        ((logits > 0) == right).double(), stored.sentence[tested]
-                    )
+                    accuracy, error = clustered_mean(((logits > 0) == right).double(), stored.cluster[tested])
                     losses = torch.nn.functional.softplus(torch.where(right, -logits, logits))
                     squares = optimum.weight[:, fit].square().sum() + optimum.bias[fit].square()
                     share = float(right.double().mean())
@@ -241,6 +265,7 @@ def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
             critical_lambda=mean(of, "critical_lambda"),
             collapsed=all(cell.collapsed for cell in of),
             constant=mean(of, "constant"),
+            batches=of[0].batches,
             seeds=len(of),
         )
         for (model, layer, penalty), of in together.items()
@@ -248,15 +273,18 @@ def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
 
 
 def _batches(
-    stored: StoredLayers, held_out: Bool[np.ndarray, " sentences"], generator: np.random.Generator
+    stored: StoredLayers,
+    held_out: Bool[np.ndarray, " sentences"],
+    count: int,
+    generator: np.random.Generator,
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """The rows of each of the 501 batches: 32 fitted sentences, all their tokens."""
+    """The rows of each of `count` batches: 32 fitted sentences, all their tokens."""
     fitted = np.flatnonzero(~held_out)
-    rounds = -(-BATCHES * BATCH_SENTENCES // len(fitted))
+    rounds = -(-count * BATCH_SENTENCES // len(fitted))
     order = np.concatenate([generator.permutation(fitted) for _ in range(rounds)])
     rows = torch.argsort(stored.sentence, stable=True)
     ends = torch.bincount(stored.sentence, minlength=len(held_out)).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
-    for number in range(BATCHES):
+    for number in range(count):
         batch = order[number * BATCH_SENTENCES : (number + 1) * BATCH_SENTENCES]
         yield torch.cat([rows[starts[sentence] : ends[sentence]] for sentence in batch])

@@ -1,4 +1,4 @@
-"""Means over tokens when whole sentences were drawn."""
+"""Means over tokens when whole clusters of sentences were drawn."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]) -> tuple[float, float]:
-    """The mean over rows, and its standard error when whole clusters (sentences) were drawn."""
+    """The mean over rows, and its standard error when whole clusters (sentences, or documents) were drawn."""
     _, number = cluster.unique(return_inverse=True)
     count = int(number.max()) + 1
     sizes = torch.zeros(count, dtype=torch.float64, device=values.device)

@@ -188,15 +188,15 @@ def _cells(
     standardised: bool,
 ) -> list[ProbeCell]:
     cells = []
-    held_out, english, sentence = stored.held_out, stored.english, stored.sentence
+    held_out, english, cluster = stored.held_out, stored.english, stored.cluster
     for number, solution in enumerate(path.solve(penalties)):
         rule = standardised and number == len(penalties) - 1
         for fit in range(held_out.shape[1]):
             tested = held_out[:, fit]
             logits, right = solution.logits[tested, fit], english[tested]
-            accuracy, accuracy_se = clustered_mean(((logits > 0) == right).double(), sentence[tested])
+            accuracy, accuracy_se = clustered_mean(((logits > 0) == right).double(), cluster[tested])
             bce, bce_se = clustered_mean(
-                torch.nn.functional.softplus(torch.where(right, -logits, logits)), sentence[tested]
+                torch.nn.functional.softplus(torch.where(right, -logits, logits)), cluster[tested]
             )
             cells.append(
                 ProbeCell(

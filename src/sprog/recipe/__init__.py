@@ -2,13 +2,26 @@
 
 from sprog.recipe.finding import Evidence, Features
 from sprog.recipe.group import BadSettingError
-from sprog.recipe.reading import load_recipe, nearest, shipped_recipes
+from sprog.recipe.reading import (
+    PRECISIONS,
+    QUICK,
+    QUICK_PRECISION,
+    SHORT,
+    load_recipe,
+    nearest,
+    recipe_values,
+    shipped_recipes,
+)
 from sprog.recipe.settings import STAGES, Recipe, Report
 from sprog.recipe.text import Corpora, Languages
 from sprog.recipe.training import Grid, Probe, SaeSettings
 from sprog.recipe.turning import Effects, Steering, Tasks
 
 __all__ = [
+    "PRECISIONS",
+    "QUICK",
+    "QUICK_PRECISION",
+    "SHORT",
     "STAGES",
     "BadSettingError",
     "Corpora",
@@ -25,5 +38,6 @@ __all__ = [
     "Tasks",
     "load_recipe",
     "nearest",
+    "recipe_values",
     "shipped_recipes",
 ]

@@ -64,3 +64,26 @@ class Features(Settings):
     """The share of the reference's tokens under which those must stay."""
     units: Annotated[tuple[Annotated[int, AtLeast(0)], ...], Distinct()] = ()
     """Take these units as the language's instead of selecting; none: select."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines(Settings):
+    """What training adds: the autoencoder's units beside those of untrained ones and of what needs no autoencoder."""
+
+    group: ClassVar[str] = "baselines"
+
+    untrained: Annotated[int, AtLeast(0)] = 3
+    """So many untrained autoencoders, each of another seed, whose units are found by the same rule; 0: no baselines."""
+    trained: Annotated[int, AtLeast(0)] = 0
+    """So many more trained autoencoders, in the same pass over the text, each of another seed."""
+    frozen: Annotated[int, AtLeast(0)] = 0
+    """So many autoencoders, in the same pass, whose decoder stays random and whose encoder is trained."""
+    sizes: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 4, 10)
+    """Sets of so many units are switched off, those furthest from every other language."""
+    damage: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = (0.1, 0.3)
+    """Sets of the largest size are also turned down until the target's loss has risen by so much, nats a token."""
+    precision: Annotated[float, Above(0)] = 0.02
+    """Sentences are added until half the 95 % interval of each change of loss is at most this, nats a token, or a tenth
+    of the change."""
+    lape: bool = True
+    """Also switch off the LAPE neurons of all layers."""

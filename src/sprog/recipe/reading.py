@@ -9,21 +9,67 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sprog.errors import SprogError
 from sprog.recipe.fitting import NONE_WORDS, Raw, UnfitError, fit, shown
-from sprog.recipe.group import BadSettingError, Settings, all_settings, is_group
+from sprog.recipe.group import BadSettingError, Setting, Settings, all_settings, is_group
 from sprog.recipe.settings import Recipe
+from sprog.recipe.text import declared_languages
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
-# the one is derived from the other, so whoever sets one means the other no longer
-_SIZES = (("sae.expansion", "sae.latents"), ("grid.expansion", "grid.latents"))
-_ALTERNATIVES = dict([*_SIZES, *((second, first) for first, second in _SIZES)])
+# Keys of which one takes the place of others: whoever sets it in a later layer means the earlier ones no longer.
+_REPLACES = {
+    "sae.expansion": ("sae.latents",),
+    "sae.latents": ("sae.expansion",),
+    "grid.expansion": ("grid.latents",),
+    "grid.latents": ("grid.expansion",),
+    "corpora.text": tuple(f"corpora.{role}" for role in ("train", "select", "tune", "test", "panel")),
+    "corpora.train": ("corpora.text",),
+}
 # what a recipe says about itself does not hold for those made from it
 _OWN = ("name", "description")
 
-_KEYS = tuple(setting.key for setting in all_settings(Recipe))
+_SETTINGS: dict[str, Setting] = {setting.key: setting for setting in all_settings(Recipe)}
+_KEYS = tuple(_SETTINGS)
 # the groups of stages that run only where they are asked for
 _ASKED_FOR = ("grid", "steering", "tasks")
 _GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _KEYS if "." in key))
+
+SHORT = {"target": "languages.target", "reference": "languages.reference", "text": "corpora.text"}
+"""Short names of settings on the command line."""
+
+PRECISIONS = tuple(key for key in _KEYS if key.rpartition(".")[2] == "precision")
+"""The settings that say how precisely a stage measures; `--precision` sets them all."""
+
+QUICK: dict[str, Any] = {
+    "corpora.limit": 150,
+    "corpora.panel_limit": 120,
+    "corpora.test_limit": 20,
+    "probe.models": (),
+    "probe.seeds": 1,
+    "probe.tokens": 4000,
+    "grid.k": (),
+    "grid.l1": (),
+    "sae.latents": 1024,
+    "sae.k": 32,
+    "sae.matryoshka": (),
+    "sae.epochs": 1,
+    "evidence.permutations": 0,
+    "evidence.scores": False,
+    "evidence.seeds": 0,
+    "evidence.identify": False,
+    "effects.values": (-8.0, 0.0, 8.0),
+    "effects.bootstrap": 200,
+    "effects.families": ("direction",),
+    "effects.sentences": 20,
+    "effects.tune": False,
+    "effects.controls": 0,
+    "effects.prompts": False,
+    "steering.prompts": 0,
+    "tasks.names": None,
+    "report.texts": 2,
+}
+"""What `--quick` sets; of a number that the recipe has smaller already, the recipe's stays."""
+QUICK_PRECISION = 0.05
+"""What `--quick` sets every precision to that the recipe has finer."""
 
 
 class _Given(NamedTuple):
@@ -37,18 +83,59 @@ _Layer: TypeAlias = dict[str, _Given]
 _Group = TypeVar("_Group", bound=Settings)
 
 
-def load_recipe(source: str | Path, overrides: Mapping[str, str] = MappingProxyType({})) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+) -> Recipe:
     """Read a recipe.
 
     Args:
         source: a shipped name, or the path of a YAML file.
         overrides: text by dotted key, as on the command line; lists are separated by commas, and `none` is
             None.
+        quick: whether the settings of `QUICK` replace the recipe's. `overrides` win over them.
 
     Raises:
         SprogError: there is no such recipe, it is not YAML, or a setting is unknown, missing, of the wrong
             type or impossible. The line names the file or flag and the key.
     """
+    path, merged = _merged(source, overrides, quick)
+    _require(path, merged)
+    _languages_of_text(path, merged)
+    try:
+        return _build(Recipe, merged)
+    except BadSettingError as error:
+        where = merged[error.key].where if error.key in merged else f"{_label(path)}: {error.key}"
+        raise SprogError(f"{where}: {error.reason}") from error
+
+
+def recipe_values(
+    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+) -> dict[str, Any]:
+    """The values that `load_recipe` would give each setting, by dotted key; `MISSING` for those that it needs.
+
+    Each value is held to its own type and limits, and not against the others.
+
+    Raises:
+        SprogError: as `load_recipe`, but not for what is missing.
+    """
+    _, merged = _merged(source, overrides, quick)
+    needed = _missing(merged)
+    values = {}
+    for key, setting in _SETTINGS.items():
+        default = MISSING if key in needed else setting.default
+        values[key] = _fitted(merged[key], setting.hint) if key in merged else default
+    return values
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The names of the recipes that come with sprog, each with one line about it."""
+    return {path.stem: str(_merged(path)[1]["description"].value) for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def _merged(
+    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+) -> tuple[Path, _Layer]:
+    """A recipe's file, and what it, its bases and the flags set."""
     try:
         path = _locate(str(source))
         layers = _with_bases(path)
@@ -57,24 +144,107 @@ def load_recipe(source: str | Path, overrides: Mapping[str, str] = MappingProxyT
         file, why = getattr(error, "filename", None) or source, getattr(error, "strerror", None) or error
         raise SprogError(f"{file}: cannot be read ({why})") from error
     merged: _Layer = {}
-    for layer in (*layers, _from_flags(overrides)):
-        for key, given in layer.items():
-            if key in _ALTERNATIVES and given.value is not None and _ALTERNATIVES[key] not in layer:
-                merged.pop(_ALTERNATIVES[key], None)
-        merged |= layer
-    for setting in all_settings(Recipe):
-        if setting.default is MISSING and setting.key not in merged:
-            raise SprogError(f"{_label(path)}: {setting.key}: is missing, and every recipe needs it")
+    for layer in layers:
+        _lay(layer, merged)
+    flags = _from_flags(overrides)
+    if quick:
+        _lay(_quick(merged, flags), merged)
+    _lay(flags, merged)
+    return path, merged
+
+
+def _lay(layer: _Layer, merged: _Layer) -> None:
+    """Set what `layer` sets in `merged`, and unset there what that takes the place of."""
+    for key, given in layer.items():
+        for other in _REPLACES.get(key, ()) if given.value is not None else ():
+            if other not in layer:
+                merged.pop(other, None)
+    if "corpora.text" in layer and "languages.others" not in layer:
+        # those of another text; this one says itself which languages it has
+        merged.pop("languages.others", None)
+    merged |= layer
+
+
+def _quick(merged: _Layer, flags: _Layer) -> _Layer:
+    """The layer of `--quick`: what is smaller than the recipe's own, and not replaced by a flag anyway."""
+    layer: _Layer = {}
+    replaced = {other for key in flags for other in _REPLACES.get(key, ())}
+    for key, small in (*QUICK.items(), *((key, QUICK_PRECISION) for key in PRECISIONS)):
+        setting = _SETTINGS[key]
+        own = _fitted(merged[key], setting.hint) if key in merged else setting.default
+        number = isinstance(own, int | float) and not isinstance(own, bool)
+        is_small = number and (own >= small if key in PRECISIONS else own <= small)
+        if not is_small and key not in replaced:
+            layer[key] = _Given(list(small) if isinstance(small, tuple) else small, f"--quick: {key}")
+    return layer
+
+
+def _missing(merged: _Layer) -> list[str]:
+    """The keys that a recipe still needs."""
+    needed = [key for key, setting in _SETTINGS.items() if setting.default is MISSING]
+    train = merged.get("corpora.train")
+    if train is None or train.value is None:
+        needed += [SHORT["target"], SHORT["text"]]
+        target = merged.get(SHORT["target"])
+        # what the target is told from is English by default, unless it is English
+        needed += [SHORT["reference"]] if target is not None and target.value == "en" else []
+    return [key for key in needed if key not in merged]
+
+
+def _require(path: Path, merged: _Layer) -> None:
+    """Refuse a recipe in which something is missing.
+
+    Raises:
+        SprogError: naming all that is.
+    """
+    missing = _missing(merged)
+    short = {key: name for name, key in SHORT.items()}
+    if missing:
+        examples = {
+            "model": "MODEL",
+            "target": "sv",
+            "reference": "de",
+            "text": '"sv=A.txt en=B.txt da=C.txt"',
+        }
+        flags = [(short.get(key, key), examples[short.get(key, key)]) for key in missing]
+        raise SprogError(
+            f"{_label(path)}: {', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing: give "
+            + " ".join(f"--{flag} {example}" for flag, example in flags)
+        )
+
+
+def _languages_of_text(path: Path, merged: _Layer) -> None:
+    """Measure the other languages that `corpora.text` names, where `languages.others` does not say which.
+
+    Raises:
+        SprogError: it names neither the target nor the reference, where it names all that it has.
+    """
+    given = merged.get(SHORT["text"])
+    if given is None or not isinstance(given.value, str):
+        return
+    named, is_all = declared_languages(given.value)
+    pair = {name: merged[SHORT[name]].value for name in ("target", "reference") if SHORT[name] in merged}
+    pair.setdefault("reference", _SETTINGS[SHORT["reference"]].default)
+    for name, code in pair.items():
+        if is_all and code not in named:
+            raise SprogError(
+                f"{given.where}: names no text in {shown(code)}, the {name}; it has {', '.join(named)}: add a "
+                f"source, or give --{name} another"
+            )
+    others = [code for code in named if code not in pair.values()]
+    merged.setdefault("languages.others", _Given(others, f"{_label(path)}: languages.others"))
+
+
+def _fitted(given: _Given, hint: Any) -> Any:
+    """What is given as the type of its setting.
+
+    Raises:
+        SprogError: it is not one, or is outside the limits.
+    """
     try:
-        return _build(Recipe, merged)
-    except BadSettingError as error:
-        where = merged[error.key].where if error.key in merged else f"{_label(path)}: {error.key}"
-        raise SprogError(f"{where}: {error.reason}") from error
-
-
-def shipped_recipes() -> dict[str, str]:
-    """The names of the recipes that come with sprog, each with one line about it."""
-    return {path.stem: load_recipe(path).description for path in sorted(SHIPPED.glob("*.yaml"))}
+        return fit(given.value, hint)
+    except UnfitError as error:
+        raise SprogError(f"{given.where}: {error}") from error
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -227,9 +397,5 @@ def _build(group: type[_Group], merged: _Layer) -> _Group:
         if is_group(hint):
             arguments[name] = _build(hint, merged)
         elif (key := group.key(name)) in merged:
-            value, where = merged[key]
-            try:
-                arguments[name] = fit(value, hint)
-            except UnfitError as error:
-                raise SprogError(f"{where}: {error}") from error
+            arguments[name] = _fitted(merged[key], hint)
     return group(**arguments)

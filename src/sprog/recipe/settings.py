@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from sprog.recipe.finding import Evidence, Features
+from sprog.recipe.finding import Baselines, Evidence, Features
 from sprog.recipe.fitting import AtLeast, Between, Matches
 from sprog.recipe.group import BadSettingError, Settings
 from sprog.recipe.kinds import Count, Text
@@ -23,6 +23,7 @@ STAGES = (
     "evidence",
     "stability",
     "features",
+    "baselines",
     "effects",
     "controls",
     "tasks",
@@ -52,7 +53,7 @@ class Recipe(Settings):
     description: str = ""
     """One line for `sprog recipes`."""
     model: Text
-    """A model on the hub (`ID` or `ID@REVISION`), a folder, or toy."""
+    """A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy."""
     site: Literal["mlp.hidden", "mlp.out", "attn.out", "resid"] = "mlp.hidden"
     """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
     or the residual stream after the block."""
@@ -86,6 +87,7 @@ class Recipe(Settings):
     sae: SaeSettings
     evidence: Evidence = Evidence()
     features: Features = Features()
+    baselines: Baselines = Baselines()
     effects: Effects = Effects()
     steering: Steering = Steering()
     tasks: Tasks = Tasks()
@@ -100,6 +102,12 @@ class Recipe(Settings):
     def fits_papers_probes(self) -> bool:
         """Whether the paper's probes, of the target against the reference, are fitted at every lambda."""
         return self.probe.paper or self.by_the_paper or bool(self.probe.models) or self.replays_probes
+
+    @property
+    def trained_languages(self) -> tuple[str, ...] | None:
+        """The languages of train that the probes and the autoencoder read; None: all."""
+        pair = (self.languages.target, self.languages.reference)
+        return None if self.sae.text == "all" else pair
 
     @property
     def replays_probes(self) -> bool:
@@ -119,6 +127,7 @@ class Recipe(Settings):
             "probe": self.layer == "auto" or self.fits_papers_probes,
             "grid": self.grid.wanted,
             "stability": self.evidence.seeds > 0,
+            "baselines": self.baselines.untrained > 0 and not self.by_the_paper,
             "tasks": self.tasks.wanted,
             "steering": self.steering.wanted,
             "controls": self.effects.controls > 0,
@@ -133,6 +142,11 @@ class Recipe(Settings):
                 "grid.model",
                 f"needs grid.layer beside it: the probes choose a layer of {self.model}, not of {self.grid.model}",
             )
+        for name in ("trained", "frozen"):
+            if getattr(self.baselines, name) and self.sae.from_ is not None:
+                raise BadSettingError(
+                    f"baselines.{name}", "needs an autoencoder that is trained here, and sae.from gives one"
+                )
         if self.evidence.seeds and self.sae.from_ is not None:
             raise BadSettingError(
                 "evidence.seeds",

@@ -31,8 +31,8 @@ class Probe(Settings):
     """Fit the paper's probes (Figure 3) also where they do not choose the layer. Recipes by the paper and those with
     probe.models or probe.as_coded always do."""
     as_coded: bool = False
-    """Also replay the paper's own optimisation (Adam, 501 batches of 32 sentences) at each of lambdas, to set
-    what its probes come to beside the optimum."""
+    """Also replay the paper's own optimisation (Adam, 329 to 544 batches of 32 sentences by the model) at each of
+    lambdas, to set what its probes come to beside the optimum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class SaeSettings(Settings):
     latents: Count | None = None
     """Latents in all; takes the place of sae.expansion."""
     from_: Text | None = None
-    """An autoencoder to take instead of training one: a folder, a file, or hub:REPO[@REVISION][/FOLDER]."""
+    """An autoencoder to take instead of training one: a folder, a file, or hub:REPO[@REVISION][/FOLDER][/FILE]."""
     activation: Literal["topk", "batchtopk", "relu", "jumprelu"] = "topk"
     """What makes the latents sparse."""
     k: Count = 32
@@ -121,6 +121,9 @@ class SaeSettings(Settings):
     """Share of the steps, at the end, in which it falls to zero."""
     encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's product in training; auto: bfloat16 where the device is built for it."""
+    precision: Annotated[float, Above(0)] = 0.02
+    """Losses with the autoencoder spliced in are measured on ever more sentences, until the 95 % interval of their
+    change is this far to each side in every language, nats a token (published, as_coded: on all of select)."""
     checkpoint: Annotated[float, AtLeast(0)] | None = 3.0
     """Minutes between checkpoints, from which a run that was cut off carries on; none: no checkpoints."""
 

@@ -25,15 +25,14 @@ class Effects(Settings):
         "neuron",
         "direction",
     )
-    """What is measured beside the selected latents: other languages' latents and those of an autoencoder of random
+    """What is measured beside the selected latents: other languages' latents and those of three autoencoders of random
     weights; the best neurons; the difference of means and the probe's direction."""
     sentences: Count | None = None
     """Of each text and language at most so many sentences; none: all."""
     tune: bool = True
     """Also choose the dose with the target's lowest loss on tune, and test it on test."""
     controls: Annotated[int, AtLeast(0)] = 0
-    """Draw so many sets of other latents, and so many random directions, to test the selected ones against; 1000
-    carry a p of .001. 0: none."""
+    """Draw so many sets of other latents, and so many random directions, to rank the selected ones among; 0: none."""
     controls_edits: Annotated[tuple[Literal["zero", "mean", "set"], ...], NotEmpty(), Distinct()] = ("zero",)
     """What is done to drawn latents, each at the cost of a pass a draw: they are switched off, brought to their mean
     on the reference's text, or set at the dose that costs the target 0.3 nats."""

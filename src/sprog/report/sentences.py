@@ -131,6 +131,8 @@ def third_languages(files: RunFiles) -> str:
     target, reference = language_name(files.target), language_name(files.reference)
     others = [code for code in files.languages[2:] if all(code in unit["rate"] for unit in units)]
     if not others:
+        if _further_languages(files):
+            return ""
         return f"No third language was measured, so nothing here tells “{target}” from “not {reference}”."
     own = fmean(unit["rate"][files.target] for unit in units)
     rates = {code: fmean(unit["rate"][code] for unit in units) for code in others}
@@ -146,6 +148,55 @@ def third_languages(files: RunFiles) -> str:
     if len(quiet) == len(others):
         return words + f"they stand for {target}, not just for “not {reference}”."
     return words + f"most for {target}, but not for {target} alone."
+
+
+def _further_languages(files: RunFiles) -> set[str]:
+    """Languages besides the pair that units were tested against, or whose loss was measured."""
+    claims, cells = files.rows("evidence", "claims"), files.rows("next_token", "cells")
+    found = {code for row in claims for code in (*row["inside"], *row["outside"])}
+    return (found | {cell["language"] for cell in cells}) - {files.target, files.reference}
+
+
+def panel_words(files: RunFiles) -> str:
+    """How many latents pass the tests against every other language of the panel, and again on held-out text."""
+    claims = [row for row in files.rows("evidence", "claims") if row["kind"] == "latent"]
+    if not claims:
+        return ""
+    claim = claims[0]
+    others = [language_name(code) for code in claim["outside"]]
+    against = plural(len(others), "other language")
+    found = f"{whole(claim['units'])} of {whole(claim['of'])} latents"
+    words = f"Tested against {against} ({listed(others)}), {found} pass as {claim['claim']}."
+    if not claim["units"]:
+        return words
+    again = [
+        f"{whole(row['passed'])} of {whole(row['units'])} on {place}"
+        for row in files.rows("evidence", "replication")
+        for place in [{"held_out": "the half held out", "replicate": "the other text"}.get(row["on"])]
+        if place and row["kind"] == "latent" and row["passed"] is not None
+        if row["tokens"] == (files.section("evidence") or {}).get("tokens")
+    ]
+    return (
+        f"{words} The same test on text that was not searched: {listed(again)} pass again."
+        if again
+        else words
+    )
+
+
+def random_weights_words(files: RunFiles) -> str:
+    """How many latents pass the run's rule in autoencoders with random weights, beside the trained one."""
+    rows = [
+        row
+        for row in files.rows("next_token", "chosen")
+        if row["language"] == files.target and row["passing"] is not None
+    ]
+    trained = [row["passing"] for row in rows if row["seed"] is None]
+    random = [row["passing"] for row in rows if row["seed"] is not None]
+    if not trained or not random:
+        return ""
+    counts = listed([whole(count) for count in random])
+    words = f"With random weights, {counts} latents pass the same rule on the same text; trained, {whole(trained[0])}."
+    return words if trained[0] > max(random) else f"{words} So training adds none that pass."
 
 
 def find_cell(
@@ -245,8 +296,31 @@ def selectivity_row(files: RunFiles, at: float, splice: bool, versus: str | None
 
 
 def ratio_words(row: Row) -> str:
-    """`5.8`, or `≥ 30` where the other language's rise was too small to divide by."""
-    return f"≥{NO_BREAK}{short(row['ratio'])}" if row["floored"] else number(row["ratio"], 1)
+    """The ratio per byte: `5.8`, or `≥ 30`, its one-sided 95 % limit where its interval has no upper end."""
+    if has_interval(row):
+        return number(row["ratio_per_byte"], 1)
+    least = row["ratio_per_byte_least"]
+    return "no limit" if least is None else f"≥{NO_BREAK}{_limit(least)}"
+
+
+def has_interval(row: Row) -> bool:
+    """Whether the ratio per byte and its 95 % interval are finite: the other language's loss rises."""
+    return row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None
+
+
+def _limit(least: float) -> str:
+    return whole(least) if least >= 100 else short(least)
+
+
+def _ratio_said(row: Row) -> str:
+    """The same within a sentence."""
+    if has_interval(row):
+        spread = interval(row["ratio_per_byte_low"], row["ratio_per_byte_high"], 1)
+        return f"a ratio of {number(row['ratio_per_byte'], 1)}, 95{NO_BREAK}% interval {spread}"
+    least = row["ratio_per_byte_least"]
+    if least is None:
+        return "no limit to the ratio"
+    return f"a ratio of at least {_limit(least)}, a one-sided 95{NO_BREAK}% limit"
 
 
 def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
@@ -268,23 +342,20 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
         if row["value"] is None
         else f"with the units at {dose_words(files, number(row['value'], 2))}"
     )
-    if row["floored"]:
-        ratio = f"a ratio of at least {short(row['ratio'])}"
-    else:
-        spread = interval(row["ratio_low"], row["ratio_high"], 1)
-        ratio = f"a ratio of {number(row['ratio'], 1)}"
-        ratio += f", 95{NO_BREAK}% interval {spread}" if spread else ""
+    spread = interval(row["margin_per_byte_low"], row["margin_per_byte_high"], 4)
     return (
-        f"When the {target} loss has risen by {short(at)} nats ({where}), "
-        f"the {reference} loss {has_moved(row['other_delta'])} ({ratio})."
+        f"When the {target} loss has risen by {short(at)} nats per token, "
+        f"{number(row['target_delta_per_byte'], 4)} per byte ({where}), the {reference} loss "
+        f"{has_moved(row['other_delta_per_byte'], 4)} per byte: a difference of "
+        f"{number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
     )
 
 
 def selective_at(files: RunFiles) -> dict[float, bool]:
-    """By damage to the target, where it was reached: whether the reference loses less than half of that."""
+    """By damage to the target, where it was reached: whether the reference loses less than half of that, per byte."""
     rows = {at: selectivity_row(files, at, splice=False) for at in (0.1, 0.3)}
     return {
-        at: bool(row["other_delta"] < SELECTIVE_SHARE * at)
+        at: bool(row["other_delta_per_byte"] < SELECTIVE_SHARE * row["target_delta_per_byte"])
         for at, row in rows.items()
         if row and row["reached"]
     }
@@ -295,29 +366,47 @@ def others_at_matched_damage(files: RunFiles) -> str:
     for at in (0.3, 0.1):
         rows = {code: selectivity_row(files, at, False, code) for code in files.languages[2:]}
         parts = [
-            f"the {language_name(code)} loss {has_moved(row['other_delta'])}"
+            f"the {language_name(code)} loss {has_moved(row['other_delta_per_byte'], 4)}"
             for code, row in rows.items()
             if row is not None and row["reached"]
         ]
         if parts:
-            return f"When {language_name(files.target)} has lost {short(at)} nats, {listed(parts)}."
+            own = next(row["target_delta_per_byte"] for row in rows.values() if row is not None)
+            return f"When {language_name(files.target)} has lost {number(own, 4)} nats per byte, {listed(parts)}."
     return ""
 
 
 def against_controls(files: RunFiles) -> str:
-    """How the selected units compare with drawn ones, by the statistic that counts the reference off."""
+    """The rank of the selected units among drawn ones, by every statistic."""
     rows = [
         row
         for row in files.rows("next_token", "controls")
-        if row["units"] == files.target and row["p"] is not None and row["statistic"] == "target - reference"
+        if row["units"] == files.target and row["rank"] is not None
     ]
     if not rows:
         return ""
-    words = listed([f"{_done(row)} p = {short(round(row['p'], 4))} against {row['control']}" for row in rows])
-    return (
-        f"Against {whole(rows[0]['draws'])} draws, by how much more {language_name(files.target)} loses than "
-        f"{language_name(files.reference)}: {words}."
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        ranks = found.setdefault((_done(row), row["control"]), [])
+        ranks.append(f"{rank_words(row)} by {statistic_words(files, row['statistic'])}")
+    said = "; ".join(
+        f"{done}, among the selected set and {whole(rows[0]['draws'])} draws of {control}: {', '.join(ranks)}"
+        for (done, control), ranks in found.items()
     )
+    return f"{capital(said)}."
+
+
+def rank_words(row: Row) -> str:
+    """`rank 1 of 1001`: the place of a set among itself and the draws."""
+    return f"rank {whole(row['rank'])} of {whole(row['draws'] + 1)}"
+
+
+def statistic_words(files: RunFiles, statistic: str) -> str:
+    """What a control is compared by: `Danish less English`."""
+    own, _, other = statistic.partition(" - ")
+    names = {"target": language_name(files.target), "reference": language_name(files.reference)}
+    less = {"": "", "nearest": " less the nearest other language"}.get(other)
+    return f"{names[own]}{f' less {names[other]}' if less is None else less}"
 
 
 def _done(row: Row) -> str:

@@ -1,10 +1,13 @@
 """The box on top of the page: what was found, in a few plain sentences."""
 
 from sprog.report.reading import RunFiles
+from sprog.report.sections.baselines import what_training_adds
 from sprog.report.sentences import (
     against_controls,
     at_matched_damage,
     others_at_matched_damage,
+    panel_words,
+    random_weights_words,
     selective_at,
     selectivity_row,
     site_words,
@@ -15,9 +18,13 @@ from sprog.report.wording import language_name, short
 
 
 def verdict(files: RunFiles) -> list[str]:
-    """Whether units were found, what they do, for which languages they stand, and what is not shown."""
+    """Whether units were found, what passes tests, what the units do, for which languages they stand, and limits."""
+    unsound = (files.section("sae") or {}).get("unsound")
     paragraphs = [
+        f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
+        what_training_adds(files),
         units_found(files),
+        " ".join(filter(None, (panel_words(files), random_weights_words(files)))),
         " ".join(filter(None, _effect(files))),
         " ".join(filter(None, (third_languages(files), others_at_matched_damage(files)))),
         _limits(files),

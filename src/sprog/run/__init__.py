@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from sprog._version import __version__
-from sprog.corpora import OPTIONAL, ROLES, Corpus, Task, build_roles
+from sprog.corpora import OPTIONAL, Corpus, Task, build_roles, untested
 from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import write_json
 from sprog.memory import enough_memory
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
+from sprog.run.baselines_stage import baselines_stage
 from sprog.run.context import (
     Context,
     check_given,
@@ -37,9 +38,10 @@ from sprog.run.headlines import headlines
 from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import features_stage
 from sprog.run.layers import nearest_inputs
+from sprog.run.panels import too_small
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
-from sprog.run.sae_stage import sae_stage
+from sprog.run.sae_stage import baseline_jobs, sae_stage
 from sprog.run.show import Report, Show
 from sprog.run.stability_stage import stability_stage
 from sprog.run.steering_stage import steering_stage
@@ -59,6 +61,7 @@ WHAT = {
     "evidence": "testing which units are the language",
     "stability": "training with other seeds, and looking for the units again",
     "features": "finding the units",
+    "baselines": "finding and switching off the units of untrained autoencoders, and of none",
     "effects": "turning the units up and down",
     "steering": "steering what the model writes",
     "tasks": "setting downstream tasks",
@@ -83,15 +86,20 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     check_folder(out, recipe)
     show = Show(quiet)
     roles = build_roles(
-        {role: getattr(recipe.corpora, role) for role in ROLES},
+        recipe.corpora.sources,
         target=recipe.languages.target,
         reference=recipe.languages.reference,
         others=recipe.languages.others,
         seed=recipe.seed,
         limit=recipe.corpora.limit,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
         generators={"toy": _toy_text},
         progress=lambda what: show.stage("fetch", what),
     )
+    for line in untested(roles.sentences, recipe.languages.others, roles.left_out):
+        show.note(line)
     check_controls(recipe, roles)
     tasks = read_tasks(recipe) if until in (None, "tasks", "report") else []
     check_other_models(recipe)
@@ -100,6 +108,9 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         context.lm.tap(context.site(recipe.layer))
     check_given(context)
     check_lengths(recipe, context.lm)
+    if until is None or STAGES.index(until) >= STAGES.index("evidence"):
+        for line in too_small(context):
+            show.note(line)
     if recipe.grid.wanted and recipe.grid.model in (None, recipe.model):
         check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
     with claimed(out, recipe) as folder:
@@ -201,6 +212,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "train",
             "select",
             **_of("sae"),
+            more=sorted(baseline_jobs(recipe)),
             layer=layer,
             given=None if context.given is None else context.given.identity,
         ),
@@ -231,6 +243,19 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             sae=prints["sae"],
             texts=recipe.report.texts,
         ),
+        "baselines": lambda: carry_out(
+            "baselines",
+            lambda report: baselines_stage(context, layer, report),
+            "train",
+            "tune",
+            "test",
+            *(role for role in OPTIONAL if role in context.roles.corpora),
+            *(() if "panel" in context.roles.corpora else ("select",)),
+            **_of("baselines"),
+            **_of("evidence", "seeds"),
+            bootstrap=recipe.effects.bootstrap,
+            sae=prints["sae"],
+        ),
         "effects": lambda: carry_out(
             "effects",
             lambda report: effects_stage(context, layer, report),
@@ -240,6 +265,8 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "test",
             **_of("features"),
             **_of("effects", "controls", "controls_edits", "controls_on"),
+            # sentences that stood beside each other in a file are tested for correlation
+            order=[context.roles.places[role] for role in ("test", "panel") if role in context.roles.places],
             # the neurons that latents are held against, and the panel, whatever the rule
             evidence=prints["evidence"],
             sae=prints["sae"],

@@ -9,8 +9,8 @@ from sprog.features import UnitStatistics, latent_statistics
 from sprog.lm import TokenizedCorpus
 from sprog.recipe import Recipe
 from sprog.run.context import Context
-from sprog.run.effect_arms import Selected
 from sprog.run.folder import as_rows
+from sprog.run.found import Selected
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report
 from sprog.sae import Sae, without_pre_encoder_bias
@@ -24,7 +24,7 @@ def coded_encoder(recipe: Recipe, sae: Sae) -> Sae:
     return without_pre_encoder_bias(sae) if recipe.protocol == "as_coded" else sae
 
 
-def coded_statistics(context: Context, layer: int, report: Report) -> UnitStatistics:
+def coded_statistics(context: Context, layer: int, sae: Sae, report: Report) -> UnitStatistics:
     """What latents do on the first 100 sentences of `select`, by the code that leaves out the pre-encoder bias.
 
     Roles come in an order of the run's seed, so these are no more chosen than the paper's, which its split shuffled.
@@ -33,7 +33,7 @@ def coded_statistics(context: Context, layer: int, report: Report) -> UnitStatis
     return latent_statistics(
         context.lm,
         context.site(layer),
-        without_pre_encoder_bias(load_sae(context)),
+        without_pre_encoder_bias(sae),
         tokens.take(_first_of_both(tokens)),
         budget=context.recipe.batch_tokens,
         progress=report,

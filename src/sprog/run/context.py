@@ -269,10 +269,10 @@ def model_identity(name: str) -> str:
     path = Path(name).expanduser()
     if name == TOY:
         path = toy_model()
-    if not path.is_dir():
+    if not path.exists():
         return f"{name} {known_commit(name)}"
     digest = hashlib.sha256(name.encode())
-    for file in sorted(path.iterdir()):
+    for file in [path] if path.is_file() else sorted(path.iterdir()):
         if file.is_file():
             # weights are gigabytes: their size and time stand for them, small files for themselves
             stat = file.stat()

@@ -13,18 +13,16 @@ from sprog.effects import (
     Edit,
     Operation,
     Rises,
-    centred,
     compare_with_draws,
     compare_with_one,
     compile_edits,
     matched_sets,
     measure_rises,
     profiles,
-    projection,
     redirected_edits,
+    smoothed_rate,
 )
 from sprog.errors import SprogError
-from sprog.features import random_directions
 from sprog.files import write_json
 from sprog.lm import TokenEdit, TokenizedCorpus
 from sprog.recipe import Recipe
@@ -72,7 +70,7 @@ def check_controls(recipe: Recipe, roles: Roles) -> None:
 def controls_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Draw the nulls, measure them and every set on the frozen sentences in one pass, and compare."""
     recipe = context.recipe
-    arms = all_arms(context, layer, part(report, 0.0, 0.05))
+    arms = all_arms(context, layer, part(report, 0.0, 0.05), again=True)
     pair = (context.target, context.reference)
     test = context.tokens("test")
     wanted = (*pair, *recipe.effects.controls_on)
@@ -90,7 +88,7 @@ def controls_stage(context: Context, layer: int, report: Report) -> dict[str, An
             {"text": tokens.corpus.sha256, "sets": sets.tolist(), "seed": recipe.seed},
         )
         _latents(context, arms, edits, sets, jobs)
-    _cheaper(context, layer, arms, jobs)
+    _cheaper(context, arms, jobs)
     rises = measure_rises(
         context.lm, context.site(layer), tokens, jobs.fns, *pair, progress=part(report, 0.05, 1.0)
     )
@@ -119,17 +117,25 @@ def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Any]]:
     """The drawn sets, and how like the selected ones they are."""
     sae = arms.autoencoders[context.target]
     path = context.folder.path / "features" / "statistics.parquet"
-    rate, active = (
-        np.array(read_column(path, column, language=context.target)) for column in ("rate", "mean_active")
-    )
+
+    def column(name: str, language: str) -> np.ndarray:
+        return np.array(read_column(path, name, language=language))
+
+    rate, active = (column(name, context.target) for name in ("rate", "mean_active"))
+    other = smoothed_rate(column("fired", context.reference), int(column("tokens", context.reference)[0]))
     norm = sae.W_dec.detach().double().norm(dim=1).cpu().numpy()
     units = arms.selected.units
     sets = matched_sets(
-        profiles(rate, active, norm), units, context.recipe.effects.controls, seed=context.recipe.seed
+        profiles(rate, active, norm, other), units, context.recipe.effects.controls, seed=context.recipe.seed
     )
     return sets, {
         what: {"selected": float(values[list(units)].mean()), "drawn": float(values[sets].mean())}
-        for what, values in (("rate", rate), ("mean_active", active), ("norm", norm))
+        for what, values in (
+            ("rate", rate),
+            ("reference_rate", column("rate", context.reference)),
+            ("mean_active", active),
+            ("norm", norm),
+        )
     }
 
 
@@ -152,7 +158,7 @@ def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarr
         jobs.add(target, edit.operation, [own])
         if drawn:
             jobs.add(MATCHED, edit.operation, others)
-    jobs.add(REDIRECTED, "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
+    jobs.add(_redirected(target), "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
     for name, other in arms.autoencoders.items():
         if name != target:
             for edit in edits:
@@ -179,37 +185,35 @@ def _reference_means(context: Context) -> Float[np.ndarray, " latents"]:
     return means
 
 
-def _cheaper(context: Context, layer: int, arms: Arms, jobs: _Jobs) -> None:
-    """Neurons and directions brought to the reference's mean, and random directions likewise."""
+def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
+    """Neurons and directions brought to the reference's mean; the same written along random directions."""
     for arm in arms.arms:
         edit = "mean" if arm.kind == "neuron" else "project_out"
         if arm.kind == "latent":
             continue
         units, edits = arm.sweep[0]
-        own = [change for change, _ in edits if change is not None and change.operation == edit]
-        jobs.add(arm.name, edit, compile_edits(own, units))
-    if arms.mean is None:
-        return
-    draws, width = context.recipe.effects.controls, len(arms.mean)
-    # another seed than the evidence's random directions have
-    drawn = random_directions(draws, width, seed=context.recipe.seed + 1, site=context.site(layer))
-    units = centred("random", drawn.vectors, arms.mean)
-    jobs.add(
-        REDIRECTED,
-        "project_out",
-        compile_edits([projection(units, (number,), arms.mean) for number in range(draws)], units),
-    )
+        (own,) = [change for change, _ in edits if change is not None and change.operation == edit]
+        jobs.add(arm.name, edit, compile_edits([own], units))
+        if arm.name != BEST_NEURONS:
+            draws = context.recipe.effects.controls
+            # another seed than the latents' random directions have
+            drawn = redirected_edits(own, units, draws, seed=context.recipe.seed + 1)
+            jobs.add(_redirected(arm.name), edit, drawn)
+
+
+def _redirected(name: str) -> str:
+    """The draws in the place of a set, among the jobs."""
+    return f"{REDIRECTED} for {name}"
 
 
 def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rises: Rises) -> list[Control]:
     target, rows = context.target, []
     for edit in edits:
         own = jobs.of(rises, target, edit.operation)
-        for control in (MATCHED, REDIRECTED):
-            if (control, edit.operation) in jobs.places:
-                rows += compare_with_draws(
-                    target, edit, own, control, jobs.of(rises, control, edit.operation)
-                )
+        for control, place in ((MATCHED, MATCHED), (REDIRECTED, _redirected(target))):
+            if (place, edit.operation) in jobs.places:
+                drawn = jobs.of(rises, place, edit.operation)
+                rows += compare_with_draws(target, edit, own, control, drawn)
     singles: list[tuple[str, Operation]] = [
         (BEST_NEURON, "mean"),
         *((name, "project_out") for name in DIRECTIONS),
@@ -221,8 +225,7 @@ def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rise
                 Edit(operation, value=None),
                 jobs.of(rises, name, operation),
                 REDIRECTED,
-                jobs.of(rises, REDIRECTED, "project_out"),
-                control_edit="project_out",
+                jobs.of(rises, _redirected(name), operation),
             )
     for edit in edits:
         own = jobs.of(rises, target, edit.operation)

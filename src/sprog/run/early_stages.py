@@ -27,13 +27,7 @@ PAIR_RULE = (
 
 
 def corpora_stage(context: Context, report: Report) -> dict[str, Any]:
-    """Count every role's sentences and tokens, and say which language was given no text at all."""
-    written = {count.language for count in context.roles.counts if count.sentences}
-    if silent := [code for code in context.recipe.languages.others if code not in written]:
-        context.show.note(
-            f"languages.others: there is no text in {', '.join(silent)}, so nothing is said of "
-            f"{'it' if len(silent) == 1 else 'them'}"
-        )
+    """Count every role's sentences and tokens."""
     rows = []
     roles = list(context.roles.corpora)
     for number, role in enumerate(roles):

@@ -1,27 +1,26 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from sprog.effects import (
+    UNTRAINED,
     Arm,
     Dose,
-    UnitRange,
+    best_neurons,
     direction_arm,
-    doses,
     latent_arm,
     neuron_arm,
     random_weights,
 )
 from sprog.errors import SprogError
-from sprog.features import Moments, UnitStatistics, latent_statistics, select, testing
+from sprog.features import Latents, UnitStatistics, collect_all, latent_statistics, testing
+from sprog.files import write_json
+from sprog.run.as_coded import coded_statistics
 from sprog.run.context import Context
 from sprog.run.directions import language_directions, site_neurons
+from sprog.run.evidence_stage import found_latents
+from sprog.run.found import Selected, by_the_rule, count_passing, find_in, selected_latents
 from sprog.run.panels import Panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -31,23 +30,37 @@ from sprog.sae import Sae
 BEST_NEURONS, BEST_NEURON = "best neurons", "best neuron"
 DIRECTIONS = ("difference of means", "probe")
 RANDOM_WEIGHTS = "random weights"
+# where the effects stage leaves the sets of latents
+SETS = "sets.json"
 
 
 @dataclass(frozen=True)
-class Selected:
-    """The selected latents with all that their doses need.
+class Chosen:
+    """What the run's rule takes of an autoencoder's latents as a language's.
 
     Attributes:
-        units: those that fire on the target's text; another has no doses of its own.
-        ranges: what each emits there.
+        units: the set's name.
+        language: whose latents were looked for.
+        seed: of an autoencoder's random weights; None for the trained one.
+        asked: the rule that the recipe asks for (`features.rule`).
+        rule: how the set came about: `Selection.rule`, such as `fallback` where no latent passes.
+        passing: how many latents pass the rule that is asked for; None where nothing could be tested.
+        of: how many latents there are.
+        text: the hash of the text that the rule read.
+        members: the set, best first, at most as many as were selected for the target.
         means: what each reads on the reference's text on average.
-        doses: the values of the sweep.
     """
 
-    units: tuple[int, ...]
-    ranges: tuple[UnitRange, ...]
+    units: str
+    language: str
+    seed: int | None
+    asked: str
+    rule: str
+    passing: int | None
+    of: int
+    text: str
+    members: tuple[int, ...]
     means: tuple[float, ...]
-    doses: tuple[Dose, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Arms:
         autoencoders: by the name of a set of latents, whose they are.
         latents: by that name, which.
         means: by that name, what each reads on the reference's text on average.
-        mean: the reference's mean activation; None where neither neurons nor directions are asked for.
+        chosen: how sets of latents were chosen, and how many latents pass the same rule; of the selected ones, too.
     """
 
     selected: Selected
@@ -68,134 +81,197 @@ class Arms:
     autoencoders: dict[str, Sae]
     latents: dict[str, tuple[int, ...]]
     means: dict[str, tuple[float, ...]]
-    mean: Float[Tensor, " d"] | None
+    chosen: list[Chosen] = field(default_factory=list)
 
 
-def selected_latents(context: Context) -> Selected:
-    """What the stage before left of the selected latents."""
-    settings, stored = context.recipe.effects, context.folder.read("features", "ranges.json")
-    units = tuple(int(unit) for unit in stored["ranges"])
-    ranges = tuple(UnitRange(**stored["ranges"][str(unit)]) for unit in units)
-    means = tuple(stored["reference_means"][str(unit)] for unit in units)
-    return Selected(units, ranges, means, tuple(doses(settings.values, ranges, settings.unit)))
-
-
-def all_arms(context: Context, layer: int, report: Report, panel: Panel | None = None) -> Arms:
+def all_arms(
+    context: Context, layer: int, report: Report, panel: Panel | None = None, *, again: bool = False
+) -> Arms:
     """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
 
-    The panel is looked up where it is needed and not at hand.
+    Args:
+        context: the run.
+        layer: of the site.
+        report: is told the share that is done.
+        panel: the run's panel, where it is at hand.
+        again: take the sets of latents that the effects stage chose, instead of choosing them anew.
     """
     families, target = context.recipe.effects.families, context.target
     selected, sae = selected_latents(context), load_sae(context)
     arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
-    found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means}, None)
+    found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
     if "latent" in families and selected.units:
-        _other_languages(context, layer, found, panel, part(report, 0.0, 0.4))
-        _learned_nothing(context, layer, found, part(report, 0.4, 0.7))
+        chosen = (
+            _stored(context)
+            if again
+            else _choose(context, layer, selected, sae, panel, part(report, 0.0, 0.7))
+        )
+        found.chosen.extend(chosen)
+        for each in chosen:
+            if each.units != target and each.members:
+                _add(context, found, each)
     if "neuron" not in families and "direction" not in families:
         return found
     site = context.site(layer)
     directions, moments = language_directions(context, site)
     mean, target_mean = (moments.mean(code).cpu() for code in (context.reference, target))
     if "neuron" in families:
-        neurons = site_neurons(context, site)
-        ranked = _best_neurons(context, moments, max(1, len(selected.units)), neurons.both)
+        count = max(1, len(selected.units))
+        ranked = best_neurons(moments, target, context.reference, count, tested_neurons(context))
         for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
             if name == BEST_NEURON or len(ranked) > 1:
-                arms.append(neuron_arm(name, neurons, ids, mean))
+                arms.append(neuron_arm(name, site_neurons(context, site), ids, mean))
     if "direction" in families:
         for name in DIRECTIONS:
             vector = directions.direction((directions.names.index(name),))[0]
             arms.append(direction_arm(name, vector, mean, target_mean))
     report(1.0)
-    return Arms(selected, arms, found.autoencoders, found.latents, found.means, mean)
+    return found
 
 
-def _other_languages(context: Context, layer: int, found: Arms, panel: Panel | None, report: Report) -> None:
-    """Each other language's latents by the run's rule, as many, on the half of the panel that units are found on."""
-    sae = found.autoencoders[context.target]
+def _stored(context: Context) -> list[Chosen]:
+    """The sets of latents that the effects stage chose."""
+    rows = context.folder.read("effects", SETS)["sets"]
+    return [Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")}) for row in rows]
+
+
+def _choose(
+    context: Context, layer: int, selected: Selected, sae: Sae, panel: Panel | None, report: Report
+) -> list[Chosen]:
+    """The run's rule on the trained autoencoder and on random weights, and for other languages; written down."""
     try:
-        text = (panel or test_panel(context)).found_on
+        panel = panel or test_panel(context)
     except SprogError:
-        # the run goes on without a panel, and so without them
-        return
-    codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
-    if not codes or context.reference not in text.corpus.languages:
-        return
-    statistics = latent_statistics(
-        context.lm, context.site(layer), sae, text, budget=context.recipe.batch_tokens, progress=report
-    )
-    for code in codes:
-        _add(context, found, code, sae, statistics, code, found.selected.units)
+        # the run goes on without a panel, and so without other languages' latents
+        panel = None
+    chosen = _trained_and_untrained(context, layer, selected, sae, panel, part(report, 0.0, 0.7))
+    if panel is not None:
+        chosen += _other_languages(context, layer, selected, sae, panel, part(report, 0.7, 1.0))
+    write_json(context.folder.path / "effects" / SETS, {"sets": [asdict(each) for each in chosen]})
+    return chosen
 
 
-def _learned_nothing(context: Context, layer: int, found: Arms, report: Report) -> None:
-    """An autoencoder of random weights, its latents chosen by the run's rule on `select`."""
-    sae = random_weights(found.autoencoders[context.target], seed=context.recipe.seed)
-    statistics = latent_statistics(
+def _tested(context: Context) -> bool:
+    """Whether the run's rule is its tests, and its text allows them."""
+    reason = context.folder.summary("evidence")["evidence"]["reason"]
+    return context.recipe.features.rule == "tested" and reason is None
+
+
+def _trained_and_untrained(
+    context: Context, layer: int, selected: Selected, sae: Sae, panel: Panel | None, report: Report
+) -> list[Chosen]:
+    """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
+    rule, target = context.recipe.features, context.target
+    seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
+    saes = {target: sae} | {name: random_weights(sae, seed=seed) for name, seed in seeds.items()}
+    collected = collect_all(
         context.lm,
         context.site(layer),
-        sae,
+        [Latents(each) for each in saes.values()],
         context.tokens("select"),
         budget=context.recipe.batch_tokens,
-        progress=report,
+        table=False,
+        progress=part(report, 0.0, 0.3),
     )
-    _add(context, found, RANDOM_WEIGHTS, sae, statistics, context.target, ())
+    rows = []
+    for number, ((name, each), (statistics, _)) in enumerate(zip(saes.items(), collected, strict=True)):
+        own = part(report, 0.3 + 0.7 * number / len(saes), 0.3 + 0.7 * (number + 1) / len(saes))
+        seen, units = statistics, found_latents(context).units
+        text = context.roles.corpora["select"].sha256
+        if context.recipe.protocol == "as_coded":
+            seen = coded_statistics(context, layer, each, own)
+        if _tested(context):
+            assert panel is not None
+            text = panel.found_on.corpus.sha256
+            if name != target:
+                path = context.folder.path / "effects" / f"{name.replace(' ', '_')}.json"
+                frozen = find_in(context, layer, Latents(each), panel, {target: path}, own)[1][target]
+                units = frozen.units
+        selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
+        members = selected.units if name == target else selection.units[: len(selected.units)]
+        rows.append(
+            Chosen(
+                units=name,
+                language=target,
+                seed=seeds.get(name),
+                asked=rule.rule,
+                rule=selection.rule,
+                passing=_passing(context, seen, target, units),
+                of=each.config.latents,
+                text=text,
+                members=members,
+                means=_means(context, statistics, members),
+            )
+        )
+    return rows
 
 
-def _add(
-    context: Context,
-    found: Arms,
-    name: str,
-    sae: Sae,
-    statistics: UnitStatistics,
-    language: str,
-    but: tuple[int, ...],
-) -> None:
-    """A set of another language, or of another autoencoder, as large as the selected one, at the same values."""
-    rule, size = context.recipe.features, len(found.selected.units)
-    chosen = select(
-        statistics,
-        language,
-        context.reference,
-        min_target=rule.min_target,
-        max_reference=rule.max_reference,
-        fallback=size + len(but),
-        max_reference_fallback=rule.max_reference_fallback,
-    )
-    units = tuple(unit for unit in chosen.units if unit not in but)[:size]
-    if not units:
-        return
-    means = tuple(statistics.mean_value(context.reference)[list(units)].tolist())
+def _other_languages(
+    context: Context, layer: int, selected: Selected, sae: Sae, panel: Panel, report: Report
+) -> list[Chosen]:
+    """Each other language's latents by the same rule, as many, on the half of the panel that units are found on."""
+    text = panel.found_on
+    codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
+    if not codes or context.reference not in text.corpus.languages:
+        return []
+    frozen: dict[str, testing.FrozenSet] = {}
+    if _tested(context):
+        paths = {code: context.folder.path / "effects" / f"latents_{code}.json" for code in codes}
+        statistics, frozen = find_in(context, layer, Latents(sae), panel, paths, report)
+    else:
+        statistics = latent_statistics(
+            context.lm, context.site(layer), sae, text, budget=context.recipe.batch_tokens, progress=report
+        )
+    rows = []
+    for code in codes:
+        units = frozen[code].units if code in frozen else ()
+        selection = by_the_rule(context, statistics, code, units, but=selected.units)
+        members = selection.units[: len(selected.units)]
+        rows.append(
+            Chosen(
+                units=code,
+                language=code,
+                seed=None,
+                asked=context.recipe.features.rule,
+                rule=selection.rule,
+                passing=_passing(context, statistics, code, units),
+                of=sae.config.latents,
+                text=text.corpus.sha256,
+                members=members,
+                means=_means(context, statistics, members),
+            )
+        )
+    return rows
+
+
+def _passing(
+    context: Context, statistics: UnitStatistics, language: str, units: tuple[int, ...]
+) -> int | None:
+    if context.recipe.features.rule == "tested" and not _tested(context):
+        return None
+    return count_passing(context, statistics, language, units)
+
+
+def _means(context: Context, statistics: UnitStatistics, members: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple(statistics.mean_value(context.reference)[list(members)].tolist())
+
+
+def _add(context: Context, found: Arms, chosen: Chosen) -> None:
+    """The sweep of a set of another language, or of random weights, at the selected set's values."""
+    name, units = chosen.units, chosen.members
+    sae = found.autoencoders[context.target]
+    if chosen.seed is not None:
+        sae = random_weights(sae, seed=chosen.seed)
     # multiples of a percentile that nobody knows of these are left out; 0 is the same for all
     own = context.recipe.effects.unit == "latent"
     values = [dose.value for dose in found.selected.doses if dose.value == 0 or (own and dose.value < 0)]
     dose_list = [Dose(value, (value,) * len(units), False) for value in values]
-    found.arms.append(latent_arm(name, sae, units, dose_list, means, splice=False))
-    found.autoencoders[name], found.latents[name], found.means[name] = sae, units, means
+    found.arms.append(latent_arm(name, sae, units, dose_list, chosen.means, splice=False))
+    found.autoencoders[name], found.latents[name], found.means[name] = sae, units, chosen.means
 
 
-def _best_neurons(context: Context, moments: Moments, count: int, both: bool) -> tuple[int, ...]:
-    """Those that passed the tests, best first, then those whose means are furthest apart, in standard deviations.
-
-    No coordinate twice.
-    """
-    means = moments.mean(context.target) - moments.mean(context.reference)
-    apart = (means / moments.pooled_covariance().diagonal().clamp_min(1e-30).sqrt()).cpu()
-    width = len(apart)
-    if both:
-        apart = torch.cat([apart, -apart])
-    order: Sequence[int] = [
-        *_tested_neurons(context),
-        *torch.argsort(apart, descending=True, stable=True).tolist(),
-    ]
-    chosen: dict[int, int] = {}
-    for unit in order:
-        chosen.setdefault(unit % width, unit)
-    return tuple(list(chosen.values())[:count])
-
-
-def _tested_neurons(context: Context) -> tuple[int, ...]:
+def tested_neurons(context: Context) -> tuple[int, ...]:
+    """The neurons that passed the run's tests, best first; none where nothing was tested."""
     summary: dict[str, Any] = context.folder.summary("evidence")["evidence"]
     if summary["reason"] is not None:
         return ()

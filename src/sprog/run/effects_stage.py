@@ -18,6 +18,7 @@ from sprog.effects import (
     part_edits,
     part_rows,
     selectivity,
+    serial_correlations,
     side_effects,
 )
 from sprog.lm import TokenizedCorpus
@@ -110,6 +111,17 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             "one_by_one": _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85)),
             "best_dose": _tuned(context, layer, arms, measured["test"], test, part(report, 0.85, 0.93)),
             "sets": _sets(arms),
+            "serial_correlation": as_rows(
+                serial_correlations(
+                    {
+                        # the selected latents' sweep has the model as it is too
+                        name: (measured[name][0], tokens, _places(context, name, tokens))
+                        for name, tokens in texts.items()
+                    },
+                    seed=recipe.seed,
+                )
+            ),
+            "chosen": as_rows(arms.chosen),
             "as_coded": coded_sweep(
                 context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
             )
@@ -119,6 +131,13 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
         },
         "generation": as_rows(written) if settings.prompts else None,
     }
+
+
+def _places(context: Context, role: str, tokens: TokenizedCorpus) -> np.ndarray:
+    """Where each sentence of a text stood in its source."""
+    roles = context.roles
+    places = dict(zip(roles.corpora[role].sentences, roles.places[role], strict=True))
+    return np.array([places[sentence] for sentence in tokens.corpus.sentences], dtype=np.int64)
 
 
 def _capped(tokens: TokenizedCorpus, most: int | None) -> TokenizedCorpus:

@@ -54,6 +54,7 @@ def panel_row(panel: Panel) -> dict[str, Any]:
         },
         "identical": panel.identical,
         "ambiguous": panel.ambiguous,
+        "too_few": panel.too_few,
         "doubtful": [pair.as_row() for pair in panel.doubtful],
     }
 

@@ -1,5 +1,6 @@
 """The stage that tests which units are the language, and whether they are again on other text."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sprog.errors import SprogError
@@ -30,6 +31,7 @@ from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import read_column, write_table
+from sprog.run.within_source import within_source
 
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
 PASSAGE = 32
@@ -67,6 +69,7 @@ def evidence_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "replication": [row for place in again for row in place.rows],
             "calibration": [row for family in tested for row in calibration_rows(family)],
             **{name: [row for place in again for row in place.close[name]] for name in again[0].close},
+            "within_source": within_source(tested, again),
             "scores": ranked,
             "identification": identified,
         }
@@ -161,15 +164,29 @@ def _write_units(context: Context, tested: list[Tested]) -> None:
     write_table(context.folder.path / "evidence" / "units.parquet", rows)
 
 
-def found_latents(context: Context) -> tuple[tuple[int, ...], list[float] | None]:
-    """The frozen latents, best first, and every latent's q-value for the target; none where nothing was tested.
+@dataclass(frozen=True)
+class FoundLatents:
+    """What the tests left of the autoencoder's latents.
+
+    Attributes:
+        units: the frozen set, best first.
+        columns: every latent's `q_value` for the target, and `sentence_auroc`: the smallest AUROC of the target's
+            sentences over another language's, on the half of the panel that was tested. None where nothing was.
+    """
+
+    units: tuple[int, ...]
+    columns: dict[str, list[float] | None]
+
+
+def found_latents(context: Context) -> FoundLatents:
+    """Read the frozen latents, and what the tests say of every latent.
 
     Raises:
         SprogError: they are another autoencoder's than the run's.
     """
     folder = context.folder.path / "evidence"
     if context.folder.summary("evidence")["evidence"]["reason"] is not None:
-        return (), None
+        return FoundLatents((), {"q_value": None, "sentence_auroc": None})
     path = folder / "latents.json"
     frozen = testing.load_frozen(path)
     try:
@@ -177,5 +194,15 @@ def found_latents(context: Context) -> tuple[tuple[int, ...], list[float] | None
     except SprogError as error:
         # files of another run were put in this one's place
         raise SprogError(f"{path}: {error}: bring the right files back, or run in a new folder") from error
-    q_values = read_column(folder / "units.parquet", f"q {frozen.claim}", kind="latent")
-    return frozen.units, q_values
+
+    def column(name: str) -> list[float]:
+        return read_column(folder / "units.parquet", name, kind="latent")
+
+    over = [column(f"auroc {frozen.target} {other}") for other in frozen.outside]
+    return FoundLatents(
+        frozen.units,
+        {
+            "q_value": column(f"q {frozen.claim}"),
+            "sentence_auroc": [min(values) for values in zip(*over, strict=True)],
+        },
+    )

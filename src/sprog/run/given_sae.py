@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sprog.errors import SprogError
 from sprog.files import file_sha256
-from sprog.sae import Sae, fetch_sae
+from sprog.sae import Sae, fetch_sae, read_sae
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,15 @@ class GivenSae:
 
 
 def read_given(place: str) -> GivenSae:
-    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER]`.
+    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`.
 
     Raises:
         SprogError: it is not there, cannot be read or cannot be fetched.
     """
     try:
         path, commit = fetch_sae(place) if place.startswith("hub:") else (Path(place).expanduser(), None)
-        return GivenSae(Sae.load(path), _identity(path), commit)
+        # not `Sae.load`: the run measures it again and says itself what is unsound
+        return GivenSae(read_sae(path), _identity(path), commit)
     except (SprogError, RuntimeError) as error:
         raise SprogError(f"sae.from: {error}") from error
 

@@ -24,6 +24,7 @@ NOT_THE_GRIDS = (
     "pre_encoder_bias",
     "matryoshka",
     "checkpoint",
+    "precision",
 )
 
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+_WHAT = {"target": "{}", "margin": "{} less the nearest"}
+
 
 def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
     """One line for each stage that has something to say; of the text alone, its counts."""
-    lines = []
+    lines = [f"unsound   {finding}" for finding in (results["sae"] or {}).get("unsound", [])]
     if results["corpora"] and not any(results[stage] for stage in ("probe", "grid", "sae")):
         lines += [f"corpora   {line}" for line in _counts(results["corpora"])]
     if probe := results["probe"]:
@@ -31,18 +33,22 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
             for row in features[target]
         )
         lines.append(f"features  rule {features['rule']}: {units or 'no unit'}")
+    if (baselines := results.get("baselines")) and baselines["reason"] is None:
+        lines += [
+            f"baselines {row['size']} latents off, {_WHAT[row['what']].format(target)}: trained {row['trained']:+.3f}, "
+            f"untrained {row['untrained']:+.3f} nats (difference {row['difference']:+.3f}, 95 % {row['low']:+.3f} to "
+            f"{row['high']:+.3f})"
+            for row in baselines["adds"]
+            if row["what"] in _WHAT
+        ]
     if next_token := results["next_token"]:
         lines += [
             _selectivity(row)
             for row in next_token["selectivity"]
             if row["versus"] == reference and not row["splice"] and _headline(row, target)
         ]
-        lines += [
-            f"controls  {row['units']} {row['edit']} against {row['draws']} {row['control']}: "
-            f"{row['observed']:+.3f} nats, p {row['p']:.4f}"
-            for row in next_token["controls"] or []
-            if row["p"] is not None and row["statistic"] == "target - reference"
-        ]
+        lines += [f"effects   {line}" for line in _untrained(next_token.get("chosen") or [], target)]
+        lines += [f"controls  {line}" for line in _controls(next_token["controls"] or [])]
     if steering := results.get("steering"):
         lines += [f"steering  {line}" for line in _steering(steering, target)]
     return lines
@@ -146,16 +152,50 @@ def _headline(row: dict[str, Any], target: str) -> bool:
 
 
 def _selectivity(row: dict[str, Any]) -> str:
-    start = f"effects   {row['units']} +{row['at']:.1f} nats: "
+    start = f"effects   {row['units']} +{row['at']:.1f} nats per token: "
     if not row["reached"]:
         return start + "no dose of the sweep reaches it"
-    # where the other language hardly moved, the ratio is a bound, and its interval says nothing
-    ratio = (
-        f"at least {row['ratio']:.0f}"
-        if row["floored"]
-        else f"{row['ratio']:.1f}, 95 % {row['ratio_low']:.1f} to {row['ratio_high']:.1f}"
+    if row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None:
+        low, high = row["ratio_per_byte_low"], row["ratio_per_byte_high"]
+        ratio = f"{row['ratio_per_byte']:.1f}, 95 % {low:.1f} to {high:.1f}"
+    elif row["ratio_per_byte_least"] is not None:
+        # the other language's rise may be 0, so that only the lower end is known
+        ratio = f"at least {row['ratio_per_byte_least']:,.1f}, one-sided 95 %"
+    else:
+        ratio = "without limit"
+    return (
+        f"{start}per byte {row['target_delta_per_byte']:+.4f}, {row['versus']} {row['other_delta_per_byte']:+.4f}, "
+        f"difference {row['margin_per_byte']:+.4f} (95 % {row['margin_per_byte_low']:+.4f} to "
+        f"{row['margin_per_byte_high']:+.4f}), ratio {ratio}"
     )
-    return start + f"{row['versus']} {row['other_delta']:+.3f} (ratio {ratio})"
+
+
+def _untrained(rows: list[dict[str, Any]], target: str) -> list[str]:
+    """How many latents pass the run's rule, with training and without."""
+    own = [row for row in rows if row["language"] == target and row["passing"] is not None]
+    trained = [row for row in own if row["seed"] is None]
+    untrained = [str(row["passing"]) for row in own if row["seed"] is not None]
+    if not trained or not untrained:
+        return []
+    return [
+        f"{row['passing']} of {row['of']} latents pass the rule '{row['asked']}'; untrained, by the same rule on the "
+        f"same text: {', '.join(untrained)}"
+        for row in trained
+    ]
+
+
+def _controls(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each set, edit and drawn control: every statistic, and the set's rank among the draws."""
+    found: dict[tuple[str, str, int, str], list[str]] = {}
+    for row in rows:
+        if row["rank"] is not None:
+            said = f"{row['statistic']} {row['observed']:+.4f}, rank {row['rank']:,} of {row['draws'] + 1:,}"
+            key = (row["units"], row["edit"], row["draws"], row["control"])
+            found.setdefault(key, []).append(said)
+    return [
+        f"{units} {edit} against {draws:,} {control}, nats per byte: {'; '.join(said)}"
+        for (units, edit, draws, control), said in found.items()
+    ]
 
 
 def _counts(rows: list[dict[str, Any]]) -> list[str]:

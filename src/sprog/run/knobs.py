@@ -23,7 +23,7 @@ from sprog.lm import (
 from sprog.run.folder import RunFolder
 from sprog.run.opening import Run, open_run
 from sprog.run.steering_stage import KNOBS
-from sprog.sae import Sae
+from sprog.sae import read_sae
 from sprog.toy import toy_model
 
 # the KL on reference text, nats a token, up to which the dose is chosen that writes most of the target language
@@ -146,7 +146,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
     return Knob.of(
         lm,
         Site(recipe.site, int(run.results["sae"]["layer"])),
-        Family(f"latents_{operation}", Sae.load(run.path), units, operation, low, high),
+        Family(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,

@@ -6,7 +6,6 @@ from sprog.features import (
     UnitDetail,
     UnitStatistics,
     latent_statistics,
-    select,
     sentences_to_show,
     token_texts,
     unit_details,
@@ -16,6 +15,7 @@ from sprog.lm import tokenize
 from sprog.run.as_coded import coded_statistics
 from sprog.run.context import Context, longest_text
 from sprog.run.evidence_stage import found_latents
+from sprog.run.found import by_the_rule
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
@@ -30,19 +30,9 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
     )
     rule, seen = recipe.features, statistics
     if recipe.protocol == "as_coded":
-        seen = coded_statistics(context, layer, part(report, 0.45, 0.5))
-    tested, q_values = found_latents(context)
-    selection = select(
-        seen,
-        context.target,
-        context.reference,
-        min_target=rule.min_target,
-        max_reference=rule.max_reference,
-        fallback=rule.fallback,
-        max_reference_fallback=rule.max_reference_fallback,
-        given=rule.units,
-        tested=tested[: rule.at_most] if rule.rule == "tested" else None,
-    )
+        seen = coded_statistics(context, layer, sae, part(report, 0.45, 0.5))
+    evidence = found_latents(context)
+    selection = by_the_rule(context, seen, context.target, evidence.units, given=rule.units)
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
     chosen = {
         "rule": selection.rule,
@@ -66,7 +56,8 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
         )
     }
     rows = {
-        unit: _unit_row(statistics, details[unit]) | {"q_value": q_values and q_values[unit]}
+        unit: _unit_row(statistics, details[unit])
+        | {name: values and values[unit] for name, values in evidence.columns.items()}
         for unit in looked_at
     }
     _write_statistics(context, statistics)
@@ -132,7 +123,7 @@ def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:
         "max_active": {
             language: float(statistics.active_max[statistics.row(language), unit]) for language in languages
         },
-        "auroc": detail.auroc,
+        "token_auroc": detail.auroc,
     }
 
 

@@ -15,7 +15,7 @@ from sprog.features import Counter, Latents, testing
 from sprog.lm import Site, TokenizedCorpus, activations, batches, finite
 from sprog.probe import LEAST_SENTENCES, NearestLayer, language_layers, nearest_candidates
 from sprog.run.context import Context
-from sprog.run.panels import Panel, panel_text, test_panel
+from sprog.run.panels import panel_text, searched_sample
 from sprog.run.show import Report, part
 from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
 
@@ -69,15 +69,17 @@ def choose_by_nearest(context: Context, report: Report) -> dict[str, Any] | None
     if not roles:
         return None
     try:
-        panel = test_panel(context)
+        role, source, tokens = searched_sample(context, SENTENCES)
     except SprogError:
         if roles == ("panel",):
             raise
         # nobody gave this text to test units on; the evidence says what is wrong with it
         return None
-    tokens = _sample(context, panel)
-    if tokens is None:
+    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    enough = {code for code in languages if languages.count(code) >= LEAST_SENTENCES}
+    if context.target not in enough or len(enough) < 3:
         return None
+    tokens = tokens.take([place for place, code in enumerate(languages) if code in enough])
     rows = language_layers(
         context.lm,
         tokens,
@@ -95,8 +97,8 @@ def choose_by_nearest(context: Context, report: Report) -> dict[str, Any] | None
     )
     report(1.0)
     return {
-        "role": panel.role,
-        "source": panel.source,
+        "role": role,
+        "source": source,
         "sentences": {code: len(tokens.corpus.only(code)) for code in tokens.corpus.languages},
         "seeds": recipe.probe.seeds,
         "minimum": recipe.evidence.minimum,
@@ -115,16 +117,6 @@ def only_the_pair(context: Context) -> str:
         f"probe: the layer rule can only see {context.target} against {context.reference}: give text in more "
         f"languages, {2 * LEAST_SENTENCES} sentences of each at least (corpora.panel, languages.others)"
     )
-
-
-def _sample(context: Context, panel: Panel) -> TokenizedCorpus | None:
-    """The first sentences of each language that has enough; None where these are not the target and two others."""
-    languages = [sentence.language for sentence in panel.found_on.corpus.sentences]
-    enough = {code for code in set(languages) if languages.count(code) >= LEAST_SENTENCES}
-    if context.target not in enough or len(enough) < 3:
-        return None
-    places = first_of_each(languages, SENTENCES)
-    return panel.found_on.take([place for place in places if languages[place] in enough])
 
 
 def _chosen(rows: Sequence[NearestLayer], candidates: Sequence[int], trials: Sequence[dict[str, Any]]) -> int:

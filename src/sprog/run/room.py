@@ -20,6 +20,7 @@ LOWER = {
     "evidence": "batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
     "stability": "batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
     "features": "batch_tokens or sae.latents (or sae.expansion)",
+    "baselines": "batch_tokens or sae.latents (or sae.expansion)",
     "effects": "batch_tokens or max_tokens",
     "steering": "batch_tokens, steering.prompts or steering.tokens",
     "tasks": "batch_tokens, tasks.rows or max_tokens",

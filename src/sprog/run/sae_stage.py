@@ -1,15 +1,21 @@
 """The stage that makes, or takes, the autoencoder."""
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from sprog.lm import TokenizedCorpus
 from sprog.recipe import Recipe
 from sprog.run.context import Context, check_latents
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
-from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
+
+SEEDS = 2**32
+"""How many seeds there are."""
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -17,7 +23,9 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     recipe, site, folder = context.recipe, context.site(layer), context.folder.path / "sae"
     log: list[TrainPoint] = []
     if context.given is None:
-        sae, log = train_autoencoder(context, layer, "sae", part(report, 0.0, 0.75))
+        sae, log = train_autoencoder(
+            context, layer, "sae", part(report, 0.0, 0.75), more=baseline_jobs(recipe)
+        )
         write_table(folder / "log.parquet", as_rows(log))
     else:
         sae = context.given.sae.to(context.lm.device)
@@ -25,14 +33,19 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
         # a log of an earlier training in this folder is not this one's
         (folder / "log.parquet").unlink(missing_ok=True)
     sae.save(folder)
-    quality = measure(
+    quality = sae.quality = measure(
         context.lm,
         site,
         sae,
         context.tokens("select"),
+        judged=None if recipe.sae.text == "all" else (context.target, context.reference),
+        # the paper measures all of its text
+        precision=None if recipe.by_the_paper else recipe.sae.precision,
+        seed=recipe.seed,
         budget=recipe.batch_tokens,
         progress=part(report, 0.75, 1.0),
     )
+    sae.save(folder)
     config = sae.config
     return {
         "sae": {
@@ -49,6 +62,11 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "l0": quality.l0,
             "dead_fraction": quality.dead_fraction,
             "fvu": quality.fvu,
+            "fvu_within": quality.fvu_within,
+            "fvu_normalised": quality.fvu_normalised,
+            "top_direction": quality.top_direction,
+            "top_tokens": quality.top_tokens,
+            "unsound": list(sae.unsound),
             "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
         }
     }
@@ -56,11 +74,17 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
 
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
-    return Sae.load(context.folder.path / "sae" / "sae.safetensors", context.lm.device)
+    # not `Sae.load`: a run says itself, once, what is unsound
+    return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
 
 
 def train_autoencoder(
-    context: Context, layer: int, folder: str, report: Report, seed: int | None = None
+    context: Context,
+    layer: int,
+    folder: str,
+    report: Report,
+    seed: int | None = None,
+    more: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> tuple[Sae, list[TrainPoint]]:
     """Train an autoencoder as the recipe says, with checkpoints in `folder` of the run's.
 
@@ -70,6 +94,8 @@ def train_autoencoder(
         folder: the stage's, or one within it.
         report: progress.
         seed: of the first weights and of the order of the text; None: the recipe's.
+        more: more to train in the same pass, by the name of a folder within `folder`, where they are saved: what is
+            different in their `TrainSettings`.
 
     Raises:
         SprogError: as `train_jobs`.
@@ -82,14 +108,44 @@ def train_autoencoder(
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=layer)
     settings = train_settings(recipe, text)
     identity = training_identity(context, layer, seed)
-    (trained,) = train_jobs(context, folder, [(config, settings)], text, identity, report)
-    return trained
+    jobs = [(config, dataclasses.replace(settings, **change)) for change in ({}, *more.values())]
+    (sae, log), *others = train_jobs(context, folder, jobs, text, identity, report)
+    words = _trained_on(text.tokens, log[-1].tokens)
+    sae.trained_on = words
+    for name, (other, _) in zip(more, others, strict=True):
+        other.trained_on = words
+        other.save(context.folder.path / folder / name)
+    return sae, log
+
+
+def baseline_jobs(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What is trained beside the run's autoencoder, for the stage baselines: by name, what is different of each."""
+    if "baselines" not in recipe.stages:
+        return {}
+    wanted = recipe.baselines
+    seeds = {f"seed_{seed}": {"seed": seed} for seed in other_seeds(recipe, wanted.trained)}
+    frozen = (recipe.seed, *other_seeds(recipe, wanted.frozen))[: wanted.frozen]
+    return seeds | {f"frozen_{seed}": {"seed": seed, "frozen_decoder": True} for seed in frozen}
+
+
+def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
+    """So many seeds beside the run's own; after the last seed comes 0."""
+    return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
+
+
+def _trained_on(tokens: TokenizedCorpus, trained: int) -> str:
+    """The text that an autoencoder was trained on, in words."""
+    corpus = tokens.corpus
+    return f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
 
 
 def training_identity(context: Context, layer: int, seed: int | None = None) -> str:
-    """A fingerprint over whatever decides a bit of a training; how often checkpoints are made does not."""
-    what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key != "checkpoint"}
-    other = {} if seed is None else {"training_seed": seed}
+    """A fingerprint over whatever decides a bit of a training; checkpoints and measurements afterwards do not."""
+    but = ("checkpoint", "precision")
+    what = {key: value for key, value in context.recipe.to_dict()["sae"].items() if key not in but}
+    other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
+    if seed is None and (more := baseline_jobs(context.recipe)):
+        other["more"] = sorted(more)
     return context.fingerprint("train", sae=what, layer=layer, **other)
 
 

@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from sprog.features import SAME, LatentMatch, Latents, Shares, collect, match_latents, testing
+from sprog.features import SAME, LatentMatch, Latents, Shares, match_latents, testing
 from sprog.files import write_json
 from sprog.run.context import Context
 from sprog.run.evidence_rows import MOST_ROWS
 from sprog.run.folder import as_rows
-from sprog.run.found import find_and_freeze
-from sprog.run.panels import Panel, test_panel
-from sprog.run.sae_stage import load_sae, train_autoencoder, training_identity
+from sprog.run.found import find_in
+from sprog.run.panels import test_panel
+from sprog.run.sae_stage import load_sae, other_seeds, train_autoencoder, training_identity
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
-from sprog.sae import Sae
+from sprog.sae import Sae, read_sae
 
-SEEDS = 2**32
-"""How many there are; after the last comes 0."""
 # what says that the autoencoder beside it is whole, and of which training
 TRAINED = "trained.json"
 
@@ -40,11 +38,13 @@ def stability_stage(context: Context, layer: int, report: Report) -> dict[str, A
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
     shares, units, tokens = [], [], 0
-    for number in range(recipe.evidence.seeds):
-        seed = (recipe.seed + 1 + number) % SEEDS
+    for number, seed in enumerate(other_seeds(recipe, recipe.evidence.seeds)):
         own = part(report, number / recipe.evidence.seeds, (number + 1) / recipe.evidence.seeds)
         other = Latents(_autoencoder(context, layer, seed, part(own, 0.0, 0.8)))
-        found = _found(context, layer, other, panel, _place(context, seed), part(own, 0.8, 0.9))
+        path = _place(context, seed) / "latents.json"
+        found = find_in(context, layer, other, panel, {context.target: path}, part(own, 0.8, 0.9))[1][
+            context.target
+        ]
         match = match_latents(
             context.lm,
             context.site(layer),
@@ -98,7 +98,7 @@ def _autoencoder(context: Context, layer: int, seed: int, report: Report) -> Sae
     folder, identity = _place(context, seed), training_identity(context, layer, seed)
     if _trained(folder) == identity:
         report(1.0)
-        return Sae.load(folder / "sae.safetensors", context.lm.device)
+        return read_sae(folder / "sae.safetensors").to(context.lm.device)
     (folder / TRAINED).unlink(missing_ok=True)
     sae, log = train_autoencoder(context, layer, f"stability/{folder.name}", report, seed)
     sae.save(folder)
@@ -115,23 +115,6 @@ def _trained(folder: Path) -> str | None:
         return None
     whole = isinstance(found, dict) and (folder / "sae.safetensors").is_file()
     return found.get("identity") if whole else None
-
-
-def _found(
-    context: Context, layer: int, latents: Latents, panel: Panel, folder: Path, report: Report
-) -> testing.FrozenSet:
-    """What passes the run's own test among an autoencoder's latents, frozen."""
-    _, table = collect(
-        context.lm,
-        context.site(layer),
-        latents,
-        panel.found_on,
-        budget=context.recipe.batch_tokens,
-        progress=report,
-    )
-    assert table is not None
-    text = panel.found_on.corpus.sha256
-    return find_and_freeze(context, table, folder / "latents.json", text=text)[1]
 
 
 def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sprog.corpora import first_of_each
 from sprog.effects import (
     FAMILIES,
     PROMPTS,
+    Clusters,
     Family,
     Knob,
     Steered,
@@ -21,6 +22,7 @@ from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.context import Context
+from sprog.run.effect_arms import tested_neurons
 from sprog.run.folder import as_rows
 from sprog.run.sae_stage import load_sae
 from sprog.run.show import Report, part
@@ -54,6 +56,7 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
         sample=recipe.seed if settings.sample else None,
         draws=recipe.effects.bootstrap,
         seed=recipe.seed,
+        clusters=_clusters(papers, sentences),
         budget=recipe.batch_tokens,
         progress=part(report, 0.15, 0.98),
     )
@@ -81,6 +84,12 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
             "examples": _examples(steered, said, papers + settings.examples),
         }
     }
+
+
+def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
+    """The paper's prompts each by itself, then those of `sentences` by document."""
+    cut = Clusters.within(sentences.corpus, np.arange(len(sentences)))
+    return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
 
 
 def _prompts(context: Context) -> tuple[list[np.ndarray], int, TokenizedCorpus]:
@@ -129,6 +138,7 @@ def _families(context: Context, site: Site, report: Report) -> list[Family]:
         target=context.target,
         reference=context.reference,
         model=context.lm.name,
+        tested_neurons=tested_neurons(context),
     )
 
 

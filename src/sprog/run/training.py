@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,15 +18,18 @@ from sprog.lm import (
     batches,
     finite,
     sentence_batches,
+    stored_activations,
 )
 from sprog.recipe import Recipe
 from sprog.run.context import Context
-from sprog.run.show import Report
+from sprog.run.show import Report, part
 from sprog.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSettings, train_group
 
 # activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
 POOL_VALUES = 2**25
 SECONDS_A_MINUTE = 60
+# bytes of activations that are kept on disk for the length of a training
+MOST_STORED = 8e9
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ class TrainingText:
         sinks = self.lm.sinks.get(self.site)
         kept = 1.0 if sinks is None else 1 - sinks.share
         return round(int(self.tokens.lengths.sum()) * self.recipe.sae.epochs * kept)
+
+    @property
+    def stored(self) -> bool:
+        """Whether activations are kept on disk, so that several epochs take one pass of the model."""
+        settings = self.recipe.sae
+        size = int(self.tokens.lengths.sum()) * self.lm.width(self.site) * self.lm.model.dtype.itemsize
+        return settings.epochs > 1 and settings.batch_sentences is None and size <= MOST_STORED
 
     @property
     def steps(self) -> int:
@@ -128,17 +139,44 @@ def train_jobs(
     Raises:
         SprogError: as `train_group`.
     """
-    minutes = context.recipe.sae.checkpoint
+    minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
     checkpoints = None
     if minutes is not None:
         checkpoints = Checkpoints(
-            context.folder.path / stage / "checkpoints",
+            folder / "checkpoints",
             identity,
             seconds=SECONDS_A_MINUTE * minutes,
             device=context.lm.device,
             tell=context.show.note,
         )
-    trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=report)
+    if text.stored:
+        folder.mkdir(parents=True, exist_ok=True)
+        with stored_activations(
+            text.lm,
+            text.tokens,
+            [text.site],
+            folder,
+            budget=text.recipe.batch_tokens,
+            progress=part(report, 0.0, 0.5),
+        ) as stored:
+            epochs = partial(
+                stored.batches,
+                text.site,
+                text.recipe.sae.batch_tokens,
+                epochs=text.recipe.sae.epochs,
+                seed=text.recipe.seed,
+            )
+            # batches come mixed already
+            mixer = Mixer(None, 0, torch.Generator())
+            trained = train_group(
+                jobs,
+                lambda start: epochs(start=start),
+                mixer,
+                checkpoints=checkpoints,
+                progress=part(report, 0.5, 1.0),
+            )
+    else:
+        trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=report)
     if checkpoints is not None:
         checkpoints.clear()
     return trained

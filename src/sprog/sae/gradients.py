@@ -9,7 +9,8 @@ through, the gradients are
 
 The last one is a single product with a vector: the pre-encoder bias never sees a token. Written out rather than left
 to autograd, because the gradients' memory is then the same at every step: for large dictionaries, fresh pages from
-the system cost more than the arithmetic. The tests compare every gradient with autograd's.
+the system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not
+require a gradient is frozen, and dW_dec is not computed.
 """
 
 from collections.abc import Callable
@@ -63,9 +64,10 @@ class Pass:
 
 
 def make_gradients(sae: Sae) -> None:
-    """Give every parameter a `.grad` to be written into."""
+    """Give every parameter that learns a `.grad` to be written into; a frozen decoder has none."""
     for parameter in sae.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 @torch.no_grad()
@@ -121,7 +123,8 @@ def sparse_pass(
     for (first, last), gradient in gradients:
         part, some = pattern.part(first, last) if len(gradients) > 1 else (pattern, slice(None))
         dz[some] = part.dots(sae.W_dec.detach()[first:last], gradient)
-        part.sums(z[some], gradient, _grad(sae.W_dec)[first:last])
+        if sae.W_dec.requires_grad:
+            part.sums(z[some], gradient, _grad(sae.W_dec)[first:last])
     dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
     pattern.sums(dpre, read, _grad(sae.W_enc), add=sae.config.tied)
     fires = pattern.per_latent(live.to(x.dtype))
@@ -160,7 +163,8 @@ def dense_pass(
     dz = torch.empty_like(z)
     for (first, last), gradient in gradients:
         dz[:, first:last] = gradient @ sae.W_dec[first:last].T
-        torch.mm(z[:, first:last].T, gradient, out=_grad(sae.W_dec)[first:last])
+        if sae.W_dec.requires_grad:
+            torch.mm(z[:, first:last].T, gradient, out=_grad(sae.W_dec)[first:last])
     dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
     grad = _grad(sae.W_enc)
     torch.addmm(grad, dpre.T, read, beta=float(sae.config.tied), out=grad)
@@ -200,7 +204,8 @@ def add_auxiliary(
     dcode = gradient @ written.T
     dpre = torch.where(code > 0, dcode, 0)
     along.index_add_(0, chosen, (code * dcode).sum(0))
-    _grad(sae.W_dec).index_add_(0, chosen, code.T @ gradient)
+    if sae.W_dec.requires_grad:
+        _grad(sae.W_dec).index_add_(0, chosen, code.T @ gradient)
     _grad(sae.W_enc).index_add_(0, chosen, dpre.T @ read)
     summed = dpre.sum(0)
     _grad(sae.b_enc).index_add_(0, chosen, summed)

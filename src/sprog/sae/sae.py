@@ -1,7 +1,8 @@
 """The sparse autoencoder itself."""
 
+import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,13 @@ from torch import Tensor, nn
 
 from sprog.sae.config import SaeConfig
 from sprog.sae.sparse import SparseDecode, TopKEncode, slabs
+
+if TYPE_CHECKING:
+    from sprog.sae.quality import Quality
+
+
+class UnsoundWarning(UserWarning):
+    """Told when an autoencoder is loaded whose measured fidelity is beyond the bounds of `sprog.sae.unsound`."""
 
 
 class Codes(NamedTuple):
@@ -30,10 +38,13 @@ class Sae(nn.Module):
     `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and `W_dec`
     are both latent-major, `(latents, d_in)`: row i of `W_dec` is the direction that latent i writes, row i of
     `W_enc` the one it reads; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for
-    batchtopk, and not there otherwise.
+    batchtopk, and not there otherwise. Its own files keep `quality`, its measured fidelity (None: it was not
+    measured), and `trained_on`, the text that it was trained on, in words (empty: not known).
     """
 
     threshold: Tensor | None
+    quality: "Quality | None" = None
+    trained_on: str = ""
 
     def __init__(self, config: SaeConfig) -> None:
         super().__init__()
@@ -106,6 +117,13 @@ class Sae(nn.Module):
         """Which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
         return torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
 
+    @property
+    def unsound(self) -> tuple[str, ...]:
+        """What makes it unsound, a sentence each; nothing if it is sound, or was not measured."""
+        from sprog.sae.quality import unsound
+
+        return () if self.quality is None else unsound(self.quality)
+
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
         from sprog.sae.formats import save
@@ -116,10 +134,15 @@ class Sae(nn.Module):
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
         """Read an autoencoder from a folder or file, whichever library wrote it; a run's folder will do.
 
+        Of one that was measured and is unsound an `UnsoundWarning` says why.
+
         Raises:
             SprogError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
                 fit the config.
         """
         from sprog.sae.formats import load
 
-        return load(Path(place)).to(device)
+        sae = load(Path(place)).to(device)
+        if sae.unsound:
+            warnings.warn(f"{place}: {' '.join(sae.unsound)}", UnsoundWarning, stacklevel=2)
+        return sae

@@ -1,4 +1,4 @@
-"""Where training starts: the scale of the data, the centre of the data, the first weights."""
+"""Where training starts: scale and centre of the data, the first weights; and the untrained control."""
 
 import math
 from typing import Literal
@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sprog.errors import SprogError
+from sprog.sae.config import SaeConfig
 from sprog.sae.sae import Sae
 from sprog.sae.selection import batch_top_k
 
@@ -41,11 +43,91 @@ def centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, "
 
 
 @torch.no_grad()
-def initialise(sae: Sae, x: Float[Tensor, "tokens d_in"], centre: Centre, seed: int) -> None:
-    """Random directions of length 1, the encoder the decoder's transpose (Gao et al. 2024, section 3).
+def untrained(
+    config: SaeConfig,
+    x: Float[Tensor, "tokens d_in"],
+    *,
+    seed: int,
+    centre: Centre = "mean",
+    published: bool = False,
+) -> Sae:
+    """The autoencoder that `train` starts from, before its first step: the control for what training adds.
 
-    Thresholds start where the first batch has k latents above them at a token on average.
+    Decoder rows are random and have length 1, the encoder equals the decoder, the pre-encoder bias is the centre of
+    `x`, and `k` or the thresholds are those that training starts with. The input scale is folded into biases and
+    thresholds, as in a trained autoencoder. With the first batch, seed, centre and `published` of a training, the
+    weights are exactly those that this training started from; any other seed is one more draw of the control.
+
+    Args:
+        config: what kind of autoencoder.
+        x: activations; the first batch of the training that it is held against.
+        seed: of the random rows.
+        centre: where the pre-encoder bias starts.
+        published: the first weights of the paper's code, see `TrainSettings.published`.
+
+    Raises:
+        SprogError: there are no activations, or some are not finite.
     """
+    if not len(x):
+        raise SprogError(
+            "sae: an untrained autoencoder needs at least one activation for its scale and centre"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise SprogError(
+            "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
+        )
+    sae, scale = Sae(config).to(x.device), scale_for(x, published=published)
+    start(sae, x, scale, seed=seed, centre=centre, published=published)
+    return unscaled(sae, scale)
+
+
+def scale_for(x: Float[Tensor, "tokens d_in"], *, published: bool) -> float:
+    """What a training that starts with this batch multiplies its inputs by; the paper's does not scale."""
+    return 1.0 if published else input_scale(x.float())
+
+
+@torch.no_grad()
+def start(
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    scale: float,
+    *,
+    seed: int,
+    centre: Centre,
+    published: bool,
+) -> None:
+    """Write the first weights, for inputs times `scale`; `x` is the first batch, unscaled.
+
+    Thresholds start where the batch has k latents above them at a token on average.
+    """
+    scaled = x.float() * scale
+    if published:
+        initialise_as_published(sae, seed)
+    else:
+        initialise(sae, scaled, centre, seed)
+    if sae.threshold is not None:
+        assert sae.config.k is not None
+        count = min(len(x) * sae.config.k, len(x) * sae.config.latents)
+        found = batch_top_k(sae.pre_activations(scaled), count, 1.0)
+        sae.threshold.fill_(float(found.values.min()) if len(found.values) else 0.0)
+
+
+@torch.no_grad()
+def unscaled(sae: Sae, scale: float) -> Sae:
+    """The autoencoder for unscaled inputs, changed in place: every activation commutes with a positive scale."""
+    sae.b_enc.div_(scale)
+    sae.b_dec.div_(scale)
+    if sae.threshold is not None:
+        sae.threshold.div_(scale)
+        sae.threshold.grad = None
+    for parameter in sae.parameters():
+        parameter.grad = None
+    return sae.requires_grad_(False)
+
+
+@torch.no_grad()
+def initialise(sae: Sae, x: Float[Tensor, "tokens d_in"], centre: Centre, seed: int) -> None:
+    """Random directions of length 1, the encoder the decoder's transpose (Gao et al. 2024, section 3)."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(sae.config.latents, sae.config.d_in, generator=generator)
     weight /= weight.norm(dim=1, keepdim=True)
@@ -53,11 +135,6 @@ def initialise(sae: Sae, x: Float[Tensor, "tokens d_in"], centre: Centre, seed: 
     sae.W_enc.copy_(weight)
     if sae.config.pre_encoder_bias:
         sae.b_dec.copy_(centre_of(x, centre))
-    if sae.threshold is not None:
-        assert sae.config.k is not None
-        count = min(len(x) * sae.config.k, len(x) * sae.config.latents)
-        found = batch_top_k(sae.pre_activations(x), count, 1.0)
-        sae.threshold.fill_(float(found.values.min()) if len(found.values) else 0.0)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sprog.errors import SprogError
 from sprog.sae.config import SaeConfig
 from sprog.sae.divergence import check_end, check_loss
 from sprog.sae.formats.own import own_tensors
@@ -16,7 +17,7 @@ from sprog.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_g
 from sprog.sae.product import EncoderDtype
 from sprog.sae.sae import Sae
 from sprog.sae.selection import Entries, above, batch_top_k, top_k
-from sprog.sae.start import Centre, initialise, initialise_as_published, input_scale
+from sprog.sae.start import Centre, scale_for, start, unscaled
 
 # Gao et al. 2024, section 3: learning rate by the number of latents
 LR_AT_2_14 = 2e-4
@@ -58,6 +59,8 @@ class TrainSettings:
         centre: where the pre-encoder bias starts.
         encoder_dtype: precision of the encoder's product; weights and everything else are float32.
         published: the paper's training: no scaling, free decoder rows, small random weights, lr 1e-3, float32.
+        frozen_decoder: the decoder's rows stay as they were initialised, and only encoder, biases and thresholds
+            learn: a control for what learnt directions add (arXiv 2602.14111). Not with tied weights.
         seed: of the initial weights.
     """
 
@@ -72,6 +75,7 @@ class TrainSettings:
     centre: Centre = "mean"
     encoder_dtype: EncoderDtype = "auto"
     published: bool = False
+    frozen_decoder: bool = False
     seed: int = 0
 
 
@@ -108,6 +112,9 @@ def learning_rate(latents: int, settings: TrainSettings) -> float:
 class Trainer:
     """One autoencoder in training; the group it is trained in hands it its pre-activations.
 
+    Raises:
+        SprogError: the decoder is to be frozen and is tied to the encoder.
+
     Attributes:
         sae: the autoencoder, of scaled inputs until it is finished.
         scale: what inputs are multiplied by.
@@ -121,7 +128,14 @@ class Trainer:
     ) -> None:
         self.config, self.settings, self.scale, self.mean = config, settings, scale, mean
         self.sae = Sae(config).to(mean.device)
-        self.unit_rows = settings.unit_rows and not settings.published
+        if settings.frozen_decoder:
+            if config.tied:
+                raise SprogError(
+                    "sae: a frozen decoder needs an encoder of its own; leave tied weights or frozen_decoder off"
+                )
+            self.sae.W_dec.requires_grad_(False)
+        # frozen rows are not renormalised either: rounding would move them
+        self.unit_rows = settings.unit_rows and not settings.published and not settings.frozen_decoder
         self.lr = settings.lr if settings.lr is not None else learning_rate(config.latents, settings)
         self.aux_k = config.d_in // 2 if settings.aux_k is None else settings.aux_k
         if settings.published:
@@ -141,13 +155,16 @@ class Trainer:
         cls, config: SaeConfig, settings: TrainSettings, first: Float[Tensor, "tokens d_in"]
     ) -> "Trainer":
         """A trainer at its first step, with scale, centre and thresholds from the first batch."""
-        scale = 1.0 if settings.published else input_scale(first.float())
-        x = first.float() * scale
-        trainer = cls(config, settings, scale, x.mean(0))
-        if settings.published:
-            initialise_as_published(trainer.sae, settings.seed)
-        else:
-            initialise(trainer.sae, x, settings.centre, settings.seed)
+        scale = scale_for(first, published=settings.published)
+        trainer = cls(config, settings, scale, (first.float() * scale).mean(0))
+        start(
+            trainer.sae,
+            first,
+            scale,
+            seed=settings.seed,
+            centre=settings.centre,
+            published=settings.published,
+        )
         if config.activation == "jumprelu":
             assert trainer.sae.threshold is not None
             trainer.bandwidth = max(BANDWIDTH * float(trainer.sae.threshold.mean()), 1e-6)
@@ -166,7 +183,7 @@ class Trainer:
         return penalty
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        learnt = list(self.sae.parameters())
+        learnt = [parameter for parameter in self.sae.parameters() if parameter.requires_grad]
         if not self.config.pre_encoder_bias:
             # without a pre-encoder bias there is none at all: the paper's first formula
             learnt = [parameter for parameter in learnt if parameter is not self.sae.b_dec]
@@ -348,9 +365,8 @@ class Trainer:
         trainer.since = numbers["since"]
         return trainer
 
-    @torch.no_grad()
     def finish(self) -> Sae:
-        """The autoencoder for unscaled inputs: every activation commutes with a positive scale.
+        """The autoencoder for unscaled inputs.
 
         Raises:
             SprogError: it went astray (`check_end`).
@@ -360,11 +376,4 @@ class Trainer:
         if self.log:
             last = [point.fvu for point in self.log[-LAST_STEPS:]]
             check_end(self.log[0].fvu, last, self.steps, self.lr)
-        self.sae.b_enc.div_(self.scale)
-        self.sae.b_dec.div_(self.scale)
-        if self.sae.threshold is not None:
-            self.sae.threshold.div_(self.scale)
-            self.sae.threshold.grad = None
-        for parameter in self.sae.parameters():
-            parameter.grad = None
-        return self.sae.requires_grad_(False)
+        return unscaled(self.sae, self.scale)

@@ -124,7 +124,7 @@ def identify_sentences_by_largest(
             scaling(_dense(each, own)).mean(1) for scaling, own in zip(scalings, chosen.values(), strict=True)
         ]
         said = [languages[number] for number in np.stack(scores, axis=1).argmax(1)]
-        evaluated = evaluate(each.languages, said, each.pairs, draws=draws, seed=seed)
+        evaluated = evaluate(each.languages, said, each.clusters, draws=draws, seed=seed)
         found.append(replace(evaluated, units=dict(chosen)))
     return found
 
@@ -141,7 +141,7 @@ def _check_units(find: SentenceTable, held_out: SentenceTable) -> None:
 
 
 def _rows(table: SentenceTable, units: list[int]) -> Rows:
-    return Rows(_dense(table, units), table.languages, table.sources, table.pairs)
+    return Rows(_dense(table, units), table.languages, table.sources, table.pairs, table.docs)
 
 
 def _named(table: SentenceTable) -> list[tuple[str, str, str]]:

@@ -132,7 +132,7 @@ def identify_by_likelihood(
     best = rows.x[:, wanted].argmax(1)
     said = np.array([columns[place] for place in wanted], dtype=np.str_)[best]
     said = np.where(rows.x.any(1), said, UNANSWERED)
-    return evaluate(rows.languages, said, rows.pairs, draws=draws, seed=seed)
+    return evaluate(rows.languages, said, rows.clusters, draws=draws, seed=seed)
 
 
 def _spaced(text: str) -> str:

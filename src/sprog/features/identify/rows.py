@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from sprog.corpora import Corpus
+from sprog.corpora import Corpus, cluster_names
 from sprog.features.identify.evaluation import Identified, evaluate
 from sprog.features.identify.regression import Regression, check_halves
 
@@ -20,26 +21,30 @@ class Rows:
         languages: the code of each.
         sources: the source of each.
         pairs: the pair of each; rows of one pair depend on each other.
+        docs: the document of each, likewise; empty where none is told, None where none is told of any.
     """
 
     x: Float[np.ndarray, "rows columns"]
     languages: Shaped[np.ndarray, " rows"]
     sources: Shaped[np.ndarray, " rows"]
     pairs: Shaped[np.ndarray, " rows"]
+    docs: Shaped[np.ndarray, " rows"] | None = None
 
     @staticmethod
     def of(x: Float[np.ndarray, "rows columns"], corpus: Corpus) -> "Rows":
         """Those of the sentences of a corpus."""
         sentences = corpus.sentences
-        columns = ([getattr(s, name) for s in sentences] for name in ("language", "source", "pair"))
-        return Rows(x, *(np.array(column, dtype=np.str_) for column in columns))
+        columns = ([getattr(s, name) for s in sentences] for name in ("language", "source", "pair", "doc"))
+        rows = Rows(x, *(np.array(column, dtype=np.str_) for column in columns))
+        return rows if any(s.doc for s in sentences) else replace(rows, docs=None)
 
     def __len__(self) -> int:
         return len(self.languages)
 
     def take(self, rows: Int[np.ndarray, " chosen"] | Bool[np.ndarray, " rows"]) -> "Rows":
         """The rows with these numbers, or those that are marked."""
-        return Rows(self.x[rows], self.languages[rows], self.sources[rows], self.pairs[rows])
+        docs = None if self.docs is None else self.docs[rows]
+        return Rows(self.x[rows], self.languages[rows], self.sources[rows], self.pairs[rows], docs)
 
     def only(self, languages: Sequence[str]) -> "Rows":
         """Those in some languages."""
@@ -48,6 +53,13 @@ class Rows:
     def with_values(self, x: Float[np.ndarray, "rows columns"]) -> "Rows":
         """The same texts, and other numbers of each."""
         return replace(self, x=x)
+
+    @cached_property
+    def clusters(self) -> Shaped[np.ndarray, " rows"]:
+        """What each is drawn with: its pair, with the pairs and documents that it shares rows with."""
+        if self.docs is None:
+            return self.pairs
+        return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
 
     @property
     def named(self) -> list[tuple[str, str, str]]:
@@ -63,7 +75,7 @@ def identify_rows(
     Args:
         find: what it is fitted to (see `Regression.fit`).
         held_out: texts that it is tested on, each by itself.
-        draws: resamples of the pairs of each, for the intervals.
+        draws: resamples of the clusters of each, for the intervals.
         seed: of folds and resamples.
 
     Raises:
@@ -71,13 +83,13 @@ def identify_rows(
     """
     for each in held_out:
         check_halves(find.named, each.named)
-    regression = Regression.fit(find.x.astype(np.float64), find.languages, find.pairs, seed=seed)
+    regression = Regression.fit(find.x.astype(np.float64), find.languages, find.clusters, seed=seed)
     return [
         replace(
             evaluate(
                 each.languages,
                 regression.identify(each.x.astype(np.float64)),
-                each.pairs,
+                each.clusters,
                 draws=draws,
                 seed=seed,
             ),

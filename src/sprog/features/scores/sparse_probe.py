@@ -107,10 +107,10 @@ def adaptive_probe(
 
 
 def held_out_rows(table: SentenceTable, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on, and rows held out: whole pairs, whatever the order of the table."""
-    pairs, of = np.unique(table.pairs, return_inverse=True)
-    taken = np.zeros(len(pairs), dtype=bool)
-    taken[np.random.default_rng(seed).permutation(len(pairs))[: round(share * len(pairs))]] = True
+    """Rows to fit on, and rows held out: whole pairs and documents, whatever the order of the table."""
+    clusters, of = np.unique(table.clusters, return_inverse=True)
+    taken = np.zeros(len(clusters), dtype=bool)
+    taken[np.random.default_rng(seed).permutation(len(clusters))[: round(share * len(clusters))]] = True
     return np.flatnonzero(~taken[of]), np.flatnonzero(taken[of])
 
 

@@ -8,7 +8,7 @@ from sprog.features.testing.fdr import q_values
 from sprog.features.testing.frozen import FrozenSet, Replication, freeze, load_frozen, replicate
 from sprog.features.testing.independence import Independence, independence
 from sprog.features.testing.minimum import exact_p, minimum_p, perfect_p, studentised
-from sprog.features.testing.panel import check_panel, check_power
+from sprog.features.testing.panel import carried_languages, check_panel, check_power, comparisons_needed
 from sprog.features.testing.permutation import ALPHAS, Permutations, permutations
 from sprog.features.testing.restricted import Restricted, passing_restricted, restrict
 from sprog.features.testing.together import SetScore
@@ -28,9 +28,11 @@ __all__ = [
     "SetScore",
     "UnitEvidence",
     "auroc_table",
+    "carried_languages",
     "check_panel",
     "check_power",
     "claims",
+    "comparisons_needed",
     "exact_p",
     "freeze",
     "independence",

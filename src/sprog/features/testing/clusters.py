@@ -1,4 +1,4 @@
-"""Which sentences depend on each other: those that share a pair."""
+"""Which sentences depend on each other: those that share a pair or a document."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from sprog.features.table import SentenceTable
 
 @dataclass(frozen=True)
 class Clusters:
-    """The sentences of a table by cluster and language; a cluster is a pair with all of its sentences.
+    """The sentences of a table by cluster and language; a cluster is a pair or a document with all of its sentences.
 
     Attributes:
         languages: the codes, sorted.
@@ -32,7 +32,7 @@ class Clusters:
         """Those of a table."""
         languages = table.present
         language = np.searchsorted(np.array(languages), table.languages.astype(str))
-        names, cluster = np.unique(table.pairs.astype(str), return_inverse=True)
+        names, cluster = np.unique(table.clusters.astype(str), return_inverse=True)
         order = np.lexsort((language, cluster))
         size = len(names) * len(languages)
         counts = np.bincount(cluster * len(languages) + language, minlength=size)

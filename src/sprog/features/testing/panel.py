@@ -1,7 +1,7 @@
 """Whether a table can carry a comparison of languages at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from sprog.errors import SprogError
 from sprog.features.table import SentenceTable
 from sprog.features.testing.auroc import AurocTable
+from sprog.features.testing.claims import claims
+from sprog.features.testing.independence import independence
 from sprog.features.testing.minimum import perfect_p
 
 Within: TypeAlias = Literal["source", "all"]
@@ -44,13 +46,70 @@ def check_panel(table: SentenceTable, within: Within = "source") -> None:
             )
 
 
+def comparisons_needed(units: int, minimum: float = 0.8, q: float = 0.05) -> int:
+    """The fewest independent comparisons with which one unit out of `units` can pass.
+
+    They are ceil(log(q / units) / log(minimum)). The p-value of a unit without exception is minimum^m with m
+    independent comparisons (see `minimum.perfect_p`), and the first discovery of Benjamini and Hochberg (1995) among
+    the units has to have at most q / units. m sentences of each language are m comparisons, and m pairs of translations
+    are m / 2 (see `independence`).
+    """
+    return max(1, math.ceil(math.log(q / units) / math.log(minimum)))
+
+
+def carried_languages(
+    pairs: Mapping[str, Sequence[str]],
+    target: str,
+    reference: str,
+    units: int,
+    minimum: float = 0.8,
+    q: float = 0.05,
+) -> tuple[str, ...]:
+    """The languages of a text that a test of `units` units can be of, before any unit is computed.
+
+    Args:
+        pairs: by language, the pair of each sentence; sentences that share one are translations of each other.
+        target: the language that units are to stand for.
+        reference: the language that they are told from in any case.
+        units: how many are tested together.
+        minimum: the AUROC that a unit has to exceed.
+        q: the rate of false discoveries.
+
+    Returns:
+        The target, the reference, and each other language that every claim's comparisons have enough sentences for;
+        nothing where target and reference have not.
+    """
+    kept: tuple[str, ...] = (target, reference)
+    if not set(kept) <= pairs.keys():
+        return ()
+    names, cluster = np.unique([pair for own in pairs.values() for pair in own], return_inverse=True)
+    parts = np.split(cluster, np.cumsum([len(own) for own in pairs.values()])[:-1])
+    counts = {code: np.bincount(part, minlength=len(names)) for code, part in zip(pairs, parts, strict=True)}
+    needed, known = comparisons_needed(units, minimum, q), dict[tuple[str, str], bool]()
+
+    def enough(languages: tuple[str, ...]) -> bool:
+        for comparison in (pair for claim in claims(target, languages) for pair in claim.comparisons):
+            if comparison not in known:
+                ways = independence(np.stack([counts[code] for code in comparison], axis=1))
+                known[comparison] = max(way.blocks for way in ways) >= needed
+            if not known[comparison]:
+                return False
+        return True
+
+    if not enough(kept):
+        return ()
+    for code in counts:
+        if code not in kept and enough((*kept, code)):
+            kept = (*kept, code)
+    return kept
+
+
 def check_power(
     auroc: AurocTable, comparisons: Sequence[tuple[str, str]], units: int, minimum: float, q: float
 ) -> None:
     """Refuse so few sentences that even a unit without exception could not pass.
 
-    Such a unit's exact p-value is minimum^m with m independent comparisons (see `minimum`), and the first discovery
-    among the units has to have at most q / units.
+    How many sentences it takes: `comparisons_needed`.
 
     Raises:
         SprogError: naming the languages, and how many sentences it takes.
@@ -58,7 +117,7 @@ def check_power(
     for target, reference in comparisons:
         if perfect_p(auroc, target, reference, minimum) <= q / units:
             continue
-        needed = math.ceil(math.log(q / units) / math.log(minimum))
+        needed = comparisons_needed(units, minimum, q)
         have = max(way.blocks for way in auroc.independence(target, reference))
         sizes = [int(auroc.n[auroc.languages.index(language)]) for language in (target, reference)]
         raise SprogError(

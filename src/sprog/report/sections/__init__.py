@@ -3,6 +3,7 @@
 from sprog.report.blocks import Section
 from sprog.report.reading import RunFiles
 from sprog.report.sections.autoencoder import autoencoder_section
+from sprog.report.sections.baselines import baselines_section
 from sprog.report.sections.beside import beside_section
 from sprog.report.sections.close_languages import close_section
 from sprog.report.sections.continuations import continuations_section
@@ -31,6 +32,7 @@ def sections(files: RunFiles) -> list[Section]:
         units_section(files),
         histograms_section(files),
         texts_section(files),
+        baselines_section(files),
         effects_section(files),
         selectivity_section(files),
         tasks_section(files),

@@ -23,9 +23,9 @@ def as_coded_blocks(files: RunFiles, own: str) -> list[Block]:
     finding = _finding(table, _agreements(files, own), own)
     return [
         Paragraph(
-            "The paper's code does not solve for the optimum: it takes 501 steps of Adam at a rate of 0.001, on "
-            "batches of 32 sentences, on raw activations. Here that is replayed on this run's text, from seeded "
-            "weights, and set beside the optimum at the same lambda.",
+            f"The paper's code does not solve for the optimum: for this model it takes {_batches(table)} steps of Adam "
+            "at a rate of 0.001, on batches of 32 sentences, on raw activations. Here that is replayed on this run's "
+            "text, from seeded weights, and set beside the optimum at the same lambda.",
         ),
         Picture(
             "Figure 3 as coded",
@@ -36,6 +36,11 @@ def as_coded_blocks(files: RunFiles, own: str) -> list[Block]:
         ),
         _by_lambda(table, _agreements(files, own)),
     ]
+
+
+def _batches(table: pd.DataFrame) -> int:
+    """The batches that the probes of one model were stepped on."""
+    return int(table["batches"].iloc[0])
 
 
 def _agreements(files: RunFiles, own: str) -> dict[float, float | None]:
@@ -90,7 +95,8 @@ def _by_lambda(table: pd.DataFrame, agreements: dict[float, float | None]) -> Ta
     return Table(
         "Replayed probes by lambda",
         "Over layers and seeds: how many layers' optimum is exactly zero, the norm at the optimum and after "
-        "501 batches, the accuracy of the latter, and Spearman's correlation of two seeds' orders of the layers by it.",
+        f"{_batches(table)} batches, the accuracy of the latter, and Spearman's correlation of two seeds' orders of "
+        "the layers by it.",
         (
             "Lambda",
             "Optimum zero",

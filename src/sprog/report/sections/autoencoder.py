@@ -1,10 +1,10 @@
 """The autoencoder: how it was trained and how faithful it is (section 5, Table 4)."""
 
-from sprog.report.blocks import Block, Picture, Section, Table, not_run
+from sprog.report.blocks import Block, Paragraph, Picture, Section, Table, not_run
 from sprog.report.figures import draw_training
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sentences import site_words
-from sprog.report.wording import language_name, listed, moves, number, percent, whole
+from sprog.report.wording import language_name, listed, moves, number, percent, plural, whole
 
 
 def autoencoder_section(files: RunFiles) -> Section:
@@ -12,11 +12,44 @@ def autoencoder_section(files: RunFiles) -> Section:
     return Section("autoencoder", "The autoencoder", "section 5, Table 4", _blocks(files))
 
 
+def _habits(files: RunFiles, sae: Row) -> str:
+    """How texts begin, and which tokens are attention sinks at the site."""
+    habits = (files.run.get("habits") or {}).get(files.recipe.model)
+    if habits is None:
+        return ""
+    begin = f"Texts begin {'with' if habits['bos'] else 'without'} a BOS"
+    if habits["loss_with_bos"] is not None:
+        begin += (
+            f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
+            f"with one, {number(habits['loss_without_bos'], 2)} without)"
+        )
+    here = [
+        row
+        for row in habits["sinks"]
+        if (row["site"], row["layer"], row["count"] > 0) == (sae["site"], sae["layer"], True)
+    ]
+    if not here:
+        return f"{begin}. No attention sinks were found at this site."
+    (row,) = here
+    fate = "trained on and edited, as in the paper" if files.recipe.by_the_paper else "left out"
+    return (
+        f"{begin}. Attention sinks: {row['count']} of {whole(row['tokens'])} tokens looked at have a norm of about "
+        f"{whole(row['norm'])}, and other tokens one of {whole(row['median'])}; {row['first']} of them are the first "
+        f"token of their text; the most frequent are {listed([repr(token) for token in row['examples']])}. "
+        f"They are {fate}."
+    )
+
+
 def _blocks(files: RunFiles) -> list[Block]:
     sae = files.section("sae")
     if sae is None:
         return [not_run("The autoencoder")]
-    blocks: list[Block] = [
+    blocks: list[Block] = []
+    if sae["unsound"]:
+        blocks.append(Paragraph(f"This autoencoder is unsound. {' '.join(sae['unsound'])}", "warning"))
+    if habits := _habits(files, sae):
+        blocks.append(Paragraph(habits, "note"))
+    blocks.append(
         Table(
             "Table 4: training details",
             "The autoencoder and its training.",
@@ -24,7 +57,7 @@ def _blocks(files: RunFiles) -> list[Block]:
             _details(files, sae),
             words=2,
         )
-    ]
+    )
     if files.log is not None:
         finding = _training(files)
         blocks.append(
@@ -39,11 +72,31 @@ def _blocks(files: RunFiles) -> list[Block]:
     blocks.append(
         Table(
             "Fidelity by language",
-            f"{_fidelity(files, sae)} Measured on select, cross-entropy in nats per token. "
+            f"{_fidelity(files, sae)} Measured on {_text(files)}, cross-entropy in nats per token. "
+            "±: half the width of the 95 % interval of what the reconstruction adds, over sentences. "
             "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
             f"({percent(0)}) and the model itself ({percent(1)}).",
-            ("Language", "FVU", "Raw model", "Reconstruction in place", "Zeros in place", "Recovered"),
+            (
+                "Language",
+                "Sentences",
+                "Tokens",
+                "Raw model",
+                "Reconstruction in place",
+                "±",
+                "Zeros in place",
+                "Recovered",
+            ),
             [_language_row(sae, code) for code in _languages(files, sae)],
+        )
+    )
+    blocks.append(
+        Table(
+            "Reconstruction by language",
+            f"The fraction of variance unexplained (FVU), on {whole(sae['tokens'])} tokens of select: around the mean "
+            "of the whole text; around the language's own mean, where telling languages apart explains nothing; and as "
+            "a mean over tokens of each token's own share, where large tokens count no more than small ones.",
+            ("Language", "FVU", "Within the language", "Mean over tokens"),
+            [_reconstruction_row(sae, code) for code in _languages(files, sae)],
         )
     )
     return blocks
@@ -75,6 +128,8 @@ def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
         ("Tokens measured on", whole(sae["tokens"])),
         ("L0 (latents firing at a token)", number(sae["l0"], 1)),
         ("Dead latents (firing on no token)", percent(sae["dead_fraction"], digits=1)),
+        ("Variance along one direction", percent(sae["top_direction"], digits=1)),
+        ("Variance in the largest 1 % of tokens", percent(sae["top_tokens"], digits=1)),
     ]
 
 
@@ -93,9 +148,26 @@ def _language_row(sae: Row, code: str) -> tuple[str, ...]:
     ce = (sae["ce"] or {}).get(code) or {}
     return (
         language_name(code),
-        number(sae["fvu"].get(code)),
-        *(number(ce.get(what)) for what in ("raw", "spliced", "ablated")),
+        whole(ce.get("sentences")),
+        whole(ce.get("tokens")),
+        *(number(ce.get(what)) for what in ("raw", "spliced", "half_width", "ablated")),
         _recovered(ce.get("recovered")),
+    )
+
+
+def _reconstruction_row(sae: Row, code: str) -> tuple[str, ...]:
+    return (
+        language_name(code),
+        *(number(sae[what].get(code)) for what in ("fvu", "fvu_within", "fvu_normalised")),
+    )
+
+
+def _text(files: RunFiles) -> str:
+    """The text that losses are measured on."""
+    if files.recipe.by_the_paper:
+        return "all of select"
+    return (
+        f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
     )
 
 

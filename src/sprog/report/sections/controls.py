@@ -3,12 +3,12 @@
 from sprog.report.blocks import Block, Cell, Paragraph, Table
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sections.families import set_name
-from sprog.report.sentences import against_controls
-from sprog.report.wording import language_name, number, short, signed, whole
+from sprog.report.sentences import against_controls, rank_words, statistic_words
+from sprog.report.wording import language_name, number, signed, whole
 
 
 def control_blocks(files: RunFiles) -> list[Block]:
-    """The table of p-values with what it says; nothing where no controls were drawn."""
+    """The table of ranks with what it says; nothing where no controls were drawn."""
     rows = files.rows("next_token", "controls")
     if not rows:
         return []
@@ -24,23 +24,30 @@ def _table(files: RunFiles, rows: list[Row]) -> Table:
     )
     return Table(
         "Controls",
-        f"On {sentences} frozen sentences of test: the rise of the {target} loss less that of the "
-        f"{reference} one, and of "
-        f"the {target} loss alone, nats per token; nearest: less the largest of all others'. "
-        f"Drawn controls: matched latents are those that fire most nearly as often on {target}, as strongly, and have "
-        f"decoder rows as long{_likeness(on.get('matched'))}; random directions are as long, and written or projected "
-        "in the same way. p: (b + 1) / (draws + 1), b of the draws being as large. Other rows: one other set.",
-        ("Units", "Edit", "Against", "Rise of", "Observed", "Control", "95 % of draws below", "p"),
+        f"On {sentences} frozen sentences of test: the rise of the {target} loss in nats per byte; that less the rise "
+        f"of the {reference} loss; and, with other languages (effects.controls_on), less the largest rise of any "
+        f"of them. Matched latents are those that fire most nearly as often on {target} and on {reference}, as "
+        "strongly, and have decoder rows as long"
+        f"{_likeness(on.get('matched'), target, reference)}. Random directions: the set's own "
+        "edit, written along random directions, so that every token is moved as far. Rank: the set's place among "
+        "itself and the draws, the largest first. It says how the set compares with those draws; it is no p-value, "
+        "since the set was not drawn like them. Other rows: one other set.",
+        ("Units", "Edit", "Against", "Rise of", "Observed", "Control", "95 % of draws below", "Rank"),
         [_row(files, row) for row in rows],
         words=4,
     )
 
 
-def _likeness(matched: Row | None) -> str:
+def _likeness(matched: Row | None, target: str, reference: str) -> str:
     """How like the selected latents the drawn ones are, on average."""
     if not matched:
         return ""
-    words = {"rate": "of tokens", "mean_active": "when they fire", "norm": "long"}
+    words = {
+        "rate": f"of {target} tokens",
+        "reference_rate": f"of {reference} tokens",
+        "mean_active": "when they fire",
+        "norm": "long",
+    }
     pairs = [
         f"{number(matched[what]['drawn'])} against {number(matched[what]['selected'])} {said}"
         for what, said in words.items()
@@ -50,14 +57,14 @@ def _likeness(matched: Row | None) -> str:
 
 def _row(files: RunFiles, row: Row) -> tuple[str | Cell, ...]:
     edit = row["edit"] if row["value"] is None else f"{row['edit']} to {number(row['value'], 2)}"
-    drawn = f"{whole(row['draws'])} draws" if row["p"] is not None else row["control_edit"]
+    drawn = f"{whole(row['draws'])} draws" if row["rank"] is not None else row["control_edit"]
     return (
         set_name(files, row["units"]),
         edit,
         Cell(set_name(files, row["control"]), drawn),
-        row["statistic"],
-        signed(row["observed"]),
-        signed(row["null_mean"]),
-        "–" if row["null_p95"] is None else signed(row["null_p95"]),
-        "–" if row["p"] is None else short(round(row["p"], 4)),
+        statistic_words(files, row["statistic"]),
+        signed(row["observed"], 4),
+        signed(row["null_mean"], 4),
+        "–" if row["null_p95"] is None else signed(row["null_p95"], 4),
+        "–" if row["rank"] is None else rank_words(row),
     )

@@ -4,18 +4,19 @@ from sprog.report.blocks import Block, Cell, Paragraph, Picture, Section, Table,
 from sprog.report.figures import draw_next_token
 from sprog.report.reading import Row, RunFiles
 from sprog.report.sections.controls import control_blocks
-from sprog.report.sections.families import family_blocks
+from sprog.report.sections.families import family_blocks, margin_cell, ratio_cell
 from sprog.report.sentences import (
     at_matched_damage,
     doses,
     find_cell,
-    ratio_words,
     site_words,
     sweep,
     sweep_details,
 )
-from sprog.report.wording import NO_BREAK, interval, language_name, number, short, signed
+from sprog.report.wording import NO_BREAK, interval, language_name, number, short, signed, whole
 
+# the false discovery rate at which consecutive sentences are called correlated
+SERIAL_LEVEL = 0.05
 _WAYS = {True: "splice", False: "error-preserving"}
 
 
@@ -75,14 +76,66 @@ def _blocks(files: RunFiles) -> list[Block]:
             "Figure 8",
             draw_next_token(cells, files.languages, _value_unit(files), published, finding),
             finding,
-            "Dashed: units unmodified. Dotted: the raw model. Bands: 95 % bootstrap intervals over sentences of "
-            "the change from unmodified. Shaded: values that the units never take on text of the target.",
+            "Dashed: units unmodified. Dotted: the raw model. Bands: 95 % bootstrap intervals over sentences, or "
+            "documents where they are told, of the change from unmodified. Shaded: values that the units never take "
+            "on text of the target.",
         ),
         *(Paragraph(words) for splice in (False, True) if (words := sweep_details(files, splice))),
         *(_sweep_table(files, splice, published) for splice in (True, False)),
     ]
     others = _other_edits(files, cells)
-    return [*blocks, others] if others else blocks
+    return [*blocks, *([others] if others else []), *_serial_blocks(files)]
+
+
+def _serial_blocks(files: RunFiles) -> list[Block]:
+    """Whether consecutive sentences are correlated where no documents are told, and what that does to intervals."""
+    rows = files.rows("next_token", "serial_correlation")
+    if not rows:
+        return []
+    too_narrow = [row for row in rows if row["q"] <= SERIAL_LEVEL]
+    blocks: list[Block] = []
+    if too_narrow:
+        worst: dict[tuple[str, str], Row] = {}
+        for row in sorted(too_narrow, key=lambda row: row["inflation"]):
+            worst[row["source"], row["language"]] = row
+        parts = [
+            f"{source}, {language_name(code)}: the variance is {number(row['inflation'], 1)} times that of independent "
+            f"sentences, so intervals should be {number(row['inflation'] ** 0.5, 1)} times as wide"
+            for (source, code), row in sorted(worst.items())
+        ]
+        blocks.append(
+            Paragraph(
+                "Intervals are too narrow: consecutive sentences are correlated, and their source tells no documents. "
+                f"{'; '.join(parts)}. Name documents (a column doc, or a file each), and whole ones are resampled.",
+                "warning",
+            )
+        )
+    blocks.append(
+        Table(
+            "Correlation of consecutive sentences",
+            "Of each source that tells no documents: the autocorrelation at lag 1 of what a sentence adds to the error "
+            "of the mean, in the order of the source; p over permutations of that order, q over all rows. Variance: "
+            "that of the mean over that of as many independent sentences, 1 + 2 times the sum of autocorrelations "
+            "(Bayley and Hammersley 1946), up to the first pair that is not positive (Geyer 1992).",
+            ("Text", "Source", "Language", "Of", "Sentences", "Lag 1", "p", "q", "Variance"),
+            [
+                (
+                    row["text"],
+                    row["source"],
+                    language_name(row["language"]),
+                    "loss" if row["edit"] is None else f"change by {row['edit']}",
+                    whole(row["sentences"]),
+                    signed(row["lag_1"]),
+                    number(row["p"], 3),
+                    number(row["q"], 3),
+                    number(row["inflation"], 2),
+                )
+                for row in rows
+            ],
+            words=4,
+        )
+    )
+    return blocks
 
 
 def _value_unit(files: RunFiles) -> str:
@@ -168,10 +221,21 @@ def _selectivity_table(files: RunFiles, rows: list[Row]) -> Table:
     target = language_name(files.target)
     return Table(
         "Selectivity",
-        f"What the other language's loss has done where the {target} loss has risen by so much, interpolated between "
-        "doses from no edit down. Ratio: the one over the other (at least, where the other rose by less than 0.01 "
-        "nats); margin: the one minus the other. Small print: 95 % intervals.",
-        ("Way", "Units", "Versus", f"{target} rises by", "Value", "Other's change", "Ratio", "Margin"),
+        f"What the other language's loss has done where the {target} loss has risen by so many nats per token, "
+        "interpolated between doses from no edit down. All else is in nats per byte, by which languages compare more "
+        "nearly, but for the last column. Margin: the one minus the other; ratio: the one over the other, or, after ≥, "
+        "a one-sided 95 % lower limit where the other's rise may be 0. Small print: 95 % intervals.",
+        (
+            "Way",
+            "Units",
+            "Versus",
+            f"{target} rises by",
+            "Value",
+            "Other's change",
+            "Margin",
+            "Ratio",
+            "Other's change per token",
+        ),
         [_selectivity_row(row) for row in rows],
         words=3,
     )
@@ -190,12 +254,13 @@ def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
         short(row["at"]),
     )
     if not row["reached"]:
-        return (*head, "not reached", "–", "–", "–")
+        return (*head, "not reached", "–", "–", "–", "–")
     return (
-        *head,
+        *head[:-1],
+        Cell(short(row["at"]), f"{number(row['target_delta_per_byte'], 4)} per byte"),
         "above 0" if row["value"] is None else number(row["value"], 2),
-        signed(row["other_delta"]),
-        # a floored ratio is a bound already
-        Cell(ratio_words(row), "" if row["floored"] else interval(row["ratio_low"], row["ratio_high"], 1)),
-        Cell(signed(row["margin"]), interval(row["margin_low"], row["margin_high"])),
+        signed(row["other_delta_per_byte"], 4),
+        margin_cell(row),
+        ratio_cell(row),
+        Cell(signed(row["other_delta"]), f"difference {signed(row['margin'])}"),
     )

@@ -23,7 +23,12 @@ def _blocks(files: RunFiles) -> list[Block]:
         return [Paragraph(f"Units were not tested: {evidence['reason']}.", "absent")]
     blocks: list[Block] = [Paragraph(_finding(evidence), "finding"), Paragraph(_how(evidence))]
     blocks += [Paragraph(_text(panel)) for panel in evidence["panels"]]
-    blocks += [_claims(evidence), *_again(evidence), *_units(files, evidence)]
+    blocks += [
+        _claims(evidence),
+        *_again(evidence),
+        *_within_source(files, evidence),
+        *_units(files, evidence),
+    ]
     blocks += [*seeds_blocks(files), *_scores(evidence), *random_token_blocks(evidence)]
     return blocks
 
@@ -61,7 +66,8 @@ def _how(evidence: Row) -> str:
         f"AUROC of at most {evidence['minimum']:g}: how often a random sentence of one language has a larger mean "
         f"value than a random one of the other. P-values are found {method}; for a claim the largest over its "
         f"comparisons counts; false discoveries are held at {evidence['q']:g} over all units of a kind (Benjamini and "
-        "Hochberg 1995). Sentences are the units of sampling, and translations count as one."
+        "Hochberg 1995). Sentences are the units of sampling; translations of each other, and the "
+        "sentences of a document where documents are told, count as one."
         + (
             f" Sentences were joined into passages of {whole(evidence['tokens'])} tokens or more, "
             "which are ranked instead."
@@ -87,6 +93,9 @@ def _text(panel: Row) -> str:
     )
     if doubtful:
         words += f" By their words {listed(doubtful)} sentences could be in another of the languages too."
+    if short := panel.get("too_few"):
+        few = listed([f"{whole(n)} {language_name(code)}" for code, n in short.items()])
+        words += f" {few} sentences are too few for a test and were left out."
     if panel["identical"]:
         words += f" {whole(panel['identical'])} texts stood in two languages and were left out."
     return words
@@ -111,6 +120,62 @@ def _claims(evidence: Row) -> Table:
         ],
         words=3,
     )
+
+
+def _within_source(files: RunFiles, evidence: Row) -> list[Block]:
+    """Whether the units tell the language or the source."""
+    found = evidence.get("within_source")
+    if found is None:
+        return []
+    target = language_name(files.target)
+    blocks: list[Block] = [
+        Paragraph(
+            f"Source and language go together in {_PLACES[each['on']]} ({each['reason']}): a unit that passes there "
+            "may tell the source. Text of one source in every language would say.",
+            "warning",
+        )
+        for each in found["apart"]
+        if each["reason"] is not None
+    ]
+    confused = [row for row in found["rows"] if row["versus"] is None and row["told"]]
+    if confused:
+        blocks.append(
+            Paragraph(
+                f"Some units tell {target} of one source from {target} of another at an AUROC of "
+                f"{evidence['minimum']:g} or more: "
+                + "; ".join(
+                    f"{whole(row['told'])} of {whole(row['units'])} {row['kind']}s, {row['source']} from "
+                    f"{row['other_source']}"
+                    for row in confused
+                )
+                + ". These may be the source's.",
+                "warning",
+            )
+        )
+    if found["rows"]:
+        blocks.append(
+            Table(
+                "Within one source",
+                f"AUROC of the units found, on text they were not found on: {target} over each other language inside "
+                f"one source; and {target} of one source over {target} of another, where a unit of the language has "
+                f".5. Told: units at {evidence['minimum']:g} or more, for two sources in either direction.",
+                ("Units", "Source", "Versus", "Least", "Median", "Most", "Told"),
+                [
+                    (
+                        f"{whole(row['units'])} {row['kind']}s",
+                        row["source"],
+                        row["other_source"] if row["versus"] is None else language_name(row["versus"]),
+                        number(row["least"]),
+                        number(row["median"]),
+                        number(row["most"]),
+                        whole(row["told"]),
+                    )
+                    for row in found["rows"]
+                ],
+                words=3,
+            )
+        )
+    return blocks
 
 
 def _again(evidence: Row) -> list[Block]:

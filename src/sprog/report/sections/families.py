@@ -1,20 +1,48 @@
 """Latents, neurons and directions side by side: at matched damage, what each does to every language, part by part."""
 
+import math
 from collections.abc import Sequence
 
 from sprog.report.blocks import Block, Cell, Paragraph, Table
 from sprog.report.reading import Row, RunFiles
-from sprog.report.sentences import ratio_words
+from sprog.report.sentences import has_interval, ratio_words
 from sprog.report.wording import NO_BREAK, interval, language_name, number, percent, short, signed
 
 # of a set's edits, those that the matrix of languages shows
 _ABLATIONS = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 _MEAN, _NEAREST = "mean of others", "nearest"
-_PATHS = {
-    "set": "fixed, down from 0",
-    "scale": "drawn to the reference and beyond",
-    "add": "taken away",
+_FIXED, _ADDED = "fixed, down from 0", "taken away"
+# a latent's own value is multiplied; of neurons and directions it is the distance from the reference's mean
+_SCALED = {
+    "latent": "own values switched off, then turned to the opposite sign",
+    "neuron": "drawn to the reference's mean and beyond",
+    "direction": "drawn to the reference's mean and beyond",
 }
+
+
+def path_words(kind: str, edit: str) -> str:
+    """What a way down does to units of a kind."""
+    return _SCALED[kind] if edit == "scale" else {"set": _FIXED, "add": _ADDED}[edit]
+
+
+def ratio_cell(row: Row | None) -> str | Cell:
+    """The ratio per byte; in small print what it is, and the difference."""
+    if row is None or not row["reached"]:
+        return "–"
+    spread = (
+        interval(row["ratio_per_byte_low"], row["ratio_per_byte_high"], 1)
+        if has_interval(row)
+        else f"one-sided 95{NO_BREAK}% limit"
+    )
+    return Cell(ratio_words(row), f"{spread}; difference {signed(row['margin_per_byte'], 4)}")
+
+
+def margin_cell(row: Row) -> Cell:
+    """The difference of the rises per byte, with its interval."""
+    return Cell(
+        signed(row["margin_per_byte"], 4),
+        interval(row["margin_per_byte_low"], row["margin_per_byte_high"], 4),
+    )
 
 
 def family_blocks(files: RunFiles) -> list[Block]:
@@ -64,9 +92,10 @@ def _matched(files: RunFiles) -> Table | None:
     target = language_name(files.target)
     return Table(
         "Families side by side",
-        f"Every set on every way down, error-preserving, where the {target} loss has risen by so much. "
-        "Ratio: that rise over the other's (at least, where that was less than 0.01 nats); margin over the nearest: "
-        f"that rise less the largest of the others'. Small print: 95{NO_BREAK}% intervals.",
+        f"Every set on every way down, error-preserving, where the {target} loss has risen by so many nats per token. "
+        "All else is in nats per byte, by which languages compare more nearly. Ratio: that rise over the other's, or, "
+        f"after ≥, a one-sided 95{NO_BREAK}% lower limit where the other's rise may be 0; difference: the one less the "
+        f"other; margin over the nearest: less the largest of the others'. Small print: 95{NO_BREAK}% intervals.",
         (
             "Units",
             "Edit",
@@ -88,7 +117,7 @@ def _matched_line(
     kind = next(iter(versus.values()))["kind"]
     head: list[str | Cell] = [
         Cell(set_name(files, name), kind),
-        Cell(edit, _PATHS[edit]),
+        Cell(edit, path_words(kind, edit)),
         "held-out panel" if text == "panel" else text,
         short(at),
     ]
@@ -97,14 +126,9 @@ def _matched_line(
     nearest = versus.get(_NEAREST, reference)
     if nearest is None or not nearest["reached"]:
         return [*head, "not reached", "–", "–", "–"]
-    margin = Cell(signed(nearest["margin"]), interval(nearest["margin_low"], nearest["margin_high"]))
-    return [*head, *(_ratio(row) for row in (reference, versus.get(_MEAN, reference), nearest)), margin]
-
-
-def _ratio(row: Row | None) -> str | Cell:
-    if row is None:
-        return "–"
-    return Cell(ratio_words(row), "" if row["floored"] else interval(row["ratio_low"], row["ratio_high"], 1))
+    head[-1] = Cell(short(at), f"{number(nearest['target_delta_per_byte'], 4)} per byte")
+    compared = (reference, versus.get(_MEAN, reference), nearest)
+    return [*head, *map(ratio_cell, compared), margin_cell(nearest)]
 
 
 def _best(files: RunFiles) -> Paragraph | None:
@@ -120,21 +144,28 @@ def _best(files: RunFiles) -> Paragraph | None:
     best: dict[str, Row] = {}
     for row in rows:
         held = best.get(row["kind"])
-        if held is None or row["ratio_low"] > held["ratio_low"]:
+        if held is None or _least(row) > _least(held):
             best[row["kind"]] = row
     if len(best) < 2 or "latent" not in best:
         return None
+    order = sorted(best.values(), key=_least, reverse=True)
     parts = ", ".join(
-        f"{row['kind']}s {ratio_words(row)} ({set_name(files, row['units'])}, {row['edit']})"
-        for row in sorted(best.values(), key=lambda row: -row["ratio_low"])
+        f"{row['kind']}s {ratio_words(row)}, difference {signed(row['margin_per_byte'], 4)} "
+        f"({set_name(files, row['units'])}, {row['edit']})"
+        for row in order
     )
-    most = max(best.values(), key=lambda row: float(row["ratio_low"]))
-    lost = "" if most["kind"] == "latent" else " Here latents lose to what is cheaper."
+    lost = "" if order[0]["kind"] == "latent" else " Here latents lose to what is cheaper."
     return Paragraph(
-        f"At 0.3 nats of {language_name(files.target)}, by the lower end of the interval of the ratio over "
-        f"{language_name(files.reference)}, the best of each family: {parts}.{lost}",
+        f"At 0.3 nats per token of {language_name(files.target)}, by the one-sided 95{NO_BREAK}% lower limit of the "
+        f"ratio over {language_name(files.reference)} per byte, the best of each family: {parts}.{lost}",
         "finding",
     )
+
+
+def _least(row: Row) -> tuple[float, float]:
+    """The lower limit of the ratio per byte, which is infinite where there is none; then the difference."""
+    least = row["ratio_per_byte_least"]
+    return math.inf if least is None else least, row["margin_per_byte"]
 
 
 def _side_effects(files: RunFiles) -> Table | None:

@@ -1,9 +1,9 @@
 """Which text played which role (the paper's section 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sprog.report.blocks import Block, Cell, Paragraph, Section, Table, not_run
-from sprog.report.reading import RunFiles
+from sprog.report.reading import Row, RunFiles
 from sprog.report.wording import capital, language_name, listed, whole
 
 _USES = {
@@ -25,6 +25,7 @@ def text_section(files: RunFiles) -> Section:
     else:
         blocks.append(Paragraph(_summary(files), "finding"))
         blocks += [Paragraph(f"{role}: {sentence}") for role, sentence in _cuts(files).items()]
+        blocks.append(Paragraph(_documents(rows)))
         first = {row["role"]: place for place, row in reversed(list(enumerate(rows)))}
         if files.run.get("translations_may_straddle"):
             blocks.append(
@@ -70,6 +71,29 @@ def text_section(files: RunFiles) -> Section:
             )
         )
     return Section("text", "Text", "section 3", blocks)
+
+
+def _documents(rows: Sequence[Row]) -> str:
+    """Which sources tell documents, and what is drawn as one where they do not."""
+    told = {row["name"]: 0 for row in rows if row["sentences"]}
+    for row in rows:
+        if row["sentences"] and row.get("documents"):
+            told[row["name"]] = max(told[row["name"]], row["documents"])
+    having = [
+        f"{name} ({whole(count)} in one role and language at most)" for name, count in told.items() if count
+    ]
+    lacking = [name for name, count in told.items() if not count]
+    parts = []
+    if having:
+        parts.append(
+            f"Documents are told by {listed(having)}: no document is in two roles, and intervals resample whole ones."
+        )
+    if lacking:
+        parts.append(
+            f"No documents are told by {listed(lacking)}: there each sentence counts as drawn by itself, with its "
+            "translation where it has one."
+        )
+    return " ".join(parts)
 
 
 def _cuts(files: RunFiles) -> Mapping[str, str]:

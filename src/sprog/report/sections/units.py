@@ -15,8 +15,8 @@ from sprog.report.figures import draw_preactivations, draw_rates, draw_text
 from sprog.report.figures.preactivations import MOST_PANELS
 from sprog.report.figures.texts import UnitAlongText
 from sprog.report.reading import Row, RunFiles
-from sprog.report.sentences import third_languages, thresholds, units_found
-from sprog.report.wording import counted, language_name, listed, number, percent, whole
+from sprog.report.sentences import rule_words, third_languages, thresholds, units_found
+from sprog.report.wording import counted, language_name, listed, number, percent, short, whole
 
 _MOST_ROWS = 40
 
@@ -59,6 +59,7 @@ def _rates(files: RunFiles) -> list[Block]:
     else:
         blocks.append(Paragraph(found, "finding"))
     blocks += _unit_table(files)
+    blocks += _untrained(files)
     published = (files.section("published") or {}).get("selected_units")
     if published:
         blocks.append(
@@ -84,17 +85,26 @@ def _unit_table(files: RunFiles) -> list[Block]:
     else:
         title = "The nearest latents, none of them selected"
     more = "" if len(units) <= _MOST_ROWS else f" The first {_MOST_ROWS} of {whole(len(units))}."
+    target, reference = names[0], language_name(files.reference)
+    tested = all(unit["q_value"] is not None for unit in units)
+    sentences = (
+        f" AUROC of sentences: how well its mean ranks {target} sentences above those of another language, the least "
+        "over the languages that it is told from; q is of that test."
+        if tested
+        else ""
+    )
     return [
         Table(
             title,
-            "Share of tokens on which each fires, its mean pre-activation, and its mean where it fires. AUROC: how "
-            f"well its pre-activation ranks {names[0]} above {language_name(files.reference)} tokens.{more}",
+            "Share of tokens on which each fires, its mean pre-activation, and its mean where it fires. AUROC of "
+            f"tokens: how well its pre-activation ranks {target} tokens above {reference} ones.{sentences}{more}",
             (
                 "Latent",
                 *(f"fires: {name}" for name in names),
                 *(f"mean: {name}" for name in names[:2]),
                 *(f"where it fires: {name}" for name in names[:2]),
-                "AUROC",
+                "AUROC of tokens",
+                *(("AUROC of sentences", "q of sentences") if tested else ()),
             ),
             [
                 (
@@ -102,12 +112,56 @@ def _unit_table(files: RunFiles) -> list[Block]:
                     *(percent(unit["rate"].get(code), digits=1) for code in codes),
                     *(number(unit["mean"].get(code), 2) for code in codes[:2]),
                     *(number(unit["mean_active"].get(code), 2) for code in codes[:2]),
-                    number(unit["auroc"]),
+                    number(unit["token_auroc"]),
+                    *((number(unit["sentence_auroc"]), short(unit["q_value"])) if tested else ()),
                 )
                 for unit in units[:_MOST_ROWS]
             ],
         )
     ]
+
+
+def _untrained(files: RunFiles) -> list[Block]:
+    """How many latents pass the run's rule in the trained autoencoder, and with random weights."""
+    rows = [row for row in files.rows("next_token", "chosen") if row["language"] == files.target]
+    trained = next((row for row in rows if row["seed"] is None), None)
+    untrained = [row for row in rows if row["seed"] is not None]
+    if trained is None or not untrained:
+        return []
+    rule = "the run's tests" if trained["asked"] == "tested" else rule_words(files)
+    table = Table(
+        "Trained and untrained",
+        f"How many latents pass {rule}: the same rule on the same text for the trained autoencoder and for random "
+        "weights of the same size. The set: whose effects are measured below, at most as many as are selected; "
+        "fallback: none passes, and the nearest are taken.",
+        ("Autoencoder", "Latents that pass", "Set", "Chosen by"),
+        [
+            (
+                "trained" if row["seed"] is None else f"untrained, seed {row['seed']}",
+                "not tested" if row["passing"] is None else f"{whole(row['passing'])} of {whole(row['of'])}",
+                counted(len(row["members"])),
+                row["rule"],
+            )
+            for row in (trained, *untrained)
+        ],
+    )
+    own, others = trained["passing"], [row["passing"] for row in untrained]
+    if own is None or None in others:
+        return [table]
+    if own > max(others):
+        training = "The trained autoencoder has more than any of them."
+    elif own < min(others):
+        training = "Each of them has more: training adds no latent that passes."
+    else:
+        training = (
+            "That is no more than without training: that latents pass says nothing of what was learned."
+        )
+    said = (
+        f"{whole(own)} of {whole(trained['of'])} trained latents pass {rule}; of "
+        f"{counted(len(untrained))} autoencoders with random weights, "
+        f"{listed([whole(count) for count in others])} pass it on the same text. {training}"
+    )
+    return [Paragraph(said, "finding"), table]
 
 
 def _histograms(files: RunFiles) -> list[Block]:
@@ -144,7 +198,7 @@ def _means(files: RunFiles, units: list[Row]) -> str:
         f"{share} on {language_name(target)} than on {language_name(reference)} tokens: for latent "
         f"{first['unit']}, {number(first['mean'][target], 2)} against {number(first['mean'][reference], 2)}"
     )
-    auroc = first["auroc"]
+    auroc = first["token_auroc"]
     if auroc is None:
         return f"{words}."
     return (

@@ -1,10 +1,19 @@
 """Which library wrote what lies at a place, by the names of its files."""
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sprog.errors import SprogError
-from sprog.sae.formats import dictionary_learning, gemma_scope, own, sae_lens, sparsify
+from sprog.sae.formats import (
+    dictionary_learning,
+    gemma_scope,
+    llama_scope,
+    own,
+    qwen_scope,
+    sae_lens,
+    sparsify,
+)
 from sprog.sae.formats.keys import Keys
 from sprog.sae.sae import Sae
 
@@ -64,19 +73,38 @@ BY_NAME: dict[str, Reader] = {
     gemma_scope.ARRAYS: gemma_scope.read,
     gemma_scope.WEIGHTS: gemma_scope.read,
     dictionary_learning.WEIGHTS: dictionary_learning.read,
+    # a folder further down than the config
+    llama_scope.WEIGHTS: llama_scope.read,
 }
-# these are told by how they end as well
-BY_SUFFIX: dict[str, Reader] = {".npz": gemma_scope.read, ".pt": dictionary_learning.read}
+# these are told by how they end as well; the longest ending first
+BY_SUFFIX: dict[str, Reader] = {
+    ".sae.pt": qwen_scope.read,
+    ".npz": gemma_scope.read,
+    ".pt": dictionary_learning.read,
+}
+
+
+def weights_among(files: Iterable[str]) -> list[str]:
+    """Those of a folder's files, by their paths inside it, that are an autoencoder's weights by their names."""
+    there = sorted(files)
+    return [
+        *(name for name in BY_NAME if name in there),
+        *(name for name in there if fnmatch.fnmatch(name, qwen_scope.FILES)),
+    ]
 
 
 def _weights(folder: Path) -> list[Path]:
-    return [folder / name for name in BY_NAME if (folder / name).is_file()]
+    inside = [path.name for path in folder.iterdir() if path.is_file()]
+    below = [name for name in BY_NAME if "/" in name and (folder / name).is_file()]
+    return [folder / name for name in weights_among([*inside, *below])]
 
 
 def _reader(path: Path) -> Reader:
     if path.suffix == ".json":
         return lambda path: load(path.parent)
-    reader = BY_NAME.get(path.name) or BY_SUFFIX.get(path.suffix)
+    named = (BY_NAME.get(path.name), BY_NAME.get(f"{path.parent.name}/{path.name}"))
+    ending = (reader for suffix, reader in BY_SUFFIX.items() if path.name.endswith(suffix))
+    reader = next(filter(None, (*named, *ending)), None)
     if reader is None:
         raise SprogError(f"{path}: is no known autoencoder's file (none of {', '.join(BY_NAME)})")
     return reader

@@ -7,10 +7,8 @@ is a latent's. Latents are in the units of the file; the library's own `from_pre
 """
 
 import itertools
-import warnings
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sprog.errors import SprogError
@@ -52,7 +50,7 @@ def read(path: Path) -> Sae:
     Raises:
         SprogError: a file is broken, or something about the autoencoder is not known or not sprog's.
     """
-    tensors = _state(path)
+    tensors = Tensors.unpickled(path)
     # a checkpoint of a training lies a folder further down
     folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
     there = (folder / CONFIG).is_file()
@@ -88,22 +86,6 @@ def read(path: Path) -> Sae:
         layer=site.layer,
     )
     return built(config, **taken)
-
-
-def _state(path: Path) -> Tensors:
-    try:
-        # protocols it was not made for, it warns of before it fails
-        with warnings.catch_warnings(action="ignore"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # broken bytes end in whatever the unpickler stumbles over first
-        reason = str(error).partition("\n")[0]
-        raise SprogError(f"{path}: cannot be read as tensors alone ({reason})") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
-    ):
-        raise SprogError(f"{path}: should hold tensors by their names")
-    return Tensors(state, path)
 
 
 def _class_of(tensors: Tensors, trainer: Keys) -> str:

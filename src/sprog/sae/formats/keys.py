@@ -52,6 +52,10 @@ class Keys:
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
         return SprogError(f"{self.path}: {self.within}{key} is {shown}; {why}")
 
+    def missing(self, key: str) -> SprogError:
+        """The error that names a key that has to be there."""
+        return SprogError(f"{self.path}: the key '{self.within}{key}' is missing")
+
     def only(self, key: str, *allowed: Any, why: str) -> Any:
         """What a key says, where anything but `allowed` (and its absence) is refused."""
         value = self.value(key)
@@ -63,7 +67,7 @@ class Keys:
         """A whole number that has to be there."""
         value = self.maybe_whole(key, least)
         if value is None:
-            raise SprogError(f"{self.path}: the key '{self.within}{key}' is missing")
+            raise self.missing(key)
         return value
 
     def maybe_whole(self, key: str, least: int = 1) -> int | None:
@@ -86,6 +90,13 @@ class Keys:
             raise self.refused(key, "it should be a finite number")
         return value
 
+    def needed(self, key: str) -> float:
+        """A finite number that has to be there."""
+        number = self.number(key)
+        if number is None:
+            raise self.missing(key)
+        return number
+
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self.value(key)
@@ -107,6 +118,15 @@ class Keys:
             return ()
         if not isinstance(value, list) or not all(type(item) is int and 0 < item < 2**62 for item in value):
             raise self.refused(key, "it should be a list of whole numbers")
+        return tuple(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; empty if it is not there."""
+        value = self.value(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.refused(key, "it should be a list of texts")
         return tuple(value)
 
     def group(self, key: str) -> "Keys":

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from sprog.errors import SprogError
 from sprog.sae.formats.keys import Keys
 from sprog.sae.formats.tensors import Tensors, built, configured
 from sprog.sae.formats.writing import write_pair
+from sprog.sae.quality import Quality, SpliceLoss
 from sprog.sae.sae import Sae
 
 FORMAT_VERSION = 2
@@ -17,7 +19,11 @@ WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 
 def save(sae: Sae, folder: Path) -> None:
     """Write an autoencoder into a folder."""
-    settings = {"format": FORMAT_VERSION, **dataclasses.asdict(sae.config)}
+    settings: dict[str, Any] = {"format": FORMAT_VERSION, **dataclasses.asdict(sae.config)}
+    if sae.trained_on:
+        settings["trained_on"] = sae.trained_on
+    if sae.quality is not None:
+        settings["quality"] = {"unsound": sae.unsound, **dataclasses.asdict(sae.quality)}
     write_pair(folder / WEIGHTS, own_tensors(sae), folder / CONFIG, settings)
 
 
@@ -53,6 +59,8 @@ def read(path: Path) -> Sae:
         pre_encoder_bias=keys.flag("pre_encoder_bias", True),
         matryoshka=keys.wholes("matryoshka"),
     )
+    trained_on = keys.text("trained_on")
+    quality = _quality(keys) if "quality" in keys else None
     keys.done()
     tensors = Tensors.read(path)
     shapes: dict[str, tuple[int, ...]] = {
@@ -67,4 +75,46 @@ def read(path: Path) -> Sae:
         shapes["threshold"] = (config.latents,) if config.activation == "jumprelu" else ()
     taken = {name: tensors.take(name, *shape) for name, shape in shapes.items()}
     tensors.done()
-    return built(config, **taken)
+    sae = built(config, **taken)
+    sae.quality, sae.trained_on = quality, trained_on
+    return sae
+
+
+def _quality(keys: Keys) -> Quality:
+    """The measured fidelity."""
+    group = keys.group("quality")
+    # follows from the numbers, for those who read the file without sprog
+    group.value("unsound")
+    losses = group.group("ce")
+    quality = Quality(
+        fvu=_by_language(group.group("fvu")),
+        fvu_within=_by_language(group.group("fvu_within")),
+        fvu_normalised=_by_language(group.group("fvu_normalised")),
+        l0=group.needed("l0"),
+        dead_fraction=group.needed("dead_fraction"),
+        top_direction=group.needed("top_direction"),
+        top_tokens=group.needed("top_tokens"),
+        tokens=group.whole("tokens", least=0),
+        ce={code: _splice_loss(losses.group(code)) for code in losses.values},
+        judged=group.texts("judged"),
+    )
+    group.done()
+    return quality
+
+
+def _by_language(keys: Keys) -> dict[str, float]:
+    return {code: keys.needed(code) for code in keys.values}
+
+
+def _splice_loss(keys: Keys) -> SpliceLoss:
+    ce = SpliceLoss(
+        raw=keys.needed("raw"),
+        spliced=keys.needed("spliced"),
+        ablated=keys.needed("ablated"),
+        recovered=keys.number("recovered"),
+        sentences=keys.whole("sentences", least=0),
+        tokens=keys.whole("tokens", least=0),
+        half_width=keys.number("half_width"),
+    )
+    keys.done()
+    return ce

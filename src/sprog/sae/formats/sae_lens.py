@@ -17,7 +17,7 @@ from sprog.sae.formats.keys import Keys
 from sprog.sae.formats.names import hook_name, site_of
 from sprog.sae.formats.sae_lens_keys import HARMLESS
 from sprog.sae.formats.tensors import Tensors, built, configured
-from sprog.sae.formats.writing import check_free, write_pair
+from sprog.sae.formats.writing import check_free, write_card, write_pair
 from sprog.sae.sae import Sae
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
@@ -257,4 +257,5 @@ def write(sae: Sae, folder: Path) -> str:
     if architecture == "topk":
         settings |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
     write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
+    write_card(sae, folder)
     return f"{folder}: SAELens, {architecture}, {config.latents} latents, {hook or 'no hook name'}"

@@ -13,7 +13,7 @@ from sprog.lm import Site
 from sprog.sae.formats.keys import Keys
 from sprog.sae.formats.names import site_of
 from sprog.sae.formats.tensors import Tensors, built, configured
-from sprog.sae.formats.writing import check_free, write_pair
+from sprog.sae.formats.writing import check_free, write_card, write_pair
 from sprog.sae.sae import Sae
 
 WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
@@ -121,6 +121,7 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
         write_json(root / ROOT_CONFIG, _training(config.model))
     tensors = {"encoder.weight": sae.W_enc, "encoder.bias": bias, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
+    write_card(sae, folder)
     return f"{folder}: sparsify, topk, {config.latents} latents, {hookpoint or 'no hookpoint'}"
 
 

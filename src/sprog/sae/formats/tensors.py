@@ -1,5 +1,6 @@
 """A file of tensors that is used up tensor by tensor, and the autoencoder made of them."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,27 @@ class Tensors:
             return cls(load_file(path), path)
         except (OSError, SafetensorError) as error:
             raise SprogError(f"{path}: cannot be read as safetensors ({error})") from error
+
+    @classmethod
+    def unpickled(cls, path: Path) -> "Tensors":
+        """Read a pickled dict of tensors by their names (`torch.save`); nothing else in it is unpickled.
+
+        Raises:
+            SprogError: it cannot be read, or holds something else.
+        """
+        try:
+            # protocols it was not made for, it warns of before it fails
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # broken bytes end in whatever the unpickler stumbles over first
+            reason = str(error).partition("\n")[0]
+            raise SprogError(f"{path}: cannot be read as tensors alone ({reason})") from error
+        if not isinstance(state, dict) or not all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+        ):
+            raise SprogError(f"{path}: should hold tensors by their names")
+        return cls(state, path)
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors

@@ -1,4 +1,4 @@
-"""Writing an autoencoder's two files, and what may be written over."""
+"""Writing an autoencoder's two files and its model card, and what may be written over."""
 
 import json
 from collections.abc import Collection
@@ -9,6 +9,11 @@ from torch import Tensor
 
 from sprog.errors import SprogError
 from sprog.files import replacing
+from sprog.sae.sae import Sae
+
+CARD = "README.md"
+# a file that begins so is a card of an earlier export
+HEADING = "# Sparse autoencoder, exported by sprog"
 
 
 def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings: dict[str, Any]) -> None:
@@ -26,8 +31,59 @@ def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings
         new_config.write_text(text, encoding="utf-8")
 
 
+def write_card(sae: Sae, folder: Path) -> None:
+    """Write a model card: first what makes the autoencoder unsound, then what it is and how faithful."""
+    with replacing(folder / CARD) as path:
+        path.write_text("\n".join(_card(sae)) + "\n", encoding="utf-8")
+
+
+def _card(sae: Sae) -> list[str]:
+    config, quality = sae.config, sae.quality
+    lines = [HEADING, ""]
+    if sae.unsound:
+        lines += ["**This autoencoder is unsound.**", "", *(f"- {finding}" for finding in sae.unsound), ""]
+    kind = config.activation + ("" if config.k is None else f", k = {config.k}")
+    facts = {
+        "Model": config.model or "not known",
+        "Site": f"{config.site}, layer {config.layer}" if config.site else "not known",
+        "Trained on": sae.trained_on or "not known",
+        "Width of the site": f"{config.d_in:,}",
+        "Latents": f"{config.latents:,} ({kind})",
+    }
+    if quality is not None:
+        facts |= {
+            "Measured on": f"{quality.tokens:,} tokens",
+            "Latents firing at a token (L0)": f"{quality.l0:.1f}",
+            "Dead latents": f"{100 * quality.dead_fraction:.1f} %",
+            "Variance along one direction": f"{100 * quality.top_direction:.1f} %",
+            "Variance in the largest 1 % of tokens": f"{100 * quality.top_tokens:.1f} %",
+        }
+    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    if quality is None:
+        return [*lines, "Its fidelity was not measured."]
+    lines += [
+        "FVU: the fraction of variance unexplained, around the mean of all text, the language's own mean, and as "
+        "a mean over tokens of each token's own share. Loss: nats a token, of the model and with the reconstruction in "
+        "the site's place; ±: half the width of the 95 % interval of their difference.",
+        "",
+        "| Language | FVU | within the language | mean over tokens | loss | spliced | ± | recovered |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for code, fvu in quality.fvu.items():
+        ce = quality.ce.get(code)
+        losses = (None,) * 4 if ce is None else (ce.raw, ce.spliced, ce.half_width, ce.recovered)
+        values = (fvu, quality.fvu_within.get(code), quality.fvu_normalised.get(code), *losses)
+        cells = ("–" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"| {code} | {' | '.join(cells)} |")
+    return lines
+
+
+def _is_card(path: Path) -> bool:
+    return path.name == CARD and path.read_bytes().startswith(HEADING.encode())
+
+
 def check_free(folder: Path, files: Collection[str], kind: str, folders: Collection[str] = ()) -> None:
-    """May files of these names be written into a folder? It may be missing, or hold nothing but them.
+    """May files of these names be written into a folder? It may be missing, or hold nothing but them and a card.
 
     Args:
         folder: where to.
@@ -42,7 +98,9 @@ def check_free(folder: Path, files: Collection[str], kind: str, folders: Collect
         raise SprogError(f"--out: {folder} is a file; give a folder")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         # what begins with a dot was left by a write that was cut short
-        if not (path.name.startswith(".") or path.name in (files if path.is_file() else folders)):
+        if path.name.startswith(".") or (path.is_file() and _is_card(path)):
+            continue
+        if path.name not in (files if path.is_file() else folders):
             raise SprogError(
                 f"--out: {folder} holds '{path.name}', which is no part of {kind}; give another folder"
             )
