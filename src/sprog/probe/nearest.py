@@ -32,7 +32,8 @@ class Separation:
         se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of the
             two languages (Laplace's rule of succession), so that an AUROC of 1 is not taken for certain.
         se_seeds: its standard error over seeds; None with a single one.
-        low, high: its 95 % interval over sentences. At an AUROC of 1 it reaches down to 0.025^(1/m).
+        low, high: its 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of an
+            AUROC of exactly 1 (see `features.testing.AurocTable.interval`), and near 0 likewise.
         by_language: the AUROC against each other language.
     """
 
@@ -246,15 +247,15 @@ class _Splits:
             sizes.append(min(above.shape))
         draws, m, seeds = np.mean(drawn, axis=0), min(sizes), by_seed[nearest]
         low, high = np.quantile(draws, [LEFT_OUT / 2, 1 - LEFT_OUT / 2]).clip(0.0, 1.0)
-        # without a wrong order there is nothing to draw
+        # with hardly a wrong order there is hardly anything to draw
         end = (LEFT_OUT / 2) ** (1 / m)
         return Separation(
             nearest=nearest,
             auroc=auroc,
             se=max(float(draws.std(ddof=1)), 1 / (m + 2)),
             se_seeds=float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None,
-            low=end if auroc == 1 else float(low),
-            high=1 - end if auroc == 0 else float(high),
+            low=min(float(low), end) if auroc > end else float(low),
+            high=max(float(high), 1 - end) if auroc < 1 - end else float(high),
             by_language=by_language,
         )
 
