@@ -32,8 +32,8 @@ class Separation:
         se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of the
             two languages (Laplace's rule of succession), so that an AUROC of 1 is not taken for certain.
         se_seeds: its standard error over seeds; None with a single one.
-        low, high: its 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of an
-            AUROC of exactly 1 (see `features.testing.AurocTable.interval`), and near 0 likewise.
+        low, high: its 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of
+            an AUROC of exactly 1 (see `features.testing.AurocTable.interval`), and near 0 likewise.
         by_language: the AUROC against each other language.
     """
 
