@@ -71,7 +71,45 @@ PROBE = {
         }
     ],
     "as_coded": None,
+    "pair": {"layer": int, "rule": str},
+    "nearest": None,
+    "only_pair": (str, None),
 }
+
+SEPARATION = {
+    "nearest": str,
+    "auroc": NUMBER,
+    "se": NUMBER,
+    "se_seeds": (float, None),
+    "low": NUMBER,
+    "high": NUMBER,
+    "by_language": PER_LANGUAGE,
+}
+
+NEAREST = {
+    "role": str,
+    "source": (str, None),
+    "sentences": COUNTS,
+    "seeds": int,
+    "minimum": NUMBER,
+    "rows": [{"layer": int, "difference": SEPARATION, "probe": SEPARATION, "score": NUMBER, "se": NUMBER}],
+    "candidates": [int],
+    "trials": [
+        {
+            "layer": int,
+            "latents": int,
+            "k": int,
+            "fvu": NUMBER,
+            "found": int,
+            "best_latent": int,
+            "best_auroc": NUMBER,
+        }
+    ],
+    "train_tokens": int,
+    "chosen": int,
+    "rule": str,
+}
+"""`probe.nearest`, where there is text in a third language."""
 
 AS_CODED = [
     {

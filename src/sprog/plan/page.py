@@ -108,12 +108,12 @@ def _check(counting: Counting, grid: Shape | None) -> None:
 
 
 def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None) -> dict[str, Work]:
-    probe = Work()
+    probe = counting.comparing() if counting.compares_layers else Work()
     own = counting.shape
     others = {name: facts.shape for name, facts in models.items() if name != counting.recipe.model}
     before = 0.0
     for name, shape in {counting.recipe.model: own, **others}.items():
-        if shape is None:
+        if shape is None or not counting.penalties:
             continue
         # the run's own model stays, and the one before goes only when the next is there
         held = 0 if shape is own else own.weights + before
@@ -211,8 +211,24 @@ def _stages(
     size = counting.d_in * counting.latents
     what = {
         "corpora": "counts the text's sentences and tokens",
-        "probe": f"{len(recipe.probe.lambdas) + 1} penalties x {recipe.probe.seeds} seeds on each of {layers} "
-        f"layers of {len(probed)} model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
+        "probe": "; ".join(
+            [
+                *(
+                    ["the nearest other language on each layer, then short autoencoders at 4 layers at most"]
+                    if counting.compares_layers
+                    else []
+                ),
+                *(
+                    [
+                        f"{counting.penalties} {'penalties' if counting.penalties > 1 else 'penalty'} x "
+                        f"{recipe.probe.seeds} seeds on each of {layers} layers of {len(probed)} "
+                        f"model{'s' if len(probed) > 1 else ''}, {count_text(counting.probe_tokens)} tokens"
+                    ]
+                    if counting.penalties
+                    else []
+                ),
+            ]
+        )
         + (
             "; the paper's own optimisation at each lambda beside the optimum"
             if recipe.replays_probes

@@ -157,6 +157,20 @@ class Quantities:
         }
 
     @property
+    def compares_layers(self) -> bool:
+        """Whether the target's nearest other language chooses the layer."""
+        panel = self.roles.get("panel", self.roles["select"])
+        third = any(code not in self.pair for code in panel)
+        return self.recipe.layer == "auto" and not self.recipe.by_the_paper and third
+
+    @property
+    def penalties(self) -> int:
+        """Penalties of the probes that tell the target from the reference: the recipe's, and the layer rule's own."""
+        if self.recipe.fits_papers_probes:
+            return len(self.recipe.probe.lambdas) + 1
+        return 0 if self.compares_layers else 1
+
+    @property
     def probe_tokens(self) -> float:
         """Tokens of a probe's sample, held-out ones included."""
         wanted = self.recipe.probe.tokens / 2 / (1 - HELD_OUT)

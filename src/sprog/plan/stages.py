@@ -52,6 +52,10 @@ LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
 FROZEN_SENTENCES = 200
 # sentences of each language in the paper's own sweep (effects.sentence_means)
 CODED = 250
+# of the choice of a layer by the nearest language (run.layers): sentences of each language, passes of a probe's solver
+# over them, candidates at most, and the short autoencoders' sizes, text, epochs and tokens a step
+COMPARED_SENTENCES, COMPARING_PASSES, MOST_CANDIDATES = 60, 100, 4
+SHORT_LATENTS, SHORT_K, SHORT_TOKENS, SHORT_EPOCHS, SHORT_STEP = (512, 2048), 64, 20_000, 2, 256
 # tokens a second of a fast tokenizer on one core
 TOKENIZED = 4e5
 
@@ -69,13 +73,39 @@ class Counting(Quantities):
         tokens = sum(tokens_of(amounts) for amounts in self.roles.values())
         return Work(seconds=1 + tokens / TOKENIZED, weights=self.shape.weights, held=40 * tokens)
 
+    def comparing(self) -> Work:
+        """Every layer by the target's nearest other language, and short autoencoders at all candidates there may be."""
+        shape, recipe, d = self.shape, self.recipe, self.shape.site_width(self.recipe.site)
+        panel = self.roles.get("panel", self.roles["select"])
+        # half of the panel, and the first sentences of that
+        seen = [(a, share_of(a.sentences / 2, COMPARED_SENTENCES) / 2) for a in panel.values()]
+        tokens = sum(amount.tokens * share for amount, share in seen)
+        sentences = sum(amount.sentences * share for amount, share in seen)
+        text = min(SHORT_TOKENS, self.train_tokens)
+        steps, k = math.ceil(text / SHORT_STEP) * SHORT_EPOCHS, min(recipe.sae.k, SHORT_K)
+        fits = recipe.probe.seeds * shape.layers
+        work = self.forward(shape, 2 * tokens + text, shape.layers, output=False)
+        work += Work(
+            moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
+        )
+        for m in SHORT_LATENTS:
+            one = Work(
+                float_flops=2 * d * m * text * SHORT_EPOCHS,
+                moved=text * SHORT_EPOCHS * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
+                operations=steps * STEP_OPERATIONS,
+                held=4 * MOST_CANDIDATES * text * d + 18 * 2 * d * m,
+            )
+            for _ in range(MOST_CANDIDATES):
+                work += one + self.encodings(tokens, d, m, [k])
+        return work
+
     def probe(self, model: str, shape: Shape, held_weights: float) -> Work:
         """Every layer of one model (its name), with `held_weights` of other models held meanwhile."""
         recipe, rows, width = self.recipe, self.probe_tokens, shape.site_width(self.recipe.site)
         published = recipe.by_the_paper
         matrix = 4 * rows * width
         fits = 2 if published else 1
-        penalties = len(recipe.probe.lambdas) + 1
+        penalties = self.penalties
         layer = Work(
             moved=matrix * (SOLVER_PASSES + CHECK_PASSES * penalties + 10 * fits)
             + ELEMENTWISE * rows * recipe.probe.seeds * SOLVER_PASSES,

@@ -2,22 +2,34 @@
 
 from sprog.probe.agreement import rank_agreement
 from sprog.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, paper_batches, replay_layers
+from sprog.probe.nearest import (
+    LEAST_SENTENCES,
+    NearestLayer,
+    Separation,
+    language_layers,
+    nearest_candidates,
+)
 from sprog.probe.path import TOLERANCE, ProbePath, Solution
 from sprog.probe.sample import ProbeSample, sample_sentences
 from sprog.probe.sweep import LayerChoice, LayerScore, ProbeCell, choose_layer, probe_layers
 
 __all__ = [
+    "LEAST_SENTENCES",
     "TOLERANCE",
     "AsCodedCell",
     "AsCodedRow",
     "LayerChoice",
     "LayerScore",
+    "NearestLayer",
     "ProbeCell",
     "ProbePath",
     "ProbeSample",
+    "Separation",
     "Solution",
     "as_coded_table",
     "choose_layer",
+    "language_layers",
+    "nearest_candidates",
     "paper_batches",
     "probe_layers",
     "rank_agreement",

@@ -58,7 +58,8 @@ class Recipe(Settings):
     """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
     or the residual stream after the block."""
     layer: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
-    """The layer, counted from 0; auto: the probe's choice."""
+    """The layer, counted from 0; auto: where the target is told from the nearest language of the panel, or without a
+    third language and by the paper from the reference."""
     protocol: Literal["controlled", "published", "as_coded"] = "controlled"
     """The paper's experiments without their known flaws, or as the paper's text has them, or beside that also as its
     code does: see the report's section on it."""
@@ -98,6 +99,11 @@ class Recipe(Settings):
         return self.protocol != "controlled"
 
     @property
+    def fits_papers_probes(self) -> bool:
+        """Whether the paper's probes, of the target against the reference, are fitted at every lambda."""
+        return self.probe.paper or self.by_the_paper or bool(self.probe.models) or self.replays_probes
+
+    @property
     def trained_languages(self) -> tuple[str, ...] | None:
         """The languages of train that the probes and the autoencoder read; None: all."""
         pair = (self.languages.target, self.languages.reference)
@@ -118,6 +124,7 @@ class Recipe(Settings):
     def stages(self) -> tuple[str, ...]:
         """Of `STAGES` those that it goes through: some are there where they are asked for only."""
         asked = {
+            "probe": self.layer == "auto" or self.fits_papers_probes,
             "grid": self.grid.wanted,
             "stability": self.evidence.seeds > 0,
             "baselines": self.baselines.untrained > 0 and not self.by_the_paper,

@@ -27,6 +27,9 @@ class Probe(Settings):
     """Samples and splits, for standard errors."""
     tokens: Annotated[int, AtLeast(100)] = 40_000
     """Tokens in a sample, half of them per language."""
+    paper: bool = True
+    """Fit the paper's probes (Figure 3) also where they do not choose the layer. Recipes by the paper and those with
+    probe.models or probe.as_coded always do."""
     as_coded: bool = False
     """Also replay the paper's own optimisation (Adam, 329 to 544 batches of 32 sentences by the model) at each of
     lambdas, to set what its probes come to beside the optimum."""

@@ -37,6 +37,7 @@ from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import features_stage
+from sprog.run.layers import nearest_inputs
 from sprog.run.panels import too_small
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
@@ -197,13 +198,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             *context.roles.corpora,
             counts=[vars(count) for count in context.roles.counts],
         ),
-        "probe": lambda: carry_out(
-            "probe",
-            lambda report: probe_stage(context, report),
-            "train",
-            **_of("probe"),
-            models=[model_identity(name) for name in recipe.probe.models],
-        ),
+        "probe": lambda: probe(),
         "grid": lambda: carry_out(
             "grid",
             lambda report: grid_stage(context, layer, report),
@@ -305,6 +300,17 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             lingua=lingua_version(),
         ),
     }
+
+    def probe() -> float:
+        roles, nearest = nearest_inputs(context)
+        own = _of("probe") | {"models": [model_identity(name) for name in recipe.probe.models]}
+        known = context.fingerprint("train", *roles, **own, **nearest)
+        # a layer that is named after the rule has chosen one does not probe every layer again
+        if recipe.layer != "auto" and not context.folder.is_done("probe", known):
+            roles, nearest = (), {}
+        return carry_out(
+            "probe", lambda report: probe_stage(context, report), "train", *roles, **own, **nearest
+        )
 
     def _of(group: str, *but: str) -> dict[str, Any]:
         # how often checkpoints are made changes nothing that comes out

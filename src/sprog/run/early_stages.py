@@ -16,8 +16,14 @@ from sprog.probe import (
 )
 from sprog.run.context import Context
 from sprog.run.folder import as_rows
+from sprog.run.layers import choose_by_nearest, only_the_pair
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
+
+PAIR_RULE = (
+    "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within one standard error of "
+    "the best"
+)
 
 
 def corpora_stage(context: Context, report: Report) -> dict[str, Any]:
@@ -42,15 +48,29 @@ def corpora_stage(context: Context, report: Report) -> dict[str, Any]:
 
 
 def probe_stage(context: Context, report: Report) -> dict[str, Any]:
-    """Probe every layer of every model named, the run's own always."""
+    """Probe every layer of every model named, and choose the run's layer if the recipe names none.
+
+    The target's nearest other language chooses, where there is text in a third language; otherwise, and in a recipe by
+    the paper, the probes of the target against the reference do.
+    """
     recipe, folder = context.recipe, context.folder.path / "probe"
+    chooses = recipe.layer == "auto" and not recipe.by_the_paper
+    nearest = choose_by_nearest(context, part(report, 0.0, 0.3)) if chooses else None
+    only_pair = only_the_pair(context) if chooses and nearest is None else None
+    if only_pair is not None:
+        context.show.note(only_pair)
     names = list(dict.fromkeys((recipe.model, *recipe.probe.models)))
+    # without the paper's probes the rule still needs its own, where nothing else chooses
+    penalties = recipe.probe.lambdas if recipe.fits_papers_probes else ()
+    if nearest is not None and not recipe.fits_papers_probes:
+        names = []
+    report = report if nearest is None else part(report, 0.3, 1.0)
     folder.mkdir(parents=True, exist_ok=True)
     cells: list[ProbeCell] = []
     replayed: list[AsCodedCell] = []
     layers: list[dict[str, Any]] = []
     agreement: list[dict[str, Any]] = []
-    best = 0
+    pair: dict[str, Any] | None = None
     for number, name in enumerate(names):
         own = name == recipe.model
         lm = context.model(name)
@@ -67,14 +87,15 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             sample,
             site=recipe.site,
             reference=context.reference,
-            penalties=recipe.probe.lambdas,
+            penalties=penalties,
             published=recipe.by_the_paper,
             budget=recipe.batch_tokens,
             scratch=folder,
             progress=part(own_part, 0.0, 0.5 if recipe.replays_probes else 1.0),
         )
         choice = choose_layer(found)
-        best = choice.best if own else best
+        if own:
+            pair = {"layer": choice.best, "rule": PAIR_RULE}
         cells += found
         layers += [{"model": name, **row._asdict()} for row in choice.layers]
         agreement.append(
@@ -110,17 +131,23 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
                 for penalty in recipe.probe.lambdas
             ]
     rows = _with_lambda(as_rows(cells))
-    write_table(folder / "cells.parquet", rows)
     # those of an earlier run in this folder are not this one's
-    (folder / "as_coded.parquet").unlink(missing_ok=True)
+    for name in ("cells", "as_coded"):
+        (folder / f"{name}.parquet").unlink(missing_ok=True)
+    if rows:
+        write_table(folder / "cells.parquet", rows)
     if replayed:
         write_table(folder / "as_coded.parquet", _with_lambda(as_rows(replayed)))
+    chosen = {"layer": nearest["chosen"], "rule": nearest["rule"]} if nearest is not None else pair
+    assert chosen is not None
     return {
         "probe": {
             "site": recipe.site,
-            "best_layer": best,
-            "rule": "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within "
-            "one standard error of the best",
+            "best_layer": chosen["layer"],
+            "rule": chosen["rule"],
+            "pair": pair,
+            "nearest": nearest,
+            "only_pair": only_pair,
             "layers": layers,
             "agreement": agreement,
             "cells": rows,

@@ -10,6 +10,7 @@ from sprog.corpora import (
     Sentence,
     count_ambiguous,
     cut,
+    first_of_each,
     identical_texts,
     refuse_one_text_as_two_languages,
 )
@@ -52,11 +53,15 @@ def test_panel(context: Context) -> Panel:
     Raises:
         SprogError: one language's text is another's too, or no text is left.
     """
-    return _panel(context, *_text(context))
+    return _panel(context, *panel_text(context))
 
 
-def _text(context: Context) -> tuple[str, str | None, Corpus]:
-    """The role that units are tested on, the one source of it that is taken, and its sentences."""
+def panel_text(context: Context) -> tuple[str, str | None, Corpus]:
+    """The role that units are tested on, the one source of it that is taken, and its sentences.
+
+    Raises:
+        SprogError: no source of `select` has the pair.
+    """
     if "panel" in context.roles.corpora:
         return "panel", None, context.roles.corpora["panel"]
     select = context.roles.corpora["select"]
@@ -75,6 +80,28 @@ def _text(context: Context) -> tuple[str, str | None, Corpus]:
     return "select", source, whole[source]
 
 
+def searched_sample(context: Context, each: int) -> tuple[str, str | None, TokenizedCorpus]:
+    """The role and the source of the panel, and the first sentences of each language of the half that is searched.
+
+    Languages that have too few sentences for a test are among them.
+
+    Args:
+        context: the run.
+        each: how many sentences of a language.
+
+    Raises:
+        SprogError: one language's text is another's too, or no source of `select` has the pair.
+    """
+    role, source, corpus = panel_text(context)
+    kept, _ = _plain(role, corpus)
+    if context.recipe.evidence.ambiguous == "drop":
+        marked = _marked(doubtful_pairs(Corpus.of(kept)))
+        kept = [sentence for sentence in kept if sentence not in marked]
+    half, _ = _halves(context, kept)
+    places = first_of_each((sentence.language for sentence in half), each)
+    return role, source, _tokens(context, [half[place] for place in places])
+
+
 def too_small(context: Context) -> list[str]:
     """One line for each language of the panel that has too few sentences for a test; said before any work.
 
@@ -86,7 +113,7 @@ def too_small(context: Context) -> list[str]:
     recipe = context.recipe
     if "panel" not in context.roles.corpora and recipe.features.rule != "tested":
         return []
-    role, _, corpus = _text(context)
+    role, _, corpus = panel_text(context)
     settings, units = recipe.evidence, tested_units(context)
     found_on, _ = _halves(context, _plain(role, corpus)[0])
     carried = _carried(context, found_on)
@@ -132,7 +159,7 @@ def replication_panel(context: Context) -> Panel | None:
 def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, halves: bool = True) -> Panel:
     kept, twice = _plain(role, corpus)
     doubtful = doubtful_pairs(Corpus.of(kept))
-    marked = frozenset[Sentence]().union(*(pair.marked for pair in doubtful))
+    marked = _marked(doubtful)
     counts = count_ambiguous(Corpus.of(kept), [sentence in marked for sentence in kept])
     if context.recipe.evidence.ambiguous == "drop":
         kept = [sentence for sentence in kept if sentence not in marked]
@@ -145,6 +172,10 @@ def _panel(context: Context, role: str, source: str | None, corpus: Corpus, *, h
         for half in (first, second)
     )
     return Panel(role, source, found_on, held_out, twice, counts, doubtful, dict(short))
+
+
+def _marked(doubtful: Sequence[Doubtful]) -> frozenset[Sentence]:
+    return frozenset[Sentence]().union(*(pair.marked for pair in doubtful))
 
 
 def _plain(role: str, corpus: Corpus) -> tuple[list[Sentence], int]:

@@ -3,7 +3,7 @@
 from sprog.report.figures.as_coded import as_coded_frame, draw_as_coded
 from sprog.report.figures.canvas import Drawing
 from sprog.report.figures.grid import Marks, draw_grid, grid_table
-from sprog.report.figures.layers import draw_layers
+from sprog.report.figures.layers import draw_layers, draw_nearest
 from sprog.report.figures.next_token import draw_next_token
 from sprog.report.figures.preactivations import draw_preactivations
 from sprog.report.figures.probes import collapsed, draw_probes, probe_table
@@ -21,6 +21,7 @@ __all__ = [
     "draw_as_coded",
     "draw_grid",
     "draw_layers",
+    "draw_nearest",
     "draw_next_token",
     "draw_preactivations",
     "draw_probes",

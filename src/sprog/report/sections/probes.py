@@ -5,11 +5,23 @@ from typing import Any
 
 import pandas as pd
 
-from sprog.report.blocks import Block, Paragraph, Picture, Row, Section, Table, not_run
-from sprog.report.figures import draw_layers, draw_probes, probe_table
+from sprog.report.blocks import Block, Cell, Paragraph, Picture, Row, Section, Table, not_run
+from sprog.report.figures import draw_layers, draw_nearest, draw_probes, probe_table
 from sprog.report.reading import RunFiles
 from sprog.report.sections.as_coded import as_coded_blocks
-from sprog.report.wording import NO_BREAK, counted, language_name, model_name, number, percent, short, whole
+from sprog.report.wording import (
+    NO_BREAK,
+    counted,
+    interval,
+    language_name,
+    listed,
+    model_name,
+    number,
+    percent,
+    plural,
+    short,
+    whole,
+)
 
 
 def probes_section(files: RunFiles) -> Section:
@@ -23,6 +35,8 @@ def _blocks(files: RunFiles) -> list[Block]:
     probe = files.section("probe")
     if probe is None:
         return [not_run("Probes")]
+    if probe.get("nearest") is not None and not probe["cells"]:
+        return _nearest(files)
     pictures = []
     table = probe_table(probe["cells"])
     own = _own_model(files)
@@ -43,7 +57,7 @@ def _blocks(files: RunFiles) -> list[Block]:
         finding = _layer(files)
         pictures.append(
             Picture(
-                "The layer rule",
+                "The layer rule" if probe.get("nearest") is None else "The pair alone",
                 draw_layers(layers, own, probe.get("layer_used"), finding),
                 finding,
                 "Binary cross-entropy on held-out sentences at 0.1 times each layer's critical lambda, "
@@ -57,7 +71,7 @@ def _blocks(files: RunFiles) -> list[Block]:
         blocks.append(_norms(table[table["model"] == own], own))
     if layers:
         blocks.append(_layers([row for row in layers if row["model"] == own], own))
-    return [*blocks, *as_coded_blocks(files, own)]
+    return [*_nearest(files), *blocks, *as_coded_blocks(files, own)]
 
 
 def _own_model(files: RunFiles) -> str:
@@ -94,14 +108,141 @@ def _accuracy(files: RunFiles, table: pd.DataFrame, own: str) -> str:
 
 def _layer(files: RunFiles) -> str:
     probe = files.section("probe") or {}
-    best, used = probe["best_layer"], probe.get("layer_used")
-    words = f"{_order(files)}The rule ({probe['rule']}) points to layer {best}"
+    # folders of before have one rule, that of the pair
+    pair = probe.get("pair") or {"layer": probe["best_layer"], "rule": probe["rule"]}
+    best, used = pair["layer"], probe.get("layer_used")
+    words = f"{_order(files)}The rule ({pair['rule']}) points to layer {best}"
+    if probe.get("nearest") is not None:
+        pair_names = f"{language_name(files.target)} against {language_name(files.reference)}"
+        words = f"{_order(files)}By {pair_names} alone, the rule ({pair['rule']}) would point to layer {best}"
+        return f"{words}; the nearest language decides, and this run uses layer {used}."
     if used is None:
         return f"{words}."
     if probe.get("chosen_by") == "probe":
         return f"{words}, and this run uses it."
     same = "the same layer" if used == best else f"layer {used}"
     return f"{words}; the recipe names {same}."
+
+
+def _nearest(files: RunFiles) -> list[Block]:
+    """The choice by the nearest language, or that it could not be made; nothing in folders without it."""
+    probe = files.section("probe") or {}
+    found = probe.get("nearest")
+    if found is None:
+        if probe.get("only_pair") is None:
+            return []
+        target, reference = language_name(files.target), language_name(files.reference)
+        return [
+            Paragraph(
+                f"The layer rule can only see {target} against {reference}. A layer that tells these two apart may not "
+                f"tell {target} from a closer language. Give text in more languages (corpora.panel, "
+                "languages.others).",
+                "warning",
+            )
+        ]
+    rows, candidates, chosen = found["rows"], found["candidates"], found["chosen"]
+    best = max(rows, key=lambda row: row["score"])
+    worst = min(rows, key=lambda row: row["score"])
+    finding = f"{_told(files, best)}, and {_least(worst)} at layer {worst['layer']}. {_settled(found)}" + (
+        "" if probe.get("layer_used") in (None, chosen) else f" The recipe names layer {probe['layer_used']}."
+    )
+    counts = [f"{language_name(code)} {whole(count)}" for code, count in found["sentences"].items()]
+    picture = Picture(
+        "The nearest language by layer",
+        draw_nearest(rows, candidates, chosen, finding),
+        finding,
+        f"The least AUROC of a sentence of {language_name(files.target)} over one of another language, by layer: by "
+        "the difference of means, and by an L2 logistic regression on standardised sentence means. Pairs are split in "
+        f"halves, one to fit and one to test, {plural(found['seeds'], 'time')}. Bars: 95 % intervals over held-out "
+        "sentences. Shaded: the layers within one standard error of the best, four at most, spread over the depth. "
+        f"Sentences: {listed(counts)}; of the panel's half on which units are found.",
+    )
+    return [picture, _nearest_layers(rows, candidates), *_trials(files, found)]
+
+
+def _least(row: dict[str, Any]) -> str:
+    return number(row["score"], 2)
+
+
+def _told(files: RunFiles, row: dict[str, Any]) -> str:
+    weaker = min((row["difference"], row["probe"]), key=lambda method: float(method["auroc"]))
+    return (
+        f"{language_name(files.target)} is told best from its nearest other language, "
+        f"{language_name(weaker['nearest'])}, at layer {row['layer']}: the weaker of both methods has an AUROC of "
+        f"{_least(row)} there"
+    )
+
+
+def _settled(found: dict[str, Any]) -> str:
+    """What chose among the candidates."""
+    chosen, trials = found["chosen"], found["trials"]
+    if not trials:
+        return f"No other layer is within one standard error, so layer {chosen} is chosen."
+    layers = listed([str(layer) for layer in found["candidates"]])
+    latents = sum(trial["found"] for trial in trials if trial["layer"] == chosen)
+    every = f"with an AUROC of {short(found['minimum'])} or more against every other language"
+    if not latents:
+        return (
+            f"At layers {layers} short autoencoders find no latent {every}; layer {chosen}, where one comes closest, "
+            "is chosen."
+        )
+    return (
+        f"Short autoencoders at layers {layers} settle it: layer {chosen} is chosen, where they find "
+        f"{plural(latents, 'latent')} {every}."
+    )
+
+
+def _nearest_layers(rows: Sequence[dict[str, Any]], candidates: Sequence[int]) -> Table:
+    def cells(method: dict[str, Any]) -> tuple[Cell, str]:
+        spread = "" if method["se_seeds"] is None else f"SE{NO_BREAK}{number(method['se_seeds'])} over seeds"
+        known = interval(method["low"], method["high"], 2)
+        below = f"{known}; {spread}" if spread else known
+        return Cell(f"{number(method['auroc'], 2)}", below), language_name(method["nearest"])
+
+    return Table(
+        "Layers by the nearest language",
+        "Least held-out AUROC against another language with its 95 % interval over sentences, and that language.",
+        ("Layer", "Candidate", "Nearest by difference", "Nearest by probe", "Difference of means", "Probe"),
+        [
+            (
+                str(row["layer"]),
+                "yes" if row["layer"] in candidates else "",
+                by_difference[1],
+                by_probe[1],
+                by_difference[0],
+                by_probe[0],
+            )
+            for row in rows
+            for by_difference, by_probe in [(cells(row["difference"]), cells(row["probe"]))]
+        ],
+        words=4,
+    )
+
+
+def _trials(files: RunFiles, found: dict[str, Any]) -> list[Block]:
+    if not found["trials"]:
+        return []
+    return [
+        Table(
+            "Short autoencoders at the candidates",
+            f"Two sizes of TopK autoencoders a layer, trained on {whole(found['train_tokens'])} tokens, two epochs. "
+            f"Found: latents that rank sentences of {language_name(files.target)} above those of every other language "
+            f"with an AUROC of {short(found['minimum'])} or more; best: the largest least AUROC of a latent. They only "
+            "choose the layer, and no claim is made of these latents.",
+            ("Layer", "Latents", "k", "FVU", "Found", "Best"),
+            [
+                (
+                    str(trial["layer"]),
+                    whole(trial["latents"]),
+                    str(trial["k"]),
+                    number(trial["fvu"], 2),
+                    whole(trial["found"]),
+                    number(trial["best_auroc"], 2),
+                )
+                for trial in found["trials"]
+            ],
+        )
+    ]
 
 
 def _order(files: RunFiles) -> str:

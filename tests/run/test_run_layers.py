@@ -1,0 +1,158 @@
+"""The layer of a run, chosen by the target's nearest other language."""
+
+import json
+
+import pytest
+from results_contract import NEAREST, breaches, contract
+from tiny_world import as_tmx
+
+import sprog
+from sprog.cli import main
+from sprog.toy import sentences
+
+PANEL = 64
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory):
+    """Text of one kind in three languages, of other sentences than those that are trained on."""
+    path = tmp_path_factory.mktemp("panel") / "panel.tmx"
+    path.write_text(as_tmx(sentences(PANEL, seed=12), ("da", "en", "sv")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chosen(world, panel, tmp_path_factory):
+    """A run up to its probes; not to be written to."""
+    out = tmp_path_factory.mktemp("layers") / "run"
+    assert world.run(out, "--until", "probe", corpora__panel=panel) == 0
+    return out
+
+
+def probe_of(out):
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))["probe"]
+
+
+def test_the_nearest_language_and_short_autoencoders_choose(chosen):
+    probe = probe_of(chosen)
+    nearest = probe["nearest"]
+    assert breaches(probe, contract("da")["probe"] | {"nearest": NEAREST}) == []
+    assert [row["layer"] for row in nearest["rows"]] == [0, 1, 2]
+    assert nearest["chosen"] == probe["best_layer"] == probe["layer_used"]
+    assert (probe["rule"], probe["only_pair"], probe["chosen_by"]) == (nearest["rule"], None, "probe")
+    # the rule of before is still there to compare
+    assert "BCE" in probe["pair"]["rule"]
+    assert probe["pair"]["layer"] in (0, 1, 2)
+    scores = {row["layer"]: row["score"] for row in nearest["rows"]}
+    best = max(scores, key=lambda layer: scores[layer])
+    assert best in nearest["candidates"]
+
+
+def test_two_sizes_are_tried_at_each_candidate_and_the_most_latents_win(chosen):
+    nearest = probe_of(chosen)["nearest"]
+    trials = nearest["trials"]
+    assert [(row["layer"], row["latents"]) for row in trials] == [
+        (layer, latents) for layer in nearest["candidates"] for latents in (512, 2048)
+    ]
+    assert {row["k"] for row in trials} == {4}
+    found = {
+        layer: (
+            sum(row["found"] for row in trials if row["layer"] == layer),
+            max(row["best_auroc"] for row in trials if row["layer"] == layer),
+        )
+        for layer in nearest["candidates"]
+    }
+    assert found[nearest["chosen"]] == max(found.values())
+    for row in trials:
+        assert 0 < row["fvu"] < 1
+        assert (row["found"] > 0) == (row["best_auroc"] >= nearest["minimum"])
+
+
+def test_the_half_of_the_panel_that_is_held_out_is_not_looked_at(chosen):
+    nearest = probe_of(chosen)["nearest"]
+    assert nearest["role"] == "panel"
+    assert set(nearest["sentences"]) == {"da", "en", "sv"}
+    # less the texts that are the same in two languages
+    assert max(nearest["sentences"].values()) <= PANEL / 2
+
+
+def test_the_same_again_is_the_same(world, panel, chosen, tmp_path):
+    out = tmp_path / "again"
+    assert world.run(out, "--until", "probe", corpora__panel=panel) == 0
+    assert probe_of(out) == probe_of(chosen)
+
+
+def test_the_page_shows_it(world, panel, tmp_path, page):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "probe", corpora__panel=panel) == 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "figures" / "nearest-language.svg").is_file()
+    assert (out / "figures" / "figure-3-probes.svg").is_file()
+    assert "The nearest language by layer" in text
+    assert "Short autoencoders at the candidates" in text
+    assert "can only see" not in text
+
+
+def test_without_the_papers_probes_the_rule_stands_alone(world, panel, chosen, tmp_path, page):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "probe", corpora__panel=panel, probe__paper="false") == 0
+    probe = probe_of(out)
+    assert (probe["cells"], probe["layers"], probe["pair"]) == ([], [], None)
+    assert probe["nearest"] == probe_of(chosen)["nearest"]
+    assert not (out / "probe" / "cells.parquet").exists()
+    assert (out / "figures" / "nearest-language.svg").is_file()
+    assert not (out / "figures" / "figure-3-probes.svg").exists()
+
+
+def test_without_a_third_language_it_says_what_it_cannot_see(world, tmp_path, capsys, page):
+    out = tmp_path / "run"
+    capsys.readouterr()
+    assert world.run(out, "--until", "probe", probe__paper="false") == 0
+    line = "the layer rule can only see da against en: give text in more languages"
+    assert line in capsys.readouterr().err
+    probe = probe_of(out)
+    assert probe["nearest"] is None
+    assert line in probe["only_pair"]
+    assert probe["pair"] == {"layer": probe["best_layer"], "rule": probe["rule"]}
+    # what the rule needs, and no more
+    assert probe["cells"]
+    assert all(cell["rule"] for cell in probe["cells"])
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "The layer rule can only see Danish against English" in text
+
+
+def test_a_recipe_by_the_paper_and_one_that_names_its_layer_keep_the_rule_of_the_pair(
+    world, panel, tmp_path, capsys
+):
+    for changes in ({"protocol": "published"}, {"layer": 1}):
+        out = tmp_path / "-".join(changes)
+        capsys.readouterr()
+        assert world.run(out, "--until", "probe", corpora__panel=panel, **changes) == 0
+        assert "can only see" not in capsys.readouterr().err
+        probe = probe_of(out)
+        assert (probe["nearest"], probe["only_pair"]) == (None, None)
+        assert len(probe["cells"]) > 0
+
+
+def test_there_is_nothing_to_probe_for_a_named_layer_without_the_papers_probes(world, tmp_path):
+    out = tmp_path / "run"
+    assert world.run(out, "--until", "sae", layer=1, probe__paper="false") == 0
+    assert probe_of(out) is None
+    assert sprog.open_run(out).results["sae"]["layer"] == 1
+
+
+def test_a_layer_that_is_named_afterwards_probes_nothing_again(world, panel, chosen, tmp_path, capsys):
+    out = tmp_path / "run"
+
+    def probes_again(**changes):
+        capsys.readouterr()
+        assert main([*world.line(out, corpora__panel=panel, **changes), "--until", "probe"]) == 0
+        return "probe: done before, kept" not in capsys.readouterr().err
+
+    assert probes_again()
+    assert not probes_again(layer=2)
+    assert probe_of(out)["nearest"] == probe_of(chosen)["nearest"]
+    assert not probes_again()
+    # what is found depends on it
+    assert probes_again(evidence__minimum=0.9)
+    assert not probes_again(evidence__minimum=0.9, evidence__q=0.1)
