@@ -61,7 +61,7 @@ WHAT = {
     "evidence": "testing which units are the language",
     "stability": "training with other seeds, and looking for the units again",
     "features": "finding the units",
-    "baselines": "finding and switching off the units of untrained autoencoders, and of none",
+    "baselines": "holding untrained autoencoders against it",
     "effects": "turning the units up and down",
     "steering": "steering what the model writes",
     "tasks": "setting downstream tasks",
