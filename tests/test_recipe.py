@@ -317,7 +317,7 @@ def test_overrides_are_text_of_the_settings_type():
         ("effects.values", "1,nan", "must be a finite number, got 'nan'"),
         ("effects.bootstrap", "1", "must be at least 2, got '1'"),
         ("device", "tpu", "must be auto, cpu, cuda, cuda:N or split, got 'tpu'"),
-        ("bos", "maybe", "expected true or false, got 'maybe'"),
+        ("bos", "maybe", "expected true or false or auto, got 'maybe'"),
         ("seed", "-1", "must be from 0 to 4294967295, got '-1'"),
         ("model", "none", "expected text, got none"),
         ("model", "a\nb", "must be text without control characters, got 'a\\nb'"),

@@ -15,8 +15,7 @@ class Effects(Settings):
     group: ClassVar[str] = "effects"
 
     sweep: bool = True
-    """Fix the selected units at each of the values, and measure it beside other sets; false: there is no such stage, and
-    what switching units off does is left to baselines."""
+    """Fix the selected units at each of the values, and measure other sets beside; false: the stage is left out."""
     values: Annotated[tuple[float, ...], NotEmpty(), Distinct()] = tuple(map(float, range(-8, 9, 2)))
     """The values the units are fixed at."""
     unit: Literal["latent", "p99"] = "latent"
