@@ -8,10 +8,14 @@ PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
 
-.PHONY: demo test test-slow test-peers lint format clean
+.PHONY: demo results test test-slow test-peers lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/sprog run demo
+
+# the pages of results/ and docs/measured.md: FROM is a folder with the models and the text (see results/make.py)
+results: $(INSTALLED)
+	$(BIN)/python results/make.py $(abspath $(FROM))
 
 # a file of tests at a time on each of two cores
 test: $(INSTALLED)

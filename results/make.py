@@ -1,0 +1,230 @@
+"""Run the recipe `find` on public models, keep what is small, and write docs/measured.md from it.
+
+    python results/make.py FOLDER [NAME ...]     run the models (all, or those named), then write the page
+    python results/make.py                       only write docs/measured.md from what lies in results/
+
+FOLDER holds `models/NAME`, a model each, and `data/` with the text that `TEXT` and `REPLICATE` name (Europarl in six
+languages, a Bokmål treebank, Tatoeba pairs); neither is part of this repository. `make results FROM=FOLDER` does it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "measured.md"
+MODELS = {
+    "gemma-3-270m": "Gemma-3-270M (multilingual; 4-bit weights turned back to bfloat16)",
+    "smollm2-135m-instruct": "SmolLM2-135M-Instruct (English; 4-bit weights turned back to bfloat16)",
+    "tiny-da-en": "tiny-da-en (6 layers of width 256, our own; it has read some of this text)",
+}
+TEXT = (
+    "da=data/parallel/europarl_20k.da,en=data/parallel/europarl_20k.en "
+    "sv=data/languages/sv.txt de=data/languages/de.txt nl=data/languages/nl.txt fr=data/languages/fr.txt "
+    "nb=data/languages_ud/nb.txt"
+)
+REPLICATE = (
+    "cols:en,da,-:data/parallel/tatoeba_en_da_dan.txt cols:en,sv,-:data/parallel/tatoeba_en_sv_swe.txt "
+    "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
+)
+KEPT = ("recipe.yaml", "results.json", "report.html")
+SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evidence.minimum", "0.6"]}
+
+
+def command(name: str) -> list[str]:
+    """The command that a page of results comes from, as one would type it in FOLDER."""
+    return [
+        *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
+        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
+    ]
+
+
+def run(folder: Path, name: str) -> None:
+    """Run one model in FOLDER, and copy what is kept."""
+    subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
+    out, kept = folder / "runs" / name, HERE / name
+    kept.mkdir(exist_ok=True)
+    for file in KEPT:
+        shutil.copyfile(out / file, kept / file)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    facts = {
+        "seconds": {stage: round(row["seconds"], 1) for stage, row in record["stages"].items()},
+        "peak_memory_mb": round(max(row["peak_memory_mb"] for row in record["stages"].values())),
+        "threads": record["threads"],
+        "versions": record["versions"],
+        "habits": {key: record["habits"][f"models/{name}"][key] for key in HABITS},
+    }
+    (kept / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+HABITS = ("bos", "tokenizer_adds_bos", "loss_with_bos", "loss_without_bos", "sentences", "sinks")
+
+
+def measured() -> str:
+    """The text of docs/measured.md: every table is made from one key of one file in results/."""
+    parts = [HEAD]
+    for name, words in MODELS.items():
+        if (HERE / name / "results.json").is_file():
+            results, facts = (
+                json.loads((HERE / name / file).read_text(encoding="utf-8"))
+                for file in ("results.json", "run.json")
+            )
+            parts += [f"## {words}\n", _model(name, results, facts)]
+    return "\n".join(parts)
+
+
+HEAD = """\
+# What was measured
+
+This page is written by `results/make.py` from the files in [results](../results), which `make results FROM=FOLDER`
+makes anew; each table names its file and key. The recipe is `find` with its defaults, target Danish, reference English.
+Text: Europarl in Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are found on half of a
+panel, and looked at again on the other half and on Tatoeba. Loss is in nats a token on sentences that nothing was fitted
+to, with 95 % intervals over sentences. Two shared CPU cores, no GPU. Bokmål is from another kind of text than the other
+languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål.
+"""
+
+
+def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
+    place = f"results/{name}"
+    habits, sae, found = facts["habits"], results["sae"], results["baselines"]
+    layer = results["probe"]["layer_used"] if results["probe"] else sae["layer"]
+    sinks = [row for row in habits["sinks"] if row["count"]]
+    minutes = sum(facts["seconds"].values()) / 60
+    lines = [
+        f"Run: {minutes:.0f} minutes on {facts['threads']} threads, {facts['peak_memory_mb'] / 1000:.1f} GB "
+        f"(`{place}/run.json`: {', '.join(f'{s} {v:.0f} s' for s, v in facts['seconds'].items())}).\n",
+        f"BOS: {'on' if habits['bos'] else 'off'}; loss with one {_n(habits['loss_with_bos'], 2)}, without "
+        f"{_n(habits['loss_without_bos'], 2)}. Attention sinks at `resid` of {len(sinks)} of "
+        f"{len(habits['sinks'])} layers (`run.json: habits`).\n",
+        f"Layer {layer}, {sae['latents']:,} latents, k {sae['k']}, {sae['train_tokens']:,} tokens; "
+        f"{100 * sae['dead_fraction']:.0f} % dead (`results.json: sae`). "
+        + (
+            f"Unsound: {' '.join(sae['unsound'])}"
+            if sae["unsound"]
+            else "Nothing is unsound by the stated bounds."
+        )
+        + "\n",
+        _table(
+            ("language", "FVU", "loss", "spliced", "± "),
+            [
+                (
+                    code,
+                    _n(sae["fvu"].get(code), 2),
+                    _n(ce["raw"], 2),
+                    _n(ce["spliced"], 2),
+                    _n(ce["half_width"], 2),
+                )
+                for code, ce in sae["ce"].items()
+            ],
+        ),
+    ]
+    if results["probe"] and results["probe"].get("nearest"):
+        lines += [_layers(results["probe"]["nearest"])]
+    if found is None or found["reason"] is not None:
+        return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
+    places = list(found["autoencoders"][0]["again"])
+    lines += [
+        f"One rule for all: AUROC over {found['minimum']:g} against each of "
+        f"{', '.join(c for c in found['languages'] if c != 'da')} at q {found['q']:g} "
+        "(`results.json: baselines.autoencoders`).\n",
+        _table(
+            ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),
+            [
+                (
+                    row["group"],
+                    row["seed"],
+                    row["passing"],
+                    "–" if row["paper"] is None else row["paper"],
+                    _n(row["weakest"], 2),
+                    *(
+                        f"{row['again'][p]['best']:.2f} ({row['again'][p]['above']} of {row['again'][p]['of']})"
+                        for p in places
+                    ),
+                    _n(row["stable"], 2),
+                )
+                for row in found["autoencoders"]
+            ],
+        ),
+        "Trained less untrained, switched off (`results.json: baselines.adds`).\n",
+        _table(
+            ("", "latents", "trained", "untrained", "difference"),
+            [
+                (
+                    {"target": "rise of da", "margin": "rise of da less the nearest language's"}[row["what"]],
+                    row["size"],
+                    f"{row['trained']:+.3f}",
+                    f"{row['untrained']:+.3f}",
+                    f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                )
+                for row in found["adds"]
+                if row["what"] != "units"
+            ],
+        ),
+        "Switched off, or turned down until Danish on tune has risen by `at` (`results.json: baselines.sets`).\n",
+        _sets(found),
+    ]
+    return "\n".join(lines)
+
+
+def _layers(nearest: dict[str, Any]) -> str:
+    rows = nearest["rows"]
+    text = "Least AUROC over the nearest language by layer (`results.json: probe.nearest`): "
+    text += ", ".join(f"{row['layer']} {row['score']:.2f}" for row in rows)
+    if nearest["trials"]:
+        text += "; latents found by short autoencoders: "
+        found: dict[int, int] = {}
+        for row in nearest["trials"]:
+            found[row["layer"]] = found.get(row["layer"], 0) + row["found"]
+        text += ", ".join(f"layer {layer} {count}" for layer, count in found.items())
+    return text + ".\n"
+
+
+def _sets(found: dict[str, Any]) -> str:
+    languages = list(found["measured"])
+    return _table(
+        ("units", "seed", "size", "at", *languages),
+        [
+            (
+                row["group"],
+                row["seed"],
+                row["size"],
+                "off" if row["at"] is None else f"{row['at']:g}",
+                *(_change(row["change"][code]) for code in languages),
+            )
+            for row in found["sets"]
+        ],
+    )
+
+
+def _again(row: dict[str, Any]) -> str:
+    return f"{row['best']:.2f} ({row['above']} of {row['of']})"
+
+
+def _change(row: dict[str, float]) -> str:
+    return f"{row['delta']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def _n(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def main(arguments: list[str]) -> None:
+    """Run what is asked for, and write the page."""
+    if arguments:
+        folder, *names = arguments
+        for name in names or MODELS:
+            run(Path(folder), name)
+    PAGE.write_text(measured(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
