@@ -254,7 +254,7 @@ BASELINES = {
             "units": int,
             "passing": int,
             "paper": (int, None),
-            "fvu": (float, None),
+            "fvu": (PER_LANGUAGE, None),
             "best": str,
             "weakest": NUMBER,
             "again": {str: {"best": NUMBER, "above": int, "of": int}},
@@ -429,11 +429,13 @@ def contract(target: str) -> dict[str, Any]:
 def breaches(value: Any, kind: Any, where: str = "results") -> list[str]:
     """Where `value` departs from `kind`; more keys than the contract's are allowed inside a section.
 
-    `[kind]` is a list with something in it, `[kind, None]` one that may be empty.
+    `[kind]` is a list with something in it, `[kind, None]` one that may be empty; `({...}, None)` is a mapping or null.
     """
     match kind:
         case None:
             return [] if value is None else [f"{where}: {value!r} where null belongs"]
+        case (dict() as mapping, None) if isinstance(kind, tuple):
+            return [] if value is None else breaches(value, mapping, where)
         case [element, *empty] if isinstance(kind, list):
             if not isinstance(value, list) or not (value or empty):
                 return [f"{where}: no list{'' if empty else ' with something in it'}"]
