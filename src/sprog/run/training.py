@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from sprog.lm import (
     sentence_batches,
     stored_activations,
 )
+from sprog.memory import enough_memory
 from sprog.recipe import Recipe
 from sprog.run.context import Context
 from sprog.run.show import Report, part
@@ -159,18 +159,22 @@ def train_jobs(
             budget=text.recipe.batch_tokens,
             progress=part(report, 0.0, 0.5),
         ) as stored:
-            epochs = partial(
-                stored.batches,
-                text.site,
-                text.recipe.sae.batch_tokens,
-                epochs=text.recipe.sae.epochs,
-                seed=text.recipe.seed,
-            )
+            settings, seed = text.recipe.sae, text.recipe.seed
+
+            def mixed(start: int) -> Iterator[Tensor]:
+                size = min(settings.batch_tokens, len(stored) * settings.epochs)
+                with enough_memory(
+                    f"sae: there is not enough memory to mix {size} tokens; lower sae.batch_tokens"
+                ):
+                    yield from stored.batches(
+                        text.site, settings.batch_tokens, epochs=settings.epochs, seed=seed, start=start
+                    )
+
             # batches come mixed already
             mixer = Mixer(None, 0, torch.Generator())
             trained = train_group(
                 jobs,
-                lambda start: epochs(start=start),
+                mixed,
                 mixer,
                 checkpoints=checkpoints,
                 progress=part(report, 0.5, 1.0),
