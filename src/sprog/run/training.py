@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,6 @@ from sprog.lm import (
     sentence_batches,
     stored_activations,
 )
-from sprog.memory import enough_memory
 from sprog.recipe import Recipe
 from sprog.run.context import Context
 from sprog.run.show import Report, part
@@ -160,21 +160,14 @@ def train_jobs(
             progress=part(report, 0.0, 0.5),
         ) as stored:
             settings, seed = text.recipe.sae, text.recipe.seed
-
-            def mixed(start: int) -> Iterator[Tensor]:
-                size = min(settings.batch_tokens, len(stored) * settings.epochs)
-                with enough_memory(
-                    f"sae: there is not enough memory to mix {size} tokens; lower sae.batch_tokens"
-                ):
-                    yield from stored.batches(
-                        text.site, settings.batch_tokens, epochs=settings.epochs, seed=seed, start=start
-                    )
-
+            epochs = partial(
+                stored.batches, text.site, settings.batch_tokens, epochs=settings.epochs, seed=seed
+            )
             # batches come mixed already
             mixer = Mixer(None, 0, torch.Generator())
             trained = train_group(
                 jobs,
-                mixed,
+                lambda start: epochs(start=start),
                 mixer,
                 checkpoints=checkpoints,
                 progress=part(report, 0.5, 1.0),
