@@ -162,7 +162,7 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     )
     assert "none: 30 % of train. [none]" in shown
     assert "--layer N|auto" in shown
-    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, or toy. [needed]" in shown
+    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy. [needed]" in shown
     assert "--effects.values X,X,..." in shown
     assert "[-8,-6,-4,-2,0,2,4,6,8]" in shown
 
@@ -188,7 +188,7 @@ def test_help_of_find_says_what_it_needs(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["run", "find", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "a folder, or toy. [needed]" in shown
+    assert "a folder, a GGUF file, or toy. [needed]" in shown
     assert "[4096]" in shown
 
 

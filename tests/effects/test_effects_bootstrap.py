@@ -25,6 +25,8 @@ def ratio_interval(losses, tokens, *, draws=400, seed=0):
 def test_the_interval_is_the_middle_95_percent():
     assert interval(np.arange(1001) / 1000) == pytest.approx((0.025, 0.975))
     assert interval(np.array([3.0, 3.0])) == (3.0, 3.0)
+    assert interval(np.array([np.nan, 3.0])) == (3.0, 3.0)
+    assert np.isnan(interval(np.array([np.nan, np.nan]))).all()
 
 
 def test_each_resample_is_a_ratio_of_sums():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 from sentence_tables import make_table
@@ -92,6 +92,7 @@ def test_too_little_text_is_named():
     tokens=st.integers(1, 120),
     sizes=st.lists(st.integers(0, 6), min_size=4, max_size=12),
 )
+@example(seed=2, tokens=4, sizes=[0, 0, 0, 0, 0, 0, 0, 1, 5, 6])
 def test_passages_of_different_documents_stay_apart(seed, tokens, sizes):
     docs = np.repeat(
         [f"d{number}" if size else "" for number, size in enumerate(sizes)], [max(1, n) for n in sizes]
@@ -113,8 +114,16 @@ def test_passages_of_different_documents_stay_apart(seed, tokens, sizes):
         for other, others in enumerate(members):
             if own & set(table.docs[others > 0].tolist()) - {""}:
                 assert joined.clusters[row] == joined.clusters[other]
-        # a document with text for a passage is joined by itself
+        # a document of several pairs with text for a passage is joined by itself
         for doc in own - {""}:
             text = table.take(np.flatnonzero(table.docs == doc))
-            if len(own) > 1:
+            if len(own) > 1 and len(set(text.pairs.tolist())) > 1:
                 assert min(text.tokens[text.rows(code)].sum() for code in text.present) < tokens
+
+
+def test_a_document_of_one_pair_is_joined_as_a_pair_without_one():
+    table = random_table(5)
+    named = replace(table, docs=np.array([f"d{pair}" for pair in table.pairs]))
+    one, two = passages(table, 20), passages(named, 20)
+    assert one.pairs.tolist() == two.pairs.tolist()
+    np.testing.assert_array_equal(one.values.toarray(), two.values.toarray())

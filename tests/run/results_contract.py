@@ -242,6 +242,45 @@ STABILITY = {
 }
 """`stability`, where the recipe asks for seeds and units were found."""
 
+BASELINES = {
+    "reason": None,
+    "minimum": NUMBER,
+    "q": NUMBER,
+    "languages": [str],
+    "autoencoders": [
+        {
+            "group": str,
+            "seed": int,
+            "units": int,
+            "passing": int,
+            "paper": (int, None),
+            "fvu": (float, None),
+            "best": str,
+            "weakest": NUMBER,
+            "again": {str: {"best": NUMBER, "above": int, "of": int}},
+            "stable": (float, None),
+        }
+    ],
+    "sets": [
+        {
+            "group": str,
+            "seed": int,
+            "size": int,
+            "members": [int, None],
+            "dose": (float, None),
+            "at": (float, None),
+            "change": {str: dict.fromkeys(("delta", "low", "high", "per_byte"), NUMBER)},
+            "nearest": (str, None),
+        }
+    ],
+    "measured": {str: {"sentences": int, "tokens": int, "bytes": int, "loss": NUMBER}},
+    # numbers; of how many units it takes, a list over seeds
+    "adds": [
+        {"what": str, "size": (int, None), **dict.fromkeys(("trained", "untrained"), (int, float, list))}
+    ],
+}
+"""`baselines`, where the recipe asks for the stage and the text is enough for its test."""
+
 NEXT_TOKEN = {
     "cells": [
         {
@@ -284,6 +323,7 @@ NEXT_TOKEN = {
             ),
         }
     ],
+    # empty where no language has sentences enough
     "serial_correlation": [
         {
             "text": str,
@@ -293,7 +333,8 @@ NEXT_TOKEN = {
             "edit": (str, None),
             "sentences": int,
             **dict.fromkeys(("lag_1", "p", "q", "inflation"), NUMBER),
-        }
+        },
+        None,
     ],
     "chosen": [
         {
@@ -376,6 +417,7 @@ def contract(target: str) -> dict[str, Any]:
         "evidence": {"reason": (str, None)},
         "stability": None,
         "features": {"rule": str, target: [UNIT]},
+        "baselines": None,
         "next_token": NEXT_TOKEN,
         "tasks": None,
         "generation": GENERATION,
@@ -385,13 +427,16 @@ def contract(target: str) -> dict[str, Any]:
 
 
 def breaches(value: Any, kind: Any, where: str = "results") -> list[str]:
-    """Where `value` departs from `kind`; more keys than the contract's are allowed inside a section."""
+    """Where `value` departs from `kind`; more keys than the contract's are allowed inside a section.
+
+    `[kind]` is a list with something in it, `[kind, None]` one that may be empty.
+    """
     match kind:
         case None:
             return [] if value is None else [f"{where}: {value!r} where null belongs"]
-        case [element]:
-            if not isinstance(value, list) or not value:
-                return [f"{where}: no list with something in it"]
+        case [element, *empty] if isinstance(kind, list):
+            if not isinstance(value, list) or not (value or empty):
+                return [f"{where}: no list{'' if empty else ' with something in it'}"]
             return [b for n, row in enumerate(value) for b in breaches(row, element, f"{where}[{n}]")]
         case dict() if str in kind:
             if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):

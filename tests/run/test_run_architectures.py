@@ -7,6 +7,7 @@ from results_contract import breaches, contract
 from tiny_world import trained_tokenizer
 
 import sprog
+from sprog.sae import read_sae
 from tiny_families import HIDDEN, write_family
 
 
@@ -25,7 +26,7 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     run = sprog.open_run(out)
     assert run.results["probe"]["site"] == run.results["sae"]["site"] == site
     assert {cell["layer"] for cell in results["probe"]["cells"]} == {0, 1, 2}
-    assert run.sae().config.d_in == (HIDDEN if site == "mlp.hidden" else 32)
+    assert read_sae(out / "sae").config.d_in == (HIDDEN if site == "mlp.hidden" else 32)
     # turning units does something, here and in what is written
     cells = results["next_token"]["cells"]
     assert {cell["edit"] for cell in cells} >= {"raw", "none", "set"}

@@ -310,7 +310,7 @@ RECIPES = {
     "no mapping": ("- demo\n", "{}: expected settings"),
     "Latin-1": ("base: demo\ndescription: R\xf8d\n".encode("latin-1"), "{}: line 2: is not UTF-8 text"),
     "unknown base": ("base: demmo\n", "{}: base: unknown recipe 'demmo'; did you mean 'demo'?"),
-    "nothing named": ("sae:\n  k: 4\n  latents: 64\n", "{}: model: is missing"),
+    "nothing named": ("sae:\n  k: 4\n  latents: 64\n", "{}: model, languages.target, corpora.text: are missing: "),
 }  # fmt: skip
 
 

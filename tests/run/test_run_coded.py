@@ -8,6 +8,7 @@ import pytest
 from results_contract import breaches, contract
 from test_run_paper import run_paper
 
+from sprog.sae import read_sae
 from sprog.toy import sentiment
 
 CODED_CELL = {
@@ -80,7 +81,7 @@ def test_the_results_keep_the_contract(coded):
 def test_the_autoencoder_is_the_published_one(coded, published):
     for file in ("sae.safetensors", "cfg.json"):
         assert (coded.path / "sae" / file).read_bytes() == (published.path / "sae" / file).read_bytes()
-    assert coded.sae().config.pre_encoder_bias
+    assert read_sae(coded.path / "sae").config.pre_encoder_bias
 
 
 def test_units_are_found_in_a_hundred_sentences(coded, published):

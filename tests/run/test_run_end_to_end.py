@@ -100,6 +100,7 @@ def test_the_numbers_of_a_figure_are_those_of_the_results(finished, results):
 def test_results_keep_the_contract(results):
     assert breaches(results, contract("da")) == []
     assert list(results) == list(contract("da"))
+    assert results["next_token"]["serial_correlation"]
 
 
 def test_results_hold_no_nan(finished):
@@ -291,12 +292,13 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        # the selected latents at both damages, and four sets that are cheaper
-        "probe", "sae", "evidence", "features", *["effects"] * 6, "report"
+        # the selected latents at both damages, four sets that are cheaper, and the untrained autoencoders
+        "probe", "sae", "evidence", "features", *["effects"] * 7, "report"
     ]  # fmt: skip
     assert "64 latents, k 4" in lines[1]
     assert "not tested: " in lines[2]
     assert "rule fallback: " in lines[3]
+    assert "untrained, by the same rule on the same text: " in lines[-2]
     assert lines[-1].endswith(str(copy_of_finished / "report.html"))
     assert "effects: done before, kept" in captured.err
 
@@ -312,8 +314,8 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
     assert [key for key, value in results.items() if value is None] == [
-        "grid", "sae", "evidence", "stability", "features", "next_token", "tasks", "generation", "steering",
-        "published",
+        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "tasks", "generation",
+        "steering", "published",
     ]  # fmt: skip
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
     assert not (out / "sae").exists()

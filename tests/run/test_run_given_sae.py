@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from sprog.cli import main
-from sprog.sae import Sae, to_sae_lens, to_sparsify
+from sprog.sae import read_sae, to_sae_lens, to_sparsify
 
 
 def results(out):
@@ -45,7 +45,7 @@ def test_a_given_autoencoder_is_not_trained_and_gives_the_same_numbers(world, au
 
 @pytest.mark.parametrize("write", [to_sae_lens, to_sparsify], ids=["sae-lens", "sparsify"])
 def test_what_another_library_reads_is_read_back(world, autoencoder, tmp_path, write):
-    sae = Sae.load(autoencoder)
+    sae = read_sae(autoencoder)
     write(sae, tmp_path / "theirs", **({"hookpoint": "layers.1"} if write is to_sparsify else {}))
     assert world.run(tmp_path / "run", layer=1, sae__from=tmp_path / "theirs", sae__latents="none") == 0
     assert results(tmp_path / "run")["sae"]["fvu"] == pytest.approx(
@@ -60,7 +60,7 @@ def test_another_autoencoder_in_its_place_is_noticed(world, autoencoder, tmp_pat
     capsys.readouterr()
     assert main(line) == 0
     assert "sae: done before, kept" in capsys.readouterr().err
-    sae = Sae.load(place)
+    sae = read_sae(place)
     sae.b_enc.data += 0.01
     sae.save(place)
     assert main(line) == 0
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused(world, autoencoder, tmp_path, capsys, chan
 
 
 def test_an_autoencoder_of_another_width_is_refused(world, autoencoder, tmp_path, capsys):
-    sae = Sae.load(autoencoder)
+    sae = read_sae(autoencoder)
     sae.config = type(sae.config)(d_in=31, latents=64, k=4)
     sae.W_enc.data, sae.W_dec.data = sae.W_enc.data[:, :31], sae.W_dec.data[:, :31]
     sae.b_dec.data = sae.b_dec.data[:31]

@@ -14,6 +14,7 @@ from sprog.cli import main
 from sprog.corpora import split_tasks
 from sprog.recipe import load_recipe
 from sprog.run.published import published_figures
+from sprog.sae import read_sae
 from sprog.toy import sentences
 
 LAMBDAS = (0.05, 0.5)
@@ -119,7 +120,7 @@ def test_the_autoencoder_is_the_papers(paper):
     sae = paper.run.results["sae"]
     # a latent is on when it is selected: there is no ReLU after the top k
     assert sae["l0"] == sae["k"] == paper.run.recipe.sae.k
-    assert paper.run.sae().config.relu is False
+    assert read_sae(paper.run.path / "sae").config.relu is False
     log = paper.run.table("sae/log")
     sentences_read = sum(row["sentences"] for row in paper.run.results["corpora"] if row["role"] == "train")
     assert log["step"].max() == np.ceil(sentences_read / 32) * paper.run.recipe.sae.epochs

@@ -13,7 +13,8 @@ from test_run_evidence import SMALL, write_panel
 
 import sprog
 from sprog.features import testing
-from sprog.sae import Sae
+from sprog.files import TEMPORARY
+from sprog.sae import read_sae
 from sprog.toy import sentences
 
 SETTINGS = SMALL | {
@@ -56,7 +57,7 @@ def test_results_follow_the_contract(stability):
 
 def test_each_seed_is_trained_and_tested_by_itself(seeded, stability):
     assert [row["seed"] for row in stability["seeds"]] == [1, 2]
-    saes = [Sae.load(seeded / place) for place in ("sae", "stability/seed_1", "stability/seed_2")]
+    saes = [read_sae(seeded / place) for place in ("sae", "stability/seed_1", "stability/seed_2")]
     assert all(sae.config == saes[0].config for sae in saes)
     assert not any(torch.equal(sae.W_dec, saes[0].W_dec) for sae in saes[1:])
     assert not torch.equal(saes[1].W_dec, saes[2].W_dec)
@@ -118,7 +119,7 @@ def test_a_finished_seed_is_not_trained_again(world, seeded, stability, settings
     assert trained == []
     # a seed more, and one whose training was not finished
     (out / "stability" / "seed_1" / "trained.json").unlink()
-    (out / "stability" / "seed_1" / ".sae.safetensors.x1.safetensors").write_bytes(b"0" * 64)
+    (out / "stability" / "seed_1" / f"{TEMPORARY}sae.safetensors.x1.safetensors").write_bytes(b"0" * 64)
     assert world.run(out, *UNTIL, **settings | {"evidence__seeds": 3}) == 0
     assert trained == ["stability/seed_1", "stability/seed_3"]
     again = results(out)["stability"]

@@ -11,6 +11,7 @@ import sprog
 from sprog.cli import main
 from sprog.lm import load
 from sprog.recipe import load_recipe, shipped_recipes
+from sprog.sae import read_sae
 
 SMALL = {
     "layer": 1,
@@ -187,7 +188,7 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
     knob = sprog.Knob.load(file)
     assert knob.names == [f"latent {unit}" for unit in stored["reference_means"]]
     assert ", ".join(knob.names) in told
-    sae = sprog.open_run(finished).sae()
+    sae = read_sae(finished / "sae")
     by = [4 * (stored["target_means"][str(unit)] - mean) for unit, mean in stored["reference_means"].items()]
     units = [int(unit) for unit in stored["reference_means"]]
     expected = sum(amount * sae.W_dec[unit] for unit, amount in zip(units, by, strict=True))

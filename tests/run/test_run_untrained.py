@@ -8,7 +8,7 @@ import torch
 from scipy.stats import false_discovery_control, mannwhitneyu
 
 from sprog.run import effect_arms
-from sprog.sae import Sae
+from sprog.sae import read_sae
 from sprog.toy import sentences
 
 LAYER = 1
@@ -63,7 +63,7 @@ def runs(world, tmp_path_factory):
             chosen = results["next_token"]["chosen"]
             text = read["select" if rule == "paper" else "panel"]
             found[rule] = chosen, len(results["features"]["da"]), text
-    return found, Sae.load(folder / "run" / "sae")
+    return found, read_sae(folder / "run" / "sae")
 
 
 def codes(world, sae, seed, tokens):

@@ -1,5 +1,6 @@
 """Paired bootstrap over clusters of sentences, for ratios of sums."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,12 @@ def resampled_sums(
 
 
 def interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """The central 95 % of the resampled values; those that are NaN, of resamples without the language, are left out."""
-    low, high = np.quantile(samples[~np.isnan(samples)], [0.025, 0.975])
+    """The central 95 % of the resampled values; those that are NaN, of resamples without the language, are left out.
+
+    Where nothing else is left, as of a loss that is NaN, both ends are NaN.
+    """
+    known = samples[~np.isnan(samples)]
+    if not len(known):
+        return math.nan, math.nan
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)

@@ -20,9 +20,9 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
 
     Sentences are joined pair by pair within a source, and only pairs that have the same languages, so that a passage of
     one language keeps its translation, and passages depend on each other no more than sentences do. Which pairs come
-    together is drawn by the hash of their names: the order of sentences plays no part. A document that is told and
-    has text for a passage or more is joined by itself; shorter ones are joined whole. A passage's value is the mean
-    over all of its tokens. What is left over at the end and is too short is left out.
+    together is drawn by the hash of their names: the order of sentences plays no part. A document that is told, has
+    several pairs and has text for a passage or more is joined by itself; shorter ones are joined whole. A passage's
+    value is the mean over all of its tokens. What is left over at the end and is too short is left out.
 
     Args:
         table: sentences.
