@@ -54,7 +54,7 @@ CASES = {
     ),
     "too large a step to mix": (
         {"sae__epochs": 10**6, "sae__batch_tokens": 10**9},
-        "sprog: sae: there is not enough memory to mix ",
+        "sprog: sae: there is not enough memory; lower ",
     ),
     "too large a grid": (
         GRID | {"grid__latents": 200_000},
@@ -68,7 +68,7 @@ CASES = {
 }
 LOWER = {
     "too large a step": "lower sae.batch_tokens (or sae.batch_sentences), or sae.latents (or sae.expansion)",
-    "too large a step to mix": "tokens; lower sae.batch_tokens",
+    "too large a step to mix": "or sae.batch_tokens",
     "too large a step of the grid": "lower sae.batch_tokens (or sae.batch_sentences), or grid.latents",
 }
 

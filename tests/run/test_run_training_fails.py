@@ -154,7 +154,7 @@ def cut_off(world, tmp_path, capsys, monkeypatch):
             def report(fraction):
                 if name == stage:
                     reported.append(fraction)
-                    if len(reported) == 20:
+                    if len(reported) == 22:
                         raise KeyboardInterrupt
 
             with original(self, name, what):

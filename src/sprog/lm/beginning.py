@@ -1,5 +1,6 @@
 """Whether texts begin with a BOS: what the model's tokenizer does by itself, and what it does to the loss."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ class Beginning:
         asked: what was asked for: `auto`, or true or false.
         by_itself: whether the tokenizer puts a BOS there by itself.
         loss_with, loss_without: the model's loss with a BOS and without, nats a token, on the same tokens of the same
-            sentences (all but the first of each); None with a tokenizer that has no BOS.
+            sentences (all but the first of each); None where it is not finite, and with a tokenizer that has no BOS.
         sentences: how many.
     """
 
@@ -31,13 +32,13 @@ class Beginning:
     asked: bool | str
     by_itself: bool
     loss_with: float | None
-    loss_without: float
+    loss_without: float | None
     sentences: int
 
     @property
     def cost(self) -> float:
         """What the choice costs against the other one, nats a token; below 0 where it is the better one."""
-        if self.loss_with is None:
+        if self.loss_with is None or self.loss_without is None:
             return 0.0
         return (self.loss_with - self.loss_without) * (1 if self.bos else -1)
 
@@ -90,7 +91,7 @@ def begin(lm: LanguageModel, corpus: Corpus, asked: bool | str, *, max_tokens: i
 
 
 @torch.no_grad()
-def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float:
+def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float | None:
     """The mean loss over all tokens of the text but the first of each sentence, nats."""
     total, count = 0.0, 0
     for batch in batches(tokens, loss_budget(lm, 2048)):
@@ -98,4 +99,6 @@ def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float:
         # the position that predicts, 0 being the BOS, which predicts the first token of the text
         kept = predicts(batch).nonzero()[:, 1] >= int(tokens.bos)
         total, count = total + float(losses[kept].double().sum()), count + int(kept.sum())
-    return total / count
+    mean = total / count
+    # a stage that needs the activations says which sentence they break at
+    return mean if math.isfinite(mean) else None

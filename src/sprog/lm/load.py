@@ -145,6 +145,8 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
             generation_config=GenerationConfig(),
         )
     model, report = loaded
+    # not the folder of links that it was read through
+    model.name_or_path = model.config._name_or_path = str(folder)
     # A missing tensor would be random weights, silently; tied weights are not reported as missing.
     missing = sorted(report["missing_keys"])
     if missing:

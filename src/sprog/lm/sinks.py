@@ -112,6 +112,11 @@ def _found(
     place: Int[Tensor, " tokens"],
     bos: bool,
 ) -> FoundSinks:
+    # what is not finite is no sink: a stage that needs it says which sentence it is at
+    sound = norms.isfinite()
+    norms, ids, place = norms[sound], ids[sound], place[sound]
+    if not len(norms):
+        return FoundSinks(site, 0.0, 0.0, None, 0)
     precise = norms.double().clamp_min(1e-30)
     largest, inverse = _limit(precise), _limit(1 / precise)
     smallest = 0.0 if inverse is None else 1 / inverse

@@ -122,8 +122,8 @@ class SaeSettings(Settings):
     encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's product in training; auto: bfloat16 where the device is built for it."""
     precision: Annotated[float, Above(0)] = 0.02
-    """Losses with the autoencoder spliced in are measured on ever more sentences, until the 95 % interval of their
-    change is this far to each side in every language, nats a token (published, as_coded: on all of select)."""
+    """Losses with the autoencoder spliced in are measured on ever more sentences, until half the 95 % interval of their
+    change is at most this, nats a token, or a tenth of it (published, as_coded: on all of select)."""
     checkpoint: Annotated[float, AtLeast(0)] | None = 3.0
     """Minutes between checkpoints, from which a run that was cut off carries on; none: no checkpoints."""
 

@@ -159,12 +159,9 @@ def train_jobs(
             budget=text.recipe.batch_tokens,
             progress=part(report, 0.0, 0.5),
         ) as stored:
+            settings, seed = text.recipe.sae, text.recipe.seed
             epochs = partial(
-                stored.batches,
-                text.site,
-                text.recipe.sae.batch_tokens,
-                epochs=text.recipe.sae.epochs,
-                seed=text.recipe.seed,
+                stored.batches, text.site, settings.batch_tokens, epochs=settings.epochs, seed=seed
             )
             # batches come mixed already
             mixer = Mixer(None, 0, torch.Generator())

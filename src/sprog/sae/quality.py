@@ -160,7 +160,8 @@ def measure(
         sae: the autoencoder.
         tokens: the text.
         judged: the languages that it was trained on; None: all of the text.
-        precision: half the width of the interval that is asked for, in nats a token; None: all of the text is measured.
+        precision: half the width of the interval that is asked for, in nats a token; a tenth of the change is narrow
+            enough, too. None: all of the text is measured.
         seed: of the random sentences.
         budget: tokens in a batch, pads included.
         progress: called with the share that is done.
@@ -319,6 +320,10 @@ def _some(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
     return tokens.take(np.sort(np.concatenate(parts)))
 
 
+# an interval of this share of a change is narrow enough
+RELATIVE = 0.1
+
+
 def _languages(tokens: TokenizedCorpus) -> list[str]:
     return [sentence.language for sentence in tokens.corpus.sentences]
 
@@ -365,7 +370,9 @@ def _splice_losses(
 
 
 def _precise(ce: SpliceLoss | None, precision: float | None) -> bool:
-    return ce is not None and ce.half_width is not None and ce.half_width <= (precision or 0)
+    if ce is None or ce.half_width is None or precision is None:
+        return False
+    return ce.half_width <= max(precision, RELATIVE * abs(ce.spliced - ce.raw))
 
 
 def _all(tokens: TokenizedCorpus) -> dict[str, Int[np.ndarray, " sample"]]:
