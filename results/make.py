@@ -90,10 +90,11 @@ HEAD = """\
 
 This page is written by `results/make.py` from the files in [results](../results), which `make results FROM=FOLDER`
 makes anew; each table names its file and key. The recipe is `find`, target Danish, reference English, with the
-settings that `results/make.py` names (public models: fewer seeds and smaller samples than its defaults). Text: Europarl in Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are found
-on half of a panel, and looked at again on the other half and on Tatoeba. Loss is in nats a token on sentences that
-nothing was fitted to, with 95 % intervals over sentences. Two shared CPU cores, no GPU. Bokmål is from another kind of
-text than the other languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål.
+settings that `results/make.py` names (public models: fewer seeds and smaller samples than its defaults). Text: Europarl
+in Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are found on half of a panel, and
+looked at again on the other half and on Tatoeba. Loss is in nats a token on sentences that nothing was fitted to, with
+95 % intervals over sentences. Two shared CPU cores, no GPU. Bokmål is from another kind of text than the other
+languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål.
 """
 
 
