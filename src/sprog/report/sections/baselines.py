@@ -53,11 +53,10 @@ def what_training_adds(files: RunFiles) -> str:
             f"switching off an untrained one's."
         )
         if worse:
-            nothing += f" {_each(worse, 'less')}"
+            nothing += f" In trained ones {_each(worse, 'less')}"
         return f"{nothing} {counts}"
-    return f"Training adds: {_each(better, 'more')} {_each(worse, 'less') if worse else ''} {counts}".replace(
-        "  ", " "
-    )
+    but = f" But {_each(worse, 'less')}" if worse else ""
+    return f"Training adds: {_each(better, 'more')}{but} {counts}"
 
 
 def _own_set(files: RunFiles, found: Row) -> str:
@@ -79,11 +78,13 @@ def _own_set(files: RunFiles, found: Row) -> str:
 
 
 def _each(rows: list[Row], word: str) -> str:
-    words = {"target": "cost the target", "margin": "spare the nearest language by"}
+    """The difference at the largest size, of each kind that there is; the table has all."""
+    words = {"target": "costs the target", "margin": "costs the target, less the nearest language,"}
+    largest = {row["what"]: row for row in sorted(rows, key=lambda row: row["size"])}
     parts = [
-        f"{plural(row['size'], 'latent')} switched off {words[row['what']]} {number(abs(row['difference']), 3)} nats a "
-        f"token {word} (95{NO_BREAK}% {signed(row['low'], 3)} to {signed(row['high'], 3)})"
-        for row in rows
+        f"switching off {plural(row['size'], 'latent')} {words[what]} {number(abs(row['difference']), 3)} nats a token "
+        f"{word} (95{NO_BREAK}% {signed(row['low'], 3)} to {signed(row['high'], 3)})"
+        for what, row in largest.items()
     ]
     return f"{'; '.join(parts)}."
 
