@@ -17,12 +17,10 @@ from sprog.lm import (
     edits,
     growing,
     half_width,
+    narrow_enough,
     replayed_losses,
     sentence_losses,
 )
-
-# an interval is narrow enough at this share of what it is about, too: nobody needs 2.31 of 2.3
-RELATIVE = 0.1
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def switch_off(
     """Switch every set off on random sentences of each language, ever more, until the changes are known.
 
     A language is done once, for every set, half the 95 % interval of the mean change is at most `precision` nats a
-    token, or `RELATIVE` of the change; or once its text is at an end. Texts that a set does not touch are not run
+    token, or a tenth of the change; or once its text is at an end. Texts that a set does not touch are not run
     again, so a language whose text the units leave alone costs little.
 
     Args:
@@ -184,6 +182,5 @@ def _known(
     """Whether every set's mean change is known as well as is asked for."""
     total = predicted.sum()
     return all(
-        half_width(own, predicted) <= max(precision, RELATIVE * abs(float(own.sum() / total)))
-        for own in change
+        narrow_enough(half_width(own, predicted), float(own.sum() / total), precision) for own in change
     )

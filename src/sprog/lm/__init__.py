@@ -17,7 +17,7 @@ from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
 from sprog.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
-from sprog.lm.sampling import growing, half_width, random_order
+from sprog.lm.sampling import growing, half_width, narrow_enough, random_order
 from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
@@ -73,6 +73,7 @@ __all__ = [
     "look_up",
     "mean_over_all",
     "mean_over_text",
+    "narrow_enough",
     "pad",
     "random_order",
     "replay",

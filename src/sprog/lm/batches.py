@@ -81,6 +81,10 @@ class Batch:
     content: Bool[Tensor, "batch seq"]
     index: Int[Tensor, " batch"]
 
+    def take(self, rows: Int[Tensor, " rows"]) -> "Batch":
+        """Some of the rows."""
+        return Batch(self.ids[rows], self.mask[rows], self.content[rows], self.index[rows])
+
 
 def tokenize(
     lm: LanguageModel, corpus: Corpus, *, max_tokens: int = MAX_TOKENS, bos: bool = False, least: int = 2

@@ -115,7 +115,7 @@ class Replay:
         replaced = x.clone()
         replaced[self._mask(positions)] = edited.to(x)
         if rows is not None:
-            batch = Batch(batch.ids[rows], batch.mask[rows], batch.content[rows], batch.index[rows])
+            batch = batch.take(rows)
             replaced = replaced[rows.to(x.device)]
         self._edited, self._kept.answering, self._kept.rows = replaced, True, rows
         try:

@@ -174,7 +174,7 @@ def _where_changed(
         return None
     losses = raw.copy()
     if len(rows):
-        some = Batch(batch.ids[rows], batch.mask[rows], batch.content[rows], batch.index[rows])
+        some = batch.take(rows)
         losses[rows.numpy()] = _summed(some, token_losses(run.given(edited, place, rows), targets(some)))
     return losses
 

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 
 # of the standard normal distribution: 95 % lie within so many standard deviations
 Z_95 = 1.959964
+# an interval of this share of a change is narrow enough: nobody needs 2.31 of 2.3
+RELATIVE = 0.1
 # sentences of a language in the first sample: below about 30 the interval of a ratio is too narrow
 # (Cochran 1977, chapter 6)
 FIRST = 32
@@ -75,3 +77,8 @@ def half_width(sums: Float[np.ndarray, " sentences"], counts: Int[np.ndarray, " 
         return math.inf
     deviations = sums - sums.sum() / total * counts
     return Z_95 * math.sqrt(n / (n - 1) * float(np.square(deviations).sum())) / total
+
+
+def narrow_enough(half: float, change: float, precision: float) -> bool:
+    """Return whether half an interval is at most `precision`, or `RELATIVE` of the change that it is about."""
+    return half <= max(precision, RELATIVE * abs(change))

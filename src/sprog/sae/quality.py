@@ -17,6 +17,7 @@ from sprog.lm import (
     batches,
     growing,
     half_width,
+    narrow_enough,
     random_order,
     replayed_losses,
 )
@@ -320,10 +321,6 @@ def _some(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
     return tokens.take(np.sort(np.concatenate(parts)))
 
 
-# an interval of this share of a change is narrow enough
-RELATIVE = 0.1
-
-
 def _languages(tokens: TokenizedCorpus) -> list[str]:
     return [sentence.language for sentence in tokens.corpus.sentences]
 
@@ -372,7 +369,7 @@ def _splice_losses(
 def _precise(ce: SpliceLoss | None, precision: float | None) -> bool:
     if ce is None or ce.half_width is None or precision is None:
         return False
-    return ce.half_width <= max(precision, RELATIVE * abs(ce.spliced - ce.raw))
+    return narrow_enough(ce.half_width, ce.spliced - ce.raw, precision)
 
 
 def _all(tokens: TokenizedCorpus) -> dict[str, Int[np.ndarray, " sample"]]:
