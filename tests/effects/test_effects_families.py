@@ -126,7 +126,7 @@ def corpus_of(*languages, each=30):
         predicted_bytes=2 * (lengths - 1),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

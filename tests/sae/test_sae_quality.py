@@ -114,7 +114,7 @@ def test_one_language_alone_is_measured_around_its_own_mean(tiny_lm, tokens):
 
 
 def test_a_bos_is_not_measured(tiny_lm, tiny_corpus):
-    with_bos = tokenize(tiny_lm, tiny_corpus, bos=True)
+    with_bos = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     assert measure(tiny_lm, SITE, random_sae(), with_bos).tokens == with_bos.lengths.sum()
 
 

@@ -43,16 +43,16 @@ def batch_losses(lm: LanguageModel, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
-    """The positions whose next token is a real one."""
+    """The positions whose next token is one of the text."""
     # pads are on the right, so that is where the mask of the next position is
     real = torch.zeros_like(batch.mask)
-    real[:, :-1] = batch.mask[:, 1:]
+    real[:, :-1] = batch.content[:, 1:]
     return real
 
 
 def targets(batch: Batch) -> Int[Tensor, " predicted"]:
     """The tokens that are predicted, row by row."""
-    return batch.ids[:, 1:][batch.mask[:, 1:]]
+    return batch.ids[:, 1:][batch.content[:, 1:]]
 
 
 def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sprog.corpora import SHARES, untested
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
-from sprog.plan.habits import bos_lines
+from sprog.plan.habits import bos_lines, chat_line, chat_tokens
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.quantities import sentences_of, tokens_of
@@ -46,7 +46,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     labelled = task_facts(recipe) if "tasks" in stages else []
     lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *labelled])
     lines += ["", *_roles(roles, sources)]
-    for line in bos_lines(recipe.bos, own, out):
+    before = chat_tokens(own) if recipe.chat else 0
+    for line in [chat_line(before)] if recipe.chat else bos_lines(recipe.bos, own, out):
         lines += wrapped("  ", line, gap=0)
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
     if len(known) == len(roles):
@@ -56,7 +57,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     if own.shape is None or len(known) < len(roles):
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
-    counting = Counting(recipe, own.shape, known)
+    counting = Counting(recipe, own.shape, known, before or 0)
     if "evidence" in stages:
         for line in untested_lines(counting):
             lines += wrapped("  ", line, gap=0)

@@ -53,6 +53,8 @@ class Quantities:
     recipe: Recipe
     shape: Shape
     roles: dict[str, Amounts]
+    before: int = 0
+    """Tokens of a chat template before each text, over which the model passes too."""
 
     @property
     def d_in(self) -> int:
@@ -179,12 +181,12 @@ class Quantities:
     def forward(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
         """Passes over `tokens` through `depth` blocks of a model, and its output matrix or not."""
         recipe, everything = self.recipe, tokens_of(self.roles["train"])
-        context = everything / max(1.0, sentences_of(self.roles["train"]))
+        own = everything / max(1.0, sentences_of(self.roles["train"]))
+        context, passed = own + self.before, tokens * (own + self.before) / own if own else tokens
         share = depth / shape.layers
         flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
         logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
-        if output:
-            flops += 2 * shape.vocabulary * shape.width
+        unembedding = 2 * shape.vocabulary * shape.width if output else 0
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
         # hidden states in and beside a block, the MLP's, attention over the padded length; logits of predicted
         # tokens, twice where the model caps them
@@ -193,11 +195,11 @@ class Quantities:
             + 8 * logits
         )
         return Work(
-            model_flops=flops * tokens,
+            model_flops=flops * passed + unembedding * tokens,
             # norms, the activation function and the softmax of the attention; of logits, the loss, slab by slab
-            moved=tokens * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
+            moved=passed * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
             + (12 * shape.vocabulary * tokens if output else 0),
-            operations=BLOCK_OPERATIONS * depth * math.ceil(tokens / batch),
+            operations=BLOCK_OPERATIONS * depth * math.ceil(passed / batch),
             weights=shape.weights,
             held=held,
         )

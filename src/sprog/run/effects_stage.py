@@ -97,7 +97,6 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             _steering(arms.selected.units, dose_list),
             name=context.target,
             max_tokens=settings.max_length,
-            bos=context.bos,
             progress=part(report, 0.95, 1.0),
         )
         if settings.prompts

@@ -110,7 +110,7 @@ def train_autoencoder(
     identity = training_identity(context, layer, seed)
     jobs = [(config, dataclasses.replace(settings, **change)) for change in ({}, *more.values())]
     (sae, log), *others = train_jobs(context, folder, jobs, text, identity, report)
-    words = _trained_on(text.tokens, log[-1].tokens)
+    words = _trained_on(text.tokens, log[-1].tokens, chat=bool(context.lm.chat))
     sae.trained_on = words
     for name, (other, _) in zip(more, others, strict=True):
         other.trained_on = words
@@ -133,10 +133,11 @@ def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
     return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
 
 
-def _trained_on(tokens: TokenizedCorpus, trained: int) -> str:
+def _trained_on(tokens: TokenizedCorpus, trained: int, *, chat: bool) -> str:
     """The text that an autoencoder was trained on, in words."""
     corpus = tokens.corpus
-    return f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    return f"{words}, as replies in a chat" if chat else words
 
 
 def training_identity(context: Context, layer: int, seed: int | None = None) -> str:

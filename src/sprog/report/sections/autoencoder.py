@@ -18,7 +18,17 @@ def _habits(files: RunFiles, sae: Row) -> str:
     if habits is None:
         return ""
     begin = f"Texts begin {'with' if habits['bos'] else 'without'} a BOS"
-    if habits["loss_with_bos"] is not None:
+    if chat := habits.get("chat"):
+        begin = (
+            f"Texts are read as replies in a chat: {plural(len(chat), 'token')} of the model's chat template stand "
+            "before each, and are neither trained on nor edited"
+        )
+        if habits["loss_in_chat"] is not None and habits["loss_without_bos"] is not None:
+            begin += (
+                f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_in_chat'], 2)} nats "
+                f"a token as replies, {number(habits['loss_without_bos'], 2)} by themselves)"
+            )
+    elif habits["loss_with_bos"] is not None:
         begin += (
             f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
             f"with one, {number(habits['loss_without_bos'], 2)} without)"
