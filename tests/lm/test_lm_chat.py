@@ -98,6 +98,11 @@ def test_activations_are_those_of_the_reply(lm, tokens):
 def test_losses_are_of_the_reply_its_first_token_among_them(lm, tokens):
     expected = [losses_by_hand(lm, ids.tolist(), len(lm.prefix)) for ids in tokens.ids]
     np.testing.assert_allclose(sentence_losses(lm, tokens), expected, rtol=1e-4)
+    # all that can be drawn is the whole of it, and fewer are of the reply too
+    np.testing.assert_allclose(sentence_losses(lm, tokens.scoring(1000)), expected, rtol=1e-4)
+    for batch in batches(tokens.scoring(3), 256):
+        assert batch.scored.sum(1).tolist() == [min(3, size) for size in tokens.lengths[batch.index].tolist()]
+        assert bool((batch.scored <= batch.content).all())
 
 
 def test_edits_leave_the_template_alone(lm, tokens):
