@@ -1,5 +1,6 @@
 """A run with `--chat`: units are read on replies, prompts are a user's, and files say so."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ import sprog
 from sprog.cli import main
 from sprog.corpora import build_roles
 from sprog.flags import parse
-from sprog.lm import load
+from sprog.lm import Site, load, sentence_losses, tokenize, worth_scoring
 from sprog.sae import read_sae
 
 TEMPLATE = (
@@ -32,7 +33,7 @@ SMALL = {
     "steering__examples": 1,
     "steering__families": "latents_add,neurons_add",
     "max_tokens": 48,
-    "sae__precision": "none",
+    "sae__precision": 0.0001,
 }
 
 
@@ -85,17 +86,16 @@ def test_losses_are_those_of_replies(model, chatted):
     roles = build_roles(
         recipe.corpora.sources, target="da", reference="en", others=recipe.languages.others, seed=recipe.seed
     )
+    select = tokenize(lm, roles.corpora["select"], max_tokens=48, prefix=before)
+    # no sample is as precise as that, so all of select is measured
+    scored = select.scoring(worth_scoring(lm, Site("resid", 1), select))
+    losses = sentence_losses(dataclasses.replace(lm, chat=tuple(before)), scored)
     for code in ("da", "en"):
-        total = count = 0
-        for sentence in roles.corpora["select"].only(code).sentences:
-            own = lm.tokenizer(sentence.text, add_special_tokens=False)["input_ids"][: 48 - len(before)]
-            with torch.no_grad():
-                logits = lm.model(torch.tensor([[*before, *own]])).logits[0, len(before) - 1 : -1]
-            total += float(torch.nn.functional.cross_entropy(logits, torch.tensor(own), reduction="sum"))
-            count += len(own)
-        # without a precision the whole of select is measured
+        own = [number for number, sentence in enumerate(select.corpus.sentences) if sentence.language == code]
+        count = sum(len(select.ids[number]) - len(before) for number in own)
         measured = run.results["sae"]["ce"][code]
-        assert (measured["raw"], measured["tokens"]) == (pytest.approx(total / count, rel=1e-4), count)
+        assert measured["tokens"] == count
+        assert measured["raw"] == pytest.approx(losses[own].sum() / count, rel=1e-4)
 
 
 def test_the_autoencoder_says_that_it_read_replies(chatted):
