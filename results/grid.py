@@ -67,7 +67,7 @@ KINDS = {
     ),
 }
 # tokens to train on, by language; sentences of a language and kind of text to choose on, and to show on
-TRAIN_TOKENS, TUNE, TEST = 30_000, 60, 120
+TRAIN_TOKENS, TUNE, TEST = 30_000, 60, 90
 BATCH, SEEDS, EPOCHS = 512, 3, 2
 SITES = ("resid", "mlp.hidden", "mlp.out")
 DEPTHS = {"a third": 1 / 3, "a half": 1 / 2, "four fifths": 4 / 5, "nine tenths": 9 / 10}
