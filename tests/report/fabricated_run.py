@@ -290,6 +290,7 @@ class _Made:
             "top_direction": 0.21,
             "top_tokens": 0.04,
             "unsound": [],
+            "sinks": {},
             "ce": ce,
         }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sprog.errors import SprogError
 from sprog.lm.architectures import Architecture
+from sprog.lm.passes import Passes
 from sprog.lm.sites import Site, Tap
 
 # what families call the number of positions; those without any (ALiBi, recurrent ones) have no such key
@@ -52,6 +53,8 @@ class LanguageModel:
             (`sprog.lm.chat_ids`). Edits leave them alone, and in `generate` all that is given.
         sinks: by site, the norms outside of which a token is an attention sink (`sprog.lm.find_sinks`). Sinks are left
             out of `activations`, and edits leave them alone. A site that is not there has none.
+        passes: keeps what single sites gave on a batch, so that `activations` runs no batch twice; None: nothing is
+            kept.
     """
 
     name: str
@@ -63,6 +66,7 @@ class LanguageModel:
     bos: bool = False
     chat: tuple[int, ...] = ()
     sinks: Mapping[Site, NormRange] = field(default_factory=dict)
+    passes: Passes | None = field(default=None, repr=False, compare=False)
 
     @property
     def prefix(self) -> tuple[int, ...]:

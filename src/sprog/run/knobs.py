@@ -138,7 +138,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
     recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
     lm = _loaded(recipe.model, "cpu")
     if habits is not None:
-        lm = replace(lm, bos=habits["bos"], chat=tuple(habits["chat"]))
+        lm = replace(lm, bos=habits["bos"], chat=tuple(habits.get("chat", ())))
         if not recipe.by_the_paper:
             lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(

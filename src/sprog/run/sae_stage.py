@@ -1,11 +1,22 @@
 """The stage that makes, or takes, the autoencoder."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sprog.lm import TokenizedCorpus
+import numpy as np
+
+from sprog.lm import (
+    FoundSinks,
+    Site,
+    TokenizedCorpus,
+    half_width,
+    random_order,
+    replayed_losses,
+    with_sinks,
+)
 from sprog.recipe import Recipe
 from sprog.run.context import Context, check_latents
 from sprog.run.folder import as_rows
@@ -16,6 +27,8 @@ from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
 
 SEEDS = 2**32
 """How many seeds there are."""
+# sentences of each language on which spliced attention sinks are held against sinks left alone
+SINK_SENTENCES = 256
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -46,6 +59,13 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
         progress=part(report, 0.75, 1.0),
     )
     sae.save(folder)
+    sinks = _with_sinks_left_alone(context, site, sae, recipe.batch_tokens)
+    for language, losses in sinks.items():
+        context.show.note(
+            f"attention sinks at {site} are spliced, as in the paper: the loss in {language} is "
+            f"{losses['spliced']:.2f} nats a token with the reconstruction in place, {losses['left_alone']:.2f} with "
+            f"the sinks left alone, {losses['raw']:.2f} without it (protocol controlled leaves them alone)"
+        )
     config = sae.config
     return {
         "sae": {
@@ -68,8 +88,47 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "top_tokens": quality.top_tokens,
             "unsound": list(sae.unsound),
             "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
+            "sinks": sinks,
         }
     }
+
+
+def _with_sinks_left_alone(
+    context: Context, site: Site, sae: Sae, budget: int
+) -> dict[str, dict[str, float | int | None]]:
+    """What it costs the target and the reference that the paper splices attention sinks too, nats a token.
+
+    Both losses are of the same random sentences of `select`. Nothing where sinks are left alone anyway, and where the
+    site has none.
+    """
+    found = [FoundSinks.from_json(row) for row in context.habits["sinks"]]
+    here = [each for each in found if each.site == site and each.count]
+    if not here or not context.recipe.by_the_paper:
+        return {}
+    tokens = context.pair_tokens("select")
+    order = random_order(
+        [sentence.language for sentence in tokens.corpus.sentences], seed=context.recipe.seed
+    )
+    said = {}
+    for language, numbers in order.items():
+        text = tokens.take(np.sort(numbers[:SINK_SENTENCES]))
+        raw, spliced = replayed_losses(
+            context.lm, site, text, [None, lambda x: sae(x.float())], budget=budget
+        )
+        (left_alone,) = replayed_losses(
+            with_sinks(context.lm, here), site, text, [lambda x: sae(x.float())], budget=budget
+        )
+        predicted = text.predicted
+        half = half_width(spliced - left_alone, predicted)
+        said[language] = {
+            "raw": float(raw.sum() / predicted.sum()),
+            "spliced": float(spliced.sum() / predicted.sum()),
+            "left_alone": float(left_alone.sum() / predicted.sum()),
+            "half_width": half if math.isfinite(half) else None,
+            "sentences": len(text),
+            "tokens": int(predicted.sum()),
+        }
+    return said
 
 
 def load_sae(context: Context) -> Sae:

@@ -99,6 +99,26 @@ def _blocks(files: RunFiles) -> list[Block]:
             [_language_row(sae, code) for code in _languages(files, sae)],
         )
     )
+    # a run of an older version has no such key
+    if sinks := sae.get("sinks"):
+        blocks.append(
+            Table(
+                "Attention sinks spliced",
+                "The paper splices attention sinks like any other token. Here the same sentences have the "
+                "reconstruction in the place of every token, and of every token but the sinks. Cross-entropy in nats "
+                "per token. ±: half the width of the 95 % interval of what the spliced sinks add, over sentences.",
+                (
+                    "Language",
+                    "Sentences",
+                    "Raw model",
+                    "Sinks spliced",
+                    "Sinks left alone",
+                    "Added by sinks",
+                    "±",
+                ),
+                [_sinks_row(code, sinks[code]) for code in sinks],
+            )
+        )
     blocks.append(
         Table(
             "Reconstruction by language",
@@ -110,6 +130,16 @@ def _blocks(files: RunFiles) -> list[Block]:
         )
     )
     return blocks
+
+
+def _sinks_row(code: str, losses: Row) -> tuple[str, ...]:
+    return (
+        language_name(code),
+        whole(losses["sentences"]),
+        *(number(losses[what]) for what in ("raw", "spliced", "left_alone")),
+        number(losses["spliced"] - losses["left_alone"]),
+        number(losses["half_width"]),
+    )
 
 
 def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
