@@ -99,8 +99,7 @@ def _blocks(files: RunFiles) -> list[Block]:
             [_language_row(sae, code) for code in _languages(files, sae)],
         )
     )
-    # a run of an older version has no such key
-    if sinks := sae.get("sinks"):
+    if sinks := sae["sinks"]:
         blocks.append(
             Table(
                 "Attention sinks spliced",
