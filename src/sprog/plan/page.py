@@ -239,11 +239,11 @@ def _stages(
         "grid": "" if grid is None else _grid(counting, grid),
         "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: "
         + (
-            f"taken from {recipe.sae.from_}, counted as {counting.latents:,} latents; measured on select"
+            f"taken from {recipe.sae.from_}, counted as {counting.latents:,} latents; {_fidelity(counting)}"
             if recipe.sae.from_
             else f"{counting.latents:,} latents, {_sparsity(recipe)}, {2 * size:,} weights; {counting.steps:,} steps "
             f"of ~{counting.step_tokens:,.0f} tokens over "
-            f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select"
+            f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then {_fidelity(counting)}"
         ),
         "evidence": f"tests of {counting.latents:,} latents and the site's coordinates, each language against each, on "
         + ("panel" if "panel" in counting.roles else "select")
@@ -357,6 +357,16 @@ def _how(counting: Counting, works: dict[str, Work], machines: list[Machine], ou
         f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to sprog's cache ('sprog doctor' shows both).",
         gap=0,
+    )
+
+
+def _fidelity(counting: Counting) -> str:
+    most = counting.fidelity_sentences
+    if most is None:
+        return "measured on select"
+    return (
+        f"measured on select until losses are known to {counting.recipe.sae.precision:g} nats, counted as "
+        f"{most:,} sentences of each language, which is an upper bound"
     )
 
 

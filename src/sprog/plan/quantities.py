@@ -27,6 +27,12 @@ TRAINED_ENTRY, ENTRY = 8, 12
 LIVE = 0.04
 # edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
 LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
+# tokens on which reconstruction is measured where a precision is asked for, and sentences in the first sample of losses
+# (sprog.sae.quality, lm.sampling)
+RECONSTRUCTED, FIRST = 50_000, 32
+# upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
+# tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
+SPLICE_SPREAD = 0.5
 # autoencoders of random weights beside the trained one (effects.controls)
 UNTRAINED = 3
 
@@ -157,6 +163,28 @@ class Quantities:
             )
             for code, a in self.roles[role].items()
         }
+
+    @property
+    def fidelity_sentences(self) -> int | None:
+        """Sentences of each language, at most, on which losses with the autoencoder spliced in are measured; None: all.
+
+        Samples double until 1.96 standard errors are at most `sae.precision`.
+        """
+        if self.recipe.by_the_paper:
+            return None
+        wanted, sample = (1.96 * SPLICE_SPREAD / self.recipe.sae.precision) ** 2, FIRST
+        while sample < wanted:
+            sample *= 2
+        return sample
+
+    @property
+    def fidelity_tokens(self) -> tuple[float, float]:
+        """Tokens of `select`, at most, on which reconstruction is measured, and losses."""
+        select, most = self.roles["select"], self.fidelity_sentences
+        every = tokens_of(select)
+        if most is None:
+            return every, every
+        return min(every, RECONSTRUCTED), sum(a.tokens * share_of(a.sentences, most) for a in select.values())
 
     @property
     def compares_layers(self) -> bool:
