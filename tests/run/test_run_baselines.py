@@ -9,9 +9,9 @@ import pytest
 import torch
 from results_contract import BASELINES, breaches, contract
 from scipy.stats import mannwhitneyu
+from tiny_world import write_panel
 
 from sprog.sae import read_sae
-from sprog.toy import sentences
 
 baselines_stage = importlib.import_module("sprog.run.baselines_stage")
 LAYER = 1
@@ -38,10 +38,7 @@ SMALL = {
 def run(world, tmp_path_factory):
     """The folder of a run, its results, and what its untrained autoencoders were made from."""
     folder = tmp_path_factory.mktemp("baselines")
-    made = sentences(400, seed=21)
-    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
-    panel = folder / "panel.tsv"
-    panel.write_text("".join(rows), encoding="utf-8")
+    panel = write_panel(folder)
     seen = {}
     with pytest.MonkeyPatch.context() as patched:
         make, find = baselines_stage.untrained, baselines_stage._ranked

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import false_discovery_control, mannwhitneyu
+from tiny_world import write_panel
 
 from sprog.run import effect_arms
 from sprog.sae import read_sae
-from sprog.toy import sentences
 
 LAYER = 1
 SMALL = {
@@ -36,11 +36,7 @@ SMALL = {
 def runs(world, tmp_path_factory):
     """By rule: the rows of `next_token.chosen`, and the texts that the rule read; and the trained autoencoder."""
     folder = tmp_path_factory.mktemp("untrained")
-    made = sentences(400, seed=21)
-    # no translation is beside its original, so that every sentence counts by itself
-    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
-    panel = folder / "panel.tsv"
-    panel.write_text("".join(rows), encoding="utf-8")
+    panel = write_panel(folder)
     found = {}
     with pytest.MonkeyPatch.context() as patched:
         read = {}

@@ -66,6 +66,15 @@ def write_texts(folder: Path) -> dict[str, str]:
     }
 
 
+def write_panel(folder: Path) -> Path:
+    """Write 400 sentences of each of Danish and English, none beside its translation: each counts by itself."""
+    made = sentences(400, seed=21)
+    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
+    panel = folder / "panel.tsv"
+    panel.write_text("".join(rows), encoding="utf-8")
+    return panel
+
+
 def as_tmx(pairs: list[dict[str, str]], codes: tuple[str, ...]) -> str:
     """Pairs as a translation memory."""
     units = "".join(
