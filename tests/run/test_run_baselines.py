@@ -14,6 +14,7 @@ from tiny_world import write_panel
 from sprog.sae import read_sae
 
 baselines_stage = importlib.import_module("sprog.run.baselines_stage")
+switched_off = importlib.import_module("sprog.effects.switched_off")
 LAYER = 1
 SMALL = {
     "layer": LAYER,
@@ -53,6 +54,8 @@ def run(world, tmp_path_factory):
 
         patched.setattr(baselines_stage, "untrained", untrained)
         patched.setattr(baselines_stage, "_ranked", ranked)
+        # every token of a sentence has its loss computed, not some of them, so that a script can recompute the sum
+        patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0
     results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
     return folder / "run", results["baselines"], seen
