@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from sprog.effects import switch_off
 from sprog.errors import SprogError
@@ -20,7 +19,7 @@ from sprog.features import (
     passages,
     testing,
 )
-from sprog.lm import Site, TokenizedCorpus, activations, batches
+from sprog.lm import Site, TokenizedCorpus
 from sprog.run.added_by_training import added_by_training
 from sprog.run.baseline_sets import (
     COORDINATES,
@@ -36,15 +35,13 @@ from sprog.run.baseline_sets import (
 from sprog.run.context import Context
 from sprog.run.directions import site_neurons
 from sprog.run.panels import Panel, replication_panel, test_panel
-from sprog.run.sae_stage import baseline_jobs, load_sae, other_seeds
+from sprog.run.sae_stage import baseline_jobs, load_sae, other_seeds, untrained_autoencoders
 from sprog.run.samples import first_sentences
 from sprog.run.show import Report, part
-from sprog.sae import measure_reconstruction, read_sae, untrained
+from sprog.sae import measure_reconstruction, read_sae
 
 # a latent of another seed is the same one from this cosine of their decoder rows on
 SAME = 0.7
-# tokens of train that an untrained autoencoder takes its centre and scale from
-START_TOKENS = 1024
 
 
 def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -101,22 +98,9 @@ def _families(context: Context, site: Site) -> list[tuple[str, int, Latents | Ne
         sae = read_sae(folder / name / "sae.safetensors").to(context.lm.device)
         found.append((group, change["seed"], Latents(sae)))
     seeds = (recipe.seed, *other_seeds(recipe, recipe.baselines.untrained - 1))
-    first = _first_activations(context, site)
-    for seed in seeds:
-        sae = untrained(own.config, first, seed=seed, centre=recipe.sae.centre)
-        found.append((UNTRAINED, seed, Latents(sae.requires_grad_(False))))
+    others = untrained_autoencoders(context, site, seeds)
+    found += [(UNTRAINED, seed, Latents(sae)) for seed, sae in zip(seeds, others, strict=True)]
     return [*found, (COORDINATES, 0, site_neurons(context, site))]
-
-
-def _first_activations(context: Context, site: Site) -> Float[Tensor, "tokens d"]:
-    tokens = context.training_tokens()
-    parts, count = [], 0
-    for one in activations(context.lm, batches(tokens, START_TOKENS, seed=context.recipe.seed), [site]):
-        parts.append(one.sites[site].float())
-        count += len(parts[-1])
-        if count >= START_TOKENS:
-            break
-    return torch.cat(parts)
 
 
 def _ranked(

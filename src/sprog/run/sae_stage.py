@@ -2,16 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sprog.lm import (
     FoundSinks,
     Site,
     TokenizedCorpus,
+    activations,
+    batches,
     half_width,
     random_order,
     replayed_losses,
@@ -23,12 +28,14 @@ from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
-from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
 
 SEEDS = 2**32
 """How many seeds there are."""
 # sentences of each language on which spliced attention sinks are held against sinks left alone
 SINK_SENTENCES = 256
+# tokens of train that an untrained autoencoder takes its centre and scale from
+START_TOKENS = 1024
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -135,6 +142,33 @@ def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
     # not `Sae.load`: a run says itself, once, what is unsound
     return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
+
+
+def untrained_autoencoders(context: Context, site: Site, seeds: Sequence[int]) -> list[Sae]:
+    """Autoencoders like the run's before their first step, one for each seed: see `sprog.sae.untrained`.
+
+    Of one from elsewhere, whose k is not known, as many latents fire at a token as of that.
+    """
+    own, recipe = load_sae(context), context.recipe
+    config = own.config
+    if config.k is None and own.threshold is not None and own.quality is not None:
+        config = dataclasses.replace(config, k=min(config.latents, max(1, round(own.quality.l0))))
+    first = _first_activations(context, site)
+    return [
+        untrained(config, first, seed=seed, centre=recipe.sae.centre, published=recipe.by_the_paper)
+        for seed in seeds
+    ]
+
+
+def _first_activations(context: Context, site: Site) -> Float[Tensor, "tokens d"]:
+    tokens = context.training_tokens()
+    parts, count = [], 0
+    for one in activations(context.lm, batches(tokens, START_TOKENS, seed=context.recipe.seed), [site]):
+        parts.append(one.sites[site].float())
+        count += len(parts[-1])
+        if count >= START_TOKENS:
+            break
+    return torch.cat(parts)
 
 
 def train_autoencoder(
