@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control, mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
 from sprog.run import effect_arms
-from sprog.sae import read_sae
+from sprog.sae import Sae, SaeConfig, read_sae
 
 sae_stage = importlib.import_module("sprog.run.sae_stage")
 LAYER = 1
@@ -156,3 +156,28 @@ def test_the_trained_autoencoder_stands_beside_them(runs):
         assert len(trained["members"]) == size
         assert {row["text"] for row in chosen} == {tokens.corpus.sha256}
         assert {row["of"] for row in chosen} == {64}
+
+
+def test_an_autoencoder_whose_k_is_unknown_has_untrained_ones_as_sparse_as_it(world, tmp_path):
+    given = Sae(SaeConfig(d_in=32, latents=64, activation="jumprelu"))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in given.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    given.threshold = torch.full((64,), 4.0)
+    given.save(tmp_path / "given")
+    seen = []
+    with pytest.MonkeyPatch.context() as patched:
+        make = sae_stage.untrained
+
+        def untrained(config, x, **options):
+            seen.append((config.k, make(config, x, **options), x))
+            return seen[-1][1]
+
+        patched.setattr(sae_stage, "untrained", untrained)
+        changes = SMALL | {"sae__from": tmp_path / "given", "features__units": "3,7"}
+        assert world.run(tmp_path / "run", "--until", "effects", **changes) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert seen
+    for k, sae, x in seen:
+        assert k == round(results["sae"]["l0"])
+        assert float(sae.fires(sae.encode(x)).sum()) / len(x) == pytest.approx(k, rel=0.02)
