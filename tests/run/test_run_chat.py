@@ -11,7 +11,7 @@ import sprog
 from sprog.cli import main
 from sprog.corpora import build_roles
 from sprog.flags import parse
-from sprog.lm import Site, load, sentence_losses, tokenize, worth_scoring
+from sprog.lm import load, sentence_losses, tokenize
 from sprog.sae import read_sae
 
 TEMPLATE = (
@@ -88,8 +88,7 @@ def test_losses_are_those_of_replies(model, chatted):
     )
     select = tokenize(lm, roles.corpora["select"], max_tokens=48, prefix=before)
     # no sample is as precise as that, so all of select is measured
-    scored = select.scoring(worth_scoring(lm, Site("resid", 1), select))
-    losses = sentence_losses(dataclasses.replace(lm, chat=tuple(before)), scored)
+    losses = sentence_losses(dataclasses.replace(lm, chat=tuple(before)), select)
     for code in ("da", "en"):
         own = [number for number, sentence in enumerate(select.corpus.sentences) if sentence.language == code]
         count = sum(len(select.ids[number]) - len(before) for number in own)
