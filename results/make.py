@@ -141,7 +141,7 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
     places = list(found["autoencoders"][0]["again"])
     lines += [
         f"One rule for all: AUROC over {found['minimum']:g} against each of "
-        f"{', '.join(c for c in found['languages'] if c != 'da')} at q {found['q']:g} "
+        f"{', '.join(found['outside'])} at q {found['q']:g} "
         "(`results.json: baselines.autoencoders`).\n",
         _table(
             ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),

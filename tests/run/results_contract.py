@@ -256,7 +256,8 @@ BASELINES = {
     "reason": None,
     "minimum": NUMBER,
     "q": NUMBER,
-    "languages": [str],
+    "claim": str,
+    "outside": [str],
     "autoencoders": [
         {
             "group": str,
@@ -267,7 +268,7 @@ BASELINES = {
             "fvu": (PER_LANGUAGE, None),
             "best": str,
             "weakest": NUMBER,
-            "again": {str: {"best": NUMBER, "above": int, "of": int}},
+            "again": {str: {"best": NUMBER, "above": int, "of": int, "auroc": {str: NUMBER}}},
             "stable": (float, None),
         }
     ],

@@ -146,7 +146,7 @@ def switch_off(
             raw[new], change[cells] = _measured(
                 lm,
                 site,
-                [sets[number] for number in numbers],
+                [sets[number] for number in numbers.tolist()],
                 tokens.take(new),
                 budget,
                 lambda x, before=before, share=share: progress(before + share * x),  # type: ignore[misc]

@@ -34,6 +34,7 @@ from sprog.run.baseline_sets import (
 )
 from sprog.run.context import Context
 from sprog.run.directions import site_neurons
+from sprog.run.found import own_claim
 from sprog.run.panels import Panel, replication_panel, test_panel
 from sprog.run.sae_stage import baseline_jobs, load_sae, other_seeds, untrained_autoencoders
 from sprog.run.samples import first_sentences
@@ -50,7 +51,7 @@ def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, A
     try:
         panel = test_panel(context)
         families = _families(context, site)
-        ranked, statistics = _ranked(context, site, families, panel, part(report, 0.0, 0.25))
+        ranked, statistics, claim = _ranked(context, site, families, panel, part(report, 0.0, 0.25))
     except SprogError as error:
         if "panel" in context.roles.corpora:
             raise
@@ -81,8 +82,9 @@ def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, A
             "reason": None,
             "minimum": recipe.evidence.minimum,
             "q": recipe.evidence.q,
-            "languages": list(panel.found_on.corpus.languages),
-            "autoencoders": _autoencoder_rows(context, site, ranked, held_out),
+            "claim": claim.name,
+            "outside": list(claim.outside),
+            "autoencoders": _autoencoder_rows(context, site, ranked, held_out, claim.outside),
             **added_by_training(context, sets, switched),
         }
     }
@@ -109,8 +111,12 @@ def _ranked(
     families: Sequence[tuple[str, int, Latents | Neurons]],
     panel: Panel,
     report: Report,
-) -> tuple[list[Ranked], UnitStatistics]:
-    """Every family by the run's test on the half of the panel that is searched; and the coordinates' statistics."""
+) -> tuple[list[Ranked], UnitStatistics, testing.Claim]:
+    """Every family by the run's test on the half of the panel that is searched.
+
+    Returns:
+        The families, the coordinates' statistics, and the claim that was tested.
+    """
     recipe = context.recipe
     collected = collect_all(
         context.lm,
@@ -120,22 +126,26 @@ def _ranked(
         budget=recipe.batch_tokens,
         progress=part(report, 0.0, 0.7),
     )
-    ranked = []
-    for number, ((group, seed, units), (statistics, table)) in enumerate(
-        zip(families, collected, strict=True)
-    ):
+    evidence = []
+    for number, (_, table) in enumerate(collected):
         assert table is not None
-        evidence = testing.test_units(
-            passages(table, recipe.evidence.tokens),
-            context.target,
-            minimum=recipe.evidence.minimum,
-            q=recipe.evidence.q,
-            method=recipe.evidence.method,
-            reference=context.reference,
-            within="all",
+        evidence.append(
+            testing.test_units(
+                passages(table, recipe.evidence.tokens),
+                context.target,
+                minimum=recipe.evidence.minimum,
+                q=recipe.evidence.q,
+                method=recipe.evidence.method,
+                reference=context.reference,
+                within="all",
+            )
         )
-        name = evidence.claims[0].claim.name
-        weakest = evidence.weakest(name)
+        report(0.7 + 0.3 * (number + 1) / len(families))
+    # one claim for all
+    name = own_claim(evidence)
+    ranked = []
+    for (group, seed, units), (statistics, _), tested in zip(families, collected, evidence, strict=True):
+        weakest = tested.weakest(name)
         rates = (statistics.rate(context.target), statistics.rate(context.reference))
         ranked.append(
             Ranked(
@@ -143,19 +153,18 @@ def _ranked(
                 seed,
                 units,
                 tuple(np.argsort(-weakest, kind="stable")[: max(recipe.baselines.sizes)].tolist()),
-                len(evidence.passing(name)),
+                len(tested.passing(name)),
                 int(paper_rule(*rates).sum()) if group != COORDINATES else 0,
                 weakest,
             )
         )
-        report(0.7 + 0.3 * (number + 1) / len(families))
-    return ranked, collected[-1][0]
+    return ranked, collected[-1][0], evidence[0].claim(name).claim
 
 
 def _again(
     context: Context, site: Site, ranked: Sequence[Ranked], tokens: TokenizedCorpus, report: Report
-) -> list[Float[np.ndarray, "units languages"]]:
-    """The AUROC over each other language of every family's first units, on other text."""
+) -> list[dict[str, Float[np.ndarray, " units"]]]:
+    """The AUROC of every family's first units over each other language, on other text."""
     collected = collect_all(
         context.lm,
         site,
@@ -171,20 +180,17 @@ def _again(
     return found
 
 
-def _aurocs(context: Context, table: SentenceTable) -> Float[np.ndarray, "units languages"]:
+def _aurocs(context: Context, table: SentenceTable) -> dict[str, Float[np.ndarray, " units"]]:
     auroc = testing.auroc_table(passages(table, context.recipe.evidence.tokens))
-    others = [code for code in auroc.languages if code != context.target]
-    found: Float[np.ndarray, "units languages"] = np.stack(
-        [auroc.of(context.target, code) for code in others], axis=1
-    )
-    return found
+    return {code: auroc.of(context.target, code) for code in auroc.languages if code != context.target}
 
 
 def _autoencoder_rows(
     context: Context,
     site: Site,
     ranked: Sequence[Ranked],
-    held_out: dict[str, list[Float[np.ndarray, "units languages"]]],
+    held_out: dict[str, list[dict[str, Float[np.ndarray, " units"]]]],
+    outside: Sequence[str],
 ) -> list[dict[str, Any]]:
     """What passes in each family, how its best units do on other text, and how stable they are over seeds."""
     latents = [each for each in ranked if isinstance(each.units, Latents)]
@@ -210,17 +216,28 @@ def _autoencoder_rows(
                 "best": each.units.name(best),
                 "weakest": float(each.weakest[best]),
                 "again": {
-                    name: {
-                        "best": float(found[number][0].min()),
-                        "above": int((found[number].min(1) >= context.recipe.evidence.minimum).sum()),
-                        "of": len(found[number]),
-                    }
+                    name: _told_again(found[number], outside, context.recipe.evidence.minimum)
                     for name, found in held_out.items()
                 },
                 "stable": _stable(each, ranked),
             }
         )
     return rows
+
+
+def _told_again(
+    auroc: dict[str, Float[np.ndarray, " units"]], outside: Sequence[str], minimum: float
+) -> dict[str, Any]:
+    """The first unit's least AUROC over the claim's languages, how many of the first units reach the minimum, and the
+    first one's AUROC over every language.
+    """
+    least = np.min([values for code, values in auroc.items() if code in outside], axis=0)
+    return {
+        "best": float(least[0]),
+        "above": int((least >= minimum).sum()),
+        "of": len(least),
+        "auroc": {code: float(values[0]) for code, values in auroc.items()},
+    }
 
 
 def _stable(each: Ranked, ranked: Sequence[Ranked]) -> float | None:

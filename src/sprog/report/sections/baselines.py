@@ -2,7 +2,7 @@
 
 from sprog.report.blocks import Block, Cell, Paragraph, Section, Table, not_run
 from sprog.report.reading import Row, RunFiles
-from sprog.report.wording import NO_BREAK, language_name, number, plural, signed, whole
+from sprog.report.wording import NO_BREAK, language_name, listed, number, plural, signed, whole
 
 _PLACES = {"held_out": "half held out", "replicate": "other text"}
 
@@ -99,10 +99,11 @@ def _autoencoders(found: Row) -> Table:
     languages = sorted({code for row in found["autoencoders"] for code in row["fvu"] or {}})
     return Table(
         "One rule for all",
-        f"Passing: units that pass the run's test (AUROC over {number(found['minimum'], 2)} against each other "
-        f"language, q {found['q']:g}) on the half that is searched; paper: latents that pass the paper's rule there. "
-        "Least AUROC: of the best unit, over its nearest language, there and on other text; above: how many of the "
-        "first units are above the minimum on it. Stable: the share of the first units that have a latent with a "
+        f"Passing: units that pass the run's test (AUROC over {number(found['minimum'], 2)} against "
+        f"{listed([language_name(code) for code in found['outside']])}, q {found['q']:g}) on the half that is "
+        "searched; paper: latents that pass the paper's rule there. Least AUROC: of the best unit, over the nearest of "
+        "these, there and on other text, and beside it that over a language that was left aside; above: how many of "
+        "the first units are above the minimum on it. Stable: the share of the first units that have a latent with a "
         "decoder cosine of 0.7 in the group's other seeds. Untrained: the weights as training starts.",
         (
             "Units",
@@ -126,7 +127,16 @@ def _autoencoders(found: Row) -> Table:
                 *(
                     Cell(
                         number(row["again"][place]["best"], 3),
-                        f"{row['again'][place]['above']} of {row['again'][place]['of']}",
+                        "; ".join(
+                            [
+                                f"{row['again'][place]['above']} of {row['again'][place]['of']}",
+                                *(
+                                    f"{code} {number(value, 2)}"
+                                    for code, value in row["again"][place]["auroc"].items()
+                                    if code not in found["outside"]
+                                ),
+                            ]
+                        ),
                     )
                     for place in places
                 ),
