@@ -7,12 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sprog.effects.bootstrap import Clusters, resampled_sums
-from sprog.effects.next_token import Measured
+from sprog.effects.next_token import OFF, Measured
+from sprog.effects.same_damage import NEAR
 
 # nats per token on the target at which languages are compared
 MATCHED_DAMAGE = (0.1, 0.3)
-# what a path of `scale` has at 0: the whole way, for each kind of unit
-_WHOLE_WAY = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 
 Point = tuple[float, float]
 
@@ -116,12 +115,12 @@ def ratios(
 
 
 def reaches(curve: Curve, at: float) -> Place | None:
-    """The first segment in which a curve reaches `at`; None if it never does.
+    """The first segment in which a curve comes within 2 % of `at`; None if it never does.
 
-    A resample that never gets there is carried on along its last segment, and takes the curve's own place where
-    that one falls.
+    A curve that ends within these 2 % is carried on along its last segment: doses that were looked for are as near.
+    A resample that never gets there is carried on likewise, and takes the curve's own place where that segment falls.
     """
-    reached = np.flatnonzero(curve.point >= at)
+    reached = np.flatnonzero(curve.point >= (1 - NEAR) * at)
     if not len(reached):
         return None
     below = max(1, int(reached[0])) - 1
@@ -149,4 +148,4 @@ def _dose(m: Measured, operation: str, kind: str) -> float | None:
     assert m.edit is not None
     if m.edit.operation == operation:
         return m.edit.value
-    return 0.0 if operation == "scale" and m.edit.operation == _WHOLE_WAY.get(kind) else None
+    return 0.0 if operation == "scale" and m.edit.operation == OFF.get(kind) else None
