@@ -187,9 +187,7 @@ def matched_sweeps(
     shares = keep("doses", search)["shares"] if ways and len(tokens) else np.full((len(ways), 0), np.nan)
     found = [[(arm.sweep[0][0], Edit("none")), *arm.off] for arm in arms]
     for (number, units, end), own in zip(ways, shares, strict=True):
-        # the way down from 0 begins there
-        doses = [0.0] if end.operation == "set" else []
-        doses += sorted({float(share) for share in own if not math.isnan(share)})
+        doses = sorted({float(share) for share in own if not math.isnan(share)})
         found[number] += [(units, partway(end, dose)) for dose in doses]
     progress(1.0)
     return [_together(edits) for edits in found]

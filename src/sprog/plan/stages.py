@@ -88,7 +88,7 @@ class Counting(Quantities):
         work += Work(
             moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
         )
-        for m in SHORT_LATENTS:
+        for m in [m for m in SHORT_LATENTS if m <= self.latents] or [self.latents]:
             one = Work(
                 float_flops=2 * d * m * text * SHORT_EPOCHS,
                 moved=text * SHORT_EPOCHS * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,

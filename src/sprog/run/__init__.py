@@ -54,6 +54,9 @@ __all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
 TOY_PAIRS = 3000
 
+# how many times as long as the page takes to draw stages take before it is drawn between them
+PAGE_EVERY = 4.0
+
 WHAT = {
     "corpora": "counting sentences and tokens",
     "probe": "probing every layer",
@@ -131,9 +134,9 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
 class _Pages:
     """`results.json` and the page of a run, written after its stages and at its end.
 
-    `results.json` is written after each stage that was carried out. To draw the page takes seconds,
-    so between stages it is drawn only if the stages since the last page took at least as long as that page took to
-    draw. In a demo the pages between the stages take 5 % of the time of the stages.
+    `results.json` is written after each stage that was carried out. To draw the page takes seconds, so between stages
+    it is drawn only if the stages since the last page took at least `PAGE_EVERY` times as long as that page took to
+    draw.
     """
 
     def __init__(self, context: Context) -> None:
@@ -145,7 +148,7 @@ class _Pages:
         """Write what there is after a stage that took `seconds`, with other stages still to come."""
         self.write(done, to_come)
         self._seconds_since += seconds
-        if self._seconds_since >= self._seconds_to_draw:
+        if self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
             self.draw("drawing the page of the stages so far")
 
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> dict[str, Any]:
