@@ -82,6 +82,8 @@ def measured() -> str:
                 for file in ("results.json", "run.json")
             )
             parts += [f"## {words}\n", _model(name, results, facts)]
+            if (HERE / name / "grid.json").is_file():
+                parts += [_grid(name)]
     return "\n".join(parts)
 
 
@@ -180,6 +182,73 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _grid(name: str) -> str:
+    """The table of results/grid.py: chosen on tune, shown on test; seeds together as mean and range."""
+    grid = json.loads((HERE / name / "grid.json").read_text(encoding="utf-8"))
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in grid["rows"]:
+        key = tuple(row.get(k) for k in ("site", "layer", "latents", "k", "kind", "group"))
+        groups.setdefault(key, []).append(row)
+    rows = []
+    for (site, layer, latents, k, kind, group), own in groups.items():
+        learnt = group in ("trained", "untrained")
+        off = {code: sum(row["off"][code][0] for row in own) / len(own) for code in own[0].get("off", {})}
+        adds = own[0].get("adds")
+        rows.append(
+            (
+                f"`{site}` {layer}",
+                f"{kind} {latents}, k {k}" if learnt else "",
+                group,
+                _range([row["passing"] for row in own if "passing" in row], 0),
+                _range([row["again"] for row in own if "again" in row], 0),
+                _range([row["tune"] for row in own], 2),
+                _range([row["test"] for row in own], 2),
+                _range([row["of"]["Tatoeba, nb"] for row in own], 2),
+                _range([row["of"]["treebanks, nb"] for row in own], 2),
+                _range([min(v for c, v in row["of"].items() if c.endswith("sv")) for row in own], 2),
+                *(f"{off[c]:+.3f}" if c in off else "" for c in ("da", "nb", "sv", "en")),
+                "" if adds is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*adds["target"]),
+                "" if adds is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*adds["margin"]),
+            )
+        )
+    return (
+        f"Sites, depths, sizes, k and kinds (`results/{name}/grid.json`, made by `results/grid.py` in "
+        f"{grid['seconds'] / 60:.0f} minutes on {grid['torch_threads']} threads): {grid['train_tokens']:,} tokens, "
+        f"{grid['epochs']} epochs, {grid['seeds']} seeds. Danish against each other language within Europarl, Tatoeba "
+        f"and treebanks; the unit of largest least AUROC on {grid['sentences']['tune']} sentences of each (tune), "
+        f"shown on {grid['sentences']['test']} others (test); passing: units of at least {grid['minimum']:g} against "
+        f"all on tune, and how many of them again on test. Off: change of loss, nats a token, with the first "
+        f"{grid['off']} units switched off, on test; trained less untrained of that, of Danish and of Danish less the "
+        "nearest other language. Means over seeds, ranges in brackets.\n\n"
+    ) + _table(
+        (
+            *("site, layer", "autoencoder", "units", "passing", "again", "best, tune", "test"),
+            *(
+                "nb, Tatoeba",
+                "nb, treebanks",
+                "sv, least",
+                "off: da",
+                "nb",
+                "sv",
+                "en",
+                "adds, da",
+                "adds, margin",
+            ),
+        ),
+        rows,
+    )
+
+
+def _range(values: list[float], digits: int) -> str:
+    if not values:
+        return "–"
+    mean = sum(values) / len(values)
+    text = f"{mean:.{digits}f}"
+    return (
+        text if min(values) == max(values) else f"{text} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+    )
+
+
 def _layers(nearest: dict[str, Any]) -> str:
     rows = nearest["rows"]
     text = "Least AUROC over the nearest language by layer (`results.json: probe.nearest`): "
@@ -208,10 +277,6 @@ def _sets(found: dict[str, Any]) -> str:
             for row in found["sets"]
         ],
     )
-
-
-def _again(row: dict[str, Any]) -> str:
-    return f"{row['best']:.2f} ({row['above']} of {row['of']})"
 
 
 def _change(row: dict[str, float]) -> str:

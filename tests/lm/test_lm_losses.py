@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sprog.corpora import Corpus, Sentence
-from sprog.lm import sentence_losses, tokenize
-from sprog.lm.loss import MAX_LOGITS, loss_budget
+from sprog.lm import Site, sentence_losses, tokenize, worth_scoring
+from sprog.lm.loss import loss_batches, predicts
 
 TEXTS = ["Hej på øen, sagde æblet 😀.", "ja!", "Plain English text with words.", "ÆØÅ 👨‍👩‍👧 og mere"]
 
@@ -57,8 +57,42 @@ def test_losses_stand_in_the_order_of_the_sentences(tiny_lm, random_tokens):
     )
 
 
-def test_a_large_vocabulary_lowers_the_budget(tiny_lm):
+@pytest.mark.parametrize(("scored", "copies"), [(None, 1), (None, 4), (2, 1), (2, 4)])
+def test_the_logits_of_a_batch_fit(tiny_lm, random_tokens, monkeypatch, scored, copies):
     rows = tiny_lm.model.get_output_embeddings().weight.shape[0]
-    assert loss_budget(tiny_lm, 10**9) == MAX_LOGITS // rows
-    assert loss_budget(tiny_lm, 7) == 7
-    assert loss_budget(tiny_lm, 10**9, copies=4) == MAX_LOGITS // (4 * rows)
+    monkeypatch.setattr("sprog.lm.loss.MAX_LOGITS", 40 * copies * rows)
+    tokens = random_tokens([5] * 30 + [20] * 30).scoring(scored)
+    found = list(loss_batches(tiny_lm, tokens, 10**6, copies=copies))
+    counts = [int(predicts(batch).sum()) for batch in found]
+    assert max(counts) <= 40 < sum(counts)
+    assert sum(len(batch.ids) for batch in found) == 60
+    # where few tokens of a sentence are scored, more sentences fit
+    assert len(found) == (3 if scored else 4 + 15)
+
+
+def test_losses_of_some_tokens_estimate_those_of_all(tiny_lm, random_tokens):
+    tokens = random_tokens([2, 3, 5, 12, 40] * 80, 1)
+    whole, some = sentence_losses(tiny_lm, tokens), sentence_losses(tiny_lm, tokens.scoring(3))
+    short = tokens.predicted <= 3
+    np.testing.assert_allclose(some[short], whole[short], rtol=1e-4)
+    # longer sentences' sums are estimates, neither too high nor too low
+    error = (some - whole)[~short]
+    assert (error != 0).all()
+    assert abs(error.mean()) < 3 * error.std() / np.sqrt(len(error))
+
+
+def test_the_scored_tokens_are_the_sentences_own(tiny_lm, random_tokens):
+    tokens = random_tokens([30, 2, 17, 9, 2, 40]).scoring(4)
+    order = np.array([3, 0, 5])
+    np.testing.assert_allclose(
+        sentence_losses(tiny_lm, tokens.take(order), budget=40),
+        sentence_losses(tiny_lm, tokens, budget=900)[order],
+        rtol=1e-4,
+    )
+
+
+def test_losses_worth_computing_grow_with_what_stands_above_the_site(tiny_lm, random_tokens):
+    short, long = random_tokens([5] * 4), random_tokens([200] * 4)
+    last = Site("resid", tiny_lm.layers - 1)
+    assert worth_scoring(tiny_lm, last, short) < worth_scoring(tiny_lm, Site("resid", 0), short)
+    assert worth_scoring(tiny_lm, last, short) < worth_scoring(tiny_lm, last, long)

@@ -1,12 +1,14 @@
 """Streams: batched equals one by one, several sites in a pass, and no more of the model than is needed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sprog.lm import SITE_NAMES, Site, activations, batches, pad, tokenize
+from sprog.lm import SITE_NAMES, Passes, Site, activations, batches, edit, pad, tokenize
 
 SITES = [Site(name, layer) for name in SITE_NAMES for layer in (0, 2)]
 
@@ -108,3 +110,73 @@ def test_the_whole_model_runs_as_before_after_a_stopped_pass(tiny_lm, tiny_token
     before = tiny_lm.model(batch.ids, attention_mask=batch.mask.long()).logits
     list(activations(tiny_lm, [batch], [Site("mlp.hidden", 0)]))
     assert torch.equal(tiny_lm.model(batch.ids, attention_mask=batch.mask.long()).logits, before)
+
+
+def counting(lm):
+    """How often the model runs: a list that grows by one with each pass of its first block."""
+    seen = []
+    forward = lm.blocks[0].forward
+    lm.blocks[0].forward = lambda *args, **kwargs: (seen.append(1), forward(*args, **kwargs))[1]
+    return seen
+
+
+@pytest.fixture
+def once(tiny_lm, tmp_path):
+    lm = dataclasses.replace(tiny_lm, passes=Passes(tmp_path))
+    yield lm, counting(lm), tmp_path
+    del lm.blocks[0].forward
+
+
+def streamed(lm, tokens, sites, budget=64):
+    return [(part.sites, part.sentence) for part in activations(lm, batches(tokens, budget), sites)]
+
+
+def assert_same(one, other):
+    for (x, of), (y, also) in zip(one, other, strict=True):
+        assert torch.equal(of, also)
+        for site in x:
+            assert torch.equal(x[site], y[site])
+
+
+def test_a_batch_that_comes_again_is_not_run_again(once, random_tokens):
+    lm, runs, folder = once
+    tokens, site = random_tokens([9, 4, 30, 12, 7]), Site("resid", 1)
+    expected = streamed(dataclasses.replace(lm, passes=None), tokens, [site])
+    del runs[:]
+    assert_same(streamed(lm, tokens, [site]), expected)
+    assert len(runs) == len(expected)
+    assert_same(streamed(lm, tokens, [site]), expected)
+    assert len(runs) == len(expected)
+    # another site, other batches and several sites at once are passes of their own
+    streamed(lm, tokens, [Site("resid", 0)])
+    streamed(lm, tokens, [site], budget=10)
+    streamed(lm, tokens, [site, Site("resid", 0)])
+    assert len(runs) > 3 * len(expected)
+    assert [path.name[:11] for path in folder.iterdir()] == [".sprog-tmp-"]
+
+
+def test_what_is_kept_is_never_what_another_model_gave(once, random_tokens):
+    lm, _, _ = once
+    tokens, site = random_tokens([9, 4]), Site("resid", 1)
+    streamed(lm, tokens, [site])
+    with edit(lm, Site("resid", 0), torch.zeros_like):
+        inside = streamed(lm, tokens, [site])
+    plain = dataclasses.replace(lm, passes=None)
+    with edit(lm, Site("resid", 0), torch.zeros_like):
+        assert_same(inside, streamed(plain, tokens, [site]))
+    weight = next(lm.blocks[0].parameters())
+    with torch.no_grad():
+        weight.mul_(2)
+        try:
+            assert_same(streamed(lm, tokens, [site]), streamed(plain, tokens, [site]))
+        finally:
+            weight.div_(2)
+
+
+def test_no_more_is_kept_than_there_is_room_for(tiny_lm, random_tokens, tmp_path):
+    tokens, site = random_tokens([9] * 12), Site("resid", 1)
+    passes = Passes(tmp_path, most=1000 * 4)
+    lm = dataclasses.replace(tiny_lm, passes=passes)
+    first = streamed(lm, tokens, [site], budget=9)
+    assert 0 < passes.kept <= 4000
+    assert_same(streamed(lm, tokens, [site], budget=9), first)

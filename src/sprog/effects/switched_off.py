@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from sprog.effects.bootstrap import Clusters, resampled_sums
 from sprog.lm import (
@@ -20,6 +20,7 @@ from sprog.lm import (
     narrow_enough,
     replayed_losses,
     sentence_losses,
+    worth_scoring,
 )
 
 
@@ -54,11 +55,13 @@ class Switched:
         tokens: the sentences that were measured.
         raw: their summed loss under the model as it is, nats.
         change: by how much each set raises it, nats.
+        used: whether a set was measured on a sentence: some need fewer of a language's; `change` is 0 elsewhere.
     """
 
     tokens: TokenizedCorpus
     raw: Float[np.ndarray, " sentences"]
     change: Float[np.ndarray, "sets sentences"]
+    used: Bool[np.ndarray, "sets sentences"]
 
     def rows(self, language: str) -> Int[np.ndarray, " chosen"]:
         """The numbers of a language's sentences."""
@@ -66,28 +69,33 @@ class Switched:
 
     def mean(self, language: str) -> Float[np.ndarray, " sets"]:
         """The mean change by set, nats a token."""
-        rows = self.rows(language)
-        found: Float[np.ndarray, " sets"] = self.change[:, rows].sum(1) / self.tokens.predicted[rows].sum()
-        return found
+        return self._means(language, self.tokens.predicted)
 
     def per_byte(self, language: str) -> Float[np.ndarray, " sets"]:
         """The mean change by set, nats a byte of UTF-8."""
+        return self._means(language, self.tokens.predicted_bytes)
+
+    def sentences(self, language: str) -> Int[np.ndarray, " sets"]:
+        """On how many of a language's sentences each set was measured."""
+        found: Int[np.ndarray, " sets"] = self.used[:, self.rows(language)].sum(1)
+        return found
+
+    def _means(self, language: str, sizes: Int[np.ndarray, " sentences"]) -> Float[np.ndarray, " sets"]:
         rows = self.rows(language)
-        found: Float[np.ndarray, " sets"] = (
-            self.change[:, rows].sum(1) / self.tokens.predicted_bytes[rows].sum()
-        )
+        found: Float[np.ndarray, " sets"] = self.change[:, rows].sum(1) / (self.used[:, rows] @ sizes[rows])
         return found
 
     def resampled(self, language: str, *, draws: int, seed: int) -> Float[np.ndarray, "draws sets"]:
         """The mean change by set, nats a token, in resamples of a language's documents (or pairs, or sentences)."""
         rows = self.rows(language)
         sums = resampled_sums(
-            [*self.change[:, rows], self.tokens.predicted[rows]],
+            [*self.change[:, rows], *(self.used[:, rows] * self.tokens.predicted[rows])],
             draws=draws,
             seed=seed,
             clusters=Clusters.across(self.tokens.corpus, language),
         )
-        found: Float[np.ndarray, "draws sets"] = sums[:, :-1] / sums[:, -1:]
+        with np.errstate(invalid="ignore"):
+            found: Float[np.ndarray, "draws sets"] = np.divide(*np.split(sums, 2, axis=1))
         return found
 
 
@@ -104,9 +112,10 @@ def switch_off(
 ) -> Switched:
     """Switch every set off on random sentences of each language, ever more, until the changes are known.
 
-    A language is done once, for every set, half the 95 % interval of the mean change is at most `precision` nats a
-    token, or a tenth of the change; or once its text is at an end. Texts that a set does not touch are not run
-    again, so a language whose text the units leave alone costs little.
+    A set is done in a language once half the 95 % interval of its mean change there is at most `precision` nats a
+    token, or a tenth of the change; or once the text is at an end. Samples begin alike, so that sets are held against
+    each other on the same sentences as far as both go. Losses are computed of some tokens of each sentence
+    (`worth_scoring`), and texts that a set does not touch are not run again.
 
     Args:
         lm: the model.
@@ -121,31 +130,34 @@ def switch_off(
     Raises:
         SprogError: an edit does not fit the site.
     """
-    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    tokens = tokens.scoring(worth_scoring(lm, site, tokens))
     raw, change = np.zeros(len(tokens)), np.zeros((len(sets), len(tokens)))
-    measured: dict[str, Int[np.ndarray, " own"]] = {}
-    open_ = set(languages)
-    for sample in growing(languages, seed=seed):
-        fresh = [sample[code][len(measured.get(code, ())) :] for code in sorted(open_) if code in sample]
-        new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
-        if not len(new):
-            break
-        before, share = sum(map(len, measured.values())) / len(tokens), len(new) / len(tokens)
-        raw[new], change[:, new] = _measured(
-            lm,
-            site,
-            sets,
-            tokens.take(new),
-            budget,
-            lambda done, before=before, share=share: progress(before + share * done),  # type: ignore[misc]
-        )
-        for code in sorted(open_):
-            measured[code] = sample[code]
-            if _known(change[:, sample[code]], tokens.predicted[sample[code]], precision):
-                open_.discard(code)
-    chosen = np.sort(np.concatenate(list(measured.values())))
+    used = np.zeros(change.shape, dtype=bool)
+    open_ = {code: np.arange(len(sets)) for code in tokens.corpus.languages}
+    measured = dict.fromkeys(open_, 0)
+    for sample in growing([sentence.language for sentence in tokens.corpus.sentences], seed=seed):
+        for code, numbers in open_.items():
+            own = sample[code]
+            new = own[measured[code] :]
+            if not len(numbers) or not len(new):
+                continue
+            before, share = sum(measured.values()) / len(tokens), len(new) / len(tokens)
+            cells = np.ix_(numbers, new)
+            raw[new], change[cells] = _measured(
+                lm,
+                site,
+                [sets[number] for number in numbers],
+                tokens.take(new),
+                budget,
+                lambda x, before=before, share=share: progress(before + share * x),  # type: ignore[misc]
+            )
+            used[cells] = True
+            measured[code] = len(own)
+            known = [_known(change[number, own], tokens.predicted[own], precision) for number in numbers]
+            open_[code] = numbers[~np.array(known)]
+    chosen = np.flatnonzero(used.any(0))
     progress(1.0)
-    return Switched(tokens.take(chosen), raw[chosen], change[:, chosen])
+    return Switched(tokens.take(chosen), raw[chosen], change[:, chosen], used[:, chosen])
 
 
 def _measured(
@@ -177,10 +189,7 @@ def _measured(
 
 
 def _known(
-    change: Float[np.ndarray, "sets sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
+    change: Float[np.ndarray, " sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
 ) -> bool:
-    """Whether every set's mean change is known as well as is asked for."""
-    total = predicted.sum()
-    return all(
-        narrow_enough(half_width(own, predicted), float(own.sum() / total), precision) for own in change
-    )
+    """Whether a set's mean change is known as well as is asked for."""
+    return narrow_enough(half_width(change, predicted), float(change.sum() / predicted.sum()), precision)

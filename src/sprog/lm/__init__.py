@@ -11,8 +11,9 @@ from sprog.lm.generate import continue_prompts
 from sprog.lm.gradient import Gradients, gradients
 from sprog.lm.hub import known_commit, look_up
 from sprog.lm.load import load, locate, resolve_device, resolve_dtype
-from sprog.lm.loss import sentence_losses
+from sprog.lm.loss import sentence_losses, worth_scoring
 from sprog.lm.model import LanguageModel, NormRange
+from sprog.lm.passes import Passes
 from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
@@ -38,6 +39,7 @@ __all__ = [
     "Gradients",
     "LanguageModel",
     "NormRange",
+    "Passes",
     "Place",
     "Pool",
     "Positions",
@@ -88,4 +90,5 @@ __all__ = [
     "tokenize",
     "with_sinks",
     "with_sites",
+    "worth_scoring",
 ]

@@ -1,7 +1,8 @@
 """From sentences to right-padded batches of token ids, by a budget of tokens."""
 
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class TokenizedCorpus:
         dropped: by (source, language), how many had fewer than two predicted-or-first tokens.
         cut: by (source, language), how many were cut at the longest length.
         bos: whether position 0 is a BOS, which belongs to no language.
+        scored: how many predicted tokens of each sentence, drawn at random, losses are computed of; None: all. The
+            sum over a sentence is then an estimate, the mean of those drawn times `predicted`.
     """
 
     corpus: Corpus
@@ -39,6 +42,7 @@ class TokenizedCorpus:
     dropped: dict[tuple[str, str], int]
     cut: dict[tuple[str, str], int]
     bos: bool
+    scored: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +66,15 @@ class TokenizedCorpus:
             dropped={},
             cut={},
             bos=self.bos,
+            scored=self.scored,
         )
+
+    def scoring(self, most: int | None) -> "TokenizedCorpus":
+        """The same text, of which losses are computed of so many tokens of each sentence; None: of all.
+
+        Which tokens of a sentence are drawn depends on the sentence alone.
+        """
+        return replace(self, scored=most)
 
 
 @dataclass(frozen=True)
@@ -74,16 +86,19 @@ class Batch:
         mask: True where there is a token.
         content: True where there is a token of the text, so not at pads and not at a BOS.
         index: the number of each row's sentence in its `TokenizedCorpus`.
+        scored: True at the tokens whose loss is computed; None: all but the first of each row.
     """
 
     ids: Int[Tensor, "batch seq"]
     mask: Bool[Tensor, "batch seq"]
     content: Bool[Tensor, "batch seq"]
     index: Int[Tensor, " batch"]
+    scored: Bool[Tensor, "batch seq"] | None = None
 
     def take(self, rows: Int[Tensor, " rows"]) -> "Batch":
         """Some of the rows."""
-        return Batch(self.ids[rows], self.mask[rows], self.content[rows], self.index[rows])
+        scored = None if self.scored is None else self.scored[rows]
+        return Batch(self.ids[rows], self.mask[rows], self.content[rows], self.index[rows], scored)
 
 
 def tokenize(
@@ -145,8 +160,12 @@ def tokenize(
     )
 
 
-def batches(tokens: TokenizedCorpus, budget: int, *, seed: int | None = None) -> Iterator[Batch]:
+def batches(
+    tokens: TokenizedCorpus, budget: int, *, most: int | None = None, seed: int | None = None
+) -> Iterator[Batch]:
     """Right-padded batches of at most `budget` tokens, pads included (a longer sentence goes alone).
+
+    With `most`, no batch has more sentences than that.
 
     With a seed the sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches
     of a window shuffled again; without one the order of windows is the corpus's.
@@ -157,7 +176,7 @@ def batches(tokens: TokenizedCorpus, budget: int, *, seed: int | None = None) ->
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
         window = window[np.argsort(lengths[window], kind="stable")]
-        groups = _groups(window, lengths, budget)
+        groups = _groups(window, lengths, budget, most)
         if seed is not None:
             groups = [groups[i] for i in generator.permutation(len(groups))]
         for group in groups:
@@ -187,15 +206,30 @@ def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
         mask=torch.from_numpy(mask),
         content=torch.from_numpy(content),
         index=torch.from_numpy(np.asarray(index, dtype=np.int64)),
+        scored=None if tokens.scored is None else torch.from_numpy(_drawn(rows, tokens.scored, longest)),
     )
 
 
-def _groups(window: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Cut a window sorted by length so that rows x longest stays within the budget."""
+def _drawn(rows: Sequence[np.ndarray], most: int, longest: int) -> np.ndarray:
+    """At most so many tokens of each row but its first, at random."""
+    scored = np.zeros((len(rows), longest), dtype=bool)
+    for own, ids in zip(scored, rows, strict=True):
+        # by the sentence itself, so that it is the same in every batch and in every sample
+        generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
+        own[1 + generator.permutation(len(ids) - 1)[:most]] = True
+    return scored
+
+
+def _groups(window: np.ndarray, lengths: np.ndarray, budget: int, most: int | None) -> list[np.ndarray]:
+    """Cut a window sorted by length so that rows x longest stays within the budget, and rows within `most`."""
     groups, start = [], 0
     for end in range(1, len(window) + 1):
         # the next row would be the longest of its group
-        if end == len(window) or (end - start + 1) * lengths[window[end]] > budget:
+        if (
+            end == len(window)
+            or (end - start + 1) * lengths[window[end]] > budget
+            or (most is not None and end - start == most)
+        ):
             groups.append(window[start:end])
             start = end
     return groups

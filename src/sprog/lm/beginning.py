@@ -7,8 +7,8 @@ import torch
 
 from sprog.corpora import Corpus
 from sprog.errors import SprogError
-from sprog.lm.batches import TokenizedCorpus, batches, tokenize
-from sprog.lm.loss import loss_budget, predicted_logits, predicts, targets, token_losses
+from sprog.lm.batches import TokenizedCorpus, tokenize
+from sprog.lm.loss import loss_batches, predicted_logits, predicts, targets, token_losses
 from sprog.lm.model import LanguageModel
 
 # nats a token: a choice that costs more than this is told at once
@@ -94,7 +94,7 @@ def begin(lm: LanguageModel, corpus: Corpus, asked: bool | str, *, max_tokens: i
 def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float | None:
     """The mean loss over all tokens of the text but the first of each sentence, nats."""
     total, count = 0.0, 0
-    for batch in batches(tokens, loss_budget(lm, 2048)):
+    for batch in loss_batches(lm, tokens, 2048):
         losses = token_losses(predicted_logits(lm, batch), targets(batch)).cpu()
         # the position that predicts, 0 being the BOS, which predicts the first token of the text
         kept = predicts(batch).nonzero()[:, 1] >= int(tokens.bos)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sprog.lm.batches import Batch, TokenizedCorpus, batches
-from sprog.lm.loss import batch_losses, loss_budget
+from sprog.lm.batches import Batch, TokenizedCorpus
+from sprog.lm.loss import batch_losses, loss_batches
 from sprog.lm.model import LanguageModel
 from sprog.lm.sites import Activation, Site, attached
 
@@ -49,7 +49,7 @@ def gradients(
         SprogError: the model has no such site.
     """
     lm.tap(site)
-    for batch in batches(tokens, loss_budget(lm, budget, copies=COPIES)):
+    for batch in loss_batches(lm, tokens, budget, copies=COPIES):
         yield _pass(lm, batch, site)
 
 

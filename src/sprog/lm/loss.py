@@ -1,5 +1,6 @@
 """Next-token loss, summed per sentence so that everything else can be computed from it."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,17 +10,41 @@ from torch import Tensor
 
 from sprog.lm.batches import Batch, TokenizedCorpus, batches
 from sprog.lm.model import LanguageModel
+from sprog.lm.sites import Site
 
 # logits held at once, in values: 64 Mi float32 values are 256 MiB
 MAX_LOGITS = 2**26
+# how many times as much a loss varies within sentences as their means do, in standard deviations
+SPREAD = 4
 # logits whose softmax is computed at once on a CPU: 2 MiB of float32 stay in its cache
 SLAB = 2**19
 
 
-def loss_budget(lm: LanguageModel, budget: int, *, copies: int = 1) -> int:
-    """A token budget whose logits fit so many times: vocabularies are large, so it is often smaller than `budget`."""
-    vocabulary = int(lm.model.get_output_embeddings().weight.shape[0])
-    return max(1, min(budget, MAX_LOGITS // (copies * vocabulary)))
+def loss_batches(
+    lm: LanguageModel, tokens: TokenizedCorpus, budget: int, *, copies: int = 1
+) -> Iterator[Batch]:
+    """Batches whose logits fit so many times: vocabularies are large, so that often fewer than `budget` tokens do."""
+    fit = max(1, MAX_LOGITS // (copies * int(lm.model.get_output_embeddings().weight.shape[0])))
+    if tokens.scored is None:
+        return batches(tokens, min(budget, fit))
+    return batches(tokens, budget, most=max(1, fit // tokens.scored))
+
+
+def worth_scoring(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int:
+    """How many tokens of each sentence to compute losses of, for the narrowest interval at a cost, when replaying.
+
+    A sentence costs its tokens' pass through the blocks above the site, and each loss a pass through the unembedding.
+    With s the ratio of a loss's standard deviation within sentences to that between them, s sqrt(c1 / c2) losses of
+    a sentence are best, c1 what a sentence costs and c2 what a loss does (Cochran 1977, Sampling Techniques,
+    equation 10.26); s is taken as `SPREAD`.
+    """
+    unembedding = lm.model.get_output_embeddings().weight.numel()
+    embedding = lm.model.get_input_embeddings().weight
+    whole = sum(p.numel() for p in lm.model.parameters() if p is not embedding)
+    blocks = whole - (unembedding if lm.model.get_output_embeddings().weight is not embedding else 0)
+    above = blocks * (lm.layers - site.layer) / lm.layers
+    mean = float(tokens.lengths.mean()) if len(tokens) else 1.0
+    return max(1, math.ceil(SPREAD * math.sqrt(mean * above / unembedding)))
 
 
 @torch.no_grad()
@@ -32,7 +57,7 @@ def sentence_losses(
     `tokens.predicted_bytes` for the mean per byte. Run it inside `edit` for the edited model.
     """
     summed = np.zeros(len(tokens))
-    for batch in batches(tokens, loss_budget(lm, budget)):
+    for batch in loss_batches(lm, tokens, budget):
         summed[batch.index.numpy()] = batch_losses(lm, batch).cpu().numpy()
     return summed
 
@@ -43,16 +68,20 @@ def batch_losses(lm: LanguageModel, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
-    """The positions whose next token is a real one."""
+    """The positions whose next token is a real one, and its loss asked for."""
     # pads are on the right, so that is where the mask of the next position is
     real = torch.zeros_like(batch.mask)
-    real[:, :-1] = batch.mask[:, 1:]
+    real[:, :-1] = _scored(batch)
     return real
 
 
 def targets(batch: Batch) -> Int[Tensor, " predicted"]:
     """The tokens that are predicted, row by row."""
-    return batch.ids[:, 1:][batch.mask[:, 1:]]
+    return batch.ids[:, 1:][_scored(batch)]
+
+
+def _scored(batch: Batch) -> Bool[Tensor, "batch rest"]:
+    return (batch.mask if batch.scored is None else batch.scored)[:, 1:]
 
 
 def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
@@ -93,8 +122,12 @@ def slabs(logits: Float[Tensor, "predicted vocabulary"]) -> Iterator[slice]:
 
 
 def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, " batch"]:
-    """Sums over the predicted tokens of each row, float64."""
+    """Sums over the predicted tokens of each row, float64; scaled up to them where only some were asked for."""
     rows = predicts(batch).nonzero()[:, 0].to(values.device)
     # float64 sums: a sentence's loss must not depend on how many others stand beside it
     summed = torch.zeros(len(batch.ids), dtype=torch.float64, device=values.device)
-    return summed.index_add_(0, rows, values.double())
+    summed.index_add_(0, rows, values.double())
+    if batch.scored is None:
+        return summed
+    predicted, scored = batch.mask[:, 1:].sum(1).double(), _scored(batch).sum(1)
+    return summed * (predicted / scored.clamp(min=1)).to(summed.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sprog.errors import SprogError
 from sprog.lm.architectures import Architecture
+from sprog.lm.passes import Passes
 from sprog.lm.sites import Site, Tap
 
 # what families call the number of positions; those without any (ALiBi, recurrent ones) have no such key
@@ -50,6 +51,8 @@ class LanguageModel:
         bos: whether texts begin with a BOS. Edits leave the first token of a text alone then, as `activations` does.
         sinks: by site, the norms outside of which a token is an attention sink (`sprog.lm.find_sinks`). Sinks are left
             out of `activations`, and edits leave them alone. A site that is not there has none.
+        passes: keeps what single sites gave on a batch, so that `activations` runs no batch twice; None: nothing is
+            kept.
     """
 
     name: str
@@ -60,6 +63,7 @@ class LanguageModel:
     widths: dict[str, int] = field(default_factory=dict)
     bos: bool = False
     sinks: Mapping[Site, NormRange] = field(default_factory=dict)
+    passes: Passes | None = field(default=None, repr=False, compare=False)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sprog.errors import SprogError
-from sprog.lm.batches import Batch, TokenizedCorpus, batches
+from sprog.lm.batches import Batch, TokenizedCorpus
 from sprog.lm.edit import TokenEdit, applied
-from sprog.lm.loss import by_row, loss_budget, predicts, slabs, targets, token_losses
+from sprog.lm.loss import by_row, loss_batches, predicts, slabs, targets, token_losses
 from sprog.lm.model import LanguageModel
 from sprog.lm.positions import Positions
 from sprog.lm.replay import Replay, replay
@@ -92,7 +92,7 @@ def replayed(
     effects = _empty(len(fns), len(tokens)) if asked.any() else None
     done, total = 0, sum(map(len, tokens.ids)) * len(fns)
     with replay(lm, site) as run:
-        for batch in batches(tokens, loss_budget(lm, budget, copies=1 if effects is None else 2)):
+        for batch in loss_batches(lm, tokens, budget, copies=1 if effects is None else 2):
             columns, length = batch.index.numpy(), int(batch.mask.sum())
             compared = bool(asked[columns].any())
             raw, logits = _begin(run, batch, logits=compared or None in fns)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -156,6 +156,8 @@ def _store(
     lengths = tokens.lengths
     done, total = 0, max(1, int(lengths.sum()))
     # shuffled, so that the shares that progress is told are even; with a fixed seed, so that rows are always the same
+    # they are kept here already
+    lm = replace(lm, passes=None)
     parts = finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens)
     with ExitStack() as stack:
         # written, not mapped: a mapping of every site would count as this process's memory

@@ -40,7 +40,8 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     """Stream the activations at `sites`, one forward pass a batch.
 
     Everything above the deepest site is skipped, the unembedding always. Tokens that are attention sinks at any of
-    the sites (`lm.sinks`) are left out at all of them, so that a row is the same token everywhere.
+    the sites (`lm.sinks`) are left out at all of them, so that a row is the same token everywhere. Where the model has
+    `passes` and one site is asked for, a batch that comes again is not run again.
 
     Raises:
         SprogError: the model has no such site.
@@ -49,7 +50,7 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     for batch in batches:
         content = batch.content.to(lm.device)
         rows, positions = content.nonzero(as_tuple=True)
-        found = _pass(lm, batch, content, taps)
+        found = _once(lm, batch, content, taps)
         limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]
         if limits:
             kept = torch.stack([limit.holds(found[site]) for site, limit in limits]).all(0)
@@ -62,6 +63,25 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
             position=positions,
             batch=batch,
         )
+
+
+def _once(
+    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
+) -> dict[Site, Float[Tensor, "tokens _"]]:
+    """A pass, or what an earlier one of the same batch left."""
+    passes, (site, *others) = lm.passes, taps
+    key = (
+        None
+        if passes is None or others
+        else passes.key(lm.model, [batch.ids, batch.mask, batch.content], site)
+    )
+    if passes is None or key is None:
+        return _pass(lm, batch, content, taps)
+    known = passes.read(key, lm.device)
+    if known is None:
+        known = _pass(lm, batch, content, taps)[site]
+        passes.keep(key, known)
+    return {site: known}
 
 
 def _pass(

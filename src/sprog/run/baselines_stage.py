@@ -425,15 +425,17 @@ def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched)
             "loss": float(raw),
             "change": float(change),
         }
-        for each, changes in zip(sets, switched.change, strict=True)
-        for sentence, tokens, size, raw, change in zip(
+        for each, changes, used in zip(sets, switched.change, switched.used, strict=True)
+        for sentence, tokens, size, raw, change, measured in zip(
             sentences,
             switched.tokens.predicted,
             switched.tokens.predicted_bytes,
             switched.raw,
             changes,
+            used,
             strict=True,
         )
+        if measured
     ]
     write_table(context.folder.path / "baselines" / "losses.parquet", rows)
 
@@ -459,6 +461,7 @@ def _set_rows(context: Context, sets: Sequence[UnitSet], switched: Switched) -> 
     languages = switched.tokens.corpus.languages
     samples = {code: switched.resampled(code, draws=draws, seed=seed) for code in languages}
     mean = {code: switched.mean(code) for code in languages}
+    sentences = {code: switched.sentences(code) for code in languages}
     per_byte = {code: switched.per_byte(code) for code in languages}
     rows = []
     for number, each in enumerate(sets):
@@ -470,6 +473,7 @@ def _set_rows(context: Context, sets: Sequence[UnitSet], switched: Switched) -> 
                 "low": low,
                 "high": high,
                 "per_byte": float(per_byte[code][number]),
+                "sentences": int(sentences[code][number]),
             }
         others = {code: change[code]["delta"] for code in languages if code != context.target}
         nearest = max(others, key=lambda code: others[code]) if others else None

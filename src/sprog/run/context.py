@@ -20,6 +20,7 @@ from sprog.lm import (
     Beginning,
     FoundSinks,
     LanguageModel,
+    Passes,
     Site,
     TokenizedCorpus,
     begin,
@@ -68,7 +69,9 @@ class Context:
     @cached_property
     def lm(self) -> LanguageModel:
         """The run's language model, which knows how its texts begin and which tokens are attention sinks."""
-        return self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
+        lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
+        # stages look at the same text with other units
+        return dataclasses.replace(lm, passes=Passes(self.folder.path))
 
     @property
     def bos(self) -> bool:

@@ -1,5 +1,6 @@
 """Training autoencoders on a site's activations, on the target's and the reference's text, mixed."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -84,8 +85,10 @@ class TrainingText:
         Raises:
             SprogError: some are not finite; the line shows the sentence.
         """
-        found = activations(self.lm, itertools.islice(self._batches(), start, None), [self.site])
-        yield from (part.sites[self.site] for part in finite(self.lm, found, self.tokens))
+        # more than a run keeps, and never gone through again
+        lm = dataclasses.replace(self.lm, passes=None)
+        found = activations(lm, itertools.islice(self._batches(), start, None), [self.site])
+        yield from (part.sites[self.site] for part in finite(lm, found, self.tokens))
 
     def _batches(self) -> Iterator[Batch]:
         recipe = self.recipe

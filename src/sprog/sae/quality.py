@@ -12,6 +12,7 @@ from torch import Tensor
 from sprog.lm import (
     LanguageModel,
     Site,
+    TokenEdit,
     TokenizedCorpus,
     activations,
     batches,
@@ -20,6 +21,7 @@ from sprog.lm import (
     narrow_enough,
     random_order,
     replayed_losses,
+    worth_scoring,
 )
 from sprog.sae.sae import Sae
 
@@ -46,10 +48,10 @@ class SpliceLoss:
     Attributes:
         raw: of the model itself.
         spliced: with the reconstruction in the site's place.
-        ablated: with zeros in the site's place.
-        recovered: (ablated - spliced) / (ablated - raw); None where ablation changes nothing.
+        ablated: with zeros in the site's place; where losses are measured on a growing sample, on its first part.
+        recovered: (ablated - spliced) / (ablated - raw) on the same part; None where ablation changes nothing.
         sentences: how many sentences were measured.
-        tokens: their predicted tokens.
+        tokens: their predicted tokens; where a precision was asked for, losses are of some of each sentence's.
         half_width: half the width of the 95 % interval of spliced - raw over sentences; None for fewer than 2.
     """
 
@@ -151,9 +153,9 @@ def measure(
 ) -> Quality:
     """Measure an autoencoder on a corpus, streamed: reconstruction, and losses with it in the site's place.
 
-    With a precision, losses are measured on random sentences of each language, twice as many every time, until the
-    95 % interval of spliced - raw is narrow enough; and reconstruction on random sentences of 50,000 tokens, with as
-    large a share of each language.
+    With a precision, losses are measured on some tokens (`worth_scoring`) of random sentences of each language, twice
+    as many sentences every time, until the 95 % interval of spliced - raw is narrow enough; and reconstruction on
+    random sentences of 50,000 tokens, with as large a share of each language.
 
     Args:
         lm: the model.
@@ -335,7 +337,9 @@ def _splice_losses(
     budget: int,
     progress: Callable[[float], None],
 ) -> dict[str, SpliceLoss]:
-    losses = np.zeros((3, len(tokens)))
+    losses = np.full((3, len(tokens)), np.nan)
+    if precision is not None:
+        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
     used: dict[str, Int[np.ndarray, " sample"]] = {}
     found: dict[str, SpliceLoss] = {}
     lengths = tokens.lengths
@@ -352,13 +356,14 @@ def _splice_losses(
         def told(x: float, before: float = before, share: float = share) -> None:
             progress((before + x * share) / lengths.sum())
 
-        losses[:, index] = replayed_losses(
-            lm,
-            site,
-            tokens.take(index),
-            [None, lambda x: sae(x.float()), torch.zeros_like],
-            budget=budget,
-            progress=told,
+        # what ablation costs is large, and needs no more than the first sample
+        edits: list[TokenEdit | None] = [
+            None,
+            lambda x: sae(x.float()),
+            *([] if used else [torch.zeros_like]),
+        ]
+        losses[: len(edits), index] = replayed_losses(
+            lm, site, tokens.take(index), edits, budget=budget, progress=told
         )
         used |= wider
         found |= {code: _splice_loss(losses[:, own], tokens.predicted[own]) for code, own in wider.items()}
@@ -380,15 +385,17 @@ def _all(tokens: TokenizedCorpus) -> dict[str, Int[np.ndarray, " sample"]]:
 def _splice_loss(
     losses: Float[np.ndarray, "3 sentences"], predicted: Int[np.ndarray, " sentences"]
 ) -> SpliceLoss:
-    """The losses of one language, of sums over its sentences: as it is, spliced, ablated."""
+    """The losses of one language, of sums over its sentences: as it is, spliced, ablated (NaN: not measured)."""
     count = int(predicted.sum())
-    raw, spliced, ablated = (float(own.sum() / count) for own in losses)
+    raw, spliced = (float(own.sum() / count) for own in losses[:2])
+    known = ~np.isnan(losses[2])
+    own_raw, own_spliced, ablated = losses[:, known].sum(1) / predicted[known].sum()
     reached = half_width(losses[1] - losses[0], predicted)
     return SpliceLoss(
         raw,
         spliced,
-        ablated,
-        (ablated - spliced) / (ablated - raw) if ablated != raw else None,
+        float(ablated),
+        float((ablated - own_spliced) / (ablated - own_raw)) if ablated != own_raw else None,
         sentences=len(predicted),
         tokens=count,
         half_width=reached if math.isfinite(reached) else None,

@@ -1,0 +1,414 @@
+"""Which site, depth, size, k and kind of autoencoder gives Danish units: one table a model, results/NAME/grid.json.
+
+    python results/grid.py FOLDER NAME
+
+FOLDER holds `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all sites
+and depths, and everything else is trained and looked for on them. A unit is chosen by its least sentence AUROC for
+Danish against each other language on `tune`, and shown on `test`; languages are compared within one kind of text
+(Europarl, Tatoeba, treebanks), never across. Then the first units of a cell are switched off, on `test`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sprog.corpora import Corpus, first_of_each, read_source
+from sprog.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
+from sprog.features import (
+    Directions,
+    Latents,
+    Moments,
+    Neurons,
+    SentenceTable,
+    difference_of_means,
+    lape,
+    testing,
+)
+from sprog.features.streaming import Counter
+from sprog.lm import (
+    LanguageModel,
+    Site,
+    StoredActivations,
+    TokenizedCorpus,
+    begin,
+    find_sinks,
+    load,
+    stored_activations,
+    tokenize,
+    with_sinks,
+)
+from sprog.sae import SaeConfig, TrainSettings, train, untrained
+
+HERE = Path(__file__).resolve().parent
+TARGET = "da"
+TRAIN = "da=data/parallel/europarl_20k.da,en=data/parallel/europarl_20k.en"
+# kinds of text, each with the languages that Danish is told from in it
+KINDS = {
+    "Europarl": (
+        "da=data/languages/da.txt en=data/languages/en.txt sv=data/languages/sv.txt de=data/languages/de.txt "
+        "nl=data/languages/nl.txt fr=data/languages/fr.txt"
+    ),
+    "Tatoeba": (
+        "cols:en,da,-:data/parallel/tatoeba_en_da_dan.txt cols:en,sv,-:data/parallel/tatoeba_en_sv_swe.txt "
+        "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
+    ),
+    "treebanks": (
+        "da=data/ud_danish_ddt/da_ddt-ud-test.conllu nb=data/languages_ud/nb.txt sv=data/languages_ud/sv.txt "
+        "de=data/languages_ud/de.txt nl=data/languages_ud/nl.txt"
+    ),
+}
+# tokens to train on, by language; sentences of a language and kind of text to choose on, and to show on
+TRAIN_TOKENS, TUNE, TEST = 30_000, 60, 90
+BATCH, SEEDS, EPOCHS = 512, 3, 2
+SITES = ("resid", "mlp.hidden", "mlp.out")
+DEPTHS = {"a third": 1 / 3, "a half": 1 / 2, "four fifths": 4 / 5, "nine tenths": 9 / 10}
+BASE: dict[str, Any] = {"site": "resid", "depth": "four fifths", "latents": 4096, "k": 64, "kind": "topk"}
+# one setting at a time is changed from these
+CHANGES: tuple[dict[str, Any], ...] = (
+    *({"site": site, "depth": depth} for depth in list(DEPTHS)[:3] for site in SITES),
+    {"depth": "nine tenths"},
+    {"latents": 1024},
+    {"k": 16},
+    {"k": 128},
+    {"kind": "matryoshka"},
+    {"kind": "batchtopk"},
+)
+NESTED = (64, 512)
+# units that are switched off together, sentences and precision (nats a token) that is done on
+OFF, OFF_SENTENCES, OFF_PRECISION = 4, 96, 0.03
+MINIMUM, DRAWS = 0.8, 1000
+
+
+@dataclass(frozen=True)
+class Text:
+    """One kind of text, with its activations of every site."""
+
+    kind: str
+    tokens: TokenizedCorpus
+    stored: StoredActivations
+
+
+def corpus(source: str, languages: str, limit: int) -> Corpus:
+    """The first sentences of each language of some sources."""
+    found = [
+        sentence
+        for one in source.split(" ")
+        for sentence in read_source(one, languages=languages.split()).corpus.sentences
+    ]
+    counts: dict[str, int] = {}
+    kept = []
+    for sentence in found:
+        counts[sentence.language] = counts.get(sentence.language, 0) + 1
+        if counts[sentence.language] <= limit:
+            kept.append(sentence)
+    return Corpus.of(kept)
+
+
+def habits(lm: LanguageModel, sample: Corpus) -> LanguageModel:
+    """The model with its BOS and its sinks, as a run finds them."""
+    lm = replace(lm, bos=begin(lm, sample, "auto").bos)
+    sites = [Site(site, layer) for site in SITES for layer in range(lm.layers)]
+    return with_sinks(lm, find_sinks(lm, tokenize(lm, sample, max_tokens=64, bos=lm.bos), sites))
+
+
+def sae_config(cell: dict[str, Any], site: Site, width: int) -> SaeConfig:
+    """What a cell's autoencoder is."""
+    nested = cell["kind"] == "matryoshka"
+    return SaeConfig(
+        d_in=width,
+        latents=cell["latents"],
+        k=cell["k"],
+        site=site.name,
+        layer=site.layer,
+        activation="topk" if nested else cell["kind"],
+        matryoshka=(*NESTED, cell["latents"]) if nested else (),
+    )
+
+
+def table_of(units: Latents | Neurons | Directions, text: Text, site: Site) -> SentenceTable:
+    """The sentence table of a family of units on stored activations."""
+    counter = Counter(units, text.tokens)
+    for rows in runs(text.stored.sentence):
+        counter.add(text.stored.read(site)[rows].float(), text.stored.sentence[rows])
+    _, table = counter.finish()
+    assert table is not None
+    return table
+
+
+def runs(sentence: Tensor, size: int = 4096) -> Iterator[slice]:
+    """Slices of about so many rows that end where a sentence does."""
+    ends = (torch.nonzero(sentence.diff()) + 1).flatten().tolist()
+    start = 0
+    for end, following in zip(ends, [*ends[1:], len(sentence) + size], strict=True):
+        if following - start > size:
+            yield slice(start, end)
+            start = end
+    yield slice(start, len(sentence))
+
+
+def areas(
+    units: Latents | Neurons | Directions, texts: list[Text], site: Site
+) -> dict[tuple[str, str], np.ndarray]:
+    """The AUROC of every unit for Danish against each other language, by kind of text and language."""
+    found = {}
+    for text in texts:
+        area = testing.auroc_table(table_of(units, text, site))
+        for code in area.languages:
+            if code != TARGET:
+                found[text.kind, code] = area.of(TARGET, code)
+    return found
+
+
+def row(
+    units: Latents | Neurons | Directions, tune: list[Text], test: list[Text], site: Site, chosen: int = OFF
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """What the best unit on `tune` does on `test`, how many units pass on both, and the first few units."""
+    on_tune, on_test = areas(units, tune, site), areas(units, test, site)
+    least, shown = (np.min(list(found.values()), axis=0) for found in (on_tune, on_test))
+    order = np.argsort(-least, kind="stable")
+    best = int(order[0])
+    passing = least >= MINIMUM
+    return {
+        "units": len(least),
+        "passing": int(passing.sum()),
+        "again": int((passing & (shown >= MINIMUM)).sum()),
+        "best": units.name(best),
+        "tune": float(least[best]),
+        "test": float(shown[best]),
+        "of": {f"{kind}, {code}": float(values[best]) for (kind, code), values in on_test.items()},
+    }, tuple(order[:chosen].tolist())
+
+
+def steps(x: Tensor, seed: int) -> Iterator[Tensor]:
+    """Batches of all epochs, each in its own order."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        for places in torch.randperm(len(x), generator=generator).split(BATCH):
+            yield x[places]
+
+
+def off_edit(units: Latents | Neurons | Directions, chosen: tuple[int, ...], mean: Tensor) -> Any:
+    """What switches units off: latents at 0, others at the mean of the other languages."""
+    if isinstance(units, Latents):
+        return compile_edits([Edit("zero", chosen)], units)[0]
+    if isinstance(units, Neurons):
+        return compile_edits(
+            [Edit("mean", chosen, tuple(units.read(mean[None], chosen)[0].tolist()))], units
+        )[0]
+    return Edit.project_to(units, chosen[:1], mean).compile(units)
+
+
+def resampled_difference(
+    switched: Switched, trained: list[int], control: list[int]
+) -> dict[str, list[float]]:
+    """Trained less untrained, on average over seeds: the rise of Danish, and that less the nearest other's rise.
+
+    Estimates with 95 % intervals over sentences and, resampled with them, over seeds.
+    """
+    languages = switched.tokens.corpus.languages
+    draws = {code: switched.resampled(code, draws=DRAWS, seed=0) for code in languages}
+    points = {code: switched.mean(code)[None] for code in languages}
+    generator = np.random.default_rng(0)
+    picks = [generator.choice(own, (DRAWS, len(own))) for own in (trained, control)]
+    found = {}
+    for what in ("target", "margin"):
+
+        def value(changes: dict[str, np.ndarray], what: str = what) -> np.ndarray:
+            others = [changes[code] for code in languages if code != TARGET]
+            out: np.ndarray = changes[TARGET] - (np.max(others, axis=0) if what == "margin" else 0)
+            return out
+
+        every, point = value(draws), value(points)[0]
+        means = [np.take_along_axis(every, own, axis=1).mean(1) for own in picks]
+        low, high = interval(means[0] - means[1])
+        found[what] = [float(point[trained].mean() - point[control].mean()), low, high]
+    return found
+
+
+def halves(tokens: TokenizedCorpus) -> tuple[TokenizedCorpus, TokenizedCorpus]:
+    """Each language's first `TUNE` sentences, and the others."""
+    counts: dict[str, int] = {}
+    index: tuple[list[int], list[int]] = ([], [])
+    for number, sentence in enumerate(tokens.corpus.sentences):
+        counts[sentence.language] = counts.get(sentence.language, 0) + 1
+        index[counts[sentence.language] > TUNE].append(number)
+    return tokens.take(index[0]), tokens.take(index[1])
+
+
+def main(folder: Path, name: str) -> None:
+    """Make the table of one model, and write it after every cell."""
+    started = time.perf_counter()
+
+    def text(source: str, languages: str, limit: int) -> Corpus:
+        return corpus(source.replace("data/", f"{folder}/data/"), languages, limit)
+
+    lm = load(str(folder / "models" / name))
+    lm = habits(lm, text(TRAIN, "da en", 40))
+    layers = {depth: round(share * lm.layers) for depth, share in DEPTHS.items()}
+    sites = [Site(site, layer) for site in SITES for layer in layers.values()]
+    training = tokenize(lm, text(TRAIN, "da en", 4000), max_tokens=128, bos=lm.bos)
+    spoken = [sentence.language for sentence in training.corpus.sentences]
+    training = training.take(first_of_each(spoken, TRAIN_TOKENS, [int(n) for n in training.lengths]))
+    parts = {
+        kind: halves(
+            tokenize(lm, text(source, "da en sv de nl fr nb", TUNE + TEST), max_tokens=128, bos=lm.bos)
+        )
+        for kind, source in KINDS.items()
+    }
+    off_text = off_sentences({kind: own[1] for kind, own in parts.items()})
+    rows: list[dict[str, Any]] = []
+    out = HERE / name / "grid.json"
+    out.parent.mkdir(exist_ok=True)
+
+    def save() -> None:
+        facts = {
+            "layers": layers,
+            "train_tokens": len(stored),
+            "epochs": EPOCHS,
+            "seeds": SEEDS,
+            "minimum": MINIMUM,
+            "sentences": {"tune": TUNE, "test": TEST},
+            "off": OFF,
+            "seconds": round(time.perf_counter() - started),
+            "torch_threads": torch.get_num_threads(),
+        }
+        out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+    with ExitStack() as keep:
+        stored = keep.enter_context(stored_activations(lm, training, sites))
+        kept = {
+            half: [
+                Text(kind, own[number], keep.enter_context(stored_activations(lm, own[number], sites)))
+                for kind, own in parts.items()
+            ]
+            for number, half in enumerate(("tune", "test"))
+        }
+        neurons = lape(lm, parts["Europarl"][0], target=TARGET)
+        print(f"passes: {time.perf_counter() - started:.0f} s", flush=True)
+        sets: dict[Site, list[tuple[int, UnitSet]]] = {}
+        for cell in [BASE | change for change in CHANGES]:
+            site = Site(cell["site"], layers[cell["depth"]])
+            x = stored.read(site)
+            europarl = kept["tune"][0]
+            moments = Moments.of(
+                europarl.stored.read(site).float(),
+                np.array(
+                    [europarl.tokens.corpus.sentences[i].language for i in europarl.stored.sentence.tolist()]
+                ),
+                site=site,
+            )
+            others = [code for code in europarl.tokens.corpus.languages if code != TARGET]
+            mean = torch.stack([moments.mean(code) for code in others]).mean(0).float()
+            made: list[tuple[str, int, Latents | Neurons | Directions, float | None]] = []
+            for seed in range(SEEDS):
+                config = sae_config(cell, site, lm.width(site))
+                count = -(-len(x) // BATCH) * EPOCHS
+                sae, log = train(
+                    config,
+                    steps(x, seed),
+                    TrainSettings(steps=count, tokens=len(x) * EPOCHS, seed=seed),
+                )
+                fitted = float(np.mean([point.fvu for point in log[-10:]]))
+                made.append(("trained", seed, Latents(sae.requires_grad_(False)), fitted))
+                control = untrained(config, x[:1024].float(), seed=seed).requires_grad_(False)
+                made.append(("untrained", seed, Latents(control), None))
+            if all(cell[key] == BASE[key] for key in ("latents", "k", "kind")):
+                signed = site.name != "mlp.hidden"
+                made.append(("coordinates", 0, Neurons(site, lm.width(site), signed=signed), None))
+                made.append(("difference of means", 0, difference_of_means(moments, TARGET), None))
+            for group, seed, units, fvu in made:
+                found, first = row(units, kept["tune"], kept["test"], site)
+                rows.append({**cell, "layer": site.layer, "group": group, "seed": seed, "fvu": fvu, **found})
+                if DEPTHS[cell["depth"]] >= DEPTHS[BASE["depth"]]:
+                    edit = off_edit(units, first, mean)
+                    sets.setdefault(site, []).append(
+                        (len(rows) - 1, UnitSet(group, seed, len(first), first, edit))
+                    )
+            save()
+            print(cell, f"{time.perf_counter() - started:.0f} s", flush=True)
+        best = neurons.ranked[:OFF]
+        if best:
+            at = Site("mlp.hidden", best[0][0])
+            texts = {
+                half: [
+                    Text(kind, own[number], keep.enter_context(stored_activations(lm, own[number], [at])))
+                    for kind, own in parts.items()
+                ]
+                for number, half in enumerate(("tune", "test"))
+            }
+            units = Neurons(at, lm.width(at))
+            on = {half: areas(units, own, at) for half, own in texts.items()}
+            unit = best[0][1]
+            rows.append(
+                {
+                    **{"site": "mlp.hidden", "depth": None, "layer": at.layer, "group": "LAPE", "seed": 0},
+                    "units": len(neurons.ranked),
+                    "best": f"{at.layer}.{unit}",
+                    **{
+                        half: float(min(values[unit] for values in found.values()))
+                        for half, found in on.items()
+                    },
+                    "of": {f"{kind}, {code}": float(v[unit]) for (kind, code), v in on["test"].items()},
+                }
+            )
+            edit = tuple(neurons_off(lm, neurons.best(OFF)))
+            sets.setdefault(at, []).append((len(rows) - 1, UnitSet("LAPE", 0, len(best), (), edit)))
+    for site, numbered in sets.items():
+        switched = switch_off(
+            lm, site, [each for _, each in numbered], off_text, precision=OFF_PRECISION, seed=0
+        )
+        codes = switched.tokens.corpus.languages
+        draws = {code: switched.resampled(code, draws=DRAWS, seed=0) for code in codes}
+        for place, (number, _) in enumerate(numbered):
+            rows[number]["off"] = {
+                code: [float(switched.mean(code)[place]), *interval(draws[code][:, place])] for code in codes
+            }
+        seeds: dict[str, dict[str, list[int]]] = {}
+        for place, (number, each) in enumerate(numbered):
+            of = json.dumps([rows[number].get(key) for key in BASE])
+            seeds.setdefault(of, {}).setdefault(each.group, []).append(place)
+        for own in seeds.values():
+            if "trained" in own:
+                difference = resampled_difference(switched, own["trained"], own["untrained"])
+                for place in own["trained"]:
+                    rows[numbered[place][0]]["adds"] = difference
+        save()
+        print(site, f"off: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def off_sentences(test: dict[str, TokenizedCorpus]) -> TokenizedCorpus:
+    """The text that units are switched off on: treebanks, and Europarl for the languages they lack."""
+    seen: set[str] = set()
+    chosen = []
+    for kind in ("treebanks", "Europarl"):
+        corpus = test[kind].corpus
+        new = set(corpus.languages) - seen
+        counts = dict.fromkeys(new, 0)
+        for number, sentence in enumerate(corpus.sentences):
+            if sentence.language in new and counts[sentence.language] < OFF_SENTENCES:
+                counts[sentence.language] += 1
+                chosen.append((kind, number))
+        seen |= new
+    parts = [(test[kind], [n for k, n in chosen if k == kind]) for kind in ("treebanks", "Europarl")]
+    first, second = (tokens.take(numbers) for tokens, numbers in parts)
+    return TokenizedCorpus(
+        corpus=Corpus.of([*first.corpus.sentences, *second.corpus.sentences]),
+        ids=first.ids + second.ids,
+        predicted_bytes=np.concatenate([first.predicted_bytes, second.predicted_bytes]),
+        dropped={},
+        cut={},
+        bos=first.bos,
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), sys.argv[2])
