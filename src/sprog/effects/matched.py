@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 
 from sprog.effects.bootstrap import Clusters, resampled_sums
 from sprog.effects.next_token import OFF, Measured
-from sprog.effects.same_damage import NEAR
 
 # nats per token on the target at which languages are compared
 MATCHED_DAMAGE = (0.1, 0.3)
@@ -118,12 +117,12 @@ def ratios(
 
 
 def reaches(curve: Curve, at: float) -> Place | None:
-    """The first segment in which a curve comes within 2 % of `at`; None if it never does.
+    """The first segment in which a curve reaches `at`; None if it never does.
 
-    A curve that ends within these 2 % is carried on along its last segment: doses that were looked for are as near.
-    A resample that never gets there is carried on likewise, and takes the curve's own place where that segment falls.
+    A resample that never gets there is carried on along its last segment, and takes the curve's own place where
+    that one falls.
     """
-    reached = np.flatnonzero(curve.point >= (1 - NEAR) * at)
+    reached = np.flatnonzero(curve.point >= at)
     if not len(reached):
         return None
     below = max(1, int(reached[0])) - 1

@@ -19,10 +19,13 @@ from sprog.lm import (
     half_width,
     narrow_enough,
     replayed,
+    worth_scoring,
 )
 from sprog.sae import Sae
 
 ALL_SOURCES = "all"
+# sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
+FIRST, PART = 32, 256
 # the edit that switches units of each kind off
 OFF = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 
@@ -215,7 +218,8 @@ def measure_growing(
     """`measure_sweeps` on random sentences of each language, ever more, until the changes of loss are known.
 
     A language is done once, for every edit, half the 95 % interval of the mean change from no edit is at most
-    `precision` nats a token, or a tenth of the change; or once its text is at an end.
+    `precision` nats a token, or a tenth of the change; or once its text is at an end. Losses are computed of some
+    tokens of each sentence then (`sprog.lm.worth_scoring`).
 
     Args:
         lm: the model.
@@ -236,13 +240,16 @@ def measure_growing(
     Raises:
         SprogError: an edit does not fit its units, or the site.
     """
+    if precision is not None:
+        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
     languages = np.array([sentence.language for sentence in tokens.corpus.sentences], dtype=object)
     asked = [edit for sweep in sweeps for _, edits in sweep for edit in edits]
     base = _base_of_each(sweeps)
     found: Arrays = {}
     done: dict[str, Int[np.ndarray, " own"]] = {}
     open_ = set(languages.tolist())
-    for number, sample in enumerate(growing(languages.tolist(), seed=seed)):
+    first = FIRST if precision is not None else PART
+    for number, sample in enumerate(growing(languages.tolist(), seed=seed, first=first)):
         fresh = [sample[code][len(done.get(code, ())) :] for code in sorted(open_)]
         new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
         if not len(new):

@@ -14,6 +14,8 @@ from sprog.sae import Sae
 
 # how near is near enough, and how often to look
 NEAR, ROUNDS = 0.02, 10
+# where a level is to be reached and not just come near to, so much more damage is looked for
+ABOVE = 1.025
 # a family that does not get there at so many times the largest dose is called off
 FURTHEST = 64.0
 
@@ -118,7 +120,7 @@ def matched_sweeps(
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Sweep]:
-    """For each set no edit, its units switched off, and on each way down a dose for each level of damage.
+    """For each set no edit, its units switched off, and on each way down a dose that just reaches each level of damage.
 
     A dose is looked for from no edit to the end of the way in the set's own sweep, and left out where the damage there
     is below the level. Where latents at 0 do more damage than a level, the way down from 0 begins too late for it.
@@ -167,7 +169,7 @@ def matched_sweeps(
                 own[1 / (1 - end.value)] = switched[number]
             known.append(own)
             too_late = switched.get(number, 0.0) if end.operation == "set" else 0.0
-            wished.append([level for level in levels if level > too_late])
+            wished.append([ABOVE * level for level in levels if level > too_late])
 
         def further(asked: list[list[float]]) -> list[list[float]]:
             edits = [
@@ -181,7 +183,7 @@ def matched_sweeps(
         shares = np.full((len(ways), len(levels)), np.nan)
         for row, reached in enumerate(doses_of_each(further, known, wished, furthest=1.0)):
             for column, level in enumerate(levels):
-                shares[row, column] = np.nan if (dose := reached.get(level)) is None else dose
+                shares[row, column] = np.nan if (dose := reached.get(ABOVE * level)) is None else dose
         return {"shares": shares}
 
     shares = keep("doses", search)["shares"] if ways and len(tokens) else np.full((len(ways), 0), np.nan)
