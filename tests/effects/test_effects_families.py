@@ -16,7 +16,9 @@ from sprog.effects import (
     cells,
     direction_arm,
     latent_arm,
+    matched_sweeps,
     measure_edits,
+    measure_growing,
     measure_sweeps,
     neuron_arm,
     part_edits,
@@ -24,6 +26,7 @@ from sprog.effects import (
     selectivity,
     side_effects,
 )
+from sprog.effects.next_token import FIRST, OFF
 from sprog.features import Neurons
 from sprog.lm import TokenizedCorpus, tokenize
 
@@ -110,6 +113,74 @@ def test_cells_name_their_family(arms, measured, tokens):
     )
     assert {(cell.units, cell.kind, cell.source) for cell in table} == {("x", "direction", "panel")}
     assert {cell.edit for cell in table} == {"none", "project_out", "scale", "add"}
+
+
+# ---- doses of the same damage, and text that grows
+
+
+def test_doses_reach_the_damage_and_no_more(tiny_lm, arms, tokens):
+    own = tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == "da"])
+
+    def damage(sweep):
+        (found,) = measure_sweeps(tiny_lm, SITE, [sweep], own, budget=150)
+        return {m.edit: float((m.losses - found[0].losses).sum() / own.predicted.sum()) for m in found}
+
+    ends = {
+        (arm.name, end.operation): max(damage([(units, [(Edit("none"), None), (end, None)])]).values())
+        for arm in arms
+        for units, end in arm.strongest
+    }
+    level = sorted(ends.values())[len(ends) // 2] / 2
+    sweeps = matched_sweeps(tiny_lm, SITE, arms, own, [level, 1e6], only_off=["best neurons"])
+    for arm, sweep in zip(arms, sweeps, strict=True):
+        found = damage(sweep)
+        none, off, *others = found
+        assert (none.operation, off.operation) == ("none", OFF[arm.kind])
+        assert not (others and arm.name == "best neurons")
+        for edit in others:
+            assert ends[arm.name, edit.operation] >= level
+            assert level <= found[edit] <= 1.05 * level
+    assert sum(len(edits) for sweep in sweeps for _, edits in sweep) > 2 * len(arms)
+
+
+def test_a_sample_grows_until_its_changes_are_known(tiny_lm, tiny_corpus, arms):
+    text = tokenize(tiny_lm, tiny_corpus)
+    sweeps = [arms[1].sweep, arms[2].sweep]
+    taken, _ = measure_growing(tiny_lm, SITE, sweeps, text, precision=1e3, seed=0)
+    assert {code: len(taken.corpus.only(code)) for code in taken.corpus.languages} == {
+        code: min(FIRST, len(text.corpus.only(code))) for code in text.corpus.languages
+    }
+    kept = {}
+    whole, measured = measure_growing(
+        tiny_lm,
+        SITE,
+        sweeps,
+        text,
+        precision=None,
+        seed=0,
+        side_effects_on="en",
+        keep=lambda name, work: kept.setdefault(name, work()),
+    )
+    assert whole.corpus.sentences == text.corpus.sentences
+    once = measure_sweeps(tiny_lm, SITE, sweeps, text, side_effects=True)
+    english = np.array([s.language == "en" for s in text.corpus.sentences])
+    for own, other in zip(measured, once, strict=True):
+        for m, n in zip(own, other, strict=True):
+            np.testing.assert_allclose(m.losses, n.losses, rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(m.moved.kl[english], n.moved.kl[english], atol=1e-3)
+            assert not m.moved.kl[~english].any()
+
+    def refuse(name, _):
+        return kept[name]
+
+    again = measure_growing(
+        None, SITE, sweeps, text, precision=None, seed=0, side_effects_on="en", keep=refuse
+    )[1]
+    assert all(
+        np.array_equal(m.losses, n.losses)
+        for own, other in zip(measured, again, strict=True)
+        for m, n in zip(own, other, strict=True)
+    )
 
 
 # ---- known curves

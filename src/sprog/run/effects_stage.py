@@ -83,11 +83,8 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             )
         )
     ]
-    written = (
-        parts.json("generation", lambda: as_rows(_continued(context, layer, arms, part(report, 0.95, 1.0))))
-        if settings.prompts
-        else None
-    )
+    one_by_one = _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85))
+    tuned = _tuned(context, layer, arms, test, part(report, 0.85, 0.93))
     coded = (
         parts.json(
             "as_coded",
@@ -98,13 +95,18 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
         if recipe.protocol == "as_coded"
         else None
     )
+    written = (
+        parts.json("generation", lambda: as_rows(_continued(context, layer, arms, part(report, 0.95, 1.0))))
+        if settings.prompts
+        else None
+    )
     return {
         "next_token": {
             "cells": table,
             "selectivity": compared,
             "side_effects": moved,
-            "one_by_one": _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85)),
-            "best_dose": _tuned(context, layer, arms, test, part(report, 0.85, 0.93)),
+            "one_by_one": one_by_one,
+            "best_dose": tuned,
             "sets": _sets(arms),
             "serial_correlation": as_rows(
                 serial_correlations(
