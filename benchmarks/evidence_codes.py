@@ -58,7 +58,7 @@ def draw_text(tokens: int, translations: bool, generator: np.random.Generator) -
         for i in range(len(lengths))
     ]
     ids = tuple(np.zeros(length, dtype=np.int64) for length in lengths)
-    return TokenizedCorpus(Corpus.of(sentences), ids, np.array(lengths), {}, {}, bos=False)
+    return TokenizedCorpus(Corpus.of(sentences), ids, np.array(lengths), {}, {}, prefix=0)
 
 
 def draw_codes(text: TokenizedCorpus, latents: int, k: int, generator: np.random.Generator) -> Drawn:

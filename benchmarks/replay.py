@@ -56,7 +56,7 @@ def make_text(arguments: argparse.Namespace) -> TokenizedCorpus:
         predicted_bytes=lengths - 1,
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

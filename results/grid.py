@@ -117,7 +117,7 @@ def habits(lm: LanguageModel, sample: Corpus) -> LanguageModel:
     """The model with its BOS and its sinks, as a run finds them."""
     lm = replace(lm, bos=begin(lm, sample, "auto").bos)
     sites = [Site(site, layer) for site in SITES for layer in range(lm.layers)]
-    return with_sinks(lm, find_sinks(lm, tokenize(lm, sample, max_tokens=64, bos=lm.bos), sites))
+    return with_sinks(lm, find_sinks(lm, tokenize(lm, sample, max_tokens=64, prefix=lm.prefix), sites))
 
 
 def sae_config(cell: dict[str, Any], site: Site, width: int) -> SaeConfig:
@@ -255,12 +255,12 @@ def main(folder: Path, name: str) -> None:
     lm = habits(lm, text(TRAIN, "da en", 40))
     layers = {depth: round(share * lm.layers) for depth, share in DEPTHS.items()}
     sites = [Site(site, layer) for site in SITES for layer in layers.values()]
-    training = tokenize(lm, text(TRAIN, "da en", 4000), max_tokens=128, bos=lm.bos)
+    training = tokenize(lm, text(TRAIN, "da en", 4000), max_tokens=128, prefix=lm.prefix)
     spoken = [sentence.language for sentence in training.corpus.sentences]
     training = training.take(first_of_each(spoken, TRAIN_TOKENS, [int(n) for n in training.lengths]))
     parts = {
         kind: halves(
-            tokenize(lm, text(source, "da en sv de nl fr nb", TUNE + TEST), max_tokens=128, bos=lm.bos)
+            tokenize(lm, text(source, "da en sv de nl fr nb", TUNE + TEST), max_tokens=128, prefix=lm.prefix)
         )
         for kind, source in KINDS.items()
     }
@@ -406,7 +406,7 @@ def off_sentences(test: dict[str, TokenizedCorpus]) -> TokenizedCorpus:
         predicted_bytes=np.concatenate([first.predicted_bytes, second.predicted_bytes]),
         dropped={},
         cut={},
-        bos=first.bos,
+        prefix=first.prefix,
     )
 
 

@@ -139,7 +139,7 @@ def random_tokens():
             predicted_bytes=np.array([length - 1 for length in lengths], dtype=np.int64),
             dropped={},
             cut={},
-            bos=False,
+            prefix=0,
         )
 
     return make

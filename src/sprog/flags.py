@@ -174,12 +174,17 @@ def help_text(values: Mapping[str, Any] | None) -> str:
 
 
 def _joined(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """`--key -8,0` as `--key=-8,0`, since argparse would take what begins with a dash for a flag."""
+    """`--key -8,0` as `--key=-8,0`, since argparse would take what begins with a dash for a flag.
+
+    `--chat` by itself is `--chat=true`.
+    """
     flags = {f"--{key}" for key in keys}
     joined: list[str] = []
-    for argument in arguments:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         if joined and joined[-1] in flags and re.match(r"-(?!-|h$)", argument):
             joined[-1] += f"={argument}"
+        elif argument == "--chat" and (following is None or following.lower() not in ("true", "false")):
+            joined.append("--chat=true")
         else:
             joined.append(argument)
     return joined

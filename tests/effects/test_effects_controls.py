@@ -17,7 +17,6 @@ from sprog.effects import (
     compile_edits,
     measure_rises,
     projection,
-    random_weights,
     rank,
     redirected_edits,
 )
@@ -178,18 +177,6 @@ def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sa
             assert cosine.abs().mean() < 0.6
     with pytest.raises(SprogError, match="'add' has no random directions"):
         redirected_edits(Edit("add", (0,), (1.0,)), direction, 1, seed=0)
-
-
-def test_random_weights_have_the_shape_and_lengths_and_nothing_else(sae):
-    other = random_weights(sae, seed=1)
-    assert other.config == sae.config
-    torch.testing.assert_close(other.W_dec.norm(dim=1), sae.W_dec.norm(dim=1))
-    torch.testing.assert_close(other.W_enc.norm(dim=1), sae.W_enc.norm(dim=1))
-    cosine = torch.nn.functional.cosine_similarity(other.W_dec, sae.W_dec)
-    assert cosine.abs().mean() < 0.3
-    assert torch.equal(other.b_dec, sae.b_dec)
-    assert torch.equal(random_weights(sae, seed=1).W_dec, other.W_dec)
-    assert not torch.equal(random_weights(sae, seed=2).W_dec, other.W_dec)
 
 
 def test_a_projection_brings_a_direction_to_the_mean(tiny_lm, tokens):

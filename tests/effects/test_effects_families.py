@@ -130,17 +130,23 @@ def test_doses_reach_the_damage_and_no_more(tiny_lm, arms, tokens):
         for arm in arms
         for units, end in arm.strongest
     }
-    level = sorted(ends.values())[len(ends) // 2] / 2
-    sweeps = matched_sweeps(tiny_lm, SITE, arms, own, [level, 1e6], only_off=["best neurons"])
+    level = 0.8 * min(end for end in ends.values() if end > 0.01)
+    reached = {name for name, end in ends.items() if end > level}
+    assert {name for name, _ in reached} == {"best neurons", "difference of means"}
+    found = set()
+    sweeps = matched_sweeps(tiny_lm, SITE, arms, own, [level, 1e6], only_off=["da"])
     for arm, sweep in zip(arms, sweeps, strict=True):
-        found = damage(sweep)
-        none, off, *others = found
+        rises = damage(sweep)
+        none, off, *others = rises
         assert (none.operation, off.operation) == ("none", OFF[arm.kind])
-        assert not (others and arm.name == "best neurons")
         for edit in others:
-            assert ends[arm.name, edit.operation] >= level
-            assert level <= found[edit] <= 1.05 * level
-    assert sum(len(edits) for sweep in sweeps for _, edits in sweep) > 2 * len(arms)
+            found.add((arm.name, edit.operation))
+            assert level <= rises[edit] <= 1.05 * level
+    assert found == reached
+    off_alone = matched_sweeps(
+        tiny_lm, SITE, arms, own, [level], only_off=["da", "best neurons", "difference of means"]
+    )
+    assert all(len(damage(sweep)) == 2 for sweep in off_alone)
 
 
 def test_a_sample_grows_until_its_changes_are_known(tiny_lm, tiny_corpus, arms):
@@ -174,13 +180,11 @@ def test_a_sample_grows_until_its_changes_are_known(tiny_lm, tiny_corpus, arms):
         return kept[name]
 
     again = measure_growing(
-        None, SITE, sweeps, text, precision=None, seed=0, side_effects_on="en", keep=refuse
+        tiny_lm, SITE, sweeps, text, precision=None, seed=0, side_effects_on="en", keep=refuse
     )[1]
-    assert all(
-        np.array_equal(m.losses, n.losses)
-        for own, other in zip(measured, again, strict=True)
-        for m, n in zip(own, other, strict=True)
-    )
+    for own, other in zip(measured, again, strict=True):
+        for m, n in zip(own, other, strict=True):
+            assert np.array_equal(m.losses, n.losses)
 
 
 # ---- known curves
@@ -197,7 +201,7 @@ def corpus_of(*languages, each=30):
         predicted_bytes=2 * (lengths - 1),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

@@ -1,6 +1,7 @@
 """A knob is one file, and a plain model under it does what it did under the edit."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -66,11 +67,11 @@ def logits(model, ids):
     return model(ids, attention_mask=torch.ones_like(ids)).logits
 
 
-def written(model, ids, **options):
+def written(model, ids, *, max_new_tokens=10, **options):
     return model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
-        max_new_tokens=10,
+        max_new_tokens=max_new_tokens,
         do_sample=False,
         pad_token_id=0,
         **options,
@@ -155,6 +156,25 @@ def test_a_knob_turns(tiny_lm, ids, tmp_path):
     with knob.on(tiny_lm.model, dose=0):
         torch.testing.assert_close(logits(tiny_lm.model, ids), raw, rtol=1e-5, atol=1e-5)
     assert knob.turned(-8).hash == knob.hash
+
+
+def test_a_knob_of_a_chat_turns_the_reply_only(tiny_lm, ids, tmp_path):
+    before = (7, 8, 9)
+    chat = dataclasses.replace(tiny_lm, chat=before)
+    knob = Knob.load(knob_of(chat, dose=5.0).save(tmp_path / "knob"))
+    assert knob.chat == before
+    assert knob.hash != knob_of(tiny_lm, dose=5.0).hash
+    model = tiny_lm.model
+    with knob.on(model):
+        turned = logits(model, ids)
+    still = logits(model, ids)
+    assert torch.equal(turned[:, :3], still[:, :3])
+    assert not torch.allclose(turned[:, 3:], still[:, 3:])
+    # all that `generate` is given stands before the reply: the first new token is the model's own
+    with knob.on(model):
+        several, first = written(model, ids, max_new_tokens=8), written(model, ids, max_new_tokens=1)
+    assert torch.equal(first, written(model, ids, max_new_tokens=1))
+    assert not torch.equal(several, written(model, ids, max_new_tokens=8))
 
 
 def test_nothing_is_left_behind(tiny_lm, ids, count_hooks):

@@ -31,7 +31,7 @@ def corpus_of(*languages, each=40):
         predicted_bytes=(lengths - 1) * [BYTES[languages[i % len(languages)]] for i in range(len(lengths))],
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

@@ -72,7 +72,7 @@ def text_of(n, *, docs=False):
         predicted_bytes=np.full(len(sentences), 20),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

@@ -118,7 +118,7 @@ def test_pooled_states_are_those_of_each_text_alone_under_each_edit(tiny_lm, tas
 
 
 def test_a_bos_is_not_in_the_mean(tiny_lm, task):
-    tokens = encode_texts(tiny_lm, task.train[:3], bos=True)
+    tokens = encode_texts(tiny_lm, task.train[:3], prefix=[tiny_lm.tokenizer.bos_token_id])
     (states,) = pooled_states(tiny_lm, SITE, tokens, [None])
     ids = torch.from_numpy(tokens.ids[0])
     assert ids[0] == tiny_lm.tokenizer.bos_token_id

@@ -21,14 +21,14 @@ def random_sae(d_in=48, *, k=6, relu=True):
     return sae.requires_grad_(False)
 
 
-def site_by_hand(lm, ids, *, bos=False):
+def site_by_hand(lm, ids, *, prefix=0):
     """What the MLP of layer 1 hands to its output projection: one unpadded sentence, a hook of our own."""
     seen = []
     handle = lm.blocks[1].mlp.dense_4h_to_h.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     with torch.no_grad():
         lm.model(torch.from_numpy(ids)[None])
     handle.remove()
-    return seen[0][0, int(bos) :]
+    return seen[0][0, prefix:]
 
 
 def codes_by_hand(sae, x):
@@ -46,7 +46,7 @@ def dense_by_language(lm, sae, tokens):
     """{language: (pre-activations, values, fires)} of all its tokens, in the order of the sentences."""
     found = {}
     for ids, sentence in zip(tokens.ids, tokens.corpus.sentences, strict=True):
-        parts = codes_by_hand(sae, site_by_hand(lm, ids, bos=tokens.bos))
+        parts = codes_by_hand(sae, site_by_hand(lm, ids, prefix=tokens.prefix))
         found.setdefault(sentence.language, []).append(parts)
     return {
         language: tuple(np.concatenate(kind) for kind in zip(*parts, strict=True))

@@ -30,7 +30,7 @@ def text_of_own_tokens(sentences=30):
         predicted_bytes=np.ones(sentences, dtype=np.int64),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 
@@ -120,7 +120,7 @@ def test_probabilities_are_the_papers_and_a_bos_is_left_out(
         s._replace(language="sv") if number % 4 == 1 else s
         for number, s in enumerate(tiny_corpus.sentences[:20])
     )
-    tokens = tokenize(lm, corpus, bos=bos)
+    tokens = tokenize(lm, corpus, prefix=[lm.tokenizer.bos_token_id] if bos else [])
     # all layers of a few sentences at a time
     monkeypatch.setattr(sys.modules["sprog.features.lape"], "VALUES", 144 * 40)
     found = lape(lm, tokens, target="da", share=0.2, percentile=0.6)

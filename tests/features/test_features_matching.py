@@ -27,7 +27,7 @@ def text_of(seed, danish, english, shift=0.5):
         predicted_bytes=(lengths - 1) * 3 + generator.integers(0, 9, size=len(lengths)),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

@@ -227,10 +227,10 @@ def test_agreement_sees_order_only(values, top):
 
 @pytest.mark.parametrize("bos", [False, True])
 def test_random_sequences_are_as_long_and_of_any_token(tiny_lm, tiny_corpus, bos):
-    tokens = tokenize(tiny_lm, tiny_corpus, bos=bos)
+    tokens = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id] * bos)
     drawn = random_token_sequences(tiny_lm, tokens, seed=1)
     assert drawn.lengths.tolist() == tokens.lengths.tolist()
-    assert drawn.bos == bos
+    assert drawn.prefix == bos
     assert drawn.corpus.languages == ("random",)
     special = set(tiny_lm.tokenizer.all_special_ids)
     ids = np.concatenate([own[int(bos) :] for own in drawn.ids])

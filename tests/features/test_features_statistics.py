@@ -93,7 +93,7 @@ def test_batches_of_any_size_give_the_same(tiny_lm, sae, tokens, statistics, bud
 
 
 def test_pads_and_the_bos_are_not_counted(tiny_lm, tiny_corpus):
-    tokens = tokenize(tiny_lm, tiny_corpus, bos=True)
+    tokens = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     sae = random_sae()
     statistics = latent_statistics(tiny_lm, SITE, sae, tokens, budget=4096)
     plain = tokenize(tiny_lm, tiny_corpus)

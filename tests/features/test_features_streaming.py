@@ -283,7 +283,7 @@ def test_two_processes_merge_to_the_same_numbers(tiny_model, corpus, tmp_path):
 
 @pytest.mark.parametrize("bos", [False, True])
 def test_the_first_token_can_be_left_out_and_a_bos_never_counts(lm, corpus, bos):
-    tokens = tokenize(lm, corpus, bos=bos)
+    tokens = tokenize(lm, corpus, prefix=[lm.tokenizer.bos_token_id] if bos else [])
     units = FAMILIES["neurons"]
     statistics, table = collect(lm, SITE, units, tokens, skip_first=True)
     x = [site_by_hand(lm, ids)[1:] for ids in tokens.ids]

@@ -3,14 +3,15 @@
 import dataclasses
 
 import pytest
+import torch
 from features_sae import SITE, codes_by_hand, random_sae, site_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sprog.corpora import Corpus, Sentence
-from sprog.features import readable_tokens, sentences_to_show, token_texts
+from sprog.features import identify, readable_tokens, sentences_to_show, token_texts
 from sprog.features.texts import LONGEST_SHOWN
-from sprog.lm import tokenize
+from sprog.lm import NormRange, tokenize
 
 UNITS = (17, 3, 25)
 
@@ -100,13 +101,16 @@ def corpus():
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("relu", [True, False])
 def test_activations_stand_at_their_tokens(tiny_lm, corpus, bos, relu):
-    sae, tokens = random_sae(relu=relu), tokenize(tiny_lm, corpus, bos=bos)
+    sae, tokens = (
+        random_sae(relu=relu),
+        tokenize(tiny_lm, corpus, prefix=[tiny_lm.tokenizer.bos_token_id] * bos),
+    )
     texts = token_texts(tiny_lm, SITE, sae, tokens, UNITS)
     fired = set()
     for text, own, ids in zip(texts, corpus.sentences, tokens.ids, strict=True):
         assert (text["pair"], text["source"], text["language"]) == (own.pair, own.source, own.language)
         assert "".join(text["tokens"]) == own.text
-        pre, _, fires = codes_by_hand(sae, site_by_hand(tiny_lm, ids, bos=bos))
+        pre, _, fires = codes_by_hand(sae, site_by_hand(tiny_lm, ids, prefix=int(bos)))
         assert list(text["units"]) == [str(unit) for unit in UNITS]
         for unit in UNITS:
             found = text["units"][str(unit)]
@@ -187,3 +191,30 @@ def test_without_translations_a_short_language_gives_what_it_has():
 @pytest.mark.parametrize("corpus", [unpaired(3, 3), Corpus(())])
 def test_none_can_be_asked_for(corpus):
     assert len(sentences_to_show(corpus, "da", "en", 0)) == 0
+
+
+def test_attention_sinks_are_left_out_with_their_tokens(tiny_lm, corpus):
+    sae, tokens = random_sae(), tokenize(tiny_lm, corpus)
+    norms = torch.cat([site_by_hand(tiny_lm, ids).norm(dim=1) for ids in tokens.ids])
+    # a third of the tokens, so that some stand in the middle of a sentence
+    limit = NormRange(0.0, float(norms.quantile(0.67)))
+    lm = dataclasses.replace(tiny_lm, sinks={SITE: limit})
+    shown = token_texts(lm, SITE, sae, tokens, UNITS)
+    sample = identify.sample_tokens(lm, SITE, tokens, per_language=1000)
+    left_out = 0
+    for number, (text, ids) in enumerate(zip(shown, tokens.ids, strict=True)):
+        x = site_by_hand(tiny_lm, ids)
+        kept = (x.norm(dim=1) <= limit.largest).numpy()
+        readable = [
+            token for token, keep in zip(readable_tokens(lm, ids.tolist()), kept, strict=True) if keep
+        ]
+        assert text["tokens"] == readable
+        pre, _, _ = codes_by_hand(sae, x)
+        for unit in UNITS:
+            assert text["units"][str(unit)]["pre"] == pytest.approx(
+                pre[kept, unit].tolist(), rel=1e-4, abs=1e-5
+            )
+        own = sample.sentence == number
+        assert [token for token, mine in zip(sample.texts, own, strict=True) if mine] == readable
+        left_out += int((~kept).sum())
+    assert left_out

@@ -29,7 +29,7 @@ def test_ids_are_the_tokenizers_without_special_tokens(tiny_lm):
 
 def test_a_bos_stands_first_and_is_no_text(tiny_lm):
     plain = tokenize(tiny_lm, corpus_of("Pigen så æblet."))
-    with_bos = tokenize(tiny_lm, corpus_of("Pigen så æblet."), bos=True)
+    with_bos = tokenize(tiny_lm, corpus_of("Pigen så æblet."), prefix=[tiny_lm.tokenizer.bos_token_id])
     assert with_bos.ids[0].tolist() == [tiny_lm.tokenizer.bos_token_id, *plain.ids[0]]
     assert with_bos.lengths == plain.lengths == with_bos.predicted == plain.predicted + 1
     assert not pad(with_bos, np.array([0])).content[0, 0]
@@ -41,7 +41,7 @@ def test_bos_without_a_bos_token_is_refused(tiny_lm):
         bos_token_id = None
 
     with pytest.raises(SprogError, match="^bos: the tokenizer of .* has no BOS token"):
-        tokenize(dataclasses.replace(tiny_lm, tokenizer=NoBos()), corpus_of("Hej med dig"), bos=True)
+        _ = dataclasses.replace(tiny_lm, tokenizer=NoBos(), bos=True).prefix
 
 
 def test_texts_under_two_tokens_are_dropped_and_counted(tiny_lm):
@@ -56,7 +56,7 @@ def test_texts_under_two_tokens_are_dropped_and_counted(tiny_lm):
 def test_long_texts_are_cut_and_counted(tiny_lm, bos):
     corpus = corpus_of("x" * 3, "abcdefghijklmnop" * 3)
     whole = tokenize(tiny_lm, corpus)
-    tokens = tokenize(tiny_lm, corpus, max_tokens=10, bos=bos)
+    tokens = tokenize(tiny_lm, corpus, max_tokens=10, prefix=[tiny_lm.tokenizer.bos_token_id] * bos)
     assert [len(ids) for ids in tokens.ids] == [min(3, whole.lengths[0]) + bos, 10]
     assert tokens.ids[1].tolist() == ([0, *whole.ids[1][:9]] if bos else whole.ids[1][:10].tolist())
     assert tokens.cut == {("a.tsv", "da"): 1}
@@ -74,7 +74,9 @@ def test_predicted_bytes_are_those_after_the_first_token(tiny_lm, text):
     tokens = tokenize(tiny_lm, corpus_of(text))
     first = tiny_lm.tokenizer.decode(tokens.ids[0][:1])
     assert tokens.predicted_bytes.tolist() == [len(text.encode()) - len(first.encode())]
-    assert tokenize(tiny_lm, corpus_of(text), bos=True).predicted_bytes.tolist() == [len(text.encode())]
+    assert tokenize(
+        tiny_lm, corpus_of(text), prefix=[tiny_lm.tokenizer.bos_token_id]
+    ).predicted_bytes.tolist() == [len(text.encode())]
 
 
 def test_predicted_bytes_of_a_cut_text_end_with_its_last_token(tiny_lm):

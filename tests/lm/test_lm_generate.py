@@ -24,7 +24,7 @@ def greedy(lm, ids, length):
 @pytest.mark.parametrize("max_tokens", [20, 35])
 def test_continuations_are_greedy(tiny_lm, bos, max_tokens):
     prompts = ["Pigen på øen", "He", "Vores gamle nabo købte æblet"]
-    continued = continue_prompts(tiny_lm, prompts, max_tokens=max_tokens, bos=bos)
+    continued = continue_prompts(dataclasses.replace(tiny_lm, bos=bos), prompts, max_tokens=max_tokens)
     for prompt, text in zip(prompts, continued, strict=True):
         ids = tiny_lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         ids = [tiny_lm.tokenizer.bos_token_id, *ids] if bos else ids

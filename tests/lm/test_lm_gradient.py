@@ -120,7 +120,7 @@ def test_the_last_token_acts_on_nothing(tiny_lm, tiny_tokens):
 
 
 def test_a_bos_is_no_text(tiny_lm, tiny_corpus):
-    tokens = tokenize(tiny_lm, tiny_corpus, bos=True)
+    tokens = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     (part,) = gradients(tiny_lm, tokens.take([0]), Site("resid", 1))
     assert len(part.x) == len(part.gradient) == int(tokens.lengths[0])
     assert part.position.min() == 1

@@ -138,11 +138,11 @@ def test_generation_with_and_without_cache_leaves_the_bos_alone(tiny_lm):
 
 def test_auto_is_what_the_tokenizer_does_by_itself(tiny_lm, tiny_corpus):
     begun = begin(tiny_lm, tiny_corpus, "auto")
-    assert begun.bos == begun.by_itself == adds_bos(tiny_lm)
+    assert begun.bos == begun.by_itself == adds_bos(tiny_lm.tokenizer)
     assert begun.sentences == len(tiny_corpus)
     # the same tokens with and without: recomputed one sentence at a time
     tokens = tokenize(tiny_lm, tiny_corpus, max_tokens=63)
-    with_one = tokenize(tiny_lm, tiny_corpus, bos=True)
+    with_one = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     for expected, given, first in ((begun.loss_without, tokens, 0), (begun.loss_with, with_one, 1)):
         total = count = 0
         for ids in given.ids:

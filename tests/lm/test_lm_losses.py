@@ -24,7 +24,7 @@ def by_hand(lm, ids):
 @pytest.mark.parametrize("bos", [False, True])
 def test_losses_equal_cross_entropy_by_hand(tiny_lm, bos):
     corpus = Corpus.of(Sentence(text, "da", str(i), "") for i, text in enumerate(TEXTS))
-    tokens = tokenize(tiny_lm, corpus, bos=bos)
+    tokens = tokenize(tiny_lm, corpus, prefix=[tiny_lm.tokenizer.bos_token_id] * bos)
     losses = sentence_losses(tiny_lm, tokens)
     expected = np.array([by_hand(tiny_lm, ids) for ids in tokens.ids])
     np.testing.assert_allclose(losses, expected, rtol=1e-4)

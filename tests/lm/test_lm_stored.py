@@ -30,7 +30,7 @@ def rows_of(x):
 @pytest.mark.parametrize("bos", [False, True])
 def test_every_site_has_what_a_pass_gives(tmp_path, make_model_folder, tiny_corpus, dtype, bos):
     lm = load(str(make_model_folder(tmp_path / "model", dtype=dtype)), dtype=dtype)
-    tokens = tokenize(lm, tiny_corpus, bos=bos)
+    tokens = tokenize(lm, tiny_corpus, prefix=[lm.tokenizer.bos_token_id] * bos)
     parts = list(activations(lm, batches(tokens, 200, seed=0), SITES))
     with stored_activations(lm, tokens, SITES, budget=200) as found:
         assert len(found) == sum(len(part.sentence) for part in parts) == tokens.lengths.sum()

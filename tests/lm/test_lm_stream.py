@@ -38,7 +38,7 @@ def test_batched_equals_one_by_one(tiny_lm, random_tokens, lengths, budget, seed
 
 
 def test_pads_and_bos_are_left_out(tiny_lm, tiny_corpus):
-    tokens = tokenize(tiny_lm, tiny_corpus, bos=True)
+    tokens = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     site = Site("resid", 1)
     (part,) = activations(tiny_lm, [pad(tokens, np.array([0, 1, 2]))], [site])
     assert len(part.sentence) == len(part.sites[site]) == tokens.lengths[:3].sum()

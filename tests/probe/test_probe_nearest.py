@@ -66,7 +66,7 @@ def text():
         predicted_bytes=np.ones(len(sentences), dtype=np.int64),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

@@ -51,7 +51,7 @@ def long_text(sentences):
         predicted_bytes=np.ones(sentences, dtype=np.int64),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

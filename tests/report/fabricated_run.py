@@ -69,7 +69,7 @@ def fabricate(
         "protocol": recipe.protocol,
         "model": model,
         "seed": 0,
-        "schema_version": 1,
+        "schema_version": 2,
         "corpora": made.corpora(),
         "probe": made.probe(model) if "probe" in done else None,
         "grid": made.grid() if "grid" in done else None,
@@ -290,6 +290,7 @@ class _Made:
             "top_direction": 0.21,
             "top_tokens": 0.04,
             "unsound": [],
+            "sinks": {},
             "ce": ce,
         }
 

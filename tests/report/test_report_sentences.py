@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
+from sprog.errors import SprogError
 from sprog.report.blocks import Paragraph, Table
 from sprog.report.reading import RunFiles, read_run
 from sprog.report.sections.autoencoder import autoencoder_section
@@ -58,6 +59,38 @@ def test_an_unsound_autoencoder_says_so_first(tmp_path: Path) -> None:
     assert verdict_of(read_run(folder)).startswith(f"The autoencoder is unsound. {finding}\n")
     warning, *_ = autoencoder_section(read_run(folder)).blocks
     assert (warning.tone, warning.text) == ("warning", f"This autoencoder is unsound. {finding}")
+
+
+def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    change_results(folder, schema_version=1)
+    with pytest.raises(
+        SprogError, match=r"results.json: schema_version 1 has other keys .* run the same command"
+    ):
+        read_run(folder)
+
+
+def test_what_spliced_sinks_cost_is_a_table_of_its_own(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", "found")
+    names = [getattr(block, "title", None) for block in autoencoder_section(read_run(folder)).blocks]
+    assert "Attention sinks spliced" not in names
+    losses = {
+        "raw": 4.1,
+        "spliced": 8.9,
+        "left_alone": 4.5,
+        "half_width": 0.25,
+        "sentences": 256,
+        "tokens": 5000,
+    }
+    change_results(folder, sae=results_of(folder)["sae"] | {"sinks": {"en": losses}})
+    (table,) = [
+        block
+        for block in autoencoder_section(read_run(folder)).blocks
+        if getattr(block, "label", None) == "Attention sinks spliced"
+    ]
+    assert [plain(cell) for cell in table.rows[0]] == [
+        "English", "256", "4.100", "8.900", "4.500", "4.400", "0.250"
+    ]  # fmt: skip
 
 
 def test_fallback_says_how_far_it_is_from_the_rule(tmp_path: Path) -> None:

@@ -175,6 +175,16 @@ SAE = {
     "top_direction": NUMBER,
     "top_tokens": NUMBER,
     "unsound": list,
+    "sinks": {
+        str: {
+            "raw": NUMBER,
+            "spliced": NUMBER,
+            "left_alone": NUMBER,
+            "half_width": (int, float, None),
+            "sentences": int,
+            "tokens": int,
+        }
+    },
     "ce": {
         str: {
             "raw": NUMBER,

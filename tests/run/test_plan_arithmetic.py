@@ -240,6 +240,40 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
     assert counting.sae().memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
 
 
+def test_fidelity_is_foretold_by_its_precision(counting):
+    quality, sampling = (importlib.import_module(f"sprog.{name}") for name in ("sae.quality", "lm.sampling"))
+    assert quantities.RECONSTRUCTED == quality.RECONSTRUCTED
+    assert quantities.FIRST == sampling.FIRST
+    amounts = dict.fromkeys(("da", "en"), Amount(10_000, 200_000))
+
+    def of(**changes):
+        recipe = dataclasses.replace(counting.recipe, **changes)
+        return dataclasses.replace(counting, recipe=recipe, roles=dict.fromkeys(ROLES, amounts))
+
+    sae = counting.recipe.sae
+    coarse, fine = (of(sae=dataclasses.replace(sae, precision=p)) for p in (0.1, 0.02))
+    # of a standard deviation of 0.5: 96 and 2,401 sentences, and samples of 32, 64, 128, ...
+    assert (coarse.fidelity_sentences, fine.fidelity_sentences) == (128, 4096)
+    assert coarse.fidelity_tokens == (50_000, 2 * 128 * 20)
+    assert fine.sae().model_flops > coarse.sae().model_flops
+    # the paper measures all of its text
+    paper = of(sae=dataclasses.replace(sae, precision=0.1), protocol="published")
+    assert paper.fidelity_sentences is None
+    assert paper.fidelity_tokens == (400_000, 400_000)
+    # and there is no more than there is
+    assert dataclasses.replace(fine, roles=counting.roles).fidelity_tokens == (4000, 4000)
+
+
+def test_a_chats_template_is_passed_over_too(counting):
+    plain, chat = counting, dataclasses.replace(counting, before=20)
+    for output in (False, True):
+        own, more = (one.forward(one.shape, 100, 2, output=output).model_flops for one in (plain, chat))
+        unembedding = 2 * plain.shape.vocabulary * plain.shape.width * 100 * output
+        # sentences of 20 tokens after 20 of the template: twice as many, and attention to twice as much
+        attention = 4 * 20 * plain.shape.width * 2 * 100
+        assert more - unembedding == pytest.approx(2 * (own - unembedding + attention))
+
+
 def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
     def of(model="toy", **changes):
         recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))

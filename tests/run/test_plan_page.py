@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from sprog.cli import main
 from sprog.plan import machine
@@ -185,6 +186,22 @@ def test_both_losses_are_said_where_a_run_has_measured_them(tmp_path):
     # a tokenizer without a BOS has no such loss
     assert said(measured | {"loss_with_bos": None}) == []
     assert said(None) == []
+
+
+def test_a_chat_is_said_and_its_template_counted(dry, world, tmp_path, capsys):
+    folder = shutil.copytree(world.model, tmp_path / "model")
+    line = f"demo --model {folder} --layer 1"
+    assert "chat:" not in dry(line)
+    assert main(["run", *line.split(), "--chat", "--dry-run"]) == 2
+    assert "chat template; leave chat off" in capsys.readouterr().err
+    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[bot] "
+    (folder / "chat_template.jinja").write_text(template)
+    said = " ".join(dry(f"{line} --chat").split())
+    assert "each text is read as a reply in a chat, and prompts are its user's" in said
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    before = len(tokenizer("[user] \n[bot] ", add_special_tokens=False)["input_ids"])
+    assert f"tokens of the chat template before each: {before}" in said
+    assert "bos auto" not in said
 
 
 def test_the_papers_grid_is_planned(dry):

@@ -9,11 +9,13 @@ import pytest
 import torch
 from results_contract import BASELINES, breaches, contract
 from scipy.stats import mannwhitneyu
+from tiny_world import untrained_code, untrained_rows, write_panel
 
 from sprog.sae import read_sae
-from sprog.toy import sentences
 
 baselines_stage = importlib.import_module("sprog.run.baselines_stage")
+sae_stage = importlib.import_module("sprog.run.sae_stage")
+switched_off = importlib.import_module("sprog.effects.switched_off")
 LAYER = 1
 SMALL = {
     "layer": LAYER,
@@ -38,13 +40,10 @@ SMALL = {
 def run(world, tmp_path_factory):
     """The folder of a run, its results, and what its untrained autoencoders were made from."""
     folder = tmp_path_factory.mktemp("baselines")
-    made = sentences(400, seed=21)
-    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
-    panel = folder / "panel.tsv"
-    panel.write_text("".join(rows), encoding="utf-8")
+    panel = write_panel(folder)
     seen = {}
     with pytest.MonkeyPatch.context() as patched:
-        make, find = baselines_stage.untrained, baselines_stage._ranked
+        make, find = sae_stage.untrained, baselines_stage._ranked
 
         def untrained(config, x, **options):
             seen["first"] = x
@@ -54,8 +53,10 @@ def run(world, tmp_path_factory):
             seen["panel"] = half.found_on
             return find(context, site, families, half, report)
 
-        patched.setattr(baselines_stage, "untrained", untrained)
+        patched.setattr(sae_stage, "untrained", untrained)
         patched.setattr(baselines_stage, "_ranked", ranked)
+        # every token of a sentence has its loss computed, not some of them, so that a script can recompute the sum
+        patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0
     results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
     return folder / "run", results["baselines"], seen
@@ -65,19 +66,6 @@ def plain(world):
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(world.model, dtype=torch.float32).eval()
-
-
-def rows_of(seed, latents, width):
-    drawn = torch.randn(latents, width, generator=torch.Generator().manual_seed(seed))
-    return (drawn / drawn.norm(dim=1, keepdim=True)).double().numpy()
-
-
-def code_of(x, rows, centre, k):
-    pre = (x - centre) @ rows.T
-    kept = np.argsort(-pre, axis=1)[:, :k]
-    code = np.zeros_like(pre)
-    np.put_along_axis(code, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
-    return code
 
 
 def test_as_many_untrained_latents_pass_as_a_script_of_its_own_finds(world, run):
@@ -94,8 +82,8 @@ def test_as_many_untrained_latents_pass_as_a_script_of_its_own_finds(world, run)
     counted = [row for row in found["autoencoders"] if row["group"] == "untrained"]
     assert [row["seed"] for row in counted] == [0, 1]
     for row in counted:
-        rows = rows_of(row["seed"], sae.config.latents, sae.config.d_in)
-        table = np.stack([code_of(x, rows, centre, sae.config.k).mean(0) for x in means])
+        rows = untrained_rows(row["seed"], sae.config.latents, sae.config.d_in)
+        table = np.stack([untrained_code(x, rows, centre, sae.config.k).mean(0) for x in means])
         own, other = table[languages == "da"], table[languages == "en"]
         auroc = np.array(
             [mannwhitneyu(a, b).statistic / (len(a) * len(b)) for a, b in zip(own.T, other.T, strict=True)]
@@ -117,12 +105,12 @@ def test_what_switching_off_costs_is_what_a_script_of_its_own_measures(world, ru
     wanted = next(
         row for row in found["sets"] if (row["group"], row["seed"], row["size"]) == ("untrained", 1, 3)
     )
-    rows = rows_of(1, sae.config.latents, sae.config.d_in)
+    rows = untrained_rows(1, sae.config.latents, sae.config.d_in)
 
     def off(_module, _args, output):
         hidden = output[0] if isinstance(output, tuple) else output
         x = hidden[0].double().numpy()
-        code = code_of(x, rows, centre, sae.config.k)
+        code = untrained_code(x, rows, centre, sae.config.k)
         changed = torch.from_numpy(x - code[:, wanted["members"]] @ rows[wanted["members"]]).to(hidden)[None]
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
@@ -207,7 +195,7 @@ def test_groups_seeds_and_differences_are_all_there(run):
 def test_a_frozen_decoder_is_that_of_the_untrained_autoencoder(run):
     folder, _, _ = run
     frozen = read_sae(folder / "sae" / "frozen_0" / "sae.safetensors")
-    expected = rows_of(0, frozen.config.latents, frozen.config.d_in)
+    expected = untrained_rows(0, frozen.config.latents, frozen.config.d_in)
     np.testing.assert_allclose(frozen.W_dec.detach().numpy(), expected, atol=1e-6)
     trained = read_sae(folder / "sae" / "sae.safetensors")
     assert not np.allclose(trained.W_dec.detach().numpy(), expected, atol=1e-3)

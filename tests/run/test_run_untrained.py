@@ -1,16 +1,18 @@
 """Random weights are chosen by the run's own rule: recomputed with transformers, numpy and scipy alone."""
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import false_discovery_control, mannwhitneyu
+from tiny_world import untrained_code, untrained_rows, write_panel
 
 from sprog.run import effect_arms
-from sprog.sae import read_sae
-from sprog.toy import sentences
+from sprog.sae import Sae, SaeConfig, read_sae
 
+sae_stage = importlib.import_module("sprog.run.sae_stage")
 LAYER = 1
 SMALL = {
     "layer": LAYER,
@@ -36,11 +38,7 @@ SMALL = {
 def runs(world, tmp_path_factory):
     """By rule: the rows of `next_token.chosen`, and the texts that the rule read; and the trained autoencoder."""
     folder = tmp_path_factory.mktemp("untrained")
-    made = sentences(400, seed=21)
-    # no translation is beside its original, so that every sentence counts by itself
-    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
-    panel = folder / "panel.tsv"
-    panel.write_text("".join(rows), encoding="utf-8")
+    panel = write_panel(folder)
     found = {}
     with pytest.MonkeyPatch.context() as patched:
         read = {}
@@ -54,6 +52,13 @@ def runs(world, tmp_path_factory):
             return effect_arms_collect_all(lm, site, families, tokens, **options)
 
         effect_arms_find_in, effect_arms_collect_all = effect_arms.find_in, effect_arms.collect_all
+
+        def untrained(config, x, **options):
+            read["first"] = x
+            return make(config, x, **options)
+
+        make = sae_stage.untrained
+        patched.setattr(sae_stage, "untrained", untrained)
         patched.setattr(effect_arms, "find_in", find_in)
         patched.setattr(effect_arms, "collect_all", collect_all)
         for rule in ("paper", "tested"):
@@ -63,28 +68,21 @@ def runs(world, tmp_path_factory):
             chosen = results["next_token"]["chosen"]
             text = read["select" if rule == "paper" else "panel"]
             found[rule] = chosen, len(results["features"]["da"]), text
-    return found, read_sae(folder / "run" / "sae")
+    return found, read_sae(folder / "run" / "sae"), read["first"]
 
 
-def codes(world, sae, seed, tokens):
-    """What every latent of random weights reads at every token, sentence by sentence."""
+def codes(world, sae, first, seed, tokens):
+    """What every latent of an untrained autoencoder reads at every token, sentence by sentence."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(world.model, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(sae.W_dec.shape, generator=generator, dtype=torch.float64).numpy()
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    encoder = drawn * np.linalg.norm(sae.W_enc.detach().double().numpy(), axis=1, keepdims=True)
+    rows = untrained_rows(seed, sae.config.latents, sae.config.d_in)
     found = []
     for ids in tokens.ids:
         with torch.no_grad():
             hidden = model(torch.as_tensor(ids)[None], output_hidden_states=True).hidden_states
-        x = hidden[LAYER + 1][0].double().numpy() - sae.b_dec.detach().double().numpy()
-        pre = x @ encoder.T
-        kept = np.argsort(-pre, axis=1)[:, : sae.config.k]
-        code = np.zeros_like(pre)
-        np.put_along_axis(code, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
-        found.append(code)
+        x = hidden[LAYER + 1][0].double().numpy()
+        found.append(untrained_code(x, rows, first.double().mean(0).numpy(), sae.config.k))
     return found
 
 
@@ -96,12 +94,12 @@ def untrained(chosen):
 
 
 def test_by_the_papers_rule_as_many_pass_as_rates_say(world, runs):
-    found, sae = runs
+    found, sae, first = runs
     chosen, size, tokens = found["paper"]
     languages = [s.language for s in tokens.corpus.sentences]
     counts = []
     for row in untrained(chosen):
-        code = codes(world, sae, row["seed"], tokens)
+        code = codes(world, sae, first, row["seed"], tokens)
         rate = {
             language: np.concatenate(
                 [each > 0 for each, own in zip(code, languages, strict=True) if own == language]
@@ -127,12 +125,12 @@ def test_by_the_papers_rule_as_many_pass_as_rates_say(world, runs):
 
 
 def test_by_the_tests_as_many_pass_as_ranks_say(world, runs):
-    found, sae = runs
+    found, sae, first = runs
     chosen, size, tokens = found["tested"]
     danish = np.array([s.language == "da" for s in tokens.corpus.sentences])
     counts = []
     for row in untrained(chosen):
-        code = codes(world, sae, row["seed"], tokens)
+        code = codes(world, sae, first, row["seed"], tokens)
         means = np.stack([each.mean(0) for each in code])
         pairs = danish.sum() * (~danish).sum()
         auroc = mannwhitneyu(means[danish], means[~danish]).statistic / pairs
@@ -151,10 +149,35 @@ def test_by_the_tests_as_many_pass_as_ranks_say(world, runs):
 
 
 def test_the_trained_autoencoder_stands_beside_them(runs):
-    found, _ = runs
+    found, *_ = runs
     for rule, (chosen, size, tokens) in found.items():
         (trained,) = [row for row in chosen if row["seed"] is None]
         assert (trained["units"], trained["asked"]) == ("da", rule)
         assert len(trained["members"]) == size
         assert {row["text"] for row in chosen} == {tokens.corpus.sha256}
         assert {row["of"] for row in chosen} == {64}
+
+
+def test_an_autoencoder_whose_k_is_unknown_has_untrained_ones_as_sparse_as_it(world, tmp_path):
+    given = Sae(SaeConfig(d_in=32, latents=64, activation="jumprelu"))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in given.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    given.threshold = torch.full((64,), 4.0)
+    given.save(tmp_path / "given")
+    seen = []
+    with pytest.MonkeyPatch.context() as patched:
+        make = sae_stage.untrained
+
+        def untrained(config, x, **options):
+            seen.append((config.k, make(config, x, **options), x))
+            return seen[-1][1]
+
+        patched.setattr(sae_stage, "untrained", untrained)
+        changes = SMALL | {"sae__from": tmp_path / "given", "features__units": "3,7"}
+        assert world.run(tmp_path / "run", "--until", "effects", **changes) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert seen
+    for k, sae, x in seen:
+        assert k == round(results["sae"]["l0"])
+        assert float(sae.fires(sae.encode(x)).sum()) / len(x) == pytest.approx(k, rel=0.02)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
 import torch
 
 from sprog.cli import main
@@ -64,6 +65,31 @@ def write_texts(folder: Path) -> dict[str, str]:
         "moses": f"da={files['moses.da']},en={files['moses.en']}",
         "one language": f"sv={files['swedish.txt']}",
     }
+
+
+def write_panel(folder: Path) -> Path:
+    """Write 400 sentences of each of Danish and English, none beside its translation: each counts by itself."""
+    made = sentences(400, seed=21)
+    rows = [f"{pair[code]}\t{label}\n" for code, label in (("da", 0), ("en", 1)) for pair in made]
+    panel = folder / "panel.tsv"
+    panel.write_text("".join(rows), encoding="utf-8")
+    return panel
+
+
+def untrained_rows(seed: int, latents: int, width: int) -> np.ndarray:
+    """The decoder's rows, and the encoder's, of an untrained autoencoder: random, of length 1."""
+    drawn = torch.randn(latents, width, generator=torch.Generator().manual_seed(seed))
+    rows: np.ndarray = (drawn / drawn.norm(dim=1, keepdim=True)).double().numpy()
+    return rows
+
+
+def untrained_code(x: np.ndarray, rows: np.ndarray, centre: np.ndarray, k: int) -> np.ndarray:
+    """What each of its latents reads at each of some tokens, by top-k."""
+    pre = (x - centre) @ rows.T
+    kept = np.argsort(-pre, axis=1)[:, :k]
+    code = np.zeros_like(pre)
+    np.put_along_axis(code, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
+    return code
 
 
 def as_tmx(pairs: list[dict[str, str]], codes: tuple[str, ...]) -> str:

@@ -114,7 +114,7 @@ def test_one_language_alone_is_measured_around_its_own_mean(tiny_lm, tokens):
 
 
 def test_a_bos_is_not_measured(tiny_lm, tiny_corpus):
-    with_bos = tokenize(tiny_lm, tiny_corpus, bos=True)
+    with_bos = tokenize(tiny_lm, tiny_corpus, prefix=[tiny_lm.tokenizer.bos_token_id])
     assert measure(tiny_lm, SITE, random_sae(), with_bos).tokens == with_bos.lengths.sum()
 
 
@@ -189,9 +189,12 @@ def test_losses_are_measured_on_as_many_sentences_as_the_precision_takes(tiny_lm
             assert ce.spliced - ce.raw == pytest.approx(
                 all_of_it[language].spliced - all_of_it[language].raw, abs=3 * precision
             )
-    assert {ce.sentences for ce in measure(tiny_lm, SITE, sae, much, precision=wide / 100).ce.values()} == {
-        540
-    }
+    # where that is more than there is, all of it: of judged languages every token
+    found = measure(tiny_lm, SITE, sae, much, precision=wide / 100, judged=["da"]).ce
+    assert {ce.sentences for ce in found.values()} == {540}
+    assert found["da"].spliced == pytest.approx(all_of_it["da"].spliced, rel=1e-6)
+    assert found["da"].raw == pytest.approx(all_of_it["da"].raw, rel=1e-6)
+    assert found["en"].raw != pytest.approx(all_of_it["en"].raw, rel=1e-6)
 
 
 def test_a_sample_is_the_seeds(tiny_lm, much):

@@ -10,12 +10,11 @@ from sprog.corpora.ambiguity import refuse_a_source_given_for_two_roles
 from sprog.corpora.cleaning import MAX_CHARACTERS, Tally
 from sprog.corpora.keeping import Progress, silent
 from sprog.corpora.languages import wanted_languages
-from sprog.corpora.lexicons import words_of
 from sprog.corpora.naming import parse_source, split_sources
 from sprog.corpora.reading import read_clean
 from sprog.corpora.sentences import Corpus, Sentence
 from sprog.corpora.sources import Generator, Names, Source
-from sprog.corpora.splits import cut, shuffled, within_limit
+from sprog.corpora.splits import TextParts, cut, cut_text, shuffled, within_limit, without_near_duplicates
 from sprog.errors import SprogError
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
@@ -336,36 +335,15 @@ class _Division:
             trained: the languages that train is read in.
             limits: per role, the most sentences per language; the caller still has to trim to them.
         """
-        kept, near = _without_near_duplicates(self._sentences["train"])
+        kept, near = without_near_duplicates(self._sentences["train"])
         self._drop("train", near, "near_duplicate")
-        own = _by_source(kept)
-        everything = {sentence.language for sentence in kept}
-        complete = [name for name, sentences in own.items() if {s.language for s in sentences} == everything]
-        givers = {"panel": complete or list(own)}
-        parts: dict[str, list[Sentence]] = {role: [] for role in ("train", *SHARES)}
-        for source, sentences in own.items():
-            languages = {sentence.language for sentence in sentences}
-            # where nothing is trained on, the other roles share the text between them
-            scale = 1.0 if languages & set(trained) else 1 / sum(SHARES.values())
-            left, portion = sentences, 1.0
-            for role, share in SHARES.items():
-                sources = givers.get(role, list(own))
-                if source not in sources:
-                    continue
-                there = Counter(s.language for name in sources for s in own[name] if s.language in languages)
-                limit = limits[role]
-                needed = 1.0 if limit is None else max(limit / number for number in there.values())
-                share = min(share * scale, needed)
-                left, taken = cut(left, share / portion, seed=self._seed, purpose=role)
-                portion -= share
-                parts[role] += taken
-            parts["train"] += left
-        self._sentences |= parts
+        found = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
+        self._sentences |= found.parts
         for role, share in SHARES.items():
-            self._moved(role, "train", parts[role])
+            self._moved(role, "train", found.parts[role])
             most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
             self._origins[role] = f"{100 * share:g} % of text{most}, cut by {_unit(kept)}, seed {self._seed}"
-        self._origins["panel"] += f"; {_kinds(own, complete)}"
+        self._origins["panel"] += f"; {_kinds(found)}"
 
     def drop_earlier(self, role: str) -> None:
         """Drop from `role` what is in an earlier one: the same text, or others of its pair or document.
@@ -464,40 +442,13 @@ class _Division:
         return ROLES.index(role), name, language not in self._languages, language
 
 
-def _without_near_duplicates(sentences: list[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
-    """Of sentences of one language with the same words the one of the smallest pair id, and the others."""
-    first: dict[tuple[str, str], Sentence] = {}
-    keys = [(s.language, " ".join(words_of(s.text)) or s.text) for s in sentences]
-    for key, sentence in zip(keys, sentences, strict=True):
-        if key not in first or (sentence.pair, sentence.text) < (first[key].pair, first[key].text):
-            first[key] = sentence
-    kept = [s for key, s in zip(keys, sentences, strict=True) if first[key] == s]
-    return kept, [s for key, s in zip(keys, sentences, strict=True) if first[key] != s]
-
-
-def _by_source(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
-    """The sentences by source; sources that have pairs in common, such as a file per language, count as one."""
-    together: dict[str, set[str]] = {}
-    first: dict[str, str] = {}
-    for sentence in sentences:
-        own = together.setdefault(sentence.source, {sentence.source})
-        other = together[first.setdefault(sentence.pair, sentence.source)]
-        if own is not other:
-            own |= other
-            together |= dict.fromkeys(own, own)
-    found: dict[str, list[Sentence]] = defaultdict(list)
-    for sentence in sentences:
-        found[" with ".join(sorted(together[sentence.source]))].append(sentence)
-    return dict(sorted(found.items()))
-
-
-def _kinds(own: Mapping[str, Sequence[Sentence]], complete: Sequence[str]) -> str:
+def _kinds(found: TextParts) -> str:
     """Whether the panel's languages come from the same sources, in words."""
-    if complete:
-        return f"every language from {' and '.join(complete)}"
+    if found.complete:
+        return f"every language from {' and '.join(found.complete)}"
     return (
-        f"no source has every language, so the panel is from {', '.join(own)}: a difference between sources can look "
-        "like one between languages"
+        f"no source has every language, so the panel is from {', '.join(found.sources)}: a difference between sources "
+        "can look like one between languages"
     )
 
 

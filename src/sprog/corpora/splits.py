@@ -1,11 +1,12 @@
 """Splits: which pairs and documents go where, decided by a seed and what they are, never by their order."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
+from sprog.corpora.lexicons import words_of
 from sprog.corpora.sentences import Sentence, cluster
 
 
@@ -75,6 +76,90 @@ def _nearest(share: float, sizes: list[int]) -> int:
     """How many of `sizes`, from the first on, come nearest to a share of their sum."""
     reached = [0, *accumulate(sizes)]
     return min(range(len(reached)), key=lambda number: abs(reached[number] - share * reached[-1]))
+
+
+class TextParts(NamedTuple):
+    """One text cut into roles.
+
+    Attributes:
+        parts: the sentences of each role, `train` among them.
+        sources: the sources, those that share pairs as one.
+        complete: those of them that have every language of the text; the panel is cut from them, if there are any.
+    """
+
+    parts: dict[str, list[Sentence]]
+    sources: list[str]
+    complete: list[str]
+
+
+def cut_text(
+    sentences: Sequence[Sentence],
+    shares: Mapping[str, float],
+    *,
+    trained: Sequence[str],
+    limits: Mapping[str, int | None],
+    seed: int,
+) -> TextParts:
+    """Cut one text into `panel` and other roles, from each source by itself; the rest is `train`.
+
+    Args:
+        sentences: the text.
+        shares: what each role takes, in this order; a source without a language of `trained` is theirs alone.
+        trained: the languages that train is read in.
+        limits: per role, the most sentences per language: a share is smaller where that needs less, and the caller
+            still has to trim to them.
+        seed: decides the cuts.
+    """
+    own = _by_source(sentences)
+    everything = {sentence.language for sentence in sentences}
+    complete = [name for name, texts in own.items() if {s.language for s in texts} == everything]
+    givers = {"panel": complete or list(own)}
+    parts: dict[str, list[Sentence]] = {role: [] for role in ("train", *shares)}
+    for source, texts in own.items():
+        languages = {sentence.language for sentence in texts}
+        # where nothing is trained on, the other roles share the text between them
+        scale = 1.0 if languages & set(trained) else 1 / sum(shares.values())
+        left, portion = texts, 1.0
+        for role, share in shares.items():
+            sources = givers.get(role, list(own))
+            if source not in sources:
+                continue
+            there = Counter(s.language for name in sources for s in own[name] if s.language in languages)
+            limit = limits[role]
+            needed = 1.0 if limit is None else max(limit / number for number in there.values())
+            share = min(share * scale, needed)
+            left, taken = cut(left, share / portion, seed=seed, purpose=role)
+            portion -= share
+            parts[role] += taken
+        parts["train"] += left
+    return TextParts(parts, list(own), complete)
+
+
+def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
+    """Of sentences of one language with the same words the one of the smallest pair id, and the others."""
+    first: dict[tuple[str, str], Sentence] = {}
+    keys = [(s.language, " ".join(words_of(s.text)) or s.text) for s in sentences]
+    for key, sentence in zip(keys, sentences, strict=True):
+        if key not in first or (sentence.pair, sentence.text) < (first[key].pair, first[key].text):
+            first[key] = sentence
+    kept = [s for key, s in zip(keys, sentences, strict=True) if first[key] == s]
+    return kept, [s for key, s in zip(keys, sentences, strict=True) if first[key] != s]
+
+
+def _by_source(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
+    """The sentences by source; sources that have pairs in common, such as a file per language, count as one."""
+    together: dict[str, set[str]] = {}
+    first: dict[str, str] = {}
+    for sentence in sentences:
+        own = together.setdefault(sentence.source, {sentence.source})
+        other = together[first.setdefault(sentence.pair, sentence.source)]
+        if own is not other:
+            own |= other
+            together |= dict.fromkeys(own, own)
+    found: dict[str, list[Sentence]] = defaultdict(list)
+    for sentence in sentences:
+        found[" with ".join(sorted(together[sentence.source]))].append(sentence)
+    return dict(sorted(found.items()))
 
 
 def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | None = None) -> list[int]:

@@ -10,7 +10,6 @@ from sprog.effects.controls import (
     compare_with_draws,
     compare_with_one,
     measure_rises,
-    random_weights,
     rank,
     redirected_edits,
 )
@@ -138,7 +137,6 @@ __all__ = [
     "part_rows",
     "profiles",
     "projection",
-    "random_weights",
     "rank",
     "redirected_edits",
     "repetition",

@@ -211,22 +211,3 @@ def redirected_edits(
         return apply
 
     return [one() for _ in range(draws)]
-
-
-def random_weights(sae: Sae, *, seed: int) -> Sae:
-    """An autoencoder of the same shape that learned nothing: random directions, the encoder's the decoder's.
-
-    Rows have the lengths that the other's have; the centre and the thresholds are the other's, so that as many latents
-    fire.
-    """
-    other = Sae(sae.config)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(sae.W_dec.shape, generator=generator, dtype=torch.float64)
-    drawn /= drawn.norm(dim=1, keepdim=True)
-    with torch.no_grad():
-        for mine, theirs in ((other.W_enc, sae.W_enc), (other.W_dec, sae.W_dec)):
-            mine.copy_(drawn * theirs.double().cpu().norm(dim=1, keepdim=True))
-        other.b_dec.copy_(sae.b_dec)
-        if other.threshold is not None and sae.threshold is not None:
-            other.threshold.copy_(sae.threshold)
-    return other.to(sae.W_dec.device).requires_grad_(False)

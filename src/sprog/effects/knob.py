@@ -53,6 +53,8 @@ class Knob:
         target, reference: the languages.
         whence: what else is known of where it came from.
         bos: whether the texts that the units were found on begin with a BOS, which is not turned.
+        chat: where the units were found on replies in a chat, the tokens of the chat template before them, which are
+            not turned; in `generate` all that is given is not.
         sinks: the norms outside of which a token is an attention sink, which is not turned; None: there are none.
         version: of sprog.
     """
@@ -68,6 +70,7 @@ class Knob:
     reference: str
     whence: dict[str, Any] = field(default_factory=dict)
     bos: bool = False
+    chat: tuple[int, ...] = ()
     sinks: NormRange | None = None
     version: str = __version__
     _tensors: Tensors = field(default_factory=dict, repr=False)
@@ -122,6 +125,7 @@ class Knob:
             reference=reference,
             whence=dict(whence or {}),
             bos=lm.bos,
+            chat=lm.chat,
             sinks=lm.sinks.get(site),
             _tensors=tensors,
             _facts=facts,
@@ -178,7 +182,10 @@ class Knob:
         lm = model if isinstance(model, LanguageModel) else with_sites(model)
         self.check(lm, any_model=any_model)
         lm = dataclasses.replace(
-            lm, bos=self.bos, sinks={} if self.sinks is None else {self.site: self.sinks}
+            lm,
+            bos=self.bos,
+            chat=self.chat,
+            sinks={} if self.sinks is None else {self.site: self.sinks},
         )
         change = self.family.edit(self.dose if dose is None else dose)
         units = self.family.units
@@ -281,6 +288,7 @@ class Knob:
             "whence": self.whence,
             # keys of their own only where there is something to say, so that older knobs keep their hash
             **({"bos": True} if self.bos else {}),
+            **({"chat": list(self.chat)} if self.chat else {}),
             **({} if self.sinks is None else {"sinks": _as_json(self.sinks)}),
             **self._facts,
         }
@@ -348,6 +356,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
         reference=str(said["reference"]),
         whence=dict(said["whence"]),
         bos=bool(said.get("bos", False)),
+        chat=tuple(map(int, said.get("chat", ()))),
         sinks=_range(said["sinks"]) if "sinks" in said else None,
         version=str(said["sprog"]),
         _tensors=own,

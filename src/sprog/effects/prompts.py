@@ -50,7 +50,6 @@ def continuations(
     *,
     name: str,
     max_tokens: int,
-    bos: bool,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Continuation]:
     """Continue the prompts of each language raw, then under each edit."""
@@ -60,7 +59,7 @@ def continuations(
         with nullcontext() if change is None else _edited(lm, site, units, change):
             for language in languages:
                 prompts = PROMPTS.get(language, ())
-                texts = continue_prompts(lm, prompts, max_tokens=max_tokens, bos=bos)
+                texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
                 rows += [
                     Continuation(
                         prompt,

@@ -90,7 +90,7 @@ def _as_tokens(rows: Ids) -> TokenizedCorpus:
         predicted_bytes=np.zeros(len(rows), dtype=np.int64),
         dropped={},
         cut={},
-        bos=False,
+        prefix=0,
     )
 
 

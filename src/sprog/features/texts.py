@@ -30,7 +30,10 @@ def sentences_to_show(corpus: Corpus, target: str, reference: str, count: int) -
 def token_texts(
     lm: LanguageModel, site: Site, sae: Sae, tokens: TokenizedCorpus, units: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Each sentence's tokens as readable strings, with each unit's pre-activation and whether it fires."""
+    """Each sentence's tokens as readable strings, with each unit's pre-activation and whether it fires.
+
+    Attention sinks, on which units are not read, are left out.
+    """
     chosen = torch.tensor(list(units), dtype=torch.int64, device=lm.device)
     texts = []
     for number, sentence in enumerate(tokens.corpus.sentences):
@@ -38,13 +41,14 @@ def token_texts(
         x = part.sites[site].float()[:LONGEST_SHOWN]
         pre = sae.pre_activations(x, chosen).T.tolist()
         fires = (~fired_values(sae, x, chosen).isnan()).T.tolist()
-        ids = tokens.ids[number][int(tokens.bos) :][:LONGEST_SHOWN]
+        readable = readable_tokens(lm, tokens.ids[number][tokens.prefix :].tolist())
+        places = part.position[:LONGEST_SHOWN] - tokens.prefix
         texts.append(
             {
                 "pair": sentence.pair,
                 "source": sentence.source,
                 "language": sentence.language,
-                "tokens": readable_tokens(lm, ids.tolist()),
+                "tokens": [readable[place] for place in places.tolist()],
                 "units": {
                     str(unit): {"pre": pre[column], "fires": fires[column]}
                     for column, unit in enumerate(units)

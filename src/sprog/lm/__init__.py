@@ -2,7 +2,7 @@
 
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
-from sprog.lm.beginning import Beginning, adds_bos, begin
+from sprog.lm.beginning import Beginning, adds_bos, begin, chat_ids, prompt_ids
 from sprog.lm.continuing import continue_tokens, end_tokens
 from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
 from sprog.lm.final import Pool, final_states, mean_over_all, mean_over_text, text_states
@@ -56,6 +56,7 @@ __all__ = [
     "adds_bos",
     "batches",
     "begin",
+    "chat_ids",
     "check_positions",
     "chosen",
     "continue_prompts",
@@ -77,6 +78,7 @@ __all__ = [
     "mean_over_text",
     "narrow_enough",
     "pad",
+    "prompt_ids",
     "random_order",
     "replay",
     "replayed",

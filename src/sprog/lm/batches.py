@@ -26,12 +26,12 @@ class TokenizedCorpus:
 
     Attributes:
         corpus: the sentences that were kept, in order.
-        ids: the token ids of each, with the BOS first if there is one.
-        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a BOS the first token is
+        ids: the token ids of each, after those of the prefix.
+        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix the first token is
             not predicted, and its bytes are not counted.
         dropped: by (source, language), how many had fewer than two predicted-or-first tokens.
         cut: by (source, language), how many were cut at the longest length.
-        bos: whether position 0 is a BOS, which belongs to no language.
+        prefix: how many tokens stand before each sentence and belong to no language: a BOS, or a chat template's.
         scored: how many predicted tokens of each sentence, drawn at random, losses are computed of; None: all. The
             sum over a sentence is then an estimate, the mean of those drawn times `predicted`.
     """
@@ -41,7 +41,7 @@ class TokenizedCorpus:
     predicted_bytes: np.ndarray
     dropped: dict[tuple[str, str], int]
     cut: dict[tuple[str, str], int]
-    bos: bool
+    prefix: int
     scored: int | None = None
 
     def __len__(self) -> int:
@@ -49,13 +49,13 @@ class TokenizedCorpus:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sentence, the BOS not counted, `(sentences,)` int64."""
-        return np.array([len(ids) - self.bos for ids in self.ids], dtype=np.int64)
+        """Tokens of each sentence, the prefix not counted, `(sentences,)` int64."""
+        return np.array([len(ids) - self.prefix for ids in self.ids], dtype=np.int64)
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted tokens of each sentence: all but the first, or all after a BOS, `(sentences,)` int64."""
-        return self.lengths - (not self.bos)
+        """Predicted tokens of each sentence: all but the first, or all after a prefix, `(sentences,)` int64."""
+        return self.lengths - (not self.prefix)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
         """The sentences with these numbers, in this order; counts of what was dropped are left behind."""
@@ -65,7 +65,7 @@ class TokenizedCorpus:
             predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
             dropped={},
             cut={},
-            bos=self.bos,
+            prefix=self.prefix,
             scored=self.scored,
         )
 
@@ -84,9 +84,9 @@ class Batch:
     Attributes:
         ids: token ids; pads are 0, which the mask hides.
         mask: True where there is a token.
-        content: True where there is a token of the text, so not at pads and not at a BOS.
+        content: True where there is a token of the text, so not at pads and not at a prefix.
         index: the number of each row's sentence in its `TokenizedCorpus`.
-        scored: True at the tokens whose loss is computed; None: all but the first of each row.
+        scored: True at the tokens whose loss is computed; None: all of the text that is predicted.
     """
 
     ids: Int[Tensor, "batch seq"]
@@ -102,22 +102,29 @@ class Batch:
 
 
 def tokenize(
-    lm: LanguageModel, corpus: Corpus, *, max_tokens: int = MAX_TOKENS, bos: bool = False, least: int = 2
+    lm: LanguageModel,
+    corpus: Corpus,
+    *,
+    max_tokens: int = MAX_TOKENS,
+    prefix: Sequence[int] = (),
+    least: int = 2,
 ) -> TokenizedCorpus:
-    """Turn sentences into token ids, without special tokens unless `bos`.
+    """Turn sentences into token ids, without special tokens, after those of `prefix` (such as `lm.prefix`).
 
     Sentences of fewer than `least` tokens are dropped (of fewer than 2 there is nothing to predict), longer ones
-    than `max_tokens`, or than the model has positions for, are cut; both are counted.
+    than `max_tokens`, or than the model has positions for, are cut, the prefix counted; both are counted.
 
     Raises:
-        SprogError: `bos` is asked for and the tokenizer has none; or a sentence holds a special token, written
-            out, that the model has no embedding for.
+        SprogError: the prefix leaves no room for two tokens; or a sentence holds a special token, written out, that
+            the model has no embedding for.
     """
-    bos_id = lm.tokenizer.bos_token_id
     rows = lm.model.get_input_embeddings().num_embeddings
-    if bos and bos_id is None:
-        raise SprogError(f"bos: the tokenizer of {lm.name} has no BOS token; leave bos off")
-    longest = min(max_tokens, lm.max_positions) - bos
+    longest = min(max_tokens, lm.max_positions) - len(prefix)
+    if longest < least:
+        raise SprogError(
+            f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
+            f"{min(max_tokens, lm.max_positions)} at most; raise max_tokens, or leave chat off"
+        )
     kept, ids, predicted_bytes = [], [], []
     dropped: dict[tuple[str, str], int] = {}
     cut: dict[tuple[str, str], int] = {}
@@ -146,9 +153,9 @@ def tokenize(
             if len(tokens) > longest:
                 cut[where] = cut.get(where, 0) + 1
                 tokens, spans = tokens[:longest], spans[:longest]
-            first = 0 if bos else spans[0][1]
+            first = 0 if prefix else spans[0][1]
             kept.append(sentence)
-            ids.append(np.array([bos_id, *tokens] if bos else tokens, dtype=np.int64))
+            ids.append(np.array([*prefix, *tokens], dtype=np.int64))
             predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
     return TokenizedCorpus(
         corpus=Corpus.of(kept),
@@ -156,7 +163,7 @@ def tokenize(
         predicted_bytes=np.array(predicted_bytes, dtype=np.int64),
         dropped=dropped,
         cut=cut,
-        bos=bos,
+        prefix=len(prefix),
     )
 
 
@@ -200,23 +207,24 @@ def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
         ids[number, : len(row)] = row
         mask[number, : len(row)] = True
     content = mask.copy()
-    content[:, 0] &= not tokens.bos
+    content[:, : tokens.prefix] = False
     return Batch(
         ids=torch.from_numpy(ids),
         mask=torch.from_numpy(mask),
         content=torch.from_numpy(content),
         index=torch.from_numpy(np.asarray(index, dtype=np.int64)),
-        scored=None if tokens.scored is None else torch.from_numpy(_drawn(rows, tokens.scored, longest)),
+        scored=None if tokens.scored is None else torch.from_numpy(_drawn(rows, tokens, longest)),
     )
 
 
-def _drawn(rows: Sequence[np.ndarray], most: int, longest: int) -> np.ndarray:
-    """At most so many tokens of each row but its first, at random."""
+def _drawn(rows: Sequence[np.ndarray], tokens: TokenizedCorpus, longest: int) -> np.ndarray:
+    """At most `tokens.scored` of the predicted tokens of each row, at random."""
+    first = max(1, tokens.prefix)
     scored = np.zeros((len(rows), longest), dtype=bool)
     for own, ids in zip(scored, rows, strict=True):
         # by the sentence itself, so that it is the same in every batch and in every sample
         generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
-        own[1 + generator.permutation(len(ids) - 1)[:most]] = True
+        own[first + generator.permutation(len(ids) - first)[: tokens.scored]] = True
     return scored
 
 

@@ -1,7 +1,9 @@
-"""Whether texts begin with a BOS: what the model's tokenizer does by itself, and what it does to the loss."""
+"""What texts begin with, a BOS or a chat template, and what it does to the loss."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,6 +15,8 @@ from sprog.lm.model import LanguageModel
 
 # nats a token: a choice that costs more than this is told at once
 COSTLY = 0.1
+# some templates (Llama 3.2) write today's date, and a measurement must not depend on the day; this is their own default
+DATE = "26 Jul 2024"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Beginning:
         loss_with, loss_without: the model's loss with a BOS and without, nats a token, on the same tokens of the same
             sentences (all but the first of each); None where it is not finite, and with a tokenizer that has no BOS.
         sentences: how many.
+        chat: where texts are read as the reply in a chat, the tokens of the chat template before them.
+        loss_in_chat: the loss there, on the same tokens; None without a chat.
     """
 
     bos: bool
@@ -34,6 +40,8 @@ class Beginning:
     loss_with: float | None
     loss_without: float | None
     sentences: int
+    chat: tuple[int, ...] = ()
+    loss_in_chat: float | None = None
 
     @property
     def cost(self) -> float:
@@ -45,7 +53,7 @@ class Beginning:
     @property
     def warning(self) -> str | None:
         """One line where the choice costs more than `COSTLY`."""
-        if self.cost <= COSTLY:
+        if self.chat or self.cost <= COSTLY:
             return None
         now, other = ("with", "without") if self.bos else ("without", "with")
         why = ""
@@ -57,26 +65,72 @@ class Beginning:
         )
 
 
-def adds_bos(lm: LanguageModel) -> bool:
-    """Whether the tokenizer puts its BOS before a text by itself (its post-processor, or `add_bos_token`)."""
-    bos = lm.tokenizer.bos_token_id
-    ids = lm.tokenizer("a", add_special_tokens=True)["input_ids"]
-    return bos is not None and len(ids) > 0 and ids[0] == bos
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether a tokenizer puts its BOS before a text by itself (its post-processor, or `add_bos_token`)."""
+    ids = tokenizer("a", add_special_tokens=True)["input_ids"]
+    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
 
 
-def begin(lm: LanguageModel, corpus: Corpus, asked: bool | str, *, max_tokens: int = 64) -> Beginning:
-    """Decide whether texts begin with a BOS, and measure the loss both ways.
+def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
+    """The token ids that a model continues: the prompt after `lm.prefix`, or in a chat (`lm.chat`) as the user's turn.
+
+    A chat's ids end where the reply begins. The template writes its own BOS.
+
+    Raises:
+        SprogError: texts begin with a BOS or a chat, and the tokenizer has none.
+    """
+    if lm.chat:
+        return chat_ids(lm.tokenizer, prompt, name=lm.name)
+    return [*lm.prefix, *lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+
+
+def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
+    """The token ids of a chat up to where the reply begins: the user says `message`, in the tokenizer's template.
+
+    Args:
+        tokenizer: a `transformers` tokenizer.
+        message: what the user says; empty for what stands before a text that is read as a reply.
+        name: the model's, for errors.
+
+    Raises:
+        SprogError: the tokenizer has no chat template, or one that cannot be used.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise SprogError(
+            f"chat: the tokenizer of {name} has no chat template; leave chat off, or take a model tuned to chat"
+        )
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": message}],
+            tokenize=False,
+            add_generation_prompt=True,
+            date_string=DATE,
+        )
+    except Exception as error:  # templates are programs: they raise what they like
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SprogError(f"chat: the chat template of {name} fails ({first}); leave chat off") from error
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise SprogError(f"chat: the chat template of {name} writes nothing; leave chat off")
+    return ids
+
+
+def begin(
+    lm: LanguageModel, corpus: Corpus, asked: bool | str, *, chat: bool = False, max_tokens: int = 64
+) -> Beginning:
+    """Decide what texts begin with, and measure the loss with it and without.
 
     Args:
         lm: the model.
         corpus: a few sentences.
-        asked: True or False, or `auto`: what the tokenizer does by itself.
-        max_tokens: sentences are cut to so many.
+        asked: whether with a BOS: True or False, or `auto`: what the tokenizer does by itself.
+        chat: whether texts are read as the reply to an empty message in a chat, whatever `asked` says.
+        max_tokens: sentences are cut to so many, a BOS counted.
 
     Raises:
-        SprogError: a BOS is asked for and the tokenizer has none, or no sentence has two tokens.
+        SprogError: a BOS or a chat is asked for and the tokenizer has none, or no sentence has two tokens.
     """
-    own = adds_bos(lm)
+    own = adds_bos(lm.tokenizer)
     bos = own if asked == "auto" else bool(asked)
     without = tokenize(lm, corpus, max_tokens=max_tokens - 1)
     if not len(without):
@@ -86,8 +140,14 @@ def begin(lm: LanguageModel, corpus: Corpus, asked: bool | str, *, max_tokens: i
             raise SprogError(f"bos: the tokenizer of {lm.name} has no BOS token; leave bos off")
         with_one = None
     else:
-        with_one = _mean_loss(lm, tokenize(lm, corpus, max_tokens=max_tokens, bos=True))
-    return Beginning(bos, asked, own, with_one, _mean_loss(lm, without), len(without))
+        prefix = dataclasses.replace(lm, bos=True, chat=()).prefix
+        with_one = _mean_loss(lm, tokenize(lm, corpus, max_tokens=max_tokens, prefix=prefix))
+    begun = Beginning(bos, asked, own, with_one, _mean_loss(lm, without), len(without))
+    if not chat:
+        return begun
+    before = tuple(chat_ids(lm.tokenizer, "", name=lm.name))
+    told = tokenize(lm, corpus, max_tokens=max_tokens - 1 + len(before), prefix=before)
+    return dataclasses.replace(begun, bos=False, chat=before, loss_in_chat=_mean_loss(lm, told))
 
 
 @torch.no_grad()
@@ -96,8 +156,8 @@ def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float | None:
     total, count = 0.0, 0
     for batch in loss_batches(lm, tokens, 2048):
         losses = token_losses(predicted_logits(lm, batch), targets(batch)).cpu()
-        # the position that predicts, 0 being the BOS, which predicts the first token of the text
-        kept = predicts(batch).nonzero()[:, 1] >= int(tokens.bos)
+        # the position that predicts: the last of the prefix predicts the first token of the text
+        kept = predicts(batch).nonzero()[:, 1] >= tokens.prefix
         total, count = total + float(losses[kept].double().sum()), count + int(kept.sum())
     mean = total / count
     # a stage that needs the activations says which sentence they break at

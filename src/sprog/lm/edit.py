@@ -30,7 +30,7 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
     Works in a plain forward, in a loss and in `generate`, with and without cache, left- or right-padded:
     `fn` gets the tokens that the attention mask shows and `positions` chooses, `(tokens, d)`, on the model's
-    `device`; the others, pads, a BOS (where `lm.bos` says that texts begin with one) and attention sinks (`lm.sinks`)
+    `device`; the others, pads, what stands before a text (`lm.bos`, `lm.chat`) and attention sinks (`lm.sinks`)
     keep their tensor bit for bit. A pass without such a token is left alone. Without an attention mask every position
     is a token. Edits nest, inner ones see what outer ones left. The edit is gone
     after the block, also after an exception.

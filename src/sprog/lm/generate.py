@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from sprog.lm.beginning import prompt_ids
 from sprog.lm.model import LanguageModel
 
 
@@ -31,10 +32,10 @@ def settings_of(model: Any, tokenizer: Any) -> Any:
 
 
 @torch.no_grad()
-def continue_prompts(
-    lm: LanguageModel, prompts: Sequence[str], *, max_tokens: int = 20, bos: bool = False
-) -> list[str]:
+def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: int = 20) -> list[str]:
     """Continue each prompt greedily until `max_tokens` in all, prompt included, or the end of text.
+
+    Prompts begin as `lm` says texts do: with a BOS, or as the user's turn of a chat, whose template is not counted.
 
     Greedy and 20 tokens in all are what the lengths of the paper's Tables 1 and 2 fit. Prompts go one by
     one: the tables are short, and no padding can then touch them. Run it inside `edit` to steer.
@@ -45,11 +46,9 @@ def continue_prompts(
     end = lm.tokenizer.eos_token_id
     texts = []
     for prompt in prompts:
-        ids = lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        if bos:
-            ids = [lm.tokenizer.bos_token_id, *ids]
+        ids = prompt_ids(lm, prompt)
         # at least one new token, whatever the prompt's length
-        length = min(max(max_tokens, len(ids) + 1), lm.max_positions)
+        length = min(max(max_tokens + len(lm.chat), len(ids) + 1), lm.max_positions)
         output = lm.model.generate(
             torch.tensor([ids], device=lm.device),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=lm.device),

@@ -68,7 +68,7 @@ def batch_losses(lm: LanguageModel, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
-    """The positions whose next token is a real one, and its loss asked for."""
+    """The positions whose next token is one of the text, and its loss asked for."""
     # pads are on the right, so that is where the mask of the next position is
     real = torch.zeros_like(batch.mask)
     real[:, :-1] = _scored(batch)
@@ -81,7 +81,7 @@ def targets(batch: Batch) -> Int[Tensor, " predicted"]:
 
 
 def _scored(batch: Batch) -> Bool[Tensor, "batch rest"]:
-    return (batch.mask if batch.scored is None else batch.scored)[:, 1:]
+    return (batch.content if batch.scored is None else batch.scored)[:, 1:]
 
 
 def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
@@ -129,5 +129,5 @@ def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, "
     summed.index_add_(0, rows, values.double())
     if batch.scored is None:
         return summed
-    predicted, scored = batch.mask[:, 1:].sum(1).double(), _scored(batch).sum(1)
+    predicted, scored = batch.content[:, 1:].sum(1).double(), _scored(batch).sum(1)
     return summed * (predicted / scored.clamp(min=1)).to(summed.device)

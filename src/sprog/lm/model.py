@@ -49,6 +49,8 @@ class LanguageModel:
         architecture: where its sites lie.
         widths: the last dimension of each site name, found by the check at load.
         bos: whether texts begin with a BOS. Edits leave the first token of a text alone then, as `activations` does.
+        chat: where texts are read as the reply in a chat, the tokens of the chat template before them
+            (`sprog.lm.chat_ids`). Edits leave them alone, and in `generate` all that is given.
         sinks: by site, the norms outside of which a token is an attention sink (`sprog.lm.find_sinks`). Sinks are left
             out of `activations`, and edits leave them alone. A site that is not there has none.
         passes: keeps what single sites gave on a batch, so that `activations` runs no batch twice; None: nothing is
@@ -62,8 +64,22 @@ class LanguageModel:
     architecture: Architecture
     widths: dict[str, int] = field(default_factory=dict)
     bos: bool = False
+    chat: tuple[int, ...] = ()
     sinks: Mapping[Site, NormRange] = field(default_factory=dict)
     passes: Passes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """The tokens before each text, which belong to no language: a BOS, or the chat template's.
+
+        Raises:
+            SprogError: texts begin with a BOS, and the tokenizer has none.
+        """
+        if self.chat or not self.bos:
+            return self.chat
+        if self.tokenizer.bos_token_id is None:
+            raise SprogError(f"bos: the tokenizer of {self.name} has no BOS token; leave bos off")
+        return (int(self.tokenizer.bos_token_id),)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -83,10 +83,12 @@ def edited_tokens(
     positions: Positions,
     prompt: int | None = None,
 ) -> Bool[Tensor, "batch seq"]:
-    """The tokens of a pass that an edit changes: those at `positions`, but neither a BOS nor an attention sink.
+    """The tokens of a pass that an edit changes: those at `positions`, but neither a prefix nor an attention sink.
+
+    A prefix is a BOS, or a chat template's tokens; in a chat all that `generate` is given stands before the reply.
 
     Args:
-        lm: the model; it says whether texts begin with a BOS, and what is a sink.
+        lm: the model; it says what texts begin with, and what is a sink.
         site: where the edit is.
         x: what stands there.
         mask: True where there is a token, over the whole text so far, of which x has the last columns.
@@ -94,8 +96,10 @@ def edited_tokens(
         prompt: the columns that `generate` was given; None outside it.
     """
     here = chosen(mask, positions, prompt)
-    if lm.bos:
-        here = here & chosen(mask, "not_first")
+    if lm.chat and prompt is not None:
+        here = here & chosen(mask, "generated", prompt)
+    elif before := len(lm.chat) or int(lm.bos):
+        here = here & (mask.cumsum(1) > before)
     # with a cache the mask covers the past too; the tokens of this pass are its last columns
     here = here[:, -x.shape[1] :].to(x.device)
     return here & lm.sinks[site].holds(x) if site in lm.sinks else here

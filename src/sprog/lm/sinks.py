@@ -32,9 +32,9 @@ class FoundSinks:
         site: where.
         median: the median norm of a token there.
         smallest, largest: a token whose norm is outside is a sink; 0 and None where there is none on that side.
-        tokens: how many tokens were looked at, a BOS among them.
+        tokens: how many tokens were looked at, also of a prefix.
         count: how many of them are sinks.
-        text_share: the share of the text's own tokens (a BOS is none) that are sinks.
+        text_share: the share of the text's own tokens (a prefix is none) that are sinks.
         norm: the median norm of a sink; None where there is none.
         first: how many of them are the first token of their text.
         examples: the tokens themselves, the most frequent first, at most 5.
@@ -67,7 +67,7 @@ class FoundSinks:
 def find_sinks(
     lm: LanguageModel, tokens: TokenizedCorpus, sites: Sequence[Site], *, budget: int = 4096
 ) -> list[FoundSinks]:
-    """Look for attention sinks at several sites in one pass of the model, at every token, a BOS among them.
+    """Look for attention sinks at several sites in one pass of the model, at every token, also of a prefix.
 
     Norms are sorted. Sinks lie beyond the widest gap (a ratio of neighbours) among those above `RATIO` times the
     median, and likewise below a `RATIO`th of it. There are none on a side whose widest gap is narrower than `GAP`, or
@@ -101,7 +101,7 @@ def find_sinks(
         ids.append(batch.ids[batch.mask])
         places.append(batch.mask.nonzero()[:, 1])
     every, place = torch.cat(ids), torch.cat(places)
-    return [_found(lm, site, torch.cat(norms[site]), every, place, tokens.bos) for site in sites]
+    return [_found(lm, site, torch.cat(norms[site]), every, place, tokens.prefix) for site in sites]
 
 
 def _found(
@@ -110,7 +110,7 @@ def _found(
     norms: Float[Tensor, " tokens"],
     ids: Int[Tensor, " tokens"],
     place: Int[Tensor, " tokens"],
-    bos: bool,
+    prefix: int,
 ) -> FoundSinks:
     # what is not finite is no sink: a stage that needs it says which sentence it is at
     sound = norms.isfinite()
@@ -124,7 +124,7 @@ def _found(
     found = FoundSinks(site, float(norms.median()), smallest, largest, len(norms))
     if not bool(sinks.any()):
         return found
-    text = place >= int(bos)
+    text = place >= prefix
     frequent, times = ids[sinks].unique(return_counts=True)
     examples = frequent[times.argsort(descending=True, stable=True)[:5]].tolist()
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Whether texts would begin with a BOS under `bos: auto`, by the tokenizer and by what an earlier run measured."""
+"""What texts would begin with, by the model's tokenizer and by what an earlier run measured."""
 
 import json
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
     """
     if bos != "auto":
         return
-    own = adds_bos(model.folder)
-    if own is None:
+    tokenizer = _tokenizer(model.folder)
+    if tokenizer is None:
         yield f"bos auto: what the tokenizer does by itself is unknown until the model is here; {_CHECKED}"
-    elif own:
+    elif _adds_bos(tokenizer):
         yield f"bos auto: the tokenizer adds a BOS by itself: on; {_CHECKED}"
     else:
         yield f"bos auto: the tokenizer adds no BOS by itself: off; {_CHECKED}"
@@ -34,19 +34,48 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
         yield f"bos: measured in {out}: {on:.2f} nats per token with a BOS, {off:.2f} without"
 
 
-def adds_bos(folder: Path | None) -> bool | None:
-    """Whether the tokenizer in a folder puts its BOS before a text by itself; None where there is none to ask."""
+def chat_tokens(model: ModelFacts) -> int | None:
+    """How many tokens of the chat template stand before each text; None where there is no tokenizer to ask.
+
+    Raises:
+        SprogError: the tokenizer has no chat template, or one that cannot be used.
+    """
+    tokenizer = _tokenizer(model.folder)
+    if tokenizer is None:
+        return None
+    from sprog.lm import chat_ids
+
+    return len(chat_ids(tokenizer, "", name=model.name))
+
+
+def chat_line(tokens: int | None) -> str:
+    """What `chat` will do."""
+    many = "unknown until the model is here" if tokens is None else f"{tokens:,}"
+    return (
+        "chat: each text is read as a reply in a chat, and prompts are its user's; tokens of the chat template before "
+        f"each: {many}"
+    )
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    from sprog.lm import adds_bos
+
+    return adds_bos(tokenizer)
+
+
+def _tokenizer(folder: Path | None) -> Any:
+    """The tokenizer in a folder; None where there is none that can be read."""
     if folder is None or not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return None
-    # heavy, and asked for by recipes with `bos: auto` alone
+    # heavy, and asked for by recipes with `bos: auto` or `chat` alone
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        ids = tokenizer("a", add_special_tokens=True)["input_ids"]
+        tokenizer("a")
     except Exception:  # the libraries raise what they like; loading the model will say what is wrong
         return None
-    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    return tokenizer
 
 
 def _habits(out: Path) -> dict[str, Any]:

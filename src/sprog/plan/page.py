@@ -7,7 +7,7 @@ from pathlib import Path
 from sprog.corpora import SHARES, untested
 from sprog.errors import SprogError
 from sprog.plan.at_hand import hub_cache
-from sprog.plan.habits import bos_lines
+from sprog.plan.habits import bos_lines, chat_line, chat_tokens
 from sprog.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
 from sprog.plan.models import ModelFacts, Shape, model_facts
 from sprog.plan.quantities import sentences_of, tokens_of
@@ -46,7 +46,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     labelled = task_facts(recipe) if "tasks" in stages else []
     lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *labelled])
     lines += ["", *_roles(roles, sources)]
-    for line in bos_lines(recipe.bos, own, out):
+    before = chat_tokens(own) if recipe.chat else 0
+    for line in [chat_line(before)] if recipe.chat else bos_lines(recipe.bos, own, out):
         lines += wrapped("  ", line, gap=0)
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
     if len(known) == len(roles):
@@ -56,7 +57,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     if own.shape is None or len(known) < len(roles):
         lines += ["", *wrapped("", f"Stages ({', '.join(stages)}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
-    counting = Counting(recipe, own.shape, known)
+    counting = Counting(recipe, own.shape, known, before or 0)
     if "evidence" in stages:
         for line in untested_lines(counting):
             lines += wrapped("  ", line, gap=0)
@@ -238,11 +239,11 @@ def _stages(
         "grid": "" if grid is None else _grid(counting, grid),
         "sae": f"{recipe.site} at {layer}, width {counting.d_in:,}: "
         + (
-            f"taken from {recipe.sae.from_}, counted as {counting.latents:,} latents; measured on select"
+            f"taken from {recipe.sae.from_}, counted as {counting.latents:,} latents; {_fidelity(counting)}"
             if recipe.sae.from_
             else f"{counting.latents:,} latents, {_sparsity(recipe)}, {2 * size:,} weights; {counting.steps:,} steps "
             f"of ~{counting.step_tokens:,.0f} tokens over "
-            f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then measured on select"
+            f"{count_text(counting.train_tokens * recipe.sae.epochs)}; then {_fidelity(counting)}"
         ),
         "evidence": f"tests of {counting.latents:,} latents and the site's coordinates, each language against each, on "
         + ("panel" if "panel" in counting.roles else "select")
@@ -356,6 +357,16 @@ def _how(counting: Counting, works: dict[str, Work], machines: list[Machine], ou
         f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to sprog's cache ('sprog doctor' shows both).",
         gap=0,
+    )
+
+
+def _fidelity(counting: Counting) -> str:
+    most = counting.fidelity_sentences
+    if most is None:
+        return "measured on select"
+    return (
+        f"measured on select until losses are known to {counting.recipe.sae.precision:g} nats, counted as "
+        f"{most:,} sentences of each language, which is an upper bound"
     )
 
 

@@ -27,6 +27,12 @@ TRAINED_ENTRY, ENTRY = 8, 12
 LIVE = 0.04
 # edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
 LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
+# tokens on which reconstruction is measured where a precision is asked for, and sentences in the first sample of losses
+# (sprog.sae.quality, lm.sampling)
+RECONSTRUCTED, FIRST = 50_000, 32
+# upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
+# tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
+SPLICE_SPREAD = 0.5
 # autoencoders of random weights beside the trained one (effects.controls), and damages that sets are compared at
 UNTRAINED, MATCHED = 3, 2
 # sentences of a language that a precision of effects takes, nats a token
@@ -55,6 +61,8 @@ class Quantities:
     recipe: Recipe
     shape: Shape
     roles: dict[str, Amounts]
+    before: int = 0
+    """Tokens of a chat template before each text, over which the model passes too."""
 
     @property
     def d_in(self) -> int:
@@ -185,6 +193,28 @@ class Quantities:
         }
 
     @property
+    def fidelity_sentences(self) -> int | None:
+        """Sentences of each language, at most, on which losses with the autoencoder spliced in are measured; None: all.
+
+        Samples double until 1.96 standard errors are at most `sae.precision`.
+        """
+        if self.recipe.by_the_paper:
+            return None
+        wanted, sample = (1.96 * SPLICE_SPREAD / self.recipe.sae.precision) ** 2, FIRST
+        while sample < wanted:
+            sample *= 2
+        return sample
+
+    @property
+    def fidelity_tokens(self) -> tuple[float, float]:
+        """Tokens of `select`, at most, on which reconstruction is measured, and losses."""
+        select, most = self.roles["select"], self.fidelity_sentences
+        every = tokens_of(select)
+        if most is None:
+            return every, every
+        return min(every, RECONSTRUCTED), sum(a.tokens * share_of(a.sentences, most) for a in select.values())
+
+    @property
     def compares_layers(self) -> bool:
         """Whether the target's nearest other language chooses the layer."""
         panel = self.roles.get("panel", self.roles["select"])
@@ -207,12 +237,12 @@ class Quantities:
     def forward(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
         """Passes over `tokens` through `depth` blocks of a model, and its output matrix or not."""
         recipe, everything = self.recipe, tokens_of(self.roles["train"])
-        context = everything / max(1.0, sentences_of(self.roles["train"]))
+        own = everything / max(1.0, sentences_of(self.roles["train"]))
+        context, passed = own + self.before, tokens * (own + self.before) / own if own else tokens
         share = depth / shape.layers
         flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
         logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
-        if output:
-            flops += 2 * shape.vocabulary * shape.width
+        unembedding = 2 * shape.vocabulary * shape.width if output else 0
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
         # hidden states in and beside a block, the MLP's, attention over the padded length; logits of predicted
         # tokens, twice where the model caps them
@@ -221,11 +251,11 @@ class Quantities:
             + 8 * logits
         )
         return Work(
-            model_flops=flops * tokens,
+            model_flops=flops * passed + unembedding * tokens,
             # norms, the activation function and the softmax of the attention; of logits, the loss, slab by slab
-            moved=tokens * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
+            moved=passed * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
             + (12 * shape.vocabulary * tokens if output else 0),
-            operations=BLOCK_OPERATIONS * depth * math.ceil(tokens / batch),
+            operations=BLOCK_OPERATIONS * depth * math.ceil(passed / batch),
             weights=shape.weights,
             held=held,
         )

@@ -188,16 +188,16 @@ class Counting(Quantities):
         return [(each, tied) for each in live for tied in grid.tied for _ in grid.pre_encoder_bias]
 
     def sae(self) -> Work:
-        """Training, unless an autoencoder is given, and the measurement on `select`."""
+        """Training, unless an autoencoder is given, and the measurement on `select`: at most so much of it."""
         train = Work()
         if self.recipe.sae.from_ is None:
             train = self.training(self.shape, self.depth, self.latents, [self.live], [self.recipe.sae.tied])
         train = replace(train, written=4 * (1 if self.recipe.sae.tied else 2) * self.d_in * self.latents)
-        select = tokens_of(self.roles["select"])
-        codes = self.encode(select)
-        look = self.forward(self.shape, select, self.depth, output=False) + codes
-        losses = self.forward(self.shape, select, self.shape.layers, output=True) + codes
-        losses += self.forward(self.shape, 2 * select, self.above, output=True)
+        seen, spliced = self.fidelity_tokens
+        look = self.forward(self.shape, seen, self.depth, output=False) + self.encode(seen)
+        codes = self.encode(spliced)
+        losses = self.forward(self.shape, spliced, self.shape.layers, output=True) + codes
+        losses += self.forward(self.shape, 2 * spliced, self.above, output=True)
         losses = replace(losses, held=losses.held + codes.held)
         return train + look + losses
 

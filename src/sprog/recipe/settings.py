@@ -75,6 +75,8 @@ class Recipe(Settings):
     bos: bool | Literal["auto"] = "auto"
     """Put the model's beginning-of-text token before each sentence; auto: if the model's tokenizer does so by
     itself."""
+    chat: bool = False
+    """Read each sentence as the reply in a chat, and prompt as its user, with the tokenizer's chat template."""
     max_tokens: Annotated[int, AtLeast(2)] | Literal["auto"] = "auto"
     """Longer texts are cut to this many tokens, and counted; auto: 256, or as many as the model has positions
     for."""
@@ -136,7 +138,13 @@ class Recipe(Settings):
         return tuple(stage for stage in STAGES if asked.get(stage, True))
 
     def check(self) -> None:
-        """A grid on another model needs a layer of its own where the run's is not known yet; seeds need a training."""
+        """Settings that do not go together."""
+        if self.chat and self.by_the_paper:
+            raise BadSettingError(
+                "chat", f"the paper reads no chats: leave it off, or protocol {self.protocol}"
+            )
+        if self.chat and self.bos != "auto":
+            raise BadSettingError("bos", "has to be auto with chat: the chat template writes its own BOS")
         other = self.grid.model not in (None, self.model)
         if self.grid.wanted and other and self.grid.layer is None and self.layer == "auto":
             raise BadSettingError(

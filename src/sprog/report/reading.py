@@ -13,6 +13,9 @@ from sprog.recipe import Recipe, load_recipe
 
 Row: TypeAlias = dict[str, Any]
 
+# of results.json: another number means other keys, or other meanings
+SCHEMA_VERSION = 2
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -95,11 +98,17 @@ def read_run(folder: Path) -> RunFiles:
     A stage's own files are read only if results.json has the stage: else they are of an earlier run of the folder.
 
     Raises:
-        SprogError: there is no recipe, or a file is damaged.
+        SprogError: there is no recipe, a file is damaged, or results.json has the keys of another version.
     """
     if not (folder / "recipe.yaml").is_file():
         raise SprogError(f"{folder}: is not a run: it has no recipe.yaml")
     results = _json(folder / "results.json", dict) or {}
+    written = results.get("schema_version", SCHEMA_VERSION)
+    if written != SCHEMA_VERSION:
+        raise SprogError(
+            f"{folder / 'results.json'}: schema_version {written} has other keys than the page shows, which are those "
+            f"of {SCHEMA_VERSION}: run the same command again, which writes both anew"
+        )
     sae, features, tasks = (
         folder / stage if results.get(stage) else None for stage in ("sae", "features", "tasks")
     )

@@ -162,11 +162,15 @@ def panel_words(files: RunFiles) -> str:
     claims = [row for row in files.rows("evidence", "claims") if row["kind"] == "latent"]
     if not claims:
         return ""
-    claim = claims[0]
-    others = [language_name(code) for code in claim["outside"]]
-    against = plural(len(others), "other language")
-    found = f"{whole(claim['units'])} of {whole(claim['of'])} latents"
-    words = f"Tested against {against} ({listed(others)}), {found} pass as {claim['claim']}."
+    words = ""
+    # told from all others, or else from all but the closest
+    for claim in [row for row in claims if row["inside"] == [files.target]]:
+        others = [language_name(code) for code in claim["outside"]]
+        found = f"{whole(claim['units'])} of {whole(claim['of'])} latents pass as {claim['claim']}"
+        words += f" Tested against {plural(len(others), 'other language')} ({listed(others)}), {found}."
+        if claim["units"]:
+            break
+    words = words.strip()
     if not claim["units"]:
         return words
     again = [

@@ -68,19 +68,14 @@ class Context:
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The run's language model, which knows how its texts begin and which tokens are attention sinks."""
+        """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
         lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
         # stages look at the same text with other units
         return dataclasses.replace(lm, passes=Passes(self.folder.path))
 
     @property
-    def bos(self) -> bool:
-        """Whether texts begin with a BOS."""
-        return self.lm.bos
-
-    @property
     def habits(self) -> dict[str, Any]:
-        """How the run's model begins its texts and which tokens are attention sinks, as `run.json` has it."""
+        """What texts of the run's model begin with and which tokens are attention sinks, as `run.json` has it."""
         assert self.lm is not None
         found: dict[str, Any] = self._habits[self.recipe.model]
         return found
@@ -117,7 +112,7 @@ class Context:
                 "model": model_identity(lm.name),
                 "text": self.roles.corpora["train"].sha256,
                 "pair": [self.target, self.reference],
-                "settings": [recipe.bos, recipe.site, recipe.dtype],
+                "settings": [recipe.bos, recipe.chat, recipe.site, recipe.dtype],
             }
         )
         stored = self.folder.record.get("habits", {}).get(lm.name)
@@ -130,16 +125,18 @@ class Context:
             stored = {
                 "of": known,
                 "bos": begun.bos,
+                "chat": list(begun.chat),
                 "tokenizer_adds_bos": begun.by_itself,
                 "loss_with_bos": begun.loss_with,
                 "loss_without_bos": begun.loss_without,
+                "loss_in_chat": begun.loss_in_chat,
                 "sentences": begun.sentences,
                 "warning": begun.warning,
                 "sinks": [each.to_json() for each in found],
             }
         self._habits[lm.name] = stored
         self.folder.record.setdefault("habits", {})[lm.name] = stored
-        lm = dataclasses.replace(lm, bos=stored["bos"])
+        lm = dataclasses.replace(lm, bos=stored["bos"], chat=tuple(stored["chat"]))
         # the paper leaves no token out
         if recipe.by_the_paper:
             return lm
@@ -151,7 +148,9 @@ class Context:
         if own and role in self._tokens:
             return self._tokens[role]
         lm = lm or self.lm
-        tokens = tokenize(lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), bos=lm.bos)
+        tokens = tokenize(
+            lm, self.roles.corpora[role], max_tokens=longest_text(self.recipe, lm), prefix=lm.prefix
+        )
         if own:
             self._tokens[role] = tokens
         return tokens
@@ -180,6 +179,7 @@ class Context:
             "device": str(resolve_device(recipe.device)),
             "dtype": recipe.dtype,
             "bos": recipe.bos,
+            "chat": recipe.chat,
             "max_tokens": recipe.max_tokens,
             "batch_tokens": recipe.batch_tokens,
             "languages": dataclasses.asdict(recipe.languages),
@@ -201,21 +201,22 @@ HABIT_SENTENCES, HABIT_TOKENS = 24, 64
 def find_habits(
     lm: LanguageModel, corpus: Corpus, languages: tuple[str, str], recipe: Recipe
 ) -> tuple[Beginning, list[FoundSinks]]:
-    """Find how a model's texts begin, and its attention sinks at the recipe's site of every layer.
+    """Find what a model's texts begin with, and its attention sinks at the recipe's site of every layer.
 
     Args:
         lm: the model.
         corpus: text in an order that makes its first sentences a fair sample.
         languages: which of its languages to look at.
-        recipe: says whether a BOS is asked for, and the site.
+        recipe: says whether a BOS or a chat is asked for, and the site.
 
     Raises:
-        SprogError: a BOS is asked for and the tokenizer has none.
+        SprogError: a BOS or a chat is asked for and the tokenizer has none.
     """
     sentences = [sentence for code in languages for sentence in corpus.only(code).sentences[:HABIT_SENTENCES]]
     sample = Corpus.of(sentences)
-    begun = begin(lm, sample, recipe.bos, max_tokens=HABIT_TOKENS)
-    tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS, bos=begun.bos)
+    begun = begin(lm, sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS)
+    prefix = dataclasses.replace(lm, bos=begun.bos, chat=begun.chat).prefix
+    tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS + len(begun.chat), prefix=prefix)
     sites = [Site(recipe.site, layer) for layer in range(lm.layers)]
     return begun, find_sinks(lm, tokens, sites, budget=min(2048, recipe.batch_tokens))
 
@@ -337,7 +338,7 @@ def check_given(context: Context) -> None:
 
 
 def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
-    """How many tokens a text is cut to, the BOS counted.
+    """How many tokens a text is cut to, what stands before it counted.
 
     Raises:
         SprogError: `max_tokens` asks for more than the model has positions for.
@@ -356,9 +357,9 @@ def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
     """
     longest_text(recipe, lm)
     if recipe.effects.prompts:
-        _check_length("effects.max_length", recipe.effects.max_length, lm)
+        _check_length("effects.max_length", recipe.effects.max_length + len(lm.chat), lm)
     if recipe.steering.wanted:
-        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + lm.bos
+        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + len(lm.prefix)
         _check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
 
 

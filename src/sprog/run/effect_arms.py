@@ -15,7 +15,6 @@ from sprog.effects import (
     direction_arm,
     latent_arm,
     neuron_arm,
-    random_weights,
 )
 from sprog.errors import SprogError
 from sprog.features import Latents, UnitStatistics, collect_all, latent_statistics, testing
@@ -27,7 +26,7 @@ from sprog.run.evidence_stage import found_latents
 from sprog.run.folder import as_rows
 from sprog.run.found import Selected, by_the_rule, count_passing, find_in, selected_latents
 from sprog.run.panels import Panel, test_panel
-from sprog.run.sae_stage import load_sae
+from sprog.run.sae_stage import load_sae, untrained_autoencoders
 from sprog.run.show import Report, part
 from sprog.sae import Sae
 
@@ -111,7 +110,7 @@ def all_arms(context: Context, layer: int, report: Report, panel: Panel | None =
             each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
             found.chosen.append(each)
             if each.units != target and each.members:
-                _add(context, found, each)
+                _add(context, layer, found, each)
     if "neuron" not in families and "direction" not in families:
         return found
     site = context.site(layer)
@@ -168,7 +167,8 @@ def _trained_and_untrained(
     """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
     rule, target = context.recipe.features, context.target
     seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
-    saes = {target: sae} | {name: random_weights(sae, seed=seed) for name, seed in seeds.items()}
+    others = untrained_autoencoders(context, context.site(layer), [*seeds.values()])
+    saes = {target: sae} | dict(zip(seeds, others, strict=True))
     collected = collect_all(
         context.lm,
         context.site(layer),
@@ -261,12 +261,12 @@ def _means(context: Context, statistics: UnitStatistics, members: tuple[int, ...
     return tuple(statistics.mean_value(context.reference)[list(members)].tolist())
 
 
-def _add(context: Context, found: Arms, chosen: Chosen) -> None:
+def _add(context: Context, layer: int, found: Arms, chosen: Chosen) -> None:
     """The sweep of a set of another language, or of random weights, at the selected set's values."""
     name, units = chosen.units, chosen.members
     sae = found.autoencoders[context.target]
     if chosen.seed is not None:
-        sae = random_weights(sae, seed=chosen.seed)
+        (sae,) = untrained_autoencoders(context, context.site(layer), [chosen.seed])
     # multiples of a percentile that nobody knows of these are left out; 0 is the same for all
     own = context.recipe.effects.unit == "latent"
     values = [dose.value for dose in found.selected.doses if dose.value == 0 or (own and dose.value < 0)]

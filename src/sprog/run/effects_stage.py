@@ -195,7 +195,6 @@ def _continued(context: Context, layer: int, arms: Arms, report: Report) -> list
         _steering(arms.selected.units, arms.selected.doses),
         name=context.target,
         max_tokens=context.recipe.effects.max_length,
-        bos=context.bos,
         progress=report,
     )
 

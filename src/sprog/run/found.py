@@ -1,6 +1,6 @@
 """The latents that a run selected, and its rule: the same for every autoencoder and every language."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +147,8 @@ def find_and_freeze(
 ) -> tuple[testing.Evidence, testing.FrozenSet]:
     """Test every claim on a table by the recipe's settings, and write down what passes as one language's.
 
+    Where nothing is told from every other language, what is told from all but the closest is written down.
+
     Args:
         context: the run.
         table: the units on the text that is searched, sentence by sentence.
@@ -171,4 +173,11 @@ def find_and_freeze(
     )
     path.unlink(missing_ok=True)
     # frozen, with a hash of what was found and on which text, before any other text is opened
-    return evidence, testing.freeze(evidence, evidence.claims[0].claim.name, path, text=text)
+    return evidence, testing.freeze(evidence, own_claim([evidence]), path, text=text)
+
+
+def own_claim(found: Sequence[testing.Evidence]) -> str:
+    """The first claim of a language alone that some unit passes: told from all others, or from all but the closest."""
+    own = [each.claim for each in found[0].claims if len(each.claim.inside) == 1]
+    passed = (claim.name for claim in own if any(evidence.passing(claim.name) for evidence in found))
+    return next(passed, own[0].name)

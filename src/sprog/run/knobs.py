@@ -16,6 +16,7 @@ from sprog.lm import (
     Site,
     continue_tokens,
     load,
+    prompt_ids,
     resolve_device,
     resolve_dtype,
     with_sinks,
@@ -74,11 +75,8 @@ def continued_by(
     """
     lm = _loaded(model, device)
     knob.check(lm, any_model=any_model)
-    begun = [lm.tokenizer.bos_token_id] if knob.bos else []
-    ids = [
-        np.array([*begun, *lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]], dtype=np.int64)
-        for prompt in prompts
-    ]
+    begun = replace(lm, bos=knob.bos, chat=knob.chat)
+    ids = [np.array(prompt_ids(begun, prompt), dtype=np.int64) for prompt in prompts]
     written = []
     for turned in (False, True):
         with knob.on(lm, any_model=any_model) if turned else nullcontext():
@@ -140,7 +138,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
     recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
     lm = _loaded(recipe.model, "cpu")
     if habits is not None:
-        lm = replace(lm, bos=habits["bos"])
+        lm = replace(lm, bos=habits["bos"], chat=tuple(habits.get("chat", ())))
         if not recipe.by_the_paper:
             lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(

@@ -65,7 +65,7 @@ def features_stage(context: Context, layer: int, report: Report) -> dict[str, An
     shown = sentences_to_show(
         context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
     )
-    texts = tokenize(lm, shown, max_tokens=longest_text(recipe, lm), bos=context.bos)
+    texts = tokenize(lm, shown, max_tokens=longest_text(recipe, lm), prefix=lm.prefix)
     write_json(folder / "texts.json", token_texts(lm, site, sae, texts, looked_at))
     ranges = {
         str(unit): _range_row(statistics, details[unit], context.target)

@@ -195,4 +195,4 @@ def _halves(context: Context, sentences: list[Sentence]) -> tuple[list[Sentence]
 
 def _tokens(context: Context, sentences: list[Sentence]) -> TokenizedCorpus:
     recipe, lm = context.recipe, context.lm
-    return tokenize(lm, Corpus.of(sentences), max_tokens=longest_text(recipe, lm), bos=context.bos)
+    return tokenize(lm, Corpus.of(sentences), max_tokens=longest_text(recipe, lm), prefix=lm.prefix)

@@ -3,11 +3,11 @@
 from typing import Any
 
 from sprog.recipe import Recipe
+from sprog.report import SCHEMA_VERSION
 from sprog.run.folder import RunFolder, as_rows
 from sprog.run.published import published_figures
 from sprog.sae import GridCell, choose, fronts
 
-SCHEMA_VERSION = 1
 # which stage fills which keys; a key of a stage that was not run is null
 KEYS_OF_STAGE = {
     "corpora": ("corpora",),

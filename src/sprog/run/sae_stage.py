@@ -1,21 +1,41 @@
 """The stage that makes, or takes, the autoencoder."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sprog.lm import TokenizedCorpus
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sprog.lm import (
+    FoundSinks,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    half_width,
+    random_order,
+    replayed_losses,
+    with_sinks,
+)
 from sprog.recipe import Recipe
 from sprog.run.context import Context, check_latents
 from sprog.run.folder import as_rows
 from sprog.run.show import Report, part
 from sprog.run.tables import write_table
 from sprog.run.training import TrainingText, train_jobs, train_settings
-from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae
+from sprog.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
 
 SEEDS = 2**32
 """How many seeds there are."""
+# sentences of each language on which spliced attention sinks are held against sinks left alone
+SINK_SENTENCES = 256
+# tokens of train that an untrained autoencoder takes its centre and scale from
+START_TOKENS = 1024
 
 
 def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
@@ -46,6 +66,13 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
         progress=part(report, 0.75, 1.0),
     )
     sae.save(folder)
+    sinks = _with_sinks_left_alone(context, site, sae, recipe.batch_tokens)
+    for language, losses in sinks.items():
+        context.show.note(
+            f"attention sinks at {site} are spliced, as in the paper: the loss in {language} is "
+            f"{losses['spliced']:.2f} nats a token with the reconstruction in place, {losses['left_alone']:.2f} with "
+            f"the sinks left alone, {losses['raw']:.2f} without it (protocol controlled leaves them alone)"
+        )
     config = sae.config
     return {
         "sae": {
@@ -68,14 +95,83 @@ def sae_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
             "top_tokens": quality.top_tokens,
             "unsound": list(sae.unsound),
             "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
+            "sinks": sinks,
         }
     }
+
+
+def _with_sinks_left_alone(
+    context: Context, site: Site, sae: Sae, budget: int
+) -> dict[str, dict[str, float | int | None]]:
+    """What it costs the target and the reference that the paper splices attention sinks too, nats a token.
+
+    Both losses are of the same random sentences of `select`. Nothing where sinks are left alone anyway, and where the
+    site has none.
+    """
+    found = [FoundSinks.from_json(row) for row in context.habits["sinks"]]
+    here = [each for each in found if each.site == site and each.count]
+    if not here or not context.recipe.by_the_paper:
+        return {}
+    tokens = context.pair_tokens("select")
+    order = random_order(
+        [sentence.language for sentence in tokens.corpus.sentences], seed=context.recipe.seed
+    )
+    said = {}
+    for language, numbers in order.items():
+        text = tokens.take(np.sort(numbers[:SINK_SENTENCES]))
+        raw, spliced = replayed_losses(
+            context.lm, site, text, [None, lambda x: sae(x.float())], budget=budget
+        )
+        (left_alone,) = replayed_losses(
+            with_sinks(context.lm, here), site, text, [lambda x: sae(x.float())], budget=budget
+        )
+        predicted = text.predicted
+        half = half_width(spliced - left_alone, predicted)
+        said[language] = {
+            "raw": float(raw.sum() / predicted.sum()),
+            "spliced": float(spliced.sum() / predicted.sum()),
+            "left_alone": float(left_alone.sum() / predicted.sum()),
+            "half_width": half if math.isfinite(half) else None,
+            "sentences": len(text),
+            "tokens": int(predicted.sum()),
+        }
+    return said
 
 
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
     # not `Sae.load`: a run says itself, once, what is unsound
     return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
+
+
+def untrained_autoencoders(context: Context, site: Site, seeds: Sequence[int]) -> list[Sae]:
+    """Autoencoders like the run's before their first step, one for each seed: see `sprog.sae.untrained`.
+
+    Of one from elsewhere, whose k is not known, as many latents fire at a token as of that.
+    """
+    own, recipe = load_sae(context), context.recipe
+    config = own.config
+    if config.k is None and own.threshold is not None and own.quality is not None:
+        config = dataclasses.replace(config, k=min(config.latents, max(1, round(own.quality.l0))))
+    kept = context.parts["sae"].arrays(
+        "first", lambda: {"x": _first_activations(context, site).cpu().numpy()}
+    )
+    first = torch.from_numpy(kept["x"]).to(context.lm.device)
+    return [
+        untrained(config, first, seed=seed, centre=recipe.sae.centre, published=recipe.by_the_paper)
+        for seed in seeds
+    ]
+
+
+def _first_activations(context: Context, site: Site) -> Float[Tensor, "tokens d"]:
+    tokens = context.training_tokens()
+    parts, count = [], 0
+    for one in activations(context.lm, batches(tokens, START_TOKENS, seed=context.recipe.seed), [site]):
+        parts.append(one.sites[site].float())
+        count += len(parts[-1])
+        if count >= START_TOKENS:
+            break
+    return torch.cat(parts)
 
 
 def train_autoencoder(
@@ -110,7 +206,7 @@ def train_autoencoder(
     identity = training_identity(context, layer, seed)
     jobs = [(config, dataclasses.replace(settings, **change)) for change in ({}, *more.values())]
     (sae, log), *others = train_jobs(context, folder, jobs, text, identity, report)
-    words = _trained_on(text.tokens, log[-1].tokens)
+    words = _trained_on(text.tokens, log[-1].tokens, chat=bool(context.lm.chat))
     sae.trained_on = words
     for name, (other, _) in zip(more, others, strict=True):
         other.trained_on = words
@@ -133,10 +229,11 @@ def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
     return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
 
 
-def _trained_on(tokens: TokenizedCorpus, trained: int) -> str:
+def _trained_on(tokens: TokenizedCorpus, trained: int, *, chat: bool) -> str:
     """The text that an autoencoder was trained on, in words."""
     corpus = tokens.corpus
-    return f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    return f"{words}, as replies in a chat" if chat else words
 
 
 def training_identity(context: Context, layer: int, seed: int | None = None) -> str:

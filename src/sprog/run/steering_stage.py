@@ -1,7 +1,7 @@
 """The stage that steers prompts by latents, neurons and the difference of means, and writes each as a knob."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from sprog.effects import (
 )
 from sprog.errors import SprogError
 from sprog.features import activation_moments, identify
-from sprog.lm import Site, TokenizedCorpus
+from sprog.lm import Site, TokenizedCorpus, prompt_ids
 from sprog.run.context import Context
 from sprog.run.effect_arms import tested_neurons
 from sprog.run.folder import as_rows
@@ -37,7 +37,7 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
     """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
     recipe, settings = context.recipe, context.recipe.steering
     lm, site = context.lm, context.site(layer)
-    prompts, papers, sentences = _prompts(context)
+    prompts, said, papers, sentences = _prompts(context)
     chosen = _families(context, site, part(report, 0.0, 0.1))
     ngrams = _ngrams(context)
     report(0.15)
@@ -61,7 +61,6 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
         progress=part(report, 0.15, 0.98),
     )
     _write_knobs(context, site, chosen)
-    said = [text.strip() for text in lm.tokenizer.batch_decode(prompts, skip_special_tokens=True)]
     _write_texts(context, steered, said)
     return {
         "steering": {
@@ -92,30 +91,48 @@ def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
     return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
 
 
-def _prompts(context: Context) -> tuple[list[np.ndarray], int, TokenizedCorpus]:
-    """The paper's prompts and those cut from `test`, how many are the paper's, and the whole sentences of the cut."""
+class _Prompts(NamedTuple):
+    """The paper's prompts, then those cut from `test`.
+
+    Attributes:
+        ids: what the model is given.
+        texts: the same without what stands before them.
+        papers: how many are the paper's.
+        sentences: the whole sentences of the cut ones.
+    """
+
+    ids: list[np.ndarray]
+    texts: list[str]
+    papers: int
+    sentences: TokenizedCorpus
+
+
+def _prompts(context: Context) -> _Prompts:
     settings, lm, tokens = context.recipe.steering, context.lm, context.tokens("test")
-    length = settings.prompt_tokens + tokens.bos
     long = [
         number
         for number, sentence in enumerate(tokens.corpus.sentences)
         # one that is nearly over would be ended and not continued
         if sentence.language == context.reference
-        and len(tokens.ids[number]) >= 2 * settings.prompt_tokens + tokens.bos
+        and len(tokens.ids[number]) >= tokens.prefix + 2 * settings.prompt_tokens
     ][: settings.prompts]
     if not long:
         raise SprogError(
             f"steering.prompt_tokens: to cut a prompt of {settings.prompt_tokens} a sentence has to have twice as many "
             f"tokens, and test has none in {context.reference}"
         )
-    begun = [lm.tokenizer.bos_token_id] if tokens.bos else []
-    papers = [
-        np.array([*begun, *lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]], dtype=np.int64)
-        for prompt in PROMPTS.get(context.reference, ())
-    ]
+    papers = {
+        text: np.array(prompt_ids(lm, text), dtype=np.int64) for text in PROMPTS.get(context.reference, ())
+    }
     # a tokenizer that knows few words makes long prompts, for which small models have no room
-    papers = [prompt for prompt in papers if len(prompt) + settings.tokens <= lm.max_positions]
-    return [*papers, *(tokens.ids[number][:length] for number in long)], len(papers), tokens.take(long)
+    papers = {text: ids for text, ids in papers.items() if len(ids) + settings.tokens <= lm.max_positions}
+    prompts, texts = [*papers.values()], [*papers]
+    for number in long:
+        before, own = np.split(tokens.ids[number][: tokens.prefix + settings.prompt_tokens], [tokens.prefix])
+        texts.append(lm.tokenizer.decode(own, skip_special_tokens=True).strip())
+        # in a chat a prompt is the user's turn, and what stands before texts ends where the reply begins
+        prompts.append(np.array(prompt_ids(lm, texts[-1])) if lm.chat else np.concatenate([before, own]))
+    return _Prompts(prompts, texts, len(papers), tokens.take(long))
 
 
 def _families(context: Context, site: Site, report: Report) -> list[Family]:

@@ -75,7 +75,7 @@ def _scores(
     text: dict[str, Any] = {
         "rows": settings.rows,
         "max_tokens": longest_text(recipe, lm),
-        "bos": context.bos,
+        "prefix": context.lm.prefix,
         "budget": recipe.batch_tokens,
     }
     spliced = [edit for edit in edits if edit.splice]

@@ -173,10 +173,11 @@ def measure(
     (quality,) = measure_reconstruction(
         lm, site, [sae], looked_at, budget=budget, progress=lambda x: progress(0.25 * x)
     )
+    judged = tokens.corpus.languages if judged is None else judged
     losses = _splice_losses(
-        lm, site, sae, tokens, precision, seed, budget, lambda x: progress(0.25 + 0.75 * x)
+        lm, site, sae, tokens, judged, precision, seed, budget, lambda x: progress(0.25 + 0.75 * x)
     )
-    return replace(quality, ce=losses, judged=tuple(tokens.corpus.languages if judged is None else judged))
+    return replace(quality, ce=losses, judged=tuple(judged))
 
 
 @torch.no_grad()
@@ -332,6 +333,7 @@ def _splice_losses(
     site: Site,
     sae: Sae,
     tokens: TokenizedCorpus,
+    judged: Sequence[str],
     precision: float | None,
     seed: int,
     budget: int,
@@ -367,6 +369,15 @@ def _splice_losses(
         )
         used |= wider
         found |= {code: _splice_loss(losses[:, own], tokens.predicted[own]) for code, own in wider.items()}
+    # where the text is at an end before, what is judged is measured on all of its tokens
+    coarse = [code for code in judged if code in found and not _precise(found[code], precision)]
+    if tokens.scored is not None and coarse:
+        index = np.sort(np.concatenate([used[code] for code in coarse]))
+        some = tokens.scoring(None).take(index)
+        losses[:2, index] = replayed_losses(
+            lm, site, some, [None, lambda x: sae(x.float())], budget=budget, progress=progress
+        )
+        found |= {code: _splice_loss(losses[:, used[code]], tokens.predicted[used[code]]) for code in coarse}
     progress(1.0)
     return {language: found[language] for language in tokens.corpus.languages}
 

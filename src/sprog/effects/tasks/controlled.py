@@ -34,7 +34,7 @@ def controlled(
     draws: int = 1000,
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
-    bos: bool = False,
+    prefix: Sequence[int] = (),
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
@@ -58,7 +58,7 @@ def controlled(
         draws: resamples behind an interval.
         seed: of what is drawn at random.
         max_tokens: texts are cut to.
-        bos: whether a BOS stands before each text; it is not in the mean.
+        prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
         budget: tokens in a batch.
         progress: called with the share that is done.
 
@@ -68,12 +68,12 @@ def controlled(
     arms = arms_of(edits, name, kind_of(units))
     division = divide(task, rows=rows, seed=seed)
     tokens = encode_texts(
-        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, bos=bos
+        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
     )
     fns = compiled_arms(arms, units)
     if planted:
         directions, erase = erase_labels(
-            lm, site, task, rows=rows, seed=seed, max_tokens=max_tokens, bos=bos, budget=budget
+            lm, site, task, rows=rows, seed=seed, max_tokens=max_tokens, prefix=prefix, budget=budget
         )
         arms.append(Arm(erase, 0, "label", directions.kind))
         fns.append(erase.compile(directions))

@@ -1,5 +1,7 @@
 """A planted effect: the directions at a site along which a task's labels differ, and the edit that erases them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -19,7 +21,7 @@ def erase_labels(
     rows: int = 4000,
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
-    bos: bool = False,
+    prefix: Sequence[int] = (),
     budget: int = 4096,
 ) -> tuple[Directions, Edit]:
     """The differences between labels' mean activations, and the edit that sets every token to the mean along them.
@@ -32,7 +34,7 @@ def erase_labels(
         lm: the model.
         site: where.
         task: the labelled texts; of a task without test rows, the rows that the first split learns from.
-        rows: as for `controlled`. seed, max_tokens, bos, budget: likewise.
+        rows: as for `controlled`. seed, max_tokens, prefix, budget: likewise.
 
     Raises:
         SprogError: two labels have the same mean, or there are too few rows of a label.
@@ -40,7 +42,9 @@ def erase_labels(
     division = divide(task, rows=rows, seed=seed)
     learned, _ = division.splits[0]
     used = [division.rows[place] for place in learned]
-    tokens = encode_texts(lm, used, name=task.name, language=task.language, max_tokens=max_tokens, bos=bos)
+    tokens = encode_texts(
+        lm, used, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
+    )
     means = np.zeros((len(tokens), lm.width(site)))
     for seen in activations(lm, batches(tokens, budget), [site]):
         x = seen.sites[site].double()

@@ -39,16 +39,16 @@ def encode_texts(
     name: str = "",
     language: str = "und",
     max_tokens: int = MAX_TOKENS,
-    bos: bool = False,
+    prefix: Sequence[int] = (),
 ) -> TokenizedCorpus:
     """Token ids of every row, in order, cut to `max_tokens`; none is dropped, as `sprog.lm.tokenize` would.
 
     Raises:
-        SprogError: a text has no tokens, or one that the model has no embedding for; or `bos` is asked for and there is
-            none.
+        SprogError: a text has no tokens, or one that the model has no embedding for; or the prefix leaves no
+            room.
     """
     sentences = [Sentence(row.text, language, row.pair, name) for row in rows]
-    tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, bos=bos, least=1)
+    tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, prefix=prefix, least=1)
     if len(tokens) < len(sentences):
         kept = iter(tokens.corpus.sentences)
         lost = next(sentence for sentence in sentences if next(kept, None) is not sentence)

@@ -72,7 +72,7 @@ def fine_tuned(
     draws: int = 1000,
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
-    bos: bool = False,
+    prefix: Sequence[int] = (),
     budget: int = 4096,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
@@ -95,7 +95,7 @@ def fine_tuned(
         draws: resamples behind an interval.
         seed: of what is drawn at random.
         max_tokens: texts are cut to.
-        bos: whether a BOS stands before each text; it is not in the mean.
+        prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
         budget: tokens in a batch of the test.
         progress: called with the share that is done.
 
@@ -109,7 +109,7 @@ def fine_tuned(
     division = divide(task, rows=rows, seed=seed, splits=1)
     ((learned, tried),) = division.splits
     tokens = encode_texts(
-        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, bos=bos
+        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
     )
     train, test = tokens.take(learned), tokens.take(tried)
     labels = torch.from_numpy(division.labels)

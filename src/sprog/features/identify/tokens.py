@@ -90,7 +90,9 @@ def sample_tokens(
     # batches come in the order of lengths: back to that of the text
     order = np.lexsort((np.concatenate([np.zeros(0, dtype=np.int64), *places]), sentence))
     sentence = sentence[order]
-    texts = [text for ids in drawn.ids for text in readable_tokens(lm, ids[int(drawn.bos) :].tolist())]
+    readable = [readable_tokens(lm, ids[drawn.prefix :].tolist()) for ids in drawn.ids]
+    place = np.concatenate([np.zeros(0, dtype=np.int64), *places])[order] - drawn.prefix
+    texts = [readable[of][at] for of, at in zip(sentence.tolist(), place.tolist(), strict=True)]
     rows = Rows.of(np.zeros((len(drawn), 0)), drawn.corpus).take(sentence)
     return TokenSample(rows.with_values(np.concatenate(parts)[order]), tuple(texts), sentence, drawn.corpus)
 

@@ -16,7 +16,7 @@ def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: 
     """For every sentence a sequence of as many tokens, each drawn uniformly from the vocabulary.
 
     What LangFIR (arXiv 2604.03532) holds text against. Special tokens, and rows of the embedding that no token has,
-    are not drawn; a BOS stays. The language is `random`, and the bytes are those of what the tokens decode to.
+    are not drawn; a prefix stays. The language is `random`, and the bytes are those of what the tokens decode to.
 
     Raises:
         SprogError: the vocabulary has nothing but special tokens.
@@ -29,8 +29,10 @@ def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: 
     ids, sentences, sizes = [], [], []
     for sentence, own in zip(tokens.corpus.sentences, tokens.ids, strict=True):
         drawn = own.copy()
-        drawn[int(tokens.bos) :] = generator.choice(choice, len(own) - tokens.bos)
-        texts = [lm.tokenizer.decode(part) for part in (drawn[int(tokens.bos) :], drawn[1:])]
+        drawn[tokens.prefix :] = generator.choice(choice, len(own) - tokens.prefix)
+        texts = [
+            lm.tokenizer.decode(part) for part in (drawn[tokens.prefix :], drawn[max(1, tokens.prefix) :])
+        ]
         ids.append(drawn)
         sentences.append(sentence._replace(text=texts[0], language=RANDOM, source=f"{RANDOM} tokens"))
         sizes.append(len(texts[1].encode()))
@@ -40,7 +42,7 @@ def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: 
         predicted_bytes=np.array(sizes, dtype=np.int64),
         dropped={},
         cut={},
-        bos=tokens.bos,
+        prefix=tokens.prefix,
     )
 
 

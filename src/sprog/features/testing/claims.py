@@ -20,7 +20,7 @@ class Claim:
     p-value is the largest of theirs (Berger 1982).
 
     Attributes:
-        name: such as `Danish`, `Scandinavian` or `non-English`.
+        name: such as `Danish`, `Danish, Norwegian Bokmål aside`, `Scandinavian` or `non-English`.
         inside: codes, sorted.
         outside: codes, sorted.
         same: wider names that this panel cannot tell from it, since they have the same languages inside and
@@ -41,7 +41,8 @@ class Claim:
 def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     """The claims that a panel allows, the most specific first: the target, its groups from narrow to wide, non-English.
 
-    A group's claim needs two of its languages in the panel and one outside of it.
+    A group's claim needs two of its languages in the panel and one outside of it. Where the panel has a language so
+    close to the target that readers of one read the other (Bokmål, of Danish), there is a claim that leaves it aside.
 
     Raises:
         SprogError: the panel lacks the target, or has no other language.
@@ -53,17 +54,24 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
         )
     if len(panel) == 1:
         raise SprogError(f"{target}: the table has no other language to tell it from")
-    sets = [(name_of(target), {target})]
-    sets += [(group, {code for code in panel if group in _groups(code)}) for group in _groups(target)]
+    everybody = set(panel)
+    sets = [(name_of(target), {target}, everybody - {target})]
+    if aside := everybody.intersection(_column(target, "closest")):
+        names = " and ".join(sorted(map(name_of, aside)))
+        sets.append((f"{name_of(target)}, {names} aside", {target}, everybody - {target} - aside))
+    for group in _column(target, "groups"):
+        inside = {code for code in panel if group in _column(code, "groups")}
+        sets.append((group, inside, everybody - inside))
     if target != EVERYBODY and EVERYBODY in panel:
-        sets.append((f"non-{name_of(EVERYBODY)}", set(panel) - {EVERYBODY}))
+        sets.append((f"non-{name_of(EVERYBODY)}", everybody - {EVERYBODY}, {EVERYBODY}))
     found: list[Claim] = []
-    for name, inside in sets:
-        outside = set(panel) - inside
-        known = next((i for i, claim in enumerate(found) if set(claim.inside) == inside), None)
-        if known is not None:
-            claim = found[known]
-            found[known] = Claim(claim.name, claim.inside, claim.outside, (*claim.same, name))
+    for name, inside, outside in sets:
+        alike = [
+            i for i, claim in enumerate(found) if (set(claim.inside), set(claim.outside)) == (inside, outside)
+        ]
+        if alike:
+            claim = found[alike[0]]
+            found[alike[0]] = Claim(claim.name, claim.inside, claim.outside, (*claim.same, name))
         elif outside:
             found.append(Claim(name, tuple(sorted(inside)), tuple(sorted(outside))))
     return tuple(found)
@@ -71,18 +79,16 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
 
 def name_of(code: str) -> str:
     """The English name of a language; its code, if `languages.tsv` lacks it."""
-    return _table()[code][0] if code in _table() else code
+    return _table()[code]["name"] if code in _table() else code
 
 
-def _groups(code: str) -> tuple[str, ...]:
-    """The groups of a language, from narrow to wide."""
-    return _table()[code][1] if code in _table() else ()
+def _column(code: str, name: str) -> tuple[str, ...]:
+    """A language's groups, from narrow to wide, or the languages closest to it."""
+    column = _table()[code][name] if code in _table() else ""
+    return tuple(part.strip() for part in column.split(",") if part)
 
 
 @cache
-def _table() -> dict[str, tuple[str, tuple[str, ...]]]:
+def _table() -> dict[str, dict[str, str]]:
     text = files("sprog.features.testing").joinpath("languages.tsv").read_text(encoding="utf-8")
-    return {
-        row["code"]: (row["name"], tuple(group.strip() for group in row["groups"].split(",")))
-        for row in csv.DictReader(text.splitlines(), delimiter="\t")
-    }
+    return {row["code"]: row for row in csv.DictReader(text.splitlines(), delimiter="\t")}

@@ -18,7 +18,17 @@ def _habits(files: RunFiles, sae: Row) -> str:
     if habits is None:
         return ""
     begin = f"Texts begin {'with' if habits['bos'] else 'without'} a BOS"
-    if habits["loss_with_bos"] is not None:
+    if chat := habits.get("chat"):
+        begin = (
+            f"Texts are read as replies in a chat: {plural(len(chat), 'token')} of the model's chat template stand "
+            "before each, and are neither trained on nor edited"
+        )
+        if habits["loss_in_chat"] is not None and habits["loss_without_bos"] is not None:
+            begin += (
+                f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_in_chat'], 2)} nats "
+                f"a token as replies, {number(habits['loss_without_bos'], 2)} by themselves)"
+            )
+    elif habits["loss_with_bos"] is not None:
         begin += (
             f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
             f"with one, {number(habits['loss_without_bos'], 2)} without)"
@@ -89,6 +99,25 @@ def _blocks(files: RunFiles) -> list[Block]:
             [_language_row(sae, code) for code in _languages(files, sae)],
         )
     )
+    if sinks := sae["sinks"]:
+        blocks.append(
+            Table(
+                "Attention sinks spliced",
+                "The paper splices attention sinks like any other token. Here the same sentences have the "
+                "reconstruction in the place of every token, and of every token but the sinks. Cross-entropy in nats "
+                "per token. ±: half the width of the 95 % interval of what the spliced sinks add, over sentences.",
+                (
+                    "Language",
+                    "Sentences",
+                    "Raw model",
+                    "Sinks spliced",
+                    "Sinks left alone",
+                    "Added by sinks",
+                    "±",
+                ),
+                [_sinks_row(code, sinks[code]) for code in sinks],
+            )
+        )
     blocks.append(
         Table(
             "Reconstruction by language",
@@ -100,6 +129,16 @@ def _blocks(files: RunFiles) -> list[Block]:
         )
     )
     return blocks
+
+
+def _sinks_row(code: str, losses: Row) -> tuple[str, ...]:
+    return (
+        language_name(code),
+        whole(losses["sentences"]),
+        *(number(losses[what]) for what in ("raw", "spliced", "left_alone")),
+        number(losses["spliced"] - losses["left_alone"]),
+        number(losses["half_width"]),
+    )
 
 
 def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
