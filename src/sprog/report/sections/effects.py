@@ -170,8 +170,8 @@ def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
     way = "with the splice, the paper's way" if splice else "error-preserving"
     return Table(
         f"Appendix C, {way}",
-        f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), on {_measured_text(files)}. Change: from no "
-        f"modification, with its 95{NO_BREAK}% interval. Values in italics are never taken by the units "
+        f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), on {_measured_text(files)}. "
+        f"Change: from no modification, with its 95{NO_BREAK}% interval. Values in italics are never taken by the units "
         "themselves. Per token, languages do not compare; per byte, they do more nearly.",
         columns,
         rows,
@@ -191,11 +191,7 @@ def _measured_text(files: RunFiles) -> str:
         if precision is None
         else f", doubled until ± of every change is {precision:g} or a tenth of it, or there are no more"
     )
-    return (
-        f"random sentences of test ({', '.join(counts)}{until})"
-        if until
-        else f"test ({', '.join(counts)} sentences)"
-    )
+    return f"sentences of test ({', '.join(counts)}{until})"
 
 
 def _change(cell: Row | None) -> str | Cell:
