@@ -171,8 +171,8 @@ def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
     return Table(
         f"Appendix C, {way}",
         f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), on {_measured_text(files)}. "
-        f"Change: from no modification, with its 95{NO_BREAK}% interval. Values in italics are never taken by the units "
-        "themselves. Per token, languages do not compare; per byte, they do more nearly.",
+        f"Change: from no modification, with its 95{NO_BREAK}% interval. Values in italics are never taken "
+        "by the units themselves. Per token, languages do not compare; per byte, they do more nearly.",
         columns,
         rows,
     )
