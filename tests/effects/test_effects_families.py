@@ -16,7 +16,9 @@ from sprog.effects import (
     cells,
     direction_arm,
     latent_arm,
+    matched_sweeps,
     measure_edits,
+    measure_growing,
     measure_sweeps,
     neuron_arm,
     part_edits,
@@ -24,6 +26,7 @@ from sprog.effects import (
     selectivity,
     side_effects,
 )
+from sprog.effects.next_token import FIRST, OFF
 from sprog.features import Neurons
 from sprog.lm import TokenizedCorpus, tokenize
 
@@ -110,6 +113,78 @@ def test_cells_name_their_family(arms, measured, tokens):
     )
     assert {(cell.units, cell.kind, cell.source) for cell in table} == {("x", "direction", "panel")}
     assert {cell.edit for cell in table} == {"none", "project_out", "scale", "add"}
+
+
+# ---- doses of the same damage, and text that grows
+
+
+def test_doses_reach_the_damage_and_no_more(tiny_lm, arms, tokens):
+    own = tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == "da"])
+
+    def damage(sweep):
+        (found,) = measure_sweeps(tiny_lm, SITE, [sweep], own, budget=150)
+        return {m.edit: float((m.losses - found[0].losses).sum() / own.predicted.sum()) for m in found}
+
+    ends = {
+        (arm.name, end.operation): max(damage([(units, [(Edit("none"), None), (end, None)])]).values())
+        for arm in arms
+        for units, end in arm.strongest
+    }
+    level = 0.8 * min(end for end in ends.values() if end > 0.01)
+    reached = {name for name, end in ends.items() if end > level}
+    assert {name for name, _ in reached} == {"best neurons", "difference of means"}
+    found = set()
+    sweeps = matched_sweeps(tiny_lm, SITE, arms, own, [level, 1e6], only_off=["da"])
+    for arm, sweep in zip(arms, sweeps, strict=True):
+        rises = damage(sweep)
+        none, off, *others = rises
+        assert (none.operation, off.operation) == ("none", OFF[arm.kind])
+        for edit in others:
+            found.add((arm.name, edit.operation))
+            assert level <= rises[edit] <= 1.05 * level
+    assert found == reached
+    off_alone = matched_sweeps(
+        tiny_lm, SITE, arms, own, [level], only_off=["da", "best neurons", "difference of means"]
+    )
+    assert all(len(damage(sweep)) == 2 for sweep in off_alone)
+
+
+def test_a_sample_grows_until_its_changes_are_known(tiny_lm, tiny_corpus, arms):
+    text = tokenize(tiny_lm, tiny_corpus)
+    sweeps = [arms[1].sweep, arms[2].sweep]
+    taken, _ = measure_growing(tiny_lm, SITE, sweeps, text, precision=1e3, seed=0)
+    assert {code: len(taken.corpus.only(code)) for code in taken.corpus.languages} == {
+        code: min(FIRST, len(text.corpus.only(code))) for code in text.corpus.languages
+    }
+    kept = {}
+    whole, measured = measure_growing(
+        tiny_lm,
+        SITE,
+        sweeps,
+        text,
+        precision=None,
+        seed=0,
+        side_effects_on="en",
+        keep=lambda name, work: kept.setdefault(name, work()),
+    )
+    assert whole.corpus.sentences == text.corpus.sentences
+    once = measure_sweeps(tiny_lm, SITE, sweeps, text, side_effects=True)
+    english = np.array([s.language == "en" for s in text.corpus.sentences])
+    for own, other in zip(measured, once, strict=True):
+        for m, n in zip(own, other, strict=True):
+            np.testing.assert_allclose(m.losses, n.losses, rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(m.moved.kl[english], n.moved.kl[english], atol=1e-3)
+            assert not m.moved.kl[~english].any()
+
+    def refuse(name, _):
+        return kept[name]
+
+    again = measure_growing(
+        tiny_lm, SITE, sweeps, text, precision=None, seed=0, side_effects_on="en", keep=refuse
+    )[1]
+    for own, other in zip(measured, again, strict=True):
+        for m, n in zip(own, other, strict=True):
+            assert np.array_equal(m.losses, n.losses)
 
 
 # ---- known curves

@@ -193,10 +193,17 @@ def test_an_edit_runs_what_is_above_its_site(counting):
             counting, recipe=dataclasses.replace(counting.recipe, site=site, layer=layer)
         )
         assert other.above == above
-        # on test, and the target's sentences of tune
-        edits = other.edits + other.cheaper
-        every = other.forward(other.shape, 6000 * edits, above, output=True)
-        once = other.forward(other.shape, 6000, 3, output=True)
+        # on what is measured of test, and of the target's sentences of tune and of test
+        own = quantities.tokens_of(other.measured("test"), ("da",))
+        assert (
+            quantities.tokens_of(other.measured("test"))
+            == 2 * own
+            == 2 * quantities.tokens_of(other.measured("tune"), ("da",))
+        )
+        tried = other.edits // 2 + other.cheaper + other.ways * quantities.MATCHED * stages.DOSES_TRIED
+        edits = 2 * (other.edits + other.compared) + tried
+        every = other.forward(other.shape, own * edits, above, output=True)
+        once = other.forward(other.shape, 3 * own, 3, output=True)
         # directions from train, latents of random weights on select
         read = other.forward(other.shape, 8000, other.depth, output=False)
         flops = sum(work.model_flops for work in (every, once, read))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from tiny_world import trained_tokenizer, write_model
+from torch.nn.modules.module import register_module_forward_hook
 
 import sprog.run
 from sprog.cli import main
@@ -149,6 +150,63 @@ def test_settings_taken_back_after_an_interruption_count_again(
     assert tensors(copy_of_finished) == tensors(finished)
 
 
+# ---- inside a stage
+
+
+@pytest.fixture
+def passes():
+    """How often a block of a model has run so far, in a list of one number."""
+    counted = [0]
+
+    def count(module, *_):
+        counted[0] += type(module).__name__ == "GPTNeoXLayer"
+
+    handle = register_module_forward_hook(count)
+    yield counted
+    handle.remove()
+
+
+@pytest.fixture
+def loading(world, finished, passes):
+    """How often a block runs while a model is loaded, and nothing is left to do."""
+    assert world.run(finished) == 0
+    return passes[0]
+
+
+def test_effects_that_were_cut_off_do_not_run_the_model_on_what_was_done(
+    world, finished, tmp_path, dies, passes, loading
+):
+    out, anew = tmp_path / "run", tmp_path / "anew"
+    shutil.copytree(finished, anew)
+    shutil.rmtree(anew / "effects")
+    passes[0] = -loading
+    assert world.run(anew) == 0
+    every = passes[0]
+    shutil.copytree(anew, out)
+    shutil.rmtree(out / "effects")
+    # what is left are the continuations
+    dies(out, "effects", 0.951)
+    done = {path: path.stat().st_mtime_ns for path in out.glob("effects/parts/*/*.npz")}
+    assert {"test-0", "test-others-doses", "tune-0"} <= {path.stem for path in done}
+    passes[0] = -loading
+    assert world.run(out) == 0
+    assert 0 < passes[0] < every / 4
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert results(out) == results(anew)
+
+
+def test_other_resamples_run_no_model(world, finished, tmp_path, passes, loading):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    cells = json.loads(results(out))["next_token"]["cells"]
+    passes[0] = -loading
+    assert world.run(out, effects__bootstrap=30) == 0
+    assert passes[0] == 0
+    again = json.loads(results(out))["next_token"]["cells"]
+    assert [cell["ce"] for cell in again] == [cell["ce"] for cell in cells]
+    assert [cell["ci_low"] for cell in again] != [cell["ci_low"] for cell in cells]
+
+
 # ---- the page before the end
 
 
@@ -188,8 +246,10 @@ def pages(monkeypatch):
     return pages
 
 
-def test_the_page_is_drawn_after_each_stage_that_takes_longer_than_drawing_it(world, tmp_path, pages):
-    drawn = pages(seconds=1.0)
+def test_the_page_is_drawn_after_each_stage_that_takes_four_times_as_long_as_drawing_it(
+    world, tmp_path, pages
+):
+    drawn = pages(seconds=0.25)
     assert world.run(tmp_path / "run") == 0
     assert drawn == [list(STAGES[done:]) for done in range(1, len(STAGES) + 1)]
     drawn.clear()
@@ -198,8 +258,8 @@ def test_the_page_is_drawn_after_each_stage_that_takes_longer_than_drawing_it(wo
     assert drawn == [[]]
 
 
-def test_the_page_waits_until_the_stages_took_as_long_as_drawing_it(world, tmp_path, pages):
-    drawn = pages(seconds=2.0)
+def test_the_page_waits_until_the_stages_took_four_times_as_long_as_drawing_it(world, tmp_path, pages):
+    drawn = pages(seconds=0.5)
     assert world.run(tmp_path / "run") == 0
     # the first is drawn at once, for nothing is known of its cost; then every second stage
     assert drawn == [list(STAGES[1:]), list(STAGES[3:]), list(STAGES[5:]), []]

@@ -67,9 +67,13 @@ def test_damage_is_matched_for_every_family(next_token):
     assert {"en", "sv", "mean of others", "nearest"} <= {
         row["versus"] for row in rows if row["text"] == "panel"
     }
-    assert {row["units"] for row in next_token["side_effects"]} == {
-        row["units"] for row in next_token["sets"]
-    }
+    # other languages' latents are only switched off
+    compared = {row["units"] for row in next_token["sets"]} - {"sv", "de"}
+    assert {row["units"] for row in next_token["side_effects"]} == compared
+    assert {row["units"] for row in rows} == compared
+    others = [cell for cell in next_token["cells"] if cell["units"] in ("sv", "de")]
+    assert {cell["edit"] for cell in others} == {"none", "zero"}
+
     assert {row["units"] for row in next_token["best_dose"]} == {row["units"] for row in next_token["sets"]}
     parts = next_token["one_by_one"]
     assert {row["unit"] for row in parts} == set(next_token["sets"][0]["members"])

@@ -356,7 +356,9 @@ def test_open_run_gives_all_of_it(finished, results, world):
 def test_open_run_says_what_is_not_there(finished, tmp_path):
     with pytest.raises(sprog.SprogError, match="is not a run"):
         sprog.open_run(tmp_path)
-    with pytest.raises(sprog.SprogError, match="there is no table 'effects/tasks'; there are effects/next"):
+    with pytest.raises(
+        sprog.SprogError, match="there is no table 'effects/tasks'; there are effects/losses, eff"
+    ):
         sprog.open_run(finished).table("effects/tasks")
 
 

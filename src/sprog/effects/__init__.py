@@ -1,7 +1,7 @@
 """What the units do: edits, their effect on next-token loss, and on what the model writes."""
 
 from sprog.effects.arms import Arm, centred, direction_arm, latent_arm, neuron_arm, projection
-from sprog.effects.best_dose import BestDose, best_dose
+from sprog.effects.best_dose import BestDose, best_dose, lowest
 from sprog.effects.bootstrap import Clusters, interval, resampled_ratios
 from sprog.effects.controls import (
     UNTRAINED,
@@ -23,19 +23,22 @@ from sprog.effects.matching import matched_sets, profiles, smoothed_rate
 from sprog.effects.neurons import neurons_off
 from sprog.effects.next_token import (
     ALL_SOURCES,
+    Arrays,
     Cell,
+    Keep,
     Measured,
     Moved,
     Sweep,
     cells,
     measure_edits,
+    measure_growing,
     measure_sweeps,
     sweep_edits,
 )
 from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
-from sprog.effects.same_damage import doses_at
+from sprog.effects.same_damage import doses_at, matched_sweeps
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
 from sprog.effects.serial import (
@@ -63,6 +66,7 @@ __all__ = [
     "PROMPTS",
     "UNTRAINED",
     "Arm",
+    "Arrays",
     "BestDose",
     "Cell",
     "Clusters",
@@ -74,6 +78,7 @@ __all__ = [
     "Family",
     "FamilyName",
     "Identified",
+    "Keep",
     "Knob",
     "Measured",
     "Moved",
@@ -119,8 +124,11 @@ __all__ = [
     "latent_arm",
     "lingua_languages",
     "lingua_version",
+    "lowest",
     "matched_sets",
+    "matched_sweeps",
     "measure_edits",
+    "measure_growing",
     "measure_rises",
     "measure_sweeps",
     "neuron_arm",

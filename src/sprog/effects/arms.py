@@ -1,7 +1,7 @@
 """Sets of units with the edits that are tried on them, families side by side: latents, neurons and directions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sprog.effects.doses import Dose
 from sprog.effects.edits import Edit
-from sprog.effects.next_token import Sweep, sweep_edits
+from sprog.effects.next_token import OFF, Sweep, sweep_edits
 from sprog.features import Directions, Kind, Neurons, Units
 from sprog.sae import Sae
 
@@ -36,6 +36,38 @@ class Arm:
     kind: Kind
     size: int
     sweep: Sweep
+
+    @property
+    def off(self) -> list[tuple[Sae | Units, Edit]]:
+        """The edit that switches the units off, beside the units; none where there are no units."""
+        return [
+            (units, change)
+            for units, edits in self.sweep
+            for change, _ in edits
+            if change is not None and not change.splice and change.operation == OFF[self.kind]
+        ]
+
+    @property
+    def strongest(self) -> list[tuple[Sae | Units, Edit]]:
+        """Of each error-preserving way down of the sweep (`set`, `scale`, `add`), its end, beside its units."""
+        found: dict[str, tuple[Sae | Units, Edit]] = {}
+        for units, edits in self.sweep:
+            for change, _ in edits:
+                if change is None or change.splice or change.operation not in ("set", "scale", "add"):
+                    continue
+                end = found.get(change.operation)
+                if (change.value or 0.0) < (0.0 if end is None else end[1].value or 0.0):
+                    found[change.operation] = (units, change)
+        return list(found.values())
+
+
+def partway(edit: Edit, share: float) -> Edit:
+    """As much of an edit that is the end of a way down: 0 is no edit (of `set`, the dose 0), 1 the edit itself."""
+    assert edit.value is not None
+    if edit.operation == "scale":
+        left = 1 - share * (1 - edit.value)
+        return replace(edit, targets=(left,) * len(edit.units), value=left)
+    return replace(edit, targets=tuple(share * target for target in edit.targets), value=share * edit.value)
 
 
 def latent_arm(

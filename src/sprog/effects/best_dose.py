@@ -48,7 +48,7 @@ def best_dose(
     Args:
         tuned: a sweep on `tune`.
         tune: its text.
-        measured: the same sweep on `test`.
+        measured: no edit and the chosen one on `test`, with others or without.
         test: its text.
         target: the language.
         name: of the set of units.
@@ -56,12 +56,12 @@ def best_dose(
         draws: resamples behind an interval.
         seed: of the resamples.
     """
-    changes = _changes(tuned, tune, target)
-    if not changes:
+    place = lowest(tuned, tune, target)
+    if place is None:
         return None
-    place = min(changes, key=lambda number: float(changes[number].sum()))
     chosen = tuned[place].edit
     assert chosen is not None
+    tuned_change = tuned[place].losses - _base(tuned).losses
     own, other = _own(tune, target), _own(test, target)
     here = next(m for m in measured if m.edit == chosen)
     change = here.losses[other] - _base(measured).losses[other]
@@ -75,12 +75,23 @@ def best_dose(
         kind,
         chosen.operation,
         chosen.value,
-        float(changes[place].sum() / tune.predicted[own].sum()),
+        float(tuned_change[own].sum() / tune.predicted[own].sum()),
         float(change.sum() / predicted.sum()),
         low,
         high,
         bool(high < 0),
     )
+
+
+def lowest(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
+    """The place in a sweep of the error-preserving edit with the target's lowest loss; None if there is no edit."""
+    own = _own(tokens, target)
+    sums = {
+        number: float(m.losses[own].sum())
+        for number, m in enumerate(measured)
+        if m.edit is not None and m.edit.operation != "none" and not m.edit.splice and len(own)
+    }
+    return min(sums, key=lambda number: sums[number]) if sums else None
 
 
 def _own(tokens: TokenizedCorpus, target: str) -> np.ndarray:
@@ -89,13 +100,3 @@ def _own(tokens: TokenizedCorpus, target: str) -> np.ndarray:
 
 def _base(measured: Sequence[Measured]) -> Measured:
     return next(m for m in measured if m.edit and m.edit.operation == "none" and not m.edit.splice)
-
-
-def _changes(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> dict[int, np.ndarray]:
-    """By place in the sweep, the change of each of the target's sentences under every error-preserving edit."""
-    own = _own(tokens, target)
-    return {
-        number: m.losses[own] - _base(measured).losses[own]
-        for number, m in enumerate(measured)
-        if m.edit is not None and m.edit.operation != "none" and not m.edit.splice and len(own)
-    }

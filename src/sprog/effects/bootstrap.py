@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +12,8 @@ from sprog.corpora import Corpus
 
 # resamples drawn at once, so that memory stays small for large corpora
 CHUNK_VALUES = 2**24
+# resamples of fewer values than this (16 MiB) are kept
+KEPT_VALUES = 2**21
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,27 @@ def resampled_sums(
     if clusters is not None:
         table = clusters.sums(table)
     count = len(table)
+    if draws * count <= KEPT_VALUES:
+        kept: Float[np.ndarray, "draws columns"] = _kept_weights(count, draws, seed) @ table
+        return kept
     generator = np.random.default_rng(seed)
     sums = np.empty((draws, table.shape[1]))
     chunk = max(1, CHUNK_VALUES // count)
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
-        weights = generator.multinomial(count, np.full(count, 1 / count), size=size)
-        sums[start : start + size] = weights @ table
+        sums[start : start + size] = _weights(generator, count, size) @ table
     return sums
+
+
+def _weights(generator: np.random.Generator, count: int, draws: int) -> Float[np.ndarray, "draws clusters"]:
+    """How often each cluster is in each resample."""
+    return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def _kept_weights(count: int, draws: int, seed: int) -> Float[np.ndarray, "draws clusters"]:
+    """The weights of a seed: to draw them takes longer than to use them, and every set of units has the same."""
+    return _weights(np.random.default_rng(seed), count, draws)
 
 
 def interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:

@@ -7,12 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sprog.effects.bootstrap import Clusters, resampled_sums
-from sprog.effects.next_token import Measured
+from sprog.effects.next_token import OFF, Measured
 
 # nats per token on the target at which languages are compared
 MATCHED_DAMAGE = (0.1, 0.3)
-# what a path of `scale` has at 0: the whole way, for each kind of unit
-_WHOLE_WAY = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 
 Point = tuple[float, float]
 
@@ -71,10 +69,13 @@ def paths(measured: Sequence[Measured], kind: str = "latent") -> list[Path]:
         own = [m for m in measured if m.edit is not None and m.edit.splice == splice]
         none = [m for m in own if m.edit and m.edit.operation == "none"]
         for operation, start in (("set", None), ("scale", 1.0), ("add", 0.0)):
-            doses = [(_dose(m, operation, kind), m) for m in own]
             most = 1.0 if operation == "scale" else 0.0
-            steps = [(value, m) for value, m in doses if value is not None and value <= most]
-            steps.sort(key=lambda step: -step[0])
+            by_dose: dict[float, Measured] = {}
+            for m in own:
+                if (value := _dose(m, operation, kind)) is not None and value <= most:
+                    # the same edit by another name is on the path once
+                    by_dose.setdefault(value, m)
+            steps = sorted(by_dose.items(), key=lambda step: -step[0])
             if none and steps:
                 found.append(
                     Path(
@@ -149,4 +150,6 @@ def _dose(m: Measured, operation: str, kind: str) -> float | None:
     assert m.edit is not None
     if m.edit.operation == operation:
         return m.edit.value
-    return 0.0 if operation == "scale" and m.edit.operation == _WHOLE_WAY.get(kind) else None
+    # latents that are switched off are fixed at 0, too
+    off = operation == "scale" or (operation == "set" and kind == "latent")
+    return 0.0 if off and m.edit.operation == OFF.get(kind) else None

@@ -2,18 +2,41 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from sprog.effects.bootstrap import Clusters, interval, resampled_sums
 from sprog.effects.doses import Dose
 from sprog.effects.edits import Edit, compile_edits
 from sprog.features import Units
-from sprog.lm import LanguageModel, Site, TokenizedCorpus, replayed
+from sprog.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    growing,
+    half_width,
+    narrow_enough,
+    replayed,
+    worth_scoring,
+)
 from sprog.sae import Sae
 
 ALL_SOURCES = "all"
+# sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
+FIRST, PART = 32, 256
+# the edit that switches units of each kind off
+OFF = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+Keep: TypeAlias = Callable[[str, Callable[[], Arrays]], Arrays]
+"""Do a part of the work, called by a name; or take what came of it if it was done before."""
+
+
+def keep_nothing(_: str, work: Callable[[], Arrays]) -> Arrays:
+    """Do the work."""
+    return work()
 
 
 @dataclass(frozen=True)
@@ -177,6 +200,169 @@ def measure_sweeps(
         for row, (change, inside) in enumerate(asked)
     )
     return [[next(found) for _, edits in sweep for _ in edits] for sweep in sweeps]
+
+
+def measure_growing(
+    lm: LanguageModel,
+    site: Site,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    *,
+    precision: float | None,
+    seed: int,
+    side_effects_on: str | None = None,
+    budget: int = 4096,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """`measure_sweeps` on random sentences of each language, ever more, until the changes of loss are known.
+
+    A language is done once, for every edit, half the 95 % interval of the mean change from no edit is at most
+    `precision` nats a token, or a tenth of the change; or once its text is at an end. Losses are computed of some
+    tokens of each sentence then (`sprog.lm.worth_scoring`).
+
+    Args:
+        lm: the model.
+        site: where the units are.
+        sweeps: each is a list of edits with their units, with no edit among them.
+        tokens: the text.
+        precision: half the width of an interval, nats a token; None measures all of the text.
+        seed: of the order in which sentences are drawn.
+        side_effects_on: the language whose sentences `Measured.moved` is measured on; of others it is 0. None measures
+            none.
+        budget: tokens in a batch.
+        keep: each sample is a part of the work.
+        progress: called with the share of the text that is done; the last call says 1.
+
+    Returns:
+        The sentences that were measured, in the order of the text, and the sweeps on them.
+
+    Raises:
+        SprogError: an edit does not fit its units, or the site.
+    """
+    if precision is not None:
+        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+    languages = np.array([sentence.language for sentence in tokens.corpus.sentences], dtype=object)
+    asked = [edit for sweep in sweeps for _, edits in sweep for edit in edits]
+    base = _base_of_each(sweeps)
+    found: Arrays = {}
+    done: dict[str, Int[np.ndarray, " own"]] = {}
+    open_ = set(languages.tolist())
+    first = FIRST if precision is not None else PART
+    for number, sample in enumerate(growing(languages.tolist(), seed=seed, first=first)):
+        fresh = [sample[code][len(done.get(code, ())) :] for code in sorted(open_)]
+        new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
+        if not len(new):
+            break
+        before, share = sum(map(len, done.values())) / len(tokens), len(new) / len(tokens)
+
+        def measured(
+            new: Int[np.ndarray, " new"] = new, before: float = before, share: float = share
+        ) -> Arrays:
+            return _sample(
+                lm,
+                site,
+                sweeps,
+                tokens.take(new),
+                side_effects_on,
+                budget,
+                lambda done: progress(before + share * done),
+            )
+
+        for name, values in keep(str(number), measured).items():
+            found.setdefault(name, np.zeros((*values.shape[:-1], len(tokens))))[..., new] = values
+        for code in sorted(open_):
+            done[code] = own = sample[code]
+            changes = found["losses"][:, own] - found["losses"][base][:, own]
+            if precision is not None and _known(changes, tokens.predicted[own], precision):
+                open_.discard(code)
+    chosen = np.sort(np.concatenate(list(done.values())))
+    found = {name: values[..., chosen] for name, values in found.items()}
+    rows = iter(
+        Measured(
+            change,
+            inside,
+            found["losses"][row],
+            None
+            if side_effects_on is None
+            else Moved(found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]),
+        )
+        for row, (change, inside) in enumerate(asked)
+    )
+    progress(1.0)
+    return tokens.take(chosen), [[next(rows) for _, edits in sweep for _ in edits] for sweep in sweeps]
+
+
+def _sample(
+    lm: LanguageModel,
+    site: Site,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    side_effects_on: str | None,
+    budget: int,
+    progress: Callable[[float], None],
+) -> Arrays:
+    """Every edit's losses and side effects on a sample; the language whose predictions are compared by itself.
+
+    Of the others texts that an edit does not change need not be run.
+    """
+    compared = np.array([s.language == side_effects_on for s in tokens.corpus.sentences])
+    edits = sum(len(edits) for sweep in sweeps for _, edits in sweep)
+    found: Arrays = {"losses": np.zeros((edits, len(tokens)))}
+    if side_effects_on is not None:
+        found |= {name: np.zeros((edits, len(tokens))) for name in ("kl", "agreed", "moved")}
+        found["size"] = np.zeros(len(tokens))
+    done = 0.0
+    for own, side_effects in ((compared, True), (~compared, False)):
+        if not own.any():
+            continue
+        share = float(own.mean())
+        text = tokens.take(np.flatnonzero(own))
+        measured = measure_sweeps(
+            lm,
+            site,
+            sweeps,
+            text,
+            side_effects=side_effects,
+            budget=budget,
+            progress=lambda part, done=done, share=share: progress(done + share * part),  # type: ignore[misc]
+        )
+        done += share
+        for row, m in enumerate(m for sweep in measured for m in sweep):
+            found["losses"][row, own] = m.losses
+            if m.moved is not None:
+                for name in ("kl", "agreed", "moved"):
+                    found[name][row, own] = getattr(m.moved, name)
+                found["size"][own] = m.moved.size
+    return found
+
+
+def _base_of_each(sweeps: Sequence[Sweep]) -> list[int]:
+    """For each edit the place of what its change is taken from: no edit with the same splice; of the model itself."""
+    places: list[int] = []
+    start = 0
+    for sweep in sweeps:
+        edits = [change for _, own in sweep for change, _ in own]
+        none = {
+            change.splice: start + place
+            for place, change in enumerate(edits)
+            if change is not None and change.operation == "none"
+        }
+        places += [
+            start + place if change is None else none[change.splice] for place, change in enumerate(edits)
+        ]
+        start += len(edits)
+    return places
+
+
+def _known(
+    changes: Float[np.ndarray, "edits sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
+) -> bool:
+    """Whether the mean change under every edit is known as well as is asked for."""
+    total = predicted.sum()
+    return all(
+        narrow_enough(half_width(own, predicted), float(own.sum() / total), precision) for own in changes
+    )
 
 
 def _nothing(change: Edit) -> bool:

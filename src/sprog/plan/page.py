@@ -254,7 +254,7 @@ def _stages(
         "baselines": f"{recipe.baselines.untrained} untrained autoencoders by the same rule, coordinates, directions "
         "and LAPE neurons; each switched off on test until the change of loss is known",
         "effects": f"1 pass over test, {count_text(test)} tokens, and {counting.edits} from the site on, and "
-        f"{counting.cheaper} of other sets"
+        f"{counting.compared} of other sets"
         + ("; the same on half of panel" if "panel" in counting.roles else "")
         + ("; 8 prompts" if recipe.effects.prompts else ""),
         "steering": _steering(recipe),

@@ -33,8 +33,10 @@ RECONSTRUCTED, FIRST = 50_000, 32
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
 SPLICE_SPREAD = 0.5
-# autoencoders of random weights beside the trained one (effects.controls)
-UNTRAINED = 3
+# autoencoders of random weights beside the trained one (effects.controls), and damages that sets are compared at
+UNTRAINED, MATCHED = 3, 2
+# sentences of a language that a precision of effects takes, nats a token
+PRECISE, PRECISION = 256, 0.03
 
 
 def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
@@ -47,7 +49,7 @@ def sentences_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> 
     return sum(a.sentences for code, a in amounts.items() if languages is None or code in languages)
 
 
-def share_of(sentences: float, most: int | None) -> float:
+def share_of(sentences: float, most: float | None) -> float:
     """The share of a text that so many sentences are at most."""
     return 1.0 if most is None else min(1.0, most / max(1.0, sentences))
 
@@ -136,15 +138,14 @@ class Quantities:
 
     @property
     def cheaper(self) -> int:
-        """Edits of the other sets: each other language's latents and those of random weights, neurons, directions."""
-        effects, panel = self.recipe.effects, self.roles.get("panel", self.roles["select"])
+        """Edits of the other sets that are tried on `tune`: other latents, random weights, neurons, directions."""
+        effects = self.recipe.effects
         down = (
             len({0.0, *(value for value in effects.values if value < 0)}) if effects.unit == "latent" else 1
         )
-        languages = sum(code not in self.pair for code in panel)
         of_kind = {
             # at each value, the mean, switched off, and turned about
-            "latent": (languages + UNTRAINED) * (down + 2 + LATENT_SHARES),
+            "latent": (self._other_languages + UNTRAINED) * (down + 2 + LATENT_SHARES),
             # all of them and the best one: zero, the mean, and drawn towards it
             "neuron": 2 * (2 + SHARES),
             # the difference of means and the probe's: projected, drawn, added
@@ -152,9 +153,36 @@ class Quantities:
         }
         return sum(of_kind[family] for family in effects.families)
 
+    @property
+    def _other_languages(self) -> int:
+        return sum(code not in self.pair for code in self.roles.get("panel", self.roles["select"]))
+
+    @property
+    def ways(self) -> int:
+        """Ways down of the other sets, on each of which a dose is looked for at each damage."""
+        of_kind = {
+            # fixed at values below 0, where values count the latents' own units, and turned about
+            "latent": UNTRAINED * (1 + (self.recipe.effects.unit == "latent")),
+            "neuron": 2,
+            "direction": 2 * 2,
+        }
+        return sum(of_kind[family] for family in self.recipe.effects.families)
+
+    @property
+    def compared(self) -> int:
+        """Edits of the other sets that all languages are measured under: switched off, and at the same damage."""
+        sets = {"latent": self._other_languages + UNTRAINED, "neuron": 2, "direction": 2}
+        off = sum(sets[family] for family in self.recipe.effects.families)
+        return off + self.ways * MATCHED
+
     def measured(self, role: str) -> Amounts:
-        """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language."""
-        most, half = self.recipe.effects.sentences, 2 if role == "panel" else 1
+        """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language.
+
+        With a precision that is as many sentences as intervals of 0.03 nats a token take.
+        """
+        effects, half = self.recipe.effects, 2 if role == "panel" else 1
+        needed = math.inf if effects.precision is None else PRECISE * (PRECISION / effects.precision) ** 2
+        most = min(needed, math.inf if effects.sentences is None else effects.sentences)
         return {
             code: replace(
                 a,

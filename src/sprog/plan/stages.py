@@ -12,6 +12,7 @@ from sprog.plan.models import Shape
 from sprog.plan.quantities import (
     BLOCK_OPERATIONS,
     LIVE,
+    MATCHED,
     POOL_VALUES,
     SELECTING,
     STEP_OPERATIONS,
@@ -88,7 +89,7 @@ class Counting(Quantities):
         work += Work(
             moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
         )
-        for m in SHORT_LATENTS:
+        for m in [m for m in SHORT_LATENTS if m <= self.latents] or [self.latents]:
             one = Work(
                 float_flops=2 * d * m * text * SHORT_EPOCHS,
                 moved=text * SHORT_EPOCHS * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
@@ -298,16 +299,19 @@ class Counting(Quantities):
 
     def effects(self) -> Work:
         """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""
-        effects, edits = self.recipe.effects, self.edits + self.cheaper
+        effects, edits = self.recipe.effects, self.edits + self.compared
         texts = [self.measured(role) for role in ("test", "panel") if role in self.roles]
         tokens = sum(map(tokens_of, texts))
+        target = sum(tokens_of(text, self.pair[:1]) for text in texts)
         tuned = tokens_of(self.measured("tune"), self.pair[:1]) if effects.tune else 0.0
+        # the selected latents' error-preserving edits are tried on tune beside the other sets'
+        tried = tuned * (self.edits // 2 + self.cheaper) + target * self.ways * MATCHED * DOSES_TRIED
         read = self._direction_reading() + self._latent_reading()
         codes = self._sets_encoding(tokens + tuned)
         passes = self.forward(self.shape, tokens + tuned, self.shape.layers, output=True)
-        passes += self.forward(self.shape, edits * (tokens + tuned), self.above, output=True)
-        # KL and agreement: another softmax of every logit of test
-        passes += Work(moved=16 * self.shape.vocabulary * edits * tokens_of(texts[0]))
+        passes += self.forward(self.shape, edits * tokens + tried, self.above, output=True)
+        # KL and agreement: another softmax of the logits of the reference's sentences of test
+        passes += Work(moved=16 * self.shape.vocabulary * edits * tokens_of(texts[0], self.pair[1:]))
         work = replace(passes + codes + read, held=passes.held + codes.held)
         # resamples behind the intervals, drawn on the CPU, of each language for each set's cells and curves
         resampling = 1 + 3e-8 * effects.bootstrap * sum(map(sentences_of, texts)) * 4 * len(effects.families)

@@ -31,6 +31,9 @@ class Effects(Settings):
     weights; the best neurons; the difference of means and the probe's direction."""
     sentences: Count | None = None
     """Of each text and language at most so many sentences; none: all."""
+    precision: Annotated[float, Above(0)] | None = 0.03
+    """Sentences are added until half the 95 % interval of each change of loss under the selected units' edits is at
+    most this, nats a token, or a tenth of the change; none: all sentences are measured."""
     tune: bool = True
     """Also choose the dose with the target's lowest loss on tune, and test it on test."""
     controls: Annotated[int, AtLeast(0)] = 0

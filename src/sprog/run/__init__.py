@@ -15,7 +15,7 @@ from sprog._version import __version__
 from sprog.corpora import OPTIONAL, Corpus, Task, build_roles, untested
 from sprog.effects import lingua_version
 from sprog.errors import SprogError
-from sprog.files import write_json
+from sprog.files import fingerprint, write_json
 from sprog.memory import enough_memory
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
@@ -39,6 +39,7 @@ from sprog.run.knobs import continued_by, knob_of_run
 from sprog.run.late_stages import features_stage
 from sprog.run.layers import nearest_inputs
 from sprog.run.panels import too_small
+from sprog.run.parts import Parts
 from sprog.run.results import assemble
 from sprog.run.room import out_of_room
 from sprog.run.sae_stage import baseline_jobs, sae_stage
@@ -52,6 +53,9 @@ __all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
 TOY_PAIRS = 3000
+
+# how many times as long as the page takes to draw stages take before it is drawn between them
+PAGE_EVERY = 4.0
 
 WHAT = {
     "corpora": "counting sentences and tokens",
@@ -130,9 +134,9 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
 class _Pages:
     """`results.json` and the page of a run, written after its stages and at its end.
 
-    `results.json` is written after each stage that was carried out. To draw the page takes seconds,
-    so between stages it is drawn only if the stages since the last page took at least as long as that page took to
-    draw. In a demo the pages between the stages take 5 % of the time of the stages.
+    `results.json` is written after each stage that was carried out. To draw the page takes seconds, so between stages
+    it is drawn only if the stages since the last page took at least `PAGE_EVERY` times as long as that page took to
+    draw.
     """
 
     def __init__(self, context: Context) -> None:
@@ -144,7 +148,7 @@ class _Pages:
         """Write what there is after a stage that took `seconds`, with other stages still to come."""
         self.write(done, to_come)
         self._seconds_since += seconds
-        if self._seconds_since >= self._seconds_to_draw:
+        if self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
             self.draw("drawing the page of the stages so far")
 
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> dict[str, Any]:
@@ -174,15 +178,22 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
     done: list[str] = []
 
     def carry_out(
-        stage: str, work: Callable[[Report], dict[str, Any]], *roles: str, **settings: Any
+        stage: str,
+        work: Callable[[Report], dict[str, Any]],
+        *roles: str,
+        statistics: dict[str, Any] | None = None,
+        **settings: Any,
     ) -> float:
-        """The seconds that the stage took; 0 if it was done before."""
-        prints[stage] = context.fingerprint(*roles, **settings)
+        """The seconds that the stage took; 0 if it was done before. Its parts do not depend on `statistics`."""
+        parts = context.fingerprint(*roles, **settings)
+        context.parts[stage] = Parts.of(context.folder.path / stage, parts)
+        prints[stage] = fingerprint({"parts": parts, **statistics}) if statistics else parts
         if context.folder.is_done(stage, prints[stage]):
             context.show.skipped(stage)
             done.append(stage)
             return 0.0
         context.folder.begin(stage)
+        context.parts[stage].drop_others()
         started = time.perf_counter()
         with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
             summary = work(report)
@@ -264,7 +275,8 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "tune",
             "test",
             **_of("features"),
-            **_of("effects", "controls", "controls_edits", "controls_on"),
+            **_of("effects", "controls", "controls_edits", "controls_on", "bootstrap"),
+            statistics={"bootstrap": recipe.effects.bootstrap},
             # sentences that stood beside each other in a file are tested for correlation
             order=[context.roles.places[role] for role in ("test", "panel") if role in context.roles.places],
             # the neurons that latents are held against, and the panel, whatever the rule

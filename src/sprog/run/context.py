@@ -37,6 +37,7 @@ from sprog.lm import (
 from sprog.recipe import Recipe
 from sprog.run.folder import RunFolder
 from sprog.run.given_sae import GivenSae, read_given
+from sprog.run.parts import Parts
 from sprog.run.room import check_room
 from sprog.run.show import Show
 from sprog.sae import check_fits
@@ -47,12 +48,21 @@ TOY = "toy"
 
 @dataclass
 class Context:
-    """Shared by the stages; the model is loaded, and a role tokenized, when first asked for."""
+    """Shared by the stages; the model is loaded, and a role tokenized, when first asked for.
+
+    Attributes:
+        recipe: the run's settings.
+        roles: its text.
+        folder: its folder.
+        show: tells what is done.
+        parts: of each stage that was begun or skipped, its finished parts.
+    """
 
     recipe: Recipe
     roles: Roles
     folder: RunFolder
     show: Show
+    parts: dict[str, Parts] = field(default_factory=dict)
     _tokens: dict[str, TokenizedCorpus] = field(default_factory=dict)
     _habits: dict[str, Any] = field(default_factory=dict)
 

@@ -70,7 +70,7 @@ def check_controls(recipe: Recipe, roles: Roles) -> None:
 def controls_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Draw the nulls, measure them and every set on the frozen sentences in one pass, and compare."""
     recipe = context.recipe
-    arms = all_arms(context, layer, part(report, 0.0, 0.05), again=True)
+    arms = all_arms(context, layer, part(report, 0.0, 0.05))
     pair = (context.target, context.reference)
     test = context.tokens("test")
     wanted = (*pair, *recipe.effects.controls_on)

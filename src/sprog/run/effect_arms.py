@@ -1,11 +1,15 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import torch
 
 from sprog.effects import (
     UNTRAINED,
     Arm,
+    Arrays,
     Dose,
     best_neurons,
     direction_arm,
@@ -14,11 +18,12 @@ from sprog.effects import (
 )
 from sprog.errors import SprogError
 from sprog.features import Latents, UnitStatistics, collect_all, latent_statistics, testing
-from sprog.files import write_json
+from sprog.lm import Site
 from sprog.run.as_coded import coded_statistics
 from sprog.run.context import Context
 from sprog.run.directions import language_directions, site_neurons
 from sprog.run.evidence_stage import found_latents
+from sprog.run.folder import as_rows
 from sprog.run.found import Selected, by_the_rule, count_passing, find_in, selected_latents
 from sprog.run.panels import Panel, test_panel
 from sprog.run.sae_stage import load_sae, untrained_autoencoders
@@ -29,8 +34,6 @@ from sprog.sae import Sae
 BEST_NEURONS, BEST_NEURON = "best neurons", "best neuron"
 DIRECTIONS = ("difference of means", "probe")
 RANDOM_WEIGHTS = "random weights"
-# where the effects stage leaves the sets of latents
-SETS = "sets.json"
 
 
 @dataclass(frozen=True)
@@ -83,61 +86,64 @@ class Arms:
     chosen: list[Chosen] = field(default_factory=list)
 
 
-def all_arms(
-    context: Context, layer: int, report: Report, panel: Panel | None = None, *, again: bool = False
-) -> Arms:
+def all_arms(context: Context, layer: int, report: Report, panel: Panel | None = None) -> Arms:
     """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
+
+    What was chosen before is read from the parts of the effects stage.
 
     Args:
         context: the run.
         layer: of the site.
         report: is told the share that is done.
         panel: the run's panel, where it is at hand.
-        again: take the sets of latents that the effects stage chose, instead of choosing them anew.
     """
-    families, target = context.recipe.effects.families, context.target
+    families, target, parts = context.recipe.effects.families, context.target, context.parts["effects"]
     selected, sae = selected_latents(context), load_sae(context)
     arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
     found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
     if "latent" in families and selected.units:
-        chosen = (
-            _stored(context)
-            if again
-            else _choose(context, layer, selected, sae, panel, part(report, 0.0, 0.7))
+        rows = parts.json(
+            "chosen",
+            lambda: as_rows(_choose(context, layer, selected, sae, panel, part(report, 0.0, 0.7))),
         )
-        found.chosen.extend(chosen)
-        for each in chosen:
+        for row in rows:
+            each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
+            found.chosen.append(each)
             if each.units != target and each.members:
                 _add(context, layer, found, each)
     if "neuron" not in families and "direction" not in families:
         return found
     site = context.site(layer)
-    directions, moments = language_directions(context, site)
-    mean, target_mean = (moments.mean(code).cpu() for code in (context.reference, target))
+    cheaper = parts.arrays("cheaper", lambda: _cheaper(context, site, max(1, len(selected.units))))
+    mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
     if "neuron" in families:
-        count = max(1, len(selected.units))
-        ranked = best_neurons(moments, target, context.reference, count, tested_neurons(context))
+        ranked = tuple(cheaper["neurons"].tolist())
         for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
             if name == BEST_NEURON or len(ranked) > 1:
                 arms.append(neuron_arm(name, site_neurons(context, site), ids, mean))
     if "direction" in families:
-        for name in DIRECTIONS:
-            vector = directions.direction((directions.names.index(name),))[0]
+        for name, vector in zip(DIRECTIONS, vectors, strict=True):
             arms.append(direction_arm(name, vector, mean, target_mean))
     report(1.0)
     return found
 
 
-def _stored(context: Context) -> list[Chosen]:
-    """The sets of latents that the effects stage chose."""
-    rows = context.folder.read("effects", SETS)["sets"]
-    return [Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")}) for row in rows]
+def _cheaper(context: Context, site: Site, count: int) -> Arrays:
+    """The best neurons; the means of the reference and of the target, then the vectors of the directions."""
+    directions, moments = language_directions(context, site)
+    means = [moments.mean(code).cpu() for code in (context.reference, context.target)]
+    vectors = [directions.direction((directions.names.index(name),))[0] for name in DIRECTIONS]
+    neurons = best_neurons(moments, context.target, context.reference, count, tested_neurons(context))
+    return {
+        "neurons": np.array(neurons, dtype=np.int64),
+        "vectors": torch.stack([each.double() for each in (*means, *vectors)]).numpy(),
+    }
 
 
 def _choose(
     context: Context, layer: int, selected: Selected, sae: Sae, panel: Panel | None, report: Report
 ) -> list[Chosen]:
-    """The run's rule on the trained autoencoder and on random weights, and for other languages; written down."""
+    """The run's rule on the trained autoencoder and on random weights, and for other languages."""
     try:
         panel = panel or test_panel(context)
     except SprogError:
@@ -146,7 +152,6 @@ def _choose(
     chosen = _trained_and_untrained(context, layer, selected, sae, panel, part(report, 0.0, 0.7))
     if panel is not None:
         chosen += _other_languages(context, layer, selected, sae, panel, part(report, 0.7, 1.0))
-    write_json(context.folder.path / "effects" / SETS, {"sets": [asdict(each) for each in chosen]})
     return chosen
 
 

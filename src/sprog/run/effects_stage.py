@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from sprog.effects import (
+    MATCHED_DAMAGE,
+    Arm,
+    Continuation,
     Dose,
     Edit,
     Measured,
@@ -13,8 +16,9 @@ from sprog.effects import (
     best_dose,
     cells,
     continuations,
-    measure_edits,
-    measure_sweeps,
+    lowest,
+    matched_sweeps,
+    measure_growing,
     part_edits,
     part_rows,
     selectivity,
@@ -40,40 +44,32 @@ PANEL = "panel"
 
 
 def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
-    """Every set's sweep on `test` and on the half of the panel that is held out; and what follows from it."""
-    recipe, settings = context.recipe, context.recipe.effects
+    """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
+    recipe, settings, parts = context.recipe, context.recipe.effects, context.parts["effects"]
     panel = test_panel(context) if "panel" in context.roles.corpora else None
     arms = all_arms(context, layer, part(report, 0.0, 0.1), panel)
-    texts = {"test": _capped(context.tokens("test"), settings.sentences)}
+    whole = {"test": context.tokens("test")}
     if panel is not None:
-        texts[PANEL] = _capped(panel.held_out, settings.sentences)
-    sizes = {name: float(tokens.lengths.sum()) for name, tokens in texts.items()}
+        whole[PANEL] = panel.held_out
+    sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}
+    texts: dict[str, TokenizedCorpus] = {}
     measured: dict[str, list[list[Measured]]] = {}
     done = 0.0
-    for name, tokens in texts.items():
+    for name, tokens in whole.items():
         share = sizes[name] / sum(sizes.values())
-        measured[name] = measure_sweeps(
-            context.lm,
-            context.site(layer),
-            [arm.sweep for arm in arms.arms],
-            tokens,
-            # of the reference alone is it asked how far its predictions move
-            side_effects=np.array([s.language == context.reference for s in tokens.corpus.sentences])
-            if name == "test"
-            else False,
-            budget=recipe.batch_tokens,
-            progress=part(report, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share)),
-        )
+        own = part(report, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
+        texts[name], measured[name] = _measure(context, layer, arms, name, tokens, own)
         done += share
     table = [row for name, tokens in texts.items() for row in _cells(context, arms, measured, name, tokens)]
     write_table(context.folder.path / "effects" / "next_token.parquet", table)
+    _write_losses(context, arms, texts, measured)
     compared = [
         row for name, tokens in texts.items() for row in _selectivity(context, arms, measured, name, tokens)
     ]
     test = texts["test"]
     moved = [
         row
-        for arm, sweep in zip(arms.arms, measured["test"], strict=True)
+        for arm, sweep in _compared(arms, measured["test"])
         for row in as_rows(
             side_effects(
                 sweep,
@@ -87,28 +83,30 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
             )
         )
     ]
-    dose_list = arms.selected.doses
-    written = (
-        continuations(
-            context.lm,
-            context.site(layer),
-            arms.autoencoders[context.target],
-            (context.target, context.reference),
-            _steering(arms.selected.units, dose_list),
-            name=context.target,
-            max_tokens=settings.max_length,
-            progress=part(report, 0.95, 1.0),
+    one_by_one = _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85))
+    tuned = _tuned(context, layer, arms, test, part(report, 0.85, 0.93))
+    coded = (
+        parts.json(
+            "as_coded",
+            lambda: coded_sweep(
+                context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
+            ),
         )
+        if recipe.protocol == "as_coded"
+        else None
+    )
+    written = (
+        parts.json("generation", lambda: as_rows(_continued(context, layer, arms, part(report, 0.95, 1.0))))
         if settings.prompts
-        else []
+        else None
     )
     return {
         "next_token": {
             "cells": table,
             "selectivity": compared,
             "side_effects": moved,
-            "one_by_one": _one_by_one(context, layer, arms, compared, test, part(report, 0.75, 0.85)),
-            "best_dose": _tuned(context, layer, arms, measured["test"], test, part(report, 0.85, 0.93)),
+            "one_by_one": one_by_one,
+            "best_dose": tuned,
             "sets": _sets(arms),
             "serial_correlation": as_rows(
                 serial_correlations(
@@ -121,15 +119,117 @@ def effects_stage(context: Context, layer: int, report: Report) -> dict[str, Any
                 )
             ),
             "chosen": as_rows(arms.chosen),
-            "as_coded": coded_sweep(
-                context, layer, arms.selected, context.tokens("test"), part(report, 0.93, 0.95)
-            )
-            if recipe.protocol == "as_coded"
-            else None,
+            "as_coded": coded,
             "controls": None,
         },
-        "generation": as_rows(written) if settings.prompts else None,
+        "generation": written,
     }
+
+
+def _measure(
+    context: Context, layer: int, arms: Arms, name: str, tokens: TokenizedCorpus, report: Report
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
+    recipe, parts = context.recipe, context.parts["effects"]
+    # of the reference's predictions on test alone is it asked how far they move
+    compared = context.reference if name == "test" else None
+    text, own = measure_growing(
+        context.lm,
+        context.site(layer),
+        [arms.arms[0].sweep],
+        _capped(tokens, recipe.effects.sentences),
+        precision=recipe.effects.precision,
+        seed=recipe.seed,
+        side_effects_on=compared,
+        budget=recipe.batch_tokens,
+        keep=parts.under(name),
+        progress=part(report, 0.0, 0.5),
+    )
+    sweeps = matched_sweeps(
+        context.lm,
+        context.site(layer),
+        arms.arms[1:],
+        _only(text, context.target),
+        MATCHED_DAMAGE,
+        only_off=_other_languages(arms),
+        budget=recipe.batch_tokens,
+        keep=parts.under(f"{name}-others"),
+        progress=part(report, 0.5, 0.7),
+    )
+    _, others = measure_growing(
+        context.lm,
+        context.site(layer),
+        sweeps,
+        text,
+        precision=None,
+        seed=recipe.seed,
+        side_effects_on=compared,
+        budget=recipe.batch_tokens,
+        keep=parts.under(f"{name}-others"),
+        progress=part(report, 0.7, 1.0),
+    )
+    return text, own + others
+
+
+def _only(tokens: TokenizedCorpus, language: str) -> TokenizedCorpus:
+    return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == language])
+
+
+def _other_languages(arms: Arms) -> set[str]:
+    """The sets of other languages' latents, which are only switched off."""
+    return {each.units for each in arms.chosen if each.units == each.language} - {arms.arms[0].name}
+
+
+def _compared(arms: Arms, measured: Sequence[list[Measured]]) -> list[tuple[Arm, list[Measured]]]:
+    """The sets that are compared at matched damage, with their sweeps."""
+    others = _other_languages(arms)
+    return [(arm, sweep) for arm, sweep in zip(arms.arms, measured, strict=True) if arm.name not in others]
+
+
+def _continued(context: Context, layer: int, arms: Arms, report: Report) -> list[Continuation]:
+    return continuations(
+        context.lm,
+        context.site(layer),
+        arms.autoencoders[context.target],
+        (context.target, context.reference),
+        _steering(arms.selected.units, arms.selected.doses),
+        name=context.target,
+        max_tokens=context.recipe.effects.max_length,
+        progress=report,
+    )
+
+
+def _write_losses(
+    context: Context,
+    arms: Arms,
+    texts: dict[str, TokenizedCorpus],
+    measured: dict[str, list[list[Measured]]],
+) -> None:
+    """Every measured sentence's loss under every edit, so that any other statistic can be computed from it."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for name, tokens in texts.items():
+        sentences = tokens.corpus.sentences
+        of_sentence = {
+            what: np.array([getattr(sentence, what) for sentence in sentences], dtype=object)
+            for what in ("language", "source", "pair", "doc")
+        } | {"tokens": tokens.predicted, "bytes": tokens.predicted_bytes}
+        for arm, sweep in zip(arms.arms, measured[name], strict=True):
+            for m in sweep:
+                edit = (
+                    ("raw", None, None) if m.edit is None else (m.edit.operation, m.edit.splice, m.edit.value)
+                )
+                of_edit = dict(
+                    zip(("text", "units", "edit", "splice", "value"), (name, arm.name, *edit), strict=True)
+                )
+                repeated = {
+                    what: np.full(len(tokens), value, dtype=object) for what, value in of_edit.items()
+                }
+                for what, values in (repeated | of_sentence | {"loss": m.losses}).items():
+                    columns.setdefault(what, []).append(values)
+    write_table(
+        context.folder.path / "effects" / "losses.parquet",
+        {what: np.concatenate(values) for what, values in columns.items()},
+    )
 
 
 def _places(context: Context, role: str, tokens: TokenizedCorpus) -> np.ndarray:
@@ -198,13 +298,12 @@ def _selectivity(
 ) -> list[dict[str, Any]]:
     return [
         row
-        for arm, sweep in zip(arms.arms, measured[text], strict=True)
+        for arm, sweep in _compared(arms, measured[text])
         for row in as_rows(
             selectivity(
                 sweep,
                 tokens,
-                # another language's latents are held against what they do to that language
-                arm.name if arm.name in tokens.corpus.languages else context.target,
+                context.target,
                 name=arm.name,
                 kind=arm.kind,
                 text=text,
@@ -231,14 +330,19 @@ def _one_by_one(
     if value is not None:
         edits.append(at_dose(arms, value))
     parts = [row for edit in edits for row in part_edits(edit)]
-    tokens = first_sentences(test, FROZEN_SENTENCES)
-    measured = measure_edits(
+    measures: list[tuple[Edit | None, bool | None]] = [
+        (Edit("none"), None),
+        *((edit, None) for _, _, edit in parts),
+    ]
+    tokens, (measured,) = measure_growing(
         context.lm,
         context.site(layer),
-        arms.autoencoders[context.target],
-        tokens,
-        [(Edit("none"), None), *((edit, None) for _, _, edit in parts)],
+        [[(arms.autoencoders[context.target], measures)]],
+        first_sentences(test, FROZEN_SENTENCES),
+        precision=context.recipe.effects.precision,
+        seed=context.recipe.seed,
         budget=context.recipe.batch_tokens,
+        keep=context.parts["effects"].under("one-by-one"),
         progress=report,
     )
     return as_rows(
@@ -254,45 +358,65 @@ def _one_by_one(
 
 
 def _tuned(
-    context: Context,
-    layer: int,
-    arms: Arms,
-    measured: Sequence[list[Measured]],
-    test: TokenizedCorpus,
-    report: Report,
+    context: Context, layer: int, arms: Arms, test: TokenizedCorpus, report: Report
 ) -> list[dict[str, Any]]:
     """Of each set the edit with the target's lowest loss on `tune`, tested on `test`."""
-    settings, target = context.recipe.effects, context.target
-    whole = context.tokens("tune")
-    tune = _capped(
-        whole.take([i for i, s in enumerate(whole.corpus.sentences) if s.language == target]),
-        settings.sentences,
-    )
-    if not settings.tune or not len(tune):
+    recipe, settings, target = context.recipe, context.recipe.effects, context.target
+    whole = _capped(_only(context.tokens("tune"), target), settings.sentences)
+    own = _only(test, target)
+    if not settings.tune or not len(whole) or not len(own):
         return []
-    tuned = measure_sweeps(
+    sweeps = [_error_preserving(arm.sweep) for arm in arms.arms]
+    tune, tuned = measure_growing(
         context.lm,
         context.site(layer),
-        [arm.sweep for arm in arms.arms],
-        tune,
-        budget=context.recipe.batch_tokens,
-        progress=report,
+        sweeps,
+        whole,
+        precision=settings.precision,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        keep=context.parts["effects"].under("tune"),
+        progress=part(report, 0.0, 0.8),
+    )
+    chosen: list[Sweep] = []
+    for sweep, losses in zip(sweeps, tuned, strict=True):
+        edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
+        place = lowest(losses, tune, target)
+        wanted = [(Edit("none"), None), *([] if place is None else [(edits[place][1], None)])]
+        chosen.append([(edits[place or 0][0], wanted)])
+    _, tested = measure_growing(
+        context.lm,
+        context.site(layer),
+        chosen,
+        own,
+        precision=None,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        keep=context.parts["effects"].under("tuned"),
+        progress=part(report, 0.8, 1.0),
     )
     rows = [
         best_dose(
-            own,
+            losses,
             tune,
             sweep,
-            test,
+            own,
             target,
             name=arm.name,
             kind=arm.kind,
             draws=settings.bootstrap,
-            seed=context.recipe.seed,
+            seed=recipe.seed,
         )
-        for arm, own, sweep in zip(arms.arms, tuned, measured, strict=True)
+        for arm, losses, sweep in zip(arms.arms, tuned, tested, strict=True)
     ]
     return as_rows([row for row in rows if row is not None])
+
+
+def _error_preserving(sweep: Sweep) -> Sweep:
+    return [
+        (units, [(edit, inside) for edit, inside in edits if edit is not None and not edit.splice])
+        for units, edits in sweep
+    ]
 
 
 def _sets(arms: Arms) -> list[dict[str, Any]]:

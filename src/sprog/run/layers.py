@@ -21,7 +21,8 @@ from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
 
 # sentences of a language that layers are compared on
 SENTENCES = 60
-# the short autoencoders: their text, as tokens, and what is kept of it in memory, as values (1 GiB of float32)
+# the short autoencoders: their text, as tokens, and what is kept of it in memory, as values (1 GiB of float32); their
+# sizes, of which none is larger than the run's own autoencoder
 TOKENS, VALUES = 20_000, 2**28
 LATENTS, MOST_K = (512, 2048), 64
 EPOCHS, STEP_TOKENS = 2, 256
@@ -49,11 +50,19 @@ def nearest_inputs(context: Context) -> tuple[tuple[str, ...], dict[str, Any]]:
     settings = {
         "minimum": recipe.evidence.minimum,
         "ambiguous": recipe.evidence.ambiguous,
+        "latents": _sizes(context),
         "k": recipe.sae.k,
         "lr": recipe.sae.lr,
         "text": recipe.sae.text,
     }
     return (role,), {"nearest": settings}
+
+
+def _sizes(context: Context) -> list[int]:
+    """How many latents each short autoencoder has."""
+    sae = context.recipe.sae
+    own = sae.latents or (sae.expansion or 1) * context.lm.widths[context.recipe.site]
+    return [latents for latents in LATENTS if latents <= own] or [own]
 
 
 def choose_by_nearest(context: Context, report: Report) -> dict[str, Any] | None:
@@ -198,14 +207,14 @@ def _train(
             SaeConfig(
                 d_in=x.shape[1],
                 latents=latents,
-                k=min(recipe.sae.k, MOST_K),
+                k=min(recipe.sae.k, MOST_K, latents),
                 model=recipe.model,
                 site=site.name,
                 layer=site.layer,
             ),
             settings,
         )
-        for latents in LATENTS
+        for latents in _sizes(context)
     ]
     try:
         trained = train_group(

@@ -153,7 +153,10 @@ def untrained_autoencoders(context: Context, site: Site, seeds: Sequence[int]) -
     config = own.config
     if config.k is None and own.threshold is not None and own.quality is not None:
         config = dataclasses.replace(config, k=min(config.latents, max(1, round(own.quality.l0))))
-    first = _first_activations(context, site)
+    kept = context.parts["sae"].arrays(
+        "first", lambda: {"x": _first_activations(context, site).cpu().numpy()}
+    )
+    first = torch.from_numpy(kept["x"]).to(context.lm.device)
     return [
         untrained(config, first, seed=seed, centre=recipe.sae.centre, published=recipe.by_the_paper)
         for seed in seeds

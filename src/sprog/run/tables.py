@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sprog.files import replacing
 
 
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows (dictionaries with the same keys) as a Parquet file."""
+def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray]) -> None:
+    """Write rows (dictionaries with the same keys), or columns by name, as a Parquet file."""
     import pandas as pd
 
     with replacing(path) as temporary:

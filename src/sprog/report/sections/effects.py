@@ -170,12 +170,28 @@ def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
     way = "with the splice, the paper's way" if splice else "error-preserving"
     return Table(
         f"Appendix C, {way}",
-        f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), all text of test. Change: from no "
-        f"modification, with its 95{NO_BREAK}% interval. Values in italics are never taken by the units "
-        "themselves. Per token, languages do not compare; per byte, they do more nearly.",
+        f"Cross-entropy with the units fixed at each value ({_value_unit(files)}), on {_measured_text(files)}. "
+        f"Change: from no modification, with its 95{NO_BREAK}% interval. Values in italics are never taken "
+        "by the units themselves. Per token, languages do not compare; per byte, they do more nearly.",
         columns,
         rows,
     )
+
+
+def _measured_text(files: RunFiles) -> str:
+    """How many sentences of `test` the sweep was measured on, and why so many."""
+    counts = [
+        f"{language_name(code)} {whole(cell['sentences'])}"
+        for code in _measured_languages(files)
+        if (cell := find_cell(files, code, "raw", None)) is not None
+    ]
+    precision = files.recipe.effects.precision
+    until = (
+        ""
+        if precision is None
+        else f", doubled until ± of every change is {precision:g} or a tenth of it, or there are no more"
+    )
+    return f"sentences of test ({', '.join(counts)}{until})"
 
 
 def _change(cell: Row | None) -> str | Cell:

@@ -93,6 +93,7 @@ def _matched(files: RunFiles) -> Table | None:
     return Table(
         "Families side by side",
         f"Every set on every way down, error-preserving, where the {target} loss has risen by so many nats per token. "
+        "Doses of other sets than the selected one are looked for, on the sentences that it is measured on. "
         "All else is in nats per byte, by which languages compare more nearly. Ratio: that rise over the other's, or, "
         f"after ≥, a one-sided 95{NO_BREAK}% lower limit where the other's rise may be 0; difference: the one less the "
         f"other; margin over the nearest: less the largest of the others'. Small print: 95{NO_BREAK}% intervals.",

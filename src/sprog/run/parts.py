@@ -1,0 +1,65 @@
+"""What a stage has finished, kept on disk part by part, so that a stage that was cut off carries on inside."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from sprog.effects import Arrays, Keep
+from sprog.files import replacing, write_json
+
+Json = TypeVar("Json")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The finished parts of a stage, by name.
+
+    They lie in a folder that is named after the fingerprint of what they depend on, which leaves out what only
+    statistics depend on, such as `effects.bootstrap`: whoever changes that finds every part again.
+
+    Attributes:
+        folder: where they lie.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def of(stage: Path, fingerprint: str) -> "Parts":
+        """The parts of a stage in its folder."""
+        return Parts(stage / "parts" / fingerprint[:16])
+
+    def drop_others(self) -> None:
+        """Delete the parts that other settings or another text gave."""
+        for path in self.folder.parent.glob("*"):
+            if path != self.folder and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
+        """Arrays by name; `work` makes them, unless they are there."""
+        path = self.folder / f"{name}.npz"
+        if path.is_file():
+            with np.load(path) as stored:
+                return dict(stored)
+        found = work()
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **found)  # type: ignore[arg-type]
+        return found
+
+    def json(self, name: str, work: Callable[[], Json]) -> Json:
+        """What JSON holds; `work` makes it, unless it is there."""
+        path = self.folder / f"{name}.json"
+        if path.is_file():
+            stored: Json = json.loads(path.read_text(encoding="utf-8"))
+            return stored
+        found = work()
+        write_json(path, found)
+        return found
+
+    def under(self, name: str) -> Keep:
+        """`arrays`, for parts whose names begin with `name`."""
+        return lambda own, work: self.arrays(f"{name}-{own}", work)
