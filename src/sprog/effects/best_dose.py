@@ -12,9 +12,10 @@ from sprog.lm import TokenizedCorpus
 
 @dataclass(frozen=True)
 class BestDose:
-    """The error-preserving edit of a sweep with the lowest loss on `tune`, and what it does on `test`.
+    """The edit of a sweep with the lowest loss on `tune`, and what it does on `test`.
 
     Attributes:
+        splice: whether the edits are of the reconstruction, and changes from the one without an edit.
         tune_delta: the change of the loss on `tune`, nats per token; the lowest of many, so biased down.
         delta: the change on `test`, with its 95 % interval.
         helps: whether the interval is below 0.
@@ -24,6 +25,7 @@ class BestDose:
     kind: str
     edit: str
     value: float | None
+    splice: bool
     tune_delta: float
     delta: float
     ci_low: float
@@ -46,7 +48,7 @@ def best_dose(
     """Choose on one text, report on the other; None if there is no edit to choose.
 
     Args:
-        tuned: a sweep on `tune`.
+        tuned: a sweep on `tune`, all of it spliced or all error-preserving, with the edit `none`.
         tune: its text.
         measured: no edit and the chosen one on `test`, with others or without.
         test: its text.
@@ -75,6 +77,7 @@ def best_dose(
         kind,
         chosen.operation,
         chosen.value,
+        chosen.splice,
         float(tuned_change[own].sum() / tune.predicted[own].sum()),
         float(change.sum() / predicted.sum()),
         low,
@@ -84,12 +87,12 @@ def best_dose(
 
 
 def lowest(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
-    """The place in a sweep of the error-preserving edit with the target's lowest loss; None if there is no edit."""
+    """The place in a sweep of the edit with the target's lowest loss; None if there is no edit."""
     own = _own(tokens, target)
     sums = {
         number: float(m.losses[own].sum())
         for number, m in enumerate(measured)
-        if m.edit is not None and m.edit.operation != "none" and not m.edit.splice and len(own)
+        if m.edit is not None and m.edit.operation != "none" and len(own)
     }
     return min(sums, key=lambda number: sums[number]) if sums else None
 
@@ -99,4 +102,4 @@ def _own(tokens: TokenizedCorpus, target: str) -> np.ndarray:
 
 
 def _base(measured: Sequence[Measured]) -> Measured:
-    return next(m for m in measured if m.edit and m.edit.operation == "none" and not m.edit.splice)
+    return next(m for m in measured if m.edit and m.edit.operation == "none")

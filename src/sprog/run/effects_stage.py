@@ -360,13 +360,15 @@ def _one_by_one(
 def _tuned(
     context: Context, layer: int, arms: Arms, test: TokenizedCorpus, report: Report
 ) -> list[dict[str, Any]]:
-    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`."""
+    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
     recipe, settings, target = context.recipe, context.recipe.effects, context.target
     whole = _capped(_only(context.tokens("tune"), target), settings.sentences)
     own = _only(test, target)
     if not settings.tune or not len(whole) or not len(own):
         return []
-    sweeps = [_error_preserving(arm.sweep) for arm in arms.arms]
+    ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
+    ways = [(arm, sweep) for arm, sweep in ways if sweep]
+    sweeps = [sweep for _, sweep in ways]
     tune, tuned = measure_growing(
         context.lm,
         context.site(layer),
@@ -382,7 +384,8 @@ def _tuned(
     for sweep, losses in zip(sweeps, tuned, strict=True):
         edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
         place = lowest(losses, tune, target)
-        wanted = [(Edit("none"), None), *([] if place is None else [(edits[place][1], None)])]
+        none = Edit("none", splice=edits[0][1].splice)
+        wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
         chosen.append([(edits[place or 0][0], wanted)])
     _, tested = measure_growing(
         context.lm,
@@ -407,16 +410,19 @@ def _tuned(
             draws=settings.bootstrap,
             seed=recipe.seed,
         )
-        for arm, losses, sweep in zip(arms.arms, tuned, tested, strict=True)
+        for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
     ]
     return as_rows([row for row in rows if row is not None])
 
 
-def _error_preserving(sweep: Sweep) -> Sweep:
-    return [
-        (units, [(edit, inside) for edit, inside in edits if edit is not None and not edit.splice])
+def _only_spliced(sweep: Sweep, splice: bool) -> list[tuple[Sae | Units, list[tuple[Edit, bool | None]]]]:
+    """The edits of one kind; nothing where there is none but the splice itself."""
+    found = [
+        (units, [(edit, inside) for edit, inside in edits if edit is not None and edit.splice == splice])
         for units, edits in sweep
     ]
+    kept = [(units, edits) for units, edits in found if edits]
+    return kept if any(edit.operation != "none" for _, edits in kept for edit, _ in edits) else []
 
 
 def _sets(arms: Arms) -> list[dict[str, Any]]:

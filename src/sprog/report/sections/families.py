@@ -286,12 +286,13 @@ def _best_dose(files: RunFiles) -> Table | None:
     return Table(
         "The best dose",
         f"Can an edit make the model better at {target}? Of each set's edits the one with the lowest "
-        f"{target} loss on tune, "
-        f"and what it does on test (nats per token, 95{NO_BREAK}% interval).",
-        ("Units", "Edit", "On tune", "On test", "Helps"),
+        f"{target} loss on tune, and what it does on test (nats per token, 95{NO_BREAK}% interval). A spliced edit's "
+        "change is from the reconstruction without an edit.",
+        ("Units", "Spliced", "Edit", "On tune", "On test", "Helps"),
         [
             (
                 set_name(files, row["units"]),
+                "yes" if row["splice"] else "no",
                 row["edit"] if row["value"] is None else f"{row['edit']} {number(row['value'], 2)}",
                 signed(row["tune_delta"], 4),
                 Cell(signed(row["delta"], 4), interval(row["ci_low"], row["ci_high"], 4)),
@@ -299,5 +300,5 @@ def _best_dose(files: RunFiles) -> Table | None:
             )
             for row in rows
         ],
-        words=2,
+        words=3,
     )
