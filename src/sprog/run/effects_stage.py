@@ -25,6 +25,7 @@ from sprog.effects import (
     serial_correlations,
     side_effects,
 )
+from sprog.features import Units
 from sprog.lm import TokenizedCorpus
 from sprog.run.as_coded import coded_sweep
 from sprog.run.context import Context
