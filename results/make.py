@@ -31,28 +31,22 @@ REPLICATE = (
     "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
 )
 KEPT = ("recipe.yaml", "results.json", "report.html")
-# what is not the recipe's default: smaller samples and fewer seeds where a vocabulary of 262,144 makes losses dear
-SMALLER = (
-    "--sae.precision 0.2 --baselines.trained 0 --baselines.frozen 0 --baselines.untrained 2 --baselines.lape false "
-    "--baselines.damage none --baselines.sizes 1,4 --baselines.precision 0.1"
-)
-SETTINGS: dict[str, list[str]] = {
-    "gemma-3-270m": SMALLER.split(),
-    "smollm2-135m-instruct": SMALLER.split(),
-    "tiny-da-en": ["--sae.latents", "512", "--evidence.minimum", "0.6"],
-}
+# what is not the recipe's default
+SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evidence.minimum", "0.6"]}
+# beyond the recipe: whether a dose lowers Danish loss
+MORE = ("--effects.sweep", "true", "--effects.families", "neuron,direction")
 
 
 def command(name: str) -> list[str]:
     """The command that a page of results comes from, as one would type it in FOLDER."""
     return [
         *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
-        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
+        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, []), *MORE),
     ]
 
 
 def run(folder: Path, name: str) -> None:
-    """Run one model in FOLDER, and copy what is kept."""
+    """Run one model in FOLDER, and copy what is kept; then the grid, where there is none."""
     subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
     out, kept = folder / "runs" / name, HERE / name
     kept.mkdir(exist_ok=True)
@@ -178,8 +172,53 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
         ),
         "Switched off, or turned down until Danish on tune has risen by `at` (`results.json: baselines.sets`).\n",
         _sets(found),
+        *_hope(results),
     ]
     return "\n".join(lines)
+
+
+def _hope(results: dict[str, Any]) -> list[str]:
+    """The paper's hope: whether a dose lowers the target's loss, or lifts a task."""
+    parts = []
+    if next_token := results["next_token"]:
+        parts += [
+            "The paper's hope, a dose that lowers Danish loss: of each set the edit of lowest loss on tune, on test "
+            "(`results.json: next_token.best_dose`). A spliced edit's change is from the reconstruction without one.\n",
+            _table(
+                ("units", "spliced", "edit", "on tune", "on test"),
+                [
+                    (
+                        row["units"],
+                        "yes" if row["splice"] else "no",
+                        row["edit"] if row["value"] is None else f"{row['edit']} {row['value']:g}",
+                        f"{row['tune_delta']:+.4f}",
+                        f"{row['delta']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]",
+                    )
+                    for row in next_token["best_dose"]
+                ],
+            ),
+        ]
+    if tasks := [row for row in results["tasks"] or [] if row["edit"] != "raw"]:
+        parts += [
+            "Danish tasks under each dose (`results.json: tasks`): change of the score from no edit (of a splice: from "
+            "the splice without one).\n",
+            _table(
+                ("task", "units", "spliced", "edit", "score", "change", "p"),
+                [
+                    (
+                        f"{row['task']}, {row['metric']}",
+                        row["units"],
+                        "yes" if row["splice"] else "no",
+                        row["edit"] if row["value"] is None else f"{row['edit']} {row['value']:g}",
+                        f"{row['score']:.3f}",
+                        f"{row['delta']:+.3f} [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]",
+                        "–" if row["p"] is None else f"{row['p']:.3f}",
+                    )
+                    for row in tasks
+                ],
+            ),
+        ]
+    return parts
 
 
 def _grid(name: str) -> str:
