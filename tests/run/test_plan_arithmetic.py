@@ -97,7 +97,8 @@ def test_numbers_taken_from_the_code_are_still_there():
     # the room has the stage itself by that name
     effects_stage = importlib.import_module("sprog.run.effects_stage")
     assert effects_stage.FROZEN_SENTENCES == stages.FROZEN_SENTENCES
-    assert directions.DIRECTION_TOKENS == stages.DIRECTION_TOKENS
+    enough = (directions.DIRECTION_TOKENS, directions.PER_DIMENSION)
+    assert enough == (stages.DIRECTION_TOKENS, stages.PER_DIMENSION)
     own = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
     assert tuple(map(len, own)) == (quantities.LATENT_SHARES, quantities.SHARES, quantities.MULTIPLES)
 

@@ -39,7 +39,7 @@ MAX_EIGH_WIDTH = 4096
 # pre-activations held at once in training, and checkpoints kept (sprog.sae)
 VALUES_AT_ONCE, KEPT = 2**21, 2
 # tokens of each language behind the evidence's directions (run.evidence_stage)
-DIRECTION_TOKENS = 20_000
+DIRECTION_TOKENS, PER_DIMENSION = 20_000, 8
 # sentences of each language behind attribution, and random tokens (run.model_scores)
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
 # of each latent, how many of another autoencoder's it is correlated with (features.stability)
@@ -206,8 +206,7 @@ class Counting(Quantities):
         panels = [self.roles[role] for role in OPTIONAL if role in self.roles]
         text = panels if "panel" in self.roles else [self.roles["select"], *panels]
         tokens, sentences = sum(map(tokens_of, text)), sum(map(sentences_of, text))
-        directions = min(self.train_tokens, 2 * DIRECTION_TOKENS)
-        passes = self.forward(self.shape, tokens + directions, self.depth, output=False)
+        passes = self.forward(self.shape, tokens + self._directions_from, self.depth, output=False)
         # neurons of both signs are in the table at every sentence, latents at those where they fire
         entries = sentences * 2 * self.d_in + min(tokens * self.live, sentences * self.latents)
         draws = 2 * self.recipe.evidence.permutations * max(1, len(text[0]) - 1)
@@ -372,8 +371,12 @@ class Counting(Quantities):
         """Text of train, which neurons are ranked on and directions made from."""
         if not {"neuron", "direction"} & set(self.recipe.effects.families):
             return Work()
-        train = min(self.train_tokens, 2 * DIRECTION_TOKENS)
-        return self.forward(self.shape, train, self.depth, output=False) + Work(seconds=1)
+        return self.forward(self.shape, self._directions_from, self.depth, output=False) + Work(seconds=1)
+
+    @property
+    def _directions_from(self) -> float:
+        """Tokens of train that directions are made from."""
+        return min(self.train_tokens, 2 * min(DIRECTION_TOKENS, PER_DIMENSION * self.d_in))
 
     def _latent_reading(self) -> Work:
         """Text on which the run's rule chooses other latents: `select`, and half of the panel."""

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sprog.effects import Edit, UnitSet, compile_edits, doses_at, neurons_off
+from sprog.effects import Edit, UnitSet, compile_edits, doses_of_each, neurons_off
 from sprog.features import Directions, Latents, Neurons, UnitStatistics, lape
-from sprog.lm import Site, TokenEdit, TokenizedCorpus, replayed_losses
+from sprog.lm import Site, TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from sprog.run.context import Context
 from sprog.run.samples import first_sentences
 from sprog.run.show import Report
@@ -19,7 +18,7 @@ from sprog.run.show import Report
 TRAINED, UNTRAINED, FROZEN = "trained", "untrained", "frozen decoder"
 COORDINATES, MEANS, LAPE = "coordinates", "difference of means", "LAPE neurons"
 # sentences of the target on which doses are looked for
-DOSE_SENTENCES = 24
+DOSE_SENTENCES = 48
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,7 @@ def sets_down(
         tune.take([i for i, s in enumerate(tune.corpus.sentences) if s.language == context.target]),
         DOSE_SENTENCES,
     )
+    own = own.scoring(worth_scoring(context.lm, site, own))
     if not levels or not len(own):
         return []
     wanted: list[tuple[str, int, tuple[int, ...], Latents | Neurons | Directions, tuple[float, ...]]] = []
@@ -137,22 +137,28 @@ def sets_down(
     for number, direction in enumerate(means.directions):
         at = tuple(direction.read(mean[None], (0,))[0].tolist())
         wanted.append((direction.names[0], number, (0,), direction, at))
-    found = []
-    for place, (group, seed, units, of, at) in enumerate(wanted):
 
-        def down(doses: Sequence[float], units: Any = units, of: Any = of, at: Any = at) -> list[TokenEdit]:
-            return [_towards(of, units, at, dose) for dose in doses]
+    def damage(asked: list[list[float]]) -> list[list[float]]:
+        edits = [
+            _towards(of, units, at, dose)
+            for (_, _, units, of, at), doses in zip(wanted, asked, strict=True)
+            for dose in doses
+        ]
+        losses = replayed_losses(context.lm, site, own, [None, *edits], budget=recipe.batch_tokens)
+        rises = iter(((losses[1:] - losses[0]).sum(1) / own.predicted.sum()).tolist())
+        return [[next(rises) for _ in doses] for doses in asked]
 
-        def damage(doses: list[float], down: Any = down) -> list[float]:
-            losses = replayed_losses(context.lm, site, own, [None, *down(doses)], budget=recipe.batch_tokens)
-            rises: list[float] = ((losses[1:] - losses[0]).sum(1) / own.predicted.sum()).tolist()
-            return rises
-
-        known = dict(zip((1.0,), damage([1.0]), strict=True))
-        for level, dose in doses_at(damage, known, levels).items():
-            if dose is not None:
-                found.append(UnitSet(group, seed, len(units), units, down([dose])[0], dose=dose, at=level))
-        report((place + 1) / len(wanted))
+    known = [{1.0: off} for (off,) in damage([[1.0]] * len(wanted))]
+    report(0.2)
+    found = [
+        UnitSet(group, seed, len(units), units, _towards(of, units, at, dose), dose=dose, at=level)
+        for (group, seed, units, of, at), doses in zip(
+            wanted, doses_of_each(damage, known, [levels] * len(wanted)), strict=True
+        )
+        for level, dose in doses.items()
+        if dose is not None
+    ]
+    report(1.0)
     return found
 
 

@@ -17,8 +17,8 @@ from sprog.run.context import Context
 from sprog.run.samples import first_tokens
 
 RANDOM_DIRECTIONS = 8
-# tokens of each language behind a direction: enough for a mean and a probe, and quickly read
-DIRECTION_TOKENS = 20_000
+# tokens of each language behind a direction: enough for a mean and a probe of so many dimensions, and quickly read
+DIRECTION_TOKENS, PER_DIMENSION = 20_000, 8
 
 
 def site_neurons(context: Context, site: Site) -> Neurons:
@@ -33,7 +33,8 @@ def language_directions(context: Context, site: Site) -> tuple[Directions, Momen
     Beside them the moments of the text of `train` that they are made from.
     """
     recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
-    tokens = first_tokens(context.pair_tokens("train"), DIRECTION_TOKENS)
+    enough = min(DIRECTION_TOKENS, PER_DIMENSION * lm.width(site))
+    tokens = first_tokens(context.pair_tokens("train"), enough)
     x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
     moments = Moments.of(x, languages, site=site)
     means = difference_of_means(moments, target, (reference,))

@@ -154,8 +154,8 @@ def measure(
     """Measure an autoencoder on a corpus, streamed: reconstruction, and losses with it in the site's place.
 
     With a precision, losses are measured on some tokens (`worth_scoring`) of random sentences of each language, twice
-    as many sentences every time, until the 95 % interval of spliced - raw is narrow enough; and reconstruction on
-    random sentences of 50,000 tokens, with as large a share of each language.
+    as many sentences of a judged language every time, until the 95 % interval of spliced - raw is narrow enough; and
+    reconstruction on random sentences of 50,000 tokens, with as large a share of each language.
 
     Args:
         lm: the model.
@@ -347,8 +347,12 @@ def _splice_losses(
     lengths = tokens.lengths
     samples = [_all(tokens)] if precision is None else growing(_languages(tokens), seed=seed)
     for sample in samples:
-        # a language that is precise enough grows no more
-        wider = {code: own for code, own in sample.items() if not _precise(found.get(code), precision)}
+        # a language that is precise enough grows no more, nor one that nothing is judged by
+        wider = {
+            code: own
+            for code, own in sample.items()
+            if code not in found or (code in judged and not _precise(found[code], precision))
+        }
         new = [own[len(used.get(code, ())) :] for code, own in wider.items()]
         index = np.sort(np.concatenate([*new, np.zeros(0, dtype=np.int64)]))
         if not len(index):
