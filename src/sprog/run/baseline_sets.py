@@ -98,10 +98,9 @@ def sets_off(
         neurons = lape(
             lm, found_on, target=context.target, budget=context.recipe.batch_tokens, progress=report
         )
-        for size in (*sorted(sizes), len(neurons.ranked)):
-            if 0 < size <= len(neurons.ranked):
-                changes = tuple(neurons_off(lm, neurons.best(size)))
-                sets.append(UnitSet(LAPE, 0, size, (), changes))
+        # they lie in many layers, so that each set is a pass of the whole model
+        for size in sorted({min(max(sizes), len(neurons.ranked)), len(neurons.ranked)} - {0}):
+            sets.append(UnitSet(LAPE, 0, size, (), tuple(neurons_off(lm, neurons.best(size)))))
     return sets
 
 
