@@ -33,21 +33,25 @@ REPLICATE = (
 KEPT = ("recipe.yaml", "results.json", "report.html")
 # what is not the recipe's default
 SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evidence.minimum", "0.6"]}
-# beyond the recipe: whether a dose lowers Danish loss
-MORE = ("--effects.sweep", "true", "--effects.families", "neuron,direction")
 
 
 def command(name: str) -> list[str]:
     """The command that a page of results comes from, as one would type it in FOLDER."""
     return [
         *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
-        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, []), *MORE),
+        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
     ]
 
 
 def run(folder: Path, name: str) -> None:
-    """Run one model in FOLDER, and copy what is kept; then the grid, where there is none."""
+    """Run one model in FOLDER, and copy what is kept; then the grid."""
     subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
+    keep(folder, name)
+    subprocess.run([sys.executable, HERE / "grid.py", folder, name], check=True)
+
+
+def keep(folder: Path, name: str) -> None:
+    """Copy what is small of a run in FOLDER to results/."""
     out, kept = folder / "runs" / name, HERE / name
     kept.mkdir(exist_ok=True)
     for file in KEPT:
@@ -86,8 +90,8 @@ HEAD = """\
 
 This page is written by `results/make.py` from the files in [results](../results), which `make results FROM=FOLDER`
 makes anew; each table names its file and key. The recipe is `find`, target Danish, reference English, with the
-settings that `results/make.py` names (public models: fewer seeds and smaller samples than its defaults). Text: Europarl
-in Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are found on half of a panel, and
+defaults (`results/make.py` names what differs). Text: Europarl in Danish, English, Swedish, German, Dutch and French,
+and a Bokmål treebank. Units are found on half of a panel, and
 looked at again on the other half and on Tatoeba. Loss is in nats a token on sentences that nothing was fitted to, with
 95 % intervals over sentences. Two shared CPU cores, no GPU. Bokmål is from another kind of text than the other
 languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål.
