@@ -206,7 +206,8 @@ def test_an_edit_runs_what_is_above_its_site(counting):
         every = other.forward(other.shape, own * edits, above, output=True)
         once = other.forward(other.shape, 3 * own, 3, output=True)
         # directions from train, latents of random weights on select
-        read = other.forward(other.shape, 8000, other.depth, output=False)
+        read = 4000 + 2 * stages.PER_DIMENSION * other.d_in
+        read = other.forward(other.shape, read, other.depth, output=False)
         flops = sum(work.model_flops for work in (every, once, read))
         assert other.effects().model_flops == pytest.approx(flops)
 

@@ -11,6 +11,16 @@ from sprog.cli import main
 from sprog.toy import sentences
 
 PANEL = 64
+# the run's autoencoder has 64 latents: none larger is tried
+SIZES = (32, 64, 512)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sizes():
+    """Short autoencoders of other sizes than usual."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sprog.run.layers.LATENTS", SIZES)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +62,7 @@ def test_two_sizes_are_tried_at_each_candidate_and_the_most_latents_win(chosen):
     nearest = probe_of(chosen)["nearest"]
     trials = nearest["trials"]
     assert [(row["layer"], row["latents"]) for row in trials] == [
-        (layer, latents) for layer in nearest["candidates"] for latents in (512, 2048)
+        (layer, latents) for layer in nearest["candidates"] for latents in (32, 64)
     ]
     assert {row["k"] for row in trials} == {4}
     found = {

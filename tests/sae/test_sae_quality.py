@@ -189,9 +189,9 @@ def test_losses_are_measured_on_as_many_sentences_as_the_precision_takes(tiny_lm
             assert ce.spliced - ce.raw == pytest.approx(
                 all_of_it[language].spliced - all_of_it[language].raw, abs=3 * precision
             )
-    # where that is more than there is, all of it: of judged languages every token
+    # where that is more than there is, all of it: of judged languages, every token
     found = measure(tiny_lm, SITE, sae, much, precision=wide / 100, judged=["da"]).ce
-    assert {ce.sentences for ce in found.values()} == {540}
+    assert {language: ce.sentences for language, ce in found.items()} == {"da": 540, "en": 32}
     assert found["da"].spliced == pytest.approx(all_of_it["da"].spliced, rel=1e-6)
     assert found["da"].raw == pytest.approx(all_of_it["da"].raw, rel=1e-6)
     assert found["en"].raw != pytest.approx(all_of_it["en"].raw, rel=1e-6)
