@@ -104,13 +104,7 @@ def corpus(source: str, languages: str, limit: int) -> Corpus:
         for one in source.split(" ")
         for sentence in read_source(one, languages=languages.split()).corpus.sentences
     ]
-    counts: dict[str, int] = {}
-    kept = []
-    for sentence in found:
-        counts[sentence.language] = counts.get(sentence.language, 0) + 1
-        if counts[sentence.language] <= limit:
-            kept.append(sentence)
-    return Corpus.of(kept)
+    return Corpus.of(found[place] for place in first_of_each((s.language for s in found), limit))
 
 
 def habits(lm: LanguageModel, sample: Corpus) -> LanguageModel:
@@ -236,12 +230,8 @@ def resampled_difference(
 
 def halves(tokens: TokenizedCorpus) -> tuple[TokenizedCorpus, TokenizedCorpus]:
     """Each language's first `TUNE` sentences, and the others."""
-    counts: dict[str, int] = {}
-    index: tuple[list[int], list[int]] = ([], [])
-    for number, sentence in enumerate(tokens.corpus.sentences):
-        counts[sentence.language] = counts.get(sentence.language, 0) + 1
-        index[counts[sentence.language] > TUNE].append(number)
-    return tokens.take(index[0]), tokens.take(index[1])
+    first = first_of_each((s.language for s in tokens.corpus.sentences), TUNE)
+    return tokens.take(first), tokens.take(sorted(set(range(len(tokens))) - set(first)))
 
 
 def main(folder: Path, name: str) -> None:
@@ -387,19 +377,10 @@ def main(folder: Path, name: str) -> None:
 
 def off_sentences(test: dict[str, TokenizedCorpus]) -> TokenizedCorpus:
     """The text that units are switched off on: treebanks, and Europarl for the languages they lack."""
-    seen: set[str] = set()
-    chosen = []
-    for kind in ("treebanks", "Europarl"):
-        corpus = test[kind].corpus
-        new = set(corpus.languages) - seen
-        counts = dict.fromkeys(new, 0)
-        for number, sentence in enumerate(corpus.sentences):
-            if sentence.language in new and counts[sentence.language] < OFF_SENTENCES:
-                counts[sentence.language] += 1
-                chosen.append((kind, number))
-        seen |= new
-    parts = [(test[kind], [n for k, n in chosen if k == kind]) for kind in ("treebanks", "Europarl")]
-    first, second = (tokens.take(numbers) for tokens, numbers in parts)
+    spoken = {kind: [s.language for s in test[kind].corpus.sentences] for kind in ("treebanks", "Europarl")}
+    places = {kind: first_of_each(codes, OFF_SENTENCES) for kind, codes in spoken.items()}
+    lacking = [n for n in places["Europarl"] if spoken["Europarl"][n] not in spoken["treebanks"]]
+    first, second = test["treebanks"].take(places["treebanks"]), test["Europarl"].take(lacking)
     return TokenizedCorpus(
         corpus=Corpus.of([*first.corpus.sentences, *second.corpus.sentences]),
         ids=first.ids + second.ids,

@@ -38,7 +38,7 @@ from sprog.effects.next_token import (
 from sprog.effects.one_by_one import Part, part_edits, part_rows
 from sprog.effects.operations import Operation
 from sprog.effects.prompts import PROMPTS, Continuation, continuations
-from sprog.effects.same_damage import doses_at, doses_of_each, matched_sweeps
+from sprog.effects.same_damage import doses_of_each, matched_sweeps
 from sprog.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
 from sprog.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
 from sprog.effects.serial import (
@@ -114,7 +114,6 @@ __all__ = [
     "direction_arm",
     "distinct",
     "doses",
-    "doses_at",
     "doses_of_each",
     "erase_labels",
     "families",

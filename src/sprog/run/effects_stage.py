@@ -134,17 +134,15 @@ def _measure(
     recipe, parts = context.recipe, context.parts["effects"]
     # of the reference's predictions on test alone is it asked how far they move
     compared = context.reference if name == "test" else None
-    text, own = measure_growing(
-        context.lm,
-        context.site(layer),
+    text, own = _grown(
+        context,
+        layer,
         [arms.arms[0].sweep],
         _capped(tokens, recipe.effects.sentences),
+        name,
+        part(report, 0.0, 0.5),
         precision=recipe.effects.precision,
-        seed=recipe.seed,
         side_effects_on=compared,
-        budget=recipe.batch_tokens,
-        keep=parts.under(name),
-        progress=part(report, 0.0, 0.5),
     )
     sweeps = matched_sweeps(
         context.lm,
@@ -157,19 +155,43 @@ def _measure(
         keep=parts.under(f"{name}-others"),
         progress=part(report, 0.5, 0.7),
     )
-    _, others = measure_growing(
+    _, others = _grown(
+        context,
+        layer,
+        sweeps,
+        text,
+        f"{name}-others",
+        part(report, 0.7, 1.0),
+        precision=None,
+        side_effects_on=compared,
+    )
+    return text, own + others
+
+
+def _grown(
+    context: Context,
+    layer: int,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    name: str,
+    report: Report,
+    *,
+    precision: float | None,
+    side_effects_on: str | None = None,
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """`measure_growing` at the run's site; what is finished is kept by this name."""
+    return measure_growing(
         context.lm,
         context.site(layer),
         sweeps,
-        text,
-        precision=None,
-        seed=recipe.seed,
-        side_effects_on=compared,
-        budget=recipe.batch_tokens,
-        keep=parts.under(f"{name}-others"),
-        progress=part(report, 0.7, 1.0),
+        tokens,
+        precision=precision,
+        seed=context.recipe.seed,
+        side_effects_on=side_effects_on,
+        budget=context.recipe.batch_tokens,
+        keep=context.parts["effects"].under(name),
+        progress=report,
     )
-    return text, own + others
 
 
 def _only(tokens: TokenizedCorpus, language: str) -> TokenizedCorpus:
@@ -335,16 +357,14 @@ def _one_by_one(
         (Edit("none"), None),
         *((edit, None) for _, _, edit in parts),
     ]
-    tokens, (measured,) = measure_growing(
-        context.lm,
-        context.site(layer),
+    tokens, (measured,) = _grown(
+        context,
+        layer,
         [[(arms.autoencoders[context.target], measures)]],
         first_sentences(test, FROZEN_SENTENCES),
+        "one-by-one",
+        report,
         precision=context.recipe.effects.precision,
-        seed=context.recipe.seed,
-        budget=context.recipe.batch_tokens,
-        keep=context.parts["effects"].under("one-by-one"),
-        progress=report,
     )
     return as_rows(
         part_rows(
@@ -370,16 +390,8 @@ def _tuned(
     ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
     ways = [(arm, sweep) for arm, sweep in ways if sweep]
     sweeps = [sweep for _, sweep in ways]
-    tune, tuned = measure_growing(
-        context.lm,
-        context.site(layer),
-        sweeps,
-        whole,
-        precision=settings.precision,
-        seed=recipe.seed,
-        budget=recipe.batch_tokens,
-        keep=context.parts["effects"].under("tune"),
-        progress=part(report, 0.0, 0.8),
+    tune, tuned = _grown(
+        context, layer, sweeps, whole, "tune", part(report, 0.0, 0.8), precision=settings.precision
     )
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
@@ -388,17 +400,7 @@ def _tuned(
         none = Edit("none", splice=edits[0][1].splice)
         wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
         chosen.append([(edits[place or 0][0], wanted)])
-    _, tested = measure_growing(
-        context.lm,
-        context.site(layer),
-        chosen,
-        own,
-        precision=None,
-        seed=recipe.seed,
-        budget=recipe.batch_tokens,
-        keep=context.parts["effects"].under("tuned"),
-        progress=part(report, 0.8, 1.0),
-    )
+    _, tested = _grown(context, layer, chosen, own, "tuned", part(report, 0.8, 1.0), precision=None)
     rows = [
         best_dose(
             losses,
