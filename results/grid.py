@@ -3,7 +3,8 @@
     python results/grid.py FOLDER NAME
 
 FOLDER holds `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all sites
-and depths, and everything else is trained and looked for on them. A unit is chosen by its least sentence AUROC for
+and depths, and everything else is trained and looked for on them. The table is written after every cell, and a run
+that was cut off goes on with the cells that are lacking. A unit is chosen by its least sentence AUROC for
 Danish against each other language on `tune`, and shown on `test`; languages are compared within one kind of text
 (Europarl, Tatoeba, treebanks), never across. Then the first units of a cell are switched off, on `test`.
 """
@@ -84,7 +85,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 )
 NESTED = (64, 512)
 # units that are switched off together, sentences and precision (nats a token) that is done on
-OFF, OFF_SENTENCES, OFF_PRECISION = 4, 96, 0.03
+OFF, OFF_SENTENCES, OFF_PRECISION = 4, 64, 0.05
 MINIMUM, DRAWS = 0.8, 1000
 
 
@@ -244,7 +245,6 @@ def main(folder: Path, name: str) -> None:
     lm = load(str(folder / "models" / name))
     lm = habits(lm, text(TRAIN, "da en", 40))
     layers = {depth: round(share * lm.layers) for depth, share in DEPTHS.items()}
-    sites = [Site(site, layer) for site in SITES for layer in layers.values()]
     training = tokenize(lm, text(TRAIN, "da en", 4000), max_tokens=128, prefix=lm.prefix)
     spoken = [sentence.language for sentence in training.corpus.sentences]
     training = training.take(first_of_each(spoken, TRAIN_TOKENS, [int(n) for n in training.lengths]))
@@ -255,124 +255,139 @@ def main(folder: Path, name: str) -> None:
         for kind, source in KINDS.items()
     }
     off_text = off_sentences({kind: own[1] for kind, own in parts.items()})
-    rows: list[dict[str, Any]] = []
     out = HERE / name / "grid.json"
     out.parent.mkdir(exist_ok=True)
+    facts: dict[str, Any] = {
+        "layers": layers,
+        "train_tokens": int(training.lengths.sum()),
+        "epochs": EPOCHS,
+        "seeds": SEEDS,
+        "minimum": MINIMUM,
+        "sentences": {"tune": TUNE, "test": TEST, "off": OFF_SENTENCES},
+        "off": OFF,
+        "off_precision": OFF_PRECISION,
+        "torch_threads": torch.get_num_threads(),
+    }
+    earlier, rows = kept_rows(out, facts)
 
-    def save() -> None:
-        facts = {
-            "layers": layers,
-            "train_tokens": len(stored),
-            "epochs": EPOCHS,
-            "seeds": SEEDS,
-            "minimum": MINIMUM,
-            "sentences": {"tune": TUNE, "test": TEST},
-            "off": OFF,
-            "seconds": round(time.perf_counter() - started),
-            "torch_threads": torch.get_num_threads(),
-        }
-        out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    def save(own: list[dict[str, Any]]) -> None:
+        rows.extend(own)
+        seconds = round(earlier + time.perf_counter() - started)
+        out.write_text(
+            json.dumps({**facts, "seconds": seconds, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
+        print({key: own[0].get(key) for key in (*BASE, "group")}, f"{seconds} s", flush=True)
 
+    cells = [
+        cell
+        for cell in (BASE | change for change in CHANGES)
+        if not any(cell.items() <= r.items() for r in rows)
+    ]
+    # all sites, whichever are lacking: a token that is a sink at any of them has no row
+    sites = [Site(site, layer) for site in SITES for layer in layers.values()]
     with ExitStack() as keep:
-        stored = keep.enter_context(stored_activations(lm, training, sites))
-        kept = {
-            half: [
-                Text(kind, own[number], keep.enter_context(stored_activations(lm, own[number], sites)))
-                for kind, own in parts.items()
-            ]
-            for number, half in enumerate(("tune", "test"))
-        }
-        neurons = lape(lm, parts["Europarl"][0], target=TARGET)
-        print(f"passes: {time.perf_counter() - started:.0f} s", flush=True)
-        sets: dict[Site, list[tuple[int, UnitSet]]] = {}
-        for cell in [BASE | change for change in CHANGES]:
-            site = Site(cell["site"], layers[cell["depth"]])
-            x = stored.read(site)
-            europarl = kept["tune"][0]
-            moments = Moments.of(
-                europarl.stored.read(site).float(),
-                np.array(
-                    [europarl.tokens.corpus.sentences[i].language for i in europarl.stored.sentence.tolist()]
-                ),
-                site=site,
-            )
-            others = [code for code in europarl.tokens.corpus.languages if code != TARGET]
-            mean = torch.stack([moments.mean(code) for code in others]).mean(0).float()
-            made: list[tuple[str, int, Latents | Neurons | Directions, float | None]] = []
-            for seed in range(SEEDS):
-                config = sae_config(cell, site, lm.width(site))
-                count = -(-len(x) // BATCH) * EPOCHS
-                sae, log = train(
-                    config,
-                    steps(x, seed),
-                    TrainSettings(steps=count, tokens=len(x) * EPOCHS, seed=seed),
-                )
-                fitted = float(np.mean([point.fvu for point in log[-10:]]))
-                made.append(("trained", seed, Latents(sae.requires_grad_(False)), fitted))
-                control = untrained(config, x[:1024].float(), seed=seed).requires_grad_(False)
-                made.append(("untrained", seed, Latents(control), None))
-            if all(cell[key] == BASE[key] for key in ("latents", "k", "kind")):
-                signed = site.name != "mlp.hidden"
-                made.append(("coordinates", 0, Neurons(site, lm.width(site), signed=signed), None))
-                made.append(("difference of means", 0, difference_of_means(moments, TARGET), None))
-            for group, seed, units, fvu in made:
-                found, first = row(units, kept["tune"], kept["test"], site)
-                rows.append({**cell, "layer": site.layer, "group": group, "seed": seed, "fvu": fvu, **found})
-                if DEPTHS[cell["depth"]] >= DEPTHS[BASE["depth"]]:
-                    edit = off_edit(units, first, mean)
-                    sets.setdefault(site, []).append(
-                        (len(rows) - 1, UnitSet(group, seed, len(first), first, edit))
-                    )
-            save()
-            print(cell, f"{time.perf_counter() - started:.0f} s", flush=True)
-        best = neurons.ranked[:OFF]
-        if best:
-            at = Site("mlp.hidden", best[0][0])
-            texts = {
+
+        def texts(at: list[Site]) -> dict[str, list[Text]]:
+            return {
                 half: [
-                    Text(kind, own[number], keep.enter_context(stored_activations(lm, own[number], [at])))
+                    Text(kind, own[number], keep.enter_context(stored_activations(lm, own[number], at)))
                     for kind, own in parts.items()
                 ]
                 for number, half in enumerate(("tune", "test"))
             }
-            units = Neurons(at, lm.width(at))
-            on = {half: areas(units, own, at) for half, own in texts.items()}
-            unit = best[0][1]
-            rows.append(
-                {
-                    **{"site": "mlp.hidden", "depth": None, "layer": at.layer, "group": "LAPE", "seed": 0},
-                    "units": len(neurons.ranked),
-                    "best": f"{at.layer}.{unit}",
-                    **{
-                        half: float(min(values[unit] for values in found.values()))
-                        for half, found in on.items()
-                    },
-                    "of": {f"{kind}, {code}": float(v[unit]) for (kind, code), v in on["test"].items()},
-                }
-            )
-            edit = tuple(neurons_off(lm, neurons.best(OFF)))
-            sets.setdefault(at, []).append((len(rows) - 1, UnitSet("LAPE", 0, len(best), (), edit)))
-    for site, numbered in sets.items():
-        switched = switch_off(
-            lm, site, [each for _, each in numbered], off_text, precision=OFF_PRECISION, seed=0
-        )
-        codes = switched.tokens.corpus.languages
-        draws = {code: switched.resampled(code, draws=DRAWS, seed=0) for code in codes}
-        for place, (number, _) in enumerate(numbered):
-            rows[number]["off"] = {
-                code: [float(switched.mean(code)[place]), *interval(draws[code][:, place])] for code in codes
-            }
-        seeds: dict[str, dict[str, list[int]]] = {}
-        for place, (number, each) in enumerate(numbered):
-            of = json.dumps([rows[number].get(key) for key in BASE])
-            seeds.setdefault(of, {}).setdefault(each.group, []).append(place)
-        for own in seeds.values():
-            if "trained" in own:
-                difference = resampled_difference(switched, own["trained"], own["untrained"])
-                for place in own["trained"]:
-                    rows[numbered[place][0]]["adds"] = difference
-        save()
-        print(site, f"off: {time.perf_counter() - started:.0f} s", flush=True)
+
+        if cells:
+            stored = keep.enter_context(stored_activations(lm, training, sites))
+            kept = texts(sites)
+            print(f"passes: {time.perf_counter() - started:.0f} s", flush=True)
+        for cell in cells:
+            site = Site(cell["site"], layers[cell["depth"]])
+            made = families(cell, site, lm.width(site), stored.read(site), kept["tune"][0])
+            own, sets = [], []
+            for group, seed, units, fvu, mean in made:
+                found, first = row(units, kept["tune"], kept["test"], site)
+                own.append({**cell, "layer": site.layer, "group": group, "seed": seed, "fvu": fvu, **found})
+                sets.append(UnitSet(group, seed, len(first), first, off_edit(units, first, mean)))
+            if DEPTHS[cell["depth"]] >= DEPTHS[BASE["depth"]]:
+                off(lm, site, own, sets, off_text)
+            save(own)
+        if not any(r["group"] == "LAPE" for r in rows):
+            save([lape_row(lm, parts["Europarl"][0], texts, off_text)])
+
+
+def kept_rows(out: Path, facts: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+    """The seconds and rows of a table that was made with the same settings; a table of others is made anew."""
+    if not out.is_file():
+        return 0.0, []
+    found = json.loads(out.read_text(encoding="utf-8"))
+    return (
+        (found["seconds"], found["rows"]) if all(found.get(k) == v for k, v in facts.items()) else (0.0, [])
+    )
+
+
+def families(
+    cell: dict[str, Any], site: Site, width: int, x: Tensor, europarl: Text
+) -> Iterator[tuple[str, int, Latents | Neurons | Directions, float | None, Tensor]]:
+    """Each family of units of a cell: its group, seed, units, FVU on training text and the other languages' mean."""
+    spoken = [europarl.tokens.corpus.sentences[i].language for i in europarl.stored.sentence.tolist()]
+    moments = Moments.of(europarl.stored.read(site).float(), np.array(spoken), site=site)
+    others = [code for code in europarl.tokens.corpus.languages if code != TARGET]
+    mean = torch.stack([moments.mean(code) for code in others]).mean(0).float()
+    config = sae_config(cell, site, width)
+    for seed in range(SEEDS):
+        settings = TrainSettings(steps=-(-len(x) // BATCH) * EPOCHS, tokens=len(x) * EPOCHS, seed=seed)
+        sae, log = train(config, steps(x, seed), settings)
+        fitted = float(np.mean([point.fvu for point in log[-10:]]))
+        yield "trained", seed, Latents(sae.requires_grad_(False)), fitted, mean
+        control = untrained(config, x[:1024].float(), seed=seed).requires_grad_(False)
+        yield "untrained", seed, Latents(control), None, mean
+    if all(cell[key] == BASE[key] for key in ("latents", "k", "kind")):
+        yield "coordinates", 0, Neurons(site, width, signed=site.name != "mlp.hidden"), None, mean
+        yield "difference of means", 0, difference_of_means(moments, TARGET), None, mean
+
+
+def lape_row(
+    lm: LanguageModel, tokens: TokenizedCorpus, texts: Any, off_text: TokenizedCorpus
+) -> dict[str, Any]:
+    """The row of the best LAPE neurons of the whole model (read at every `mlp.hidden`)."""
+    neurons = lape(lm, tokens, target=TARGET)
+    found: dict[str, Any] = {"site": "mlp.hidden", "depth": None, "layer": None, "group": "LAPE", "seed": 0}
+    best = neurons.ranked[:OFF]
+    found |= {"units": len(neurons.ranked)}
+    if not best:
+        return found
+    layer, unit = best[0]
+    at = Site("mlp.hidden", layer)
+    on = {half: areas(Neurons(at, lm.width(at)), own, at) for half, own in texts([at]).items()}
+    found |= {"layer": layer, "best": f"{layer}.{unit}"}
+    found |= {half: float(min(values[unit] for values in own.values())) for half, own in on.items()}
+    found["of"] = {f"{kind}, {code}": float(v[unit]) for (kind, code), v in on["test"].items()}
+    off(
+        lm,
+        at,
+        [found],
+        [UnitSet("LAPE", 0, len(best), (), tuple(neurons_off(lm, neurons.best(OFF))))],
+        off_text,
+    )
+    return found
+
+
+def off(
+    lm: LanguageModel, site: Site, rows: list[dict[str, Any]], sets: list[UnitSet], text: TokenizedCorpus
+) -> None:
+    """Switch the sets of some rows off, and write into each what that costs, and into trained ones what they add."""
+    switched = switch_off(lm, site, sets, text, precision=OFF_PRECISION, seed=0)
+    draws = {code: switched.resampled(code, draws=DRAWS, seed=0) for code in switched.tokens.corpus.languages}
+    for place, each in enumerate(rows):
+        each["off"] = {
+            code: [float(switched.mean(code)[place]), *interval(own[:, place])] for code, own in draws.items()
+        }
+    trained, control = (
+        [place for place, each in enumerate(sets) if each.group == group]
+        for group in ("trained", "untrained")
+    )
+    for place in trained:
+        rows[place]["adds"] = resampled_difference(switched, trained, control)
 
 
 def off_sentences(test: dict[str, TokenizedCorpus]) -> TokenizedCorpus:
