@@ -120,7 +120,7 @@ def measure_edits(
     tokens: TokenizedCorpus,
     edits: Sequence[tuple[Edit | None, bool | None]],
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Measured]:
     """Run the corpus under each edit; what lies below the site, and the autoencoder's code, are computed once.
@@ -152,7 +152,7 @@ def measure_sweeps(
     tokens: TokenizedCorpus,
     *,
     side_effects: bool | Bool[np.ndarray, " sentences"] = False,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[list[Measured]]:
     """Several sweeps over one text, which share what lies below the site.
@@ -211,7 +211,7 @@ def measure_growing(
     precision: float | None,
     seed: int,
     side_effects_on: str | None = None,
-    budget: int = 4096,
+    budget: int = 1024,
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:

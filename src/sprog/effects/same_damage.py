@@ -116,7 +116,7 @@ def matched_sweeps(
     levels: Sequence[float],
     *,
     only_off: Collection[str] = (),
-    budget: int = 4096,
+    budget: int = 1024,
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Sweep]:

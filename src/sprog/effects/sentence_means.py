@@ -41,7 +41,7 @@ def coded_cells(
     tokens: TokenizedCorpus,
     edits: Sequence[Edit],
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[CodedCell]:
     """Mean loss of every language of a text under spliced edits, and without one.

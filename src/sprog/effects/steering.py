@@ -114,7 +114,7 @@ def steer(
     draws: int = 1000,
     seed: int = 0,
     clusters: Clusters | None = None,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Steered:
     """Steer prompts by each family at each dose, and at the doses that have these KL on reference text.

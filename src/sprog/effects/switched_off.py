@@ -107,7 +107,7 @@ def switch_off(
     *,
     precision: float,
     seed: int,
-    budget: int = 2048,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Switched:
     """Switch every set off on random sentences of each language, ever more, until the changes are known.

@@ -68,7 +68,7 @@ def distinct(written: Ids, n: int) -> float | None:
     return len(set(grams)) / len(grams) if grams else None
 
 
-def continuation_losses(lm: LanguageModel, prompts: Ids, written: Ids, *, budget: int = 4096) -> Ratio:
+def continuation_losses(lm: LanguageModel, prompts: Ids, written: Ids, *, budget: int = 1024) -> Ratio:
     """Summed nats of what was written, given its prompt, and how many tokens that are.
 
     The loss of prompt and continuation less that of the prompt: a model reads from left to right. Nothing may

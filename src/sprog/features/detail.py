@@ -43,7 +43,7 @@ def unit_details(
     target: str,
     reference: str,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[UnitDetail]:
     """Collect the pre-activations of `units` on a corpus: tokens x units values are held."""

@@ -65,7 +65,7 @@ def lape(
     target: str,
     share: float = 0.01,
     percentile: float = 0.95,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> LapeNeurons:
     """The target's neurons by language activation probability entropy (LAPE; Tang et al. 2024, arXiv 2402.16438).

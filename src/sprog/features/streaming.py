@@ -27,7 +27,7 @@ def collect(
     units: CountedUnits,
     tokens: TokenizedCorpus,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     table: bool = True,
     skip_first: bool = False,
     progress: Callable[[float], None] = lambda _: None,
@@ -53,7 +53,7 @@ def collect_all(
     families: Sequence[CountedUnits],
     tokens: TokenizedCorpus,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     table: bool = True,
     skip_first: bool = False,
     progress: Callable[[float], None] = lambda _: None,
@@ -101,7 +101,7 @@ def latent_statistics(
     sae: Sae,
     tokens: TokenizedCorpus,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> UnitStatistics:
     """Stream a corpus through the model and the autoencoder, for the statistics alone."""

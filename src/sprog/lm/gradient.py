@@ -39,7 +39,7 @@ class Gradients:
 
 
 def gradients(
-    lm: LanguageModel, tokens: TokenizedCorpus, site: Site, *, budget: int = 4096
+    lm: LanguageModel, tokens: TokenizedCorpus, site: Site, *, budget: int = 1024
 ) -> Iterator[Gradients]:
     """Stream a site's activations and the loss's gradient there; blocks below the site take no part in it.
 

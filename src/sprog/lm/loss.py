@@ -49,7 +49,7 @@ def worth_scoring(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int
 
 @torch.no_grad()
 def sentence_losses(
-    lm: LanguageModel, tokens: TokenizedCorpus, *, budget: int = 4096
+    lm: LanguageModel, tokens: TokenizedCorpus, *, budget: int = 1024
 ) -> Float[np.ndarray, " sentences"]:
     """The summed next-token cross-entropy of each sentence in nats, float64.
 

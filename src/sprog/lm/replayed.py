@@ -60,7 +60,7 @@ def replayed(
     *,
     positions: Positions | Sequence[Positions] = "all",
     side_effects: bool | Bool[np.ndarray, " sentences"] = False,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Replayed:
     """Run a corpus under many edits at a site; what lies below the site is computed once for all of them.
@@ -138,7 +138,7 @@ def replayed_losses(
     fns: Sequence[TokenEdit | None],
     *,
     positions: Positions | Sequence[Positions] = "all",
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> PerSentence:
     """The losses of `replayed`.

@@ -65,7 +65,7 @@ class FoundSinks:
 
 @torch.no_grad()
 def find_sinks(
-    lm: LanguageModel, tokens: TokenizedCorpus, sites: Sequence[Site], *, budget: int = 4096
+    lm: LanguageModel, tokens: TokenizedCorpus, sites: Sequence[Site], *, budget: int = 1024
 ) -> list[FoundSinks]:
     """Look for attention sinks at several sites in one pass of the model, at every token, also of a prefix.
 

@@ -121,7 +121,7 @@ def stored_activations(
     sites: Sequence[Site],
     folder: Path | None = None,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Iterator[StoredActivations]:
     """Run a text through the model once, and keep the activations of all sites on disk for the `with` block.

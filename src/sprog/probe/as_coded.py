@@ -127,7 +127,7 @@ def replay_layers(
     reference: str,
     penalties: Sequence[float],
     seed: int = 0,
-    budget: int = 4096,
+    budget: int = 1024,
     scratch: Path | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[AsCodedCell]:

@@ -79,7 +79,7 @@ def language_layers(
     target: str,
     seeds: int,
     seed: int,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[NearestLayer]:
     """Measure, for each layer, how well sentence means tell the target from its nearest other language.

@@ -65,7 +65,7 @@ def probe_layers(
     reference: str,
     penalties: Sequence[float],
     published: bool = False,
-    budget: int = 4096,
+    budget: int = 1024,
     scratch: Path | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[ProbeCell]:

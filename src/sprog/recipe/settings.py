@@ -80,7 +80,7 @@ class Recipe(Settings):
     max_tokens: Annotated[int, AtLeast(2)] | Literal["auto"] = "auto"
     """Longer texts are cut to this many tokens, and counted; auto: 256, or as many as the model has positions
     for."""
-    batch_tokens: Count = 4096
+    batch_tokens: Count = 1024
     """Tokens the language model reads at a time."""
     languages: Languages = Languages()
     corpora: Corpora

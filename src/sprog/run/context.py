@@ -218,7 +218,7 @@ def find_habits(
     prefix = dataclasses.replace(lm, bos=begun.bos, chat=begun.chat).prefix
     tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS + len(begun.chat), prefix=prefix)
     sites = [Site(recipe.site, layer) for layer in range(lm.layers)]
-    return begun, find_sinks(lm, tokens, sites, budget=min(2048, recipe.batch_tokens))
+    return begun, find_sinks(lm, tokens, sites, budget=recipe.batch_tokens)
 
 
 def sinks_line(found: Sequence[FoundSinks], *, by_the_paper: bool) -> str | None:

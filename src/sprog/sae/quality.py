@@ -148,7 +148,7 @@ def measure(
     judged: Sequence[str] | None = None,
     precision: float | None = None,
     seed: int = 0,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Quality:
     """Measure an autoencoder on a corpus, streamed: reconstruction, and losses with it in the site's place.
@@ -187,7 +187,7 @@ def measure_reconstruction(
     saes: Sequence[Sae],
     tokens: TokenizedCorpus,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Quality]:
     """Measure autoencoders on a corpus in one pass of the model, all but the losses (`ce` is empty).

@@ -35,7 +35,7 @@ def controlled(
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
     prefix: Sequence[int] = (),
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
     """How well a task can be read off the final state, with each edit in place and without.

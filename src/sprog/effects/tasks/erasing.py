@@ -22,7 +22,7 @@ def erase_labels(
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
     prefix: Sequence[int] = (),
-    budget: int = 4096,
+    budget: int = 1024,
 ) -> tuple[Directions, Edit]:
     """The differences between labels' mean activations, and the edit that sets every token to the mean along them.
 

@@ -63,7 +63,7 @@ def pooled_states(
     fns: Sequence[TokenEdit | None],
     *,
     positions: Sequence[Positions] = (),
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> States:
     """The final hidden state of each text under each edit, the mean over its tokens; no pad counts.

@@ -73,7 +73,7 @@ def fine_tuned(
     seed: int = 0,
     max_tokens: int = MAX_TOKENS,
     prefix: Sequence[int] = (),
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
     """Fine-tune the model on a task, with each edit in place and without, and test it so.

@@ -10,7 +10,7 @@ from sprog.lm import LanguageModel, Site, TokenizedCorpus, activations, batches,
 
 
 def sentence_means(
-    lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 4096
+    lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 1024
 ) -> Float[np.ndarray, "sentences d"]:
     """The mean activation at a site over each sentence's tokens, float32, one pass; no token's is kept.
 
@@ -39,7 +39,7 @@ def identify_by_activations(
     *,
     draws: int = 1000,
     seed: int = 0,
-    budget: int = 4096,
+    budget: int = 1024,
 ) -> Identified:
     """Tell languages apart by a regression on the mean activation of each sentence: what units can at best do.
 
@@ -53,7 +53,7 @@ def identify_by_activations(
     return identify_rows(rows[0], rows[1:], draws=draws, seed=seed)[0]
 
 
-def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 4096) -> Rows:
+def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 1024) -> Rows:
     """The mean activation of each sentence, for `identify_rows`.
 
     Raises:

@@ -63,7 +63,7 @@ def sample_tokens(
     *,
     per_language: int,
     seed: int = 0,
-    budget: int = 4096,
+    budget: int = 1024,
 ) -> TokenSample:
     """Tokens of whole sentences, drawn until each language has at least `per_language`, or all of its own.
 

@@ -40,7 +40,7 @@ def gradient_attribution(
     units: Units,
     tokens: TokenizedCorpus,
     *,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Attribution:
     """Attribution patching to zero (Nanda 2023; Marks et al. 2024, arXiv 2403.19647), summed by language.

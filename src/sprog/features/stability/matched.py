@@ -105,7 +105,7 @@ def match_latents(
     selected: Sequence[int] = (),
     *,
     candidates: int = CANDIDATES,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> LatentMatch:
     """Match the latents of two autoencoders in one pass of the model over a corpus.

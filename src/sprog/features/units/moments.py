@@ -109,7 +109,7 @@ def activation_moments(
     *,
     covariance: bool = True,
     skip_first: bool = False,
-    budget: int = 4096,
+    budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Moments:
     """Stream a corpus through the model once; memory is languages x d_in, and d_in x d_in with `covariance`.
@@ -139,7 +139,7 @@ def activation_samples(
     tokens: TokenizedCorpus,
     *,
     skip_first: bool = False,
-    budget: int = 4096,
+    budget: int = 1024,
 ) -> tuple[Float[Tensor, "tokens d_in"], Shaped[np.ndarray, " tokens"]]:
     """The activations of every token of a corpus as float32, and the language of each; all are held.
 
