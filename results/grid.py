@@ -307,7 +307,7 @@ def main(folder: Path, name: str) -> None:
             for group, seed, units, fvu, mean in made:
                 found, first = row(units, kept["tune"], kept["test"], site)
                 own.append({**cell, "layer": site.layer, "group": group, "seed": seed, "fvu": fvu, **found})
-                sets.append(UnitSet(group, seed, len(first), first, off_edit(units, first, mean)))
+                sets.append(UnitSet(group, seed, len(first), first, edit=off_edit(units, first, mean)))
             if DEPTHS[cell["depth"]] >= DEPTHS[BASE["depth"]]:
                 off(lm, site, own, sets, off_text)
             save(own)
@@ -366,7 +366,7 @@ def lape_row(
         lm,
         at,
         [found],
-        [UnitSet("LAPE", 0, len(best), (), tuple(neurons_off(lm, neurons.best(OFF))))],
+        [UnitSet("LAPE", 0, len(best), (), edit=tuple(neurons_off(lm, neurons.best(OFF))))],
         off_text,
     )
     return found

@@ -1,11 +1,15 @@
 """The tiny world, and a run of it that nobody may write to."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from tiny_world import World
+from torch.nn.modules.module import register_module_forward_hook
 
 import sprog.run
+from sprog.cli import main
+from sprog.run.show import Show
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,40 @@ def _no_page(request, monkeypatch):
     """
     if "page" not in request.fixturenames:
         monkeypatch.setattr(sprog.run, "write_report", lambda out: out / "report.html")
+
+
+@pytest.fixture
+def dies(monkeypatch, world, capsys):
+    """A function that runs the tiny world and interrupts it in a stage, once a share of that is done."""
+    original = Show.stage
+
+    def dies(out, stage, share, **changes):
+        @contextmanager
+        def interrupted(self, name, what):
+            def report(fraction):
+                if name == stage and fraction >= share:
+                    raise KeyboardInterrupt
+
+            with original(self, name, what):
+                yield report
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Show, "stage", interrupted)
+            assert main([*world.line(out, **changes), "--quiet"]) == 130
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line == "sprog: interrupted; the same command carries on where it stopped"
+
+    return dies
+
+
+@pytest.fixture
+def passes():
+    """How often a block of a model has run so far, in a list of one number."""
+    counted = [0]
+
+    def count(module, *_):
+        counted[0] += type(module).__name__ == "GPTNeoXLayer"
+
+    handle = register_module_forward_hook(count)
+    yield counted
+    handle.remove()

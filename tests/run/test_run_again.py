@@ -4,17 +4,14 @@ import json
 import os
 import re
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny_world import trained_tokenizer, write_model
-from torch.nn.modules.module import register_module_forward_hook
 
 import sprog.run
 from sprog.cli import main
-from sprog.run.show import Show
 
 STAGES = ("corpora", "probe", "sae", "evidence", "features", "effects")
 
@@ -31,30 +28,6 @@ def works(capsys):
         return [stage for stage in STAGES if stage in told and told[stage] != "done before, kept"]
 
     return works
-
-
-@pytest.fixture
-def dies(monkeypatch, world, capsys):
-    """A function that runs the tiny world and interrupts it in a stage, once a share of that is done."""
-    original = Show.stage
-
-    def dies(out, stage, share, **changes):
-        @contextmanager
-        def interrupted(self, name, what):
-            def report(fraction):
-                if name == stage and fraction >= share:
-                    raise KeyboardInterrupt
-
-            with original(self, name, what):
-                yield report
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Show, "stage", interrupted)
-            assert main([*world.line(out, **changes), "--quiet"]) == 130
-        *_, line = capsys.readouterr().err.splitlines()
-        assert line == "sprog: interrupted; the same command carries on where it stopped"
-
-    return dies
 
 
 def results(folder):
@@ -154,19 +127,6 @@ def test_settings_taken_back_after_an_interruption_count_again(
 
 
 @pytest.fixture
-def passes():
-    """How often a block of a model has run so far, in a list of one number."""
-    counted = [0]
-
-    def count(module, *_):
-        counted[0] += type(module).__name__ == "GPTNeoXLayer"
-
-    handle = register_module_forward_hook(count)
-    yield counted
-    handle.remove()
-
-
-@pytest.fixture
 def loading(world, finished, passes):
     """How often a block runs while a model is loaded, and nothing is left to do."""
     assert world.run(finished) == 0
@@ -193,6 +153,23 @@ def test_effects_that_were_cut_off_do_not_run_the_model_on_what_was_done(
     assert 0 < passes[0] < every / 4
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert results(out) == results(anew)
+
+
+def test_evidence_that_was_cut_off_does_not_run_the_model_on_the_text_it_had_passed(
+    world, finished, tmp_path, dies, passes, loading
+):
+    out = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(out / "evidence")
+    passes[0] = -loading
+    dies(out, "evidence", 0.7)
+    before = passes[0]
+    assert any((out / "passes").iterdir())
+    passes[0] = -loading
+    assert world.run(out) == 0
+    assert passes[0] < before
+    assert results(out) == results(finished)
+    # a run that is finished needs them no more
+    assert not (out / "passes").exists()
 
 
 def test_other_resamples_run_no_model(world, finished, tmp_path, passes, loading):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,7 @@ def run(world, tmp_path_factory):
         patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0
     results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
-    return folder / "run", results["baselines"], seen
+    return folder / "run", results["baselines"], seen | {"panel_file": panel}
 
 
 def plain(world):
@@ -199,3 +200,43 @@ def test_a_frozen_decoder_is_that_of_the_untrained_autoencoder(run):
     np.testing.assert_allclose(frozen.W_dec.detach().numpy(), expected, atol=1e-6)
     trained = read_sae(folder / "sae" / "sae.safetensors")
     assert not np.allclose(trained.W_dec.detach().numpy(), expected, atol=1e-3)
+
+
+@pytest.fixture
+def copied(run, tmp_path, monkeypatch):
+    """The run's folder without its baselines, its settings, and its results."""
+    folder, _, seen = run
+    monkeypatch.setattr(switched_off, "worth_scoring", lambda *_: 1000)
+    out = shutil.copytree(folder, tmp_path / "run")
+    return out, SMALL | {"corpora__panel": seen["panel_file"]}, (folder / "results.json").read_bytes()
+
+
+def test_baselines_that_were_cut_off_do_not_switch_off_what_was_switched_off(world, copied, dies, passes):
+    out, settings, expected = copied
+    assert world.run(out, **settings) == 0
+    loading = passes[0]
+    shutil.rmtree(out / "baselines")
+    passes[0] = -loading
+    dies(out, "baselines", 0.99, **settings)
+    before = passes[0]
+    done = {path: path.stat().st_mtime_ns for path in out.glob("baselines/parts/*/*")}
+    assert {"found", "off-0-da"} <= {path.stem for path in done}
+    passes[0] = -loading
+    assert world.run(out, **settings) == 0
+    assert passes[0] < before
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert (out / "results.json").read_bytes() == expected
+
+
+def test_other_resamples_switch_nothing_off(world, copied, passes):
+    out, settings, expected = copied
+    assert world.run(out, **settings) == 0
+    loading = passes[0]
+    passes[0] = -loading
+    assert world.run(out, **settings, effects__bootstrap=30) == 0
+    assert passes[0] == 0
+    one, other = (json.loads(text)["baselines"] for text in (expected, (out / "results.json").read_bytes()))
+    assert one["autoencoders"] == other["autoencoders"]
+    (first, *_), (again, *_) = one["sets"], other["sets"]
+    assert first["change"]["da"]["delta"] == again["change"]["da"]["delta"]
+    assert first["change"]["da"]["low"] != again["change"]["da"]["low"]

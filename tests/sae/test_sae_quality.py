@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sprog.corpora import Corpus
-from sprog.lm import Site, activations, edit, half_width, pad, sentence_losses, tokenize
+from sprog.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
 from sprog.sae import Quality, Sae, SaeConfig, SpliceLoss, measure, measure_reconstruction, unsound
 
 SITE = Site("mlp.hidden", 1)
@@ -159,11 +159,9 @@ def test_where_the_variance_is(tiny_lm, tokens, by_language, budget):
 def test_where_the_variance_is_at_a_site_too_wide_for_a_covariance(tiny_lm, tokens, monkeypatch):
     monkeypatch.setattr("sprog.sae.quality.MAX_WIDTH", D - 1)
     few = tokens.take(range(7))
-    # batches go by length, and so does what is kept of them
-    order = np.argsort([len(ids) for ids in few.ids], kind="stable")
-    x = torch.cat(
-        [part.sites[SITE] for n in order for part in activations(tiny_lm, [pad(few, np.array([n]))], [SITE])]
-    ).double()
+    # tokens are kept in the order of the batches
+    parts = activations(tiny_lm, batches(few, 1, seed=0), [SITE])
+    x = torch.cat([part.sites[SITE] for part in parts]).double()
     every = -(-len(x) // (D - 1))
     assert every > 1
     along = torch.linalg.svdvals(x[::every] - x[::every].mean(0)).square()

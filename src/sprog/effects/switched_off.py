@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sprog.effects.bootstrap import Clusters, resampled_sums
+from sprog.effects.next_token import Arrays, Keep, keep_nothing
 from sprog.lm import (
     LanguageModel,
     Site,
@@ -33,18 +35,18 @@ class UnitSet:
         seed: which of the group's draws they are of; 0 where there is but one.
         size: how many units.
         members: their numbers, where they have any.
-        edit: what switches them off at the site; or edits at several sites.
         dose: 1 switches off; another one is what damage was matched at.
         at: the damage that was matched, nats a token of the target; None where units are just switched off.
+        edit: what switches them off at the site; or edits at several sites.
     """
 
     group: str
     seed: int
     size: int
     members: tuple[int, ...]
-    edit: TokenEdit | tuple[SiteEdit, ...]
     dose: float = 1.0
     at: float | None = None
+    edit: TokenEdit | tuple[SiteEdit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Switched:
 
     Attributes:
         tokens: the sentences that were measured.
+        index: which of the text's those are.
         raw: their summed loss under the model as it is, nats.
         change: by how much each set raises it, nats.
         used: whether a set was measured on a sentence: some need fewer of a language's; `change` is 0 elsewhere.
     """
 
     tokens: TokenizedCorpus
+    index: Int[np.ndarray, " sentences"]
     raw: Float[np.ndarray, " sentences"]
     change: Float[np.ndarray, "sets sentences"]
     used: Bool[np.ndarray, "sets sentences"]
@@ -108,6 +112,7 @@ def switch_off(
     precision: float,
     seed: int,
     budget: int = 1024,
+    keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Switched:
     """Switch every set off on random sentences of each language, ever more, until the changes are known.
@@ -125,6 +130,7 @@ def switch_off(
         precision: half the width of an interval, nats a token.
         seed: of the order in which sentences are drawn.
         budget: tokens in a batch.
+        keep: each sample of a language is a part of the work.
         progress: called with the share of the text that is done; the last call says 1.
 
     Raises:
@@ -135,7 +141,8 @@ def switch_off(
     used = np.zeros(change.shape, dtype=bool)
     open_ = {code: np.arange(len(sets)) for code in tokens.corpus.languages}
     measured = dict.fromkeys(open_, 0)
-    for sample in growing([sentence.language for sentence in tokens.corpus.sentences], seed=seed):
+    samples = growing([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
+    for step, sample in enumerate(samples):
         for code, numbers in open_.items():
             own = sample[code]
             new = own[measured[code] :]
@@ -143,7 +150,8 @@ def switch_off(
                 continue
             before, share = sum(measured.values()) / len(tokens), len(new) / len(tokens)
             cells = np.ix_(numbers, new)
-            raw[new], change[cells] = _measured(
+            work = partial(
+                _measured,
                 lm,
                 site,
                 [sets[number] for number in numbers.tolist()],
@@ -151,13 +159,14 @@ def switch_off(
                 budget,
                 lambda x, before=before, share=share: progress(before + share * x),  # type: ignore[misc]
             )
-            used[cells] = True
+            found = keep(f"{step}-{code}", work)
+            raw[new], change[cells], used[cells] = found["raw"], found["change"], True
             measured[code] = len(own)
             known = [_known(change[number, own], tokens.predicted[own], precision) for number in numbers]
             open_[code] = numbers[~np.array(known)]
     chosen = np.flatnonzero(used.any(0))
     progress(1.0)
-    return Switched(tokens.take(chosen), raw[chosen], change[:, chosen], used[:, chosen])
+    return Switched(tokens.take(chosen), chosen, raw[chosen], change[:, chosen], used[:, chosen])
 
 
 def _measured(
@@ -167,7 +176,7 @@ def _measured(
     tokens: TokenizedCorpus,
     budget: int,
     progress: Callable[[float], None],
-) -> tuple[Float[np.ndarray, " sentences"], Float[np.ndarray, "sets sentences"]]:
+) -> Arrays:
     here = [number for number, each in enumerate(sets) if not isinstance(each.edit, tuple)]
     fns = [sets[number].edit for number in here]
     losses = replayed_losses(
@@ -185,7 +194,7 @@ def _measured(
             with ExitStack() as stack:
                 stack.enter_context(edits(lm, each.edit))
                 change[number] = sentence_losses(lm, tokens, budget=budget) - losses[0]
-    return losses[0], change
+    return {"raw": losses[0], "change": change}
 
 
 def _known(

@@ -70,17 +70,17 @@ def _once(
 ) -> dict[Site, Float[Tensor, "tokens _"]]:
     """A pass, or what an earlier one of the same batch left."""
     passes, (site, *others) = lm.passes, taps
-    key = (
+    path = (
         None
         if passes is None or others
-        else passes.key(lm.model, [batch.ids, batch.mask, batch.content], site)
+        else passes.path(lm.model, [batch.ids, batch.mask, batch.content], site)
     )
-    if passes is None or key is None:
+    if passes is None or path is None:
         return _pass(lm, batch, content, taps)
-    known = passes.read(key, lm.device)
+    known = passes.read(path, lm.device)
     if known is None:
         known = _pass(lm, batch, content, taps)[site]
-        passes.keep(key, known)
+        passes.keep(path, known)
     return {site: known}
 
 

@@ -2,6 +2,7 @@
 
 import platform
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from sprog.run.controls_stage import check_controls, controls_stage
 from sprog.run.early_stages import corpora_stage, probe_stage
 from sprog.run.effects_stage import effects_stage
 from sprog.run.evidence_stage import evidence_stage
-from sprog.run.folder import REPORT, RESULTS, RunFolder, check_folder, claimed
+from sprog.run.folder import PASSES, REPORT, RESULTS, RunFolder, check_folder, claimed
 from sprog.run.grid_stage import grid_settings, grid_stage
 from sprog.run.headlines import headlines
 from sprog.run.knobs import continued_by, knob_of_run
@@ -124,6 +125,8 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         done = _stages(context, until, tasks, pages)
         results = pages.write(done)
         report = pages.draw(WHAT["report"])
+        # only a run that was cut off needs them again
+        shutil.rmtree(out / PASSES, ignore_errors=True)
     if not quiet:
         for line in headlines(results, context.target, context.reference):
             print(line)
@@ -264,7 +267,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             *(() if "panel" in context.roles.corpora else ("select",)),
             **_of("baselines"),
             **_of("evidence", "seeds"),
-            bootstrap=recipe.effects.bootstrap,
+            statistics={"bootstrap": recipe.effects.bootstrap},
             sae=prints["sae"],
         ),
         "effects": lambda: carry_out(

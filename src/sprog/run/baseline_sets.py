@@ -90,17 +90,18 @@ def sets_off(
         chosen = [each.order[:size] for size in sorted(sizes) if size <= len(each.order)]
         edits = [_off(each, units, means.others) for units in chosen]
         for units, edit in zip(chosen, compile_edits(edits, each.units), strict=True):
-            sets.append(UnitSet(each.group, each.seed, len(units), units, edit))
+            sets.append(UnitSet(each.group, each.seed, len(units), units, edit=edit))
     for number, direction in enumerate(means.directions):
         edit = Edit.project_to(direction, (0,), means.others).compile(direction)
-        sets.append(UnitSet(direction.names[0], number, 1, (), edit))
+        sets.append(UnitSet(direction.names[0], number, 1, (), edit=edit))
     if context.recipe.baselines.lape:
         neurons = lape(
             lm, found_on, target=context.target, budget=context.recipe.batch_tokens, progress=report
         )
         # they lie in many layers, so that each set is a pass of the whole model
         for size in sorted({min(max(sizes), len(neurons.ranked)), len(neurons.ranked)} - {0}):
-            sets.append(UnitSet(LAPE, 0, size, (), tuple(neurons_off(lm, neurons.best(size)))))
+            edit = tuple(neurons_off(lm, neurons.best(size)))
+            sets.append(UnitSet(LAPE, 0, size, (), edit=edit))
     return sets
 
 
@@ -150,7 +151,7 @@ def sets_down(
     known = [{1.0: off} for (off,) in damage([[1.0]] * len(wanted))]
     report(0.2)
     found = [
-        UnitSet(group, seed, len(units), units, _towards(of, units, at, dose), dose=dose, at=level)
+        UnitSet(group, seed, len(units), units, dose, level, _towards(of, units, at, dose))
         for (group, seed, units, of, at), doses in zip(
             wanted, doses_of_each(damage, known, [levels] * len(wanted)), strict=True
         )

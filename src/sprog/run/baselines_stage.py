@@ -1,13 +1,14 @@
 """What training adds: the units of trained and untrained autoencoders, found by one rule, and of what needs neither."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from sprog.effects import switch_off
+from sprog.effects import Arrays, Switched, UnitSet, switch_off
 from sprog.errors import SprogError
 from sprog.features import (
     Latents,
@@ -47,16 +48,52 @@ SAME = 0.7
 
 def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Find units of every kind by one rule, look at them on held-out text, and switch them off side by side."""
-    recipe, site = context.recipe, context.site(layer)
+    recipe, parts, tokens = context.recipe, context.parts["baselines"], context.tokens("test")
+    # what the model is needed for: nothing of it, once both parts are there
+    found = cache(lambda: _found(context, context.site(layer), report))
     try:
-        panel = test_panel(context)
-        families = _families(context, site)
-        ranked, statistics, claim = _ranked(context, site, families, panel, part(report, 0.0, 0.25))
+        facts = parts.json("found", lambda: found()[0])
     except SprogError as error:
         if "panel" in context.roles.corpora:
             raise
         report(1.0)
         return {"baselines": {"reason": str(error)}}
+
+    def off() -> Arrays:
+        _, sets = found()
+        switched = switch_off(
+            context.lm,
+            context.site(layer),
+            sets,
+            tokens,
+            precision=recipe.baselines.precision,
+            seed=recipe.seed,
+            budget=recipe.batch_tokens,
+            keep=parts.under("off"),
+            progress=part(report, 0.65, 1.0),
+        )
+        return {name: getattr(switched, name) for name in ("index", "raw", "change", "used")}
+
+    measured = parts.arrays("switched", off)
+    switched = Switched(tokens.take(measured["index"]), **measured)
+    sets = [UnitSet(**row | {"members": tuple(row["members"])}) for row in facts.pop("sets")]
+    report(1.0)
+    return {
+        "baselines": {
+            "reason": None,
+            "minimum": recipe.evidence.minimum,
+            "q": recipe.evidence.q,
+            **facts,
+            **added_by_training(context, sets, switched),
+        }
+    }
+
+
+def _found(context: Context, site: Site, report: Report) -> tuple[dict[str, Any], list[UnitSet]]:
+    """What was found and looked at again, for JSON; and the sets that are switched off."""
+    panel = test_panel(context)
+    families = _families(context, site)
+    ranked, statistics, claim = _ranked(context, site, families, panel, part(report, 0.0, 0.25))
     again = {"held_out": panel.held_out}
     if (elsewhere := replication_panel(context)) is not None:
         again["replicate"] = elsewhere.held_out
@@ -67,27 +104,13 @@ def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, A
     means = means_of(context, statistics, context.lm.width(site))
     sets = sets_off(context, ranked, means, panel.found_on, part(report, 0.45, 0.5))
     sets += sets_down(context, site, ranked, means, part(report, 0.5, 0.65))
-    switched = switch_off(
-        context.lm,
-        site,
-        sets,
-        context.tokens("test"),
-        precision=recipe.baselines.precision,
-        seed=recipe.seed,
-        budget=recipe.batch_tokens,
-        progress=part(report, 0.65, 1.0),
-    )
-    return {
-        "baselines": {
-            "reason": None,
-            "minimum": recipe.evidence.minimum,
-            "q": recipe.evidence.q,
-            "claim": claim.name,
-            "outside": list(claim.outside),
-            "autoencoders": _autoencoder_rows(context, site, ranked, held_out, claim.outside),
-            **added_by_training(context, sets, switched),
-        }
+    facts = {
+        "claim": claim.name,
+        "outside": list(claim.outside),
+        "autoencoders": _autoencoder_rows(context, site, ranked, held_out, claim.outside),
+        "sets": [{key: value for key, value in vars(each).items() if key != "edit"} for each in sets],
     }
+    return facts, sets
 
 
 def _families(context: Context, site: Site) -> list[tuple[str, int, Latents | Neurons]]:

@@ -35,7 +35,7 @@ from sprog.lm import (
     with_sinks,
 )
 from sprog.recipe import Recipe
-from sprog.run.folder import RunFolder
+from sprog.run.folder import PASSES, RunFolder
 from sprog.run.given_sae import GivenSae, read_given
 from sprog.run.parts import Parts
 from sprog.run.room import check_room
@@ -70,8 +70,9 @@ class Context:
     def lm(self) -> LanguageModel:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
         lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
-        # stages look at the same text with other units
-        return dataclasses.replace(lm, passes=Passes(self.folder.path))
+        # stages look at the same text with other units, and one that was cut off at the text it has looked at
+        own = fingerprint({key: self.base[key] for key in ("sprog", "model", "device", "dtype")})
+        return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
 
     @property
     def habits(self) -> dict[str, Any]:

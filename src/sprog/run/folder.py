@@ -16,8 +16,10 @@ from sprog.recipe import STAGES, Recipe, load_recipe
 
 RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
 LOCK = ".lock"
+# what the model gave on text that more than one stage looks at; deleted once the run is finished
+PASSES = "passes"
 # the folders in which every file is the run's own
-FOLDERS = (*STAGES, "figures")
+FOLDERS = (*STAGES, "figures", PASSES)
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:

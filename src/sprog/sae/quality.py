@@ -1,8 +1,9 @@
 """How faithful autoencoders are, language by language, and when one is unsound."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sprog.lm import (
+    Activations,
     LanguageModel,
     Site,
     TokenEdit,
@@ -190,14 +192,12 @@ def measure_reconstruction(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Quality]:
-    """Measure autoencoders on a corpus in one pass of the model, all but the losses (`ce` is empty).
-
-    A pass over 8,192 of its tokens comes first, for the mean that single tokens are held against.
-    """
+    """Measure autoencoders on a corpus in one pass of the model, all but the losses (`ce` is empty)."""
     languages = tokens.corpus.languages
     number = {language: i for i, language in enumerate(languages)}
     of = torch.tensor([number[s.language] for s in tokens.corpus.sentences], device=lm.device)
-    centre = _mean(lm, site, _some(tokens, CENTRED, 0), budget)
+    # in random order, so that single tokens are held against the mean of the first ones
+    centre, parts = _begun(activations(lm, batches(tokens, budget, seed=0), [site]), site)
     spread = _Spread(lm.width(site), int(tokens.lengths.sum()), lm.device)
     # float64 sums: sums of squares minus squares of sums lose digits
     squares, count, apart = (
@@ -208,7 +208,7 @@ def measure_reconstruction(
     fired = [torch.zeros(sae.config.latents, dtype=torch.int64, device=lm.device) for sae in saes]
     distances = []
     done = 0
-    for part in activations(lm, batches(tokens, budget), [site]):
+    for part in parts:
         x = part.sites[site].float()
         language, from_centre = of[part.sentence], x - centre
         distance = from_centre.double().square().sum(1)
@@ -303,13 +303,16 @@ def _largest(distances: Float[Tensor, " tokens"]) -> float:
     return float(largest.sum()) / total if total > 0 else 0.0
 
 
-def _mean(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, budget: int) -> Float[Tensor, " d"]:
-    """The mean at a site."""
-    total, count = torch.zeros(lm.width(site), dtype=torch.float64, device=lm.device), 0
-    for part in activations(lm, batches(tokens, budget), [site]):
-        total += part.sites[site].double().sum(0)
+def _begun(parts: Iterator[Activations], site: Site) -> tuple[Float[Tensor, " d"], Iterator[Activations]]:
+    """The mean over the first `CENTRED` tokens of a stream, and the stream from its beginning."""
+    first, count = [], 0
+    for part in parts:
+        first.append(part)
         count += len(part.sentence)
-    return (total / max(1, count)).float()
+        if count >= CENTRED:
+            break
+    total = sum(part.sites[site].double().sum(0) for part in first)
+    return torch.as_tensor(total / max(1, count)).float(), chain(first, parts)
 
 
 def _some(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
