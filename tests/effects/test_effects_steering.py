@@ -286,6 +286,38 @@ def test_a_draw_is_the_same_again(tiny_lm, made, prompts, english, ngrams):
     assert texts(3) == texts(3) != texts(4)
 
 
+def test_what_was_kept_is_not_written_again(tiny_lm, made, prompts, english, ngrams):
+    kept, fresh = {}, []
+
+    def keep(name, work):
+        if name not in kept:
+            fresh.append(name)
+            kept[name] = work()
+        return kept[name]
+
+    def steered():
+        return steer(
+            tiny_lm,
+            SITE,
+            [made["means_add"]],
+            prompts,
+            english,
+            ngrams,
+            "da",
+            doses=(1.0, 4.0),
+            new_tokens=4,
+            draws=20,
+            keep=keep,
+        )
+
+    first = steered()
+    assert {"raw", "means_add-1.0", "means_add-4.0", "means_add-kl-0"} <= set(fresh)
+    fresh.clear()
+    again = steered()
+    assert not fresh
+    assert (again.arms, again.texts, again.unreached) == (first.arms, first.texts, first.unreached)
+
+
 def test_what_cannot_be_steered_is_refused(tiny_lm, made, prompts, english, ngrams):
     family = [made["means_add"]]
     for given, words in (

@@ -223,10 +223,10 @@ def pages(monkeypatch):
     return pages
 
 
-def test_the_page_is_drawn_after_each_stage_that_takes_four_times_as_long_as_drawing_it(
+def test_the_page_is_drawn_after_each_stage_that_takes_ten_times_as_long_as_drawing_it(
     world, tmp_path, pages
 ):
-    drawn = pages(seconds=0.25)
+    drawn = pages(seconds=0.09)
     assert world.run(tmp_path / "run") == 0
     assert drawn == [list(STAGES[done:]) for done in range(1, len(STAGES) + 1)]
     drawn.clear()
@@ -235,8 +235,8 @@ def test_the_page_is_drawn_after_each_stage_that_takes_four_times_as_long_as_dra
     assert drawn == [[]]
 
 
-def test_the_page_waits_until_the_stages_took_four_times_as_long_as_drawing_it(world, tmp_path, pages):
-    drawn = pages(seconds=0.5)
+def test_the_page_waits_until_the_stages_took_ten_times_as_long_as_drawing_it(world, tmp_path, pages):
+    drawn = pages(seconds=0.19)
     assert world.run(tmp_path / "run") == 0
     # the first is drawn at once, for nothing is known of its cost; then every second stage
     assert drawn == [list(STAGES[1:]), list(STAGES[3:]), list(STAGES[5:]), []]

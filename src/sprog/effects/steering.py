@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from sprog.effects.bootstrap import Clusters
 from sprog.effects.edits import Edit
 from sprog.effects.family import Family
 from sprog.effects.language_of import Identified, language_of
+from sprog.effects.next_token import Arrays, Keep, keep_nothing
 from sprog.effects.same_damage import NEAR, doses_at
 from sprog.effects.written import Ids, Ratio, continuation_losses, distinct, repetition, resamples
 from sprog.errors import SprogError
@@ -115,6 +117,7 @@ def steer(
     seed: int = 0,
     clusters: Clusters | None = None,
     budget: int = 1024,
+    keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Steered:
     """Steer prompts by each family at each dose, and at the doses that have these KL on reference text.
@@ -136,6 +139,7 @@ def steer(
         seed: theirs.
         clusters: of the prompts, what is drawn whole; None: each by itself.
         budget: tokens in a batch.
+        keep: what an arm writes is a part of the work, and so is each search for doses.
         progress: called with the share that is done.
 
     Raises:
@@ -158,11 +162,18 @@ def steer(
 
     def measure(family: Family | None, dose: float | None, level: float | None, harm: _Damage) -> None:
         change = None if family is None or dose is None else family.edit(dose)
-        with _edited(lm, site, family, change):
-            written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
+
+        def write() -> Arrays:
+            with _edited(lm, site, family, change):
+                written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
+            loss = continuation_losses(lm, prompts, written, budget=budget)
+            return {"ids": np.concatenate(written), "nats": loss.over, "tokens": loss.under}
+
+        kept = keep(RAW if family is None else f"{family.name}-{dose}", write)
+        written = np.split(kept["ids"], np.cumsum(kept["tokens"]).astype(int)[:-1])
+        loss = Ratio(kept["nats"], kept["tokens"])
         said = [text.strip() for text in lm.tokenizer.batch_decode(written, skip_special_tokens=True)]
         found = language_of(said, ngrams)
-        loss = continuation_losses(lm, prompts, written, budget=budget)
         arms.append(_arm(family, change, level, harm, reference, written, found, loss, target, weights))
         texts.append(said)
         answers.append(found)
@@ -176,7 +187,10 @@ def steer(
         def damage(
             values: Sequence[float], family: Family = family, harm: dict[float, _Damage] = harm
         ) -> list[float]:
-            harm.update(_damage(lm, site, family, values, reference, budget))
+            found = keep(
+                f"{family.name}-kl-{len(harm)}", partial(_damage, lm, site, family, values, reference, budget)
+            )
+            harm.update(zip(values, map(_Damage, found["kl"], found["agreed"]), strict=True))
             return [float(harm[value].kl.sum() / reference.predicted.sum()) for value in values]
 
         given = sorted(set(doses))
@@ -200,7 +214,7 @@ def _edited(
 
 def _damage(
     lm: LanguageModel, site: Site, family: Family, values: Sequence[float], text: TokenizedCorpus, budget: int
-) -> dict[float, _Damage]:
+) -> Arrays:
     found = replayed(
         lm,
         site,
@@ -211,7 +225,7 @@ def _damage(
         budget=budget,
     ).side_effects
     assert found is not None
-    return {value: _Damage(found.kl[row], found.agreed[row]) for row, value in enumerate(values)}
+    return {"kl": found.kl, "agreed": found.agreed}
 
 
 def _arm(

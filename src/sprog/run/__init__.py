@@ -56,7 +56,7 @@ __all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
 TOY_PAIRS = 3000
 
 # how many times as long as the page takes to draw stages take before it is drawn between them
-PAGE_EVERY = 4.0
+PAGE_EVERY = 10.0
 
 WHAT = {
     "corpora": "counting sentences and tokens",
@@ -311,7 +311,7 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
             "test",
             **_of("steering"),
             features=prints["features"],
-            bootstrap=recipe.effects.bootstrap,
+            statistics={"bootstrap": recipe.effects.bootstrap},
             lingua=lingua_version(),
         ),
     }

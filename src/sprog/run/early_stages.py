@@ -1,5 +1,6 @@
 """The first two stages: text and probes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,10 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
     """
     recipe, folder = context.recipe, context.folder.path / "probe"
     chooses = recipe.layer == "auto" and not recipe.by_the_paper
-    nearest = choose_by_nearest(context, part(report, 0.0, 0.3)) if chooses else None
+    parts = context.parts["probe"]
+    nearest = (
+        parts.json("nearest", lambda: choose_by_nearest(context, part(report, 0.0, 0.3))) if chooses else None
+    )
     only_pair = only_the_pair(context) if chooses and nearest is None else None
     if only_pair is not None:
         context.show.note(only_pair)
@@ -82,7 +86,8 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             seed=recipe.seed,
         )
         own_part = part(report, number / len(names), (number + 1) / len(names))
-        found = probe_layers(
+        probing = partial(
+            probe_layers,
             lm,
             sample,
             site=recipe.site,
@@ -93,6 +98,7 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             scratch=folder,
             progress=part(own_part, 0.0, 0.5 if recipe.replays_probes else 1.0),
         )
+        found = parts.rows(ProbeCell, f"cells-{number}", probing)
         choice = choose_layer(found)
         if own:
             pair = {"layer": choice.best, "rule": PAIR_RULE}
@@ -108,7 +114,8 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
             }
         )
         if recipe.replays_probes:
-            coded = replay_layers(
+            replaying = partial(
+                replay_layers,
                 lm,
                 sample,
                 site=recipe.site,
@@ -119,6 +126,7 @@ def probe_stage(context: Context, report: Report) -> dict[str, Any]:
                 scratch=folder,
                 progress=part(own_part, 0.5, 1.0),
             )
+            coded = parts.rows(AsCodedCell, f"as_coded-{number}", replaying)
             replayed += coded
             agreement += [
                 {

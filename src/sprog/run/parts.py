@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,8 +12,10 @@ import numpy as np
 
 from sprog.effects import Arrays, Keep
 from sprog.files import replacing, write_json
+from sprog.run.folder import as_rows
 
 Json = TypeVar("Json")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ class Parts:
             stored: Json = json.loads(path.read_text(encoding="utf-8"))
             return stored
         found = work()
-        write_json(path, found)
+        # what is not finite is refused at the end of the stage, in its words
+        with suppress(ValueError):
+            write_json(path, found)
         return found
+
+    def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
+        """Instances of a dataclass whose values JSON holds; `work` makes them, unless they are there."""
+        return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
 
     def under(self, name: str) -> Keep:
         """`arrays`, for parts whose names begin with `name`."""

@@ -58,6 +58,7 @@ def steering_stage(context: Context, layer: int, report: Report) -> dict[str, An
         seed=recipe.seed,
         clusters=_clusters(papers, sentences),
         budget=recipe.batch_tokens,
+        keep=context.parts["steering"].arrays,
         progress=part(report, 0.15, 0.98),
     )
     _write_knobs(context, site, chosen)

@@ -1,6 +1,7 @@
 """The stage that sets downstream tasks with the edits in place (the paper's Figure 9 and Appendix D)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sprog.corpora import Row, Task, split_tasks
@@ -56,9 +57,8 @@ def tasks_stage(context: Context, layer: int, tasks: Sequence[Task], report: Rep
     edits = _edits(context)
     rows: list[TaskScore] = []
     for number, task in enumerate(tasks):
-        rows += _scores(
-            context, layer, task, edits, part(report, number / len(tasks), (number + 1) / len(tasks))
-        )
+        own = part(report, number / len(tasks), (number + 1) / len(tasks))
+        rows += _scores(context, layer, task, edits, str(number), own)
     table = as_rows(rows)
     folder = context.folder.path / "tasks"
     write_table(folder / "scores.parquet", table)
@@ -67,8 +67,9 @@ def tasks_stage(context: Context, layer: int, tasks: Sequence[Task], report: Rep
 
 
 def _scores(
-    context: Context, layer: int, task: Task, edits: Sequence[Edit], report: Report
+    context: Context, layer: int, task: Task, edits: Sequence[Edit], name: str, report: Report
 ) -> list[TaskScore]:
+    """A task by each protocol; each is a part of the stage, and `name` begins the parts' names."""
     recipe, settings = context.recipe, context.recipe.tasks
     lm, site, sae = context.lm, context.site(layer), load_sae(context)
     shared: dict[str, Any] = {"name": context.target, "draws": recipe.effects.bootstrap, "seed": recipe.seed}
@@ -96,7 +97,9 @@ def _scores(
         )
     found: list[TaskScore] = []
     for number, step in enumerate(work):
-        found += step(part(report, number / len(work), (number + 1) / len(work)))
+        own = part(report, number / len(work), (number + 1) / len(work))
+        found += context.parts["tasks"].rows(TaskScore, f"{name}-{number}", partial(step, own))
+        own(1.0)
     return found
 
 
