@@ -30,6 +30,11 @@ REPLICATE = (
     "cols:en,da,-:data/parallel/tatoeba_en_da_dan.txt cols:en,sv,-:data/parallel/tatoeba_en_sv_swe.txt "
     "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
 )
+# the paper's hope, that a dose lowers Danish loss or lifts a Danish task, is no part of what `find` does by itself
+HOPE = (
+    *("--effects.sweep", "true", "--tasks.rows", "1500"),
+    *("--tasks.names", "angry-tweets:da=data/tasks/angry_tweets scala-da:da=data/tasks/scala_da"),
+)
 KEPT = ("recipe.yaml", "results.json", "report.html")
 # what is not the recipe's default
 SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evidence.minimum", "0.6"]}
@@ -39,7 +44,7 @@ def command(name: str) -> list[str]:
     """The command that a page of results comes from, as one would type it in FOLDER."""
     return [
         *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
-        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
+        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *HOPE, *SETTINGS.get(name, [])),
     ]
 
 
