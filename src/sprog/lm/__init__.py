@@ -10,7 +10,7 @@ from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
 from sprog.lm.gradient import Gradients, gradients
 from sprog.lm.hub import known_commit, look_up
-from sprog.lm.load import load, locate, resolve_device, resolve_dtype
+from sprog.lm.load import fast_bfloat16, in_bfloat16, load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses, worth_scoring
 from sprog.lm.model import LanguageModel, NormRange
 from sprog.lm.passes import Passes
@@ -64,12 +64,14 @@ __all__ = [
     "edit",
     "edits",
     "end_tokens",
+    "fast_bfloat16",
     "final_states",
     "find_sinks",
     "finite",
     "gradients",
     "growing",
     "half_width",
+    "in_bfloat16",
     "known_commit",
     "load",
     "locate",

@@ -44,6 +44,13 @@ class Beginning:
     loss_in_chat: float | None = None
 
     @property
+    def loss(self) -> float | None:
+        """The loss as texts begin."""
+        if self.chat:
+            return self.loss_in_chat
+        return self.loss_with if self.bos else self.loss_without
+
+    @property
     def cost(self) -> float:
         """What the choice costs against the other one, nats a token; below 0 where it is the better one."""
         if self.loss_with is None or self.loss_without is None:

@@ -1,5 +1,6 @@
 """Loading a causal language model: safetensors or GGUF, no remote code, nothing left to chance."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,24 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32 (AVX-512 BF16, or AMX)."""
+    # torch has no public name for either in all the versions that we run on
+    return any(
+        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+
+
+def in_bfloat16(lm: LanguageModel) -> LanguageModel:
+    """A copy of a model in bfloat16."""
+    return dataclasses.replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
+
+
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU; otherwise the named one."""
+    """`auto` is bfloat16 on a GPU and float32 on a CPU; otherwise the named one.
+
+    A run whose CPU has `fast_bfloat16` goes on in it where the loss stays the same.
+    """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     named: torch.dtype = getattr(torch, dtype)

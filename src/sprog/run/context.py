@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sprog._version import __version__
 from sprog.corpora import Corpus, Roles
 from sprog.errors import SprogError
@@ -24,7 +26,9 @@ from sprog.lm import (
     Site,
     TokenizedCorpus,
     begin,
+    fast_bfloat16,
     find_sinks,
+    in_bfloat16,
     known_commit,
     load,
     locate,
@@ -71,7 +75,7 @@ class Context:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
         lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
-        own = fingerprint({key: self.base[key] for key in ("sprog", "model", "device", "dtype")})
+        own = fingerprint([*(self.base[key] for key in ("sprog", "model", "device")), str(lm.model.dtype)])
         return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
 
     @property
@@ -118,7 +122,14 @@ class Context:
         )
         stored = self.folder.record.get("habits", {}).get(lm.name)
         if stored is None or stored["of"] != known:
-            begun, found = find_habits(lm, self.roles.corpora["train"], (self.target, self.reference), recipe)
+            sample = habit_sample(self.roles.corpora["train"], (self.target, self.reference))
+            begun, found = find_habits(lm, sample, recipe)
+            in_half = None
+            if recipe.dtype == "auto" and lm.device.type == "cpu" and fast_bfloat16():
+                in_half = begin(
+                    in_bfloat16(lm), sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS
+                ).loss
+            close = in_half is not None and begun.loss is not None and abs(in_half - begun.loss) <= HALF_COSTS
             if begun.warning:
                 self.show.note(begun.warning)
             if by_site := sinks_line(found, by_the_paper=recipe.by_the_paper):
@@ -131,10 +142,14 @@ class Context:
                 "loss_with_bos": begun.loss_with,
                 "loss_without_bos": begun.loss_without,
                 "loss_in_chat": begun.loss_in_chat,
+                "loss_in_bfloat16": in_half,
+                "bfloat16": close,
                 "sentences": begun.sentences,
                 "warning": begun.warning,
                 "sinks": [each.to_json() for each in found],
             }
+        if stored.get("bfloat16"):
+            lm = dataclasses.replace(lm, model=lm.model.to(torch.bfloat16))
         self._habits[lm.name] = stored
         self.folder.record.setdefault("habits", {})[lm.name] = stored
         lm = dataclasses.replace(lm, bos=stored["bos"], chat=tuple(stored["chat"]))
@@ -197,24 +212,28 @@ class Context:
 
 # sentences of each language on which a model's habits are looked at, and tokens of each
 HABIT_SENTENCES, HABIT_TOKENS = 24, 64
+# nats a token by which the loss may differ there for a CPU to go on in bfloat16
+HALF_COSTS = 0.005
 
 
-def find_habits(
-    lm: LanguageModel, corpus: Corpus, languages: tuple[str, str], recipe: Recipe
-) -> tuple[Beginning, list[FoundSinks]]:
+def habit_sample(corpus: Corpus, languages: tuple[str, str]) -> Corpus:
+    """The first sentences of some languages, on which a model's habits are looked at."""
+    return Corpus.of(
+        [sentence for code in languages for sentence in corpus.only(code).sentences[:HABIT_SENTENCES]]
+    )
+
+
+def find_habits(lm: LanguageModel, sample: Corpus, recipe: Recipe) -> tuple[Beginning, list[FoundSinks]]:
     """Find what a model's texts begin with, and its attention sinks at the recipe's site of every layer.
 
     Args:
         lm: the model.
-        corpus: text in an order that makes its first sentences a fair sample.
-        languages: which of its languages to look at.
+        sample: sentences to look at.
         recipe: says whether a BOS or a chat is asked for, and the site.
 
     Raises:
         SprogError: a BOS or a chat is asked for and the tokenizer has none.
     """
-    sentences = [sentence for code in languages for sentence in corpus.only(code).sentences[:HABIT_SENTENCES]]
-    sample = Corpus.of(sentences)
     begun = begin(lm, sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS)
     prefix = dataclasses.replace(lm, bos=begun.bos, chat=begun.chat).prefix
     tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS + len(begun.chat), prefix=prefix)

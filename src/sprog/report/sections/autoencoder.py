@@ -33,6 +33,8 @@ def _habits(files: RunFiles, sae: Row) -> str:
             f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
             f"with one, {number(habits['loss_without_bos'], 2)} without)"
         )
+    if habits.get("bfloat16"):
+        begin += f"; passes are in bfloat16, in which the loss is {number(habits['loss_in_bfloat16'], 3)}"
     here = [
         row
         for row in habits["sinks"]
