@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sprog.run.headlines import headlines
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "measured.md"
 MODELS = {
@@ -110,6 +112,8 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
     sinks = [row for row in habits["sinks"] if row["count"]]
     minutes = sum(facts["seconds"].values()) / 60
     lines = [
+        "What the run says at its end:\n",
+        "\n".join(["```text", *headlines(results, "da", "en"), "```\n"]),
         f"Run: {minutes:.0f} minutes on {facts['threads']} threads, {facts['peak_memory_mb'] / 1000:.1f} GB "
         f"(`{place}/run.json`: {', '.join(f'{s} {v:.0f} s' for s, v in facts['seconds'].items())}).\n",
         f"BOS: {'on' if habits['bos'] else 'off'}; loss with one {_n(habits['loss_with_bos'], 2)}, without "
@@ -179,7 +183,8 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
                 if row["what"] != "units"
             ],
         ),
-        "Switched off, or turned down until Danish on tune has risen by `at` (`results.json: baselines.sets`).\n",
+        "Switched off, or turned down until Danish on tune has risen by `at`: change of loss, nats a token, mean over "
+        "seeds (`results.json: baselines.sets`, with the interval of each).\n",
         _sets(found),
         *_hope(results),
     ]
@@ -311,24 +316,24 @@ def _layers(nearest: dict[str, Any]) -> str:
 
 
 def _sets(found: dict[str, Any]) -> str:
+    """Each set's change of loss by language, the seeds of a group together."""
     languages = list(found["measured"])
+    sets: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in found["sets"]:
+        sets.setdefault((row["group"], row["size"], row["at"]), []).append(row["change"])
     return _table(
-        ("units", "seed", "size", "at", *languages),
+        ("units", "size", "seeds", "at", *languages),
         [
             (
-                row["group"],
-                row["seed"],
-                row["size"],
-                "off" if row["at"] is None else f"{row['at']:g}",
-                *(_change(row["change"][code]) for code in languages),
+                group,
+                size,
+                len(own),
+                "off" if at is None else f"{at:g}",
+                *(f"{sum(change[code]['delta'] for change in own) / len(own):+.3f}" for code in languages),
             )
-            for row in found["sets"]
+            for (group, size, at), own in sets.items()
         ],
     )
-
-
-def _change(row: dict[str, float]) -> str:
-    return f"{row['delta']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
 def _n(value: float | None, digits: int) -> str:
