@@ -36,8 +36,8 @@ def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]
     if (baselines := results.get("baselines")) and baselines["reason"] is None:
         lines += [
             f"baselines {row['size']} latent{'s' * (row['size'] > 1)} off, {_WHAT[row['what']].format(target)}: "
-            f"trained {row['trained']:+.3f}, untrained {row['untrained']:+.3f} nats (difference {row['difference']:+.3f}, 95 % {row['low']:+.3f} to "
-            f"{row['high']:+.3f})"
+            f"trained {row['trained']:+.3f}, untrained {row['untrained']:+.3f} nats "
+            f"(difference {row['difference']:+.3f}, 95 % {row['low']:+.3f} to {row['high']:+.3f})"
             for row in baselines["adds"]
             if row["what"] in _WHAT
         ]
