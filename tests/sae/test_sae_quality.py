@@ -159,8 +159,10 @@ def test_where_the_variance_is(tiny_lm, tokens, by_language, budget):
 def test_where_the_variance_is_at_a_site_too_wide_for_a_covariance(tiny_lm, tokens, monkeypatch):
     monkeypatch.setattr("sprog.sae.quality.MAX_WIDTH", D - 1)
     few = tokens.take(range(7))
-    # tokens are kept in the order of the batches
-    parts = activations(tiny_lm, batches(few, 1, seed=0), [SITE])
+    # tokens are kept in the order of the batches, of one sentence each here
+    drawn = list(batches(few, 1))
+    order = np.random.default_rng(0).permutation(len(drawn))
+    parts = activations(tiny_lm, [drawn[place] for place in order], [SITE])
     x = torch.cat([part.sites[SITE] for part in parts]).double()
     every = -(-len(x) // (D - 1))
     assert every > 1

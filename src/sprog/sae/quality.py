@@ -196,8 +196,10 @@ def measure_reconstruction(
     languages = tokens.corpus.languages
     number = {language: i for i, language in enumerate(languages)}
     of = torch.tensor([number[s.language] for s in tokens.corpus.sentences], device=lm.device)
-    # in random order, so that single tokens are held against the mean of the first ones
-    centre, parts = _begun(activations(lm, batches(tokens, budget, seed=0), [site]), site)
+    # in random order, so that the mean of the first ones is that of the text
+    drawn = list(batches(tokens, budget))
+    order = np.random.default_rng(0).permutation(len(drawn))
+    centre, parts = _begun(activations(lm, (drawn[place] for place in order), [site]), site)
     spread = _Spread(lm.width(site), int(tokens.lengths.sum()), lm.device)
     # float64 sums: sums of squares minus squares of sums lose digits
     squares, count, apart = (
