@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sprog._version import __version__
 from sprog.corpora import Corpus, first_of_each, read_source
 from sprog.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
 from sprog.features import (
@@ -35,6 +36,7 @@ from sprog.features import (
     testing,
 )
 from sprog.features.streaming import Counter
+from sprog.files import write_json
 from sprog.lm import (
     LanguageModel,
     Site,
@@ -266,16 +268,17 @@ def main(folder: Path, name: str) -> None:
         "sentences": {"tune": TUNE, "test": TEST, "off": OFF_SENTENCES},
         "off": OFF,
         "off_precision": OFF_PRECISION,
-        "torch_threads": torch.get_num_threads(),
+        "settings": {"batch": BATCH, "nested": list(NESTED), "sprog": __version__},
+        "text": training.corpus.sha256,
+        "cells": len(CHANGES),
     }
     earlier, rows = kept_rows(out, facts)
 
     def save(own: list[dict[str, Any]]) -> None:
         rows.extend(own)
         seconds = round(earlier + time.perf_counter() - started)
-        out.write_text(
-            json.dumps({**facts, "seconds": seconds, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        made = {"seconds": seconds, "torch_threads": torch.get_num_threads(), "rows": rows}
+        write_json(out, facts | made)
         print({key: own[0].get(key) for key in (*BASE, "group")}, f"{seconds} s", flush=True)
 
     cells = [
@@ -316,13 +319,15 @@ def main(folder: Path, name: str) -> None:
 
 
 def kept_rows(out: Path, facts: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
-    """The seconds and rows of a table that was made with the same settings; a table of others is made anew."""
+    """The seconds and rows of a table that was made with the same settings and text; a table of others is no start."""
     if not out.is_file():
         return 0.0, []
     found = json.loads(out.read_text(encoding="utf-8"))
-    return (
-        (found["seconds"], found["rows"]) if all(found.get(k) == v for k, v in facts.items()) else (0.0, [])
-    )
+    if other := [key for key, value in facts.items() if found.get(key) != value]:
+        raise SystemExit(
+            f"{out}: was made with other {', '.join(other)}; move it away to make the table anew"
+        )
+    return found["seconds"], found["rows"]
 
 
 def families(

@@ -254,18 +254,24 @@ def _grid(name: str) -> str:
                 group,
                 _range([row["passing"] for row in own if "passing" in row], 0),
                 _range([row["again"] for row in own if "again" in row], 0),
-                _range([row["tune"] for row in own], 2),
-                _range([row["test"] for row in own], 2),
-                _range([row["of"]["Tatoeba, nb"] for row in own], 2),
-                _range([row["of"]["treebanks, nb"] for row in own], 2),
-                _range([min(v for c, v in row["of"].items() if c.endswith("sv")) for row in own], 2),
+                _range([row["tune"] for row in own if "tune" in row], 2),
+                _range([row["test"] for row in own if "test" in row], 2),
+                _range([row["of"]["Tatoeba, nb"] for row in own if "of" in row], 2),
+                _range([row["of"]["treebanks, nb"] for row in own if "of" in row], 2),
+                _range(
+                    [min(v for c, v in row["of"].items() if c.endswith("sv")) for row in own if "of" in row],
+                    2,
+                ),
                 *(f"{off[c]:+.3f}" if c in off else "" for c in ("da", "nb", "sv", "en")),
                 "" if adds is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*adds["target"]),
                 "" if adds is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*adds["margin"]),
             )
         )
+    # LAPE's neurons are of all layers, and no cell of any autoencoder
+    cells = {key[:5] for key in groups if key[5] != "LAPE"}
+    done = "" if len(cells) == grid["cells"] else f" ({len(cells)} of {grid['cells']} so far)"
     return (
-        f"Sites, depths, sizes, k and kinds (`results/{name}/grid.json`, made by `results/grid.py` in "
+        f"Sites, depths, sizes, k and kinds{done} (`results/{name}/grid.json`, made by `results/grid.py` in "
         f"{grid['seconds'] / 60:.0f} minutes on {grid['torch_threads']} threads): {grid['train_tokens']:,} tokens, "
         f"{grid['epochs']} epochs, {grid['seeds']} seeds. Danish against each other language within Europarl, Tatoeba "
         f"and treebanks; the unit of largest least AUROC on {grid['sentences']['tune']} sentences of each (tune), "

@@ -21,20 +21,22 @@ _WORDS = (
 )
 
 
-# of glibc's mallopt: from which size on a block is the system's own, and how much is kept at the end of the heap
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _MOST = -1, -3, 2**31 - 1
+# of glibc's mallopt: how much it leaves free at the end of the heap, from which size on a block is the system's own,
+# and what both are set to: the largest logits of a batch (`lm.loss.MAX_LOGITS`), and no large model's weights
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT = -1, -3, 2**28
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory, up to 2 GiB, for the process's next tensors.
+    """Have the C library keep blocks of up to 256 MiB that were freed, for the process's next tensors.
 
     glibc gives large blocks back to the system, which clears them anew each time they are asked for: that was 6 % of a
-    model's passes on a CPU, and 9 to 17 % of computing losses. Other C libraries are left as they are.
+    model's passes on a CPU, and 9 to 17 % of computing losses. A C library that refuses is left as it is.
     """
     with suppress(AttributeError, OSError, TypeError):
-        library = ctypes.CDLL(None)
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            library.mallopt(option, _MOST)
+        mallopt = ctypes.CDLL(None).mallopt
+        # the second alone would turn off glibc's own adaptation, which costs far more than it saves
+        if mallopt(_M_MMAP_THRESHOLD, _KEPT):
+            mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def out_of_memory(error: BaseException) -> bool:

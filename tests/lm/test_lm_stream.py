@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
-from sprog.lm import SITE_NAMES, Passes, Site, activations, batches, edit, pad, tokenize
+from sprog.lm import SITE_NAMES, Passes, Site, activations, batches, clear_passes, edit, pad, tokenize
 
 SITES = [Site(name, layer) for name in SITE_NAMES for layer in (0, 2)]
 
@@ -122,7 +123,7 @@ def counting(lm):
 
 @pytest.fixture
 def once(tiny_lm, tmp_path):
-    lm = dataclasses.replace(tiny_lm, passes=Passes(tmp_path, tiny_lm.model))
+    lm = dataclasses.replace(tiny_lm, passes=Passes(tmp_path, tiny_lm.model, "0" * 16))
     yield lm, counting(lm), tmp_path
     del lm.blocks[0].forward
 
@@ -153,12 +154,45 @@ def test_a_batch_that_comes_again_is_not_run_again(once, random_tokens):
     streamed(lm, tokens, [site, Site("resid", 0)])
     assert len(runs) > 3 * len(expected)
     # whoever comes later finds what lies there, unless it is of another model
-    same, other = (Passes(folder, lm.model, name) for name in ("", "other"))
+    same, other = (Passes(folder, lm.model, name) for name in ("0" * 16, "1" * 16))
     count = len(runs)
     assert_same(streamed(dataclasses.replace(lm, passes=same), tokens, [site]), expected)
     assert len(runs) == count
     assert_same(streamed(dataclasses.replace(lm, passes=other), tokens, [site]), expected)
     assert len(runs) == count + len(expected)
+
+
+def test_a_broken_file_is_as_none_at_all(once, random_tokens, monkeypatch):
+    lm, runs, folder = once
+    tokens, site = random_tokens([9, 4]), Site("resid", 1)
+    expected = streamed(lm, tokens, [site])
+    for file in folder.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:40])
+    assert_same(streamed(lm, tokens, [site]), expected)
+    # nor does one that cannot be written stop anything
+    clear_passes(folder)
+    count = len(runs)
+
+    def full(*_):
+        raise SafetensorError("no space left on device")
+
+    monkeypatch.setattr("sprog.lm.passes.save_file", full)
+    for _ in range(2):
+        assert_same(streamed(lm, tokens, [site]), expected)
+    assert len(runs) == count + 2 * len(expected)
+    assert list(folder.rglob("*.safetensors")) == []
+
+
+def test_only_what_was_kept_is_cleared(once, random_tokens):
+    lm, _, folder = once
+    streamed(lm, random_tokens([9, 4]), [Site("resid", 1)])
+    mine, kept = folder / "mine.safetensors", folder / ("0" * 16)
+    mine.write_text("mine")
+    (folder / "notes").mkdir()
+    clear_passes(folder, but=kept.name)
+    assert list(kept.iterdir())
+    clear_passes(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.safetensors", "notes"]
 
 
 def test_what_is_kept_is_never_what_another_model_gave(once, random_tokens):
@@ -181,9 +215,9 @@ def test_what_is_kept_is_never_what_another_model_gave(once, random_tokens):
 
 def test_no_more_is_kept_than_there_is_room_for(tiny_lm, random_tokens, tmp_path):
     tokens, site = random_tokens([9] * 12), Site("resid", 1)
-    passes = Passes(tmp_path, tiny_lm.model, most=1000 * 4)
+    passes = Passes(tmp_path, tiny_lm.model, "0" * 16, most=1000 * 4)
     lm = dataclasses.replace(tiny_lm, passes=passes)
     first = streamed(lm, tokens, [site], budget=9)
-    files = list(tmp_path.iterdir())
+    files = list(tmp_path.rglob("*.safetensors"))
     assert 0 < sum(file.stat().st_size for file in files) <= 4000 + 200 * len(files)
     assert_same(streamed(lm, tokens, [site], budget=9), first)

@@ -219,13 +219,18 @@ def test_baselines_that_were_cut_off_do_not_switch_off_what_was_switched_off(wor
     passes[0] = -loading
     dies(out, "baselines", 0.99, **settings)
     before = passes[0]
-    done = {path: path.stat().st_mtime_ns for path in out.glob("baselines/parts/*/*")}
-    assert {"found", "off-0-da"} <= {path.stem for path in done}
+    (spent,) = out.glob("baselines/parts/*/seconds.json")
+    first = json.loads(spent.read_text())
+    done = {path: path.stat().st_mtime_ns for path in spent.parent.iterdir() if path != spent}
+    assert {"claim", "autoencoders"} <= {path.stem for path in done}
+    assert [path for path in done if path.match("off-*-0-da.npz")]
     passes[0] = -loading
     assert world.run(out, **settings) == 0
     assert passes[0] < before
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert (out / "results.json").read_bytes() == expected
+    # what is said of the stage's time is that of both tries
+    assert json.loads((out / "run.json").read_text())["stages"]["baselines"]["seconds"] > first
 
 
 def test_other_resamples_switch_nothing_off(world, copied, passes):

@@ -2,7 +2,7 @@
 
 from sprog.lm.architectures import ARCHITECTURES, Architecture, Place
 from sprog.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
-from sprog.lm.beginning import Beginning, adds_bos, begin, chat_ids, prompt_ids
+from sprog.lm.beginning import Beginning, adds_bos, begin, chat_ids, loss_as_begun, prompt_ids
 from sprog.lm.continuing import continue_tokens, end_tokens
 from sprog.lm.edit import SiteEdit, TokenEdit, edit, edits
 from sprog.lm.final import Pool, final_states, mean_over_all, mean_over_text, text_states
@@ -10,10 +10,11 @@ from sprog.lm.finite import finite
 from sprog.lm.generate import continue_prompts
 from sprog.lm.gradient import Gradients, gradients
 from sprog.lm.hub import known_commit, look_up
-from sprog.lm.load import fast_bfloat16, in_bfloat16, load, locate, resolve_device, resolve_dtype
+from sprog.lm.load import fast_bfloat16, load, locate, resolve_device, resolve_dtype
 from sprog.lm.loss import sentence_losses, worth_scoring
 from sprog.lm.model import LanguageModel, NormRange
 from sprog.lm.passes import Passes
+from sprog.lm.passes import clear as clear_passes
 from sprog.lm.plain import with_sites
 from sprog.lm.positions import POSITIONS, Positions, check_positions, chosen
 from sprog.lm.replay import Reader, Replay, replay
@@ -59,6 +60,7 @@ __all__ = [
     "chat_ids",
     "check_positions",
     "chosen",
+    "clear_passes",
     "continue_prompts",
     "continue_tokens",
     "edit",
@@ -71,11 +73,11 @@ __all__ = [
     "gradients",
     "growing",
     "half_width",
-    "in_bfloat16",
     "known_commit",
     "load",
     "locate",
     "look_up",
+    "loss_as_begun",
     "mean_over_all",
     "mean_over_text",
     "narrow_enough",

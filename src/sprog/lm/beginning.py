@@ -157,6 +157,14 @@ def begin(
     return dataclasses.replace(begun, bos=False, chat=before, loss_in_chat=_mean_loss(lm, told))
 
 
+def loss_as_begun(
+    lm: LanguageModel, corpus: Corpus, begun: Beginning, *, max_tokens: int = 64
+) -> float | None:
+    """The loss of a few sentences that begin as was decided, as `begin` measures it (`Beginning.loss`)."""
+    prefix = dataclasses.replace(lm, bos=begun.bos, chat=begun.chat).prefix
+    return _mean_loss(lm, tokenize(lm, corpus, max_tokens=max_tokens - 1 + len(prefix), prefix=prefix))
+
+
 @torch.no_grad()
 def _mean_loss(lm: LanguageModel, tokens: TokenizedCorpus) -> float | None:
     """The mean loss over all tokens of the text but the first of each sentence, nats."""

@@ -1,6 +1,5 @@
 """Loading a causal language model: safetensors or GGUF, no remote code, nothing left to chance."""
 
-import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -94,11 +93,6 @@ def fast_bfloat16() -> bool:
     return any(
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
-
-
-def in_bfloat16(lm: LanguageModel) -> LanguageModel:
-    """A copy of a model in bfloat16."""
-    return dataclasses.replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:

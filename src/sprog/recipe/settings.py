@@ -71,7 +71,8 @@ class Recipe(Settings):
     """Where to compute: cpu, cuda or cuda:N; auto: a GPU if there is one; split: the model shared out among
     all GPUs, which needs accelerate."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """The model's precision; auto: float32 on a CPU, bfloat16 on a GPU."""
+    """The model's precision; auto: bfloat16 on a GPU, and on a CPU that is fast in it where the loss stays the same;
+    else float32."""
     bos: bool | Literal["auto"] = "auto"
     """Put the model's beginning-of-text token before each sentence; auto: if the model's tokenizer does so by
     itself."""

@@ -2,7 +2,6 @@
 
 import platform
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from sprog.corpora import OPTIONAL, Corpus, Task, build_roles, untested
 from sprog.effects import lingua_version
 from sprog.errors import SprogError
 from sprog.files import fingerprint, write_json
+from sprog.lm import clear_passes
 from sprog.memory import enough_memory
 from sprog.recipe import STAGES, Recipe, nearest
 from sprog.report import write_report
@@ -120,13 +120,15 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
     with claimed(out, recipe) as folder:
         context.folder = folder
+        if context.lm.passes is not None:
+            clear_passes(out / PASSES, but=context.lm.passes.folder.name)
         _describe(context)
         pages = _Pages(context)
         done = _stages(context, until, tasks, pages)
         results = pages.write(done)
         report = pages.draw(WHAT["report"])
         # only a run that was cut off needs them again
-        shutil.rmtree(out / PASSES, ignore_errors=True)
+        clear_passes(out / PASSES)
     if not quiet:
         for line in headlines(results, context.target, context.reference):
             print(line)
@@ -198,12 +200,13 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
         context.folder.begin(stage)
         context.parts[stage].drop_others()
         started = time.perf_counter()
-        with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
-            summary = work(report)
-        facts = _facts(started, stage, summary)
+        with context.parts[stage].timed() as seconds:
+            with context.show.stage(stage, WHAT[stage]) as report, enough_memory(out_of_room(stage)):
+                summary = work(report)
+            facts = _facts(seconds(), stage, summary)
         context.folder.finish(stage, prints[stage], summary, facts)
         done.append(stage)
-        return float(facts["seconds"])
+        return time.perf_counter() - started
 
     plan: dict[str, Callable[[], float]] = {
         "corpora": lambda: carry_out(
@@ -349,9 +352,8 @@ def _toy_text(languages: Any, seed: int) -> Corpus:
     return toy_corpus(TOY_PAIRS, seed, languages)
 
 
-def _facts(started: float, stage: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """What `run.json` says of a stage: how long, how much memory, how fast."""
-    seconds = time.perf_counter() - started
+def _facts(seconds: float, stage: str, summary: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a stage: how long in all tries, how much memory, how fast."""
     # kibibytes on Linux, bytes on macOS
     unit = 1 if sys.platform == "darwin" else 1024
     facts: dict[str, Any] = {

@@ -100,8 +100,8 @@ def sets_off(
         )
         # they lie in many layers, so that each set is a pass of the whole model
         for size in sorted({min(max(sizes), len(neurons.ranked)), len(neurons.ranked)} - {0}):
-            edit = tuple(neurons_off(lm, neurons.best(size)))
-            sets.append(UnitSet(LAPE, 0, size, (), edit=edit))
+            everywhere = tuple(neurons_off(lm, neurons.best(size)))
+            sets.append(UnitSet(LAPE, 0, size, (), edit=everywhere))
     return sets
 
 

@@ -1,5 +1,6 @@
 """What training adds: the units of trained and untrained autoencoders, found by one rule, and of what needs neither."""
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ from sprog.features import (
     passages,
     testing,
 )
+from sprog.files import fingerprint
 from sprog.lm import Site, TokenizedCorpus
 from sprog.run.added_by_training import added_by_training
 from sprog.run.baseline_sets import (
@@ -48,69 +50,89 @@ SAME = 0.7
 
 def baselines_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:
     """Find units of every kind by one rule, look at them on held-out text, and switch them off side by side."""
-    recipe, parts, tokens = context.recipe, context.parts["baselines"], context.tokens("test")
-    # what the model is needed for: nothing of it, once both parts are there
-    found = cache(lambda: _found(context, context.site(layer), report))
+    recipe, site, parts = context.recipe, context.site(layer), context.parts["baselines"]
     try:
-        facts = parts.json("found", lambda: found()[0])
+        panel = test_panel(context)
+        # not searched again where nothing more is asked of it
+        searched = cache(
+            lambda: _ranked(context, site, _families(context, site), panel, part(report, 0.0, 0.25))
+        )
+        claim = parts.json("claim", lambda: {key: vars(searched()[2])[key] for key in ("name", "outside")})
     except SprogError as error:
         if "panel" in context.roles.corpora:
             raise
         report(1.0)
         return {"baselines": {"reason": str(error)}}
-
-    def off() -> Arrays:
-        _, sets = found()
-        switched = switch_off(
-            context.lm,
-            context.site(layer),
-            sets,
-            tokens,
-            precision=recipe.baselines.precision,
-            seed=recipe.seed,
-            budget=recipe.batch_tokens,
-            keep=parts.under("off"),
-            progress=part(report, 0.65, 1.0),
-        )
-        return {name: getattr(switched, name) for name in ("index", "raw", "change", "used")}
-
-    measured = parts.arrays("switched", off)
-    switched = Switched(tokens.take(measured["index"]), **measured)
-    sets = [UnitSet(**row | {"members": tuple(row["members"])}) for row in facts.pop("sets")]
+    autoencoders = parts.json(
+        "autoencoders",
+        lambda: _autoencoder_rows(
+            context,
+            site,
+            searched()[0],
+            _held_out(context, site, searched()[0], panel, report),
+            claim["outside"],
+        ),
+    )
+    measured = parts.arrays("switched", lambda: _switched(context, site, searched(), panel, report))
+    sets = json.loads(str(measured.pop("sets")))
     report(1.0)
     return {
         "baselines": {
             "reason": None,
             "minimum": recipe.evidence.minimum,
             "q": recipe.evidence.q,
-            **facts,
-            **added_by_training(context, sets, switched),
+            "claim": claim["name"],
+            "outside": list(claim["outside"]),
+            "autoencoders": autoencoders,
+            **added_by_training(
+                context,
+                [UnitSet(**row | {"members": tuple(row["members"])}) for row in sets],
+                Switched(context.tokens("test").take(measured["index"]), **measured),
+            ),
         }
     }
 
 
-def _found(context: Context, site: Site, report: Report) -> tuple[dict[str, Any], list[UnitSet]]:
-    """What was found and looked at again, for JSON; and the sets that are switched off."""
-    panel = test_panel(context)
-    families = _families(context, site)
-    ranked, statistics, claim = _ranked(context, site, families, panel, part(report, 0.0, 0.25))
+def _held_out(
+    context: Context, site: Site, ranked: Sequence[Ranked], panel: Panel, report: Report
+) -> dict[str, list[dict[str, Float[np.ndarray, " units"]]]]:
+    """The AUROCs of every family's first units on what the panel holds out, and on other text where there is some."""
     again = {"held_out": panel.held_out}
     if (elsewhere := replication_panel(context)) is not None:
         again["replicate"] = elsewhere.held_out
-    held_out = {
+    return {
         name: _again(context, site, ranked, tokens, part(report, 0.25 + 0.1 * number, 0.35 + 0.1 * number))
         for number, (name, tokens) in enumerate(again.items())
     }
+
+
+def _switched(
+    context: Context,
+    site: Site,
+    searched: tuple[list[Ranked], UnitStatistics, testing.Claim],
+    panel: Panel,
+    report: Report,
+) -> Arrays:
+    """What switching the sets off does: the arrays of `Switched`, and the sets themselves as JSON, without edits."""
+    recipe, (ranked, statistics, _) = context.recipe, searched
     means = means_of(context, statistics, context.lm.width(site))
     sets = sets_off(context, ranked, means, panel.found_on, part(report, 0.45, 0.5))
     sets += sets_down(context, site, ranked, means, part(report, 0.5, 0.65))
-    facts = {
-        "claim": claim.name,
-        "outside": list(claim.outside),
-        "autoencoders": _autoencoder_rows(context, site, ranked, held_out, claim.outside),
-        "sets": [{key: value for key, value in vars(each).items() if key != "edit"} for each in sets],
-    }
-    return facts, sets
+    described = [{key: value for key, value in vars(each).items() if key != "edit"} for each in sets]
+    switched = switch_off(
+        context.lm,
+        site,
+        sets,
+        context.tokens("test"),
+        precision=recipe.baselines.precision,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        # of these very sets, should another machine have found others
+        keep=context.parts["baselines"].under(f"off-{fingerprint(described)}"),
+        progress=part(report, 0.65, 1.0),
+    )
+    arrays = {name: getattr(switched, name) for name in ("index", "raw", "change", "used")}
+    return arrays | {"sets": np.array(json.dumps(described))}
 
 
 def _families(context: Context, site: Site) -> list[tuple[str, int, Latents | Neurons]]:

@@ -28,11 +28,11 @@ from sprog.lm import (
     begin,
     fast_bfloat16,
     find_sinks,
-    in_bfloat16,
     known_commit,
     load,
     locate,
     look_up,
+    loss_as_begun,
     resolve_device,
     resolve_dtype,
     tokenize,
@@ -75,7 +75,7 @@ class Context:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
         lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
-        own = fingerprint([*(self.base[key] for key in ("sprog", "model", "device")), str(lm.model.dtype)])
+        own = fingerprint([self.base, str(lm.model.dtype), [c.sha256 for c in self.roles.corpora.values()]])
         return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
 
     @property
@@ -124,12 +124,7 @@ class Context:
         if stored is None or stored["of"] != known:
             sample = habit_sample(self.roles.corpora["train"], (self.target, self.reference))
             begun, found = find_habits(lm, sample, recipe)
-            in_half = None
-            if recipe.dtype == "auto" and lm.device.type == "cpu" and fast_bfloat16():
-                in_half = begin(
-                    in_bfloat16(lm), sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS
-                ).loss
-            close = in_half is not None and begun.loss is not None and abs(in_half - begun.loss) <= HALF_COSTS
+            in_half = self._loss_in_half(lm, sample, begun)
             if begun.warning:
                 self.show.note(begun.warning)
             if by_site := sinks_line(found, by_the_paper=recipe.by_the_paper):
@@ -143,13 +138,16 @@ class Context:
                 "loss_without_bos": begun.loss_without,
                 "loss_in_chat": begun.loss_in_chat,
                 "loss_in_bfloat16": in_half,
-                "bfloat16": close,
+                "bfloat16": in_half is not None and _close(in_half, begun.loss),
                 "sentences": begun.sentences,
                 "warning": begun.warning,
                 "sinks": [each.to_json() for each in found],
             }
         if stored.get("bfloat16"):
-            lm = dataclasses.replace(lm, model=lm.model.to(torch.bfloat16))
+            lm.model.to(torch.bfloat16)
+        elif lm.model.dtype != resolve_dtype(recipe.dtype, lm.device):
+            # what the weights have lost by the comparison
+            lm = load_model(recipe, lm.name, self.show)
         self._habits[lm.name] = stored
         self.folder.record.setdefault("habits", {})[lm.name] = stored
         lm = dataclasses.replace(lm, bos=stored["bos"], chat=tuple(stored["chat"]))
@@ -157,6 +155,13 @@ class Context:
         if recipe.by_the_paper:
             return lm
         return with_sinks(lm, [FoundSinks.from_json(row) for row in stored["sinks"]])
+
+    def _loss_in_half(self, lm: LanguageModel, sample: Corpus, begun: Beginning) -> float | None:
+        """The loss in bfloat16, which the model is left in; None where the CPU is not fast in it or it is not asked."""
+        if self.recipe.dtype != "auto" or lm.device.type != "cpu" or not fast_bfloat16():
+            return None
+        lm.model.to(torch.bfloat16)
+        return loss_as_begun(lm, sample, begun, max_tokens=HABIT_TOKENS)
 
     def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """A role's text as token ids of the run's model, or of another one."""
@@ -208,6 +213,10 @@ class Context:
         """A stage's fingerprint: the base, the text of `roles`, and the settings it looks at."""
         text = {role: self.roles.corpora[role].sha256 for role in roles}
         return fingerprint({**self.base, "habits": self.habits, "text": text, **settings})
+
+
+def _close(in_half: float, loss: float | None) -> bool:
+    return loss is not None and abs(in_half - loss) <= HALF_COSTS
 
 
 # sentences of each language on which a model's habits are looked at, and tokens of each

@@ -2,15 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
 from sprog.effects import Arrays, Keep
+from sprog.errors import SprogError
 from sprog.files import replacing, write_json
 from sprog.run.folder import as_rows
 
@@ -45,9 +48,9 @@ class Parts:
     def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
         """Arrays by name; `work` makes them, unless they are there."""
         path = self.folder / f"{name}.npz"
-        if path.is_file():
-            with np.load(path) as stored:
-                return dict(stored)
+        # one that cannot be read, as after a power cut, is made again
+        with suppress(OSError, EOFError, ValueError, BadZipFile), np.load(path) as stored:
+            return dict(stored)
         found = work()
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **found)  # type: ignore[arg-type]
@@ -56,7 +59,7 @@ class Parts:
     def json(self, name: str, work: Callable[[], Json]) -> Json:
         """What JSON holds; `work` makes it, unless it is there."""
         path = self.folder / f"{name}.json"
-        if path.is_file():
+        with suppress(OSError, ValueError):
             stored: Json = json.loads(path.read_text(encoding="utf-8"))
             return stored
         found = work()
@@ -68,6 +71,23 @@ class Parts:
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
         """Instances of a dataclass whose values JSON holds; `work` makes them, unless they are there."""
         return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
+
+    @contextmanager
+    def timed(self) -> Iterator[Callable[[], float]]:
+        """Count the seconds of the block with those that earlier tries at the same parts took, however each ended."""
+        path, started = self.folder / "seconds.json", time.perf_counter()
+        before = 0.0
+        with suppress(OSError, ValueError):
+            before = float(json.loads(path.read_text(encoding="utf-8")))
+
+        def seconds() -> float:
+            return before + time.perf_counter() - started
+
+        try:
+            yield seconds
+        finally:
+            with suppress(SprogError):
+                write_json(path, seconds())
 
     def under(self, name: str) -> Keep:
         """`arrays`, for parts whose names begin with `name`."""
