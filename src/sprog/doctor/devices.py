@@ -10,13 +10,14 @@ def devices() -> Iterator[tuple[str, str]]:
     """The processor, then every GPU: a name, and what there is to say about it."""
     import torch
 
-    from sprog.lm import resolve_dtype
+    from sprog.lm import fast_bfloat16, resolve_dtype
 
+    half = ", bfloat16 where a model's loss stays the same" if fast_bfloat16() else ""
     cores = os.cpu_count() or 1
     yield (
         "cpu",
         f"{cores} cores, {torch.get_num_threads()} threads, {bytes_text(memory_bytes())} memory; "
-        f"dtype auto: {_name(resolve_dtype('auto', torch.device('cpu')))}",
+        f"dtype auto: {_name(resolve_dtype('auto', torch.device('cpu')))}{half}",
     )
     for number in range(torch.cuda.device_count()):
         place = torch.device("cuda", number)

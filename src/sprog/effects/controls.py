@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sprog.effects.edits import Edit
+from sprog.effects.next_token import Arrays, Keep, keep_nothing
 from sprog.effects.operations import Reading, unit_rows
 from sprog.errors import SprogError
 from sprog.features import Latents, Units
@@ -19,6 +20,8 @@ UNTRAINED = 3
 """Autoencoders of random weights that the selected latents are held against, a seed each."""
 # tokens in a batch: what an edit makes of so few stays nearer to a CPU than of thousands
 BUDGET = 1024
+# sentences after which what was measured is kept
+PART = 64
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,13 @@ def measure_rises(
     reference: str,
     *,
     budget: int = BUDGET,
+    keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Rises:
     """Run a text under every edit; what is below the site is computed once a batch for all of them.
 
     Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit and
-    sentence.
+    sentence. Every `PART` sentences are a part of the work for `keep`.
 
     Raises:
         SprogError: the text lacks one of the two languages, or an edit does not fit the site.
@@ -98,7 +102,19 @@ def measure_rises(
     for code in (target, reference):
         if code not in languages:
             raise SprogError(f"controls: there is no text in {code} to measure them on")
-    losses = replayed_losses(lm, site, tokens, [None, *fns], budget=budget, progress=progress)
+    parts = []
+    for start in range(0, len(tokens), PART):
+        some = tokens.take(range(start, min(start + PART, len(tokens))))
+
+        def work(some: TokenizedCorpus = some, start: int = start) -> Arrays:
+            def told(share: float) -> None:
+                progress((start + share * len(some)) / len(tokens))
+
+            return {"losses": replayed_losses(lm, site, some, [None, *fns], budget=budget, progress=told)}
+
+        parts.append(keep(str(start), work)["losses"])
+    progress(1.0)
+    losses = np.concatenate(parts, axis=1)
     rises = {}
     for code in tokens.corpus.languages:
         own = languages == code

@@ -118,6 +118,7 @@ class Context:
                 "text": self.roles.corpora["train"].sha256,
                 "pair": [self.target, self.reference],
                 "settings": [recipe.bos, recipe.chat, recipe.site, recipe.dtype],
+                "bfloat16": self._tries_bfloat16(lm),
             }
         )
         stored = self.folder.record.get("habits", {}).get(lm.name)
@@ -156,9 +157,12 @@ class Context:
             return lm
         return with_sinks(lm, [FoundSinks.from_json(row) for row in stored["sinks"]])
 
+    def _tries_bfloat16(self, lm: LanguageModel) -> bool:
+        return self.recipe.dtype == "auto" and lm.device.type == "cpu" and fast_bfloat16()
+
     def _loss_in_half(self, lm: LanguageModel, sample: Corpus, begun: Beginning) -> float | None:
-        """The loss in bfloat16, which the model is left in; None where the CPU is not fast in it or it is not asked."""
-        if self.recipe.dtype != "auto" or lm.device.type != "cpu" or not fast_bfloat16():
+        """The loss in bfloat16, which the model is left in; None where that is not tried."""
+        if not self._tries_bfloat16(lm):
             return None
         lm.model.to(torch.bfloat16)
         return loss_as_begun(lm, sample, begun, max_tokens=HABIT_TOKENS)

@@ -90,7 +90,13 @@ def controls_stage(context: Context, layer: int, report: Report) -> dict[str, An
         _latents(context, arms, edits, sets, jobs)
     _cheaper(context, arms, jobs)
     rises = measure_rises(
-        context.lm, context.site(layer), tokens, jobs.fns, *pair, progress=part(report, 0.05, 1.0)
+        context.lm,
+        context.site(layer),
+        tokens,
+        jobs.fns,
+        *pair,
+        keep=context.parts["controls"].arrays,
+        progress=part(report, 0.05, 1.0),
     )
     rows = _rows(context, arms, edits, jobs, rises)
     return {
