@@ -46,13 +46,14 @@ def command(name: str) -> list[str]:
     """The command that a page of results comes from, as one would type it in FOLDER."""
     return [
         *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
-        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *HOPE, *SETTINGS.get(name, [])),
+        *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
     ]
 
 
 def run(folder: Path, name: str) -> None:
-    """Run one model in FOLDER, and copy what is kept; then the grid."""
-    subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
+    """Run one model in FOLDER, then the paper's hope in the same run, and copy what is kept; then the grid."""
+    for more in ((), HOPE):
+        subprocess.run([sys.executable, "-m", *command(name), *more], cwd=folder, check=True)
     keep(folder, name)
     subprocess.run([sys.executable, HERE / "grid.py", folder, name], check=True)
 

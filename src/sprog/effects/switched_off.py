@@ -118,7 +118,8 @@ def switch_off(
     """Switch every set off on random sentences of each language, ever more, until the changes are known.
 
     A set is done in a language once half the 95 % interval of its mean change there is at most `precision` nats a
-    token, or a tenth of the change; or once the text is at an end. Samples begin alike, so that sets are held against
+    token, or a tenth of the change; or once the text is at an end. One of edits at several sites, for which the whole
+    model has to be run, is done after the first sample. Samples begin alike, so that sets are held against
     each other on the same sentences as far as both go. Losses are computed of some tokens of each sentence
     (`worth_scoring`), and texts that a set does not touch are not run again.
 
@@ -162,7 +163,11 @@ def switch_off(
             found = keep(f"{step}-{code}", work)
             raw[new], change[cells], used[cells] = found["raw"], found["change"], True
             measured[code] = len(own)
-            known = [_known(change[number, own], tokens.predicted[own], precision) for number in numbers]
+            known = [
+                isinstance(sets[number].edit, tuple)
+                or _known(change[number, own], tokens.predicted[own], precision)
+                for number in numbers.tolist()
+            ]
             open_[code] = numbers[~np.array(known)]
     chosen = np.flatnonzero(used.any(0))
     progress(1.0)
