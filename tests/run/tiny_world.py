@@ -36,6 +36,7 @@ SMALL = {
 
 RECIPE = """\
 description: A recipe of the tests' own, so that the shipped ones can be tuned without a test noticing.
+batch_tokens: 4096
 model: MODEL
 corpora:
   train: talks.tsv
