@@ -2,12 +2,10 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from sprog.environment import cache_folder, install, offline
-from sprog.memory import keep_freed_memory
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
@@ -43,19 +41,3 @@ def test_nobody_is_told_to_install_the_package_that_has_our_name_on_pypi():
     for wrong in ("pip install 'sprog[hub]'", "pip install --upgrade sprog", "pip install\nsprog"):
         assert told.search(wrong)
     assert install("hub") == "pip install -e '.[hub]' in a checkout of sprog"
-
-
-@pytest.mark.parametrize("accepts", [0, 1])
-def test_a_c_library_that_refuses_one_setting_is_not_given_the_other(monkeypatch, accepts):
-    asked = []
-
-    def mallopt(option, value):
-        asked.append((option, value))
-        return accepts
-
-    monkeypatch.setattr("sprog.memory.ctypes.CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
-    keep_freed_memory()
-    assert asked == [(-3, 2**28), (-1, 2**28)][: 1 + accepts]
-    # one that has no such call is left alone
-    monkeypatch.setattr("sprog.memory.ctypes.CDLL", lambda _: SimpleNamespace())
-    keep_freed_memory()

@@ -11,7 +11,6 @@ from sprog import flags
 from sprog._version import __version__
 from sprog.environment import offline
 from sprog.errors import SprogError
-from sprog.memory import keep_freed_memory
 from sprog.recipe import load_recipe, nearest, recipe_values, shipped_recipes
 
 _HELP = """\
@@ -116,7 +115,6 @@ def _run(arguments: Sequence[str]) -> None:
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_freed_memory()
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,9 +1,8 @@
-"""Memory that is not to be had, in one line for a person; and memory that is kept for the next tensor."""
+"""Memory that is not to be had, in one line for a person."""
 
-import ctypes
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from sprog.errors import SprogError
 
@@ -19,24 +18,6 @@ _WORDS = (
     "storage size calculation overflowed",
     "overflow when unpacking long",
 )
-
-
-# of glibc's mallopt: how much it leaves free at the end of the heap, from which size on a block is the system's own,
-# and what both are set to: the largest logits of a batch (`lm.loss.MAX_LOGITS`), and no large model's weights
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT = -1, -3, 2**28
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep blocks of up to 256 MiB that were freed, for the process's next tensors.
-
-    glibc gives large blocks back to the system, which clears them anew each time they are asked for: that was 6 % of a
-    model's passes on a CPU, and 9 to 17 % of computing losses. A C library that refuses is left as it is.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        # the second alone would turn off glibc's own adaptation, which costs far more than it saves
-        if mallopt(_M_MMAP_THRESHOLD, _KEPT):
-            mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -33,7 +33,7 @@ for line in lines:
 ROOM = 192
 """Mebibytes that are left for the run."""
 
-SMALL = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1}
+SMALL = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "batch_tokens": 1024}
 GRID = {"grid__k": "2,4", "grid__l1": "0.01"}
 
 
