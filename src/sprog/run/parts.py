@@ -86,7 +86,8 @@ class Parts:
         try:
             yield seconds
         finally:
-            with suppress(SprogError):
+            # an error that is on its way says more than one of this
+            with suppress(SprogError, MemoryError):
                 write_json(path, seconds())
 
     def under(self, name: str) -> Keep:
