@@ -1,5 +1,7 @@
 """Families of units are steered by one scale of doses, and compared by what the model writes at the same KL."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -266,27 +268,20 @@ def test_a_dose_that_changes_nothing_changes_no_continuation(tiny_lm, made, prom
     assert found.unreached == {"latents_add": [0.1]}
 
 
-def test_a_draw_is_the_same_again(tiny_lm, made, prompts, english, ngrams):
+@pytest.fixture
+def added(tiny_lm, made, prompts, english, ngrams):
+    """A function that steers by the difference of means, added."""
+    return partial(steer, tiny_lm, SITE, [made["means_add"]], prompts, english, ngrams, "da")
+
+
+def test_a_draw_is_the_same_again(added):
     def texts(sample):
-        return steer(
-            tiny_lm,
-            SITE,
-            [made["means_add"]],
-            prompts,
-            english,
-            ngrams,
-            "da",
-            doses=[1.0],
-            at=(),
-            new_tokens=5,
-            sample=sample,
-            draws=5,
-        ).texts
+        return added(doses=[1.0], at=(), new_tokens=5, sample=sample, draws=5).texts
 
     assert texts(3) == texts(3) != texts(4)
 
 
-def test_what_was_kept_is_not_written_again(tiny_lm, made, prompts, english, ngrams):
+def test_what_was_kept_is_not_written_again(added):
     kept, fresh = {}, []
 
     def keep(name, work):
@@ -296,19 +291,7 @@ def test_what_was_kept_is_not_written_again(tiny_lm, made, prompts, english, ngr
         return kept[name]
 
     def steered():
-        return steer(
-            tiny_lm,
-            SITE,
-            [made["means_add"]],
-            prompts,
-            english,
-            ngrams,
-            "da",
-            doses=(1.0, 4.0),
-            new_tokens=4,
-            draws=20,
-            keep=keep,
-        )
+        return added(doses=(1.0, 4.0), new_tokens=4, draws=20, keep=keep)
 
     first = steered()
     assert {"raw", "means_add-1.0", "means_add-4.0", "means_add-kl-0"} <= set(fresh)
