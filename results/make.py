@@ -32,10 +32,14 @@ REPLICATE = (
     "cols:en,da,-:data/parallel/tatoeba_en_da_dan.txt cols:en,sv,-:data/parallel/tatoeba_en_sv_swe.txt "
     "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
 )
-# the paper's hope, that a dose lowers Danish loss or lifts a Danish task, is no part of what `find` does by itself
+# The paper's hope, that a dose lowers Danish loss or lifts a Danish task: the paper's own sweep, on text that the
+# autoencoder has not read, of the latents that pass the paper's rule there and of the sets beside them.
 HOPE = (
-    *("--effects.sweep", "true", "--tasks.rows", "1500"),
+    *("--corpora.train", "data/tedtalks_train.tsv", "--corpora.test", "data/tedtalks_test.tsv"),
+    *("--features.rule", "paper", "--baselines.untrained", "0"),
+    *("--effects.sweep", "true", "--effects.sentences", "48", "--effects.prompts", "false"),
     *("--tasks.names", "angry-tweets:da=data/tasks/angry_tweets scala-da:da=data/tasks/scala_da"),
+    *("--tasks.rows", "400"),
 )
 KEPT = ("recipe.yaml", "results.json", "report.html")
 # what is not the recipe's default
@@ -50,10 +54,19 @@ def command(name: str) -> list[str]:
     ]
 
 
+def hope(folder: Path, name: str) -> list[str]:
+    """The command of the paper's hope, with the autoencoder of the run in FOLDER at its layer."""
+    cfg = json.loads((folder / "runs" / name / "sae" / "cfg.json").read_text(encoding="utf-8"))
+    return [
+        *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--layer", str(cfg["layer"])),
+        *("--sae.from", f"runs/{name}/sae", "--out", f"runs/{name}-hope", *HOPE),
+    ]
+
+
 def run(folder: Path, name: str) -> None:
-    """Run one model in FOLDER, then the paper's hope in the same run, and copy what is kept; then the grid."""
-    for more in ((), HOPE):
-        subprocess.run([sys.executable, "-m", *command(name), *more], cwd=folder, check=True)
+    """Run one model in FOLDER, and with its autoencoder the paper's hope; copy what is kept; then the grid."""
+    subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", *hope(folder, name)], cwd=folder, check=True)
     keep(folder, name)
     subprocess.run([sys.executable, HERE / "grid.py", folder, name], check=True)
 
@@ -73,6 +86,12 @@ def keep(folder: Path, name: str) -> None:
         "habits": {key: record["habits"][f"models/{name}"][key] for key in HABITS},
     }
     (kept / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    hoped = out.with_name(f"{name}-hope") / "results.json"
+    if hoped.is_file():
+        results = json.loads(hoped.read_text(encoding="utf-8"))
+        own = {key: results[key] for key in ("features", "tasks")}
+        own |= {"best_dose": results["next_token"]["best_dose"], "corpora": results["corpora"]}
+        (kept / "hope.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
 
 
 HABITS = ("bos", "tokenizer_adds_bos", "loss_with_bos", "loss_without_bos", "sentences", "sinks")
@@ -88,8 +107,9 @@ def measured() -> str:
                 for file in ("results.json", "run.json")
             )
             parts += [f"## {words}\n", _model(name, results, facts)]
-            if (HERE / name / "grid.json").is_file():
-                parts += [_grid(name)]
+            for file, table in (("hope.json", _hope), ("grid.json", _grid)):
+                if (HERE / name / file).is_file():
+                    parts += [table(name)]
     return "\n".join(parts)
 
 
@@ -187,36 +207,34 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
         "Switched off, or turned down until Danish on tune has risen by `at`: change of loss, nats a token, mean over "
         "seeds (`results.json: baselines.sets`, with the interval of each).\n",
         _sets(found),
-        *_hope(results),
     ]
     return "\n".join(lines)
 
 
-def _hope(results: dict[str, Any]) -> list[str]:
+def _hope(name: str) -> str:
     """The paper's hope: whether a dose lowers the target's loss, or lifts a task."""
-    parts = []
-    if next_token := results["next_token"]:
-        parts += [
-            "The paper's hope, a dose that lowers Danish loss: of each set the edit of lowest loss on tune, on test "
-            "(`results.json: next_token.best_dose`). A spliced edit's change is from the reconstruction without one.\n",
+    found = json.loads((HERE / name / "hope.json").read_text(encoding="utf-8"))
+    tasks = [row for row in found["tasks"] if row["edit"] != "raw"]
+    return "\n".join(
+        [
+            "The paper's hope, a dose that lowers Danish loss, on TED talks: of each set the edit of lowest loss on "
+            f"tune, on test (`results/{name}/hope.json: best_dose`), nats a token. A spliced edit's change is from the "
+            "reconstruction without one.\n",
             _table(
                 ("units", "spliced", "edit", "on tune", "on test"),
                 [
                     (
                         row["units"],
                         "yes" if row["splice"] else "no",
-                        row["edit"] if row["value"] is None else f"{row['edit']} {row['value']:g}",
+                        _edit(row),
                         f"{row['tune_delta']:+.4f}",
                         f"{row['delta']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]",
                     )
-                    for row in next_token["best_dose"]
+                    for row in found["best_dose"]
                 ],
             ),
-        ]
-    if tasks := [row for row in results["tasks"] or [] if row["edit"] != "raw"]:
-        parts += [
-            "Danish tasks under each dose (`results.json: tasks`): change of the score from no edit (of a splice: from "
-            "the splice without one).\n",
+            f"Danish tasks under each dose (`results/{name}/hope.json: tasks`): change of the score from no edit (of a "
+            "splice: from the splice without one). Tasks have no half to choose a dose on: all are shown.\n",
             _table(
                 ("task", "units", "spliced", "edit", "score", "change", "p"),
                 [
@@ -224,7 +242,7 @@ def _hope(results: dict[str, Any]) -> list[str]:
                         f"{row['task']}, {row['metric']}",
                         row["units"],
                         "yes" if row["splice"] else "no",
-                        row["edit"] if row["value"] is None else f"{row['edit']} {row['value']:g}",
+                        _edit(row),
                         f"{row['score']:.3f}",
                         f"{row['delta']:+.3f} [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]",
                         "–" if row["p"] is None else f"{row['p']:.3f}",
@@ -233,7 +251,11 @@ def _hope(results: dict[str, Any]) -> list[str]:
                 ],
             ),
         ]
-    return parts
+    )
+
+
+def _edit(row: dict[str, Any]) -> str:
+    return str(row["edit"]) if row["value"] is None else f"{row['edit']} {row['value']:g}"
 
 
 def _grid(name: str) -> str:

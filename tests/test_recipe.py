@@ -152,6 +152,15 @@ def test_one_size_of_the_autoencoder_takes_the_place_of_an_inherited_other(tmp_p
     assert load_recipe("demo").grid.size(10) == 40
 
 
+def test_a_given_autoencoder_takes_the_place_of_those_that_a_recipe_trains_beside_its_own():
+    given = GIVEN["find"] | {"sae.from": "mine.safetensors"}
+    baselines = load_recipe("find", given).baselines
+    assert (baselines.untrained, baselines.trained, baselines.frozen) == (3, 0, 0)
+    for key in ("baselines.trained", "baselines.frozen", "evidence.seeds"):
+        with pytest.raises(SprogError, match=rf"^--{key}: needs an autoencoder that is trained here"):
+            load_recipe("find", given | {key: "1"})
+
+
 def test_yaml_traps_do_not_snap(tmp_path):
     text = """
 base: demo

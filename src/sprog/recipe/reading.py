@@ -23,6 +23,8 @@ _REPLACES = {
     "grid.latents": ("grid.expansion",),
     "corpora.text": tuple(f"corpora.{role}" for role in ("train", "select", "tune", "test", "panel")),
     "corpora.train": ("corpora.text",),
+    # what is given cannot be trained again
+    "sae.from": ("baselines.trained", "baselines.frozen", "evidence.seeds"),
 }
 # what a recipe says about itself does not hold for those made from it
 _OWN = ("name", "description")
