@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -253,6 +254,12 @@ def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
 def test_a_recipe_that_is_not_there_is_refused(source, line):
     with pytest.raises(SprogError, match=re.escape(line)):
         load_recipe(source)
+
+
+def test_a_recipe_that_never_ends_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "mine.yaml")
+    with pytest.raises(SprogError, match=r"mine\.yaml: is not a regular file"):
+        load_recipe(tmp_path / "mine.yaml")
 
 
 def test_a_run_folder_points_to_its_recipe(tmp_path):

@@ -23,3 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return Knob
     raise AttributeError(f"module 'sprog' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,7 +14,7 @@ from sprog.errors import SprogError
 from sprog.recipe import load_recipe, nearest, recipe_values, shipped_recipes
 
 _HELP = """\
-sprog finds the units inside a language model that stand for a language, proves that they do, and turns
+sprog finds the units inside a language model that stand for a language, tests that they do, and turns
 them up or down.
 
   sprog run demo            the whole way, from text to report, on a toy: offline, minutes on two cores

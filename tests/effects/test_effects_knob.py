@@ -276,6 +276,7 @@ def changed(path, **changes):
     [
         ({"format": 2}, "is a knob of format 2, and this sprog reads 1"),
         ({"site": None}, "is a broken knob: 'site'"),
+        ({"hash": None}, "is a broken knob: 'hash'"),
         ({"operation": "mul"}, "is a broken knob: .*'mul'"),
         ({"layer": 0}, "is a broken knob: its hash is not that of what it holds"),
         ({"units": [1, 2, 3]}, "is a broken knob: there are not as many directions as units"),

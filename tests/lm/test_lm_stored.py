@@ -107,6 +107,18 @@ def test_a_batch_is_a_mixture_of_sentences(stored):
     assert len(sentences.unique()) > 30
 
 
+def test_batches_hold_the_same_tokens_whatever_the_size_of_the_models_batches(tiny_lm, tiny_tokens, stored):
+    with stored_activations(tiny_lm, tiny_tokens, SITES, budget=40) as other:
+        assert not torch.equal(other.sentence, stored.sentence)
+        for one, its in zip(
+            stored.batches(SITES[0], 64, epochs=2, seed=3),
+            other.batches(SITES[0], 64, epochs=2, seed=3),
+            strict=True,
+        ):
+            assert torch.allclose(one.sum(0), its.sum(0), atol=1e-4)
+            assert torch.allclose(one.square().sum(0), its.square().sum(0), atol=1e-4)
+
+
 def test_several_sites_and_kinds_are_trained_from_one_pass_and_go_on_from_a_checkpoint(stored, tmp_path):
     for site in (SITES[0], SITES[1]):
         width = stored.sites[site].width

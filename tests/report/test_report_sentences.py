@@ -45,7 +45,7 @@ def test_found(tmp_path: Path) -> None:
     assert "latent 11, fires on 90 % of Danish and 0.4 % of English tokens" in said
     assert "the English loss has fallen by 0.0012 nats per byte: a difference of 0.0762" in said
     assert "a ratio of at least 30, a one-sided 95 % limit" in said
-    assert "by this measure the units are selective" in said
+    assert "against English the units are selective" in said
     assert "No latent" not in said
     assert "No selective" not in said
     assert "Random latents" in said
@@ -297,8 +297,8 @@ def test_the_verdict_says_nothing_of_tests_that_were_not_made(tmp_path: Path) ->
         ),
         (
             (8, 9, 4),
-            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So training adds "
-            "none that pass.",
+            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So no more "
+            "pass for the training.",
         ),
         ((), ""),
         ((None, None), ""),

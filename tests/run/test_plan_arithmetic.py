@@ -262,6 +262,8 @@ def test_fidelity_is_foretold_by_its_precision(counting):
     paper = of(sae=dataclasses.replace(sae, precision=0.1), protocol="published")
     assert paper.fidelity_sentences is None
     assert paper.fidelity_tokens == (400_000, 400_000)
+    # the finest that there is asks for no more than all there is
+    assert of(sae=dataclasses.replace(sae, precision=1e-300)).fidelity_sentences == 16_384
     # and there is no more than there is
     assert dataclasses.replace(fine, roles=counting.roles).fidelity_tokens == (4000, 4000)
 

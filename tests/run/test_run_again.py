@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from tiny_world import trained_tokenizer, write_model
 
@@ -358,6 +359,25 @@ def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished
     (copy_of_finished / "features" / "summary.json").unlink()
     assert works(world.line(copy_of_finished)) == ["features"]
     assert results(copy_of_finished) == results(finished)
+
+
+@pytest.mark.parametrize("said", [{"stages": {"sae": 5}}, {"stages": {}, "habits": []}])
+def test_a_run_json_of_another_shape_is_refused(world, copy_of_finished, capsys, said):
+    file = copy_of_finished / "run.json"
+    file.write_text(json.dumps(said), encoding="utf-8")
+    assert world.run(copy_of_finished) == 2
+    assert capsys.readouterr().err.startswith(f"sprog: {file}: is broken; delete it")
+
+
+# kept on disk in between, and straight from the model
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_what_is_trained_does_not_depend_on_the_size_of_the_models_batches(world, tmp_path, epochs):
+    logs = []
+    for size in (60, 4096):
+        out = tmp_path / str(size)
+        assert world.run(out, "--until", "sae", batch_tokens=size, sae__epochs=epochs) == 0
+        logs.append(sprog.open_run(out).table("sae/log"))
+    np.testing.assert_allclose(logs[0]["mse"], logs[1]["mse"], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

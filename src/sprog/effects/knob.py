@@ -256,7 +256,7 @@ class Knob:
                 f"{place}: is a knob of format {said.get('format')}, and this sprog reads {FORMAT}"
             )
         try:
-            knob = _made(said, tensors)
+            knob, own = _made(said, tensors), said["hash"]
         except (
             KeyError,
             TypeError,
@@ -267,7 +267,7 @@ class Knob:
             SprogError,
         ) as error:
             raise SprogError(f"{place}: is a broken knob: {error}") from error
-        if knob.hash != said["hash"]:
+        if knob.hash != own:
             raise SprogError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
 

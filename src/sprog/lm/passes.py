@@ -57,8 +57,10 @@ class Passes:
 
     def read(self, path: Path, device: torch.device) -> Float[Tensor, "tokens d"] | None:
         """What was kept; None if nothing was, or if its file is broken."""
-        with suppress(SafetensorError, OSError):
-            return load_file(path)["x"].to(device)
+        with suppress(SafetensorError, OSError, KeyError):
+            found = load_file(path)
+            if bytes(found["digest"].tolist()) == _digest(found["x"]):
+                return found["x"].to(device)
         return None
 
     def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
@@ -68,7 +70,10 @@ class Passes:
             return
         try:
             with replacing(path) as temporary:
-                save_file({"x": x.detach().cpu().contiguous()}, temporary)
+                kept = x.detach().cpu().contiguous()
+                save_file(
+                    {"x": kept, "digest": torch.tensor(list(_digest(kept)), dtype=torch.uint8)}, temporary
+                )
         except (SafetensorError, SprogError):
             self.most = 0
         self._size += size
@@ -86,6 +91,11 @@ def clear(folder: Path, *, but: str | None = None) -> None:
             place.rmdir()
     with suppress(OSError):
         folder.rmdir()
+
+
+def _digest(x: Tensor) -> bytes:
+    # as bytes: numpy has no bfloat16
+    return blake2b(x.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
 def _versions(model: Any) -> int:

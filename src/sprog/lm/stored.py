@@ -41,7 +41,7 @@ class StoredActivations:
     """The activations of a text at several sites; the files last as long as the `with` block that made them.
 
     Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's
-    batches. A token that `activations` leaves out, a BOS or an attention sink at any of the sites, has no row.
+    batches; which tokens `batches` puts together, by the text alone. A token that `activations` leaves out, a BOS or an attention sink at any of the sites, has no row.
 
     Attributes:
         sites: where each site's activations lie.
@@ -91,13 +91,15 @@ class StoredActivations:
                 f"activations: a size and epochs of at least 1 are needed, got {size} and {epochs}"
             )
         x, rows = self._mapped(site), len(self)
+        # rows in the order of the text, whatever the model's batches were
+        as_read = np.argsort(self.sentence.cpu().numpy(), kind="stable")
         epoch, order = -1, np.zeros(0, dtype=np.int64)
         for first in range(start * size, epochs * rows, size):
             chosen, place, end = [], first, min(first + size, epochs * rows)
             while place < end:
                 if place // rows != epoch:
                     epoch = place // rows
-                    order = np.random.default_rng([seed, epoch]).permutation(rows)
+                    order = as_read[np.random.default_rng([seed, epoch]).permutation(rows)]
                 part = order[place % rows : place % rows + end - place]
                 chosen.append(part)
                 place += len(part)

@@ -181,7 +181,8 @@ class Quantities:
         With a precision that is as many sentences as intervals of 0.03 nats a token take.
         """
         effects, half = self.recipe.effects, 2 if role == "panel" else 1
-        needed = math.inf if effects.precision is None else PRECISE * (PRECISION / effects.precision) ** 2
+        finer = math.inf if effects.precision is None else PRECISION / effects.precision
+        needed = PRECISE * finer * finer
         most = min(needed, math.inf if effects.sentences is None else effects.sentences)
         return {
             code: replace(
@@ -200,7 +201,8 @@ class Quantities:
         """
         if self.recipe.by_the_paper:
             return None
-        wanted, sample = (1.96 * SPLICE_SPREAD / self.recipe.sae.precision) ** 2, FIRST
+        errors, sample = 1.96 * SPLICE_SPREAD / self.recipe.sae.precision, FIRST
+        wanted = min(errors * errors, max((a.sentences for a in self.roles["select"].values()), default=0))
         while sample < wanted:
             sample *= 2
         return sample

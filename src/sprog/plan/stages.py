@@ -144,7 +144,7 @@ class Counting(Quantities):
         tokens = self.train_tokens * recipe.sae.epochs
         weights = sum(d * m if one else 2 * d * m for one in tied)
         free = recipe.by_the_paper or not recipe.sae.unit_rows
-        pool = 0 if recipe.sae.batch_sentences else 3 * min(POOL_VALUES, self.train_tokens * d)
+        pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, self.train_tokens * d)
         passes = self.forward(shape, tokens, depth, output=False)
         steps = Work(
             float_flops=2 * d * m * tokens * count,

@@ -64,7 +64,6 @@ QUICK: dict[str, Any] = {
     "baselines.sizes": (1, 4),
     "baselines.damage": (),
     "baselines.lape": False,
-    "effects.values": (-8.0, 0.0, 8.0),
     "effects.bootstrap": 200,
     "effects.families": ("direction",),
     "effects.sentences": 20,
@@ -360,6 +359,8 @@ def _yaml(path: Path) -> Raw:
     from sprog.recipe import yaml_text
 
     try:
+        if path.exists() and not path.is_file():
+            raise SprogError(f"{path}: is not a regular file")
         return yaml_text.read(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise SprogError(f"{path}: no such file") from error

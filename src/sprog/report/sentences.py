@@ -69,11 +69,13 @@ def firing(files: RunFiles, unit: Row) -> str:
 def units_found(files: RunFiles) -> str:
     """Whether units were found, by which rule, and how often the first fires."""
     if files.features is None:
+        if "features" in files.to_come:
+            return "Units have not been looked for yet."
         return "Units were not looked for in this run."
     reference = language_name(files.reference)
     settings = files.recipe.features
     if not files.units:
-        words = f"No latent passes {rule_words(files)}"
+        words = f"No latent passes {_asked(files)}"
         if settings.fallback:
             words += (
                 f", and none fires more often on {language_name(files.target)} while staying under "
@@ -95,10 +97,10 @@ def units_found(files: RunFiles) -> str:
     if files.is_fallback:
         chosen = "the one latent" if len(files.units) == 1 else f"the {counted(len(files.units))} latents"
         return (
-            f"No latent passes {rule_words(files)}. The fallback took {chosen} with the largest difference in "
+            f"No latent passes {_asked(files)}. The fallback took {chosen} with the largest difference in "
             f"rates among those under {percent(_fallback_limit(files))} on {reference}: "
             f"the first, {firing(files, first)}{_shortfall(files, first)}."
-        )
+        ) + _passing_rates(files)
     verb = "passes" if len(files.units) == 1 else "pass"
     which = "It" if len(files.units) == 1 else "The one with the largest difference in rates"
     return (
@@ -113,7 +115,23 @@ def _fallback_limit(files: RunFiles) -> float:
     return limit
 
 
+def _asked(files: RunFiles) -> str:
+    """What a latent has to pass in this run: its tests, or a rule on firing rates."""
+    return "this run's tests" if files.recipe.features.rule == "tested" else rule_words(files)
+
+
+def _passing_rates(files: RunFiles) -> str:
+    """How many of the fallback's latents pass the rule on firing rates, where the run asks for its tests instead."""
+    if files.recipe.features.rule != "tested":
+        return ""
+    least, most = thresholds(files)
+    passing = sum(u["rate"][files.target] > least and u["rate"][files.reference] < most for u in files.units)
+    return f" Of these {whole(passing)} pass{'es' if passing == 1 else ''} {rule_words(files)}."
+
+
 def _shortfall(files: RunFiles, unit: Row) -> str:
+    if files.recipe.features.rule == "tested":
+        return ""
     least, most = thresholds(files)
     short_of = []
     if unit["rate"][files.target] <= least:
@@ -200,7 +218,7 @@ def random_weights_words(files: RunFiles) -> str:
         return ""
     counts = listed([whole(count) for count in random])
     words = f"With random weights, {counts} latents pass the same rule on the same text; trained, {whole(trained[0])}."
-    return words if trained[0] > max(random) else f"{words} So training adds none that pass."
+    return words if trained[0] > max(random) else f"{words} So no more pass for the training."
 
 
 def find_cell(
@@ -376,7 +394,14 @@ def others_at_matched_damage(files: RunFiles) -> str:
         ]
         if parts:
             own = next(row["target_delta_per_byte"] for row in rows.values() if row is not None)
-            return f"When {language_name(files.target)} has lost {number(own, 4)} nats per byte, {listed(parts)}."
+            target = language_name(files.target)
+            words = f"When {target} has lost {number(own, 4)} nats per byte, {listed(parts)}."
+            more = [
+                language_name(code)
+                for code, row in rows.items()
+                if row is not None and row["reached"] and row["other_delta_per_byte"] >= own
+            ]
+            return f"{words} So {target} loses no more than {listed(more)}." if more else words
     return ""
 
 

@@ -41,6 +41,8 @@ def _effect(files: RunFiles) -> list[str]:
     if files.section("next_token") is None:
         if files.section("baselines") is not None:
             return []
+        if "effects" in files.to_come:
+            return ["What the units do to the loss has not been measured yet."]
         return ["What the units do to the loss was not measured in this run."]
     compared = [at_matched_damage(files, at, splice=False) for at in (0.1, 0.3)]
     # where the loss does not even rise by the smaller step, the larger says nothing new
@@ -53,12 +55,12 @@ def _effect(files: RunFiles) -> list[str]:
     if not selective:
         judgement = f"That is too little to compare with {reference}. {nothing}" if any(compared) else ""
     elif all(selective.values()):
-        judgement = f"So {more}: by this measure the units are selective."
+        judgement = f"So {more}: against {reference} the units are selective."
     elif any(selective.values()):
         yes, no = (next(at for at, is_so in selective.items() if is_so is wanted) for wanted in (True, False))
         judgement = (
             f"So at {short(yes)} nats {more}, but not at {short(no)} nats: "
-            "by this measure the units are selective over a part of the sweep."
+            f"against {reference} the units are selective over a part of the sweep."
         )
     else:
         judgement = (

@@ -283,7 +283,7 @@ def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
     where = recipe.device if recipe.device == SPLIT else device
     place = name
     if name == TOY:
-        with show.stage("toy", "training the toy language model, once") as report:
+        with show.stage("toy", "the toy language model, trained on first use") as report:
             place = str(toy_model(progress=report))
     lm = load(place, device=where, dtype=resolve_dtype(recipe.dtype, device))
     return dataclasses.replace(lm, name=name)

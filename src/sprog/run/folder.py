@@ -65,7 +65,9 @@ class RunFolder:
         if (path / RECORD).is_file():
             try:
                 self.record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-                self.record["stages"].items()
+                for rows in (self.record["stages"], self.record.get("habits", {})):
+                    for row in rows.values():
+                        row.items()
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise SprogError(f"{path / RECORD}: is broken; delete it to run every stage again") from error
 

@@ -237,13 +237,17 @@ def _activations(
     each = most // len(tokens.corpus.languages)
     text = tokens.take(first_of_each(languages, each, [int(length) for length in tokens.lengths]))
     found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    sentences = []
     done, every = 0, int(text.lengths.sum())
     for seen in finite(lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text):
         for site in sites:
             found[site].append(seen.sites[site].float())
+        sentences.append(seen.sentence)
         done += len(seen.sentence)
         report(done / every)
-    return {site: torch.cat(parts) for site, parts in found.items()}
+    # as they stand in the text, whatever the model's batches were
+    order = torch.cat(sentences).argsort(stable=True)
+    return {site: torch.cat(parts)[order] for site, parts in found.items()}
 
 
 def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_ d"]]:

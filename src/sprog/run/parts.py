@@ -1,6 +1,7 @@
 """What a stage has finished, kept on disk part by part, so that a stage that was cut off carries on inside."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class Parts:
         """Arrays by name; `work` makes them, unless they are there."""
         path = self.folder / f"{name}.npz"
         # one that cannot be read, as after a power cut, is made again
-        with suppress(OSError, EOFError, ValueError, BadZipFile), np.load(path) as stored:
+        with suppress(OSError, EOFError, ValueError, TypeError, BadZipFile), np.load(path) as stored:
             return dict(stored)
         found = work()
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -77,8 +78,9 @@ class Parts:
         """Count the seconds of the block with those that earlier tries at the same parts took, however each ended."""
         path, started = self.folder / "seconds.json", time.perf_counter()
         before = 0.0
-        with suppress(OSError, ValueError):
-            before = float(json.loads(path.read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError, TypeError):
+            said = float(json.loads(path.read_text(encoding="utf-8")))
+            before = said if math.isfinite(said) else before
 
         def seconds() -> float:
             return before + time.perf_counter() - started

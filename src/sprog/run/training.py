@@ -3,22 +3,22 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sprog.lm import (
-    Batch,
     LanguageModel,
     Site,
     TokenizedCorpus,
     activations,
     batches,
     finite,
-    sentence_batches,
+    pad,
     stored_activations,
 )
 from sprog.recipe import Recipe
@@ -28,6 +28,8 @@ from sprog.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSetti
 
 # activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
 POOL_VALUES = 2**25
+# and those of the sentences that are brought into a random order at a time: 64 MiB
+CHUNK_VALUES = 2**24
 SECONDS_A_MINUTE = 60
 # bytes of activations that are kept on disk for the length of a training
 MOST_STORED = 8e9
@@ -80,26 +82,37 @@ class TrainingText:
         return Mixer(size, min(POOL_VALUES // self.lm.width(self.site), self.total), generator)
 
     def stream(self, start: int) -> Iterator[Tensor]:
-        """The activations of one batch after the other, from number `start` on; earlier ones are not computed.
+        """The activations of one chunk after the other, from number `start` on; earlier ones are not computed.
+
+        Sentences come in a random order that the size of the model's batches does not change. A chunk is a batch of
+        the paper's, or else so many sentences as fill part of the pool in which tokens are mixed.
 
         Raises:
             SprogError: some are not finite; the line shows the sentence.
         """
         # more than a run keeps, and never gone through again
         lm = dataclasses.replace(self.lm, passes=None)
-        found = activations(lm, itertools.islice(self._batches(), start, None), [self.site])
-        yield from (part.sites[self.site] for part in finite(lm, found, self.tokens))
+        for chunk in itertools.islice(self._chunks(), start, None):
+            text = self.tokens.take(chunk)
+            size = self.recipe.sae.batch_sentences
+            made = (
+                batches(text, self.recipe.batch_tokens) if size is None else [pad(text, np.arange(len(text)))]
+            )
+            parts = list(finite(lm, activations(lm, made, [self.site]), text))
+            order = torch.cat([part.sentence for part in parts]).argsort(stable=True)
+            yield torch.cat([part.sites[self.site] for part in parts])[order]
 
-    def _batches(self) -> Iterator[Batch]:
-        recipe = self.recipe
-        make: Callable[[int], Iterator[Batch]]
-        if recipe.sae.batch_sentences is None:
-            make = lambda seed: batches(self.tokens, recipe.batch_tokens, seed=seed)  # noqa: E731
-        else:
-            size = recipe.sae.batch_sentences
-            make = lambda seed: sentence_batches(self.tokens, size, seed=seed)  # noqa: E731
-        for epoch in range(recipe.sae.epochs):
-            yield from make(recipe.seed + epoch)
+    def _chunks(self) -> Iterator[np.ndarray]:
+        """The numbers of each chunk's sentences, all epochs."""
+        settings, lengths = self.recipe.sae, self.tokens.lengths
+        for epoch in range(settings.epochs):
+            order = np.random.default_rng(self.recipe.seed + epoch).permutation(len(self.tokens))
+            if settings.batch_sentences is None:
+                full = np.cumsum(lengths[order]) // (CHUNK_VALUES // self.lm.width(self.site))
+                starts = np.flatnonzero(np.diff(full)) + 1
+            else:
+                starts = np.arange(settings.batch_sentences, len(order), settings.batch_sentences)
+            yield from (chunk for chunk in np.split(order, starts) if len(chunk))
 
 
 def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:

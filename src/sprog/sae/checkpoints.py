@@ -21,7 +21,7 @@ from sprog.sae.group import Group, Job, fewer
 from sprog.sae.mixing import Mixer
 from sprog.sae.trainer import Trainer
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 _NAME = re.compile(r"step-\d{9,}\.safetensors")
 

@@ -100,11 +100,17 @@ class Quality:
 def unsound(quality: Quality) -> tuple[str, ...]:
     """Return what makes an autoencoder unsound, a sentence each with the number and its bound; nothing if it is sound.
 
-    The bounds: in a language of `judged`, a spliced loss 0.35 nats a token above the model's own, or less than 90 % of
-    the loss recovered; 15 % of latents dead; 50 % of the variance along one direction; 20 % of it in 1 % of tokens.
+    The bounds: in a language of `judged`, an FVU of 1, a spliced loss 0.35 nats a token above the model's own, or less
+    than 90 % of the loss recovered; 15 % of latents dead; 50 % of the variance along one direction; 20 % of it in 1 %
+    of tokens.
     """
     found = []
     for language in quality.judged:
+        if quality.fvu.get(language, 0.0) >= 1:
+            found.append(
+                f"The reconstruction is no nearer to the activations in {language} than their mean: its FVU is "
+                f"{quality.fvu[language]:.2f}, and the bound is 1."
+            )
         ce = quality.ce.get(language)
         if ce is None:
             continue

@@ -56,7 +56,7 @@ def what_training_adds(files: RunFiles) -> str:
             nothing += f" In trained ones {_each(worse, 'less')}"
         return f"{nothing} {counts}"
     but = f" But {_each(worse, 'less')}" if worse else ""
-    return f"Training adds: {_each(better, 'more')}{but} {counts}"
+    return f"Training adds to what the latents do: {_each(better, 'more')}{but} {counts}"
 
 
 def _own_set(files: RunFiles, found: Row) -> str:
