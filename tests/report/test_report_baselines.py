@@ -46,7 +46,8 @@ def test_where_nothing_is_added_the_verdict_says_so_first(interval):
 def test_what_is_added_stands_beside_what_is_not():
     said = what_training_adds(files(("target", -0.2, -0.3, -0.1), ("margin", 0.05, 0.01, 0.09)))
     assert said.startswith(
-        "Training adds to what the latents do: switching off four latents costs the target, less the nearest language, 0.050"
+        "Training adds to what the latents do: switching off four latents costs the target, less the nearest language, "
+        "0.050"
     )
     assert " But switching off four latents costs the target 0.200 nats a token less" in said
 

@@ -1,5 +1,6 @@
 """A run done again: the same bytes from the same seed, nothing done twice, nothing lost by an interruption."""
 
+import errno
 import json
 import os
 import re
@@ -367,6 +368,15 @@ def test_a_run_json_of_another_shape_is_refused(world, copy_of_finished, capsys,
     file.write_text(json.dumps(said), encoding="utf-8")
     assert world.run(copy_of_finished) == 2
     assert capsys.readouterr().err.startswith(f"sprog: {file}: is broken; delete it")
+
+
+def test_a_full_disk_is_named(world, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sprog.run, "corpora_stage", full)
+    assert world.run(tmp_path / "run") == 2
+    assert capsys.readouterr().err.endswith(f"sprog: {tmp_path / 'run'}: No space left on device\n")
 
 
 # kept on disk in between, and straight from the model

@@ -40,8 +40,9 @@ class StoredSite:
 class StoredActivations:
     """The activations of a text at several sites; the files last as long as the `with` block that made them.
 
-    Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's
-    batches; which tokens `batches` puts together, by the text alone. A token that `activations` leaves out, a BOS or an attention sink at any of the sites, has no row.
+    Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's batches;
+    which tokens `batches` puts together, by the text alone. A token that `activations` leaves out, a BOS or an
+    attention sink at any of the sites, has no row.
 
     Attributes:
         sites: where each site's activations lie.

@@ -158,6 +158,10 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
             clear_temporaries(out / name, below=True)
         write_text(out / RECIPE, recipe.to_yaml())
         yield folder
+    except OSError as error:
+        # of a full disk the system does not say where it is
+        error.filename = error.filename or str(out)
+        raise
     finally:
         lock.release()
 
