@@ -264,7 +264,11 @@ def test_a_run_that_dies_leaves_a_page_of_the_stages_before(
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "This run is not complete. Still to come: features and effects." in text
     assert world.run(tmp_path / "fresh", "--until", "evidence", **other) == 0
-    assert without_times(out / "report.html") == without_times(tmp_path / "fresh" / "report.html")
+    # what was not asked for, and what has not been reached, are not the same
+    asked, reached = "Units were not looked for in this run.", "Units have not been looked for yet."
+    whole = without_times(tmp_path / "fresh" / "report.html")
+    assert asked in whole
+    assert without_times(out / "report.html") == whole.replace(asked, reached)
     assert "Still to come" not in (tmp_path / "fresh" / "report.html").read_text(encoding="utf-8")
     names = {path.name for path in (out / "figures").iterdir()}
     assert names == {path.name for path in (tmp_path / "fresh" / "figures").iterdir()}
