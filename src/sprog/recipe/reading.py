@@ -42,6 +42,7 @@ PRECISIONS = tuple(key for key in _KEYS if key.rpartition(".")[2] == "precision"
 """The settings that say how precisely a stage measures; `--precision` sets them all."""
 
 QUICK: dict[str, Any] = {
+    "max_tokens": 32,
     "corpora.limit": 150,
     "corpora.panel_limit": 120,
     "corpora.test_limit": 20,
@@ -53,7 +54,7 @@ QUICK: dict[str, Any] = {
     "sae.latents": 1024,
     "sae.k": 32,
     "sae.matryoshka": (),
-    "sae.epochs": 1,
+    "sae.batch_tokens": 128,
     "evidence.permutations": 0,
     "evidence.scores": False,
     "evidence.seeds": 0,
