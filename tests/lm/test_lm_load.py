@@ -75,6 +75,18 @@ def test_a_config_that_is_not_json(folder):
     assert "cannot be loaded" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("tokenizer.json", "{}", "one of its files is not as it should be (KeyError: "),
+        ("config.json", "null", "one of its files is not as it should be (TypeError: "),
+    ],
+)
+def test_a_file_of_another_shape(folder, name, content, words):
+    (folder / name).write_text(content)
+    assert words in refusal(folder)
+
+
 def test_a_folder_without_weights(folder):
     (folder / "model.safetensors").unlink()
     assert "holds no *.safetensors file" in refusal(folder)

@@ -106,6 +106,9 @@ def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
     """
     for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
         if number == 1:
+            # before UTF-16, whose mark the one of UTF-32 begins with
+            if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+                raise SprogError(f"{name}, line 1: is UTF-32: {_convert('UTF-32')}")
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise SprogError(f"{name}, line 1: is UTF-16: {_convert('UTF-16')}")
             raw = raw.removeprefix(codecs.BOM_UTF8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from sprog.errors import SprogError
 from sprog.hub import quietly
@@ -46,10 +47,17 @@ def one_line(name: str) -> Iterator[None]:
                 f"model: {name} cannot be loaded: a *.safetensors file of it is cut short or is none "
                 f"({first_line(error)}): fetch or copy it again"
             ) from error
-        raise SprogError(f"model: {name} cannot be loaded: {first_line(error)}") from error
+        # what Python itself says of a list where a dictionary was meant says nothing of the model's files
+        what = isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError)
+        why = (
+            f"one of its files is not as it should be ({type(error).__name__}: {error})"
+            if what
+            else first_line(error)
+        )
+        raise SprogError(f"model: {name} cannot be loaded: {why}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its class where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """The first line of what an error says, with the next where it ends in a colon; its class where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 1 + lines[0].endswith(":")])

@@ -105,7 +105,8 @@ def _claims(evidence: Row) -> Table:
     return Table(
         "Claims",
         "How many units of each kind pass each claim. Family-wise: how many pass with not even one false discovery "
-        "expected at that level, by the largest of randomly signed influences.",
+        "expected at that level, by the largest of randomly signed influences: another test than that of the column "
+        "beside it, which may let more through.",
         ("Units", "Claim", "told from", "of", "pass", "family-wise"),
         [
             (
