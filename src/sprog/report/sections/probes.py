@@ -146,6 +146,7 @@ def _nearest(files: RunFiles) -> list[Block]:
     finding = f"{_told(files, best)}, and {_least(worst)} at layer {worst['layer']}. {_settled(found)}" + (
         "" if probe.get("layer_used") in (None, chosen) else f" The recipe names layer {probe['layer_used']}."
     )
+    by_probe = [float(row["probe"]["auroc"]) for row in rows]
     counts = [f"{language_name(code)} {whole(count)}" for code, count in found["sentences"].items()]
     picture = Picture(
         "The nearest language by layer",
@@ -153,8 +154,10 @@ def _nearest(files: RunFiles) -> list[Block]:
         finding,
         f"The least AUROC of a sentence of {language_name(files.target)} over one of another language, by layer: by "
         "the difference of means, and by an L2 logistic regression on standardised sentence means. Pairs are split in "
-        f"halves, one to fit and one to test, {plural(found['seeds'], 'time')}. Bars: 95 % intervals over held-out "
-        "sentences. Shaded: the layers within one standard error of the best, four at most, spread over the depth. "
+        f"halves, one to fit and one to test, {plural(found['seeds'], 'time')}. Below 0.5, sentences of the other "
+        f"language lie further along the difference. By the regression alone it is {number(min(by_probe), 2)} to "
+        f"{number(max(by_probe), 2)} over all layers. Bars: 95 % intervals over held-out sentences. Shaded: the layers "
+        "within one standard error of the best, four at most, spread over the depth. "
         f"Sentences: {listed(counts)}; of the panel's half on which units are found.",
     )
     return [picture, _nearest_layers(rows, candidates), *_trials(files, found)]
