@@ -344,6 +344,7 @@ def test_the_readmes_figures_of_the_papers_run_are_those_of_its_dry_run(dry):
         ("demo --model ./missing", "model: there is no folder ./missing"),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),
+        ("demo --sae.from missing", "sae.from: missing: there is no such file or folder"),
         ("demo --grid.k 4 --grid.layer 4", "grid.layer: toy has the layers 0 to 3, and 4 is not one of them"),
         ("demo --grid.k 129 --grid.expansion 1", "grid.k: 129 is more than the 128 latents"),
     ],

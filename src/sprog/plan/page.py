@@ -86,14 +86,17 @@ def _check(counting: Counting, grid: Shape | None) -> None:
     """Refuse what the run would refuse once the models are loaded.
 
     Raises:
-        SprogError: there is no such layer, or there are fewer latents than k.
+        SprogError: there is no such layer or autoencoder, or there are fewer latents than k.
     """
     recipe, layers = counting.recipe, counting.shape.layers
     if recipe.layer != "auto" and recipe.layer >= layers:
         raise SprogError(
             f"layer: {recipe.model} has the layers 0 to {layers - 1}, and {recipe.layer} is not one of them"
         )
-    if recipe.sae.from_ is None and recipe.sae.activation != "relu" and recipe.sae.k > counting.latents:
+    given = recipe.sae.from_
+    if given is not None and not given.startswith("hub:") and not Path(given).expanduser().exists():
+        raise SprogError(f"sae.from: {given}: there is no such file or folder")
+    if given is None and recipe.sae.activation != "relu" and recipe.sae.k > counting.latents:
         raise SprogError(f"sae.k: {recipe.sae.k} is more than the {counting.latents} latents")
     if grid is None:
         return
