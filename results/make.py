@@ -58,17 +58,8 @@ def hope(folder: Path, name: str) -> list[str]:
     """The command of the paper's hope, with the autoencoder of the run in FOLDER at its layer."""
     cfg = json.loads((folder / "runs" / name / "sae" / "cfg.json").read_text(encoding="utf-8"))
     return [
-        *(
-            "sprog",
-            "run",
-            "find",
-            "--model",
-            f"models/{name}",
-            "--target",
-            "da",
-            "--layer",
-            str(cfg["layer"]),
-        ),
+        *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da"),
+        *("--layer", str(cfg["layer"])),
         *("--sae.from", f"runs/{name}/sae", "--out", f"runs/{name}-hope", *HOPE),
     ]
 

@@ -24,7 +24,7 @@ from sprog.lm.sinks import FoundSinks, find_sinks, with_sinks
 from sprog.lm.sites import SITE_NAMES, Site
 from sprog.lm.split import SPLIT
 from sprog.lm.stored import StoredActivations, stored_activations
-from sprog.lm.stream import Activations, activations
+from sprog.lm.stream import Activations, activations, in_text_order
 
 __all__ = [
     "ARCHITECTURES",
@@ -73,6 +73,7 @@ __all__ = [
     "gradients",
     "growing",
     "half_width",
+    "in_text_order",
     "known_commit",
     "load",
     "locate",

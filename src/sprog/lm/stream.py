@@ -65,6 +65,16 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
         )
 
 
+def in_text_order(parts: Iterable[Activations]) -> dict[Site, Float[Tensor, "tokens _"]]:
+    """The tensors of all parts together, sentence after sentence, whatever the batches were.
+
+    There has to be a part.
+    """
+    seen = list(parts)
+    order = torch.cat([part.sentence for part in seen]).argsort(stable=True)
+    return {site: torch.cat([part.sites[site] for part in seen])[order] for site in seen[0].sites}
+
+
 def _once(
     lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
 ) -> dict[Site, Float[Tensor, "tokens _"]]:

@@ -99,8 +99,8 @@ def units_found(files: RunFiles) -> str:
         return (
             f"No latent passes {_asked(files)}. The fallback took {chosen} with the largest difference in "
             f"rates among those under {percent(_fallback_limit(files))} on {reference}: "
-            f"the first, {firing(files, first)}{_shortfall(files, first)}."
-        ) + _passing_rates(files)
+            f"the first, {firing(files, first)}{'' if _by_tests(files) else _shortfall(files, first)}."
+        ) + (_passing_rates(files) if _by_tests(files) else "")
     verb = "passes" if len(files.units) == 1 else "pass"
     which = "It" if len(files.units) == 1 else "The one with the largest difference in rates"
     return (
@@ -115,23 +115,24 @@ def _fallback_limit(files: RunFiles) -> float:
     return limit
 
 
+def _by_tests(files: RunFiles) -> bool:
+    """Whether the run asks latents for its tests, and not for firing rates."""
+    return files.recipe.features.rule == "tested"
+
+
 def _asked(files: RunFiles) -> str:
     """What a latent has to pass in this run: its tests, or a rule on firing rates."""
-    return "this run's tests" if files.recipe.features.rule == "tested" else rule_words(files)
+    return "this run's tests" if _by_tests(files) else rule_words(files)
 
 
 def _passing_rates(files: RunFiles) -> str:
-    """How many of the fallback's latents pass the rule on firing rates, where the run asks for its tests instead."""
-    if files.recipe.features.rule != "tested":
-        return ""
+    """How many of the fallback's latents pass the rule on firing rates."""
     least, most = thresholds(files)
     passing = sum(u["rate"][files.target] > least and u["rate"][files.reference] < most for u in files.units)
     return f" Of these {whole(passing)} pass{'es' if passing == 1 else ''} {rule_words(files)}."
 
 
 def _shortfall(files: RunFiles, unit: Row) -> str:
-    if files.recipe.features.rule == "tested":
-        return ""
     least, most = thresholds(files)
     short_of = []
     if unit["rate"][files.target] <= least:
@@ -385,22 +386,17 @@ def selective_at(files: RunFiles) -> dict[float, bool]:
 
 def others_at_matched_damage(files: RunFiles) -> str:
     """What the other languages have lost at the most damage to the target that was reached."""
+    target = language_name(files.target)
     for at in (0.3, 0.1):
-        rows = {code: selectivity_row(files, at, False, code) for code in files.languages[2:]}
-        parts = [
-            f"the {language_name(code)} loss {has_moved(row['other_delta_per_byte'], 4)}"
-            for code, row in rows.items()
-            if row is not None and row["reached"]
-        ]
-        if parts:
-            own = next(row["target_delta_per_byte"] for row in rows.values() if row is not None)
-            target = language_name(files.target)
-            words = f"When {target} has lost {number(own, 4)} nats per byte, {listed(parts)}."
-            more = [
-                language_name(code)
-                for code, row in rows.items()
-                if row is not None and row["reached"] and row["other_delta_per_byte"] >= own
+        found = {code: selectivity_row(files, at, False, code) for code in files.languages[2:]}
+        rows = {language_name(code): row for code, row in found.items() if row is not None and row["reached"]}
+        if rows:
+            own = next(row["target_delta_per_byte"] for row in rows.values())
+            parts = [
+                f"the {name} loss {has_moved(row['other_delta_per_byte'], 4)}" for name, row in rows.items()
             ]
+            words = f"When {target} has lost {number(own, 4)} nats per byte, {listed(parts)}."
+            more = [name for name, row in rows.items() if row["other_delta_per_byte"] >= own]
             return f"{words} So {target} loses no more than {listed(more)}." if more else words
     return ""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from sprog.corpora import first_of_each
 from sprog.errors import SprogError
 from sprog.features import Counter, Latents, testing
-from sprog.lm import Site, TokenizedCorpus, activations, batches, finite
+from sprog.lm import Activations, Site, TokenizedCorpus, activations, batches, finite, in_text_order
 from sprog.probe import LEAST_SENTENCES, NearestLayer, language_layers, nearest_candidates
 from sprog.run.context import Context
 from sprog.run.panels import panel_text, searched_sample
@@ -236,18 +236,16 @@ def _activations(
     most = min(TOKENS, VALUES // sum(lm.width(site) for site in sites))
     each = most // len(tokens.corpus.languages)
     text = tokens.take(first_of_each(languages, each, [int(length) for length in tokens.lengths]))
-    found: dict[Site, list[Tensor]] = {site: [] for site in sites}
-    sentences = []
-    done, every = 0, int(text.lengths.sum())
-    for seen in finite(lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text):
-        for site in sites:
-            found[site].append(seen.sites[site].float())
-        sentences.append(seen.sentence)
-        done += len(seen.sentence)
-        report(done / every)
-    # as they stand in the text, whatever the model's batches were
-    order = torch.cat(sentences).argsort(stable=True)
-    return {site: torch.cat(parts)[order] for site, parts in found.items()}
+    every = int(text.lengths.sum())
+
+    def told() -> Iterator[Activations]:
+        done = 0
+        for seen in finite(lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text):
+            yield seen
+            done += len(seen.sentence)
+            report(done / every)
+
+    return {site: x.float() for site, x in in_text_order(told()).items()}
 
 
 def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_ d"]]:

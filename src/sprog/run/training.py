@@ -18,6 +18,7 @@ from sprog.lm import (
     activations,
     batches,
     finite,
+    in_text_order,
     pad,
     stored_activations,
 )
@@ -98,9 +99,7 @@ class TrainingText:
             made = (
                 batches(text, self.recipe.batch_tokens) if size is None else [pad(text, np.arange(len(text)))]
             )
-            parts = list(finite(lm, activations(lm, made, [self.site]), text))
-            order = torch.cat([part.sentence for part in parts]).argsort(stable=True)
-            yield torch.cat([part.sites[self.site] for part in parts])[order]
+            yield in_text_order(finite(lm, activations(lm, made, [self.site]), text))[self.site]
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """The numbers of each chunk's sentences, all epochs."""
