@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# the libraries whose files sprog reads and writes; they bring too much to live in .venv
+# the libraries whose files glossae reads and writes; they bring too much to live in .venv
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
@@ -11,7 +11,7 @@ PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1
 .PHONY: demo results test test-slow test-peers lint format clean
 
 demo: $(INSTALLED)
-	$(BIN)/sprog run demo
+	$(BIN)/glossae run demo
 
 # the pages of results/ and docs/measured.md: FROM is a folder with the models and the text (see results/make.py)
 results: $(INSTALLED)

@@ -17,10 +17,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sprog.effects import Edit, compile_edits
-from sprog.features import Directions, Neurons
-from sprog.lm import Site, TokenEdit
-from sprog.sae import Sae, SaeConfig
+from glossae.effects import Edit, compile_edits
+from glossae.features import Directions, Neurons
+from glossae.lm import Site, TokenEdit
+from glossae.sae import Sae, SaeConfig
 
 BATCH, LENGTH = 16, 128
 UNITS = (1, 2, 3, 5, 8, 13)

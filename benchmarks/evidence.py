@@ -39,10 +39,10 @@ from scipy.stats import mannwhitneyu, rankdata
 from sklearn.metrics import roc_auc_score
 
 from evidence_codes import LANGUAGES, Drawn, draw_codes, draw_text
-from sprog.features import Counter, Latents, SentenceTable, UnitStatistics
-from sprog.features.testing import Evidence, families
-from sprog.lm import TokenizedCorpus
-from sprog.sae import Sae, SaeConfig
+from glossae.features import Counter, Latents, SentenceTable, UnitStatistics
+from glossae.features.testing import Evidence, families
+from glossae.lm import TokenizedCorpus
+from glossae.sae import Sae, SaeConfig
 
 TARGET, REFERENCE = "da", "en"
 BUDGET = 4096

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.features import Fired
-from sprog.lm import TokenizedCorpus
+from glossae.corpora import Corpus, Sentence
+from glossae.features import Fired
+from glossae.lm import TokenizedCorpus
 
 LANGUAGES = ("da", "de", "en", "fr", "nb", "nl", "sv")
 GROUPS = (

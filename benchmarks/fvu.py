@@ -1,9 +1,9 @@
-"""Reconstruction at equal tokens: sprog's TopK trainer against dictionary-learning's, on the same real activations.
+"""Reconstruction at equal tokens: glossae's TopK trainer against dictionary-learning's, on the same real activations.
 
     python benchmarks/fvu.py MODEL TRAIN.tsv TEST.tsv [--site resid] [--layer 4] [--expansion 8] [--k 32]
                              [--seeds 0 1 2] [--rates 1 2 4 8 16] [--dtypes auto float32] [--json]
 
-Both see the same batches of the same tokens, once. sprog trains as it does by default. dictionary-learning gets every
+Both see the same batches of the same tokens, once. glossae trains as it does by default. dictionary-learning gets every
 one of `--rates`, multiples of the learning rate of its own law (Gao et al.'s), with our shares of warm-up and decay,
 since its default of 1,000 steps of warm-up is meant for longer runs, and inputs of unit mean square norm, as its own
 training loop makes them; everything else is its default. FVU is held out: on the test text, around its mean. Dead is
@@ -21,9 +21,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from sprog.corpora import Corpus, read_source
-from sprog.lm import LanguageModel, Site, activations, batches, load, tokenize
-from sprog.sae import Mixer, SaeConfig, TrainSettings, train
+from glossae.corpora import Corpus, read_source
+from glossae.lm import LanguageModel, Site, activations, batches, load, tokenize
+from glossae.sae import Mixer, SaeConfig, TrainSettings, train
 
 POOL = 2**17
 
@@ -121,7 +121,7 @@ def main() -> None:
         f"k {arguments.k}; seeds {', '.join(map(str, arguments.seeds))}"
     )
     arms: dict[str, Callable[[int], tuple[float, float]]] = {
-        f"sprog, encoder in {dtype}": partial(ours, data, test, *shape, dtype=dtype)
+        f"glossae, encoder in {dtype}": partial(ours, data, test, *shape, dtype=dtype)
         for dtype in arguments.dtypes
     }
     if find_spec("dictionary_learning") is None:

@@ -1,4 +1,4 @@
-"""The paper's grid of 48 autoencoders: in one pass by sprog against 48 runs of a plain version, turn by turn.
+"""The paper's grid of 48 autoencoders: in one pass by glossae against 48 runs of a plain version, turn by turn.
 
     python benchmarks/grid.py [--json] [--turns 2] [--steps 6] [--warm-up 200] [--threads 2]
 
@@ -6,7 +6,7 @@ The set-up is the recipe `paper`'s: `mlp.hidden` of layer 3 of a model of pythia
 batches of 32 sentences (about 800 tokens), the published initialisation and training. The model's weights are
 random, made on the spot and scaled so that the site's mean square is near Pythia's (0.077); the text is two
 vocabularies of token ids with Zipf frequencies. The passes of the language model count, and stop at layer 3 on both
-sides: sprog makes one for all 48, the plain version one for each.
+sides: glossae makes one for all 48, the plain version one for each.
 
 What a ReLU autoencoder costs depends on how many latents are active, so all are first trained for a while (untimed,
 from the published start), and both sides go on from there; the L0 that they had is printed.
@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from sprog.lm import ARCHITECTURES, Batch, LanguageModel, Site, activations
-from sprog.sae import Sae, SaeConfig, TrainSettings
-from sprog.sae.group import Group
+from glossae.lm import ARCHITECTURES, Batch, LanguageModel, Site, activations
+from glossae.sae import Sae, SaeConfig, TrainSettings
+from glossae.sae.group import Group
 
 SITE, LATENTS = Site("mlp.hidden", 3), 2048
 SENTENCES, MEAN_LENGTH, VOCABULARY = 32, 25, 50304

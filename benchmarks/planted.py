@@ -2,7 +2,7 @@
 
     python benchmarks/planted.py [--seeds 20] [--sentences 600] [--sae] [--sae-seeds 3] [--json]
 
-A seed is a world of its own (`sprog.features.PlantedWorld`, whose docstring is the generative model). A claim is "these
+A seed is a world of its own (`glossae.features.PlantedWorld`: its docstring is the generative model). A claim is "these
 units are for language l", tested by `test_units` and scored against the population's AUROC; "groups" are the claims
 about several languages that the panel allows. FDP is the false discovery proportion, whose mean is the FDR, and power
 the share of true features found; both are averaged over a seed's claims, and standard errors are over seeds.
@@ -28,10 +28,10 @@ from collections import defaultdict
 import numpy as np
 import torch
 
+from glossae.features import Kinds, PlantedWorld, draw_sentences, score
+from glossae.features.table import SentenceTable
+from glossae.features.testing import Evidence, minimum_p, q_values, test_units
 from planted_latents import Scored, trained
-from sprog.features import Kinds, PlantedWorld, draw_sentences, score
-from sprog.features.table import SentenceTable
-from sprog.features.testing import Evidence, minimum_p, q_values, test_units
 
 MINIMUM, LEVEL = 0.8, 0.05
 METHODS = ("exact", "studentised")

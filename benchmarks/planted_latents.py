@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sprog.features import PlantedWorld, draw_sentences, match, score, score_latents
-from sprog.features.table import SentenceTable
-from sprog.features.units import Fired
-from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train
+from glossae.features import PlantedWorld, draw_sentences, match, score, score_latents
+from glossae.features.table import SentenceTable
+from glossae.features.units import Fired
+from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train
 
 # seeds of draws: sentences to learn from and for the latents' own truth, neither of which is tested
 LEARNT, FRESH = 1_000, 1

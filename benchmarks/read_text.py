@@ -22,7 +22,7 @@ from pathlib import Path
 
 READING = """
 import json, resource, sys, time
-from sprog.corpora import build_roles
+from glossae.corpora import build_roles
 start = time.perf_counter()
 roles = build_roles({"train": sys.argv[1]}, target="da", reference="en", seed=0)
 seconds = time.perf_counter() - start
@@ -111,7 +111,7 @@ def measure(form: str, number: int, repeats: int, folder: Path) -> dict[str, obj
     """Median seconds and the largest peak of some readings."""
     name, source, write = FORMS[form]
     write(folder / name, number)
-    environment = {**os.environ, "SPROG_CACHE": str(folder), "SPROG_OFFLINE": "1"}
+    environment = {**os.environ, "GLOSSAE_CACHE": str(folder), "GLOSSAE_OFFLINE": "1"}
     command = [sys.executable, "-c", READING, source or str(folder / name)]
     runs = [json.loads(subprocess.check_output(command, text=True, env=environment)) for _ in range(repeats)]
     read, seconds, peak = zip(*runs, strict=True)

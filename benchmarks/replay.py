@@ -17,10 +17,10 @@ import numpy as np
 import torch
 import transformers
 
-from sprog.corpora import Corpus, Sentence
-from sprog.effects import Edit, compile_edits
-from sprog.features import Directions
-from sprog.lm import (
+from glossae.corpora import Corpus, Sentence
+from glossae.effects import Edit, compile_edits
+from glossae.features import Directions
+from glossae.lm import (
     ARCHITECTURES,
     LanguageModel,
     Site,

@@ -1,4 +1,4 @@
-"""One training step of a TopK autoencoder: sprog's against every peer that is installed, turn by turn on the same data.
+"""One training step of a TopK autoencoder: glossae's against every installed peer's, turn by turn on the same data.
 
     python benchmarks/sae_step.py [--json] [--repeats 3] [--threads 2] [--case 512,2048,30,800]
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sprog.sae import SaeConfig, TrainSettings, fast_bfloat16, train
+from glossae.sae import SaeConfig, TrainSettings, fast_bfloat16, train
 
 CASES = ((512, 2048, 30, 800), (2048, 16384, 32, 2048))
 # steps timed together; the first of a turn warms up
@@ -47,7 +47,7 @@ def synchronise(x: Tensor) -> None:
 
 
 def ours(dtype: str) -> Steps:
-    """Sprog's trainer as `sprog run` uses it, with the encoder's product in `dtype`."""
+    """Glossae's trainer as `glossae run` uses it, with the encoder's product in `dtype`."""
 
     def steps(case: Case, batches: list[Tensor]) -> float:
         d_in, latents, k, _ = case

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from sprog.cli import main as sprog
+from glossae.cli import main as glossae
 
 SHARED = Path(__file__).parents[2] / "shared"
 SITES = ("mlp.hidden", "resid")
@@ -47,8 +47,8 @@ def run(site: str, layer: int, arguments: argparse.Namespace, out: Path) -> dict
     line = ["run", "pythia-14m", "--out", str(out), "--quiet", *(f"--{k}={v}" for k, v in flags.items())]
     with contextlib.redirect_stdout(io.StringIO()):
         started = time.perf_counter()
-        if sprog(line) != 0:
-            raise SystemExit(f"sprog {' '.join(line)} failed")
+        if glossae(line) != 0:
+            raise SystemExit(f"glossae {' '.join(line)} failed")
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     sae, features = results["sae"], results["features"]
     row: dict[str, object] = {

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sprog._version import __version__
-from sprog.corpora import Corpus, first_of_each, read_source
-from sprog.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
-from sprog.features import (
+from glossae._version import __version__
+from glossae.corpora import Corpus, first_of_each, read_source
+from glossae.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
+from glossae.features import (
     Directions,
     Latents,
     Moments,
@@ -35,9 +35,9 @@ from sprog.features import (
     lape,
     testing,
 )
-from sprog.features.streaming import Counter
-from sprog.files import write_json
-from sprog.lm import (
+from glossae.features.streaming import Counter
+from glossae.files import write_json
+from glossae.lm import (
     LanguageModel,
     Site,
     StoredActivations,
@@ -49,7 +49,7 @@ from sprog.lm import (
     tokenize,
     with_sinks,
 )
-from sprog.sae import SaeConfig, TrainSettings, train, untrained
+from glossae.sae import SaeConfig, TrainSettings, train, untrained
 
 HERE = Path(__file__).resolve().parent
 TARGET = "da"
@@ -268,7 +268,7 @@ def main(folder: Path, name: str) -> None:
         "sentences": {"tune": TUNE, "test": TEST, "off": OFF_SENTENCES},
         "off": OFF,
         "off_precision": OFF_PRECISION,
-        "settings": {"batch": BATCH, "nested": list(NESTED), "sprog": __version__},
+        "settings": {"batch": BATCH, "nested": list(NESTED), "glossae": __version__},
         "text": training.corpus.sha256,
         "cells": len(CHANGES),
     }

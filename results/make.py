@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sprog.run.headlines import headlines
+from glossae.run.headlines import headlines
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "measured.md"
@@ -49,7 +49,7 @@ SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evid
 def command(name: str) -> list[str]:
     """The command that a page of results comes from, as one would type it in FOLDER."""
     return [
-        *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
+        *("glossae", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
         *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
     ]
 
@@ -58,7 +58,7 @@ def hope(folder: Path, name: str) -> list[str]:
     """The command of the paper's hope, with the autoencoder of the run in FOLDER at its layer."""
     cfg = json.loads((folder / "runs" / name / "sae" / "cfg.json").read_text(encoding="utf-8"))
     return [
-        *("sprog", "run", "find", "--model", f"models/{name}", "--target", "da"),
+        *("glossae", "run", "find", "--model", f"models/{name}", "--target", "da"),
         *("--layer", str(cfg["layer"])),
         *("--sae.from", f"runs/{name}/sae", "--out", f"runs/{name}-hope", *HOPE),
     ]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-# before anything imports sprog: every annotated shape and type is checked in every call
+# before anything imports glossae: every annotated shape and type is checked in every call
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts its threads
-install_import_hook("sprog", "typechecker.checked")
+install_import_hook("glossae", "typechecker.checked")
 
 # nothing here may ask the network; the hub client reads this when it is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,14 +17,14 @@ import pytest
 import torch
 from hypothesis import settings
 
-from sprog.corpora import Corpus, Sentence
-from sprog.lm import TokenizedCorpus, load, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.lm import TokenizedCorpus, load, tokenize
 
 # with two processes side by side each has a core of its own
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 # no test holds a clock against a machine that others use too
-settings.register_profile("sprog", deadline=None)
-settings.load_profile("sprog")
+settings.register_profile("glossae", deadline=None)
+settings.load_profile("glossae")
 
 END = "<|endoftext|>"
 MAX_POSITIONS = 64
@@ -163,11 +163,11 @@ def opus(monkeypatch, tmp_path):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("SPROG_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    for name in ("GLOSSAE_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("sprog.corpora.download.PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("glossae.corpora.download.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "cache"))
     with OpusServer() as server:
-        monkeypatch.setenv("SPROG_OPUS_BASE", server.address)
-        monkeypatch.setenv("SPROG_OPUS_API", f"{server.address}/api")
+        monkeypatch.setenv("GLOSSAE_OPUS_BASE", server.address)
+        monkeypatch.setenv("GLOSSAE_OPUS_API", f"{server.address}/api")
         yield server

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
-import sprog
-from sprog.cli import main
-from sprog.errors import SprogError
-from sprog.recipe import Recipe, load_recipe, shipped_recipes
-from sprog.recipe.group import all_settings
+import glossae
+from glossae.cli import main
+from glossae.errors import GlossaeError
+from glossae.recipe import Recipe, load_recipe, shipped_recipes
+from glossae.recipe.group import all_settings
 
-MAIN = "import sys; from sprog.cli import main; sys.exit(main())"
+MAIN = "import sys; from glossae.cli import main; sys.exit(main())"
 
 
 @pytest.fixture
 def runs(monkeypatch, tmp_path):
-    """What would be run: the calls of a stand-in for `sprog.run`, from an empty working folder."""
+    """What would be run: the calls of a stand-in for `glossae.run`, from an empty working folder."""
     calls = []
 
     def run_recipe(recipe, out, until=None, quiet=False):
         calls.append(types.SimpleNamespace(recipe=recipe, out=out, until=until, quiet=quiet))
 
-    stand_in = types.ModuleType("sprog.run")
+    stand_in = types.ModuleType("glossae.run")
     stand_in.run_recipe = run_recipe
-    monkeypatch.setitem(sys.modules, "sprog.run", stand_in)
+    monkeypatch.setitem(sys.modules, "glossae.run", stand_in)
     monkeypatch.chdir(tmp_path)
     yield calls
     assert list(tmp_path.iterdir()) == []
@@ -101,7 +101,7 @@ def test_precision_is_that_of_every_stage(runs, capsys):
     status = main(["run", "demo", "--precision", "0.125"])
     if not keys:
         assert status == 2
-        assert capsys.readouterr().err == "sprog: --precision: no setting of this version has a precision\n"
+        assert capsys.readouterr().err == "glossae: --precision: no setting of this version has a precision\n"
         return
     main(["run", "demo", "--precision", "0.125", f"--{keys[0]}", "0.5"])
     values = [[getattr(call.recipe, key.split(".")[0]).precision for key in keys] for call in runs]
@@ -129,7 +129,7 @@ def test_recipes_are_listed(capsys):
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"sprog {sprog.__version__}\n"
+    assert capsys.readouterr().out == f"glossae {glossae.__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
@@ -137,13 +137,14 @@ def test_help_shows_the_ways_in(capsys, arguments):
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert all(
-        words in shown for words in ("sprog run demo", "sprog recipes", "sprog run --help", "report.html")
+        words in shown
+        for words in ("glossae run demo", "glossae recipes", "glossae run --help", "report.html")
     )
 
 
 def test_help_of_recipes(capsys):
     assert main(["recipes", "--help"]) == 0
-    assert "usage: sprog recipes" in capsys.readouterr().out
+    assert "usage: glossae recipes" in capsys.readouterr().out
 
 
 def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
@@ -151,7 +152,7 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     assert main(["run", "--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"--{setting.key} " in shown for setting in all_settings(Recipe))
-    assert "sprog run demo --sae.k 16" in shown
+    assert "glossae run demo --sae.k 16" in shown
     assert 0 < shown.index("--target CODE") < shown.index("--text TEXT") < shown.index("\n  --out DIR")
     assert shown.index('--text "sv=A.txt en=B.txt da=C.txt"') < shown.index("--target CODE")
     assert "probe.seeds 1" in shown[shown.index("--quick ") : shown.index("--precision ")]
@@ -198,7 +199,7 @@ def test_help_of_find_says_what_it_needs(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "no command; try 'sprog run demo' or 'sprog --help'"),
+        ("", "no command; try 'glossae run demo' or 'glossae --help'"),
         (
             "rum demo",
             "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob and doctor)",
@@ -254,27 +255,27 @@ def test_a_mistake_is_one_line_and_status_2(runs, capsys, line, message):
     assert main(line.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"sprog: {message}")
+    assert captured.err.startswith(f"glossae: {message}")
     assert captured.err.count("\n") == 1
     assert runs == []
 
 
 def test_a_mistake_found_later_is_one_line_too(runs, capsys, monkeypatch):
     def fail(*_, **__):
-        raise SprogError("a.tsv: line 3:\n  the text \x1b[31m\u202e is odd")
+        raise GlossaeError("a.tsv: line 3:\n  the text \x1b[31m\u202e is odd")
 
-    monkeypatch.setattr(sys.modules["sprog.run"], "run_recipe", fail)
+    monkeypatch.setattr(sys.modules["glossae.run"], "run_recipe", fail)
     assert main(["run", "demo"]) == 2
-    assert capsys.readouterr().err == "sprog: a.tsv: line 3: the text \\x1b[31m\\u202e is odd\n"
+    assert capsys.readouterr().err == "glossae: a.tsv: line 3: the text \\x1b[31m\\u202e is odd\n"
 
 
 def test_an_interruption_says_how_to_carry_on(runs, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["sprog.run"], "run_recipe", interrupt)
+    monkeypatch.setattr(sys.modules["glossae.run"], "run_recipe", interrupt)
     assert main(["run", "demo"]) == 130
-    assert capsys.readouterr().err == "sprog: interrupted; the same command carries on where it stopped\n"
+    assert capsys.readouterr().err == "glossae: interrupted; the same command carries on where it stopped\n"
 
 
 # ---- as a process of its own
@@ -288,7 +289,7 @@ def test_a_process_leaves_with_the_status_and_without_a_traceback():
         check=False,
     )
     assert done.returncode == 2
-    assert (done.stdout, done.stderr) == ("", "sprog: --sae.k: must be at least 1, got '0'\n")
+    assert (done.stdout, done.stderr) == ("", "glossae: --sae.k: must be at least 1, got '0'\n")
 
 
 def test_a_reader_who_leaves_early_is_no_error():
@@ -303,7 +304,7 @@ def test_a_reader_who_leaves_early_is_no_error():
 def test_help_lists_and_mistakes_import_nothing_heavy():
     script = """
 import contextlib, io, sys
-from sprog.cli import main
+from glossae.cli import main
 for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run",
              "export --help", "export", "export x --to y"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -312,7 +313,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "sprog" in loaded
+    assert "glossae" in loaded
     assert not loaded & {
         "torch",
         "transformers",
@@ -325,7 +326,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     }
 
 
-def test_import_sprog_loads_nothing_heavier_than_torch():
-    script = "import sys, sprog; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+def test_import_glossae_loads_nothing_heavier_than_torch():
+    script = "import sys, glossae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"transformers", "pandas", "matplotlib", "sklearn", "pyarrow"}

@@ -1,4 +1,4 @@
-"""`sprog export` writes what it says in one line, or says in one line why not."""
+"""`glossae export` writes what it says in one line, or says in one line why not."""
 
 import dataclasses
 import json
@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from sprog.cli import main
-from sprog.sae import Quality, Sae, SaeConfig
+from glossae.cli import main
+from glossae.sae import Quality, Sae, SaeConfig
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def refusal(capsys, line):
     assert main(line.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("sprog: ")
+    assert captured.err.startswith("glossae: ")
     assert captured.err.count("\n") == 1
-    return captured.err.removeprefix("sprog: ")
+    return captured.err.removeprefix("glossae: ")
 
 
 def test_a_run_that_has_not_come_to_its_autoencoder(run, capsys, tmp_path):
@@ -149,9 +149,9 @@ def test_help(capsys):
     for flag in ("--help", "-h"):
         assert main(["export", flag]) == 0
         shown = capsys.readouterr().out
-        assert shown.startswith("usage: sprog export PLACE --to sae-lens|sparsify --out FOLDER")
+        assert shown.startswith("usage: glossae export PLACE --to sae-lens|sparsify --out FOLDER")
     assert main(["--help"]) == 0
-    assert "sprog export " in capsys.readouterr().out
+    assert "glossae export " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_help(capsys):
         ("export run --to sae-lens --out run/recipe.yaml", "--out: run/recipe.yaml is a file; give a folder"),
         (
             "export run --to sparsify --out run/sae --hookpoint=",
-            "--out: run/sae holds sprog's own autoencoder",
+            "--out: run/sae holds glossae's own autoencoder",
         ),
         ("exprot run", "unknown command 'exprot'; did you mean 'export'?"),
     ],
@@ -203,7 +203,7 @@ def test_what_cannot_be_said_there(run, capsys, tmp_path):
 
 
 def test_the_room_of_autoencoders_imports_with_few_packages():
-    script = "import sys, sprog.sae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    script = "import sys, glossae.sae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {
         "pandas",

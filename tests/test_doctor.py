@@ -1,4 +1,4 @@
-"""`sprog doctor` says what is here, asks nobody, and shows no secret."""
+"""`glossae doctor` says what is here, asks nobody, and shows no secret."""
 
 import socket
 import sys
@@ -6,8 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from sprog.cli import main
-from sprog.doctor.packages import Package
+from glossae.cli import main
+from glossae.doctor.packages import Package
 
 SECRET = "hf_notforanyone"
 
@@ -22,7 +22,7 @@ def closed(monkeypatch, tmp_path):
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY", "https_proxy"):
@@ -37,7 +37,7 @@ def test_all_is_well_here(capsys, tmp_path):
     assert f"{tmp_path / 'cache'}: not there yet" in " ".join(said.split())
     assert "hub" in said
     assert "multi" in said
-    assert said.endswith("sprog can run here.\n")
+    assert said.endswith("glossae can run here.\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -73,7 +73,7 @@ def test_a_token_in_a_file(capsys, tmp_path):
 )
 def test_offline_is_said(capsys, monkeypatch, value, words):
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    for name in ("SPROG_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    for name in ("GLOSSAE_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     assert main(["doctor"]) == 0
     assert words in capsys.readouterr().out
@@ -97,7 +97,7 @@ def answer_for(monkeypatch, name, version):
     ("version", "words"),
     [(None, "transformers: not installed, needs 5"), ("4.57.1", "transformers: 4.57.1 is too old")],
 )
-def test_a_package_that_sprog_cannot_do_without(capsys, monkeypatch, version, words):
+def test_a_package_that_glossae_cannot_do_without(capsys, monkeypatch, version, words):
     answer_for(monkeypatch, "transformers", version)
     assert main(["doctor"]) == 2
     captured = capsys.readouterr()
@@ -111,7 +111,8 @@ def test_a_missing_feature_is_no_illness(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        "datasets missing or too old; pip install -e '.[hub]' in a checkout of sprog, or pip install" in said
+        "datasets missing or too old; pip install 'glossae[hub]' (in a checkout: pip install -e '.[hub]'), or pip"
+        in said
     )
 
 
@@ -126,7 +127,7 @@ def test_a_torch_that_does_not_load(capsys, monkeypatch):
 
 def test_a_cache_that_cannot_be_written(capsys, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "file" / "cache"))
     assert main(["doctor"]) == 2
     assert "cannot be written to" in capsys.readouterr().err
 
@@ -134,18 +135,18 @@ def test_a_cache_that_cannot_be_written(capsys, monkeypatch, tmp_path):
 def test_help_teaches(capsys):
     assert main(["doctor", "--help"]) == 0
     said = capsys.readouterr().out
-    assert "usage: sprog doctor" in said
+    assert "usage: glossae doctor" in said
     assert "exit status" in said
     assert all(len(line) <= 110 for line in said.splitlines())
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert "sprog doctor" in said
+    assert "glossae doctor" in said
     assert "--dry-run" in said
 
 
 def test_it_takes_no_words(capsys):
     assert main(["doctor", "now"]) == 2
-    assert capsys.readouterr().err == "sprog: doctor: unexpected 'now'\n"
+    assert capsys.readouterr().err == "glossae: doctor: unexpected 'now'\n"
 
 
 @pytest.mark.parametrize(

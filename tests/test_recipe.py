@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sprog.errors import SprogError
-from sprog.recipe import (
+from glossae.errors import GlossaeError
+from glossae.recipe import (
     PRECISIONS,
     QUICK,
     BadSettingError,
@@ -41,13 +41,13 @@ def read(folder: Path, text: str | bytes, **overrides: str) -> Recipe:
 
 def refusal(folder: Path, text: str | bytes) -> str:
     """The one line with which a YAML text is refused, without its folder."""
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read(folder, text)
     return str(caught.value).replace(f"{folder}/", "")
 
 
 def flag_refusal(**overrides: str) -> str:
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         load_recipe("demo", {key.replace("__", "."): value for key, value in overrides.items()})
     return str(caught.value)
 
@@ -158,7 +158,7 @@ def test_a_given_autoencoder_takes_the_place_of_those_that_a_recipe_trains_besid
     baselines = load_recipe("find", given).baselines
     assert (baselines.untrained, baselines.trained, baselines.frozen) == (3, 0, 0)
     for key in ("baselines.trained", "baselines.frozen", "evidence.seeds"):
-        with pytest.raises(SprogError, match=rf"^--{key}: needs an autoencoder that is trained here"):
+        with pytest.raises(GlossaeError, match=rf"^--{key}: needs an autoencoder that is trained here"):
             load_recipe("find", given | {key: "1"})
 
 
@@ -252,19 +252,19 @@ def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
     ],
 )
 def test_a_recipe_that_is_not_there_is_refused(source, line):
-    with pytest.raises(SprogError, match=re.escape(line)):
+    with pytest.raises(GlossaeError, match=re.escape(line)):
         load_recipe(source)
 
 
 def test_a_recipe_that_never_ends_is_refused(tmp_path):
     os.mkfifo(tmp_path / "mine.yaml")
-    with pytest.raises(SprogError, match=r"mine\.yaml: is not a regular file"):
+    with pytest.raises(GlossaeError, match=r"mine\.yaml: is not a regular file"):
         load_recipe(tmp_path / "mine.yaml")
 
 
 def test_a_run_folder_points_to_its_recipe(tmp_path):
     (tmp_path / "recipe.yaml").write_text(MINIMAL)
-    with pytest.raises(SprogError, match=r"is a folder, not a recipe; did you mean '.*/recipe\.yaml'\?"):
+    with pytest.raises(GlossaeError, match=r"is a folder, not a recipe; did you mean '.*/recipe\.yaml'\?"):
         load_recipe(tmp_path)
 
 
@@ -362,7 +362,7 @@ def test_an_unknown_override_is_refused(key, line):
 
 
 def test_an_error_blames_the_file_for_what_the_file_says(tmp_path):
-    with pytest.raises(SprogError, match=r"mine\.yaml: sae\.k: must be at most sae\.latents, 4, got 16$"):
+    with pytest.raises(GlossaeError, match=r"mine\.yaml: sae\.k: must be at most sae\.latents, 4, got 16$"):
         read(tmp_path, "base: demo\nsae: {k: 16}\n", **{"sae.latents": "4"})
 
 
@@ -389,7 +389,7 @@ def test_nearest_finds_typos_and_last_parts_or_nothing():
 def test_a_last_part_that_several_groups_have_is_named_where_every_run_has_it(tmp_path, word, key):
     # grids, steering and tasks are only where they are asked for
     assert flag_refusal(**{word: "16"}) == f"unknown flag '--{word}'; did you mean '--{key}'?"
-    with pytest.raises(SprogError, match=rf"unknown key '{word}'; did you mean '{key}'\?$"):
+    with pytest.raises(GlossaeError, match=rf"unknown key '{word}'; did you mean '{key}'\?$"):
         read(tmp_path, f"base: demo\n{word}: 16\n")
 
 
@@ -449,7 +449,7 @@ def test_text_takes_the_place_of_a_base_recipes_roles_and_train_that_of_its_text
     ],
 )
 def test_a_text_that_does_not_fit_is_refused(changes, line):
-    with pytest.raises(SprogError, match=f"^{re.escape(line)}"):
+    with pytest.raises(GlossaeError, match=f"^{re.escape(line)}"):
         load_recipe("find", TEXT | changes)
 
 
@@ -470,7 +470,7 @@ def test_the_other_languages_are_those_that_sources_name(text, others):
 
 def test_find_says_all_that_it_needs():
     with pytest.raises(
-        SprogError, match=r"^find\.yaml: model, languages\.target, corpora\.text: are missing: give --"
+        GlossaeError, match=r"^find\.yaml: model, languages\.target, corpora\.text: are missing: give --"
     ):
         load_recipe("find")
     values = recipe_values("find", {"sae.k": "7"})

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.recipe import (
+from glossae.errors import GlossaeError
+from glossae.recipe import (
     Corpora,
     Effects,
     Features,
@@ -22,7 +22,7 @@ from sprog.recipe import (
     Steering,
     load_recipe,
 )
-from sprog.recipe.group import all_settings
+from glossae.recipe.group import all_settings
 
 GROUPS = {
     "languages": Languages,
@@ -118,7 +118,7 @@ def test_what_is_written_is_read_back_equal(folder, values):
 def test_any_text_is_a_recipe_or_one_line(folder, text):
     path = folder / "any.yaml"
     path.write_text(text, encoding="utf-8", newline="")
-    with pytest.raises(SprogError):
+    with pytest.raises(GlossaeError):
         load_recipe(path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import (
+from glossae.corpora import (
     Corpus,
     Lexicon,
     Sentence,
@@ -21,7 +21,7 @@ from sprog.corpora import (
     telltale,
     words_of,
 )
-from sprog.errors import SprogError
+from glossae.errors import GlossaeError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 NOTHING = (Telltale(), Telltale())
@@ -60,7 +60,7 @@ def test_a_word_in_a_single_sentence_is_not_listed():
 
 
 def test_a_language_without_text_has_no_word_list():
-    with pytest.raises(SprogError, match="^no sentence in nb"):
+    with pytest.raises(GlossaeError, match="^no sentence in nb"):
         build_lexicons(corpus_of(("Hej", "da")), ["da", "nb"])
 
 
@@ -130,7 +130,7 @@ def test_ambiguous_sentences_are_counted_by_language():
 
 
 def test_a_language_without_a_word_list_is_named():
-    with pytest.raises(SprogError, match="^no word list for nb: "):
+    with pytest.raises(GlossaeError, match="^no word list for nb: "):
         ambiguous(corpus_of(("Han", "da")), "da", "nb", {"da": Lexicon("da", frozenset())})
 
 
@@ -176,11 +176,11 @@ def test_a_file_for_two_languages_is_refused_by_name(tmp_path):
         source = f"da={tmp_path / da},sv={tmp_path / sv}"
         return read_source(source, languages=["da", "sv"]).corpus
 
-    with pytest.raises(SprogError, match=r"^a.txt\+a.txt: 50 of 50 sentences in da and sv are the same"):
+    with pytest.raises(GlossaeError, match=r"^a.txt\+a.txt: 50 of 50 sentences in da and sv are the same"):
         refuse_one_text_as_two_languages(read("a.txt", "a.txt"))
     # 20 of 50
     refuse_one_text_as_two_languages(read("a.txt", "b.txt"))
-    with pytest.raises(SprogError, match="20 of 50"):
+    with pytest.raises(GlossaeError, match="20 of 50"):
         refuse_one_text_as_two_languages(read("a.txt", "b.txt"), share=0.3)
     refuse_one_text_as_two_languages(read("a.txt", "c.txt"))
 
@@ -188,7 +188,7 @@ def test_a_file_for_two_languages_is_refused_by_name(tmp_path):
 def test_a_file_for_two_languages_is_found_across_sources():
     danish = corpus_of(*((f"Sætning {i}", "da") for i in range(40)), source="a.txt")
     swedish = corpus_of(*((f"Sætning {i}", "sv") for i in range(40)), source="b.txt")
-    with pytest.raises(SprogError, match=r"^a.txt and b.txt: 40 of 40 "):
+    with pytest.raises(GlossaeError, match=r"^a.txt and b.txt: 40 of 40 "):
         refuse_one_text_as_two_languages(Corpus(danish.sentences + swedish.sentences))
 
 
@@ -202,5 +202,5 @@ def test_roles_that_share_a_sentence_are_refused_by_name():
     again = Corpus(
         (*theirs.sentences, Sentence("b", "da", "x", "b.tsv"), Sentence("y", "en", "a.tsv-0", "a.tsv"))
     )
-    with pytest.raises(SprogError, match="^2 of 4 sentences of test are in select too"):
+    with pytest.raises(GlossaeError, match="^2 of 4 sentences of test are in select too"):
         refuse_one_text_in_two_roles({"select": ours, "test": again})

@@ -9,15 +9,15 @@ import zipfile
 
 import pytest
 
-from sprog.corpora import Corpus, build_roles, read_source
-from sprog.errors import SprogError
+from glossae.corpora import Corpus, build_roles, read_source
+from glossae.errors import GlossaeError
 
 LANGUAGES = ("da", "en")
 GOOD = "Hej med dig.\t0\nHello there.\t1\n"
 
 
 def refusal(source, languages=LANGUAGES, **options):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read_source(str(source), languages=languages, **options)
     message = str(caught.value)
     assert "\n" not in message
@@ -240,7 +240,7 @@ def test_json_in_one_piece(write):
 
 
 def test_line_without_an_end(write, monkeypatch):
-    monkeypatch.setattr("sprog.corpora.lines._MAX_LINE", 1000)
+    monkeypatch.setattr("glossae.corpora.lines._MAX_LINE", 1000)
     path = write("x.txt", "Hej.\n" + "a" * 1001)
     assert f"{path}, line 2: is longer than 1,000 bytes" in refusal(f"da={path}")
     assert "no sentence in en" in refusal(f"da={write('x.txt', 'a' * 1000)}", languages=("en",))
@@ -276,7 +276,7 @@ def test_malformed_source(source, reason):
 
 @pytest.mark.parametrize("languages", [(), ("danish",), ("da", "")])
 def test_languages_that_are_no_codes(languages):
-    with pytest.raises(SprogError, match=r"languages: .*two or three letters"):
+    with pytest.raises(GlossaeError, match=r"languages: .*two or three letters"):
         read_source("x.tsv", languages=languages)
 
 
@@ -284,7 +284,7 @@ def test_languages_that_are_no_codes(languages):
 
 
 def roles_refusal(specs, *, target="da", reference="en", others=(), **options):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         build_roles(specs, target=target, reference=reference, others=others, seed=0, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import clean_text, read_source
-from sprog.errors import SprogError
+from glossae.corpora import clean_text, read_source
+from glossae.errors import GlossaeError
 
 LANGUAGES = ("da", "en")
 
@@ -85,7 +85,7 @@ def test_treebanks_that_are_aligned(folder):
 )
 def test_a_line_that_is_none(folder, line):
     path = put(folder, f"# text = Hej.\n{line}\n")
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read(f"da={path}")
     assert str(caught.value).startswith(f"{path}, line 2: ")
     assert "is no word of CoNLL-U" in str(caught.value)
@@ -93,7 +93,7 @@ def test_a_line_that_is_none(folder, line):
 
 def test_a_treebank_does_not_say_its_language(folder):
     path = put(folder, BOTH)
-    with pytest.raises(SprogError, match=f"does not say its language: write da={path}"):
+    with pytest.raises(GlossaeError, match=f"does not say its language: write da={path}"):
         read(str(path))
 
 
@@ -148,6 +148,6 @@ def test_arbitrary_bytes_never_crash(folder, content):
     message = ""
     try:
         read(f"da={put(folder, content)}")
-    except SprogError as error:
+    except GlossaeError as error:
         message = str(error)
     assert "\n" not in message

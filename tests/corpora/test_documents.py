@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence, build_roles, cluster, cluster_names, cut, read_source
-from sprog.errors import SprogError
+from glossae.corpora import Corpus, Sentence, build_roles, cluster, cluster_names, cut, read_source
+from glossae.errors import GlossaeError
 
 LANGUAGES = ("da", "en")
 
@@ -65,7 +65,7 @@ def test_a_labelled_sentence_that_ends_in_doc_is_no_header(folder):
 
 def test_a_line_without_its_document_is_refused(folder):
     path = write(folder / "short.tsv", "da\ten\tdoc\nHej.\tHello.\n")
-    with pytest.raises(SprogError, match=r"short\.tsv, line 2: 2 columns where the header has 3"):
+    with pytest.raises(GlossaeError, match=r"short\.tsv, line 2: 2 columns where the header has 3"):
         documents(path)
 
 
@@ -120,7 +120,7 @@ def test_a_file_of_sentences_is_no_document_and_a_file_in_a_folder_is(folder):
     assert len({s.pair for s in both.sentences}) == 2
     write(folder / "en" / "talk3.txt", "More.\n")
     with pytest.raises(
-        SprogError, match=r"da: has no 'talk3\.txt': folders that are aligned hold the same names"
+        GlossaeError, match=r"da: has no 'talk3\.txt': folders that are aligned hold the same names"
     ):
         read_source(f"da={folder / 'da'},en={folder / 'en'}", languages=LANGUAGES)
 
@@ -228,5 +228,5 @@ def test_what_a_limit_leaves_of_a_document_is_not_tested_on(folder):
     path = write(folder / "limited.jsonl", "".join(lines))
     other = write(folder / "other.tsv", "da\ten\nHej\tHi\nGod\tGood\n")
     specs = {"train": str(path), "test": f"{path} {other}"}
-    with pytest.raises(SprogError, match="all 4.. sentences of limited.jsonl are in corpora"):
+    with pytest.raises(GlossaeError, match="all 4.. sentences of limited.jsonl are in corpora"):
         build_roles(specs, target="da", reference="en", seed=0, limit=100)

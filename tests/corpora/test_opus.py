@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from glossae.corpora import build_roles, parse_source, read_source
+from glossae.errors import GlossaeError
 from opus_server import archive
-from sprog.corpora import build_roles, parse_source, read_source
-from sprog.errors import SprogError
 
 LANGUAGES = ("da", "en")
 PAIRS = [(f"Sætning nummer {i}.", f"Sentence number {i}.") for i in range(40)]
@@ -24,7 +24,7 @@ EXPECTED = [(code, text) for pair in PAIRS for code, text in zip(LANGUAGES, pair
 
 
 def refusal(source="opus:Tiny", languages=LANGUAGES):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read(source, languages)
     message = str(caught.value)
     assert "\n" not in message
@@ -123,11 +123,11 @@ def test_a_file_of_ones_own_has_no_provenance(tmp_path):
 def test_all_is_fetched_before_anything_is_read_and_after_files_were_looked_for(opus, tmp_path):
     (tmp_path / "x.tsv").write_text("no tab\n")
     specs = {"train": str(tmp_path / "x.tsv"), "test": "opus:Tiny"}
-    with pytest.raises(SprogError, match="answered 404"):
+    with pytest.raises(GlossaeError, match="answered 404"):
         build_roles(specs, target="da", reference="en", seed=0)
     specs = {"train": "opus:Tiny", "test": str(tmp_path / "none.tsv")}
     opus.asked.clear()
-    with pytest.raises(SprogError, match="no such file"):
+    with pytest.raises(GlossaeError, match="no such file"):
         build_roles(specs, target="da", reference="en", seed=0)
     assert not opus.asked
 
@@ -143,12 +143,14 @@ def test_two_runs_do_not_fetch_the_same_at_once(opus):
 # ---- without a network
 
 
-@pytest.mark.parametrize("variable", ["SPROG_OFFLINE", "HF_HUB_OFFLINE"])
+@pytest.mark.parametrize("variable", ["GLOSSAE_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline(opus, monkeypatch, cached, variable):
     opus.put(archive(PAIRS))
     monkeypatch.setenv(variable, "1")
     message = refusal()
-    assert message.startswith(f"opus:Tiny: {variable} keeps sprog from fetching {opus.address}/OPUS-Tiny/v1/")
+    assert message.startswith(
+        f"opus:Tiny: {variable} keeps glossae from fetching {opus.address}/OPUS-Tiny/v1/"
+    )
     assert f"put it at {cached}, or give files, da=FILE,en=FILE" in message
     assert (opus.asked, cached.parents[3].exists()) == ([], False)
 
@@ -164,7 +166,7 @@ def test_no_network(opus, cached):
 
 def test_an_archive_put_there_by_hand(opus, monkeypatch, cached):
     place(cached, archive(PAIRS))
-    monkeypatch.setenv("SPROG_OFFLINE", "1")
+    monkeypatch.setenv("GLOSSAE_OFFLINE", "1")
     roles = build_roles({"train": "opus:Tiny"}, target="da", reference="en", seed=0)
     assert roles.provenance["opus:Tiny"]["url"] is None
     assert roles.provenance["opus:Tiny"]["sha256"] == hashlib.sha256(archive(PAIRS)).hexdigest()
@@ -198,10 +200,10 @@ def test_a_changed_archive_is_refused_without_a_network(opus, cached, monkeypatc
     read()
     changed = archive(PAIRS[:5])
     cached.write_bytes(changed)
-    monkeypatch.setenv("SPROG_OFFLINE", "1")
+    monkeypatch.setenv("GLOSSAE_OFFLINE", "1")
     message = refusal()
     assert message.startswith(
-        f"{cached}: is not the file of before, its SHA-256 has changed, and SPROG_OFFLINE"
+        f"{cached}: is not the file of before, its SHA-256 has changed, and GLOSSAE_OFFLINE"
     )
     assert cached.read_bytes() == changed
     cached.with_name("da-en.txt.zip.json").unlink()
@@ -241,8 +243,8 @@ def test_a_broken_record(opus, cached, record):
 def test_a_cache_that_cannot_be_made(opus, monkeypatch, tmp_path):
     opus.put(archive(PAIRS))
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "file"))
-    assert "set SPROG_CACHE to a folder that can" in refusal()
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "file"))
+    assert "set GLOSSAE_CACHE to a folder that can" in refusal()
 
 
 # ---- names
@@ -321,7 +323,7 @@ def test_a_catalogue_of_nonsense(opus, rows):
 def test_a_catalogue_that_is_no_catalogue(opus, monkeypatch):
     for answer in (b"[]", b"{", b'{"corpora": 3}', b"<html>", b"[" * 100_000):
         opus.files["/catalogue/"] = answer
-        monkeypatch.setenv("SPROG_OPUS_API", f"{opus.address}/catalogue")
+        monkeypatch.setenv("GLOSSAE_OPUS_API", f"{opus.address}/catalogue")
         assert "cannot be reached" in refusal()
 
 
@@ -329,12 +331,12 @@ def test_a_catalogue_that_is_no_catalogue(opus, monkeypatch):
     "base", ["nowhere", "ftp://x", "file:///etc", "http://", "http://a b", "http://x:port"]
 )
 def test_addresses_that_are_none(monkeypatch, base):
-    monkeypatch.setenv("SPROG_OPUS_BASE", base)
-    assert refusal().startswith(f"SPROG_OPUS_BASE: is not an address {base!r}: write one such as https://")
+    monkeypatch.setenv("GLOSSAE_OPUS_BASE", base)
+    assert refusal().startswith(f"GLOSSAE_OPUS_BASE: is not an address {base!r}: write one such as https://")
 
 
 def test_a_password_is_not_shown(monkeypatch):
-    monkeypatch.setenv("SPROG_OPUS_BASE", "https://me:secret@mirror.example")
+    monkeypatch.setenv("GLOSSAE_OPUS_BASE", "https://me:secret@mirror.example")
     message = refusal()
     assert "without a password" in message
     assert "secret" not in message
@@ -344,6 +346,6 @@ def test_a_copy_of_the_cache_is_as_good(opus, monkeypatch, tmp_path):
     opus.put(archive(PAIRS))
     read()
     shutil.copytree(tmp_path / "cache", tmp_path / "copy")
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "copy"))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "copy"))
     assert read() == EXPECTED
     assert len(opus.asked) == 1

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from glossae.corpora import read_source
+from glossae.errors import GlossaeError
 from opus_server import PAGE, archive
-from sprog.corpora import read_source
-from sprog.errors import SprogError
 
 LANGUAGES = ("da", "en")
 PATH = "/OPUS-Tiny/v1/moses/da-en.txt.zip"
@@ -32,7 +32,7 @@ def read():
 
 
 def refusal():
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read()
     message = str(caught.value)
     assert message.isprintable()
@@ -86,7 +86,7 @@ def test_a_server_that_goes_away(opus, part, monkeypatch):
     opus.put(ARCHIVE)
     opus.stops = [30_000]
     monkeypatch.setattr("time.sleep", lambda seconds: opus.close() if seconds == 0.5 else None)
-    monkeypatch.setattr("sprog.corpora.download.PAUSES", (0.5, 0.0, 0.0))
+    monkeypatch.setattr("glossae.corpora.download.PAUSES", (0.5, 0.0, 0.0))
     message = refusal()
     assert "the transfer broke off 4 times (last: Connection refused)" in message
     assert part.stat().st_size == 30_000
@@ -104,7 +104,7 @@ def test_a_whole_part_needs_no_transfer(opus, cached, part):
 def test_a_server_that_falls_silent(opus, monkeypatch):
     opus.put(ARCHIVE)
     opus.pause = 0.5
-    monkeypatch.setattr("sprog.corpora.web.TIMEOUT", 0.1)
+    monkeypatch.setattr("glossae.corpora.web.TIMEOUT", 0.1)
     assert "the transfer broke off 4 times (last: timed out); try later" in refusal()
 
 
@@ -226,7 +226,7 @@ def test_more_than_the_disk_holds(opus, cached):
     opus.lie = 10**18
     message = refusal()
     assert message.startswith(f"{opus.address}{PATH}: has 1,000,000,000,")
-    assert "make room, or set SPROG_CACHE to a folder on a larger disk" in message
+    assert "make room, or set GLOSSAE_CACHE to a folder on a larger disk" in message
     assert {path.name for path in cached.parent.iterdir()} <= {".da-en.txt.zip.lock"}
 
 
@@ -345,7 +345,7 @@ def test_a_redirection_in_circles(opus):
 def test_a_proxy_is_asked(opus, monkeypatch):
     opus.put(ARCHIVE)
     monkeypatch.setenv("http_proxy", opus.address)
-    monkeypatch.setenv("SPROG_OPUS_BASE", "http://opus.invalid")
+    monkeypatch.setenv("GLOSSAE_OPUS_BASE", "http://opus.invalid")
     assert len(read()) == 2000
     assert opus.asked == [(f"http://opus.invalid{PATH}", None)]
 

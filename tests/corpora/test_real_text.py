@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sprog.corpora import build_roles, clean_text, read_source
-from sprog.errors import SprogError
+from glossae.corpora import build_roles, clean_text, read_source
+from glossae.errors import GlossaeError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LANGUAGES = ("da", "en")
@@ -86,7 +86,7 @@ def test_treebanks_without_their_comments(tmp_path):
 def test_tokens_point_to_the_treebank():
     path = present("ud_danish_ddt/ddt_test.jsonl")
     with pytest.raises(
-        SprogError, match=r"line 1: has tokens and no text.* give the treebank's \.conllu file"
+        GlossaeError, match=r"line 1: has tokens and no text.* give the treebank's \.conllu file"
     ):
         read_source(f"da={path}", languages=LANGUAGES)
 
@@ -96,7 +96,7 @@ def test_tasks_texts():
     assert read_source(f"da={danish}", languages=LANGUAGES).tallies["da"].read == 2411
     tallies = read_source(f"en={english}", languages=LANGUAGES).tallies
     assert (tallies["en"].read, tallies["en"].dropped["empty"]) == (27_481, 1)
-    with pytest.raises(SprogError, match=r"line 1: label is 'positiv'.*name the file da=PATH"):
+    with pytest.raises(GlossaeError, match=r"line 1: label is 'positiv'.*name the file da=PATH"):
         read_source(str(danish), languages=LANGUAGES)
 
 

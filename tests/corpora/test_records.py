@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import clean_text, read_source
-from sprog.errors import SprogError
+from glossae.corpora import clean_text, read_source
+from glossae.errors import GlossaeError
 
 LANGUAGES = ("da", "en")
 ROWS = [("da", "Hej, du."), ("en", 'Hello "you".'), ("da", "Farvel;\nog tak.")]
@@ -22,7 +22,7 @@ def read(source, languages=LANGUAGES):
 
 
 def refusal(source, languages=LANGUAGES):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read(source, languages)
     message = str(caught.value)
     assert message.isprintable()
@@ -408,6 +408,6 @@ def test_arbitrary_bytes_never_crash_a_reader(folder, content, form):
     message = ""
     try:
         read(form.format(*[folder / "any"] * 2))
-    except SprogError as error:
+    except GlossaeError as error:
         message = str(error)
     assert "\n" not in message

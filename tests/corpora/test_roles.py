@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import ROLES, Corpus, Sentence, build_roles, untested
-from sprog.errors import SprogError
+from glossae.corpora import ROLES, Corpus, Sentence, build_roles, untested
+from glossae.errors import GlossaeError
 
 ALWAYS = ROLES[:4]
 """The roles that every run has; the others are there where they are given."""
@@ -285,7 +285,7 @@ def test_any_division(folder, train, test, random, seed, limit):
 
 def test_import_is_cheap():
     program = (
-        "import sys, sprog.corpora; print(*{'pandas', 'transformers', 'defusedxml'} & sys.modules.keys())"
+        "import sys, glossae.corpora; print(*{'pandas', 'transformers', 'defusedxml'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
 
@@ -315,7 +315,7 @@ def test_a_panel_needs_the_target_too(folder):
         "train": write(folder / "t.tsv", columns(range(60))),
         "replicate": f"en={write(folder / 'e.txt', ['a sentence', 'and more'])}",
     }
-    with pytest.raises(SprogError, match="corpora.replicate: no da sentence"):
+    with pytest.raises(GlossaeError, match="corpora.replicate: no da sentence"):
         build(specs)
 
 
@@ -425,14 +425,16 @@ def test_text_leaves_no_role_to_be_given_but_replicate(folder):
     assert len(build({"text": text, "replicate": again}).corpora["replicate"]) == 40
     for role in ("train", "panel"):
         with pytest.raises(
-            SprogError, match=rf"corpora\.{role}: is cut out of corpora.text: give one of the"
+            GlossaeError, match=rf"corpora\.{role}: is cut out of corpora.text: give one of the"
         ):
             build({"text": text, role: again})
-    with pytest.raises(SprogError, match=r"corpora\.text: no en sentence .*give corpora\.text other or more"):
+    with pytest.raises(
+        GlossaeError, match=r"corpora\.text: no en sentence .*give corpora\.text other or more"
+    ):
         build({"text": files_of(folder, {"da": 50})})
-    with pytest.raises(SprogError, match=r"corpora\.text: 'nowhere\.xyz': is not a source"):
+    with pytest.raises(GlossaeError, match=r"corpora\.text: 'nowhere\.xyz': is not a source"):
         build({"text": "nowhere.xyz"})
-    with pytest.raises(SprogError, match=r"corpora\.panel_limit: 0: write a number"):
+    with pytest.raises(GlossaeError, match=r"corpora\.panel_limit: 0: write a number"):
         build({"text": text}, panel_limit=0)
 
 

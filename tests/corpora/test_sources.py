@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence, clean_text, language_code, read_source
-from sprog.errors import SprogError
+from glossae.corpora import Corpus, Sentence, clean_text, language_code, read_source
+from glossae.errors import GlossaeError
 
 LANGUAGES = ("da", "en")
 
@@ -237,7 +237,7 @@ def test_arbitrary_bytes_never_crash_a_reader(folder, content, form):
         write(folder / f"any{suffix}", content)
     try:
         corpus = read_source(form.format(*[folder / "any"] * 2), languages=LANGUAGES).corpus
-    except SprogError as error:
+    except GlossaeError as error:
         message = str(error)
     else:
         assert set(corpus.languages) <= set(LANGUAGES)
@@ -247,6 +247,6 @@ def test_arbitrary_bytes_never_crash_a_reader(folder, content, form):
 
 @given(st.text())
 def test_arbitrary_source_strings_never_crash(source):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read_source(source, languages=LANGUAGES)
     assert "\n" not in str(caught.value)

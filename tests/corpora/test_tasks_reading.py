@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Row, assemble_task, parse_task, split_tasks
-from sprog.errors import SprogError
+from glossae.corpora import Row, assemble_task, parse_task, split_tasks
+from glossae.errors import GlossaeError
 
 ROWS = [("Dejligt!", "god"), ("Øv, en dag.", "skidt"), ("Fint, synes jeg", "god"), ("Nej.", "skidt")]
 
@@ -40,7 +40,7 @@ def plain(rows):
 
 
 def refusal(source):
-    with pytest.raises(SprogError) as error:
+    with pytest.raises(GlossaeError) as error:
         read(source)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -173,7 +173,7 @@ def test_names(text, name, language, source):
     ],
 )
 def test_names_that_are_not_understood(text, said):
-    with pytest.raises(SprogError, match=said.replace("?", r"\?")):
+    with pytest.raises(GlossaeError, match=said.replace("?", r"\?")):
         parse_task(text)
 
 
@@ -188,7 +188,7 @@ def test_sources_that_are_not_there(tmp_path):
 
 def test_several_are_separated_by_blanks_and_named_once():
     assert [task.name for task in split_tasks("angry-tweets mood:da='a b.csv'")] == ["angry-tweets", "mood"]
-    with pytest.raises(SprogError, match="angry-tweets: is named twice"):
+    with pytest.raises(GlossaeError, match="angry-tweets: is named twice"):
         split_tasks("angry-tweets angry_tweets=x.csv")
 
 
@@ -204,7 +204,7 @@ def test_rows_are_kept_or_counted(train, test):
     labels = {label for text, label in train if text.strip()}
     try:
         task = assemble_task("t", "da", "s", splits)
-    except SprogError:
+    except GlossaeError:
         texts_of_test = [label for text, label in test if text.strip()]
         assert len(labels) < 2 or (test and (not texts_of_test or set(texts_of_test) - labels))
         return

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sprog.corpora import Tagged, corrupt, detokenise, eligible, parse_task, read_treebank, scala_splits
-from sprog.errors import SprogError
+from glossae.corpora import Tagged, corrupt, detokenise, eligible, parse_task, read_treebank, scala_splits
+from glossae.errors import GlossaeError
 
 TAGS = [
     "NOUN",
@@ -195,7 +195,7 @@ def test_splits_keep_pairs_together(count, train, val, test):
 
 
 def test_too_few_sentences():
-    with pytest.raises(SprogError, match="made: only 96 sentences can be corrupted"):
+    with pytest.raises(GlossaeError, match="made: only 96 sentences can be corrupted"):
         scala_splits(made_up(96), "made")
 
 
@@ -229,12 +229,12 @@ def test_json_lines_of_tokens_and_tags(tmp_path):
     path.write_text(json.dumps({"tokens": GOOD.tokens, "pos_tags": GOOD.tags}) + "\n")
     assert list(read_treebank(path)) == [GOOD]
     path.write_text(json.dumps({"tokens": ["a"], "pos_tags": []}) + "\n")
-    with pytest.raises(SprogError, match=r"x.jsonl, line 1: has 1 tokens and 0 pos_tags"):
+    with pytest.raises(GlossaeError, match=r"x.jsonl, line 1: has 1 tokens and 0 pos_tags"):
         list(read_treebank(path))
     path.write_text(json.dumps({"tokens": ["a"]}) + "\n")
-    with pytest.raises(SprogError, match=r"x.jsonl, line 1: pos_tags is None"):
+    with pytest.raises(GlossaeError, match=r"x.jsonl, line 1: pos_tags is None"):
         list(read_treebank(path))
-    with pytest.raises(SprogError, match="is no treebank"):
+    with pytest.raises(GlossaeError, match="is no treebank"):
         list(read_treebank(tmp_path / "x.txt"))
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from glossae.corpora import clean_text, read_source
+from glossae.errors import GlossaeError
 from opus_server import archive
-from sprog.corpora import clean_text, read_source
-from sprog.errors import SprogError
 
 LANGUAGES = ("da", "en")
 PAIRS = [(f"Sætning nummer {i}.", f"Sentence number {i}.") for i in range(40)]
@@ -19,13 +19,13 @@ GOOD = archive(PAIRS)
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    monkeypatch.setenv("SPROG_OFFLINE", "1")
+    monkeypatch.setenv("GLOSSAE_OFFLINE", "1")
 
 
 @pytest.fixture
 def cached(monkeypatch, tmp_path):
     """Where the archive lies."""
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path))
     return tmp_path / "opus" / "Tiny" / "v1" / "da-en.txt.zip"
 
 
@@ -38,7 +38,7 @@ def read(path, content):
 
 
 def refusal(path, content):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         read(path, content)
     message = str(caught.value)
     assert message.isprintable()
@@ -156,7 +156,7 @@ def test_a_size_that_is_only_written_down(cached):
 
 
 def test_a_text_larger_than_memory(cached, monkeypatch):
-    monkeypatch.setattr("sprog.corpora.zipped._MAX_BYTES", 10_000)
+    monkeypatch.setattr("glossae.corpora.zipped._MAX_BYTES", 10_000)
     assert read(cached, zipped(("Tiny.da-en.da", "a" * 10_000), ("Tiny.da-en.en", "a")))
     message = refusal(cached, zipped(("Tiny.da-en.da", "a" * 10_001), ("Tiny.da-en.en", "a")))
     assert "'Tiny.da-en.da', which has 10,001 bytes unpacked, and 10,000 are the most" in message
@@ -211,7 +211,7 @@ def test_an_archive_is_read_back(cached, rows):
 def one_line_or_none(path, content):
     try:
         read(path, content)
-    except SprogError as error:
+    except GlossaeError as error:
         return "\n" not in str(error)
     return True
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from sprog.lm import Site
-from sprog.sae import Sae, SaeConfig
+from glossae.lm import Site
+from glossae.sae import Sae, SaeConfig
 
 SITE = Site("mlp.hidden", 1)
 LATENTS, D = 40, 48

@@ -7,8 +7,8 @@ from effects_sae import SITE, D, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus
-from sprog.effects import (
+from glossae.corpora import Corpus
+from glossae.effects import (
     Edit,
     Rises,
     centred,
@@ -20,9 +20,9 @@ from sprog.effects import (
     rank,
     redirected_edits,
 )
-from sprog.errors import SprogError
-from sprog.features import Directions, Latents, Neurons, activation_samples, random_directions
-from sprog.lm import edit, gradients, sentence_losses, tokenize
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Latents, Neurons, activation_samples, random_directions
+from glossae.lm import edit, gradients, sentence_losses, tokenize
 
 DRAWS = 39
 
@@ -151,7 +151,7 @@ def test_what_is_written_elsewhere_is_as_long_token_by_token(sae):
         assert not torch.allclose(drawn[0], drawn[1])
         again = redirected_edits(change, sae, 3, seed=2)[0](x) - x
         assert torch.equal(again, drawn[0])
-    with pytest.raises(SprogError, match="'scale' has no random directions"):
+    with pytest.raises(GlossaeError, match="'scale' has no random directions"):
         redirected_edits(Edit("scale", (5,), (0.5,)), sae, 1, seed=0)
 
 
@@ -175,7 +175,7 @@ def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sa
             moved = own.norm(dim=1) > 1e-3
             cosine = torch.nn.functional.cosine_similarity(other[moved], own[moved])
             assert cosine.abs().mean() < 0.6
-    with pytest.raises(SprogError, match="'add' has no random directions"):
+    with pytest.raises(GlossaeError, match="'add' has no random directions"):
         redirected_edits(Edit("add", (0,), (1.0,)), direction, 1, seed=0)
 
 
@@ -189,5 +189,5 @@ def test_a_projection_brings_a_direction_to_the_mean(tiny_lm, tokens):
 
 
 def test_text_without_one_of_the_languages_is_refused(tiny_lm, tokens):
-    with pytest.raises(SprogError, match="no text in sv"):
+    with pytest.raises(GlossaeError, match="no text in sv"):
         measure_rises(tiny_lm, SITE, tokens, [lambda x: x], "sv", "en")

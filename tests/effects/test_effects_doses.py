@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import UnitRange, doses
-from sprog.errors import SprogError
+from glossae.effects import UnitRange, doses
+from glossae.errors import GlossaeError
 
 PAPER = tuple(float(value) for value in range(-8, 9, 2))
 
@@ -82,7 +82,7 @@ def test_multiples_of_the_99th_percentile():
 
 @pytest.mark.parametrize("p99", [0.0, -1.0])
 def test_multiples_of_nothing_are_refused(p99):
-    with pytest.raises(SprogError, match="^effects.unit: p99 needs units that fire"):
+    with pytest.raises(GlossaeError, match="^effects.unit: p99 needs units that fire"):
         doses((1.0,), [UnitRange(0.1, 1.0, 2.0, 3.0), UnitRange(-5.0, -3.0, p99, 0.0)], "p99")
 
 

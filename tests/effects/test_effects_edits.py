@@ -17,11 +17,11 @@ from effects_sae import (
     random_sae,
 )
 
-from sprog.effects import Edit
-from sprog.errors import SprogError
-from sprog.features import Directions, Latents, Neurons, changed
-from sprog.lm import activations, batches, edit, load, pad, sentence_losses
-from sprog.sae import Sae, SaeConfig
+from glossae.effects import Edit
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Latents, Neurons, changed
+from glossae.lm import activations, batches, edit, load, pad, sentence_losses
+from glossae.sae import Sae, SaeConfig
 
 UNITS = (30, 2, NEVER[0])
 
@@ -234,10 +234,10 @@ def test_neurons_and_directions_are_edited_in_the_model(tiny_lm, batch):
 
 def test_only_latents_have_a_reconstruction_to_splice():
     with pytest.raises(
-        SprogError, match="^edit: a neuron has no reconstruction to splice; leave splice off$"
+        GlossaeError, match="^edit: a neuron has no reconstruction to splice; leave splice off$"
     ):
         Edit("set", (0,), (1.0,), splice=True).compile(Neurons(SITE, D))
-    with pytest.raises(SprogError, match=f"^edit: there is no neuron {D}; there are 0 to {D - 1}$"):
+    with pytest.raises(GlossaeError, match=f"^edit: there is no neuron {D}; there are 0 to {D - 1}$"):
         Edit("set", (D,), (1.0,)).compile(Neurons(SITE, D))
 
 
@@ -247,15 +247,15 @@ def test_only_latents_have_a_reconstruction_to_splice():
 @pytest.mark.parametrize("unit", [-1, LATENTS])
 def test_a_latent_that_is_not_there_is_refused(sae, unit):
     change = Edit("set", (0, unit), (1.0, 1.0))
-    with pytest.raises(SprogError, match=f"^edit: there is no latent {unit}; there are 0 to 39$"):
+    with pytest.raises(GlossaeError, match=f"^edit: there is no latent {unit}; there are 0 to 39$"):
         change.compile(sae)
 
 
 def test_each_unit_needs_a_value():
-    with pytest.raises(SprogError, match="^edit: 2 units but 1 values$"):
+    with pytest.raises(GlossaeError, match="^edit: 2 units but 1 values$"):
         Edit("set", (0, 1), (1.0,))
 
 
 def test_a_latent_is_named_once():
-    with pytest.raises(SprogError, match="^edit: the unit 4 is named twice$"):
+    with pytest.raises(GlossaeError, match="^edit: the unit 4 is named twice$"):
         Edit("set", (4, 1, 4), (1.0, 2.0, 3.0))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from effects_sae import SITE, D, random_sae
 
-from sprog.corpora import Corpus, Sentence
-from sprog.effects import (
+from glossae.corpora import Corpus, Sentence
+from glossae.effects import (
     Dose,
     Edit,
     Measured,
@@ -26,9 +26,9 @@ from sprog.effects import (
     selectivity,
     side_effects,
 )
-from sprog.effects.next_token import FIRST, OFF
-from sprog.features import Neurons
-from sprog.lm import TokenizedCorpus, tokenize
+from glossae.effects.next_token import FIRST, OFF
+from glossae.features import Neurons
+from glossae.lm import TokenizedCorpus, tokenize
 
 MEAN = torch.linspace(-1, 1, D)
 

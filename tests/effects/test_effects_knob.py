@@ -10,12 +10,12 @@ from effects_sae import LATENTS, SITE, D, random_sae
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import sprog
-from sprog.effects import Family, Knob
-from sprog.errors import SprogError
-from sprog.features import Directions, Neurons
-from sprog.lm import Site, edit, load
-from sprog.sae import Sae, SaeConfig
+import glossae
+from glossae.effects import Family, Knob
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Neurons
+from glossae.lm import Site, edit, load
+from glossae.sae import Sae, SaeConfig
 
 IDS = (30, 2)
 LOW, HIGH = (0.25, -0.5), (2.0, 1.5)
@@ -84,7 +84,7 @@ def written(model, ids, *, max_new_tokens=10, **options):
 @pytest.mark.parametrize(("kind", "operation"), KINDS)
 def test_what_is_read_does_what_was_written(tiny_lm, tiny_model, ids, tmp_path, kind, operation):
     made = knob_of(tiny_lm, kind, operation, whole=True)
-    found = sprog.Knob.load(made.save(tmp_path / "knob.safetensors"))
+    found = glossae.Knob.load(made.save(tmp_path / "knob.safetensors"))
     model = tiny_lm.model
     change = made.family.edit(3.0)
     with edit(tiny_lm, SITE, change.compile(made.family.units)):
@@ -102,17 +102,27 @@ def test_the_header_says_what_it_is(tiny_lm, tmp_path):
     made = knob_of(tiny_lm, whence={"recipe": "demo"})
     made.save(tmp_path / "knob.safetensors")
     with safe_open(tmp_path / "knob.safetensors", framework="pt") as file:
-        said = json.loads(file.metadata()["sprog_knob"])
+        said = json.loads(file.metadata()["glossae_knob"])
     assert said["units"] == list(IDS)
     assert said["names"] == ["latent 30", "latent 2"]
     assert (said["site"], said["layer"], said["width"]) == (SITE.name, SITE.layer, D)
     assert (said["operation"], said["positions"], said["dose"]) == ("add", "all", 3.0)
     assert (said["target"], said["reference"], said["whence"]) == ("da", "en", {"recipe": "demo"})
-    assert said["sprog"] == sprog.__version__
+    assert said["glossae"] == glossae.__version__
     assert len(said["hash"]) == 64
     # where the model lay is not in it
     assert said["model"] == "tiny"
     assert "/" not in json.dumps(said)
+
+
+def test_a_knob_of_the_former_name_is_read(tiny_lm, tmp_path):
+    made = knob_of(tiny_lm)
+    path = made.save(tmp_path / "knob.safetensors")
+    with safe_open(path, framework="pt") as file:
+        said = json.loads(file.metadata()["glossae_knob"])
+    said["sprog"] = said.pop("glossae")
+    save_file(load_file(path), path, metadata={"sprog_knob": json.dumps(said)})
+    assert Knob.load(path).hash == made.hash
 
 
 def test_added_latents_take_their_directions_only(tiny_lm, tmp_path):
@@ -130,7 +140,7 @@ def test_latents_above_a_threshold_take_their_own_rows_to_be_set(tiny_lm):
 
 def test_setting_top_k_latents_takes_the_whole_encoder_and_has_to_be_asked_for(tiny_lm):
     with pytest.raises(
-        SprogError, match=r"knob: 'set' on latents of a top-k .* needs its whole encoder, 0 MB"
+        GlossaeError, match=r"knob: 'set' on latents of a top-k .* needs its whole encoder, 0 MB"
     ):
         knob_of(tiny_lm, "topk", "set")
     assert knob_of(tiny_lm, "topk", "set", whole=True)._tensors["W_enc"].shape == (LATENTS, D)
@@ -196,7 +206,7 @@ def test_directions_are_added_or_projected_to(tiny_lm, ids, tmp_path):
     assert knob.under("add") is knob
     assert knob.under("set").family.operation == "project_out"
     assert Knob.load(projecting.save(tmp_path / "again")).family.operation == "project_out"
-    with pytest.raises(SprogError, match="knob: latents that add cannot set"):
+    with pytest.raises(GlossaeError, match="knob: latents that add cannot set"):
         knob_of(tiny_lm).under("set")
 
 
@@ -224,7 +234,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_another_model_is_refused_by_name(tiny_lm, others, name):
-    with pytest.raises(SprogError, match=REFUSED[name]), knob_of(tiny_lm).on(others[name].model):
+    with pytest.raises(GlossaeError, match=REFUSED[name]), knob_of(tiny_lm).on(others[name].model):
         pass
 
 
@@ -245,7 +255,7 @@ def test_the_same_model_in_half_precision_is_the_same(tiny_lm, tiny_model, ids, 
 def test_a_model_in_training_is_refused(tiny_lm):
     model = copy.deepcopy(tiny_lm.model).train()
     with (
-        pytest.raises(SprogError, match=r"tiny is in training mode; call model.eval\(\)"),
+        pytest.raises(GlossaeError, match=r"tiny is in training mode; call model.eval\(\)"),
         knob_of(tiny_lm).on(model),
     ):
         pass
@@ -254,7 +264,7 @@ def test_a_model_in_training_is_refused(tiny_lm):
 def test_units_of_another_width_are_refused(tiny_lm):
     family = Family("x", Neurons(Site("resid", 1), 32), (0,), "add", (0.0,), (1.0,))
     with pytest.raises(
-        SprogError, match="knob: the units are of a site of 32 values, and mlp.hidden of layer 1 has 48"
+        GlossaeError, match="knob: the units are of a site of 32 values, and mlp.hidden of layer 1 has 48"
     ):
         Knob.of(tiny_lm, SITE, family, dose=1.0, target="da", reference="en")
 
@@ -266,15 +276,15 @@ def changed(path, **changes):
     """The file with some of what its header says replaced; None takes it away."""
     tensors = load_file(path)
     with safe_open(path, framework="pt") as file:
-        said = json.loads(file.metadata()["sprog_knob"])
+        said = json.loads(file.metadata()["glossae_knob"])
     said = {key: value for key, value in (said | changes).items() if value is not None or key not in changes}
-    save_file(tensors, path, metadata={"sprog_knob": json.dumps(said)})
+    save_file(tensors, path, metadata={"glossae_knob": json.dumps(said)})
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "is a knob of format 2, and this sprog reads 1"),
+        ({"format": 2}, "is a knob of format 2, and this glossae reads 1"),
         ({"site": None}, "is a broken knob: 'site'"),
         ({"hash": None}, "is a broken knob: 'hash'"),
         ({"operation": "mul"}, "is a broken knob: .*'mul'"),
@@ -286,20 +296,20 @@ def changed(path, **changes):
 def test_a_header_that_was_changed_is_refused(tiny_lm, tmp_path, change, words):
     path = knob_of(tiny_lm).save(tmp_path / "knob")
     changed(path, **change)
-    with pytest.raises(SprogError, match=f"knob: {words}") as refused:
+    with pytest.raises(GlossaeError, match=f"knob: {words}") as refused:
         Knob.load(path)
     assert "\n" not in str(refused.value)
 
 
 def test_what_is_no_knob_is_refused(tiny_lm, tmp_path):
     path = tmp_path / "file"
-    with pytest.raises(SprogError, match="file: there is no such file"):
+    with pytest.raises(GlossaeError, match="file: there is no such file"):
         Knob.load(path)
     path.write_bytes(b"no")
-    with pytest.raises(SprogError, match="file: cannot be read as safetensors"):
+    with pytest.raises(GlossaeError, match="file: cannot be read as safetensors"):
         Knob.load(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(SprogError, match="file: is no knob of sprog"):
+    with pytest.raises(GlossaeError, match="file: is no knob of glossae"):
         Knob.load(path)
 
 
@@ -310,9 +320,9 @@ def test_a_tensor_that_was_changed_is_refused(tiny_lm, tmp_path):
     tensors = load_file(path)
     tensors["directions"][0, 0] += 1
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(SprogError, match="its hash is not that"):
+    with pytest.raises(GlossaeError, match="its hash is not that"):
         Knob.load(path)
     del tensors["offsets"]
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(SprogError, match="is a broken knob: 'offsets'"):
+    with pytest.raises(GlossaeError, match="is a broken knob: 'offsets'"):
         Knob.load(path)

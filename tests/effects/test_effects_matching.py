@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import matched_sets, profiles, smoothed_rate
-from sprog.errors import SprogError
+from glossae.effects import matched_sets, profiles, smoothed_rate
+from glossae.errors import GlossaeError
 
 
 def population(units=400, seed=0):
@@ -69,7 +69,7 @@ def test_silent_latents_are_never_drawn_and_rows_of_one_length_do_not_count():
 
 def test_too_few_latents_are_refused():
     rate, active, norm, other = population(5)
-    with pytest.raises(SprogError, match="2 latents fire besides the 3 selected"):
+    with pytest.raises(GlossaeError, match="2 latents fire besides the 3 selected"):
         matched_sets(profiles(rate, active, norm, other), (0, 1, 2), 10, seed=0)
 
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from sprog.effects import neurons_off
-from sprog.errors import SprogError
-from sprog.features import lape
-from sprog.lm import Site, activations, batches, edits, load, sentence_losses, tokenize
+from glossae.effects import neurons_off
+from glossae.errors import GlossaeError
+from glossae.features import lape
+from glossae.lm import Site, activations, batches, edits, load, sentence_losses, tokenize
 from tiny_families import write_family
 
 OFF = {0: (3, 0, 47), 2: (5,), 1: ()}
@@ -63,5 +63,5 @@ def test_lape_neurons_can_be_switched_off_as_they_come(tiny_lm, tiny_tokens):
     ],
 )
 def test_what_is_not_there_is_refused(tiny_lm, neurons, message):
-    with pytest.raises(SprogError, match=message):
+    with pytest.raises(GlossaeError, match=message):
         neurons_off(tiny_lm, neurons)

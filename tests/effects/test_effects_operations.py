@@ -9,11 +9,11 @@ from effects_sae import LATENTS, SITE, D, dense_code, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import OPERATIONS, Edit, compile_edits
-from sprog.errors import SprogError
-from sprog.features import Directions, Latents, Neurons, changed
-from sprog.lm import POSITIONS, edit
-from sprog.sae import Sae, SaeConfig
+from glossae.effects import OPERATIONS, Edit, compile_edits
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Latents, Neurons, changed
+from glossae.lm import POSITIONS, edit
+from glossae.sae import Sae, SaeConfig
 
 IDS = (30, 2)
 
@@ -252,16 +252,16 @@ GOOD = Edit("set", (3, 4), (1.0, 2.0), value=1.0).to_json()
     ],
 )
 def test_what_is_no_edit_is_refused_by_its_key(key, value, line):
-    with pytest.raises(SprogError, match=f"^{line}"):
+    with pytest.raises(GlossaeError, match=f"^{line}"):
         Edit.from_json(GOOD | {key: value})
 
 
 def test_what_is_no_object_or_has_no_operation_is_refused():
-    with pytest.raises(SprogError, match="^edit: it has to be a JSON object, not list$"):
+    with pytest.raises(GlossaeError, match="^edit: it has to be a JSON object, not list$"):
         Edit.from_json([GOOD])
-    with pytest.raises(SprogError, match="^edit: operation: is missing$"):
+    with pytest.raises(GlossaeError, match="^edit: operation: is missing$"):
         Edit.from_json({"units": [1]})
-    with pytest.raises(SprogError, match="^edit: 2 units but 0 values$"):
+    with pytest.raises(GlossaeError, match="^edit: 2 units but 0 values$"):
         Edit("scale", (1, 2))
 
 
@@ -272,30 +272,30 @@ def test_units_that_are_not_there_are_refused(every_kind):
     for units in every_kind:
         for change in (Edit("zero", (0, len(units))), Edit("project_out", (len(units),))):
             with pytest.raises(
-                SprogError, match=f"^edit: there is no {units.kind} {len(units)}; there are 0 to"
+                GlossaeError, match=f"^edit: there is no {units.kind} {len(units)}; there are 0 to"
             ):
                 change.compile(units)
-        with pytest.raises(SprogError, match="^edit: there is no"):
+        with pytest.raises(GlossaeError, match="^edit: there is no"):
             Edit.project_to(units, (len(units),), torch.zeros(D))
 
 
 def test_a_site_of_another_width_is_refused(tiny_lm, tiny_tokens, every_kind):
     for units in every_kind:
         with pytest.raises(
-            SprogError, match=f"^edit: the {units.kind}s are of a site of d_in 48, and this one is 32 wide"
+            GlossaeError, match=f"^edit: the {units.kind}s are of a site of d_in 48, and this one is 32 wide"
         ):
             Edit("zero", IDS).compile(units)(torch.zeros(3, 32))
 
 
 def test_a_latent_that_writes_nothing_cannot_be_projected_out():
     sae = Sae(SaeConfig(d_in=D, latents=LATENTS, k=4))
-    with pytest.raises(SprogError, match="^edit: latent 3 has no direction to be projected on"):
+    with pytest.raises(GlossaeError, match="^edit: latent 3 has no direction to be projected on"):
         Edit("project_out", (3,)).compile(sae)
 
 
 def test_a_site_that_the_model_lacks_is_refused(tiny_lm, sae):
     with (
-        pytest.raises(SprogError, match="^layer: .* has the layers 0 to 2, and 9 is not one of them$"),
+        pytest.raises(GlossaeError, match="^layer: .* has the layers 0 to 2, and 9 is not one of them$"),
         edit(tiny_lm, SITE._replace(layer=9), Edit("zero", IDS).compile(sae)),
     ):
         pass

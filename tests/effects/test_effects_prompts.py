@@ -4,8 +4,8 @@ import pytest
 import torch
 from effects_sae import NEVER, SITE, D, by_hand, logits_by_hand, random_sae
 
-from sprog.effects import PROMPTS, Continuation, Edit, continuations
-from sprog.sae import Sae, SaeConfig
+from glossae.effects import PROMPTS, Continuation, Edit, continuations
+from glossae.sae import Sae, SaeConfig
 
 STEER = Edit("set", (30, 2), (6.0, 9.0), value=3.0)
 SPLICED = Edit("set", (30, 2), (0.0, 0.0), splice=True, value=0.0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.effects import (
+from glossae.corpora import Corpus, Sentence
+from glossae.effects import (
     Edit,
     Measured,
     autocorrelations,
@@ -14,7 +14,7 @@ from sprog.effects import (
     serial_correlations,
     variance_inflation,
 )
-from sprog.lm import TokenizedCorpus
+from glossae.lm import TokenizedCorpus
 
 
 def chain(n, rho, generator):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from effects_sae import SITE, random_sae
 
-from sprog.corpora import Corpus
-from sprog.effects import FAMILIES, MATCHED_KL, Family, best_neurons, families, steer
-from sprog.errors import SprogError
-from sprog.features import Directions, Latents, Moments, Neurons, activation_moments, activation_samples
-from sprog.features.identify import NgramModel
-from sprog.lm import Site, continue_tokens, edit, tokenize
+from glossae.corpora import Corpus
+from glossae.effects import FAMILIES, MATCHED_KL, Family, best_neurons, families, steer
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Latents, Moments, Neurons, activation_moments, activation_samples
+from glossae.features.identify import NgramModel
+from glossae.lm import Site, continue_tokens, edit, tokenize
 
 LATENTS = (30, 2)
 
@@ -148,7 +148,7 @@ def test_latents_that_read_alike_are_left_out(sae, moments):
 
 
 def test_a_family_has_a_mean_for_each_unit():
-    with pytest.raises(SprogError, match="steering: x: 2 units, 1 and 2 means"):
+    with pytest.raises(GlossaeError, match="steering: x: 2 units, 1 and 2 means"):
         Family("x", Neurons(SITE, 4), (0, 1), "add", (0.0,), (1.0, 2.0))
 
 
@@ -310,6 +310,6 @@ def test_what_cannot_be_steered_is_refused(tiny_lm, made, prompts, english, ngra
         ((prompts, english, []), "there has to be one"),
     ):
         asked, text, doses = given
-        with pytest.raises(SprogError, match=f"steering: .*{words}"):
+        with pytest.raises(GlossaeError, match=f"steering: .*{words}"):
             steer(tiny_lm, SITE, family, asked, text, ngrams, "da", doses=doses)
     assert MATCHED_KL == (0.1, 0.3, 1.0)

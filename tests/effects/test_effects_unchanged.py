@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.effects import Edit
-from sprog.features import Directions, Latents, Neurons, changed
-from sprog.lm import SITE_NAMES, Site, edits, load, pad, sentence_losses
-from sprog.lm import SiteEdit as At
-from sprog.sae import Sae, SaeConfig
+from glossae.effects import Edit
+from glossae.features import Directions, Latents, Neurons, changed
+from glossae.lm import SITE_NAMES, Site, edits, load, pad, sentence_losses
+from glossae.lm import SiteEdit as At
+from glossae.sae import Sae, SaeConfig
 from tiny_families import FAMILIES, write_family
 
 LENGTHS = [3, 17, 9]

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.effects import Clusters, Ratio, continuation_losses, distinct, language_of, repetition, resamples
-from sprog.effects.language_of import LEAST_LETTERS
-from sprog.effects.same_damage import NEAR, doses_at
-from sprog.features.identify import UNANSWERED, NgramModel
+from glossae.effects import Clusters, Ratio, continuation_losses, distinct, language_of, repetition, resamples
+from glossae.effects.language_of import LEAST_LETTERS
+from glossae.effects.same_damage import NEAR, doses_at
+from glossae.features.identify import UNANSWERED, NgramModel
 
 
 def rows(*texts):
@@ -96,7 +96,7 @@ def test_both_identifiers_have_to_agree(ngrams):
 def test_without_lingua_the_n_grams_decide(ngrams, monkeypatch):
     import sys
 
-    from sprog.effects.language_of import lingua_detector, lingua_languages
+    from glossae.effects.language_of import lingua_detector, lingua_languages
 
     lingua_detector.cache_clear()
     monkeypatch.setitem(sys.modules, "lingua", None)

@@ -10,13 +10,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from sprog.corpora import Example, Row, assemble_task
-from sprog.effects import Edit, Tuning, as_coded, controlled, erase_labels, fine_tuned
-from sprog.effects.tasks import arms_of, encode_texts, padded_states, pooled_states
-from sprog.effects.tasks.splitting import divide
-from sprog.errors import SprogError
-from sprog.features import Directions
-from sprog.lm import Site, edit
+from glossae.corpora import Example, Row, assemble_task
+from glossae.effects import Edit, Tuning, as_coded, controlled, erase_labels, fine_tuned
+from glossae.effects.tasks import arms_of, encode_texts, padded_states, pooled_states
+from glossae.effects.tasks.splitting import divide
+from glossae.errors import GlossaeError
+from glossae.features import Directions
+from glossae.lm import Site, edit
 
 RESID = Site("resid", 2)
 WORDS = {"fruit": ["æblet", "the apple", "det"], "ride": ["en blå cykel", "a blue bicycle", "cykel"]}
@@ -225,19 +225,19 @@ def test_a_text_of_test_is_not_learned_from(task):
 
 def test_too_few_rows_are_refused(tiny_lm):
     few = assemble_task("few", "da", "few", {"train": rows(8, 1, noise=0), "test": rows(8, 2, noise=0)})
-    with pytest.raises(SprogError, match="cross-validation needs 5"):
+    with pytest.raises(GlossaeError, match="cross-validation needs 5"):
         controlled(tiny_lm, SITE, random_sae(), few, [])
     lone = assemble_task(
         "lone", "da", "lone", {"train": rows(8, 1, noise=0), "test": rows(8, 2, noise=0)[::2]}
     )
-    with pytest.raises(SprogError, match="among the 4 rows to test on none has the label 'ride'"):
+    with pytest.raises(GlossaeError, match="among the 4 rows to test on none has the label 'ride'"):
         controlled(tiny_lm, SITE, random_sae(), lone, [])
 
 
 def test_an_edit_that_does_not_fit_is_refused(tiny_lm, task):
-    with pytest.raises(SprogError, match="there is no latent 40"):
+    with pytest.raises(GlossaeError, match="there is no latent 40"):
         controlled(tiny_lm, SITE, random_sae(), task, [Edit("zero", (40,))])
-    with pytest.raises(SprogError, match="layer"):
+    with pytest.raises(GlossaeError, match="layer"):
         controlled(tiny_lm, Site("resid", 9), random_sae(), task, [])
 
 
@@ -282,7 +282,7 @@ def test_fine_tuning_without_peft_says_what_to_install(tiny_lm, task, monkeypatc
 
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(
-        SprogError, match=r"pip install -e '\.\[tasks\]' in a checkout of sprog, or pip install peft$"
+        GlossaeError, match=r"pip install 'glossae\[tasks\]' \(in a checkout: .*\), or pip install peft$"
     ):
         fine_tuned(tiny_lm, SITE, random_sae(), task, [])
 
@@ -290,7 +290,7 @@ def test_fine_tuning_without_peft_says_what_to_install(tiny_lm, task, monkeypatc
 def test_padded_states_need_an_eos(tiny_lm, task, monkeypatch):
     tokens = encode_texts(tiny_lm, task.train[:3])
     bare = dataclasses.replace(tiny_lm, tokenizer=type("Bare", (), {"eos_token_id": None})())
-    with pytest.raises(SprogError, match="as_coded pads with EOS"):
+    with pytest.raises(GlossaeError, match="as_coded pads with EOS"):
         padded_states(bare, SITE, tokens, [None])
 
 
@@ -300,5 +300,5 @@ def test_every_text_is_kept_and_one_without_tokens_is_named(tiny_lm):
     assert [sentence.text for sentence in tokens.corpus.sentences] == [row.text for row in rows]
     assert len(tokens.ids[1]) == 1
     assert max(map(len, tokens.ids)) == 3
-    with pytest.raises(SprogError, match=r"^task: '' has no tokens in "):
+    with pytest.raises(GlossaeError, match=r"^task: '' has no tokens in "):
         encode_texts(tiny_lm, [rows[0], Example("", "a", "3"), rows[2]], name="task")

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from sprog.lm import Site
-from sprog.sae import Sae, SaeConfig
+from glossae.lm import Site
+from glossae.sae import Sae, SaeConfig
 
 SITE = Site("mlp.hidden", 1)
 LATENTS = 40

@@ -2,7 +2,7 @@
 
 import torch
 
-from sprog.features.units import Fired
+from glossae.features.units import Fired
 
 
 class Coordinates:

@@ -7,8 +7,8 @@ from features_sae import SITE, site_by_hand
 from sklearn.covariance import OAS
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from sprog.errors import SprogError
-from sprog.features import (
+from glossae.errors import GlossaeError
+from glossae.features import (
     Moments,
     activation_moments,
     activation_samples,
@@ -18,7 +18,7 @@ from sprog.features import (
     probe_normal,
     random_directions,
 )
-from sprog.lm import tokenize
+from glossae.lm import tokenize
 
 D = 6
 MEANS = {"da": [2, 0, 0, 0, 1, 30], "en": [0, 0, 0, 0, 1, 30], "nb": [0, 3, 0, 0, 1, 30]}
@@ -80,7 +80,7 @@ def test_moments_of_different_things_do_not_merge(samples, moments):
         (Moments.of(samples[0][:, :4], samples[1]), "widths"),
         (Moments.of(*samples, covariance=False), "kinds"),
     ):
-        with pytest.raises(SprogError, match=f"^moments: they are of different {what}"):
+        with pytest.raises(GlossaeError, match=f"^moments: they are of different {what}"):
             merge_moments(moments, other)
 
 
@@ -147,7 +147,7 @@ def test_a_discriminant_sees_through_noise_that_a_difference_does_not(samples, m
 def test_the_oracle_s_shrinkage_is_scikit_learn_s(samples):
     x = samples[0][:40].double()
     everything = Moments.of(x, np.array(["da"] * 40))
-    from sprog.features.units import oas
+    from glossae.features.units import oas
 
     found = oas(everything.pooled_covariance(), 40)
     assert found == pytest.approx(OAS().fit(x.numpy()).shrinkage_, rel=1e-9)
@@ -156,18 +156,18 @@ def test_the_oracle_s_shrinkage_is_scikit_learn_s(samples):
 
 def test_a_discriminant_needs_a_covariance(samples, moments):
     x, languages = samples
-    with pytest.raises(SprogError, match="^moments: a covariance needs"):
+    with pytest.raises(GlossaeError, match="^moments: a covariance needs"):
         discriminants(Moments.of(x, languages, covariance=False), "da")
-    with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
+    with pytest.raises(GlossaeError, match="^directions: the covariance cannot be inverted"):
         discriminants(Moments.of(x[:, [0, 0, 1]], languages), "da", shrinkage=0.0)
     # nor one whose smallest pivot is rounding, whichever side of zero it falls
     mixing = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).double()
     twice = torch.cat([x.double(), x.double() @ mixing], dim=1)
     for rows in (500, 1000, 1500, 2000):
-        with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
+        with pytest.raises(GlossaeError, match="^directions: the covariance cannot be inverted"):
             discriminants(Moments.of(twice[:rows], languages[:rows]), "da", shrinkage=0.0)
     still = x * torch.tensor([1, 1, 1, 1, 1, 0])
-    with pytest.raises(SprogError, match="^directions: the covariance cannot be inverted"):
+    with pytest.raises(GlossaeError, match="^directions: the covariance cannot be inverted"):
         discriminants(Moments.of(still, languages), "da", shrinkage=0.0)
 
 
@@ -204,11 +204,11 @@ def test_a_constant_coordinate_has_no_part_in_a_probe(samples):
 
 def test_a_probe_needs_two_sides_and_a_penalty_that_leaves_something(samples):
     x, languages = samples
-    with pytest.raises(SprogError, match="^directions: a probe of 'sv' has no text of 'sv'$"):
+    with pytest.raises(GlossaeError, match="^directions: a probe of 'sv' has no text of 'sv'$"):
         probe_normal(x, languages, "sv")
-    with pytest.raises(SprogError, match="^directions: a probe of 'da' has no text of 'de and fr'$"):
+    with pytest.raises(GlossaeError, match="^directions: a probe of 'da' has no text of 'de and fr'$"):
         probe_normal(x, languages, "da", ["de", "fr"])
-    with pytest.raises(SprogError, match="^directions: a penalty of 1.5 times the critical one"):
+    with pytest.raises(GlossaeError, match="^directions: a penalty of 1.5 times the critical one"):
         probe_normal(x, languages, "da", share=1.5)
 
 
@@ -230,9 +230,9 @@ def test_random_directions_are_those_of_their_seed():
 
 @pytest.mark.parametrize("make", [difference_of_means, discriminants])
 def test_languages_that_are_not_there_are_named(moments, make):
-    with pytest.raises(SprogError, match="^moments: no text is in 'sv'; there are da, en, nb$"):
+    with pytest.raises(GlossaeError, match="^moments: no text is in 'sv'; there are da, en, nb$"):
         make(moments, "sv")
-    with pytest.raises(SprogError, match="^moments: no text is in 'sv'"):
+    with pytest.raises(GlossaeError, match="^moments: no text is in 'sv'"):
         make(moments, "da", ["sv"])
-    with pytest.raises(SprogError, match="^directions: 'da' needs other languages"):
+    with pytest.raises(GlossaeError, match="^directions: 'da' needs other languages"):
         make(moments, "da", ["da"])

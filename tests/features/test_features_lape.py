@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.features import lape
-from sprog.lm import NormRange, Site, TokenizedCorpus, activations, batches, load, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.features import lape
+from glossae.lm import NormRange, Site, TokenizedCorpus, activations, batches, load, tokenize
 from tiny_families import FAMILIES, write_family
 
 CODES = ("da", "en", "sv")
@@ -122,7 +122,7 @@ def test_probabilities_are_the_papers_and_a_bos_is_left_out(
     )
     tokens = tokenize(lm, corpus, prefix=[lm.tokenizer.bos_token_id] if bos else [])
     # all layers of a few sentences at a time
-    monkeypatch.setattr(sys.modules["sprog.features.lape"], "VALUES", 144 * 40)
+    monkeypatch.setattr(sys.modules["glossae.features.lape"], "VALUES", 144 * 40)
     found = lape(lm, tokens, target="da", share=0.2, percentile=0.6)
     active, counted = np.zeros((3, 3, 48)), np.zeros(3)
     for sentence, ids in zip(corpus.sentences, tokens.ids, strict=True):
@@ -207,12 +207,12 @@ def test_progress_comes_to_its_end(tiny_lm, tiny_tokens):
     ],
 )
 def test_what_cannot_be_found_is_refused(tiny_lm, tiny_tokens, changes, message):
-    with pytest.raises(SprogError, match=message):
+    with pytest.raises(GlossaeError, match=message):
         lape(tiny_lm, tiny_tokens, **({"target": "da"} | changes))
 
 
 def test_one_language_alone_is_refused(tiny_lm, tiny_tokens):
-    with pytest.raises(SprogError, match="in another language is needed"):
+    with pytest.raises(GlossaeError, match="in another language is needed"):
         lape(tiny_lm, tiny_tokens.take(np.arange(0, 54, 2)), target="da")
 
 
@@ -220,5 +220,5 @@ def test_a_gate_without_a_known_activation_function_is_refused(tmp_path, tiny_to
     lm = load(str(write_family(tmp_path, "llama", tiny_tokenizer)))
     for block in lm.blocks:
         block.mlp.other = torch.nn.SiLU()
-    with pytest.raises(SprogError, match=r"^lape: .*: the gated MLP 'mlp' of a block has 2 modules"):
+    with pytest.raises(GlossaeError, match=r"^lape: .*: the gated MLP 'mlp' of a block has 2 modules"):
         lape(dataclasses.replace(lm), tokenize(lm, tiny_corpus), target="da")

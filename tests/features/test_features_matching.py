@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.features import match_tokenisation, tokenisation
-from sprog.lm import TokenizedCorpus
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.features import match_tokenisation, tokenisation
+from glossae.lm import TokenizedCorpus
 
 
 def text_of(seed, danish, english, shift=0.5):
@@ -49,7 +49,7 @@ def test_partners_lie_within_the_caliper_and_are_used_once(seed, danish, english
     unit = np.sqrt((values[:danish].var(0, ddof=1) + values[danish:].var(0, ddof=1)) / 2)
     between = np.abs(values[:danish, None] - values[danish:])
     if not (between <= caliper * unit).all(2).any():
-        with pytest.raises(SprogError, match="widen the caliper"):
+        with pytest.raises(GlossaeError, match="widen the caliper"):
             match_tokenisation(tokens, "da", "en", caliper=caliper, seed=1)
         return
     found = match_tokenisation(tokens, "da", "en", caliper=caliper, seed=1)
@@ -102,10 +102,10 @@ def test_the_order_of_the_corpus_and_of_the_languages_changes_nothing():
     ],
 )
 def test_what_cannot_be_matched_is_refused(settings, match):
-    with pytest.raises(SprogError, match=match):
+    with pytest.raises(GlossaeError, match=match):
         match_tokenisation(text_of(0, 5, 5), **settings)
 
 
 def test_languages_that_never_meet_are_refused():
-    with pytest.raises(SprogError, match="widen the caliper"):
+    with pytest.raises(GlossaeError, match="widen the caliper"):
         match_tokenisation(text_of(0, 20, 20, shift=20), "da", "en")

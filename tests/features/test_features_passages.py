@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csc_array
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features import passages
+from glossae.errors import GlossaeError
+from glossae.features import passages
 
 
 def random_table(seed, count=60, paired=True):
@@ -81,9 +81,9 @@ def test_sources_and_pairs_of_other_languages_are_not_joined():
 
 def test_too_little_text_is_named():
     table = make_table(np.ones((3, 1)), ["da", "da", "en"])
-    with pytest.raises(SprogError, match="passages: en: less text than a passage of 15 tokens"):
+    with pytest.raises(GlossaeError, match="passages: en: less text than a passage of 15 tokens"):
         passages(table, 15)
-    with pytest.raises(SprogError, match="0 tokens: give at least 1"):
+    with pytest.raises(GlossaeError, match="0 tokens: give at least 1"):
         passages(table, 0)
 
 
@@ -101,7 +101,7 @@ def test_passages_of_different_documents_stay_apart(seed, tokens, sizes):
     table = replace(table, docs=np.repeat(docs, 2))
     try:
         joined = passages(table, tokens)
-    except SprogError:
+    except GlossaeError:
         return
     assert (joined.tokens >= tokens).all()
     # every sentence says which it is, so that a passage says what is in it

@@ -10,9 +10,9 @@ from scipy.sparse import csc_array
 from score_tables import table_of, tables, token_counts
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sprog.errors import SprogError
-from sprog.features.scores import sentence_areas, token_areas
-from sprog.features.table import SentenceTable
+from glossae.errors import GlossaeError
+from glossae.features.scores import sentence_areas, token_areas
+from glossae.features.table import SentenceTable
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,7 +94,7 @@ def test_a_table_of_nothing_is_a_guess():
 
 @pytest.mark.parametrize(("languages", "numbers"), [(["da", "da"], "2 and 0"), (["en", "sv"], "0 and 2")])
 def test_both_sides_are_needed(languages, numbers):
-    with pytest.raises(SprogError, match=f"^scores: sentences of da and .*, and there are {numbers}$"):
+    with pytest.raises(GlossaeError, match=f"^scores: sentences of da and .*, and there are {numbers}$"):
         sentence_areas(table_of([[1], [2]], languages), "da")
 
 
@@ -132,7 +132,7 @@ def test_tokens_in_parts_are_the_same(monkeypatch):
     generator = np.random.default_rng(0)
     histogram, tokens = generator.integers(0, 5, (3, 40, 8)), np.array([40, 60, 35])
     whole = token_areas(histogram=histogram, tokens=tokens, target=0)
-    monkeypatch.setattr("sprog.features.scores.counts.ENTRIES", 100)
+    monkeypatch.setattr("glossae.features.scores.counts.ENTRIES", 100)
     parts = token_areas(histogram=histogram, tokens=tokens, target=0)
     np.testing.assert_array_equal(parts.auroc, whole.auroc)
     np.testing.assert_array_equal(parts.average_precision, whole.average_precision)

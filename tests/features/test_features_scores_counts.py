@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_tables import table_of, token_counts
 
-from sprog.errors import SprogError
-from sprog.features import latent_statistics, select
-from sprog.features.scores import (
+from glossae.errors import GlossaeError
+from glossae.features import latent_statistics, select
+from glossae.features.scores import (
     TokenCounts,
     entropy,
     histogram_overlap,
@@ -81,12 +81,12 @@ def test_counts_of_latents_are_taken_over(tiny_lm, tiny_tokens):
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(SprogError, match=r"^scores: language 1 of the counts has no tokens$"):
+    with pytest.raises(GlossaeError, match=r"^scores: language 1 of the counts has no tokens$"):
         rate_difference(fired=FIRED[:2], tokens=np.array([5, 0]), target=0)
-    with pytest.raises(SprogError, match=r"^scores: .* there is only one$"):
+    with pytest.raises(GlossaeError, match=r"^scores: .* there is only one$"):
         rate_difference(fired=FIRED[:1], tokens=TOKENS[:1], target=0)
     counts = TokenCounts(("da", "en", "sv"), TOKENS, FIRED, FIRED * 1.0)
-    with pytest.raises(SprogError, match=r"^scores: there are no tokens of nb, only of da, en, sv$"):
+    with pytest.raises(GlossaeError, match=r"^scores: there are no tokens of nb, only of da, en, sv$"):
         counts.row("nb")
 
 
@@ -120,12 +120,12 @@ def test_units_in_parts_are_the_same(monkeypatch):
     generator = np.random.default_rng(0)
     histogram, tokens = generator.integers(0, 5, (2, 50, 8)), np.array([40, 60])
     whole = histogram_overlap(histogram=histogram, tokens=tokens, target=0)
-    monkeypatch.setattr("sprog.features.scores.counts.ENTRIES", 100)
+    monkeypatch.setattr("glossae.features.scores.counts.ENTRIES", 100)
     np.testing.assert_array_equal(histogram_overlap(histogram=histogram, tokens=tokens, target=0), whole)
 
 
 def test_a_histogram_of_more_than_there_is_is_refused():
-    with pytest.raises(SprogError, match="more values than its language has tokens"):
+    with pytest.raises(GlossaeError, match="more values than its language has tokens"):
         histogram_overlap(histogram=np.ones((2, 1, 3), dtype=int), tokens=np.array([2, 5]), target=0)
 
 

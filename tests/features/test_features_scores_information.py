@@ -8,8 +8,8 @@ from score_tables import table_of, tables, token_counts
 from sklearn.feature_selection import f_classif
 from sklearn.metrics import mutual_info_score
 
-from sprog.errors import SprogError
-from sprog.features.scores import f_statistic, log_odds, mutual_information, sentence_moments
+from glossae.errors import GlossaeError
+from glossae.features.scores import f_statistic, log_odds, mutual_information, sentence_moments
 
 
 @settings(max_examples=40, deadline=None)
@@ -117,5 +117,5 @@ def test_f_knows_neither_place_nor_scale(table, shift, scale):
 def test_f_needs_two_groups():
     ones = np.ones((2, 1))
     for sizes in ([2, 0], [1, 1]):
-        with pytest.raises(SprogError, match=r"^scores: an F statistic needs two groups with members"):
+        with pytest.raises(GlossaeError, match=r"^scores: an F statistic needs two groups with members"):
             f_statistic(sizes=np.array(sizes), sums=ones, squares=ones)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from score_tables import table_of
 
-from sprog.errors import SprogError
-from sprog.features.scores import adaptive_probe, l1_probe
-from sprog.features.scores.sparse_probe import held_out_rows
+from glossae.errors import GlossaeError
+from glossae.features.scores import adaptive_probe, l1_probe
+from glossae.features.scores.sparse_probe import held_out_rows
 
 
 def world(sentences=400, units=40, seed=0):
@@ -92,7 +92,7 @@ def test_the_scale_of_a_unit_does_not_matter():
 
 
 def test_a_fit_that_did_not_converge_is_counted_and_silent(monkeypatch):
-    monkeypatch.setattr("sprog.features.scores.sparse_probe.MAX_STEPS", 1)
+    monkeypatch.setattr("glossae.features.scores.sparse_probe.MAX_STEPS", 1)
     assert not l1_probe(world(), "da").converged
     assert adaptive_probe(world(), "da").unconverged > 0
 
@@ -119,9 +119,9 @@ def test_pairs_are_never_cut():
 
 @pytest.mark.parametrize("probe", [l1_probe, adaptive_probe])
 def test_both_languages_are_needed(probe):
-    with pytest.raises(SprogError, match=r"^scores: a probe has to fit on sentences of da and of another"):
+    with pytest.raises(GlossaeError, match=r"^scores: a probe has to fit on sentences of da and of another"):
         probe(table_of(np.eye(10), ["en"] * 10), "da")
-    with pytest.raises(SprogError, match=r"^scores: a probe has to hold out sentences of da and"):
+    with pytest.raises(GlossaeError, match=r"^scores: a probe has to hold out sentences of da and"):
         probe(table_of(np.eye(10), ["da"] * 5 + ["en"] * 5, pairs=["same"] * 10), "da", held_out=0.0)
-    with pytest.raises(SprogError, match=r"^scores: no unit differs"):
+    with pytest.raises(GlossaeError, match=r"^scores: no unit differs"):
         probe(table_of(np.ones((40, 2)), ["da", "en"] * 20), "da")

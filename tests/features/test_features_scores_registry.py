@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 from score_tables import table_of
 
-from sprog.corpora import Sentence
-from sprog.errors import SprogError
-from sprog.features.scores import (
+from glossae.corpora import Sentence
+from glossae.errors import GlossaeError
+from glossae.features.scores import (
     HIGHER_IS_BETTER,
     SCORES,
     Attribution,
@@ -25,7 +25,7 @@ from sprog.features.scores import (
     random_token_filter,
     random_token_sequences,
 )
-from sprog.lm import tokenize
+from glossae.lm import tokenize
 
 UNITS, BEST, FOREIGN, DEAD = 30, 4, 9, 11
 LANGUAGES = ("da", "en", "sv")
@@ -145,16 +145,18 @@ def test_only_what_is_known_is_scored(evidence):
 
 
 def test_what_is_asked_for_has_to_be_there(evidence):
-    with pytest.raises(SprogError, match=r"^scores: 'nonsense' is not a score; there are rate_difference, "):
+    with pytest.raises(
+        GlossaeError, match=r"^scores: 'nonsense' is not a score; there are rate_difference, "
+    ):
         all_scores(evidence, ["nonsense"])
-    with pytest.raises(SprogError, match=r"^scores: sentence_auroc needs table$"):
+    with pytest.raises(GlossaeError, match=r"^scores: sentence_auroc needs table$"):
         all_scores(Evidence("da", counts=evidence.counts), ["sentence_auroc"])
-    with pytest.raises(SprogError, match=r"^scores: there are no tokens of nb, only of da, en, sv$"):
+    with pytest.raises(GlossaeError, match=r"^scores: there are no tokens of nb, only of da, en, sv$"):
         all_scores(dataclasses.replace(evidence, target="nb"), ["rate_difference"])
-    with pytest.raises(SprogError, match=r"^scores: there is no attribution for nb$"):
+    with pytest.raises(GlossaeError, match=r"^scores: there is no attribution for nb$"):
         all_scores(dataclasses.replace(evidence, target="nb"), ["attribution"])
     with pytest.raises(
-        SprogError, match=r"^scores: these are not the same units: 30 in counts, 3 in random_rate$"
+        GlossaeError, match=r"^scores: these are not the same units: 30 in counts, 3 in random_rate$"
     ):
         dataclasses.replace(evidence, table=None, attribution=None, random_rate=np.zeros(3))
 
@@ -204,7 +206,7 @@ def test_ties_and_holes():
 
 def test_one_unit_agrees_with_nothing():
     with pytest.raises(
-        SprogError, match=r"^scores: there are 1 units to compare scores on, and 2 are needed$"
+        GlossaeError, match=r"^scores: there are 1 units to compare scores on, and 2 are needed$"
     ):
         agreement({"a": np.ones(3)}, higher_is_better={"a": True}, among=np.arange(3) == 1)
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.features import Neurons, UnitStatistics, select
-from sprog.lm import Site
+from glossae.features import Neurons, UnitStatistics, select
+from glossae.lm import Site
 
 TOKENS = 1000
 

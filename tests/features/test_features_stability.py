@@ -10,10 +10,10 @@ from features_sae import LATENTS, SITE, codes_by_hand, random_sae, site_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.features import LatentMatcher, Latents, match_latents
-from sprog.features.stability import matched
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.features import LatentMatcher, Latents, match_latents
+from glossae.features.stability import matched
+from glossae.sae import Sae
 
 D_IN, TOKENS = 48, 700
 
@@ -117,7 +117,7 @@ def test_batches_make_no_difference(batch, monkeypatch):
     other.W_enc.data.add_(ONE.W_enc.data)
     whole = matched_on(X[:300], ONE, other, FIRING.tolist(), batch=300)
     # and few pairs at a time
-    monkeypatch.setattr("sprog.features.stability.correlating.PAIRS", 50)
+    monkeypatch.setattr("glossae.features.stability.correlating.PAIRS", 50)
     parts = matched_on(X[:300], ONE, other, FIRING.tolist(), batch=batch)
     assert parts.nearest.tolist() == whole.nearest.tolist()
     for name in ("correlation", "partner_correlation", "correlate_correlation"):
@@ -210,7 +210,7 @@ def test_nothing_selected_and_nothing_that_fires():
 
 
 def test_other_widths_and_other_latents_are_refused():
-    with pytest.raises(SprogError, match="is of width 48, and .* of 12"):
+    with pytest.raises(GlossaeError, match="is of width 48, and .* of 12"):
         LatentMatcher(Latents(ONE), Latents(random_sae(12)))
-    with pytest.raises(SprogError, match="there is no latent 40; there are 0 to 39"):
+    with pytest.raises(GlossaeError, match="there is no latent 40; there are 0 to 39"):
         LatentMatcher(Latents(ONE), Latents(ONE), [40])

@@ -9,9 +9,9 @@ import torch
 from every_kind import WIDTH, families, precise
 from features_sae import LATENTS, SITE, random_sae, site_by_hand
 
-from sprog.corpora import Corpus
-from sprog.errors import SprogError
-from sprog.features import (
+from glossae.corpora import Corpus
+from glossae.errors import GlossaeError
+from glossae.features import (
     Directions,
     Latents,
     Neurons,
@@ -23,8 +23,8 @@ from sprog.features import (
     merge,
     save_statistics,
 )
-from sprog.features.statistics import MOST_TOKENS
-from sprog.lm import Site, load, tokenize
+from glossae.features.statistics import MOST_TOKENS
+from glossae.lm import Site, load, tokenize
 
 FAMILIES = families()
 NAMES = list(FAMILIES)
@@ -209,7 +209,7 @@ def test_a_model_in_float32_differs_by_its_own_rounding_only(tiny_lm, tokens, co
 
 
 def test_units_are_taken_some_at_a_time(lm, tokens, collected, monkeypatch):
-    monkeypatch.setattr("sprog.features.streaming.DENSE_VALUES", 1000)
+    monkeypatch.setattr("glossae.features.streaming.DENSE_VALUES", 1000)
     statistics, table = collect(lm, SITE, FAMILIES["neurons, both ways"], tokens, budget=150)
     same(statistics, collected["neurons, both ways"][0])
     same_rows(table, collected["neurons, both ways"][1])
@@ -245,9 +245,9 @@ SCRIPT = """
 import sys
 import numpy as np, torch
 from pathlib import Path
-from sprog.corpora import Corpus, Sentence
-from sprog.features import Neurons, collect, save_statistics
-from sprog.lm import Site, load, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.features import Neurons, collect, save_statistics
+from glossae.lm import Site, load, tokenize
 model, out, texts = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 lm = load(model)
 corpus = Corpus.of(Sentence(*line.split("\\t")) for line in texts)
@@ -293,7 +293,7 @@ def test_the_first_token_can_be_left_out_and_a_bos_never_counts(lm, corpus, bos)
     everything, _ = collect(lm, SITE, units, tokens)
     left_out = int(everything.tokens.sum() - statistics.tokens.sum())
     assert left_out == (0 if bos else len(tokens))
-    with pytest.raises(SprogError, match="some leave out the first token"):
+    with pytest.raises(GlossaeError, match="some leave out the first token"):
         merge(statistics, everything)
 
 
@@ -346,9 +346,9 @@ def test_different_units_never_merge(collected):
     one, other = collected["latents"], collected["latents without relu"]
     assert one[0].units == other[0].units
     line = f"^these are different units: {one[0].identity} and {other[0].identity}$"
-    with pytest.raises(SprogError, match=line):
+    with pytest.raises(GlossaeError, match=line):
         merge(one[0], other[0])
-    with pytest.raises(SprogError, match=line):
+    with pytest.raises(GlossaeError, match=line):
         SentenceTable.join([one[1], other[1]])
 
 
@@ -357,16 +357,16 @@ def test_more_tokens_than_a_histogram_counts_are_refused(lm, tokens, collected):
     full.tokens[0] = MOST_TOKENS
     assert merge(full, UnitStatistics.empty(("en",), FAMILIES["latents"])).tokens.tolist() == [MOST_TOKENS]
     with pytest.raises(
-        SprogError, match=r"tokens of 'en' are more than a histogram can count \(2147483647\)"
+        GlossaeError, match=r"tokens of 'en' are more than a histogram can count \(2147483647\)"
     ):
         merge(full, collected["latents"][0])
 
 
 def test_units_of_another_site_or_width_are_refused(lm, tokens):
-    with pytest.raises(SprogError, match="^units: neuron mlp.hidden/1 .* is not of mlp.hidden of layer 2$"):
+    with pytest.raises(GlossaeError, match="^units: neuron mlp.hidden/1 .* is not of mlp.hidden of layer 2$"):
         collect(lm, Site("mlp.hidden", 2), FAMILIES["neurons"], tokens)
     with pytest.raises(
-        SprogError, match="^units: latent - .* reads 48 values at a token, and resid of layer 1"
+        GlossaeError, match="^units: latent - .* reads 48 values at a token, and resid of layer 1"
     ):
         collect(lm, Site("resid", 1), FAMILIES["latents"], tokens)
 
@@ -374,12 +374,12 @@ def test_units_of_another_site_or_width_are_refused(lm, tokens):
 def test_activations_that_are_not_finite_are_refused(make_model_folder, tmp_path, corpus):
     lm = load(str(make_model_folder(tmp_path / "model")))
     lm.blocks[1].mlp.dense_h_to_4h.bias.data[3] = torch.nan
-    with pytest.raises(SprogError, match="mlp.hidden of layer 1 is NaN or infinite at token 0"):
+    with pytest.raises(GlossaeError, match="mlp.hidden of layer 1 is NaN or infinite at token 0"):
         collect(lm, SITE, Latents(random_sae()), tokenize(lm, corpus))
 
 
 def test_a_language_without_text_is_named(collected):
-    with pytest.raises(SprogError, match="^statistics: no text is in 'sv'; there are da, en, nb$"):
+    with pytest.raises(GlossaeError, match="^statistics: no text is in 'sv'; there are da, en, nb$"):
         collected["latents"][0].auroc("sv", "en")
 
 
@@ -391,13 +391,13 @@ def test_a_file_that_is_something_else_is_refused(collected, tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / "statistics.safetensors"
-    with pytest.raises(SprogError, match=f"^{path}: cannot be read as statistics"):
+    with pytest.raises(GlossaeError, match=f"^{path}: cannot be read as statistics"):
         load_statistics(path)
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(SprogError, match=f"^{path}: cannot be read as statistics"):
+    with pytest.raises(GlossaeError, match=f"^{path}: cannot be read as statistics"):
         load_statistics(path)
     save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(SprogError, match=f"^{path}: holds no sprog statistics of format 1$"):
+    with pytest.raises(GlossaeError, match=f"^{path}: holds no glossae statistics of format 1$"):
         load_statistics(path)
     statistics, _ = collected["latents"]
     save_statistics(statistics, path)
@@ -405,11 +405,11 @@ def test_a_file_that_is_something_else_is_refused(collected, tmp_path):
         header = file.metadata()
     tensors = statistics.tensors()
     save_file({**tensors, "histogram": tensors["histogram"][:, :, :3].clone()}, path, header)
-    with pytest.raises(SprogError, match=rf"^{path}: histogram should be \(3, {LATENTS}, 64\) and is"):
+    with pytest.raises(GlossaeError, match=rf"^{path}: histogram should be \(3, {LATENTS}, 64\) and is"):
         load_statistics(path)
     del tensors["histogram"]
     save_file(tensors, path, header)
-    with pytest.raises(SprogError, match=f"^{path}: statistics are incomplete .*histogram"):
+    with pytest.raises(GlossaeError, match=f"^{path}: statistics are incomplete .*histogram"):
         load_statistics(path)
 
 
@@ -422,7 +422,7 @@ def test_writing_leaves_the_old_file_or_the_new_one(collected, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", breaks)
-    with pytest.raises(SprogError, match=f"^{path}: cannot be written"):
+    with pytest.raises(GlossaeError, match=f"^{path}: cannot be written"):
         save_statistics(collected["neurons"][0], path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

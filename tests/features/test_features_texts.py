@@ -8,10 +8,10 @@ from features_sae import SITE, codes_by_hand, random_sae, site_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.features import identify, readable_tokens, sentences_to_show, token_texts
-from sprog.features.texts import LONGEST_SHOWN
-from sprog.lm import NormRange, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.features import identify, readable_tokens, sentences_to_show, token_texts
+from glossae.features.texts import LONGEST_SHOWN
+from glossae.lm import NormRange, tokenize
 
 UNITS = (17, 3, 25)
 

@@ -11,10 +11,10 @@ from features_sae import LATENTS, SITE, codes_by_hand, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.features import Directions, Latents, Neurons, changed
-from sprog.lm import Site
-from sprog.sae import Sae, SaeConfig
+from glossae.errors import GlossaeError
+from glossae.features import Directions, Latents, Neurons, changed
+from glossae.lm import Site
+from glossae.sae import Sae, SaeConfig
 
 FAMILIES = families()
 KINDS = [pytest.param(units, id=name) for name, units in FAMILIES.items()]
@@ -173,7 +173,7 @@ def test_half_precision_is_read_and_changed_in_full(units, x):
 @pytest.mark.parametrize("units", KINDS)
 def test_a_unit_that_is_not_there_is_refused(units, x):
     for wrong in (-1, len(units)):
-        with pytest.raises(SprogError, match=f"^edit: there is no {units.kind} {wrong}; there are 0 to"):
+        with pytest.raises(GlossaeError, match=f"^edit: there is no {units.kind} {wrong}; there are 0 to"):
             changed(units, x, [0, wrong], [1.0, 1.0])
 
 
@@ -222,7 +222,7 @@ def test_identities_tell_units_apart():
     ],
 )
 def test_what_is_no_direction_is_refused(vectors, offsets, line):
-    with pytest.raises(SprogError, match=f"^directions: .*{line}"):
+    with pytest.raises(GlossaeError, match=f"^directions: .*{line}"):
         Directions(["a"], vectors, offsets)
 
 
@@ -232,5 +232,7 @@ def test_families_of_directions_join_where_they_fit():
     assert joined.names == (*one.names, *two.names)
     assert torch.equal(joined.direction([2]), two.direction([0]))
     elsewhere = Directions(["a"], torch.ones(1, WIDTH), torch.zeros(1), site=SITE)
-    with pytest.raises(SprogError, match="^directions: some are of None .*, others of mlp.hidden of layer 1"):
+    with pytest.raises(
+        GlossaeError, match="^directions: some are of None .*, others of mlp.hidden of layer 1"
+    ):
         Directions.join([one, elsewhere])

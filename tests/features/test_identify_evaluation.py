@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from sprog.errors import SprogError
-from sprog.features.identify import UNANSWERED, evaluate
+from glossae.errors import GlossaeError
+from glossae.features.identify import UNANSWERED, evaluate
 
 CODES = ("da", "en", "sv")
 
@@ -96,7 +96,7 @@ def test_it_is_fit_for_json():
 
 
 def test_nothing_to_compare_is_refused():
-    with pytest.raises(SprogError, match="no text"):
+    with pytest.raises(GlossaeError, match="no text"):
         evaluate([], [], [])
-    with pytest.raises(SprogError, match="draws"):
+    with pytest.raises(GlossaeError, match="draws"):
         evaluate(["da"], ["da"], ["1"], draws=0)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.features.identify import UNANSWERED, NgramModel, identify_by_ngrams
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.features.identify import UNANSWERED, NgramModel, identify_by_ngrams
 
 TEXTS = {
     "da": ["Pigen på øen købte en blå cykel.", "Hvad hedder din ældre søster?", "Jeg ved ikke, hvor han er."],
@@ -93,12 +93,12 @@ def test_other_files_are_refused(tmp_path, model):
     path = tmp_path / "model.npz"
     for content in (b"", b"not a zip"):
         path.write_bytes(content)
-        with pytest.raises(SprogError, match="no n-gram model"):
+        with pytest.raises(GlossaeError, match="no n-gram model"):
             NgramModel.load(path)
     np.savez(path, languages=np.array(["da"]))
-    with pytest.raises(SprogError, match="no n-gram model"):
+    with pytest.raises(GlossaeError, match="no n-gram model"):
         NgramModel.load(path)
-    with pytest.raises(SprogError, match="no such file"):
+    with pytest.raises(GlossaeError, match="no such file"):
         NgramModel.load(tmp_path / "missing.npz")
 
 
@@ -112,7 +112,7 @@ def test_other_files_are_refused(tmp_path, model):
     ],
 )
 def test_what_cannot_be_fitted_is_refused(texts, languages, order, match):
-    with pytest.raises(SprogError, match=match):
+    with pytest.raises(GlossaeError, match=match):
         NgramModel.fit(texts, languages, order=order)
 
 
@@ -134,9 +134,9 @@ def test_a_corpus_is_identified_and_a_silent_sentence_counts_as_wrong():
 
 def test_fitting_to_what_is_tested_is_refused():
     text = corpus(TEXTS, "old.tsv")
-    with pytest.raises(SprogError, match="both fitted to and tested on"):
+    with pytest.raises(GlossaeError, match="both fitted to and tested on"):
         identify_by_ngrams(text, text)
-    with pytest.raises(SprogError, match="sv"):
+    with pytest.raises(GlossaeError, match="sv"):
         identify_by_ngrams(text, corpus({"sv": ["Var är flickan?"]}, "new.tsv"))
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.features import Neurons
-from sprog.features.identify import (
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.features import Neurons
+from glossae.features.identify import (
     UNANSWERED,
     Rows,
     TokenSample,
@@ -18,7 +18,7 @@ from sprog.features.identify import (
     identify_tokens_by_ngrams,
     sample_tokens,
 )
-from sprog.lm import Site, activations, batches
+from glossae.lm import Site, activations, batches
 
 SITE = Site("resid", 1)
 UNITS = Neurons(SITE, 6)
@@ -116,7 +116,7 @@ def test_likelihoods_are_compared_among_some_languages_only():
     assert identify_by_likelihood(rows, ("da", "en", "sv"), draws=50).accuracy == 0
     found = identify_by_likelihood(rows, ("da", "en", "sv"), ("da", "en"), draws=50)
     assert (found.accuracy, found.languages) == (1, ("da", "en"))
-    with pytest.raises(SprogError, match="no likelihood"):
+    with pytest.raises(GlossaeError, match="no likelihood"):
         identify_by_likelihood(rows, ("da", "en", "sv"), ("nl",))
 
 
@@ -140,9 +140,9 @@ def test_a_sample_is_of_whole_sentences_whatever_their_order(tiny_lm, tiny_token
 
 def test_bad_samples_are_refused(halves):
     find, held_out = halves
-    with pytest.raises(SprogError, match="both fitted to and tested on"):
+    with pytest.raises(GlossaeError, match="both fitted to and tested on"):
         identify_tokens(UNITS, CHOSEN, find, [find])
-    with pytest.raises(SprogError, match="sv"):
+    with pytest.raises(GlossaeError, match="sv"):
         identify_tokens_by_ngrams(find.only(["da", "en"]), held_out)
-    with pytest.raises(SprogError, match="no text to test on"):
+    with pytest.raises(GlossaeError, match="no text to test on"):
         identify_tokens_by_activations(find, [held_out.only(["fr"])])

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features.identify import (
+from glossae.errors import GlossaeError
+from glossae.features.identify import (
     Regression,
     identify_by_activations,
     identify_by_largest,
@@ -15,9 +15,9 @@ from sprog.features.identify import (
     pick,
     sentence_means,
 )
-from sprog.features.identify.regression import folds
-from sprog.features.testing import auroc_table
-from sprog.lm import Site, activations, batches
+from glossae.features.identify.regression import folds
+from glossae.features.testing import auroc_table
+from glossae.lm import Site, activations, batches
 
 LANGUAGES = ("da", "en", "sv")
 SITE = Site("resid", 1)
@@ -105,20 +105,20 @@ def test_a_unit_that_never_fires_does_no_harm():
 
 def test_bad_halves_are_refused():
     table, other = planted(0), planted(1, source="new.tsv")
-    with pytest.raises(SprogError, match="both fitted to and tested on"):
+    with pytest.raises(GlossaeError, match="both fitted to and tested on"):
         identify_languages(table, table, per_language=1)
-    with pytest.raises(SprogError, match="different units"):
+    with pytest.raises(GlossaeError, match="different units"):
         identify_languages(table, planted(1, source="new.tsv", identity="neuron"), per_language=1)
-    with pytest.raises(SprogError, match="sv"):
+    with pytest.raises(GlossaeError, match="sv"):
         identify_languages(table.take(np.flatnonzero(table.languages != "sv")), other, per_language=1)
-    with pytest.raises(SprogError, match="two languages"):
+    with pytest.raises(GlossaeError, match="two languages"):
         identify_languages(table.take(table.rows("da")), other.take(other.rows("da")), per_language=1)
-    with pytest.raises(SprogError, match="0 units"):
+    with pytest.raises(GlossaeError, match="0 units"):
         identify_languages(table, other, per_language=0)
-    with pytest.raises(SprogError, match="no text to test on"):
+    with pytest.raises(GlossaeError, match="no text to test on"):
         identify_by_largest(table, other.take([]), per_language=1)
     few = table.take(np.concatenate([table.rows("da"), table.rows("en")[:1]]))
-    with pytest.raises(SprogError, match="en has sentences of one pair only"):
+    with pytest.raises(GlossaeError, match="en has sentences of one pair only"):
         identify_languages(few, other.take(other.rows("da")), per_language=1)
 
 
@@ -131,7 +131,7 @@ def test_folds_keep_clusters_whole_in_any_order(rows, seed):
     languages, clusters = (np.array(column).astype(str) for column in zip(*rows, strict=True))
     having = [len(set(clusters[languages == code])) for code in set(languages)]
     if min(having) < 2:
-        with pytest.raises(SprogError, match="too few"):
+        with pytest.raises(GlossaeError, match="too few"):
             folds(languages, clusters, seed)
         return
     fold = folds(languages, clusters, seed)
@@ -172,5 +172,5 @@ def test_activations_identify(tiny_lm, tiny_tokens):
     result = identify_by_activations(tiny_lm, SITE, find, held_out, draws=50)
     assert result.accuracy > 0.9
     assert result.converged
-    with pytest.raises(SprogError, match="both fitted to and tested on"):
+    with pytest.raises(GlossaeError, match="both fitted to and tested on"):
         identify_by_activations(tiny_lm, SITE, find, find)

@@ -8,9 +8,9 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from sentence_tables import brute_force, make_table
 
-from sprog.errors import SprogError
-from sprog.features.detail import auroc
-from sprog.features.testing import auroc_table, independence
+from glossae.errors import GlossaeError
+from glossae.features.detail import auroc
+from glossae.features.testing import auroc_table, independence
 
 LANGUAGES = ("da", "en", "sv")
 
@@ -107,7 +107,9 @@ def test_a_stored_zero_is_a_zero():
 
 def test_a_value_that_is_not_finite_is_named():
     table = make_table([[1, 1], [0, np.nan], [2, 0]], ["da", "en", "en"])
-    with pytest.raises(SprogError, match="unit 1 of latent layer3.resid abc has a value that is not finite"):
+    with pytest.raises(
+        GlossaeError, match="unit 1 of latent layer3.resid abc has a value that is not finite"
+    ):
         auroc_table(table)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.features.testing import claims
+from glossae.errors import GlossaeError
+from glossae.features.testing import claims
 
 
 def as_said(target, *languages):
@@ -127,12 +127,12 @@ def test_claims_divide_the_panel_the_narrowest_first(target, others, random):
 
 
 def test_a_target_that_is_not_there_is_named():
-    with pytest.raises(SprogError, match=r"^da: the table has no sentence of this language, only en, sv$"):
+    with pytest.raises(GlossaeError, match=r"^da: the table has no sentence of this language, only en, sv$"):
         claims("da", ("sv", "en"))
-    with pytest.raises(SprogError, match=r"^da: the table has no sentence of this language, only none$"):
+    with pytest.raises(GlossaeError, match=r"^da: the table has no sentence of this language, only none$"):
         claims("da", ())
 
 
 def test_a_target_alone_can_be_told_from_nothing():
-    with pytest.raises(SprogError, match=r"^da: the table has no other language to tell it from$"):
+    with pytest.raises(GlossaeError, match=r"^da: the table has no other language to tell it from$"):
         claims("da", ("da", "da"))

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binom, false_discovery_control, norm
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features import testing
-from sprog.features.testing import auroc_table, minimum_p, multipliers, permutations, studentised
+from glossae.errors import GlossaeError
+from glossae.features import testing
+from glossae.features.testing import auroc_table, minimum_p, multipliers, permutations, studentised
 
 MINIMUM = 0.8
 SHIFT = np.sqrt(2) * norm.ppf(MINIMUM)
@@ -238,24 +238,26 @@ def test_of_what_passes_few_are_wrong():
     ],
 )
 def test_a_setting_out_of_its_range_is_named(panel, changes, said):
-    with pytest.raises(SprogError, match=said):
+    with pytest.raises(GlossaeError, match=said):
         testing.test_units(panel, "da", **changes)
 
 
 def test_what_the_panel_lacks_is_named(panel, found):
-    with pytest.raises(SprogError, match=r"^fr: the table has no sentence of this language, only da, de, en"):
+    with pytest.raises(
+        GlossaeError, match=r"^fr: the table has no sentence of this language, only da, de, en"
+    ):
         testing.test_units(panel, "fr")
     said = r"^Germanic: the table's languages allow no such claim, only Danish, Scandinavian, non-English$"
     for ask in (found.claim, found.passing, found.weakest):
-        with pytest.raises(SprogError, match=said):
+        with pytest.raises(GlossaeError, match=said):
             ask("Germanic")
 
 
 def test_other_sources_and_too_few_sentences_are_refused(panel):
     apart = make_table(panel.values.toarray(), panel.languages, sources=np.repeat(["a", "a", "b", "a"], N))
-    with pytest.raises(SprogError, match="^en and da: their sentences come from different sources"):
+    with pytest.raises(GlossaeError, match="^en and da: their sentences come from different sources"):
         testing.test_units(apart, "da")
     assert testing.test_units(apart, "da", within="all").passing("Danish") == (0,)
     few = panel.take(np.concatenate([panel.rows(code)[:20] for code in PANEL]))
-    with pytest.raises(SprogError, match="^da and de: 20 and 20 sentences are too few"):
+    with pytest.raises(GlossaeError, match="^da and de: 20 and 20 sentences are too few"):
         testing.test_units(few, "da")

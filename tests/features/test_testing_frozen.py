@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features import testing
-from sprog.features.testing import FrozenSet, freeze, load_frozen, replicate
+from glossae.errors import GlossaeError
+from glossae.features import testing
+from glossae.features.testing import FrozenSet, freeze, load_frozen, replicate
 
 N, UNITS = 60, 12
 DANISH = (0, 3, 7, 9)
@@ -71,14 +71,16 @@ def test_the_same_set_may_be_frozen_again_and_no_other(evidence, frozen, path):
         (testing.test_units(panel(), "da", q=0.01), "Danish", "this"),
     ):
         with pytest.raises(
-            SprogError, match="json: another set is frozen there: remove the file, or name another$"
+            GlossaeError, match="json: another set is frozen there: remove the file, or name another$"
         ):
             freeze(other, claim, path, text=text)
     assert path.read_bytes() == before
 
 
 def test_a_claim_that_was_not_tested_is_not_frozen(evidence, path):
-    with pytest.raises(SprogError, match=r"^Uralic: the table's languages allow no such claim, only Danish"):
+    with pytest.raises(
+        GlossaeError, match=r"^Uralic: the table's languages allow no such claim, only Danish"
+    ):
         freeze(evidence, "Uralic", path, text="this")
     assert not path.exists()
 
@@ -105,7 +107,7 @@ def test_a_claim_that_was_not_tested_is_not_frozen(evidence, path):
 )
 def test_a_file_that_was_changed_is_refused(frozen, path, key, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    with pytest.raises(SprogError, match=rf"^{path}: was changed since it was frozen: bring the"):
+    with pytest.raises(GlossaeError, match=rf"^{path}: was changed since it was frozen: bring the"):
         load_frozen(path)
 
 
@@ -122,12 +124,12 @@ def test_a_file_that_was_changed_is_refused(frozen, path, key, value):
 def test_what_is_no_frozen_set_is_refused(path, content, said):
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(SprogError, match=rf"^\S*latents.json: {said}"):
+    with pytest.raises(GlossaeError, match=rf"^\S*latents.json: {said}"):
         load_frozen(path)
 
 
 def test_a_file_that_is_not_there_is_named(path):
-    with pytest.raises(SprogError, match=r"latents.json: cannot be read \(No such file or directory\)$"):
+    with pytest.raises(GlossaeError, match=r"latents.json: cannot be read \(No such file or directory\)$"):
         load_frozen(path)
 
 
@@ -156,14 +158,14 @@ def test_another_value_of_any_key_is_refused(written, key, value):
         return
     path = written.with_name("any.json")
     path.write_text(json.dumps(fields | {key: value}))
-    with pytest.raises(SprogError, match=rf"^{path}: was changed since it was frozen"):
+    with pytest.raises(GlossaeError, match=rf"^{path}: was changed since it was frozen"):
         load_frozen(path)
 
 
 def test_a_set_cannot_be_made_by_hand(frozen):
     fields = {name: getattr(frozen, name) for name in frozen.__dataclass_fields__}
     assert FrozenSet(**fields) == frozen
-    with pytest.raises(SprogError, match="^the frozen set of Danish is not what it was: its hash is not"):
+    with pytest.raises(GlossaeError, match="^the frozen set of Danish is not what it was: its hash is not"):
         FrozenSet(**(fields | {"units": (1, 2)}))
 
 
@@ -219,13 +221,13 @@ def test_a_set_of_nothing_says_nothing(path):
 
 def test_the_same_text_and_other_units_are_refused(frozen):
     with pytest.raises(
-        SprogError, match="^the frozen set of Danish was selected on this very text: test it on"
+        GlossaeError, match="^the frozen set of Danish was selected on this very text: test it on"
     ):
         replicate(frozen, panel(1), text="this")
     said = "^the frozen set of Danish is of the units latent layer3.resid abc, and these are neuron 2$"
-    with pytest.raises(SprogError, match=said):
+    with pytest.raises(GlossaeError, match=said):
         replicate(frozen, panel(1, identity="neuron 2"), **FRESH)
-    with pytest.raises(SprogError, match=said):
+    with pytest.raises(GlossaeError, match=said):
         frozen.check_units("neuron 2")
     frozen.check_units("latent layer3.resid abc")
 
@@ -235,23 +237,23 @@ def test_a_text_that_lacks_a_language_of_the_claim_is_refused(frozen, path):
         (("en", "sv"), r"^Danish: the other text has no da, so it cannot test the claim again$"),
         (("da", "de"), r"^Danish: the other text has no en and no sv, so it cannot test the claim again$"),
     ):
-        with pytest.raises(SprogError, match=said):
+        with pytest.raises(GlossaeError, match=said):
             replicate(frozen, panel(1, codes=codes), **FRESH)
     # of a group every language has to be there
     found = testing.test_units(panel(), "da")
     group = freeze(found, "Scandinavian", path.with_name("group.json"), text="this")
-    with pytest.raises(SprogError, match=r"^Scandinavian: the other text has no sv, so it cannot"):
+    with pytest.raises(GlossaeError, match=r"^Scandinavian: the other text has no sv, so it cannot"):
         replicate(group, panel(1, codes=("da", "en")), **FRESH)
 
 
 def test_a_text_of_different_sources_or_too_few_sentences_is_refused(frozen):
     apart = panel(1, sources=np.repeat(["a", "b", "a"], N))
-    with pytest.raises(SprogError, match="^en and da: their sentences come from different sources"):
+    with pytest.raises(GlossaeError, match="^en and da: their sentences come from different sources"):
         replicate(frozen, apart, **FRESH)
     assert replicate(frozen, apart, **FRESH, within="all").share == 1
     # four units are four tests: twelve would ask for more
     with pytest.raises(
-        SprogError, match="^da and en: 10 and 10 sentences are too few: no unit of 4 could show"
+        GlossaeError, match="^da and en: 10 and 10 sentences are too few: no unit of 4 could show"
     ):
         replicate(frozen, panel(1, n=10), **FRESH)
     assert replicate(frozen, panel(1, n=20), **FRESH).share == 1

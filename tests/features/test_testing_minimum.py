@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, norm
 from sentence_tables import make_table
 
-from sprog.features.testing import (
+from glossae.features.testing import (
     auroc_table,
     exact_p,
     minimum_p,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features.testing import (
+from glossae.errors import GlossaeError
+from glossae.features.testing import (
     auroc_table,
     carried_languages,
     check_panel,
@@ -18,7 +18,7 @@ from sprog.features.testing import (
     exact_p,
     independence,
 )
-from sprog.features.testing import test_units as find_units
+from glossae.features.testing import test_units as find_units
 
 # ---- sources
 
@@ -59,7 +59,7 @@ def test_languages_of_one_source_or_the_same_shares_are_fine():
 )
 def test_languages_from_different_sources_are_named(sources, said):
     table = of_sources(**sources)
-    with pytest.raises(SprogError, match=said.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(GlossaeError, match=said.replace("(", r"\(").replace(")", r"\)")):
         check_panel(table)
     check_panel(table, "all")
 
@@ -88,7 +88,7 @@ def test_as_many_sentences_as_it_says_are_enough_and_one_less_are_not(units, min
         f"{minimum} at q = {q}; that takes {needed} independent comparisons and here are {worth}: {needed} sentences "
         f"of each language, or {2 * needed} pairs$"
     )
-    with pytest.raises(SprogError, match=said):
+    with pytest.raises(GlossaeError, match=said):
         check(size - 1)
 
 
@@ -96,7 +96,7 @@ def test_the_comparison_that_lacks_sentences_is_named():
     values = np.zeros((205, 1))
     auroc = auroc_table(make_table(values, ["da"] * 100 + ["en"] * 100 + ["sv"] * 5))
     check_power(auroc, [("da", "en")], 10, 0.8, 0.05)
-    with pytest.raises(SprogError, match="^da and sv: 100 and 5 sentences are too few: .* and here are 5:"):
+    with pytest.raises(GlossaeError, match="^da and sv: 100 and 5 sentences are too few: .* and here are 5:"):
         check_power(auroc, [("da", "en"), ("da", "sv")], 10, 0.8, 0.05)
 
 
@@ -139,7 +139,7 @@ def test_the_test_itself_takes_the_languages_that_are_testable_and_no_others(siz
     kept = carried_languages(lone(**sizes), "da", "en", 1, 0.7, 0.05)
     assert set(test(kept).auroc.languages) == set(kept)
     for code in sizes.keys() - set(kept):
-        with pytest.raises(SprogError, match="sentences are too few"):
+        with pytest.raises(GlossaeError, match="sentences are too few"):
             test([*kept, code])
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sentence_tables import make_table
 
-from sprog.errors import SprogError
-from sprog.features import testing
+from glossae.errors import GlossaeError
+from glossae.features import testing
 
 LANGUAGES = ["da"] * 60 + ["en"] * 60 + ["sv"] * 60
 
@@ -66,12 +66,12 @@ def test_a_unit_that_was_always_the_same_adds_nothing(found, frozen):
 def test_a_set_of_nothing_and_other_units_are_refused(found, frozen, tmp_path):
     evidence = testing.test_units(make_table(values(2, shift=(0, 0, 0)), LANGUAGES), "da", within="all")
     nothing = testing.freeze(evidence, "Danish", tmp_path / "none.json", text="found on")
-    with pytest.raises(SprogError, match="is empty"):
+    with pytest.raises(GlossaeError, match="is empty"):
         testing.SetScore.of(nothing, found)
     strange = make_table(values(1), LANGUAGES, identity="latent layer3.resid other")
-    with pytest.raises(SprogError, match="different units"):
+    with pytest.raises(GlossaeError, match="different units"):
         testing.SetScore.of(frozen, found).auroc(strange)
-    with pytest.raises(SprogError, match="latent layer3.resid other"):
+    with pytest.raises(GlossaeError, match="latent layer3.resid other"):
         testing.restrict(frozen, strange, "en", range(120), text="other text")
 
 
@@ -106,11 +106,11 @@ def test_too_few_sentences_are_said_and_cannot_pass(frozen):
     other = make_table(values(1), LANGUAGES)
     few = testing.restrict(frozen, other, "en", [0, 1, 2, 60, 61, 62], text="other text")
     assert "3 and 3 sentences are too few" in few.reason
-    with pytest.raises(SprogError, match="too few"):
+    with pytest.raises(GlossaeError, match="too few"):
         testing.passing_restricted(frozen, [few])
-    with pytest.raises(SprogError, match="no language"):
+    with pytest.raises(GlossaeError, match="no language"):
         testing.passing_restricted(frozen, [])
-    with pytest.raises(SprogError, match="is in sv"):
+    with pytest.raises(GlossaeError, match="is in sv"):
         testing.restrict(frozen, other, "sv", range(120), text="other text")
-    with pytest.raises(SprogError, match="this very text"):
+    with pytest.raises(GlossaeError, match="this very text"):
         testing.restrict(frozen, other, "en", range(120), text="found on")

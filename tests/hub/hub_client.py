@@ -1,4 +1,4 @@
-"""A process of its own that uses sprog against a hub: the hub's clients read their environment when imported.
+"""A process of its own that uses glossae against a hub: the hub's clients read their environment when imported.
 
 Run as a script it reads a line of JSON for every thing to do and answers with one.
 """
@@ -47,7 +47,7 @@ class Client:
                 "HF_HOME": str(home),
                 "HF_UPDATE_DOWNLOAD_COUNTS": "0",
                 "HF_HUB_DISABLE_TELEMETRY": "1",
-                "SPROG_CACHE": str(home / "sprog"),
+                "GLOSSAE_CACHE": str(home / "glossae"),
                 "OMP_WAIT_POLICY": "PASSIVE",
                 "HF_HUB_DOWNLOAD_TIMEOUT": str(PATIENCE),
                 "NO_PROXY": "127.0.0.1",
@@ -64,7 +64,7 @@ class Client:
         self._log.close()
 
     def __call__(self, what: str, *arguments: Any, **environment: str | None) -> Any:
-        """Do one thing; gives what it came to, or the one line of a `SprogError` as a `Refused`."""
+        """Do one thing; gives what it came to, or the one line of a `GlossaeError` as a `Refused`."""
         self._log.seek(0, os.SEEK_END)
         start = self._log.tell()
         assert self._process.stdin is not None
@@ -80,11 +80,11 @@ class Client:
 
 
 class Refused(str):
-    """The message of a `SprogError`."""
+    """The message of a `GlossaeError`."""
 
 
 def _load(name: str) -> dict[str, Any]:
-    from sprog.lm import known_commit, load
+    from glossae.lm import known_commit, load
 
     lm = load(name)
     weight = lm.model.get_input_embeddings().weight
@@ -99,20 +99,20 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _identity(name: str) -> str:
-    from sprog.run.context import model_identity
+    from glossae.run.context import model_identity
 
     return model_identity(name)
 
 
 def _probed(name: str) -> None:
-    from sprog.recipe import load_recipe
-    from sprog.run.context import check_other_models
+    from glossae.recipe import load_recipe
+    from glossae.run.context import check_other_models
 
     check_other_models(load_recipe("demo", {"probe.models": name}))
 
 
 def _read(source: str) -> dict[str, Any]:
-    from sprog.corpora import parse_source, read_source
+    from glossae.corpora import parse_source, read_source
 
     corpus, tallies = read_source(source, languages=("da", "en"))
     return {
@@ -125,7 +125,7 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _task(name: str) -> dict[str, Any]:
-    from sprog.corpora import parse_task
+    from glossae.corpora import parse_task
 
     task = parse_task(name).read(0)
     return {
@@ -140,18 +140,18 @@ def _task(name: str) -> dict[str, Any]:
 
 
 def _roles(**specs: str) -> list[list[str]]:
-    from sprog.corpora import build_roles
+    from glossae.corpora import build_roles
 
     roles = build_roles(specs, target="da", reference="en", seed=0)
     return [[row.role, row.name, row.language] for row in roles.counts]
 
 
 def _run(*argv: str) -> dict[str, Any]:
-    import sprog.run
-    from sprog.cli import main
+    import glossae.run
+    from glossae.cli import main
 
     # drawn anew by every run, and looked at elsewhere
-    sprog.run.write_report = lambda out: out / "report.html"
+    glossae.run.write_report = lambda out: out / "report.html"
     with redirect_stdout(io.StringIO()) as said:
         status = main(list(argv))
     return {"status": status, "said": said.getvalue()}
@@ -160,7 +160,7 @@ def _run(*argv: str) -> dict[str, Any]:
 def _autoencoder(place: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from sprog.run.given_sae import read_given
+    from glossae.run.given_sae import read_given
 
     given = read_given(place)
     return {**asdict(given.sae.config), "commit": given.commit, "identity": given.identity}
@@ -214,10 +214,10 @@ def serve() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from jaxtyping import install_import_hook
 
-    install_import_hook("sprog", "typechecker.checked")
+    install_import_hook("glossae", "typechecker.checked")
     from huggingface_hub import constants
 
-    from sprog.errors import SprogError
+    from glossae.errors import GlossaeError
 
     # what has come of a file is kept by the chunk when the connection breaks; the files here are small
     constants.DOWNLOAD_CHUNK_SIZE = 1000
@@ -229,7 +229,7 @@ def serve() -> None:
         try:
             with _environment(environment):
                 answer = ["done", DO[what](*arguments)]
-        except SprogError as error:
+        except GlossaeError as error:
             answer = ["refused", str(error)]
         except BaseException:
             answer = ["crash", traceback.format_exc()]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import HubDataSet, parse_source
-from sprog.errors import SprogError
+from glossae.corpora import HubDataSet, parse_source
+from glossae.errors import GlossaeError
 
 DA = ["Hej.", "Pigen så æblet.", "Tak 😀"]
 EN = ["Hello.", "The girl saw the apple.", "Thanks 😀"]
@@ -347,7 +347,7 @@ def test_no_such_revision(hub, refusal, add, name):
 def test_a_data_set_that_is_a_script(refusal, add, name):
     source = add({f"{name.partition('/')[2]}.py": "raise SystemExit", "train.jsonl": jsonl(da=DA)})
     assert refusal("read", source) == (
-        f"{source}: needs a script of its own, which sprog does not run: try its conversion by the hub, "
+        f"{source}: needs a script of its own, which glossae does not run: try its conversion by the hub, "
         f"{source}@refs/convert/parquet"
     )
 
@@ -479,7 +479,7 @@ def test_a_transfer_that_breaks_off(hub, client, refusal, add, name, tmp_path):
     ],
 )
 def test_source_strings_that_are_not_understood(source, message):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         parse_source(source)
     assert str(caught.value).startswith(f"'{source}': ")
     assert message in str(caught.value)
@@ -492,7 +492,7 @@ def test_source_strings_that_are_not_understood(source, message):
 def test_arbitrary_source_strings(text):
     try:
         source = parse_source(f"hub:{text}")
-    except SprogError as error:
+    except GlossaeError as error:
         message = str(error)
     else:
         assert isinstance(source, HubDataSet)
@@ -510,7 +510,7 @@ def test_without_the_package(hub, refusal, name, tmp_path):
         bare("without", "datasets")
         said = refusal("read", f"hub:{name}", by=bare)
         assert said.startswith("hub: needs the package datasets (")
-        assert said.endswith("): pip install -e '.[hub]' in a checkout of sprog, or pip install datasets")
+        assert "): pip install 'glossae[hub]' (in a checkout: pip install -e '.[hub]'), or pip" in said
         assert refusal("roles", {"train": f"hub:{name}"}, by=bare) == said
     finally:
         bare.close()

@@ -345,7 +345,7 @@ def test_a_cache_that_cannot_be_written(hub, client, refusal, name, model_files)
             lambda files: (
                 changed(files, model_type="own", auto_map={"AutoConfig": "own.Own"}) | {"own.py": "raise"}
             ),
-            "needs code of its own (auto_map in its configuration), which sprog does not run",
+            "needs code of its own (auto_map in its configuration), which glossae does not run",
         ),
         (lambda files: changed(files, model_type="nobodys"), "cannot be loaded: "),
         (

@@ -10,10 +10,10 @@ import pytest
 from test_hub_data_sets import jsonl
 from tiny_world import trained_tokenizer, write_model
 
+from glossae.recipe import load_recipe
+from glossae.report import write_report
+from glossae.toy import sentences, sentiment
 from opus_server import archive
-from sprog.recipe import load_recipe
-from sprog.report import write_report
-from sprog.toy import sentences, sentiment
 
 # Pythia 1.4B's layer 16 has to be there
 LAYERS = 17
@@ -66,7 +66,7 @@ def test_the_paper_by_name(hub, client, opus, tmp_path, protocol):
     add_labelled_sets(hub)
     out = tmp_path / "run"
     flags = [f"--{key}={value}" for key, value in (SMALLER | {"protocol": protocol}).items()]
-    environment = {"SPROG_OPUS_BASE": opus.address, "SPROG_CACHE": str(tmp_path / "cache")}
+    environment = {"GLOSSAE_OPUS_BASE": opus.address, "GLOSSAE_CACHE": str(tmp_path / "cache")}
     answer = client("run", "run", "paper", "--out", str(out), "--quiet", *flags, **environment)
     assert answer == {"status": 0, "said": ""}, client.noise
     record = json.loads((out / "run.json").read_text())

@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny_world import PAIRS, RECIPE, SMALL, trained_tokenizer, write_model
 
-from sprog.toy import sentences
+from glossae.toy import sentences
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_tag_that_moves_runs_every_stage_again(hub, client, line, name, tmp_pa
 def test_what_is_wrong_is_one_line_and_nothing_is_begun(client, line, tmp_path, changes, said):
     out = tmp_path / "out"
     assert client("run", *line(out, **changes)) == {"status": 2, "said": ""}
-    assert client.noise.startswith(f"sprog: {said}")
+    assert client.noise.startswith(f"glossae: {said}")
     assert client.noise.count("\n") == 1
     assert not out.exists()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.lm import (
+from glossae.lm import (
     ARCHITECTURES,
     SITE_NAMES,
     Site,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import batches, pad, sentence_batches, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import batches, pad, sentence_batches, tokenize
 
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
 
@@ -40,7 +40,7 @@ def test_bos_without_a_bos_token_is_refused(tiny_lm):
     class NoBos:
         bos_token_id = None
 
-    with pytest.raises(SprogError, match="^bos: the tokenizer of .* has no BOS token"):
+    with pytest.raises(GlossaeError, match="^bos: the tokenizer of .* has no BOS token"):
         _ = dataclasses.replace(tiny_lm, tokenizer=NoBos(), bos=True).prefix
 
 

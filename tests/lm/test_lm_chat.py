@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import (
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import (
     Site,
     activations,
     batches,
@@ -23,7 +23,7 @@ from sprog.lm import (
     sentence_losses,
     tokenize,
 )
-from sprog.lm.sites import attached
+from glossae.lm.sites import attached
 
 RESID = Site("resid", 1)
 TEMPLATE = (
@@ -168,14 +168,16 @@ def test_sinks_in_the_template_are_no_share_of_the_text(lm, tokens):
 
 
 def test_what_cannot_be_a_chat_is_refused(tiny_lm, tiny_corpus):
-    with pytest.raises(SprogError, match=r"^chat: the tokenizer of .* has no chat template; leave chat off"):
+    with pytest.raises(
+        GlossaeError, match=r"^chat: the tokenizer of .* has no chat template; leave chat off"
+    ):
         begin(tiny_lm, tiny_corpus, "auto", chat=True)
     failing = with_template(tiny_lm, "{{ raise_exception('no empty\nmessages') }}")
     with pytest.raises(
-        SprogError, match=r"^chat: the chat template of .* fails \(no empty\); leave chat off"
+        GlossaeError, match=r"^chat: the chat template of .* fails \(no empty\); leave chat off"
     ):
         begin(failing, tiny_corpus, "auto", chat=True)
-    with pytest.raises(SprogError, match="^chat: the chat template of .* writes nothing"):
+    with pytest.raises(GlossaeError, match="^chat: the chat template of .* writes nothing"):
         begin(with_template(tiny_lm, "{# #}"), tiny_corpus, "auto", chat=True)
-    with pytest.raises(SprogError, match="^max_tokens: 9 tokens stand before each text"):
+    with pytest.raises(GlossaeError, match="^max_tokens: 9 tokens stand before each text"):
         tokenize(tiny_lm, Corpus.of([Sentence("Hej med dig", "da", "1", "s")]), max_tokens=10, prefix=[5] * 9)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.lm import Site, continue_tokens, edit, end_tokens, load
+from glossae.errors import GlossaeError
+from glossae.lm import Site, continue_tokens, edit, end_tokens, load
 from tiny_families import FAMILIES, write_family
 
 
@@ -89,7 +89,7 @@ def test_progress_comes_to_its_end(tiny_lm, prompts):
 
 
 def test_what_has_no_room_is_refused(tiny_lm, prompts):
-    with pytest.raises(SprogError, match=r"prompts: 20 tokens and 50 new ones are more than the 64"):
+    with pytest.raises(GlossaeError, match=r"prompts: 20 tokens and 50 new ones are more than the 64"):
         continue_tokens(tiny_lm, prompts, new_tokens=50)
-    with pytest.raises(SprogError, match="prompts: number 1 has no token"):
+    with pytest.raises(GlossaeError, match="prompts: number 1 has no token"):
         continue_tokens(tiny_lm, [prompts[0], np.zeros(0, dtype=np.int64)])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.lm import SITE_NAMES, Site, activations, continue_prompts, edit, pad, sentence_losses
+from glossae.errors import GlossaeError
+from glossae.lm import SITE_NAMES, Site, activations, continue_prompts, edit, pad, sentence_losses
 
 RESID = Site("resid", 1)
 
@@ -142,7 +142,7 @@ def test_an_edit_in_place_does_not_reach_the_models_own_tensor(tiny_lm, batch):
 
 def test_an_edit_that_changes_the_shape_is_refused(tiny_lm, batch):
     with (
-        pytest.raises(SprogError, match=r"^edit: resid of layer 1: the shape .* became"),
+        pytest.raises(GlossaeError, match=r"^edit: resid of layer 1: the shape .* became"),
         edit(tiny_lm, RESID, lambda x: x[:, 1:]),
     ):
         logits(tiny_lm, batch)
@@ -152,7 +152,7 @@ def test_a_mask_that_does_not_say_what_is_a_pad_is_refused(tiny_lm, batch):
     length = batch.ids.shape[1]
     mask = torch.zeros(len(batch.ids), 1, length, length)
     with (
-        pytest.raises(SprogError, match=r"^edit: the attention mask has to be \(batch, seq\)"),
+        pytest.raises(GlossaeError, match=r"^edit: the attention mask has to be \(batch, seq\)"),
         edit(tiny_lm, RESID, torch.clone),
     ):
         tiny_lm.model(batch.ids, attention_mask=mask)

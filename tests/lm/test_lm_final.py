@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sprog.lm import (
+from glossae.lm import (
     Batch,
     Site,
     batches,

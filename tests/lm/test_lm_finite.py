@@ -5,8 +5,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from sprog.errors import SprogError
-from sprog.lm import Site, activations, batches, finite, load, tokenize
+from glossae.errors import GlossaeError
+from glossae.lm import Site, activations, batches, finite, load, tokenize
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def passed_on(lm, corpus, site):
 
 def test_the_sentence_and_the_site_are_named(overflowing, tiny_corpus):
     with pytest.raises(
-        SprogError, match=r"^model: .*resid of layer 1 is NaN or infinite at token \d+"
+        GlossaeError, match=r"^model: .*resid of layer 1 is NaN or infinite at token \d+"
     ) as caught:
         passed_on(overflowing, tiny_corpus, Site("resid", 1))
     message = str(caught.value)

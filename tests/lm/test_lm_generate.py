@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from sprog.lm import continue_prompts
+from glossae.lm import continue_prompts
 
 
 def greedy(lm, ids, length):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sprog.cli import main
-from sprog.errors import SprogError
-from sprog.lm import Site, activations, load, locate, pad, sentence_losses, tokenize
-from sprog.plan import model_facts
+from glossae.cli import main
+from glossae.errors import GlossaeError
+from glossae.lm import Site, activations, load, locate, pad, sentence_losses, tokenize
+from glossae.plan import model_facts
 from tiny_families import HIDDEN, LAYERS, WIDTH, write_family
 
 NAMES = {
@@ -109,7 +109,7 @@ def test_a_dry_run_counts_it(both, tmp_path, capsys):
 
 
 def refusal(path):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         load(str(path))
     message = str(caught.value)
     assert message.startswith(f"model: {path}")
@@ -132,5 +132,4 @@ def test_what_is_none_or_a_part_of_one(both, tmp_path):
 def test_without_the_package_it_says_how_to_get_it(both, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     said = refusal(both[1])
-    assert f"needs the package {package}: pip install {package}" in said
-    assert "pip install -e '.[gguf]'" in said
+    assert f"needs the package {package}: pip install 'glossae[gguf]' (in a checkout: pip install" in said

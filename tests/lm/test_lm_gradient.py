@@ -6,9 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import SITE_NAMES, Site, activations, batches, edit, gradients, load, sentence_losses, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import (
+    SITE_NAMES,
+    Site,
+    activations,
+    batches,
+    edit,
+    gradients,
+    load,
+    sentence_losses,
+    tokenize,
+)
 from tiny_families import FAMILIES, write_family
 
 
@@ -149,5 +159,5 @@ def test_nothing_is_left_behind(tiny_lm, tiny_tokens, count_hooks):
 
 def test_a_site_that_is_not_there_is_refused(tiny_lm):
     tokens = tokenize(tiny_lm, Corpus.of([Sentence("Hej med dig", "da", "1", "")]))
-    with pytest.raises(SprogError, match=r"^layer: .* has the layers 0 to 2, and 3 is not one of them$"):
+    with pytest.raises(GlossaeError, match=r"^layer: .* has the layers 0 to 2, and 3 is not one of them$"):
         next(gradients(tiny_lm, tokens, Site("resid", 3)))

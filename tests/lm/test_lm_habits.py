@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.lm import (
+from glossae.corpora import Corpus, Sentence
+from glossae.lm import (
     NormRange,
     Site,
     activations,
@@ -20,7 +20,7 @@ from sprog.lm import (
     tokenize,
     with_sinks,
 )
-from sprog.lm.sites import attached
+from glossae.lm.sites import attached
 
 RESID = Site("resid", 1)
 

@@ -1,4 +1,4 @@
-"""What is measured depends on nothing that sprog did not set: not on other files, other packages, or the batch."""
+"""What is measured depends on nothing that glossae did not set: not on other files, other packages, or the batch."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sprog.errors import SprogError
-from sprog.lm import continue_prompts, continue_tokens, end_tokens, load, sentence_losses
+from glossae.errors import GlossaeError
+from glossae.lm import continue_prompts, continue_tokens, end_tokens, load, sentence_losses
 from tiny_families import write_family
 
 PROMPTS = [np.array([5, 6, 7]), np.array([40, 41, 42, 43, 44, 45, 46])]
@@ -126,7 +126,7 @@ def test_quantized_weights_are_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     quantized = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (folder / "config.json").write_text(json.dumps(config | quantized))
-    with pytest.raises(SprogError, match=r"^model: \S+ is quantized \(bitsandbytes in its config.json\)"):
+    with pytest.raises(GlossaeError, match=r"^model: \S+ is quantized \(bitsandbytes in its config.json\)"):
         load(str(folder))
 
 
@@ -159,7 +159,10 @@ def test_a_package_with_faster_functions_is_not_used(tmp_path, tiny_tokenizer):
             "    if name.startswith('__'):\n        raise AttributeError(name)\n"
             "    return Faster()\n"
         )
-    script = "import sys; from sprog.lm import load; load(sys.argv[1]); import fla; print('here', fla.ops is not None)"
+    script = (
+        "import sys; from glossae.lm import load; load(sys.argv[1])\n"
+        "import fla; print('here', fla.ops is not None)"
+    )
     places = [str(tmp_path / "packages"), *sys.path]
     done = subprocess.run(
         [sys.executable, "-c", script, str(folder)],

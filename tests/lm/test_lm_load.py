@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sprog.errors import SprogError
-from sprog.lm import (
+from glossae.errors import GlossaeError
+from glossae.lm import (
     Architecture,
     Place,
     Site,
@@ -30,7 +30,7 @@ def folder(tiny_model, tmp_path):
 
 def refusal(name):
     """The one line that loading this ends in."""
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         load(str(name))
     message = str(caught.value)
     assert message.startswith("model: ")
@@ -161,7 +161,7 @@ def test_a_place_is_checked_by_running_the_model(tiny_model, place, reason):
     if reason is None:
         assert load(str(tiny_model), architecture=named).widths == {"mlp.hidden": 48}
     else:
-        with pytest.raises(SprogError, match=reason):
+        with pytest.raises(GlossaeError, match=reason):
             load(str(tiny_model), architecture=named)
 
 
@@ -250,7 +250,7 @@ def test_pythias_shape_and_tokenizer_load_and_stream(shared, tiny_corpus, make_m
 
 
 def test_the_shared_model_loads_with_losses_like_a_trained_ones(shared, tiny_corpus):
-    from sprog.lm import sentence_losses
+    from glossae.lm import sentence_losses
 
     folder = shared / "models" / "tiny-da-en"
     if not folder.is_dir():
@@ -275,5 +275,5 @@ def test_devices_and_dtypes_resolve():
 
 @pytest.mark.parametrize("device", ["no-such-device", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(device):
-    with pytest.raises(SprogError, match=f"^device: '{device}' cannot be used here"):
+    with pytest.raises(GlossaeError, match=f"^device: '{device}' cannot be used here"):
         resolve_device(device)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.corpora import Corpus, Sentence
-from sprog.lm import Site, sentence_losses, tokenize, worth_scoring
-from sprog.lm.loss import loss_batches, predicts
+from glossae.corpora import Corpus, Sentence
+from glossae.lm import Site, sentence_losses, tokenize, worth_scoring
+from glossae.lm.loss import loss_batches, predicts
 
 TEXTS = ["Hej på øen, sagde æblet 😀.", "ja!", "Plain English text with words.", "ÆØÅ 👨‍👩‍👧 og mere"]
 
@@ -60,7 +60,7 @@ def test_losses_stand_in_the_order_of_the_sentences(tiny_lm, random_tokens):
 @pytest.mark.parametrize(("scored", "copies"), [(None, 1), (None, 4), (2, 1), (2, 4)])
 def test_the_logits_of_a_batch_fit(tiny_lm, random_tokens, monkeypatch, scored, copies):
     rows = tiny_lm.model.get_output_embeddings().weight.shape[0]
-    monkeypatch.setattr("sprog.lm.loss.MAX_LOGITS", 40 * copies * rows)
+    monkeypatch.setattr("glossae.lm.loss.MAX_LOGITS", 40 * copies * rows)
     tokens = random_tokens([5] * 30 + [20] * 30).scoring(scored)
     found = list(loss_batches(tiny_lm, tokens, 10**6, copies=copies))
     counts = [int(predicts(batch).sum()) for batch in found]

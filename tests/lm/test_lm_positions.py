@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.lm import POSITIONS, Site, SiteEdit, activations, chosen, edit, edits, load, pad, sentence_losses
+from glossae.errors import GlossaeError
+from glossae.lm import POSITIONS, Site, SiteEdit, activations, chosen, edit, edits, load, pad, sentence_losses
 from tiny_families import FAMILIES, write_family
 
 RESID = Site("resid", 1)
@@ -224,12 +224,12 @@ def test_several_edits_each_see_what_earlier_ones_left(tiny_lm, tokens):
 def test_what_is_not_there_is_refused_before_anything_is_hooked(tiny_lm, count_hooks):
     hooks = count_hooks(tiny_lm.model)
     with (
-        pytest.raises(SprogError, match=r"^positions: 'first' is not one of all, not_first, prompt, "),
+        pytest.raises(GlossaeError, match=r"^positions: 'first' is not one of all, not_first, prompt, "),
         edits(tiny_lm, [SiteEdit(RESID, push), SiteEdit(RESID, push, "first")]),
     ):
         pass
     with (
-        pytest.raises(SprogError, match=r"^layer: .* has the layers 0 to 2, and 3 is not one"),
+        pytest.raises(GlossaeError, match=r"^layer: .* has the layers 0 to 2, and 3 is not one"),
         edits(tiny_lm, [SiteEdit(RESID, push), SiteEdit(Site("resid", 3), push)]),
     ):
         pass

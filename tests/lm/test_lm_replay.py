@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.lm import (
+from glossae.errors import GlossaeError
+from glossae.lm import (
     POSITIONS,
     SITE_NAMES,
     Site,
@@ -379,13 +379,13 @@ def test_modules_may_write_into_what_others_gave(tiny_model, tokens):
 
 
 def test_what_cannot_be_replayed_is_refused(tiny_lm, tokens):
-    with pytest.raises(SprogError, match=r"^layer: .* has the layers 0 to 2, and 7 is not one"):
+    with pytest.raises(GlossaeError, match=r"^layer: .* has the layers 0 to 2, and 7 is not one"):
         replayed_losses(tiny_lm, Site("resid", 7), tokens, [push])
-    with pytest.raises(SprogError, match=r"^edit: resid of layer 1: the shape .* became"):
+    with pytest.raises(GlossaeError, match=r"^edit: resid of layer 1: the shape .* became"):
         replayed_losses(tiny_lm, RESID, tokens, [lambda x: x[:, 1:]])
-    with pytest.raises(SprogError, match=r"^replay: 2 edits but 1 positions$"):
+    with pytest.raises(GlossaeError, match=r"^replay: 2 edits but 1 positions$"):
         replayed_losses(tiny_lm, RESID, tokens, [push, push], positions=["all"])
-    with replay(tiny_lm, RESID) as run, pytest.raises(SprogError, match="^replay: .* no batch was begun$"):
+    with replay(tiny_lm, RESID) as run, pytest.raises(GlossaeError, match="^replay: .* no batch was begun$"):
         run.under(push)
     assert untouched(tiny_lm.model)
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from sprog.lm import growing, half_width, random_order
+from glossae.lm import growing, half_width, random_order
 
 LANGUAGES = ["da"] * 50 + ["en"] * 200
 

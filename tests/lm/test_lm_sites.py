@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.lm import SITE_NAMES, Site, activations, edit, pad
+from glossae.errors import GlossaeError
+from glossae.lm import SITE_NAMES, Site, activations, edit, pad
 
 ALL_SITES = [Site(name, layer) for name in SITE_NAMES for layer in range(3)]
 
@@ -57,19 +57,19 @@ def test_widths_are_those_of_the_tensors(tiny_lm, tiny_tokens):
 @pytest.mark.parametrize("layer", [-1, 3])
 def test_a_layer_the_model_does_not_have_is_refused(tiny_lm, tiny_tokens, layer):
     wrong = Site("resid", layer)
-    with pytest.raises(SprogError, match=rf"^layer: .* has the layers 0 to 2, and {layer} is not one"):
+    with pytest.raises(GlossaeError, match=rf"^layer: .* has the layers 0 to 2, and {layer} is not one"):
         tiny_lm.width(wrong)
-    with pytest.raises(SprogError, match="^layer: "):
+    with pytest.raises(GlossaeError, match="^layer: "):
         next(activations(tiny_lm, [pad(tiny_tokens, np.array([0]))], [wrong]))
-    with pytest.raises(SprogError, match="^layer: "), edit(tiny_lm, wrong, torch.clone):
+    with pytest.raises(GlossaeError, match="^layer: "), edit(tiny_lm, wrong, torch.clone):
         pass
 
 
 def test_a_site_the_model_does_not_have_is_refused(tiny_lm, tiny_tokens):
     wrong = Site("mlp.hiden", 1)
-    with pytest.raises(SprogError, match=r"^site: 'mlp.hiden' is not a site; there are mlp.hidden, "):
+    with pytest.raises(GlossaeError, match=r"^site: 'mlp.hiden' is not a site; there are mlp.hidden, "):
         tiny_lm.width(wrong)
-    with pytest.raises(SprogError, match="^site: "):
+    with pytest.raises(GlossaeError, match="^site: "):
         next(activations(tiny_lm, [pad(tiny_tokens, np.array([0]))], [wrong]))
-    with pytest.raises(SprogError, match="^site: "), edit(tiny_lm, wrong, torch.clone):
+    with pytest.raises(GlossaeError, match="^site: "), edit(tiny_lm, wrong, torch.clone):
         pass

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import load, locate, tokenize
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import load, locate, tokenize
 from tiny_families import FAMILIES, write_family
 
 TENSOR = "gpt_neox.layers.1.mlp.dense_h_to_4h.weight"
@@ -23,7 +23,7 @@ def folder(tiny_model, tmp_path):
 
 
 def refusal(folder, **options):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         load(str(folder), **options)
     message = str(caught.value)
     assert message.startswith(f"model: {folder}")
@@ -73,7 +73,7 @@ def test_a_folder_without_tokenizer(tmp_path, tiny_tokenizer, name):
     (folder / "tokenizer.json").unlink()
     for left in (True, False):
         assert "has no tokenizer: there is no tokenizer.json beside its weights" in refusal(folder)
-        with pytest.raises(SprogError, match="has no tokenizer"):
+        with pytest.raises(GlossaeError, match="has no tokenizer"):
             locate(str(folder))
         if left:
             (folder / "tokenizer_config.json").unlink()
@@ -134,7 +134,7 @@ def test_a_special_token_that_no_text_becomes_may_lie_beyond_the_embedding(with_
     # written out it would be an id without an embedding
     image = Sentence("Se <|image|> her", "da", "1", "talks.tsv")
     with pytest.raises(
-        SprogError, match=r"^talks.tsv: a da sentence holds '<\|image\|>', which .* no embedding"
+        GlossaeError, match=r"^talks.tsv: a da sentence holds '<\|image\|>', which .* no embedding"
     ):
         tokenize(lm, Corpus.of([hello, image]))
 

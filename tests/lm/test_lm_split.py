@@ -7,9 +7,9 @@ every pass stand in: its hooks are the same, only the copies from device to devi
 import pytest
 import torch
 
-import sprog.lm.split
-from sprog.errors import SprogError
-from sprog.lm import (
+import glossae.lm.split
+from glossae.errors import GlossaeError
+from glossae.lm import (
     SITE_NAMES,
     Site,
     activations,
@@ -100,10 +100,10 @@ def test_sites_work_across_gpus(tmp_path, tiny_tokenizer, random_tokens, name):
 
 
 def test_without_accelerate(tiny_model, monkeypatch):
-    monkeypatch.setattr(sprog.lm.split, "find_spec", lambda _name: None)
+    monkeypatch.setattr(glossae.lm.split, "find_spec", lambda _name: None)
     for use in (resolve_device, lambda device: load(str(tiny_model), device=device)):
         with pytest.raises(
-            SprogError, match="^device: 'split' needs accelerate, and it is not installed: pip "
+            GlossaeError, match="^device: 'split' needs accelerate, and it is not installed: pip "
         ):
             use("split")
 
@@ -112,7 +112,7 @@ def test_without_accelerate(tiny_model, monkeypatch):
 def test_without_a_gpu(tiny_model):
     for use in (resolve_device, lambda device: load(str(tiny_model), device=device)):
         with pytest.raises(
-            SprogError, match="^device: 'split' shares a model out among GPUs, and there is none"
+            GlossaeError, match="^device: 'split' shares a model out among GPUs, and there is none"
         ):
             use("split")
 
@@ -130,7 +130,7 @@ def test_a_model_that_does_not_fit(tiny_model, monkeypatch):
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", too_large)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(
-        SprogError, match=r"^device: .* does not fit on .* GPUs here: gpt_neox.layers.1 and 1 more"
+        GlossaeError, match=r"^device: .* does not fit on .* GPUs here: gpt_neox.layers.1 and 1 more"
     ):
         load(str(tiny_model), device="split")
 

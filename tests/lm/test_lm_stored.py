@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sprog.errors import SprogError
-from sprog.lm import NormRange, Site, activations, batches, load, stored_activations, tokenize
-from sprog.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group
+from glossae.errors import GlossaeError
+from glossae.lm import NormRange, Site, activations, batches, load, stored_activations, tokenize
+from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group
 
 SITES = [Site("resid", 0), Site("mlp.hidden", 2), Site("resid", 2)]
 
@@ -173,11 +173,11 @@ def test_progress_comes_to_its_end(tiny_lm, tiny_tokens):
 
 def test_what_cannot_be_given_is_refused(stored, tiny_lm, tiny_tokens):
     with pytest.raises(
-        SprogError, match=r"^activations: attn.out of layer 1 was not stored; there are resid of"
+        GlossaeError, match=r"^activations: attn.out of layer 1 was not stored; there are resid of"
     ):
         stored.read(Site("attn.out", 1))
-    with pytest.raises(SprogError, match=r"^activations: a size and epochs of at least 1"):
+    with pytest.raises(GlossaeError, match=r"^activations: a size and epochs of at least 1"):
         next(stored.batches(SITES[0], 0, seed=0))
     nothing = stored_activations(tiny_lm, tiny_tokens.take([]), SITES)
-    with pytest.raises(SprogError, match=r"^activations: there is no text"), nothing:
+    with pytest.raises(GlossaeError, match=r"^activations: there is no text"), nothing:
         pass

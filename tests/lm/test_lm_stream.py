@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from sprog.lm import SITE_NAMES, Passes, Site, activations, batches, clear_passes, edit, pad, tokenize
+from glossae.lm import SITE_NAMES, Passes, Site, activations, batches, clear_passes, edit, pad, tokenize
 
 SITES = [Site(name, layer) for name in SITE_NAMES for layer in (0, 2)]
 
@@ -186,7 +186,7 @@ def test_a_broken_file_is_as_none_at_all(once, random_tokens, monkeypatch):
     def full(*_):
         raise SafetensorError("no space left on device")
 
-    monkeypatch.setattr("sprog.lm.passes.save_file", full)
+    monkeypatch.setattr("glossae.lm.passes.save_file", full)
     for _ in range(2):
         assert_same(streamed(lm, tokens, [site]), expected)
     assert len(runs) == count + 2 * len(expected)

@@ -6,8 +6,8 @@ import pytest
 import torch
 import transformers
 
-from sprog.errors import SprogError
-from sprog.lm import SITE_NAMES, Architecture, Place, Site, activations, edit, load, pad
+from glossae.errors import GlossaeError
+from glossae.lm import SITE_NAMES, Architecture, Place, Site, activations, edit, load, pad
 
 SETTINGS = {
     "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
@@ -48,7 +48,7 @@ def make(tiny_tokenizer, tmp_path):
 
 
 def refusal(folder, **options):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         load(str(folder), **options)
     message = str(caught.value)
     assert "\n" not in message
@@ -106,7 +106,7 @@ def test_experts_have_no_one_projection_to_suggest(make):
     assert set(known.places) == {"attn.out", "resid"}
     lm = load(str(folder), architecture=known)
     assert lm.widths == {"attn.out": 32, "resid": 32}
-    with pytest.raises(SprogError, match=r"^site: 'mlp.out' is not a site; there are attn.out, resid"):
+    with pytest.raises(GlossaeError, match=r"^site: 'mlp.out' is not a site; there are attn.out, resid"):
         lm.tap(Site("mlp.out", 0))
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.probe import (
+from glossae.probe import (
     ProbePath,
     as_coded_table,
     paper_batches,
@@ -18,8 +18,8 @@ from sprog.probe import (
 )
 
 # the two steps are seen outside only as the cells that they end in
-from sprog.probe.as_coded import BATCH_SENTENCES, _batches, linear_start, replay
-from sprog.probe.stored import StoredLayers
+from glossae.probe.as_coded import BATCH_SENTENCES, _batches, linear_start, replay
+from glossae.probe.stored import StoredLayers
 
 PENALTIES = [1e-3, 0.05, 1e3]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import TokenizedCorpus
-from sprog.probe import (
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import TokenizedCorpus
+from glossae.probe import (
     NearestLayer,
     Separation,
     choose_layer,
@@ -146,10 +146,10 @@ def test_shuffled_languages_are_told_apart_at_no_layer(planted, text):
 
 
 def test_too_little_text_is_refused(planted, text):
-    with pytest.raises(SprogError, match="9 sentences of 'da' are too few"):
+    with pytest.raises(GlossaeError, match="9 sentences of 'da' are too few"):
         layers(planted, text.take(range(27)))
     only = [n for n, sentence in enumerate(text.corpus.sentences) if sentence.language == "da"]
-    with pytest.raises(SprogError, match="no language besides 'da'"):
+    with pytest.raises(GlossaeError, match="no language besides 'da'"):
         layers(planted, text.take(only))
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.probe import TOLERANCE, ProbePath
+from glossae.probe import TOLERANCE, ProbePath
 
 PROTOCOLS = pytest.mark.parametrize("published", [True, False], ids=["published", "controlled"])
 

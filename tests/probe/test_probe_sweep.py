@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus, Sentence
-from sprog.errors import SprogError
-from sprog.lm import Site, TokenizedCorpus, activations, batches
-from sprog.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
+from glossae.corpora import Corpus, Sentence
+from glossae.errors import GlossaeError
+from glossae.lm import Site, TokenizedCorpus, activations, batches
+from glossae.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
 
 # the spread is a column of every cell, but what it is computed from is not shown outside
-from sprog.probe.clustered import clustered_mean
+from glossae.probe.clustered import clustered_mean
 
 PENALTIES = [1e-3, 0.05, 1e3]
 
@@ -101,7 +101,7 @@ def test_documents_are_held_out_whole(shared):
 def test_one_document_cannot_be_held_out_and_fitted(tiny_tokens):
     sentences = tuple(s._replace(doc=s.language) for s in tiny_tokens.corpus.sentences)
     tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
-    with pytest.raises(SprogError, match=r"^corpora.train: the documents of 'da' are too few for a probe"):
+    with pytest.raises(GlossaeError, match=r"^corpora.train: the documents of 'da' are too few for a probe"):
         sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
 
 
@@ -124,7 +124,7 @@ def test_other_languages_stay_out(tiny_tokens):
 
 
 def test_too_few_sentences_are_refused(tiny_tokens):
-    with pytest.raises(SprogError, match=r"^corpora.train: 9 sentences of 'en' are too few"):
+    with pytest.raises(GlossaeError, match=r"^corpora.train: 9 sentences of 'en' are too few"):
         sample_sentences(tiny_tokens.take(np.arange(19)), ("da", "en"), 1000, seeds=1, seed=0)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sprog.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
-from sprog.run.published import published_figures
-from sprog.sae import GridCell, choose, fronts
+from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
+from glossae.run.published import published_figures
+from glossae.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 LATENTS = 200
@@ -419,7 +419,7 @@ class _Made:
 
     def run(self, done: tuple[str, ...]) -> dict[str, Any]:
         return {
-            "sprog": "0.1.0",
+            "glossae": "0.1.0",
             "versions": {"python": "3.11.0", "torch": "2.13.0"},
             "device": "cpu",
             "dtype": "float32",

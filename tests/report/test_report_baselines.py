@@ -2,9 +2,9 @@
 
 import pytest
 
-from sprog.recipe import load_recipe
-from sprog.report.reading import RunFiles
-from sprog.report.sections.baselines import what_training_adds
+from glossae.recipe import load_recipe
+from glossae.report.reading import RunFiles
+from glossae.report.sections.baselines import what_training_adds
 
 
 def files(*adds, reason=None):

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from fabricated_run import change_results, fabricate
 
-from sprog.errors import SprogError
-from sprog.report import write_report
+from glossae.errors import GlossaeError
+from glossae.report import write_report
 
 # the fallback's page has the parts of the unselective one
 CASES = ("found", "unselective", "empty", "published")
@@ -235,7 +235,7 @@ def test_nothing_is_written_or_deleted_behind_a_link(tmp_path: Path, name: str) 
     link.symlink_to(elsewhere)
     fabricate(folder, until="corpora")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(SprogError, match=f"^{re.escape(str(link))}: is a symbolic link"):
+    with pytest.raises(GlossaeError, match=f"^{re.escape(str(link))}: is a symbolic link"):
         write_report(folder)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -265,13 +265,13 @@ def test_an_incomplete_run_says_what_is_to_come_and_shows_nothing_of_an_earlier_
 def test_a_damaged_file_is_named(tmp_path: Path, path: str, content: str) -> None:
     folder = fabricate(tmp_path / "run", until="features")
     (folder / path).write_text(content)
-    with pytest.raises(SprogError, match=re.escape(str(folder / path))):
+    with pytest.raises(GlossaeError, match=re.escape(str(folder / path))):
         write_report(folder)
     assert not (folder / "report.html").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SprogError, match="recipe.yaml"):
+    with pytest.raises(GlossaeError, match="recipe.yaml"):
         write_report(tmp_path)
 
 

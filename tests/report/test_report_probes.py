@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from fabricated_run import change_results, fabricate, replayed, results_of
 
-from sprog.report import write_report
-from sprog.report.figures import probe_table
+from glossae.report import write_report
+from glossae.report.figures import probe_table
 
 MODEL = "models/tiny"
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from fabricated_run import change_results, fabricate, results_of
 
-from sprog.errors import SprogError
-from sprog.report.blocks import Paragraph, Table
-from sprog.report.reading import RunFiles, read_run
-from sprog.report.sections.autoencoder import autoencoder_section
-from sprog.report.sections.effects import effects_section
-from sprog.report.sections.families import path_words
-from sprog.report.sections.text import text_section
-from sprog.report.sections.units import units_section
-from sprog.report.sentences import (
+from glossae.errors import GlossaeError
+from glossae.report.blocks import Paragraph, Table
+from glossae.report.reading import RunFiles, read_run
+from glossae.report.sections.autoencoder import autoencoder_section
+from glossae.report.sections.effects import effects_section
+from glossae.report.sections.families import path_words
+from glossae.report.sections.text import text_section
+from glossae.report.sections.units import units_section
+from glossae.report.sentences import (
     at_matched_damage,
     random_weights_words,
     selective_at,
@@ -23,8 +23,18 @@ from sprog.report.sentences import (
     third_languages,
     units_found,
 )
-from sprog.report.verdict import verdict
-from sprog.report.wording import has_moved, listed, model_name, moves, number, percent, signed, visible, whole
+from glossae.report.verdict import verdict
+from glossae.report.wording import (
+    has_moved,
+    listed,
+    model_name,
+    moves,
+    number,
+    percent,
+    signed,
+    visible,
+    whole,
+)
 
 
 def files_of(folder: Path, case: str, **options: Any) -> RunFiles:
@@ -65,7 +75,7 @@ def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", "found")
     change_results(folder, schema_version=1)
     with pytest.raises(
-        SprogError, match=r"results.json: schema_version 1 has other keys .* run the same command"
+        GlossaeError, match=r"results.json: schema_version 1 has other keys .* run the same command"
     ):
         read_run(folder)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fabricated_run import change_results, fabricate
 
-from sprog.report import write_report
+from glossae.report import write_report
 
 FAMILIES = (("latents_add", "latent", "add", 0.41), ("means_project", "direction", "project_out", 0.35))
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fabricated_run import change_results, fabricate
 
-from sprog.report import write_report
+from glossae.report import write_report
 
 VALUES = (-8.0, 0.0, 8.0)
 SETS = {

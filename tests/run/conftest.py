@@ -7,9 +7,9 @@ import pytest
 from tiny_world import World
 from torch.nn.modules.module import register_module_forward_hook
 
-import sprog.run
-from sprog.cli import main
-from sprog.run.show import Show
+import glossae.run
+from glossae.cli import main
+from glossae.run.show import Show
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def _no_page(request, monkeypatch):
     Runs of fixtures that several tests share come before this, and are drawn.
     """
     if "page" not in request.fixturenames:
-        monkeypatch.setattr(sprog.run, "write_report", lambda out: out / "report.html")
+        monkeypatch.setattr(glossae.run, "write_report", lambda out: out / "report.html")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def dies(monkeypatch, world, capsys):
             patch.setattr(Show, "stage", interrupted)
             assert main([*world.line(out, **changes), "--quiet"]) == 130
         *_, line = capsys.readouterr().err.splitlines()
-        assert line == "sprog: interrupted; the same command carries on where it stopped"
+        assert line == "glossae: interrupted; the same command carries on where it stopped"
 
     return dies
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import sprog
+import glossae
 
-SOURCE = Path(sprog.__file__).parent
+SOURCE = Path(glossae.__file__).parent
 BEFORE = {
     # the hub serves both text and models, and knows neither
     "hub": set(),
@@ -40,19 +40,19 @@ BEYOND_BARE = (
 
 
 def imports(path):
-    """The sprog modules that a file imports, with the line: `("lm.sites", 12)`; also inside functions."""
+    """The glossae modules that a file imports, with the line: `("lm.sites", 12)`; also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: a relative import"
             names = [node.module or ""]
-            if node.module == "sprog":
-                names = [f"sprog.{alias.name}" for alias in node.names]
+            if node.module == "glossae":
+                names = [f"glossae.{alias.name}" for alias in node.names]
         else:
             continue
         for name in names:
-            if name.partition(".")[0] == "sprog":
+            if name.partition(".")[0] == "glossae":
                 yield name.partition(".")[2], node.lineno
 
 
@@ -64,7 +64,7 @@ def trespasses(room, path):
             continue
         allowed = where in BEFORE[room] | MORE.get(room, set())
         if not allowed or inside:
-            yield f"{path.relative_to(SOURCE)}:{line} imports sprog.{module}"
+            yield f"{path.relative_to(SOURCE)}:{line} imports glossae.{module}"
 
 
 def test_the_plan_has_every_room():
@@ -83,21 +83,21 @@ def test_the_rule_sees_a_trespass(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
     file = tmp_path / "odd.py"
     file.write_text(
-        "import sprog.run\n"
-        "from sprog.lm import Site\n"
-        "from sprog.lm.sites import Site\n"
-        "def f():\n    from sprog import effects\n"
+        "import glossae.run\n"
+        "from glossae.lm import Site\n"
+        "from glossae.lm.sites import Site\n"
+        "def f():\n    from glossae import effects\n"
     )
     assert list(trespasses("sae", file)) == [
-        "odd.py:1 imports sprog.run",
-        "odd.py:3 imports sprog.lm.sites",
-        "odd.py:5 imports sprog.effects",
+        "odd.py:1 imports glossae.run",
+        "odd.py:3 imports glossae.lm.sites",
+        "odd.py:5 imports glossae.effects",
     ]
 
 
 def test_runs_enter_rooms_through_their_face():
     deep = [
-        f"{path.name}:{line} imports sprog.{module}"
+        f"{path.name}:{line} imports glossae.{module}"
         for path in (SOURCE / "run").glob("*.py")
         for module, line in imports(path)
         if module.partition(".")[0] in BEFORE and "." in module
@@ -124,14 +124,14 @@ def loaded_by(script):
     "line", [None, "--help", "run --help", "run demo --help", "recipes", "doctor --help"]
 )
 def test_the_door_opens_without_anything_heavy(line):
-    script = "import sprog"
+    script = "import glossae"
     if line is not None:
-        script += f"\nfrom sprog.cli import main; assert main({line.split()!r}) == 0"
+        script += f"\nfrom glossae.cli import main; assert main({line.split()!r}) == 0"
     loaded = loaded_by(script)
-    assert "sprog" in loaded
+    assert "glossae" in loaded
     assert loaded & set(HEAVY) == set()
 
 
 @pytest.mark.parametrize("room", ["lm", "sae"])
 def test_models_and_autoencoders_are_for_bare_machines(room):
-    assert loaded_by(f"import sprog.{room}") & set(BEYOND_BARE) == set()
+    assert loaded_by(f"import glossae.{room}") & set(BEYOND_BARE) == set()

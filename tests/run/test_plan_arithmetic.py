@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sprog.corpora import ROLES, build_roles
-from sprog.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
-from sprog.features import Neurons
-from sprog.lm import Site
-from sprog.plan import quantities, replay, stages
-from sprog.plan.machine import Machine, listed_gpus, this_machine
-from sprog.plan.models import known_shape, model_facts
-from sprog.plan.sizes import sizes
-from sprog.plan.stages import Counting
-from sprog.plan.tasks import task_arms
-from sprog.plan.texts import Amount, role_amounts, source_facts
-from sprog.plan.work import Work
-from sprog.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
-from sprog.sae import Sae, SaeConfig
+from glossae.corpora import ROLES, build_roles
+from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from glossae.features import Neurons
+from glossae.lm import Site
+from glossae.plan import quantities, replay, stages
+from glossae.plan.machine import Machine, listed_gpus, this_machine
+from glossae.plan.models import known_shape, model_facts
+from glossae.plan.sizes import sizes
+from glossae.plan.stages import Counting
+from glossae.plan.tasks import task_arms
+from glossae.plan.texts import Amount, role_amounts, source_facts
+from glossae.plan.work import Work
+from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
+from glossae.sae import Sae, SaeConfig
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -63,10 +63,10 @@ def test_a_folders_shape_is_the_models(tiny_model, tiny_lm):
 def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
     from transformers import GPTNeoXForCausalLM
 
-    from sprog.toy.settings import ModelSettings
-    from sprog.toy.training import _config
+    from glossae.toy.settings import ModelSettings
+    from glossae.toy.training import _config
 
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path))
     facts = model_facts("toy")
     model = GPTNeoXForCausalLM(_config(ModelSettings()))
     assert (facts.where, facts.folder) == ("made", None)
@@ -74,13 +74,13 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 
 def test_numbers_taken_from_the_code_are_still_there():
-    from sprog.effects import arms
-    from sprog.features.stability import matched
-    from sprog.lm import loss
-    from sprog.lm.continuing import continue_tokens
-    from sprog.probe import as_coded, path, sample
-    from sprog.run import TOY_PAIRS, directions, model_scores, training
-    from sprog.sae import checkpoints, product, trainer
+    from glossae.effects import arms
+    from glossae.features.stability import matched
+    from glossae.lm import loss
+    from glossae.lm.continuing import continue_tokens
+    from glossae.probe import as_coded, path, sample
+    from glossae.run import TOY_PAIRS, directions, model_scores, training
+    from glossae.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == quantities.HELD_OUT
@@ -95,7 +95,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert matched.CANDIDATES == stages.CANDIDATES
     assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
     # the room has the stage itself by that name
-    effects_stage = importlib.import_module("sprog.run.effects_stage")
+    effects_stage = importlib.import_module("glossae.run.effects_stage")
     assert effects_stage.FROZEN_SENTENCES == stages.FROZEN_SENTENCES
     enough = (directions.DIRECTION_TOKENS, directions.PER_DIMENSION)
     assert enough == (stages.DIRECTION_TOKENS, stages.PER_DIMENSION)
@@ -243,7 +243,9 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):
-    quality, sampling = (importlib.import_module(f"sprog.{name}") for name in ("sae.quality", "lm.sampling"))
+    quality, sampling = (
+        importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.sampling")
+    )
     assert quantities.RECONSTRUCTED == quality.RECONSTRUCTED
     assert quantities.FIRST == sampling.FIRST
     amounts = dict.fromkeys(("da", "en"), Amount(10_000, 200_000))

@@ -1,4 +1,4 @@
-"""`sprog run RECIPE --dry-run`: everything is said, and nothing is done."""
+"""`glossae run RECIPE --dry-run`: everything is said, and nothing is done."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from sprog.cli import main
-from sprog.plan import machine
-from sprog.plan.habits import bos_lines
-from sprog.plan.models import ModelFacts
-from sprog.plan.wording import bytes_text, count_text, time_text, wrapped
-from sprog.recipe import shipped_recipes
+from glossae.cli import main
+from glossae.plan import machine
+from glossae.plan.habits import bos_lines
+from glossae.plan.models import ModelFacts
+from glossae.plan.wording import bytes_text, count_text, time_text, wrapped
+from glossae.recipe import shipped_recipes
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def closed(monkeypatch, tmp_path):
     for name in ("create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
     monkeypatch.setattr(machine, "MEASURING", 0.001)
-    monkeypatch.setenv("SPROG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -291,7 +291,7 @@ def test_a_data_set_of_the_hub_is_named(dry):
 
 
 def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
-    from sprog.plan import texts
+    from glossae.plan import texts
 
     monkeypatch.setattr(texts, "READ_BYTES", 1000)
     text = tmp_path / "large.tsv"
@@ -352,7 +352,7 @@ def test_the_readmes_figures_of_the_papers_run_are_those_of_its_dry_run(dry):
 def test_what_is_wrong_is_still_refused(capsys, line, message):
     assert main(["run", *line.split(), "--dry-run"]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"sprog: {message}")
+    assert captured.err.startswith(f"glossae: {message}")
     assert len(captured.err.splitlines()) == 1
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tiny_world import trained_tokenizer, write_model
 
-import sprog.run
-from sprog.cli import main
+import glossae.run
+from glossae.cli import main
 
 STAGES = ("corpora", "probe", "sae", "evidence", "features", "effects")
 
@@ -218,8 +218,8 @@ def pages(monkeypatch):
             assert done_in_results(out) == set(STAGES) - set(drawn[-1])
             return out / "report.html"
 
-        monkeypatch.setattr(sprog.run, "write_report", write_report)
-        monkeypatch.setattr(sprog.run, "time", SimpleNamespace(perf_counter=perf_counter))
+        monkeypatch.setattr(glossae.run, "write_report", write_report)
+        monkeypatch.setattr(glossae.run, "time", SimpleNamespace(perf_counter=perf_counter))
         return drawn
 
     return pages
@@ -259,7 +259,7 @@ def test_a_run_that_dies_leaves_a_page_of_the_stages_before(
         if done[-1] == "evidence":
             pages.draw("")
 
-    monkeypatch.setattr(sprog.run._Pages, "early", early)
+    monkeypatch.setattr(glossae.run._Pages, "early", early)
     dies(out, "features", 0.4, **other)
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "This run is not complete. Still to come: features and effects." in text
@@ -306,11 +306,11 @@ def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, wo
 
 
 def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works):
-    used = sprog.open_run(copy_of_finished).results["probe"]["layer_used"]
+    used = glossae.open_run(copy_of_finished).results["probe"]["layer_used"]
     assert works(world.line(copy_of_finished, layer=used)) == []
     again = ["sae", "evidence", "features", "effects"]
     assert works(world.line(copy_of_finished, layer=(used + 1) % 3)) == again
-    probe = sprog.open_run(copy_of_finished).results["probe"]
+    probe = glossae.open_run(copy_of_finished).results["probe"]
     assert (probe["best_layer"], probe["layer_used"]) == (used, (used + 1) % 3)
     assert probe["chosen_by"] == "recipe"
 
@@ -348,7 +348,7 @@ def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_
     other = shutil.copytree(world.model, tmp_path / "other")
     line = world.line(copy_of_finished, probe__models=other)
     assert works(line) == ["probe"]
-    models = {cell["model"] for cell in sprog.open_run(copy_of_finished).results["probe"]["cells"]}
+    models = {cell["model"] for cell in glossae.open_run(copy_of_finished).results["probe"]["cells"]}
     assert models == {str(world.model), str(other)}
     weights = other / "model.safetensors"
     os.utime(weights, ns=(1, 1))
@@ -371,16 +371,26 @@ def test_a_run_json_of_another_shape_is_refused(world, copy_of_finished, capsys,
     file = copy_of_finished / "run.json"
     file.write_text(json.dumps(said), encoding="utf-8")
     assert world.run(copy_of_finished) == 2
-    assert capsys.readouterr().err.startswith(f"sprog: {file}: is broken; delete it")
+    assert capsys.readouterr().err.startswith(f"glossae: {file}: is broken; delete it")
+
+
+def test_a_run_of_the_former_name_is_not_gone_on_with(world, copy_of_finished, capsys):
+    file = copy_of_finished / "run.json"
+    before = file.read_text(encoding="utf-8").replace('"glossae"', '"sprog"')
+    file.write_text(before, encoding="utf-8")
+    assert world.run(copy_of_finished) == 2
+    assert "holds a run of sprog, as glossae was called" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == before
+    assert open_run(copy_of_finished).record["stages"]
 
 
 def test_a_full_disk_is_named(world, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sprog.run, "corpora_stage", full)
+    monkeypatch.setattr(glossae.run, "corpora_stage", full)
     assert world.run(tmp_path / "run") == 2
-    assert capsys.readouterr().err.endswith(f"sprog: {tmp_path / 'run'}: No space left on device\n")
+    assert capsys.readouterr().err.endswith(f"glossae: {tmp_path / 'run'}: No space left on device\n")
 
 
 # kept on disk in between, and straight from the model
@@ -390,7 +400,7 @@ def test_what_is_trained_does_not_depend_on_the_size_of_the_models_batches(world
     for size in (60, 4096):
         out = tmp_path / str(size)
         assert world.run(out, "--until", "sae", batch_tokens=size, sae__epochs=epochs) == 0
-        logs.append(sprog.open_run(out).table("sae/log"))
+        logs.append(glossae.open_run(out).table("sae/log"))
     np.testing.assert_allclose(logs[0]["mse"], logs[1]["mse"], rtol=1e-3)
 
 
@@ -414,5 +424,5 @@ def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, name,
         file.write_text("[]" if name == "probe/summary.json" else "{")
     assert world.run(copy_of_finished, **changes) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"sprog: {file}: ")
+    assert message.startswith(f"glossae: {file}: ")
     assert message.count("\n") == 1

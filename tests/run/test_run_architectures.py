@@ -6,8 +6,8 @@ import pytest
 from results_contract import breaches, contract
 from tiny_world import trained_tokenizer
 
-import sprog
-from sprog.sae import read_sae
+import glossae
+from glossae.sae import read_sae
 from tiny_families import HIDDEN, write_family
 
 
@@ -23,7 +23,7 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     results = json.loads((out / "results.json").read_text())
     assert breaches(results, contract("da")) == []
     assert (out / "report.html").stat().st_size > 10_000
-    run = sprog.open_run(out)
+    run = glossae.open_run(out)
     assert run.results["probe"]["site"] == run.results["sae"]["site"] == site
     assert {cell["layer"] for cell in results["probe"]["cells"]} == {0, 1, 2}
     assert read_sae(out / "sae").config.d_in == (HIDDEN if site == "mlp.hidden" else 32)
@@ -45,7 +45,7 @@ def test_texts_are_cut_at_what_is_asked_for_or_the_models_positions(world, tmp_p
     counted = json.loads((out / "results.json").read_text())["corpora"]
     assert all(row["cut"] == row["sentences"] > 0 for row in counted)
     assert all(row["tokens"] == longest * row["sentences"] for row in counted)
-    assert sprog.open_run(out).recipe.max_tokens == (asked if asked == "auto" else int(asked))
+    assert glossae.open_run(out).recipe.max_tokens == (asked if asked == "auto" else int(asked))
 
 
 def test_a_model_that_is_only_probed_has_its_own_positions(world, tmp_path, capsys):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from results_contract import AS_CODED, breaches, contract
 
-import sprog
+import glossae
 
 LAMBDAS = (0.01, 1000.0)
 
@@ -30,7 +30,7 @@ def test_the_replay_is_in_a_file_of_its_own(replayed):
 
 
 def test_results_have_a_row_for_every_layer_and_lambda(replayed):
-    probe = sprog.open_run(replayed).results["probe"]
+    probe = glossae.open_run(replayed).results["probe"]
     assert breaches(probe, contract("da")["probe"] | {"as_coded": AS_CODED}) == []
     assert [(row["layer"], row["lambda"]) for row in probe["as_coded"]] == [
         (layer, penalty) for layer in range(3) for penalty in LAMBDAS
@@ -54,7 +54,7 @@ def test_the_page_shows_it(replayed):
 def test_the_optimum_is_the_same_with_it_and_without(replayed, world, page, tmp_path):
     out = tmp_path / "plain"
     assert world.run(out, "--until", "probe", probe__lambdas="0.01,1000") == 0
-    with_it, without = (sprog.open_run(folder).results["probe"] for folder in (replayed, out))
+    with_it, without = (glossae.open_run(folder).results["probe"] for folder in (replayed, out))
     assert without["as_coded"] is None
     assert without["cells"] == with_it["cells"]
     assert without["best_layer"] == with_it["best_layer"]

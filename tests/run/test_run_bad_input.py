@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_world import as_tmx
 
-from sprog.cli import main
+from glossae.cli import main
 
 GOOD = "".join(f"Sætning nummer {n}.\t0\nSentence number {n}.\t1\n" for n in range(40))
 TMX = as_tmx([{"da": f"Sætning {n}.", "en": f"Sentence {n}."} for n in range(40)], ("da", "en"))
@@ -36,7 +36,7 @@ def refusal(world, tmp_path, capfd):
         assert status == 2
         assert captured.out == ""
         assert "Traceback" not in captured.err
-        assert captured.err.startswith("sprog: ")
+        assert captured.err.startswith("glossae: ")
         assert captured.err.count("\n") == 1
         assert captured.err.endswith("\n")
         assert len(captured.err) < 800
@@ -103,7 +103,7 @@ TEXTS = {
     "not there and no network": (
         {},
         "opus:NoSuchCorpus",
-        "opus:NoSuchCorpus: HF_HUB_OFFLINE keeps sprog from",
+        "opus:NoSuchCorpus: HF_HUB_OFFLINE keeps glossae from",
     ),
     "not JSON": ({"x.jsonl": "Hej.\n"}, "{}/x.jsonl", "{}/x.jsonl, line 1: is not JSON at column 1"),
     "fields that are not there": (
@@ -213,14 +213,14 @@ def test_bad_model(refusal, model, case):
     spoil, message = MODELS[case]
     spoil(model)
     line = refusal(model=model)
-    assert line.startswith("sprog: model: ")
+    assert line.startswith("glossae: model: ")
     assert message.replace("{}", str(model)) in line
 
 
 def test_no_such_model_on_the_hub(refusal):
     line = refusal(model="nobody/no-such-model")
     assert line.startswith(
-        "sprog: model: nobody/no-such-model is not in the hub's cache, and HF_HUB_OFFLINE is"
+        "glossae: model: nobody/no-such-model is not in the hub's cache, and HF_HUB_OFFLINE is"
     )
 
 
@@ -229,13 +229,13 @@ def test_bad_model_that_is_only_probed(refusal, model, case):
     spoil, message = MODELS[case]
     spoil(model)
     line = refusal(probe__models=model)
-    assert line.startswith("sprog: probe.models: ")
+    assert line.startswith("glossae: probe.models: ")
     assert message.replace("{}", str(model)) in line
 
 
 def test_a_process_of_its_own_says_it_in_one_line_too(world, model, tmp_path):
     lacking(model)
-    script = "import sys; from sprog.cli import main; sys.exit(main())"
+    script = "import sys; from glossae.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", script, *world.line(tmp_path / "out", model=model)],
         capture_output=True,
@@ -244,7 +244,7 @@ def test_a_process_of_its_own_says_it_in_one_line_too(world, model, tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"sprog: model: {model} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight\n"
+        f"glossae: model: {model} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight\n"
     )
     assert not (tmp_path / "out").exists()
 
@@ -284,7 +284,7 @@ SETTINGS = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_splitting_without_a_gpu(refusal):
     assert refusal(device="split").startswith(
-        "sprog: device: 'split' shares a model out among GPUs, and there is"
+        "glossae: device: 'split' shares a model out among GPUs, and there is"
     )
 
 
@@ -296,7 +296,7 @@ def test_bad_setting(refusal, case):
 
 
 def test_unknown_recipe(refusal):
-    assert refusal("demmo").startswith("sprog: unknown recipe 'demmo'; did you mean 'demo'?")
+    assert refusal("demmo").startswith("glossae: unknown recipe 'demmo'; did you mean 'demo'?")
 
 
 RECIPES = {
@@ -323,7 +323,7 @@ def test_bad_recipe(tmp_path, capfd, case):
     assert main(["run", str(recipe), "--out", str(tmp_path / "out")]) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"sprog: {message.replace('{}', str(recipe))}")
+    assert captured.err.startswith(f"glossae: {message.replace('{}', str(recipe))}")
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -335,7 +335,7 @@ def test_values_at_which_the_model_breaks(world, finished, tmp_path, capfd):
     out = shutil.copytree(finished, tmp_path / "out")
     assert world.run(out, effects__values="1e30", effects__unit="p99") == 2
     line = capfd.readouterr().err
-    assert line.startswith("sprog: effects: came to numbers that are NaN or infinite")
+    assert line.startswith("glossae: effects: came to numbers that are NaN or infinite")
     assert line.count("\n") == 1
     # what was wrong can be mended in the same folder
     assert world.run(out) == 0
@@ -345,12 +345,12 @@ def test_values_at_which_the_model_breaks(world, finished, tmp_path, capfd):
 @pytest.mark.parametrize("key", ["model", "probe__models", "corpora__train", "corpora__test"])
 def test_a_name_too_long_for_the_system(refusal, tmp_path, key):
     name = f"{tmp_path}/{'x' * 300}.tsv"
-    assert refusal(**{key: name}) == f"sprog: {name}: File name too long\n"
+    assert refusal(**{key: name}) == f"glossae: {name}: File name too long\n"
 
 
 def test_a_home_that_nobody_has(refusal):
     assert refusal(model="~nobody-of-this-name/model").startswith(
-        "sprog: model: there is no folder ~nobody-of"
+        "glossae: model: there is no folder ~nobody-of"
     )
 
 
@@ -363,4 +363,4 @@ def test_the_hubs_client_is_kept_quiet(refusal, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     line = refusal(model="somebody/a-model")
-    assert line == "sprog: model: somebody/a-model cannot be fetched: We could not connect.\n"
+    assert line == "glossae: model: somebody/a-model cannot be fetched: We could not connect.\n"

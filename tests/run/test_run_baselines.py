@@ -12,11 +12,11 @@ from results_contract import BASELINES, breaches, contract
 from scipy.stats import mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
-from sprog.sae import read_sae
+from glossae.sae import read_sae
 
-baselines_stage = importlib.import_module("sprog.run.baselines_stage")
-sae_stage = importlib.import_module("sprog.run.sae_stage")
-switched_off = importlib.import_module("sprog.effects.switched_off")
+baselines_stage = importlib.import_module("glossae.run.baselines_stage")
+sae_stage = importlib.import_module("glossae.run.sae_stage")
+switched_off = importlib.import_module("glossae.effects.switched_off")
 LAYER = 1
 SMALL = {
     "layer": LAYER,
@@ -146,8 +146,8 @@ def test_what_switching_off_costs_is_what_a_script_of_its_own_measures(world, ru
 
 def baselines_texts(world, folder):
     """The sentences of test, by language and pair."""
-    from sprog.corpora import build_roles
-    from sprog.recipe import load_recipe
+    from glossae.corpora import build_roles
+    from glossae.recipe import load_recipe
 
     recipe = load_recipe(folder / "recipe.yaml")
     roles = build_roles(

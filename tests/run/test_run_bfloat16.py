@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-context = importlib.import_module("sprog.run.context")
+context = importlib.import_module("glossae.run.context")
 
 
 @pytest.mark.parametrize(

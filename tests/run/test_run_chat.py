@@ -7,12 +7,12 @@ import shutil
 import pytest
 import torch
 
-import sprog
-from sprog.cli import main
-from sprog.corpora import build_roles
-from sprog.flags import parse
-from sprog.lm import load, sentence_losses, tokenize
-from sprog.sae import read_sae
+import glossae
+from glossae.cli import main
+from glossae.corpora import build_roles
+from glossae.flags import parse
+from glossae.lm import load, sentence_losses, tokenize
+from glossae.sae import read_sae
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -54,7 +54,7 @@ def chatted(world, model, tmp_path_factory):
 
 def refusal(capsys, line):
     assert main([*map(str, line)]) == 2
-    return capsys.readouterr().err.removeprefix("sprog: ").rstrip("\n")
+    return capsys.readouterr().err.removeprefix("glossae: ").rstrip("\n")
 
 
 def test_the_flag_needs_no_value():
@@ -77,7 +77,7 @@ def test_what_does_not_go_with_a_chat_is_refused(world, tmp_path, capsys):
 
 
 def test_losses_are_those_of_replies(model, chatted):
-    run = sprog.open_run(chatted)
+    run = glossae.open_run(chatted)
     (habits,) = run.record["habits"].values()
     lm, recipe = load(str(model)), run.recipe
     before = lm.tokenizer("<|endoftext|>user: \nbot: ", add_special_tokens=False)["input_ids"]
@@ -102,13 +102,13 @@ def test_the_autoencoder_says_that_it_read_replies(chatted):
 
 
 def test_prompts_are_the_users_turn(model, chatted, tmp_path, capsys):
-    said = json.dumps(sprog.open_run(chatted).results["steering"]["examples"])
+    said = json.dumps(glossae.open_run(chatted).results["steering"]["examples"])
     assert "user:" not in said
     assert "bot:" not in said
     file = tmp_path / "knob.safetensors"
     assert main(["knob", "save", str(chatted), "--out", str(file), "--dose", "3"]) == 0
-    knob, lm = sprog.Knob.load(file), load(str(model))
-    (habits,) = sprog.open_run(chatted).record["habits"].values()
+    knob, lm = glossae.Knob.load(file), load(str(model))
+    (habits,) = glossae.open_run(chatted).record["habits"].values()
     assert list(knob.chat) == habits["chat"]
     capsys.readouterr()
     line = ["knob", "apply", file, "--model", model, "--prompt", "The dog", "--dose", 60, "--tokens", 6]

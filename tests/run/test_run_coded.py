@@ -8,8 +8,8 @@ import pytest
 from results_contract import breaches, contract
 from test_run_paper import run_paper
 
-from sprog.sae import read_sae
-from sprog.toy import sentiment
+from glossae.sae import read_sae
+from glossae.toy import sentiment
 
 CODED_CELL = {
     "value": (int, float, None),

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from sprog.cli import main
-from sprog.run.headlines import headlines
+from glossae.cli import main
+from glossae.run.headlines import headlines
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
-from sprog.run.headlines import headlines
-from sprog.toy import sentences
+from glossae.run.headlines import headlines
+from glossae.toy import sentences
 
 DRAWS = 19
 FEW = SMALL | {
@@ -198,6 +198,6 @@ def test_a_language_without_text_in_test_is_refused_before_any_work(world, tmp_p
     out = tmp_path / "run"
     assert world.run(out, effects__controls=3, effects__controls_on="xx") == 2
     said = capsys.readouterr().err
-    assert said.startswith("sprog: effects.controls_on: test has no text in 'xx'; it has da, en")
+    assert said.startswith("glossae: effects.controls_on: test has no text in 'xx'; it has da, en")
     assert said.count("\n") == 1
     assert not out.exists()

@@ -12,9 +12,9 @@ import pytest
 import torch
 from results_contract import breaches, contract
 
-import sprog
-from sprog.cli import main
-from sprog.sae import UnsoundWarning
+import glossae
+from glossae.cli import main
+from glossae.sae import UnsoundWarning
 
 FILES = [
     *("recipe.yaml", "run.json", "results.json", "report.html"),
@@ -239,7 +239,7 @@ def test_the_fallback_takes_only_what_it_may(finished, results):
     assert features["rule"] == "fallback"
     units = [row["unit"] for row in features["da"]]
     table = (
-        sprog.open_run(finished)
+        glossae.open_run(finished)
         .table("features/statistics")
         .pivot(index="unit", columns="language", values="rate")
     )
@@ -252,7 +252,7 @@ def test_the_fallback_takes_only_what_it_may(finished, results):
 def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, capsys, page):
     changes = {"features__min_target": 0.03, "features__max_reference": 0.05}
     assert world.run(copy_of_finished, "--until", "features", **changes) == 0
-    run = sprog.open_run(copy_of_finished)
+    run = glossae.open_run(copy_of_finished)
     features = run.results["features"]
     table = run.table("features/statistics").pivot(index="unit", columns="language", values="rate")
     selected = table[(table["da"] > 0.03) & (table["en"] < 0.05)].index
@@ -267,7 +267,7 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     assert main(world.line(copy_of_finished, features__fallback=0)) == 0
     captured = capsys.readouterr()
     assert "no unit" in captured.out
-    run = sprog.open_run(copy_of_finished)
+    run = glossae.open_run(copy_of_finished)
     assert run.results["features"]["da"] == []
     assert run.results["features"]["nearest"]
     assert {cell["edit"] for cell in sweep_of(run.results)} == {"raw", "none"}
@@ -326,7 +326,7 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
 
 
 def test_a_process_of_its_own_ends_with_0(world, copy_of_finished):
-    script = "import sys; from sprog.cli import main; sys.exit(main())"
+    script = "import sys; from glossae.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", script, *world.line(copy_of_finished)],
         capture_output=True,
@@ -343,7 +343,7 @@ def test_a_process_of_its_own_ends_with_0(world, copy_of_finished):
 
 
 def test_open_run_gives_all_of_it(finished, results, world):
-    run = sprog.open_run(str(finished))
+    run = glossae.open_run(str(finished))
     assert run.results == results
     assert (run.recipe.name, run.recipe.sae.latents, run.recipe.languages.others) == ("tiny", 64, ("sv",))
     assert set(run.record["stages"]) == {"corpora", "probe", "sae", "evidence", "features", "effects"}
@@ -359,12 +359,12 @@ def test_open_run_gives_all_of_it(finished, results, world):
 
 
 def test_open_run_says_what_is_not_there(finished, tmp_path):
-    with pytest.raises(sprog.SprogError, match="is not a run"):
-        sprog.open_run(tmp_path)
+    with pytest.raises(glossae.GlossaeError, match="is not a run"):
+        glossae.open_run(tmp_path)
     with pytest.raises(
-        sprog.SprogError, match="there is no table 'effects/tasks'; there are effects/losses, eff"
+        glossae.GlossaeError, match="there is no table 'effects/tasks'; there are effects/losses, eff"
     ):
-        sprog.open_run(finished).table("effects/tasks")
+        glossae.open_run(finished).table("effects/tasks")
 
 
 # ---- other text
@@ -378,4 +378,4 @@ def test_other_formats_run_too(world, tmp_path, train):
     results = json.loads((out / "results.json").read_text())
     assert all(row["sentences"] > 0 for row in results["corpora"] if row["language"] in ("da", "en"))
     # these texts are aligned, so no translation is in another role than its original
-    assert sprog.open_run(out).record["translations_may_straddle"] is False
+    assert glossae.open_run(out).record["translations_may_straddle"] is False

@@ -11,8 +11,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sprog.features import testing
-from sprog.toy import sentences
+from glossae.features import testing
+from glossae.toy import sentences
 
 CODES = ("da", "en", "sv", "de")
 SMALL = {
@@ -273,7 +273,7 @@ def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_p
     # before it stand notes of what the first run could not measure
     *_, line = capsys.readouterr().err.splitlines()
     assert line == (
-        "sprog: corpora.panel: 20 sentences of da are too few for a test of 64 units at q 0.05, which takes at least "
+        "glossae: corpora.panel: 20 sentences of da are too few for a test of 64 units at q 0.05, which takes at least "
         "66 (132 where they are translations of the others): no unit can be tested"
     )
     assert not (tmp_path / "two").exists()
@@ -305,7 +305,7 @@ def test_one_text_as_two_languages_is_refused(world, tmp_path, capsys):
     spec = f"da={path} en={path}"
     assert world.run(tmp_path / "out", "--until", "evidence", **SMALL, corpora__panel=spec) == 2
     *_, error = capsys.readouterr().err.splitlines()
-    assert error.startswith("sprog: corpora.panel: ")
+    assert error.startswith("glossae: corpora.panel: ")
 
 
 def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys):
@@ -320,15 +320,15 @@ def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys):
 
     copy = shutil.copy(panel, tmp_path / "copy.tsv")
     assert refused(corpora__panel=panel, corpora__replicate=panel).startswith(
-        "sprog: corpora.replicate: all 3600 sentences of panel.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 3600 sentences of panel.tsv are in corpora.panel already: "
     )
     # the same text under another name, beside text that is other
     both = f"{copy} {panels['corpora__replicate']}"
     assert refused(corpora__panel=panel, corpora__replicate=both).startswith(
-        "sprog: corpora.replicate: all 3600 sentences of copy.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 3600 sentences of copy.tsv are in corpora.panel already: "
     )
     assert refused(corpora__panel=world.texts["tsv"]).startswith(
-        "sprog: corpora.panel: all 180 sentences of talks.tsv are in corpora.train and "
+        "glossae: corpora.panel: all 180 sentences of talks.tsv are in corpora.train and "
     )
 
 
@@ -350,7 +350,7 @@ def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(wor
     roles = {"corpora__panel": panels["corpora__panel"], "corpora__replicate": f"da={path} en={path}"}
     assert world.run(tmp_path / "out", "--until", "evidence", **SMALL, **roles) == 2
     *_, error = capsys.readouterr().err.splitlines()
-    assert error.startswith("sprog: corpora.replicate: ")
+    assert error.startswith("glossae: corpora.replicate: ")
     assert "one text was given for two languages" in error
 
 
@@ -367,6 +367,6 @@ def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_pat
     assert world.run(out, "--until", "features", **changed, **panels, features__rule="tested") == 2
     *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith(
-        f"sprog: {out}/evidence/latents.json: the frozen set of Danish is of the units latent "
+        f"glossae: {out}/evidence/latents.json: the frozen set of Danish is of the units latent "
     )
     assert "and these are latent " in error

@@ -1,10 +1,10 @@
-"""`sprog run find`: from a model, a language and a text to the page."""
+"""`glossae run find`: from a model, a language and a text to the page."""
 
 import json
 
-from sprog.cli import main
-from sprog.recipe import load_recipe
-from sprog.toy import sentences
+from glossae.cli import main
+from glossae.recipe import load_recipe
+from glossae.toy import sentences
 
 
 def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):

@@ -6,9 +6,9 @@ import os
 import pytest
 from filelock import FileLock
 
-import sprog.run
-from sprog.cli import main
-from sprog.files import TEMPORARY, replacing
+import glossae.run
+from glossae.cli import main
+from glossae.files import TEMPORARY, replacing
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def refusal(world, capsys):
         assert world.run(out, **changes) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert captured.err.startswith("sprog: --out: ")
+        assert captured.err.startswith("glossae: --out: ")
         assert captured.err.count("\n") == 1
         assert captured.err.endswith("\n")
         return captured.err
@@ -37,7 +37,7 @@ def tree(folder):
 
 def test_a_second_run_is_refused_while_the_first_is_at_work(world, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
-    original = sprog.run.sae_stage
+    original = glossae.run.sae_stage
     second = []
 
     def sae_stage(*arguments):
@@ -47,9 +47,9 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(world, tmp_path, mon
         assert tree(out) == before
         return original(*arguments)
 
-    monkeypatch.setattr(sprog.run, "sae_stage", sae_stage)
+    monkeypatch.setattr(glossae.run, "sae_stage", sae_stage)
     assert world.run(out, "--until", "sae") == 0
-    assert second == [(2, f"sprog: --out: another run is at work in {out}\n")]
+    assert second == [(2, f"glossae: --out: another run is at work in {out}\n")]
 
 
 def test_a_lock_that_another_program_holds_is_respected(tmp_path, refusal):
@@ -89,7 +89,7 @@ def test_a_folder_whose_recipe_is_broken(world, copy_of_finished, capsys):
     (copy_of_finished / "recipe.yaml").write_text("name: [demo\n")
     assert world.run(copy_of_finished) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"sprog: {copy_of_finished / 'recipe.yaml'}: line ")
+    assert message.startswith(f"glossae: {copy_of_finished / 'recipe.yaml'}: line ")
     assert message.count("\n") == 1
 
 
@@ -123,7 +123,7 @@ def test_a_link_inside_the_folder_is_refused_and_what_is_behind_it_stays(
     assert world.run(copy_of_finished, seed=1) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"sprog: {link}: is a symbolic link")
+    assert captured.err.startswith(f"glossae: {link}: is a symbolic link")
     assert captured.err.count("\n") == 1
     assert (tree(copy_of_finished), tree(tmp_path)) == before
 
@@ -220,7 +220,9 @@ def test_a_disk_that_fills_up(world, tmp_path, monkeypatch, capsys):
         assert world.run(out, "--until", "probe") == 2
     # before it stands what the layer rule cannot see
     *_, message = capsys.readouterr().err.splitlines()
-    assert message == f"sprog: {out / 'probe' / 'cells.parquet'}: cannot be written (No space left on device)"
+    assert (
+        message == f"glossae: {out / 'probe' / 'cells.parquet'}: cannot be written (No space left on device)"
+    )
     # what was probed is kept for the next try, and of the file nothing
     assert [path.name for path in (out / "probe").iterdir()] == ["parts"]
     assert world.run(out, "--until", "probe") == 0
@@ -229,7 +231,7 @@ def test_a_disk_that_fills_up(world, tmp_path, monkeypatch, capsys):
 def test_a_name_too_long_for_the_system(world, tmp_path, capsys):
     out = tmp_path / ("x" * 300)
     assert world.run(out) == 2
-    assert capsys.readouterr().err == f"sprog: {out}: File name too long\n"
+    assert capsys.readouterr().err == f"glossae: {out}: File name too long\n"
 
 
 def test_the_folders_above_are_made(world, tmp_path, page):

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from sprog.cli import main
-from sprog.sae import read_sae, to_sae_lens, to_sparsify
+from glossae.cli import main
+from glossae.sae import read_sae, to_sae_lens, to_sparsify
 
 
 def results(out):
@@ -81,7 +81,7 @@ def test_another_autoencoder_in_its_place_is_noticed(world, autoencoder, tmp_pat
 )
 def test_what_does_not_fit_is_refused(world, autoencoder, tmp_path, capsys, changes, words):
     given = {"layer": 1, "sae__from": autoencoder, "sae__latents": "none"} | changes
-    assert f"sprog: {words}" in refusal(world, tmp_path / "run", capsys, **given)
+    assert f"glossae: {words}" in refusal(world, tmp_path / "run", capsys, **given)
 
 
 def test_an_autoencoder_of_another_width_is_refused(world, autoencoder, tmp_path, capsys):

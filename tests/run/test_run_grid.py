@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import pytest
 from results_contract import GRID, breaches, contract
 
-import sprog
-from sprog.cli import main
-from sprog.run.show import Show
-from sprog.run.training import TrainingText
-from sprog.sae import GridCell, choose, fronts
+import glossae
+from glossae.cli import main
+from glossae.run.show import Show
+from glossae.run.training import TrainingText
+from glossae.sae import GridCell, choose, fronts
 
 SMALL = {
     "layer": 1,
@@ -32,7 +32,7 @@ def with_grid(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grid(with_grid):
-    return sprog.open_run(with_grid).results["grid"]
+    return glossae.open_run(with_grid).results["grid"]
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def test_cells_say_what_they_measured(grid):
 
 def test_a_cell_is_the_autoencoder_that_the_next_stage_would_train(with_grid, grid):
     """The run's own is the grid's TopK of k 4 with separate matrices and a bias: same text, seed and settings."""
-    own = sprog.open_run(with_grid).results["sae"]
+    own = glossae.open_run(with_grid).results["sae"]
     (cell,) = [c for c in grid["cells"] if (c["k"], c["tied"], c["pre_encoder_bias"]) == (4, False, True)]
     assert own["k"] == 4
     assert cell["fvu"] == pytest.approx(own["fvu"], rel=0.02)
     assert cell["l0_select"] == pytest.approx(own["l0"], rel=0.02)
-    log = sprog.open_run(with_grid).table("sae/log")
+    log = glossae.open_run(with_grid).table("sae/log")
     assert cell["mse"] == pytest.approx(log["mse"].iloc[-11:-1].mean(), rel=0.02)
     assert cell["active_per_batch"] == pytest.approx(log["active_per_batch"].iloc[-11:-1].mean(), rel=0.05)
     assert (grid["train_tokens"], grid["tokens"]) == (own["train_tokens"], own["tokens"])
@@ -111,7 +111,7 @@ def test_fronts_and_choice_are_those_of_the_cells(grid):
 
 
 def test_the_tables_are_beside(with_grid, grid):
-    run = sprog.open_run(with_grid)
+    run = glossae.open_run(with_grid)
     cells, log = run.table("grid/cells"), run.table("grid/log")
     assert cells["mse"].tolist() == [cell["mse"] for cell in grid["cells"]]
     assert set(log["cell"]) == set(range(16))
@@ -145,7 +145,7 @@ def test_the_model_reads_the_text_once_for_all(world, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingText, "stream", counted)
     out = tmp_path / "run"
     assert world.run(out, "--until", "grid", **SMALL) == 0
-    assert sum(read) == sprog.open_run(out).results["grid"]["train_tokens"]
+    assert sum(read) == glossae.open_run(out).results["grid"]["train_tokens"]
 
 
 # ---- what is done again
@@ -155,10 +155,10 @@ def test_nothing_is_trained_twice(works, copy):
     assert works(copy, **SMALL) == []
     # another autoencoder is no other grid, but the rule may choose another cell of it
     assert works(copy, **SMALL | {"sae__k": 2}) == ["sae"]
-    assert "at most 2 latents" in sprog.open_run(copy).results["grid"]["chosen"]["rule"]
+    assert "at most 2 latents" in glossae.open_run(copy).results["grid"]["chosen"]["rule"]
     # and another grid is no other autoencoder
     assert works(copy, **SMALL | {"sae__k": 2, "grid__k": "2", "grid__l1": None}) == ["grid"]
-    assert len(sprog.open_run(copy).results["grid"]["cells"]) == 4
+    assert len(glossae.open_run(copy).results["grid"]["cells"]) == 4
 
 
 def test_how_autoencoders_are_trained_is_the_grids_too(works, copy):
@@ -167,7 +167,7 @@ def test_how_autoencoders_are_trained_is_the_grids_too(works, copy):
 
 def test_a_grid_given_up_leaves_null(works, copy, page):
     assert works(copy, **{**SMALL, "grid__k": None, "grid__l1": None}) == []
-    assert sprog.open_run(copy).results["grid"] is None
+    assert glossae.open_run(copy).results["grid"] is None
     assert "The grid search over autoencoders: not run" in (copy / "report.html").read_text(encoding="utf-8")
 
 
@@ -218,7 +218,7 @@ def test_a_grid_on_another_model(world, tmp_path, make_model_folder):
         "site": "mlp.hidden",
     }
     assert world.run(out, "--until", "sae", **SMALL | changes) == 0
-    results = sprog.open_run(out).results
+    results = glossae.open_run(out).results
     grid = results["grid"]
     assert (grid["model"], grid["layer"], grid["d_in"], grid["latents"]) == (str(other), 2, 40, 160)
     assert (results["sae"]["layer"], results["sae"]["d_in"]) == (1, 64)
@@ -229,7 +229,7 @@ def test_a_grid_on_another_model(world, tmp_path, make_model_folder):
 def test_published_cells_fire_when_selected(world, tmp_path):
     out = tmp_path / "run"
     assert world.run(out, "--until", "grid", **SMALL | {"protocol": "published", "grid__tied": "false"}) == 0
-    topk = [cell for cell in sprog.open_run(out).results["grid"]["cells"] if cell["activation"] == "topk"]
+    topk = [cell for cell in glossae.open_run(out).results["grid"]["cells"] if cell["activation"] == "topk"]
     assert [(cell["l0"], cell["l0_select"]) for cell in topk] == [(2, 2), (2, 2), (4, 4), (4, 4)]
 
 

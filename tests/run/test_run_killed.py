@@ -24,7 +24,7 @@ def start(world, out):
     line = [*world.line(out, **LONG, sae__checkpoint=0), "--quiet", "--until", "sae"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     with out.with_suffix(".err").open("a") as errors:
-        return subprocess.Popen([sys.executable, "-m", "sprog", *line], env=environment, stderr=errors)
+        return subprocess.Popen([sys.executable, "-m", "glossae", *line], env=environment, stderr=errors)
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ import pytest
 from results_contract import NEAREST, breaches, contract
 from tiny_world import as_tmx
 
-import sprog
-from sprog.cli import main
-from sprog.toy import sentences
+import glossae
+from glossae.cli import main
+from glossae.toy import sentences
 
 PANEL = 64
 # the run's autoencoder has 64 latents: none larger is tried
@@ -19,7 +19,7 @@ SIZES = (32, 64, 512)
 def sizes():
     """Short autoencoders of other sizes than usual."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sprog.run.layers.LATENTS", SIZES)
+        patch.setattr("glossae.run.layers.LATENTS", SIZES)
         yield
 
 
@@ -148,7 +148,7 @@ def test_there_is_nothing_to_probe_for_a_named_layer_without_the_papers_probes(w
     out = tmp_path / "run"
     assert world.run(out, "--until", "sae", layer=1, probe__paper="false") == 0
     assert probe_of(out) is None
-    assert sprog.open_run(out).results["sae"]["layer"] == 1
+    assert glossae.open_run(out).results["sae"]["layer"] == 1
 
 
 def test_a_layer_that_is_named_afterwards_probes_nothing_again(world, panel, chosen, tmp_path, capsys):

@@ -8,10 +8,10 @@ import socket
 import pytest
 from tiny_world import PAIRS
 
-import sprog
+import glossae
+from glossae.cli import main
+from glossae.toy import sentences
 from opus_server import archive
-from sprog.cli import main
-from sprog.toy import sentences
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_run_fetches_once(world, opus, talks, tmp_path, capfd, monkeypatch):
     captured = capfd.readouterr()
     url = f"{opus.address}/OPUS-Tiny/v1/moses/da-en.txt.zip"
     assert f"fetch: {url}" in captured.err
-    run = sprog.open_run(out)
+    run = glossae.open_run(out)
     assert run.record["provenance"] == {
         "opus:Tiny": {"url": url, "bytes": len(talks), "sha256": hashlib.sha256(talks).hexdigest()}
     }
@@ -61,7 +61,7 @@ def test_a_transfer_that_breaks_off_begins_no_folder_and_is_carried_on(world, op
     line = [*world.line(out, **CHANGES), "--quiet", "--until", "corpora"]
     assert main(line) == 2
     error = capfd.readouterr().err
-    assert error.startswith("sprog: opus:Tiny: http://127.0.0.1:")
+    assert error.startswith("glossae: opus:Tiny: http://127.0.0.1:")
     assert error.endswith("the same command carries on after the 1,000 bytes that came\n")
     assert error.count("\n") == 1
     assert not out.exists()
@@ -71,9 +71,9 @@ def test_a_transfer_that_breaks_off_begins_no_folder_and_is_carried_on(world, op
 
 
 def test_offline_is_for_the_hub_too(world, opus, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("SPROG_OFFLINE", "1")
+    monkeypatch.setenv("GLOSSAE_OFFLINE", "1")
     assert main(world.line(tmp_path / "run", **CHANGES)) == 2
-    assert "opus:Tiny: SPROG_OFFLINE keeps sprog from fetching" in capfd.readouterr().err
+    assert "opus:Tiny: GLOSSAE_OFFLINE keeps glossae from fetching" in capfd.readouterr().err
     assert opus.asked == []
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sprog.cli import main
-from sprog.sae.mixing import Mixer
-from sprog.sae.trainer import Trainer
+from glossae.cli import main
+from glossae.sae.mixing import Mixer
+from glossae.sae.trainer import Trainer
 
 # what a process holds before its limit is set differs from machine to machine, so the limit lies above that; one
 # process for all, for most of its time goes into importing
 SCRIPT = """
 import contextlib, io, json, resource, sys
 import torch
-from sprog.cli import main
+from glossae.cli import main
 torch.set_num_threads(1)
 warm, *lines = json.loads(sys.argv[2])
 assert main(warm) == 0
@@ -40,30 +40,30 @@ GRID = {"grid__k": "2,4", "grid__l1": "0.01"}
 CASES = {
     "too many latents": (
         {"sae__latents": 2_000_000},
-        "sprog: sae: there is not enough memory to train an autoencoder of 2000000 latents on a site of width 32; "
+        "glossae: sae: there is not enough memory to train an autoencoder of 2000000 latents on a site of width 32; "
         "lower sae.latents (or sae.expansion)",
     ),
     "too large an expansion": (
         {"sae__latents": None, "sae__expansion": 62_500},
-        "sprog: sae: there is not enough memory to train an autoencoder of 2000000 latents on a site of width 32; "
+        "glossae: sae: there is not enough memory to train an autoencoder of 2000000 latents on a site of width 32; "
         "lower sae.latents (or sae.expansion)",
     ),
     "too large a step": (
         {"sae__latents": 20_000, "sae__batch_tokens": 1_000_000, "sae__epochs": 3},
-        "sprog: sae: there is not enough memory for a step of ",
+        "glossae: sae: there is not enough memory for a step of ",
     ),
     "too large a step to mix": (
         {"sae__epochs": 10**6, "sae__batch_tokens": 10**9},
-        "sprog: sae: there is not enough memory; lower ",
+        "glossae: sae: there is not enough memory; lower ",
     ),
     "too large a grid": (
         GRID | {"grid__latents": 200_000},
-        "sprog: sae: there is not enough memory to train 12 autoencoders of 200000 latents on a site of width 32; "
+        "glossae: sae: there is not enough memory to train 12 autoencoders of 200000 latents on a site of width 32; "
         "lower grid.latents (or grid.expansion), or give fewer grid.k or grid.l1",
     ),
     "too large a step of the grid": (
         GRID | {"grid__latents": 10_000, "sae__batch_tokens": 1_000_000, "sae__epochs": 3},
-        "sprog: sae: there is not enough memory for a step of ",
+        "glossae: sae: there is not enough memory for a step of ",
     ),
 }
 LOWER = {
@@ -126,7 +126,7 @@ def test_what_no_machine_has_is_refused_before_anything_is_written(world, tmp_pa
     changes, words = ABSURD[case]
     assert main(world.line(tmp_path / "out", **SMALL | changes)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"sprog: {words}")
+    assert line.startswith(f"glossae: {words}")
     assert "(weights, gradients and Adam's two moments), and there are " in line
     assert f"; lower {words.partition(':')[0]}" in line
     assert not (tmp_path / "out").exists()
@@ -165,7 +165,7 @@ def test_a_gpu_that_is_full_names_the_setting_and_the_run_goes_on_later(
     out = tmp_path / "out"
     line = refused_late(world, out, capsys, monkeypatch, error)
     assert line.startswith(
-        "sprog: sae: there is not enough memory for a step of 256 tokens; lower sae.batch_tokens"
+        "glossae: sae: there is not enough memory for a step of 256 tokens; lower sae.batch_tokens"
     )
     assert [path.name for path in sorted((out / "sae" / "checkpoints").iterdir())] == [
         "step-000000003.safetensors",
@@ -177,7 +177,7 @@ def test_a_gpu_that_is_full_names_the_setting_and_the_run_goes_on_later(
 def test_a_grid_that_fills_a_gpu_names_its_own_settings(world, tmp_path, capsys, monkeypatch):
     line = refused_late(world, tmp_path / "out", capsys, monkeypatch, SAYINGS[0], **GRID)
     assert line.startswith(
-        "sprog: sae: there is not enough memory for a step of 256 tokens; lower sae.batch_tokens"
+        "glossae: sae: there is not enough memory for a step of 256 tokens; lower sae.batch_tokens"
     )
     assert line.endswith("or grid.latents (or grid.expansion), or give fewer grid.k or grid.l1")
 
@@ -192,9 +192,9 @@ def test_a_failure_of_another_kind_is_no_lack_of_memory(world, tmp_path, capsys,
 @pytest.mark.parametrize(
     ("stage", "place", "words"),
     [
-        ("probe", "sprog.run.probe_stage", "lower batch_tokens or probe.tokens"),
-        ("features", "sprog.run.features_stage", "lower batch_tokens"),
-        ("effects", "sprog.run.effects_stage", "lower batch_tokens or max_tokens"),
+        ("probe", "glossae.run.probe_stage", "lower batch_tokens or probe.tokens"),
+        ("features", "glossae.run.features_stage", "lower batch_tokens"),
+        ("effects", "glossae.run.effects_stage", "lower batch_tokens or max_tokens"),
     ],
 )
 def test_every_stage_names_a_setting(world, copy_of_finished, capsys, monkeypatch, stage, place, words):
@@ -205,7 +205,7 @@ def test_every_stage_names_a_setting(world, copy_of_finished, capsys, monkeypatc
     monkeypatch.setattr(place, full)
     assert world.run(copy_of_finished) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"sprog: {stage}: there is not enough memory; {words}")
+    assert line.startswith(f"glossae: {stage}: there is not enough memory; {words}")
 
 
 def test_a_pool_is_no_larger_than_what_there_is_to_mix(world, tmp_path, monkeypatch):

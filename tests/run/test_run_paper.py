@@ -9,13 +9,13 @@ import pytest
 from results_contract import GRID, breaches, contract
 from tiny_world import PAIRS, as_tmx, write_model
 
-import sprog
-from sprog.cli import main
-from sprog.corpora import split_tasks
-from sprog.recipe import load_recipe
-from sprog.run.published import published_figures
-from sprog.sae import read_sae
-from sprog.toy import sentences
+import glossae
+from glossae.cli import main
+from glossae.corpora import split_tasks
+from glossae.recipe import load_recipe
+from glossae.run.published import published_figures
+from glossae.sae import read_sae
+from glossae.toy import sentences
 
 LAMBDAS = (0.05, 0.5)
 
@@ -52,7 +52,7 @@ def run_paper(out, model, **changes):
     settings |= changes
     line = [f"--{key}={value}" for key, value in settings.items()]
     assert main(["run", "paper", "--out", str(out), "--quiet", *line]) == 0
-    return sprog.open_run(out)
+    return glossae.open_run(out)
 
 
 @pytest.fixture(scope="module", params=["pythia", "tiny"])

@@ -8,10 +8,10 @@ import torch
 from results_contract import breaches, contract
 from tiny_world import trained_tokenizer, write_model
 
-import sprog
-from sprog.corpora import build_roles
-from sprog.lm import load
-from sprog.sae import read_sae
+import glossae
+from glossae.corpora import build_roles
+from glossae.lm import load
+from glossae.sae import read_sae
 
 SMALL = {"layer": 1, "languages__others": "sv", "sae__epochs": 2}
 
@@ -37,7 +37,7 @@ def test_the_papers_protocol_says_what_spliced_sinks_cost(world, model, tmp_path
     losses = results["sae"]["sinks"]
     assert set(losses) == {"da", "en"}
     assert len(told) == 2
-    run, lm, sae = sprog.open_run(out), load(str(model)), read_sae(out / "sae")
+    run, lm, sae = glossae.open_run(out), load(str(model)), read_sae(out / "sae")
     (limit,) = [
         row["largest"] for row in run.record["habits"][run.recipe.model]["sinks"] if row["layer"] == 1
     ]

@@ -11,11 +11,11 @@ import torch
 from results_contract import STABILITY, breaches
 from test_run_evidence import SMALL, write_panel
 
-import sprog
-from sprog.features import testing
-from sprog.files import TEMPORARY
-from sprog.sae import read_sae
-from sprog.toy import sentences
+import glossae
+from glossae.features import testing
+from glossae.files import TEMPORARY
+from glossae.sae import read_sae
+from glossae.toy import sentences
 
 SETTINGS = SMALL | {
     "evidence__permutations": 0,
@@ -24,7 +24,7 @@ SETTINGS = SMALL | {
     "evidence__seeds": 2,
 }
 # the module: the package has a function of that name
-STAGE = sys.modules["sprog.run.stability_stage"]
+STAGE = sys.modules["glossae.run.stability_stage"]
 UNTIL = ("--until", "stability")
 
 
@@ -44,7 +44,7 @@ def seeded(world, settings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stability(seeded):
-    return sprog.open_run(seeded).results["stability"]
+    return glossae.open_run(seeded).results["stability"]
 
 
 def results(folder):
@@ -135,7 +135,7 @@ def test_a_finished_seed_is_not_trained_again(world, seeded, stability, settings
 def test_the_stages_around_it_stand(world, seeded, settings, tmp_path, capsys):
     out = shutil.copytree(seeded, tmp_path / "run")
     line = [word for word in world.line(out, **settings | {"evidence__seeds": 0}) if word != "--quiet"]
-    assert sprog.cli.main([*line, "--until", "evidence"]) == 0
+    assert glossae.cli.main([*line, "--until", "evidence"]) == 0
     assert "evidence: done before, kept" in capsys.readouterr().err
     assert results(out)["stability"] is None
 
@@ -144,7 +144,7 @@ def test_the_page_and_the_terminal_say_so(world, seeded, stability, settings, tm
     page = (seeded / "report.html").read_text(encoding="utf-8")
     assert "Other seeds" in page
     out = shutil.copytree(seeded, tmp_path / "run")
-    assert sprog.cli.main([*world.line(out, **settings), *UNTIL]) == 0
+    assert glossae.cli.main([*world.line(out, **settings), *UNTIL]) == 0
     said = capsys.readouterr().out
     assert f"stability seed 1: {stability['seeds'][0]['found']} Danish" in said
 
@@ -162,6 +162,6 @@ def test_a_given_autoencoder_has_no_other_seeds(world, seeded, settings, tmp_pat
     changes = settings | {"sae__from": seeded / "sae", "sae__latents": None, "sae__k": None}
     assert world.run(tmp_path / "run", *UNTIL, **changes) == 2
     said = capsys.readouterr().err
-    assert said.startswith("sprog: --evidence.seeds: needs an autoencoder that is trained here")
+    assert said.startswith("glossae: --evidence.seeds: needs an autoencoder that is trained here")
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()

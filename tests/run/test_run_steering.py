@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from results_contract import STEERING, breaches, contract
 
-import sprog
-from sprog.cli import main
-from sprog.lm import load
-from sprog.recipe import load_recipe, shipped_recipes
-from sprog.sae import read_sae
+import glossae
+from glossae.cli import main
+from glossae.lm import load
+from glossae.recipe import load_recipe, shipped_recipes
+from glossae.sae import read_sae
 
 SMALL = {
     "layer": 1,
@@ -39,7 +39,7 @@ def steered(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def steering(steered):
-    return sprog.open_run(steered).results["steering"]
+    return glossae.open_run(steered).results["steering"]
 
 
 def refusal(capsys, *line):
@@ -48,7 +48,7 @@ def refusal(capsys, *line):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
-    return captured.err.removeprefix("sprog: ").rstrip("\n")
+    return captured.err.removeprefix("glossae: ").rstrip("\n")
 
 
 def said(capsys, *line):
@@ -74,7 +74,7 @@ def test_no_shipped_recipe_steers_unless_asked_to():
 
 
 def test_without_prompts_there_is_no_stage(finished):
-    run = sprog.open_run(finished)
+    run = glossae.open_run(finished)
     assert run.results["steering"] is None
     assert not (finished / "steering").exists()
     assert "Steering over doses: not run." in (finished / "report.html").read_text()
@@ -126,7 +126,7 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
         told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
         worked = [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
         assert worked == expected
-    assert {arm["tokens"] for arm in sprog.open_run(out).results["steering"]["arms"]} == {4.0}
+    assert {arm["tokens"] for arm in glossae.open_run(out).results["steering"]["arms"]} == {4.0}
     # knobs of families that are no longer asked for are gone
     names = {path.name for path in (out / "steering" / "knobs").iterdir()}
     assert names == {"means_add.safetensors", "mine.safetensors"}
@@ -170,7 +170,7 @@ def test_a_runs_units_are_saved_and_applied(world, steered, tmp_path, capsys, ki
     told = said(capsys, "knob", "save", steered, "--out", file, "--kind", kind, "--dose", "-6")
     assert told.startswith(f"{file}: ")
     assert "dose -6, hash " in told
-    knob = sprog.Knob.load(file)
+    knob = glossae.Knob.load(file)
     assert (knob.kind, knob.dose, knob.target, knob.reference) == (kind, -6.0, "da", "en")
     lines = said(
         capsys, "knob", "apply", file, "--model", world.model, "--prompt", "The dog", "--dose", "60", "--tokens", 6,
@@ -185,7 +185,7 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
     file = tmp_path / "knob.safetensors"
     told = said(capsys, "knob", "save", finished, "--out", file, "--dose", 4)
     stored = json.loads((finished / "features" / "ranges.json").read_text())
-    knob = sprog.Knob.load(file)
+    knob = glossae.Knob.load(file)
     assert knob.names == [f"latent {unit}" for unit in stored["reference_means"]]
     assert ", ".join(knob.names) in told
     sae = read_sae(finished / "sae")
@@ -201,7 +201,7 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
         capsys, "knob", "save", finished, "--out", file, "--dose", 1, "--operation", "set"
     )
     said(capsys, "knob", "save", finished, "--out", file, "--dose", 1, "--operation", "set", "--whole")
-    assert sprog.Knob.load(file).family.operation == "set"
+    assert glossae.Knob.load(file).family.operation == "set"
 
 
 def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, capsys):
@@ -209,14 +209,14 @@ def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, ca
     arms = [arm for arm in steering["arms"] if arm["family"] == "means_project" and arm["kl"] <= 1.05]
     best = max(arms, key=lambda arm: (arm["success"], -arm["kl"]))
     said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--operation", "project_out")
-    knob = sprog.Knob.load(file)
+    knob = glossae.Knob.load(file)
     assert (knob.dose, knob.family.operation) == (best["value"], "project_out")
 
 
 def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, capsys):
     file = tmp_path / "knob.safetensors"
     for line, words in (
-        (["knob"], "knob: save or apply? ('sprog knob --help' shows both)"),
+        (["knob"], "knob: save or apply? ('glossae knob --help' shows both)"),
         (["knob", "sav"], "knob: unknown 'sav'; did you mean 'save'? (there are save and apply)"),
         (["knob", "save"], "knob save: of which run? Give its folder"),
         (["knob", "save", finished], "--out: is missing; give a file"),
@@ -245,7 +245,7 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
         ),
         (
             ["knob", "apply", file, "--model", "toy", "--prompt", "x"],
-            f"{file}: there is no such file; 'sprog knob save' writes one",
+            f"{file}: there is no such file; 'glossae knob save' writes one",
         ),
         (
             ["knob", "apply", file, "--model", "toy", "--prompt", "x", "--tokens", "0"],
@@ -254,7 +254,7 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
     ):
         assert refusal(capsys, *line) == words, line
     assert not file.exists()
-    assert said(capsys, "knob", "--help").startswith("usage: sprog knob save RUN")
+    assert said(capsys, "knob", "--help").startswith("usage: glossae knob save RUN")
     assert said(capsys, "knob", "save", "--help") == said(capsys, "knob", "--help")
 
 

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from results_contract import breaches, contract
 
-import sprog
-from sprog.cli import main
-from sprog.recipe import load_recipe
-from sprog.run.tasks_stage import read_tasks
-from sprog.toy import sentiment
+import glossae
+from glossae.cli import main
+from glossae.recipe import load_recipe
+from glossae.run.tasks_stage import read_tasks
+from glossae.toy import sentiment
 
 TASK = {
     "task": str,
@@ -72,12 +72,12 @@ def with_tasks(world, names, finished, tmp_path_factory):
 
 
 def test_the_contract_holds(with_tasks):
-    results = sprog.open_run(with_tasks).results
+    results = glossae.open_run(with_tasks).results
     assert breaches(results, contract("da") | {"tasks": [TASK]}) == []
 
 
 def test_every_arm_is_there_by_every_protocol(with_tasks):
-    run = sprog.open_run(with_tasks)
+    run = glossae.open_run(with_tasks)
     rows = run.results["tasks"]
     assert run.table("tasks/scores").to_dict("records")[0]["task"] == rows[0]["task"]
     assert {(row["task"], row["language"]) for row in rows} == {("mood", "en")}
@@ -131,7 +131,7 @@ def test_tasks_are_set_again_only_when_something_about_them_changes(world, names
     (moods / "val.jsonl").unlink()
     # and without them their results are null, with everything else as it was
     assert works(tasks__names="None") == []
-    assert sprog.open_run(copy).results["tasks"] is None
+    assert glossae.open_run(copy).results["tasks"] is None
 
 
 def test_the_same_run_gives_the_same_bytes(world, names, with_tasks, copy):
@@ -165,7 +165,7 @@ def test_a_task_that_cannot_be_had_is_refused_before_anything_is_written(
 ):
     assert world.run(tmp_path / "run", tasks__names=names, **SMALL) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].removeprefix("sprog: ").removeprefix("error: ").startswith(said), lines
+    assert lines[-1].removeprefix("glossae: ").removeprefix("error: ").startswith(said), lines
     assert not (tmp_path / "run").exists()
 
 

@@ -6,9 +6,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sprog.cli import main
-from sprog.run.show import Show
-from sprog.sae.trainer import Trainer
+from glossae.cli import main
+from glossae.run.show import Show
+from glossae.sae.trainer import Trainer
 
 LONG = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "sae__epochs": 6}
 
@@ -41,8 +41,8 @@ def is_whole(path):
 @pytest.mark.parametrize(
     ("lr", "words"),
     [
-        (1e30, "sprog: sae: the loss is no longer finite at step "),
-        (100, "sprog: sae: the loss diverges at step "),
+        (1e30, "glossae: sae: the loss is no longer finite at step "),
+        (100, "glossae: sae: the loss diverges at step "),
     ],
 )
 @pytest.mark.parametrize("activation", ["topk", "relu"])
@@ -83,7 +83,7 @@ def test_a_late_divergence_leaves_the_last_good_checkpoints_to_go_on_from(
     ruined_at(12, lr)
     status, (line,) = run(world, out, capsys)
     assert status == 2
-    assert line.startswith("sprog: sae: the loss ")
+    assert line.startswith("glossae: sae: the loss ")
     assert "at step 14" in line
     assert "; lower sae.lr (it is " in line
     # the thirteenth step ruined the weights
@@ -100,7 +100,7 @@ def test_a_training_that_went_astray_is_refused_at_its_end(world, tmp_path, caps
     """With rows of length 1 a rate of 5 is no catastrophe at any step, and what comes out is worse than nothing."""
     status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=5, sae__epochs=6)
     assert status == 2
-    assert line.startswith("sprog: sae: the loss diverged: after ")
+    assert line.startswith("glossae: sae: the loss diverged: after ")
     assert line.endswith("times it at first; lower sae.lr (it is 5)")
     assert checkpoints(tmp_path / "out")
 
@@ -109,7 +109,7 @@ def test_a_grid_whose_loss_diverges_says_so_too(world, tmp_path, capsys):
     grid = {"grid__k": "2", "grid__l1": "0.01", "grid__latents": 64}
     status, (line,) = run(world, tmp_path / "out", capsys, sae__lr=1e30, **grid)
     assert status == 2
-    assert line.startswith("sprog: sae: the loss is no longer finite at step ")
+    assert line.startswith("glossae: sae: the loss is no longer finite at step ")
 
 
 # ---- activations that are not finite
@@ -131,7 +131,7 @@ def test_activations_that_are_not_finite_name_the_sentence(world, tmp_path, caps
     out = tmp_path / "out"
     status, (line,) = run(world, out, capsys, model=model, **grid)
     assert status == 2
-    assert line.startswith(f"sprog: model: {model}: resid of layer 1 is NaN or infinite at token ")
+    assert line.startswith(f"glossae: model: {model}: resid of layer 1 is NaN or infinite at token ")
     assert "of the sentence '" in line
     assert "talks.tsv" in line
     assert not (out / "sae" / "sae.safetensors").exists()
@@ -273,5 +273,5 @@ def test_a_checkpoint_for_which_there_is_no_memory_is_not_a_broken_one(world, ca
         patch.setattr(safetensors, "safe_open", full)
         status, (line,) = run(world, out, capsys)
     assert status == 2
-    assert line.startswith("sprog: sae: there is not enough memory to train an autoencoder of 64 latents")
+    assert line.startswith("glossae: sae: there is not enough memory to train an autoencoder of 64 latents")
     assert [step_of(path) for path in checkpoints(out)] == [18, 19]

@@ -9,10 +9,10 @@ import torch
 from scipy.stats import false_discovery_control, mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
-from sprog.run import effect_arms
-from sprog.sae import Sae, SaeConfig, read_sae
+from glossae.run import effect_arms
+from glossae.sae import Sae, SaeConfig, read_sae
 
-sae_stage = importlib.import_module("sprog.run.sae_stage")
+sae_stage = importlib.import_module("glossae.run.sae_stage")
 LAYER = 1
 SMALL = {
     "layer": LAYER,

@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 import torch
 
-from sprog.cli import main
-from sprog.toy import sentences
+from glossae.cli import main
+from glossae.toy import sentences
 
 PAIRS = 90
 """Pairs to train on; the pairs to test on are others."""

@@ -19,14 +19,14 @@ from other_libraries import (
     write,
 )
 
-from sprog.errors import SprogError
-from sprog.sae import Sae, SaeConfig
+from glossae.errors import GlossaeError
+from glossae.sae import Sae, SaeConfig
 
 SPARSIFY = {"expansion_factor": 3, "normalize_decoder": True, "num_latents": 0, "k": 4, "d_in": D_IN}
 
 
 def refusal(place):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(place)
     message = str(caught.value)
     assert "\n" not in message
@@ -130,7 +130,7 @@ def test_none(tmp_path):
 def test_a_config_of_nobody(tmp_path):
     of_sparsify(tmp_path / "one")
     (tmp_path / "one" / "cfg.json").write_text('{"d_in": 8, "k": 4}')
-    assert "is neither sprog's, which says its 'format', nor sparsify's" in refusal(tmp_path / "one")
+    assert "is neither glossae's, which says its 'format', nor sparsify's" in refusal(tmp_path / "one")
 
 
 # ---- whatever stands in a file, it is read or refused
@@ -197,7 +197,7 @@ def test_any_value_of_any_key(tmp_path, case, data):
     key = data.draw(st.sampled_from(sorted(within)) | st.text(max_size=6))
     within[key] = data.draw(VALUES)
     (folder / name).write_text(json.dumps(changed))
-    with contextlib.suppress(SprogError):
+    with contextlib.suppress(GlossaeError):
         config = Sae.load(folder).config
         assert (config.d_in, config.latents) == (D_IN, LATENTS)
 
@@ -219,5 +219,5 @@ def test_any_broken_bytes(tmp_path, writer, data):
             at = data.draw(st.integers(0, len(content) - 1))
             content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
         whole.with_suffix("").write_bytes(content)
-    with contextlib.suppress(SprogError):
+    with contextlib.suppress(GlossaeError):
         Sae.load(folder)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from other_libraries import D_IN, LATENTS, K, agrees, dictionary_learning, inputs, weights
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 LINEAR = ("AutoEncoder", "AutoEncoderNew", "AutoEncoderTopK", "BatchTopKSAE")
 ALL = (*LINEAR, "JumpReluAutoEncoder", "MatryoshkaBatchTopKSAE")
@@ -66,7 +66,7 @@ def save(folder, state, config=None, name="ae.pt"):
 
 
 def refusal(place):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(place)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -171,7 +171,7 @@ def test_a_gate(tmp_path):
     del state["encoder.bias"], state["bias"]
     state |= {"decoder_bias": np.ones(D_IN, np.float32)}
     state |= {name: np.ones(LATENTS, np.float32) for name in ("r_mag", "gate_bias", "mag_bias")}
-    assert "holds 'r_mag'; sprog's autoencoders have no gate" in refusal(save(tmp_path, state))
+    assert "holds 'r_mag'; glossae's autoencoders have no gate" in refusal(save(tmp_path, state))
 
 
 @pytest.mark.parametrize(

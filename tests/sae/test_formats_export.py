@@ -8,9 +8,9 @@ import torch
 from other_libraries import D_IN, LATENTS, inputs, sae_lens, sparsify
 from safetensors.numpy import load_file
 
-from sprog.errors import SprogError
-from sprog.lm import Site
-from sprog.sae import Sae, SaeConfig, hookpoint, to_sae_lens, to_sparsify
+from glossae.errors import GlossaeError
+from glossae.lm import Site
+from glossae.sae import Sae, SaeConfig, hookpoint, to_sae_lens, to_sparsify
 
 
 def make(**changes):
@@ -143,7 +143,7 @@ def test_hookpoints(site, family, module):
 @pytest.mark.parametrize("site", ["mlp.hidden", "attn.out"])
 def test_a_hookpoint_that_depends_on_the_model(site):
     with pytest.raises(
-        SprogError, match=rf"^--to: which module gives {site} is not known of .* --hookpoint$"
+        GlossaeError, match=rf"^--to: which module gives {site} is not known of .* --hookpoint$"
     ):
         hookpoint(Site(site, 3), None)
 
@@ -167,14 +167,14 @@ def test_a_hookpoint_that_depends_on_the_model(site):
 )
 def test_what_the_format_has_not(tmp_path, write, changes, message):
     arguments = ("layers.3",) if write is to_sparsify else ()
-    with pytest.raises(SprogError, match=message):
+    with pytest.raises(GlossaeError, match=message):
         write(make(**changes), tmp_path / "out", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "layers/3", ".", "layers..3", "/abs", "layers.3 "])
 def test_a_hookpoint_that_is_no_module(tmp_path, name):
-    with pytest.raises(SprogError, match="^--hookpoint: '.*' is no module's name"):
+    with pytest.raises(GlossaeError, match="^--hookpoint: '.*' is no module's name"):
         to_sparsify(make(), tmp_path / "out", name)
     assert list(tmp_path.iterdir()) == []
 
@@ -185,7 +185,7 @@ def contents(folder):
 
 def refused(folder, write, *arguments):
     before = contents(folder.parent)
-    with pytest.raises(SprogError, match="^--out: ") as caught:
+    with pytest.raises(GlossaeError, match="^--out: ") as caught:
         write(make(), folder, *arguments)
     assert contents(folder.parent) == before
     return str(caught.value)
@@ -242,10 +242,10 @@ def test_a_training_of_sparsify(tmp_path):
     assert "holds 'state.pt'" in refused(tmp_path / "out", to_sparsify, "layers.4")
 
 
-def test_sprogs_own_folder_has_the_same_names(tmp_path):
+def test_glossae_own_folder_has_the_same_names(tmp_path):
     make().save(tmp_path / "out" / "layers.3")
-    assert "holds sprog's own autoencoder" in refused(tmp_path / "out", to_sparsify, "layers.3")
-    assert "holds sprog's own autoencoder" in refused(tmp_path / "out" / "layers.3", to_sparsify, "")
+    assert "holds glossae's own autoencoder" in refused(tmp_path / "out", to_sparsify, "layers.3")
+    assert "holds glossae's own autoencoder" in refused(tmp_path / "out" / "layers.3", to_sparsify, "")
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
@@ -256,6 +256,6 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(SprogError, match="cannot be written"):
+    with pytest.raises(GlossaeError, match="cannot be written"):
         to_sae_lens(make(), tmp_path / "out")
     assert contents(tmp_path) == before

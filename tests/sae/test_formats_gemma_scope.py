@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from other_libraries import D_IN, LATENTS, agrees, gemma_scope, inputs, weights, write
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 FOLDER = "models--google--gemma-scope-2b-pt-res/snapshots/abc/layer_20/width_16k/average_l0_71"
 CONFIG = {
@@ -41,7 +41,7 @@ def save_2(folder, config=CONFIG, **changes):
 
 
 def refusal(place):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(place)
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""Llama Scope's folders: scales and decoder lengths folded as its own library does, and what is not sprog's refused."""
+"""Llama Scope's folders: scales and decoder lengths folded as its own library does, and what glossae lacks refused."""
 
 import json
 
@@ -15,8 +15,8 @@ from other_libraries import (
     write,
 )
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 RELEASE = "Llama3_1-8B-Base-L2R-8x"
 
@@ -36,7 +36,7 @@ def make(tmp_path):
 
 
 def refusal(folder):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(folder)
     message = str(caught.value)
     assert "\n" not in message
@@ -91,11 +91,11 @@ def test_the_width_may_be_left_to_the_factor(make):
             {"hook_point_out": "blocks.2.hook_mlp_out"},
             'hook_point_out is "blocks.2.hook_mlp_out"; a transcoder',
         ),
-        ({"use_glu_encoder": True}, "use_glu_encoder is true; sprog's autoencoders have no gate"),
-        ({"act_fn": "tanh"}, 'act_fn is "tanh"; sprog knows relu, topk and jumprelu'),
+        ({"use_glu_encoder": True}, "use_glu_encoder is true; glossae's autoencoders have no gate"),
+        ({"act_fn": "tanh"}, 'act_fn is "tanh"; glossae knows relu, topk and jumprelu'),
         (
             {"norm_activation": "token-wise"},
-            'norm_activation is "token-wise"; sprog\'s autoencoders do not scale',
+            'norm_activation is "token-wise"; glossae\'s autoencoders do not scale',
         ),
         ({"norm_activation": ...}, "the key 'norm_activation' is missing"),
         ({"dataset_average_activation_norm": {"in": 7.0}}, "it should be two numbers above zero"),

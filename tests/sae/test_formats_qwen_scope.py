@@ -5,8 +5,8 @@ import pytest
 import torch
 from other_libraries import D_IN, LATENTS, K, agrees, inputs, top_k, weights
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 RELEASE = f"SAE-Res-Qwen3.5-2B-Base-W32K-L0_{K}"
 
@@ -24,7 +24,7 @@ def save(folder, name="layer3.sae.pt", **changes):
 
 
 def refusal(place):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(place)
     message = str(caught.value)
     assert "\n" not in message

@@ -7,8 +7,8 @@ import pytest
 import torch
 from other_libraries import D_IN, LATENTS, K, agrees, inputs, sae_lens, sae_lens_config, weights, write
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 THRESHOLDS = {"threshold": (LATENTS,)}
 
@@ -18,7 +18,7 @@ def save(folder, w, config):
 
 
 def refusal(folder):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
@@ -271,7 +271,7 @@ def test_other_precisions(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "gated"}, 'architecture is "gated"; sprog\'s autoencoders have no gate'),
+        ({"architecture": "gated"}, 'architecture is "gated"; glossae\'s autoencoders have no gate'),
         ({"architecture": "abstopk"}, 'architecture is "abstopk"'),
         ({"architecture": "matching_pursuit"}, 'architecture is "matching_pursuit"'),
         ({"architecture": "temporal"}, 'architecture is "temporal"'),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from other_libraries import D_IN, LATENTS, K, agrees, inputs, sparsify, sparsify_weights, write
 
-from sprog.errors import SprogError
-from sprog.sae import Sae
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
 
 NEW = {
     "activation": "topk",
@@ -106,7 +106,7 @@ def test_bfloat16(tmp_path):
     ("changes", "message"),
     [
         ({"activation": "groupmax"}, 'activation is "groupmax"'),
-        ({"signed": True}, "signed is true; sprog's top-k does not select by absolute value"),
+        ({"signed": True}, "signed is true; glossae's top-k does not select by absolute value"),
         ({"transcode": True}, "transcode is true; a transcoder does not give back what it reads"),
         ({"skip_connection": True}, "skip_connection is true"),
         ({"num_latents": -1}, "num_latents is -1"),
@@ -119,7 +119,7 @@ def test_bfloat16(tmp_path):
     ],
 )
 def test_what_is_not_ours(tmp_path, changes, message):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(save(tmp_path, NEW | changes))
     assert message in str(caught.value)
 
@@ -137,6 +137,6 @@ def test_what_is_not_ours(tmp_path, changes, message):
 )
 def test_tensors_that_do_not_fit(tmp_path, changes, message):
     w = {name: a for name, a in (sparsify_weights() | changes).items() if a is not None}
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(save(tmp_path, NEW, w))
     assert message in str(caught.value)

@@ -1,7 +1,7 @@
-"""The other libraries themselves read what sprog exports, and sprog what they write, to the same numbers.
+"""The other libraries themselves read what glossae exports, and glossae what they write, to the same numbers.
 
 `make test-peers` runs these, in an environment of its own: SAELens brings TransformerLens, and dictionary_learning
-an old nnsight, which nobody should need for sprog.
+an old nnsight, which nobody should need for glossae.
 """
 
 import importlib
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.sae import Sae, SaeConfig, to_sae_lens, to_sparsify
+from glossae.errors import GlossaeError
+from glossae.sae import Sae, SaeConfig, to_sae_lens, to_sparsify
 
 # what they warn of is theirs to mend
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -178,7 +178,7 @@ def test_we_read_sae_lens_before_version_6(lens, tmp_path, x):
 @pytest.mark.parametrize("architecture", ["gated", "matching_pursuit"])
 def test_what_we_do_not_read_of_sae_lens(lens, tmp_path, architecture):
     training(lens, architecture).save_inference_model(tmp_path)
-    with pytest.raises(SprogError, match=f'architecture is "{architecture}"'):
+    with pytest.raises(GlossaeError, match=f'architecture is "{architecture}"'):
         Sae.load(tmp_path)
 
 
@@ -240,7 +240,7 @@ def test_we_read_sparsify(sparsify, tmp_path, x, settings, normalised):
 def test_what_we_do_not_read_of_sparsify(sparsify, tmp_path, key):
     config = sparsify.SparseCoderConfig(k=K, num_latents=LATENTS, **{key: True})
     sparsify.SparseCoder(D_IN, config).save_to_disk(tmp_path)
-    with pytest.raises(SprogError, match=f"{key} is true"):
+    with pytest.raises(GlossaeError, match=f"{key} is true"):
         Sae.load(tmp_path)
 
 
@@ -306,5 +306,5 @@ def test_what_we_do_not_read_of_dictionary_learning(
     dictionary_learning, tmp_path, module, name, settings, message
 ):
     saved(trainer(module, name, **settings), tmp_path)
-    with pytest.raises(SprogError, match=message):
+    with pytest.raises(GlossaeError, match=message):
         Sae.load(tmp_path)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sprog.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group
+from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group
 
 D, CHUNKS, CHUNK = 8, 24, 40
 SETTINGS = TrainSettings(steps=CHUNKS * CHUNK // 32, tokens=CHUNKS * CHUNK, lr=0.01)

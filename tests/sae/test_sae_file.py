@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sprog.errors import SprogError
-from sprog.sae import Quality, Sae, SaeConfig, SpliceLoss, UnsoundWarning
+from glossae.errors import GlossaeError
+from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, UnsoundWarning
 
 CONFIG = SaeConfig(d_in=6, latents=10, k=3, relu=False, model="tiny", site="resid", layer=2)
 
@@ -31,7 +31,7 @@ def folder(sae, tmp_path):
 
 
 def refusal(folder):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         Sae.load(folder)
     message = str(caught.value)
     assert message.startswith(str(folder))
@@ -261,12 +261,12 @@ def test_tensors_that_are_not_finite(folder, value):
 
 @pytest.mark.parametrize("k", [0, -1, 11])
 def test_an_impossible_k(k):
-    with pytest.raises(SprogError, match=rf"^sae.k: has to be between 1 and the 10 latents, got {k}$"):
+    with pytest.raises(GlossaeError, match=rf"^sae.k: has to be between 1 and the 10 latents, got {k}$"):
         SaeConfig(d_in=6, latents=10, k=k)
 
 
 def test_an_unknown_activation():
-    with pytest.raises(SprogError, match="^sae.activation: 'softmax' is not known"):
+    with pytest.raises(GlossaeError, match="^sae.activation: 'softmax' is not known"):
         SaeConfig(d_in=6, latents=10, k=3, activation="softmax")
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sprog.errors import SprogError
-from sprog.sae import Sae, SaeConfig, check_fits
+from glossae.errors import GlossaeError
+from glossae.sae import Sae, SaeConfig, check_fits
 
 RUN = {"d_in": 6, "model": "EleutherAI/pythia-70m", "site": "resid", "layer": 4}
 
@@ -55,6 +55,6 @@ def test_transformer_lens_names():
     ],
 )
 def test_what_does_not(config, message):
-    with pytest.raises(SprogError) as caught:
+    with pytest.raises(GlossaeError) as caught:
         check(**config)
     assert str(caught.value) == message

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sprog.sae import Sae, SaeConfig, segments
-from sprog.sae.gradients import Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
-from sprog.sae.selection import above, batch_top_k, top_k
+from glossae.sae import Sae, SaeConfig, segments
+from glossae.sae.gradients import Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
+from glossae.sae.selection import above, batch_top_k, top_k
 
 T, D, LATENTS, K = 13, 6, 20, 3
 KINDS = {

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sprog.lm import Site
-from sprog.sae import (
+from glossae.lm import Site
+from glossae.sae import (
     GridCell,
     Sae,
     SaeConfig,

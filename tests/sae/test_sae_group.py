@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group
-from sprog.sae.product import EncoderProduct, encoder_dtype
+from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group
+from glossae.sae.product import EncoderProduct, encoder_dtype
 
 D, LATENTS, STEPS, BATCH = 16, 48, 30, 64
 SETTINGS = TrainSettings(steps=STEPS, tokens=STEPS * BATCH, encoder_dtype="float32", lr=0.003)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sprog.sae import Mixer
+from glossae.sae import Mixer
 
 
 def numbered(sizes):

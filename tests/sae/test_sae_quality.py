@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sprog.corpora import Corpus
-from sprog.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
-from sprog.sae import Quality, Sae, SaeConfig, SpliceLoss, measure, measure_reconstruction, unsound
+from glossae.corpora import Corpus
+from glossae.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
+from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, measure, measure_reconstruction, unsound
 
 SITE = Site("mlp.hidden", 1)
 D = 48
@@ -157,7 +157,7 @@ def test_where_the_variance_is(tiny_lm, tokens, by_language, budget):
 
 
 def test_where_the_variance_is_at_a_site_too_wide_for_a_covariance(tiny_lm, tokens, monkeypatch):
-    monkeypatch.setattr("sprog.sae.quality.MAX_WIDTH", D - 1)
+    monkeypatch.setattr("glossae.sae.quality.MAX_WIDTH", D - 1)
     few = tokens.take(range(7))
     # tokens are kept in the order of the batches, of one sentence each here
     drawn = list(batches(few, 1))
@@ -220,7 +220,7 @@ def test_a_single_sentence_has_no_interval(tiny_lm, tokens):
 
 
 def test_reconstruction_is_measured_on_a_part_of_each_language(tiny_lm, much, monkeypatch):
-    monkeypatch.setattr("sprog.sae.quality.RECONSTRUCTED", 600)
+    monkeypatch.setattr("glossae.sae.quality.RECONSTRUCTED", 600)
     quality = measure(tiny_lm, SITE, random_sae(), much, precision=10)
     assert 600 <= quality.tokens < 660
     assert set(quality.fvu) == {"da", "en"}

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sprog.sae.selection import above, batch_top_k, top_k
+from glossae.sae.selection import above, batch_top_k, top_k
 
 # few distinct values, so that many are equal
 MATRICES = arrays.arrays(

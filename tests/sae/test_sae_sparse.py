@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sprog.sae import Sae, SaeConfig, segments, sparse
-from sprog.sae.sparse import SparseDecode, TopKEncode, combine_rows, dot_rows, sum_by_latent
+from glossae.sae import Sae, SaeConfig, segments, sparse
+from glossae.sae.sparse import SparseDecode, TopKEncode, combine_rows, dot_rows, sum_by_latent
 
 # k of the latents of width d, for T tokens
 T, LATENTS, D, K = 7, 12, 5, 3

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from sprog.errors import SprogError
-from sprog.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group, untrained
+from glossae.errors import GlossaeError
+from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train, train_group, untrained
 
 D, FEATURES, ACTIVE = 32, 48, 3
 BATCH, STEPS = 256, 300
@@ -175,9 +175,9 @@ def test_untrained_rows_are_random_by_seed_and_have_length_one(unseen):
 
 
 def test_an_untrained_autoencoder_of_nothing_is_refused():
-    with pytest.raises(SprogError, match="^sae: an untrained autoencoder needs at least one activation"):
+    with pytest.raises(GlossaeError, match="^sae: an untrained autoencoder needs at least one activation"):
         untrained(CONFIG, torch.zeros(0, D), seed=0)
-    with pytest.raises(SprogError, match="not finite"):
+    with pytest.raises(GlossaeError, match="not finite"):
         untrained(CONFIG, torch.full((3, D), math.nan), seed=0)
 
 
@@ -202,7 +202,7 @@ def test_a_frozen_decoder_fits_worse_than_one_that_learns(trained, unseen):
 
 
 def test_a_frozen_decoder_cannot_be_tied():
-    with pytest.raises(SprogError, match="^sae: a frozen decoder needs an encoder of its own"):
+    with pytest.raises(GlossaeError, match="^sae: a frozen decoder needs an encoder of its own"):
         train(KINDS["tied"], planted(1), dataclasses.replace(SETTINGS, frozen_decoder=True))
 
 
@@ -263,7 +263,7 @@ def test_training_leaves_the_global_random_state_alone():
 
 
 def test_nothing_to_train_on_is_refused():
-    with pytest.raises(SprogError, match="^corpora.train: there is no text left"):
+    with pytest.raises(GlossaeError, match="^corpora.train: there is no text left"):
         train(CONFIG, iter([]), SETTINGS)
 
 
@@ -272,12 +272,14 @@ def test_nothing_to_train_on_is_refused():
 def test_activations_that_are_not_finite_are_refused(bad, at):
     batches = list(planted(3))
     batches[at][5, 5] = bad
-    with pytest.raises(SprogError, match=rf"^sae: the model's activations are not finite \(step {at + 1}\)"):
+    with pytest.raises(
+        GlossaeError, match=rf"^sae: the model's activations are not finite \(step {at + 1}\)"
+    ):
         train(CONFIG, iter(batches), SETTINGS)
 
 
 def test_a_loss_that_diverges_is_refused():
-    with pytest.raises(SprogError, match=r"^sae: the loss is no longer finite at step \d+; lower sae.lr"):
+    with pytest.raises(GlossaeError, match=r"^sae: the loss is no longer finite at step \d+; lower sae.lr"):
         train(CONFIG, planted(50), dataclasses.replace(SETTINGS, lr=1e30))
 
 

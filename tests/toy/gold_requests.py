@@ -2,7 +2,7 @@
 
 from gold_words import HE, ME, YOU, many, to
 
-from sprog.toy import Clause, Nominal
+from glossae.toy import Clause, Nominal
 
 GOLD = [
     (

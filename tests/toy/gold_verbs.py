@@ -2,7 +2,7 @@
 
 from gold_words import ANNA, ME, PETER, SHE, WE, many, to
 
-from sprog.toy import Clause, Nominal, Pair
+from glossae.toy import Clause, Nominal, Pair
 
 GOLD = [
     (

@@ -1,6 +1,6 @@
 """Short names for what gold sentences often speak of."""
 
-from sprog.toy import Adjunct, Name, Nominal, Pronoun
+from glossae.toy import Adjunct, Name, Nominal, Pronoun
 
 ME, YOU, HE, SHE, IT, WE = (Pronoun(p) for p in ("i", "you", "he", "she", "it", "we"))
 ANNA, PETER = Name("anna"), Name("peter")

@@ -7,7 +7,7 @@ import gold_statements
 import gold_verbs
 import pytest
 
-from sprog.toy import CONSTRUCTIONS, LANGUAGES, Sentence, realise
+from glossae.toy import CONSTRUCTIONS, LANGUAGES, Sentence, realise
 
 GOLD = [
     *gold_statements.GOLD,

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_elsewhere import made_elsewhere
 
-from sprog import SprogError
-from sprog.toy import CONSTRUCTIONS, LANGUAGES, MAX_SENTENCES, corpus, realise, sentences
-from sprog.toy.constructions import draw_construction, draw_sentence
-from sprog.toy.draw import Draw
+from glossae import GlossaeError
+from glossae.toy import CONSTRUCTIONS, LANGUAGES, MAX_SENTENCES, corpus, realise, sentences
+from glossae.toy.constructions import draw_construction, draw_sentence
+from glossae.toy.draw import Draw
 
 LETTERS = "[a-zæøåäöüéßA-ZÄÖÜ']"
 SEEDS = st.integers(0, 2**63)
@@ -50,7 +50,7 @@ def test_every_construction_can_be_drawn_in_every_language(seed):
 
 
 def test_nothing_depends_on_hash_order():
-    script = "from sprog.toy import corpus; print(corpus(300, 5, ['da', 'en', 'de', 'nb', 'sv']).sha256)"
+    script = "from glossae.toy import corpus; print(corpus(300, 5, ['da', 'en', 'de', 'nb', 'sv']).sha256)"
     hashes = {
         subprocess.run(
             [sys.executable, "-c", script],
@@ -66,7 +66,7 @@ def test_nothing_depends_on_hash_order():
 
 def test_sentences_need_neither_torch_nor_transformers():
     script = (
-        "import sys; from sprog.toy import sentences; sentences(5, 0);"
+        "import sys; from glossae.toy import sentences; sentences(5, 0);"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -82,13 +82,13 @@ def test_corpus_pairs_and_languages():
 
 
 def test_unknown_language_names_the_known():
-    with pytest.raises(SprogError, match=r"'fi'.*da, de, en, nb, sv"):
+    with pytest.raises(GlossaeError, match=r"'fi'.*da, de, en, nb, sv"):
         corpus(1, 0, ["da", "fi"])
 
 
 @pytest.mark.parametrize("count", [-1, MAX_SENTENCES + 1])
 def test_impossible_count_names_the_most(count):
-    with pytest.raises(SprogError, match=str(MAX_SENTENCES)):
+    with pytest.raises(GlossaeError, match=str(MAX_SENTENCES)):
         sentences(count, 0)
 
 

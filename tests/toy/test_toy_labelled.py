@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_elsewhere import made_elsewhere
 
-from sprog import SprogError
-from sprog.toy import (
+from glossae import GlossaeError
+from glossae.toy import (
     LANGUAGES,
     MAX_LABELLED,
     Clause,
@@ -20,9 +20,9 @@ from sprog.toy import (
     sentiment,
     tokens,
 )
-from sprog.toy.acceptability import corrupt
-from sprog.toy.tables import load_table
-from sprog.toy.words import text_of
+from glossae.toy.acceptability import corrupt
+from glossae.toy.tables import load_table
+from glossae.toy.words import text_of
 
 SETS = {"sentiment": sentiment, "acceptability": acceptability}
 
@@ -57,9 +57,9 @@ def test_same_seed_same_rows_and_a_longer_set_goes_on(name, seed, number, langua
 
 @pytest.mark.parametrize("name", SETS)
 def test_what_cannot_be_given(name):
-    with pytest.raises(SprogError, match=r"'fi'.*da, de, en, nb, sv"):
+    with pytest.raises(GlossaeError, match=r"'fi'.*da, de, en, nb, sv"):
         SETS[name](1, 0, "fi")
-    with pytest.raises(SprogError, match=str(MAX_LABELLED)):
+    with pytest.raises(GlossaeError, match=str(MAX_LABELLED)):
         SETS[name](MAX_LABELLED + 1, 0, "da")
 
 

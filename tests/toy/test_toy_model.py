@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sprog import SprogError
-from sprog.toy import sentences
-from sprog.toy.model import make_model, model_hash
-from sprog.toy.settings import ModelSettings
+from glossae import GlossaeError
+from glossae.toy import sentences
+from glossae.toy.model import make_model, model_hash
+from glossae.toy.settings import ModelSettings
 
 TINY = ModelSettings(steps=6, batch=16, hidden=32, layers=2, heads=2, intermediate=64, vocabulary=300)
 
@@ -96,7 +96,7 @@ def test_two_at_once_both_end_well(tmp_path):
 
 def test_a_cache_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SprogError, match="cannot be kept there"):
+    with pytest.raises(GlossaeError, match="cannot be kept there"):
         make_model(TINY, tmp_path / "file")
 
 

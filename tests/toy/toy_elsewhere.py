@@ -6,9 +6,9 @@ import sys
 
 
 def made_elsewhere(expression):
-    """The value of an expression over `sprog.toy`, as JSON gives it back."""
+    """The value of an expression over `glossae.toy`, as JSON gives it back."""
     script = (
-        "import dataclasses, json; from sprog.toy import *;"
+        "import dataclasses, json; from glossae.toy import *;"
         f"print(json.dumps({expression}, default=dataclasses.asdict))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

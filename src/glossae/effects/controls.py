@@ -1,0 +1,229 @@
+"""What other units do: sets drawn many times, and the rank of the selected ones among them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glossae.effects.edits import Edit
+from glossae.effects.next_token import Arrays, Keep, keep_nothing
+from glossae.effects.operations import Reading, unit_rows
+from glossae.errors import GlossaeError
+from glossae.features import Latents, Units
+from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
+from glossae.sae import Sae
+
+UNTRAINED = 3
+"""Autoencoders of random weights that the selected latents are held against, a seed each."""
+# tokens in a batch: what an edit makes of so few stays nearer to a CPU than of thousands
+BUDGET = 1024
+# sentences after which what was measured is kept
+PART = 64
+
+
+@dataclass(frozen=True)
+class Rises:
+    """The rise of the mean loss under each of some edits, nats per UTF-8 byte of predicted tokens.
+
+    Attributes:
+        target, reference: of the two languages.
+        nearest: the largest of all languages but the target; None where there is none but the reference.
+    """
+
+    target: Float[np.ndarray, " edits"]
+    reference: Float[np.ndarray, " edits"]
+    nearest: Float[np.ndarray, " edits"] | None = None
+
+    def statistics(self) -> dict[str, Float[np.ndarray, " edits"]]:
+        """What sets are compared by, for every edit: what the target loses, and how much more than others."""
+        found = {"target": self.target, "target - reference": self.target - self.reference}
+        return found if self.nearest is None else found | {"target - nearest": self.target - self.nearest}
+
+    def take(self, place: slice) -> "Rises":
+        """Some of the edits."""
+        nearest = None if self.nearest is None else self.nearest[place]
+        return Rises(self.target[place], self.reference[place], nearest)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A set's effect beside that of a control.
+
+    Attributes:
+        units, edit, value: the set that is looked at, and what is done to it.
+        control: what it is held against: a null that is drawn, or one other set with an edit of its own.
+        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less that of the
+            reference's; `target - nearest`: less the largest of all other languages', where there are others besides
+            the reference.
+        draws: how often the control was drawn; 1 for a set that is no draw.
+        observed: the statistic of the set.
+        null_mean, null_p95: of the draws; of one set its statistic, and nothing.
+        rank: 1 + the number of draws that are as large as what was observed, of draws + 1; None for one set. The
+            selected set was not drawn as the others were, so rank / (draws + 1) is no p-value of a random draw.
+    """
+
+    units: str
+    edit: str
+    value: float | None
+    control: str
+    control_edit: str
+    statistic: str
+    draws: int
+    observed: float
+    null_mean: float
+    null_p95: float | None
+    rank: int | None
+
+
+def measure_rises(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    fns: Sequence[TokenEdit],
+    target: str,
+    reference: str,
+    *,
+    budget: int = BUDGET,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Rises:
+    """Run a text under every edit; what is below the site is computed once a batch for all of them.
+
+    Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit and
+    sentence. Every `PART` sentences are a part of the work for `keep`.
+
+    Raises:
+        GlossaeError: the text lacks one of the two languages, or an edit does not fit the site.
+    """
+    languages = np.array([s.language for s in tokens.corpus.sentences])
+    for code in (target, reference):
+        if code not in languages:
+            raise GlossaeError(f"controls: there is no text in {code} to measure them on")
+    parts = []
+    for start in range(0, len(tokens), PART):
+        some = tokens.take(range(start, min(start + PART, len(tokens))))
+
+        def work(some: TokenizedCorpus = some, start: int = start) -> Arrays:
+            def told(share: float) -> None:
+                progress((start + share * len(some)) / len(tokens))
+
+            return {"losses": replayed_losses(lm, site, some, [None, *fns], budget=budget, progress=told)}
+
+        parts.append(keep(str(start), work)["losses"])
+    progress(1.0)
+    losses = np.concatenate(parts, axis=1)
+    rises = {}
+    for code in tokens.corpus.languages:
+        own = languages == code
+        rises[code] = (losses[1:, own] - losses[0, own]).sum(1) / tokens.predicted_bytes[own].sum()
+    others = [rises[code] for code in tokens.corpus.languages if code != target]
+    return Rises(rises[target], rises[reference], np.max(others, axis=0) if len(others) > 1 else None)
+
+
+def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, null: Rises) -> list[Control]:
+    """A set's one edit against many draws, a row for each statistic.
+
+    Args:
+        units: the set's name.
+        edit: what was done to it.
+        observed: of that edit alone.
+        control: what was drawn.
+        null: of the draws, to which the same was done.
+    """
+    rows, drawn = [], null.statistics()
+    for name, values in observed.statistics().items():
+        own, draws = float(values[0]), drawn[name]
+        rows.append(
+            Control(
+                units,
+                edit.operation,
+                edit.value,
+                control,
+                edit.operation,
+                name,
+                len(draws),
+                own,
+                float(draws.mean()),
+                float(np.quantile(draws, 0.95)),
+                rank(own, draws),
+            )
+        )
+    return rows
+
+
+def compare_with_one(
+    units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
+) -> list[Control]:
+    """A set's one edit beside another set's, a row for each statistic."""
+    theirs = other.statistics()
+    return [
+        Control(
+            units,
+            edit.operation,
+            edit.value,
+            control,
+            control_edit,
+            name,
+            1,
+            float(values[0]),
+            float(theirs[name][0]),
+            None,
+            None,
+        )
+        for name, values in observed.statistics().items()
+    ]
+
+
+def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:
+    """The place of what was observed among itself and the draws, the largest first; behind draws that are equal."""
+    return int(np.count_nonzero(null >= observed)) + 1
+
+
+def redirected_edits(
+    edit: Edit, units: Sae | Units, draws: int, *, seed: int
+) -> list[Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]]:
+    """An edit that is written along random directions instead of the units' own.
+
+    Every unit has a random direction of the length of its own, and each token is moved exactly as far as the edit
+    moves it: only the directions differ.
+
+    Args:
+        edit: `set`, `zero`, `mean` or `project_out`, error-preserving.
+        units: the autoencoder whose latents are edited, or units of any kind.
+        draws: how many.
+        seed: the same seed gives the same directions.
+
+    Raises:
+        GlossaeError: it is another edit.
+    """
+    if edit.operation not in ("set", "zero", "mean", "project_out") or edit.splice:
+        raise GlossaeError(f"controls: an edit '{edit.operation}' has no random directions in its place")
+    reading = Reading(Latents(units) if isinstance(units, Sae) else units)
+    wanted = edit.targets or (0.0,) * len(edit.units)
+    # as `glossae.effects.operations.compiled` has it: what is added is an amount of each unit times its row
+    along = unit_rows(reading.units, edit.units) if edit.operation == "project_out" else None
+    own = (
+        reading.units.direction(edit.units).detach().double() if along is None else torch.linalg.pinv(along).T
+    )
+    generator = torch.Generator().manual_seed(seed)
+
+    def one() -> TokenEdit:
+        drawn = torch.randn(own.shape, generator=generator, dtype=torch.float64).to(own.device)
+        rows = drawn * (own.norm(dim=1) / drawn.norm(dim=1))[:, None]
+
+        def apply(x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+            base = reading.precise(x)
+            now = reading.read(x, edit.units) if along is None else base @ along.T.to(base)
+            amount = torch.tensor(wanted, dtype=base.dtype, device=base.device) - now
+            change = amount @ rows.to(base)
+            # random rows are nearly orthogonal, and rows that are not add up to more or to less
+            lengths = (amount @ own.to(base)).norm(dim=1) / change.norm(dim=1).clamp_min(1e-30)
+            moved: Tensor = base + change * lengths[:, None]
+            return moved
+
+        return apply
+
+    return [one() for _ in range(draws)]

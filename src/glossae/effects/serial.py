@@ -1,0 +1,144 @@
+"""Whether consecutive sentences of a text without documents are correlated, and what that does to intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from glossae.effects.next_token import Measured
+from glossae.features import testing
+from glossae.lm import TokenizedCorpus
+
+# of fewer sentences nothing is said
+LEAST = 10
+PERMUTATIONS = 999
+# the edit whose change is tested: the first of these that a sweep has, error-preserving
+_OPERATIONS = ("zero", "mean", "project_out", "set")
+
+
+@dataclass(frozen=True)
+class SerialCorrelation:
+    """How far consecutive sentences of one source and language depend on each other, in one statistic.
+
+    The statistic of a sentence is what it adds to the error of the ratio that is reported: its nats less the ratio
+    times its predicted tokens.
+
+    Attributes:
+        text: `test`, or `panel`.
+        statistic: `loss`, of the model as it is; or `change`, of `edit` from no edit.
+        edit: the operation; None for `loss`.
+        sentences: how many, in the order in which the source has them.
+        lag_1: their autocorrelation at lag 1.
+        p: the share of permutations of the sentences with as large a one, `(b + 1) / (draws + 1)`.
+        q: p over all rows, as a false discovery rate (Benjamini and Hochberg 1995).
+        inflation: the variance of a mean of such sentences over that of as many independent ones
+            (`variance_inflation`); intervals that take sentences for independent are too narrow by its square root.
+    """
+
+    text: str
+    source: str
+    language: str
+    statistic: str
+    edit: str | None
+    sentences: int
+    lag_1: float
+    p: float
+    q: float
+    inflation: float
+
+
+def serial_correlations(
+    sweeps: dict[str, tuple[Sequence[Measured], TokenizedCorpus, Int[np.ndarray, " sentences"]]], *, seed: int
+) -> list[SerialCorrelation]:
+    """Test the consecutive sentences of every source and language that tells no documents.
+
+    Args:
+        sweeps: by the name of a text, one sweep on it, the text, and where each of its sentences stood in its source.
+        seed: of the permutations.
+    """
+    found = []
+    for text, (measured, tokens, places) in sweeps.items():
+        sentences = tokens.corpus.sentences
+        alone = [number for number, sentence in enumerate(sentences) if not sentence.doc]
+        series: dict[tuple[str, str], list[int]] = {}
+        for number in sorted(alone, key=lambda number: int(places[number])):
+            series.setdefault((sentences[number].source, sentences[number].language), []).append(number)
+        for (source, language), numbers in sorted(series.items()):
+            if len(numbers) < LEAST:
+                continue
+            for statistic, edit, values in _statistics(measured):
+                own, predicted = values[numbers], tokens.predicted[numbers]
+                errors = own - own.sum() / predicted.sum() * predicted
+                if not errors.any():
+                    # an edit that changes nothing
+                    continue
+                lag_1, p = lag_1_test(errors, seed=seed)
+                found.append(
+                    (
+                        text,
+                        source,
+                        language,
+                        statistic,
+                        edit,
+                        len(numbers),
+                        lag_1,
+                        p,
+                        variance_inflation(errors),
+                    )
+                )
+    q = testing.q_values(np.array([row[7] for row in found], dtype=np.float64))
+    return [SerialCorrelation(*row[:8], float(own), row[8]) for row, own in zip(found, q, strict=True)]
+
+
+def _statistics(
+    measured: Sequence[Measured],
+) -> list[tuple[str, str | None, Float[np.ndarray, " sentences"]]]:
+    raw = next((m for m in measured if m.edit is None), None)
+    kept = [m for m in measured if m.edit is not None and not m.edit.splice]
+    none = next((m for m in kept if m.edit and m.edit.operation == "none"), None)
+    rows: list[tuple[str, str | None, np.ndarray]] = []
+    if raw is not None:
+        rows.append(("loss", None, raw.losses))
+    by_operation = {m.edit.operation: m for m in reversed(kept) if m.edit is not None}
+    operation = next((name for name in _OPERATIONS if name in by_operation), None)
+    if none is not None and operation is not None:
+        rows.append(("change", operation, by_operation[operation].losses - none.losses))
+    return rows
+
+
+def autocorrelations(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The sample autocorrelation at every lag from 0: sums of products over the sum of squares, about the mean."""
+    centred = values - values.mean()
+    # twice as long, so that the ends do not meet
+    spectrum = np.fft.rfft(centred, 2 * len(centred))
+    sums = np.fft.irfft(np.abs(spectrum) ** 2, 2 * len(centred))[: len(centred)]
+    found: Float[np.ndarray, " n"] = sums / sums[0]
+    return found
+
+
+def lag_1_test(
+    values: Float[np.ndarray, " n"], *, seed: int, draws: int = PERMUTATIONS
+) -> tuple[float, float]:
+    """The autocorrelation at lag 1, and its one-sided p-value over permutations of the order."""
+    centred = values - values.mean()
+    observed = float(centred[1:] @ centred[:-1])
+    generator = np.random.default_rng(seed)
+    larger = 0
+    for _ in range(draws):
+        shuffled = generator.permutation(centred)
+        larger += float(shuffled[1:] @ shuffled[:-1]) >= observed
+    return observed / float(centred @ centred), (larger + 1) / (draws + 1)
+
+
+def variance_inflation(values: Float[np.ndarray, " n"]) -> float:
+    """The variance of the mean of a stationary series over that of independent values: 1 + 2 sum rho_k, at least 1.
+
+    Bayley and Hammersley (1946, J. R. Stat. Soc. Suppl. 8, 184-197). Of lags far apart the sample has noise only, so
+    the sum ends before the first pair rho_2m + rho_2m+1 that is not positive (the initial positive sequence of Geyer
+    1992, Statist. Sci. 7, 473-483, section 3.3).
+    """
+    rho = autocorrelations(values)
+    pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(1)
+    ends = np.flatnonzero(pairs <= 0)
+    return max(1.0, float(2 * pairs[: ends[0] if len(ends) else len(pairs)].sum()) - 1)

@@ -1,0 +1,110 @@
+"""Atomic file writes, the temporary names they use, and file hashes."""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glossae.errors import GlossaeError
+
+TEMPORARY = ".glossae-tmp-"
+"""Every temporary file or folder of ours begins with this, and nobody else's does: what matches may be deleted."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
+
+    The folder of `path` is made if need be. After an exception the temporary file is gone and `path`
+    is as it was.
+
+    Raises:
+        GlossaeError: the file cannot be written (no permission, no space).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files that only their owner reads; results are for everybody the umask allows
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Check that nothing of these names in `folder`, nor anything below them, is a symbolic link.
+
+    What is written or deleted behind a link would be somebody else's. `folder` itself may be a link.
+
+    Raises:
+        GlossaeError: one is; the line names it.
+    """
+    for name in names:
+        path = folder / name
+        inside = (
+            Path(above) / entry for above, *entries in os.walk(path) for entry in itertools.chain(*entries)
+        )
+        for link in (path, *sorted(inside)):
+            if link.is_symlink():
+                raise GlossaeError(
+                    f"{link}: is a symbolic link, and a run writes and deletes in its own folder only: "
+                    "replace it by what it points to"
+                )
+
+
+def clear_temporaries(folder: Path, *, below: bool) -> None:
+    """Delete the temporary files and folders that killed processes left in `folder`; links are left alone.
+
+    Args:
+        folder: where to look; it need not exist.
+        below: look in the folders below it, too.
+    """
+    for above, folders, files in os.walk(folder):
+        for path in (Path(above) / name for name in (*folders, *files) if name.startswith(TEMPORARY)):
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        folders[:] = [name for name in folders if below and not name.startswith(TEMPORARY)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as JSON, atomically; NaN and infinities are a programming error."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of a JSON-like value: equal values, equal hash, whatever the order of keys."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,243 @@
+"""From sentences to right-padded batches of token ids, by a budget of tokens."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from glossae.corpora import Corpus
+from glossae.errors import GlossaeError
+from glossae.lm.model import LanguageModel
+
+# sentences whose lengths are sorted together: large enough to save most padding, small enough that a
+# batch is still a random draw from the text
+WINDOW = 1024
+# tokens a text is cut to, if nothing else is said
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """A corpus as token ids.
+
+    Attributes:
+        corpus: the sentences that were kept, in order.
+        ids: the token ids of each, after those of the prefix.
+        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix the first token is
+            not predicted, and its bytes are not counted.
+        dropped: by (source, language), how many had fewer than two predicted-or-first tokens.
+        cut: by (source, language), how many were cut at the longest length.
+        prefix: how many tokens stand before each sentence and belong to no language: a BOS, or a chat template's.
+        scored: how many predicted tokens of each sentence, drawn at random, losses are computed of; None: all. The
+            sum over a sentence is then an estimate, the mean of those drawn times `predicted`.
+    """
+
+    corpus: Corpus
+    ids: tuple[np.ndarray, ...]
+    predicted_bytes: np.ndarray
+    dropped: dict[tuple[str, str], int]
+    cut: dict[tuple[str, str], int]
+    prefix: int
+    scored: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sentence, the prefix not counted, `(sentences,)` int64."""
+        return np.array([len(ids) - self.prefix for ids in self.ids], dtype=np.int64)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Predicted tokens of each sentence: all but the first, or all after a prefix, `(sentences,)` int64."""
+        return self.lengths - (not self.prefix)
+
+    def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
+        """The sentences with these numbers, in this order; counts of what was dropped are left behind."""
+        return TokenizedCorpus(
+            corpus=Corpus.of(self.corpus.sentences[i] for i in index),
+            ids=tuple(self.ids[i] for i in index),
+            predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
+            dropped={},
+            cut={},
+            prefix=self.prefix,
+            scored=self.scored,
+        )
+
+    def scoring(self, most: int | None) -> "TokenizedCorpus":
+        """The same text, of which losses are computed of so many tokens of each sentence; None: of all.
+
+        Which tokens of a sentence are drawn depends on the sentence alone.
+        """
+        return replace(self, scored=most)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded sentences.
+
+    Attributes:
+        ids: token ids; pads are 0, which the mask hides.
+        mask: True where there is a token.
+        content: True where there is a token of the text, so not at pads and not at a prefix.
+        index: the number of each row's sentence in its `TokenizedCorpus`.
+        scored: True at the tokens whose loss is computed; None: all of the text that is predicted.
+    """
+
+    ids: Int[Tensor, "batch seq"]
+    mask: Bool[Tensor, "batch seq"]
+    content: Bool[Tensor, "batch seq"]
+    index: Int[Tensor, " batch"]
+    scored: Bool[Tensor, "batch seq"] | None = None
+
+    def take(self, rows: Int[Tensor, " rows"]) -> "Batch":
+        """Some of the rows."""
+        scored = None if self.scored is None else self.scored[rows]
+        return Batch(self.ids[rows], self.mask[rows], self.content[rows], self.index[rows], scored)
+
+
+def tokenize(
+    lm: LanguageModel,
+    corpus: Corpus,
+    *,
+    max_tokens: int = MAX_TOKENS,
+    prefix: Sequence[int] = (),
+    least: int = 2,
+) -> TokenizedCorpus:
+    """Turn sentences into token ids, without special tokens, after those of `prefix` (such as `lm.prefix`).
+
+    Sentences of fewer than `least` tokens are dropped (of fewer than 2 there is nothing to predict), longer ones
+    than `max_tokens`, or than the model has positions for, are cut, the prefix counted; both are counted.
+
+    Raises:
+        GlossaeError: the prefix leaves no room for two tokens; or a sentence holds a special token, written out, that
+            the model has no embedding for.
+    """
+    rows = lm.model.get_input_embeddings().num_embeddings
+    longest = min(max_tokens, lm.max_positions) - len(prefix)
+    if longest < least:
+        raise GlossaeError(
+            f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
+            f"{min(max_tokens, lm.max_positions)} at most; raise max_tokens, or leave chat off"
+        )
+    kept, ids, predicted_bytes = [], [], []
+    dropped: dict[tuple[str, str], int] = {}
+    cut: dict[tuple[str, str], int] = {}
+    for start in range(0, len(corpus), WINDOW):
+        sentences = corpus.sentences[start : start + WINDOW]
+        encoded = lm.tokenizer(
+            [sentence.text for sentence in sentences],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        for sentence, tokens, spans in zip(
+            sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            where = (sentence.source, sentence.language)
+            if len(tokens) < least:
+                dropped[where] = dropped.get(where, 0) + 1
+                continue
+            if max(tokens) >= rows:
+                raise GlossaeError(
+                    f"{sentence.source}: a {sentence.language} sentence holds "
+                    f"{lm.tokenizer.convert_ids_to_tokens(max(tokens))!r}, which {lm.name} has a token but no "
+                    f"embedding for: {sentence.text[:60]!r}"
+                )
+            if len(tokens) > longest:
+                cut[where] = cut.get(where, 0) + 1
+                tokens, spans = tokens[:longest], spans[:longest]
+            first = 0 if prefix else spans[0][1]
+            kept.append(sentence)
+            ids.append(np.array([*prefix, *tokens], dtype=np.int64))
+            predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
+    return TokenizedCorpus(
+        corpus=Corpus.of(kept),
+        ids=tuple(ids),
+        predicted_bytes=np.array(predicted_bytes, dtype=np.int64),
+        dropped=dropped,
+        cut=cut,
+        prefix=len(prefix),
+    )
+
+
+def batches(
+    tokens: TokenizedCorpus, budget: int, *, most: int | None = None, seed: int | None = None
+) -> Iterator[Batch]:
+    """Right-padded batches of at most `budget` tokens, pads included (a longer sentence goes alone).
+
+    With `most`, no batch has more sentences than that.
+
+    With a seed the sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches
+    of a window shuffled again; without one the order of windows is the corpus's.
+    """
+    generator = np.random.default_rng(seed)
+    lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int64)
+    order = np.arange(len(tokens)) if seed is None else generator.permutation(len(tokens))
+    for start in range(0, len(order), WINDOW):
+        window = order[start : start + WINDOW]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        groups = _groups(window, lengths, budget, most)
+        if seed is not None:
+            groups = [groups[i] for i in generator.permutation(len(groups))]
+        for group in groups:
+            yield pad(tokens, group)
+
+
+def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> Iterator[Batch]:
+    """Right-padded batches of a fixed number of sentences, shuffled (the paper's 32 a batch)."""
+    order = np.random.default_rng(seed).permutation(len(tokens))
+    for start in range(0, len(order), sentences):
+        yield pad(tokens, order[start : start + sentences])
+
+
+def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
+    """The sentences with these numbers as one right-padded batch."""
+    rows = [tokens.ids[i] for i in index]
+    longest = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), longest), dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        mask[number, : len(row)] = True
+    content = mask.copy()
+    content[:, : tokens.prefix] = False
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=torch.from_numpy(mask),
+        content=torch.from_numpy(content),
+        index=torch.from_numpy(np.asarray(index, dtype=np.int64)),
+        scored=None if tokens.scored is None else torch.from_numpy(_drawn(rows, tokens, longest)),
+    )
+
+
+def _drawn(rows: Sequence[np.ndarray], tokens: TokenizedCorpus, longest: int) -> np.ndarray:
+    """At most `tokens.scored` of the predicted tokens of each row, at random."""
+    first = max(1, tokens.prefix)
+    scored = np.zeros((len(rows), longest), dtype=bool)
+    for own, ids in zip(scored, rows, strict=True):
+        # by the sentence itself, so that it is the same in every batch and in every sample
+        generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
+        own[first + generator.permutation(len(ids) - first)[: tokens.scored]] = True
+    return scored
+
+
+def _groups(window: np.ndarray, lengths: np.ndarray, budget: int, most: int | None) -> list[np.ndarray]:
+    """Cut a window sorted by length so that rows x longest stays within the budget, and rows within `most`."""
+    groups, start = [], 0
+    for end in range(1, len(window) + 1):
+        # the next row would be the longest of its group
+        if (
+            end == len(window)
+            or (end - start + 1) * lengths[window[end]] > budget
+            or (most is not None and end - start == most)
+        ):
+            groups.append(window[start:end])
+            start = end
+    return groups

@@ -1,0 +1,102 @@
+"""What single sites gave on batches that a model has run on, kept on disk, so that no batch is run twice."""
+
+import re
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.files import TEMPORARY, replacing
+from glossae.lm.sites import Site
+
+# what is kept at most: 2 GiB
+MOST_BYTES = 2**31
+
+
+class Passes:
+    """The activations of single sites by batch; what is read is bit for bit what the model gave.
+
+    A batch is known by its token ids. While the model has hooks, as inside `edit`, or once its weights were written
+    to, nothing is read or kept. The files stay, so that work that was cut off finds them again, until `clear`.
+
+    Args:
+        folder: where the folder of this object's files lies; both are made once there is something to keep.
+        model: the model that passes are of.
+        identity: names the folder: what tells the model, how it runs and its text from others.
+        most: how many bytes are kept; later batches are then run as often as they come.
+    """
+
+    def __init__(self, folder: Path, model: Any, identity: str, most: int = MOST_BYTES) -> None:
+        self.folder, self.most = folder / identity, most
+        self._model, self._versions = weakref.ref(model), _versions(model)
+        self._size = 0
+        for file in self.folder.glob("*.safetensors"):
+            with suppress(OSError):
+                self._size += file.stat().st_size
+
+    def path(self, model: Any, batch: Sequence[Tensor], site: Site) -> Path | None:
+        """The file of a pass over a batch's tensors; None where the model is not as it was made: it is not kept."""
+        if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+            return None
+        # an optimiser's step, or any other writing in place, raises a weight's version
+        if self._model() is not model or _versions(model) != self._versions:
+            return None
+        digest = blake2b(repr([site, batch[0].shape]).encode(), digest_size=16)
+        for part in batch:
+            digest.update(part.cpu().numpy().tobytes())
+        return self.folder / f"{digest.hexdigest()}.safetensors"
+
+    def read(self, path: Path, device: torch.device) -> Float[Tensor, "tokens d"] | None:
+        """What was kept; None if nothing was, or if its file is broken."""
+        with suppress(SafetensorError, OSError, KeyError):
+            found = load_file(path)
+            if bytes(found["digest"].tolist()) == _digest(found["x"]):
+                return found["x"].to(device)
+        return None
+
+    def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
+        """Keep what a site gave, if there is room for it, on the disk too."""
+        size = x.numel() * x.element_size()
+        if not size or self._size + size > self.most:
+            return
+        try:
+            with replacing(path) as temporary:
+                kept = x.detach().cpu().contiguous()
+                save_file(
+                    {"x": kept, "digest": torch.tensor(list(_digest(kept)), dtype=torch.uint8)}, temporary
+                )
+        except (SafetensorError, GlossaeError):
+            self.most = 0
+        self._size += size
+
+
+def clear(folder: Path, *, but: str | None = None) -> None:
+    """Delete what `Passes` kept in a folder, all but what is of the identity `but`; other files are left alone."""
+    for place in folder.glob("*"):
+        if place.name == but or place.is_symlink() or not re.fullmatch("[0-9a-f]{16}", place.name):
+            continue
+        for file in place.iterdir():
+            if file.suffix == ".safetensors" and re.fullmatch(f"[0-9a-f]{{32}}|{TEMPORARY}.*", file.stem):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.rmdir()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _digest(x: Tensor) -> bytes:
+    # as bytes: numpy has no bfloat16
+    return blake2b(x.view(torch.uint8).numpy().data, digest_size=16).digest()
+
+
+def _versions(model: Any) -> int:
+    return sum(weight._version for weight in model.parameters())

@@ -1,0 +1,132 @@
+"""How fast a machine is: this one by a short measurement, others by their makers' data sheets."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from glossae.plan.sizes import sizes
+
+# of a data sheet's speeds, the share that is counted on
+SHARE = 0.5
+# seconds that every operation takes at the least, however little it has to do
+LAUNCH = 1e-5
+# how long one measurement takes
+MEASURING = 0.15
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run could be.
+
+    Attributes:
+        name: for a table's head.
+        model_rate: FLOP/s of the language model's products, in its precision.
+        float_rate: FLOP/s of float32 products.
+        bandwidth: bytes/s of its memory.
+        memory: bytes for the model and what is made of it.
+        model_bytes: bytes of one weight of the language model.
+        gpu: whether it is a GPU.
+    """
+
+    name: str
+    model_rate: float
+    float_rate: float
+    bandwidth: float
+    memory: float
+    model_bytes: int
+    gpu: bool
+
+
+def listed_gpus(dtype: str) -> list[Machine]:
+    """The GPUs of the table, for a recipe's `dtype`."""
+    exact = dtype == "float32"
+    return [
+        Machine(
+            name=name,
+            model_rate=SHARE * 1e12 * row["float32" if exact else "bfloat16"],
+            float_rate=SHARE * 1e12 * row["float32"],
+            bandwidth=SHARE * 1e9 * row["bandwidth"],
+            memory=1e9 * row["memory"],
+            model_bytes=4 if exact else 2,
+            gpu=True,
+        )
+        for name, row in sizes()["gpus"].items()
+    ]
+
+
+def this_machine(device: str, dtype: str) -> Machine:
+    """This machine, measured for less than a second.
+
+    Args:
+        device: the recipe's; one that is not here is read as the CPU.
+        dtype: the recipe's.
+    """
+    import torch
+
+    from glossae.errors import GlossaeError
+    from glossae.lm import resolve_device, resolve_dtype
+
+    try:
+        place = resolve_device(device)
+    except GlossaeError:
+        place = torch.device("cpu")
+    model_dtype = resolve_dtype(dtype, place)
+    gpu = place.type == "cuda"
+    float_rate = _matmul_rate(place, torch.float32, gpu)
+    same = model_dtype == torch.float32
+    return Machine(
+        name=_gpu_name(place) if gpu else "this machine",
+        model_rate=float_rate if same else _matmul_rate(place, model_dtype, gpu),
+        float_rate=float_rate,
+        bandwidth=_copy_rate(place, gpu),
+        memory=float(torch.cuda.get_device_properties(place).total_memory) if gpu else memory_bytes(),
+        model_bytes=model_dtype.itemsize,
+        gpu=gpu,
+    )
+
+
+def memory_bytes() -> float:
+    """Bytes of this machine's memory; infinite where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (ValueError, OSError, AttributeError):
+        return float("inf")
+
+
+def _gpu_name(place: Any) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(place).removeprefix("NVIDIA ")[:14]
+
+
+def _matmul_rate(place: Any, dtype: Any, gpu: bool) -> float:
+    import torch
+
+    n = 8192 if gpu else 768
+    a, b = (torch.randn(n, n, dtype=torch.float32).to(place, dtype) for _ in range(2))
+    return 2 * n**3 * _calls_per_second(lambda: a @ b, gpu)
+
+
+def _copy_rate(place: Any, gpu: bool) -> float:
+    import torch
+
+    values = 2**28 if gpu else 2**24
+    source, target = (torch.zeros(values, device=place) for _ in range(2))
+    return 8 * values * _calls_per_second(lambda: target.copy_(source), gpu)
+
+
+def _calls_per_second(call: Callable[[], Any], gpu: bool) -> float:
+    import torch
+
+    wait: Callable[[], Any] = torch.cuda.synchronize if gpu else (lambda: None)
+    call()
+    wait()
+    started = time.perf_counter()
+    calls = 0
+    while (spent := time.perf_counter() - started) < MEASURING or calls == 0:
+        call()
+        wait()
+        calls += 1
+    return calls / spent

@@ -1,0 +1,271 @@
+"""How well each layer tells one language from the nearest of the others, on held-out sentences."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from glossae.errors import GlossaeError
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+
+# sentences that a language needs, half of which are held out
+LEAST_SENTENCES = 10
+# scikit-learn's inverse strength of the L2 penalty, on standardised sentence means. There are more dimensions than
+# sentences, so that without a penalty every split of the sentences would be told apart
+INVERSE_PENALTY = 0.1
+SOLVER_STEPS = 1000
+# draws of the bootstrap, and what an interval leaves out
+DRAWS, LEFT_OUT = 400, 0.05
+# layers that are worth a closer look
+MOST_CANDIDATES = 4
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well one score of a sentence tells the target from the nearest other language.
+
+    Attributes:
+        nearest: the language with the least AUROC.
+        auroc: how often a held-out sentence of the target scores higher than one of the nearest language, ties
+            counted half (Hanley & McNeil 1982): the mean over seeds.
+        se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of the
+            two languages (Laplace's rule of succession), so that an AUROC of 1 is not taken for certain.
+        se_seeds: its standard error over seeds; None with a single one.
+        low, high: its 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of
+            an AUROC of exactly 1 (see `features.testing.AurocTable.interval`), and near 0 likewise.
+        by_language: the AUROC against each other language.
+    """
+
+    nearest: str
+    auroc: float
+    se: float
+    se_seeds: float | None
+    low: float
+    high: float
+    by_language: dict[str, float]
+
+
+@dataclass(frozen=True)
+class NearestLayer:
+    """How well one layer tells the target from the nearest other language.
+
+    Attributes:
+        layer: its number.
+        difference: by the difference of means: the target's mean less the mean of the other languages' means.
+        probe: by an L2 logistic regression of the target against all others, on standardised values.
+    """
+
+    layer: int
+    difference: Separation
+    probe: Separation
+
+    @property
+    def weaker(self) -> Separation:
+        """The method with the smaller AUROC."""
+        return min(self.difference, self.probe, key=lambda method: method.auroc)
+
+    @property
+    def score(self) -> float:
+        """The smaller of the two AUROCs: a layer counts if both methods find the language there."""
+        return self.weaker.auroc
+
+
+def language_layers(
+    lm: LanguageModel,
+    tokens: TokenizedCorpus,
+    *,
+    site: str,
+    target: str,
+    seeds: int,
+    seed: int,
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[NearestLayer]:
+    """Measure, for each layer, how well sentence means tell the target from its nearest other language.
+
+    The model runs over the text once, and the mean activation of each sentence is kept, `(sentences, d)` float32 a
+    layer. Each seed splits the pairs in halves, one to fit and one to test, so that translations stay together.
+    Intervals are a Bayesian bootstrap over pairs (Rubin 1981) of the held-out sentences; the fits are taken as given.
+
+    Args:
+        lm: the model.
+        tokens: sentences of one kind in the target and two or more other languages.
+        site: which tensor of each layer.
+        target: the language.
+        seeds: how many splits.
+        seed: of the splits and the bootstrap.
+        budget: tokens in a batch.
+        progress: called with the finished share.
+
+    Raises:
+        GlossaeError: a language has fewer than `LEAST_SENTENCES` sentences, or there is none but the target.
+    """
+    _check(tokens, target)
+    means, counts = _sentence_means(lm, tokens, site, budget, lambda share: progress(0.5 * share))
+    # a sentence all of whose tokens are attention sinks has no mean
+    kept = np.flatnonzero(counts)
+    sentences = [tokens.corpus.sentences[number] for number in kept]
+    languages = np.array([sentence.language for sentence in sentences])
+    pair = np.unique([sentence.pair for sentence in sentences], return_inverse=True)[1].reshape(-1)
+    held_out = np.array([_held_out(languages, pair, [seed, number]) for number in range(seeds)])
+    _check_halves(languages, held_out)
+    weights = np.random.default_rng([seed, seeds]).exponential(size=(DRAWS, int(pair.max()) + 1))
+    splits = _Splits(languages, target, held_out, weights[:, pair])
+    rows = []
+    for layer, values in enumerate(means):
+        x = values[kept].astype(np.float64)
+        scores = [
+            (_difference(x, languages, target, ~out), _probe(x, languages == target, ~out))
+            for out in held_out
+        ]
+        by_difference, by_probe = (splits.separation([each[method] for each in scores]) for method in (0, 1))
+        rows.append(NearestLayer(layer, by_difference, by_probe))
+        progress(0.5 + 0.5 * (layer + 1) / lm.layers)
+    return rows
+
+
+def nearest_candidates(rows: Sequence[NearestLayer], at_most: int = MOST_CANDIDATES) -> list[int]:
+    """The layers whose score is within one standard error of the best, rising.
+
+    The standard error is the best layer's, over sentences. If there are more than `at_most`, the best is kept and those
+    are added one by one that are the furthest from all kept so far, so that they spread over the depth; of two that are
+    equally far the one with the better score, then the deeper one.
+    """
+    best = max(rows, key=lambda row: (row.score, row.difference.auroc + row.probe.auroc))
+    rest = [row for row in rows if row is not best and row.score >= best.score - best.weaker.se]
+    kept = [best.layer]
+    while rest and len(kept) < at_most:
+        furthest = max(
+            rest, key=lambda row: (min(abs(row.layer - layer) for layer in kept), row.score, row.layer)
+        )
+        rest.remove(furthest)
+        kept.append(furthest.layer)
+    return sorted(kept)
+
+
+def _check(tokens: TokenizedCorpus, target: str) -> None:
+    found = [sentence.language for sentence in tokens.corpus.sentences]
+    for language in (target, *tokens.corpus.languages):
+        if found.count(language) < LEAST_SENTENCES:
+            raise GlossaeError(
+                f"layer: {found.count(language)} sentences of '{language}' are too few to compare layers by "
+                f"(at least {LEAST_SENTENCES})"
+            )
+    if set(found) == {target}:
+        raise GlossaeError(f"layer: there is no language besides '{target}' to compare layers by")
+
+
+def _sentence_means(
+    lm: LanguageModel, tokens: TokenizedCorpus, site: str, budget: int, progress: Callable[[float], None]
+) -> tuple[list[Float[np.ndarray, "sentences d"]], Int[np.ndarray, " sentences"]]:
+    """The mean activation of each sentence at each layer, and how many tokens it is over."""
+    sites = [Site(site, layer) for layer in range(lm.layers)]
+    means = [np.zeros((len(tokens), lm.width(place)), dtype=np.float32) for place in sites]
+    counts = np.zeros(len(tokens), dtype=np.int64)
+    done = 0
+    for part in finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
+        # every sentence is whole in its batch
+        numbers, row, lengths = part.sentence.unique(return_inverse=True, return_counts=True)
+        index = numbers.cpu().numpy()
+        counts[index] = lengths.cpu().numpy()
+        for place, values in zip(sites, means, strict=True):
+            x = part.sites[place].float()
+            sums = x.new_zeros(len(numbers), x.shape[1]).index_add_(0, row, x)
+            values[index] = (sums / lengths[:, None]).cpu().numpy()
+        done += len(part.batch.index)
+        progress(done / len(tokens))
+    return means, counts
+
+
+def _held_out(
+    languages: np.ndarray, pair: Int[np.ndarray, " sentences"], seed: Sequence[int]
+) -> Bool[np.ndarray, " sentences"]:
+    """Every second pair, in a random order in which pairs of the same languages stand together."""
+    generator = np.random.default_rng(seed)
+    makeup = np.array([",".join(sorted(languages[pair == n])) for n in range(int(pair.max()) + 1)])
+    order = np.lexsort((generator.permutation(len(makeup)), makeup))
+    return np.isin(pair, order[int(generator.integers(2)) :: 2])
+
+
+def _check_halves(languages: np.ndarray, held_out: Bool[np.ndarray, "seeds sentences"]) -> None:
+    for language in np.unique(languages):
+        halves = held_out[:, languages == language]
+        if bool(halves.all(1).any()) or not bool(halves.any(1).all()):
+            raise GlossaeError(
+                f"layer: the sentences of '{language}' cannot be split in halves that share no pair; give more of them"
+            )
+
+
+def _difference(
+    x: Float[np.ndarray, "sentences d"],
+    languages: np.ndarray,
+    target: str,
+    fitted: Bool[np.ndarray, " sentences"],
+) -> Float[np.ndarray, " sentences"]:
+    """Every sentence along the difference of means of the fitted ones."""
+    means = {code: x[fitted & (languages == code)].mean(0) for code in np.unique(languages)}
+    of_target = means.pop(target)
+    scores: np.ndarray = x @ (of_target - np.mean(list(means.values()), axis=0))
+    return scores
+
+
+def _probe(
+    x: Float[np.ndarray, "sentences d"],
+    of_target: Bool[np.ndarray, " sentences"],
+    fitted: Bool[np.ndarray, " sentences"],
+) -> Float[np.ndarray, " sentences"]:
+    """Every sentence by a logistic regression of the fitted ones, both classes with the same weight."""
+    from sklearn.linear_model import LogisticRegression
+
+    deviation = x[fitted].std(0)
+    x = (x - x[fitted].mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=SOLVER_STEPS)
+    scores: np.ndarray = model.fit(x[fitted], of_target[fitted]).decision_function(x)
+    return scores
+
+
+@dataclass(frozen=True)
+class _Splits:
+    """How the sentences are split, and their weights in each draw of the bootstrap."""
+
+    languages: np.ndarray
+    target: str
+    held_out: Bool[np.ndarray, "seeds sentences"]
+    weights: Float[np.ndarray, "draws sentences"]
+
+    def separation(self, scores: Sequence[Float[np.ndarray, " sentences"]]) -> Separation:
+        """The AUROCs of a score that each seed's fit gives the sentences."""
+        others = [str(code) for code in np.unique(self.languages) if code != self.target]
+        by_seed = {code: [above.mean() for above, _, _ in self._above(scores, code)] for code in others}
+        by_language = {code: float(np.mean(found)) for code, found in by_seed.items()}
+        nearest = min(others, key=lambda code: by_language[code])
+        auroc, drawn, sizes = by_language[nearest], [], []
+        for above, own, other in self._above(scores, nearest):
+            of_own, of_other = self.weights[:, own], self.weights[:, other]
+            drawn.append(((of_own @ above) * of_other).sum(1) / (of_own.sum(1) * of_other.sum(1)))
+            sizes.append(min(above.shape))
+        draws, m, seeds = np.mean(drawn, axis=0), min(sizes), by_seed[nearest]
+        low, high = np.quantile(draws, [LEFT_OUT / 2, 1 - LEFT_OUT / 2]).clip(0.0, 1.0)
+        # with hardly a wrong order there is hardly anything to draw
+        end = (LEFT_OUT / 2) ** (1 / m)
+        return Separation(
+            nearest=nearest,
+            auroc=auroc,
+            se=max(float(draws.std(ddof=1)), 1 / (m + 2)),
+            se_seeds=float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None,
+            low=min(float(low), end) if auroc > end else float(low),
+            high=max(float(high), 1 - end) if auroc < 1 - end else float(high),
+            by_language=by_language,
+        )
+
+    def _above(
+        self, scores: Sequence[Float[np.ndarray, " sentences"]], code: str
+    ) -> list[tuple[Float[np.ndarray, "own other"], Int[np.ndarray, " own"], Int[np.ndarray, " other"]]]:
+        """For each seed which held-out sentences of the target score above which of another language."""
+        found = []
+        for values, out in zip(scores, self.held_out, strict=True):
+            own, other = (np.flatnonzero(out & (self.languages == each)) for each in (self.target, code))
+            mine, theirs = values[own, None], values[other]
+            found.append(((mine > theirs) + 0.5 * (mine == theirs), own, other))
+        return found

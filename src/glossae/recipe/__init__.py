@@ -1,0 +1,43 @@
+"""What to do, typed: the settings of a run, and how they are read."""
+
+from glossae.recipe.finding import Evidence, Features
+from glossae.recipe.group import BadSettingError
+from glossae.recipe.reading import (
+    PRECISIONS,
+    QUICK,
+    QUICK_PRECISION,
+    SHORT,
+    load_recipe,
+    nearest,
+    recipe_values,
+    shipped_recipes,
+)
+from glossae.recipe.settings import STAGES, Recipe, Report
+from glossae.recipe.text import Corpora, Languages
+from glossae.recipe.training import Grid, Probe, SaeSettings
+from glossae.recipe.turning import Effects, Steering, Tasks
+
+__all__ = [
+    "PRECISIONS",
+    "QUICK",
+    "QUICK_PRECISION",
+    "SHORT",
+    "STAGES",
+    "BadSettingError",
+    "Corpora",
+    "Effects",
+    "Evidence",
+    "Features",
+    "Grid",
+    "Languages",
+    "Probe",
+    "Recipe",
+    "Report",
+    "SaeSettings",
+    "Steering",
+    "Tasks",
+    "load_recipe",
+    "nearest",
+    "recipe_values",
+    "shipped_recipes",
+]

@@ -1,0 +1,154 @@
+"""sparsify's folders: `HOOKPOINT/cfg.json` and `HOOKPOINT/sae.safetensors`, of both its generations.
+
+Its codes are the k largest of `relu((x - b_dec) @ encoder.weight' + encoder.bias)`, and `x_hat = f @ W_dec + b_dec`.
+glossae's top-k selects before the ReLU: the codes are the same but for latents selected at zero.
+"""
+
+import re
+from pathlib import Path
+
+from glossae.errors import GlossaeError
+from glossae.files import write_json
+from glossae.lm import Site
+from glossae.sae.formats.keys import Keys
+from glossae.sae.formats.names import site_of
+from glossae.sae.formats.tensors import Tensors, built, configured
+from glossae.sae.formats.writing import check_free, write_card, write_pair
+from glossae.sae.sae import Sae
+
+WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
+NOT_OURS = {
+    "signed": "glossae's top-k does not select by absolute value",
+    "transcode": "a transcoder does not give back what it reads",
+    "skip_connection": "glossae's autoencoders have no linear path beside the latents",
+}
+# how the decoder starts and what else the loss has in it
+HARMLESS = frozenset({"normalize_decoder", "multi_topk", "expansion_factor"})
+SEED = re.compile(r"seed\d+")
+MODULE = re.compile(r"\w+(\.\w+)*")
+# a decoder row of length 1, give or take rounding
+UNIT = 1e-3
+
+
+def read(path: Path) -> Sae:
+    """Read a hookpoint's folder, given the path of its tensors.
+
+    Raises:
+        GlossaeError: a file is broken, or something about the autoencoder is not known or not glossae's.
+    """
+    keys = Keys.read(path.parent / CONFIG)
+    keys.only("activation", "topk", why="of sparsify's activations glossae has topk")
+    for key, why in NOT_OURS.items():
+        keys.only(key, False, why=why)
+    d_in = keys.whole("d_in")
+    # 0 stands for the factor
+    latents = keys.maybe_whole("num_latents", least=0) or d_in * keys.whole("expansion_factor")
+    site, model = _belongs(path.parent.absolute())
+    config = configured(
+        keys.path,
+        d_in=d_in,
+        latents=latents,
+        k=keys.whole("k"),
+        model=model,
+        site=site.name,
+        layer=site.layer,
+    )
+    keys.done(HARMLESS)
+    tensors = Tensors.read(path)
+    taken = {
+        "W_enc": tensors.take("encoder.weight", latents, d_in),
+        "W_dec": tensors.take("W_dec", latents, d_in),
+        "b_enc": tensors.take("encoder.bias", latents),
+        "b_dec": tensors.take("b_dec", d_in),
+    }
+    tensors.done()
+    return built(config, **taken)
+
+
+def _belongs(folder: Path) -> tuple[Site, str]:
+    """The site by the folder's name, the model by the training's config beside it, if there is one."""
+    folder = folder.parent if SEED.fullmatch(folder.name) else folder
+    try:
+        training = Keys.read(folder.parent / ROOT_CONFIG).values
+    except GlossaeError:
+        # none, or one of something else that lies here
+        training = {}
+    names = (training.get("model"), training.get("revision"))
+    model = "@".join(name for name in names if isinstance(name, str) and name)
+    return site_of(folder.name, model), model
+
+
+def write(sae: Sae, root: Path, hookpoint: str) -> str:
+    """Write a folder of sparsify's, and say what it is.
+
+    Without a pre-encoder bias, the encoder's bias takes back what sparsify takes off: that is exact.
+
+    Args:
+        sae: the autoencoder.
+        root: the folder for all hookpoints of a model.
+        hookpoint: the module whose output it reads; empty: unknown, and the files go into `root` itself.
+
+    Raises:
+        GlossaeError: sparsify has no such autoencoder, or the folder holds other things.
+    """
+    config = sae.config
+    if config.activation != "topk":
+        raise GlossaeError(
+            f"--to: sparsify has top-k autoencoders only, and this one's activation is {config.activation}"
+        )
+    if config.negative:
+        raise GlossaeError(
+            "--to: sparsify's top-k follows a ReLU, and this autoencoder's latents go below zero"
+        )
+    if hookpoint and not MODULE.fullmatch(hookpoint):
+        raise GlossaeError(f"--hookpoint: '{hookpoint}' is no module's name, such as layers.3.mlp")
+    folder = root / hookpoint
+    _check_free(root, folder, config.model)
+    bias = sae.b_enc if config.pre_encoder_bias else sae.b_enc + sae.W_enc @ sae.b_dec
+    norms = sae.W_dec.norm(dim=1)
+    settings = {
+        "activation": "topk",
+        "expansion_factor": max(1, config.latents // config.d_in),
+        "normalize_decoder": bool(((norms - 1).abs() < UNIT).all()),
+        "num_latents": config.latents,
+        "k": config.k,
+        "multi_topk": False,
+        "skip_connection": False,
+        "transcode": False,
+        "d_in": config.d_in,
+    }
+    if hookpoint and config.model:
+        write_json(root / ROOT_CONFIG, _training(config.model))
+    tensors = {"encoder.weight": sae.W_enc, "encoder.bias": bias, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
+    write_card(sae, folder)
+    return f"{folder}: sparsify, topk, {config.latents} latents, {hookpoint or 'no hookpoint'}"
+
+
+def _training(model: str) -> dict[str, str]:
+    """What a training's config says of its model; nothing of an unknown one."""
+    name, _, revision = model.partition("@")
+    return {key: value for key, value in (("model", name), ("revision", revision)) if value}
+
+
+def _check_free(root: Path, folder: Path, model: str) -> None:
+    """May a hookpoint's folder be written below a root? Other hookpoints of the same model may be there.
+
+    Raises:
+        GlossaeError: something else is there.
+    """
+    kind = "a sparsify export"
+    check_free(folder, (WEIGHTS, CONFIG), kind)
+    if (folder / CONFIG).is_file() and "format" in Keys.read(folder / CONFIG):
+        raise GlossaeError(f"--out: {folder} holds glossae's own autoencoder; give another folder")
+    if folder == root:
+        return
+    siblings = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    check_free(root, (ROOT_CONFIG,), kind, folders=siblings)
+    for name in siblings:
+        check_free(root / name, (WEIGHTS, CONFIG), kind)
+    there = Keys.read(root / ROOT_CONFIG).values if (root / ROOT_CONFIG).is_file() else {}
+    if (siblings or there) and there != _training(model):
+        raise GlossaeError(
+            f"--out: {root} holds an export from another model than '{model}'; give another folder"
+        )

@@ -1,0 +1,287 @@
+"""One training step's forward and backward, written out: losses, and exact gradients into `.grad`.
+
+With g_t the gradient of token t's reconstruction, z the code, and `live` the entries that the activation lets
+through, the gradients are
+
+    dz[t, i]  = g_t . W_dec[i]                      dW_dec[i] = sum_t z[t, i] g_t
+    dpre[t, i] = live[t, i] (dz[t, i] + l1)         dW_enc[i] = sum_t dpre[t, i] (x_t - b_dec)
+    db_enc[i] = sum_t dpre[t, i]                    db_dec    = sum_t g_t - W_enc' db_enc
+
+The last one is a single product with a vector: the pre-encoder bias never sees a token. Written out rather than left
+to autograd, because the gradients' memory is then the same at every step: for large dictionaries, fresh pages from
+the system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not
+require a gradient is frozen, and dW_dec is not computed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from glossae.sae.sae import Sae
+from glossae.sae.segments import ByLatent
+from glossae.sae.selection import Entries
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a step adds to the reconstruction loss.
+
+    Attributes:
+        l1: weight of the sum of a token's latents, averaged over tokens (Bricken et al. 2023).
+        l0: weight of (L0 / target - 1)^2, L0 being the latents firing at a token; its gradient reaches the
+            thresholds alone (Rajamanoharan et al. 2024; the target form is Conerly et al. 2025's).
+        l0_target: that target.
+        bandwidth: jumprelu: how near its threshold a pre-activation has to be to move it.
+    """
+
+    l1: float = 0.0
+    l0: float = 0.0
+    l0_target: float = 1.0
+    bandwidth: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward and backward came to.
+
+    Attributes:
+        gradient: the loss's gradient at the reconstruction by the whole dictionary: the error, but for a factor.
+        factor: that factor; `error * factor = gradient`, the error being reconstruction minus x.
+        fires: how often each latent fired.
+        smallest: batchtopk: the smallest value that fired; zero if none did.
+        along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
+            sum_t z[t, i] dz[t, i], which the backward has at hand.
+    """
+
+    gradient: Float[Tensor, "tokens d_in"]
+    factor: float
+    fires: Float[Tensor, " latents"]
+    smallest: Float[Tensor, ""]
+    along: Float[Tensor, " latents"]
+
+
+def make_gradients(sae: Sae) -> None:
+    """Give every parameter that learns a `.grad` to be written into; a frozen decoder has none."""
+    for parameter in sae.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+@torch.no_grad()
+def sparse_pass(
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    entries: Entries,
+    penalty: Penalty,
+    *,
+    recompute: bool,
+    read: Float[Tensor, "tokens d_in"] | None = None,
+) -> Pass:
+    """Forward and backward through selected entries alone: entries x d_in work.
+
+    Args:
+        sae: whose `.grad`s are overwritten.
+        x: a batch.
+        entries: what was selected; for jumprelu also those a little below their thresholds.
+        penalty: what is added to the loss.
+        recompute: compute the entries' pre-activations anew, in float32: they were selected in a lower precision.
+        read: what the encoder reads of the batch, if it is known.
+    """
+    read, rows = sae.centred(x) if read is None else read, sae.config.latents
+    pattern = ByLatent(entries.latents, entries.tokens, rows, len(x))
+    latents = entries.latents[pattern.order]
+    if recompute:
+        pre = pattern.dots(sae.W_enc.detach(), read).add_(sae.b_enc[latents])
+    else:
+        pre = entries.values[pattern.order].to(x.dtype)
+    live = _live(sae, pre, None if sae.threshold is None else sae.threshold.expand(rows)[latents])
+    z = torch.where(live, pre, 0)
+
+    offsets = torch.zeros(len(x) + 1, dtype=torch.int64, device=x.device)
+    torch.cumsum(torch.bincount(entries.tokens, minlength=len(x)), 0, out=offsets[1:])
+    by_token = pattern.unsorted(z)
+
+    def part_of(first: int, last: int) -> Float[Tensor, "tokens d_in"]:
+        weights = by_token
+        if (first, last) != (0, rows):
+            inside = (entries.latents >= first) & (entries.latents < last)
+            weights = torch.where(inside, by_token, 0)
+        return torch.nn.functional.embedding_bag(
+            entries.latents,
+            sae.W_dec,
+            offsets,
+            mode="sum",
+            per_sample_weights=weights,
+            include_last_offset=True,
+        )
+
+    gradients, whole, factor = _levels(sae, x, part_of)
+    dz = torch.empty_like(z)
+    for (first, last), gradient in gradients:
+        part, some = pattern.part(first, last) if len(gradients) > 1 else (pattern, slice(None))
+        dz[some] = part.dots(sae.W_dec.detach()[first:last], gradient)
+        if sae.W_dec.requires_grad:
+            part.sums(z[some], gradient, _grad(sae.W_dec)[first:last])
+    dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
+    pattern.sums(dpre, read, _grad(sae.W_enc), add=sae.config.tied)
+    fires = pattern.per_latent(live.to(x.dtype))
+    if sae.config.activation == "jumprelu":
+        near = _near(sae, pre, latents, penalty)
+        _threshold_gradient(
+            sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
+        )
+    _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
+    finds = sae.config.activation == "batchtopk" and bool(live.any())
+    smallest = z[live].min() if finds else z.new_zeros(())
+    return Pass(whole, factor, fires, smallest, pattern.per_latent(z * dz))
+
+
+@torch.no_grad()
+def dense_pass(
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    penalty: Penalty,
+    pre: Float[Tensor, "tokens latents"] | None = None,
+) -> Pass:
+    """The same through dense codes, which is faster where a good part of all latents is live.
+
+    Args:
+        sae: whose `.grad`s are overwritten.
+        x: a batch.
+        penalty: what is added to the loss.
+        pre: its pre-activations, if they are known in float32.
+    """
+    read = sae.centred(x)
+    if pre is None:
+        pre = torch.nn.functional.linear(read, sae.W_enc, sae.b_enc)
+    live = _live(sae, pre, sae.threshold)
+    z = torch.where(live, pre, 0)
+    gradients, whole, factor = _levels(sae, x, lambda first, last: z[:, first:last] @ sae.W_dec[first:last])
+    dz = torch.empty_like(z)
+    for (first, last), gradient in gradients:
+        dz[:, first:last] = gradient @ sae.W_dec[first:last].T
+        if sae.W_dec.requires_grad:
+            torch.mm(z[:, first:last].T, gradient, out=_grad(sae.W_dec)[first:last])
+    dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
+    grad = _grad(sae.W_enc)
+    torch.addmm(grad, dpre.T, read, beta=float(sae.config.tied), out=grad)
+    fires = live.sum(0).to(x.dtype)
+    if sae.config.activation == "jumprelu":
+        near = _near(sae, pre, None, penalty)
+        _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
+    _bias_gradients(sae, dpre.sum(0), gradients[0][1])
+    return Pass(whole, factor, fires, z.new_zeros(()), (z * dz).sum(0))
+
+
+@torch.no_grad()
+def add_auxiliary(
+    sae: Sae,
+    x: Float[Tensor, "tokens d_in"],
+    error: Float[Tensor, "tokens d_in"],
+    dead: Bool[Tensor, " latents"],
+    k: int,
+    weight: float,
+    along: Float[Tensor, " latents"],
+) -> None:
+    """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct what the live ones missed.
+
+    The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error itself, so that it does not fade as the
+    fit improves. Its gradient reaches decoder and encoder; `along` is added to, as in `Pass`.
+    """
+    chosen = dead.nonzero()[:, 0]
+    k = min(k, len(chosen))
+    if k == 0:
+        return
+    read, rows, written = sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen]
+    pre = torch.nn.functional.linear(read, rows, sae.b_enc[chosen])
+    values, which = pre.topk(k, dim=1, sorted=False)
+    code = torch.zeros_like(pre).scatter_(1, which, values.relu_())
+    scale = 2 * weight / error.square().sum().clamp_min(1e-12)
+    gradient = (code @ written - error).mul_(scale)
+    dcode = gradient @ written.T
+    dpre = torch.where(code > 0, dcode, 0)
+    along.index_add_(0, chosen, (code * dcode).sum(0))
+    if sae.W_dec.requires_grad:
+        _grad(sae.W_dec).index_add_(0, chosen, code.T @ gradient)
+    _grad(sae.W_enc).index_add_(0, chosen, dpre.T @ read)
+    summed = dpre.sum(0)
+    _grad(sae.b_enc).index_add_(0, chosen, summed)
+    if sae.config.pre_encoder_bias:
+        _grad(sae.b_dec).sub_(rows.T @ summed)
+
+
+def _levels(
+    sae: Sae, x: Float[Tensor, "tokens d_in"], part_of: Callable[[int, int], Tensor]
+) -> tuple[list[tuple[tuple[int, int], Tensor]], Tensor, float]:
+    """For every level of latents the gradient that reaches them; the last one alone, and its factor to the error.
+
+    With nested dictionaries the loss is the mean of theirs, and the latents of a level take part in the
+    reconstruction by their own dictionary and by every larger one (Bussmann et al. 2025, eq. 3).
+    """
+    ends = sae.config.matryoshka or (sae.config.latents,)
+    bounds = list(zip((0, *ends[:-1]), ends, strict=True))
+    factor = 2 / (x.numel() * len(bounds))
+    # in place where it can be: at every step fresh memory costs more than the arithmetic in it
+    x_hat = part_of(*bounds[0]).add_(sae.b_dec.detach())
+    errors = []
+    for number, (first, last) in enumerate(bounds):
+        if number > 0:
+            x_hat.add_(part_of(first, last))
+        is_last = number == len(bounds) - 1
+        errors.append((x_hat.sub_(x) if is_last else x_hat - x).mul_(factor))
+    for level in range(len(errors) - 2, -1, -1):
+        errors[level] += errors[level + 1]
+    return list(zip(bounds, errors, strict=True)), errors[-1], factor
+
+
+def _live(sae: Sae, pre: Tensor, threshold: Tensor | None) -> Tensor:
+    """Which entries the activation lets through. Batch-top-k has chosen already; its threshold is for later."""
+    if sae.config.negative:
+        return torch.ones_like(pre, dtype=torch.bool)
+    if sae.config.activation == "jumprelu":
+        assert threshold is not None
+        return pre > threshold
+    return pre > 0
+
+
+def _near(sae: Sae, pre: Tensor, latents: Tensor | None, penalty: Penalty) -> Tensor:
+    """1 / bandwidth where an entry lies within half a bandwidth of its threshold, else 0."""
+    assert sae.threshold is not None
+    threshold = sae.threshold if latents is None else sae.threshold[latents]
+    return ((pre - threshold).abs() < penalty.bandwidth / 2) / penalty.bandwidth
+
+
+def _threshold_gradient(
+    sae: Sae,
+    pull: Float[Tensor, " latents"],
+    near: Float[Tensor, " latents"],
+    fires: Float[Tensor, " latents"],
+    penalty: Penalty,
+    tokens: int,
+) -> None:
+    """Straight-through pseudo-gradients of the thresholds (Rajamanoharan et al. 2024, eq. 11-12).
+
+    dz/dtheta is -theta, and dL0/dtheta is -1, each times the rectangle kernel around the threshold.
+    """
+    assert sae.threshold is not None
+    assert sae.threshold.grad is not None
+    l0 = fires.sum() / tokens
+    per_entry = 2 * penalty.l0 * (l0 / penalty.l0_target - 1) / (penalty.l0_target * tokens)
+    torch.sub(-sae.threshold * pull, per_entry * near, out=sae.threshold.grad)
+
+
+def _bias_gradients(
+    sae: Sae, summed: Float[Tensor, " latents"], gradient: Float[Tensor, "tokens d_in"]
+) -> None:
+    _grad(sae.b_enc).copy_(summed)
+    torch.sum(gradient, 0, out=_grad(sae.b_dec))
+    if sae.config.pre_encoder_bias:
+        _grad(sae.b_dec).sub_(sae.W_enc.T @ summed)
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -1,5 +1,0 @@
-"""`sprog doctor`: what this machine has, what it would choose, and what is missing for which feature."""
-
-from sprog.doctor.page import HELP, examine
-
-__all__ = ["HELP", "examine"]
