@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from glossae.effects import Edit, compile_edits
-from glossae.features import Directions, Neurons
 from glossae.lm import Site, TokenEdit
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Neurons
 
 BATCH, LENGTH = 16, 128
 UNITS = (1, 2, 3, 5, 8, 13)

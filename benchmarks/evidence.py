@@ -39,10 +39,11 @@ from scipy.stats import mannwhitneyu, rankdata
 from sklearn.metrics import roc_auc_score
 
 from evidence_codes import LANGUAGES, Drawn, draw_codes, draw_text
-from glossae.features import Counter, Latents, SentenceTable, UnitStatistics
-from glossae.features.testing import Evidence, families
+from glossae.find import Evidence
+from glossae.find.testing import families
 from glossae.lm import TokenizedCorpus
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Counter, Latents, SentenceTable, UnitStatistics
 
 TARGET, REFERENCE = "da", "en"
 BUDGET = 4096

@@ -2,7 +2,7 @@
 
     python benchmarks/planted.py [--seeds 20] [--sentences 600] [--sae] [--sae-seeds 3] [--json]
 
-A seed is a world of its own (`glossae.features.PlantedWorld`: its docstring is the generative model). A claim is "these
+A seed is a world of its own (`glossae.find.PlantedWorld`: its docstring is the generative model). A claim is "these
 units are for language l", tested by `test_units` and scored against the population's AUROC; "groups" are the claims
 about several languages that the panel allows. FDP is the false discovery proportion, whose mean is the FDR, and power
 the share of true features found; both are averaged over a seed's claims, and standard errors are over seeds.
@@ -28,9 +28,8 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from glossae.features import Kinds, PlantedWorld, draw_sentences, score
-from glossae.features.table import SentenceTable
-from glossae.features.testing import Evidence, minimum_p, q_values, test_units
+from glossae.find import Evidence, Kinds, PlantedWorld, draw_sentences, minimum_p, q_values, score, test_units
+from glossae.units.table import SentenceTable
 from planted_latents import Scored, trained
 
 MINIMUM, LEVEL = 0.8, 0.05

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glossae.features import PlantedWorld, draw_sentences, match, score, score_latents
-from glossae.features.table import SentenceTable
-from glossae.features.units import Fired
+from glossae.find import PlantedWorld, draw_sentences, match, score, score_latents
 from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train
+from glossae.units import Fired
+from glossae.units.table import SentenceTable
 
 # seeds of draws: sentences to learn from and for the latents' own truth, neither of which is tested
 LEARNT, FRESH = 1_000, 1

@@ -17,9 +17,7 @@ import numpy as np
 import torch
 import transformers
 
-from glossae.corpora import Corpus, Sentence
 from glossae.effects import Edit, compile_edits
-from glossae.features import Directions
 from glossae.lm import (
     ARCHITECTURES,
     LanguageModel,
@@ -29,6 +27,8 @@ from glossae.lm import (
     replayed_losses,
     sentence_losses,
 )
+from glossae.text import Corpus, Sentence
+from glossae.units import Directions
 
 
 def make_model(arguments: argparse.Namespace) -> LanguageModel:

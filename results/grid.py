@@ -23,20 +23,9 @@ import torch
 from torch import Tensor
 
 from glossae._version import __version__
-from glossae.corpora import Corpus, first_of_each, read_source
 from glossae.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
-from glossae.features import (
-    Directions,
-    Latents,
-    Moments,
-    Neurons,
-    SentenceTable,
-    difference_of_means,
-    lape,
-    testing,
-)
-from glossae.features.streaming import Counter
 from glossae.files import write_json
+from glossae.find import lape, testing
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -50,6 +39,9 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.sae import SaeConfig, TrainSettings, train, untrained
+from glossae.text import Corpus, first_of_each, read_source
+from glossae.units import Directions, Latents, Moments, Neurons, SentenceTable, difference_of_means
+from glossae.units.streaming import Counter
 
 HERE = Path(__file__).resolve().parent
 TARGET = "da"

@@ -6,10 +6,16 @@ from glossae._version import __version__
 from glossae.errors import GlossaeError
 
 if TYPE_CHECKING:
-    from glossae.effects.knob import Knob
+    from glossae.effects import Knob
     from glossae.run.opening import Run, open_run
 
-__all__ = ["GlossaeError", "Knob", "Run", "__version__", "open_run"]
+__all__ = [
+    "GlossaeError",
+    "Knob",
+    "Run",
+    "__version__",
+    "open_run",
+]
 
 
 def __getattr__(name: str) -> Any:

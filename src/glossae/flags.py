@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from glossae.errors import GlossaeError
-from glossae.recipe import PRECISIONS, QUICK, QUICK_PRECISION, SHORT, STAGES, Recipe, nearest
-from glossae.recipe.group import Settings, all_settings
-from glossae.recipe.reading import unknown_flag
+from glossae.recipe import (
+    PRECISIONS,
+    QUICK,
+    QUICK_PRECISION,
+    SHORT,
+    STAGES,
+    Recipe,
+    Settings,
+    all_settings,
+    nearest,
+    unknown_flag,
+)
 
 _ABOUT = """\
 Run a recipe from text to report. What is already done in the folder is not done again: the same

@@ -186,7 +186,7 @@ def _whole(flag: str, text: str, *, least: int) -> int:
 
 
 def _save(given: Save) -> str:
-    from glossae.run import knob_of_run
+    from glossae.run.knobs import knob_of_run
 
     knob = knob_of_run(given.run, given.kind, given.operation, dose=given.dose, whole=given.whole)
     knob.save(given.out)
@@ -200,7 +200,7 @@ def _save(given: Save) -> str:
 
 def _apply(given: Apply) -> str:
     from glossae.effects import Knob
-    from glossae.run import continued_by
+    from glossae.run.knobs import continued_by
 
     knob = Knob.load(given.file)
     if given.dose is not None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import (
+from glossae.errors import GlossaeError
+from glossae.text import (
     Corpus,
     Lexicon,
     Sentence,
@@ -21,7 +22,6 @@ from glossae.corpora import (
     telltale,
     words_of,
 )
-from glossae.errors import GlossaeError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 NOTHING = (Telltale(), Telltale())

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from glossae.corpora import Corpus, build_roles, read_source
 from glossae.errors import GlossaeError
+from glossae.text import Corpus, build_roles, read_source
 
 LANGUAGES = ("da", "en")
 GOOD = "Hej med dig.\t0\nHello there.\t1\n"
@@ -240,7 +240,7 @@ def test_json_in_one_piece(write):
 
 
 def test_line_without_an_end(write, monkeypatch):
-    monkeypatch.setattr("glossae.corpora.lines._MAX_LINE", 1000)
+    monkeypatch.setattr("glossae.text.lines._MAX_LINE", 1000)
     path = write("x.txt", "Hej.\n" + "a" * 1001)
     assert f"{path}, line 2: is longer than 1,000 bytes" in refusal(f"da={path}")
     assert "no sentence in en" in refusal(f"da={write('x.txt', 'a' * 1000)}", languages=("en",))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence, clean_text, read_source
+from glossae.text import Corpus, Sentence, clean_text, read_source
 
 
 def read(rows, languages=("da", "en"), **options):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import clean_text, read_source
 from glossae.errors import GlossaeError
+from glossae.text import clean_text, read_source
 
 LANGUAGES = ("da", "en")
 

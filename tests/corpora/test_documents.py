@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence, build_roles, cluster, cluster_names, cut, read_source
 from glossae.errors import GlossaeError
+from glossae.text import Corpus, Sentence, build_roles, cluster, cluster_names, cut, read_source
 
 LANGUAGES = ("da", "en")
 

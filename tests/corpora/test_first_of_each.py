@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import first_of_each
+from glossae.text import first_of_each
 
 
 @given(st.lists(st.sampled_from(["da", "en", "sv"])), st.integers(0, 5))

@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys
-from glossae.corpora import build_roles
+from glossae.text import build_roles
 roles = build_roles({"train": sys.argv[1]}, target="da", reference="en", seed=0)
 # kibibytes on Linux, bytes on macOS
 unit = 1 if sys.platform == "darwin" else 1024

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from glossae.corpora import build_roles, parse_source, read_source
 from glossae.errors import GlossaeError
+from glossae.text import build_roles, parse_source, read_source
 from opus_server import archive
 
 LANGUAGES = ("da", "en")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from glossae.corpora import read_source
 from glossae.errors import GlossaeError
+from glossae.text import read_source
 from opus_server import PAGE, archive
 
 LANGUAGES = ("da", "en")
@@ -86,7 +86,7 @@ def test_a_server_that_goes_away(opus, part, monkeypatch):
     opus.put(ARCHIVE)
     opus.stops = [30_000]
     monkeypatch.setattr("time.sleep", lambda seconds: opus.close() if seconds == 0.5 else None)
-    monkeypatch.setattr("glossae.corpora.download.PAUSES", (0.5, 0.0, 0.0))
+    monkeypatch.setattr("glossae.text.download.PAUSES", (0.5, 0.0, 0.0))
     message = refusal()
     assert "the transfer broke off 4 times (last: Connection refused)" in message
     assert part.stat().st_size == 30_000
@@ -104,7 +104,7 @@ def test_a_whole_part_needs_no_transfer(opus, cached, part):
 def test_a_server_that_falls_silent(opus, monkeypatch):
     opus.put(ARCHIVE)
     opus.pause = 0.5
-    monkeypatch.setattr("glossae.corpora.web.TIMEOUT", 0.1)
+    monkeypatch.setattr("glossae.text.web.TIMEOUT", 0.1)
     assert "the transfer broke off 4 times (last: timed out); try later" in refusal()
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from glossae.corpora import build_roles, clean_text, read_source
 from glossae.errors import GlossaeError
+from glossae.text import build_roles, clean_text, read_source
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 LANGUAGES = ("da", "en")

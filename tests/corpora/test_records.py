@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import clean_text, read_source
 from glossae.errors import GlossaeError
+from glossae.text import clean_text, read_source
 
 LANGUAGES = ("da", "en")
 ROWS = [("da", "Hej, du."), ("en", 'Hello "you".'), ("da", "Farvel;\nog tak.")]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import ROLES, Corpus, Sentence, build_roles, untested
 from glossae.errors import GlossaeError
+from glossae.text import ROLES, Corpus, Sentence, build_roles, untested
 
 ALWAYS = ROLES[:4]
 """The roles that every run has; the others are there where they are given."""
@@ -285,7 +285,7 @@ def test_any_division(folder, train, test, random, seed, limit):
 
 def test_import_is_cheap():
     program = (
-        "import sys, glossae.corpora; print(*{'pandas', 'transformers', 'defusedxml'} & sys.modules.keys())"
+        "import sys, glossae.text; print(*{'pandas', 'transformers', 'defusedxml'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence, clean_text, language_code, read_source
 from glossae.errors import GlossaeError
+from glossae.text import Corpus, Sentence, clean_text, language_code, read_source
 
 LANGUAGES = ("da", "en")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Row, assemble_task, parse_task, split_tasks
 from glossae.errors import GlossaeError
+from glossae.tasks import Row, assemble_task, parse_task, split_tasks
 
 ROWS = [("Dejligt!", "god"), ("Øv, en dag.", "skidt"), ("Fint, synes jeg", "god"), ("Nej.", "skidt")]
 

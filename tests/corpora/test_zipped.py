@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import clean_text, read_source
 from glossae.errors import GlossaeError
+from glossae.text import clean_text, read_source
 from opus_server import archive
 
 LANGUAGES = ("da", "en")
@@ -156,7 +156,7 @@ def test_a_size_that_is_only_written_down(cached):
 
 
 def test_a_text_larger_than_memory(cached, monkeypatch):
-    monkeypatch.setattr("glossae.corpora.zipped._MAX_BYTES", 10_000)
+    monkeypatch.setattr("glossae.text.zipped._MAX_BYTES", 10_000)
     assert read(cached, zipped(("Tiny.da-en.da", "a" * 10_000), ("Tiny.da-en.en", "a")))
     message = refusal(cached, zipped(("Tiny.da-en.da", "a" * 10_001), ("Tiny.da-en.en", "a")))
     assert "'Tiny.da-en.da', which has 10,001 bytes unpacked, and 10,000 are the most" in message

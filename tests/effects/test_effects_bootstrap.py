@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.effects import Clusters, bootstrap, interval, resampled_ratios
 from glossae.effects.bootstrap import resampled_sums
+from glossae.text import Corpus, Sentence
 
 
 def drawn(sentences, seed, *, ratio=0.7):

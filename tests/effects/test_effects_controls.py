@@ -7,7 +7,6 @@ from effects_sae import SITE, D, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus
 from glossae.effects import (
     Edit,
     Rises,
@@ -21,8 +20,9 @@ from glossae.effects import (
     redirected_edits,
 )
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Latents, Neurons, activation_samples, random_directions
 from glossae.lm import edit, gradients, sentence_losses, tokenize
+from glossae.text import Corpus
+from glossae.units import Directions, Latents, Neurons, activation_samples, random_directions
 
 DRAWS = 39
 

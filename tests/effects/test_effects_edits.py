@@ -19,9 +19,9 @@ from effects_sae import (
 
 from glossae.effects import Edit
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Latents, Neurons, changed
 from glossae.lm import activations, batches, edit, load, pad, sentence_losses
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Latents, Neurons, changed
 
 UNITS = (30, 2, NEVER[0])
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from effects_sae import SITE, D, random_sae
 
-from glossae.corpora import Corpus, Sentence
 from glossae.effects import (
     Dose,
     Edit,
@@ -27,8 +26,9 @@ from glossae.effects import (
     side_effects,
 )
 from glossae.effects.next_token import FIRST, OFF
-from glossae.features import Neurons
 from glossae.lm import TokenizedCorpus, tokenize
+from glossae.text import Corpus, Sentence
+from glossae.units import Neurons
 
 MEAN = torch.linspace(-1, 1, D)
 

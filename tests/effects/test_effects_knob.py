@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 import glossae
 from glossae.effects import Family, Knob
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Neurons
 from glossae.lm import Site, edit, load
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Neurons
 
 IDS = (30, 2)
 LOW, HIGH = (0.25, -0.5), (2.0, 1.5)

@@ -7,7 +7,7 @@ import torch
 
 from glossae.effects import neurons_off
 from glossae.errors import GlossaeError
-from glossae.features import lape
+from glossae.find import lape
 from glossae.lm import Site, activations, batches, edits, load, sentence_losses, tokenize
 from tiny_families import write_family
 

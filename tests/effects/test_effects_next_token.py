@@ -7,10 +7,10 @@ import pytest
 import torch
 from effects_sae import SITE, D, by_hand, logits_by_hand, random_sae
 
-from glossae.corpora import Corpus
 from glossae.effects import Dose, Edit, Measured, cells, measure_edits, sweep_edits
 from glossae.lm import sentence_losses, tokenize
 from glossae.sae import Sae, SaeConfig
+from glossae.text import Corpus
 
 UNITS = (30, 2)
 DOSES = [Dose(-2.0, (-2.0, -4.0), False), Dose(0.0, (0.0, 0.0), True), Dose(0.5, (0.5, 1.0), True)]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from glossae.effects import OPERATIONS, Edit, compile_edits
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Latents, Neurons, changed
 from glossae.lm import POSITIONS, edit
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Latents, Neurons, changed
 
 IDS = (30, 2)
 

@@ -9,9 +9,9 @@ from effects_sae import SITE, by_hand, logits_by_hand, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.effects import MATCHED_DAMAGE, Edit, Measured, measure_edits, selectivity
 from glossae.lm import TokenizedCorpus, tokenize
+from glossae.text import Corpus, Sentence
 
 # bytes of a token
 BYTES = {"da": 4, "en": 5, "nb": 3}

@@ -5,10 +5,10 @@ import pytest
 import torch
 from effects_sae import SITE, by_hand, logits_by_hand, random_sae
 
-from glossae.corpora import Corpus
-from glossae.effects import Edit, coded_cells
+from glossae.effects import Edit
 from glossae.lm import tokenize
-from glossae.sae import without_pre_encoder_bias
+from glossae.paper import coded_cells, without_pre_encoder_bias
+from glossae.text import Corpus
 
 UNITS = (30, 2)
 EDITS = [Edit("set", UNITS, (value, value), splice=True, value=value) for value in (-8.0, 0.0, 4.0)]

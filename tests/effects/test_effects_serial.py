@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.effects import (
     Edit,
     Measured,
@@ -15,6 +14,7 @@ from glossae.effects import (
     variance_inflation,
 )
 from glossae.lm import TokenizedCorpus
+from glossae.text import Corpus, Sentence
 
 
 def chain(n, rho, generator):

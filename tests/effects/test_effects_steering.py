@@ -7,12 +7,13 @@ import pytest
 import torch
 from effects_sae import SITE, random_sae
 
-from glossae.corpora import Corpus
-from glossae.effects import FAMILIES, MATCHED_KL, Family, best_neurons, families, steer
+from glossae.effects import FAMILIES, Family, best_neurons, families
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Latents, Moments, Neurons, activation_moments, activation_samples
-from glossae.features.identify import NgramModel
+from glossae.find import NgramModel
 from glossae.lm import Site, continue_tokens, edit, tokenize
+from glossae.steering import MATCHED_KL, steer
+from glossae.text import Corpus
+from glossae.units import Directions, Latents, Moments, Neurons, activation_moments, activation_samples
 
 LATENTS = (30, 2)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from glossae.effects import Edit
-from glossae.features import Directions, Latents, Neurons, changed
 from glossae.lm import SITE_NAMES, Site, edits, load, pad, sentence_losses
 from glossae.lm import SiteEdit as At
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Latents, Neurons, changed
 from tiny_families import FAMILIES, write_family
 
 LENGTHS = [3, 17, 9]

@@ -6,10 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.effects import Clusters, Ratio, continuation_losses, distinct, language_of, repetition, resamples
-from glossae.effects.language_of import LEAST_LETTERS
+from glossae.effects import Clusters
 from glossae.effects.same_damage import NEAR, doses_at
-from glossae.features.identify import UNANSWERED, NgramModel
+from glossae.find import UNANSWERED, NgramModel
+from glossae.steering import Ratio, continuation_losses, distinct, language_of, repetition, resamples
+from glossae.steering.language_of import LEAST_LETTERS
 
 
 def rows(*texts):
@@ -96,7 +97,7 @@ def test_both_identifiers_have_to_agree(ngrams):
 def test_without_lingua_the_n_grams_decide(ngrams, monkeypatch):
     import sys
 
-    from glossae.effects.language_of import lingua_detector, lingua_languages
+    from glossae.steering.language_of import lingua_detector, lingua_languages
 
     lingua_detector.cache_clear()
     monkeypatch.setitem(sys.modules, "lingua", None)

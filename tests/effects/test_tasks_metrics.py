@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from glossae.effects.tasks import METRICS
-from glossae.effects.tasks.comparing import by_bootstrap, by_splits
-from glossae.effects.tasks.metrics import confusion
+from glossae.tasks import METRICS
+from glossae.tasks.comparing import by_bootstrap, by_splits
+from glossae.tasks.metrics import confusion
 
 PREDICTIONS = st.integers(2, 60).flatmap(
     lambda rows: st.tuples(*[arrays(np.int64, rows, elements=st.integers(0, 2))] * 2)

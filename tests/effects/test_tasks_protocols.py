@@ -10,13 +10,25 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from glossae.corpora import Example, Row, assemble_task
-from glossae.effects import Edit, Tuning, as_coded, controlled, erase_labels, fine_tuned
-from glossae.effects.tasks import arms_of, encode_texts, padded_states, pooled_states
-from glossae.effects.tasks.splitting import divide
+from glossae.effects import Edit
 from glossae.errors import GlossaeError
-from glossae.features import Directions
 from glossae.lm import Site, edit
+from glossae.paper import as_coded
+from glossae.tasks import (
+    Example,
+    Row,
+    Tuning,
+    arms_of,
+    assemble_task,
+    controlled,
+    encode_texts,
+    erase_labels,
+    fine_tuned,
+    padded_states,
+    pooled_states,
+)
+from glossae.tasks.splitting import divide
+from glossae.units import Directions
 
 RESID = Site("resid", 2)
 WORDS = {"fruit": ["æblet", "the apple", "det"], "ride": ["en blå cykel", "a blue bicycle", "cykel"]}

@@ -6,7 +6,7 @@ import dataclasses
 import torch
 from features_sae import SITE, random_sae
 
-from glossae.features import Directions, Latents, Neurons
+from glossae.units import Directions, Latents, Neurons
 
 WIDTH = 48
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from glossae.features.units import Fired
+from glossae.units import Fired
 
 
 class Coordinates:

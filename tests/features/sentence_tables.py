@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse import csc_array
 
-from glossae.features.table import SentenceTable
+from glossae.units.table import SentenceTable
 
 
 def make_table(values, languages, pairs=None, sources=None, identity="latent layer3.resid abc"):

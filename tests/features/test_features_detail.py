@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from glossae.features import auroc, fired_values, latent_statistics, unit_details
+from glossae.units import auroc, fired_values, latent_statistics, unit_details
 
 NEVER = 39
 

@@ -8,7 +8,8 @@ from sklearn.covariance import OAS
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from glossae.errors import GlossaeError
-from glossae.features import (
+from glossae.lm import tokenize
+from glossae.units import (
     Moments,
     activation_moments,
     activation_samples,
@@ -18,7 +19,6 @@ from glossae.features import (
     probe_normal,
     random_directions,
 )
-from glossae.lm import tokenize
 
 D = 6
 MEANS = {"da": [2, 0, 0, 0, 1, 30], "en": [0, 0, 0, 0, 1, 30], "nb": [0, 3, 0, 0, 1, 30]}
@@ -147,7 +147,7 @@ def test_a_discriminant_sees_through_noise_that_a_difference_does_not(samples, m
 def test_the_oracle_s_shrinkage_is_scikit_learn_s(samples):
     x = samples[0][:40].double()
     everything = Moments.of(x, np.array(["da"] * 40))
-    from glossae.features.units import oas
+    from glossae.units import oas
 
     found = oas(everything.pooled_covariance(), 40)
     assert found == pytest.approx(OAS().fit(x.numpy()).shrinkage_, rel=1e-9)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.features import lape
+from glossae.find import lape
 from glossae.lm import NormRange, Site, TokenizedCorpus, activations, batches, load, tokenize
+from glossae.text import Corpus, Sentence
 from tiny_families import FAMILIES, write_family
 
 CODES = ("da", "en", "sv")
@@ -122,7 +122,7 @@ def test_probabilities_are_the_papers_and_a_bos_is_left_out(
     )
     tokens = tokenize(lm, corpus, prefix=[lm.tokenizer.bos_token_id] if bos else [])
     # all layers of a few sentences at a time
-    monkeypatch.setattr(sys.modules["glossae.features.lape"], "VALUES", 144 * 40)
+    monkeypatch.setattr(sys.modules["glossae.find.lape"], "VALUES", 144 * 40)
     found = lape(lm, tokens, target="da", share=0.2, percentile=0.6)
     active, counted = np.zeros((3, 3, 48)), np.zeros(3)
     for sentence, ids in zip(corpus.sentences, tokens.ids, strict=True):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.features import match_tokenisation, tokenisation
+from glossae.find import match_tokenisation, tokenisation
 from glossae.lm import TokenizedCorpus
+from glossae.text import Corpus, Sentence
 
 
 def text_of(seed, danish, english, shift=0.5):

@@ -10,7 +10,7 @@ from scipy.sparse import csc_array
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features import passages
+from glossae.find import passages
 
 
 def random_table(seed, count=60, paired=True):

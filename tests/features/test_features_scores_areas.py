@@ -11,8 +11,8 @@ from score_tables import table_of, tables, token_counts
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from glossae.errors import GlossaeError
-from glossae.features.scores import sentence_areas, token_areas
-from glossae.features.table import SentenceTable
+from glossae.find import sentence_areas, token_areas
+from glossae.units.table import SentenceTable
 
 
 @settings(max_examples=40, deadline=None)
@@ -132,7 +132,7 @@ def test_tokens_in_parts_are_the_same(monkeypatch):
     generator = np.random.default_rng(0)
     histogram, tokens = generator.integers(0, 5, (3, 40, 8)), np.array([40, 60, 35])
     whole = token_areas(histogram=histogram, tokens=tokens, target=0)
-    monkeypatch.setattr("glossae.features.scores.counts.ENTRIES", 100)
+    monkeypatch.setattr("glossae.find.scores.counts.ENTRIES", 100)
     parts = token_areas(histogram=histogram, tokens=tokens, target=0)
     np.testing.assert_array_equal(parts.auroc, whole.auroc)
     np.testing.assert_array_equal(parts.average_precision, whole.average_precision)

@@ -6,9 +6,9 @@ import torch
 from features_sae import SITE, random_sae
 from features_units import Coordinates
 
-from glossae.features.scores import attribution_difference, gradient_attribution
-from glossae.features.units import Latents
+from glossae.find import attribution_difference, gradient_attribution
 from glossae.lm import edit, load, sentence_losses
+from glossae.units import Latents
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_small_effects_are_what_zeroing_does(tiny_lm, sae, tokens):
 def test_the_two_ways_to_multiply_give_the_same(tiny_lm, sae, tokens, monkeypatch):
     whole = gradient_attribution(tiny_lm, SITE, Latents(sae), tokens)
     # rows gathered, a few at a time, rather than one product
-    monkeypatch.setattr("glossae.features.scores.attribution.DENSE_GAIN", 0)
-    monkeypatch.setattr("glossae.features.scores.attribution.GATHERED", 300)
+    monkeypatch.setattr("glossae.find.scores.attribution.DENSE_GAIN", 0)
+    monkeypatch.setattr("glossae.find.scores.attribution.GATHERED", 300)
     parts = gradient_attribution(tiny_lm, SITE, Latents(sae), tokens)
     np.testing.assert_allclose(parts.effect, whole.effect, rtol=1e-4, atol=1e-5)
 

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from score_tables import table_of, token_counts
 
 from glossae.errors import GlossaeError
-from glossae.features import latent_statistics, select
-from glossae.features.scores import (
+from glossae.find import (
     TokenCounts,
-    entropy,
     histogram_overlap,
-    lape,
     mean_difference,
     passes_paper_rule,
     rate_difference,
     sae_lape,
+    select,
     sentence_firing,
 )
+from glossae.find.scores import entropy, lape
+from glossae.units import latent_statistics
 
 TOKENS = np.array([100, 200, 50])
 FIRED = np.array([[60, 10, 0, 50], [20, 20, 0, 100], [1, 5, 0, 25]])
@@ -120,7 +120,7 @@ def test_units_in_parts_are_the_same(monkeypatch):
     generator = np.random.default_rng(0)
     histogram, tokens = generator.integers(0, 5, (2, 50, 8)), np.array([40, 60])
     whole = histogram_overlap(histogram=histogram, tokens=tokens, target=0)
-    monkeypatch.setattr("glossae.features.scores.counts.ENTRIES", 100)
+    monkeypatch.setattr("glossae.find.scores.counts.ENTRIES", 100)
     np.testing.assert_array_equal(histogram_overlap(histogram=histogram, tokens=tokens, target=0), whole)
 
 

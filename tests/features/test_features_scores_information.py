@@ -9,7 +9,7 @@ from sklearn.feature_selection import f_classif
 from sklearn.metrics import mutual_info_score
 
 from glossae.errors import GlossaeError
-from glossae.features.scores import f_statistic, log_odds, mutual_information, sentence_moments
+from glossae.find import f_statistic, log_odds, mutual_information, sentence_moments
 
 
 @settings(max_examples=40, deadline=None)

@@ -5,8 +5,8 @@ import pytest
 from score_tables import table_of
 
 from glossae.errors import GlossaeError
-from glossae.features.scores import adaptive_probe, l1_probe
-from glossae.features.scores.sparse_probe import held_out_rows
+from glossae.find import adaptive_probe, l1_probe
+from glossae.find.scores.sparse_probe import held_out_rows
 
 
 def world(sentences=400, units=40, seed=0):
@@ -92,7 +92,7 @@ def test_the_scale_of_a_unit_does_not_matter():
 
 
 def test_a_fit_that_did_not_converge_is_counted_and_silent(monkeypatch):
-    monkeypatch.setattr("glossae.features.scores.sparse_probe.MAX_STEPS", 1)
+    monkeypatch.setattr("glossae.find.scores.sparse_probe.MAX_STEPS", 1)
     assert not l1_probe(world(), "da").converged
     assert adaptive_probe(world(), "da").unconverged > 0
 

@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 from score_tables import table_of
 
-from glossae.corpora import Sentence
 from glossae.errors import GlossaeError
-from glossae.features.scores import (
+from glossae.find import (
     HIGHER_IS_BETTER,
     SCORES,
     Attribution,
     Evidence,
     TokenCounts,
-    agreement,
     all_scores,
     best_units,
     chosen_by,
@@ -25,7 +23,9 @@ from glossae.features.scores import (
     random_token_filter,
     random_token_sequences,
 )
+from glossae.find.scores import agreement
 from glossae.lm import tokenize
+from glossae.text import Sentence
 
 UNITS, BEST, FOREIGN, DEAD = 30, 4, 9, 11
 LANGUAGES = ("da", "en", "sv")

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.features import Neurons, UnitStatistics, select
+from glossae.find import select
 from glossae.lm import Site
+from glossae.units import Neurons, UnitStatistics
 
 TOKENS = 1000
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from glossae.features import LAYOUTS
-from glossae.features.sketch import auroc, average_precision
+from glossae.units import LAYOUTS
+from glossae.units.sketch import auroc, average_precision
 
 LAYOUT_NAMES = list(LAYOUTS)
 
@@ -172,7 +172,7 @@ def test_units_do_not_depend_on_each_other(monkeypatch):
     one, other = torch.randint(0, 9, (2, 23, layout.bins), generator=generator)
     args = (layout, one, 1000, other, 2000)
     whole = [auroc(*args), average_precision(*args)]
-    monkeypatch.setattr("glossae.features.sketch.UNITS_AT_ONCE", 4)
+    monkeypatch.setattr("glossae.units.sketch.UNITS_AT_ONCE", 4)
     for parts, together in zip([auroc(*args), average_precision(*args)], whole, strict=True):
         assert torch.equal(parts.value, together.value)
         assert torch.equal(parts.bound, together.bound)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.features import LatentMatcher, Latents, match_latents
-from glossae.features.stability import matched
+from glossae.find import LatentMatcher, match_latents
+from glossae.find.stability import matched
 from glossae.sae import Sae
+from glossae.units import Latents
 
 D_IN, TOKENS = 48, 700
 
@@ -117,7 +118,7 @@ def test_batches_make_no_difference(batch, monkeypatch):
     other.W_enc.data.add_(ONE.W_enc.data)
     whole = matched_on(X[:300], ONE, other, FIRING.tolist(), batch=300)
     # and few pairs at a time
-    monkeypatch.setattr("glossae.features.stability.correlating.PAIRS", 50)
+    monkeypatch.setattr("glossae.find.stability.correlating.PAIRS", 50)
     parts = matched_on(X[:300], ONE, other, FIRING.tolist(), batch=batch)
     assert parts.nearest.tolist() == whole.nearest.tolist()
     for name in ("correlation", "partner_correlation", "correlate_correlation"):

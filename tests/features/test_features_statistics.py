@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from features_sae import LATENTS, SITE, dense_by_language, random_sae
 
-from glossae.corpora import Corpus
-from glossae.features import latent_statistics
 from glossae.lm import tokenize
+from glossae.text import Corpus
+from glossae.units import latent_statistics
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import torch
 from every_kind import WIDTH, families, precise
 from features_sae import LATENTS, SITE, random_sae, site_by_hand
 
-from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
-from glossae.features import (
+from glossae.lm import Site, load, tokenize
+from glossae.text import Corpus
+from glossae.units import (
     Directions,
     Latents,
     Neurons,
@@ -23,8 +24,7 @@ from glossae.features import (
     merge,
     save_statistics,
 )
-from glossae.features.statistics import MOST_TOKENS
-from glossae.lm import Site, load, tokenize
+from glossae.units.statistics import MOST_TOKENS
 
 FAMILIES = families()
 NAMES = list(FAMILIES)
@@ -209,7 +209,7 @@ def test_a_model_in_float32_differs_by_its_own_rounding_only(tiny_lm, tokens, co
 
 
 def test_units_are_taken_some_at_a_time(lm, tokens, collected, monkeypatch):
-    monkeypatch.setattr("glossae.features.streaming.DENSE_VALUES", 1000)
+    monkeypatch.setattr("glossae.units.streaming.DENSE_VALUES", 1000)
     statistics, table = collect(lm, SITE, FAMILIES["neurons, both ways"], tokens, budget=150)
     same(statistics, collected["neurons, both ways"][0])
     same_rows(table, collected["neurons, both ways"][1])
@@ -245,8 +245,8 @@ SCRIPT = """
 import sys
 import numpy as np, torch
 from pathlib import Path
-from glossae.corpora import Corpus, Sentence
-from glossae.features import Neurons, collect, save_statistics
+from glossae.text import Corpus, Sentence
+from glossae.find import Neurons, collect, save_statistics
 from glossae.lm import Site, load, tokenize
 model, out, texts = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 lm = load(model)

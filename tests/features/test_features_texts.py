@@ -8,10 +8,11 @@ from features_sae import SITE, codes_by_hand, random_sae, site_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
-from glossae.features import identify, readable_tokens, sentences_to_show, token_texts
-from glossae.features.texts import LONGEST_SHOWN
+from glossae.find import identify
 from glossae.lm import NormRange, tokenize
+from glossae.text import Corpus, Sentence
+from glossae.units import readable_tokens, sentences_to_show, token_texts
+from glossae.units.texts import LONGEST_SHOWN
 
 UNITS = (17, 3, 25)
 

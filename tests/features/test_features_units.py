@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Latents, Neurons, changed
 from glossae.lm import Site
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Latents, Neurons, changed
 
 FAMILIES = families()
 KINDS = [pytest.param(units, id=name) for name, units in FAMILIES.items()]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from glossae.errors import GlossaeError
-from glossae.features.identify import UNANSWERED, evaluate
+from glossae.find import UNANSWERED, evaluate
 
 CODES = ("da", "en", "sv")
 

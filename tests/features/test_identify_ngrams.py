@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.features.identify import UNANSWERED, NgramModel, identify_by_ngrams
+from glossae.find import UNANSWERED, NgramModel, identify_by_ngrams
+from glossae.text import Corpus, Sentence
 
 TEXTS = {
     "da": ["Pigen på øen købte en blå cykel.", "Hvad hedder din ældre søster?", "Jeg ved ikke, hvor han er."],

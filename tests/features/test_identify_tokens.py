@@ -5,10 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.features import Neurons
-from glossae.features.identify import (
+from glossae.find import (
     UNANSWERED,
     Rows,
     TokenSample,
@@ -19,6 +17,8 @@ from glossae.features.identify import (
     sample_tokens,
 )
 from glossae.lm import Site, activations, batches
+from glossae.text import Corpus, Sentence
+from glossae.units import Neurons
 
 SITE = Site("resid", 1)
 UNITS = Neurons(SITE, 6)

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features.identify import (
+from glossae.find import (
     Regression,
+    auroc_table,
     identify_by_activations,
     identify_by_largest,
     identify_languages,
     pick,
     sentence_means,
 )
-from glossae.features.identify.regression import folds
-from glossae.features.testing import auroc_table
+from glossae.find.identify.regression import folds
 from glossae.lm import Site, activations, batches
 
 LANGUAGES = ("da", "en", "sv")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from glossae.features.planted import SentenceLaw, auroc_of
-from glossae.features.planted.law import LONGEST, SHORTEST, lengths_of
+from glossae.find import SentenceLaw, auroc_of
+from glossae.find.planted.law import LONGEST, SHORTEST, lengths_of
 
 LAW = SentenceLaw(spread=0.7, shape=4.0)
 RATES = np.array([0.001, 0.02, 0.1, 0.25, 0.5])

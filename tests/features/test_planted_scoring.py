@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.features.planted import Score, match, score, score_latents
+from glossae.find import Score, match, score, score_latents
 
 TRUTH = np.array([True, True, True, False, False, False])
 

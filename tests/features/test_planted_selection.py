@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.features.planted import Kinds, PlantedWorld, draw_sentences, score
-from glossae.features.testing import minimum_p, q_values, test_units
+from glossae.find import Kinds, PlantedWorld, draw_sentences, minimum_p, q_values, score, test_units
 
 KINDS = Kinds(single=10, groups=4, around=6, sibling=6, together=20, strength=(0.9, 0.99))
 SENTENCES = 400

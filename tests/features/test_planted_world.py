@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
 from glossae.errors import GlossaeError
-from glossae.features.planted import Kinds, PlantedWorld, draw_sentences
+from glossae.find import Kinds, PlantedWorld, draw_sentences
 
 KINDS = Kinds(single=4, groups=3, around=3, sibling=3, together=8)
 SMALL = PlantedWorld(d_in=24, features=120, languages=4, kinds=KINDS, topics=6)
@@ -197,7 +197,7 @@ class Read:
         return self.world.features
 
     def fired(self, x):
-        from glossae.features.units import Fired
+        from glossae.units import Fired
 
         value = torch.linalg.lstsq(self.world.directions.T, (x - self.world.mean).T).solution.T
         token, unit = (value > 1e-3).nonzero(as_tuple=True)

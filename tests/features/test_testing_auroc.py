@@ -9,8 +9,9 @@ from scipy.stats import norm
 from sentence_tables import brute_force, make_table
 
 from glossae.errors import GlossaeError
-from glossae.features.detail import auroc
-from glossae.features.testing import auroc_table, independence
+from glossae.find import auroc_table
+from glossae.find.testing import independence
+from glossae.units.detail import auroc
 
 LANGUAGES = ("da", "en", "sv")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.features.testing import claims
+from glossae.find.testing import claims
 
 
 def as_said(target, *languages):

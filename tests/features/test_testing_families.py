@@ -6,8 +6,7 @@ from scipy.stats import binom, false_discovery_control, norm
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features import testing
-from glossae.features.testing import auroc_table, minimum_p, multipliers, permutations, studentised
+from glossae.find import auroc_table, minimum_p, multipliers, permutations, studentised, testing
 
 MINIMUM = 0.8
 SHIFT = np.sqrt(2) * norm.ppf(MINIMUM)

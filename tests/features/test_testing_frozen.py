@@ -10,8 +10,7 @@ from scipy.stats import beta
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features import testing
-from glossae.features.testing import FrozenSet, freeze, load_frozen, replicate
+from glossae.find import FrozenSet, freeze, load_frozen, replicate, testing
 
 N, UNITS = 60, 12
 DANISH = (0, 3, 7, 9)

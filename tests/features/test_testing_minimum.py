@@ -5,13 +5,7 @@ import pytest
 from scipy.stats import binom, norm
 from sentence_tables import make_table
 
-from glossae.features.testing import (
-    auroc_table,
-    exact_p,
-    minimum_p,
-    perfect_p,
-    studentised,
-)
+from glossae.find import auroc_table, exact_p, minimum_p, perfect_p, studentised
 
 MINIMUM = 0.8
 SHIFT = np.sqrt(2) * norm.ppf(MINIMUM)

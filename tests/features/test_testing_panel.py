@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features.testing import (
-    auroc_table,
-    carried_languages,
-    check_panel,
-    check_power,
-    comparisons_needed,
-    exact_p,
-    independence,
-)
-from glossae.features.testing import test_units as find_units
+from glossae.find import auroc_table, carried_languages, check_panel, check_power, comparisons_needed, exact_p
+from glossae.find import test_units as find_units
+from glossae.find.testing import independence
 
 # ---- sources
 

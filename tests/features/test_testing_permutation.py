@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm, rankdata
 from sentence_tables import make_table
 
-from glossae.features.testing import auroc_table, multipliers, permutations, studentised
-from glossae.features.testing.clusters import Clusters
-from glossae.features.testing.shuffle import Shuffle
+from glossae.find import auroc_table, multipliers, permutations, studentised
+from glossae.find.testing.clusters import Clusters
+from glossae.find.testing.shuffle import Shuffle
 
 COMPARISON = ("da", "en")
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sentence_tables import make_table
 
-from glossae.features.testing import auroc_table, multipliers, permutations
-from glossae.features.testing.product import Centre, largest_scores, signs, stored
+from glossae.find import auroc_table, multipliers, permutations
+from glossae.find.testing.product import Centre, largest_scores, signs, stored
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def entries(generator, units, sentences, share):
 @pytest.mark.parametrize("threads", [1, 2], indirect=True)
 @pytest.mark.parametrize("share", [0.01, 0.9, "both"])
 def test_they_are_those_of_one_plain_product(threads, share, monkeypatch):
-    monkeypatch.setattr("glossae.features.testing.product.BLOCK", 7)
+    monkeypatch.setattr("glossae.find.testing.product.BLOCK", 7)
     generator = np.random.default_rng(0)
     units, sentences, draws = 60, 90, 33
     of_unit = np.where(np.arange(units)[:, None] % 3, 0.01, 0.9) if share == "both" else share
@@ -110,7 +110,7 @@ def test_threads_and_blocks_change_no_bit(monkeypatch):
         return one.z, one.maxima, one.below, multipliers(table, auroc, [("da", "en")], draws=40).maxima
 
     whole = drawn()
-    monkeypatch.setattr("glossae.features.testing.product.BLOCK", 11)
+    monkeypatch.setattr("glossae.find.testing.product.BLOCK", 11)
     torch.set_num_threads(3 - min(before, 2))
     try:
         parts = drawn()

@@ -7,7 +7,7 @@ import pytest
 from sentence_tables import make_table
 
 from glossae.errors import GlossaeError
-from glossae.features import testing
+from glossae.find import testing
 
 LANGUAGES = ["da"] * 60 + ["en"] * 60 + ["sv"] * 60
 

@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.lm import (
-    ARCHITECTURES,
-    SITE_NAMES,
-    Site,
-    activations,
-    batches,
-    edit,
-    load,
-    pad,
-    sentence_losses,
-)
+from glossae.lm import ARCHITECTURES, SITE_NAMES, Site, activations, batches, edit, load, pad, sentence_losses
 from tiny_families import FAMILIES, HIDDEN, LAYERS, POSITIONS, WIDTH, write_family
 
 ALL_SITES = [Site(name, layer) for name in SITE_NAMES for layer in range(LAYERS)]

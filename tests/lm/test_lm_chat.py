@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import (
     Site,
@@ -24,6 +23,7 @@ from glossae.lm import (
     tokenize,
 )
 from glossae.lm.sites import attached
+from glossae.text import Corpus, Sentence
 
 RESID = Site("resid", 1)
 TEMPLATE = (

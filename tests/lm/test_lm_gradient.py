@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import (
     SITE_NAMES,
@@ -19,6 +18,7 @@ from glossae.lm import (
     sentence_losses,
     tokenize,
 )
+from glossae.text import Corpus, Sentence
 from tiny_families import FAMILIES, write_family
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.corpora import Corpus, Sentence
 from glossae.lm import (
     NormRange,
     Site,
@@ -21,6 +20,7 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.lm.sites import attached
+from glossae.text import Corpus, Sentence
 
 RESID = Site("resid", 1)
 

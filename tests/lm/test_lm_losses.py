@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence
 from glossae.lm import Site, sentence_losses, tokenize, worth_scoring
 from glossae.lm.loss import loss_batches, predicts
+from glossae.text import Corpus, Sentence
 
 TEXTS = ["Hej på øen, sagde æblet 😀.", "ja!", "Plain English text with words.", "ÆØÅ 👨‍👩‍👧 og mere"]
 

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import load, locate, tokenize
+from glossae.text import Corpus, Sentence
 from tiny_families import FAMILIES, write_family
 
 TENSOR = "gpt_neox.layers.1.mlp.dense_h_to_4h.weight"

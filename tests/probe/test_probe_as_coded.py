@@ -8,17 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glossae.probe import (
-    ProbePath,
-    as_coded_table,
-    paper_batches,
-    rank_agreement,
-    replay_layers,
-    sample_sentences,
-)
+from glossae.paper import as_coded_table, paper_batches, replay_layers
 
 # the two steps are seen outside only as the cells that they end in
-from glossae.probe.as_coded import BATCH_SENTENCES, _batches, linear_start, replay
+from glossae.paper.probes import BATCH_SENTENCES, _batches, linear_start, replay
+from glossae.probe import ProbePath, rank_agreement, sample_sentences
 from glossae.probe.stored import StoredLayers
 
 PENALTIES = [1e-3, 0.05, 1e3]

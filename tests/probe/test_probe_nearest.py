@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import TokenizedCorpus
 from glossae.probe import (
@@ -19,6 +18,7 @@ from glossae.probe import (
     probe_layers,
     sample_sentences,
 )
+from glossae.text import Corpus, Sentence
 
 SENTENCES = 40
 LATE = 2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
-from glossae.run.published import published_figures
 from glossae.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)

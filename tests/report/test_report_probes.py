@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from fabricated_run import change_results, fabricate, replayed, results_of
 
-from glossae.report import write_report
-from glossae.report.figures import probe_table
+from glossae.report import probe_table, write_report
 
 MODEL = "models/tiny"
 

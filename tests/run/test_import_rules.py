@@ -13,18 +13,23 @@ SOURCE = Path(glossae.__file__).parent
 BEFORE = {
     # the hub serves both text and models, and knows neither
     "hub": set(),
-    "corpora": {"hub"},
-    "lm": {"hub", "corpora"},
-    "probe": {"corpora", "lm"},
-    "sae": {"hub", "corpora", "lm", "probe"},
-    "features": {"corpora", "lm", "probe", "sae"},
-    "effects": {"corpora", "lm", "probe", "sae", "features"},
+    "text": {"hub"},
+    "lm": {"hub", "text"},
+    "probe": {"text", "lm"},
+    "sae": {"hub", "text", "lm", "probe"},
+    "units": {"text", "lm", "probe", "sae"},
+    "find": {"text", "lm", "probe", "sae", "units"},
+    "effects": {"text", "lm", "probe", "sae", "units", "find"},
+    "steering": {"text", "lm", "sae", "units", "find", "effects"},
+    "tasks": {"hub", "text", "lm", "sae", "units", "find", "effects"},
+    # what is there only to replay the paper
+    "paper": {"text", "lm", "probe", "sae", "units", "effects", "tasks"},
     # the toy stands beside: it makes text and a model out of nothing
-    "toy": {"corpora", "lm"},
+    "toy": {"text", "lm", "tasks"},
     # the report knows files only
     "report": set(),
     # what a run would cost, without running; and what this machine has
-    "plan": {"corpora", "lm", "toy", "probe", "features"},
+    "plan": {"text", "lm", "toy", "probe", "find", "tasks"},
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""

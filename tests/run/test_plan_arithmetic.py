@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from glossae.corpora import ROLES, build_roles
 from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
-from glossae.features import Neurons
 from glossae.lm import Site
 from glossae.plan import quantities, replay, stages
 from glossae.plan.machine import Machine, listed_gpus, this_machine
@@ -23,6 +21,8 @@ from glossae.plan.texts import Amount, role_amounts, source_facts
 from glossae.plan.work import Work
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
+from glossae.text import ROLES, build_roles
+from glossae.units import Neurons
 
 # non-embedding parameters, by the models' cards
 PUBLISHED = {
@@ -75,10 +75,11 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 def test_numbers_taken_from_the_code_are_still_there():
     from glossae.effects import arms
-    from glossae.features.stability import matched
+    from glossae.find.stability import matched
     from glossae.lm import loss
     from glossae.lm.continuing import continue_tokens
-    from glossae.probe import as_coded, path, sample
+    from glossae.paper import probes as as_coded
+    from glossae.probe import path, sample
     from glossae.run import TOY_PAIRS, directions, model_scores, training
     from glossae.sae import checkpoints, product, trainer
 

@@ -9,10 +9,10 @@ import torch
 
 import glossae
 from glossae.cli import main
-from glossae.corpora import build_roles
 from glossae.flags import parse
 from glossae.lm import load, sentence_losses, tokenize
 from glossae.sae import read_sae
+from glossae.text import build_roles
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from glossae.features import testing
+from glossae.find import testing
 from glossae.toy import sentences
 
 CODES = ("da", "en", "sv", "de")

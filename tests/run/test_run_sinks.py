@@ -9,9 +9,9 @@ from results_contract import breaches, contract
 from tiny_world import trained_tokenizer, write_model
 
 import glossae
-from glossae.corpora import build_roles
 from glossae.lm import load
 from glossae.sae import read_sae
+from glossae.text import build_roles
 
 SMALL = {"layer": 1, "languages__others": "sv", "sae__epochs": 2}
 

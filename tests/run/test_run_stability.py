@@ -12,8 +12,8 @@ from results_contract import STABILITY, breaches
 from test_run_evidence import SMALL, write_panel
 
 import glossae
-from glossae.features import testing
 from glossae.files import TEMPORARY
+from glossae.find import testing
 from glossae.sae import read_sae
 from glossae.toy import sentences
 

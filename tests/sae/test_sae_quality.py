@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from glossae.corpora import Corpus
 from glossae.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
 from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, measure, measure_reconstruction, unsound
+from glossae.text import Corpus
 
 SITE = Site("mlp.hidden", 1)
 D = 48

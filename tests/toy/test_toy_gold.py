@@ -7,7 +7,8 @@ import gold_statements
 import gold_verbs
 import pytest
 
-from glossae.toy import CONSTRUCTIONS, LANGUAGES, Sentence, realise
+from glossae.toy import CONSTRUCTIONS, Sentence, realise
+from glossae.toy.tables import LANGUAGES
 
 GOLD = [
     *gold_statements.GOLD,

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_elsewhere import made_elsewhere
 
-from glossae import GlossaeError
-from glossae.toy import CONSTRUCTIONS, LANGUAGES, MAX_SENTENCES, corpus, realise, sentences
+from glossae.errors import GlossaeError
+from glossae.toy import CONSTRUCTIONS, MAX_SENTENCES, corpus, realise, sentences
 from glossae.toy.constructions import draw_construction, draw_sentence
 from glossae.toy.draw import Draw
+from glossae.toy.tables import LANGUAGES
 
 LETTERS = "[a-zæøåäöüéßA-ZÄÖÜ']"
 SEEDS = st.integers(0, 2**63)

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_elsewhere import made_elsewhere
 
-from glossae import GlossaeError
+from glossae.errors import GlossaeError
 from glossae.toy import (
-    LANGUAGES,
     MAX_LABELLED,
     Clause,
     LabelledText,
@@ -21,7 +20,7 @@ from glossae.toy import (
     tokens,
 )
 from glossae.toy.acceptability import corrupt
-from glossae.toy.tables import load_table
+from glossae.toy.tables import LANGUAGES, load_table
 from glossae.toy.words import text_of
 
 SETS = {"sentiment": sentiment, "acceptability": acceptability}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from glossae import GlossaeError
+from glossae.errors import GlossaeError
 from glossae.toy import sentences
 from glossae.toy.model import make_model, model_hash
 from glossae.toy.settings import ModelSettings

@@ -2,8 +2,8 @@
 
 import pytest
 
-from glossae.toy import CONSTRUCTIONS, LANGUAGES, lexemes
-from glossae.toy.tables import load_table, parse_table
+from glossae.toy import CONSTRUCTIONS
+from glossae.toy.tables import LANGUAGES, lexemes, load_table, parse_table
 
 
 def test_enough_to_say():

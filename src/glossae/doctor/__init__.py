@@ -2,4 +2,7 @@
 
 from glossae.doctor.page import HELP, examine
 
-__all__ = ["HELP", "examine"]
+__all__ = [
+    "HELP",
+    "examine",
+]

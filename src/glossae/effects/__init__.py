@@ -17,7 +17,6 @@ from glossae.effects.doses import Dose, UnitRange, doses
 from glossae.effects.edits import OPERATIONS, Edit, compile_edits
 from glossae.effects.family import FAMILIES, Family, FamilyName, Steering, best_neurons, families
 from glossae.effects.knob import Knob
-from glossae.effects.language_of import Identified, language_of, lingua_languages, lingua_version
 from glossae.effects.matched import MATCHED_DAMAGE
 from glossae.effects.matching import matched_sets, profiles, smoothed_rate
 from glossae.effects.neurons import neurons_off
@@ -30,6 +29,7 @@ from glossae.effects.next_token import (
     Moved,
     Sweep,
     cells,
+    keep_nothing,
     measure_edits,
     measure_growing,
     measure_sweeps,
@@ -38,9 +38,8 @@ from glossae.effects.next_token import (
 from glossae.effects.one_by_one import Part, part_edits, part_rows
 from glossae.effects.operations import Operation
 from glossae.effects.prompts import PROMPTS, Continuation, continuations
-from glossae.effects.same_damage import doses_of_each, matched_sweeps
+from glossae.effects.same_damage import NEAR, doses_at, doses_of_each, matched_sweeps
 from glossae.effects.selectivity import MEAN_OF_OTHERS, NEAREST, Selectivity, selectivity
-from glossae.effects.sentence_means import CODED_SENTENCES, CodedCell, coded_cells
 from glossae.effects.serial import (
     SerialCorrelation,
     autocorrelations,
@@ -49,18 +48,14 @@ from glossae.effects.serial import (
     variance_inflation,
 )
 from glossae.effects.side_effects import SideEffect, side_effects
-from glossae.effects.steering import MATCHED_KL, Steered, SteeredArm, steer
 from glossae.effects.switched_off import Switched, UnitSet, switch_off
-from glossae.effects.tasks import TaskScore, Tuning, as_coded, controlled, erase_labels, fine_tuned
-from glossae.effects.written import Ratio, continuation_losses, distinct, repetition, resamples
 
 __all__ = [
     "ALL_SOURCES",
-    "CODED_SENTENCES",
     "FAMILIES",
     "MATCHED_DAMAGE",
-    "MATCHED_KL",
     "MEAN_OF_OTHERS",
+    "NEAR",
     "NEAREST",
     "OPERATIONS",
     "PROMPTS",
@@ -70,60 +65,45 @@ __all__ = [
     "BestDose",
     "Cell",
     "Clusters",
-    "CodedCell",
     "Continuation",
     "Control",
     "Dose",
     "Edit",
     "Family",
     "FamilyName",
-    "Identified",
     "Keep",
     "Knob",
     "Measured",
     "Moved",
     "Operation",
     "Part",
-    "Ratio",
     "Rises",
     "Selectivity",
     "SerialCorrelation",
     "SideEffect",
-    "Steered",
-    "SteeredArm",
     "Steering",
     "Sweep",
     "Switched",
-    "TaskScore",
-    "Tuning",
     "UnitRange",
     "UnitSet",
-    "as_coded",
     "autocorrelations",
     "best_dose",
     "best_neurons",
     "cells",
     "centred",
-    "coded_cells",
     "compare_with_draws",
     "compare_with_one",
     "compile_edits",
-    "continuation_losses",
     "continuations",
-    "controlled",
     "direction_arm",
-    "distinct",
     "doses",
+    "doses_at",
     "doses_of_each",
-    "erase_labels",
     "families",
-    "fine_tuned",
     "interval",
+    "keep_nothing",
     "lag_1_test",
-    "language_of",
     "latent_arm",
-    "lingua_languages",
-    "lingua_version",
     "lowest",
     "matched_sets",
     "matched_sweeps",
@@ -139,14 +119,11 @@ __all__ = [
     "projection",
     "rank",
     "redirected_edits",
-    "repetition",
     "resampled_ratios",
-    "resamples",
     "selectivity",
     "serial_correlations",
     "side_effects",
     "smoothed_rate",
-    "steer",
     "sweep_edits",
     "switch_off",
     "variance_inflation",

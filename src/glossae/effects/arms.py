@@ -10,8 +10,8 @@ from torch import Tensor
 from glossae.effects.doses import Dose
 from glossae.effects.edits import Edit
 from glossae.effects.next_token import OFF, Sweep, sweep_edits
-from glossae.features import Directions, Kind, Neurons, Units
 from glossae.sae import Sae
+from glossae.units import Directions, Kind, Neurons, Units
 
 # what is left of a latent's own value; 0 is `zero`
 LATENT_SHARES = (-1.0, -2.0, -4.0)

@@ -12,9 +12,9 @@ from glossae.effects.edits import Edit
 from glossae.effects.next_token import Arrays, Keep, keep_nothing
 from glossae.effects.operations import Reading, unit_rows
 from glossae.errors import GlossaeError
-from glossae.features import Latents, Units
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
 from glossae.sae import Sae
+from glossae.units import Latents, Units
 
 UNTRAINED = 3
 """Autoencoders of random weights that the selected latents are held against, a seed each."""

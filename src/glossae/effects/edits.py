@@ -10,9 +10,9 @@ from torch import Tensor
 
 from glossae.effects.operations import Operation, Reading, compiled, unit_rows
 from glossae.errors import GlossaeError
-from glossae.features import Latents, Units
 from glossae.lm import POSITIONS, Positions, TokenEdit
 from glossae.sae import Sae
+from glossae.units import Latents, Units
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 

@@ -9,9 +9,9 @@ import torch
 from glossae.effects.edits import Edit, compile_edits
 from glossae.effects.operations import unit_rows
 from glossae.errors import GlossaeError
-from glossae.features import Latents, Moments, Neurons, Units, difference_of_means
 from glossae.lm import Positions, Site, TokenEdit
 from glossae.sae import Sae
+from glossae.units import Latents, Moments, Neurons, Units, difference_of_means
 
 FamilyName = Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)

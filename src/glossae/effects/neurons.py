@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from glossae.effects.edits import Edit
-from glossae.features import Neurons
 from glossae.lm import LanguageModel, Positions, Site, SiteEdit
+from glossae.units import Neurons
 
 
 def neurons_off(

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from glossae.effects.bootstrap import Clusters, interval, resampled_sums
 from glossae.effects.doses import Dose
 from glossae.effects.edits import Edit, compile_edits
-from glossae.features import Units
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -22,6 +21,7 @@ from glossae.lm import (
     worth_scoring,
 )
 from glossae.sae import Sae
+from glossae.units import Units
 
 ALL_SOURCES = "all"
 # sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.features import Latents, Units, check_ids
 from glossae.lm import TokenEdit
 from glossae.sae import Codes
+from glossae.units import Latents, Units, check_ids
 
 Operation = Literal["none", "set", "zero", "mean", "scale", "add", "project_out"]
 

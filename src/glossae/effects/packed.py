@@ -8,9 +8,9 @@ from torch import Tensor
 
 from glossae.effects.family import Family
 from glossae.errors import GlossaeError
-from glossae.features import Directions, Units
 from glossae.lm import Site
 from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Units
 
 Tensors = dict[str, Tensor]
 

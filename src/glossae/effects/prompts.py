@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from glossae.effects.edits import Edit
-from glossae.features import Units
 from glossae.lm import LanguageModel, Site, continue_prompts, edit
 from glossae.sae import Sae
+from glossae.units import Units
 
 PROMPTS: dict[str, tuple[str, ...]] = {
     "da": (

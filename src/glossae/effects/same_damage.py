@@ -8,9 +8,9 @@ import numpy as np
 from glossae.effects.arms import Arm, partway
 from glossae.effects.edits import Edit
 from glossae.effects.next_token import Arrays, Keep, Sweep, keep_nothing, measure_sweeps
-from glossae.features import Units
 from glossae.lm import LanguageModel, Site, TokenizedCorpus
 from glossae.sae import Sae
+from glossae.units import Units
 
 # how near is near enough, and how often to look
 NEAR, ROUNDS = 0.02, 10

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.effects.next_token import Measured
-from glossae.features import testing
+from glossae.find import testing
 from glossae.lm import TokenizedCorpus
 
 # of fewer sentences nothing is said

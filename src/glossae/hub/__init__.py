@@ -3,4 +3,10 @@
 from glossae.hub.asking import asking, commit_of, download, quietly
 from glossae.hub.repository import Repository
 
-__all__ = ["Repository", "asking", "commit_of", "download", "quietly"]
+__all__ = [
+    "Repository",
+    "asking",
+    "commit_of",
+    "download",
+    "quietly",
+]

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
+from glossae.text import Corpus
 
 # sentences whose lengths are sorted together: large enough to save most padding, small enough that a
 # batch is still a random draw from the text

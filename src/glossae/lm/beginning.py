@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm.batches import TokenizedCorpus, tokenize
 from glossae.lm.loss import loss_batches, predicted_logits, predicts, targets, token_losses
 from glossae.lm.model import LanguageModel
+from glossae.text import Corpus
 
 # nats a token: a choice that costs more than this is told at once
 COSTLY = 0.1

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from glossae.corpora import SHARES, untested
 from glossae.errors import GlossaeError
 from glossae.plan.at_hand import hub_cache
 from glossae.plan.habits import bos_lines, chat_line, chat_tokens
@@ -19,6 +18,7 @@ from glossae.plan.tokenizers import bytes_per_token
 from glossae.plan.wording import UNKNOWN, bytes_text, count_text, time_text, wrapped
 from glossae.plan.work import Work
 from glossae.recipe import STAGES, Recipe
+from glossae.text import SHARES, untested
 
 # a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
 _Row = tuple[str, float | None, str]

@@ -20,7 +20,7 @@ def replay_work(
         sentence_tokens: of a sentence, on average.
     """
     # torch is heavy, and `glossae doctor` uses this room too
-    from glossae.probe import paper_batches
+    from glossae.paper import paper_batches
 
     steps, values = layers * paper_batches(model) * seeds, BATCH_SENTENCES * sentence_tokens * width
     return Work(

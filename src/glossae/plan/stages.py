@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from glossae.corpora import OPTIONAL
 from glossae.plan.models import Shape
 from glossae.plan.quantities import (
     BLOCK_OPERATIONS,
@@ -27,6 +26,7 @@ from glossae.plan.replay import replay_work
 from glossae.plan.tasks import tasks_work
 from glossae.plan.texts import Amounts
 from glossae.plan.work import Work
+from glossae.text import OPTIONAL
 
 # passes of the probes' solver over a layer's activations, for all penalties together: 150 to 350 were seen
 SOLVER_PASSES = 220

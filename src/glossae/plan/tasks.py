@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from glossae.corpora import HubDataSet, TaskSource, parse_source, split_tasks
 from glossae.errors import GlossaeError
 from glossae.plan.at_hand import folder_bytes, hub_data_set
 from glossae.plan.models import Shape
 from glossae.plan.texts import SourceFacts
 from glossae.plan.work import Work
 from glossae.recipe import Recipe, Tasks
+from glossae.tasks import TaskSource, split_tasks
+from glossae.text import HubDataSet, parse_source
 
 # tokens of a row, and of the longest of two thousand, in the paper's three tasks
 ROW_TOKENS, LONGEST = 45, 190

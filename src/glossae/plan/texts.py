@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from glossae.corpora import (
+from glossae.errors import GlossaeError
+from glossae.plan.at_hand import hub_data_set
+from glossae.plan.sizes import sizes
+from glossae.recipe import Recipe
+from glossae.text import (
     OPTIONAL,
     SHARES,
     Aligned,
@@ -17,10 +21,6 @@ from glossae.corpora import (
     read_source,
     split_sources,
 )
-from glossae.errors import GlossaeError
-from glossae.plan.at_hand import hub_data_set
-from glossae.plan.sizes import sizes
-from glossae.recipe import Recipe
 
 # files up to this size are read and counted; of larger ones only the size is looked at
 READ_BYTES = 2**25

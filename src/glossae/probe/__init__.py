@@ -1,7 +1,7 @@
 """Which layer tells the languages apart: probes along a path of penalties, on every layer."""
 
 from glossae.probe.agreement import rank_agreement
-from glossae.probe.as_coded import AsCodedCell, AsCodedRow, as_coded_table, paper_batches, replay_layers
+from glossae.probe.clustered import clustered_mean
 from glossae.probe.nearest import (
     LEAST_SENTENCES,
     NearestLayer,
@@ -11,13 +11,12 @@ from glossae.probe.nearest import (
 )
 from glossae.probe.path import TOLERANCE, ProbePath, Solution
 from glossae.probe.sample import ProbeSample, sample_sentences
+from glossae.probe.stored import StoredLayers, stored_layers
 from glossae.probe.sweep import LayerChoice, LayerScore, ProbeCell, choose_layer, probe_layers
 
 __all__ = [
     "LEAST_SENTENCES",
     "TOLERANCE",
-    "AsCodedCell",
-    "AsCodedRow",
     "LayerChoice",
     "LayerScore",
     "NearestLayer",
@@ -26,13 +25,13 @@ __all__ = [
     "ProbeSample",
     "Separation",
     "Solution",
-    "as_coded_table",
+    "StoredLayers",
     "choose_layer",
+    "clustered_mean",
     "language_layers",
     "nearest_candidates",
-    "paper_batches",
     "probe_layers",
     "rank_agreement",
-    "replay_layers",
     "sample_sentences",
+    "stored_layers",
 ]

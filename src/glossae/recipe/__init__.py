@@ -1,7 +1,7 @@
 """What to do, typed: the settings of a run, and how they are read."""
 
 from glossae.recipe.finding import Evidence, Features
-from glossae.recipe.group import BadSettingError
+from glossae.recipe.group import BadSettingError, Settings, all_settings
 from glossae.recipe.reading import (
     PRECISIONS,
     QUICK,
@@ -11,6 +11,7 @@ from glossae.recipe.reading import (
     nearest,
     recipe_values,
     shipped_recipes,
+    unknown_flag,
 )
 from glossae.recipe.settings import STAGES, Recipe, Report
 from glossae.recipe.text import Corpora, Languages
@@ -34,10 +35,13 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
+    "Settings",
     "Steering",
     "Tasks",
+    "all_settings",
     "load_recipe",
     "nearest",
     "recipe_values",
     "shipped_recipes",
+    "unknown_flag",
 ]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from glossae.files import refuse_links, replacing, write_text
 from glossae.report.blocks import Block, Cell, Picture, Row, Section
-from glossae.report.figures import Drawing
+from glossae.report.figures.canvas import Drawing
 from glossae.report.reading import RunFiles, read_run
 from glossae.report.sections import sections
 from glossae.report.sentences import site_words

@@ -12,8 +12,6 @@ from typing import Any
 import torch
 
 from glossae._version import __version__
-from glossae.corpora import OPTIONAL, Corpus, Task, build_roles, untested
-from glossae.effects import lingua_version
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint, write_json
 from glossae.lm import clear_passes
@@ -48,9 +46,17 @@ from glossae.run.show import Report, Show
 from glossae.run.stability_stage import stability_stage
 from glossae.run.steering_stage import steering_stage
 from glossae.run.tasks_stage import read_tasks, tasks_stage
+from glossae.steering import lingua_version
+from glossae.tasks import Task
+from glossae.text import OPTIONAL, Corpus, build_roles, untested
 from glossae.toy import corpus as toy_corpus
 
-__all__ = ["TOY_PAIRS", "continued_by", "knob_of_run", "run_recipe"]
+__all__ = [
+    "TOY_PAIRS",
+    "continued_by",
+    "knob_of_run",
+    "run_recipe",
+]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
 TOY_PAIRS = 3000

@@ -4,16 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from glossae.effects import CODED_SENTENCES, Edit, coded_cells
-from glossae.features import UnitStatistics, latent_statistics
+from glossae.effects import Edit
 from glossae.lm import TokenizedCorpus
+from glossae.paper import CODED_SENTENCES, coded_cells, without_pre_encoder_bias
 from glossae.recipe import Recipe
 from glossae.run.context import Context
 from glossae.run.folder import as_rows
 from glossae.run.found import Selected
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report
-from glossae.sae import Sae, without_pre_encoder_bias
+from glossae.sae import Sae
+from glossae.units import UnitStatistics, latent_statistics
 
 # the paper's code looks for its latents in so many sentences, as they come
 SELECTED_ON = 100

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae.effects import Edit, UnitSet, compile_edits, doses_of_each, neurons_off
-from glossae.features import Directions, Latents, Neurons, UnitStatistics, lape
+from glossae.find import lape
 from glossae.lm import Site, TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from glossae.run.context import Context
 from glossae.run.samples import first_sentences
 from glossae.run.show import Report
+from glossae.units import Directions, Latents, Neurons, UnitStatistics
 
 TRAINED, UNTRAINED, FROZEN = "trained", "untrained", "frozen decoder"
 COORDINATES, MEANS, LAPE = "coordinates", "difference of means", "LAPE neurons"

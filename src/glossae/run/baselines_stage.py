@@ -11,17 +11,8 @@ from jaxtyping import Float
 
 from glossae.effects import Arrays, Switched, UnitSet, switch_off
 from glossae.errors import GlossaeError
-from glossae.features import (
-    Latents,
-    Neurons,
-    SentenceTable,
-    UnitStatistics,
-    collect_all,
-    paper_rule,
-    passages,
-    testing,
-)
 from glossae.files import fingerprint
+from glossae.find import paper_rule, passages, testing
 from glossae.lm import Site, TokenizedCorpus
 from glossae.run.added_by_training import added_by_training
 from glossae.run.baseline_sets import (
@@ -43,6 +34,7 @@ from glossae.run.sae_stage import baseline_jobs, load_sae, other_seeds, untraine
 from glossae.run.samples import first_sentences
 from glossae.run.show import Report, part
 from glossae.sae import measure_reconstruction, read_sae
+from glossae.units import Latents, Neurons, SentenceTable, UnitStatistics, collect_all
 
 # a latent of another seed is the same one from this cosine of their decoder rows on
 SAME = 0.7

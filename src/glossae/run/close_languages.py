@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Int
 
 from glossae.errors import GlossaeError
-from glossae.features import MatchedTokenisation, SentenceTable, match_tokenisation, testing
+from glossae.find import MatchedTokenisation, match_tokenisation, testing
 from glossae.lm import TokenizedCorpus
 from glossae.run.context import Context
 from glossae.run.doubtful import Doubtful
 from glossae.run.evidence_rows import MOST_ROWS, Tested
+from glossae.units import SentenceTable
 
 # sentences of a language that are matched: enough for an AUROC to two places, and quickly gone through
 MATCHED_SENTENCES = 4000

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from glossae._version import __version__
-from glossae.corpora import Corpus, Roles
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint
 from glossae.hub import quietly
@@ -45,6 +44,7 @@ from glossae.run.parts import Parts
 from glossae.run.room import check_room
 from glossae.run.show import Show
 from glossae.sae import check_fits
+from glossae.text import Corpus, Roles
 from glossae.toy import toy_model
 
 TOY = "toy"

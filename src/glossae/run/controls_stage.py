@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.corpora import Roles
 from glossae.effects import (
     Control,
     Edit,
@@ -33,6 +32,7 @@ from glossae.run.folder import as_rows
 from glossae.run.samples import first_sentences
 from glossae.run.show import Report, part
 from glossae.run.tables import read_column
+from glossae.text import Roles
 
 MATCHED, REDIRECTED = "matched latents", "random directions"
 

@@ -2,7 +2,10 @@
 
 import torch
 
-from glossae.features import (
+from glossae.lm import Site
+from glossae.run.context import Context
+from glossae.run.samples import first_tokens
+from glossae.units import (
     Directions,
     Moments,
     Neurons,
@@ -12,9 +15,6 @@ from glossae.features import (
     probe_normal,
     random_directions,
 )
-from glossae.lm import Site
-from glossae.run.context import Context
-from glossae.run.samples import first_tokens
 
 RANDOM_DIRECTIONS = 8
 # tokens of each language behind a direction: enough for a mean and a probe of so many dimensions, and quickly read

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from glossae.corpora import Corpus, Sentence, ambiguous, build_lexicons
+from glossae.text import Corpus, Sentence, ambiguous, build_lexicons
 
 
 @dataclass(frozen=True)

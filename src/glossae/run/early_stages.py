@@ -5,16 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from glossae.probe import (
-    AsCodedCell,
-    ProbeCell,
-    as_coded_table,
-    choose_layer,
-    probe_layers,
-    rank_agreement,
-    replay_layers,
-    sample_sentences,
-)
+from glossae.paper import AsCodedCell, as_coded_table, replay_layers
+from glossae.probe import ProbeCell, choose_layer, probe_layers, rank_agreement, sample_sentences
 from glossae.run.context import Context
 from glossae.run.folder import as_rows
 from glossae.run.layers import choose_by_nearest, only_the_pair

@@ -6,18 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from glossae.effects import (
-    UNTRAINED,
-    Arm,
-    Arrays,
-    Dose,
-    best_neurons,
-    direction_arm,
-    latent_arm,
-    neuron_arm,
-)
+from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
 from glossae.errors import GlossaeError
-from glossae.features import Latents, UnitStatistics, collect_all, latent_statistics, testing
+from glossae.find import testing
 from glossae.lm import Site
 from glossae.run.as_coded import coded_statistics
 from glossae.run.context import Context
@@ -29,6 +20,7 @@ from glossae.run.panels import Panel, test_panel
 from glossae.run.sae_stage import load_sae, untrained_autoencoders
 from glossae.run.show import Report, part
 from glossae.sae import Sae
+from glossae.units import Latents, UnitStatistics, collect_all, latent_statistics
 
 # what tables call the sets that are no language's own
 BEST_NEURONS, BEST_NEURON = "best neurons", "best neuron"

@@ -25,7 +25,6 @@ from glossae.effects import (
     serial_correlations,
     side_effects,
 )
-from glossae.features import Units
 from glossae.lm import TokenizedCorpus
 from glossae.run.as_coded import coded_sweep
 from glossae.run.context import Context
@@ -36,6 +35,7 @@ from glossae.run.samples import first_sentences
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
 from glossae.sae import Sae
+from glossae.units import Units
 
 # the damage at whose dose units are looked at one by one
 DAMAGE = 0.3

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from glossae.features import CountedUnits, SentenceTable, UnitStatistics, scores, testing
+from glossae.find import scores, testing
 from glossae.run.panels import Panel
+from glossae.units import CountedUnits, SentenceTable, UnitStatistics
 
 # rows of a family of units that the report has room for
 MOST_ROWS = 40

@@ -4,13 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glossae.errors import GlossaeError
-from glossae.features import (
-    CountedUnits,
-    Latents,
-    collect_all,
-    passages,
-    testing,
-)
+from glossae.find import passages, testing
 from glossae.run.close_languages import Looked, close_languages
 from glossae.run.context import Context
 from glossae.run.directions import language_directions, site_neurons
@@ -32,6 +26,7 @@ from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import read_column, write_table
 from glossae.run.within_source import within_source
+from glossae.units import CountedUnits, Latents, collect_all
 
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
 PASSAGE = 32

@@ -5,19 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glossae.effects import Dose, UnitRange, doses
-from glossae.features import (
-    Latents,
-    Selection,
-    SentenceTable,
-    UnitStatistics,
-    collect,
-    paper_rule,
-    passages,
-    select,
-    testing,
-)
+from glossae.find import Selection, paper_rule, passages, select, testing
 from glossae.run.context import Context
 from glossae.run.panels import Panel
+from glossae.units import Latents, SentenceTable, UnitStatistics, collect
 
 
 @dataclass(frozen=True)

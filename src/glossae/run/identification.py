@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from glossae.errors import GlossaeError
-from glossae.features import Units, identify, testing
+from glossae.find import identify, testing
 from glossae.run.context import Context
 from glossae.run.evidence_rows import Again, Tested
 from glossae.run.identified_text import Text, Texts, halves, sample
 from glossae.run.panels import Panel
 from glossae.run.show import Report
+from glossae.units import Units
 
 # a language with fewer sentences than this to fit to or to test on is left out
 LEAST = 20

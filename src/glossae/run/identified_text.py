@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from glossae.corpora import cut, first_of_each, rank
-from glossae.features import SentenceTable, identify
+from glossae.find import identify
 from glossae.lm import TokenizedCorpus
 from glossae.run.context import Context
+from glossae.text import cut, first_of_each, rank
+from glossae.units import SentenceTable
 
 # sentences of a language that are fitted to, and as many that are tested on: more would take longer and say the same
 SENTENCES = 2_000

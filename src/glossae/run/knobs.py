@@ -9,7 +9,6 @@ import numpy as np
 
 from glossae.effects import FAMILIES, Family, Knob, Steering
 from glossae.errors import GlossaeError
-from glossae.features import Kind
 from glossae.lm import (
     FoundSinks,
     LanguageModel,
@@ -26,6 +25,7 @@ from glossae.run.opening import Run, open_run
 from glossae.run.steering_stage import KNOBS
 from glossae.sae import read_sae
 from glossae.toy import toy_model
+from glossae.units import Kind
 
 # the KL on reference text, nats a token, up to which the dose is chosen that writes most of the target language
 MOST_KL = 1.0

@@ -2,14 +2,6 @@
 
 from typing import Any
 
-from glossae.features import (
-    UnitDetail,
-    UnitStatistics,
-    latent_statistics,
-    sentences_to_show,
-    token_texts,
-    unit_details,
-)
 from glossae.files import fingerprint, write_json
 from glossae.lm import tokenize
 from glossae.run.as_coded import coded_statistics
@@ -19,6 +11,14 @@ from glossae.run.found import by_the_rule
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
+from glossae.units import (
+    UnitDetail,
+    UnitStatistics,
+    latent_statistics,
+    sentences_to_show,
+    token_texts,
+    unit_details,
+)
 
 
 def features_stage(context: Context, layer: int, report: Report) -> dict[str, Any]:

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae.corpora import first_of_each
 from glossae.errors import GlossaeError
-from glossae.features import Counter, Latents, testing
+from glossae.find import testing
 from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, finite, in_text_order
 from glossae.probe import LEAST_SENTENCES, NearestLayer, language_layers, nearest_candidates
 from glossae.run.context import Context
 from glossae.run.panels import panel_text, searched_sample
 from glossae.run.show import Report, part
 from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
+from glossae.text import first_of_each
+from glossae.units import Counter, Latents
 
 # sentences of a language that layers are compared on
 SENTENCES = 60

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.features import collect, scores
+from glossae.find import scores
 from glossae.lm import TokenizedCorpus
 from glossae.run.context import Context
 from glossae.run.evidence_rows import MOST_ROWS, Tested, score_rows
 from glossae.run.panels import Panel
 from glossae.run.samples import first_sentences, first_tokens
 from glossae.run.show import Report, part
+from glossae.units import collect
 
 # sentences of each language behind attribution, and random tokens: enough for a ranking, and seconds of work
 ATTRIBUTED_SENTENCES = 200

@@ -5,7 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glossae.corpora import (
+from glossae.errors import GlossaeError
+from glossae.find import testing
+from glossae.lm import TokenizedCorpus, tokenize
+from glossae.plan import too_few_words
+from glossae.run.context import Context, longest_text
+from glossae.run.doubtful import Doubtful, doubtful_pairs
+from glossae.text import (
     Corpus,
     Sentence,
     count_ambiguous,
@@ -14,12 +20,6 @@ from glossae.corpora import (
     identical_texts,
     refuse_one_text_as_two_languages,
 )
-from glossae.errors import GlossaeError
-from glossae.features import testing
-from glossae.lm import TokenizedCorpus, tokenize
-from glossae.plan import too_few_words
-from glossae.run.context import Context, longest_text
-from glossae.run.doubtful import Doubtful, doubtful_pairs
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from glossae.paper import published_figures
 from glossae.recipe import Recipe
 from glossae.report import SCHEMA_VERSION
 from glossae.run.folder import RunFolder, as_rows
-from glossae.run.published import published_figures
 from glossae.sae import GridCell, choose, fronts
 
 # which stage fills which keys; a key of a stage that was not run is null

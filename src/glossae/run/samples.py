@@ -1,7 +1,7 @@
 """The first part of a text: of one that comes shuffled it is a fair sample."""
 
-from glossae.corpora import first_of_each
 from glossae.lm import TokenizedCorpus
+from glossae.text import first_of_each
 
 
 def first_sentences(tokens: TokenizedCorpus, wanted: int) -> TokenizedCorpus:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from glossae.features import SAME, LatentMatch, Latents, Shares, match_latents, testing
 from glossae.files import write_json
+from glossae.find import SAME, LatentMatch, Shares, match_latents, testing
 from glossae.run.context import Context
 from glossae.run.evidence_rows import MOST_ROWS
 from glossae.run.folder import as_rows
@@ -17,6 +17,7 @@ from glossae.run.sae_stage import load_sae, other_seeds, train_autoencoder, trai
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
 from glossae.sae import Sae, read_sae
+from glossae.units import Latents
 
 # what says that the autoencoder beside it is whole, and of which training
 TRAINED = "trained.json"

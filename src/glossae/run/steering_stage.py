@@ -5,21 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glossae.corpora import first_of_each
-from glossae.effects import (
-    FAMILIES,
-    PROMPTS,
-    Clusters,
-    Family,
-    Knob,
-    Steered,
-    families,
-    lingua_languages,
-    lingua_version,
-    steer,
-)
+from glossae.effects import FAMILIES, PROMPTS, Clusters, Family, Knob, families
 from glossae.errors import GlossaeError
-from glossae.features import activation_moments, identify
+from glossae.find import identify
 from glossae.lm import Site, TokenizedCorpus, prompt_ids
 from glossae.run.context import Context
 from glossae.run.effect_arms import tested_neurons
@@ -27,6 +15,9 @@ from glossae.run.folder import as_rows
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
+from glossae.steering import Steered, lingua_languages, lingua_version, steer
+from glossae.text import first_of_each
+from glossae.units import activation_moments
 
 # sentences of each language that the n-gram identifier learns from: more hardly helps, and takes its time
 LEARNT_FROM = 5000

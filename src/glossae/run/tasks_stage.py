@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from glossae.corpora import Row, Task, split_tasks
-from glossae.effects import Edit, TaskScore, Tuning, UnitRange, as_coded, controlled, doses, fine_tuned
+from glossae.effects import Edit, UnitRange, doses
 from glossae.errors import GlossaeError
 from glossae.files import write_json
+from glossae.paper import as_coded
 from glossae.recipe import Recipe
 from glossae.run.as_coded import coded_encoder
 from glossae.run.context import Context, longest_text
@@ -15,6 +15,7 @@ from glossae.run.folder import as_rows
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
+from glossae.tasks import Row, Task, TaskScore, Tuning, controlled, fine_tuned, split_tasks
 from glossae.toy import acceptability, sentiment
 
 # rows of the toy's sets: to learn from, and to test on

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from glossae.errors import GlossaeError
-from glossae.features import SentenceTable, testing
+from glossae.find import testing
 from glossae.run.evidence_rows import Again, Tested
+from glossae.units import SentenceTable
 
 # sentences on either side of a comparison, at least
 LEAST = 20

@@ -3,11 +3,12 @@
 from glossae.sae.checkpoints import Checkpoints
 from glossae.sae.config import SaeConfig
 from glossae.sae.fits import check_fits
-from glossae.sae.formats import fetch as fetch_sae
-from glossae.sae.formats import hookpoint, to_sae_lens, to_sparsify
-from glossae.sae.formats import load as read_sae
+from glossae.sae.formats.detect import load as read_sae
+from glossae.sae.formats.fetching import fetch as fetch_sae
+from glossae.sae.formats.names import hookpoint
+from glossae.sae.formats.sae_lens import write as to_sae_lens
+from glossae.sae.formats.sparsify import write as to_sparsify
 from glossae.sae.grid import Choice, Front, GridCell, choose, fronts, last_batches, not_dominated
-from glossae.sae.misread import without_pre_encoder_bias
 from glossae.sae.mixing import Mixer
 from glossae.sae.product import fast_bfloat16
 from glossae.sae.quality import Quality, SpliceLoss, measure, measure_reconstruction, unsound
@@ -47,5 +48,4 @@ __all__ = [
     "train_group",
     "unsound",
     "untrained",
-    "without_pre_encoder_bias",
 ]

@@ -126,7 +126,7 @@ class Sae(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
-        from glossae.sae.formats import save
+        from glossae.sae.formats.own import save
 
         save(self, folder)
 
@@ -140,7 +140,7 @@ class Sae(nn.Module):
             GlossaeError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
                 fit the config.
         """
-        from glossae.sae.formats import load
+        from glossae.sae.formats.detect import load
 
         sae = load(Path(place)).to(device)
         if sae.unsound:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
-from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
+from glossae.text import Corpus, Sentence
 from glossae.toy.constructions import draw_sentence
 from glossae.toy.draw import Draw
 from glossae.toy.realise import realise

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from glossae.report.blocks import Block, Cell, Paragraph, Picture, Table
-from glossae.report.figures import as_coded_frame, draw_as_coded
+from glossae.report.figures.as_coded import as_coded_frame, draw_as_coded
 from glossae.report.reading import RunFiles
 from glossae.report.wording import NO_BREAK, model_name, number, percent, short
 

@@ -1,7 +1,7 @@
 """The autoencoder: how it was trained and how faithful it is (section 5, Table 4)."""
 
 from glossae.report.blocks import Block, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures import draw_training
+from glossae.report.figures.training import draw_training
 from glossae.report.reading import Row, RunFiles
 from glossae.report.sentences import site_words
 from glossae.report.wording import language_name, listed, moves, number, percent, plural, whole

@@ -1,18 +1,11 @@
 """What the units do (section 5.2): Figure 8, Appendix C, selectivity at matched damage."""
 
 from glossae.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures import draw_next_token
+from glossae.report.figures.next_token import draw_next_token
 from glossae.report.reading import Row, RunFiles
 from glossae.report.sections.controls import control_blocks
 from glossae.report.sections.families import family_blocks, margin_cell, ratio_cell
-from glossae.report.sentences import (
-    at_matched_damage,
-    doses,
-    find_cell,
-    site_words,
-    sweep,
-    sweep_details,
-)
+from glossae.report.sentences import at_matched_damage, doses, find_cell, site_words, sweep, sweep_details
 from glossae.report.wording import NO_BREAK, interval, language_name, number, short, signed, whole
 
 # the false discovery rate at which consecutive sentences are called correlated

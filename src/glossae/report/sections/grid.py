@@ -3,23 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from glossae.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures import Marks, draw_grid, grid_table
-from glossae.report.kinds import (
-    activation_name,
-    comparisons,
-    key,
-    matrices_words,
-    same_cells,
-)
+from glossae.report.figures.grid import Marks, draw_grid, grid_table
+from glossae.report.kinds import activation_name, comparisons, key, matrices_words, same_cells
 from glossae.report.reading import Row, RunFiles
 from glossae.report.sections.grid_words import agreement, choice, disagreements, finding, what_was_trained
-from glossae.report.wording import (
-    language_name,
-    number,
-    percent,
-    short,
-    whole,
-)
+from glossae.report.wording import language_name, number, percent, short, whole
 
 _FRONTS = {("l0_select", "fvu"): "L0 and FVU", ("active_per_batch", "mse"): "active and error"}
 _Pairs = Sequence[tuple[Row, Row]]

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from glossae.report.blocks import Block, Cell, Paragraph, Picture, Row, Section, Table, not_run
-from glossae.report.figures import draw_layers, draw_nearest, draw_probes, probe_table
+from glossae.report.figures.layers import draw_layers, draw_nearest
+from glossae.report.figures.probes import draw_probes, probe_table
 from glossae.report.reading import RunFiles
 from glossae.report.sections.as_coded import as_coded_blocks
 from glossae.report.wording import (

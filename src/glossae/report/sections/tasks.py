@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from glossae.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures import draw_tasks
+from glossae.report.figures.tasks import draw_tasks
 from glossae.report.reading import Row, RunFiles
 from glossae.report.wording import (
     NO_BREAK,

@@ -11,9 +11,9 @@ from glossae.report.blocks import (
     Token,
     not_run,
 )
-from glossae.report.figures import draw_preactivations, draw_rates, draw_text
-from glossae.report.figures.preactivations import MOST_PANELS
-from glossae.report.figures.texts import UnitAlongText
+from glossae.report.figures.preactivations import MOST_PANELS, draw_preactivations
+from glossae.report.figures.rates import draw_rates
+from glossae.report.figures.texts import UnitAlongText, draw_text
 from glossae.report.reading import Row, RunFiles
 from glossae.report.sentences import rule_words, third_languages, thresholds, units_found
 from glossae.report.wording import counted, language_name, listed, number, percent, short, whole

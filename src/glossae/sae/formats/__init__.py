@@ -7,4 +7,11 @@ from glossae.sae.formats.own import save
 from glossae.sae.formats.sae_lens import write as to_sae_lens
 from glossae.sae.formats.sparsify import write as to_sparsify
 
-__all__ = ["fetch", "hookpoint", "load", "save", "to_sae_lens", "to_sparsify"]
+__all__ = [
+    "fetch",
+    "hookpoint",
+    "load",
+    "save",
+    "to_sae_lens",
+    "to_sparsify",
+]

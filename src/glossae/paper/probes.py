@@ -1,0 +1,288 @@
+"""The paper's own probes: its optimisation replayed, beside the optimum that it was to find.
+
+The paper (section 4.1.1) fits its probes by Adam at a rate of 1e-3 on batches of 32 sentences, every token counting,
+from the weights that a linear layer is made with. The number of batches differs by model (`paper_batches`). The loss of
+a batch is
+
+    mean_i [ softplus(z_i) - y_i z_i ] + lambda * ||(w, b)||
+
+on activations as they are. Adam's steps have about the same length however small the gradient is, so a probe whose
+optimum is zero does not end there: it trembles around it, and its sign still "classifies".
+
+Where this departs from the paper's code: the text is the run's sample, gone through again, in another order, until
+there are enough batches; the probes are tested on each seed's held-out sentences; weights and order are seeded.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from glossae.lm import LanguageModel
+from glossae.probe import ProbeSample, StoredLayers, clustered_mean, stored_layers
+
+LEARNING_RATE = 1e-3
+BATCH_SENTENCES = 32
+# batches by model, in the metadata that the paper's repository keeps of its 1,200 probes; an epoch would be 2,070
+BATCHES = {
+    "pythia-14m": 329,
+    "pythia-70m": 509,
+    "pythia-160m": 544,
+    "pythia-410m": 501,
+    "pythia-1b": 501,
+    "pythia-1.4b": 501,
+    "pythia-2.8b": 501,
+}
+# a model that the paper did not probe gets as many as the model of its main experiment
+OTHER_MODELS = BATCHES["pythia-1.4b"]
+
+
+def paper_batches(model: str) -> int:
+    """The number of batches that the paper's code fits a model's probes on: 329 to 544.
+
+    Args:
+        model: a hub id, with `@REVISION` or without, or a folder. Its last part is compared with the paper's models;
+            any other model gets the 501 batches of Pythia 1.4B.
+    """
+    # a revision may have slashes, and a folder above may have an @
+    names = (PurePath(text).name.partition("@")[0].lower() for text in (model.partition("@")[0], model))
+    return next((BATCHES[name] for name in names if name in BATCHES), OTHER_MODELS)
+
+
+@dataclass(frozen=True)
+class AsCodedCell:
+    """One probe as the paper's code has it, and the optimum at the same lambda on the same tokens.
+
+    Attributes:
+        accuracy: share of held-out tokens on the right side of 0.5.
+        accuracy_se: its standard error, clusters of sentences being the units of sampling.
+        bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 is knowing nothing.
+        norm: of weights and bias after the last batch.
+        optimum_norm: of weights and bias at the optimum.
+        critical_lambda: from here on the optimum is exactly zero.
+        collapsed: whether it is, so that the accuracy is that of Adam's tremor around zero: well beyond the
+            critical lambda it is noise, just beyond it the tremor still leans the way that the data do.
+        constant: the accuracy of the better constant answer on the same held-out tokens.
+        batches: how many were stepped on.
+        tokens: how many tokens there were to fit.
+        protocol: `as_coded`, always.
+    """
+
+    model: str
+    layer: int
+    penalty: float
+    seed: int
+    accuracy: float
+    accuracy_se: float
+    bce: float
+    norm: float
+    optimum_norm: float
+    critical_lambda: float
+    collapsed: bool
+    constant: float
+    batches: int
+    tokens: int
+    protocol: str = "as_coded"
+
+
+@dataclass(frozen=True)
+class AsCodedRow:
+    """The cells of a layer and lambda: means over seeds.
+
+    Attributes:
+        accuracy_low, accuracy_high: of the worst and the best seed.
+        collapsed: whether the optimum is exactly zero in every seed.
+        batches: how many were stepped on.
+        seeds: how many.
+    """
+
+    model: str
+    layer: int
+    penalty: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    accuracy_se: float
+    bce: float
+    norm: float
+    optimum_norm: float
+    critical_lambda: float
+    collapsed: bool
+    constant: float
+    batches: int
+    seeds: int
+
+
+def replay_layers(
+    lm: LanguageModel,
+    sample: ProbeSample,
+    *,
+    site: str,
+    reference: str,
+    penalties: Sequence[float],
+    seed: int = 0,
+    budget: int = 1024,
+    scratch: Path | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[AsCodedCell]:
+    """Replay the paper's optimisation on every layer of a model, for every lambda and seed of the sample.
+
+    Args:
+        lm: the model.
+        sample: the sentences, as for `probe_layers`.
+        site: which tensor of each layer.
+        reference: the language whose y is 1.
+        penalties: lambdas.
+        seed: of the first weights, which are other ones for every layer, lambda and seed of the sample, and of the
+            order of sentences, which is the same for every layer and lambda.
+        budget: tokens in a batch of the model's pass.
+        scratch: where the activations of all layers wait on disk, a layer in memory at a time.
+        progress: called with the finished share.
+    """
+    cells: list[AsCodedCell] = []
+    with stored_layers(
+        lm,
+        sample,
+        site=site,
+        reference=reference,
+        budget=budget,
+        scratch=scratch,
+        progress=lambda share: progress(0.2 * share),
+    ) as stored:
+        orders = [
+            list(_batches(stored, held_out, paper_batches(lm.name), np.random.default_rng([seed, fit])))
+            for fit, held_out in enumerate(sample.held_out)
+        ]
+        for number, (layer, read) in enumerate(stored.layers.items()):
+            x = read().float()
+            path = stored.path(x, published=True)
+            optima = path.solve([torch.full_like(path.critical_penalty, penalty) for penalty in penalties])
+            for fit, order in enumerate(orders):
+                generator = np.random.default_rng([seed, fit, layer])
+                start = linear_start(x.shape[1], len(penalties), generator).to(x.device)
+                beta = replay(x, stored.english, order, list(penalties), start)
+                for place, (penalty, optimum) in enumerate(zip(penalties, optima, strict=True)):
+                    tested = stored.held_out[:, fit]
+                    logits = (x[tested] @ beta[place, :-1] + beta[place, -1]).double()
+                    right = stored.english[tested]
+                    accuracy, error = clustered_mean(((logits > 0) == right).double(), stored.cluster[tested])
+                    losses = torch.nn.functional.softplus(torch.where(right, -logits, logits))
+                    squares = optimum.weight[:, fit].square().sum() + optimum.bias[fit].square()
+                    share = float(right.double().mean())
+                    critical = float(path.critical_penalty[fit])
+                    cells.append(
+                        AsCodedCell(
+                            model=lm.name,
+                            layer=layer,
+                            penalty=float(penalty),
+                            seed=fit,
+                            accuracy=accuracy,
+                            accuracy_se=error,
+                            bce=float(losses.mean()),
+                            norm=float(beta[place].double().norm()),
+                            optimum_norm=float(squares.sqrt()),
+                            critical_lambda=critical,
+                            collapsed=penalty >= critical,
+                            constant=max(share, 1 - share),
+                            batches=len(order),
+                            tokens=int((~tested).sum()),
+                        )
+                    )
+            progress(0.2 + 0.8 * (number + 1) / len(stored.layers))
+    return cells
+
+
+def replay(
+    x: Float[Tensor, "rows d"],
+    english: Bool[Tensor, " rows"],
+    batches: Sequence[Int[Tensor, " _"]],
+    penalties: Sequence[float],
+    start: Float[Tensor, "fits d_and_bias"],
+) -> Float[Tensor, "fits d_and_bias"]:
+    """Adam on the paper's loss, a probe for each lambda, all on the same batches.
+
+    Args:
+        x: activations.
+        english: y.
+        batches: the rows of each batch, as many as its sentences have tokens.
+        penalties: a lambda for each probe.
+        start: the weights to begin with, the bias behind them.
+
+    Returns:
+        Weights and bias after the last batch.
+    """
+    beta = start.clone().requires_grad_()
+    lambdas = torch.tensor(penalties, dtype=x.dtype, device=x.device)
+    # Adam goes by each number's own gradient, so that probes side by side do not see each other
+    optimizer = torch.optim.Adam([beta], lr=LEARNING_RATE)
+    for rows in batches:
+        logits = torch.nn.functional.linear(x[rows], beta[:, :-1], beta[:, -1])
+        y = english[rows, None].to(x.dtype).expand_as(logits)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none").mean(0)
+        optimizer.zero_grad()
+        (losses + lambdas * torch.linalg.vector_norm(beta, dim=1)).sum().backward()
+        optimizer.step()
+    return beta.detach()
+
+
+def linear_start(d: int, fits: int, generator: np.random.Generator) -> Float[Tensor, "fits d_and_bias"]:
+    """The weights that `torch.nn.Linear(d, 1)` is made with, and its bias: uniform within 1 / sqrt(d) of zero."""
+    bound = d**-0.5
+    return torch.from_numpy(generator.uniform(-bound, bound, size=(fits, d + 1))).float()
+
+
+def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
+    """What the artefact looks like: by model, layer and lambda the replayed probe beside the optimum.
+
+    Where `collapsed`, a probe at its optimum would know nothing, and what `accuracy_low` and `accuracy_high` have
+    over `constant` is the optimiser's tremor.
+    """
+    together: dict[tuple[str, int, float], list[AsCodedCell]] = {}
+    for cell in cells:
+        together.setdefault((cell.model, cell.layer, cell.penalty), []).append(cell)
+
+    def mean(of: Sequence[AsCodedCell], name: str) -> float:
+        return float(np.mean([getattr(cell, name) for cell in of]))
+
+    return [
+        AsCodedRow(
+            model=model,
+            layer=layer,
+            penalty=penalty,
+            accuracy=mean(of, "accuracy"),
+            accuracy_low=min(cell.accuracy for cell in of),
+            accuracy_high=max(cell.accuracy for cell in of),
+            accuracy_se=mean(of, "accuracy_se"),
+            bce=mean(of, "bce"),
+            norm=mean(of, "norm"),
+            optimum_norm=mean(of, "optimum_norm"),
+            critical_lambda=mean(of, "critical_lambda"),
+            collapsed=all(cell.collapsed for cell in of),
+            constant=mean(of, "constant"),
+            batches=of[0].batches,
+            seeds=len(of),
+        )
+        for (model, layer, penalty), of in together.items()
+    ]
+
+
+def _batches(
+    stored: StoredLayers,
+    held_out: Bool[np.ndarray, " sentences"],
+    count: int,
+    generator: np.random.Generator,
+) -> Iterator[Int[Tensor, " batch"]]:
+    """The rows of each of `count` batches: 32 fitted sentences, all their tokens."""
+    fitted = np.flatnonzero(~held_out)
+    rounds = -(-count * BATCH_SENTENCES // len(fitted))
+    order = np.concatenate([generator.permutation(fitted) for _ in range(rounds)])
+    rows = torch.argsort(stored.sentence, stable=True)
+    ends = torch.bincount(stored.sentence, minlength=len(held_out)).cumsum(0).tolist()
+    starts = [0, *ends[:-1]]
+    for number in range(count):
+        batch = order[number * BATCH_SENTENCES : (number + 1) * BATCH_SENTENCES]
+        yield torch.cat([rows[starts[sentence] : ends[sentence]] for sentence in batch])

@@ -1,0 +1,80 @@
+"""The paper's own numbers (Kirkegaard & Sibbesen 2025), to stand beside a run of its recipe."""
+
+from typing import Any
+
+from glossae.paper.published_probes import published_probes
+
+# The grid of section 4.2, as its repository keeps it (`grid_search_results.json`, rounded): means over the last
+# eleven training batches but the very last. In each row: tied with a pre-encoder bias, tied without, separate with,
+# separate without.
+_KINDS = ((True, True), (True, False), (False, True), (False, False))
+# k: (MSE, latents active per batch)
+_TOPK = {
+    2: ((0.0239, 33), (0.0236, 36), (0.0216, 67), (0.0212, 86)),
+    5: ((0.0177, 95), (0.0174, 108), (0.0154, 148), (0.0157, 139)),
+    10: ((0.0122, 232), (0.0124, 192), (0.0114, 245), (0.0112, 242)),
+    30: ((0.0059, 763), (0.0057, 810), (0.0059, 482), (0.0056, 560)),
+    70: ((0.0031, 1295), (0.0029, 1416), (0.0032, 744), (0.0032, 808)),
+    100: ((0.0025, 1346), (0.0023, 1500), (0.0024, 878), (0.0024, 980)),
+}
+# weight of the L1 penalty: (MSE, latents active at a token, latents active per batch)
+_RELU = {
+    0.0005: ((0.0074, 35.2, 393), (0.0075, 35.7, 274), (0.0033, 146, 355), (0.0030, 155, 413)),
+    0.001: ((0.0157, 12.0, 217), (0.0172, 11.6, 58), (0.0136, 32.0, 81), (0.0107, 46.0, 75)),
+    0.002: ((0.0325, 1.4, 125), (0.0288, 2.7, 10), (0.0251, 7.0, 30), (0.0226, 10.4, 19)),
+    0.003: ((0.0646, 0.31, 206), (0.0364, 1.4, 4.9), (0.0307, 3.0, 89), (0.0288, 4.4, 9)),
+    0.004: ((0.0646, 0.23, 145), (0.0767, 0.003, 2), (0.0365, 1.4, 139), (0.0400, 1.5, 6)),
+    0.005: ((0.0646, 0.16, 125), (0.0767, 0.001, 1), (0.0424, 0.87, 200), (0.0401, 1.4, 6)),
+}
+
+
+def published_figures() -> dict[str, Any]:
+    """The probes of section 4.1, the grid of 4.2, what 5.1 found, and Appendices C (cross-entropy) and D (weighted F1).
+
+    `no_modification` is the spliced model without an edit: the unmodified model was not measured.
+    """
+    return {
+        "probes": published_probes(),
+        "grid": {
+            "model": "EleutherAI/pythia-14m",
+            "layer": 3,
+            "cells": _grid_cells(),
+            "chosen": {"activation": "topk", "tied": False, "pre_encoder_bias": True},
+        },
+        "selected_units": [20680, 26335, 27584, 41388, 44148, 46619],
+        "next_token": {
+            "source": "ELRC_2923",
+            "values": [-8, -6, -4, -2, 0, 2, 4, 6, 8],
+            "da": [4.24, 3.68, 3.31, 3.09, 2.96, 2.90, 2.89, 2.92, 3.01],
+            "en": [4.15, 3.99, 3.88, 3.81, 3.77, 3.77, 3.81, 3.87, 3.96],
+            "no_modification": {"da": 2.94, "en": 3.77},
+        },
+        "tasks": {
+            "metric": "weighted F1",
+            "values": [-8, -4, 0, 4, 8],
+            "angry-tweets": [0.547, 0.590, 0.596, 0.612, 0.590],
+            "scala-da": [0.402, 0.462, 0.486, 0.465, 0.458],
+            "tweet-sentiment": [0.591, 0.603, 0.601, 0.606, 0.614],
+            "no_modification": {"angry-tweets": 0.607, "scala-da": 0.470, "tweet-sentiment": 0.609},
+        },
+    }
+
+
+def _grid_cells() -> list[dict[str, Any]]:
+    """The paper's 48 autoencoders, with the keys of a grid's cells."""
+    topk = [("topk", k, None, mse, float(k), active) for k, row in _TOPK.items() for mse, active in row]
+    relu = [("relu", None, l1, mse, l0, active) for l1, row in _RELU.items() for mse, l0, active in row]
+    return [
+        {
+            "activation": activation,
+            "tied": tied,
+            "pre_encoder_bias": bias,
+            "k": k,
+            "l1": l1,
+            "mse": mse,
+            "l0": l0,
+            "active_per_batch": active,
+        }
+        for number, (activation, k, l1, mse, l0, active) in enumerate([*topk, *relu])
+        for tied, bias in [_KINDS[number % len(_KINDS)]]
+    ]

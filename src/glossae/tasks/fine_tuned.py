@@ -1,0 +1,268 @@
+"""A task that the model is fine-tuned for with the edit in place, as the paper's text says: LoRA and a linear head."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import nn
+
+from glossae.effects import Edit
+from glossae.environment import install
+from glossae.errors import GlossaeError
+from glossae.lm import (
+    MAX_TOKENS,
+    LanguageModel,
+    Positions,
+    Site,
+    TokenEdit,
+    TokenizedCorpus,
+    batches,
+    edit,
+    final_states,
+    mean_over_text,
+    sentence_batches,
+)
+from glossae.sae import Sae
+from glossae.tasks.arms import arms_of, compiled_arms, kind_of
+from glossae.tasks.comparing import by_bootstrap
+from glossae.tasks.controlled import CONTROLLED
+from glossae.tasks.features import encode_texts
+from glossae.tasks.metrics import METRICS
+from glossae.tasks.rows import TaskScore, score_rows
+from glossae.tasks.splitting import divide
+from glossae.tasks.task import Task
+from glossae.units import Units
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a model is fine-tuned.
+
+    Attributes:
+        rank: of the matrices that are added to every linear map of the blocks (Hu et al. 2021, *LoRA*); they count
+            `2 * rank / rank` times, so that the rank changes little else.
+        epochs: passes over the rows to learn from.
+        lr: AdamW's learning rate at first; it falls to zero along a line.
+        batch_rows: rows in a step.
+        seeds: trainings of each arm, with other beginnings and other orders of the rows.
+    """
+
+    rank: int = 8
+    epochs: int = 3
+    lr: float = 1e-3
+    batch_rows: int = 32
+    seeds: int = 3
+
+
+def fine_tuned(
+    lm: LanguageModel,
+    site: Site,
+    units: Sae | Units,
+    task: Task,
+    edits: Sequence[Edit],
+    *,
+    tuning: Tuning | None = None,
+    name: str = "",
+    rows: int = 4000,
+    draws: int = 1000,
+    seed: int = 0,
+    max_tokens: int = MAX_TOKENS,
+    prefix: Sequence[int] = (),
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[TaskScore]:
+    """Fine-tune the model on a task, with each edit in place and without, and test it so.
+
+    A linear head on the mean final state over a text's tokens, and low-rank matrices beside every linear map of the
+    blocks, are trained; the model is as it was afterwards. Every arm begins from the same matrices and sees the same
+    batches, seed by seed. Intervals resample pairs of test rows, and seeds. A task without test rows has a fifth
+    of its rows set apart, once.
+
+    Args:
+        lm: the model.
+        site: where it is edited, in training and in the test.
+        units: what is edited there.
+        task: the labelled texts.
+        edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
+        tuning: how; None as `Tuning` says.
+        name: of the units.
+        rows: at most so many, to learn from and to test on together.
+        draws: resamples behind an interval.
+        seed: of what is drawn at random.
+        max_tokens: texts are cut to.
+        prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
+        budget: tokens in a batch of the test.
+        progress: called with the share that is done.
+
+    Raises:
+        GlossaeError: `peft` is not installed, an edit does not fit, or there are too few rows of a label.
+    """
+    _library()
+    tuning = tuning or Tuning()
+    arms = arms_of(edits, name, kind_of(units))
+    fns = compiled_arms(arms, units)
+    division = divide(task, rows=rows, seed=seed, splits=1)
+    ((learned, tried),) = division.splits
+    tokens = encode_texts(
+        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
+    )
+    train, test = tokens.take(learned), tokens.take(tried)
+    labels = torch.from_numpy(division.labels)
+    said = np.empty((len(arms), tuning.seeds, len(tried)), dtype=np.int64)
+    total = len(arms) * tuning.seeds
+    for number, (arm, fn) in enumerate(zip(arms, fns, strict=True)):
+        for run in range(tuning.seeds):
+            done = number * tuning.seeds + run
+            said[number, run] = _trained(
+                lm,
+                _Change(site, fn, arm.positions),
+                train,
+                labels[torch.from_numpy(learned)],
+                test,
+                len(task.labels),
+                tuning,
+                seed + run,
+                budget,
+                lambda share, done=done: progress((done + share) / total),  # type: ignore[misc]
+            )
+    result: list[TaskScore] = []
+    for metric in CONTROLLED:
+        compared = by_bootstrap(
+            division.labels[tried],
+            said,
+            [division.names[place] for place in tried],
+            [arm.base for arm in arms],
+            METRICS[metric],
+            labels=len(task.labels),
+            draws=draws,
+            seed=seed,
+        )
+        result += score_rows(
+            task,
+            arms,
+            compared,
+            protocol="fine_tuned",
+            metric=metric,
+            n_train=len(learned),
+            n_test=len(tried),
+            seeds=tuning.seeds,
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What is done to the model in training and in the test."""
+
+    site: Site
+    fn: TokenEdit | None
+    positions: Positions
+
+    def made(self, lm: LanguageModel) -> contextlib.AbstractContextManager[None]:
+        if self.fn is None:
+            return contextlib.nullcontext()
+        return edit(lm, self.site, self.fn, positions=self.positions)
+
+
+def _library() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise GlossaeError(
+            f"tasks.finetune: needs the package peft ({error}): {install('tasks')}, or pip install peft"
+        ) from error
+    return peft
+
+
+@contextlib.contextmanager
+def adapted(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
+    """While the block runs, low-rank matrices stand beside every linear map of the model's blocks.
+
+    Yields:
+        The matrices, the only weights that learn. Afterwards the model's own modules are back in their places.
+    """
+    peft = _library()
+    learning = [(weight, weight.requires_grad) for weight in lm.model.parameters()]
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    with warnings.catch_warnings():
+        # GPT-2's linear maps are stored the other way round, which peft sees and says
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        wrapped = peft.LoraModel(lm.model, config, "glossae")
+    try:
+        weights = [weight for weight in wrapped.parameters() if weight.requires_grad]
+        for weight in weights:
+            # the model may be in half precision; what learns is not
+            weight.data = weight.data.float()
+        yield weights
+    finally:
+        wrapped.unload()
+        for weight, learns in learning:
+            weight.requires_grad_(learns)
+
+
+def _trained(
+    lm: LanguageModel,
+    change: _Change,
+    train: TokenizedCorpus,
+    labels: Int[torch.Tensor, " rows"],
+    test: TokenizedCorpus,
+    count: int,
+    tuning: Tuning,
+    seed: int,
+    budget: int,
+    progress: Callable[[float], None],
+) -> Int[np.ndarray, " test"]:
+    """Train once, and say what the trained model makes of the test."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        with adapted(lm, tuning.rank) as weights:
+            head = nn.Linear(lm.model.config.get_text_config().hidden_size, count).to(lm.device)
+            with change.made(lm):
+                _train(lm, weights, head, train, labels.to(lm.device), tuning, seed, progress)
+                return _predicted(lm, head, test, budget)
+
+
+def _train(
+    lm: LanguageModel,
+    weights: list[nn.Parameter],
+    head: nn.Linear,
+    train: TokenizedCorpus,
+    labels: Int[torch.Tensor, " rows"],
+    tuning: Tuning,
+    seed: int,
+    progress: Callable[[float], None],
+) -> None:
+    steps = tuning.epochs * -(-len(train) // tuning.batch_rows)
+    optimiser = torch.optim.AdamW([*weights, *head.parameters()], lr=tuning.lr)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    done = 0
+    for epoch in range(tuning.epochs):
+        for batch in sentence_batches(train, tuning.batch_rows, seed=seed * tuning.epochs + epoch):
+            logits = head(mean_over_text(batch, final_states(lm, batch)))
+            loss = nn.functional.cross_entropy(logits, labels[batch.index.to(labels.device)])
+            if not torch.isfinite(loss):
+                raise GlossaeError(
+                    "tasks.finetune: the loss is not finite: training diverges; lower Tuning.lr"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            falling.step()
+            done += 1
+            progress(done / steps)
+
+
+@torch.no_grad()
+def _predicted(
+    lm: LanguageModel, head: nn.Linear, test: TokenizedCorpus, budget: int
+) -> Int[np.ndarray, " test"]:
+    said = np.empty(len(test), dtype=np.int64)
+    for batch in batches(test, budget):
+        logits = head(mean_over_text(batch, final_states(lm, batch)))
+        said[batch.index.numpy()] = logits.argmax(1).cpu().numpy()
+    return said

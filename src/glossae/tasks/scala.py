@@ -1,0 +1,219 @@
+"""ScaLA from a treebank: sentences, and the same sentences with one word deleted or two neighbours swapped.
+
+The rules are ScaLA's (Nielsen 2023, *ScandEval: A Benchmark for Scandinavian Natural Language Processing*, section
+3.1), as its newest scripts carry them out; ScaLA draws its corruptions without a seed, and these have one.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+
+from glossae.errors import GlossaeError
+from glossae.tasks.task import TEST, TRAIN, Row
+from glossae.tasks.treebank import Tagged
+
+CORRECT, INCORRECT = "correct", "incorrect"
+DELETE, SWAP = "delete", "flip_neighbours"
+# the seed of ScaLA's splits: with the treebank in its own order, they are the same ones
+SCALA_SEED = 4242
+
+_MARKS = ("PUNCT", "SYM")
+_NOUNS = ("NOUN", "PROPN")
+# a sentence can do without these, and stay a sentence
+_KEPT = ("ADJ", "ADV", "PUNCT", "SYM", "DET", "NUM", "PART")
+_MORE_THAN = 5
+_CHARACTERS = (2, 5000)
+_VALIDATION, _TEST, _TRAIN = 128, 1024, 512
+_LEAST_TEST = 128
+_SMALL_TRAIN, _SMALL_VALIDATION = 64, 32
+
+
+def detokenise(tokens: Sequence[str]) -> str:
+    """Tokens as text: no blank before `. , ; : ) ] } ? !`, none after `( [ {`, none inside paired quotes."""
+    text = " ".join(tokens)
+    text = re.sub(r" ([.,;:)\]}?!])", r"\1", text)
+    text = re.sub(r"([(\[{]) ", r"\1", text)
+    if text.count('"') % 2 == 0:
+        text = re.sub(r'" ([^"]*) "', r'"\1"', text)
+    return text
+
+
+def eligible(sentences: Iterable[Tagged]) -> tuple[list[Tagged], list[int]]:
+    """The sentences that ScaLA takes, and how many are left: at first, and after each rule.
+
+    Dropped are, in this order: repetitions of a text; sentences of at most 5 tokens; of at most 5 different parts of
+    speech; with an odd number of `"`; that begin with a mark; with several `=`; with `SLUTORD`.
+    """
+    left = list(sentences)
+    first: dict[str, Tagged] = {}
+    for sentence in left:
+        first.setdefault(_raw(sentence), sentence)
+    counts = [len(left), len(first)]
+    left = list(first.values())
+    for rule in _RULES:
+        left = [sentence for sentence in left if rule(sentence)]
+        counts.append(len(left))
+    return left, counts
+
+
+def _raw(sentence: Tagged) -> str:
+    return detokenise(sentence.tokens) if sentence.text is None else sentence.text
+
+
+_RULES: tuple[Callable[[Tagged], bool], ...] = (
+    lambda sentence: len(sentence.tokens) > _MORE_THAN,
+    lambda sentence: len(set(sentence.tags)) > _MORE_THAN,
+    lambda sentence: _raw(sentence).count('"') % 2 == 0,
+    lambda sentence: sentence.tags[0] not in _MARKS,
+    lambda sentence: _raw(sentence).count("=") <= 1,
+    lambda sentence: "SLUTORD" not in _raw(sentence),
+)
+
+
+def corrupt(tokens: Sequence[str], tags: Sequence[str], random: Random) -> tuple[str, list[str]] | None:
+    """One corruption of a sentence with its kind, `delete` or `flip_neighbours`; None if neither is legal."""
+    made = {DELETE: _deleted, SWAP: _swapped}
+    kinds = [DELETE, SWAP]
+    random.shuffle(kinds)
+    # to draw again until one succeeds comes to the same as trying the other
+    for kind in kinds:
+        if (broken := made[kind](tokens, tags, random)) is not None:
+            return kind, broken
+    return None
+
+
+def deletable(tags: Sequence[str]) -> list[int]:
+    """The places whose token may be deleted."""
+    return [place for place, tag in enumerate(tags) if tag not in _KEPT and not _joins(tags, place)]
+
+
+def _joins(tags: Sequence[str], place: int) -> bool:
+    """Whether a noun stands beside another, so that deleting it may leave a sentence behind."""
+    beside = [tags[other] for other in (place - 1, place + 1) if 0 <= other < len(tags)]
+    return tags[place] in _NOUNS and any(tag in _NOUNS for tag in beside)
+
+
+def _deleted(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
+    places = deletable(tags)
+    if not places:
+        return None
+    place = random.choice(places)
+    return [*tokens[:place], *tokens[place + 1 :]]
+
+
+def swappable(tags: Sequence[str]) -> list[int]:
+    """The places whose token may change places with a neighbour."""
+
+    def differs(place: int, other: int) -> bool:
+        return 0 <= other < len(tags) and tags[other] not in _MARKS and tags[other] != tags[place]
+
+    return [
+        place
+        for place, tag in enumerate(tags)
+        if tag not in _MARKS and (differs(place, place + 1) or differs(place, place - 1))
+    ]
+
+
+def partners(tags: Sequence[str], place: int) -> tuple[int, ...]:
+    """The places that the token may go to: one, or both sides.
+
+    ScaLA looks at the pair PRON and AUX on the right only, and does not look at the left neighbour when it sends a
+    token there.
+    """
+    left, right = place - 1, place + 1
+    if place == 0:
+        return (right,)
+    if place == len(tags) - 1:
+        return (left,)
+    if tags[right] in _MARKS or tags[right] == tags[place] or {tags[place], tags[right]} == {"PRON", "AUX"}:
+        return (left,)
+    if tags[left] in _MARKS or tags[left] == tags[place]:
+        return (right,)
+    return (left, right)
+
+
+def _swapped(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
+    places = swappable(tags)
+    if len(places) < 2:
+        return None
+    place = random.choice(places)
+    other = random.choice(partners(tags, place))
+    broken = list(tokens)
+    broken[place], broken[other] = broken[other], broken[place]
+    if 0 in (place, other):
+        first, second = broken[:2]
+        broken[0] = first if first.isupper() else first.title()
+        broken[1] = second if second.isupper() else second.lower()
+    return broken
+
+
+def scala_splits(sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_SEED) -> dict[str, list[Row]]:
+    """Eligible sentences and their corruptions as `train`, `val`, `test` and `full_train`.
+
+    As many sentences as ScaLA has: 128 for `val`, 1,024 for `test`, 512 for `train`; in a small treebank half of the
+    test, and half again, down to 128, and below that 64 for `train`, 32 for `val` and the rest for `test`. What is in
+    neither `val` nor `test` is `full_train`. Both rows of a pair are in the same split.
+
+    Args:
+        sentences: a treebank's, in its order.
+        source: what a message calls it.
+        seed: of the splits, the corruptions and the order of rows.
+
+    Raises:
+        GlossaeError: there are too few eligible sentences.
+    """
+    # here, because the door opens without it
+    import numpy as np
+
+    found, _ = eligible(sentences)
+    random = Random(seed)
+    pairs = []
+    for sentence in found:
+        broken = corrupt(sentence.tokens, sentence.tags, random)
+        if broken is not None:
+            pairs.append((detokenise(sentence.tokens), detokenise(broken[1])))
+    sizes = _sizes(len(pairs), source)
+    rest = list(range(len(pairs)))
+    chosen: dict[str, list[int]] = {}
+    for split in ("val", TEST, TRAIN):
+        if split == TRAIN:
+            chosen["full_train"] = list(rest)
+        # what `pandas.DataFrame.sample` draws, so that the splits are ScaLA's own
+        drawn = np.random.RandomState(seed).choice(len(rest), sizes[split], replace=False)
+        chosen[split] = [rest[place] for place in drawn]
+        rest = [pair for pair in rest if pair not in set(chosen[split])]
+    low, high = _CHARACTERS
+    return {
+        split: _shuffled(
+            [
+                Row(text, label, f"{source}, sentence {number + 1}", f"sentence {number + 1}")
+                for number in numbers
+                if low <= len(pairs[number][0]) <= high
+                for text, label in zip(pairs[number], (CORRECT, INCORRECT), strict=True)
+            ],
+            seed,
+        )
+        for split, numbers in chosen.items()
+    }
+
+
+def _sizes(count: int, source: str) -> dict[str, int]:
+    test = _TEST
+    while test > _LEAST_TEST and count < test + _VALIDATION + _TRAIN:
+        test //= 2
+    if count >= test + _VALIDATION + _TRAIN:
+        return {"val": _VALIDATION, TEST: test, TRAIN: _TRAIN}
+    small = count - _SMALL_TRAIN - _SMALL_VALIDATION
+    if small < 1:
+        raise GlossaeError(
+            f"{source}: only {count} sentences can be corrupted; ScaLA needs more than "
+            f"{_SMALL_TRAIN + _SMALL_VALIDATION}"
+        )
+    return {"val": _SMALL_VALIDATION, TEST: small, TRAIN: _SMALL_TRAIN}
+
+
+def _shuffled(rows: list[Row], seed: int) -> list[Row]:
+    import numpy as np
+
+    order = np.random.RandomState(seed).permutation(len(rows))
+    return [rows[place] for place in order]

@@ -1,0 +1,72 @@
+"""Text: sentences with their language, pair and source, read, cleaned and divided into roles."""
+
+from glossae.text.ambiguity import (
+    ambiguous,
+    count_ambiguous,
+    identical_texts,
+    refuse_one_text_as_two_languages,
+    refuse_one_text_in_two_roles,
+)
+from glossae.text.cleaning import MAX_CHARACTERS, Tally, clean_text
+from glossae.text.conllu import read_tagged
+from glossae.text.hub import SCHEME, HubDataSet
+from glossae.text.hub_source import parse_hub
+from glossae.text.languages import language_code
+from glossae.text.lexicons import Lexicon, Telltale, build_lexicons, telltale, words_of
+from glossae.text.lines import named, shown, text_lines
+from glossae.text.naming import parse_source, split_sources
+from glossae.text.opus import Opus
+from glossae.text.reading import Reading, read_source
+from glossae.text.roles import OPTIONAL, ROLES, SHARES, RoleCount, Roles, build_roles, untested
+from glossae.text.sentences import Corpus, Sentence, cluster, cluster_names
+from glossae.text.sources import Aligned, Generated, Generator, Source
+from glossae.text.splits import cut, first_of_each, rank
+from glossae.text.tables import records
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "OPTIONAL",
+    "ROLES",
+    "SCHEME",
+    "SHARES",
+    "Aligned",
+    "Corpus",
+    "Generated",
+    "Generator",
+    "HubDataSet",
+    "Lexicon",
+    "Opus",
+    "Reading",
+    "RoleCount",
+    "Roles",
+    "Sentence",
+    "Source",
+    "Tally",
+    "Telltale",
+    "ambiguous",
+    "build_lexicons",
+    "build_roles",
+    "clean_text",
+    "cluster",
+    "cluster_names",
+    "count_ambiguous",
+    "cut",
+    "first_of_each",
+    "identical_texts",
+    "language_code",
+    "named",
+    "parse_hub",
+    "parse_source",
+    "rank",
+    "read_source",
+    "read_tagged",
+    "records",
+    "refuse_one_text_as_two_languages",
+    "refuse_one_text_in_two_roles",
+    "shown",
+    "split_sources",
+    "telltale",
+    "text_lines",
+    "untested",
+    "words_of",
+]
