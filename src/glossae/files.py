@@ -1,5 +1,6 @@
 """Atomic file writes, the temporary names they use, and file hashes."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -7,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,24 @@ from glossae.errors import GlossaeError
 
 TEMPORARY = ".glossae-tmp-"
 """Every temporary file or folder of ours begins with this, and nobody else's does: what matches may be deleted."""
+
+
+def path_named(name: str) -> Path:
+    """The path that a person named, with `~` expanded; nothing need be there.
+
+    Raises:
+        GlossaeError: the name is longer than the file system takes.
+    """
+    path = Path(name)
+    # `~name` without such a user: a file may really be called that
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    try:
+        path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise GlossaeError(f"{name[:40]!a}...: is longer than the name of a file can be") from error
+    return path
 
 
 @contextmanager

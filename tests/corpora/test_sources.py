@@ -3,7 +3,7 @@
 import codecs
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
@@ -245,7 +245,8 @@ def test_arbitrary_bytes_never_crash_a_reader(folder, content, form):
     assert "\n" not in message
 
 
-@given(st.text())
+@given(st.text() | st.text("ø/", min_size=100, max_size=5000))
+@example("ø" * 200)
 def test_arbitrary_source_strings_never_crash(source):
     with pytest.raises(GlossaeError) as caught:
         read_source(source, languages=LANGUAGES)

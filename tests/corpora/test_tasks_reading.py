@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.tasks import Row, assemble_task, parse_task, split_tasks
+from glossae.text import Row, assemble_task, parse_task, split_tasks
 
 ROWS = [("Dejligt!", "god"), ("Øv, en dag.", "skidt"), ("Fint, synes jeg", "god"), ("Nej.", "skidt")]
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.tasks import Tagged, corrupt, detokenise, eligible, parse_task, read_treebank, scala_splits
+from glossae.text import Tagged, corrupt, detokenise, eligible, parse_task, read_treebank, scala_splits
 
 TAGS = [
     "NOUN",

@@ -15,11 +15,8 @@ from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
 from glossae.paper import as_coded
 from glossae.tasks import (
-    Example,
-    Row,
     Tuning,
     arms_of,
-    assemble_task,
     controlled,
     encode_texts,
     erase_labels,
@@ -28,6 +25,7 @@ from glossae.tasks import (
     pooled_states,
 )
 from glossae.tasks.splitting import divide
+from glossae.text import Example, Row, assemble_task
 from glossae.units import Directions
 
 RESID = Site("resid", 2)

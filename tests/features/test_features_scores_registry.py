@@ -14,7 +14,6 @@ from glossae.find import (
     HIGHER_IS_BETTER,
     SCORES,
     Attribution,
-    Evidence,
     TokenCounts,
     all_scores,
     best_units,
@@ -23,7 +22,7 @@ from glossae.find import (
     random_token_filter,
     random_token_sequences,
 )
-from glossae.find.scores import agreement
+from glossae.find.scores import Evidence, agreement
 from glossae.lm import tokenize
 from glossae.text import Sentence
 

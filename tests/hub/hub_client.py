@@ -125,7 +125,7 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _task(name: str) -> dict[str, Any]:
-    from glossae.tasks import parse_task
+    from glossae.text import parse_task
 
     task = parse_task(name).read(0)
     return {

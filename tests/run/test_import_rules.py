@@ -25,11 +25,11 @@ BEFORE = {
     # what is there only to replay the paper
     "paper": {"text", "lm", "probe", "sae", "units", "effects", "tasks"},
     # the toy stands beside: it makes text and a model out of nothing
-    "toy": {"text", "lm", "tasks"},
+    "toy": {"text", "lm"},
     # the report knows files only
     "report": set(),
     # what a run would cost, without running; and what this machine has
-    "plan": {"text", "lm", "toy", "probe", "find", "tasks"},
+    "plan": {"text", "lm", "toy", "probe", "find", "paper"},
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""

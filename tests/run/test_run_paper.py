@@ -14,7 +14,7 @@ from glossae.cli import main
 from glossae.paper.published import published_figures
 from glossae.recipe import load_recipe
 from glossae.sae import read_sae
-from glossae.tasks import split_tasks
+from glossae.text import split_tasks
 from glossae.toy import sentences
 
 LAMBDAS = (0.05, 0.5)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.lm.architectures import Architecture
 from glossae.lm.candidates import architecture_of
 from glossae.lm.check import check_sites
@@ -115,10 +116,7 @@ def locate(name: str) -> Path | None:
     """
     if not name or name.startswith("@"):
         raise GlossaeError(f"model: '{name}' is neither a folder nor a hub id")
-    try:
-        path = Path(name).expanduser()
-    except RuntimeError as error:
-        raise GlossaeError(f"model: there is no folder {name} ({error})") from error
+    path = path_named(name)
     if path.is_dir():
         check_folder(name, path)
         check_tokenizer_files(name, path)

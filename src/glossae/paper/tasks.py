@@ -11,7 +11,6 @@ from glossae.lm import LanguageModel, Site
 from glossae.sae import Sae
 from glossae.tasks import (
     METRICS,
-    Task,
     TaskScore,
     arms_of,
     by_bootstrap,
@@ -21,6 +20,7 @@ from glossae.tasks import (
     padded_states,
     score_rows,
 )
+from glossae.text import Task
 from glossae.units import Units
 
 # what the paper's code says

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.plan.at_hand import hub_snapshot, toy_folder
 from glossae.plan.sizes import sizes
 from glossae.toy import ModelSettings
@@ -81,7 +82,7 @@ def model_facts(name: str) -> ModelFacts:
         if folder is not None:
             return ModelFacts(name, "cache", _shape_of(folder), _bytes_of(folder), folder)
         return ModelFacts(name, "made", _toy_shape(), None, None)
-    path = Path(name).expanduser()
+    path = path_named(name)
     if path.is_dir():
         return ModelFacts(name, "folder", _shape_of(path), _bytes_of(path), path)
     if path.is_file() and path.suffix == ".gguf":

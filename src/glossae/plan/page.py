@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.plan.at_hand import hub_cache
 from glossae.plan.habits import bos_lines, chat_line, chat_tokens
 from glossae.plan.machine import LAUNCH, SHARE, Machine, listed_gpus, this_machine
@@ -94,7 +95,7 @@ def _check(counting: Counting, grid: Shape | None) -> None:
             f"layer: {recipe.model} has the layers 0 to {layers - 1}, and {recipe.layer} is not one of them"
         )
     given = recipe.sae.from_
-    if given is not None and not given.startswith("hub:") and not Path(given).expanduser().exists():
+    if given is not None and not given.startswith("hub:") and not path_named(given).exists():
         raise GlossaeError(f"sae.from: {given}: there is no such file or folder")
     if given is None and recipe.sae.activation != "relu" and recipe.sae.k > counting.latents:
         raise GlossaeError(f"sae.k: {recipe.sae.k} is more than the {counting.latents} latents")

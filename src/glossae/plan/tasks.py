@@ -1,17 +1,16 @@
 """Where the labelled sets of downstream tasks are, and what the tasks cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.plan.at_hand import folder_bytes, hub_data_set
 from glossae.plan.models import Shape
 from glossae.plan.texts import SourceFacts
 from glossae.plan.work import Work
 from glossae.recipe import Recipe, Tasks
-from glossae.tasks import TaskSource, split_tasks
-from glossae.text import HubDataSet, parse_source
+from glossae.text import HubDataSet, TaskSource, parse_source, split_tasks
 
 # tokens of a row, and of the longest of two thousand, in the paper's three tasks
 ROW_TOKENS, LONGEST = 45, 190
@@ -50,9 +49,7 @@ def _facts(task: TaskSource) -> SourceFacts:
         return SourceFacts(task.source, "net" if folder is None else "cache", None, None, note)
     if scheme == "toy":
         return SourceFacts(task.source, "made", 0, None, note)
-    paths = [
-        Path(part).expanduser() for part in (rest.split(",") if scheme == "scala" else [task.source]) if part
-    ]
+    paths = [path_named(part) for part in (rest.split(",") if scheme == "scala" else [task.source]) if part]
     for path in paths:
         if not path.exists():
             raise GlossaeError(f"{path}: no such file or folder")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.recipe.fitting import NONE_WORDS, Raw, UnfitError, fit, shown
 from glossae.recipe.group import BadSettingError, Setting, Settings, all_settings, is_group
 from glossae.recipe.settings import Recipe
@@ -289,7 +290,7 @@ def _locate(source: str) -> Path:
     shipped = {path.stem: path for path in SHIPPED.glob("*.yaml")}
     if source in shipped:
         return shipped[source]
-    path = Path(source)
+    path = path_named(source)
     if path.is_dir():
         inside = path / "recipe.yaml"
         meant = f"; did you mean '{inside}'?" if inside.is_file() else ""

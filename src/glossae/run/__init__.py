@@ -47,8 +47,7 @@ from glossae.run.stability_stage import stability_stage
 from glossae.run.steering_stage import steering_stage
 from glossae.run.tasks_stage import read_tasks, tasks_stage
 from glossae.steering import lingua_version
-from glossae.tasks import Task
-from glossae.text import OPTIONAL, Corpus, build_roles, untested
+from glossae.text import OPTIONAL, Corpus, Task, build_roles, untested
 from glossae.toy import corpus as toy_corpus
 
 __all__ = [

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
-from glossae.files import fingerprint
+from glossae.files import fingerprint, path_named
 from glossae.hub import quietly
 from glossae.lm import (
     MAX_TOKENS,
@@ -313,7 +312,7 @@ def model_identity(name: str) -> str:
 
     The commit is the one that the name was when the hub was last asked, so that no network is needed here.
     """
-    path = Path(name).expanduser()
+    path = path_named(name)
     if name == TOY:
         path = toy_model()
     if not path.exists():

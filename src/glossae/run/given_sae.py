@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256
+from glossae.files import file_sha256, path_named
 from glossae.sae import Sae, fetch_sae, read_sae
 
 
@@ -31,7 +31,7 @@ def read_given(place: str) -> GivenSae:
         GlossaeError: it is not there, cannot be read or cannot be fetched.
     """
     try:
-        path, commit = fetch_sae(place) if place.startswith("hub:") else (Path(place).expanduser(), None)
+        path, commit = fetch_sae(place) if place.startswith("hub:") else (path_named(place), None)
         # not `Sae.load`: the run measures it again and says itself what is unsound
         return GivenSae(read_sae(path), _identity(path), commit)
     except (GlossaeError, RuntimeError) as error:

@@ -15,7 +15,8 @@ from glossae.run.folder import as_rows
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
-from glossae.tasks import Row, Task, TaskScore, Tuning, controlled, fine_tuned, split_tasks
+from glossae.tasks import TaskScore, Tuning, controlled, fine_tuned
+from glossae.text import Row, Task, split_tasks
 from glossae.toy import acceptability, sentiment
 
 # rows of the toy's sets: to learn from, and to test on

@@ -15,7 +15,7 @@ from glossae.tasks.metrics import METRICS, Metric, confusion
 from glossae.tasks.regression import choose_penalty, fit_predict
 from glossae.tasks.rows import TaskScore, score_rows
 from glossae.tasks.splitting import divide
-from glossae.tasks.task import Task
+from glossae.text import Task
 from glossae.units import Units
 
 CONTROLLED: tuple[Metric, ...] = ("macro_f1", "mcc")

@@ -9,7 +9,7 @@ from glossae.effects import Edit
 from glossae.lm import MAX_TOKENS, LanguageModel, Site, activations, batches
 from glossae.tasks.features import encode_texts
 from glossae.tasks.splitting import divide
-from glossae.tasks.task import Task
+from glossae.text import Task
 from glossae.units import Directions
 
 

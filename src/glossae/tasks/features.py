@@ -25,8 +25,7 @@ from glossae.lm import (
     text_states,
     tokenize,
 )
-from glossae.tasks.task import Example
-from glossae.text import Corpus, Sentence
+from glossae.text import Corpus, Example, Sentence
 
 States = Float[np.ndarray, "edits rows d"]
 # rows at a time, of the paper's code

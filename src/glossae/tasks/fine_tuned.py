@@ -35,7 +35,7 @@ from glossae.tasks.features import encode_texts
 from glossae.tasks.metrics import METRICS
 from glossae.tasks.rows import TaskScore, score_rows
 from glossae.tasks.splitting import divide
-from glossae.tasks.task import Task
+from glossae.text import Task
 from glossae.units import Units
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from glossae.tasks.arms import Arm
 from glossae.tasks.comparing import Compared
 from glossae.tasks.metrics import Metric
-from glossae.tasks.task import Task
+from glossae.text import Task
 
 Protocol = Literal["controlled", "as_coded", "fine_tuned"]
 

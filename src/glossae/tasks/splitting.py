@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from glossae.errors import GlossaeError
-from glossae.tasks.task import Example, Task
+from glossae.text import Example, Task
 
 SPLITS, TEST_SHARE = 10, 0.2
 

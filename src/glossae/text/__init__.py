@@ -22,6 +22,10 @@ from glossae.text.sentences import Corpus, Sentence, cluster, cluster_names
 from glossae.text.sources import Aligned, Generated, Generator, Source
 from glossae.text.splits import cut, first_of_each, rank
 from glossae.text.tables import records
+from glossae.text.tasks.naming import TaskSource, parse_task, split_tasks
+from glossae.text.tasks.scala import corrupt, detokenise, eligible, scala_splits
+from glossae.text.tasks.task import Example, Row, Task, assemble_task
+from glossae.text.tasks.treebank import Tagged, read_treebank
 
 __all__ = [
     "MAX_CHARACTERS",
@@ -31,6 +35,7 @@ __all__ = [
     "SHARES",
     "Aligned",
     "Corpus",
+    "Example",
     "Generated",
     "Generator",
     "HubDataSet",
@@ -39,32 +44,44 @@ __all__ = [
     "Reading",
     "RoleCount",
     "Roles",
+    "Row",
     "Sentence",
     "Source",
+    "Tagged",
     "Tally",
+    "Task",
+    "TaskSource",
     "Telltale",
     "ambiguous",
+    "assemble_task",
     "build_lexicons",
     "build_roles",
     "clean_text",
     "cluster",
     "cluster_names",
+    "corrupt",
     "count_ambiguous",
     "cut",
+    "detokenise",
+    "eligible",
     "first_of_each",
     "identical_texts",
     "language_code",
     "named",
     "parse_hub",
     "parse_source",
+    "parse_task",
     "rank",
     "read_source",
     "read_tagged",
+    "read_treebank",
     "records",
     "refuse_one_text_as_two_languages",
     "refuse_one_text_in_two_roles",
+    "scala_splits",
     "shown",
     "split_sources",
+    "split_tasks",
     "telltale",
     "text_lines",
     "untested",

@@ -84,7 +84,7 @@ def telltale(language: str, other: str) -> Telltale:
 
 @cache
 def _telltales() -> dict[tuple[str, str], Telltale]:
-    text = (resources.files("glossae") / "corpora" / "telltales.tsv").read_text(encoding="utf-8")
+    text = (resources.files("glossae") / "text" / "telltales.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     return {
         (language, other): Telltale(frozenset(words.split()), frozenset(letters.split()))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.text.hub import SCHEME as HUB
 from glossae.text.hub_source import parse_hub
 from glossae.text.languages import language_code
@@ -39,7 +40,7 @@ def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -
             return named(text)
     if assignment := _ASSIGNMENT.fullmatch(text):
         return _aligned(text, assignment[1])
-    path = _path(text)
+    path = path_named(text)
     kind = _BY_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise GlossaeError(f"{shown(text, 200)}: {_refusal(text, path, generators)}")
@@ -66,22 +67,13 @@ def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
     return f"is not a source that is understood; {hint}sources are: {forms} (quote a path with blanks)"
 
 
-def _path(text: str) -> Path:
-    path = Path(text)
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        # `~name` without such a user: a file may really be called that
-        return path
-
-
 def _columns(text: str) -> Columns:
     codes, _, path = text.removeprefix("cols:").partition(":")
     if not codes or not path:
         raise GlossaeError(f"{shown(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column")
     columns = tuple(None if code.strip() == "-" else _code(code, text) for code in codes.split(","))
     _refuse_repeated([code for code in columns if code is not None], text)
-    return Columns(_path(path), columns)
+    return Columns(path_named(path), columns)
 
 
 def _aligned(text: str, first: str) -> Aligned:
@@ -92,7 +84,7 @@ def _aligned(text: str, first: str) -> Aligned:
         written, _, path = part.partition("=")
         if not path:
             raise GlossaeError(f"{shown(text, 200)}: no file after {written}=: write {written}=PATH")
-        paths.append((_code(written, text), _path(path)))
+        paths.append((_code(written, text), path_named(path)))
     _refuse_repeated([code for code, _ in paths], text)
     return Aligned(tuple(paths))
 

@@ -1,10 +1,6 @@
 """Telling languages apart: by a few units, by the whole activation, and by characters alone."""
 
-from glossae.find.identify.dense import (
-    identify_by_activations,
-    sentence_means,
-    sentence_rows,
-)
+from glossae.find.identify.dense import identify_by_activations, sentence_means, sentence_rows
 from glossae.find.identify.evaluation import UNANSWERED, Identified, evaluate
 from glossae.find.identify.from_units import (
     identify_by_largest,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.text import shown
+from glossae.text.lines import shown
 
 TRAIN, TEST = "train", "test"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from glossae.errors import GlossaeError
-from glossae.tasks.columns import choose_columns, label_of, pair_of, text_of
-from glossae.tasks.task import TRAIN, Row
-from glossae.text import HubDataSet
+from glossae.text.hub import HubDataSet
+from glossae.text.tasks.columns import choose_columns, label_of, pair_of, text_of
+from glossae.text.tasks.task import TRAIN, Row
 
 _NAMES = {"validation": "val", "dev": "val", "valid": "val"}
 _ROWS = 1000

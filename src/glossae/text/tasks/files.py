@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from glossae.errors import GlossaeError
-from glossae.tasks.columns import LABEL, TEXT, LabelColumns, choose_columns, label_of, pair_of, text_of
-from glossae.tasks.task import TEST, TRAIN, Row
-from glossae.text import named, records, shown, text_lines
+from glossae.text.lines import named, shown, text_lines
+from glossae.text.tables import records
+from glossae.text.tasks.columns import LABEL, TEXT, LabelColumns, choose_columns, label_of, pair_of, text_of
+from glossae.text.tasks.task import TEST, TRAIN, Row
 
 SUFFIXES = (".jsonl", ".csv", ".tsv")
 _SPLITS = {

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.text import named, read_tagged, records, shown
+from glossae.text.conllu import read_tagged
+from glossae.text.lines import named, shown
+from glossae.text.tables import records
 
 
 class Tagged(NamedTuple):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from glossae.errors import GlossaeError
-from glossae.tasks.task import TEST, TRAIN, Row
-from glossae.tasks.treebank import Tagged
+from glossae.text.tasks.task import TEST, TRAIN, Row
+from glossae.text.tasks.treebank import Tagged
 
 CORRECT, INCORRECT = "correct", "incorrect"
 DELETE, SWAP = "delete", "flip_neighbours"

@@ -5,17 +5,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from glossae.errors import GlossaeError
-from glossae.tasks.files import file_splits
-from glossae.tasks.hub_rows import hub_splits
-from glossae.tasks.scala import scala_splits
-from glossae.tasks.task import Row, Task, assemble_task
-from glossae.tasks.treebank import read_treebank
-from glossae.text import SCHEME as HUB
-from glossae.text import language_code, parse_hub, shown, split_sources
+from glossae.files import path_named
+from glossae.text.hub import SCHEME as HUB
+from glossae.text.hub_source import parse_hub
+from glossae.text.languages import language_code
+from glossae.text.lines import shown
+from glossae.text.naming import split_sources
+from glossae.text.tasks.files import file_splits
+from glossae.text.tasks.hub_rows import hub_splits
+from glossae.text.tasks.scala import scala_splits
+from glossae.text.tasks.task import Row, Task, assemble_task
+from glossae.text.tasks.treebank import read_treebank
 
 SCALA = "scala:"
 KNOWN: dict[str, tuple[str | None, str]] = {
@@ -69,7 +72,7 @@ class TaskSource:
             provenance = data.fetch((), lambda _: nullcontext(lambda _: None))
             return hub_splits(data), provenance
         if self.source.startswith(SCALA):
-            paths = [Path(part).expanduser() for part in self.source.removeprefix(SCALA).split(",") if part]
+            paths = [path_named(part) for part in self.source.removeprefix(SCALA).split(",") if part]
             if not paths:
                 raise GlossaeError(f"{self.source}: names no file: write scala:PATH.conllu")
             sentences = [sentence for path in paths for sentence in read_treebank(path)]
@@ -77,7 +80,7 @@ class TaskSource:
         word, colon, what = self.source.partition(":")
         if colon and word in generators:
             return generators[word](what, self.language, seed), {}
-        path = Path(self.source).expanduser()
+        path = path_named(self.source)
         if not path.exists():
             raise GlossaeError(
                 f"{shown(self.source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"

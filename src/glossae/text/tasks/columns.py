@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.text import shown
+from glossae.text.lines import shown
 
 TEXT = ("text", "sentence", "tweet")
 # words before numbers, where a data set has both
