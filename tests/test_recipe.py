@@ -247,8 +247,8 @@ def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
         ("missing.yaml", "missing.yaml: no such file"),
         (".", "'.' is a folder, not a recipe"),
         ("", "'' is a folder, not a recipe"),
-        ("x" * 5000 + ".yaml", "cannot be read"),
-        ("null\0byte.yaml", "is longer than the name of a file can be"),
+        ("x" * 5000 + ".yaml", "is longer than the name of a file can be"),
+        ("null\0byte.yaml", "cannot be read"),
     ],
 )
 def test_a_recipe_that_is_not_there_is_refused(source, line):
