@@ -12,8 +12,8 @@ from tiny_world import trained_tokenizer, write_model
 
 from glossae.recipe import load_recipe
 from glossae.report import write_report
-from glossae.toy import sentences, sentiment
 from opus_server import archive
+from toy_grammar import sentences, sentiment
 
 # Pythia 1.4B's layer 16 has to be there
 LAYERS = 17

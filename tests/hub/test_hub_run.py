@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny_world import PAIRS, RECIPE, SMALL, trained_tokenizer, write_model
 
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from glossae.plan.work import Work
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
 from glossae.text import ROLES, build_roles
+from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
 
 # non-embedding parameters, by the models' cards
@@ -60,17 +61,14 @@ def test_a_folders_shape_is_the_models(tiny_model, tiny_lm):
     )
 
 
-def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
-    from transformers import GPTNeoXForCausalLM
+def test_the_toys_shape_is_that_of_its_weights():
+    from safetensors.torch import load_file
 
-    from glossae.toy.settings import ModelSettings
-    from glossae.toy.training import _config
-
-    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path))
     facts = model_facts("toy")
-    model = GPTNeoXForCausalLM(_config(ModelSettings()))
-    assert (facts.where, facts.folder) == ("made", None)
-    assert facts.shape.weights == sum(p.numel() for p in model.parameters())
+    assert facts.where == "folder"
+    assert facts.shape.weights == sum(
+        w.numel() for w in load_file(toy_model() / "model.safetensors").values()
+    )
 
 
 def test_numbers_taken_from_the_code_are_still_there():
@@ -80,10 +78,10 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm.continuing import continue_tokens
     from glossae.paper import probes as as_coded
     from glossae.probe import path, sample
-    from glossae.run import TOY_PAIRS, directions, model_scores, training
+    from glossae.run import directions, model_scores, training
     from glossae.sae import checkpoints, product, trainer
 
-    assert sizes()["toy"]["pairs"] == TOY_PAIRS
+    assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
     assert sample.HELD_OUT == quantities.HELD_OUT
     assert as_coded.BATCH_SENTENCES == replay.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH

@@ -9,7 +9,7 @@ from results_contract import breaches, contract
 from test_run_paper import run_paper
 
 from glossae.sae import read_sae
-from glossae.toy import sentiment
+from toy_grammar import sentiment
 
 CODED_CELL = {
     "value": (int, float, None),

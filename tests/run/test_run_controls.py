@@ -6,7 +6,7 @@ import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
 from glossae.run.headlines import headlines
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 DRAWS = 19
 FEW = SMALL | {

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from glossae.find import testing
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 CODES = ("da", "en", "sv", "de")
 SMALL = {

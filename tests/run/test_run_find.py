@@ -4,7 +4,7 @@ import json
 
 from glossae.cli import main
 from glossae.recipe import load_recipe
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 
 def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):

@@ -8,7 +8,7 @@ from tiny_world import as_tmx
 
 import glossae
 from glossae.cli import main
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 PANEL = 64
 # the run's autoencoder has 64 latents: none larger is tried

@@ -10,8 +10,8 @@ from tiny_world import PAIRS
 
 import glossae
 from glossae.cli import main
-from glossae.toy import sentences
 from opus_server import archive
+from toy_grammar import sentences
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from glossae.paper.published import published_figures
 from glossae.recipe import load_recipe
 from glossae.sae import read_sae
 from glossae.text import split_tasks
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 LAMBDAS = (0.05, 0.5)
 

@@ -15,7 +15,7 @@ import glossae
 from glossae.files import TEMPORARY
 from glossae.find import testing
 from glossae.sae import read_sae
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 SETTINGS = SMALL | {
     "evidence__permutations": 0,

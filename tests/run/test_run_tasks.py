@@ -10,7 +10,7 @@ import glossae
 from glossae.cli import main
 from glossae.recipe import load_recipe
 from glossae.run.tasks_stage import read_tasks
-from glossae.toy import sentiment
+from toy_grammar import sentiment
 
 TASK = {
     "task": str,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from glossae.cli import main
-from glossae.toy import sentences
+from toy_grammar import sentences
 
 PAIRS = 90
 """Pairs to train on; the pairs to test on are others."""

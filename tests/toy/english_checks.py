@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from toy_reading import NAMES, read, tokens
 
-from glossae.toy.tables import load_table
+from toy_grammar.tables import load_table
 
 TABLE = load_table("en")
 THIRD = ("he", "she", "it")

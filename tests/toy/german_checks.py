@@ -4,7 +4,7 @@ from functools import cache
 
 from toy_reading import NAMES, SUBORDINATORS, finite, phrases, prepositions, read, starts_with, tokens
 
-from glossae.toy.tables import load_table
+from toy_grammar.tables import load_table
 
 TABLE = load_table("de")
 CASES = ("nom", "acc", "dat", "gen")

@@ -2,7 +2,7 @@
 
 from gold_words import ANNA, HE, ME, PETER, SHE, WE, YOU, at, many
 
-from glossae.toy import Clause, Link, Name, Nominal, Predicate, Pronoun, Relative
+from toy_grammar import Clause, Link, Name, Nominal, Predicate, Pronoun, Relative
 
 GOLD = [
     (

@@ -2,7 +2,7 @@
 
 from gold_words import ANNA, PETER, SHE, WE, at, many
 
-from glossae.toy import Adjunct, Clause, Link, Name, Nominal, Predicate
+from toy_grammar import Adjunct, Clause, Link, Name, Nominal, Predicate
 
 GOLD = [
     (

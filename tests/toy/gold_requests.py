@@ -2,7 +2,7 @@
 
 from gold_words import HE, ME, YOU, many, to
 
-from glossae.toy import Clause, Nominal
+from toy_grammar import Clause, Nominal
 
 GOLD = [
     (

@@ -2,7 +2,7 @@
 
 from gold_words import ANNA, HE, IT, ME, PETER, SHE, WE, YOU, at, many, to
 
-from glossae.toy import Adjunct, Clause, Link, Nominal, Pair, Predicate
+from toy_grammar import Adjunct, Clause, Link, Nominal, Pair, Predicate
 
 GOLD = [
     (

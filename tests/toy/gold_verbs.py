@@ -2,7 +2,7 @@
 
 from gold_words import ANNA, ME, PETER, SHE, WE, many, to
 
-from glossae.toy import Clause, Nominal, Pair
+from toy_grammar import Clause, Nominal, Pair
 
 GOLD = [
     (

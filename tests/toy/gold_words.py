@@ -1,6 +1,6 @@
 """Short names for what gold sentences often speak of."""
 
-from glossae.toy import Adjunct, Name, Nominal, Pronoun
+from toy_grammar import Adjunct, Name, Nominal, Pronoun
 
 ME, YOU, HE, SHE, IT, WE = (Pronoun(p) for p in ("i", "you", "he", "she", "it", "we"))
 ANNA, PETER = Name("anna"), Name("peter")

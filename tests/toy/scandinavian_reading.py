@@ -4,7 +4,7 @@ from functools import cache
 
 from toy_reading import NAMES, finite, phrases, prepositions, read, starts_with
 
-from glossae.toy.tables import load_table
+from toy_grammar.tables import load_table
 
 DOUBLE = {"da": False, "nb": True, "sv": True}
 MOVING = {

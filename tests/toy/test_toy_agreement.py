@@ -13,7 +13,7 @@ import pytest
 import scandinavian_checks
 from toy_elsewhere import made_elsewhere
 
-from glossae.toy.tables import LANGUAGES
+from toy_grammar.tables import LANGUAGES
 
 CHECKERS = {
     "da": partial(scandinavian_checks.violations, language="da"),

@@ -7,8 +7,8 @@ import gold_statements
 import gold_verbs
 import pytest
 
-from glossae.toy import CONSTRUCTIONS, Sentence, realise
-from glossae.toy.tables import LANGUAGES
+from toy_grammar import CONSTRUCTIONS, Sentence, realise
+from toy_grammar.tables import LANGUAGES
 
 GOLD = [
     *gold_statements.GOLD,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toy_elsewhere import made_elsewhere
 
 from glossae.errors import GlossaeError
-from glossae.toy import (
+from toy_grammar import (
     MAX_LABELLED,
     Clause,
     LabelledText,
@@ -19,9 +19,9 @@ from glossae.toy import (
     sentiment,
     tokens,
 )
-from glossae.toy.acceptability import corrupt
-from glossae.toy.tables import LANGUAGES, load_table
-from glossae.toy.words import text_of
+from toy_grammar.acceptability import corrupt
+from toy_grammar.tables import LANGUAGES, load_table
+from toy_grammar.words import text_of
 
 SETS = {"sentiment": sentiment, "acceptability": acceptability}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from glossae.toy import CONSTRUCTIONS
-from glossae.toy.tables import LANGUAGES, lexemes, load_table, parse_table
+from toy_grammar import CONSTRUCTIONS
+from toy_grammar.tables import LANGUAGES, lexemes, load_table, parse_table
 
 
 def test_enough_to_say():

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from glossae.toy.tables import load_table
+from toy_grammar.tables import load_table
 
 SUBORDINATORS = {
     "da": ("at", "fordi", "hvis", "når", "da", "mens", "før", "selvom", "om"),

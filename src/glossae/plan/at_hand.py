@@ -3,21 +3,12 @@
 import os
 from pathlib import Path
 
-from glossae.environment import cache_folder
-from glossae.toy import ModelSettings, model_hash
-
 
 def hub_cache() -> Path:
     """The folder where the hub's clients keep models and data sets."""
     from huggingface_hub import constants
 
     return Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE)
-
-
-def toy_folder() -> Path | None:
-    """The trained toy model's folder, if it has been trained."""
-    folder = cache_folder() / f"toy-{model_hash(ModelSettings())}"
-    return folder if folder.is_dir() else None
 
 
 def hub_snapshot(repository: str, revision: str = "main") -> Path | None:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.plan.at_hand import hub_snapshot, toy_folder
+from glossae.plan.at_hand import hub_snapshot
 from glossae.plan.sizes import sizes
-from glossae.toy import ModelSettings
+from glossae.toy import toy_model
 
 # as they are called in the config.json of one family or another
 WIDTH = ("hidden_size", "n_embd", "d_model")
@@ -57,15 +57,14 @@ class ModelFacts:
 
     Attributes:
         name: as the recipe has it.
-        where: `folder` (or a GGUF file), `cache` (of the hub, or the toy's), `hub` (to be fetched) or `made` (to be
-            trained).
+        where: `folder` (or a GGUF file, or what is shipped), `cache` (of the hub) or `hub` (to be fetched).
         shape: None if it is unknown until fetched.
         size: bytes of its files, on disk or to be fetched; None if unknown until fetched.
         folder: where its files lie, if they do; None for a GGUF file.
     """
 
     name: str
-    where: Literal["folder", "cache", "hub", "made"]
+    where: Literal["folder", "cache", "hub"]
     shape: Shape | None
     size: float | None
     folder: Path | None
@@ -78,10 +77,8 @@ def model_facts(name: str) -> ModelFacts:
         GlossaeError: a folder that is named is not there, or is no model; a GGUF file cannot be read here.
     """
     if name == "toy":
-        folder = toy_folder()
-        if folder is not None:
-            return ModelFacts(name, "cache", _shape_of(folder), _bytes_of(folder), folder)
-        return ModelFacts(name, "made", _toy_shape(), None, None)
+        folder = toy_model()
+        return ModelFacts(name, "folder", _shape_of(folder), _bytes_of(folder), folder)
     path = path_named(name)
     if path.is_dir():
         return ModelFacts(name, "folder", _shape_of(path), _bytes_of(path), path)
@@ -109,11 +106,6 @@ def known_shape(repository: str) -> Shape:
     """The shape of a model in the table."""
     row = sizes()["models"][repository]
     return _neox(row["layers"], row["width"], row["mlp"], row["heads"], row["vocabulary"])
-
-
-def _toy_shape() -> Shape:
-    s = ModelSettings()
-    return _neox(s.layers, s.hidden, s.intermediate, s.heads, s.vocabulary)
 
 
 def _neox(layers: int, width: int, mlp: int, heads: int, vocabulary: int) -> Shape:

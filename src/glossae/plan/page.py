@@ -142,25 +142,20 @@ def _works(counting: Counting, models: dict[str, ModelFacts], grid: Shape | None
 
 
 def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
-    """What is here, and what would be fetched or made."""
+    """What is here, and what would be fetched."""
     here: list[_Row] = []
     fetched: list[_Row] = []
-    made: list[_Row] = []
     for model in models.values():
         weights = "" if model.shape is None else f", {model.shape.weights:,} weights"
         row = (model.name, model.size, f"model{weights}")
-        if model.where == "made":
-            made.append((model.name, 0.0, f"model{weights}; trained once, in about a minute"))
-        elif model.where == "hub":
+        if model.where == "hub":
             fetched.append(row)
         else:
             kind = "cached model" if model.where == "cache" else "model in a folder"
             here.append((model.name, model.size, f"{kind}{weights}"))
     for source in {source.name: source for source in sources}.values():
         note = f"{'cached ' if source.where == 'cache' else ''}text{'; ' if source.note else ''}{source.note}"
-        if source.where == "made":
-            made.append((source.name, 0.0, f"{note}, written by a grammar"))
-        elif source.where == "net":
+        if source.where == "net":
             fetched.append((source.name, source.size, note))
         else:
             here.append((source.name, source.size, note))
@@ -171,15 +166,14 @@ def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterat
         yield from _rows(fetched)
     else:
         yield "Nothing would be fetched."
-    for title, rows in (("Is here:", here), ("Would be made:", made)):
-        if rows:
-            yield title
-            yield from _rows(rows)
+    if here:
+        yield "Is here:"
+        yield from _rows(here)
 
 
 def _rows(rows: list[_Row]) -> Iterator[str]:
     for name, size, what in rows:
-        # what is made here has no size to speak of
+        # what is shipped has no size to speak of
         amount = UNKNOWN if size is None else bytes_text(size) if size else ""
         yield from wrapped(f"  {name:<25} {amount:>9}", what)
 

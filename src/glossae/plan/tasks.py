@@ -48,7 +48,7 @@ def _facts(task: TaskSource) -> SourceFacts:
         folder = hub_data_set(source.repository.name) if isinstance(source, HubDataSet) else None
         return SourceFacts(task.source, "net" if folder is None else "cache", None, None, note)
     if scheme == "toy":
-        return SourceFacts(task.source, "made", 0, None, note)
+        return SourceFacts(task.source, "file", 0, None, note)
     paths = [path_named(part) for part in (rest.split(",") if scheme == "scala" else [task.source]) if part]
     for path in paths:
         if not path.exists():

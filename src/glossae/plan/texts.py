@@ -63,7 +63,7 @@ class SourceFacts:
     """
 
     name: str
-    where: Literal["file", "cache", "net", "made"]
+    where: Literal["file", "cache", "net"]
     size: float | None
     amounts: Amounts | None
     note: str = ""
@@ -172,7 +172,7 @@ def _together(facts: list[SourceFacts]) -> Amounts | None:
 def _facts(word: str, recipe: Recipe, bytes_per_token: BytesPerToken) -> SourceFacts:
     languages = (recipe.languages.target, recipe.languages.reference, *recipe.languages.others)
     if word == "toy":
-        return SourceFacts(word, "made", 0, _toy(languages, bytes_per_token))
+        return SourceFacts(word, "file", 0, _toy(languages, bytes_per_token))
     source = parse_source(word)
     if isinstance(source, HubDataSet):
         folder = hub_data_set(source.repository.name)

@@ -47,18 +47,16 @@ from glossae.run.stability_stage import stability_stage
 from glossae.run.steering_stage import steering_stage
 from glossae.run.tasks_stage import read_tasks, tasks_stage
 from glossae.steering import lingua_version
-from glossae.text import OPTIONAL, Corpus, Task, build_roles, untested
-from glossae.toy import corpus as toy_corpus
+from glossae.text import OPTIONAL, Task, build_roles, untested
+from glossae.toy import toy_corpus
 
 __all__ = [
-    "TOY_PAIRS",
     "continued_by",
     "knob_of_run",
     "run_recipe",
 ]
 
 # enough for every stage to have thousands of tokens a language, and for the demo to stay within minutes
-TOY_PAIRS = 3000
 
 # how many times as long as the page takes to draw stages take before it is drawn between them
 PAGE_EVERY = 10.0
@@ -105,7 +103,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         panel_limit=recipe.corpora.panel_limit,
         test_limit=recipe.corpora.test_limit,
         trained=recipe.trained_languages,
-        generators={"toy": _toy_text},
+        generators={"toy": toy_corpus},
         progress=lambda what: show.stage("fetch", what),
     )
     for line in untested(roles.sentences, recipe.languages.others, roles.left_out):
@@ -351,10 +349,6 @@ def _stages(context: Context, until: str | None, tasks: Sequence[Task], pages: _
         if seconds and number < len(planned):
             pages.early(done, planned[number:], seconds)
     return done
-
-
-def _toy_text(languages: Any, seed: int) -> Corpus:
-    return toy_corpus(TOY_PAIRS, seed, languages)
 
 
 def _facts(seconds: float, stage: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Context:
     @cached_property
     def lm(self) -> LanguageModel:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
-        lm = self._with_habits(load_model(self.recipe, self.recipe.model, self.show))
+        lm = self._with_habits(load_model(self.recipe, self.recipe.model))
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
         own = fingerprint([self.base, str(lm.model.dtype), [c.sha256 for c in self.roles.corpora.values()]])
         return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
@@ -106,7 +106,7 @@ class Context:
             return self.lm
         # what is fetched only now gets no bar of its own inside the stage's
         with quietly(bars=False):
-            return self._with_habits(load_model(self.recipe, name, self.show))
+            return self._with_habits(load_model(self.recipe, name))
 
     def _with_habits(self, lm: LanguageModel) -> LanguageModel:
         """A model with its habits: those that an earlier try of the run found, or else found on text of `train`."""
@@ -147,7 +147,7 @@ class Context:
             lm.model.to(torch.bfloat16)
         elif lm.model.dtype != resolve_dtype(recipe.dtype, lm.device):
             # what the weights have lost by the comparison
-            lm = load_model(recipe, lm.name, self.show)
+            lm = load_model(recipe, lm.name)
         self._habits[lm.name] = stored
         self.folder.record.setdefault("habits", {})[lm.name] = stored
         lm = dataclasses.replace(lm, bos=stored["bos"], chat=tuple(stored["chat"]))
@@ -272,18 +272,15 @@ def sinks_line(found: Sequence[FoundSinks], *, by_the_paper: bool) -> str | None
     )
 
 
-def load_model(recipe: Recipe, name: str, show: Show) -> LanguageModel:
-    """Load a model by the name a recipe gives it; `toy` is trained on first use.
+def load_model(recipe: Recipe, name: str) -> LanguageModel:
+    """Load a model by the name a recipe gives it; `toy` is the one that is shipped.
 
     Raises:
         GlossaeError: as `lm.load`.
     """
     device = resolve_device(recipe.device)
     where = recipe.device if recipe.device == SPLIT else device
-    place = name
-    if name == TOY:
-        with show.stage("toy", "the toy language model, trained on first use") as report:
-            place = str(toy_model(progress=report))
+    place = str(toy_model()) if name == TOY else name
     lm = load(place, device=where, dtype=resolve_dtype(recipe.dtype, device))
     return dataclasses.replace(lm, name=name)
 

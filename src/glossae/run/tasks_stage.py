@@ -16,12 +16,8 @@ from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
 from glossae.tasks import TaskScore, Tuning, controlled, fine_tuned
-from glossae.text import Row, Task, split_tasks
-from glossae.toy import acceptability, sentiment
-
-# rows of the toy's sets: to learn from, and to test on
-TOY_TRAIN, TOY_TEST = 1200, 800
-_TOY = {"sentiment": sentiment, "acceptability": acceptability}
+from glossae.text import Task, split_tasks
+from glossae.toy import toy_rows
 
 
 def read_tasks(recipe: Recipe) -> list[Task]:
@@ -36,22 +32,6 @@ def read_tasks(recipe: Recipe) -> list[Task]:
         return [source.read(recipe.seed, {"toy": toy_rows}) for source in split_tasks(recipe.tasks.names)]
     except GlossaeError as error:
         raise GlossaeError(f"tasks.names: {error}") from error
-
-
-def toy_rows(what: str, language: str, seed: int) -> dict[str, list[Row]]:
-    """The toy's labelled set of that name, `sentiment` or `acceptability`.
-
-    Raises:
-        GlossaeError: there is no such set, or not in this language.
-    """
-    if what not in _TOY:
-        raise GlossaeError(f"toy:{what}: is no labelled set of the toy; there are {', '.join(_TOY)}")
-    rows = [
-        Row(row.text, row.label, f"toy:{what}, row {number}", row.pair)
-        for number, row in enumerate(_TOY[what](TOY_TRAIN + TOY_TEST, seed, language), 1)
-    ]
-    # rows of a pair are neighbours, and both numbers are even
-    return {"train": rows[:TOY_TRAIN], "test": rows[TOY_TRAIN:]}
 
 
 def tasks_stage(context: Context, layer: int, tasks: Sequence[Task], report: Report) -> dict[str, Any]:

@@ -1,63 +1,85 @@
-"""The embedded default: a small grammar of five languages, and a language model trained on it.
+"""The toy: a little language model, and the text it was trained to read, shipped as data.
 
-A synchronous grammar writes the same sentence in Danish, German, English, Norwegian Bokmål and Swedish. The
-words and their forms are in `tables`, what can be said in `constructions`, how it is said in one realiser per
-language. Making sentences needs neither torch nor transformers; `toy_model` loads them when it is called.
+`tools/toy_grammar` wrote both: a synchronous grammar, which says the same sentence in Danish, German, English,
+Norwegian Bokmål and Swedish, and a GPT-NeoX of a million weights that was trained on such sentences.
 """
 
-from glossae.toy.abstract import (
-    Adjunct,
-    Clause,
-    Link,
-    Name,
-    Nominal,
-    Pair,
-    Predicate,
-    Pronoun,
-    Relative,
-    Sentence,
-)
-from glossae.toy.acceptability import CORRECT, INCORRECT, acceptability
-from glossae.toy.constructions import CONSTRUCTIONS
-from glossae.toy.grammar import MAX_SENTENCES, corpus, sentences
-from glossae.toy.labelled import MAX_LABELLED, LabelledText
-from glossae.toy.model import model_hash, toy_model
-from glossae.toy.realise import realise, tokens
-from glossae.toy.sentiment import NEGATIVE, NEUTRAL, POSITIVE, sentiment
-from glossae.toy.settings import ModelSettings
-from glossae.toy.tables import LANGUAGES, lexemes
-from glossae.toy.words import Word
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
 
-__all__ = [
-    "CONSTRUCTIONS",
-    "CORRECT",
-    "INCORRECT",
-    "LANGUAGES",
-    "MAX_LABELLED",
-    "MAX_SENTENCES",
-    "NEGATIVE",
-    "NEUTRAL",
-    "POSITIVE",
-    "Adjunct",
-    "Clause",
-    "LabelledText",
-    "Link",
-    "ModelSettings",
-    "Name",
-    "Nominal",
-    "Pair",
-    "Predicate",
-    "Pronoun",
-    "Relative",
-    "Sentence",
-    "Word",
-    "acceptability",
-    "corpus",
-    "lexemes",
-    "model_hash",
-    "realise",
-    "sentences",
-    "sentiment",
-    "tokens",
-    "toy_model",
-]
+from glossae.errors import GlossaeError
+from glossae.text import Corpus, Row, Sentence
+
+_DATA = Path(__file__).parent
+LANGUAGES = ("da", "de", "en", "nb", "sv")
+LABELLED = ("acceptability", "sentiment")
+TRAIN_ROWS = 1200
+"""Rows of a labelled set to learn from; the others are to test on."""
+
+
+def toy_model() -> Path:
+    """The folder of the toy language model, a plain Hugging Face GPT-NeoX of about a million weights."""
+    return _DATA / "model"
+
+
+def toy_corpus(languages: Sequence[str], seed: int = 0) -> Corpus:
+    """3,000 toy sentences in each of `languages`, aligned by pair ids such as `toy:17`.
+
+    Args:
+        languages: codes; the corpus has the sentences of a pair in this order.
+        seed: of the order of the sentences; 0 keeps the order of the file.
+
+    Raises:
+        GlossaeError: a language is unknown.
+    """
+    for language in languages:
+        _check(language)
+    return Corpus.of(
+        Sentence(texts[language], language, f"toy:{number}", "toy")
+        for number, texts in enumerate(_shuffled(_table("sentences"), seed))
+        for language in languages
+    )
+
+
+def toy_rows(name: str, language: str, seed: int = 0) -> dict[str, list[Row]]:
+    """A labelled set of the toy: 1,200 rows to learn from under `train`, 800 under `test`.
+
+    Args:
+        name: `sentiment` (positive, neutral or negative) or `acceptability` (correct or incorrect).
+        language: of the rows.
+        seed: of the order of the rows; 0 keeps the order of the file. Rows of one pair stay together.
+
+    Raises:
+        GlossaeError: there is no such set, or not in this language.
+    """
+    if name not in LABELLED:
+        raise GlossaeError(f"toy:{name}: is no labelled set of the toy; there are {', '.join(LABELLED)}")
+    _check(language)
+    pairs: dict[str, list[dict[str, str]]] = {}
+    for row in _table(name):
+        if row["language"] == language:
+            pairs.setdefault(row["pair"], []).append(row)
+    rows = [
+        Row(row["text"], row["label"], f"toy:{name}, row {number}", row["pair"])
+        for number, row in enumerate(
+            (row for pair in _shuffled(list(pairs.values()), seed) for row in pair), 1
+        )
+    ]
+    return {"train": rows[:TRAIN_ROWS], "test": rows[TRAIN_ROWS:]}
+
+
+def _check(language: str) -> None:
+    if language not in LANGUAGES:
+        raise GlossaeError(f"toy: no language {language!r}; the toy has {', '.join(LANGUAGES)}")
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    with (_DATA / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _shuffled(items: list[Any], seed: int) -> list[Any]:
+    return items if seed == 0 else Random(seed).sample(items, len(items))

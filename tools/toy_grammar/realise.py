@@ -2,12 +2,12 @@
 
 from functools import cache
 
-from glossae.toy.abstract import Sentence
-from glossae.toy.english import English
-from glossae.toy.german import German
-from glossae.toy.realiser import Realiser
-from glossae.toy.scandinavian import Bokmal, Danish, Swedish
-from glossae.toy.words import Word, text_of
+from toy_grammar.abstract import Sentence
+from toy_grammar.english import English
+from toy_grammar.german import German
+from toy_grammar.realiser import Realiser
+from toy_grammar.scandinavian import Bokmal, Danish, Swedish
+from toy_grammar.words import Word, text_of
 
 _REALISERS: dict[str, type[Realiser]] = {
     "da": Danish,

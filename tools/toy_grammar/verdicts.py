@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from glossae.toy.abstract import Clause, Link, Nominal, Phrase, Predicate, Pronoun, Sentence, Tense
-from glossae.toy.clauses import EXTREME, SIMPLE, anaphor, timed
-from glossae.toy.draw import Draw, fitting
+from toy_grammar.abstract import Clause, Link, Nominal, Phrase, Predicate, Pronoun, Sentence, Tense
+from toy_grammar.clauses import EXTREME, SIMPLE, anaphor, timed
+from toy_grammar.draw import Draw, fitting
 
 TOPICS = "content,amusing,judged,experience,tasty,cosy"
 """The classes of what is liked or disliked."""

@@ -1,6 +1,6 @@
 """German: three cases and a genitive, three declensions, and the verb at the end of a subordinate clause."""
 
-from glossae.toy.abstract import (
+from toy_grammar.abstract import (
     Adjunct,
     Agreement,
     Clause,
@@ -12,9 +12,9 @@ from glossae.toy.abstract import (
     Tense,
     agreement,
 )
-from glossae.toy.realiser import Order, Realiser
-from glossae.toy.tables import load_table
-from glossae.toy.words import COMMA, Word, optional
+from toy_grammar.realiser import Order, Realiser
+from toy_grammar.tables import load_table
+from toy_grammar.words import COMMA, Word, optional
 
 
 class German(Realiser):

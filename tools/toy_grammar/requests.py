@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from glossae.toy.abstract import Adjunct, Clause, Nominal, Pronoun, Sentence
-from glossae.toy.clauses import FOR_OTHERS, SIMPLE, copula, doing, event, located, under_way
-from glossae.toy.draw import Draw
-from glossae.toy.registry import construction
+from toy_grammar.abstract import Adjunct, Clause, Nominal, Pronoun, Sentence
+from toy_grammar.clauses import FOR_OTHERS, SIMPLE, copula, doing, event, located, under_way
+from toy_grammar.draw import Draw
+from toy_grammar.registry import construction
 
 YOU = Pronoun("you")
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from glossae.toy.abstract import Clause, Front, Link, Nominal, Pair, Phrase, Sentence, Tense
-from glossae.toy.clauses import (
+from toy_grammar.abstract import Clause, Front, Link, Nominal, Pair, Phrase, Sentence, Tense
+from toy_grammar.clauses import (
     FOR_OTHERS,
     SIMPLE,
     copula,
@@ -18,8 +18,8 @@ from glossae.toy.clauses import (
     weather,
     whereabouts,
 )
-from glossae.toy.draw import Draw, fitting, strangers
-from glossae.toy.registry import construction
+from toy_grammar.draw import Draw, fitting, strangers
+from toy_grammar.registry import construction
 
 TOGETHER = ("work", "play", "sing", "dance", "swim")
 """What is done with or without somebody."""

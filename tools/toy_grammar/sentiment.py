@@ -2,12 +2,12 @@
 
 from random import Random
 
-from glossae.toy.abstract import Sentence
-from glossae.toy.draw import Draw
-from glossae.toy.labelled import LabelledText, check_request
-from glossae.toy.realise import realise
-from glossae.toy.registry import is_varied
-from glossae.toy.verdicts import NEITHER, VERDICTS
+from toy_grammar.abstract import Sentence
+from toy_grammar.draw import Draw
+from toy_grammar.labelled import LabelledText, check_request
+from toy_grammar.realise import realise
+from toy_grammar.registry import is_varied
+from toy_grammar.verdicts import NEITHER, VERDICTS
 
 POSITIVE, NEUTRAL, NEGATIVE = "positive", "neutral", "negative"
 

@@ -5,10 +5,10 @@ from random import Random
 
 from glossae.errors import GlossaeError
 from glossae.text import Corpus, Sentence
-from glossae.toy.constructions import draw_sentence
-from glossae.toy.draw import Draw
-from glossae.toy.realise import realise
-from glossae.toy.tables import LANGUAGES
+from toy_grammar.constructions import draw_sentence
+from toy_grammar.draw import Draw
+from toy_grammar.realise import realise
+from toy_grammar.tables import LANGUAGES
 
 MAX_SENTENCES = 1_000_000
 """The most that one call gives; the grammar has many more, but a toy corpus has no use for them."""

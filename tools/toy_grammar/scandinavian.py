@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from glossae.toy.abstract import Agreement, Clause, Nominal, Phrase, Pronoun
-from glossae.toy.realiser import Order, Realiser
-from glossae.toy.words import Word, movable, optional
+from toy_grammar.abstract import Agreement, Clause, Nominal, Phrase, Pronoun
+from toy_grammar.realiser import Order, Realiser
+from toy_grammar.words import Word, movable, optional
 
 
 class Scandinavian(Realiser):

@@ -1,8 +1,8 @@
 """English: the subject first, the third person's -s, and *do* where nothing else can carry the sentence."""
 
-from glossae.toy.abstract import Agreement, Clause, Nominal, Phrase
-from glossae.toy.realiser import Order, Realiser
-from glossae.toy.words import Word, movable, optional
+from toy_grammar.abstract import Agreement, Clause, Nominal, Phrase
+from toy_grammar.realiser import Order, Realiser
+from toy_grammar.words import Word, movable, optional
 
 NEVER_ALONE = ("a", "an", "the", "my", "your", "our", "their", "its")
 """Determiners that want a noun."""

@@ -5,8 +5,8 @@ from functools import cache
 from random import Random
 from typing import TypeVar
 
-from glossae.toy.abstract import Adjunct, Name, Nominal, Number, Pair, Phrase, Pronoun, Tense, agreement
-from glossae.toy.tables import load_table
+from toy_grammar.abstract import Adjunct, Name, Nominal, Number, Pair, Phrase, Pronoun, Tense, agreement
+from toy_grammar.tables import load_table
 
 Item = TypeVar("Item")
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from glossae.toy.abstract import Clause, Link, Nominal, Phrase, Predicate, Pronoun, Relative, Sentence, Tense
-from glossae.toy.clauses import (
+from toy_grammar.abstract import Clause, Link, Nominal, Phrase, Predicate, Pronoun, Relative, Sentence, Tense
+from toy_grammar.clauses import (
     SIMPLE,
     anaphor,
     copula,
@@ -19,9 +19,9 @@ from glossae.toy.clauses import (
     under_way,
     weather,
 )
-from glossae.toy.draw import Draw, fitting, strangers
-from glossae.toy.registry import construction
-from glossae.toy.requests import asked
+from toy_grammar.draw import Draw, fitting, strangers
+from toy_grammar.registry import construction
+from toy_grammar.requests import asked
 
 POSTURES = {
     "sit": ("read", "write", "eat", "drink", "draw", "wait", "sing", "cry", "laugh"),

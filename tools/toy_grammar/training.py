@@ -1,6 +1,6 @@
 """Training the toy model: a tokenizer, then a small GPT-NeoX, on toy sentences of all languages.
 
-The only file of the toy that needs torch and transformers; `glossae.toy.model` imports it when it is needed.
+The only file of the toy that needs torch and transformers; `toy_grammar.model` imports it when it is needed.
 """
 
 import math
@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from glossae.toy.grammar import sentences
-from glossae.toy.settings import ModelSettings
+from toy_grammar.grammar import sentences
+from toy_grammar.settings import ModelSettings
 
 END, PADDING = "<|endoftext|>", "<|padding|>"
 END_ID, PADDING_ID = 0, 1

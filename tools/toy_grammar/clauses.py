@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from glossae.toy.abstract import Adjunct, Clause, Nominal, Phrase, Predicate, Pronoun, Tense, agreement
-from glossae.toy.draw import Draw, fitting
-from glossae.toy.tables import load_table
+from toy_grammar.abstract import Adjunct, Clause, Nominal, Phrase, Predicate, Pronoun, Tense, agreement
+from toy_grammar.draw import Draw, fitting
+from toy_grammar.tables import load_table
 
 DESCRIBED = "animal,food,drink,text,film,vehicle,furniture,dish,clothing,opening,building,room,picture,event"
 """The classes of nouns that adjectives suit, people aside."""

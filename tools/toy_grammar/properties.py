@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from glossae.toy.abstract import Adjunct, Clause, Front, Link, Name, Nominal, Phrase, Predicate, Sentence
-from glossae.toy.clauses import EXTREME, FOUND, SIMPLE, copula, definite_nominal, transitive, whereabouts
-from glossae.toy.draw import Draw, fitting, strangers
-from glossae.toy.registry import construction
+from toy_grammar.abstract import Adjunct, Clause, Front, Link, Name, Nominal, Phrase, Predicate, Sentence
+from toy_grammar.clauses import EXTREME, FOUND, SIMPLE, copula, definite_nominal, transitive, whereabouts
+from toy_grammar.draw import Draw, fitting, strangers
+from toy_grammar.registry import construction
 
 COMPARED = (
     "person",

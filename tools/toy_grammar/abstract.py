@@ -1,6 +1,6 @@
 """What a sentence says, before any language says it.
 
-A realiser turns these into words (`glossae.toy.realise`). Words are lexeme ids, the keys of the tables:
+A realiser turns these into words (`toy_grammar.realise`). Words are lexeme ids, the keys of the tables:
 
     >>> girl, book = Nominal("girl"), Nominal("book", determiner="a", adjective="old")
     >>> realise(Sentence("transitive_statement", Clause(girl, "read", object=book)), "da")
@@ -10,7 +10,7 @@ A realiser turns these into words (`glossae.toy.realise`). Words are lexeme ids,
 from dataclasses import dataclass
 from typing import Literal
 
-from glossae.toy.tables import load_table
+from toy_grammar.tables import load_table
 
 Number = Literal["singular", "plural"]
 Tense = Literal["present", "past", "perfect"]

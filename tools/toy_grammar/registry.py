@@ -6,8 +6,8 @@ or `linked`; its name is the construction's.
 
 from collections.abc import Callable, Iterator
 
-from glossae.toy.abstract import Clause, Name, Nominal, Predicate, Sentence
-from glossae.toy.draw import Draw
+from toy_grammar.abstract import Clause, Name, Nominal, Predicate, Sentence
+from toy_grammar.draw import Draw
 
 Construction = Callable[[Draw], Sentence]
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from glossae.toy.abstract import (
+from toy_grammar.abstract import (
     Adjunct,
     Agreement,
     Clause,
@@ -18,8 +18,8 @@ from glossae.toy.abstract import (
     Tense,
     agreement,
 )
-from glossae.toy.forms import Forms
-from glossae.toy.words import COMMA, Word, closed, movable, optional
+from toy_grammar.forms import Forms
+from toy_grammar.words import COMMA, Word, closed, movable, optional
 
 Order = Literal["main", "inverted", "question", "subordinate", "imperative", "conjunct"]
 """`inverted` is a main clause after a fronted clause, `question` one whose subject follows the verb, `conjunct`

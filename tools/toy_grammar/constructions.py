@@ -1,9 +1,9 @@
 """All constructions, in the order of the modules that register them."""
 
-from glossae.toy import linked, properties, requests, statements
-from glossae.toy.abstract import Sentence
-from glossae.toy.draw import Draw
-from glossae.toy.registry import constructions, drawn
+from toy_grammar import linked, properties, requests, statements
+from toy_grammar.abstract import Sentence
+from toy_grammar.draw import Draw
+from toy_grammar.registry import constructions, drawn
 
 MODULES = (statements, properties, requests, linked)
 

@@ -1,7 +1,7 @@
 """The forms of a language's lexemes, as words with their parts of speech."""
 
-from glossae.toy.tables import load_table
-from glossae.toy.words import Word
+from toy_grammar.tables import load_table
+from toy_grammar.words import Word
 
 TAGS = {
     "noun": "NOUN",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from glossae.errors import GlossaeError
-from glossae.toy.tables import LANGUAGES
+from toy_grammar.tables import LANGUAGES
 
 MAX_LABELLED = 10_000
 """The most rows that one call gives."""

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
 
-from glossae.toy.constructions import draw_sentence
-from glossae.toy.draw import Draw
-from glossae.toy.labelled import LabelledText, check_request
-from glossae.toy.realise import tokens
-from glossae.toy.words import Word, text_of
+from toy_grammar.constructions import draw_sentence
+from toy_grammar.draw import Draw
+from toy_grammar.labelled import LabelledText, check_request
+from toy_grammar.realise import tokens
+from toy_grammar.words import Word, text_of
 
 CORRECT, INCORRECT = "correct", "incorrect"
 
