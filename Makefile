@@ -1,14 +1,18 @@
-# Two commands matter: `make demo` and `make test`. Each makes .venv and installs into it when needed.
+# Two commands matter: `make demo` and `make test`. Each makes .venv and installs into it what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# what a person installs, and what working on glossae takes besides
 INSTALLED := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 # the libraries whose files glossae reads and writes; they bring too much to live in .venv
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
 
-.PHONY: demo results test test-slow test-peers lint format clean
+PLAIN_TESTS := tests/text tests/units tests/find tests/probe tests/test_recipe.py tests/test_cli.py tests/test_environment.py
+
+.PHONY: demo results quick test test-slow test-peers lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/glossae run demo
@@ -18,21 +22,25 @@ results: $(INSTALLED)
 	$(BIN)/python results/make.py $(abspath $(FROM))
 
 # a file of tests at a time on each of two cores
-test: $(INSTALLED)
+test: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(INSTALLED)
+# under a minute: what needs no run
+quick: $(TOOLS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PLAIN_TESTS)
+
+test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -m slow
 
 test-peers: $(PEERS_INSTALLED)
 	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py
 
-lint: $(INSTALLED)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: $(TOOLS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -42,6 +50,10 @@ clean:
 # Anew whenever what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(TOOLS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
