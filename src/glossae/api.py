@@ -1,0 +1,625 @@
+"""What `import glossae as gl` gives a notebook: load, text, probe, train, find, sweep, and what comes back.
+
+Each function carries out stages of a run, in a temporary folder and with the settings of the recipe `find`, so its
+numbers are those of `glossae run find` on the same model and text.
+"""
+
+import dataclasses
+import html
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from glossae.effects import Family, Knob
+from glossae.errors import GlossaeError
+from glossae.files import write_json
+from glossae.lm import LanguageModel, resolve_device, resolve_dtype, with_sites
+from glossae.lm import load as load_model
+from glossae.recipe import load_recipe
+from glossae.run import Context, carry_out
+from glossae.sae import Sae
+from glossae.text import Corpus, Roles, Sentence, build_roles, split_sources
+from glossae.toy import toy_corpus, toy_model
+
+GIVEN = "given"
+Values = str | Path | Sequence[str] | pd.Series
+
+
+def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+    """Load a causal language model, and check that its sites are where glossae takes them to be.
+
+    >>> lm = gl.load("toy")  # the little model that glossae ships; or "google/gemma-3-270m", or a folder
+    >>> lm.layers
+    4
+
+    Args:
+        model: a hub id (`ID@REVISION`), a folder, a GGUF file, `toy`, or a `transformers` model.
+        tokenizer: of a model that is loaded already.
+        device: `cpu`, `cuda`, `cuda:N`, `split`, or `auto`: a GPU if there is one.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`.
+
+    Raises:
+        GlossaeError: there is no such model, or it cannot be used; the line says why.
+    """
+    if not isinstance(model, str | Path):
+        return with_sites(model, tokenizer=tokenizer)
+    where = resolve_device(device)
+    place = toy_model() if model == "toy" else model
+    lm = load_model(
+        str(place), device=device if device == "split" else where, dtype=resolve_dtype(dtype, where)
+    )
+    return dataclasses.replace(lm, name=str(model))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text in several languages; see `text`.
+
+    Attributes:
+        sources: source strings, as `--text` of the command line has them.
+        languages: the codes of its languages, in order.
+        given: sentences that were handed over rather than named.
+    """
+
+    sources: str
+    languages: tuple[str, ...]
+    given: Corpus | None = None
+
+    def roles(self, target: str, reference: str, seed: int = 0) -> Roles:
+        """The text cut into train, select, tune, test and panel, by pair and document, as a run cuts it.
+
+        Raises:
+            GlossaeError: a source cannot be read, or the target or the reference has no text.
+        """
+        return _roles(self, _recipe("text", self, target, reference, {"seed": seed}))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Sentences by language and role."""
+        target, reference = _pair(self, None, None)
+        return pd.DataFrame(self.roles(target, reference).sentences).fillna(0).astype(int)
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html())
+
+
+def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values) -> Text:
+    """Name text in several languages, or hand it over. Roles are cut inside, so no claim is tested on text it is from.
+
+    >>> text = gl.text("toy")  # or gl.text(da="da.txt", en="en.txt", sv="sv.txt"), or lists of sentences
+    >>> text.languages
+    ('da', 'en', 'sv', 'nb', 'de')
+
+    A source string is whatever `--text` takes, and names its languages: `gl.text("opus:ELRC_2923", da=None, en=None)`.
+
+    Args:
+        source: a source string, or a data frame; rows with a column for each language are translations.
+        languages: by code, a file or a list of sentences; with a source string, only the codes count.
+
+    Raises:
+        GlossaeError: there are fewer than two languages, or a data frame has not the columns.
+    """
+    words, sentences = [], []
+    codes = list(languages)
+    if isinstance(source, pd.DataFrame):
+        made = list(_of_frame(source))
+        sentences += made
+        codes = list(dict.fromkeys([*(s.language for s in made), *codes]))
+    elif source is not None:
+        words.append(str(source))
+        codes += [
+            part.partition("=")[0]
+            for word in split_sources(str(source))
+            if "=" in word and ":" not in word
+            for part in word.split(",")
+            if "=" in part
+        ]
+        if source == "toy" and not codes:
+            codes = ["da", "en", "sv", "nb", "de"]
+    for code, values in languages.items():
+        if isinstance(values, str | Path):
+            words.append(f'"{code}={values}"')
+        elif values is not None:
+            sentences += [
+                Sentence(str(line), code, f"{GIVEN}:{code}:{place}", GIVEN)
+                for place, line in enumerate(values)
+            ]
+    codes = list(dict.fromkeys(codes))
+    if len(codes) < 2:
+        raise GlossaeError("text: name two languages at least, as in gl.text(da='da.txt', en='en.txt')")
+    if sentences:
+        words.append(GIVEN)
+    return Text(" ".join(words), tuple(codes), Corpus.of(sentences) if sentences else None)
+
+
+def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
+    if {"text", "language"} <= set(frame.columns):
+        pairs = frame["pair"] if "pair" in frame.columns else range(len(frame))
+        docs = frame["doc"] if "doc" in frame.columns else [""] * len(frame)
+        for line, code, pair, doc in zip(frame["text"], frame["language"], pairs, docs, strict=True):
+            yield Sentence(str(line), str(code), f"{GIVEN}:{pair}", GIVEN, str(doc))
+        return
+    if not len(frame.columns) or not all(2 <= len(str(name)) <= 3 for name in frame.columns):
+        raise GlossaeError("text: a data frame has the columns 'text' and 'language', or one for each language code")
+    for place, row in enumerate(frame.itertuples(index=False)):
+        for code, line in zip(frame.columns, row, strict=True):
+            if isinstance(line, str) and line:
+                yield Sentence(line, str(code), f"{GIVEN}:{place}", GIVEN)
+
+
+class _Result:
+    """A table, a figure, and a file: what the results of this module have in common."""
+
+    table: pd.DataFrame
+
+    def plot(self) -> Figure:
+        """The table as a figure."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(max_rows=40))
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, atomically; `load` reads it."""
+        said = {
+            f.name: {"table": getattr(self, f.name).to_dict(orient="list")}
+            if isinstance(getattr(self, f.name), pd.DataFrame)
+            else getattr(self, f.name)
+            for f in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+        write_json(Path(path), {"glossae": type(self).__name__, **json.loads(json.dumps(said, default=float))})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            GlossaeError: it is not there, or something else.
+        """
+        try:
+            said = json.loads(Path(path).read_text(encoding="utf-8"))
+            if said.pop("glossae") != cls.__name__:
+                raise ValueError("it is something else")
+            return cls(
+                **{
+                    name: pd.DataFrame(value["table"]) if isinstance(value, dict) and "table" in value else value
+                    for name, value in said.items()
+                }
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise GlossaeError(f"{path}: cannot be read as {cls.__name__} ({error})") from error
+
+
+@dataclass(frozen=True, repr=False)
+class Layers(_Result):
+    """How well each layer tells the target from its nearest other language; see `probe`.
+
+    Attributes:
+        best: the layer that the rule chooses.
+        rule: the rule, in words.
+        table: by layer, the least AUROC of held-out sentences over another language (`score`, with its standard error
+            `se`), by a difference of means and by a probe; without a third language, the paper's F1 by layer.
+    """
+
+    best: int
+    rule: str
+    table: pd.DataFrame
+
+    def plot(self) -> Figure:
+        """The score of each layer, with one standard error."""
+        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        axes = figure.subplots()
+        axes.errorbar(self.table["layer"], self.table["score"], self.table["se"], marker="o")
+        axes.axvline(self.best, color="0.8", zorder=0)
+        axes.set(xlabel="layer", ylabel="least AUROC over another language")
+        return figure
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One latent that stands for the target.
+
+    Attributes:
+        number: of the latent.
+        facts: its firing rate, mean and largest activation by language, and its q value and least sentence AUROC.
+        contexts: held-out sentences, token by token: `text`, `language`, `value` (the latent's activation there).
+    """
+
+    number: int
+    facts: dict[str, Any]
+    contexts: list[tuple[str, list[tuple[str, float]]]]
+
+    def _repr_html_(self) -> str:
+        largest = max((value for _, tokens in self.contexts for _, value in tokens), default=0.0) or 1.0
+        rows = []
+        for language, tokens in self.contexts:
+            shown = "".join(
+                f'<span style="background:rgba(255,170,0,{min(1.0, max(0.0, value) / largest):.2f})" '
+                f'title="{value:.3g}">{html.escape(piece)}</span>'
+                for piece, value in tokens
+            )
+            rows.append(f"<tr><td>{html.escape(language)}</td><td style='text-align:left'>{shown}</td></tr>")
+        facts = html.escape(json.dumps(self.facts, ensure_ascii=False, default=str))
+        return f"<p>latent {self.number}: {facts}</p><table>{''.join(rows)}</table>"
+
+
+@dataclass(frozen=True, repr=False)
+class Units(_Result):
+    """The latents that stand for a language, best first; see `find`.
+
+    `units[421]` is one of them with its contexts, `with units.turned(1): ...` turns them in the model.
+
+    Attributes:
+        numbers: of the latents.
+        target, reference: the languages.
+        rule: how they were selected, in words.
+        table: a row for each: rates by language, `q_value`, `sentence_auroc` (the least over another language).
+        tests: every claim that was tested, with how many units of each kind pass it, and again on held-out text.
+    """
+
+    numbers: tuple[int, ...]
+    target: str
+    reference: str
+    rule: str
+    table: pd.DataFrame
+    tests: pd.DataFrame
+    _context: Context = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __getitem__(self, number: int) -> Unit:
+        row = self.table[self.table["unit"] == number]
+        if row.empty:
+            found = ", ".join(map(str, self.numbers)) or "none"
+            raise GlossaeError(f"units: {number} is not among them; there are {found}")
+        texts = json.loads((self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8"))
+        contexts = [
+            (each["language"], list(zip(each["tokens"], each["values"][str(number)], strict=True)))
+            for each in texts
+            if str(number) in each["values"]
+        ]
+        return Unit(number, row.iloc[0].to_dict(), contexts)
+
+    def knob(self, dose: float = 1.0) -> Knob:
+        """The latents as one small knob: at dose 1 each has its mean on the target's text, at 0 on the reference's.
+
+        Raises:
+            GlossaeError: there are no units.
+        """
+        if not self.numbers:
+            raise GlossaeError(f"units: no latent was found for {self.target}: there is nothing to turn")
+        stored = self._context.folder.read("features", "ranges.json")
+        low, high = (
+            tuple(float(stored[name][str(unit)]) for unit in self.numbers)
+            for name in ("reference_means", "target_means")
+        )
+        sae = _sae_of(self._context)
+        family = Family("latents_add", sae, self.numbers, "add", low, high)
+        site = self._context.site(sae.config.layer)
+        return Knob.of(
+            self._context.lm, site, family, dose=dose, target=self.target, reference=self.reference
+        )
+
+    def turned(self, dose: float) -> AbstractContextManager[Any]:
+        """Turn the units in the model as long as the block runs: 1 is a language's whole distance, -1 away from it.
+
+        >>> with units.turned(4):
+        ...     written = lm.write("When he went fishing he saw")
+        """
+        return self.knob(dose).on(self._context.lm)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the units as a knob (`gl.Knob.load`), a small safetensors file."""
+        return self.knob().save(path)
+
+    def plot(self) -> Figure:
+        """The firing rates by language."""
+        rates = pd.DataFrame([row for row in self.table["rate"]], index=self.table["unit"])
+        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        axes = figure.subplots()
+        if not rates.empty:
+            rates.plot.bar(ax=axes)
+        axes.set(xlabel="latent", ylabel="share of tokens it fires on")
+        return figure
+
+
+@dataclass(frozen=True, repr=False)
+class Effect(_Result):
+    """What it costs each language that units are fixed at a value; see `sweep`.
+
+    Attributes:
+        target: the language of the units.
+        table: a row for each edit, value and language: `ce` (nats a token), `delta` (the change from no edit) with its
+            95 % interval `ci_low`, `ci_high`, and the same per UTF-8 byte.
+        selectivity: target against each other language, where the target's loss has risen by .1 and .3 nats a token.
+    """
+
+    target: str
+    table: pd.DataFrame
+    selectivity: pd.DataFrame
+
+    def plot(self) -> Figure:
+        """The change of loss against the value, language by language, with the autoencoder's error kept."""
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        kept = self.table["splice"].eq(False)  # noqa: FBT003 - splice is None for the model itself
+        rows = self.table[self.table["edit"].eq("set") & kept & self.table["source"].eq("all")]
+        rows = rows[rows["units"].eq(rows["units"].iloc[0])] if len(rows) else rows
+        for language, own in rows.groupby("language"):
+            own = own.sort_values("value")
+            axes.plot(own["value"], own["delta"], marker="o", label=language)
+            axes.fill_between(own["value"], own["ci_low"], own["ci_high"], alpha=0.15)
+        axes.set(xlabel="units fixed at", ylabel="change of loss (nats a token)")
+        axes.legend()
+        return figure
+
+
+def probe(
+    lm: LanguageModel,
+    text: Text,
+    target: str | None = None,
+    *,
+    reference: str | None = None,
+    site: str = "resid",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Layers:
+    """Find the layer where the target is told from its nearest other language.
+
+    >>> found = gl.probe(lm, text, target="da")
+    >>> found.best in range(lm.layers)
+    True
+
+    Args:
+        lm: the model.
+        text: in the target and other languages; a third language makes it the nearest rather than the reference.
+        target: the language; by default the first of the text.
+        reference: the language that the model knows best; by default en, or else the first other one.
+        site: `resid`, `mlp.hidden`, `mlp.out` or `attn.out`.
+        seed: of whatever is drawn.
+        settings: any other setting of a run by its dotted key, such as `{"probe.seeds": 3}`.
+
+    Raises:
+        GlossaeError: a setting is wrong, or there is too little text.
+    """
+    context = _context(lm, text, target, reference, site, {"seed": seed, **(settings or {})}, "probe")
+    found = carry_out(context, "probe")["probe"]
+    nearest = found.get("nearest")
+    table = pd.DataFrame(nearest["rows"] if nearest else found["layers"])
+    rule = nearest["rule"] if nearest else "the layer at which a probe tells target from reference best"
+    return Layers(int(found["best_layer"]), rule, table)
+
+
+def train(
+    lm: LanguageModel,
+    text: Text,
+    *,
+    site: str = "resid",
+    layer: int,
+    latents: int = 4096,
+    k: int = 64,
+    epochs: int = 4,
+    target: str | None = None,
+    reference: str | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Sae:
+    """Train a TopK sparse autoencoder at a site, and measure its fidelity on held-out text.
+
+    >>> sae = gl.train(lm, text, site="resid", layer=found.best, latents=512, k=8, epochs=3)
+    >>> sae.unsound  # what is wrong with it, such as too many dead latents
+    ()
+
+    Args:
+        lm: the model.
+        text: it is trained on the target's and the reference's sentences of `train`.
+        site: `resid`, `mlp.hidden`, `mlp.out` or `attn.out`.
+        layer: counted from 0.
+        latents: how many.
+        k: how many fire at a token.
+        epochs: times that the text is gone through.
+        target: by default the first language of the text.
+        reference: by default en, or else the first other one.
+        seed: of the first weights, and of the order of the text.
+        settings: any other setting of a run by its dotted key, such as `{"sae.activation": "batchtopk"}`.
+
+    Raises:
+        GlossaeError: a setting is wrong, the layer is not there, or the training diverges.
+    """
+    own = {"layer": layer, "sae.latents": latents, "sae.k": k, "sae.epochs": epochs, "seed": seed}
+    context = _context(lm, text, target, reference, site, {**own, **(settings or {})}, "sae")
+    carry_out(context, "sae")
+    return _sae_of(context)
+
+
+def find(
+    lm: LanguageModel,
+    sae: Sae,
+    text: Text,
+    target: str | None = None,
+    *,
+    reference: str | None = None,
+    rule: str = "tested",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Units:
+    """Find the latents that stand for a language, by tests against every other language of the text.
+
+    >>> units = gl.find(lm, sae, text, target="da")
+    >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and held-out sentences with its activation
+    >>> unit.number == units.numbers[0]
+    True
+
+    Args:
+        lm: the model that the autoencoder is of.
+        sae: trained here, or read by `gl.Sae.load`.
+        text: in the target and other languages; half of its panel is held out, and what passes is tested again there.
+        target: by default the first language of the text.
+        reference: by default en, or else the first other one.
+        rule: `tested`: told from each other language at a sentence AUROC above .8, with a false discovery rate of
+            .05; `paper`: fires on 30 % of the target's tokens and on 2 % of the reference's at most.
+        seed: of whatever is drawn.
+        settings: any other setting of a run by its dotted key, such as `{"evidence.minimum": 0.9}`.
+
+    Raises:
+        GlossaeError: the autoencoder is not of this model, or there is too little text.
+    """
+    config = sae.config
+    own = {"layer": config.layer, "features.rule": rule, "seed": seed}
+    context = _context(
+        lm, text, target, reference, config.site or "resid", {**own, **(settings or {})}, "features", sae
+    )
+    results = carry_out(context, "features")
+    features, evidence = results["features"], results["evidence"]
+    rows = features[context.target]
+    return Units(
+        tuple(int(row["unit"]) for row in rows),
+        context.target,
+        context.reference,
+        features["rule"],
+        pd.DataFrame(rows, columns=None if rows else ["unit", "rate"]),
+        pd.DataFrame([*evidence.get("claims", ()), *evidence.get("replication", ())]),
+        context,
+    )
+
+
+def sweep(
+    lm: LanguageModel,
+    units: Units,
+    text: Text,
+    *,
+    values: Sequence[float] = (-4, -2, -1, 1, 2, 4),
+    settings: Mapping[str, Any] | None = None,
+) -> Effect:
+    """Fix units at values, and measure the next-token loss of each language on held-out text.
+
+    >>> effect = gl.sweep(lm, units, text, values=[-4, 4])
+    >>> sorted(effect.table["language"].unique())
+    ['da', 'de', 'en', 'nb', 'sv']
+
+    Args:
+        lm: the model.
+        units: what `find` gave.
+        text: the text that they were found on: its role `test` is held out.
+        values: multiples of each latent's 99th percentile on the target's text.
+        settings: any other setting of a run by its dotted key, such as `{"effects.sentences": 200}`.
+
+    Raises:
+        GlossaeError: there are no units.
+    """
+    if not units.numbers:
+        raise GlossaeError(f"units: no latent was found for {units.target}: there is nothing to turn")
+    before = units._context
+    own = {"effects.sweep": True, "effects.values": list(values), "features.units": list(units.numbers)}
+    context = _context(
+        lm,
+        text,
+        units.target,
+        units.reference,
+        before.recipe.site,
+        {**_changed(before), **own, **(settings or {})},
+        "effects",
+        _sae_of(before),
+    )
+    carry_out(context, "effects")
+    folder = context.folder.path / "effects"
+    return Effect(
+        units.target,
+        pd.read_parquet(folder / "next_token.parquet"),
+        pd.DataFrame(context.folder.summary("effects").get("selectivity", [])),
+    )
+
+
+def report(folder: str | Path) -> Path:
+    """Draw the page of a run anew; open it in a browser.
+
+    Raises:
+        GlossaeError: it is no run.
+    """
+    from glossae.report import write_report
+
+    return Path(write_report(Path(folder)))
+
+
+# ---- the run behind a function
+
+
+def _pair(text: Text, target: str | None, reference: str | None) -> tuple[str, str]:
+    target = target or text.languages[0]
+    others = [code for code in text.languages if code != target]
+    if target not in text.languages:
+        raise GlossaeError(f"target: the text has no {target}; it has {', '.join(text.languages)}")
+    return target, reference or ("en" if "en" in others else others[0])
+
+
+def _recipe(model: str, text: Text, target: str | None, reference: str | None, settings: Mapping[str, Any]) -> Recipe:
+    target, reference = _pair(text, target, reference)
+    own = {
+        "model": model,
+        "corpora.text": text.sources,
+        "languages.target": target,
+        "languages.reference": reference,
+        "languages.others": [code for code in text.languages if code not in (target, reference)],
+        # what a function does not do is not prepared for
+        "baselines.trained": 0,
+        "baselines.frozen": 0,
+        **settings,
+    }
+    return load_recipe("find", {key: _flag(value) for key, value in own.items()})
+
+
+def _flag(value: Any) -> str:
+    """A setting as the command line has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _roles(text: Text, recipe: Recipe) -> Roles:
+    generators: dict[str, Any] = {"toy": toy_corpus}
+    if text.given is not None:
+        given = text.given
+        generators[GIVEN] = lambda languages, _: given.only(*languages)
+    return roles_of(recipe, generators)
+
+
+def _context(
+    lm: LanguageModel,
+    text: Text,
+    target: str | None,
+    reference: str | None,
+    site: str,
+    settings: Mapping[str, Any],
+    sae: Sae | None = None,
+) -> Context:
+    """A run in a temporary folder, which lives as long as the context."""
+    recipe = _recipe(lm.name, text, target, reference, {"site": site, **settings})
+    scratch = tempfile.TemporaryDirectory(prefix="glossae-")
+    context = Context(recipe, _roles(text, recipe), RunFolder(Path(scratch.name)), Show(quiet=True))
+    context.take(lm, sae)
+    # the folder goes when nobody has the context any more
+    context.scratch = scratch
+    return context
+
+
+def _sae_of(context: Context) -> Sae:
+    return load_sae(context)
+
+
+def _changed(context: Context) -> dict[str, Any]:
+    """The settings of an earlier function that a later one goes on with."""
+    return {"layer": context.recipe.layer, "seed": context.recipe.seed}

@@ -1,0 +1,102 @@
+"""The door of a notebook: the paper's idea in ten lines, and an example that runs for every public name."""
+
+import doctest
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import glossae as gl
+from glossae.errors import GlossaeError
+
+
+@pytest.fixture(scope="module")
+def names():
+    """What the examples of the docstrings have made, one after the other."""
+    found = {"gl": gl}
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for name in ("load", "text", "probe", "train", "find", "sweep"):
+        example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
+        assert example.examples, f"{name} shows no use"
+        result = runner.run(example, clear_globs=False)
+        found = example.globs
+        assert result.failed == 0
+    return found
+
+
+def test_every_public_name_is_there_and_explained():
+    for name in gl.__all__:
+        assert getattr(gl, name).__doc__ or name == "__version__"
+    assert 10 <= len(gl.__all__) <= 20
+
+
+def test_tables_figures_and_html(names):
+    for name in ("found", "units", "effect"):
+        result = names[name]
+        assert len(result.table)
+        assert result.plot().axes
+        assert "<table" in result._repr_html_()
+    assert "<table" in names["text"]._repr_html_()
+    assert set(names["text"].table.columns) >= {"train", "test", "panel"}
+    assert "<script" not in names["unit"]._repr_html_()
+
+
+def test_results_are_written_and_read_again(names, tmp_path):
+    for name, kind in (("found", gl.Layers), ("effect", gl.Effect)):
+        again = kind.load(names[name].save(tmp_path / f"{name}.json"))
+        pd.testing.assert_frame_equal(again.table, names[name].table, check_dtype=False)
+    with pytest.raises(GlossaeError, match="cannot be read as Layers"):
+        gl.Layers.load(tmp_path / "effect.json")
+
+
+def test_units_turn_the_model_and_are_a_knob(names, tmp_path):
+    lm, units = names["lm"], names["units"]
+    plain = lm.write("A dog")
+    with units.turned(30):
+        assert lm.write("A dog") != plain
+    assert lm.write("A dog") == plain
+    knob = gl.Knob.load(units.save(tmp_path / "danish.safetensors"))
+    with knob.on(lm):
+        assert isinstance(lm.write("A dog"), str)
+
+
+def test_the_numbers_are_those_of_a_run(names, tmp_path):
+    from glossae.cli import main
+
+    line = "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8"
+    more = f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0"
+    assert main([*line.split(), *more.split(), "--until", "features", "--quiet", "--out", str(tmp_path / "run")]) == 0
+    features = json.loads((tmp_path / "run" / "results.json").read_text())["features"]
+    assert [row["unit"] for row in features["da"]] == list(names["units"].numbers)
+    assert [row["rate"] for row in features["da"]] == list(names["units"].table["rate"])
+
+
+def test_text_that_is_handed_over():
+    danish, english = ["Hunden løber hjem nu.", "Katten sover."], ["The dog runs home now.", "The cat sleeps."]
+    lists = gl.text(da=danish, en=english)
+    frame = gl.text(pd.DataFrame({"da": danish, "en": english}))
+    long = gl.text(pd.DataFrame({"text": danish + english, "language": ["da", "da", "en", "en"], "pair": [0, 1, 0, 1]}))
+    assert lists.languages == frame.languages == long.languages == ("da", "en")
+    assert [s.text for s in lists.given.sentences] == [*danish, *english]
+    assert frame.given.sentences[0].pair == frame.given.sentences[1].pair
+    assert {s.pair for s in frame.given.sentences} == {s.pair for s in long.given.sentences}
+    assert gl.text("sv=A.txt en=B.txt da=C.txt").languages == ("sv", "en", "da")
+    assert gl.text("opus:ELRC_2923", da=None, en=None).languages == ("da", "en")
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: gl.text(da="da.txt"), "name two languages at least"),
+        (lambda: gl.text(pd.DataFrame({"sentence": ["x"]})), "a data frame has the columns"),
+        (lambda: gl.load("no/such/model/here"), "model"),
+        (lambda: gl.text(da=["x"], en=["y"]).roles("sv", "en"), "the text has no sv"),
+        (lambda: gl.report(Path("nowhere")), "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_one_line(call, line):
+    with pytest.raises(GlossaeError) as caught:
+        call()
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
