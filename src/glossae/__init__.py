@@ -7,7 +7,7 @@ from glossae.errors import GlossaeError
 
 if TYPE_CHECKING:
     from glossae.effects import Knob
-    from glossae.run.opening import Run, open_run
+    from glossae.run import Run, open_run
 
 __all__ = [
     "GlossaeError",
@@ -21,9 +21,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """These bring torch and pandas with them, so they are imported when first asked for."""
     if name in ("Run", "open_run"):
-        from glossae.run import opening
+        from glossae import run
 
-        return getattr(opening, name)
+        return getattr(run, name)
     if name == "Knob":
         from glossae.effects import Knob
 
