@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from glossae.run.headlines import headlines
+from glossae.run import headlines
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "measured.md"

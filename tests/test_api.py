@@ -64,19 +64,29 @@ def test_units_turn_the_model_and_are_a_knob(names, tmp_path):
 def test_the_numbers_are_those_of_a_run(names, tmp_path):
     from glossae.cli import main
 
-    line = "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8"
+    line = (
+        "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8"
+    )
     more = f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0"
-    assert main([*line.split(), *more.split(), "--until", "features", "--quiet", "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main([*line.split(), *more.split(), "--until", "features", "--quiet", "--out", str(tmp_path / "run")])
+        == 0
+    )
     features = json.loads((tmp_path / "run" / "results.json").read_text())["features"]
     assert [row["unit"] for row in features["da"]] == list(names["units"].numbers)
     assert [row["rate"] for row in features["da"]] == list(names["units"].table["rate"])
 
 
 def test_text_that_is_handed_over():
-    danish, english = ["Hunden løber hjem nu.", "Katten sover."], ["The dog runs home now.", "The cat sleeps."]
+    danish, english = (
+        ["Hunden løber hjem nu.", "Katten sover."],
+        ["The dog runs home now.", "The cat sleeps."],
+    )
     lists = gl.text(da=danish, en=english)
     frame = gl.text(pd.DataFrame({"da": danish, "en": english}))
-    long = gl.text(pd.DataFrame({"text": danish + english, "language": ["da", "da", "en", "en"], "pair": [0, 1, 0, 1]}))
+    long = gl.text(
+        pd.DataFrame({"text": danish + english, "language": ["da", "da", "en", "en"], "pair": [0, 1, 0, 1]})
+    )
     assert lists.languages == frame.languages == long.languages == ("da", "en")
     assert [s.text for s in lists.given.sentences] == [*danish, *english]
     assert frame.given.sentences[0].pair == frame.given.sentences[1].pair

@@ -11,8 +11,7 @@ import pytest
 import glossae
 from glossae.cli import main
 from glossae.errors import GlossaeError
-from glossae.recipe import Recipe, load_recipe, shipped_recipes
-from glossae.recipe.group import all_settings
+from glossae.recipe import Recipe, all_settings, load_recipe, shipped_recipes
 
 MAIN = "import sys; from glossae.cli import main; sys.exit(main())"
 

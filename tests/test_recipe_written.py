@@ -20,9 +20,9 @@ from glossae.recipe import (
     Report,
     SaeSettings,
     Steering,
+    all_settings,
     load_recipe,
 )
-from glossae.recipe.group import all_settings
 
 GROUPS = {
     "languages": Languages,

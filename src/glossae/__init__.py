@@ -1,34 +1,49 @@
 """glossae: find the units inside a language model that stand for a language, and turn them up or down."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
 
 if TYPE_CHECKING:
+    from glossae.api import Effect, Layers, Text, Unit, Units, find, load, probe, report, sweep, text, train
     from glossae.effects import Knob
-    from glossae.run.opening import Run, open_run
+    from glossae.lm import LanguageModel
+    from glossae.run import Run, open_run
+    from glossae.sae import Sae
 
 __all__ = [
+    "Effect",
     "GlossaeError",
     "Knob",
+    "LanguageModel",
+    "Layers",
     "Run",
+    "Sae",
+    "Text",
+    "Unit",
+    "Units",
     "__version__",
+    "find",
+    "load",
     "open_run",
+    "probe",
+    "report",
+    "sweep",
+    "text",
+    "train",
 ]
+
+# these bring torch and pandas with them, so they are imported when first asked for
+_ROOMS = {"Knob": "effects", "LanguageModel": "lm", "Sae": "sae", "Run": "run", "open_run": "run"}
 
 
 def __getattr__(name: str) -> Any:
-    """These bring torch and pandas with them, so they are imported when first asked for."""
-    if name in ("Run", "open_run"):
-        from glossae.run import opening
-
-        return getattr(opening, name)
-    if name == "Knob":
-        from glossae.effects import Knob
-
-        return Knob
-    raise AttributeError(f"module 'glossae' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'glossae' has no attribute '{name}'")
+    found = globals()[name] = getattr(import_module(f"glossae.{_ROOMS.get(name, 'api')}"), name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,9 @@ numbers are those of `glossae run find` on the same model and text.
 import dataclasses
 import html
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,10 +24,13 @@ from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, with_sites
 from glossae.lm import load as load_model
-from glossae.recipe import load_recipe
-from glossae.run import Context, carry_out
+from glossae.recipe import Recipe, load_recipe
+from glossae.run.context import Context, Show
+from glossae.run.engine import roles_of, run_stage
+from glossae.run.folder import RunFolder
 from glossae.sae import Sae
-from glossae.text import Corpus, Roles, Sentence, build_roles, split_sources
+from glossae.stages.sae import load_sae
+from glossae.text import Corpus, Roles, Sentence, split_sources
 from glossae.toy import toy_corpus, toy_model
 
 GIVEN = "given"
@@ -78,7 +83,7 @@ class Text:
         Raises:
             GlossaeError: a source cannot be read, or the target or the reference has no text.
         """
-        return _roles(self, _recipe("text", self, target, reference, {"seed": seed}))
+        return _roles(self, _recipe("toy", self, target, reference, {"seed": seed}))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -147,7 +152,9 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
             yield Sentence(str(line), str(code), f"{GIVEN}:{pair}", GIVEN, str(doc))
         return
     if not len(frame.columns) or not all(2 <= len(str(name)) <= 3 for name in frame.columns):
-        raise GlossaeError("text: a data frame has the columns 'text' and 'language', or one for each language code")
+        raise GlossaeError(
+            "text: a data frame has the columns 'text' and 'language', or one for each language code"
+        )
     for place, row in enumerate(frame.itertuples(index=False)):
         for code, line in zip(frame.columns, row, strict=True):
             if isinstance(line, str) and line:
@@ -174,7 +181,9 @@ class _Result:
             else getattr(self, f.name)
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
         }
-        write_json(Path(path), {"glossae": type(self).__name__, **json.loads(json.dumps(said, default=float))})
+        write_json(
+            Path(path), {"glossae": type(self).__name__, **json.loads(json.dumps(said, default=float))}
+        )
         return Path(path)
 
     @classmethod
@@ -190,7 +199,9 @@ class _Result:
                 raise ValueError("it is something else")
             return cls(
                 **{
-                    name: pd.DataFrame(value["table"]) if isinstance(value, dict) and "table" in value else value
+                    name: pd.DataFrame(value["table"])
+                    if isinstance(value, dict) and "table" in value
+                    else value
                     for name, value in said.items()
                 }
             )
@@ -284,7 +295,9 @@ class Units(_Result):
         if row.empty:
             found = ", ".join(map(str, self.numbers)) or "none"
             raise GlossaeError(f"units: {number} is not among them; there are {found}")
-        texts = json.loads((self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8"))
+        texts = json.loads(
+            (self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8")
+        )
         contexts = [
             (each["language"], list(zip(each["tokens"], each["values"][str(number)], strict=True)))
             for each in texts
@@ -305,11 +318,15 @@ class Units(_Result):
             tuple(float(stored[name][str(unit)]) for unit in self.numbers)
             for name in ("reference_means", "target_means")
         )
-        sae = _sae_of(self._context)
+        sae = load_sae(self._context)
         family = Family("latents_add", sae, self.numbers, "add", low, high)
-        site = self._context.site(sae.config.layer)
         return Knob.of(
-            self._context.lm, site, family, dose=dose, target=self.target, reference=self.reference
+            self._context.lm,
+            self._context.site,
+            family,
+            dose=dose,
+            target=self.target,
+            reference=self.reference,
         )
 
     def turned(self, dose: float) -> AbstractContextManager[Any]:
@@ -326,7 +343,7 @@ class Units(_Result):
 
     def plot(self) -> Figure:
         """The firing rates by language."""
-        rates = pd.DataFrame([row for row in self.table["rate"]], index=self.table["unit"])
+        rates = pd.DataFrame(list(self.table["rate"]), index=self.table["unit"])
         figure = Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         if not rates.empty:
@@ -354,7 +371,7 @@ class Effect(_Result):
         """The change of loss against the value, language by language, with the autoencoder's error kept."""
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
-        kept = self.table["splice"].eq(False)  # noqa: FBT003 - splice is None for the model itself
+        kept = self.table["splice"].eq(False)
         rows = self.table[self.table["edit"].eq("set") & kept & self.table["source"].eq("all")]
         rows = rows[rows["units"].eq(rows["units"].iloc[0])] if len(rows) else rows
         for language, own in rows.groupby("language"):
@@ -394,8 +411,8 @@ def probe(
     Raises:
         GlossaeError: a setting is wrong, or there is too little text.
     """
-    context = _context(lm, text, target, reference, site, {"seed": seed, **(settings or {})}, "probe")
-    found = carry_out(context, "probe")["probe"]
+    context = _context(lm, text, target, reference, {"site": site, "seed": seed, **(settings or {})})
+    found = _done(context, "probe")["probe"]
     nearest = found.get("nearest")
     table = pd.DataFrame(nearest["rows"] if nearest else found["layers"])
     rule = nearest["rule"] if nearest else "the layer at which a probe tells target from reference best"
@@ -438,10 +455,11 @@ def train(
     Raises:
         GlossaeError: a setting is wrong, the layer is not there, or the training diverges.
     """
-    own = {"layer": layer, "sae.latents": latents, "sae.k": k, "sae.epochs": epochs, "seed": seed}
-    context = _context(lm, text, target, reference, site, {**own, **(settings or {})}, "sae")
-    carry_out(context, "sae")
-    return _sae_of(context)
+    own = {"site": site, "layer": layer, "seed": seed}
+    own |= {"sae.latents": latents, "sae.k": k, "sae.epochs": epochs}
+    context = _context(lm, text, target, reference, {**own, **(settings or {})})
+    _done(context, "sae")
+    return load_sae(context)
 
 
 def find(
@@ -476,12 +494,9 @@ def find(
     Raises:
         GlossaeError: the autoencoder is not of this model, or there is too little text.
     """
-    config = sae.config
-    own = {"layer": config.layer, "features.rule": rule, "seed": seed}
-    context = _context(
-        lm, text, target, reference, config.site or "resid", {**own, **(settings or {})}, "features", sae
-    )
-    results = carry_out(context, "features")
+    own = {"features.rule": rule, "seed": seed, **(settings or {})}
+    context = _context(lm, text, target, reference, own, sae)
+    results = _done(context, "sae", "evidence", "features")
     features, evidence = results["features"], results["evidence"]
     rows = features[context.target]
     return Units(
@@ -522,18 +537,15 @@ def sweep(
     if not units.numbers:
         raise GlossaeError(f"units: no latent was found for {units.target}: there is nothing to turn")
     before = units._context
-    own = {"effects.sweep": True, "effects.values": list(values), "features.units": list(units.numbers)}
-    context = _context(
-        lm,
-        text,
-        units.target,
-        units.reference,
-        before.recipe.site,
-        {**_changed(before), **own, **(settings or {})},
-        "effects",
-        _sae_of(before),
-    )
-    carry_out(context, "effects")
+    own = {
+        "features.units": list(units.numbers),
+        "effects.sweep": True,
+        "effects.values": list(values),
+        "seed": before.recipe.seed,
+        **(settings or {}),
+    }
+    context = _context(lm, text, units.target, units.reference, own, load_sae(before))
+    _done(context, "sae", "evidence", "features", "effects")
     folder = context.folder.path / "effects"
     return Effect(
         units.target,
@@ -564,7 +576,9 @@ def _pair(text: Text, target: str | None, reference: str | None) -> tuple[str, s
     return target, reference or ("en" if "en" in others else others[0])
 
 
-def _recipe(model: str, text: Text, target: str | None, reference: str | None, settings: Mapping[str, Any]) -> Recipe:
+def _recipe(
+    model: str, text: Text, target: str | None, reference: str | None, settings: Mapping[str, Any]
+) -> Recipe:
     target, reference = _pair(text, target, reference)
     own = {
         "model": model,
@@ -602,24 +616,27 @@ def _context(
     text: Text,
     target: str | None,
     reference: str | None,
-    site: str,
     settings: Mapping[str, Any],
     sae: Sae | None = None,
 ) -> Context:
-    """A run in a temporary folder, which lives as long as the context."""
-    recipe = _recipe(lm.name, text, target, reference, {"site": site, **settings})
-    scratch = tempfile.TemporaryDirectory(prefix="glossae-")
-    context = Context(recipe, _roles(text, recipe), RunFolder(Path(scratch.name)), Show(quiet=True))
-    context.take(lm, sae)
-    # the folder goes when nobody has the context any more
-    context.scratch = scratch
+    """A run in a temporary folder, which is deleted with the context."""
+    scratch = Path(tempfile.mkdtemp(prefix="glossae-"))
+    own: dict[str, Any] = {"dtype": str(lm.model.dtype).removeprefix("torch."), "bos": lm.bos or "auto"}
+    if sae is not None:
+        sae.save(scratch / GIVEN)
+        own |= {"site": sae.config.site, "layer": sae.config.layer, "sae.from": scratch / GIVEN}
+    try:
+        recipe = _recipe(lm.name, text, target, reference, {**own, **settings})
+        context = Context(recipe, _roles(text, recipe), RunFolder(scratch), Show(quiet=True), loaded=lm)
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
+    weakref.finalize(context, shutil.rmtree, scratch, ignore_errors=True)
     return context
 
 
-def _sae_of(context: Context) -> Sae:
-    return load_sae(context)
-
-
-def _changed(context: Context) -> dict[str, Any]:
-    """The settings of an earlier function that a later one goes on with."""
-    return {"layer": context.recipe.layer, "seed": context.recipe.seed}
+def _done(context: Context, *stages: str) -> dict[str, Any]:
+    """Carry out stages, and what they put into `results.json`."""
+    for name in stages:
+        run_stage(context, name)
+    return {key: value for name in stages for key, value in context.folder.summary(name).items()}

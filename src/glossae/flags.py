@@ -17,13 +17,13 @@ from glossae.recipe import (
     QUICK,
     QUICK_PRECISION,
     SHORT,
-    STAGES,
     Recipe,
     Settings,
     all_settings,
     nearest,
     unknown_flag,
 )
+from glossae.stages import STAGES
 
 _ABOUT = """\
 Run a recipe from text to report. What is already done in the folder is not done again: the same

@@ -7,9 +7,9 @@ import pytest
 from tiny_world import World
 from torch.nn.modules.module import register_module_forward_hook
 
-import glossae.run
 from glossae.cli import main
-from glossae.run.show import Show
+from glossae.run.context import Show
+from glossae.stages import stage_of
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def _no_page(request, monkeypatch):
     Runs of fixtures that several tests share come before this, and are drawn.
     """
     if "page" not in request.fixturenames:
-        monkeypatch.setattr(glossae.run, "write_report", lambda out: out / "report.html")
+        monkeypatch.setattr(stage_of("report"), "run", lambda *_: {})
 
 
 @pytest.fixture

@@ -11,16 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
 from glossae.lm import Site
-from glossae.plan import quantities, replay, stages
-from glossae.plan.machine import Machine, listed_gpus, this_machine
-from glossae.plan.models import known_shape, model_facts
-from glossae.plan.sizes import sizes
-from glossae.plan.stages import Counting
-from glossae.plan.tasks import task_arms
-from glossae.plan.texts import Amount, role_amounts, source_facts
-from glossae.plan.work import Work
+from glossae.plan import Quantities, Work, model_facts, quantities, tokens_of
+from glossae.plan.facts import Amount, known_shape, role_amounts, source_facts
+from glossae.plan.machine import Machine, listed_gpus, sizes, this_machine
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
+from glossae.stages import controls, effects, found, grid, probe, sae, stability, steering, tasks, training
 from glossae.text import ROLES, build_roles
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
@@ -78,28 +74,23 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm.continuing import continue_tokens
     from glossae.paper import probes as as_coded
     from glossae.probe import path, sample
-    from glossae.run import directions, model_scores, training
     from glossae.sae import checkpoints, product, trainer
 
+    quality, sampling = (
+        importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.sampling")
+    )
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
-    assert sample.HELD_OUT == quantities.HELD_OUT
-    assert as_coded.BATCH_SENTENCES == replay.BATCH_SENTENCES
-    assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
-    assert training.POOL_VALUES == stages.POOL_VALUES
-    assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
-    assert model_scores.RANDOM_TOKENS == stages.RANDOM_TOKENS
+    assert sample.HELD_OUT == probe.HELD_OUT
+    assert as_coded.BATCH_SENTENCES == probe.BATCH_SENTENCES
+    assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
-    assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
+    assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (training.VALUES_AT_ONCE, training.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
-    assert matched.CANDIDATES == stages.CANDIDATES
-    assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
-    # the room has the stage itself by that name
-    effects_stage = importlib.import_module("glossae.run.effects_stage")
-    assert effects_stage.FROZEN_SENTENCES == stages.FROZEN_SENTENCES
-    enough = (directions.DIRECTION_TOKENS, directions.PER_DIMENSION)
-    assert enough == (stages.DIRECTION_TOKENS, stages.PER_DIMENSION)
+    assert matched.CANDIDATES == stability.CANDIDATES
+    assert inspect.signature(continue_tokens).parameters["at_once"].default == steering.PROMPTS_AT_ONCE
     own = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
-    assert tuple(map(len, own)) == (quantities.LATENT_SHARES, quantities.SHARES, quantities.MULTIPLES)
+    assert tuple(map(len, own)) == (effects.LATENT_SHARES, effects.SHARES, effects.MULTIPLES)
+    assert (quality.RECONSTRUCTED, sampling.FIRST) == (sae.RECONSTRUCTED, sae.FIRST)
 
 
 @pytest.fixture
@@ -107,7 +98,7 @@ def counting(tiny_model):
     """The demo on the tiny model, with 100 sentences of 20 tokens in each role and language."""
     recipe = load_recipe("demo", {"model": str(tiny_model), "layer": "1", "sae.k": "4"})
     amounts = {code: Amount(100, 2000) for code in ("da", "en")}
-    return Counting(
+    return Quantities(
         recipe,
         model_facts(str(tiny_model)).shape,
         dict.fromkeys(("train", "select", "tune", "test"), amounts),
@@ -122,32 +113,32 @@ def test_a_passes_flops_are_those_that_are_counted_while_it_runs(counting, tiny_
     ids = torch.randint(0, 300, (5, 20))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(ids, use_cache=False)
-    own = counting.forward(counting.shape, 100, counting.shape.layers, output=True).model_flops
+    own = counting.forward(100, counting.shape.layers, output=True).model_flops
     assert own == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_a_pass_that_stops_early_costs_its_share(counting):
-    whole = counting.forward(counting.shape, 100, 3, output=False).model_flops
-    assert counting.forward(counting.shape, 100, 1, output=False).model_flops == pytest.approx(whole / 3)
+    whole = counting.forward(100, 3).model_flops
+    assert counting.forward(100, 1).model_flops == pytest.approx(whole / 3)
 
 
-def test_edits_are_as_many_as_the_sets_have(counting, tiny_model):
+def test_edits_are_as_many_as_the_sets_have(counting):
     ranges = [UnitRange(0.5, 1.5, 3.0, 5.0)]
     dose_list = doses(counting.recipe.effects.values, ranges, "latent")
-    sae = Sae(SaeConfig(d_in=8, latents=4, k=2))
-    arm = latent_arm("da", sae, (1,), dose_list, (0.1,))
+    one = Sae(SaeConfig(d_in=8, latents=4, k=2))
+    arm = latent_arm("da", one, (1,), dose_list, (0.1,))
     # the raw model and its error-preserving edit of nothing are one pass
-    assert edits_of(arm) == counting.edits + 2
+    assert edits_of(arm) == effects.edits_of(counting) + 2
 
     mean, neurons = torch.zeros(8), Neurons(Site("resid", 1), 8, signed=True)
     below = [dose for dose in dose_list if dose.value <= 0]
     others = [
-        *[latent_arm("random weights", sae, (2,), below, (0.0,), splice=False)] * UNTRAINED,
+        *[latent_arm("random weights", one, (2,), below, (0.0,), splice=False)] * UNTRAINED,
         *[neuron_arm("best", neurons, (3,), mean)] * 2,
         *[direction_arm("probe", torch.ones(8), mean, torch.ones(8))] * 2,
     ]
     # each has no edit at all among its own
-    assert sum(edits_of(arm) - 1 for arm in others) == counting.cheaper
+    assert sum(edits_of(arm) - 1 for arm in others) == effects.cheaper(counting)
 
 
 def edits_of(arm):
@@ -155,30 +146,30 @@ def edits_of(arm):
 
 
 def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
-    def controls(amount, draws):
+    def cost(amount, draws):
         amounts = dict.fromkeys(("da", "en"), amount)
-        effects = dataclasses.replace(counting.recipe.effects, controls=draws, families=())
-        recipe = dataclasses.replace(counting.recipe, effects=effects, site="resid")
+        settings = dataclasses.replace(counting.recipe.effects, controls=draws, families=())
+        recipe = dataclasses.replace(counting.recipe, effects=settings, site="resid")
         other = dataclasses.replace(counting, recipe=recipe, roles=counting.roles | {"test": amounts})
-        return other, other.controls().model_flops
+        return other, controls.cost(other).model_flops
 
-    other, few = controls(Amount(100, 2000), 10)
+    other, few = cost(Amount(100, 2000), 10)
     # matched latents under each edit, and random directions in the selected latents' place
     drawn = len(other.recipe.effects.controls_edits) + 1
-    every = other.forward(other.shape, 4000 * 10 * drawn, other.above, output=True)
-    once = other.forward(other.shape, 4000, other.shape.layers, output=True)
+    every = other.forward(4000 * 10 * drawn, other.above, output=True)
+    once = other.forward(4000, other.shape.layers, output=True)
     assert few == pytest.approx(every.model_flops + once.model_flops)
     # of a longer text the same is read, twice as many sentences at most
-    assert controls(Amount(5000, 100_000), 10)[1] == pytest.approx(2 * few)
-    assert controls(Amount(100, 2000), 1000)[1] == pytest.approx(few + 99 * every.model_flops)
+    assert cost(Amount(5000, 100_000), 10)[1] == pytest.approx(2 * few)
+    assert cost(Amount(100, 2000), 1000)[1] == pytest.approx(few + 99 * every.model_flops)
 
 
 def test_as_coded_is_counted_on_top(counting):
-    def effects(protocol):
+    def flops(protocol):
         recipe = dataclasses.replace(counting.recipe, protocol=protocol)
-        return dataclasses.replace(counting, recipe=recipe).effects().model_flops
+        return effects.cost(dataclasses.replace(counting, recipe=recipe)).model_flops
 
-    assert effects("published") < effects("as_coded") < 2 * effects("published")
+    assert flops("published") < flops("as_coded") < 2 * flops("published")
 
 
 def test_an_edit_runs_what_is_above_its_site(counting):
@@ -194,28 +185,32 @@ def test_an_edit_runs_what_is_above_its_site(counting):
         )
         assert other.above == above
         # on what is measured of test, and of the target's sentences of tune and of test
-        own = quantities.tokens_of(other.measured("test"), ("da",))
+        own = tokens_of(effects.measured_on(other, "test"), ("da",))
         assert (
-            quantities.tokens_of(other.measured("test"))
+            tokens_of(effects.measured_on(other, "test"))
             == 2 * own
-            == 2 * quantities.tokens_of(other.measured("tune"), ("da",))
+            == 2 * tokens_of(effects.measured_on(other, "tune"), ("da",))
         )
-        tried = other.edits // 2 + other.cheaper + other.ways * quantities.MATCHED * stages.DOSES_TRIED
-        edits = 2 * (other.edits + other.compared) + tried
-        every = other.forward(other.shape, own * edits, above, output=True)
-        once = other.forward(other.shape, 3 * own, 3, output=True)
+        tried = (
+            effects.edits_of(other) // 2
+            + effects.cheaper(other)
+            + effects.ways(other) * effects.MATCHED * effects.DOSES_TRIED
+        )
+        edits = 2 * (effects.edits_of(other) + effects.compared(other)) + tried
+        every = other.forward(own * edits, above, output=True)
+        once = other.forward(3 * own, 3, output=True)
         # directions from train, latents of random weights on select
-        read = 4000 + 2 * stages.PER_DIMENSION * other.d_in
-        read = other.forward(other.shape, read, other.depth, output=False)
+        read = 4000 + 2 * found.PER_DIMENSION * other.d_in
+        read = other.forward(read, other.depth)
         flops = sum(work.model_flops for work in (every, once, read))
-        assert other.effects().model_flops == pytest.approx(flops)
+        assert effects.cost(other).model_flops == pytest.approx(flops)
 
 
 def test_steps_and_tokens_are_those_of_the_training(counting):
-    sae = counting.recipe.sae
-    assert (counting.train_tokens, counting.steps) == (4000, -(-4000 * sae.epochs // sae.batch_tokens))
+    own = counting.recipe.sae
+    assert (counting.train_tokens, counting.steps) == (4000, -(-4000 * own.epochs // own.batch_tokens))
     by_sentence = dataclasses.replace(
-        counting.recipe, sae=dataclasses.replace(sae, batch_sentences=32, epochs=1)
+        counting.recipe, sae=dataclasses.replace(own, batch_sentences=32, epochs=1)
     )
     counted = dataclasses.replace(counting, recipe=by_sentence)
     assert (counted.steps, round(counted.step_tokens)) == (7, 571)
@@ -233,46 +228,41 @@ def test_costs_add_up_and_the_larger_memory_counts():
 def test_the_papers_autoencoder_weighs_what_it_weighs():
     recipe = load_recipe("paper")
     amounts = {code: Amount(100, 2000) for code in ("da", "en")}
-    counting = Counting(recipe, known_shape(recipe.model), dict.fromkeys(ROLES, amounts))
+    counting = Quantities(recipe, known_shape(recipe.model), dict.fromkeys(ROLES, amounts))
     assert (counting.d_in, counting.latents, counting.depth) == (8192, 65536, 17)
-    assert counting.sae().written == 4 * 2 * 8192 * 65536
+    assert sae.cost(counting).written == 4 * 2 * 8192 * 65536
     # weights, gradients and two moments in float32, and the model beside them
     gpu = next(machine for machine in listed_gpus("auto") if machine.name.startswith("H100"))
-    assert counting.sae().memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
+    assert sae.cost(counting).memory(gpu) > 16 * 2 * 8192 * 65536 + 2 * counting.shape.weights
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):
-    quality, sampling = (
-        importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.sampling")
-    )
-    assert quantities.RECONSTRUCTED == quality.RECONSTRUCTED
-    assert quantities.FIRST == sampling.FIRST
     amounts = dict.fromkeys(("da", "en"), Amount(10_000, 200_000))
 
     def of(**changes):
         recipe = dataclasses.replace(counting.recipe, **changes)
         return dataclasses.replace(counting, recipe=recipe, roles=dict.fromkeys(ROLES, amounts))
 
-    sae = counting.recipe.sae
-    coarse, fine = (of(sae=dataclasses.replace(sae, precision=p)) for p in (0.1, 0.02))
+    own = counting.recipe.sae
+    coarse, fine = (of(sae=dataclasses.replace(own, precision=p)) for p in (0.1, 0.02))
     # of a standard deviation of 0.5: 96 and 2,401 sentences, and samples of 32, 64, 128, ...
-    assert (coarse.fidelity_sentences, fine.fidelity_sentences) == (128, 4096)
-    assert coarse.fidelity_tokens == (50_000, 2 * 128 * 20)
-    assert fine.sae().model_flops > coarse.sae().model_flops
+    assert (sae.fidelity_sentences(coarse), sae.fidelity_sentences(fine)) == (128, 4096)
+    assert sae.fidelity_tokens(coarse) == (50_000, 2 * 128 * 20)
+    assert sae.cost(fine).model_flops > sae.cost(coarse).model_flops
     # the paper measures all of its text
-    paper = of(sae=dataclasses.replace(sae, precision=0.1), protocol="published")
-    assert paper.fidelity_sentences is None
-    assert paper.fidelity_tokens == (400_000, 400_000)
+    paper = of(sae=dataclasses.replace(own, precision=0.1), protocol="published")
+    assert sae.fidelity_sentences(paper) is None
+    assert sae.fidelity_tokens(paper) == (400_000, 400_000)
     # the finest that there is asks for no more than all there is
-    assert of(sae=dataclasses.replace(sae, precision=1e-300)).fidelity_sentences == 16_384
+    assert sae.fidelity_sentences(of(sae=dataclasses.replace(own, precision=1e-300))) == 16_384
     # and there is no more than there is
-    assert dataclasses.replace(fine, roles=counting.roles).fidelity_tokens == (4000, 4000)
+    assert sae.fidelity_tokens(dataclasses.replace(fine, roles=counting.roles)) == (4000, 4000)
 
 
 def test_a_chats_template_is_passed_over_too(counting):
     plain, chat = counting, dataclasses.replace(counting, before=20)
     for output in (False, True):
-        own, more = (one.forward(one.shape, 100, 2, output=output).model_flops for one in (plain, chat))
+        own, more = (one.forward(100, 2, output=output).model_flops for one in (plain, chat))
         unembedding = 2 * plain.shape.vocabulary * plain.shape.width * 100 * output
         # sentences of 20 tokens after 20 of the template: twice as many, and attention to twice as much
         attention = 4 * 20 * plain.shape.width * 2 * 100
@@ -282,7 +272,8 @@ def test_a_chats_template_is_passed_over_too(counting):
 def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
     def of(model="toy", **changes):
         recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))
-        return dataclasses.replace(counting, recipe=recipe).probe(model, counting.shape, 0)
+        counts = dataclasses.replace(counting, recipe=recipe)
+        return probe.probing_work(counts, model, counts.shape, 0)
 
     plain, one, two = of(seeds=1), of(seeds=1, as_coded=True), of(seeds=2, as_coded=True)
     assert one.model_flops == 2 * plain.model_flops
@@ -300,7 +291,7 @@ def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
 def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
     def of(**changes):
         recipe = dataclasses.replace(counting.recipe, grid=Grid(latents=64, layer=2, **changes))
-        return dataclasses.replace(counting, recipe=recipe).grid(counting.shape)
+        return grid.cost(dataclasses.replace(counting, recipe=recipe, models={"another": counting.shape}))
 
     one, four = of(k=(4,), tied=(False,), pre_encoder_bias=(True,)), of(k=(4,))
     d, tokens = counting.shape.site_width(counting.recipe.site), 4000 * counting.recipe.sae.epochs
@@ -318,7 +309,7 @@ def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
 def test_other_seeds_cost_a_training_each(counting):
     def of(seeds):
         recipe = dataclasses.replace(counting.recipe, evidence=Evidence(seeds=seeds))
-        return dataclasses.replace(counting, recipe=recipe).stability()
+        return stability.cost(dataclasses.replace(counting, recipe=recipe))
 
     none, one, three = of(0), of(1), of(3)
     assert none == Work()
@@ -333,12 +324,12 @@ def test_other_seeds_cost_a_training_each(counting):
 def test_steering_costs_what_is_written_and_every_kl(counting):
     def of(**changes):
         recipe = dataclasses.replace(counting.recipe, steering=Steering(**{"prompts": 20} | changes))
-        return dataclasses.replace(counting, recipe=recipe).steering()
+        return steering.cost(dataclasses.replace(counting, recipe=recipe))
 
     def passes(tokens):
-        return counting.forward(counting.shape, tokens, counting.shape.layers, output=True).model_flops
+        return counting.forward(tokens, counting.shape.layers, output=True).model_flops
 
-    means = counting.forward(counting.shape, 4000, 2, output=False).model_flops
+    means = counting.forward(4000, 2).model_flops
     # 24 prompts with the paper's, 20 whole sentences of 20 tokens
     one = of(families=("means_add",), values=(1.0,), kl=(), prompt_tokens=8, tokens=20)
     written, text = 24 * 28, 20 * 20
@@ -348,17 +339,6 @@ def test_steering_costs_what_is_written_and_every_kl(counting):
     # there are no more than 100 sentences to cut
     assert of(prompts=100).model_flops == of(prompts=1000).model_flops
     assert of(tokens=40).operations > of(tokens=20).operations
-
-
-def test_a_grids_kinds_are_those_that_are_trained(counting):
-    recipe = load_recipe("paper")
-    counted = dataclasses.replace(counting, recipe=recipe)
-    shape = known_shape(recipe.grid.model)
-    kinds = counted.grid_kinds(shape.site_width(recipe.site))
-    assert len(kinds) == 48
-    assert sum(tied for _, tied in kinds) == 24
-    assert sorted({live for live, _ in kinds}) == [2, 5, 10, 30, 70, pytest.approx(0.04 * 2048), 100]
-    assert counted.grid_depth(shape) == 4
 
 
 @pytest.mark.parametrize(
@@ -434,7 +414,7 @@ def test_this_machine_is_measured():
 def test_tasks_cost_a_pass_and_what_lies_above_the_site_for_every_edit(counting):
     def work(**changes):
         recipe = dataclasses.replace(counting.recipe, layer=1, tasks=Tasks(**changes))
-        return dataclasses.replace(counting, recipe=recipe).tasks()
+        return tasks.cost(dataclasses.replace(counting, recipe=recipe))
 
     assert work() == Work()
     one = work(names="angry-tweets")
@@ -445,8 +425,8 @@ def test_tasks_cost_a_pass_and_what_lies_above_the_site_for_every_edit(counting)
     # a pass to the site for what is planted, a whole one, and the blocks above it for every other arm
     passes = (2 + layers + (arms - 1) * (layers - 2)) / layers
     whole = dataclasses.replace(counting, recipe=dataclasses.replace(counting.recipe, layer=1))
-    once = whole.forward(counting.shape, tokens, layers, output=False).model_flops
+    once = whole.forward(tokens, layers).model_flops
     assert one.model_flops == pytest.approx(passes * once)
-    assert task_arms(Tasks(names="angry-tweets")) == arms
+    assert tasks.task_arms(Tasks(names="angry-tweets")) == arms
     assert work(names="x", protocol="both").model_flops > one.model_flops
     assert work(names="x", finetune=True).model_flops > 10 * one.model_flops

@@ -11,10 +11,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from glossae.cli import main
-from glossae.plan import machine
-from glossae.plan.habits import bos_lines
-from glossae.plan.models import ModelFacts
-from glossae.plan.wording import bytes_text, count_text, time_text, wrapped
+from glossae.plan import bytes_text, count_text, facts, machine, wrapped
+from glossae.plan.facts import ModelFacts
+from glossae.plan.page import bos_lines
+from glossae.plan.quantities import time_text
 from glossae.recipe import shipped_recipes
 
 
@@ -290,9 +290,7 @@ def test_a_data_set_of_the_hub_is_named(dry):
 
 
 def test_a_large_file_is_counted_by_its_size(dry, tmp_path, monkeypatch):
-    from glossae.plan import texts
-
-    monkeypatch.setattr(texts, "READ_BYTES", 1000)
+    monkeypatch.setattr(facts, "READ_BYTES", 1000)
     text = tmp_path / "large.tsv"
     text.write_text("no line of this is ever read\n" * 200)
     assert "counted by its size" in " ".join(dry(f"demo --corpora.train {text}").split())

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from tiny_world import trained_tokenizer, write_model
 
-import glossae.run
+import glossae
 from glossae.cli import main
+from glossae.run import engine
+from glossae.stages import stage_of
 
 STAGES = ("corpora", "probe", "sae", "evidence", "features", "effects")
 
@@ -211,15 +213,16 @@ def pages(monkeypatch):
             now[0] += 1.0
             return now[0]
 
-        def write_report(out):
+        def write_report(context, _):
+            out = context.folder.path
             now[0] += seconds - 1.0
             drawn.append(json.loads((out / "run.json").read_text())["to_come"])
             # results.json is of the same moment
             assert done_in_results(out) == set(STAGES) - set(drawn[-1])
-            return out / "report.html"
+            return {}
 
-        monkeypatch.setattr(glossae.run, "write_report", write_report)
-        monkeypatch.setattr(glossae.run, "time", SimpleNamespace(perf_counter=perf_counter))
+        monkeypatch.setattr(stage_of("report"), "run", write_report)
+        monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=perf_counter))
         return drawn
 
     return pages
@@ -259,7 +262,7 @@ def test_a_run_that_dies_leaves_a_page_of_the_stages_before(
         if done[-1] == "evidence":
             pages.draw("")
 
-    monkeypatch.setattr(glossae.run._Pages, "early", early)
+    monkeypatch.setattr(engine._Pages, "early", early)
     dies(out, "features", 0.4, **other)
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "This run is not complete. Still to come: features and effects." in text
@@ -388,7 +391,7 @@ def test_a_full_disk_is_named(world, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(glossae.run, "corpora_stage", full)
+    monkeypatch.setattr(stage_of("corpora"), "run", full)
     assert world.run(tmp_path / "run") == 2
     assert capsys.readouterr().err.endswith(f"glossae: {tmp_path / 'run'}: No space left on device\n")
 

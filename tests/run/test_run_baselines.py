@@ -13,9 +13,9 @@ from scipy.stats import mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
 from glossae.sae import read_sae
+from glossae.stages import baselines
+from glossae.stages import sae as sae_stage
 
-baselines_stage = importlib.import_module("glossae.run.baselines_stage")
-sae_stage = importlib.import_module("glossae.run.sae_stage")
 switched_off = importlib.import_module("glossae.effects.switched_off")
 LAYER = 1
 SMALL = {
@@ -44,18 +44,18 @@ def run(world, tmp_path_factory):
     panel = write_panel(folder)
     seen = {}
     with pytest.MonkeyPatch.context() as patched:
-        make, find = sae_stage.untrained, baselines_stage._ranked
+        make, find = sae_stage.untrained, baselines._ranked
 
         def untrained(config, x, **options):
             seen["first"] = x
             return make(config, x, **options)
 
-        def ranked(context, site, families, half, report):
+        def ranked(context, families, half, progress):
             seen["panel"] = half.found_on
-            return find(context, site, families, half, report)
+            return find(context, families, half, progress)
 
         patched.setattr(sae_stage, "untrained", untrained)
-        patched.setattr(baselines_stage, "_ranked", ranked)
+        patched.setattr(baselines, "_ranked", ranked)
         # every token of a sentence has its loss computed, not some of them, so that a script can recompute the sum
         patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from glossae.cli import main
-from glossae.run.headlines import headlines
+from glossae.run import headlines
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
-from glossae.run.headlines import headlines
+from glossae.run import headlines
 from toy_grammar import sentences
 
 DRAWS = 19

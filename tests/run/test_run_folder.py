@@ -6,9 +6,9 @@ import os
 import pytest
 from filelock import FileLock
 
-import glossae.run
 from glossae.cli import main
 from glossae.files import TEMPORARY, replacing
+from glossae.stages import stage_of
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def tree(folder):
 
 def test_a_second_run_is_refused_while_the_first_is_at_work(world, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
-    original = glossae.run.sae_stage
+    original = stage_of("sae").run
     second = []
 
-    def sae_stage(*arguments):
+    def run_sae(*arguments):
         capsys.readouterr()
         before = tree(out)
         second.append((world.run(out), capsys.readouterr().err))
         assert tree(out) == before
         return original(*arguments)
 
-    monkeypatch.setattr(glossae.run, "sae_stage", sae_stage)
+    monkeypatch.setattr(stage_of("sae"), "run", run_sae)
     assert world.run(out, "--until", "sae") == 0
     assert second == [(2, f"glossae: --out: another run is at work in {out}\n")]
 

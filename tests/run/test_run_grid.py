@@ -9,9 +9,9 @@ from results_contract import GRID, breaches, contract
 
 import glossae
 from glossae.cli import main
-from glossae.run.show import Show
-from glossae.run.training import TrainingText
+from glossae.run.context import Show
 from glossae.sae import GridCell, choose, fronts
+from glossae.stages.training import TrainingText
 
 SMALL = {
     "layer": 1,

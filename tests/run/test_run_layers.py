@@ -19,7 +19,7 @@ SIZES = (32, 64, 512)
 def sizes():
     """Short autoencoders of other sizes than usual."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glossae.run.layers.LATENTS", SIZES)
+        patch.setattr("glossae.stages.probe.LATENTS", SIZES)
         yield
 
 

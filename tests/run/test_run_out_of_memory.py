@@ -12,6 +12,7 @@ import torch
 from glossae.cli import main
 from glossae.sae.mixing import Mixer
 from glossae.sae.trainer import Trainer
+from glossae.stages import stage_of
 
 # what a process holds before its limit is set differs from machine to machine, so the limit lies above that; one
 # process for all, for most of its time goes into importing
@@ -190,19 +191,19 @@ def test_a_failure_of_another_kind_is_no_lack_of_memory(world, tmp_path, capsys,
 
 
 @pytest.mark.parametrize(
-    ("stage", "place", "words"),
+    ("stage", "words"),
     [
-        ("probe", "glossae.run.probe_stage", "lower batch_tokens or probe.tokens"),
-        ("features", "glossae.run.features_stage", "lower batch_tokens"),
-        ("effects", "glossae.run.effects_stage", "lower batch_tokens or max_tokens"),
+        ("probe", "lower batch_tokens or probe.tokens"),
+        ("features", "lower batch_tokens"),
+        ("effects", "lower batch_tokens or max_tokens"),
     ],
 )
-def test_every_stage_names_a_setting(world, copy_of_finished, capsys, monkeypatch, stage, place, words):
+def test_every_stage_names_a_setting(world, copy_of_finished, capsys, monkeypatch, stage, words):
     def full(*_):
         raise SAYINGS[0]
 
     (copy_of_finished / stage / "summary.json").unlink()
-    monkeypatch.setattr(place, full)
+    monkeypatch.setattr(stage_of(stage), "run", full)
     assert world.run(copy_of_finished) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"glossae: {stage}: there is not enough memory; {words}")

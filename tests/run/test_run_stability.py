@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ import glossae
 from glossae.files import TEMPORARY
 from glossae.find import testing
 from glossae.sae import read_sae
+from glossae.stages import stability as stage
 from toy_grammar import sentences
 
 SETTINGS = SMALL | {
@@ -24,7 +24,6 @@ SETTINGS = SMALL | {
     "evidence__seeds": 2,
 }
 # the module: the package has a function of that name
-STAGE = sys.modules["glossae.run.stability_stage"]
 UNTIL = ("--until", "stability")
 
 
@@ -108,13 +107,13 @@ def test_shares_are_those_of_the_table(seeded, stability):
 def test_a_finished_seed_is_not_trained_again(world, seeded, stability, settings, tmp_path, monkeypatch):
     out = shutil.copytree(seeded, tmp_path / "run")
     trained = []
-    train = STAGE.train_autoencoder
+    train = stage.train_autoencoder
 
-    def told(context, layer, folder, *rest):
+    def told(context, folder, *rest):
         trained.append(folder)
-        return train(context, layer, folder, *rest)
+        return train(context, folder, *rest)
 
-    monkeypatch.setattr(STAGE, "train_autoencoder", told)
+    monkeypatch.setattr(stage, "train_autoencoder", told)
     assert world.run(out, *UNTIL, **settings) == 0
     assert trained == []
     # a seed more, and one whose training was not finished

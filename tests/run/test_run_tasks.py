@@ -9,7 +9,7 @@ from results_contract import breaches, contract
 import glossae
 from glossae.cli import main
 from glossae.recipe import load_recipe
-from glossae.run.tasks_stage import read_tasks
+from glossae.stages.tasks import read_tasks
 from toy_grammar import sentiment
 
 TASK = {

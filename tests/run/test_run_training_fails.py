@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from glossae.cli import main
-from glossae.run.show import Show
+from glossae.run.context import Show
 from glossae.sae.trainer import Trainer
 
 LONG = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "sae__epochs": 6}

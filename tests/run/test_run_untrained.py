@@ -1,6 +1,5 @@
 """Random weights are chosen by the run's own rule: recomputed with transformers, numpy and scipy alone."""
 
-import importlib
 import json
 
 import numpy as np
@@ -9,10 +8,10 @@ import torch
 from scipy.stats import false_discovery_control, mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
-from glossae.run import effect_arms
 from glossae.sae import Sae, SaeConfig, read_sae
+from glossae.stages import arms as effect_arms
+from glossae.stages import sae as sae_stage
 
-sae_stage = importlib.import_module("glossae.run.sae_stage")
 LAYER = 1
 SMALL = {
     "layer": LAYER,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -80,6 +81,24 @@ class LanguageModel:
         if self.tokenizer.bos_token_id is None:
             raise GlossaeError(f"bos: the tokenizer of {self.name} has no BOS token; leave bos off")
         return (int(self.tokenizer.bos_token_id),)
+
+    def write(self, prompt: str, *, new_tokens: int = 30, seed: int | None = None) -> str:
+        """Continue a prompt, within any edit that is in place, such as a turned knob.
+
+        Args:
+            prompt: the text to go on from.
+            new_tokens: how many are written at most.
+            seed: of a draw from the whole distribution; None takes the most probable token at every step.
+
+        Returns:
+            The continuation without the prompt.
+        """
+        from glossae.lm.beginning import prompt_ids
+        from glossae.lm.continuing import continue_tokens
+
+        ids = [np.array(prompt_ids(self, prompt))]
+        (written,) = continue_tokens(self, ids, new_tokens=new_tokens, seed=seed)
+        return str(self.tokenizer.decode(written, skip_special_tokens=True))
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -1,19 +1,41 @@
 """What a run would fetch, hold and cost, by arithmetic: nothing is fetched, run or written."""
 
-from glossae.plan.at_hand import folder_bytes, hub_cache
+from glossae.plan.facts import Amounts, Shape, SourceFacts, folder_bytes, hub_cache, model_facts, task_facts
 from glossae.plan.machine import memory_bytes
-from glossae.plan.models import model_facts
 from glossae.plan.page import dry_run
-from glossae.plan.tested import too_few_words
-from glossae.plan.wording import bytes_text, wrapped
+from glossae.plan.quantities import (
+    BLOCK_OPERATIONS,
+    UNKNOWN,
+    Quantities,
+    Work,
+    bytes_text,
+    count_text,
+    sentences_of,
+    share_of,
+    tokens_of,
+    too_few_words,
+    wrapped,
+)
 
 __all__ = [
+    "BLOCK_OPERATIONS",
+    "UNKNOWN",
+    "Amounts",
+    "Quantities",
+    "Shape",
+    "SourceFacts",
+    "Work",
     "bytes_text",
+    "count_text",
     "dry_run",
     "folder_bytes",
     "hub_cache",
     "memory_bytes",
     "model_facts",
+    "sentences_of",
+    "share_of",
+    "task_facts",
+    "tokens_of",
     "too_few_words",
     "wrapped",
 ]

@@ -1,42 +1,91 @@
-"""How much there is of everything in a run, and what a pass over it costs.
+"""How much there is of everything in a run, and what passes over it cost.
 
 A pass of the model costs two FLOPs a weight and token, and its attention four a width and token of context, a
-layer; stopped at layer l it costs the share (l + 1) / layers, without the output matrix.
+layer; stopped at layer l it costs the share (l + 1) / layers, without the output matrix. What a stage costs is
+counted beside the stage, in `glossae.stages`.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from glossae.plan.models import Shape
-from glossae.plan.texts import Amounts
-from glossae.plan.work import Work
+from glossae.plan.facts import Amounts, Shape
+from glossae.plan.machine import LAUNCH, Machine
 from glossae.recipe import Recipe
 
-# operations of a block in a forward pass, and of an optimiser step: each takes at least LAUNCH
-BLOCK_OPERATIONS, STEP_OPERATIONS = 40, 120
+# bytes that Python and the libraries take before any model is there, on a CPU
+BASE = 0.75e9
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage costs, whatever it runs on.
+
+    Attributes:
+        model_flops: of the language model's products.
+        float_flops: of float32 products.
+        moved: bytes read and written that no product accounts for.
+        operations: how many are started.
+        seconds: what takes as long everywhere.
+        weights: of language models held at once.
+        held: bytes held besides, on the device.
+        written: bytes on disk.
+        scratch: values in the model's precision that wait on disk while it runs.
+        checkpoints: bytes of them on disk while it runs.
+    """
+
+    model_flops: float = 0
+    float_flops: float = 0
+    moved: float = 0
+    operations: float = 0
+    seconds: float = 0
+    weights: float = 0
+    held: float = 0
+    written: float = 0
+    scratch: float = 0
+    checkpoints: float = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        """One after the other: costs add up, and of what is held the larger counts."""
+        return Work(
+            self.model_flops + other.model_flops,
+            self.float_flops + other.float_flops,
+            self.moved + other.moved,
+            self.operations + other.operations,
+            self.seconds + other.seconds,
+            max(self.weights, other.weights),
+            max(self.held, other.held),
+            self.written + other.written,
+            max(self.scratch, other.scratch),
+            max(self.checkpoints, other.checkpoints),
+        )
+
+    def time(self, machine: Machine) -> float:
+        """Seconds on a machine."""
+        return (
+            self.model_flops / machine.model_rate
+            + self.float_flops / machine.float_rate
+            + self.moved / machine.bandwidth
+            + self.operations * LAUNCH
+            + self.seconds
+        )
+
+    def memory(self, machine: Machine) -> float:
+        """Bytes on a machine's device."""
+        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE)
+
+
+# operations of a block in a forward pass: each takes at least LAUNCH
+BLOCK_OPERATIONS = 40
 # what selecting costs, a latent and token: top-k looks at every pre-activation several times
 SELECTING = 48
-# of the probes' sentences, the share held out (probe.sample)
-HELD_OUT = 0.2
-# float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
-POOL_VALUES, MAX_LOGITS = 2**25, 2**26
-# what an entry of a sparse code costs in a training step, and in an encoding, a value of the site's width, in bytes
-TRAINED_ENTRY, ENTRY = 8, 12
+# logits held at once (lm.loss)
+MAX_LOGITS = 2**26
+# what an entry of a sparse code costs in an encoding, a value of the site's width, in bytes
+ENTRY = 12
 # of a ReLU autoencoder's latents, the share that is live at a token: beyond it glossae.sae goes over to dense products
 LIVE = 0.04
-# edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
-LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
-# tokens on which reconstruction is measured where a precision is asked for, and sentences in the first sample of losses
-# (glossae.sae.quality, lm.sampling)
-RECONSTRUCTED, FIRST = 50_000, 32
-# upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
-# tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
-SPLICE_SPREAD = 0.5
-# autoencoders of random weights beside the trained one (effects.controls), and damages that sets are compared at
-UNTRAINED, MATCHED = 3, 2
-# sentences of a language that a precision of effects takes, nats a token
-PRECISE, PRECISION = 256, 0.03
 
 
 def tokens_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> float:
@@ -63,6 +112,12 @@ class Quantities:
     roles: dict[str, Amounts]
     before: int = 0
     """Tokens of a chat template before each text, over which the model passes too."""
+    models: dict[str, Shape | None] = field(default_factory=dict)
+    """The shapes of other models by name; None where one is unknown until fetched."""
+
+    def shape_of(self, model: str) -> Shape | None:
+        """The shape of the run's model, or of another one by its name; None if it is unknown until fetched."""
+        return self.shape if model == self.recipe.model else self.models[model]
 
     @property
     def d_in(self) -> int:
@@ -94,6 +149,11 @@ class Quantities:
         )
 
     @property
+    def panel(self) -> Amounts:
+        """The text that units are tested on."""
+        return self.roles.get("panel", self.roles["select"])
+
+    @property
     def pair(self) -> tuple[str, str]:
         """The target and the reference."""
         return self.recipe.languages.target, self.recipe.languages.reference
@@ -101,19 +161,14 @@ class Quantities:
     @property
     def train_tokens(self) -> float:
         """Tokens the autoencoder trains on in an epoch."""
-        return tokens_of(self.roles["train"], self._trained_on)
-
-    @property
-    def _trained_on(self) -> tuple[str, ...] | None:
-        """Languages of train that autoencoders see; None for all."""
-        return None if self.recipe.sae.text == "all" else self.pair
+        return tokens_of(self.roles["train"], self.recipe.trained_languages)
 
     @property
     def steps(self) -> int:
         """Optimiser steps."""
         sae = self.recipe.sae
         if sae.batch_sentences is not None:
-            sentences = sentences_of(self.roles["train"], self._trained_on)
+            sentences = sentences_of(self.roles["train"], self.recipe.trained_languages)
             return math.ceil(sentences / sae.batch_sentences) * sae.epochs
         return math.ceil(self.train_tokens * sae.epochs / sae.batch_tokens)
 
@@ -129,116 +184,9 @@ class Quantities:
             return self.shape.layers
         return self.shape.layers - self.depth + (self.recipe.site != "resid")
 
-    @property
-    def edits(self) -> int:
-        """Edits of the selected latents that run the model: doses, no edit and the mean, spliced and not; the rest."""
-        doses = len({0.0, *self.recipe.effects.values}) + 2
-        # switched off, and their own values turned about
-        return (doses + 2) + (doses + 1) + 1 + LATENT_SHARES
-
-    @property
-    def cheaper(self) -> int:
-        """Edits of the other sets that are tried on `tune`: other latents, random weights, neurons, directions."""
-        effects = self.recipe.effects
-        down = (
-            len({0.0, *(value for value in effects.values if value < 0)}) if effects.unit == "latent" else 1
-        )
-        of_kind = {
-            # at each value, the mean, switched off, and turned about
-            "latent": (self._other_languages + UNTRAINED) * (down + 2 + LATENT_SHARES),
-            # all of them and the best one: zero, the mean, and drawn towards it
-            "neuron": 2 * (2 + SHARES),
-            # the difference of means and the probe's: projected, drawn, added
-            "direction": 2 * (1 + SHARES + MULTIPLES),
-        }
-        return sum(of_kind[family] for family in effects.families)
-
-    @property
-    def _other_languages(self) -> int:
-        return sum(code not in self.pair for code in self.roles.get("panel", self.roles["select"]))
-
-    @property
-    def ways(self) -> int:
-        """Ways down of the other sets, on each of which a dose is looked for at each damage."""
-        of_kind = {
-            # fixed at values below 0, where values count the latents' own units, and turned about
-            "latent": UNTRAINED * (1 + (self.recipe.effects.unit == "latent")),
-            "neuron": 2,
-            "direction": 2 * 2,
-        }
-        return sum(of_kind[family] for family in self.recipe.effects.families)
-
-    @property
-    def compared(self) -> int:
-        """Edits of the other sets that all languages are measured under: switched off, and at the same damage."""
-        sets = {"latent": self._other_languages + UNTRAINED, "neuron": 2, "direction": 2}
-        off = sum(sets[family] for family in self.recipe.effects.families)
-        return off + self.ways * MATCHED
-
-    def measured(self, role: str) -> Amounts:
-        """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language.
-
-        With a precision that is as many sentences as intervals of 0.03 nats a token take.
-        """
-        effects, half = self.recipe.effects, 2 if role == "panel" else 1
-        finer = math.inf if effects.precision is None else PRECISION / effects.precision
-        needed = PRECISE * finer * finer
-        most = min(needed, math.inf if effects.sentences is None else effects.sentences)
-        return {
-            code: replace(
-                a,
-                sentences=a.sentences / half * (share := share_of(a.sentences / half, most)),
-                tokens=a.tokens / half * share,
-            )
-            for code, a in self.roles[role].items()
-        }
-
-    @property
-    def fidelity_sentences(self) -> int | None:
-        """Sentences of each language, at most, on which losses with the autoencoder spliced in are measured; None: all.
-
-        Samples double until 1.96 standard errors are at most `sae.precision`.
-        """
-        if self.recipe.by_the_paper:
-            return None
-        errors, sample = 1.96 * SPLICE_SPREAD / self.recipe.sae.precision, FIRST
-        wanted = min(errors * errors, max((a.sentences for a in self.roles["select"].values()), default=0))
-        while sample < wanted:
-            sample *= 2
-        return sample
-
-    @property
-    def fidelity_tokens(self) -> tuple[float, float]:
-        """Tokens of `select`, at most, on which reconstruction is measured, and losses."""
-        select, most = self.roles["select"], self.fidelity_sentences
-        every = tokens_of(select)
-        if most is None:
-            return every, every
-        return min(every, RECONSTRUCTED), sum(a.tokens * share_of(a.sentences, most) for a in select.values())
-
-    @property
-    def compares_layers(self) -> bool:
-        """Whether the target's nearest other language chooses the layer."""
-        panel = self.roles.get("panel", self.roles["select"])
-        third = any(code not in self.pair for code in panel)
-        return self.recipe.layer == "auto" and not self.recipe.by_the_paper and third
-
-    @property
-    def penalties(self) -> int:
-        """Penalties of the probes that tell the target from the reference: the recipe's, and the layer rule's own."""
-        if self.recipe.fits_papers_probes:
-            return len(self.recipe.probe.lambdas) + 1
-        return 0 if self.compares_layers else 1
-
-    @property
-    def probe_tokens(self) -> float:
-        """Tokens of a probe's sample, held-out ones included."""
-        wanted = self.recipe.probe.tokens / 2 / (1 - HELD_OUT)
-        return sum(min(wanted, tokens_of(self.roles["train"], (code,))) for code in self.pair)
-
-    def forward(self, shape: Shape, tokens: float, depth: int, *, output: bool) -> Work:
-        """Passes over `tokens` through `depth` blocks of a model, and its output matrix or not."""
-        recipe, everything = self.recipe, tokens_of(self.roles["train"])
+    def forward(self, tokens: float, depth: int, *, output: bool = False, shape: Shape | None = None) -> Work:
+        """Passes over `tokens` through `depth` blocks of a model (None: the run's), and its output matrix or not."""
+        recipe, everything, shape = self.recipe, tokens_of(self.roles["train"]), shape or self.shape
         own = everything / max(1.0, sentences_of(self.roles["train"]))
         context, passed = own + self.before, tokens * (own + self.before) / own if own else tokens
         share = depth / shape.layers
@@ -274,3 +222,79 @@ class Quantities:
             moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
             held=8 * d * m * count + 8 * batch * m,
         )
+
+
+def too_few_words(role: str, language: str, sentences: float, *, units: int, minimum: float, q: float) -> str:
+    """`panel: 12 sentences of nb are too few for a test of 4,096 units at q 0.05, which takes at least 102`.
+
+    Args:
+        role: the text that is halved; units are searched on one half, and looked at again on the other.
+        language: its code.
+        sentences: how many it has.
+        units: how many are tested together.
+        minimum: the AUROC that a unit has to exceed.
+        q: the rate of false discoveries.
+    """
+    counted = f"{sentences:,}" if isinstance(sentences, int) else count_text(sentences)
+    least = least_sentences(units, minimum, q)
+    return (
+        f"{role}: {counted} sentences of {language} are too few for a test of {units:,} units at q {q:g}, which takes "
+        f"at least {least:,} ({2 * least:,} where they are translations of the others)"
+    )
+
+
+def least_sentences(units: int, minimum: float, q: float) -> int:
+    """The fewest sentences of a language, in both halves together, with which a unit can pass; without translations."""
+    # scipy is heavy, and `glossae doctor` uses this room too
+    from glossae.find import testing
+
+    return 2 * testing.comparisons_needed(units, minimum, q)
+
+
+WIDTH = 80
+UNKNOWN = "unknown until fetched"
+
+
+def bytes_text(size: float) -> str:
+    """Bytes in the unit that suits them, powers of ten: `2.93 GB`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 999.5 * scale else f"{size / scale:,.0f} {unit}"
+    return f"{size:.0f} B"
+
+
+def count_text(count: float) -> str:
+    """A whole number; of large ones the first three digits, marked as about."""
+    if count < 1000:
+        return f"~{count:.0f}"
+    digits = len(str(round(count))) - 3
+    return f"~{round(count, -digits):,.0f}"
+
+
+def time_text(seconds: float) -> str:
+    """A duration with the precision that arithmetic of this kind has."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def wrapped(head: str, text: str, gap: int = 2) -> Iterator[str]:
+    """`head` and `text` on one line, or on several with the rest indented."""
+    # a path or a name may be longer than a line; it is better whole than cut
+    start = head + " " * gap
+    if len(start) > WIDTH - 24 and gap:
+        yield head
+        start = " " * 6
+    indent = " " * (len(start) if len(start) <= 40 else 6)
+    yield from textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [start.rstrip()]

@@ -9,10 +9,19 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.recipe.fitting import NONE_WORDS, Raw, UnfitError, fit, shown
-from glossae.recipe.group import BadSettingError, Setting, Settings, all_settings, is_group
-from glossae.recipe.settings import Recipe
-from glossae.recipe.text import declared_languages
+from glossae.recipe.fields import (
+    NONE_WORDS,
+    BadSettingError,
+    Raw,
+    Setting,
+    Settings,
+    UnfitError,
+    all_settings,
+    fit,
+    is_group,
+    shown,
+)
+from glossae.recipe.settings import Recipe, declared_languages
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from glossae.recipe.fitting import NONE_WORDS, Raw
+from glossae.recipe.fields import NONE_WORDS, Raw
 
 
 class BrokenYamlError(ValueError):

@@ -1,18 +1,31 @@
-"""What the stages of one run share: its recipe, its text, its model, its folder."""
+"""What the stages of one run share: its recipe, its text, its model, its folder, and what a person sees."""
 
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
-from glossae.files import fingerprint, path_named
+from glossae.files import file_sha256, fingerprint, path_named
 from glossae.hub import quietly
 from glossae.lm import (
     MAX_TOKENS,
@@ -28,8 +41,6 @@ from glossae.lm import (
     find_sinks,
     known_commit,
     load,
-    locate,
-    look_up,
     loss_as_begun,
     resolve_device,
     resolve_dtype,
@@ -37,16 +48,117 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.recipe import Recipe
-from glossae.run.folder import PASSES, RunFolder
-from glossae.run.given_sae import GivenSae, read_given
-from glossae.run.parts import Parts
-from glossae.run.room import check_room
-from glossae.run.show import Show
-from glossae.sae import check_fits
-from glossae.text import Corpus, Roles
+from glossae.run.folder import PASSES, Parts, RunFolder
+from glossae.sae import Sae, fetch_sae, read_sae
+from glossae.text import OPTIONAL, Corpus, Roles
 from glossae.toy import toy_model
 
 TOY = "toy"
+
+Progress = Callable[[float], None]
+"""Is told the share of the work that is done."""
+
+
+class Show:
+    """Bars on standard error, so that standard output stays clean; nothing when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[Progress]:
+        """A bar for one stage; the block tells fractions of it."""
+        if self.quiet:
+            yield lambda _: None
+            return
+        if not self.console.is_terminal:
+            # a log file wants a line, not a moving bar
+            self.console.print(f"{name}: {what}")
+            yield lambda _: None
+            return
+        columns = (
+            TextColumn("[bold]{task.description:<9}[/]"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[what]}", markup=False),
+        )
+        with Bars(*columns, console=self.console) as bars:
+            task = bars.add_task(name, total=1.0, what=what)
+            yield lambda fraction: bars.update(task, completed=fraction)
+            bars.update(task, completed=1.0)
+
+    def skipped(self, name: str) -> None:
+        """Say that a stage stands as it is."""
+        if not self.quiet:
+            self.console.print(f"{name}: done before, kept", markup=False)
+
+    def note(self, line: str) -> None:
+        """Say one thing that a person should know; also when quiet, for it is no progress."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+
+def part(progress: Progress, start: float, end: float) -> Progress:
+    """Progress of a part: 0 to 1 becomes `start` to `end`."""
+    return lambda fraction: progress(start + (end - start) * fraction)
+
+
+@dataclass(frozen=True)
+class GivenSae:
+    """An autoencoder from elsewhere.
+
+    Attributes:
+        sae: read, whichever library wrote it.
+        identity: tells it from any other: its files' hashes.
+        commit: of the hub, if it came from there.
+    """
+
+    sae: Sae
+    identity: str
+    commit: str | None
+
+
+def read_given(place: str) -> GivenSae:
+    """Read what `sae.from` names: a folder, a file, or `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`.
+
+    Raises:
+        GlossaeError: it is not there, cannot be read or cannot be fetched.
+    """
+    try:
+        path, commit = fetch_sae(place) if place.startswith("hub:") else (path_named(place), None)
+        # not `Sae.load`: the run measures it again and says itself what is unsound
+        return GivenSae(read_sae(path), _sae_identity(path), commit)
+    except (GlossaeError, RuntimeError) as error:
+        raise GlossaeError(f"sae.from: {error}") from error
+
+
+def _sae_identity(path: Path) -> str:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        if file.suffix in (".json", ".safetensors", ".npz", ".pt"):
+            digest.update(f"{file.name} {file_sha256(file)}".encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage's result depends on, besides the model and how text enters it.
+
+    Attributes:
+        roles: whose text it reads.
+        settings: what it looks at.
+        after: earlier stages that it builds on, or a file of one: `sae`, `features/ranges.json`.
+        statistics: settings that its finished parts do not depend on, but what is made of them does.
+    """
+
+    roles: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    statistics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,6 +171,8 @@ class Context:
         folder: its folder.
         show: tells what is done.
         parts: of each stage that was begun or skipped, its finished parts.
+        prepared: what stages read before any model was loaded, by stage.
+        loaded: the recipe's model, where it is loaded already.
     """
 
     recipe: Recipe
@@ -66,13 +180,15 @@ class Context:
     folder: RunFolder
     show: Show
     parts: dict[str, Parts] = field(default_factory=dict)
+    prepared: dict[str, Any] = field(default_factory=dict)
+    loaded: LanguageModel | None = None
     _tokens: dict[str, TokenizedCorpus] = field(default_factory=dict)
     _habits: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def lm(self) -> LanguageModel:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
-        lm = self._with_habits(load_model(self.recipe, self.recipe.model))
+        lm = self._with_habits(self.loaded or load_model(self.recipe, self.recipe.model))
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
         own = fingerprint([self.base, str(lm.model.dtype), [c.sha256 for c in self.roles.corpora.values()]])
         return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
@@ -189,9 +305,21 @@ class Context:
         """What autoencoders are trained on: the pair's sentences of `train`, or all of them."""
         return self.tokens("train", lm) if self.recipe.sae.text == "all" else self.pair_tokens("train", lm)
 
-    def site(self, layer: int) -> Site:
+    @cached_property
+    def site(self) -> Site:
+        """The run's site, at the recipe's layer or at the one that the stage `probe` chose, once that is done."""
+        layer = self.recipe.layer
+        return self.site_at(self.folder.summary("probe")["probe"]["best_layer"] if layer == "auto" else layer)
+
+    def site_at(self, layer: int) -> Site:
         """The run's site at a layer."""
         return Site(self.recipe.site, layer)
+
+    @property
+    def reads_panel(self) -> tuple[str, ...]:
+        """The roles of the text that units are tested on: the panel or else `select`, and what replicates it."""
+        given = tuple(role for role in OPTIONAL if role in self.roles.corpora)
+        return given if "panel" in given else (*given, "select")
 
     @cached_property
     def base(self) -> dict[str, Any]:
@@ -213,9 +341,15 @@ class Context:
         }
 
     def fingerprint(self, *roles: str, **settings: Any) -> str:
-        """A stage's fingerprint: the base, the text of `roles`, and the settings it looks at."""
+        """A hash of the base, the text of `roles`, and some settings."""
         text = {role: self.roles.corpora[role].sha256 for role in roles}
         return fingerprint({**self.base, "habits": self.habits, "text": text, **settings})
+
+    def fingerprints(self, inputs: Inputs) -> tuple[str, str]:
+        """Of a stage's inputs: what its parts depend on, and the whole."""
+        after = {what: self.folder.outputs(what) for what in inputs.after}
+        parts = self.fingerprint(*inputs.roles, **inputs.settings, after=after)
+        return parts, fingerprint({"parts": parts, **inputs.statistics}) if inputs.statistics else parts
 
 
 def _close(in_half: float, loss: float | None) -> bool:
@@ -285,25 +419,6 @@ def load_model(recipe: Recipe, name: str) -> LanguageModel:
     return dataclasses.replace(lm, name=name)
 
 
-def check_other_models(recipe: Recipe) -> None:
-    """Look for the models besides the run's own, so that a missing one is found before any work.
-
-    Of a model on the hub the configuration is fetched, but not the weights.
-
-    Raises:
-        GlossaeError: a folder is not there, or holds no model; the hub has none, or none that can be used.
-    """
-    named = [("probe.models", name) for name in recipe.probe.models]
-    if recipe.grid.wanted and recipe.grid.model is not None:
-        named.append(("grid.model", recipe.grid.model))
-    for key, name in named:
-        try:
-            if name != TOY and locate(name) is None:
-                look_up(name)
-        except GlossaeError as error:
-            raise GlossaeError(f"{key}: {str(error).removeprefix('model: ')}") from error
-
-
 def model_identity(name: str) -> str:
     """What tells two models of the same name apart: for a folder, its files; for the hub, the commit.
 
@@ -324,48 +439,6 @@ def model_identity(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
-    """How many latents the autoencoder gets.
-
-    Raises:
-        GlossaeError: fewer than k, or more than there is memory for.
-    """
-    width = lm.widths[recipe.site]
-    latents = recipe.sae.latents if recipe.sae.latents is not None else (recipe.sae.expansion or 1) * width
-    if recipe.sae.activation != "relu" and recipe.sae.k > latents:
-        raise GlossaeError(
-            f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
-        )
-    check_room(recipe, lm, "sae", latents, [recipe.sae.tied])
-    return latents
-
-
-def check_given(context: Context) -> None:
-    """Hold what the recipe names of an autoencoder and of its units against the model.
-
-    Raises:
-        GlossaeError: the autoencoder cannot be had or belongs elsewhere, or it has no such unit.
-    """
-    recipe, lm, given = context.recipe, context.lm, context.given
-    if given is None:
-        latents = check_latents(recipe, lm)
-    else:
-        config = given.sae.config
-        latents = config.latents
-        if recipe.layer == "auto" and config.site:
-            raise GlossaeError(
-                f"layer: the autoencoder of sae.from is of layer {config.layer}, and auto may choose another: "
-                f"give --layer {config.layer}"
-            )
-        layer = config.layer if recipe.layer == "auto" else recipe.layer
-        check_fits(given.sae, d_in=lm.widths[recipe.site], model=recipe.model, site=recipe.site, layer=layer)
-    for unit in recipe.features.units:
-        if unit >= latents:
-            raise GlossaeError(
-                f"features.units: there is no latent {unit}: the autoencoder has 0 to {latents - 1}"
-            )
-
-
 def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
     """How many tokens a text is cut to, what stands before it counted.
 
@@ -374,50 +447,13 @@ def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
     """
     if recipe.max_tokens == "auto":
         return min(MAX_TOKENS, lm.max_positions)
-    _check_length("max_tokens", recipe.max_tokens, lm)
+    check_length("max_tokens", recipe.max_tokens, lm)
     return recipe.max_tokens
 
 
-def check_lengths(recipe: Recipe, lm: LanguageModel) -> None:
-    """Does the model have positions for the lengths that the recipe asks for?
-
-    Raises:
-        GlossaeError: it does not.
-    """
-    longest_text(recipe, lm)
-    if recipe.effects.prompts:
-        _check_length("effects.max_length", recipe.effects.max_length + len(lm.chat), lm)
-    if recipe.steering.wanted:
-        longest = recipe.steering.prompt_tokens + recipe.steering.tokens + len(lm.prefix)
-        _check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
-
-
-def _check_length(key: str, tokens: int, lm: LanguageModel) -> None:
+def check_length(key: str, tokens: int, lm: LanguageModel) -> None:
+    """Refuse a length that the model has no positions for; `key` is the setting that asks for it."""
     if tokens > lm.max_positions:
         raise GlossaeError(
             f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
         )
-
-
-def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
-    """The site that the grid's autoencoders are trained on.
-
-    Args:
-        recipe: the run's.
-        lm: the grid's model.
-        layer: the run's, for a grid that names none.
-
-    Raises:
-        GlossaeError: the model has no such layer, or there are fewer latents than the largest k, or there
-            is no memory for so many.
-    """
-    site = Site(recipe.site, layer if recipe.grid.layer is None else recipe.grid.layer)
-    try:
-        latents = recipe.grid.size(lm.width(site))
-    except GlossaeError as error:
-        raise GlossaeError(f"grid.{error}") from error
-    if recipe.grid.k and max(recipe.grid.k) > latents:
-        raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
-    tied = [one for one in recipe.grid.tied for _ in recipe.grid.pre_encoder_bias]
-    check_room(recipe, lm, "grid", latents, tied * (len(recipe.grid.k) + len(recipe.grid.l1)))
-    return site

@@ -1,23 +1,51 @@
-"""The run folder: whose it is, one run at a time, and which stages in it are done."""
+"""The run folder: whose it is, which stages in it are done, their files, and how it is opened again."""
 
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zipfile import BadZipFile
 
+import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 
+from glossae.effects import Arrays, Keep
 from glossae.errors import GlossaeError
-from glossae.files import TEMPORARY, clear_temporaries, refuse_links, write_json, write_text
-from glossae.recipe import STAGES, Recipe, load_recipe
+from glossae.files import (
+    TEMPORARY,
+    clear_temporaries,
+    file_sha256,
+    fingerprint,
+    refuse_links,
+    replacing,
+    write_json,
+    write_text,
+)
+from glossae.recipe import Recipe, load_recipe
+from glossae.sae import Sae
+from glossae.stages import STAGES
+
+Json = TypeVar("Json")
+Row = TypeVar("Row")
 
 RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
 LOCK = ".lock"
 # what the model gave on text that more than one stage looks at; deleted once the run is finished
 PASSES = "passes"
+# within a stage's folder: what only a stage that was cut off reads again
+PARTS, CHECKPOINTS = "parts", "checkpoints"
+# of the stage steering: where its families lie as knobs
+KNOBS = "knobs"
 # the folders in which every file is the run's own
 FOLDERS = (*STAGES, "figures", PASSES)
 
@@ -57,11 +85,12 @@ def check_folder(out: Path, recipe: Recipe) -> None:
 
 
 class RunFolder:
-    """A claimed run folder.
+    """A run folder and what `run.json` records of it.
 
     Attributes:
         path: where it is.
-        record: what `run.json` holds.
+        record: what `run.json` holds. `stages` has, of each finished stage, the fingerprint of its inputs and the
+            SHA-256 of its files by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,66 +108,83 @@ class RunFolder:
                 ) from error
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
-        """Whether a stage was finished from the same inputs, and its summary is still there."""
-        done = self.record["stages"].get(stage, {}).get("fingerprint") == fingerprint
-        return done and self.summary_path(stage).is_file()
+        """Whether a stage was finished from these inputs, and its files are what it wrote."""
+        done = self.record["stages"].get(stage, {})
+        return done.get("fingerprint") == fingerprint and self._unchanged(stage, done.get("files"))
 
-    def begin(self, stage: str) -> None:
-        """Forget that a stage was done, before its files are written over.
+    def _unchanged(self, stage: str, files: object) -> bool:
+        if not isinstance(files, dict) or "summary.json" not in files:
+            return False
+        folder = self.path / stage
+        return all(
+            (path := folder / name).is_file() and file_sha256(path) == sha for name, sha in files.items()
+        )
+
+    def begin(self, stage: str, keep: tuple[str, ...] = ()) -> None:
+        """Forget that a stage was done, and delete its files but those that `keep` matches.
 
         Otherwise a run that dies in the stage, and then goes back to the settings of before, would take
         the new files for the old ones.
         """
-        if self.record["stages"].pop(stage, None) is not None:
-            self.save()
+        done = self.record["stages"].pop(stage, None)
+        if done is None:
+            return
+        self.save()
+        folder, files = self.path / stage, done.get("files")
+        for path in map(folder.joinpath, files if isinstance(files, dict) else ()):
+            own = path.resolve().is_relative_to(folder.resolve())
+            if own and not any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in keep):
+                path.unlink(missing_ok=True)
 
     def finish(self, stage: str, fingerprint: str, summary: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write a stage's summary, then record that it is done.
+        """Write a stage's summary, then record that it is done, with the hashes of its files.
 
         Raises:
             GlossaeError: a number in it is not finite.
         """
+        folder = self.path / stage
         try:
-            write_json(self.summary_path(stage), summary)
+            write_json(folder / "summary.json", summary)
         except ValueError as error:
             raise GlossaeError(
                 f"{stage}: came to numbers that are NaN or infinite, so nothing of it counts; "
                 f"give the settings {stage}.* (or dtype) less extreme values"
             ) from error
-        self.record["stages"][stage] = {"fingerprint": fingerprint, **facts}
+        names = {path: path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()}
+        files = {
+            name.as_posix(): file_sha256(path)
+            for path, name in names.items()
+            if not {PARTS, CHECKPOINTS} & set(name.parts)
+        }
+        self.record["stages"][stage] = {"fingerprint": fingerprint, **facts, "files": files}
         self.save()
+
+    def outputs(self, what: str) -> str:
+        """A fingerprint of a finished stage (`sae`), inputs and files, or of one file (`features/ranges.json`)."""
+        stage, _, name = what.partition("/")
+        done = _done(self.path, self.record, stage)
+        return str(done["files"][name]) if name else fingerprint([done["fingerprint"], done["files"]])
 
     def save(self) -> None:
         """Write `run.json`."""
         write_json(self.path / RECORD, self.record)
 
-    def summary_path(self, stage: str) -> Path:
-        """Where a stage's part of `results.json` waits."""
-        return self.path / stage / "summary.json"
-
     def summary(self, stage: str) -> dict[str, Any]:
         """A finished stage's part of `results.json`.
 
         Raises:
-            GlossaeError: it cannot be read.
+            GlossaeError: it is not done, or cannot be read.
         """
-        return self.read(stage, self.summary_path(stage).name)
+        return self.read(stage, "summary.json")
 
     def read(self, stage: str, name: str) -> dict[str, Any]:
         """What a finished stage left in the JSON file `name`.
 
         Raises:
-            GlossaeError: it cannot be read.
+            GlossaeError: it is not done, or cannot be read.
         """
-        path = self.path / stage / name
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError("it does not hold what it should")
-        except (OSError, ValueError) as error:
-            again = f"delete {self.summary_path(stage)} to run the stage '{stage}' again"
-            raise GlossaeError(f"{path}: cannot be read ({error}); {again}") from error
-        return content
+        _done(self.path, self.record, stage)
+        return _read(self.path / stage / name, f"; delete it to run the stage '{stage}' again")
 
 
 @contextmanager
@@ -173,6 +219,174 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
         lock.release()
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The finished parts of a stage, by name, so that a stage that was cut off carries on inside.
+
+    They lie in a folder that is named after the fingerprint of what they depend on, which leaves out what only
+    statistics depend on, such as `effects.bootstrap`: whoever changes that finds every part again.
+
+    Attributes:
+        folder: where they lie.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def of(stage: Path, fingerprint: str) -> "Parts":
+        """The parts of a stage in its folder."""
+        return Parts(stage / PARTS / fingerprint[:16])
+
+    def drop_others(self) -> None:
+        """Delete the parts that other settings or another text gave."""
+        for path in self.folder.parent.glob("*"):
+            if path != self.folder and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
+        """Arrays by name; `work` makes them, unless they are there."""
+        path = self.folder / f"{name}.npz"
+        # one that cannot be read, as after a power cut, is made again
+        with suppress(OSError, EOFError, ValueError, TypeError, BadZipFile), np.load(path) as stored:
+            return dict(stored)
+        found = work()
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **found)  # type: ignore[arg-type]
+        return found
+
+    def json(self, name: str, work: Callable[[], Json]) -> Json:
+        """What JSON holds; `work` makes it, unless it is there."""
+        path = self.folder / f"{name}.json"
+        with suppress(OSError, ValueError):
+            stored: Json = json.loads(path.read_text(encoding="utf-8"))
+            return stored
+        found = work()
+        # what is not finite is refused at the end of the stage, in its words
+        with suppress(ValueError):
+            write_json(path, found)
+        return found
+
+    def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
+        """Instances of a dataclass whose values JSON holds; `work` makes them, unless they are there."""
+        return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
+
+    @contextmanager
+    def timed(self) -> Iterator[Callable[[], float]]:
+        """Count the seconds of the block with those that earlier tries at the same parts took, however each ended."""
+        path, started = self.folder / "seconds.json", time.perf_counter()
+        before = 0.0
+        with suppress(OSError, ValueError, TypeError):
+            said = float(json.loads(path.read_text(encoding="utf-8")))
+            before = said if math.isfinite(said) else before
+
+        def seconds() -> float:
+            return before + time.perf_counter() - started
+
+        try:
+            yield seconds
+        finally:
+            # an error that is on its way says more than one of this
+            with suppress(GlossaeError, MemoryError):
+                write_json(path, seconds())
+
+    def under(self, name: str) -> Keep:
+        """`arrays`, for parts whose names begin with `name`."""
+        return lambda own, work: self.arrays(f"{name}-{own}", work)
+
+
 def as_rows(items: list[Any]) -> list[dict[str, Any]]:
     """Dataclass instances as dictionaries, for JSON and for tables."""
     return [dataclasses.asdict(item) for item in items]
+
+
+def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray]) -> None:
+    """Write rows (dictionaries with the same keys), or columns by name, as a Parquet file."""
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_parquet(temporary, index=False)
+
+
+def read_column(path: Path, column: str, **where: str) -> list[Any]:
+    """One column of a Parquet file, of the rows that have these values in other columns; nothing else is read."""
+    filters = [(name, "==", value) for name, value in where.items()]
+    values: list[Any] = pd.read_parquet(path, columns=[column], filters=filters)[column].tolist()
+    return values
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder for a notebook, read when asked.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return load_recipe(self.path / RECIPE)
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """`results.json`: every headline number."""
+        return _read(self.path / RESULTS)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """`run.json`: versions, hashes, wall times."""
+        return _read(self.path / RECORD)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the run's Parquet tables, such as `effects/next_token`.
+
+        Raises:
+            GlossaeError: there is none of that name (the message lists those there are), or its stage is not done.
+        """
+        path = self.path / f"{name}.parquet"
+        if not path.is_file():
+            there = sorted(
+                str(p.relative_to(self.path).with_suffix("")) for p in self.path.glob("*/*.parquet")
+            )
+            raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
+        _done(self.path, self.record, name.partition("/")[0])
+        return pd.read_parquet(path)
+
+    def sae(self) -> Sae:
+        """The run's autoencoder.
+
+        Raises:
+            GlossaeError: none was trained, or its files are broken.
+        """
+        _done(self.path, self.record, "sae")
+        return Sae.load(self.path / "sae")
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        GlossaeError: it is not one.
+    """
+    if not (Path(path) / RECIPE).is_file():
+        raise GlossaeError(f"{path}: is not a run (it has no {RECIPE})")
+    return Run(Path(path))
+
+
+def _done(path: Path, record: dict[str, Any], stage: str) -> dict[str, Any]:
+    """What `run.json` has of a finished stage; the files of another may be an earlier run's, or half of this one's."""
+    found: dict[str, Any] | None = record.get("stages", {}).get(stage)
+    if found is None:
+        raise GlossaeError(f"{path}: the stage '{stage}' is not done in this run")
+    return found
+
+
+def _read(path: Path, again: str = "") -> dict[str, Any]:
+    """What a JSON file holds; `again` says what to do about one that cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it does not hold what it should")
+    except (OSError, ValueError) as error:
+        raise GlossaeError(f"{path}: cannot be read ({error}){again}") from error
+    return content

@@ -20,9 +20,7 @@ from glossae.lm import (
     resolve_dtype,
     with_sinks,
 )
-from glossae.run.folder import RunFolder
-from glossae.run.opening import Run, open_run
-from glossae.run.steering_stage import KNOBS
+from glossae.run.folder import KNOBS, Run, RunFolder, open_run
 from glossae.sae import read_sae
 from glossae.toy import toy_model
 from glossae.units import Kind
@@ -123,7 +121,7 @@ def _of_steering(place: Path, kind: Kind) -> Knob:
 
 
 def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
-    if not (run.path / "features" / "ranges.json").is_file():
+    if "features" not in run.record["stages"]:
         raise GlossaeError(
             f"{run.path}: this run has selected no latents yet: it has not reached the stage features"
         )

@@ -1,0 +1,257 @@
+"""Run a recipe's stages in order, skipping those whose inputs and files have not changed."""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glossae._version import __version__
+from glossae.errors import GlossaeError
+from glossae.files import write_json
+from glossae.lm import clear_passes, locate, look_up
+from glossae.memory import enough_memory
+from glossae.paper import published_figures
+from glossae.recipe import Recipe, nearest
+from glossae.report import SCHEMA_VERSION
+from glossae.run.context import TOY, Context, Show, longest_text
+from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.stages import STAGES, load_stages, stage_of
+from glossae.text import Generator, Roles, build_roles, untested
+from glossae.toy import toy_corpus
+
+# how many times as long as the page takes to draw stages take before it is drawn between them
+PAGE_EVERY = 10.0
+
+
+def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False) -> Path:
+    """Run a recipe, up to and including the stage `until`, and then write the report of what there is.
+
+    All checks run before the first file is written.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        GlossaeError: bad text, model, site, setting or folder.
+    """
+    planned = stages_to_run(recipe, until)
+    check_folder(out, recipe)
+    show = Show(quiet)
+    roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
+    for line in untested(roles.sentences, recipe.languages.others, roles.left_out):
+        show.note(line)
+    context = Context(recipe, roles, RunFolder(out), show)
+    for name in planned:
+        stage_of(name).prepare(context)
+    check_other_models(recipe)
+    if recipe.layer != "auto":
+        context.lm.tap(context.site)
+    longest_text(recipe, context.lm)
+    for stage in load_stages():
+        stage.check(context)
+    for name in planned:
+        for line in stage_of(name).notes(context):
+            show.note(line)
+    with claimed(out, recipe) as folder:
+        context.folder = folder
+        if context.lm.passes is not None:
+            clear_passes(out / PASSES, but=context.lm.passes.folder.name)
+        _describe(context)
+        pages = _Pages(context)
+        done = _run_stages(context, planned, pages)
+        results = pages.write(done)
+        pages.draw(stage_of("report").does)
+        # only a run that was cut off needs them again
+        clear_passes(out / PASSES)
+    if not quiet:
+        for line in headlines(results, context.target, context.reference):
+            print(line)
+        print(f"report    {out / REPORT}")
+    return out / REPORT
+
+
+def roles_of(recipe: Recipe, generators: Mapping[str, Generator] | None = None, **progress: Any) -> Roles:
+    """Read, clean and divide a recipe's text.
+
+    Args:
+        recipe: names the text.
+        generators: what makes text out of nothing, by name, besides `toy`.
+        progress: see `build_roles`.
+
+    Raises:
+        GlossaeError: as `build_roles`.
+    """
+    return build_roles(
+        recipe.corpora.sources,
+        target=recipe.languages.target,
+        reference=recipe.languages.reference,
+        others=recipe.languages.others,
+        seed=recipe.seed,
+        limit=recipe.corpora.limit,
+        panel_limit=recipe.corpora.panel_limit,
+        test_limit=recipe.corpora.test_limit,
+        trained=recipe.trained_languages,
+        generators={"toy": toy_corpus, **(generators or {})},
+        **progress,
+    )
+
+
+def stages_to_run(recipe: Recipe, until: str | None = None) -> list[str]:
+    """The stages that a run goes through before its report.
+
+    Raises:
+        GlossaeError: there is no stage `until`.
+    """
+    if until is not None and until not in STAGES:
+        raise GlossaeError(f"--until: '{until}' is not a stage{nearest(until, STAGES)} ({', '.join(STAGES)})")
+    *stages, report = STAGES
+    end = STAGES.index(until or report) + 1
+    return [name for name in stages[:end] if stage_of(name).asked(recipe)]
+
+
+def check_other_models(recipe: Recipe) -> None:
+    """Look for the models besides the run's own, so that a missing one is found before any work.
+
+    Of a model on the hub the configuration is fetched, but not the weights.
+
+    Raises:
+        GlossaeError: a folder is not there, or holds no model; the hub has none, or none that can be used.
+    """
+    for key, name in [pair for stage in load_stages() for pair in stage.models(recipe)]:
+        try:
+            if name != TOY and locate(name) is None:
+                look_up(name)
+        except GlossaeError as error:
+            raise GlossaeError(f"{key}: {str(error).removeprefix('model: ')}") from error
+
+
+def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
+    """The few numbers that end a run in the terminal; what is unsound about it comes first."""
+    lines = [line for stage in load_stages() for line in stage.lines(results, target, reference)]
+    return sorted(lines, key=lambda line: not line.startswith("unsound"))
+
+
+class _Pages:
+    """`results.json` and the page of a run, written after its stages and at its end.
+
+    `results.json` is written after each stage that was carried out. To draw the page takes seconds, so between stages
+    it is drawn only if the stages since the last page took at least `PAGE_EVERY` times as long as that page took to
+    draw.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._seconds_to_draw = 0.0
+        self._seconds_since = 0.0
+
+    def early(self, done: list[str], to_come: list[str], seconds: float) -> None:
+        """Write what there is after a stage that took `seconds`, with other stages still to come."""
+        self.write(done, to_come)
+        self._seconds_since += seconds
+        if self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
+            self.draw("drawing the page of the stages so far")
+
+    def write(self, done: list[str], to_come: Sequence[str] = ()) -> dict[str, Any]:
+        """Write `results.json`, and into `run.json` which stages are still to come; return the former's contents."""
+        folder = self._context.folder
+        results = _assemble(self._context.recipe, folder, done)
+        folder.record["to_come"] = list(to_come)
+        folder.save()
+        write_json(folder.path / RESULTS, results)
+        return results
+
+    def draw(self, what: str) -> None:
+        """Draw the page of what was written."""
+        started = time.perf_counter()
+        with self._context.show.stage("report", what) as progress:
+            stage_of("report").run(self._context, progress)
+        self._seconds_to_draw = time.perf_counter() - started
+        self._seconds_since = 0.0
+
+
+def _run_stages(context: Context, planned: list[str], pages: _Pages) -> list[str]:
+    """Run or skip each stage, with early pages in between; return the stages that are done."""
+    context.folder.record["to_come"] = planned
+    for number, name in enumerate(planned, start=1):
+        seconds = run_stage(context, name)
+        if seconds and number < len(planned):
+            pages.early(planned[:number], planned[number:], seconds)
+    return planned
+
+
+def run_stage(context: Context, name: str) -> float:
+    """Run a stage unless it is done; return the seconds that it took, 0 if it was done before."""
+    stage, folder = stage_of(name), context.folder
+    of_parts, whole = context.fingerprints(stage.inputs(context))
+    parts = context.parts[name] = Parts.of(folder.path / name, of_parts)
+    if folder.is_done(name, whole):
+        context.show.skipped(name)
+        return 0.0
+    folder.begin(name, stage.keep)
+    parts.drop_others()
+    started = time.perf_counter()
+    too_large = f"{name}: there is not enough memory; lower {stage.lower}"
+    with parts.timed() as seconds:
+        with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
+            summary = stage.run(context, progress)
+        facts = _facts(seconds(), summary.get(name))
+    folder.finish(name, whole, summary, facts)
+    return time.perf_counter() - started
+
+
+def _facts(seconds: float, summary: Any) -> dict[str, Any]:
+    """What `run.json` says of a stage: how long in all tries, how much memory, how fast."""
+    # kibibytes on Linux, bytes on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    facts: dict[str, Any] = {
+        "seconds": seconds,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
+    }
+    if isinstance(summary, dict) and summary.get("train_tokens"):
+        facts["tokens_per_second"] = summary["train_tokens"] / seconds
+    return facts
+
+
+def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, Any]:
+    """The contents of `results.json`, nothing of which depends on clock or machine; what was not done is null."""
+    found: dict[str, Any] = {}
+    for name in done:
+        found |= folder.summary(name)
+    for name in done:
+        stage_of(name).adds(recipe, found)
+    keys = [key for stage in load_stages()[:-1] for key in stage.keys or (stage.name,)]
+    return {
+        "recipe": recipe.name,
+        "protocol": recipe.protocol,
+        "model": recipe.model,
+        "seed": recipe.seed,
+        "schema_version": SCHEMA_VERSION,
+        **{key: found.get(key) for key in keys},
+        "published": published_figures() if recipe.name == "paper" else None,
+    }
+
+
+def _describe(context: Context) -> None:
+    """Write into `run.json` what the numbers may depend on besides the recipe."""
+    packages = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "pandas", "matplotlib")
+    context.folder.record |= {
+        "glossae": __version__,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "device": ", ".join(sorted({str(weight.device) for weight in context.lm.model.parameters()})),
+        "dtype": str(context.lm.model.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "seed": context.recipe.seed,
+        "model_commit": context.lm.commit,
+        "habits": context.folder.record.get("habits", {}) | {context.lm.name: context.habits},
+        "text": {role: corpus.sha256 for role, corpus in context.roles.corpora.items()},
+        "cuts": context.roles.cuts,
+        "provenance": context.roles.provenance,
+        "translations_may_straddle": context.roles.translations_may_straddle,
+    }
+    context.folder.save()

@@ -1,0 +1,297 @@
+"""The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
+from glossae.errors import GlossaeError
+from glossae.find import testing
+from glossae.plan import Quantities, Work, tokens_of
+from glossae.run.context import Context, Progress, part
+from glossae.run.folder import as_rows
+from glossae.sae import Sae
+from glossae.stages.evidence import directions_from
+from glossae.stages.found import (
+    Selected,
+    by_the_rule,
+    coded_statistics,
+    count_passing,
+    find_in,
+    found_latents,
+    language_directions,
+    selected_latents,
+    site_neurons,
+    tested_neurons,
+)
+from glossae.stages.panels import Panel, test_panel
+from glossae.stages.sae import load_sae, untrained_autoencoders
+from glossae.units import Latents, UnitStatistics, collect_all, latent_statistics
+
+# what tables call the sets that are no language's own
+BEST_NEURONS, BEST_NEURON = "best neurons", "best neuron"
+DIRECTIONS = ("difference of means", "probe")
+RANDOM_WEIGHTS = "random weights"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the run's rule takes of an autoencoder's latents as a language's.
+
+    Attributes:
+        units: the set's name.
+        language: whose latents were looked for.
+        seed: of an autoencoder's random weights; None for the trained one.
+        asked: the rule that the recipe asks for (`features.rule`).
+        rule: how the set came about: `Selection.rule`, such as `fallback` where no latent passes.
+        passing: how many latents pass the rule that is asked for; None where nothing could be tested.
+        of: how many latents there are.
+        text: the hash of the text that the rule read.
+        members: the set, best first, at most as many as were selected for the target.
+        means: what each reads on the reference's text on average.
+    """
+
+    units: str
+    language: str
+    seed: int | None
+    asked: str
+    rule: str
+    passing: int | None
+    of: int
+    text: str
+    members: tuple[int, ...]
+    means: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Every set, the selected latents first, and what the others were made from.
+
+    Attributes:
+        selected: the selected latents.
+        arms: their sweep, then the others'.
+        autoencoders: by the name of a set of latents, whose they are.
+        latents: by that name, which.
+        means: by that name, what each reads on the reference's text on average.
+        chosen: how sets of latents were chosen, and how many latents pass the same rule; of the selected ones, too.
+    """
+
+    selected: Selected
+    arms: list[Arm]
+    autoencoders: dict[str, Sae]
+    latents: dict[str, tuple[int, ...]]
+    means: dict[str, tuple[float, ...]]
+    chosen: list[Chosen] = field(default_factory=list)
+
+
+def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -> Arms:
+    """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
+
+    What was chosen before is read from the parts of the effects stage.
+
+    Args:
+        context: the run.
+        report: is told the share that is done.
+        panel: the run's panel, where it is at hand.
+    """
+    families, target, parts = context.recipe.effects.families, context.target, context.parts["effects"]
+    selected, sae = selected_latents(context, context.recipe.effects.values), load_sae(context)
+    arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
+    found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
+    if "latent" in families and selected.units:
+        rows = parts.json(
+            "chosen",
+            lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7))),
+        )
+        for row in rows:
+            each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
+            found.chosen.append(each)
+            if each.units != target and each.members:
+                _add(context, found, each)
+    if "neuron" not in families and "direction" not in families:
+        return found
+    cheaper = parts.arrays("cheaper", lambda: _cheaper(context, max(1, len(selected.units))))
+    mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
+    if "neuron" in families:
+        ranked = tuple(cheaper["neurons"].tolist())
+        for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
+            if name == BEST_NEURON or len(ranked) > 1:
+                arms.append(neuron_arm(name, site_neurons(context), ids, mean))
+    if "direction" in families:
+        for name, vector in zip(DIRECTIONS, vectors, strict=True):
+            arms.append(direction_arm(name, vector, mean, target_mean))
+    progress(1.0)
+    return found
+
+
+def _cheaper(context: Context, count: int) -> Arrays:
+    """The best neurons; the means of the reference and of the target, then the vectors of the directions."""
+    directions, moments = language_directions(context)
+    means = [moments.mean(code).cpu() for code in (context.reference, context.target)]
+    vectors = [directions.direction((directions.names.index(name),))[0] for name in DIRECTIONS]
+    neurons = best_neurons(moments, context.target, context.reference, count, tested_neurons(context))
+    return {
+        "neurons": np.array(neurons, dtype=np.int64),
+        "vectors": torch.stack([each.double() for each in (*means, *vectors)]).numpy(),
+    }
+
+
+def _choose(
+    context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
+) -> list[Chosen]:
+    """The run's rule on the trained autoencoder and on random weights, and for other languages."""
+    try:
+        panel = panel or test_panel(context)
+    except GlossaeError:
+        # the run goes on without a panel, and so without other languages' latents
+        panel = None
+    chosen = _trained_and_untrained(context, selected, sae, panel, part(progress, 0.0, 0.7))
+    if panel is not None:
+        chosen += _other_languages(context, selected, sae, panel, part(progress, 0.7, 1.0))
+    return chosen
+
+
+def _tested(context: Context) -> bool:
+    """Whether the run's rule is its tests, and its text allows them."""
+    reason = context.folder.summary("evidence")["evidence"]["reason"]
+    return context.recipe.features.rule == "tested" and reason is None
+
+
+def _trained_and_untrained(
+    context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
+) -> list[Chosen]:
+    """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
+    rule, target = context.recipe.features, context.target
+    seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
+    others = untrained_autoencoders(context, [*seeds.values()])
+    saes = {target: sae} | dict(zip(seeds, others, strict=True))
+    collected = collect_all(
+        context.lm,
+        context.site,
+        [Latents(each) for each in saes.values()],
+        context.tokens("select"),
+        budget=context.recipe.batch_tokens,
+        table=False,
+        progress=part(progress, 0.0, 0.3),
+    )
+    rows = []
+    for number, ((name, each), (statistics, _)) in enumerate(zip(saes.items(), collected, strict=True)):
+        own = part(progress, 0.3 + 0.7 * number / len(saes), 0.3 + 0.7 * (number + 1) / len(saes))
+        seen, units = statistics, found_latents(context).units
+        text = context.roles.corpora["select"].sha256
+        if context.recipe.protocol == "as_coded":
+            seen = coded_statistics(context, each, own)
+        if _tested(context):
+            assert panel is not None
+            text = panel.found_on.corpus.sha256
+            if name != target:
+                path = context.folder.path / "effects" / f"{name.replace(' ', '_')}.json"
+                frozen = find_in(context, Latents(each), panel, {target: path}, own)[1][target]
+                units = frozen.units
+        selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
+        members = selected.units if name == target else selection.units[: len(selected.units)]
+        rows.append(
+            Chosen(
+                units=name,
+                language=target,
+                seed=seeds.get(name),
+                asked=rule.rule,
+                rule=selection.rule,
+                passing=_passing(context, seen, target, units),
+                of=each.config.latents,
+                text=text,
+                members=members,
+                means=_means(context, statistics, members),
+            )
+        )
+    return rows
+
+
+def _other_languages(
+    context: Context, selected: Selected, sae: Sae, panel: Panel, progress: Progress
+) -> list[Chosen]:
+    """Each other language's latents by the same rule, as many, on the half of the panel that units are found on."""
+    text = panel.found_on
+    codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
+    if not codes or context.reference not in text.corpus.languages:
+        return []
+    frozen: dict[str, testing.FrozenSet] = {}
+    if _tested(context):
+        paths = {code: context.folder.path / "effects" / f"latents_{code}.json" for code in codes}
+        statistics, frozen = find_in(context, Latents(sae), panel, paths, progress)
+    else:
+        statistics = latent_statistics(
+            context.lm, context.site, sae, text, budget=context.recipe.batch_tokens, progress=progress
+        )
+    rows = []
+    for code in codes:
+        units = frozen[code].units if code in frozen else ()
+        selection = by_the_rule(context, statistics, code, units, but=selected.units)
+        members = selection.units[: len(selected.units)]
+        rows.append(
+            Chosen(
+                units=code,
+                language=code,
+                seed=None,
+                asked=context.recipe.features.rule,
+                rule=selection.rule,
+                passing=_passing(context, statistics, code, units),
+                of=sae.config.latents,
+                text=text.corpus.sha256,
+                members=members,
+                means=_means(context, statistics, members),
+            )
+        )
+    return rows
+
+
+def _passing(
+    context: Context, statistics: UnitStatistics, language: str, units: tuple[int, ...]
+) -> int | None:
+    if context.recipe.features.rule == "tested" and not _tested(context):
+        return None
+    return count_passing(context, statistics, language, units)
+
+
+def _means(context: Context, statistics: UnitStatistics, members: tuple[int, ...]) -> tuple[float, ...]:
+    return tuple(statistics.mean_value(context.reference)[list(members)].tolist())
+
+
+def _add(context: Context, found: Arms, chosen: Chosen) -> None:
+    """The sweep of a set of another language, or of random weights, at the selected set's values."""
+    name, units = chosen.units, chosen.members
+    sae = found.autoencoders[context.target]
+    if chosen.seed is not None:
+        (sae,) = untrained_autoencoders(context, [chosen.seed])
+    # multiples of a percentile that nobody knows of these are left out; 0 is the same for all
+    own = context.recipe.effects.unit == "latent"
+    values = [dose.value for dose in found.selected.doses if dose.value == 0 or (own and dose.value < 0)]
+    dose_list = [Dose(value, (value,) * len(units), False) for value in values]
+    found.arms.append(latent_arm(name, sae, units, dose_list, chosen.means, splice=False))
+    found.autoencoders[name], found.latents[name], found.means[name] = sae, units, chosen.means
+
+
+def sets_encoding(counts: Quantities, tokens: float) -> Work:
+    """The encoders of the trained autoencoder and, where other latents are measured, of random weights."""
+    count = 1 + (UNTRAINED if "latent" in counts.recipe.effects.families else 0)
+    return counts.encodings(tokens, counts.d_in, counts.latents, [counts.live] * count)
+
+
+def direction_reading(counts: Quantities) -> Work:
+    """Text of train, which neurons are ranked on and directions made from."""
+    if not {"neuron", "direction"} & set(counts.recipe.effects.families):
+        return Work()
+    return counts.forward(directions_from(counts), counts.depth) + Work(seconds=1)
+
+
+def latent_reading(counts: Quantities) -> Work:
+    """Text on which the run's rule chooses other latents: `select`, and half of the panel."""
+    if "latent" not in counts.recipe.effects.families:
+        return Work()
+    select, tested = tokens_of(counts.roles["select"]), counts.recipe.features.rule == "tested"
+    work = counts.forward(select, counts.depth) + sets_encoding(counts, select)
+    # other languages' latents, and what is tested of random weights, one autoencoder after the other
+    passes = (1 if "panel" in counts.roles else 0) + (UNTRAINED if tested else 0)
+    half = passes * tokens_of(counts.panel) / 2
+    return work + counts.forward(half, counts.depth) + counts.encode(half)

@@ -1,0 +1,70 @@
+"""The stage `corpora`: count the sentences and tokens of each role."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from glossae.plan import Quantities, Work, tokens_of
+from glossae.run.context import Context, Inputs, Progress
+from glossae.run.folder import as_rows
+from glossae.stages.stage import Stage
+
+# tokens a second of a fast tokenizer on one core
+TOKENIZED = 4e5
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Count every role's sentences and tokens."""
+    rows = []
+    roles = list(context.roles.corpora)
+    for number, role in enumerate(roles):
+        tokens = context.tokens(role)
+        lengths = dict.fromkeys(((s.source, s.language) for s in tokens.corpus.sentences), 0)
+        for sentence, length in zip(tokens.corpus.sentences, tokens.lengths, strict=True):
+            lengths[sentence.source, sentence.language] += int(length)
+        for count in (c for c in context.roles.counts if c.role == role):
+            where = (count.name, count.language)
+            short = tokens.dropped.get(where, 0)
+            (row,) = as_rows([count])
+            row["sentences"] -= short
+            if short:
+                row["dropped"]["under_2_tokens"] = short
+            rows.append({**row, "tokens": lengths.get(where, 0), "cut": tokens.cut.get(where, 0)})
+        progress((number + 1) / len(roles))
+    return {"corpora": rows}
+
+
+def cost(counts: Quantities) -> Work:
+    """Text into tokens."""
+    tokens = sum(tokens_of(amounts) for amounts in counts.roles.values())
+    return Work(seconds=1 + tokens / TOKENIZED, weights=counts.shape.weights, held=40 * tokens)
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """What each role has of each language, its sources together, where nothing was made of the text."""
+    rows = results["corpora"] or []
+    if any(results[stage] for stage in ("probe", "grid", "sae")):
+        return
+    for role in dict.fromkeys(row["role"] for row in rows):
+        own = [row for row in rows if row["role"] == role]
+        counted = []
+        for language in dict.fromkeys(row["language"] for row in own):
+            sentences, tokens = (
+                sum(row[what] for row in own if row["language"] == language)
+                for what in ("sentences", "tokens")
+            )
+            counted.append(f"{language} {sentences:,} sentences, {tokens:,} tokens")
+        yield f"corpora   {role}: {'; '.join(counted)}"
+
+
+STAGE = Stage(
+    name="corpora",
+    does="counting sentences and tokens",
+    run=run,
+    inputs=lambda context: Inputs(
+        tuple(context.roles.corpora), {"counts": [vars(count) for count in context.roles.counts]}
+    ),
+    cost=cost,
+    words=lambda _: "counts the text's sentences and tokens",
+    lower="corpora.limit",
+    lines=lines,
+)

@@ -1,0 +1,688 @@
+"""The stage `effects`: turn units up and down, and measure what becomes of the loss."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from glossae.effects import (
+    MATCHED_DAMAGE,
+    UNTRAINED,
+    Arm,
+    Continuation,
+    Dose,
+    Edit,
+    Measured,
+    Sweep,
+    best_dose,
+    cells,
+    continuations,
+    lowest,
+    matched_sweeps,
+    measure_growing,
+    part_edits,
+    part_rows,
+    selectivity,
+    serial_correlations,
+    side_effects,
+)
+from glossae.lm import TokenizedCorpus
+from glossae.paper import CODED_SENTENCES, coded_cells, without_pre_encoder_bias
+from glossae.plan import (
+    BLOCK_OPERATIONS,
+    Amounts,
+    Quantities,
+    Work,
+    count_text,
+    sentences_of,
+    share_of,
+    tokens_of,
+)
+from glossae.run.context import Context, Inputs, Progress, check_length, part
+from glossae.run.folder import as_rows, write_table
+from glossae.sae import Sae
+from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
+from glossae.stages.found import Selected
+from glossae.stages.panels import first_sentences, test_panel
+from glossae.stages.sae import load_sae
+from glossae.stages.stage import Stage, settings_of
+from glossae.units import Units
+
+# the damage at whose dose units are looked at one by one
+DAMAGE = 0.3
+# sentences of each language on which they are, and on which controls are drawn
+FROZEN_SENTENCES = 200
+PANEL = "panel"
+
+# of a dry run: edits of a sweep, shares that are left of a latent's value and of a distance, multiples added
+# (effects.arms), and damages that sets are compared at
+LATENT_SHARES, SHARES, MULTIPLES, MATCHED = 3, 6, 5, len(MATCHED_DAMAGE)
+# doses that are tried to match a damage
+DOSES_TRIED = 5
+# sentences of a language that a precision of effects takes, nats a token
+PRECISE, PRECISION = 256, 0.03
+
+
+def inputs(context: Context) -> Inputs:
+    """The text of most roles, the rule, the sweep, and the order of sentences."""
+    recipe, places = context.recipe, context.roles.places
+    settings = {
+        **settings_of(recipe, "features"),
+        **settings_of(recipe, "effects", "controls", "controls_edits", "controls_on", "bootstrap"),
+        # sentences that stood beside each other in a file are tested for correlation
+        "order": [places[role] for role in ("test", "panel") if role in places],
+    }
+    return Inputs(
+        ("train", "select", "tune", "test"),
+        settings,
+        # the neurons that latents are held against, and the panel, whatever the rule
+        ("evidence", "sae", "features/ranges.json"),
+        {"bootstrap": recipe.effects.bootstrap},
+    )
+
+
+def check(context: Context) -> None:
+    """Check that the model has positions for prompts and their continuations."""
+    recipe, lm = context.recipe, context.lm
+    if recipe.effects.prompts:
+        check_length("effects.max_length", recipe.effects.max_length + len(lm.chat), lm)
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
+    recipe, settings, parts = context.recipe, context.recipe.effects, context.parts["effects"]
+    panel = test_panel(context) if "panel" in context.roles.corpora else None
+    arms = all_arms(context, part(progress, 0.0, 0.1), panel)
+    whole = {"test": context.tokens("test")}
+    if panel is not None:
+        whole[PANEL] = panel.held_out
+    sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}
+    texts: dict[str, TokenizedCorpus] = {}
+    measured: dict[str, list[list[Measured]]] = {}
+    done = 0.0
+    for name, tokens in whole.items():
+        share = sizes[name] / sum(sizes.values())
+        own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
+        texts[name], measured[name] = _measure(context, arms, name, tokens, own)
+        done += share
+    table = [row for name, tokens in texts.items() for row in _cells(context, arms, measured, name, tokens)]
+    write_table(context.folder.path / "effects" / "next_token.parquet", table)
+    _write_losses(context, arms, texts, measured)
+    compared = [
+        row for name, tokens in texts.items() for row in _selectivity(context, arms, measured, name, tokens)
+    ]
+    test = texts["test"]
+    moved = [
+        row
+        for arm, sweep in _compared(arms, measured["test"])
+        for row in as_rows(
+            side_effects(
+                sweep,
+                test,
+                context.target,
+                context.reference,
+                name=arm.name,
+                kind=arm.kind,
+                draws=settings.bootstrap,
+                seed=recipe.seed,
+            )
+        )
+    ]
+    one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
+    tuned = _tuned(context, arms, test, part(progress, 0.85, 0.93))
+    coded = (
+        parts.json(
+            "as_coded",
+            lambda: coded_sweep(context, arms.selected, context.tokens("test"), part(progress, 0.93, 0.95)),
+        )
+        if recipe.protocol == "as_coded"
+        else None
+    )
+    written = (
+        parts.json("generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0))))
+        if settings.prompts
+        else None
+    )
+    return {
+        "next_token": {
+            "cells": table,
+            "selectivity": compared,
+            "side_effects": moved,
+            "one_by_one": one_by_one,
+            "best_dose": tuned,
+            "sets": _sets(arms),
+            "serial_correlation": as_rows(
+                serial_correlations(
+                    {
+                        # the selected latents' sweep has the model as it is too
+                        name: (measured[name][0], tokens, _places(context, name, tokens))
+                        for name, tokens in texts.items()
+                    },
+                    seed=recipe.seed,
+                )
+            ),
+            "chosen": as_rows(arms.chosen),
+            "as_coded": coded,
+            "controls": None,
+        },
+        "generation": written,
+    }
+
+
+def _measure(
+    context: Context, arms: Arms, name: str, tokens: TokenizedCorpus, progress: Progress
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
+    recipe, parts = context.recipe, context.parts["effects"]
+    # of the reference's predictions on test alone is it asked how far they move
+    compared = context.reference if name == "test" else None
+    text, own = _grown(
+        context,
+        [arms.arms[0].sweep],
+        _capped(tokens, recipe.effects.sentences),
+        name,
+        part(progress, 0.0, 0.5),
+        precision=recipe.effects.precision,
+        side_effects_on=compared,
+    )
+    sweeps = matched_sweeps(
+        context.lm,
+        context.site,
+        arms.arms[1:],
+        _only(text, context.target),
+        MATCHED_DAMAGE,
+        only_off=_other_languages(arms),
+        budget=recipe.batch_tokens,
+        keep=parts.under(f"{name}-others"),
+        progress=part(progress, 0.5, 0.7),
+    )
+    _, others = _grown(
+        context,
+        sweeps,
+        text,
+        f"{name}-others",
+        part(progress, 0.7, 1.0),
+        precision=None,
+        side_effects_on=compared,
+    )
+    return text, own + others
+
+
+def _grown(
+    context: Context,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    name: str,
+    progress: Progress,
+    *,
+    precision: float | None,
+    side_effects_on: str | None = None,
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """`measure_growing` at the run's site; what is finished is kept by this name."""
+    return measure_growing(
+        context.lm,
+        context.site,
+        sweeps,
+        tokens,
+        precision=precision,
+        seed=context.recipe.seed,
+        side_effects_on=side_effects_on,
+        budget=context.recipe.batch_tokens,
+        keep=context.parts["effects"].under(name),
+        progress=progress,
+    )
+
+
+def _only(tokens: TokenizedCorpus, language: str) -> TokenizedCorpus:
+    return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == language])
+
+
+def _other_languages(arms: Arms) -> set[str]:
+    """The sets of other languages' latents, which are only switched off."""
+    return {each.units for each in arms.chosen if each.units == each.language} - {arms.arms[0].name}
+
+
+def _compared(arms: Arms, measured: Sequence[list[Measured]]) -> list[tuple[Arm, list[Measured]]]:
+    """The sets that are compared at matched damage, with their sweeps."""
+    others = _other_languages(arms)
+    return [(arm, sweep) for arm, sweep in zip(arms.arms, measured, strict=True) if arm.name not in others]
+
+
+def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continuation]:
+    return continuations(
+        context.lm,
+        context.site,
+        arms.autoencoders[context.target],
+        (context.target, context.reference),
+        _steering(arms.selected.units, arms.selected.doses),
+        name=context.target,
+        max_tokens=context.recipe.effects.max_length,
+        progress=progress,
+    )
+
+
+def _write_losses(
+    context: Context,
+    arms: Arms,
+    texts: dict[str, TokenizedCorpus],
+    measured: dict[str, list[list[Measured]]],
+) -> None:
+    """Every measured sentence's loss under every edit, so that any other statistic can be computed from it."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for name, tokens in texts.items():
+        sentences = tokens.corpus.sentences
+        of_sentence = {
+            what: np.array([getattr(sentence, what) for sentence in sentences], dtype=object)
+            for what in ("language", "source", "pair", "doc")
+        } | {"tokens": tokens.predicted, "bytes": tokens.predicted_bytes}
+        for arm, sweep in zip(arms.arms, measured[name], strict=True):
+            for m in sweep:
+                edit = (
+                    ("raw", None, None) if m.edit is None else (m.edit.operation, m.edit.splice, m.edit.value)
+                )
+                of_edit = dict(
+                    zip(("text", "units", "edit", "splice", "value"), (name, arm.name, *edit), strict=True)
+                )
+                repeated = {
+                    what: np.full(len(tokens), value, dtype=object) for what, value in of_edit.items()
+                }
+                for what, values in (repeated | of_sentence | {"loss": m.losses}).items():
+                    columns.setdefault(what, []).append(values)
+    write_table(
+        context.folder.path / "effects" / "losses.parquet",
+        {what: np.concatenate(values) for what, values in columns.items()},
+    )
+
+
+def _places(context: Context, role: str, tokens: TokenizedCorpus) -> np.ndarray:
+    """Where each sentence of a text stood in its source."""
+    roles = context.roles
+    places = dict(zip(roles.corpora[role].sentences, roles.places[role], strict=True))
+    return np.array([places[sentence] for sentence in tokens.corpus.sentences], dtype=np.int64)
+
+
+def _capped(tokens: TokenizedCorpus, most: int | None) -> TokenizedCorpus:
+    """A text, or as much of it as `effects.sentences` allows."""
+    return tokens if most is None else first_sentences(tokens, most)
+
+
+def matched_dose(rows: Sequence[dict[str, Any]], name: str, at: float = DAMAGE) -> float | None:
+    """The value at which a set costs the target so much on `test`, error-preserving; None where there is none."""
+    for row in rows:
+        key = (row["units"], row["text"], row["edit"], row["splice"], row["at"])
+        if key == (name, "test", "set", False, at):
+            value: float | None = row["value"]
+            return value
+    return None
+
+
+def at_dose(arms: Arms, value: float) -> Edit:
+    """The selected latents set to any value between two of the sweep's, each in its own units."""
+    units = arms.selected.units
+    for dose in arms.selected.doses:
+        # targets are in proportion to the value, whatever it counts
+        if dose.value:
+            targets = tuple(value * target / dose.value for target in dose.targets)
+            return Edit("set", units, targets, value=value)
+    return Edit("set", units, (value,) * len(units), value=value)
+
+
+def _cells(
+    context: Context,
+    arms: Arms,
+    measured: dict[str, list[list[Measured]]],
+    text: str,
+    tokens: TokenizedCorpus,
+) -> list[dict[str, Any]]:
+    rows = []
+    for number, (arm, sweep) in enumerate(zip(arms.arms, measured[text], strict=True)):
+        rows += as_rows(
+            cells(
+                sweep,
+                tokens,
+                name=arm.name,
+                kind=arm.kind,
+                draws=context.recipe.effects.bootstrap,
+                seed=context.recipe.seed,
+                pooled="all" if text == "test" else text,
+                by_source=text == "test" and number == 0,
+            )
+        )
+    return rows
+
+
+def _selectivity(
+    context: Context,
+    arms: Arms,
+    measured: dict[str, list[list[Measured]]],
+    text: str,
+    tokens: TokenizedCorpus,
+) -> list[dict[str, Any]]:
+    return [
+        row
+        for arm, sweep in _compared(arms, measured[text])
+        for row in as_rows(
+            selectivity(
+                sweep,
+                tokens,
+                context.target,
+                name=arm.name,
+                kind=arm.kind,
+                text=text,
+                draws=context.recipe.effects.bootstrap,
+                seed=context.recipe.seed,
+            )
+        )
+    ]
+
+
+def _one_by_one(
+    context: Context,
+    arms: Arms,
+    compared: Sequence[dict[str, Any]],
+    test: TokenizedCorpus,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Every selected latent alone and left out: switched off, and at the dose of 0.3 nats where there is one."""
+    if not arms.selected.units:
+        return []
+    edits = [Edit("zero", arms.selected.units)]
+    value = matched_dose(compared, context.target)
+    if value is not None:
+        edits.append(at_dose(arms, value))
+    parts = [row for edit in edits for row in part_edits(edit)]
+    measures: list[tuple[Edit | None, bool | None]] = [
+        (Edit("none"), None),
+        *((edit, None) for _, _, edit in parts),
+    ]
+    tokens, (measured,) = _grown(
+        context,
+        [[(arms.autoencoders[context.target], measures)]],
+        first_sentences(test, FROZEN_SENTENCES),
+        "one-by-one",
+        progress,
+        precision=context.recipe.effects.precision,
+    )
+    return as_rows(
+        part_rows(
+            parts,
+            measured,
+            tokens,
+            name=context.target,
+            draws=context.recipe.effects.bootstrap,
+            seed=context.recipe.seed,
+        )
+    )
+
+
+def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[dict[str, Any]]:
+    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
+    recipe, settings, target = context.recipe, context.recipe.effects, context.target
+    whole = _capped(_only(context.tokens("tune"), target), settings.sentences)
+    own = _only(test, target)
+    if not settings.tune or not len(whole) or not len(own):
+        return []
+    ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
+    ways = [(arm, sweep) for arm, sweep in ways if sweep]
+    sweeps = [sweep for _, sweep in ways]
+    tune, tuned = _grown(
+        context, sweeps, whole, "tune", part(progress, 0.0, 0.8), precision=settings.precision
+    )
+    chosen: list[Sweep] = []
+    for sweep, losses in zip(sweeps, tuned, strict=True):
+        edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
+        place = lowest(losses, tune, target)
+        none = Edit("none", splice=edits[0][1].splice)
+        wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
+        chosen.append([(edits[place or 0][0], wanted)])
+    _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), precision=None)
+    rows = [
+        best_dose(
+            losses,
+            tune,
+            sweep,
+            own,
+            target,
+            name=arm.name,
+            kind=arm.kind,
+            draws=settings.bootstrap,
+            seed=recipe.seed,
+        )
+        for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
+    ]
+    return as_rows([row for row in rows if row is not None])
+
+
+def _only_spliced(sweep: Sweep, splice: bool) -> list[tuple[Sae | Units, list[tuple[Edit, bool | None]]]]:
+    """The edits of one kind; nothing where there is none but the splice itself."""
+    found = [
+        (units, [(edit, inside) for edit, inside in edits if edit is not None and edit.splice == splice])
+        for units, edits in sweep
+    ]
+    kept = [(units, edits) for units, edits in found if edits]
+    return kept if any(edit.operation != "none" for _, edits in kept for edit, _ in edits) else []
+
+
+def _sets(arms: Arms) -> list[dict[str, Any]]:
+    """What each set is."""
+    return [
+        {
+            "units": arm.name,
+            "kind": arm.kind,
+            "size": arm.size,
+            "members": list(arms.latents.get(arm.name, ())) or _members(arm.sweep),
+        }
+        for arm in arms.arms
+    ]
+
+
+def _members(sweep: Sweep) -> list[int]:
+    units, edits = sweep[0]
+    if isinstance(units, Sae) or units.kind == "direction":
+        return []
+    return list(next((edit.units for edit, _ in edits if edit is not None and edit.units), ()))
+
+
+def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:
+    """Two arms beside the raw model: as far down as the sweep goes, and as far up as is in range."""
+    if not dose_list:
+        return []
+    inside = [dose for dose in dose_list if dose.in_range]
+    arms = [dose_list[0], inside[-1] if inside else dose_list[-1]]
+    return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
+
+
+def coded_sweep(
+    context: Context, selected: Selected, tokens: TokenizedCorpus, progress: Progress
+) -> list[dict[str, Any]]:
+    """The sweep of Appendix C by the mis-read code, on 251 sentences of the target and 250 of the reference."""
+    languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
+    wanted = zip((context.target, context.reference), CODED_SENTENCES, strict=True)
+    chosen = np.concatenate([np.flatnonzero(languages == code)[:most] for code, most in wanted])
+    edits = [
+        Edit("set", selected.units, dose.targets, splice=True, value=dose.value) for dose in selected.doses
+    ]
+    return as_rows(
+        coded_cells(
+            context.lm,
+            context.site,
+            without_pre_encoder_bias(load_sae(context)),
+            tokens.take(sorted(chosen.tolist())),
+            edits,
+            budget=context.recipe.batch_tokens,
+            progress=progress,
+        )
+    )
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """What equal damage to the target costs the reference, and how many latents pass the rule without training."""
+    if not (next_token := results["next_token"]):
+        return
+    for row in next_token["selectivity"]:
+        if row["versus"] == reference and not row["splice"] and _headline(row, target):
+            yield _selectivity_line(row)
+    own = [
+        row
+        for row in next_token.get("chosen") or []
+        if row["language"] == target and row["passing"] is not None
+    ]
+    untrained = [str(row["passing"]) for row in own if row["seed"] is not None]
+    for row in own:
+        if row["seed"] is None and untrained:
+            yield (
+                f"effects   {row['passing']} of {row['of']} latents pass the rule '{row['asked']}'; untrained, by the "
+                f"same rule on the same text: {', '.join(untrained)}"
+            )
+
+
+def _headline(row: dict[str, Any], target: str) -> bool:
+    """The selected latents at every damage; of what is cheaper, where it is projected, the larger."""
+    if row["text"] != "test":
+        return False
+    if row["units"] == target:
+        return bool(row["edit"] == "set")
+    return bool(row["kind"] != "latent" and row["edit"] == "scale" and row["at"] == 0.3)
+
+
+def _selectivity_line(row: dict[str, Any]) -> str:
+    start = f"effects   {row['units']} +{row['at']:.1f} nats per token: "
+    if not row["reached"]:
+        return start + "no dose of the sweep reaches it"
+    if row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None:
+        low, high = row["ratio_per_byte_low"], row["ratio_per_byte_high"]
+        ratio = f"{row['ratio_per_byte']:.1f}, 95 % {low:.1f} to {high:.1f}"
+    elif row["ratio_per_byte_least"] is not None:
+        # the other language's rise may be 0, so that only the lower end is known
+        ratio = f"at least {row['ratio_per_byte_least']:,.1f}, one-sided 95 %"
+    else:
+        ratio = "without limit"
+    return (
+        f"{start}per byte {row['target_delta_per_byte']:+.4f}, {row['versus']} {row['other_delta_per_byte']:+.4f}, "
+        f"difference {row['margin_per_byte']:+.4f} (95 % {row['margin_per_byte_low']:+.4f} to "
+        f"{row['margin_per_byte_high']:+.4f}), ratio {ratio}"
+    )
+
+
+def edits_of(counts: Quantities) -> int:
+    """Edits of the selected latents that run the model: doses, no edit and the mean, spliced and not; the rest."""
+    doses = len({0.0, *counts.recipe.effects.values}) + 2
+    # switched off, and their own values turned about
+    return (doses + 2) + (doses + 1) + 1 + LATENT_SHARES
+
+
+def _others(counts: Quantities) -> int:
+    return sum(code not in counts.pair for code in counts.panel)
+
+
+def cheaper(counts: Quantities) -> int:
+    """Edits of the other sets that are tried on `tune`: other latents, random weights, neurons, directions."""
+    effects = counts.recipe.effects
+    down = len({0.0, *(value for value in effects.values if value < 0)}) if effects.unit == "latent" else 1
+    of_kind = {
+        # at each value, the mean, switched off, and turned about
+        "latent": (_others(counts) + UNTRAINED) * (down + 2 + LATENT_SHARES),
+        # all of them and the best one: zero, the mean, and drawn towards it
+        "neuron": 2 * (2 + SHARES),
+        # the difference of means and the probe's: projected, drawn, added
+        "direction": 2 * (1 + SHARES + MULTIPLES),
+    }
+    return sum(of_kind[family] for family in effects.families)
+
+
+def ways(counts: Quantities) -> int:
+    """Ways down of the other sets, on each of which a dose is looked for at each damage."""
+    of_kind = {
+        # fixed at values below 0, where values count the latents' own units, and turned about
+        "latent": UNTRAINED * (1 + (counts.recipe.effects.unit == "latent")),
+        "neuron": 2,
+        "direction": 2 * 2,
+    }
+    return sum(of_kind[family] for family in counts.recipe.effects.families)
+
+
+def compared(counts: Quantities) -> int:
+    """Edits of the other sets that all languages are measured under: switched off, and at the same damage."""
+    sets = {"latent": _others(counts) + UNTRAINED, "neuron": 2, "direction": 2}
+    off = sum(sets[family] for family in counts.recipe.effects.families)
+    return off + ways(counts) * MATCHED
+
+
+def measured_on(counts: Quantities, role: str) -> Amounts:
+    """What effects are measured on of a text: half of the panel, and `effects.sentences` of each language.
+
+    With a precision that is as many sentences as intervals of 0.03 nats a token take.
+    """
+    effects, half = counts.recipe.effects, 2 if role == PANEL else 1
+    finer = math.inf if effects.precision is None else PRECISION / effects.precision
+    needed = PRECISE * finer * finer
+    most = min(needed, math.inf if effects.sentences is None else effects.sentences)
+    amounts = {code: a * (1 / half) for code, a in counts.roles[role].items()}
+    return {code: a * share_of(a.sentences, most) for code, a in amounts.items()}
+
+
+def cost(counts: Quantities) -> Work:
+    """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""
+    effects, shape, edits = counts.recipe.effects, counts.shape, edits_of(counts) + compared(counts)
+    texts = [measured_on(counts, role) for role in ("test", PANEL) if role in counts.roles]
+    tokens = sum(map(tokens_of, texts))
+    target = sum(tokens_of(text, counts.pair[:1]) for text in texts)
+    tuned = tokens_of(measured_on(counts, "tune"), counts.pair[:1]) if effects.tune else 0.0
+    # the selected latents' error-preserving edits are tried on tune beside the other sets'
+    tried = tuned * (edits_of(counts) // 2 + cheaper(counts)) + target * ways(counts) * MATCHED * DOSES_TRIED
+    read = direction_reading(counts) + latent_reading(counts)
+    codes = sets_encoding(counts, tokens + tuned)
+    passes = counts.forward(tokens + tuned, shape.layers, output=True)
+    passes += counts.forward(edits * tokens + tried, counts.above, output=True)
+    # KL and agreement: another softmax of the logits of the reference's sentences of test
+    passes += Work(moved=16 * shape.vocabulary * edits * tokens_of(texts[0], counts.pair[1:]))
+    work = dataclasses.replace(passes + codes + read, held=passes.held + codes.held)
+    # resamples behind the intervals, drawn on the CPU, of each language for each set's cells and curves
+    resampling = 1 + 3e-8 * effects.bootstrap * sum(map(sentences_of, texts)) * 4 * len(effects.families)
+    work += Work(seconds=resampling)
+    if counts.recipe.protocol == "as_coded":
+        work += _coded_work(counts)
+    if effects.prompts:
+        # eight prompts, raw and at two doses, some twelve new tokens each; every token reads all weights
+        new = 8 * 3 * 12
+        work += Work(
+            moved=4 * new * (shape.weights + 2 * counts.d_in * counts.latents / 3),
+            operations=new * shape.layers * BLOCK_OPERATIONS * 2,
+        )
+    return work
+
+
+def _coded_work(counts: Quantities) -> Work:
+    """Some sentences of the pair once more to the site, and from there on at every dose, by another code."""
+    test = (counts.roles["test"][code] for code in counts.pair if code in counts.roles["test"])
+    tokens = sum(a.tokens * share_of(a.sentences, min(CODED_SENTENCES)) for a in test)
+    doses = len({0.0, *counts.recipe.effects.values}) + 1
+    once = counts.forward(tokens, counts.depth) + counts.encode(tokens)
+    return once + counts.forward(doses * tokens, counts.above, output=True)
+
+
+def words(counts: Quantities) -> str:
+    """How many passes."""
+    return (
+        f"1 pass over test, {count_text(tokens_of(counts.roles['test']))} tokens, and {edits_of(counts)} from the site "
+        f"on, and {compared(counts)} of other sets"
+        + ("; the same on half of panel" if PANEL in counts.roles else "")
+        + ("; 8 prompts" if counts.recipe.effects.prompts else "")
+    )
+
+
+STAGE = Stage(
+    name="effects",
+    does="turning the units up and down",
+    run=run,
+    inputs=inputs,
+    cost=cost,
+    words=words,
+    asked=lambda recipe: recipe.effects.sweep,
+    lower="batch_tokens or max_tokens",
+    keys=("next_token", "generation"),
+    check=check,
+    lines=lines,
+)

@@ -1,0 +1,220 @@
+"""The stage `features`: select the units by the run's rule, and look at them closely."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from glossae.files import fingerprint, write_json
+from glossae.lm import tokenize
+from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, count_text, tokens_of
+from glossae.run.context import Context, Inputs, Progress, longest_text, part
+from glossae.run.folder import write_table
+from glossae.stages.found import by_the_rule, coded_statistics, found_latents
+from glossae.stages.sae import load_sae
+from glossae.stages.stage import Stage, settings_of
+from glossae.units import (
+    UnitDetail,
+    UnitStatistics,
+    latent_statistics,
+    sentences_to_show,
+    token_texts,
+    unit_details,
+)
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Select units on `select`; then look at them closely, and at texts of `test`."""
+    recipe, folder = context.recipe, context.folder.path / "features"
+    lm, site, sae, tokens = context.lm, context.site, load_sae(context), context.tokens("select")
+    statistics = latent_statistics(
+        lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(progress, 0.0, 0.45)
+    )
+    rule, seen = recipe.features, statistics
+    if recipe.protocol == "as_coded":
+        seen = coded_statistics(context, sae, part(progress, 0.45, 0.5))
+    evidence = found_latents(context)
+    selection = by_the_rule(context, seen, context.target, evidence.units, given=rule.units)
+    # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
+    chosen = {
+        "rule": selection.rule,
+        "units": list(selection.units),
+        "text": context.roles.corpora["select"].sha256,
+    }
+    write_json(folder / "selected.json", {**chosen, "hash": fingerprint(chosen)})
+    looked_at = list(dict.fromkeys((*selection.units, *selection.nearest)))
+    details = {
+        detail.unit: detail
+        for detail in unit_details(
+            lm,
+            site,
+            sae,
+            tokens,
+            looked_at,
+            context.target,
+            context.reference,
+            budget=recipe.batch_tokens,
+            progress=part(progress, 0.5, 0.95),
+        )
+    }
+    rows = {
+        unit: _unit_row(statistics, details[unit])
+        | {name: values and values[unit] for name, values in evidence.columns.items()}
+        for unit in looked_at
+    }
+    _write_statistics(context, statistics)
+    _write_histograms(context, list(details.values()))
+    shown = sentences_to_show(
+        context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
+    )
+    texts = tokenize(lm, shown, max_tokens=longest_text(recipe, lm), prefix=lm.prefix)
+    write_json(folder / "texts.json", token_texts(lm, site, sae, texts, looked_at))
+    ranges = {
+        str(unit): _range_row(statistics, details[unit], context.target)
+        for unit in selection.units
+        if details[unit].quantiles is not None
+    }
+    means, target_means = (
+        {str(unit): float(statistics.mean_value(language)[unit]) for unit in selection.units}
+        for language in (context.reference, context.target)
+    )
+    write_json(
+        folder / "ranges.json", {"ranges": ranges, "reference_means": means, "target_means": target_means}
+    )
+    return {
+        "features": {
+            "rule": selection.rule,
+            context.target: [rows[unit] for unit in selection.units],
+            "nearest": [rows[unit] for unit in selection.nearest],
+            "thresholds": {
+                "min_target": rule.min_target,
+                "max_reference": rule.max_reference,
+                "max_reference_fallback": rule.max_reference_fallback,
+            },
+            "selected_on": None if seen is statistics else _selected_on(seen, selection.units),
+            "tokens": {
+                language: int(count)
+                for language, count in zip(statistics.languages, statistics.tokens, strict=True)
+            },
+            "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
+        }
+    }
+
+
+def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, Any]:
+    """How much text the rule saw, where that was not all of `select`, and how often the units fired there."""
+    return {
+        language: {
+            "tokens": int(seen.tokens[seen.row(language)]),
+            "rate": {str(unit): float(seen.rate(language)[unit]) for unit in units},
+        }
+        for language in seen.languages
+    }
+
+
+def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:
+    unit, languages = detail.unit, statistics.languages
+    return {
+        "unit": unit,
+        "kind": "latent",
+        "rate": {language: float(statistics.rate(language)[unit]) for language in languages},
+        "mean": {
+            language: float(statistics.mean_pre[statistics.row(language), unit]) for language in languages
+        },
+        "mean_active": {language: float(statistics.mean_active(language)[unit]) for language in languages},
+        "max_active": {
+            language: float(statistics.active_max[statistics.row(language), unit]) for language in languages
+        },
+        "token_auroc": detail.auroc,
+    }
+
+
+def _range_row(statistics: UnitStatistics, detail: UnitDetail, target: str) -> dict[str, float]:
+    row = statistics.row(target)
+    assert detail.quantiles is not None
+    return {
+        "smallest": float(statistics.active_min[row, detail.unit]),
+        "median": detail.quantiles[0],
+        "p99": detail.quantiles[1],
+        "largest": float(statistics.active_max[row, detail.unit]),
+    }
+
+
+def _write_statistics(context: Context, statistics: UnitStatistics) -> None:
+    rows = []
+    for language in statistics.languages:
+        row = statistics.row(language)
+        columns = zip(
+            statistics.fired[row].tolist(),
+            statistics.rate(language).tolist(),
+            statistics.mean_pre[row].tolist(),
+            statistics.mean_active(language).tolist(),
+            statistics.active_max[row].tolist(),
+            strict=True,
+        )
+        rows += [
+            {
+                "unit": unit,
+                "language": language,
+                "tokens": int(statistics.tokens[row]),
+                "fired": fired,
+                "rate": rate,
+                "mean": mean,
+                "mean_active": mean_active,
+                "max_active": max_active,
+            }
+            for unit, (fired, rate, mean, mean_active, max_active) in enumerate(columns)
+        ]
+    write_table(context.folder.path / "features" / "statistics.parquet", rows)
+
+
+def _write_histograms(context: Context, details: list[UnitDetail]) -> None:
+    rows = [
+        {
+            "unit": detail.unit,
+            "language": language,
+            "left": float(left),
+            "right": float(right),
+            "count": int(count),
+        }
+        for detail in details
+        for language, counts in detail.counts.items()
+        for left, right, count in zip(detail.edges[:-1], detail.edges[1:], counts, strict=True)
+    ]
+    write_table(context.folder.path / "features" / "histograms.parquet", rows)
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """The selected latents and how often each fires."""
+    if features := results["features"]:
+        units = ", ".join(
+            f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
+            for row in features[target]
+        )
+        yield f"features  rule {features['rule']}: {units or 'no unit'}"
+
+
+def cost(counts: Quantities) -> Work:
+    """Two passes over `select`, and one of each text that is shown."""
+    select = tokens_of(counts.roles["select"])
+    codes, passes = counts.encode(2 * select), counts.forward(2 * select, counts.depth)
+    shown = 2 * counts.recipe.report.texts * counts.depth * BLOCK_OPERATIONS
+    counters = 40 * counts.latents * max(1, len(counts.roles["select"]))
+    return dataclasses.replace(
+        passes + codes + Work(operations=shown, seconds=1), held=passes.held + codes.held + counters
+    )
+
+
+STAGE = Stage(
+    name="features",
+    does="finding the units",
+    run=run,
+    inputs=lambda context: Inputs(
+        ("select", "test"),
+        {**settings_of(context.recipe, "features"), "texts": context.recipe.report.texts},
+        ("evidence", "sae"),
+    ),
+    cost=cost,
+    words=lambda counts: f"2 passes over select, {count_text(tokens_of(counts.roles['select']))} tokens",
+    lower="batch_tokens or sae.latents (or sae.expansion)",
+    lines=lines,
+)

@@ -1,0 +1,245 @@
+"""The stage `grid`: train a grid of autoencoders, to see which kind suits (the paper's section 4.2)."""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from glossae.errors import GlossaeError
+from glossae.lm import LanguageModel, Site
+from glossae.plan import UNKNOWN, Quantities, Work, count_text, tokens_of
+from glossae.plan.quantities import LIVE
+from glossae.recipe import Recipe
+from glossae.run.context import Context, Inputs, Progress, model_identity, part
+from glossae.run.folder import as_rows, write_table
+from glossae.sae import GridCell, SaeConfig, choose, fronts, last_batches, measure_reconstruction
+from glossae.stages.stage import Stage, settings_of
+from glossae.stages.training import TrainingText, check_room, train_jobs, train_settings, training_work
+
+# what the main autoencoder is, in sae.*, is not how a grid's are trained
+NOT_THE_GRIDS = (
+    "expansion",
+    "latents",
+    "from",
+    "activation",
+    "k",
+    "l1",
+    "tied",
+    "pre_encoder_bias",
+    "matryoshka",
+    "precision",
+)
+
+
+def inputs(context: Context) -> Inputs:
+    """What a grid's cells depend on: its own settings, and how autoencoders are trained."""
+    recipe = context.recipe
+    settings = {
+        **settings_of(recipe, "grid"),
+        "model_of_grid": model_identity(_model(recipe)),
+        "layer": context.site.layer if recipe.grid.layer is None else recipe.grid.layer,
+        **settings_of(recipe, "sae", *NOT_THE_GRIDS),
+    }
+    return Inputs(("train", "select"), settings)
+
+
+def _model(recipe: Recipe) -> str:
+    return recipe.grid.model or recipe.model
+
+
+def check(context: Context) -> None:
+    """Check the grid against the run's model, where it is of that."""
+    recipe = context.recipe
+    if recipe.grid.wanted and _model(recipe) == recipe.model:
+        check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
+
+
+def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
+    """The site that the grid's autoencoders are trained on.
+
+    Args:
+        recipe: the run's.
+        lm: the grid's model.
+        layer: the run's, for a grid that names none.
+
+    Raises:
+        GlossaeError: the model has no such layer, or there are fewer latents than the largest k, or there
+            is no memory for so many.
+    """
+    site = Site(recipe.site, layer if recipe.grid.layer is None else recipe.grid.layer)
+    try:
+        latents = recipe.grid.size(lm.width(site))
+    except GlossaeError as error:
+        raise GlossaeError(f"grid.{error}") from error
+    if recipe.grid.k and max(recipe.grid.k) > latents:
+        raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
+    tied = [one for one in recipe.grid.tied for _ in recipe.grid.pre_encoder_bias]
+    check_room(recipe, lm, "grid", latents, tied * (len(recipe.grid.k) + len(recipe.grid.l1)))
+    return site
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Train every autoencoder in one pass of the model over the text, and measure them in one over `select`."""
+    recipe, folder = context.recipe, context.folder.path / "grid"
+    lm = context.model(_model(recipe))
+    site = check_grid(recipe, lm, context.site.layer)
+    text = TrainingText(lm, site, context.training_tokens(lm), recipe)
+    kinds = _kinds(recipe)
+    settings = train_settings(recipe, text)
+    jobs = [
+        (
+            SaeConfig(
+                d_in=lm.width(site),
+                latents=recipe.grid.size(lm.width(site)),
+                relu=not recipe.by_the_paper,
+                model=lm.name,
+                site=site.name,
+                layer=site.layer,
+                **{name: value for name, value in kind.items() if name != "l1"},
+            ),
+            dataclasses.replace(settings, l1=kind["l1"] or 0.0),
+        )
+        for kind in kinds
+    ]
+    identity = context.fingerprint("train", **inputs(context).settings)
+    trained = train_jobs(context, "grid", jobs, text, identity, part(progress, 0.0, 0.8))
+    measured = measure_reconstruction(
+        lm,
+        site,
+        [sae for sae, _ in trained],
+        context.tokens("select", lm),
+        budget=recipe.batch_tokens,
+        progress=part(progress, 0.8, 1.0),
+    )
+    cells = []
+    for kind, (_, log), quality in zip(kinds, trained, measured, strict=True):
+        mse, l0, active = last_batches(log)
+        cells.append(
+            GridCell(
+                **kind,
+                mse=mse,
+                l0=l0,
+                active_per_batch=active,
+                fvu=quality.fvu,
+                l0_select=quality.l0,
+                dead_fraction=quality.dead_fraction,
+            )
+        )
+    rows = as_rows(cells)
+    write_table(folder / "cells.parquet", rows)
+    logs = [{"cell": number, **row} for number, (_, log) in enumerate(trained) for row in as_rows(log)]
+    write_table(folder / "log.parquet", logs)
+    config = jobs[0][0]
+    return {
+        "grid": {
+            "model": lm.name,
+            "site": site.name,
+            "layer": site.layer,
+            "d_in": config.d_in,
+            "latents": config.latents,
+            "train_tokens": trained[0][1][-1].tokens,
+            "steps": trained[0][1][-1].step,
+            "tokens": measured[0].tokens,
+            "cells": rows,
+        }
+    }
+
+
+def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
+    """Every kind of autoencoder in the grid: TopK before ReLU, and in the order of the recipe's lists."""
+    grid = recipe.grid
+    sparsities: list[dict[str, Any]] = [{"activation": "topk", "k": k, "l1": None} for k in grid.k]
+    sparsities += [{"activation": "relu", "k": None, "l1": l1} for l1 in grid.l1]
+    return [
+        {"tied": tied, "pre_encoder_bias": bias, **sparsity}
+        for sparsity, tied, bias in product(sparsities, grid.tied, grid.pre_encoder_bias)
+    ]
+
+
+def adds(recipe: Recipe, found: dict[str, Any]) -> None:
+    """The fronts among the cells, and the one that the rule chooses, which depends on `sae.k`."""
+    cells = [GridCell(**row) for row in found["grid"]["cells"]]
+    pair = (recipe.languages.target, recipe.languages.reference)
+    (chosen,) = as_rows([choose(cells, pair, recipe.sae.k)])
+    found["grid"] |= {"pareto": as_rows(fronts(cells, pair)), "chosen": chosen}
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """The autoencoder that the rule chooses."""
+    if not (grid := results["grid"]):
+        return
+    cells, number = grid["cells"], grid["chosen"]["cell"]
+    if number is None:
+        yield f"grid      {len(cells)} autoencoders, none chosen: {grid['chosen']['reason']}"
+        return
+    cell = cells[number]
+    size = f"k {cell['k']}" if cell["l1"] is None else f"L1 {cell['l1']:g}"
+    kind = "tied" if cell["tied"] else "separate matrices"
+    bias = "with" if cell["pre_encoder_bias"] else "without"
+    fvu = ", ".join(
+        f"{language} {cell['fvu'][language]:.3f}"
+        for language in (target, reference)
+        if language in cell["fvu"]
+    )
+    yield (
+        f"grid      {len(cells)} autoencoders; the rule says {cell['activation']}, {size}, {kind}, {bias} pre-encoder "
+        f"bias: FVU {fvu}; {cell['dead_fraction']:.1%} dead"
+    )
+
+
+def cost(counts: Quantities) -> Work | None:
+    """Training every autoencoder of the grid in one pass, and measuring all of them on `select` in another.
+
+    Raises:
+        GlossaeError: there is no such layer, or there are fewer latents than k.
+    """
+    recipe, shape = counts.recipe, counts.shape_of(_model(counts.recipe))
+    if shape is None:
+        return None
+    layer = recipe.layer if recipe.grid.layer is None else recipe.grid.layer
+    if layer != "auto" and layer >= shape.layers:
+        raise GlossaeError(
+            f"grid.layer: {_model(recipe)} has the layers 0 to {shape.layers - 1}, and {layer} is not one of them"
+        )
+    d, depth = shape.site_width(recipe.site), shape.layers if layer == "auto" else layer + 1
+    m, kinds = recipe.grid.size(d), _kinds(recipe)
+    if recipe.grid.k and max(recipe.grid.k) > m:
+        raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {m} latents")
+    select = tokens_of(counts.roles["select"])
+    live = [float(kind["k"] or LIVE * m) for kind in kinds]
+    train = training_work(counts, shape, depth, m, live, [kind["tied"] for kind in kinds])
+    look = counts.forward(select, depth, shape=shape) + counts.encodings(select, d, m, live)
+    weights = shape.weights + (0 if _model(recipe) == recipe.model else counts.shape.weights)
+    return dataclasses.replace(train + look, weights=weights)
+
+
+def words(counts: Quantities) -> str:
+    """What is trained, and on what."""
+    recipe, name = counts.recipe, _model(counts.recipe)
+    shape = counts.shape_of(name)
+    if shape is None:
+        return f"on {name}: memory and time are {UNKNOWN}, and left out below"
+    d, of = shape.site_width(recipe.site), "" if name == recipe.model else f" of {name}"
+    return (
+        f"{len(_kinds(recipe))} autoencoders of {recipe.grid.size(d):,} latents on {recipe.site}{of}, "
+        f"width {d:,}, in one pass over {count_text(counts.train_tokens * recipe.sae.epochs)} tokens; "
+        "then measured on select"
+    )
+
+
+STAGE = Stage(
+    name="grid",
+    does="training a grid of autoencoders",
+    run=run,
+    inputs=inputs,
+    cost=cost,
+    words=words,
+    asked=lambda recipe: recipe.grid.wanted,
+    lower="batch_tokens, grid.latents (or grid.expansion) or sae.batch_tokens",
+    models=lambda recipe: (
+        [("grid.model", recipe.grid.model)] if recipe.grid.wanted and recipe.grid.model is not None else []
+    ),
+    check=check,
+    adds=adds,
+    lines=lines,
+)

@@ -1,0 +1,582 @@
+"""The stage `probe`: probe every layer, and choose the run's.
+
+The layer is where the target is told from its nearest other language, settled by short autoencoders; without a third
+language, and by the paper, the probes of the target against the reference choose it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.find import testing
+from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, finite, in_text_order
+from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_layers
+from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
+from glossae.plan.quantities import SELECTING
+from glossae.probe import (
+    LEAST_SENTENCES,
+    NearestLayer,
+    ProbeCell,
+    choose_layer,
+    language_layers,
+    nearest_candidates,
+    probe_layers,
+    rank_agreement,
+    sample_sentences,
+)
+from glossae.recipe import Recipe
+from glossae.run.context import Context, Inputs, Progress, model_identity, part
+from glossae.run.folder import as_rows, write_table
+from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
+from glossae.stages.panels import panel_text, searched_sample
+from glossae.stages.stage import Stage, settings_of
+from glossae.stages.training import STEP_OPERATIONS, TRAINED_ENTRY
+from glossae.text import first_of_each
+from glossae.units import Counter, Latents
+
+PAIR_RULE = (
+    "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within one standard error of "
+    "the best"
+)
+NEAREST_RULE = (
+    "of the layers whose least held-out sentence AUROC against another language, by the weaker of a difference of "
+    "means and a standardised probe, is within one standard error of the best, the one whose short autoencoders have "
+    "the most latents at evidence.minimum or above against every other language"
+)
+
+# sentences of a language that layers are compared on
+SENTENCES = 60
+# the short autoencoders: their text, as tokens, and what is kept of it in memory, as values (1 GiB of float32); their
+# sizes, of which none is larger than the run's own autoencoder
+TOKENS, VALUES = 20_000, 2**28
+LATENTS, MOST_K = (512, 2048), 64
+EPOCHS, STEP_TOKENS = 2, 256
+# lines of the training log that a FVU is averaged over
+LAST_POINTS = 10
+
+# of a dry run: passes of the probes' solver over a layer's activations, for all penalties together (150 to 350 were
+# seen); as many passes as the float64 check takes, once a penalty
+SOLVER_PASSES, CHECK_PASSES = 220, 7
+# what a token and fit costs beside the products in each pass, in bytes moved: logits, losses and slopes in float64
+ELEMENTWISE = 1000
+# beyond this width the probes are not preconditioned by an eigendecomposition (probe.path)
+MAX_EIGH_WIDTH = 4096
+# of the probes' sentences, the share held out (probe.sample)
+HELD_OUT = 0.2
+# passes of a solver over the sentences that layers are compared on, and candidates at most
+COMPARING_PASSES, MOST_CANDIDATES = 100, 4
+# of the paper's own optimisation: sentences of a batch, and operations of a step on one small set of weights
+BATCH_SENTENCES, REPLAY_OPERATIONS = 32, 60
+
+
+def inputs(context: Context) -> Inputs:
+    """The text of the pair and the settings of the probes, and what the choice by the nearest language reads."""
+    recipe = context.recipe
+    own = settings_of(recipe, "probe") | {"models": [model_identity(name) for name in recipe.probe.models]}
+    roles, settings = nearest_inputs(context)
+    known = Inputs(("train", *roles), own | settings)
+    # a layer that is named after the rule has chosen one does not probe every layer again
+    if recipe.layer != "auto" and not context.folder.is_done("probe", context.fingerprints(known)[1]):
+        return Inputs(("train",), own)
+    return known
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Probe every layer of every model named, and choose the run's layer if the recipe names none."""
+    recipe, folder, parts = context.recipe, context.folder.path / "probe", context.parts["probe"]
+    nearest, only_pair = None, None
+    if recipe.layer == "auto" and not recipe.by_the_paper:
+        nearest = parts.json("nearest", lambda: choose_by_nearest(context, part(progress, 0.0, 0.3)))
+        if nearest is None:
+            only_pair = (
+                f"probe: the layer rule can only see {context.target} against {context.reference}: give text in more "
+                f"languages, {2 * LEAST_SENTENCES} sentences of each at least (corpora.panel, languages.others)"
+            )
+            context.show.note(only_pair)
+    names = list(dict.fromkeys((recipe.model, *recipe.probe.models)))
+    # without the paper's probes the rule still needs its own, where nothing else chooses
+    penalties = recipe.probe.lambdas if recipe.fits_papers_probes else ()
+    if nearest is not None and not recipe.fits_papers_probes:
+        names = []
+    progress = progress if nearest is None else part(progress, 0.3, 1.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    cells: list[ProbeCell] = []
+    replayed: list[AsCodedCell] = []
+    layers: list[dict[str, Any]] = []
+    agreement: list[dict[str, Any]] = []
+    pair: dict[str, Any] | None = None
+    for number, name in enumerate(names):
+        lm = context.model(name)
+        sample = sample_sentences(
+            context.tokens("train", lm),
+            (context.target, context.reference),
+            recipe.probe.tokens,
+            seeds=recipe.probe.seeds,
+            seed=recipe.seed,
+        )
+        shared: dict[str, Any] = {
+            "site": recipe.site,
+            "reference": context.reference,
+            "budget": recipe.batch_tokens,
+            "scratch": folder,
+        }
+        own = part(progress, number / len(names), (number + 1) / len(names))
+        probing = partial(
+            probe_layers,
+            lm,
+            sample,
+            penalties=penalties,
+            published=recipe.by_the_paper,
+            progress=part(own, 0.0, 0.5 if recipe.replays_probes else 1.0),
+            **shared,
+        )
+        found = parts.rows(ProbeCell, f"cells-{number}", probing)
+        choice = choose_layer(found)
+        if name == recipe.model:
+            pair = {"layer": choice.best, "rule": PAIR_RULE}
+        cells += found
+        layers += [{"model": name, **row._asdict()} for row in choice.layers]
+        agreement.append(_agreement_row(name, "rule", None, choice.agreement, sample.seeds))
+        if recipe.replays_probes:
+            replaying = partial(
+                replay_layers,
+                lm,
+                sample,
+                penalties=recipe.probe.lambdas,
+                seed=recipe.seed,
+                progress=part(own, 0.5, 1.0),
+                **shared,
+            )
+            coded = parts.rows(AsCodedCell, f"as_coded-{number}", replaying)
+            replayed += coded
+            agreement += [
+                _agreement_row(
+                    name, "as_coded", penalty, _agreement(coded, penalty, sample.seeds), sample.seeds
+                )
+                for penalty in recipe.probe.lambdas
+            ]
+    rows = _with_lambda(as_rows(cells))
+    # those of an earlier run in this folder are not this one's
+    for name in ("cells", "as_coded"):
+        (folder / f"{name}.parquet").unlink(missing_ok=True)
+    if rows:
+        write_table(folder / "cells.parquet", rows)
+    if replayed:
+        write_table(folder / "as_coded.parquet", _with_lambda(as_rows(replayed)))
+    chosen = {"layer": nearest["chosen"], "rule": nearest["rule"]} if nearest is not None else pair
+    assert chosen is not None
+    return {
+        "probe": {
+            "site": recipe.site,
+            "best_layer": chosen["layer"],
+            "rule": chosen["rule"],
+            "pair": pair,
+            "nearest": nearest,
+            "only_pair": only_pair,
+            "layers": layers,
+            "agreement": agreement,
+            "cells": rows,
+            "as_coded": _with_lambda(as_rows(as_coded_table(replayed))) if replayed else None,
+        }
+    }
+
+
+def _agreement_row(
+    model: str, scores: str, penalty: float | None, spearman: float | None, seeds: int
+) -> dict[str, Any]:
+    return {"model": model, "scores": scores, "lambda": penalty, "spearman": spearman, "seeds": seeds}
+
+
+def _agreement(cells: list[AsCodedCell], penalty: float, seeds: int) -> float | None:
+    """Whether seeds put the layers in the same order by the accuracy of the replayed probes."""
+    at = [cell for cell in cells if cell.penalty == penalty]
+    return rank_agreement(np.array([[c.accuracy for c in at if c.seed == seed] for seed in range(seeds)]))
+
+
+def _with_lambda(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Python cannot call `lambda` goes by that name in files."""
+    return [{"lambda" if key == "penalty" else key: value for key, value in row.items()} for row in rows]
+
+
+def nearest_inputs(context: Context) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The roles and settings that the choice by the nearest language depends on; none where there is no such choice."""
+    recipe = context.recipe
+    if recipe.by_the_paper:
+        return (), {}
+    try:
+        role, _, corpus = panel_text(context)
+    except GlossaeError:
+        return (), {}
+    if set(corpus.languages) <= {context.target, context.reference}:
+        return (), {}
+    settings = {
+        "minimum": recipe.evidence.minimum,
+        "ambiguous": recipe.evidence.ambiguous,
+        "latents": _sizes(context),
+        "k": recipe.sae.k,
+        "lr": recipe.sae.lr,
+        "text": recipe.sae.text,
+    }
+    return (role,), {"nearest": settings}
+
+
+def _sizes(context: Context) -> list[int]:
+    """How many latents each short autoencoder has."""
+    sae = context.recipe.sae
+    own = sae.latents or (sae.expansion or 1) * context.lm.widths[context.recipe.site]
+    return [latents for latents in LATENTS if latents <= own] or [own]
+
+
+def choose_by_nearest(context: Context, progress: Progress) -> dict[str, Any] | None:
+    """Choose the layer where the target is told from its nearest other language; None without a third language.
+
+    Layers are compared on the half of the panel on which units are found, and never on the half that is held out.
+
+    Raises:
+        GlossaeError: `corpora.panel` has one language's text as another's.
+    """
+    recipe = context.recipe
+    roles, _ = nearest_inputs(context)
+    if not roles:
+        return None
+    try:
+        role, source, tokens = searched_sample(context, SENTENCES)
+    except GlossaeError:
+        if roles == ("panel",):
+            raise
+        # nobody gave this text to test units on; the evidence says what is wrong with it
+        return None
+    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    enough = {code for code in languages if languages.count(code) >= LEAST_SENTENCES}
+    if context.target not in enough or len(enough) < 3:
+        return None
+    tokens = tokens.take([place for place, code in enumerate(languages) if code in enough])
+    rows = language_layers(
+        context.lm,
+        tokens,
+        site=recipe.site,
+        target=context.target,
+        seeds=recipe.probe.seeds,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        progress=part(progress, 0.0, 0.4),
+    )
+    candidates = nearest_candidates(rows)
+    # a single candidate leaves nothing to settle
+    trained, trials = (
+        _trials(context, candidates, tokens, part(progress, 0.4, 1.0)) if len(candidates) > 1 else (0, [])
+    )
+    progress(1.0)
+    return {
+        "role": role,
+        "source": source,
+        "sentences": {code: len(tokens.corpus.only(code)) for code in tokens.corpus.languages},
+        "seeds": recipe.probe.seeds,
+        "minimum": recipe.evidence.minimum,
+        "rows": [dataclasses.asdict(row) | {"score": row.score, "se": row.weaker.se} for row in rows],
+        "candidates": candidates,
+        "trials": trials,
+        "train_tokens": trained,
+        "chosen": _chosen(rows, candidates, trials),
+        "rule": NEAREST_RULE,
+    }
+
+
+def _chosen(rows: Sequence[NearestLayer], candidates: Sequence[int], trials: Sequence[dict[str, Any]]) -> int:
+    """The candidate with most latents of the target, then with the best latent, then with the best score."""
+
+    def merit(layer: int) -> tuple[float, ...]:
+        own = [trial for trial in trials if trial["layer"] == layer]
+        return (
+            sum(trial["found"] for trial in own),
+            max((trial["best_auroc"] for trial in own), default=0.0),
+            next(row.score for row in rows if row.layer == layer),
+        )
+
+    return max(candidates, key=merit)
+
+
+def _trials(
+    context: Context, candidates: Sequence[int], tokens: TokenizedCorpus, progress: Progress
+) -> tuple[int, list[dict[str, Any]]]:
+    """Train short autoencoders at each candidate, and count their latents that tell the target from every other.
+
+    Returns:
+        The tokens they are trained on, and a row for each autoencoder.
+    """
+    recipe, lm = context.recipe, context.lm
+    sites = [context.site_at(layer) for layer in candidates]
+    stored = _activations(context, sites, part(progress, 0.0, 0.3))
+    trained = len(stored[sites[0]])
+    found: dict[Site, list[tuple[Sae, float]]] = {}
+    for number, site in enumerate(sites):
+        own = part(progress, 0.3 + 0.6 * number / len(sites), 0.3 + 0.6 * (number + 1) / len(sites))
+        found[site] = _train(context, site, stored.pop(site), own)
+    counters = {site: [Counter(Latents(sae), tokens) for sae, _ in found[site]] for site in sites}
+    done, every = 0, int(tokens.lengths.sum())
+    with torch.no_grad():
+        for seen in finite(lm, activations(lm, batches(tokens, recipe.batch_tokens), sites), tokens):
+            for site in sites:
+                for counter in counters[site]:
+                    counter.add(seen.sites[site], seen.sentence)
+            done += len(seen.sentence)
+            progress(0.9 + 0.1 * done / every)
+    rows = []
+    for site in sites:
+        for (sae, fvu), counter in zip(found[site], counters[site], strict=True):
+            _, table = counter.finish()
+            assert table is not None
+            areas = testing.auroc_table(table)
+            others = [code for code in areas.languages if code != context.target]
+            least = np.min([areas.of(context.target, code) for code in others], axis=0)
+            best = int(least.argmax())
+            rows.append(
+                {
+                    "layer": site.layer,
+                    "latents": sae.config.latents,
+                    "k": sae.config.k,
+                    "fvu": fvu,
+                    "found": int((least >= recipe.evidence.minimum).sum()),
+                    "best_latent": best,
+                    "best_auroc": float(least[best]),
+                }
+            )
+    return trained, rows
+
+
+def _train(
+    context: Context, site: Site, x: Float[Tensor, "tokens d"], progress: Progress
+) -> list[tuple[Sae, float]]:
+    """A short autoencoder of each size on a site's activations, and its FVU in the last steps of its training.
+
+    Raises:
+        GlossaeError: the loss diverges.
+    """
+    recipe = context.recipe
+    settings = TrainSettings(
+        steps=-(-len(x) // STEP_TOKENS) * EPOCHS, tokens=len(x) * EPOCHS, lr=recipe.sae.lr, seed=recipe.seed
+    )
+    jobs = [
+        (
+            SaeConfig(
+                d_in=x.shape[1],
+                latents=latents,
+                k=min(recipe.sae.k, MOST_K, latents),
+                model=recipe.model,
+                site=site.name,
+                layer=site.layer,
+            ),
+            settings,
+        )
+        for latents in _sizes(context)
+    ]
+    try:
+        trained = train_group(
+            jobs, lambda _: _steps(x, recipe.seed), Mixer(None, 0, torch.Generator()), progress=progress
+        )
+    except GlossaeError as error:
+        raise GlossaeError(
+            f"layer: a short autoencoder at layer {site.layer}, to choose the layer: {error}"
+        ) from error
+    return [(sae, float(np.mean([point.fvu for point in log[-LAST_POINTS:]]))) for sae, log in trained]
+
+
+def _activations(
+    context: Context, sites: Sequence[Site], progress: Progress
+) -> dict[Site, Float[Tensor, "tokens d"]]:
+    """The activations of the first sentences of the training text at several sites, in one pass of the model."""
+    lm, tokens = context.lm, context.training_tokens()
+    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    most = min(TOKENS, VALUES // sum(lm.width(site) for site in sites))
+    each = most // len(tokens.corpus.languages)
+    text = tokens.take(first_of_each(languages, each, [int(length) for length in tokens.lengths]))
+    every = int(text.lengths.sum())
+
+    def told() -> Iterator[Activations]:
+        done = 0
+        for seen in finite(lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text):
+            yield seen
+            done += len(seen.sentence)
+            progress(done / every)
+
+    return {site: x.float() for site, x in in_text_order(told()).items()}
+
+
+def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_ d"]]:
+    """The batches of all epochs, each epoch in its own random order."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        for places in torch.randperm(len(x), generator=generator).split(STEP_TOKENS):
+            yield x[places.to(x.device)]
+
+
+def adds(recipe: Recipe, found: dict[str, Any]) -> None:
+    """The layer that the run uses: said here, so that another layer does not probe every layer again."""
+    auto, probe = recipe.layer == "auto", found["probe"]
+    probe["layer_used"] = probe["best_layer"] if auto else recipe.layer
+    probe["chosen_by"] = "probe" if auto else "recipe"
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """The layer."""
+    if probe := results["probe"]:
+        yield f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
+
+
+def compares_layers(counts: Quantities) -> bool:
+    """Whether the target's nearest other language chooses the layer."""
+    third = any(code not in counts.pair for code in counts.panel)
+    return counts.recipe.layer == "auto" and not counts.recipe.by_the_paper and third
+
+
+def penalties_of(counts: Quantities) -> int:
+    """Penalties of the probes that tell the target from the reference: the recipe's, and the layer rule's own."""
+    if counts.recipe.fits_papers_probes:
+        return len(counts.recipe.probe.lambdas) + 1
+    return 0 if compares_layers(counts) else 1
+
+
+def probe_tokens(counts: Quantities) -> float:
+    """Tokens of a probe's sample, held-out ones included."""
+    wanted = counts.recipe.probe.tokens / 2 / (1 - HELD_OUT)
+    return sum(min(wanted, tokens_of(counts.roles["train"], (code,))) for code in counts.pair)
+
+
+def _probed(counts: Quantities) -> dict[str, Shape | None]:
+    """The models that are probed, the run's first."""
+    return {name: counts.shape_of(name) for name in (counts.recipe.model, *counts.recipe.probe.models)}
+
+
+def cost(counts: Quantities) -> Work:
+    """The comparison by the nearest language, and probes of every model whose shape is known."""
+    work, before = comparing_work(counts) if compares_layers(counts) else Work(), 0.0
+    for name, shape in _probed(counts).items():
+        if shape is None or not penalties_of(counts):
+            continue
+        # the run's own model stays, and the one before goes only when the next is there
+        held = 0 if shape is counts.shape else counts.shape.weights + before
+        before = 0 if shape is counts.shape else shape.weights
+        work += probing_work(counts, name, shape, held)
+    return work
+
+
+def comparing_work(counts: Quantities) -> Work:
+    """Every layer by the target's nearest other language, and short autoencoders at all candidates there may be."""
+    shape, recipe, d = counts.shape, counts.recipe, counts.d_in
+    # half of the panel, and the first sentences of that
+    seen = [(a, share_of(a.sentences / 2, SENTENCES) / 2) for a in counts.panel.values()]
+    tokens = sum(amount.tokens * share for amount, share in seen)
+    sentences = sum(amount.sentences * share for amount, share in seen)
+    text = min(TOKENS, counts.train_tokens)
+    steps, k = math.ceil(text / STEP_TOKENS) * EPOCHS, min(recipe.sae.k, MOST_K)
+    fits = recipe.probe.seeds * shape.layers
+    work = counts.forward(2 * tokens + text, shape.layers)
+    work += Work(
+        moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
+    )
+    for m in [m for m in LATENTS if m <= counts.latents] or [counts.latents]:
+        one = Work(
+            float_flops=2 * d * m * text * EPOCHS,
+            moved=text * EPOCHS * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
+            operations=steps * STEP_OPERATIONS,
+            held=4 * MOST_CANDIDATES * text * d + 18 * 2 * d * m,
+        )
+        for _ in range(MOST_CANDIDATES):
+            work += one + counts.encodings(tokens, d, m, [k])
+    return work
+
+
+def probing_work(counts: Quantities, model: str, shape: Shape, held_weights: float) -> Work:
+    """Every layer of one model (its name), with `held_weights` of other models held meanwhile."""
+    recipe, rows, width = counts.recipe, probe_tokens(counts), shape.site_width(counts.recipe.site)
+    matrix = 4 * rows * width
+    fits = 2 if recipe.by_the_paper else 1
+    layer = Work(
+        moved=matrix * (SOLVER_PASSES + CHECK_PASSES * penalties_of(counts) + 10 * fits)
+        + ELEMENTWISE * rows * recipe.probe.seeds * SOLVER_PASSES,
+        held=5 * matrix,
+    )
+    if width <= MAX_EIGH_WIDTH:
+        # second moments, and their eigenvectors in float64
+        layer += Work(
+            float_flops=fits * (2 * rows * width**2 + 20 * width**3), held=5 * matrix + 24 * width**2
+        )
+    count = shape.layers
+    # a layer's activations wait on disk in the model's precision
+    collected = counts.forward(rows, count, shape=shape)
+    solved = dataclasses.replace(
+        layer,
+        moved=layer.moved * count,
+        float_flops=layer.float_flops * count,
+        operations=10 * SOLVER_PASSES * count,
+        weights=shape.weights,
+    )
+    work = collected + solved
+    if recipe.replays_probes:
+        length = counts.train_tokens / max(1.0, sentences_of(counts.roles["train"], counts.pair))
+        work += collected + solved + replay_work(counts, model, count, width, length)
+    return dataclasses.replace(work, weights=work.weights + held_weights, scratch=rows * width * count)
+
+
+def replay_work(counts: Quantities, model: str, layers: int, width: int, sentence_tokens: float) -> Work:
+    """The steps of the paper's optimiser on every layer, the probes of all penalties on the same batches.
+
+    Args:
+        counts: of the run.
+        model: its name, by which the paper's code has a number of batches.
+        layers: of the model.
+        width: of the site.
+        sentence_tokens: of a sentence, on average.
+    """
+    probe = counts.recipe.probe
+    steps, values = layers * paper_batches(model) * probe.seeds, BATCH_SENTENCES * sentence_tokens * width
+    return Work(
+        # a product, and another for its gradient
+        float_flops=4 * values * len(probe.lambdas) * steps,
+        # activations are fetched, and read by either product
+        moved=16 * values * steps,
+        operations=REPLAY_OPERATIONS * steps,
+    )
+
+
+def words(counts: Quantities) -> str:
+    """What chooses the layer, and how many probes there are."""
+    recipe, shapes = counts.recipe, _probed(counts)
+    known = [shape for shape in shapes.values() if shape is not None]
+    penalties, said = penalties_of(counts), []
+    if compares_layers(counts):
+        said.append("the nearest other language on each layer, then short autoencoders at 4 layers at most")
+    if penalties:
+        said.append(
+            f"{penalties} {'penalties' if penalties > 1 else 'penalty'} x {recipe.probe.seeds} seeds on each of "
+            f"{sum(shape.layers for shape in known)} layers of {len(shapes)} model{'s' if len(shapes) > 1 else ''}, "
+            f"{count_text(probe_tokens(counts))} tokens"
+        )
+    if recipe.replays_probes:
+        said.append("the paper's own optimisation at each lambda beside the optimum")
+    if unknown := [name for name, shape in shapes.items() if shape is None]:
+        said.append(f"without {', '.join(unknown)}, {UNKNOWN}")
+    return "; ".join(said)
+
+
+STAGE = Stage(
+    name="probe",
+    does="probing every layer",
+    run=run,
+    inputs=inputs,
+    cost=cost,
+    words=words,
+    asked=lambda recipe: recipe.layer == "auto" or recipe.fits_papers_probes,
+    lower="batch_tokens or probe.tokens",
+    models=lambda recipe: [("probe.models", name) for name in recipe.probe.models],
+    adds=adds,
+    lines=lines,
+)

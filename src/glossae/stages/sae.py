@@ -1,0 +1,416 @@
+"""The stage `sae`: train the autoencoder, or take a given one, and measure it."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.files import path_named
+from glossae.lm import (
+    FoundSinks,
+    LanguageModel,
+    TokenizedCorpus,
+    activations,
+    batches,
+    half_width,
+    random_order,
+    replayed_losses,
+    with_sinks,
+)
+from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
+from glossae.recipe import Recipe
+from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.folder import as_rows, write_table
+from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
+from glossae.stages.stage import Stage, settings_of
+from glossae.stages.training import TrainingText, check_room, train_jobs, train_settings, training_work
+
+SEEDS = 2**32
+"""How many seeds there are."""
+# sentences of each language on which spliced attention sinks are held against sinks left alone
+SINK_SENTENCES = 256
+# tokens of train that an untrained autoencoder takes its centre and scale from
+START_TOKENS = 1024
+
+# of a dry run: tokens on which reconstruction is measured where a precision is asked for, and sentences in the first
+# sample of losses (glossae.sae.quality, lm.sampling)
+RECONSTRUCTED, FIRST = 50_000, 32
+# upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
+# tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
+SPLICE_SPREAD = 0.5
+
+
+def inputs(context: Context) -> Inputs:
+    """Its settings, what is trained beside it, and the given autoencoder."""
+    settings = {
+        **settings_of(context.recipe, "sae"),
+        "more": sorted(baseline_jobs(context.recipe)),
+        "layer": context.site.layer,
+        "given": None if context.given is None else context.given.identity,
+    }
+    return Inputs(("train", "select"), settings)
+
+
+def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
+    """How many latents the autoencoder gets.
+
+    Raises:
+        GlossaeError: fewer than k, or more than there is memory for.
+    """
+    width = lm.widths[recipe.site]
+    latents = recipe.sae.latents if recipe.sae.latents is not None else (recipe.sae.expansion or 1) * width
+    if recipe.sae.activation != "relu" and recipe.sae.k > latents:
+        raise GlossaeError(
+            f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
+        )
+    check_room(recipe, lm, "sae", latents, [recipe.sae.tied])
+    return latents
+
+
+def check(context: Context) -> None:
+    """Check the autoencoder and the units that the recipe names against the model.
+
+    Raises:
+        GlossaeError: the autoencoder cannot be had or belongs elsewhere, or it has no such unit.
+    """
+    recipe, lm, given = context.recipe, context.lm, context.given
+    if given is None:
+        latents = check_latents(recipe, lm)
+    else:
+        config = given.sae.config
+        latents = config.latents
+        if recipe.layer == "auto" and config.site:
+            raise GlossaeError(
+                f"layer: the autoencoder of sae.from is of layer {config.layer}, and auto may choose another: "
+                f"give --layer {config.layer}"
+            )
+        layer = config.layer if recipe.layer == "auto" else recipe.layer
+        check_fits(given.sae, d_in=lm.widths[recipe.site], model=recipe.model, site=recipe.site, layer=layer)
+    for unit in recipe.features.units:
+        if unit >= latents:
+            raise GlossaeError(
+                f"features.units: there is no latent {unit}: the autoencoder has 0 to {latents - 1}"
+            )
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
+    recipe, site, folder = context.recipe, context.site, context.folder.path / "sae"
+    log: list[TrainPoint] = []
+    if context.given is None:
+        sae, log = train_autoencoder(context, "sae", part(progress, 0.0, 0.75), more=baseline_jobs(recipe))
+        write_table(folder / "log.parquet", as_rows(log))
+    else:
+        sae = context.given.sae.to(context.lm.device)
+        check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=site.layer)
+        # a log of an earlier training in this folder is not this one's
+        (folder / "log.parquet").unlink(missing_ok=True)
+    sae.save(folder)
+    quality = sae.quality = measure(
+        context.lm,
+        site,
+        sae,
+        context.tokens("select"),
+        judged=None if recipe.sae.text == "all" else (context.target, context.reference),
+        # the paper measures all of its text
+        precision=None if recipe.by_the_paper else recipe.sae.precision,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        progress=part(progress, 0.75, 1.0),
+    )
+    sae.save(folder)
+    sinks = _with_sinks_left_alone(context, sae)
+    for language, losses in sinks.items():
+        context.show.note(
+            f"attention sinks at {site} are spliced, as in the paper: the loss in {language} is "
+            f"{losses['spliced']:.2f} nats a token with the reconstruction in place, {losses['left_alone']:.2f} with "
+            f"the sinks left alone, {losses['raw']:.2f} without it (protocol controlled leaves them alone)"
+        )
+    config = sae.config
+    return {
+        "sae": {
+            "site": site.name,
+            "layer": site.layer,
+            "d_in": config.d_in,
+            "latents": config.latents,
+            "activation": config.activation,
+            "k": config.k,
+            "tokens": quality.tokens,
+            "train_tokens": log[-1].tokens if log else None,
+            "from": recipe.sae.from_,
+            "from_commit": None if context.given is None else context.given.commit,
+            "l0": quality.l0,
+            "dead_fraction": quality.dead_fraction,
+            "fvu": quality.fvu,
+            "fvu_within": quality.fvu_within,
+            "fvu_normalised": quality.fvu_normalised,
+            "top_direction": quality.top_direction,
+            "top_tokens": quality.top_tokens,
+            "unsound": list(sae.unsound),
+            "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
+            "sinks": sinks,
+        }
+    }
+
+
+def _with_sinks_left_alone(context: Context, sae: Sae) -> dict[str, dict[str, float | int | None]]:
+    """What it costs the target and the reference that the paper splices attention sinks too, nats a token.
+
+    Both losses are of the same random sentences of `select`. Nothing where sinks are left alone anyway, and where the
+    site has none.
+    """
+    site, budget = context.site, context.recipe.batch_tokens
+    found = [FoundSinks.from_json(row) for row in context.habits["sinks"]]
+    here = [each for each in found if each.site == site and each.count]
+    if not here or not context.recipe.by_the_paper:
+        return {}
+    tokens = context.pair_tokens("select")
+    order = random_order(
+        [sentence.language for sentence in tokens.corpus.sentences], seed=context.recipe.seed
+    )
+    said = {}
+    for language, numbers in order.items():
+        text = tokens.take(np.sort(numbers[:SINK_SENTENCES]))
+        raw, spliced = replayed_losses(
+            context.lm, site, text, [None, lambda x: sae(x.float())], budget=budget
+        )
+        (left_alone,) = replayed_losses(
+            with_sinks(context.lm, here), site, text, [lambda x: sae(x.float())], budget=budget
+        )
+        predicted = text.predicted
+        half = half_width(spliced - left_alone, predicted)
+        said[language] = {
+            "raw": float(raw.sum() / predicted.sum()),
+            "spliced": float(spliced.sum() / predicted.sum()),
+            "left_alone": float(left_alone.sum() / predicted.sum()),
+            "half_width": half if math.isfinite(half) else None,
+            "sentences": len(text),
+            "tokens": int(predicted.sum()),
+        }
+    return said
+
+
+def load_sae(context: Context) -> Sae:
+    """The run's autoencoder."""
+    # not `Sae.load`: a run says itself, once, what is unsound
+    return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
+
+
+def untrained_autoencoders(context: Context, seeds: Sequence[int]) -> list[Sae]:
+    """Autoencoders like the run's before their first step, one for each seed: see `glossae.sae.untrained`.
+
+    Of one from elsewhere, whose k is not known, as many latents fire at a token as of that.
+    """
+    own, recipe = load_sae(context), context.recipe
+    config = own.config
+    if config.k is None and own.threshold is not None and own.quality is not None:
+        config = dataclasses.replace(config, k=min(config.latents, max(1, round(own.quality.l0))))
+    kept = context.parts["sae"].arrays("first", lambda: {"x": _first_activations(context).cpu().numpy()})
+    first = torch.from_numpy(kept["x"]).to(context.lm.device)
+    return [
+        untrained(config, first, seed=seed, centre=recipe.sae.centre, published=recipe.by_the_paper)
+        for seed in seeds
+    ]
+
+
+def _first_activations(context: Context) -> Float[Tensor, "tokens d"]:
+    site, tokens = context.site, context.training_tokens()
+    parts, count = [], 0
+    for one in activations(context.lm, batches(tokens, START_TOKENS, seed=context.recipe.seed), [site]):
+        parts.append(one.sites[site].float())
+        count += len(parts[-1])
+        if count >= START_TOKENS:
+            break
+    return torch.cat(parts)
+
+
+def train_autoencoder(
+    context: Context,
+    folder: str,
+    progress: Progress,
+    seed: int | None = None,
+    more: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> tuple[Sae, list[TrainPoint]]:
+    """Train an autoencoder as the recipe says, with checkpoints in `folder` of the run's.
+
+    Args:
+        context: the run.
+        folder: the stage's, or one within it.
+        report: progress.
+        seed: of the first weights and of the order of the text; None: the recipe's.
+        more: more to train in the same pass, by the name of a folder within `folder`, where they are saved: what is
+            different in their `TrainSettings`.
+
+    Raises:
+        GlossaeError: as `train_jobs`.
+    """
+    recipe, site = context.recipe, context.site
+    if seed is not None:
+        recipe = dataclasses.replace(recipe, seed=seed)
+    text = TrainingText(context.lm, site, context.training_tokens(), recipe)
+    latents = check_latents(recipe, context.lm)
+    config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=site.layer)
+    settings = train_settings(recipe, text)
+    identity = training_identity(context, seed)
+    jobs = [(config, dataclasses.replace(settings, **change)) for change in ({}, *more.values())]
+    (sae, log), *others = train_jobs(context, folder, jobs, text, identity, progress)
+    words = _trained_on(text.tokens, log[-1].tokens, chat=bool(context.lm.chat))
+    sae.trained_on = words
+    for name, (other, _) in zip(more, others, strict=True):
+        other.trained_on = words
+        other.save(context.folder.path / folder / name)
+    return sae, log
+
+
+def wants_baselines(recipe: Recipe) -> bool:
+    """Whether the recipe has the stage `baselines`."""
+    return recipe.baselines.untrained > 0 and not recipe.by_the_paper
+
+
+def baseline_jobs(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What is trained beside the run's autoencoder, for the stage baselines: by name, what is different of each."""
+    if not wants_baselines(recipe):
+        return {}
+    wanted = recipe.baselines
+    seeds = {f"seed_{seed}": {"seed": seed} for seed in other_seeds(recipe, wanted.trained)}
+    frozen = (recipe.seed, *other_seeds(recipe, wanted.frozen))[: wanted.frozen]
+    return seeds | {f"frozen_{seed}": {"seed": seed, "frozen_decoder": True} for seed in frozen}
+
+
+def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
+    """So many seeds beside the run's own; after the last seed comes 0."""
+    return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
+
+
+def _trained_on(tokens: TokenizedCorpus, trained: int, *, chat: bool) -> str:
+    """The text that an autoencoder was trained on, in words."""
+    corpus = tokens.corpus
+    words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    return f"{words}, as replies in a chat" if chat else words
+
+
+def training_identity(context: Context, seed: int | None = None) -> str:
+    """A fingerprint over whatever decides a bit of a training; checkpoints and measurements afterwards do not."""
+    other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
+    if seed is None and (more := baseline_jobs(context.recipe)):
+        other["more"] = sorted(more)
+    return context.fingerprint(
+        "train", **settings_of(context.recipe, "sae", "precision"), layer=context.site.layer, **other
+    )
+
+
+def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:
+    """What the recipe's autoencoder is."""
+    settings = recipe.sae
+    nested = settings.matryoshka
+    return SaeConfig(
+        d_in=d_in,
+        latents=latents,
+        k=None if settings.activation == "relu" else settings.k,
+        relu=not recipe.by_the_paper,
+        model=recipe.model,
+        site=recipe.site,
+        layer=layer,
+        activation=settings.activation,
+        tied=settings.tied,
+        pre_encoder_bias=settings.pre_encoder_bias,
+        matryoshka=(*sorted(nested), latents) if nested else (),
+    )
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """What is unsound about the autoencoder, its size and its FVU."""
+    if not (sae := results["sae"]):
+        return
+    yield from (f"unsound   {finding}" for finding in sae.get("unsound", []))
+    # only top-k has k of every token; elsewhere k is at best what was aimed at
+    sparsity = f"k {sae['k']}" if sae["activation"] == "topk" else f"L0 {sae['l0']:.1f}"
+    fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
+    yield f"sae       {sae['latents']} latents, {sparsity}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
+
+
+def cost(counts: Quantities) -> Work:
+    """Training, unless an autoencoder is given, and the measurement on `select`: at most so much of it.
+
+    Raises:
+        GlossaeError: there is no such autoencoder, or there are fewer latents than k.
+    """
+    shape, sae = counts.shape, counts.recipe.sae
+    if sae.from_ is not None and not sae.from_.startswith("hub:") and not path_named(sae.from_).exists():
+        raise GlossaeError(f"sae.from: {sae.from_}: there is no such file or folder")
+    if sae.from_ is None and sae.activation != "relu" and sae.k > counts.latents:
+        raise GlossaeError(f"sae.k: {sae.k} is more than the {counts.latents} latents")
+    train = Work()
+    if sae.from_ is None:
+        train = training_work(counts, shape, counts.depth, counts.latents, [counts.live], [sae.tied])
+    train = dataclasses.replace(train, written=4 * (1 if sae.tied else 2) * counts.d_in * counts.latents)
+    seen, spliced = fidelity_tokens(counts)
+    look = counts.forward(seen, counts.depth) + counts.encode(seen)
+    codes = counts.encode(spliced)
+    losses = counts.forward(spliced, shape.layers, output=True) + codes
+    losses += counts.forward(2 * spliced, counts.above, output=True)
+    return train + look + dataclasses.replace(losses, held=losses.held + codes.held)
+
+
+def fidelity_sentences(counts: Quantities) -> int | None:
+    """Sentences of each language, at most, on which losses with the autoencoder spliced in are measured; None: all.
+
+    Samples double until 1.96 standard errors are at most `sae.precision`.
+    """
+    if counts.recipe.by_the_paper:
+        return None
+    errors, sample = 1.96 * SPLICE_SPREAD / counts.recipe.sae.precision, FIRST
+    wanted = min(errors * errors, max((a.sentences for a in counts.roles["select"].values()), default=0))
+    while sample < wanted:
+        sample *= 2
+    return sample
+
+
+def fidelity_tokens(counts: Quantities) -> tuple[float, float]:
+    """Tokens of `select`, at most, on which reconstruction is measured, and losses."""
+    select, most = counts.roles["select"], fidelity_sentences(counts)
+    every = tokens_of(select)
+    if most is None:
+        return every, every
+    return min(every, RECONSTRUCTED), sum(a.tokens * share_of(a.sentences, most) for a in select.values())
+
+
+def words(counts: Quantities) -> str:
+    """Site and layer, size, training and measurement."""
+    recipe, most = counts.recipe, fidelity_sentences(counts)
+    layer = "the layer that the probes choose" if recipe.layer == "auto" else f"layer {recipe.layer}"
+    measured = "measured on select"
+    if most is not None:
+        measured += (
+            f" until losses are known to {recipe.sae.precision:g} nats, counted as {most:,} sentences of each "
+            "language, which is an upper bound"
+        )
+    place = f"{recipe.site} at {layer}, width {counts.d_in:,}: "
+    if recipe.sae.from_:
+        return f"{place}taken from {recipe.sae.from_}, counted as {counts.latents:,} latents; {measured}"
+    sparsity = f"k {recipe.sae.k}" if recipe.sae.activation != "relu" else f"L1 weight {recipe.sae.l1:g}"
+    return (
+        f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
+        f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over "
+        f"{count_text(counts.train_tokens * recipe.sae.epochs)}; then {measured}"
+    )
+
+
+STAGE = Stage(
+    name="sae",
+    does="training the autoencoder",
+    run=run,
+    inputs=inputs,
+    cost=cost,
+    words=words,
+    lower="batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    check=check,
+    lines=lines,
+)

@@ -1,0 +1,227 @@
+"""The stage `stability`: train autoencoders with other seeds, and look in them for the units that were found."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glossae.files import write_json
+from glossae.find import SAME, LatentMatch, Shares, match_latents, testing
+from glossae.plan import Quantities, Work, sentences_of, tokens_of
+from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.folder import as_rows, write_table
+from glossae.sae import Sae, read_sae
+from glossae.stages.found import MOST_ROWS, find_in
+from glossae.stages.panels import test_panel
+from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
+from glossae.stages.stage import Stage
+from glossae.stages.training import training_work
+from glossae.units import Latents
+
+# what says that the autoencoder beside it is whole, and of which training
+TRAINED = "trained.json"
+# of a dry run: of each latent, how many of another autoencoder's it is correlated with (find.stability)
+CANDIDATES = 8
+
+
+def run(context: Context, progress: Progress) -> dict[str, Any]:
+    """Train with other seeds, test each autoencoder's latents on the half that the run's were found on, match both.
+
+    An autoencoder of another seed has its own first weights and reads the same text in another order; all else is the
+    run's. Matches are made on the half of the panel that is held out.
+    """
+    recipe, folder = context.recipe, context.folder.path
+    reason = context.folder.summary("evidence")["evidence"]["reason"]
+    if reason is not None:
+        # without units there is nothing to look for
+        progress(1.0)
+        return {"stability": {"reason": reason}}
+    panel = test_panel(context)
+    one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
+    frozen.check_units(one.identity)
+    shares, units, tokens = [], [], 0
+    for number, seed in enumerate(other_seeds(recipe, recipe.evidence.seeds)):
+        own = part(progress, number / recipe.evidence.seeds, (number + 1) / recipe.evidence.seeds)
+        other = Latents(_autoencoder(context, seed, part(own, 0.0, 0.8)))
+        path = _place(context, seed) / "latents.json"
+        found = find_in(context, other, panel, {context.target: path}, part(own, 0.8, 0.9))[1][context.target]
+        match = match_latents(
+            context.lm,
+            context.site,
+            one,
+            other,
+            panel.held_out,
+            frozen.units,
+            budget=recipe.batch_tokens,
+            progress=part(own, 0.9, 1.0),
+        )
+        shares.append(_share_row(seed, match, found))
+        units += _unit_rows(seed, match, found)
+        tokens = match.tokens
+    table = folder / "stability" / "units.parquet"
+    if units:
+        write_table(table, units)
+    else:
+        table.unlink(missing_ok=True)
+    return {
+        "stability": {
+            "reason": None,
+            "same": SAME,
+            "claim": frozen.claim,
+            "role": panel.role,
+            "tokens": tokens,
+            "found": len(frozen.units),
+            "of": len(one),
+            "seeds": shares,
+            "units": [
+                {
+                    "unit": unit,
+                    "label": one.name(unit),
+                    "seeds": [
+                        {key: value for key, value in row.items() if key != "unit"}
+                        for row in units
+                        if row["unit"] == unit
+                    ],
+                }
+                for unit in frozen.units[:MOST_ROWS]
+            ],
+        }
+    }
+
+
+def _place(context: Context, seed: int) -> Path:
+    return context.folder.path / "stability" / f"seed_{seed}"
+
+
+def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
+    """The autoencoder of another seed: trained, or taken where an earlier try of this stage has finished it."""
+    folder, identity = _place(context, seed), training_identity(context, seed)
+    if _trained(folder) == identity:
+        progress(1.0)
+        return read_sae(folder / "sae.safetensors").to(context.lm.device)
+    (folder / TRAINED).unlink(missing_ok=True)
+    sae, log = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
+    sae.save(folder)
+    write_table(folder / "log.parquet", as_rows(log))
+    write_json(folder / TRAINED, {"identity": identity})
+    return sae
+
+
+def _trained(folder: Path) -> str | None:
+    """Of which training a finished autoencoder lies there, if one does."""
+    try:
+        found = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(found, dict) and (folder / "sae.safetensors").is_file()
+    return found.get("identity") if whole else None
+
+
+def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:
+    """How much of what was found, and of all that fires, is there again in another seed's autoencoder."""
+    again, passes = match.again(), np.isin(match.partner, found.units)
+    like = np.isin(match.correlate, found.units)
+    count = len(match.selected)
+    return {
+        "seed": seed,
+        "found": len(found.units),
+        "of": len(match.other_fired),
+        "firing": _shares(match.firing()),
+        "selected": _shares(match.of_selected())
+        | {
+            "one_to_one": float(again.mean()) if count else None,
+            "partner_found": float(passes.mean()) if count else None,
+            "correlate_found": float(like.mean()) if count else None,
+            "again_and_found": float((again & passes).mean()) if count else None,
+        },
+    }
+
+
+def _shares(shares: Shares) -> dict[str, Any]:
+    of, *counts = shares
+    names = Shares._fields[1:]
+    return {"of": of} | {name: count / of if of else None for name, count in zip(names, counts, strict=True)}
+
+
+def _unit_rows(seed: int, match: LatentMatch, found: testing.FrozenSet) -> list[dict[str, Any]]:
+    """Each found unit's partner in another seed's autoencoder, and the latent there that correlates with it most."""
+    again = match.again()
+    return [
+        {
+            "unit": int(unit),
+            "seed": seed,
+            "again": bool(again[row]),
+            **{
+                f"{whose}{what}": value
+                for whose in ("partner", "correlate")
+                for what, value in {
+                    "": int(getattr(match, whose)[row]),
+                    "_cosine": float(getattr(match, f"{whose}_cosine")[row]),
+                    "_correlation": float(getattr(match, f"{whose}_correlation")[row]),
+                    "_found": int(getattr(match, whose)[row]) in found.units,
+                }.items()
+            },
+        }
+        for row, unit in enumerate(match.selected.tolist())
+    ]
+
+
+def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+    """Of each seed, how many units it has and how many of the run's are there again."""
+    if not (stability := results["stability"]):
+        return
+    if stability["reason"] is not None:
+        yield f"stability not looked at: {stability['reason']}"
+        return
+    for row in stability["seeds"]:
+        again = "none to look for"
+        if stability["found"]:
+            selected = row["selected"]
+            again = (
+                f"{selected['both']:.0%} of the run's {stability['found']} there again "
+                f"(cosine {selected['cosine']:.0%}, correlation {selected['correlation']:.0%}), "
+                f"partners of {selected['partner_found']:.0%} found too"
+            )
+        yield f"stability seed {row['seed']}: {row['found']} {stability['claim']}; {again}"
+
+
+def cost(counts: Quantities) -> Work:
+    """Trainings with other seeds; of each, a pass over the half where it is tested, and one where it is matched."""
+    m, d, tied = counts.latents, counts.d_in, counts.recipe.sae.tied
+    tokens, sentences = tokens_of(counts.panel), sentences_of(counts.panel)
+    train = training_work(counts, counts.shape, counts.depth, m, [counts.live], [tied])
+    passes = counts.forward(tokens, counts.depth)
+    # the new autoencoder on both halves, the run's own on the half where they are matched
+    codes = counts.encode(tokens) + counts.encode(tokens / 2)
+    entries = min(tokens / 2 * counts.live, sentences / 2 * m)
+    tests = Work(moved=entries * 400, held=entries * 60, seconds=1)
+    weights = 4 * (1 if tied else 2) * d * m
+    match = Work(
+        float_flops=2 * d * m * m,
+        # a latent's products with its candidates at every token where it fires
+        moved=tokens / 2 * counts.live * CANDIDATES * 40,
+        held=2 * weights + 8 * m * CANDIDATES * 3,
+        written=weights,
+    )
+    # one after the other, so that no more is held than for one
+    return sum([train + passes + codes + tests + match] * counts.recipe.evidence.seeds, Work())
+
+
+STAGE = Stage(
+    name="stability",
+    does="training with other seeds, and looking for the units again",
+    run=run,
+    inputs=lambda context: Inputs(("train",), {"seeds": context.recipe.evidence.seeds}, ("evidence", "sae")),
+    cost=cost,
+    words=lambda counts: (
+        f"{counts.recipe.evidence.seeds} more like sae, with other seeds, one after the other; the latents "
+        "of each are tested like the run's, and matched with them"
+    ),
+    asked=lambda recipe: recipe.evidence.seeds > 0,
+    lower="batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    # autoencoders that are trained already
+    keep=("seed_*",),
+    lines=lines,
+)

@@ -1,0 +1,275 @@
+"""Training autoencoders on a site's activations: the run's, those of other seeds, a grid."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    finite,
+    in_text_order,
+    pad,
+    resolve_device,
+    stored_activations,
+)
+from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
+from glossae.plan.quantities import SELECTING
+from glossae.recipe import Recipe
+from glossae.run.context import Context, Progress, part
+from glossae.run.folder import CHECKPOINTS
+from glossae.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSettings, train_group
+
+# activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
+POOL_VALUES = 2**25
+# and those of the sentences that are brought into a random order at a time: 64 MiB
+CHUNK_VALUES = 2**24
+SECONDS_A_MINUTE = 60
+# bytes of activations that are kept on disk for the length of a training
+MOST_STORED = 8e9
+# of each weight in training: itself, its gradient and Adam's two moments, in float32
+BYTES_A_WEIGHT = 16
+
+# of a dry run: operations of an optimiser step, each of which takes at least LAUNCH; what an entry of a sparse code
+# costs in a step, a value of the site's width, in bytes; pre-activations held at once, and checkpoints kept
+# (glossae.sae)
+STEP_OPERATIONS, TRAINED_ENTRY, VALUES_AT_ONCE, KEPT = 120, 8, 2**21, 2
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """Text and a site to train on, and how it is cut into steps.
+
+    Attributes:
+        lm: the model.
+        site: where its activations are taken.
+        tokens: the text.
+        recipe: says how many epochs, how large a step, and the seed.
+    """
+
+    lm: LanguageModel
+    site: Site
+    tokens: TokenizedCorpus
+    recipe: Recipe
+
+    @property
+    def total(self) -> int:
+        """Tokens of all epochs together, less the attention sinks that are to be expected."""
+        sinks = self.lm.sinks.get(self.site)
+        kept = 1.0 if sinks is None else 1 - sinks.share
+        return round(int(self.tokens.lengths.sum()) * self.recipe.sae.epochs * kept)
+
+    @property
+    def stored(self) -> bool:
+        """Whether activations are kept on disk, so that several epochs take one pass of the model."""
+        settings = self.recipe.sae
+        size = int(self.tokens.lengths.sum()) * self.lm.width(self.site) * self.lm.model.dtype.itemsize
+        return settings.epochs > 1 and settings.batch_sentences is None and size <= MOST_STORED
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all epochs together."""
+        settings = self.recipe.sae
+        if settings.batch_sentences is None:
+            return math.ceil(self.total / settings.batch_tokens)
+        return math.ceil(len(self.tokens) / settings.batch_sentences) * settings.epochs
+
+    def mixer(self) -> Mixer:
+        """A mixer of tokens; with the paper's batches of whole sentences it lets them through."""
+        settings = self.recipe.sae
+        # no larger than what there is to mix, or memory would be kept for tokens that never come
+        size = min(settings.batch_tokens, self.total) if settings.batch_sentences is None else None
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        return Mixer(size, min(POOL_VALUES // self.lm.width(self.site), self.total), generator)
+
+    def stream(self, start: int) -> Iterator[Tensor]:
+        """The activations of one chunk after the other, from number `start` on; earlier ones are not computed.
+
+        Sentences come in a random order that the size of the model's batches does not change. A chunk is a batch of
+        the paper's, or else so many sentences as fill part of the pool in which tokens are mixed.
+
+        Raises:
+            GlossaeError: some are not finite; the line shows the sentence.
+        """
+        # more than a run keeps, and never gone through again
+        lm = dataclasses.replace(self.lm, passes=None)
+        for chunk in itertools.islice(self._chunks(), start, None):
+            text = self.tokens.take(chunk)
+            size = self.recipe.sae.batch_sentences
+            made = (
+                batches(text, self.recipe.batch_tokens) if size is None else [pad(text, np.arange(len(text)))]
+            )
+            yield in_text_order(finite(lm, activations(lm, made, [self.site]), text))[self.site]
+
+    def _chunks(self) -> Iterator[np.ndarray]:
+        """The numbers of each chunk's sentences, all epochs."""
+        settings, lengths = self.recipe.sae, self.tokens.lengths
+        for epoch in range(settings.epochs):
+            order = np.random.default_rng(self.recipe.seed + epoch).permutation(len(self.tokens))
+            if settings.batch_sentences is None:
+                full = np.cumsum(lengths[order]) // (CHUNK_VALUES // self.lm.width(self.site))
+                starts = np.flatnonzero(np.diff(full)) + 1
+            else:
+                starts = np.arange(settings.batch_sentences, len(order), settings.batch_sentences)
+            yield from (chunk for chunk in np.split(order, starts) if len(chunk))
+
+
+def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
+    """How the recipe trains autoencoders on this text."""
+    settings = recipe.sae
+    return TrainSettings(
+        steps=text.steps,
+        tokens=text.total,
+        lr=settings.lr,
+        warmup=settings.warmup,
+        decay=settings.decay,
+        aux_k=None if settings.aux_k == "auto" else settings.aux_k,
+        l1=settings.l1 or 0.0,
+        unit_rows=settings.unit_rows,
+        centre=settings.centre,
+        encoder_dtype=settings.encoder_dtype,
+        published=recipe.by_the_paper,
+        seed=recipe.seed,
+    )
+
+
+def train_jobs(
+    context: Context,
+    stage: str,
+    jobs: Sequence[tuple[SaeConfig, TrainSettings]],
+    text: TrainingText,
+    identity: str,
+    progress: Progress,
+) -> list[tuple[Sae, list[TrainPoint]]]:
+    """Train autoencoders in one pass over the text, with checkpoints in the stage's folder.
+
+    Args:
+        context: the run.
+        stage: whose folder the checkpoints lie in.
+        jobs: what to train, and how.
+        text: what to train on.
+        identity: a fingerprint over whatever decides a bit of the result.
+        report: progress.
+
+    Raises:
+        GlossaeError: as `train_group`.
+    """
+    minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
+    checkpoints = None
+    if minutes is not None:
+        checkpoints = Checkpoints(
+            folder / CHECKPOINTS,
+            identity,
+            seconds=SECONDS_A_MINUTE * minutes,
+            device=context.lm.device,
+            tell=context.show.note,
+        )
+    if text.stored:
+        folder.mkdir(parents=True, exist_ok=True)
+        with stored_activations(
+            text.lm,
+            text.tokens,
+            [text.site],
+            folder,
+            budget=text.recipe.batch_tokens,
+            progress=part(progress, 0.0, 0.5),
+        ) as stored:
+            settings, seed = text.recipe.sae, text.recipe.seed
+            epochs = partial(
+                stored.batches, text.site, settings.batch_tokens, epochs=settings.epochs, seed=seed
+            )
+            # batches come mixed already
+            mixer = Mixer(None, 0, torch.Generator())
+            trained = train_group(
+                jobs,
+                lambda start: epochs(start=start),
+                mixer,
+                checkpoints=checkpoints,
+                progress=part(progress, 0.5, 1.0),
+            )
+    else:
+        trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=progress)
+    if checkpoints is not None:
+        checkpoints.clear()
+    return trained
+
+
+def check_room(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied: Sequence[bool]) -> None:
+    """Refuse autoencoders that are larger than the machine: a system may promise the memory, and then end the run.
+
+    Args:
+        recipe: says the site and the device.
+        lm: the model whose site it is.
+        key: the group of settings they come from, `sae` or `grid`.
+        latents: of each.
+        tied: of each, whether it has one matrix or two.
+
+    Raises:
+        GlossaeError: their weights, gradients and moments alone are more than there is.
+    """
+    width = lm.widths[recipe.site]
+    needed = BYTES_A_WEIGHT * width * latents * sum(1 if one else 2 for one in tied)
+    there = _memory(recipe)
+    if needed > there:
+        what = f"{latents} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {latents} latents"
+        settings = recipe.sae if key == "sae" else recipe.grid
+        size = "latents" if settings.latents is not None else "expansion"
+        fewer = "" if key == "sae" else ", or give fewer grid.k or grid.l1"
+        raise GlossaeError(
+            f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights, gradients "
+            f"and Adam's two moments), and there are {bytes_text(there)}; lower {key}.{size}{fewer}"
+        )
+
+
+def _memory(recipe: Recipe) -> float:
+    """Bytes of memory where the recipe computes."""
+    device = resolve_device(recipe.device)
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    return memory_bytes()
+
+
+def training_work(
+    counts: Quantities, shape: Shape, depth: int, m: int, live: Sequence[float], tied: Sequence[bool]
+) -> Work:
+    """Training autoencoders of m latents in one pass of a model over the text.
+
+    Args:
+        counts: of the run.
+        shape: the model's.
+        depth: blocks that its passes go through.
+        m: latents of each.
+        live: how many are live at a token, in each.
+        tied: whether each has one matrix or two.
+    """
+    recipe, d, count = counts.recipe, shape.site_width(counts.recipe.site), len(live)
+    tokens = counts.train_tokens * recipe.sae.epochs
+    weights = sum(d * m if one else 2 * d * m for one in tied)
+    free = recipe.by_the_paper or not recipe.sae.unit_rows
+    pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, counts.train_tokens * d)
+    passes = counts.forward(tokens, depth, shape=shape)
+    steps = Work(
+        float_flops=2 * d * m * tokens * count,
+        moved=tokens * (SELECTING * m * count + TRAINED_ENTRY * d * sum(live))
+        # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
+        + counts.steps * weights * (40 + (0 if free else 24)),
+        operations=counts.steps * STEP_OPERATIONS * count,
+        # weights and two moments
+        checkpoints=0 if recipe.sae.checkpoint is None else KEPT * (12 * weights + 4 * pool),
+    )
+    # weights, gradients, two moments, and one more while a gradient is made or rows are scaled; pre-activations
+    # and what is made of them
+    held = 4 * weights * (4 if free else 4.5) + 4 * pool
+    held += 12 * min(counts.step_tokens * m * count, max(VALUES_AT_ONCE, counts.step_tokens * m))
+    return dataclasses.replace(passes + steps, held=passes.held + held)
