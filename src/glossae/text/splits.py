@@ -6,8 +6,8 @@ from hashlib import blake2b
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
-from glossae.text.lexicons import words_of
-from glossae.text.sentences import Sentence, cluster
+from glossae.text.cleaning import words_of
+from glossae.text.corpus import Sentence, cluster
 
 
 def rank(seed: int, purpose: str, pair: str) -> bytes:
@@ -37,45 +37,36 @@ def cut(
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(clusters, sentences, strict=True):
         members[number].append(sentence)
-    pairs: dict[tuple[str, ...], list[_Unit]] = defaultdict(list)
-    documents: dict[tuple[tuple[str, ...], tuple[str, ...]], list[_Unit]] = defaultdict(list)
+    # (rank, cluster, sentences) of pairs by source and languages, and of documents with their pairs likewise
+    pairs: dict[tuple[str, ...], list[tuple[bytes, int, int]]] = defaultdict(list)
+    documents: dict[tuple[tuple[str, ...], ...], list[tuple[bytes, int, int]]] = defaultdict(list)
     for number, own in members.items():
         docs = [sentence.doc for sentence in own if sentence.doc]
-        name = rank(seed, purpose, min(docs) if docs else own[0].pair)
-        unit = _Unit(name, number, len(own))
+        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
+        languages = tuple(sorted(sentence.language for sentence in own))
         if docs:
-            sources, languages = (tuple(sorted({s[field] for s in own})) for field in (3, 1))
-            documents[sources, languages].append(unit)
+            documents[tuple(sorted({s.source for s in own})), tuple(sorted(set(languages)))].append(unit)
         else:
-            pairs[own[0].source, *sorted(sentence.language for sentence in own)].append(unit)
+            pairs[own[0].source, *languages].append(unit)
 
     taken: set[int] = set()
+    for units in (*pairs.values(), *documents.values()):
+        units.sort()
     for units in pairs.values():
         taken.update(_first(units, round(share * len(units))))
     for units in documents.values():
-        taken.update(_first(units, _nearest(share, [unit.size for unit in sorted(units)])))
+        # so many that their sentences come nearest to the share
+        reached = [0, *accumulate(size for _, _, size in units)]
+        distances = [abs(come - share * reached[-1]) for come in reached]
+        taken.update(_first(units, distances.index(min(distances))))
     rest = [sentence for number, sentence in zip(clusters, sentences, strict=True) if number not in taken]
     return rest, [sentence for number, sentence in zip(clusters, sentences, strict=True) if number in taken]
 
 
-class _Unit(NamedTuple):
-    """What is never divided: a pair, or a document with the pairs in it."""
-
-    rank: bytes
-    cluster: int
-    size: int
-
-
-def _first(units: list[_Unit], number: int) -> list[int]:
+def _first(units: list[tuple[bytes, int, int]], number: int) -> list[int]:
     if len(units) > 1:
         number = min(max(number, 1), len(units) - 1)
-    return [unit.cluster for unit in sorted(units)[:number]]
-
-
-def _nearest(share: float, sizes: list[int]) -> int:
-    """How many of `sizes`, from the first on, come nearest to a share of their sum."""
-    reached = [0, *accumulate(sizes)]
-    return min(range(len(reached)), key=lambda number: abs(reached[number] - share * reached[-1]))
+    return [cluster for _, cluster, _ in units[:number]]
 
 
 class TextParts(NamedTuple):
@@ -173,9 +164,8 @@ def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | 
     """
     taken: dict[str, int] = defaultdict(int)
     places = []
-    for place, (language, size) in enumerate(
-        zip(languages, repeat(1) if sizes is None else sizes, strict=False)
-    ):
+    sizes = repeat(1) if sizes is None else sizes
+    for place, (language, size) in enumerate(zip(languages, sizes, strict=False)):
         if taken[language] < wanted:
             taken[language] += size
             places.append(place)

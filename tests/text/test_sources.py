@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.text import Corpus, Sentence, clean_text, language_code, read_source
+from glossae.text import Corpus, Sentence, clean_text, read_source
+from glossae.text.corpus import language_code
 
 LANGUAGES = ("da", "en")
 
