@@ -13,7 +13,7 @@ from itertools import combinations
 from glossae.errors import GlossaeError
 from glossae.text.corpus import Corpus, Pair, Sentence
 
-MAX_CHARACTERS = 2_000
+_MAX_CHARACTERS = 2_000
 
 # soft hyphen, zero-width space, word joiner, byte order mark, marks of direction and of nothing: a reader sees none
 # of them, and a tokenizer does. Joiners, which shape letters and emoji, and variation selectors belong to the text
@@ -108,17 +108,12 @@ def _kept(match: re.Match[str]) -> str:
 
 
 def clean(
-    pairs: Iterable[Pair],
-    *,
-    source: str,
-    languages: Sequence[str],
-    max_characters: int,
-    earlier: Mapping[str, set[str]],
+    pairs: Iterable[Pair], source: str, languages: Sequence[str], earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
-    """Clean `pairs` into sentences, in the order they came, and count per language what was done.
+    """The sentences of `pairs` in the order they came, and a tally per language that occurs.
 
     Dropped are sentences in a language that is not wanted (`other_language`), empty ones (`empty`), those
-    over `max_characters` (`too_long`), and repetitions of a text in the same language (`duplicate`). Of
+    over 2,000 characters (`too_long`), and repetitions of a text in the same language (`duplicate`). Of
     equal sentences in different pairs the one with the smallest pair id stays: whichever comes first in
     the file must not decide.
 
@@ -126,11 +121,7 @@ def clean(
         pairs: raw text.
         source: the name the sentences get.
         languages: the codes wanted.
-        max_characters: the longest sentence kept.
         earlier: texts by language that were read before and make any repetition a duplicate.
-
-    Returns:
-        The sentences, and a tally per language that occurs.
     """
     tallies: dict[str, Tally] = {}
     candidates: list[Sentence] = []
@@ -148,7 +139,7 @@ def clean(
             text = _mend(raw, tally.changed)
             if not text:
                 tally.dropped["empty"] += 1
-            elif len(text) > max_characters:
+            elif len(text) > _MAX_CHARACTERS:
                 tally.dropped["too_long"] += 1
             else:
                 kept.append((language, text))

@@ -181,18 +181,17 @@ def _on_record(path: Path) -> dict[str, Any]:
 
 def _record(path: Path) -> Kept | None:
     known = _on_record(path)
-    if not known.keys() >= {"url", "bytes", "sha256"}:
+    try:
+        return Kept(known["url"], known["bytes"], known["sha256"])
+    except (KeyError, TypeError):
         return None
-    return Kept(known["url"], known["bytes"], known["sha256"])
 
 
 def _standing(path: Path) -> Kept | None:
     """The record, if there is one and the file is what it says."""
     record = _record(path)
-    if record is None:
-        return None
     try:
-        same = path.stat().st_size == record.bytes and file_sha256(path) == record.sha256
+        same = record and path.stat().st_size == record.bytes and file_sha256(path) == record.sha256
     except OSError:
         return None
     return record if same else None

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.errors import GlossaeError
-from glossae.text.cleaning import MAX_CHARACTERS, Tally
+from glossae.text.cleaning import Tally
 from glossae.text.corpus import Corpus, Progress, Sentence, Source, language_code, silent
 from glossae.text.lines import opened
 from glossae.text.sources import Generator, parse_source, read_clean, split_sources
-from glossae.text.splits import TextParts, cut, cut_text, shuffled, within_limit, without_near_duplicates
+from glossae.text.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
 """The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
@@ -133,7 +133,6 @@ def build_roles(
     test_limit: int | None = None,
     trained: Sequence[str] | None = None,
     generators: Mapping[str, Generator] | None = None,
-    max_characters: int = MAX_CHARACTERS,
     progress: Progress = silent,
 ) -> Roles:
     """Fetch, read, clean and divide the text of a run.
@@ -164,7 +163,6 @@ def build_roles(
         test_limit: at most so many sentences per language in each of select, tune and test.
         trained: the languages that train is read in, which decides the shares of `text`; None: all.
         generators: what makes text out of nothing, by name.
-        max_characters: the longest sentence kept.
         progress: shows what is being fetched.
 
     Raises:
@@ -192,7 +190,7 @@ def build_roles(
     }
     division = _Division(languages, seed, TEXT if TEXT in sources else "train")
     for role, given in sources.items():
-        division.read("train" if role == TEXT else role, given, max_characters)
+        division.read("train" if role == TEXT else role, given)
     if TEXT in sources:
         division.cut_text(languages if trained is None else trained, limits)
     else:
@@ -297,19 +295,12 @@ class _Division:
     def _present(self) -> list[str]:
         return [role for role in ROLES if role in self._sentences]
 
-    def read(self, role: str, sources: Mapping[str, Source], max_characters: int) -> None:
+    def read(self, role: str, sources: Mapping[str, Source]) -> None:
         """Fill `role` from its own sources."""
         texts: dict[str, set[str]] = {language: set() for language in self._languages}
         together: list[Sentence] = []
         for name, source in sources.items():
-            sentences, tallies = read_clean(
-                source,
-                name=name,
-                languages=self._languages,
-                seed=self._seed,
-                max_characters=max_characters,
-                earlier=texts,
-            )
+            sentences, tallies = read_clean(source, name, self._languages, self._seed, texts)
             # a row for every wanted language, so that the absence of one is on the record
             for language in (*self._languages, *tallies):
                 self._tallies[role, name, language] = tallies.get(language, Tally())
@@ -337,23 +328,18 @@ class _Division:
         self._moved(role, origin)
 
     def cut_text(self, trained: Sequence[str], limits: Mapping[str, int | None]) -> None:
-        """Cut panel, test, select and tune out of train.
-
-        Args:
-            trained: the languages that train is read in.
-            limits: per role, the most sentences per language; the caller still has to trim to them.
-        """
+        """Cut panel, test, select and tune out of train, see `splits.cut_text`."""
         kept, near = without_near_duplicates(self._sentences["train"])
         self._drop("train", near, "near_duplicate")
         self._sentences["train"] = kept
         unit = self._unit("train")
-        found = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
-        self._sentences |= found.parts
+        parts, kinds = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
+        self._sentences |= parts
         for role, share in SHARES.items():
             self._moved(role, "train")
             most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
             self._origins[role] = f"{100 * share:g} % of text{most}, cut by {unit}, seed {self._seed}"
-        self._origins["panel"] += f"; {_kinds(found)}"
+        self._origins["panel"] += f"; {kinds}"
 
     def _unit(self, role: str) -> str:
         """What a cut does not divide, in words."""
@@ -471,13 +457,3 @@ def _without(
         shares = (sentence.language, sentence.text) in texts or sentence.pair in pairs or sentence.doc in docs
         parts[shares].append(sentence)
     return parts
-
-
-def _kinds(found: TextParts) -> str:
-    """Whether the panel's languages come from the same sources, in words."""
-    if found.complete:
-        return f"every language from {' and '.join(found.complete)}"
-    return (
-        f"no source has every language, so the panel is from {', '.join(found.sources)}: a difference between sources "
-        "can look like one between languages"
-    )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.text.cleaning import MAX_CHARACTERS, Tally, clean
+from glossae.text.cleaning import Tally, clean
 from glossae.text.corpus import Corpus, Pair, Sentence, Source, language_code
 from glossae.text.hub_data import SCHEME, parse_hub
 from glossae.text.lines import named, shown, text_lines
@@ -272,7 +272,6 @@ def read_source(
     languages: Sequence[str],
     seed: int = 0,
     generators: Mapping[str, Generator] | None = None,
-    max_characters: int = MAX_CHARACTERS,
 ) -> Reading:
     """Read and clean one source, fetching it first where it is to be fetched.
 
@@ -281,7 +280,6 @@ def read_source(
         languages: the codes wanted; in labelled text, 0 is the first and 1 the second.
         seed: for a generator.
         generators: what makes text out of nothing, by name.
-        max_characters: the longest sentence kept.
 
     Raises:
         GlossaeError: the source is not understood or cannot be read, or has no sentence in `languages`.
@@ -290,33 +288,19 @@ def read_source(
     if not wanted or len(wanted) < len(languages):
         raise GlossaeError(f"languages: {list(languages)!r}: give codes of two or three letters, as in da")
     parsed = parse_source(source, generators)
-    sentences, tallies = read_clean(
-        parsed, name=parsed.name, languages=wanted, seed=seed, max_characters=max_characters, earlier={}
-    )
+    sentences, tallies = read_clean(parsed, parsed.name, wanted, seed, {})
     return Reading(Corpus.of(sentences), tallies)
 
 
 def read_clean(
-    source: Source,
-    *,
-    name: str,
-    languages: Sequence[str],
-    seed: int,
-    max_characters: int,
-    earlier: Mapping[str, set[str]],
+    source: Source, name: str, languages: Sequence[str], seed: int, earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
     """Read `source` and `clean` what it gives.
 
     Raises:
         GlossaeError: it cannot be read, or has no sentence in `languages`.
     """
-    sentences, tallies = clean(
-        source.read(languages, seed),
-        source=name,
-        languages=languages,
-        max_characters=max_characters,
-        earlier=earlier,
-    )
+    sentences, tallies = clean(source.read(languages, seed), name, languages, earlier)
     if not tallies.keys() & set(languages):
         by_number = sorted(tallies.items(), key=lambda item: (-item[1].read, item[0]))
         found = ", ".join(f"{tally.read} in {code}" for code, tally in by_number[:5]) or "none at all"

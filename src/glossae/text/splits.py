@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate, repeat
-from typing import NamedTuple
 
 from glossae.text.cleaning import words_of
 from glossae.text.corpus import Sentence, cluster
@@ -69,20 +68,6 @@ def _first(units: list[tuple[bytes, int, int]], number: int) -> list[int]:
     return [cluster for _, cluster, _ in units[:number]]
 
 
-class TextParts(NamedTuple):
-    """One text cut into roles.
-
-    Attributes:
-        parts: the sentences of each role, `train` among them.
-        sources: the sources, those that share pairs as one.
-        complete: those of them that have every language of the text; the panel is cut from them, if there are any.
-    """
-
-    parts: dict[str, list[Sentence]]
-    sources: list[str]
-    complete: list[str]
-
-
 def cut_text(
     sentences: Sequence[Sentence],
     shares: Mapping[str, float],
@@ -90,7 +75,7 @@ def cut_text(
     trained: Sequence[str],
     limits: Mapping[str, int | None],
     seed: int,
-) -> TextParts:
+) -> tuple[dict[str, list[Sentence]], str]:
     """Cut one text into `panel` and other roles, from each source by itself; the rest is `train`.
 
     Args:
@@ -100,6 +85,10 @@ def cut_text(
         limits: per role, the most sentences per language: a share is smaller where that needs less, and the caller
             still has to trim to them.
         seed: decides the cuts.
+
+    Returns:
+        The sentences of each role, and in words whether the panel's languages come from the same sources: it is cut
+        from those that have every language of the text, if there are any. Sources that share pairs count as one.
     """
     own = _by_source(sentences)
     everything = {sentence.language for sentence in sentences}
@@ -123,7 +112,12 @@ def cut_text(
             portion -= share
             parts[role] += taken
         parts["train"] += left
-    return TextParts(parts, list(own), complete)
+    if complete:
+        return parts, f"every language from {' and '.join(complete)}"
+    return parts, (
+        f"no source has every language, so the panel is from {', '.join(own)}: a difference between sources "
+        "can look like one between languages"
+    )
 
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
