@@ -11,8 +11,6 @@ import glossae
 
 SOURCE = Path(glossae.__file__).parent
 BEFORE = {
-    # the hub serves both text and models, and knows neither
-    "hub": set(),
     "text": {"hub"},
     "lm": {"hub", "text"},
     "probe": {"text", "lm"},

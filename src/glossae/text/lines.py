@@ -1,14 +1,18 @@
-"""Files as bytes and as lines of UTF-8, and everything that can be wrong with one before it is understood."""
+"""Files as bytes, as lines of UTF-8 and as records of CSV or JSON Lines, and what can be wrong with them."""
 
 import codecs
+import csv
 import difflib
 import itertools
+import json
 import reprlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from glossae.errors import GlossaeError
 
@@ -29,6 +33,12 @@ def shown(value: object, width: int = 40) -> str:
     if not isinstance(value, str):
         return reprlib.repr(value)
     return repr(value if len(value) <= width else value[:width] + "…")
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """The first of `names` for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def named(path: Path) -> str:
@@ -54,19 +64,15 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         if path.stat().st_size == 0:
             raise GlossaeError(f"{named(path)}: is empty: give a file with text in it")
         with path.open("rb") as file:
-            _refuse_packed(path, file)
+            start = file.peek(16)
+            for magic, (what, unpack) in _PACKED.items():
+                if start.startswith(magic):
+                    raise GlossaeError(
+                        f"{named(path)}: {what}: unpack it ({unpack} {named(path)}) and name what comes out"
+                    )
             yield file
     except OSError as error:
         raise GlossaeError(f"{named(path)}: cannot be read ({error.strerror or error})") from error
-
-
-def _refuse_packed(path: Path, file: BufferedReader) -> None:
-    start = file.peek(16)
-    for magic, (what, unpack) in _PACKED.items():
-        if start.startswith(magic):
-            raise GlossaeError(
-                f"{named(path)}: {what}: unpack it ({unpack} {named(path)}) and name what comes out"
-            )
 
 
 def _nearest(path: Path) -> str:
@@ -133,3 +139,76 @@ def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
 
 def _convert(encoding: str) -> str:
     return f"convert it: iconv -f {encoding} -t UTF-8"
+
+
+class Record(NamedTuple):
+    """One record.
+
+    Attributes:
+        where: the file and the 1-based line that it begins on, for a message.
+        fields: by name as written; in CSV every value is a string.
+    """
+
+    where: str
+    fields: dict[str, Any]
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of a `.csv` file, or of one with a JSON object a line.
+
+    Raises:
+        GlossaeError: the file cannot be read, or a line of it is not what it should be.
+    """
+    return _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
+
+
+def _jsonl(path: Path) -> Iterator[Record]:
+    name = named(path)
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise GlossaeError(f"{where}: is not JSON{column}: write one object a line") from error
+        if not isinstance(fields, dict):
+            raise GlossaeError(f"{where}: is no JSON object but {shown(line)}: write one object a line")
+        yield Record(where, fields)
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    # a process has one limit, and it is less than the longest sentences; it is only ever raised
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
+    name, lines = named(path), text_lines(path)
+    first = next(lines, "")
+    # what a spreadsheet writes where the comma is the decimal point
+    delimiter = ";" if ";" in first and "," not in first else ","
+    # the ends that `text_lines` took off belong to a field in quotes that goes over several lines
+    ended = (line + "\n" for line in itertools.chain([first], lines))
+    rows = csv.reader(ended, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    where = f"{name}, line 1"
+    try:
+        for row in rows:
+            if row and header is None:
+                header = [cell.strip() for cell in row]
+                # a spreadsheet leaves columns without a name at the end, and nothing is in them
+                for cell, number in Counter(header).items():
+                    if cell and number > 1:
+                        raise GlossaeError(f"{where}: the column {shown(cell)} is there twice: rename one")
+            elif row and header is not None:
+                if len(row) != len(header):
+                    raise GlossaeError(
+                        f"{where}: {len(row)} columns where the header has {len(header)}: "
+                        f"put text that holds a '{delimiter}' in double quotes"
+                    )
+                yield Record(where, dict(zip(header, row, strict=True)))
+            where = f"{name}, line {rows.line_num + 1}"
+    except csv.Error as error:
+        reason = str(error).partition(" - ")[0]
+        raise GlossaeError(
+            f"{where}: is not CSV ({reason}): put text that holds a '{delimiter}', a "
+            f"line break or a quote in double quotes, and double the quotes inside it"
+        ) from error

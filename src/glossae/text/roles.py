@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.errors import GlossaeError
-from glossae.text.ambiguity import refuse_a_source_given_for_two_roles
-from glossae.text.cleaning import MAX_CHARACTERS, Tally
-from glossae.text.keeping import Progress, silent
-from glossae.text.languages import wanted_languages
-from glossae.text.naming import parse_source, split_sources
-from glossae.text.reading import read_clean
-from glossae.text.sentences import Corpus, Sentence
-from glossae.text.sources import Generator, Names, Source
-from glossae.text.splits import TextParts, cut, cut_text, shuffled, within_limit, without_near_duplicates
+from glossae.text.cleaning import Tally
+from glossae.text.corpus import Corpus, Progress, Sentence, Source, language_code, silent
+from glossae.text.lines import opened
+from glossae.text.sources import Generator, parse_source, read_clean, split_sources
+from glossae.text.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
 """The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
@@ -137,7 +133,6 @@ def build_roles(
     test_limit: int | None = None,
     trained: Sequence[str] | None = None,
     generators: Mapping[str, Generator] | None = None,
-    max_characters: int = MAX_CHARACTERS,
     progress: Progress = silent,
 ) -> Roles:
     """Fetch, read, clean and divide the text of a run.
@@ -168,14 +163,13 @@ def build_roles(
         test_limit: at most so many sentences per language in each of select, tune and test.
         trained: the languages that train is read in, which decides the shares of `text`; None: all.
         generators: what makes text out of nothing, by name.
-        max_characters: the longest sentence kept.
         progress: shows what is being fetched.
 
     Raises:
         GlossaeError: a role, language, source or limit is wrong, a file cannot be read or fetched, or a role has
             no sentence in the target or the reference language.
     """
-    languages = wanted_languages(target, reference, others)
+    languages = _codes(target, reference, others)
     for name, number in (("limit", limit), ("panel_limit", panel_limit), ("test_limit", test_limit)):
         if number is not None and number < 1:
             raise GlossaeError(
@@ -184,16 +178,19 @@ def build_roles(
     limits = {"train": limit, **dict.fromkeys(OPTIONAL, panel_limit)}
     limits |= dict.fromkeys(("select", "tune", "test"), test_limit)
     sources = _sources(specs, generators)
-
+    for path in (path for given in sources.values() for source in given.values() for path in source.files):
+        # so that a missing file is found before another takes long to read
+        with opened(path):
+            pass
     provenance = {
         name: facts
-        for named_sources in sources.values()
-        for name, source in named_sources.items()
+        for given in sources.values()
+        for name, source in given.items()
         if (facts := source.fetch(languages, progress))
     }
-    division = _Division(languages, seed)
-    for role, named_sources in sources.items():
-        division.read(role, named_sources, max_characters)
+    division = _Division(languages, seed, TEXT if TEXT in sources else "train")
+    for role, given in sources.items():
+        division.read("train" if role == TEXT else role, given)
     if TEXT in sources:
         division.cut_text(languages if trained is None else trained, limits)
     else:
@@ -207,32 +204,28 @@ def build_roles(
     return division.roles(provenance)
 
 
-def _cut_train(division: "_Division", sources: Mapping[str, Any], limit: int | None) -> None:
-    """Cut the roles that are not given out of train, and drop from each what an earlier one has."""
-    division.limit("train", limit)
-    if "select" in sources:
-        division.drop_earlier("select")
-    else:
-        division.cut("select", "train", 0.3, "30 % of train")
-    if "test" not in sources:
-        division.cut("test", "select", 0.5, "half of select")
-    if "tune" in sources:
-        division.drop_earlier("tune")
-    else:
-        share = "20 % of select" if "test" in sources else "20 % of what test leaves of select"
-        division.cut("tune", "select", 0.2, share)
-    if "test" in sources or "tune" in sources:
-        division.drop_earlier("test")
+def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...]:
+    """The codes of a run: the target's, the reference's, then the others'."""
+    keys = ["languages.target", "languages.reference", *["languages.others"] * len(others)]
+    codes: list[str] = []
+    for key, written in zip(keys, [target, reference, *others], strict=True):
+        code = language_code(written)
+        if code is None:
+            raise GlossaeError(
+                f"{key}: {written!r} is not a language code: write two or three letters, as in da"
+            )
+        if code in codes:
+            raise GlossaeError(f"{key}: {code} is named twice among the languages: name each once")
+        codes.append(code)
+    return tuple(codes)
 
 
 def _sources(
     specs: Mapping[str, str | None], generators: Mapping[str, Generator] | None
 ) -> dict[str, dict[str, Source]]:
-    """The sources by their short names, for every role that is given, and for `text`.
+    """The sources for every role that is given, and for `text`, each by a name of its own.
 
-    Raises:
-        GlossaeError: there is no such role, `train` is missing, a role stands beside `text` that is cut out of it, or
-            a source is not understood or not there.
+    A source goes by its short name: `x.tsv`, and for another file of that name `x.tsv#2`.
     """
     for role in specs:
         if role not in (*ROLES, TEXT):
@@ -242,7 +235,7 @@ def _sources(
     whole = specs.get(TEXT) is not None
     if not whole and specs.get("train") is None:
         raise GlossaeError("corpora.train: is missing: name the text to train on, such as a PATH.tsv")
-    names = Names()
+    owners: dict[str, Source] = {}
     sources: dict[str, dict[str, Source]] = {}
     for role in (TEXT, *ROLES):
         spec = specs.get(role)
@@ -254,49 +247,62 @@ def _sources(
             parsed = [parse_source(word, generators) for word in split_sources(spec)]
         except GlossaeError as error:
             raise GlossaeError(f"corpora.{role}: {error}") from error
-        sources[role] = {names.name(source): source for source in parsed}
-    for named_sources in sources.values():
-        for source in named_sources.values():
-            source.check()
+        sources[role] = {}
+        for source in parsed:
+            name, number = source.name, 1
+            # equal sources have the same name
+            while owners.setdefault(name, source) != source:
+                number += 1
+                name = f"{source.name}#{number}"
+            sources[role][name] = source
     return sources
+
+
+def _cut_train(division: "_Division", given: Mapping[str, Any], limit: int | None) -> None:
+    """Cut the roles that are not given out of train, and drop from each what an earlier one has."""
+    division.limit("train", limit)
+    if "select" in given:
+        division.drop_earlier("select")
+    else:
+        division.cut("select", "train", 0.3, "30 % of train")
+    if "test" not in given:
+        division.cut("test", "select", 0.5, "half of select")
+    if "tune" in given:
+        division.drop_earlier("tune")
+    else:
+        share = "20 % of select" if "test" in given else "20 % of what test leaves of select"
+        division.cut("tune", "select", 0.2, share)
+    if "test" in given or "tune" in given:
+        division.drop_earlier("test")
 
 
 class _Division:
     """The sentences of a run while they are being divided, and the books about them."""
 
-    def __init__(self, languages: tuple[str, ...], seed: int) -> None:
+    def __init__(self, languages: tuple[str, ...], seed: int, whole: str) -> None:
         self._languages = languages
         self._seed = seed
+        # what `train` and the roles that are cut out of it were given as: `train`, or `text`
+        self._whole = whole
         self._sentences: dict[str, list[Sentence]] = {}
         self._tallies: dict[tuple[str, str, str], Tally] = defaultdict(Tally)
         self._origins: dict[str, str] = {}
         self._unaligned: set[str] = set()
         self._straddle = False
-        self._train = "train"
         self._read: set[str] = set()
         self._places: dict[Sentence, int] = {}
 
-    @property
-    def _present(self) -> tuple[str, ...]:
-        return tuple(role for role in ROLES if role in self._sentences)
+    def _present(self) -> list[str]:
+        return [role for role in ROLES if role in self._sentences]
 
-    def read(self, role: str, sources: Mapping[str, Source], max_characters: int) -> None:
-        """Fill `role` from its own sources; `text` fills train."""
-        if role == TEXT:
-            role, self._train = "train", TEXT
+    def read(self, role: str, sources: Mapping[str, Source]) -> None:
+        """Fill `role` from its own sources."""
         texts: dict[str, set[str]] = {language: set() for language in self._languages}
         together: list[Sentence] = []
         for name, source in sources.items():
-            sentences, tallies = read_clean(
-                source,
-                name=name,
-                languages=self._languages,
-                seed=self._seed,
-                max_characters=max_characters,
-                earlier=texts,
-            )
+            sentences, tallies = read_clean(source, name, self._languages, self._seed, texts)
             # a row for every wanted language, so that the absence of one is on the record
-            for language in (*self._languages, *(tallies.keys() - set(self._languages))):
+            for language in (*self._languages, *tallies):
                 self._tallies[role, name, language] = tallies.get(language, Tally())
             for place, sentence in enumerate(sentences):
                 self._places[sentence] = place
@@ -316,34 +322,36 @@ class _Division:
 
     def cut(self, role: str, origin: str, share: float, words: str) -> None:
         """Fill `role` with a share of the pairs and documents of `origin`, which loses them."""
+        self._origins[role] = f"{words}, cut by {self._unit(origin)}, seed {self._seed}"
         rest, taken = cut(self._sentences[origin], share, seed=self._seed, purpose=role)
         self._sentences[origin], self._sentences[role] = rest, taken
-        self._origins[role] = f"{words}, cut by {_unit(rest + taken)}, seed {self._seed}"
-        self._moved(role, origin, taken)
+        self._moved(role, origin)
 
-    def _moved(self, role: str, origin: str, taken: list[Sentence]) -> None:
+    def cut_text(self, trained: Sequence[str], limits: Mapping[str, int | None]) -> None:
+        """Cut panel, test, select and tune out of train, see `splits.cut_text`."""
+        kept, near = without_near_duplicates(self._sentences["train"])
+        self._drop("train", near, "near_duplicate")
+        self._sentences["train"] = kept
+        unit = self._unit("train")
+        parts, kinds = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
+        self._sentences |= parts
+        for role, share in SHARES.items():
+            self._moved(role, "train")
+            most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
+            self._origins[role] = f"{100 * share:g} % of text{most}, cut by {unit}, seed {self._seed}"
+        self._origins["panel"] += f"; {kinds}"
+
+    def _unit(self, role: str) -> str:
+        """What a cut does not divide, in words."""
+        return "document" if any(sentence.doc for sentence in self._sentences[role]) else "pair"
+
+    def _moved(self, role: str, origin: str) -> None:
         """Keep the books of what `role` took from `origin`."""
+        taken = self._sentences[role]
         self._straddle |= any(sentence.source in self._unaligned for sentence in taken)
         for sentence in taken:
             self._tally(origin, sentence).moved[role] += 1
             self._tally(role, sentence).read += 1
-
-    def cut_text(self, trained: Sequence[str], limits: Mapping[str, int | None]) -> None:
-        """Cut panel, test, select and tune out of what was read as `text`; the rest is train.
-
-        Args:
-            trained: the languages that train is read in.
-            limits: per role, the most sentences per language; the caller still has to trim to them.
-        """
-        kept, near = without_near_duplicates(self._sentences["train"])
-        self._drop("train", near, "near_duplicate")
-        found = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
-        self._sentences |= found.parts
-        for role, share in SHARES.items():
-            self._moved(role, "train", found.parts[role])
-            most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
-            self._origins[role] = f"{100 * share:g} % of text{most}, cut by {_unit(kept)}, seed {self._seed}"
-        self._origins["panel"] += f"; {_kinds(found)}"
 
     def drop_earlier(self, role: str) -> None:
         """Drop from `role` what is in an earlier one: the same text, or others of its pair or document.
@@ -351,35 +359,32 @@ class _Division:
         Raises:
             GlossaeError: nothing is left of a source: one text was given for two roles.
         """
-        before = [name for name in self._present if ROLES.index(name) < ROLES.index(role)]
-        earlier = [self._sentences[name] for name in before]
-        texts = {(sentence.language, sentence.text) for sentences in earlier for sentence in sentences}
-        pairs = {sentence.pair for sentences in earlier for sentence in sentences}
-        docs = {sentence.doc for sentences in earlier for sentence in sentences if sentence.doc}
-        kept: list[Sentence] = []
-        dropped: list[Sentence] = []
-        for sentence in self._sentences[role]:
-            is_earlier = (
-                (sentence.language, sentence.text) in texts or sentence.pair in pairs or sentence.doc in docs
-            )
-            (dropped if is_earlier else kept).append(sentence)
+        before = {
+            name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
+        }
+        kept, dropped = _without(
+            self._sentences[role], [sentence for sentences in before.values() for sentence in sentences]
+        )
         # where a role was cut out of another, what it lost is no file that was named for it
-        if role in self._read:
-            refuse_a_source_given_for_two_roles(role, kept, dropped, dict(zip(before, earlier, strict=True)))
+        lost = {s.source for s in dropped} - {s.source for s in kept} if role in self._read else set()
+        for name in sorted(lost):
+            gone = [sentence for sentence in dropped if sentence.source == name]
+            where = " and ".join(
+                f"corpora.{other}" for other, sentences in before.items() if _without(sentences, gone)[1]
+            )
+            raise GlossaeError(
+                f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in "
+                f"two roles; give corpora.{role} other text"
+            )
         self._sentences[role] = kept
         self._drop(role, dropped, "in_earlier_role")
 
     def check(self) -> None:
-        """Refuse a role without text in the target or the reference language.
-
-        Raises:
-            GlossaeError: there is one.
-        """
+        """Refuse a role without text in the target or the reference language."""
         target, reference = self._languages[:2]
-        for role in self._present:
+        for role in self._present():
+            named = role if self._whole == "train" or role == "replicate" else self._whole
             present = {sentence.language for sentence in self._sentences[role]}
-            named = self._train if role != "replicate" else role
-            named = role if self._train == "train" else named
             for language in (target, reference):
                 if language not in present:
                     raise GlossaeError(
@@ -388,16 +393,14 @@ class _Division:
                     )
 
     def _why_none(self, role: str, language: str) -> str:
-        rows = {
-            name: tally for (of, name, code), tally in self._tallies.items() if (of, code) == (role, language)
-        }
-        read = sum(tally.read for tally in rows.values())
+        rows = [tally for (of, _, code), tally in self._tallies.items() if (of, code) == (role, language)]
         fates: Counter[str] = Counter()
-        for tally in rows.values():
+        for tally in rows:
             fates.update(tally.dropped)
             fates.update({f"moved to {other}": number for other, number in tally.moved.items()})
-        listed = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items()))
-        return f"({self._origins[role]}; {read} read{f': {listed}' if listed else ''})"
+        fate = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items()))
+        read = sum(tally.read for tally in rows)
+        return f"({self._origins[role]}; {read} read{f': {fate}' if fate else ''})"
 
     def _drop(self, role: str, sentences: list[Sentence], reason: str) -> None:
         for sentence in sentences:
@@ -408,50 +411,49 @@ class _Division:
 
     def roles(self, provenance: dict[str, dict[str, Any]]) -> Roles:
         """The result."""
-        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in self._present}
+        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in self._present()}
         slices: dict[tuple[str, str, str], list[Sentence]] = defaultdict(list)
         for role, corpus in corpora.items():
             for sentence in corpus.sentences:
                 slices[role, sentence.source, sentence.language].append(sentence)
-        counts = [
-            RoleCount(
-                role=key[0],
-                name=key[1],
-                language=key[2],
-                read=tally.read,
-                sentences=len(slices[key]),
-                dropped=dict(sorted(tally.dropped.items())),
-                changed=dict(sorted(tally.changed.items())),
-                moved=dict(sorted(tally.moved.items())),
-                documents=len({s.doc for s in slices[key] if s.doc}) or None,
-                sha256=Corpus.of(slices[key]).sha256,
+        counts = []
+        for (role, name, language), tally in sorted(self._tallies.items(), key=self._row_place):
+            own = slices[role, name, language]
+            facts = (dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved))
+            documents = len({s.doc for s in own if s.doc}) or None
+            counts.append(
+                RoleCount(
+                    role, name, language, tally.read, len(own), *facts, documents, Corpus.of(own).sha256
+                )
             )
-            for key, tally in sorted(self._tallies.items(), key=lambda item: self._place(*item[0]))
-        ]
-        origins = {role: self._origins[role] for role in self._present}
-        places = {
-            role: tuple(self._places[sentence] for sentence in corpus.sentences)
-            for role, corpus in corpora.items()
-        }
         unknown = {row.language for row in counts if "other_language" in row.dropped}
-        left_out = tuple(sorted(unknown)) if self._train == TEXT else ()
-        return Roles(corpora, places, counts, self._straddle, origins, provenance, left_out)
+        return Roles(
+            corpora,
+            places={
+                role: tuple(self._places[s] for s in corpus.sentences) for role, corpus in corpora.items()
+            },
+            counts=counts,
+            translations_may_straddle=self._straddle,
+            cuts={role: self._origins[role] for role in corpora},
+            provenance=provenance,
+            left_out=tuple(sorted(unknown)) if self._whole == TEXT else (),
+        )
 
-    def _place(self, role: str, name: str, language: str) -> tuple[int, str, bool, str]:
+    def _row_place(self, item: tuple[tuple[str, str, str], Tally]) -> tuple[int, str, bool, str]:
         """Where a row stands: by role, source, wanted languages first."""
+        role, name, language = item[0]
         return ROLES.index(role), name, language not in self._languages, language
 
 
-def _kinds(found: TextParts) -> str:
-    """Whether the panel's languages come from the same sources, in words."""
-    if found.complete:
-        return f"every language from {' and '.join(found.complete)}"
-    return (
-        f"no source has every language, so the panel is from {', '.join(found.sources)}: a difference between sources "
-        "can look like one between languages"
-    )
-
-
-def _unit(sentences: list[Sentence]) -> str:
-    """What a cut does not divide, in words."""
-    return "document" if any(sentence.doc for sentence in sentences) else "pair"
+def _without(
+    sentences: Sequence[Sentence], others: Sequence[Sentence]
+) -> tuple[list[Sentence], list[Sentence]]:
+    """`sentences` that share neither text nor pair nor document with one of `others`, and those that do."""
+    texts = {(sentence.language, sentence.text) for sentence in others}
+    pairs = {sentence.pair for sentence in others}
+    docs = {sentence.doc for sentence in others if sentence.doc}
+    parts: tuple[list[Sentence], list[Sentence]] = [], []
+    for sentence in sentences:
+        shares = (sentence.language, sentence.text) in texts or sentence.pair in pairs or sentence.doc in docs
+        parts[shares].append(sentence)
+    return parts

@@ -4,10 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate, repeat
-from typing import NamedTuple
 
-from glossae.text.lexicons import words_of
-from glossae.text.sentences import Sentence, cluster
+from glossae.text.cleaning import words_of
+from glossae.text.corpus import Sentence, cluster
 
 
 def rank(seed: int, purpose: str, pair: str) -> bytes:
@@ -37,59 +36,36 @@ def cut(
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(clusters, sentences, strict=True):
         members[number].append(sentence)
-    pairs: dict[tuple[str, ...], list[_Unit]] = defaultdict(list)
-    documents: dict[tuple[tuple[str, ...], tuple[str, ...]], list[_Unit]] = defaultdict(list)
+    # (rank, cluster, sentences) of pairs by source and languages, and of documents with their pairs likewise
+    pairs: dict[tuple[str, ...], list[tuple[bytes, int, int]]] = defaultdict(list)
+    documents: dict[tuple[tuple[str, ...], ...], list[tuple[bytes, int, int]]] = defaultdict(list)
     for number, own in members.items():
         docs = [sentence.doc for sentence in own if sentence.doc]
-        name = rank(seed, purpose, min(docs) if docs else own[0].pair)
-        unit = _Unit(name, number, len(own))
+        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
+        languages = tuple(sorted(sentence.language for sentence in own))
         if docs:
-            sources, languages = (tuple(sorted({s[field] for s in own})) for field in (3, 1))
-            documents[sources, languages].append(unit)
+            documents[tuple(sorted({s.source for s in own})), tuple(sorted(set(languages)))].append(unit)
         else:
-            pairs[own[0].source, *sorted(sentence.language for sentence in own)].append(unit)
+            pairs[own[0].source, *languages].append(unit)
 
     taken: set[int] = set()
+    for units in (*pairs.values(), *documents.values()):
+        units.sort()
     for units in pairs.values():
         taken.update(_first(units, round(share * len(units))))
     for units in documents.values():
-        taken.update(_first(units, _nearest(share, [unit.size for unit in sorted(units)])))
+        # so many that their sentences come nearest to the share
+        reached = [0, *accumulate(size for _, _, size in units)]
+        distances = [abs(come - share * reached[-1]) for come in reached]
+        taken.update(_first(units, distances.index(min(distances))))
     rest = [sentence for number, sentence in zip(clusters, sentences, strict=True) if number not in taken]
     return rest, [sentence for number, sentence in zip(clusters, sentences, strict=True) if number in taken]
 
 
-class _Unit(NamedTuple):
-    """What is never divided: a pair, or a document with the pairs in it."""
-
-    rank: bytes
-    cluster: int
-    size: int
-
-
-def _first(units: list[_Unit], number: int) -> list[int]:
+def _first(units: list[tuple[bytes, int, int]], number: int) -> list[int]:
     if len(units) > 1:
         number = min(max(number, 1), len(units) - 1)
-    return [unit.cluster for unit in sorted(units)[:number]]
-
-
-def _nearest(share: float, sizes: list[int]) -> int:
-    """How many of `sizes`, from the first on, come nearest to a share of their sum."""
-    reached = [0, *accumulate(sizes)]
-    return min(range(len(reached)), key=lambda number: abs(reached[number] - share * reached[-1]))
-
-
-class TextParts(NamedTuple):
-    """One text cut into roles.
-
-    Attributes:
-        parts: the sentences of each role, `train` among them.
-        sources: the sources, those that share pairs as one.
-        complete: those of them that have every language of the text; the panel is cut from them, if there are any.
-    """
-
-    parts: dict[str, list[Sentence]]
-    sources: list[str]
-    complete: list[str]
+    return [cluster for _, cluster, _ in units[:number]]
 
 
 def cut_text(
@@ -99,7 +75,7 @@ def cut_text(
     trained: Sequence[str],
     limits: Mapping[str, int | None],
     seed: int,
-) -> TextParts:
+) -> tuple[dict[str, list[Sentence]], str]:
     """Cut one text into `panel` and other roles, from each source by itself; the rest is `train`.
 
     Args:
@@ -109,6 +85,10 @@ def cut_text(
         limits: per role, the most sentences per language: a share is smaller where that needs less, and the caller
             still has to trim to them.
         seed: decides the cuts.
+
+    Returns:
+        The sentences of each role, and in words whether the panel's languages come from the same sources: it is cut
+        from those that have every language of the text, if there are any. Sources that share pairs count as one.
     """
     own = _by_source(sentences)
     everything = {sentence.language for sentence in sentences}
@@ -132,7 +112,12 @@ def cut_text(
             portion -= share
             parts[role] += taken
         parts["train"] += left
-    return TextParts(parts, list(own), complete)
+    if complete:
+        return parts, f"every language from {' and '.join(complete)}"
+    return parts, (
+        f"no source has every language, so the panel is from {', '.join(own)}: a difference between sources "
+        "can look like one between languages"
+    )
 
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
@@ -173,9 +158,8 @@ def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | 
     """
     taken: dict[str, int] = defaultdict(int)
     places = []
-    for place, (language, size) in enumerate(
-        zip(languages, repeat(1) if sizes is None else sizes, strict=False)
-    ):
+    sizes = repeat(1) if sizes is None else sizes
+    for place, (language, size) in enumerate(zip(languages, sizes, strict=False)):
         if taken[language] < wanted:
             taken[language] += size
             places.append(place)

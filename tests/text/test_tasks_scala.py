@@ -8,7 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.text import Tagged, corrupt, detokenise, eligible, parse_task, read_treebank, scala_splits
+from glossae.text import parse_task
+from glossae.text.scala import Tagged, corrupt, detokenise, eligible, scala_splits
+from glossae.text.tasks import read_treebank
 
 TAGS = [
     "NOUN",
@@ -184,8 +186,8 @@ def test_splits_keep_pairs_together(count, train, val, test):
     assert sizes == {"train": train, "val": val, "test": test, "full_train": count - val - test}
     places = {}
     for split in ("train", "val", "test"):
-        for row in splits[split]:
-            places.setdefault(row.pair, []).append((split, row.label))
+        for _, label, number in splits[split]:
+            places.setdefault(number, []).append((split, label))
     assert all(
         {label for _, label in found} == {"correct", "incorrect"} and len({split for split, _ in found}) == 1
         for found in places.values()

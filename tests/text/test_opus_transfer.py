@@ -104,7 +104,7 @@ def test_a_whole_part_needs_no_transfer(opus, cached, part):
 def test_a_server_that_falls_silent(opus, monkeypatch):
     opus.put(ARCHIVE)
     opus.pause = 0.5
-    monkeypatch.setattr("glossae.text.web.TIMEOUT", 0.1)
+    monkeypatch.setattr("glossae.text.download.TIMEOUT", 0.1)
     assert "the transfer broke off 4 times (last: timed out); try later" in refusal()
 
 

@@ -156,7 +156,7 @@ def test_a_size_that_is_only_written_down(cached):
 
 
 def test_a_text_larger_than_memory(cached, monkeypatch):
-    monkeypatch.setattr("glossae.text.zipped._MAX_BYTES", 10_000)
+    monkeypatch.setattr("glossae.text.opus._MAX_BYTES", 10_000)
     assert read(cached, zipped(("Tiny.da-en.da", "a" * 10_000), ("Tiny.da-en.en", "a")))
     message = refusal(cached, zipped(("Tiny.da-en.da", "a" * 10_001), ("Tiny.da-en.en", "a")))
     assert "'Tiny.da-en.da', which has 10,001 bytes unpacked, and 10,000 are the most" in message

@@ -1,17 +1,29 @@
 """Roles are disjoint, accounted for to the last sentence, and decided by the seed and the text alone."""
 
+import json
 import random
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.text import ROLES, Corpus, Sentence, build_roles, untested
+from glossae.text import (
+    ROLES,
+    Corpus,
+    Sentence,
+    build_roles,
+    cluster,
+    cluster_names,
+    cut,
+    first_of_each,
+    untested,
+)
 
 ALWAYS = ROLES[:4]
 """The roles that every run has; the others are there where they are given."""
@@ -80,18 +92,14 @@ def test_everything_cut_out_of_train(folder):
     assert row_of(roles, "select").moved == {"test": 150, "tune": 30}
     assert all(row.dropped == {} for row in roles.counts)
     assert not roles.translations_may_straddle
+    for corpus in roles.corpora.values():
+        assert set(Counter(s.pair for s in corpus.sentences).values()) == {2}
     assert roles.cuts == {
         "train": "read from x.tsv",
         "select": "30 % of train, cut by pair, seed 0",
         "tune": "20 % of what test leaves of select, cut by pair, seed 0",
         "test": "half of select, cut by pair, seed 0",
     }
-
-
-def test_pairs_stay_whole(folder):
-    roles = build({"train": write(folder / "x.tsv", columns(range(50)))})
-    for corpus in roles.corpora.values():
-        assert Counter(Counter(s.pair for s in corpus.sentences).values()) == {2: len(corpus) // 2}
 
 
 def test_given_roles_are_read_from_their_own_files(folder):
@@ -104,13 +112,7 @@ def test_given_roles_are_read_from_their_own_files(folder):
     assert sizes(roles) == [200, 200, 200, 200]
     assert roles.corpora["tune"].sources == ("tune.tsv",)
     assert roles.cuts["tune"] == "read from tune.tsv"
-
-
-def test_only_tune_missing(folder):
-    specs = {
-        role: write(folder / f"{role}.tsv", columns(range(n, n + 100)))
-        for n, role in zip((0, 100, 200), ("train", "select", "test"), strict=True)
-    }
+    del specs["tune"]
     roles = build(specs)
     assert sizes(roles) == [200, 160, 40, 200]
     assert roles.cuts["tune"] == "20 % of select, cut by pair, seed 0"
@@ -145,46 +147,28 @@ def test_test_cut_out_of_select_gives_way_to_a_given_tune(folder):
 
 def test_text_without_pair_ids_may_straddle(folder):
     assert build({"train": write(folder / "x.tsv", labelled(range(100)))}).translations_may_straddle
-    # read from four files, nothing is cut, whether aligned or not
+    # read from files of their own, nothing is cut, whether aligned or not
     specs = {
         role: write(folder / f"{role}.tsv", labelled(range(n * 9, n * 9 + 9))) for n, role in enumerate(ROLES)
     }
     assert not build(specs).translations_may_straddle
 
 
-def test_cut_is_even_over_languages_and_sources(folder):
-    first, second = (
-        write(folder / "x.tsv", labelled(range(500))),
-        write(folder / "y.tsv", labelled(range(500, 600))),
-    )
+def test_a_cut_is_even_over_languages_and_sources(folder):
+    first = write(folder / "x.tsv", labelled(range(500)))
+    second = write(folder / "y.tsv", labelled(range(450, 600)))
     roles = build({"train": f"{first} {second}"})
     check(roles)
-    assert {(r.name, r.language): r.sentences for r in roles.counts if r.role == "test"} == {
-        ("x.tsv", "da"): 75,
-        ("x.tsv", "en"): 75,
-        ("y.tsv", "da"): 15,
-        ("y.tsv", "en"): 15,
-    }
-
-
-def test_repetition_over_sources_of_a_role(folder):
-    first, second = (
-        write(folder / "x.tsv", labelled(range(100))),
-        write(folder / "y.tsv", labelled(range(50, 150))),
-    )
-    roles = build({"train": f"{first} {second}"})
-    check(roles)
-    assert {r.name: r.dropped for r in roles.counts if (r.role, r.language) == ("train", "da")} == {
-        "x.tsv": {},
-        "y.tsv": {"duplicate": 50},
-    }
+    counts = {(row.role, row.name, row.language): row for row in roles.counts}
+    assert counts["train", "y.tsv", "da"].dropped == {"duplicate": 50}
+    for language in ("da", "en"):
+        assert counts["test", "x.tsv", language].sentences == 75
+        assert counts["test", "y.tsv", language].sentences == 15
 
 
 def test_sources_of_one_name_get_names_of_their_own(folder):
-    first, second = (
-        write(folder / "x.tsv", labelled(range(50))),
-        write(folder / "d" / "x.tsv", labelled(range(50, 99))),
-    )
+    first = write(folder / "x.tsv", labelled(range(50)))
+    second = write(folder / "d" / "x.tsv", labelled(range(50, 99)))
     third = write(folder / "with blanks" / "x.tsv", labelled(range(100, 150)))
     roles = build({"train": f"{first} {second}", "test": f"'{third}'"})
     assert roles.corpora["train"].only("da").of_source("x.tsv#2").sentences
@@ -198,61 +182,41 @@ def test_limit(folder):
     assert sizes(roles) == [140, 24, 6, 30]
     assert row_of(roles, "train").dropped == {"over_limit": 900}
     larger = build({"train": path}, limit=200)
-    everything = [
-        keys(Corpus.of(s for c in r.corpora.values() for s in c.sentences)) for r in (roles, larger)
-    ]
-    assert everything[0] < everything[1]
+    some, more = (set.union(*map(keys, made.corpora.values())) for made in (roles, larger))
+    assert some < more
 
 
-def test_absent_other_language_is_counted_as_none(folder):
-    roles = build({"train": write(folder / "x.tsv", labelled(range(100)))}, others=["sv"])
-    assert (row_of(roles, "train", "sv").read, row_of(roles, "train", "sv").sentences) == (0, 0)
-
-
-def test_language_that_is_not_wanted_is_counted(folder):
-    roles = build({"train": write(folder / "x.tsv", [*labelled(range(100)), "Hallå\tsv"])})
+def test_languages_that_are_absent_or_not_wanted_are_on_the_record(folder):
+    path = write(folder / "x.tsv", [*labelled(range(100)), "Hallå\tsv"])
+    roles = build({"train": path}, others=["nb"])
+    assert (row_of(roles, "train", "nb").read, row_of(roles, "train", "nb").sentences) == (0, 0)
     assert row_of(roles, "train", "sv").dropped == {"other_language": 1}
 
 
-def test_generator_gets_the_languages_and_the_seed():
+def test_a_generator_gets_the_languages_and_the_seed():
     calls = []
 
-    def toy(languages, seed):
-        calls.append((languages, seed))
-        return Corpus.of(
-            Sentence(f"{code} {i}", code, f"{i}", "toy") for i in range(100) for code in languages
-        )
-
-    roles = build({"train": "toy"}, seed=3, others=["sv"], generators={"toy": toy})
-    check(roles)
-    assert calls == [(("da", "en", "sv"), 3)]
-    assert sizes(roles) == [210, 36, 9, 45]
-    assert not roles.translations_may_straddle
-
-
-def test_pair_of_an_earlier_role_is_dropped_whole():
     def made(first):
         def generator(languages, seed):
-            return Corpus.of(
-                Sentence(f"{code} {first} {i}", code, f"{i}", "")
-                for i in range(first, first + 60)
-                for code in languages
-            )
+            calls.append((languages, seed))
+            numbers = range(first, first + 60)
+            return Corpus.of(Sentence(f"{c} {first} {i}", c, f"{i}", "") for i in numbers for c in languages)
 
         return generator
 
-    roles = build({"train": "a", "select": "b"}, generators={"a": made(0), "b": made(50)})
+    roles = build(
+        {"train": "a", "select": "b"}, seed=3, others=["sv"], generators={"a": made(0), "b": made(50)}
+    )
     check(roles)
+    assert calls == [(("da", "en", "sv"), 3)] * 2
+    # a pair of an earlier role is dropped whole
     assert row_of(roles, "select").dropped == {"in_earlier_role": 10}
+    assert not roles.translations_may_straddle
 
 
-def test_same_seed_same_bytes_whatever_the_order_of_lines(folder):
-    lines = labelled(range(300))
-    roles = build({"train": write(folder / "x.tsv", lines)}, limit=200)
-    random.Random(1).shuffle(lines)
-    again = build({"train": write(folder / "x.tsv", lines)}, limit=200)
-    assert again == roles
-    other = build({"train": write(folder / "x.tsv", lines)}, limit=200, seed=1)
+def test_another_seed_cuts_elsewhere_and_as_much(folder):
+    path = write(folder / "x.tsv", labelled(range(300)))
+    roles, other = (build({"train": path}, limit=200, seed=seed) for seed in (0, 1))
     assert sizes(other) == sizes(roles)
     assert all(keys(other.corpora[role]) != keys(roles.corpora[role]) for role in ALWAYS)
 
@@ -290,15 +254,38 @@ def test_import_is_cheap():
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
 
 
+PROGRAM = """
+import resource, sys
+from glossae.text import build_roles
+roles = build_roles({"train": sys.argv[1]}, target="da", reference="en", seed=0)
+# kibibytes on Linux, bytes on macOS
+unit = 1 if sys.platform == "darwin" else 1024
+print(sum(map(len, roles.corpora.values())), unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_half_a_million_sentences_are_divided_within_a_gigabyte(tmp_path):
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghijklmnoprstuvæøå", k=rng.randint(2, 11))) for _ in range(20_000)]
+    path = tmp_path / "large.tsv"
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(500_000):
+            file.write(f"{' '.join(rng.choices(words, k=rng.randint(8, 24)))}\t{i % 2}\n")
+    assert path.stat().st_size > 60e6
+    output = subprocess.check_output([sys.executable, "-c", PROGRAM, str(path)], text=True)
+    sentences, peak = map(int, output.split())
+    assert sentences == 500_000
+    assert peak < 1e9
+
+
 def test_a_panel_is_read_where_it_is_given_and_shares_nothing(folder):
-    others = ("sv", "nb")
-    text = columns(range(60))
     panel = [
         "da\ten\tsv\tnb",
         *(f"sætning {i}\tsentence {i}\tmening {i}\tsetning {i}" for i in range(50, 90)),
     ]
-    specs = {"train": write(folder / "t.tsv", text), "panel": write(folder / "p.tsv", panel)}
-    roles = build(specs, others=others)
+    specs = {"train": write(folder / "t.tsv", columns(range(60))), "panel": write(folder / "p.tsv", panel)}
+    roles = build(specs, others=("sv", "nb"))
     check(roles)
     assert list(roles.corpora) == [*ALWAYS, "panel"]
     assert roles.corpora["panel"].languages == ("da", "en", "nb", "sv")
@@ -308,26 +295,12 @@ def test_a_panel_is_read_where_it_is_given_and_shares_nothing(folder):
     }
     assert len(roles.corpora["panel"].only("sv")) == 40
     assert row_of(roles, "panel", "en").dropped["in_earlier_role"] == 10
-
-
-def test_a_panel_needs_the_target_too(folder):
     specs = {
-        "train": write(folder / "t.tsv", columns(range(60))),
+        "train": specs["train"],
         "replicate": f"en={write(folder / 'e.txt', ['a sentence', 'and more'])}",
     }
     with pytest.raises(GlossaeError, match="corpora.replicate: no da sentence"):
         build(specs)
-
-
-# ---- every role out of one text
-
-
-def files_of(folder, numbers, *, words="ord"):
-    """A file per language, one sentence a line, no two languages with a sentence in common."""
-    return " ".join(
-        f"{code}={write(folder / f'{code}.txt', [f'{code} {words} {spelled(i)}' for i in range(number)])}"
-        for code, number in numbers.items()
-    )
 
 
 def spelled(number):
@@ -335,31 +308,34 @@ def spelled(number):
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
+def files_of(folder, numbers):
+    """A file per language, one sentence a line, no two languages with a sentence in common."""
+    return " ".join(
+        f"{code}={write(folder / f'{code}.txt', [f'{code} ord {spelled(i)}' for i in range(number)])}"
+        for code, number in numbers.items()
+    )
+
+
+def aligned_file(path, number):
+    """Aligned columns in three languages."""
+    rows = [f"sætning {spelled(i)}\tsentence {spelled(i)}\tmening {spelled(i)}" for i in range(number)]
+    return write(path, ["da\ten\tsv", *rows])
+
+
 def by_language(roles):
     return {role: {code: len(c.only(code)) for code in c.languages} for role, c in roles.corpora.items()}
 
 
 def test_a_file_per_language_is_cut_into_every_role(folder):
-    roles = build(
-        {"text": files_of(folder, {"da": 1000, "en": 1000, "sv": 1000})}, others=["sv"], trained=("da", "en")
-    )
+    text = files_of(folder, {"da": 1000, "en": 1000, "sv": 1000})
+    roles = build({"text": text}, others=["sv"], trained=("da", "en"))
     check(roles)
     assert roles.translations_may_straddle
-    assert {role: own["da"] for role, own in by_language(roles).items()} == {
-        "train": 500,
-        "select": 60,
-        "tune": 40,
-        "test": 100,
-        "panel": 300,
-    }
-    # nothing is trained on, so that the others have twice as much; one is always left
-    assert {role: own["sv"] for role, own in by_language(roles).items()} == {
-        "train": 1,
-        "select": 120,
-        "tune": 79,
-        "test": 200,
-        "panel": 600,
-    }
+    found = {role: (own["da"], own["sv"]) for role, own in by_language(roles).items()}
+    # of Swedish nothing is trained on, so that the others have twice as much; one is always left
+    assert found == {
+        "train": (500, 1), "select": (60, 120), "tune": (40, 79), "test": (100, 200), "panel": (300, 600)
+    }  # fmt: skip
     assert "no source has every language, so the panel is from da.txt, en.txt, sv.txt" in roles.cuts["panel"]
 
 
@@ -376,8 +352,7 @@ def test_what_a_role_needs_not_goes_to_train(folder):
 
 
 def test_aligned_text_stays_together_in_every_role(folder):
-    rows = [f"sætning {spelled(i)}\tsentence {spelled(i)}\tmening {spelled(i)}" for i in range(400)]
-    roles = build({"text": write(folder / "x.tsv", ["da\ten\tsv", *rows])}, others=["sv"], panel_limit=50)
+    roles = build({"text": aligned_file(folder / "x.tsv", 400)}, others=["sv"], panel_limit=50)
     check(roles)
     assert not roles.translations_may_straddle
     assert by_language(roles)["panel"] == {"da": 50, "en": 50, "sv": 50}
@@ -398,9 +373,7 @@ def test_sources_with_pairs_in_common_are_one_text():
 
 
 def test_the_panel_is_from_sources_with_every_language(folder):
-    rows = [f"sætning {spelled(i)}\tsentence {spelled(i)}\tmening {spelled(i)}" for i in range(100)]
-    speech = write(folder / "speech.tsv", ["da\ten\tsv", *rows])
-    text = f"{speech} {files_of(folder, {'da': 300, 'en': 300})}"
+    text = f"{aligned_file(folder / 'speech.tsv', 100)} {files_of(folder, {'da': 300, 'en': 300})}"
     roles = build({"text": text}, others=["sv"])
     check(roles)
     assert roles.corpora["panel"].sources == ("speech.tsv",)
@@ -419,23 +392,14 @@ def test_sentences_with_the_same_words_are_kept_once(folder):
     assert sum("afstemning" in text for corpus in roles.corpora.values() for _, text in keys(corpus)) == 1
 
 
-def test_text_leaves_no_role_to_be_given_but_replicate(folder):
+def test_replicate_alone_is_given_beside_text(folder):
     text = files_of(folder, {"da": 50, "en": 50})
     again = write(folder / "again.tsv", labelled(range(20)))
     assert len(build({"text": text, "replicate": again}).corpora["replicate"]) == 40
-    for role in ("train", "panel"):
-        with pytest.raises(
-            GlossaeError, match=rf"corpora\.{role}: is cut out of corpora.text: give one of the"
-        ):
-            build({"text": text, role: again})
     with pytest.raises(
         GlossaeError, match=r"corpora\.text: no en sentence .*give corpora\.text other or more"
     ):
         build({"text": files_of(folder, {"da": 50})})
-    with pytest.raises(GlossaeError, match=r"corpora\.text: 'nowhere\.xyz': is not a source"):
-        build({"text": "nowhere.xyz"})
-    with pytest.raises(GlossaeError, match=r"corpora\.panel_limit: 0: write a number"):
-        build({"text": text}, panel_limit=0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -503,3 +467,111 @@ def test_what_is_not_tested_is_said(folder):
         "languages.others: no effect on sv is measured: test has no text in it",
         "languages.others: no unit is tested against nb: panel has no text in it",
     ]
+
+
+def test_the_hash_of_text_without_documents_is_what_it_was():
+    plain = [Sentence("Hej", "da", "1", "x"), Sentence("Hi", "en", "1", "x")]
+    # as it was before sentences had documents: stages of old runs stand
+    assert Corpus.of(plain).sha256 == "db366f021a1c975191aa08de0f2c4adecbf78eb4bc372b19d085fd1fe67a0ebc"
+    told = [plain[0]._replace(doc="x 1"), plain[1]]
+    assert Corpus.of(told).sha256 != Corpus.of(plain).sha256
+    assert Corpus.of([plain[0], plain[1]._replace(doc="x 1")]).sha256 != Corpus.of(told).sha256
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 6)), max_size=30))
+def test_clusters_are_what_pairs_and_documents_join(rows):
+    pairs, docs = [str(pair) for pair, _ in rows], [str(doc) if doc else "" for _, doc in rows]
+    found = np.array(cluster(pairs, docs), dtype=int)
+    # the closure by brute force
+    p, d = np.array(pairs, dtype=str), np.array(docs, dtype=str)
+    linked = (p[:, None] == p) | ((d[:, None] == d) & (d != ""))
+    for _ in rows:
+        linked = (linked.astype(int) @ linked.astype(int)) > 0
+    assert np.array_equal(found[:, None] == found[None], linked)
+    # numbered as they come
+    firsts = [int(number) for place, number in enumerate(found) if number not in found[:place]]
+    assert firsts == list(range(len(firsts)))
+    sentences = [Sentence("", "da", pair, "x", doc) for pair, doc in zip(pairs, docs, strict=True)]
+    assert Corpus.of(sentences).clusters == tuple(found)
+    names = np.array(cluster_names(pairs, docs), dtype=str)
+    assert np.array_equal(names[:, None] == names[None], linked)
+    if not any(docs):
+        assert names.tolist() == pairs
+
+
+def sentences_of(sizes, lone):
+    """Documents of aligned pairs, so many each, and pairs without one."""
+    rows = [(f"d{doc}", f"d{doc}p{place}") for doc, size in enumerate(sizes) for place in range(size)]
+    rows += [("", f"l{place}") for place in range(lone)]
+    return [Sentence(f"{pair} {code}", code, pair, "x", doc) for doc, pair in rows for code in ("da", "en")]
+
+
+@given(
+    st.lists(st.integers(1, 9), max_size=12),
+    st.integers(0, 20),
+    st.floats(0.05, 0.95),
+    st.integers(0, 99),
+    st.randoms(),
+)
+def test_a_cut_never_goes_through_a_document(sizes, lone, share, seed, random):
+    sentences = sentences_of(sizes, lone)
+    rest, taken = cut(sentences, share, seed=seed, purpose="test")
+    assert Counter(rest + taken) == Counter(sentences)
+    for field in ("doc", "pair"):
+        both = {getattr(s, field) for s in rest} & {getattr(s, field) for s in taken}
+        assert both <= {""}
+    if len(sizes) > 1:
+        told = sum(bool(s.doc) for s in taken)
+        assert 0 < told < 2 * sum(sizes)
+        # no further from the share than the largest document
+        assert abs(told - share * 2 * sum(sizes)) <= 2 * max(sizes)
+    # pairs without documents are cut as if there were none elsewhere
+    alone = cut(sentences_of([], lone), share, seed=seed, purpose="test")[1]
+    assert [s for s in taken if not s.doc] == alone
+    random.shuffle(sentences)
+    assert set(cut(sentences, share, seed=seed, purpose="test")[1]) == set(taken)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(2, 4), min_size=24, max_size=40), st.integers(0, 99))
+def test_no_document_is_in_two_roles(folder, sizes, seed):
+    rows = [
+        {"da": f"sætning {doc} {place}", "en": f"sentence {doc} {place}", "doc": doc}
+        for doc, size in enumerate(sizes)
+        for place in range(size)
+    ]
+    roles = build({"train": write(folder / "roles.jsonl", map(json.dumps, rows))}, seed=seed)
+    where = defaultdict(set)
+    for role, corpus in roles.corpora.items():
+        for place, sentence in zip(roles.places[role], corpus.sentences, strict=True):
+            where[sentence.doc].add(role)
+            number = 2 * next(i for i, row in enumerate(rows) if sentence.text in row.values())
+            assert place - number == (sentence.language == "en")
+    assert set(map(len, where.values())) == {1}
+    assert "cut by document" in roles.cuts["select"]
+    told = {(row.role, row.language): row.documents for row in roles.counts}
+    assert sum(told[role, "da"] for role in roles.corpora) == len(sizes)
+
+
+def test_what_a_limit_leaves_of_a_document_is_not_tested_on(folder):
+    lines = [json.dumps({"da": f"a {i}", "en": f"b {i}", "doc": i // 10}) for i in range(200)]
+    path = write(folder / "limited.jsonl", lines)
+    other = write(folder / "other.tsv", ["da\ten", "Hej\tHi", "God\tGood"])
+    with pytest.raises(GlossaeError, match="all 4.. sentences of limited.jsonl are in corpora"):
+        build({"train": path, "test": f"{path} {other}"}, limit=100)
+
+
+@given(st.lists(st.sampled_from(["da", "en", "sv"])), st.integers(0, 5))
+def test_the_first_of_each_language(languages, wanted):
+    places = first_of_each(languages, wanted)
+    for language in set(languages):
+        there = [place for place, own in enumerate(languages) if own == language]
+        assert [place for place in places if languages[place] == language] == there[:wanted]
+    assert places == sorted(places)
+
+
+def test_sizes_count_until_there_is_enough():
+    languages, sizes = ["da", "en", "da", "da", "en"], [3, 9, 2, 4, 1]
+    assert first_of_each(languages, 5, sizes) == [0, 1, 2]
+    assert first_of_each(languages, 6, sizes) == [0, 1, 2, 3]
+    assert first_of_each(languages, 100, sizes) == [0, 1, 2, 3, 4]

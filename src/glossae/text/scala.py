@@ -7,10 +7,9 @@ The rules are ScaLA's (Nielsen 2023, *ScandEval: A Benchmark for Scandinavian Na
 import re
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
+from typing import NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.text.tasks.task import TEST, TRAIN, Row
-from glossae.text.tasks.treebank import Tagged
 
 CORRECT, INCORRECT = "correct", "incorrect"
 DELETE, SWAP = "delete", "flip_neighbours"
@@ -28,6 +27,20 @@ _LEAST_TEST = 128
 _SMALL_TRAIN, _SMALL_VALIDATION = 64, 32
 
 
+class Tagged(NamedTuple):
+    """A sentence with its parts of speech.
+
+    Attributes:
+        tokens: the words and marks.
+        tags: the universal part of speech of each.
+        text: the sentence as it was written; None where the treebank does not keep it.
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    text: str | None = None
+
+
 def detokenise(tokens: Sequence[str]) -> str:
     """Tokens as text: no blank before `. , ; : ) ] } ? !`, none after `( [ {`, none inside paired quotes."""
     text = " ".join(tokens)
@@ -36,6 +49,20 @@ def detokenise(tokens: Sequence[str]) -> str:
     if text.count('"') % 2 == 0:
         text = re.sub(r'" ([^"]*) "', r'"\1"', text)
     return text
+
+
+def _raw(sentence: Tagged) -> str:
+    return detokenise(sentence.tokens) if sentence.text is None else sentence.text
+
+
+_RULES: tuple[Callable[[Tagged], bool], ...] = (
+    lambda sentence: len(sentence.tokens) > _MORE_THAN,
+    lambda sentence: len(set(sentence.tags)) > _MORE_THAN,
+    lambda sentence: _raw(sentence).count('"') % 2 == 0,
+    lambda sentence: sentence.tags[0] not in _MARKS,
+    lambda sentence: _raw(sentence).count("=") <= 1,
+    lambda sentence: "SLUTORD" not in _raw(sentence),
+)
 
 
 def eligible(sentences: Iterable[Tagged]) -> tuple[list[Tagged], list[int]]:
@@ -56,20 +83,6 @@ def eligible(sentences: Iterable[Tagged]) -> tuple[list[Tagged], list[int]]:
     return left, counts
 
 
-def _raw(sentence: Tagged) -> str:
-    return detokenise(sentence.tokens) if sentence.text is None else sentence.text
-
-
-_RULES: tuple[Callable[[Tagged], bool], ...] = (
-    lambda sentence: len(sentence.tokens) > _MORE_THAN,
-    lambda sentence: len(set(sentence.tags)) > _MORE_THAN,
-    lambda sentence: _raw(sentence).count('"') % 2 == 0,
-    lambda sentence: sentence.tags[0] not in _MARKS,
-    lambda sentence: _raw(sentence).count("=") <= 1,
-    lambda sentence: "SLUTORD" not in _raw(sentence),
-)
-
-
 def corrupt(tokens: Sequence[str], tags: Sequence[str], random: Random) -> tuple[str, list[str]] | None:
     """One corruption of a sentence with its kind, `delete` or `flip_neighbours`; None if neither is legal."""
     made = {DELETE: _deleted, SWAP: _swapped}
@@ -82,39 +95,42 @@ def corrupt(tokens: Sequence[str], tags: Sequence[str], random: Random) -> tuple
     return None
 
 
-def deletable(tags: Sequence[str]) -> list[int]:
-    """The places whose token may be deleted."""
-    return [place for place, tag in enumerate(tags) if tag not in _KEPT and not _joins(tags, place)]
-
-
-def _joins(tags: Sequence[str], place: int) -> bool:
-    """Whether a noun stands beside another, so that deleting it may leave a sentence behind."""
-    beside = [tags[other] for other in (place - 1, place + 1) if 0 <= other < len(tags)]
-    return tags[place] in _NOUNS and any(tag in _NOUNS for tag in beside)
-
-
 def _deleted(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
-    places = deletable(tags)
+    def joins(place: int) -> bool:
+        """Whether a noun stands beside another, so that deleting it may leave a sentence behind."""
+        beside = (*tags[max(0, place - 1) : place], *tags[place + 1 : place + 2])
+        return tags[place] in _NOUNS and any(tag in _NOUNS for tag in beside)
+
+    places = [place for place, tag in enumerate(tags) if tag not in _KEPT and not joins(place)]
     if not places:
         return None
     place = random.choice(places)
     return [*tokens[:place], *tokens[place + 1 :]]
 
 
-def swappable(tags: Sequence[str]) -> list[int]:
-    """The places whose token may change places with a neighbour."""
-
+def _swapped(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
     def differs(place: int, other: int) -> bool:
         return 0 <= other < len(tags) and tags[other] not in _MARKS and tags[other] != tags[place]
 
-    return [
+    places = [
         place
         for place, tag in enumerate(tags)
         if tag not in _MARKS and (differs(place, place + 1) or differs(place, place - 1))
     ]
+    if len(places) < 2:
+        return None
+    place = random.choice(places)
+    other = random.choice(_partners(tags, place))
+    broken = list(tokens)
+    broken[place], broken[other] = broken[other], broken[place]
+    if 0 in (place, other):
+        first, second = broken[:2]
+        broken[0] = first if first.isupper() else first.title()
+        broken[1] = second if second.isupper() else second.lower()
+    return broken
 
 
-def partners(tags: Sequence[str], place: int) -> tuple[int, ...]:
+def _partners(tags: Sequence[str], place: int) -> tuple[int, ...]:
     """The places that the token may go to: one, or both sides.
 
     ScaLA looks at the pair PRON and AUX on the right only, and does not look at the left neighbour when it sends a
@@ -132,22 +148,9 @@ def partners(tags: Sequence[str], place: int) -> tuple[int, ...]:
     return (left, right)
 
 
-def _swapped(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
-    places = swappable(tags)
-    if len(places) < 2:
-        return None
-    place = random.choice(places)
-    other = random.choice(partners(tags, place))
-    broken = list(tokens)
-    broken[place], broken[other] = broken[other], broken[place]
-    if 0 in (place, other):
-        first, second = broken[:2]
-        broken[0] = first if first.isupper() else first.title()
-        broken[1] = second if second.isupper() else second.lower()
-    return broken
-
-
-def scala_splits(sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_SEED) -> dict[str, list[Row]]:
+def scala_splits(
+    sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_SEED
+) -> dict[str, list[tuple[str, str, int]]]:
     """Eligible sentences and their corruptions as `train`, `val`, `test` and `full_train`.
 
     As many sentences as ScaLA has: 128 for `val`, 1,024 for `test`, 512 for `train`; in a small treebank half of the
@@ -158,6 +161,9 @@ def scala_splits(sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_
         sentences: a treebank's, in its order.
         source: what a message calls it.
         seed: of the splits, the corruptions and the order of rows.
+
+    Returns:
+        Rows of text, label and the number of the sentence that they are of, from 1.
 
     Raises:
         GlossaeError: there are too few eligible sentences.
@@ -175,26 +181,25 @@ def scala_splits(sentences: Iterable[Tagged], source: str, *, seed: int = SCALA_
     sizes = _sizes(len(pairs), source)
     rest = list(range(len(pairs)))
     chosen: dict[str, list[int]] = {}
-    for split in ("val", TEST, TRAIN):
-        if split == TRAIN:
+    for split in ("val", "test", "train"):
+        if split == "train":
             chosen["full_train"] = list(rest)
         # what `pandas.DataFrame.sample` draws, so that the splits are ScaLA's own
         drawn = np.random.RandomState(seed).choice(len(rest), sizes[split], replace=False)
         chosen[split] = [rest[place] for place in drawn]
-        rest = [pair for pair in rest if pair not in set(chosen[split])]
+        rest = sorted(set(rest) - set(chosen[split]))
     low, high = _CHARACTERS
-    return {
-        split: _shuffled(
-            [
-                Row(text, label, f"{source}, sentence {number + 1}", f"sentence {number + 1}")
-                for number in numbers
-                if low <= len(pairs[number][0]) <= high
-                for text, label in zip(pairs[number], (CORRECT, INCORRECT), strict=True)
-            ],
-            seed,
-        )
-        for split, numbers in chosen.items()
-    }
+    splits = {}
+    for split, numbers in chosen.items():
+        rows = [
+            (text, label, number + 1)
+            for number in numbers
+            if low <= len(pairs[number][0]) <= high
+            for text, label in zip(pairs[number], (CORRECT, INCORRECT), strict=True)
+        ]
+        order = np.random.RandomState(seed).permutation(len(rows))
+        splits[split] = [rows[place] for place in order]
+    return splits
 
 
 def _sizes(count: int, source: str) -> dict[str, int]:
@@ -202,18 +207,11 @@ def _sizes(count: int, source: str) -> dict[str, int]:
     while test > _LEAST_TEST and count < test + _VALIDATION + _TRAIN:
         test //= 2
     if count >= test + _VALIDATION + _TRAIN:
-        return {"val": _VALIDATION, TEST: test, TRAIN: _TRAIN}
+        return {"val": _VALIDATION, "test": test, "train": _TRAIN}
     small = count - _SMALL_TRAIN - _SMALL_VALIDATION
     if small < 1:
         raise GlossaeError(
             f"{source}: only {count} sentences can be corrupted; ScaLA needs more than "
             f"{_SMALL_TRAIN + _SMALL_VALIDATION}"
         )
-    return {"val": _SMALL_VALIDATION, TEST: small, TRAIN: _SMALL_TRAIN}
-
-
-def _shuffled(rows: list[Row], seed: int) -> list[Row]:
-    import numpy as np
-
-    order = np.random.RandomState(seed).permutation(len(rows))
-    return [rows[place] for place in order]
+    return {"val": _SMALL_VALIDATION, "test": small, "train": _SMALL_TRAIN}

@@ -1,0 +1,367 @@
+"""The Hugging Face Hub: repositories and their commits, files that arrive whole, and every refusal as one line."""
+
+import difflib
+import errno
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from glossae.errors import GlossaeError
+from glossae.files import file_sha256
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256_DIGITS = 64
+# above every level that the client logs at
+_SILENT = 100
+# the disk is full, the quota is, or no file may grow that large
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# the HTTP libraries' names for what goes wrong before there is a connection; which of them is used is the client's
+_UNREACHED = {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}
+_NAMED = 3
+# the libraries wrap the hub's answers once or twice
+_LINKS = 20
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on the hub at a revision.
+
+    Attributes:
+        name: `OWNER/NAME`; some old ones have no owner.
+        revision: a branch, tag or commit; None for the main branch.
+        kind: in the hub client's words.
+    """
+
+    name: str
+    revision: str | None = None
+    kind: Literal["model", "dataset"] = "model"
+
+    @staticmethod
+    def parse(text: str, kind: Literal["model", "dataset"] = "model") -> "Repository":
+        """What `NAME` or `NAME@REVISION` names. Nothing is asked or fetched.
+
+        Raises:
+            GlossaeError: it is no name that a repository can have, or its revision is empty; the message
+                begins with the fault.
+        """
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        name, at, revision = text.partition("@")
+        if at and not revision:
+            raise GlossaeError(
+                "there is no revision after the @: write a branch, a tag or a commit, or leave it out"
+            )
+        # the client would make a path in its cache of it
+        if ".." in revision or not revision.isprintable() or revision.startswith("/"):
+            raise GlossaeError(f"{revision!r} is no revision that a repository can have")
+        try:
+            validate_repo_id(name)
+        except HFValidationError as error:
+            raise GlossaeError(
+                f"{name!r} is no name that a repository on the hub can have: write OWNER/NAME"
+            ) from error
+        return Repository(name, revision or None, kind)
+
+    def at(self, commit: str) -> "Repository":
+        """The same repository, pinned to a commit."""
+        return replace(self, revision=commit)
+
+    @property
+    def page(self) -> str:
+        """The address of its page."""
+        from huggingface_hub import constants
+
+        return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the hub client caches it; whether it does is another matter."""
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.name, repo_type=self.kind)
+
+    @property
+    def known_commit(self) -> str | None:
+        """The commit that the revision was when it was last asked for; None if it never was. No network."""
+        revision = self.revision or "main"
+        if _COMMIT.fullmatch(revision):
+            return revision
+        try:
+            commit = (self.folder / "refs" / revision).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        return commit or None
+
+
+@contextmanager
+def quietly(bars: bool = True) -> Iterator[None]:
+    """Keep the hub's client from logging and warning for the block, and from bars if need be.
+
+    Args:
+        bars: let it show how far a download is, if standard error is a terminal.
+    """
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
+
+    level, bare = logging.get_verbosity(), are_progress_bars_disabled()
+    logging.set_verbosity(_SILENT)
+    with warnings.catch_warnings():
+        # among them those that an environment variable overrules what is switched here
+        warnings.simplefilter("ignore")
+        if not (bars and sys.stderr is not None and sys.stderr.isatty()):
+            disable_progress_bars()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            (disable_progress_bars if bare else enable_progress_bars)()
+
+
+@contextmanager
+def asking(repository: Repository, called: str) -> Iterator[None]:
+    """Turn what the client raises inside the block into one line that begins with `called`.
+
+    Files that the block fetched are checked; one whose bytes are not those that the hub announced is
+    thrown away.
+
+    Raises:
+        GlossaeError: the hub or the network refuses, the disk is full, or a file arrived broken.
+    """
+    before = _hashed_files(repository)
+    try:
+        with quietly():
+            yield
+    except GlossaeError:
+        raise
+    except Exception as error:
+        raise GlossaeError(f"{called} {_refusal(error, repository)}") from error
+    finally:
+        # also after a failure: what is left unchecked now would be trusted the next time
+        broken = _throw_away_broken(repository, before)
+    if broken:
+        raise GlossaeError(
+            f"{called}: {broken[0]} arrived with other bytes than the hub announced (its SHA-256 differs) and was "
+            "thrown away: run the same command again"
+        )
+
+
+def download(repository: Repository, file: str) -> Path:
+    """One small file of a repository, from the hub or, if it cannot be reached, from the cache.
+
+    Raises:
+        Exception: what the client raises; `asking` understands it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    # what is asked for alone is small, and not worth a bar
+    with quietly(bars=False):
+        return Path(
+            hf_hub_download(repository.name, file, repo_type=repository.kind, revision=repository.revision)
+        )
+
+
+def commit_of(repository: Repository, file: str) -> str:
+    """The commit that a revision is now; without a network, what it was when it was last asked for.
+
+    Args:
+        repository: which; the cache remembers the answer.
+        file: what is fetched to find out; it need not exist.
+
+    Raises:
+        Exception: what the client raises; `asking` understands it.
+    """
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return download(repository, file).parent.name
+    except EntryNotFoundError:
+        # either there is no such file, and the client noted the commit of which that is true; or there is
+        # no network, and it may have noted it earlier
+        commit = repository.known_commit
+        if commit is None:
+            raise
+        return commit
+
+
+def _hashed_files(repository: Repository) -> set[Path]:
+    """The cached files whose name is the SHA-256 of what they hold: the large ones."""
+    try:
+        return {path for path in (repository.folder / "blobs").iterdir() if len(path.name) == _SHA256_DIGITS}
+    except OSError:
+        return set()
+
+
+def _throw_away_broken(repository: Repository, before: set[Path]) -> list[str]:
+    """The names of the files that came since `before` and are not what their hash says; they are removed."""
+    broken = []
+    for blob in sorted(_hashed_files(repository) - before):
+        if file_sha256(blob) == blob.name:
+            continue
+        files = (repository.folder / "snapshots").rglob("*")
+        pointers = [path for path in files if path.is_symlink() and path.resolve() == blob.resolve()]
+        broken.append(pointers[0].name if pointers else blob.name)
+        for path in (*pointers, blob):
+            path.unlink(missing_ok=True)
+    return broken
+
+
+def _refusal(error: BaseException, repository: Repository) -> str:
+    """What `error` or one of its causes says, fit to stand behind the repository's name."""
+    link: BaseException | None = error
+    for _ in range(_LINKS):
+        if link is None:
+            break
+        if (said := _said(link, repository)) is not None:
+            return said
+        link = link.__cause__ or link.__context__
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"cannot be fetched: {lines[0] if lines else type(error).__name__}"
+
+
+def _said(error: BaseException, repository: Repository) -> str | None:
+    """What an error says; None if it is not about the hub."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        DisabledRepoError,
+        EntryNotFoundError,
+        FileMetadataError,
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    page = repository.page
+    match error:
+        case ConnectionError() if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
+            # `datasets` raises another one, which no longer says why
+            return (
+                "is not in the hub's cache, and HF_HUB_OFFLINE is set: "
+                f"unset it, {_without_network(repository)}"
+            )
+        case ConnectionError():
+            return _unreached(str(error), repository)
+        case FileMetadataError():
+            return (
+                f"cannot be fetched: what answers at {constants.ENDPOINT} is not the hub: check HF_ENDPOINT, the "
+                "firewall and the proxy"
+            )
+        case EntryNotFoundError():
+            # a file that was only tried; that one is missing for good is for the caller to say
+            return None
+        case GatedRepoError() if error.response.status_code == 401:
+            return f"is gated: accept its terms at {page}, then log in with 'hf auth login' or set HF_TOKEN"
+        case GatedRepoError():
+            return (
+                f"is gated, and your token's account has no access: accept its terms at {page}, or use the "
+                "token of an account that has"
+            )
+        case RepositoryNotFoundError():
+            return _unknown(repository)
+        case RevisionNotFoundError():
+            return f"has no revision {repository.revision!r}: {_nearest(repository)}"
+        case DisabledRepoError():
+            return f"has been disabled on the hub: see {page}"
+        case HfHubHTTPError():
+            return _answered(error.response.status_code, str(error), repository)
+        case OSError() if error.errno in _FULL:
+            return (
+                f"cannot be fetched into {constants.HF_HOME} ({error.strerror}): make room there, or set HF_HOME to "
+                "a folder on another disk"
+            )
+        case OSError() if error.errno in _FORBIDDEN:
+            where = error.filename or constants.HF_HOME
+            return (
+                f"cannot be fetched into {where} ({error.strerror}): set HF_HOME to a folder you may write to"
+            )
+        case OSError() if str(error).startswith("Consistency check failed"):
+            return (
+                "cannot be fetched: a file arrived with another size than the hub announced: run the same command "
+                "again; if it stays so, the file on the hub is broken"
+            )
+    # whichever HTTP library the client uses
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if "TransportError" not in names:
+        return None
+    reason = (str(error).strip() or names[0]).splitlines()[0]
+    if _UNREACHED.isdisjoint(names):
+        return f"cannot be fetched: the transfer broke off ({reason}): run the same command again"
+    return _unreached(reason, repository)
+
+
+def _unreached(reason: str, repository: Repository) -> str:
+    return (
+        f"is not in the hub's cache, and the hub cannot be reached ({reason}): "
+        f"mend the connection, {_without_network(repository)}"
+    )
+
+
+def _without_network(repository: Repository) -> str:
+    """What to do without a network."""
+    from huggingface_hub import constants
+
+    if repository.kind == "dataset":
+        # `datasets` finds without a network only what it has itself made into tables
+        home = constants.HF_HOME
+        return f"give files instead, or run this once on a machine with a network and copy {home} from there"
+    revision = f" --revision {repository.revision}" if repository.revision else ""
+    return (
+        f"give a folder instead, or fetch it on a machine with a network ('hf download {repository.name}{revision}') "
+        f"and copy {constants.HF_HUB_CACHE} from there"
+    )
+
+
+def _unknown(repository: Repository) -> str:
+    nor = ", and there is no such folder" if repository.kind == "model" else ""
+    return (
+        f"is not on the hub, or it is private{nor}: check the name at {repository.page}, or log in with "
+        "'hf auth login' or HF_TOKEN"
+    )
+
+
+def _answered(status: int, message: str, repository: Repository) -> str:
+    """What an answer means that has no error class of its own."""
+    if status == 401 and "Invalid credentials" in message:
+        return "cannot be fetched: the hub does not accept your token: renew it with 'hf auth login' or in HF_TOKEN"
+    if status in (401, 404):
+        # the hub says 401 of what is not there too, lest it tell what is private
+        return _unknown(repository)
+    if status == 403:
+        return f"cannot be fetched: your token may not read it (403): see {repository.page}"
+    if status == 429:
+        return (
+            "cannot be fetched: the hub asks to wait (429): try later, or log in, which allows more requests"
+        )
+    fault = "the fault is there: try again later" if status >= 500 else f"see {repository.page}"
+    return f"cannot be fetched: the hub answers {status}: {fault}"
+
+
+def _nearest(repository: Repository) -> str:
+    """The revisions that may have been meant, if the hub tells."""
+    from huggingface_hub import HfApi
+
+    try:
+        refs = HfApi().list_repo_refs(repository.name, repo_type=repository.kind)
+    except Exception:  # the error at hand is the one to tell
+        return f"see {repository.page}"
+    names = [ref.name for ref in (*refs.branches, *refs.tags)]
+    near = difflib.get_close_matches(repository.revision or "", names, n=_NAMED)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"there are {', '.join(names[:_NAMED])}{more}: see {repository.page}"

@@ -1,1 +1,0 @@
-"""Rows of downstream tasks, read."""
