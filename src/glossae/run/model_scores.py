@@ -36,7 +36,7 @@ class ModelScores:
 
     def filter_rows(self, evidence: scores.Evidence, latents: Tested) -> list[dict[str, Any]]:
         """LangFIR's filter over the frozen latents: which it would keep, and by which rates."""
-        kept = scores.chosen_by(evidence)["random_tokens"]
+        kept = scores.random_token_filter(rate=evidence.token_rate, random_rate=self.random_rate)
         return [
             {
                 "unit": unit,
