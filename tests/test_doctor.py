@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from glossae.cli import main
-from glossae.doctor.packages import Package
+from glossae.doctor import Package
 
 SECRET = "hf_notforanyone"
 

@@ -28,9 +28,8 @@ BEFORE = {
     "toy": {"text", "lm"},
     # the report knows files only
     "report": set(),
-    # what a run would cost, without running; and what this machine has
+    # what a run would cost, without running
     "plan": {"text", "lm", "toy", "probe", "find", "paper"},
-    "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""
 EVERYBODYS = {"errors", "files", "environment", "memory", "_version"}
