@@ -38,26 +38,56 @@ def score(name, evidence):
     return SCORES[name].compute(evidence)
 
 
-# ---- counts of tokens
-
 TOKENS = np.array([100, 200, 50])
 FIRED = np.array([[60, 10, 0, 50], [20, 20, 0, 100], [1, 5, 0, 25]])
+# 10 tokens each; the rest is silent. Unit 0: shares (.2, .3 | .5) and (.1, 0 | .9)
+BINS = np.array([[[2, 3], [5, 5], [0, 0]], [[1, 0], [0, 0], [0, 0]]])
+SENTENCES = table_of([[3], [1], [0], [0]], ["da", "en", "da", "en"])
+# the same, with two stored zeros
+stored = csc_array(
+    (np.array([3, 1, -0.0, 0], dtype=np.float32), np.arange(4), np.array([0, 4])), shape=(4, 1)
+)
+STORED = dataclasses.replace(SENTENCES, values=stored)
+VARIED = table_of([[1, 5, 2, 0], [3, 5, 2, 0], [5, 5, 1, 0], [7, 5, 1, 0]], ["da", "da", "en", "en"])
+ODDS = np.array([np.log(3.5 / 1.5) - np.log(1.5 / 7.5), np.log(0.5 / 4.5 / (0.5 / 8.5))])
+ERRORS = np.sqrt([1 / 3.5 + 2 / 1.5 + 1 / 7.5, 1 / 0.5 + 1 / 4.5 + 1 / 0.5 + 1 / 8.5])
 
 
-def test_the_closest_language_is_taken_off():
-    np.testing.assert_allclose(
-        score("rate_difference", evidence_of(TOKENS, fired=FIRED)), [0.6 - 0.1, 0.1 - 0.1, 0, 0]
-    )
-    found = score("rate_difference", evidence_of(TOKENS, fired=FIRED, target="sv"))
-    np.testing.assert_allclose(found, [0.02 - 0.6, 0.1 - 0.1, 0, 0], atol=1e-15)
-    effect = np.array([[5.0, -1], [8, 0], [1, 1]])
-    found = score("attribution", evidence_of(np.array([10, 20, 10]), effect=effect))
-    np.testing.assert_allclose(found, [0.5 - 0.4, -0.1 - 0.1])
-
-
-def test_nu_takes_every_other_language_the_same():
-    found = score("mean_difference", evidence_of(TOKENS, sums=np.array([[50.0, -10], [200, 0], [100, 5]])))
-    np.testing.assert_allclose(found, [0.5 - (1 + 2) / 2, -0.1 - (0 + 0.1) / 2])
+@pytest.mark.parametrize(
+    ("name", "evidence", "expected"),
+    [
+        # the closest language is taken off
+        ("rate_difference", evidence_of(TOKENS, fired=FIRED), [0.6 - 0.1, 0.1 - 0.1, 0, 0]),
+        ("rate_difference", evidence_of(TOKENS, fired=FIRED, target="sv"), [0.02 - 0.6, 0.1 - 0.1, 0, 0]),
+        (
+            "attribution",
+            evidence_of([10, 20, 10], effect=np.array([[5.0, -1], [8, 0], [1, 1]])),
+            [0.5 - 0.4, -0.1 - 0.1],
+        ),
+        # every other language counts the same
+        (
+            "mean_difference",
+            evidence_of(TOKENS, sums=np.array([[50.0, -10], [200, 0], [100, 5]])),
+            [0.5 - (1 + 2) / 2, -0.1 - (0 + 0.1) / 2],
+        ),
+        ("histogram_overlap", evidence_of([10, 10], histogram=BINS), [0.1 + 0 + 0.5, 0, 1]),
+        (
+            "lape",
+            evidence_of([10, 10, 20], fired=np.array([[5, 2, 0, 4], [0, 2, 0, 4], [0, 4, 0, 0]])),
+            [0, np.log(3), np.nan, np.log(2)],
+        ),
+        # da: 3, 0; en: 1, 0
+        ("sentence_auroc", evidence_of(table=SENTENCES), [(1 + 1 + 0 + 0.5) / 4]),
+        ("sentence_auroc", evidence_of(table=STORED), [(1 + 1 + 0 + 0.5) / 4]),
+        ("sentence_average_precision", evidence_of(table=STORED), [0.5 * 1 + 0.5 * 2 / 4]),
+        ("log_odds", evidence_of([4, 4, 4], fired=np.array([[3, 0], [1, 0], [0, 0]])), ODDS),
+        ("log_odds_z", evidence_of([4, 4, 4], fired=np.array([[3, 0], [1, 0], [0, 0]])), ODDS / ERRORS),
+        # means 2 and 6 around 4: 16 between, (1 + 1 + 1 + 1) / 2 within; the same everywhere; within groups; silent
+        ("f_statistic", evidence_of(table=VARIED), [16 / 2, 0, np.inf, 0]),
+    ],
+)
+def test_scores_by_hand(name, evidence, expected):
+    np.testing.assert_allclose(score(name, evidence), expected, atol=1e-15)
 
 
 @some
@@ -80,13 +110,6 @@ def test_counts_of_latents_are_taken_over(tiny_lm, tiny_tokens):
     np.testing.assert_allclose(score("mean_difference", of), nu)
 
 
-def test_overlap_by_hand():
-    # 10 tokens each; the rest is silent. Unit 0: shares (.2, .3 | .5) and (.1, 0 | .9): .1 + 0 + .5
-    histogram = np.array([[[2, 3], [5, 5], [0, 0]], [[1, 0], [0, 0], [0, 0]]])
-    found = score("histogram_overlap", evidence_of([10, 10], histogram=histogram))
-    np.testing.assert_allclose(found, [0.6, 0, 1])
-
-
 @some
 @given(token_counts(), st.permutations(range(5)))
 def test_overlap_is_a_share_and_knows_no_order(counts, order):
@@ -98,13 +121,6 @@ def test_overlap_is_a_share_and_knows_no_order(counts, order):
     # the closest of the others is what counts
     pairs = [evidence_of(tokens[[0, i]], histogram=histogram[[0, i]]) for i in (1, 2)]
     np.testing.assert_allclose(found, np.maximum(*(score("histogram_overlap", pair) for pair in pairs)))
-
-
-def test_entropy_by_hand():
-    fired = np.array([[5, 2, 0, 4], [0, 2, 0, 4], [0, 4, 0, 0]])
-    found = score("lape", evidence_of([10, 10, 20], fired=fired))
-    np.testing.assert_allclose(found, [0, np.log(3), np.nan, np.log(2)])
-    assert not np.signbit(found[0])
 
 
 @some
@@ -153,9 +169,6 @@ def test_lape_fills_up_with_no_unit_that_is_high_nowhere(counts, percentile, sha
         assert found.entropy[kept].max() <= found.entropy[left].min() + 1e-12
 
 
-# ---- detectors
-
-
 @some
 @given(tables(), st.randoms(use_true_random=False))
 def test_sentences_are_detected_as_scikit_learn_says_in_any_order(table, random):
@@ -171,25 +184,6 @@ def test_sentences_are_detected_as_scikit_learn_says_in_any_order(table, random)
         by_unit = [expected(table.languages == "da", column) for column in values.T]
         np.testing.assert_allclose(found, by_unit, atol=1e-12)
         np.testing.assert_array_equal(score(name, other), found)
-
-
-def test_sentences_by_hand():
-    # da: 3, 0; en: 1, 0
-    of = evidence_of(table=table_of([[3], [1], [0], [0]], ["da", "en", "da", "en"]))
-    assert score("sentence_auroc", of).tolist() == [(1 + 1 + 0 + 0.5) / 4]
-    assert score("sentence_average_precision", of).tolist() == [0.5 * 1 + 0.5 * 2 / 4]
-    nothing = evidence_of(table=table_of(np.zeros((4, 2)), ["da", "en", "en", "en"]))
-    assert score("sentence_auroc", nothing).tolist() == [0.5, 0.5]
-    assert score("sentence_average_precision", nothing).tolist() == [0.25, 0.25]
-
-
-def test_stored_zeros_are_zeros():
-    table = table_of([[3, 0], [1, 0], [0, 0], [0, 1]], ["da", "en", "da", "en"])
-    stored = np.array([3, 1, -0.0, 0, 0, 1], dtype=np.float32)
-    dense = csc_array((stored, np.array([0, 1, 2, 3, 0, 3]), np.array([0, 4, 6])), shape=(4, 2))
-    one, other = (evidence_of(table=t) for t in (table, dataclasses.replace(table, values=dense)))
-    for mine, theirs in zip(one.sentence_areas, other.sentence_areas, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
 
 
 @some
@@ -209,14 +203,6 @@ def test_tokens_are_detected_as_scikit_learn_says(counts):
         assert score("token_average_precision", of)[unit] == pytest.approx(expected, abs=1e-12)
 
 
-def test_tokens_by_hand_with_and_without_negative_values():
-    # da: 2 of 4 tokens in the low bin; en: none of 4
-    histogram = np.array([[[2, 0]], [[0, 0]]])
-    assert score("token_auroc", evidence_of([4, 4], histogram=histogram)).tolist() == [0.75]
-    below = evidence_of([4, 4], histogram=histogram, negative_bins=1)
-    assert score("token_auroc", below).tolist() == [0.25]
-
-
 def test_units_in_parts_are_the_same(monkeypatch):
     generator = np.random.default_rng(0)
     values = generator.integers(-2, 3, (60, 40)) * (generator.random((60, 40)) < 0.3)
@@ -232,9 +218,6 @@ def test_units_in_parts_are_the_same(monkeypatch):
     assert len(list(given["table"].chunks())) > 5
     for name, expected in zip(names, whole, strict=True):
         np.testing.assert_array_equal(score(name, evidence_of([40, 60, 35], **given)), expected)
-
-
-# ---- information
 
 
 @some
@@ -255,14 +238,6 @@ def test_information_is_scikit_learn_s_and_knows_not_what_firing_is(counts):
     )
 
 
-def test_log_odds_by_hand():
-    of = evidence_of([4, 4, 4], fired=np.array([[3, 0], [1, 0], [0, 0]]))
-    expected = [np.log(3.5 / 1.5) - np.log(1.5 / 7.5), np.log(0.5 / 4.5 / (0.5 / 8.5))]
-    np.testing.assert_allclose(score("log_odds", of), expected)
-    error = np.sqrt(1 / 3.5 + 1 / 1.5 + 1 / 1.5 + 1 / 7.5)
-    assert score("log_odds_z", of)[0] == pytest.approx(expected[0] / error)
-
-
 @some
 @given(tables())
 def test_f_is_scikit_learn_s(table):
@@ -272,12 +247,6 @@ def test_f_is_scikit_learn_s(table):
     if varying:
         expected = f_classif(values[:, varying], danish)[0]
         np.testing.assert_allclose(found[varying], expected, rtol=1e-6, atol=1e-9)
-
-
-def test_f_by_hand():
-    table = table_of([[1, 5, 2, 0], [3, 5, 2, 0], [5, 5, 1, 0], [7, 5, 1, 0]], ["da", "da", "en", "en"])
-    # means 2 and 6 around 4: 16 between, (1 + 1 + 1 + 1) / 2 within
-    np.testing.assert_allclose(score("f_statistic", evidence_of(table=table)), [16 / 2, 0, np.inf, 0])
 
 
 # ---- probes
@@ -421,25 +390,6 @@ def test_every_score_finds_the_planted_unit(found, name):
         assert values[FOREIGN] <= np.median(alike) < values[BEST]
 
 
-@pytest.mark.parametrize("name", [name for name in SCORES if "probe" not in name])
-def test_scores_follow_their_units(evidence, found, name):
-    order = np.random.default_rng(1).permutation(UNITS)
-    counts = evidence.counts
-    moved = dataclasses.replace(
-        evidence,
-        counts=dataclasses.replace(
-            counts,
-            fired=counts.fired[:, order],
-            sums=counts.sums[:, order],
-            histogram=counts.histogram[:, order],
-        ),
-        table=evidence.table.columns(order),
-        attribution=dataclasses.replace(evidence.attribution, effect=evidence.attribution.effect[:, order]),
-        random_rate=evidence.random_rate[order],
-    )
-    np.testing.assert_allclose(score(name, moved), found[name][order], rtol=1e-9, atol=1e-12)
-
-
 def test_the_filter_keeps_what_is_consistent_and_no_noise(evidence):
     rate, noise = np.array([0.9, 0.9, 0.4, 0.5]), np.array([0.01, 0.2, 0.0, 0.05])
     assert random_token_filter(rate=rate, random_rate=noise).tolist() == [True, False, False, True]
@@ -512,15 +462,3 @@ def test_one_unit_agrees_with_nothing():
         GlossaeError, match=r"^scores: there are 1 units to compare scores on, and 2 are needed$"
     ):
         agreement({"a": np.ones(3)}, higher_is_better={"a": True}, among=np.arange(3) == 1)
-
-
-@some
-@given(st.lists(st.integers(-3, 3), min_size=4, max_size=12), st.integers(1, 5))
-def test_agreement_sees_order_only(values, top):
-    one = np.array(values, dtype=np.float64)
-    scores = {"one": one, "stretched": np.exp(one), "turned": -one}
-    higher = {"one": True, "stretched": True, "turned": False}
-    agreed = agreement(scores, higher_is_better=higher, among=np.ones(len(one), dtype=bool), top=top)
-    assert (agreed.overlap == 1).all()
-    if len(set(values)) > 1:
-        np.testing.assert_allclose(agreed.spearman, 1)
