@@ -232,7 +232,7 @@ def _histogram_overlap(of: Evidence) -> Scored:
 
 @_score("lape", "Tang et al. 2024, arXiv 2402.16438", higher_is_better=False)
 def _lape(of: Evidence) -> Scored:
-    """Entropy of a unit's firing rates over languages, nats; it does not say which language is the high one."""
+    """Entropy of a unit's firing rates over languages, nats. It does not say which language is the high one."""
     return _entropy(of.counts.fired, of.counts.tokens)
 
 
