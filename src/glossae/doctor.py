@@ -117,15 +117,10 @@ def _needed() -> dict[str, list[Package]]:
         requirements = metadata.requires("glossae") or []
     except metadata.PackageNotFoundError:
         requirements = []
+    patterns = (r"([A-Za-z0-9._-]+)", r">=\s*([0-9][0-9.]*)", r"extra\s*==\s*['\"]([^'\"]+)['\"]")
     for requirement in requirements:
-        name, least, extra = (
-            found[1] if (found := re.search(pattern, requirement)) else ""
-            for pattern in (
-                r"([A-Za-z0-9._-]+)",
-                r">=\s*([0-9][0-9.]*)",
-                r"extra\s*==\s*['\"]([^'\"]+)['\"]",
-            )
-        )
+        matches = (re.search(pattern, requirement) for pattern in patterns)
+        name, least, extra = (match[1] if match else "" for match in matches)
         if name and extra != "dev":
             try:
                 found = metadata.version(name)

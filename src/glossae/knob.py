@@ -86,7 +86,8 @@ def _save(given: dict[str, Any]) -> str:
         raise GlossaeError("knob save: of which run? Give its folder")
     if not given["out"]:
         raise GlossaeError("--out: is missing; give a file")
-    kind, operation = given["kind"] or "latent", given["operation"] or "add"
+    kind: Any = given["kind"] or "latent"
+    operation: Any = given["operation"] or "add"
     if kind not in KINDS:
         raise GlossaeError(
             f"--kind: unknown kind '{kind}'{nearest(kind, KINDS)} (there are {', '.join(KINDS)})"
