@@ -57,18 +57,6 @@ def test_flags_come_in_any_order_and_both_spellings(runs, line):
     assert (call.recipe.sae.k, call.recipe.effects.values, call.recipe.sae.lr) == (4, (-8.0, 0.0, 0.5), 0.001)
 
 
-def test_the_issues_command_is_read(runs):
-    line = (
-        "run pythia-14m --out runs/real --model models/tiny --site resid --layer 4 "
-        "--sae.latents 1024 --sae.k 32 --corpora.train train.tsv --corpora.select a.tsv --corpora.test b.tmx"
-    )
-    assert main(line.split()) == 0
-    recipe = runs[0].recipe
-    assert (recipe.name, recipe.model, recipe.site, recipe.layer) == ("pythia-14m", "models/tiny", "resid", 4)
-    assert (recipe.sae.latents, recipe.sae.expansion) == (1024, None)
-    assert (recipe.corpora.select, recipe.corpora.test) == ("a.tsv", "b.tmx")
-
-
 def test_short_flags_name_languages_and_text(runs):
     line = [
         "run",
@@ -95,16 +83,10 @@ def test_quick_is_small_and_flags_win(runs):
     assert not recipe.grid.wanted
 
 
-def test_precision_is_that_of_every_stage(runs, capsys):
-    keys = [setting.key for setting in all_settings(Recipe) if setting.key.endswith(".precision")]
-    status = main(["run", "demo", "--precision", "0.125"])
-    if not keys:
-        assert status == 2
-        assert capsys.readouterr().err == "glossae: --precision: no setting of this version has a precision\n"
-        return
-    main(["run", "demo", "--precision", "0.125", f"--{keys[0]}", "0.5"])
-    values = [[getattr(call.recipe, key.split(".")[0]).precision for key in keys] for call in runs]
-    assert values == [[0.125] * len(keys), [0.5] + [0.125] * (len(keys) - 1)]
+def test_precision_is_that_of_every_stage_but_where_it_has_its_own(runs):
+    assert main(["run", "demo", "--precision", "0.125", "--sae.precision", "0.5"]) == 0
+    recipe = runs[0].recipe
+    assert (recipe.sae.precision, recipe.baselines.precision, recipe.effects.precision) == (0.5, 0.125, 0.125)
 
 
 def test_a_written_recipe_runs(runs, tmp_path_factory):
@@ -120,76 +102,64 @@ def test_a_written_recipe_runs(runs, tmp_path_factory):
 def test_recipes_are_listed(capsys):
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(shipped_recipes())
-    assert all(
-        description in line for description, line in zip(shipped_recipes().values(), lines, strict=True)
-    )
+    assert [line.split(maxsplit=1) for line in lines] == [list(item) for item in shipped_recipes().items()]
 
 
-def test_version(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"glossae {glossae.__version__}\n"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
-def test_help_shows_the_ways_in(capsys, arguments):
-    assert main(arguments) == 0
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--version", [f"glossae {glossae.__version__}\n"]),
+        (
+            "--help",
+            ["glossae run demo", "glossae recipes", "glossae run --help", "glossae doctor", "report.html"],
+        ),
+        ("-h", ["glossae run demo", "--dry-run"]),
+        ("recipes --help", ["usage: glossae recipes"]),
+    ],
+)
+def test_help_shows_the_ways_in(capsys, line, words):
+    assert main(line.split()) == 0
     shown = capsys.readouterr().out
-    assert all(
-        words in shown
-        for words in ("glossae run demo", "glossae recipes", "glossae run --help", "report.html")
-    )
-
-
-def test_help_of_recipes(capsys):
-    assert main(["recipes", "--help"]) == 0
-    assert "usage: glossae recipes" in capsys.readouterr().out
+    assert [word for word in words if word not in shown] == []
 
 
 def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main(["run", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(f"--{setting.key} " in shown for setting in all_settings(Recipe))
-    assert "glossae run demo --sae.k 16" in shown
-    assert 0 < shown.index("--target CODE") < shown.index("--text TEXT") < shown.index("\n  --out DIR")
-    assert shown.index('--text "sv=A.txt en=B.txt da=C.txt"') < shown.index("--target CODE")
-    assert "probe.seeds 1" in shown[shown.index("--quick ") : shown.index("--precision ")]
-    assert "--sae.k N" in shown
-    assert (
-        "Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead. [32]"
-        in shown
-    )
-    assert "none: 30 % of train. [none]" in shown
-    assert "--layer N|auto" in shown
-    assert "A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy. [needed]" in shown
-    assert "--effects.values X,X,..." in shown
-    assert "[-8,-6,-4,-2,0,2,4,6,8]" in shown
-
-
-def test_every_setting_says_what_it_is_and_its_value(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
-    main(["run", "--help"])
+    assert main(["run", "--help"]) == 0
     shown = capsys.readouterr().out
     for setting in all_settings(Recipe):
         assert re.search(rf"--{re.escape(setting.key)} \S+\s+[A-Z].*\[.*\]\n", shown), setting.key
+    for words in (
+        "glossae run demo --sae.k 16",
+        "--sae.k N",
+        "Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead. [32]",
+        "none: 30 % of train. [none]",
+        "--layer N|auto",
+        "A model on the hub (`ID` or `ID@REVISION`), a folder, a GGUF file, or toy. [needed]",
+        "--effects.values X,X,...",
+        "[-8,-6,-4,-2,0,2,4,6,8]",
+    ):
+        assert words in shown
+    assert 0 < shown.index("--target CODE") < shown.index("--text TEXT") < shown.index("\n  --out DIR")
+    assert shown.index('--text "sv=A.txt en=B.txt da=C.txt"') < shown.index("--target CODE")
+    assert "probe.seeds 1" in shown[shown.index("--quick ") : shown.index("--precision ")]
 
 
-def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        (
+            "run paper --sae.k 7 --help",
+            ["[EleutherAI/pythia-1.4b]", "relu has sae.l1 instead. [7]", "[opus:NeuLab-TedTalks]"],
+        ),
+        ("run find --help", ["a folder, a GGUF file, or toy. [needed]", "[4096]"]),
+    ],
+)
+def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch, line, values):
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["run", "paper", "--sae.k", "7", "--help"]) == 0
+    assert main(line.split()) == 0
     shown = capsys.readouterr().out
-    assert "[EleutherAI/pythia-1.4b]" in shown
-    assert "relu has sae.l1 instead. [7]" in shown
-    assert "[opus:NeuLab-TedTalks]" in shown
-
-
-def test_help_of_find_says_what_it_needs(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main(["run", "find", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "a folder, a GGUF file, or toy. [needed]" in shown
-    assert "[4096]" in shown
+    assert [value for value in values if value not in shown] == []
 
 
 # ---- what is wrong
@@ -259,22 +229,25 @@ def test_a_mistake_is_one_line_and_status_2(runs, capsys, line, message):
     assert runs == []
 
 
-def test_a_mistake_found_later_is_one_line_too(runs, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (
+            GlossaeError("a.tsv: line 3:\n  the text \x1b[31m\u202e is odd"),
+            2,
+            "a.tsv: line 3: the text \\x1b[31m\\u202e is odd",
+        ),
+        (OSError(28, "No space left on device", "out"), 2, "out: No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command carries on where it stopped"),
+    ],
+)
+def test_what_goes_wrong_later_is_one_line_too(runs, capsys, monkeypatch, error, status, told):
     def fail(*_, **__):
-        raise GlossaeError("a.tsv: line 3:\n  the text \x1b[31m\u202e is odd")
+        raise error
 
     monkeypatch.setattr(sys.modules["glossae.run"], "run_recipe", fail)
-    assert main(["run", "demo"]) == 2
-    assert capsys.readouterr().err == "glossae: a.tsv: line 3: the text \\x1b[31m\\u202e is odd\n"
-
-
-def test_an_interruption_says_how_to_carry_on(runs, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys.modules["glossae.run"], "run_recipe", interrupt)
-    assert main(["run", "demo"]) == 130
-    assert capsys.readouterr().err == "glossae: interrupted; the same command carries on where it stopped\n"
+    assert main(["run", "demo"]) == status
+    assert capsys.readouterr().err == f"glossae: {told}\n"
 
 
 # ---- as a process of its own
@@ -300,12 +273,15 @@ def test_a_reader_who_leaves_early_is_no_error():
         assert process.wait() == 141
 
 
-def test_help_lists_and_mistakes_import_nothing_heavy():
+HEAVY = {"torch", "transformers", "pandas", "numpy", "matplotlib", "sklearn", "pyarrow", "rich", "jaxtyping"}
+
+
+def test_import_help_and_mistakes_load_nothing_heavy():
     script = """
-import contextlib, io, sys
+import contextlib, io, sys, glossae
 from glossae.cli import main
 for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run",
-             "export --help", "export", "export x --to y"):
+             "export --help", "export", "export x --to y", "knob --help", "knob save", "doctor --help"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
@@ -313,19 +289,4 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "glossae" in loaded
-    assert not loaded & {
-        "torch",
-        "transformers",
-        "pandas",
-        "numpy",
-        "matplotlib",
-        "sklearn",
-        "rich",
-        "jaxtyping",
-    }
-
-
-def test_import_glossae_loads_nothing_heavier_than_torch():
-    script = "import sys, glossae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not set(done.stdout.split()) & {"transformers", "pandas", "matplotlib", "sklearn", "pyarrow"}
+    assert loaded & HEAVY == set()

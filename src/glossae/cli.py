@@ -1,4 +1,4 @@
-"""The door: `glossae run` and its sisters, and one line on standard error when something is wrong."""
+"""The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error."""
 
 import os
 import re
@@ -46,12 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         after an interruption; 141 when whoever was reading the output has left.
     """
     try:
-        _command(sys.argv[1:] if argv is None else argv)
+        _command(sys.argv[1:] if argv is None else list(argv))
         if sys.stdout is not None:
             sys.stdout.flush()
     except GlossaeError as error:
-        print(f"glossae: {_one_line(str(error))}", file=sys.stderr)
-        return 2
+        return _refusal(str(error))
     except KeyboardInterrupt:
         print("glossae: interrupted; the same command carries on where it stopped", file=sys.stderr)
         return 130
@@ -63,24 +62,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         # what the system refuses wherever it is asked: a name too long for it, a disk that is full
         if error.errno is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"glossae: {_one_line(f'{where}{error.strerror}')}", file=sys.stderr)
-        return 2
+        return _refusal(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     return 0
 
 
-def _command(argv: Sequence[str]) -> None:
+def _command(argv: list[str]) -> None:
     match argv:
         case ["run", *arguments]:
             _run(arguments)
-        case ["recipes", *arguments]:
-            _recipes(arguments)
-        case ["doctor", *arguments]:
-            _doctor(arguments)
+        case ["recipes", "-h" | "--help"]:
+            print(_RECIPES_HELP)
+        case ["recipes"]:
+            recipes = shipped_recipes()
+            width = max(map(len, recipes))
+            for name, description in recipes.items():
+                print(f"{name:{width}}  {description}")
+        case ["doctor"] | ["doctor", "-h" | "--help"]:
+            from glossae import doctor
+
+            for line in doctor.examine() if len(argv) == 1 else [doctor.HELP]:
+                print(line)
+        case ["recipes" | "doctor" as command, word, *_]:
+            raise GlossaeError(f"{command}: unexpected '{word}'")
         case ["export", *arguments]:
-            _export(arguments)
+            from glossae import export
+
+            given = export.parse(arguments)
+            print(export.HELP if given is None else export.export(given))
         case ["knob", *arguments]:
-            _knob(arguments)
+            from glossae import knob
+
+            print(knob.knob(arguments))
         case ["-h" | "--help"]:
             print(_HELP)
         case ["--version"]:
@@ -90,22 +102,20 @@ def _command(argv: Sequence[str]) -> None:
         case ["-h" | "--help" | "--version", word, *_]:
             raise GlossaeError(f"unexpected '{word}'")
         case [word, *_] if word.startswith("-"):
-            raise GlossaeError(
-                f"unknown flag '{word}'{nearest(word, ('--help', '--version'))} (flags follow the command)"
-            )
+            near = nearest(word, ("--help", "--version"))
+            raise GlossaeError(f"unknown flag '{word}'{near} (flags follow the command)")
         case [word, *_]:
+            near = nearest(word, ("run", "recipes", "export", "knob", "doctor"))
             raise GlossaeError(
-                f"unknown command '{word}'{nearest(word, ('run', 'recipes', 'export', 'knob', 'doctor'))} "
-                "(there are run, recipes, export, knob and doctor)"
+                f"unknown command '{word}'{near} (there are run, recipes, export, knob and doctor)"
             )
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: list[str]) -> None:
     given = flags.parse(arguments)
     if given.help:
-        values = None
-        if given.recipe is not None:
-            values = recipe_values(given.recipe, given.overrides, given.quick)
+        named = given.recipe is not None
+        values = recipe_values(given.recipe, given.overrides, given.quick) if named else None
         print(flags.help_text(values), end="")
         return
     if given.recipe is None:
@@ -132,50 +142,14 @@ def _run(arguments: Sequence[str]) -> None:
     run_recipe(recipe, out, until=given.until, quiet=given.quiet)
 
 
-def _recipes(arguments: Sequence[str]) -> None:
-    if list(arguments) in (["-h"], ["--help"]):
-        print(_RECIPES_HELP)
-        return
-    if arguments:
-        raise GlossaeError(f"recipes: unexpected '{arguments[0]}'")
-    recipes = shipped_recipes()
-    width = max(map(len, recipes))
-    for name, description in recipes.items():
-        print(f"{name:{width}}  {description}")
-
-
-def _doctor(arguments: Sequence[str]) -> None:
-    from glossae.doctor import HELP, examine
-
-    if list(arguments) in (["-h"], ["--help"]):
-        print(HELP)
-        return
-    if arguments:
-        raise GlossaeError(f"doctor: unexpected '{arguments[0]}'")
-    for line in examine():
-        print(line)
-
-
-def _export(arguments: Sequence[str]) -> None:
-    from glossae import export
-
-    given = export.parse(arguments)
-    print(export.HELP if given is None else export.export(given))
-
-
-def _knob(arguments: Sequence[str]) -> None:
-    from glossae import knob
-
-    given = knob.parse(arguments)
-    print(knob.HELP if given is None else knob.carry_out(given))
-
-
-def _one_line(message: str) -> str:
-    """`message` without line breaks, and with what a terminal would obey made visible."""
+def _refusal(message: str) -> int:
+    """Print `message` without line breaks, and with what a terminal would obey made visible."""
     folded = re.sub(r"\s*[\r\n]+\s*", " ", message.strip())
-    return "".join(
+    shown = "".join(
         character.encode("unicode_escape").decode()
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         else character
         for character in folded
     )
+    print(f"glossae: {shown}", file=sys.stderr)
+    return 2

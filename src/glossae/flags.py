@@ -6,10 +6,10 @@ import inspect
 import itertools
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from glossae.errors import GlossaeError
 from glossae.recipe import (
@@ -56,34 +56,10 @@ _SHORT_HELP = {
 }
 
 
-class Given(NamedTuple):
-    """What a `glossae run` line asks for.
-
-    Attributes:
-        recipe: the name or path, if one was given.
-        out: the run's folder, if one was named.
-        until: the last stage, if one was named.
-        quiet: no progress.
-        dry_run: only say what would be fetched, held and spent.
-        help: only the help.
-        quick: the small settings of a first page, where `overrides` has no others.
-        overrides: text by dotted key, short names and `--precision` written out.
-    """
-
-    recipe: str | None
-    out: Path | None
-    until: str | None
-    quiet: bool
-    dry_run: bool
-    help: bool
-    quick: bool
-    overrides: dict[str, str]
-
-
 class Parser(argparse.ArgumentParser):
     """A parser that knows no abbreviations and leaves by an exception."""
 
-    def __init__(self, prog: str, usage: str, description: str) -> None:
+    def __init__(self, prog: str, usage: str = "", description: str = "") -> None:
         super().__init__(
             prog=prog,
             usage=usage,
@@ -98,6 +74,26 @@ class Parser(argparse.ArgumentParser):
         raise GlossaeError(
             message.removeprefix("argument ").replace("expected one argument", "needs a value")
         )
+
+    def read(
+        self, arguments: Sequence[str], signed: Collection[str] = ()
+    ) -> tuple[dict[str, Any], str | None]:
+        """The values by name, and the first word that is not understood, a flag before others.
+
+        Args:
+            arguments: flags and other words in any order.
+            signed: flags whose value may begin with a dash. `--key -8,0` is `--key=-8,0`: argparse would take the
+                value for a flag.
+        """
+        joined: list[str] = []
+        for argument in arguments:
+            if joined and joined[-1] in signed and re.match(r"-(?!-|h$)", argument):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        namespace, rest = self.parse_known_intermixed_args(joined)
+        words = sorted(rest, key=lambda word: not word.startswith("-"))
+        return vars(namespace), words[0] if words else None
 
 
 class Once(argparse.Action):
@@ -120,22 +116,24 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def parse(arguments: Sequence[str]) -> Given:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read what follows `glossae run`.
+
+    Returns:
+        `recipe`, `out`, `until` as given or None; `quiet`, `dry_run`, `quick` and `help` as booleans; and `overrides`:
+        text by dotted key, short names and `--precision` written out.
 
     Raises:
         GlossaeError: a flag is unknown, has no value or comes twice, there are two recipes, or no such stage.
     """
     keys = [setting.key for setting in all_settings(Recipe)]
-    own = ("out", "until", "quiet", "quick", "dry-run", "help", "precision", *SHORT)
-    namespace, rest = _parser(None).parse_known_intermixed_args(
-        _joined(arguments, [*keys, "precision", *SHORT])
-    )
-    for word in sorted(rest, key=lambda word: not word.startswith("-")):
-        if word.startswith("-"):
-            raise unknown_flag(word.partition("=")[0], others=own)
-        raise GlossaeError(f"unexpected '{word}' after the recipe '{namespace.recipe}'")
-    values = vars(namespace)
+    signed = {f"--{key}" for key in (*keys, "precision", *SHORT)}
+    values, word = _parser(None).read(_with_chat(arguments), signed)
+    if word is not None and word.startswith("-"):
+        own = ("out", "until", "quiet", "quick", "dry-run", "help", "precision", *SHORT)
+        raise unknown_flag(word.partition("=")[0], others=own)
+    if word is not None:
+        raise GlossaeError(f"unexpected '{word}' after the recipe '{values['recipe']}'")
     if values["until"] not in (None, *STAGES):
         near = nearest(values["until"], STAGES)
         raise GlossaeError(
@@ -143,28 +141,19 @@ def parse(arguments: Sequence[str]) -> Given:
         )
     if values["out"] == "":
         raise GlossaeError("--out: expected a folder, got ''")
-    return Given(
-        recipe=values["recipe"],
-        out=None if values["out"] is None else Path(values["out"]),
-        until=values["until"],
-        quiet=values["quiet"],
-        dry_run=values["dry_run"],
-        help=values["help"],
-        quick=values["quick"],
-        overrides=_overrides(values, keys),
-    )
+    given = {name: values[name] for name in ("recipe", "until", "quiet", "dry_run", "help", "quick")}
+    out = None if values["out"] is None else Path(values["out"])
+    return argparse.Namespace(out=out, overrides=_overrides(values, keys), **given)
 
 
 def _overrides(values: dict[str, Any], keys: Sequence[str]) -> dict[str, str]:
     """The settings that flags name, by dotted key.
 
     Raises:
-        GlossaeError: one is named by its short and by its dotted key, or nothing has a precision.
+        GlossaeError: one is named by its short and by its dotted key, or a role has text of its own.
     """
     found: dict[str, str] = {}
     if values["precision"] is not None:
-        if not PRECISIONS:
-            raise GlossaeError("--precision: no setting of this version has a precision")
         found |= dict.fromkeys(PRECISIONS, values["precision"])
     found |= {key: values[key] for key in keys if values[key] is not None}
     for short, key in SHORT.items():
@@ -186,21 +175,14 @@ def help_text(values: Mapping[str, Any] | None) -> str:
     return _parser(values).format_help()
 
 
-def _joined(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """`--key -8,0` as `--key=-8,0`, since argparse would take what begins with a dash for a flag.
-
-    `--chat` by itself is `--chat=true`.
-    """
-    flags = {f"--{key}" for key in keys}
-    joined: list[str] = []
-    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
-        if joined and joined[-1] in flags and re.match(r"-(?!-|h$)", argument):
-            joined[-1] += f"={argument}"
-        elif argument == "--chat" and (following is None or following.lower() not in ("true", "false")):
-            joined.append("--chat=true")
-        else:
-            joined.append(argument)
-    return joined
+def _with_chat(arguments: Sequence[str]) -> list[str]:
+    """`--chat` by itself is `--chat=true`."""
+    return [
+        "--chat=true"
+        if argument == "--chat" and (following or "").lower() not in ("true", "false")
+        else argument
+        for argument, following in itertools.zip_longest(arguments, arguments[1:])
+    ]
 
 
 def _parser(recipe: Mapping[str, Any] | None) -> Parser:
@@ -219,7 +201,8 @@ def _parser(recipe: Mapping[str, Any] | None) -> Parser:
     command.add_argument("--out", action=Once, metavar="DIR", help="the run's folder [runs/NAME]")
     command.add_argument("--until", action=Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}")
     command.add_argument("--quick", action="store_true", help=_quick_help())
-    command.add_argument("--precision", action=Once, metavar="X", help=_precision_help())
+    precise = f"how precisely every stage measures: {', '.join(PRECISIONS)} at once"
+    command.add_argument("--precision", action=Once, metavar="X", help=precise)
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--dry-run",
@@ -244,15 +227,11 @@ def _parser(recipe: Mapping[str, Any] | None) -> Parser:
 
 def _quick_help() -> str:
     small = ", ".join(f"{key} {_as_text(value)}" for key, value in QUICK.items())
-    precise = f", {' and '.join(PRECISIONS)} {QUICK_PRECISION}" if PRECISIONS else ""
+    precise = f", {' and '.join(PRECISIONS)} {QUICK_PRECISION}"
     return (
         "a first page in about two minutes, of less text and fewer measurements. It sets what the recipe has larger "
         f"to: {small}{precise}. A flag for one of them wins"
     )
-
-
-def _precision_help() -> str:
-    return f"how precisely every stage measures: {', '.join(PRECISIONS) or 'no setting'} at once"
 
 
 def _docs() -> dict[tuple[str, str], str]:

@@ -1,10 +1,13 @@
-"""Small sentence tables, from dense arrays and at random."""
+"""Small sentence tables, counts and evidence for scores, from dense arrays and at random."""
 
 import numpy as np
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
-from glossae.units.table import SentenceTable
+from glossae.find.scores import Attribution, Evidence, TokenCounts
+from glossae.units import SentenceTable
+
+LANGUAGES = ("da", "en", "sv")
 
 
 def table_of(values, languages, *, fired=None, tokens=None, pairs=None):
@@ -23,16 +26,40 @@ def table_of(values, languages, *, fired=None, tokens=None, pairs=None):
     )
 
 
-@st.composite
-def tables(draw, languages=("da", "en", "sv"), units=4):
-    """Tables with many zeros, ties and negative values; every language has a sentence."""
-    more = draw(st.lists(st.sampled_from(languages), max_size=20))
-    names = draw(st.permutations([*languages, *more]))
-    value = st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0, -1.0, 0.25]) | st.floats(-5, 5, width=32)
-    rows = draw(
-        st.lists(st.lists(value, min_size=units, max_size=units), min_size=len(names), max_size=len(names))
+def evidence_of(tokens=(1, 1, 1), *, fired=None, sums=None, histogram=None, table=None, effect=None, **given):
+    """Evidence of what is given; the rest is zeros, and `table` has a sentence of each language."""
+    tokens = np.asarray(tokens)
+    languages = LANGUAGES[: len(tokens)]
+    units = (
+        table.units if table else next(a for a in (fired, sums, histogram, effect) if a is not None).shape[1]
     )
-    return table_of(rows, names)
+    zeros = np.zeros((len(tokens), units))
+    negative_bins = given.pop("negative_bins", 0)
+    return Evidence(
+        target=given.pop("target", "da"),
+        counts=TokenCounts(
+            languages,
+            tokens,
+            zeros.astype(int) if fired is None else fired,
+            zeros if sums is None else sums,
+            zeros.astype(int)[:, :, None] if histogram is None else histogram,
+            negative_bins,
+        ),
+        table=table or table_of(zeros, languages),
+        attribution=Attribution(languages, tokens, zeros if effect is None else effect),
+        random_rate=zeros[0],
+        **given,
+    )
+
+
+@st.composite
+def tables(draw, units=4):
+    """Tables with many zeros, ties and negative values; every language has a sentence."""
+    more = draw(st.lists(st.sampled_from(LANGUAGES), max_size=20))
+    names = draw(st.permutations([*LANGUAGES, *more]))
+    value = st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0, -1.0, 0.25]) | st.floats(-5, 5, width=32)
+    row = st.lists(value, min_size=units, max_size=units)
+    return table_of(draw(st.lists(row, min_size=len(names), max_size=len(names))), names)
 
 
 @st.composite

@@ -26,9 +26,8 @@ BEFORE = {
     "toy": {"text", "lm"},
     # the report knows files only
     "report": set(),
-    # what a run would cost, without running; and what this machine has
+    # what a run would cost, without running
     "plan": {"text", "lm", "toy", "find"},
-    "doctor": {"lm", "plan"},
     "stages": {
         *(
             "hub",

@@ -2,25 +2,20 @@
 
 import re
 import unicodedata
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from glossae.errors import GlossaeError
-from glossae.files import replacing
-from glossae.find.identify.evaluation import UNANSWERED
+from glossae.find.classify import UNANSWERED
 from glossae.text import clean_text
 
-ORDERS = range(1, 5)
-"""What the longest n-gram may be."""
+ORDER = 4
+"""Characters of the longest n-grams: four of 15 bits each fit into one int64."""
 
-# an n-gram is one int64: the symbols of four characters side by side
 _BITS = 15
 _BOUNDARY, _UNKNOWN, _FIRST = 0, 1, 2
 _LARGEST_ALPHABET = 2**_BITS - _FIRST
@@ -31,7 +26,7 @@ _DIGIT = re.compile(r"\d")
 
 @dataclass(frozen=True)
 class NgramModel:
-    """How often each n-gram of characters stands in each language.
+    """How often each n-gram of up to `ORDER` characters stands in each language.
 
     Characters are in lower case and digits alike. Probabilities are interpolated with Witten and Bell's weights
     (1991, method C; Chen and Goodman 1999, eq. 13): with c occurrences of a character after a context h that
@@ -55,17 +50,12 @@ class NgramModel:
     counts: tuple[Int[np.ndarray, "_ languages"], ...]
 
     @staticmethod
-    def fit(texts: Sequence[str], languages: Sequence[str], *, order: int = 4) -> "NgramModel":
-        """Count the n-grams of texts, up to `order` characters.
-
-        Args:
-            languages: the code of each text.
+    def fit(texts: Sequence[str], languages: Sequence[str]) -> "NgramModel":
+        """Count the n-grams of texts; `languages` has the code of each text.
 
         Raises:
-            GlossaeError: the order is not one of 1 to 4, or a language has no text.
+            GlossaeError: there is no text, or a language has none.
         """
-        if order not in ORDERS:
-            raise GlossaeError(f"n-grams: {order}: the longest may have 1 to 4 characters")
         codes = tuple(sorted(set(languages)))
         if not codes:
             raise GlossaeError("n-grams: no text to fit to: give text in two languages or more")
@@ -76,39 +66,35 @@ class NgramModel:
         for code in codes:
             if not points[code]:
                 raise GlossaeError(f"n-grams: no text in {code}: give text in {code}")
-        alphabet = _alphabet([part for found in points.values() for part in found])
-        numbered = {
-            code: _grams(*_laid_out([_symbols(part, alphabet) for part in found], order), order)
-            for code, found in points.items()
-        }
+        # of more code points than there are symbols for, the most frequent ones
+        every, times = np.unique(
+            np.concatenate([part for found in points.values() for part in found]), return_counts=True
+        )
+        alphabet = np.sort(every[np.argsort(-times, kind="stable")[:_LARGEST_ALPHABET]])
+        numbered = [_grams(*_laid_out([_symbols(part, alphabet) for part in points[code]])) for code in codes]
         grams, counts = [], []
-        for size in range(order):
-            keys = np.unique(np.concatenate([numbered[code][size] for code in codes]))
+        for of_size in zip(*numbered, strict=True):
+            keys = np.unique(np.concatenate(of_size))
             grams.append(keys)
-            found_at = [np.searchsorted(keys, numbered[code][size]) for code in codes]
-            counts.append(np.stack([np.bincount(at, minlength=len(keys)) for at in found_at], axis=1))
+            places = [np.searchsorted(keys, own) for own in of_size]
+            counts.append(np.stack([np.bincount(at, minlength=len(keys)) for at in places], axis=1))
         return NgramModel(codes, alphabet, tuple(grams), tuple(counts))
-
-    @property
-    def order(self) -> int:
-        """Characters of the longest n-grams."""
-        return len(self.grams)
 
     def score(self, texts: Sequence[str], *, end: bool = True) -> Float[np.ndarray, "texts languages"]:
         """The log-likelihood of each text in each language, in nats; 0 for an empty text.
 
         Args:
+            texts: to score.
             end: whether that the text ends there is part of it.
         """
         scores = np.zeros((len(texts), len(self.languages)))
         for numbers, symbols in self._chunks(texts):
-            laid, predicted = _laid_out(symbols, self.order)
+            laid, predicted = _laid_out(symbols)
             p = np.full((int(predicted.sum()), len(self.languages)), 1 / (len(self.alphabet) + _FIRST))
-            for size, keys in enumerate(_grams(laid, predicted, self.order)):
+            for size, keys in enumerate(_grams(laid, predicted)):
                 count, total, types = self._looked_up(size, keys)
                 # where the context was never seen both weights are 0, and the shorter context stands
-                seen = total > 0
-                p = np.where(seen, (count + types * p) / np.maximum(total + types, 1), p)
+                p = np.where(total > 0, (count + types * p) / np.maximum(total + types, 1), p)
             starts = np.cumsum([0, *[len(part) + 1 for part in symbols[:-1]]])
             logs = np.log(p)
             if not end:
@@ -116,74 +102,24 @@ class NgramModel:
             scores[numbers] = np.add.reduceat(logs, starts, axis=0)
         return scores
 
-    def probabilities(
-        self, texts: Sequence[str], *, temperature: float = 1.0
-    ) -> Float[np.ndarray, "texts languages"]:
+    def probabilities(self, texts: Sequence[str]) -> Float[np.ndarray, "texts languages"]:
         """How probable each language is for each text, all being equally probable beforehand.
 
         A text without a letter (a number, a smiley, nothing) tells nothing: all languages are equally probable.
-
-        Args:
-            temperature: scores are divided by it; characters depend on each other, so that 1 is too sure of
-                itself on long texts.
         """
-        scores = self.score(texts) / temperature
-        scores[[not any(c.isalpha() for c in text) for text in texts]] = 0
-        scores -= scores.max(1, keepdims=True)
-        odds = np.exp(scores)
+        scores = self.score(texts)
+        scores[~has_letters(texts)] = 0
+        odds = np.exp(scores - scores.max(1, keepdims=True))
         return np.asarray(odds / odds.sum(1, keepdims=True))
 
     def identify(self, texts: Sequence[str], *, least: float = 0.0) -> list[str]:
         """The most probable language of each text; `UNANSWERED` without a letter, or below `least`."""
         probabilities = self.probabilities(texts)
-        best = probabilities.argmax(1)
+        answered = has_letters(texts) & (probabilities.max(1) >= least)
         return [
-            self.languages[number]
-            if probabilities[row, number] >= least and any(c.isalpha() for c in text)
-            else UNANSWERED
-            for row, (text, number) in enumerate(zip(texts, best, strict=True))
+            self.languages[number] if known else UNANSWERED
+            for number, known in zip(probabilities.argmax(1), answered, strict=True)
         ]
-
-    def save(self, path: Path) -> None:
-        """Write the model to an `.npz` file, atomically.
-
-        Raises:
-            GlossaeError: the file cannot be written.
-        """
-        arrays: dict[str, Any] = {f"grams_{size}": keys for size, keys in enumerate(self.grams, 1)}
-        arrays |= {f"counts_{size}": counts for size, counts in enumerate(self.counts, 1)}
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, languages=np.array(self.languages), alphabet=self.alphabet, **arrays)
-
-    @staticmethod
-    def load(path: Path) -> "NgramModel":
-        """Read a model that `save` wrote.
-
-        Raises:
-            GlossaeError: there is no such file, or it is none of these.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                order = sum(name.startswith("grams_") for name in file.files)
-                model = NgramModel(
-                    languages=tuple(file["languages"].tolist()),
-                    alphabet=file["alphabet"],
-                    grams=tuple(file[f"grams_{size}"] for size in range(1, order + 1)),
-                    counts=tuple(file[f"counts_{size}"] for size in range(1, order + 1)),
-                )
-        except FileNotFoundError as error:
-            raise GlossaeError(f"{path}: no such file") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise GlossaeError(f"{path}: is no n-gram model of glossae: fit one and save it anew") from error
-        if not model._is_sound():
-            raise GlossaeError(f"{path}: is no n-gram model of glossae: fit one and save it anew")
-        return model
-
-    def _is_sound(self) -> bool:
-        return self.order in ORDERS and all(
-            counts.shape == (len(keys), len(self.languages)) and bool((np.diff(keys) > 0).all())
-            for keys, counts in zip(self.grams, self.counts, strict=True)
-        )
 
     @cached_property
     def _contexts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -224,17 +160,15 @@ class NgramModel:
             yield numbers, symbols
 
 
+def has_letters(texts: Sequence[str]) -> Bool[np.ndarray, " texts"]:
+    """Which texts have a letter."""
+    return np.array([any(c.isalpha() for c in text) for text in texts], dtype=bool)
+
+
 def _code_points(text: str) -> Int[np.ndarray, " characters"]:
     """The characters of a text that count: cleaned, in lower case, every digit a 0."""
     plain = _DIGIT.sub("0", unicodedata.normalize("NFC", clean_text(text).lower()))
     return np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
-
-
-def _alphabet(parts: list[np.ndarray]) -> Int[np.ndarray, " characters"]:
-    """Every code point there is; of more than there is room for, the most frequent ones."""
-    points, counts = np.unique(np.concatenate(parts), return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:_LARGEST_ALPHABET]
-    return np.sort(points[most])
 
 
 def _symbols(
@@ -244,22 +178,22 @@ def _symbols(
     return np.where(known, place + _FIRST, _UNKNOWN)
 
 
-def _laid_out(symbols: list[np.ndarray], order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texts one after the other, each after `order - 1` boundaries and before one; and what is predicted."""
-    before, after = np.full(order - 1, _BOUNDARY), np.array([_BOUNDARY])
+def _laid_out(symbols: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts one after the other, each after `ORDER - 1` boundaries and before one; and what is predicted."""
+    before, after = np.full(ORDER - 1, _BOUNDARY), np.array([_BOUNDARY])
     laid = np.concatenate([piece for part in symbols for piece in (before, part, after)])
     predicted = np.ones(len(laid), dtype=bool)
-    starts = np.cumsum([0, *[len(part) + order for part in symbols[:-1]]])
-    for offset in range(order - 1):
+    starts = np.cumsum([0, *[len(part) + ORDER for part in symbols[:-1]]])
+    for offset in range(ORDER - 1):
         predicted[starts + offset] = False
     return laid, predicted
 
 
-def _grams(laid: np.ndarray, predicted: np.ndarray, order: int) -> list[np.ndarray]:
+def _grams(laid: np.ndarray, predicted: np.ndarray) -> list[np.ndarray]:
     """The n-gram that ends at each predicted symbol, of every order from 1."""
     at = np.flatnonzero(predicted)
     keys = [laid[at]]
-    for size in range(1, order):
+    for size in range(1, ORDER):
         keys.append(keys[-1] + (laid[at - size] << (_BITS * size)))
     return keys
 

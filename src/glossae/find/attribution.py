@@ -1,4 +1,4 @@
-"""What the next-token loss would do if a unit were zero, to first order: one backward pass for all units."""
+"""What scores ask the model itself: attribution of the loss to units, and sequences of random tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae.find.scores.counts import others, rates
+from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, gradients
+from glossae.text import Corpus
 from glossae.units import Fired, Units
 
 # values of rows that are gathered at once
 GATHERED = 2**24
 # a dense product does so many times the work of a gather in the same time
 DENSE_GAIN = 16
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,6 @@ def gradient_attribution(
     )
 
 
-def attribution_difference(
-    *, effect: Float[np.ndarray, "languages units"], predicted: Int[np.ndarray, " languages"], target: int
-) -> Float[np.ndarray, " units"]:
-    """How much more the target would lose per predicted token than the language that would lose most of the others.
-
-    In nats per token, to first order. It is what targeted probe perturbation (Karvonen et al. 2025, arXiv 2503.09532)
-    asks of probes, asked of the model's own loss.
-    """
-    change = rates(effect, predicted)
-    difference: np.ndarray = change[target] - change[others(len(predicted), target)].max(0)
-    return difference
-
-
 def _slopes(gradient: Float[Tensor, "tokens d"], found: Fired, units: Units) -> Float[Tensor, " entries"]:
     """The gradient along the direction of each unit that fires, token by token."""
     present, place = found.unit.unique(return_inverse=True)
@@ -97,3 +86,37 @@ def _slopes(gradient: Float[Tensor, "tokens d"], found: Fired, units: Units) -> 
         here = slice(first, first + step)
         slopes[here] = torch.linalg.vecdot(gradient[found.token[here]], directions[place[here]])
     return slopes
+
+
+def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: int = 0) -> TokenizedCorpus:
+    """For every sentence a sequence of as many tokens, each drawn uniformly from the vocabulary.
+
+    What LangFIR (arXiv 2604.03532) holds text against. Special tokens, and rows of the embedding that no token has,
+    are not drawn; a prefix stays. The language is `random`, and the bytes are those of what the tokens decode to.
+
+    Raises:
+        GlossaeError: the vocabulary has nothing but special tokens.
+    """
+    vocabulary = min(len(lm.tokenizer), int(lm.model.get_input_embeddings().num_embeddings))
+    choice = np.setdiff1d(np.arange(vocabulary), lm.tokenizer.all_special_ids)
+    if not len(choice):
+        raise GlossaeError(f"scores: the tokenizer of {lm.name} has no tokens to draw from")
+    generator = np.random.default_rng(seed)
+    ids, sentences, sizes = [], [], []
+    for sentence, own in zip(tokens.corpus.sentences, tokens.ids, strict=True):
+        drawn = own.copy()
+        drawn[tokens.prefix :] = generator.choice(choice, len(own) - tokens.prefix)
+        texts = [
+            lm.tokenizer.decode(part) for part in (drawn[tokens.prefix :], drawn[max(1, tokens.prefix) :])
+        ]
+        ids.append(drawn)
+        sentences.append(sentence._replace(text=texts[0], language=RANDOM, source=f"{RANDOM} tokens"))
+        sizes.append(len(texts[1].encode()))
+    return TokenizedCorpus(
+        corpus=Corpus.of(sentences),
+        ids=tuple(ids),
+        predicted_bytes=np.array(sizes, dtype=np.int64),
+        dropped={},
+        cut={},
+        prefix=tokens.prefix,
+    )
