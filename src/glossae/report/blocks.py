@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from glossae.report.canvas import Drawing
 from glossae.report.reading import Row
@@ -46,8 +46,8 @@ class Cell:
     tone: str = ""
 
 
-Line: TypeAlias = Mapping[str | Cell, str | Cell]
-"""A row of a table: what stands under which heading."""
+Line: TypeAlias = Mapping[Any, str | Cell]
+"""A row of a table: what stands under which heading, a text or a cell."""
 
 
 @dataclass(frozen=True)

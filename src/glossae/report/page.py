@@ -87,7 +87,9 @@ def write_report(folder: Path) -> Path:
     """
     refuse_links(folder, (PAGE, FIGURES))
     files = read_run(folder)
-    sections = [_Section(*head, list(blocks(files))) for *head, blocks in _SECTIONS]
+    sections = [
+        _Section(anchor, title, paper, list(blocks(files))) for anchor, title, paper, blocks in _SECTIONS
+    ]
     drawings = [picture.drawing for section in sections for picture in _pictures(section.blocks)]
     # a figure of the page before would belong to other numbers; other files in the folder are not ours to delete
     for name in _drawn(folder / PAGE) - {drawing.name for drawing in drawings}:

@@ -206,7 +206,7 @@ def _units(files: RunFiles, kind: str, units: list[Row]) -> Table:
     def auroc(unit: Row, code: str) -> Cell:
         later = unit["again"].get("held_out")
         best = unit if later is None or code not in later["auroc"] else later
-        return Cell(number(best["auroc"][code]), interval(*best["interval"][code], 2))
+        return Cell(number(best["auroc"][code]), interval(*best["interval"][code], digits=2))
 
     def q(unit: Row) -> str:
         value = next(iter(unit["q"].values()))

@@ -241,7 +241,7 @@ def _choices(cells: Sequence[Row], pairs: Pairs) -> Blocks:
             if other := theirs.get(c.names):
                 alike.append(c.direction == other.direction)
                 line |= {"The paper's numbers": other.words, "The same way": "yes" if alike[-1] else "no"}
-        lines.append({**line})
+        lines.append(line)
     yield table("What each choice changes", caption, lines, words=3)
     if not pairs:
         return

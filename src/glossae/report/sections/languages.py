@@ -74,7 +74,7 @@ def _matrix(files: RunFiles, row: Row) -> Table:
         "as one score: the mean of their values on a sentence, each divided by its standard deviation over the "
         "sentences that the set was found on. 0.5: it does not tell the two apart.",
         [
-            {"": language_name(one)} | {f"over {language_name(other)}": over(one, other) for other in codes}
+            {"": language_name(one), **{f"over {language_name(other)}": over(one, other) for other in codes}}
             for one in codes
         ],
     )
@@ -315,7 +315,7 @@ def _scores(level: str, where: str, rows: Sequence[Row]) -> Table:
         f"{capital(level)}s",
         f"Macro-F1 of {level}s on {where}; below it its interval, and the accuracy.",
         [
-            {"By": _what(*kind)} | {" ".join(each): _score(cells.get((each, *kind))) for each in sets}
+            {"By": _what(*kind), **{" ".join(each): _score(cells.get((each, *kind))) for each in sets}}
             for kind in kinds
         ],
     )

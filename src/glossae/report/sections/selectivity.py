@@ -280,8 +280,12 @@ def _one_by_one(files: RunFiles) -> Blocks:
             f"The change of the loss in nats per token, with its 95{NO_BREAK}% interval, when one latent alone "
             "is edited, and when all but that one are: switched off, and fixed where the whole set costs 0.3 nats.",
             [
-                {"Latent": str(unit), "Way": way, "Edit": _edit(edit, value)}
-                | {language_name(code): _delta(line[code]) if code in line else "–" for code in codes}
+                {
+                    "Latent": str(unit),
+                    "Way": way,
+                    "Edit": _edit(edit, value),
+                    **{language_name(code): _delta(line[code]) if code in line else "–" for code in codes},
+                }
                 for (unit, way, edit, value), line in lines.items()
             ],
             words=3,

@@ -82,12 +82,6 @@ def _unit_table(files: RunFiles) -> Blocks:
         else ""
     )
 
-    def test(unit: Row) -> dict[str, str]:
-        return {
-            "AUROC of sentences": number(unit["sentence_auroc"]),
-            "q of sentences": short(unit["q_value"]),
-        }
-
     yield table(
         title,
         "Share of tokens on which each fires, its mean pre-activation, and its mean where it fires. AUROC of "
@@ -102,7 +96,8 @@ def _unit_table(files: RunFiles) -> Blocks:
                     for code in pair
                 },
                 "AUROC of tokens": number(unit["token_auroc"]),
-                **(test(unit) if tested else {}),
+                **({"AUROC of sentences": number(unit["sentence_auroc"])} if tested else {}),
+                **({"q of sentences": short(unit["q_value"])} if tested else {}),
             }
             for unit in units[:_MOST_ROWS]
         ],
