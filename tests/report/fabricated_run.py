@@ -1,7 +1,9 @@
 """Run folders made up from a seed: the files of a run, consistent with one another, without any model."""
 
 import dataclasses
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pandas as pd
 
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
+from glossae.report import write_report
 from glossae.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 LATENTS = 200
 CASES = ("found", "fallback", "unselective", "empty", "published")
+STAGES = ("corpora", "probe", "grid", "sae", "features", "effects")
 
 PUBLISHED = {
     "grid": published_figures()["grid"],
@@ -35,6 +39,38 @@ PUBLISHED = {
 }
 
 
+# ---- what tests read
+
+
+def plain(text: str) -> str:
+    """`text` with ordinary spaces and minus signs."""
+    return re.sub("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", " ", text).replace("\N{MINUS SIGN}", "-")
+
+
+def html_of(folder: Path, **sections: Any) -> str:
+    """The page of a run, drawn anew with other sections in its results."""
+    change_results(folder, **sections)
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def words_of(page: str) -> str:
+    """The words of a piece of a page, without tags and line breaks."""
+    return " ".join(plain(html.unescape(re.sub(r"<[^>]+>", " ", page))).split())
+
+
+def table_of(page: str, label: str) -> str:
+    """The piece of a page that is the table of a label."""
+    return re.search(rf"<strong>{label}\b.*?</table>", page, re.DOTALL).group(0)
+
+
+# ---- what tests write
+
+
+def row(names: str, *values: Any, **more: Any) -> dict[str, Any]:
+    """A row of results.json from names in one string and as many values."""
+    return dict(zip(names.split(), values, strict=True)) | more
+
+
 def fabricate(
     folder: Path,
     case: str = "found",
@@ -46,9 +82,7 @@ def fabricate(
     until: str = "effects",
 ) -> Path:
     """Write a run of one of `CASES` into `folder`, up to and including the stage `until`."""
-    rng = np.random.default_rng(7)
-    folder.mkdir(parents=True, exist_ok=True)
-    made = _Made(case, ("da", "en", *others), rng)
+    made = _Made(case, ("da", "en", *others), np.random.default_rng(7))
     recipe = Recipe(
         name="paper" if case == "published" else "made",
         model=model,
@@ -61,26 +95,31 @@ def fabricate(
         effects=Effects(values=VALUES),
         report=Report(texts=2),
     )
-    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    stages = ("corpora", "probe", "grid", "sae", "features", "effects")
-    done = stages[: stages.index(until) + 1]
-    results: dict[str, Any] = {
-        "recipe": recipe.name,
-        "protocol": recipe.protocol,
-        "model": model,
-        "seed": 0,
-        "schema_version": 2,
+    done = STAGES[: STAGES.index(until) + 1]
+    results = {
         "corpora": made.corpora(),
-        "probe": made.probe(model) if "probe" in done else None,
-        "grid": made.grid() if "grid" in done else None,
-        "sae": made.sae() if "sae" in done else None,
-        "features": made.features() if "features" in done else None,
-        "next_token": made.next_token() if "effects" in done else None,
-        "tasks": None,
-        "generation": made.generation(prompt) if "effects" in done else None,
-        "published": PUBLISHED if case == "published" else None,
+        "probe": made.probe(model),
+        "grid": made.grid(),
+        "sae": made.sae(),
+        "features": made.features(),
+        "next_token": {
+            "cells": made.cells(),
+            "selectivity": made.selectivity(),
+            "chosen": made.chosen(),
+            "controls": None,
+        },
+        "generation": made.generation(prompt),
     }
-    _write(folder / "results.json", results)
+    stage_of = {"next_token": "effects", "generation": "effects"}
+    results = {key: value if stage_of.get(key, key) in done else None for key, value in results.items()}
+    published = PUBLISHED if case == "published" else None
+    head = row(
+        "recipe protocol model seed schema_version tasks published",
+        *(recipe.name, recipe.protocol, model, 0, 2, None, published),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    _write(folder / "results.json", head | results)
     _write(folder / "run.json", made.run(done))
     if "sae" in done:
         _write_table(folder / "sae" / "log.parquet", made.log())
@@ -93,8 +132,7 @@ def fabricate(
 
 def change_results(folder: Path, **sections: Any) -> None:
     """Put other sections into a run's results."""
-    path = folder / "results.json"
-    _write(path, json.loads(path.read_text(encoding="utf-8")) | sections)
+    _write(folder / "results.json", results_of(folder) | sections)
 
 
 def results_of(folder: Path) -> dict[str, Any]:
@@ -113,13 +151,12 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 
 def _compared(at: float, other: float, unit: str) -> dict[str, float | None]:
     """Both rises, their difference and ratio; a rise that is small against its spread has a lower limit only."""
-    rises = other > 0.02 * at
-    return {
-        f"target_delta{unit}": at,
-        f"other_delta{unit}": other,
-        f"margin{unit}": at - other,
-        f"margin{unit}_low": at - other - 0.02,
-        f"margin{unit}_high": at - other + 0.02,
+    rises, margin = other > 0.02 * at, at - other
+    found = {"target_delta": at, "other_delta": other}
+    found |= {"margin": margin, "margin_low": margin - 0.02, "margin_high": margin + 0.02}
+    found = {name.replace("delta", f"delta{unit}"): value for name, value in found.items()}
+    found = {name.replace("margin", f"margin{unit}"): value for name, value in found.items()}
+    return found | {
         f"ratio{unit}": at / other if other > 0 else None,
         f"ratio{unit}_low": 0.9 * at / other if rises else 25.0,
         f"ratio{unit}_high": 1.2 * at / other if rises else None,
@@ -149,20 +186,14 @@ class _Made:
             self.selected = []
 
     def corpora(self) -> list[dict[str, Any]]:
+        names = "role name language sentences tokens read cut sha256 dropped changed moved"
         return [
-            {
-                "role": role,
-                "name": "toy",
-                "language": code,
-                "sentences": count,
-                "tokens": 20 * count,
-                "dropped": {"duplicate": 3, "too_long": 0},
-                "sha256": f"{role}{code}".encode().hex().ljust(64, "0"),
-                "read": count + 10,
-                "changed": {"nfc": 2},
-                "moved": {"select": 7} if role == "train" else {},
-                "cut": 1,
-            }
+            row(
+                names,
+                *(role, "toy", code, count, 20 * count, count + 10, 1),
+                f"{role}{code}".encode().hex().ljust(64, "0"),
+                *({"duplicate": 3, "too_long": 0}, {"nfc": 2}, {"select": 7} if role == "train" else {}),
+            )
             for role, count in (("train", 1400), ("select", 300), ("tune", 60), ("test", 240))
             for code in self.languages
         ]
@@ -172,55 +203,26 @@ class _Made:
         cells, layers = [], []
         for name in names:
             for layer in range(4):
-                critical = 0.6 + 0.9 * layer
-                bce = 0.4 - 0.1 * layer
-                layers.append(
-                    {
-                        "model": name,
-                        "layer": layer,
-                        "bce": bce,
-                        "bce_se": 0.01,
-                        "bce_sd": 0.02,
-                        "critical_lambda": critical,
-                    }
-                )
+                critical, bce = 0.6 + 0.9 * layer, 0.4 - 0.1 * layer
+                own = row("model layer bce bce_se critical_lambda", name, layer, bce, 0.01, critical)
+                layers.append(own | {"bce_sd": 0.02})
                 for seed in range(3):
                     for penalty in (0.1, 1.0, 10.0, 0.1 * critical):
-                        rule = penalty == 0.1 * critical
                         dead = penalty >= critical
                         accuracy = 0.55 if dead else 0.98 - 0.05 * (3 - layer) - 0.04 * penalty
                         cells.append(
-                            {
-                                "model": name,
-                                "layer": layer,
-                                "lambda": penalty,
-                                "seed": seed,
-                                "accuracy": accuracy + 0.002 * seed,
-                                "accuracy_se": 0.004,
-                                "bce": 0.693 if dead else bce,
-                                "bce_se": 0.01,
-                                "norm": 0.0 if dead else 1.0 / penalty,
-                                "collapsed": dead,
-                                "critical_lambda": critical,
-                                "tokens": 40_000,
-                                "standardised": True,
-                                "subgradient": 1e-5,
-                                "rule": rule,
-                            }
+                            own
+                            | row("lambda seed accuracy", penalty, seed, accuracy + 0.002 * seed)
+                            | row("bce norm", *((0.693, 0.0) if dead else (bce, 1.0 / penalty)))
+                            | row("collapsed rule accuracy_se", dead, penalty == 0.1 * critical, 0.004)
                         )
+        agreement = [row("model scores lambda spearman seeds", name, "rule", None, 0.8, 3) for name in names]
         return {
             "site": "resid",
             "best_layer": 3,
             "rule": "the earliest layer within one standard error of the best",
-            "cells": cells,
-            "layers": layers,
-            "agreement": [
-                {"model": name, "scores": "rule", "lambda": None, "spearman": 0.8, "seeds": 3}
-                for name in names
-            ],
-            "as_coded": None,
-            "layer_used": 2,
-            "chosen_by": "recipe",
+            **{"cells": cells, "layers": layers, "agreement": agreement, "as_coded": None},
+            **{"layer_used": 2, "chosen_by": "recipe"},
         }
 
     def grid(self) -> dict[str, Any]:
@@ -231,67 +233,37 @@ class _Made:
         for place, theirs in enumerate(PUBLISHED["grid"]["cells"]):
             if self.case != "published" and (theirs["k"] or theirs["l1"]) not in small:
                 continue
-            noise = rng.uniform(0.95, 1.05, 3)
-            fvu = 11 * theirs["mse"] * noise[0]
+            fvu, mse, active = rng.uniform(0.95, 1.05, 3) * [11 * theirs["mse"], theirs["mse"], 1]
+            active *= theirs["active_per_batch"]
             cells.append(
                 GridCell(
-                    **theirs
-                    | {
-                        "mse": theirs["mse"] * noise[1],
-                        "active_per_batch": theirs["active_per_batch"] * noise[2],
-                    },
-                    fvu={code: fvu * (1 + 0.05 * n) for n, code in enumerate(self.languages)},
+                    **theirs | {"mse": float(mse), "active_per_batch": float(active)},
+                    fvu={code: float(fvu * (1 + 0.05 * n)) for n, code in enumerate(self.languages)},
                     l0_select=theirs["l0"],
                     dead_fraction=max(0.0, 0.8 - theirs["active_per_batch"] / 2000) if place else 1.0,
                 )
             )
-        return {
-            "model": "EleutherAI/pythia-14m",
-            "site": "resid",
-            "layer": 3,
-            "d_in": 512,
-            "latents": 2048,
-            "train_tokens": 56_000,
-            "steps": 70,
-            "tokens": 12_000,
+        where = row("model site layer d_in latents", "EleutherAI/pythia-14m", "resid", 3, 512, 2048)
+        return where | {
+            **{"train_tokens": 56_000, "steps": 70, "tokens": 12_000},
             "cells": [dataclasses.asdict(cell) for cell in cells],
             "pareto": [dataclasses.asdict(front) for front in fronts(cells, ("da", "en"))],
             "chosen": dataclasses.asdict(choose(cells, ("da", "en"), 32)),
         }
 
     def sae(self) -> dict[str, Any]:
-        ce = {
-            code: {
-                "raw": 3.0,
-                "spliced": 3.12,
-                "ablated": 6.0,
-                "recovered": 0.96,
-                "sentences": 256,
-                "tokens": 4_000,
-                "half_width": 0.018,
-            }
-            for code in self.languages
-        }
+        names = "raw spliced ablated recovered sentences tokens half_width"
+        ce = {code: row(names, 3.0, 3.12, 6.0, 0.96, 256, 4_000, 0.018) for code in self.languages}
         ce["en"]["recovered"] = None
+
+        def by_language(start: float) -> dict[str, float]:
+            return {code: start + 0.02 * place for place, code in enumerate(self.languages)}
+
         return {
-            "site": "resid",
-            "layer": 2,
-            "d_in": 64,
-            "latents": LATENTS,
-            "activation": "topk",
-            "k": 8,
-            "tokens": 12_000,
-            "train_tokens": 56_000,
-            "l0": 7.9,
-            "dead_fraction": 0.032,
-            "fvu": {code: 0.1 + 0.02 * place for place, code in enumerate(self.languages)},
-            "fvu_within": {code: 0.15 + 0.02 * place for place, code in enumerate(self.languages)},
-            "fvu_normalised": {code: 0.17 + 0.02 * place for place, code in enumerate(self.languages)},
-            "top_direction": 0.21,
-            "top_tokens": 0.04,
-            "unsound": [],
-            "sinks": {},
-            "ce": ce,
+            **row("site layer d_in latents activation k", "resid", 2, 64, LATENTS, "topk", 8),
+            **row("tokens train_tokens l0 dead_fraction", 12_000, 56_000, 7.9, 0.032),
+            **row("fvu fvu_within fvu_normalised", *map(by_language, (0.1, 0.15, 0.17))),
+            **row("top_direction top_tokens unsound sinks ce", 0.21, 0.04, [], {}, ce),
         }
 
     def features(self) -> dict[str, Any]:
@@ -300,21 +272,14 @@ class _Made:
             "da": [self._unit(unit) for unit in self.selected],
             "nearest": [self._unit(unit) for unit in self.nearest],
             "thresholds": {"min_target": 0.5, "max_reference": 0.01, "max_reference_fallback": 0.02},
-            "tokens": dict.fromkeys(self.languages, 12_000),
-            "sentences": dict.fromkeys(self.languages, 300),
         }
 
     def _unit(self, unit: int) -> dict[str, Any]:
         return {
-            "unit": unit,
-            "kind": "latent",
+            **row("unit kind token_auroc sentence_auroc q_value", unit, "latent", 0.97, None, None),
             "rate": {code: float(self.rates[code][unit]) for code in self.languages},
             "mean": {code: 2.5 if code == "da" else 0.1 for code in self.languages},
             "mean_active": {code: 3.1 if code == "da" else None for code in self.languages},
-            "max_active": dict.fromkeys(self.languages, 5.0),
-            "token_auroc": 0.97,
-            "sentence_auroc": None,
-            "q_value": None,
         }
 
     def delta(self, language: str, value: float, splice: bool) -> float:
@@ -326,63 +291,34 @@ class _Made:
             0.06 if value != 3 else 0
         )
 
-    def next_token(self) -> dict[str, Any]:
+    def cells(self) -> list[dict[str, Any]]:
+        edits: list[tuple[str, bool | None, float | None]] = [("raw", None, None)]
+        for splice in (True, False):
+            edits.append(("none", splice, None))
+            if self.selected:
+                edits += [*(("set", splice, value) for value in VALUES), ("mean", splice, None)]
         cells = []
         for code in self.languages:
-            raw = 3.0 if code == "da" else 3.7
             for source in ("toy", "all"):
-                rows: list[tuple[str, bool | None, float | None]] = [("raw", None, None)]
-                for splice in (True, False):
-                    rows.append(("none", splice, None))
-                    if self.selected:
-                        rows += [("set", splice, value) for value in VALUES]
-                        rows.append(("mean", splice, None))
-                for edit, splice, value in rows:
+                for edit, splice, value in edits:
                     moved = self.delta(code, value, bool(splice)) if value is not None else 0.0
-                    base = raw + (0.12 if splice else 0.0)
+                    ce = (3.0 if code == "da" else 3.7) + (0.12 if splice else 0.0) + moved
                     spread = 0.02 if value is not None else 0.0
                     cells.append(
-                        {
-                            "units": "da",
-                            "kind": "latent",
-                            "edit": edit,
-                            "splice": splice,
-                            "value": value,
-                            "language": code,
-                            "source": source,
-                            "ce": base + moved,
-                            "ce_per_byte": (base + moved) / 3.3,
-                            "delta": moved,
-                            "ci_low": moved - spread,
-                            "ci_high": moved + spread,
-                            "tokens": 4800,
-                            "sentences": 240,
-                            "in_range": None if value is None else 0 <= value <= 5,
-                        }
+                        row("units kind edit splice value", "da", "latent", edit, splice, value)
+                        | row("language source ce ce_per_byte delta", code, source, ce, ce / 3.3, moved)
+                        | row("ci_low ci_high tokens sentences", moved - spread, moved + spread, 4800, 240)
+                        | {"in_range": None if value is None else 0 <= value <= 5}
                     )
-        return {
-            "cells": cells,
-            "selectivity": self._selectivity(),
-            "chosen": self._chosen(),
-            "controls": None,
-        }
+        return cells
 
-    def _chosen(self) -> list[dict[str, Any]]:
+    def chosen(self) -> list[dict[str, Any]]:
         """As many latents pass without training as with it."""
-        row = {
-            "language": "da",
-            "asked": "paper",
-            "rule": "paper",
-            "passing": 3,
-            "of": 64,
-            "text": "0",
-            "members": [1, 2, 3],
-            "means": [0.1, 0.2, 0.3],
-        }
-        own = [{"units": "da", "seed": None} | row]
-        return own + [{"units": f"random weights {seed + 1}", "seed": seed} | row for seed in range(3)]
+        names = "units seed language asked rule passing of members"
+        who = [("da", None), *((f"random weights {seed + 1}", seed) for seed in range(3))]
+        return [row(names, *each, "da", "paper", "paper", 3, 64, [1, 2, 3]) for each in who]
 
-    def _selectivity(self) -> list[dict[str, Any]]:
+    def selectivity(self) -> list[dict[str, Any]]:
         if not self.selected:
             return []
         rows = []
@@ -392,18 +328,10 @@ class _Made:
                     value = 3 - float(np.sqrt((at - 0.006) / (0.006 * (1.1 if splice else 1.0))))
                     other = self.delta(versus, value, splice)
                     rows.append(
-                        {
-                            "units": "da",
-                            "kind": "latent",
-                            "edit": "set",
-                            "splice": splice,
-                            "at": at,
-                            "versus": versus,
-                            "reached": True,
-                            "value": None if value > 0 else value,
-                            **_compared(at, other, ""),
-                            **_compared(at / 4, other / 4, "_per_byte"),
-                        }
+                        row("units kind edit splice at versus", "da", "latent", "set", splice, at, versus)
+                        | {"reached": True, "value": None if value > 0 else value}
+                        | _compared(at, other, "")
+                        | _compared(at / 4, other / 4, "_per_byte")
                     )
         return rows
 
@@ -411,25 +339,19 @@ class _Made:
         arms: list[tuple[str, float | None, str]] = [("raw", None, " en kop kaffe.")]
         if self.selected:
             arms += [("set", -8.0, " the the the"), ("set", 4.0, " en kop kaffe.")]
+        prompts = (("da", prompt), ("en", "Every thursday she eats"))
         return [
-            {"prompt": words, "language": code, "units": "da", "edit": edit, "value": value, "text": text}
-            for edit, value, text in arms
-            for code, words in (("da", prompt), ("en", "Every thursday she eats"))
+            row("prompt language units edit value text", words, code, "da", *arm)
+            for arm in arms
+            for code, words in prompts
         ]
 
     def run(self, done: tuple[str, ...]) -> dict[str, Any]:
+        facts = row("seconds peak_memory_mb fingerprint", 12.5, 812.0, "0123456789abcdef")
         return {
-            "glossae": "0.1.0",
+            **row("glossae device dtype threads seed model_commit", "0.1.0", "cpu", "float32", 2, 0, None),
             "versions": {"python": "3.11.0", "torch": "2.13.0"},
-            "device": "cpu",
-            "dtype": "float32",
-            "threads": 2,
-            "seed": 0,
-            "model_commit": None,
-            "stages": {
-                stage: {"seconds": 12.5, "peak_memory_mb": 812.0, "fingerprint": "0123456789abcdef"}
-                for stage in done
-            },
+            "stages": dict.fromkeys(done, facts),
             "cuts": {"select": "select is 30 % of train, cut by pair"},
             "translations_may_straddle": self.case == "fallback",
         }
@@ -438,53 +360,27 @@ class _Made:
         steps = np.arange(60)
         return pd.DataFrame(
             {
-                "step": steps,
-                "tokens": (steps + 1) * 1024,
-                "lr": 1e-3,
-                "mse": 0.5 * np.exp(-steps / 12) + 0.1,
+                **row("step tokens lr l0", steps, (steps + 1) * 1024, 1e-3, 8.0),
                 "fvu": 0.8 * np.exp(-steps / 12) + 0.12,
-                "l0": 8.0,
                 "active_per_batch": 150 - steps,
                 "dead_fraction": 0.3 * np.exp(-steps / 20),
             }
         )
 
     def statistics(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            [
-                {
-                    "unit": unit,
-                    "language": code,
-                    "tokens": 12_000,
-                    "fired": int(12_000 * self.rates[code][unit]),
-                    "rate": float(self.rates[code][unit]),
-                    "mean": 0.1,
-                    "mean_active": 2.0,
-                    "max_active": 5.0,
-                }
-                for code in self.languages
-                for unit in range(LATENTS)
-            ]
-        )
+        rates = [
+            (unit, code, float(self.rates[code][unit])) for code in self.languages for unit in range(LATENTS)
+        ]
+        return pd.DataFrame(rates, columns=["unit", "language", "rate"])
 
     def histograms(self) -> pd.DataFrame:
         edges = np.linspace(-2, 6, 41)
         parts = []
         for unit in self.nearest:
             for code in self.languages:
-                center = 2.5 if code == "da" else 0.1
-                counts, _ = np.histogram(self.rng.normal(center, 0.9, 3000), edges)
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "unit": unit,
-                            "language": code,
-                            "left": edges[:-1],
-                            "right": edges[1:],
-                            "count": counts,
-                        }
-                    )
-                )
+                counts, _ = np.histogram(self.rng.normal(2.5 if code == "da" else 0.1, 0.9, 3000), edges)
+                bins = row("left right count", edges[:-1], edges[1:], counts)
+                parts.append(pd.DataFrame({"unit": unit, "language": code} | bins))
         return pd.concat(parts, ignore_index=True)
 
     def texts(self, tokens: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -494,38 +390,18 @@ class _Made:
                 words = list(tokens) if code == "da" else ["A", " dog", " runs", "", "."]
                 pre = self.rng.normal(3 if code == "da" else 0, 1, len(words)).tolist()
                 own = {"pre": pre, "fires": [value > 1.5 for value in pre]}
-                texts.append(
-                    {
-                        "pair": pair,
-                        "source": "toy",
-                        "language": code,
-                        "tokens": words,
-                        "units": {str(unit): own for unit in self.nearest},
-                    }
-                )
+                units = {str(unit): own for unit in self.nearest}
+                texts.append(row("pair source language tokens units", pair, "toy", code, words, units))
         return texts
 
 
 def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> list[dict[str, Any]]:
     """`probe.as_coded` for four layers whose optimum is zero at lambdas of 1 and more."""
+    names = "collapsed accuracy accuracy_low accuracy_high norm optimum_norm"
+    dead, alive = (True, 0.7, 0.31, 0.913, 0.0034, 0.0), (False, 0.9, 0.88, 0.92, 0.8, 1.9)
     return [
-        {
-            "model": model,
-            "layer": layer,
-            "lambda": penalty,
-            "accuracy": 0.7 if penalty >= 1 else 0.9,
-            "accuracy_low": 0.31 if penalty >= 1 else 0.88,
-            "accuracy_high": 0.913 if penalty >= 1 else 0.92,
-            "accuracy_se": 0.01,
-            "bce": 0.692 if penalty >= 1 else 0.2,
-            "norm": 0.0034 if penalty >= 1 else 0.8,
-            "optimum_norm": 0.0 if penalty >= 1 else 1.9,
-            "critical_lambda": 0.8,
-            "collapsed": penalty >= 1,
-            "constant": 0.523,
-            "batches": 501,
-            "seeds": 3,
-        }
+        row("model layer lambda constant batches", model, layer, penalty, 0.523, 501)
+        | row(names, *(dead if penalty >= 1 else alive))
         for layer in range(4)
         for penalty in penalties
     ]

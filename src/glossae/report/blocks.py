@@ -1,10 +1,12 @@
 """What a page is made of. Every text in a block is plain: the template escapes it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from glossae.report.figures.canvas import Drawing
+from glossae.report.canvas import Drawing
+from glossae.report.reading import Row
+from glossae.report.wording import interval, number, percent
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Pictures side by side, where the window has room."""
+class SideBySide:
+    """Pictures side by side, where the window is wide enough."""
 
     kind: ClassVar[str] = "row"
     pictures: Sequence[Picture]
@@ -42,6 +44,10 @@ class Cell:
     text: str
     below: str = ""
     tone: str = ""
+
+
+Line: TypeAlias = Mapping[Any, str | Cell]
+"""A row of a table: what stands under which heading, a text or a cell."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +97,34 @@ class Listing:
     text: str
 
 
-Block: TypeAlias = Paragraph | Picture | Row | Table | ColouredTexts | Listing
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; `paper` says where the paper has it."""
-
-    anchor: str
-    title: str
-    paper: str
-    blocks: Sequence[Block]
+Block: TypeAlias = Paragraph | Picture | SideBySide | Table | ColouredTexts | Listing
+Blocks: TypeAlias = Iterator[Block]
 
 
 def not_run(what: str) -> Paragraph:
     """The line that stands where something would be, had it been run."""
     return Paragraph(f"{what}: not run.", "absent")
+
+
+def table(label: str, caption: str, lines: Iterable[Line], words: int = 1) -> Table:
+    """A table of lines that all have the same headings, at least one line."""
+    lines = list(lines)
+    return Table(label, caption, tuple(lines[0]), [tuple(line.values()) for line in lines], words)
+
+
+def estimate(
+    row: Row, name: str, digits: int = 3, write: Callable[..., str] = number, ends: str | None = None
+) -> Cell:
+    """`row[name]` above its interval, whose ends are `row["{ends}_low"]` and `row["{ends}_high"]`.
+
+    Args:
+        row: of results.json.
+        name: of the estimate.
+        digits: decimals of all three.
+        write: writes the estimate.
+        ends: what the names of the ends begin with, if not `name`.
+    """
+    low, high = (row[f"{ends or name}_{end}"] for end in ("low", "high"))
+    return Cell(
+        write(row[name], digits), interval(low, high, digits, percent if write is percent else number)
+    )

@@ -1,7 +1,8 @@
 """From a run folder to one page that opens anywhere."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,76 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from glossae.files import refuse_links, replacing, write_text
-from glossae.report.blocks import Block, Cell, Picture, Row, Section
-from glossae.report.figures.canvas import Drawing
+from glossae.report.blocks import Block, Blocks, Cell, Picture, SideBySide
+from glossae.report.findings import site_words, verdict
 from glossae.report.reading import RunFiles, read_run
-from glossae.report.sections import sections
-from glossae.report.sentences import site_words
-from glossae.report.verdict import verdict
-from glossae.report.wording import language_name, listed, model_name, visible
+from glossae.report.sections.autoencoder import autoencoder_blocks
+from glossae.report.sections.baselines import baselines_blocks
+from glossae.report.sections.beside import beside_blocks
+from glossae.report.sections.effects import effects_blocks
+from glossae.report.sections.evidence import evidence_blocks
+from glossae.report.sections.grid import grid_blocks
+from glossae.report.sections.inputs import how_blocks, text_blocks
+from glossae.report.sections.languages import close_blocks, identification_blocks
+from glossae.report.sections.probes import probes_blocks
+from glossae.report.sections.selectivity import selectivity_blocks
+from glossae.report.sections.steering import continuations_blocks, steering_blocks
+from glossae.report.sections.tasks import tasks_blocks
+from glossae.report.sections.units import preactivations_blocks, rates_blocks, texts_blocks
+from glossae.report.wording import listed, model_name, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
 FIGURES = "figures"
 
+_APART = "not in the paper"
+# in the paper's order: an anchor, the title, where the paper has it, and what makes the blocks
+_SECTIONS: tuple[tuple[str, str, str, Callable[[RunFiles], Blocks]], ...] = (
+    ("text", "Text", "section 3", text_blocks),
+    ("probes", "Probes: which layer tells the languages apart", "section 4.1, Figure 3", probes_blocks),
+    ("grid", "Choosing the autoencoder", "section 4.2, Figure 4, Appendix A", grid_blocks),
+    ("autoencoder", "The autoencoder", "section 5, Table 4", autoencoder_blocks),
+    ("evidence", "Which units are the language: tests", _APART, evidence_blocks),
+    ("close", "Close languages and the tokenizer", "section 6.2 asks for it", close_blocks),
+    ("identification", "Telling languages apart", _APART, identification_blocks),
+    ("units", "Which latents fire on the language", "section 5.1", rates_blocks),
+    ("preactivations", "Pre-activations", "section 5.1, Figure 5", preactivations_blocks),
+    ("texts", "One latent along a text", "section 5.1, Figure 6", texts_blocks),
+    ("baselines", "What training adds", _APART, baselines_blocks),
+    (
+        "effects",
+        "What the latents do to the next token",
+        "section 5.2, Figures 7 and 8, Appendix C",
+        effects_blocks,
+    ),
+    ("selectivity", "Selectivity at the same damage", _APART, selectivity_blocks),
+    (
+        "tasks",
+        "What the latents do to downstream tasks",
+        "section 5.2, Figure 9, Appendix D",
+        tasks_blocks,
+    ),
+    ("continuations", "Continuations", "section 6.1, Tables 1 and 2", continuations_blocks),
+    ("steering", "What steering makes it write", _APART, steering_blocks),
+    ("beside", "Beside the paper", "Figures 3, 4, 8 and 9, Appendices C and D", beside_blocks),
+    ("how", "How it was run", "Appendix B", how_blocks),
+)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page; `paper` says where the paper has it."""
+
+    anchor: str
+    title: str
+    paper: str
+    blocks: Sequence[Block]
+
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` and `figures/` from the files of a run, and say where the page is.
+    """Write `report.html` and `figures/` from the files of a run, and return the path of the page.
 
-    What was not run is said to be so. The same files give the same bytes.
+    The page says which stages were not run. The same files give the same bytes.
 
     Raises:
         GlossaeError: the folder is not a run, a file in it is damaged, the page cannot be written, or it or a figure is
@@ -33,14 +87,19 @@ def write_report(folder: Path) -> Path:
     """
     refuse_links(folder, (PAGE, FIGURES))
     files = read_run(folder)
-    parts = sections(files)
-    drawings = [picture.drawing for part in parts for picture in _pictures(part.blocks)]
+    sections = [
+        _Section(anchor, title, paper, list(blocks(files))) for anchor, title, paper, blocks in _SECTIONS
+    ]
+    drawings = [picture.drawing for section in sections for picture in _pictures(section.blocks)]
     # a figure of the page before would belong to other numbers; other files in the folder are not ours to delete
     for name in _drawn(folder / PAGE) - {drawing.name for drawing in drawings}:
         for kind in ("svg", "csv"):
             (folder / FIGURES / f"{name}.{kind}").unlink(missing_ok=True)
-    _write_figures(folder / FIGURES, drawings)
-    write_text(folder / PAGE, _render(files, parts))
+    for drawing in drawings:
+        write_text(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
+        with replacing(folder / FIGURES / f"{drawing.name}.csv") as temporary:
+            drawing.numbers.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(folder / PAGE, _render(files, sections))
     return folder / PAGE
 
 
@@ -48,15 +107,8 @@ def _pictures(blocks: Sequence[Block]) -> Iterator[Picture]:
     for block in blocks:
         if isinstance(block, Picture):
             yield block
-        elif isinstance(block, Row):
+        elif isinstance(block, SideBySide):
             yield from block.pictures
-
-
-def _write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
-    for drawing in drawings:
-        write_text(folder / f"{drawing.name}.svg", drawing.svg)
-        with replacing(folder / f"{drawing.name}.csv") as temporary:
-            drawing.numbers.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _drawn(page: Path) -> set[str]:
@@ -65,9 +117,8 @@ def _drawn(page: Path) -> set[str]:
     return set(re.findall(r'<figure id="([a-z0-9-]+)"', text))
 
 
-def _render(files: RunFiles, parts: Sequence[Section]) -> str:
-    target, reference = language_name(files.target), language_name(files.reference)
-    title = files.recipe.report.title or f"{target} and {reference} in {model_name(files.recipe.model)}"
+def _render(files: RunFiles, sections: Sequence[_Section]) -> str:
+    recipe, to_come = files.recipe, files.to_come
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -78,21 +129,14 @@ def _render(files: RunFiles, parts: Sequence[Section]) -> str:
     )
     environment.tests["cell"] = lambda value: isinstance(value, Cell)
     return environment.get_template("report.html.j2").render(
-        title=title,
-        subtitle=f"Recipe {files.recipe.name}, protocol {files.recipe.protocol}, {site_words(files)}, "
-        f"seed {files.recipe.seed}",
-        to_come=_to_come(files),
+        title=recipe.report.title or f"{' and '.join(files.names)} in {model_name(recipe.model)}",
+        subtitle=f"Recipe {recipe.name}, protocol {recipe.protocol}, {site_words(files)}, seed {recipe.seed}",
+        to_come=f"This run is not complete. Still to come: {listed(to_come)}." if to_come else "",
         verdict=verdict(files),
-        sections=parts,
+        sections=sections,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         svg=Markup,
     )
-
-
-def _to_come(files: RunFiles) -> str:
-    """What is missing from the page of a run that is not complete."""
-    stages = files.to_come
-    return f"This run is not complete. Still to come: {listed(list(stages))}." if stages else ""
 
 
 def _finalize(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe
+from glossae.report.wording import language_name
 
 Row: TypeAlias = dict[str, Any]
 
@@ -41,6 +41,17 @@ class RunFiles:
     texts: list[Row] = field(default_factory=list)
     task_sets: Row = field(default_factory=dict)
 
+    def get(self, *keys: str) -> Any:
+        """What results.json holds under nested keys; None where a key is missing or null."""
+        value: Any = self.results
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def rows(self, *keys: str) -> list[Row]:
+        """The list of rows under nested keys of results.json; an empty one where there is none."""
+        return list(self.get(*keys) or [])
+
     @property
     def target(self) -> str:
         """The language whose units are looked for."""
@@ -52,44 +63,29 @@ class RunFiles:
         return self.recipe.languages.reference
 
     @property
-    def to_come(self) -> tuple[str, ...]:
-        """The stages that the run had not come to when the page was drawn; none once it is complete."""
-        return tuple(self.run.get("to_come") or ())
+    def names(self) -> tuple[str, str]:
+        """The names of the target and the reference."""
+        return language_name(self.target), language_name(self.reference)
 
     @property
     def languages(self) -> tuple[str, ...]:
         """The target, the reference, then the others."""
         return (self.target, self.reference, *self.recipe.languages.others)
 
-    def section(self, name: str) -> Row | None:
-        """A part of results.json; None if it was not run."""
-        value = self.results.get(name)
-        return value if isinstance(value, dict) and value else None
+    @property
+    def to_come(self) -> tuple[str, ...]:
+        """The stages that the run had not come to when the page was drawn; none once it is complete."""
+        return tuple(self.run.get("to_come") or ())
 
-    def rows(self, name: str, part: str | None = None) -> list[Row]:
-        """The rows of a part of results.json, or of a list within it; none if it was not run."""
-        value = self.results.get(name) if part is None else (self.results.get(name) or {}).get(part)
-        return list(value or [])
-
-    @cached_property
-    def features(self) -> Row | None:
-        """What the selection says; None if it was not run."""
-        return self.section("features")
-
-    @cached_property
+    @property
     def units(self) -> list[Row]:
         """The selected units of the target language, the best first."""
         return self.rows("features", self.target)
 
-    @cached_property
+    @property
     def shown_units(self) -> list[Row]:
         """The selected units, or where there are none, those nearest to the rule."""
         return self.units or self.rows("features", "nearest")
-
-    @property
-    def is_fallback(self) -> bool:
-        """Whether the units failed the rule and were taken by the fallback."""
-        return bool(self.units) and (self.features or {}).get("rule") == "fallback"
 
 
 def read_run(folder: Path) -> RunFiles:

@@ -1,69 +1,33 @@
 """How numbers, languages and lists are written, so that a sentence says neither more nor less than they do."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
-REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 _LANGUAGES = {
-    "bg": "Bulgarian",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "et": "Estonian",
-    "fi": "Finnish",
-    "fo": "Faroese",
-    "fr": "French",
-    "ga": "Irish",
-    "hr": "Croatian",
-    "hu": "Hungarian",
-    "is": "Icelandic",
-    "it": "Italian",
-    "lt": "Lithuanian",
-    "lv": "Latvian",
-    "mt": "Maltese",
-    "nb": "Norwegian Bokmål",
-    "nl": "Dutch",
-    "nn": "Norwegian Nynorsk",
-    "no": "Norwegian",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sk": "Slovak",
-    "sl": "Slovenian",
-    "sv": "Swedish",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "zh": "Chinese",
-}
-
-_WORDS = [
-    "no",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+    "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fo": "Faroese", "fr": "French", "ga": "Irish",
+    "hr": "Croatian", "hu": "Hungarian", "is": "Icelandic", "it": "Italian", "lt": "Lithuanian", "lv": "Latvian",
+    "mt": "Maltese", "nb": "Norwegian Bokmål", "nl": "Dutch", "nn": "Norwegian Nynorsk", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
+    "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "zh": "Chinese",
+}  # fmt: skip
+_WORDS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 
 
 def language_name(code: str) -> str:
     """The language's English name, or the code where it is not among those known here."""
     return _LANGUAGES.get(code, code)
+
+
+def language_list(codes: Iterable[str]) -> str:
+    """`Danish, English and Swedish`."""
+    return listed([language_name(code) for code in codes])
 
 
 def model_name(model: str) -> str:
@@ -80,14 +44,14 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(REPLACED if _unwritable(character) else character for character in text)
+    return "".join("\N{REPLACEMENT CHARACTER}" if _unwritable(letter) else letter for letter in text)
 
 
-def _unwritable(character: str) -> bool:
-    if character in "\n\t":
-        return False
-    kind = unicodedata.category(character)
-    return kind in ("Cc", "Cs") or (kind == "Cn" and ord(character) & 0xFFFE == 0xFFFE)
+def _unwritable(letter: str) -> bool:
+    kind = unicodedata.category(letter)
+    return letter not in "\n\t" and (
+        kind in ("Cc", "Cs") or (kind == "Cn" and ord(letter) & 0xFFFE == 0xFFFE)
+    )
 
 
 def plural(count: int, noun: str) -> str:
@@ -111,7 +75,12 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(before)} and {last}" if before else last
 
 
-def percent(share: float | None, *, digits: int = 0, apart_from: float | None = None) -> str:
+def capital(sentence: str) -> str:
+    """`sentence` with its first letter a capital."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def percent(share: float | None, digits: int = 0, *, apart_from: float | None = None) -> str:
     """A share as `26 %` or `1.2 %`.
 
     Args:
@@ -159,28 +128,23 @@ def short(value: float) -> str:
     return f"{value:.3g}".replace("-", MINUS) if value else "0"
 
 
-def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+def interval(
+    low: float | None, high: float | None, digits: int = 3, write: Callable[[float, int], str] = number
+) -> str:
     """`0.190 to 0.231`, or nothing."""
-    return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
+    return "" if low is None or high is None else f"{write(low, digits)} to {write(high, digits)}"
 
 
-def moves(delta: float, digits: int = 3) -> str:
-    """What a loss does: `rises by 0.213 nats`, `falls by 0.010 nats`, `does not change`."""
-    return _moved(delta, "rises", "falls", "does not change", digits)
+def span(low: str, high: str) -> str:
+    """`2 to 5`, or `2` where both ends are written alike."""
+    return low if low == high else f"{low} to {high}"
 
 
-def has_moved(delta: float, digits: int = 3) -> str:
-    """The same, looked back on: `has risen by 0.213 nats`."""
-    return _moved(delta, "has risen", "has fallen", "has not changed", digits)
-
-
-def _moved(delta: float, up: str, down: str, still: str, digits: int) -> str:
+def moves(delta: float, digits: int = 3, *, past: bool = False) -> str:
+    """What a loss does: `rises by 0.213 nats`, `does not change`; looked back on: `has risen by 0.213 nats`."""
     size = f"{abs(delta):.{digits}f}"
-    if float(size) == 0:
-        return still
-    return f"{up if delta > 0 else down} by {size} nats"
+    up, down, still = ("has risen", "has fallen", "has not changed") if past else _PRESENT
+    return still if float(size) == 0 else f"{up if delta > 0 else down} by {size} nats"
 
 
-def capital(sentence: str) -> str:
-    """`sentence` with its first letter a capital."""
-    return sentence[:1].upper() + sentence[1:]
+_PRESENT = ("rises", "falls", "does not change")

@@ -1,23 +1,56 @@
 """The autoencoder: how it was trained and how faithful it is (section 5, Table 4)."""
 
-from glossae.report.blocks import Block, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures.training import draw_training
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from glossae.report.blocks import Blocks, Paragraph, Picture, not_run, table
+from glossae.report.canvas import Drawing, draw
+from glossae.report.findings import site_words
 from glossae.report.reading import Row, RunFiles
-from glossae.report.sentences import site_words
 from glossae.report.wording import language_name, listed, moves, number, percent, plural, whole
 
+_PANELS = (
+    ("fvu", "variance unexplained (FVU)", "#0072b2"),
+    ("dead_fraction", "dead latents", "#d55e00"),
+    ("active_per_batch", "latents active per batch", "#009e73"),
+)
+# points in a line, beyond which it is drawn thinner: a screen shows no more
+_POINTS = 600
 
-def autoencoder_section(files: RunFiles) -> Section:
+
+def autoencoder_blocks(files: RunFiles) -> Blocks:
     """Table 4, the training log, fidelity by language."""
-    return Section("autoencoder", "The autoencoder", "section 5, Table 4", _blocks(files))
+    sae = files.get("sae")
+    if not sae:
+        yield not_run("The autoencoder")
+        return
+    if sae["unsound"]:
+        yield Paragraph(f"This autoencoder is unsound. {' '.join(sae['unsound'])}", "warning")
+    if habits := (files.run.get("habits") or {}).get(files.recipe.model):
+        yield Paragraph(f"{_beginnings(habits)}. {_sinks(files, sae, habits)}", "note")
+    yield table(
+        "Table 4: training details",
+        "The autoencoder and its training.",
+        [{"What": what, "This run": value} for what, value in _details(files, sae).items()],
+        words=2,
+    )
+    if files.log is not None:
+        finding = _training(files.log)
+        yield Picture(
+            "Training",
+            _draw_training(files.log, finding),
+            finding,
+            "On the batch at each step. FVU: the fraction of the variance that the reconstruction leaves unexplained.",
+        )
+    yield from _fidelity(files, sae)
 
 
-def _habits(files: RunFiles, sae: Row) -> str:
-    """How texts begin, and which tokens are attention sinks at the site."""
-    habits = (files.run.get("habits") or {}).get(files.recipe.model)
-    if habits is None:
-        return ""
+def _beginnings(habits: Row) -> str:
+    """How texts begin, and the loss that they were chosen to begin so by."""
     begin = f"Texts begin {'with' if habits['bos'] else 'without'} a BOS"
+    on = f"loss on {plural(habits['sentences'], 'sentence')}"
+    alone = number(habits["loss_without_bos"], 2)
     if chat := habits.get("chat"):
         begin = (
             f"Texts are read as replies in a chat: {plural(len(chat), 'token')} of the model's chat template stand "
@@ -25,190 +58,134 @@ def _habits(files: RunFiles, sae: Row) -> str:
         )
         if habits["loss_in_chat"] is not None and habits["loss_without_bos"] is not None:
             begin += (
-                f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_in_chat'], 2)} nats "
-                f"a token as replies, {number(habits['loss_without_bos'], 2)} by themselves)"
+                f" ({on}: {number(habits['loss_in_chat'], 2)} nats a token as replies, {alone} by themselves)"
             )
     elif habits["loss_with_bos"] is not None:
-        begin += (
-            f" (loss on {plural(habits['sentences'], 'sentence')}: {number(habits['loss_with_bos'], 2)} nats a token "
-            f"with one, {number(habits['loss_without_bos'], 2)} without)"
-        )
+        begin += f" ({on}: {number(habits['loss_with_bos'], 2)} nats a token with one, {alone} without)"
     if habits.get("bfloat16"):
-        begin += f"; passes are in bfloat16, in which the loss is {number(habits['loss_in_bfloat16'], 3)}"
-    here = [
-        row
-        for row in habits["sinks"]
-        if (row["site"], row["layer"], row["count"] > 0) == (sae["site"], sae["layer"], True)
-    ]
+        begin += f"; passes are in bfloat16, in which the loss is {number(habits['loss_in_bfloat16'])}"
+    return begin
+
+
+def _sinks(files: RunFiles, sae: Row, habits: Row) -> str:
+    """Which tokens are attention sinks at the site."""
+    where = (sae["site"], sae["layer"])
+    here = [row for row in habits["sinks"] if (row["site"], row["layer"]) == where and row["count"] > 0]
     if not here:
-        return f"{begin}. No attention sinks were found at this site."
+        return "No attention sinks were found at this site."
     (row,) = here
     fate = "trained on and edited, as in the paper" if files.recipe.by_the_paper else "left out"
     return (
-        f"{begin}. Attention sinks: {row['count']} of {whole(row['tokens'])} tokens looked at have a norm of about "
+        f"Attention sinks: {row['count']} of {whole(row['tokens'])} tokens looked at have a norm of about "
         f"{whole(row['norm'])}, and other tokens one of {whole(row['median'])}; {row['first']} of them are the first "
         f"token of their text; the most frequent are {listed([repr(token) for token in row['examples']])}. "
         f"They are {fate}."
     )
 
 
-def _blocks(files: RunFiles) -> list[Block]:
-    sae = files.section("sae")
-    if sae is None:
-        return [not_run("The autoencoder")]
-    blocks: list[Block] = []
-    if sae["unsound"]:
-        blocks.append(Paragraph(f"This autoencoder is unsound. {' '.join(sae['unsound'])}", "warning"))
-    if habits := _habits(files, sae):
-        blocks.append(Paragraph(habits, "note"))
-    blocks.append(
-        Table(
-            "Table 4: training details",
-            "The autoencoder and its training.",
-            ("What", "This run"),
-            _details(files, sae),
-            words=2,
-        )
-    )
-    if files.log is not None:
-        finding = _training(files)
-        blocks.append(
-            Picture(
-                "Training",
-                draw_training(files.log, finding),
-                finding,
-                "On the batch at each step. FVU: the fraction of the variance that the reconstruction leaves "
-                "unexplained.",
-            )
-        )
-    blocks.append(
-        Table(
-            "Fidelity by language",
-            f"{_fidelity(files, sae)} Measured on {_text(files)}, cross-entropy in nats per token. "
-            "±: half the width of the 95 % interval of what the reconstruction adds, over sentences. "
-            "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
-            f"({percent(0)}) and the model itself ({percent(1)}).",
-            (
-                "Language",
-                "Sentences",
-                "Tokens",
-                "Raw model",
-                "Reconstruction in place",
-                "±",
-                "Zeros in place",
-                "Recovered",
-            ),
-            [_language_row(sae, code) for code in _languages(files, sae)],
-        )
-    )
-    if sinks := sae["sinks"]:
-        blocks.append(
-            Table(
-                "Attention sinks spliced",
-                "The paper splices attention sinks like any other token. Here the same sentences have the "
-                "reconstruction in the place of every token, and of every token but the sinks. Cross-entropy in nats "
-                "per token. ±: half the width of the 95 % interval of what the spliced sinks add, over sentences.",
-                (
-                    "Language",
-                    "Sentences",
-                    "Raw model",
-                    "Sinks spliced",
-                    "Sinks left alone",
-                    "Added by sinks",
-                    "±",
-                ),
-                [_sinks_row(code, sinks[code]) for code in sinks],
-            )
-        )
-    blocks.append(
-        Table(
-            "Reconstruction by language",
-            f"The fraction of variance unexplained (FVU), on {whole(sae['tokens'])} tokens of select: around the mean "
-            "of the whole text; around the language's own mean, where telling languages apart explains nothing; and as "
-            "a mean over tokens of each token's own share, where large tokens count no more than small ones.",
-            ("Language", "FVU", "Within the language", "Mean over tokens"),
-            [_reconstruction_row(sae, code) for code in _languages(files, sae)],
-        )
-    )
-    return blocks
-
-
-def _sinks_row(code: str, losses: Row) -> tuple[str, ...]:
-    return (
-        language_name(code),
-        whole(losses["sentences"]),
-        *(number(losses[what]) for what in ("raw", "spliced", "left_alone")),
-        number(losses["spliced"] - losses["left_alone"]),
-        number(losses["half_width"]),
-    )
-
-
-def _details(files: RunFiles, sae: Row) -> list[tuple[str, str]]:
-    settings = files.recipe.sae
-    batch = (
-        f"{whole(settings.batch_sentences)} sentences"
-        if settings.batch_sentences
-        else f"{whole(settings.batch_tokens)} tokens"
-    )
-    if sae.get("from"):
-        training = [("Taken from", sae["from"])]
-    else:
-        training = [
-            ("Encoder and decoder", "one matrix" if settings.tied else "separate matrices"),
-            ("Pre-encoder bias", "yes" if settings.pre_encoder_bias else "no"),
-            ("Batch size", batch),
-            ("Epochs", str(settings.epochs)),
-            ("Tokens trained on", whole(sae.get("train_tokens"))),
-        ]
-    return [
-        ("Site", site_words(files)),
-        ("Width of the site", whole(sae["d_in"])),
-        ("Latents", f"{whole(sae['latents'])} ({number(sae['latents'] / sae['d_in'], 1)} times the width)"),
-        ("Activation", _activation(files, sae)),
-        *training,
-        ("Tokens measured on", whole(sae["tokens"])),
-        ("L0 (latents firing at a token)", number(sae["l0"], 1)),
-        ("Dead latents (firing on no token)", percent(sae["dead_fraction"], digits=1)),
-        ("Variance along one direction", percent(sae["top_direction"], digits=1)),
-        ("Variance in the largest 1 % of tokens", percent(sae["top_tokens"], digits=1)),
-    ]
-
-
-def _activation(files: RunFiles, sae: Row) -> str:
+def _details(files: RunFiles, sae: Row) -> dict[str, str]:
+    settings, taken = files.recipe.sae, sae.get("from")
+    activation = str(sae["activation"])
     if sae["k"] is not None:
-        return f"{sae['activation']}, k = {sae['k']}"
-    weight = files.recipe.sae.l1
-    return str(sae["activation"]) + ("" if weight is None or sae.get("from") else f", L1 weight {weight:g}")
+        activation += f", k = {sae['k']}"
+    elif settings.l1 is not None and not taken:
+        activation += f", L1 weight {settings.l1:g}"
+    training = {
+        "Encoder and decoder": "one matrix" if settings.tied else "separate matrices",
+        "Pre-encoder bias": "yes" if settings.pre_encoder_bias else "no",
+        "Batch size": f"{whole(settings.batch_sentences)} sentences"
+        if settings.batch_sentences
+        else f"{whole(settings.batch_tokens)} tokens",
+        "Epochs": str(settings.epochs),
+        "Tokens trained on": whole(sae.get("train_tokens")),
+    }
+    return {
+        "Site": site_words(files),
+        "Width of the site": whole(sae["d_in"]),
+        "Latents": f"{whole(sae['latents'])} ({number(sae['latents'] / sae['d_in'], 1)} times the width)",
+        "Activation": activation,
+        **({"Taken from": taken} if taken else training),
+        "Tokens measured on": whole(sae["tokens"]),
+        "L0 (latents firing at a token)": number(sae["l0"], 1),
+        "Dead latents (firing on no token)": percent(sae["dead_fraction"], digits=1),
+        "Variance along one direction": percent(sae["top_direction"], digits=1),
+        "Variance in the largest 1 % of tokens": percent(sae["top_tokens"], digits=1),
+    }
 
 
-def _languages(files: RunFiles, sae: Row) -> list[str]:
-    return [code for code in files.languages if code in sae["fvu"] or code in (sae["ce"] or {})]
-
-
-def _language_row(sae: Row, code: str) -> tuple[str, ...]:
-    ce = (sae["ce"] or {}).get(code) or {}
-    return (
-        language_name(code),
-        whole(ce.get("sentences")),
-        whole(ce.get("tokens")),
-        *(number(ce.get(what)) for what in ("raw", "spliced", "half_width", "ablated")),
-        _recovered(ce.get("recovered")),
+def _fidelity(files: RunFiles, sae: Row) -> Blocks:
+    """What the reconstruction costs and leaves unexplained, by language."""
+    losses = sae["ce"] or {}
+    codes = [code for code in files.languages if code in sae["fvu"] or code in losses]
+    parts = [
+        f"the {language_name(code)} loss {moves(losses[code]['spliced'] - losses[code]['raw'])}"
+        for code in files.languages[:2]
+        if losses.get(code)
+    ]
+    cost = (
+        f"With the reconstruction in the site's place, {listed(parts)}."
+        if parts
+        else "What the reconstruction costs was not measured."
     )
-
-
-def _reconstruction_row(sae: Row, code: str) -> tuple[str, ...]:
-    return (
-        language_name(code),
-        *(number(sae[what].get(code)) for what in ("fvu", "fvu_within", "fvu_normalised")),
+    text = (
+        "all of select"
+        if files.recipe.by_the_paper
+        else f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
     )
-
-
-def _text(files: RunFiles) -> str:
-    """The text that losses are measured on."""
-    if files.recipe.by_the_paper:
-        return "all of select"
-    return (
-        f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
+    yield table(
+        "Fidelity by language",
+        f"{cost} Measured on {text}, cross-entropy in nats per token. "
+        "±: half the width of the 95 % interval of what the reconstruction adds, over sentences. "
+        "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
+        f"({percent(0)}) and the model itself ({percent(1)}).",
+        [
+            {
+                "Language": language_name(code),
+                "Sentences": whole(ce.get("sentences")),
+                "Tokens": whole(ce.get("tokens")),
+                "Raw model": number(ce.get("raw")),
+                "Reconstruction in place": number(ce.get("spliced")),
+                "±": number(ce.get("half_width")),
+                "Zeros in place": number(ce.get("ablated")),
+                "Recovered": _recovered(ce.get("recovered")),
+            }
+            for code in codes
+            for ce in [losses.get(code) or {}]
+        ],
+    )
+    if sae["sinks"]:
+        yield table(
+            "Attention sinks spliced",
+            "The paper splices attention sinks like any other token. Here the same sentences have the "
+            "reconstruction in the place of every token, and of every token but the sinks. Cross-entropy in nats "
+            "per token. ±: half the width of the 95 % interval of what the spliced sinks add, over sentences.",
+            [
+                {
+                    "Language": language_name(code),
+                    "Sentences": whole(ce["sentences"]),
+                    "Raw model": number(ce["raw"]),
+                    "Sinks spliced": number(ce["spliced"]),
+                    "Sinks left alone": number(ce["left_alone"]),
+                    "Added by sinks": number(ce["spliced"] - ce["left_alone"]),
+                    "±": number(ce["half_width"]),
+                }
+                for code, ce in sae["sinks"].items()
+            ],
+        )
+    yield table(
+        "Reconstruction by language",
+        f"The fraction of variance unexplained (FVU), on {whole(sae['tokens'])} tokens of select: around the mean "
+        "of the whole text; around the language's own mean, where telling languages apart explains nothing; and as "
+        "a mean over tokens of each token's own share, where large tokens count no more than small ones.",
+        [
+            {
+                "Language": language_name(code),
+                "FVU": number(sae["fvu"].get(code)),
+                "Within the language": number(sae["fvu_within"].get(code)),
+                "Mean over tokens": number(sae["fvu_normalised"].get(code)),
+            }
+            for code in codes
+        ],
     )
 
 
@@ -217,22 +194,39 @@ def _recovered(share: float | None) -> str:
     return "–" if share is None else percent(share, digits=1) if share >= 0 else f"{number(100 * share, 1)} %"
 
 
-def _fidelity(files: RunFiles, sae: Row) -> str:
-    parts = []
-    for code in (files.target, files.reference):
-        ce = (sae["ce"] or {}).get(code)
-        if ce:
-            parts.append(f"the {language_name(code)} loss {moves(ce['spliced'] - ce['raw'])}")
-    if not parts:
-        return "What the reconstruction costs was not measured."
-    return f"With the reconstruction in the site's place, {listed(parts)}."
-
-
-def _training(files: RunFiles) -> str:
-    assert files.log is not None
-    first, last = files.log.iloc[0], files.log.iloc[-1]
+def _training(log: pd.DataFrame) -> str:
+    first, last = log.iloc[0], log.iloc[-1]
     dead = percent(last["dead_fraction"], digits=1) if last["dead_fraction"] else "none"
     return (
         f"Over {whole(last['tokens'])} tokens the variance unexplained went from {percent(first['fvu'])} to "
         f"{percent(last['fvu'])}; at the end {dead} of the latents {'was' if dead == 'none' else 'were'} dead."
     )
+
+
+def _draw_training(log: pd.DataFrame, description: str) -> Drawing:
+    """FVU, dead latents and active latents per batch, against tokens seen."""
+    stride = max(1, len(log) // _POINTS)
+    shown = log.iloc[sorted({*range(0, len(log), stride), len(log) - 1})]
+    drawn = [part for part in _PANELS if part[0] in log.columns and log[part[0]].notna().any()]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+        for panel, (column, title, colour) in zip(axes, drawn, strict=True):
+            panel.plot(shown["tokens"], shown[column], color=colour, linewidth=1.3)
+            panel.set_title(title)
+            panel.set_xlabel("tokens seen")
+            panel.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            if column == "dead_fraction":
+                panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            panel.set_ylim(bottom=0)
+            if column == "fvu":
+                # the first steps, before the bias and scale have settled, would press the rest flat
+                panel.set_ylim(top=max(0.05, min(1.2, float(log[column].max()) * 1.05)))
+
+    return draw("sae-training", (3.6 * len(drawn), 2.9), paint, log, description)
+
+
+def _thousands(value: float, _: object) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"

@@ -1,14 +1,18 @@
-"""Downstream tasks (Figure 9, Appendix D)."""
+"""What the units do to downstream tasks (section 5.2, Figure 9, Appendix D)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from glossae.report.blocks import Block, Cell, Paragraph, Picture, Section, Table, not_run
-from glossae.report.figures.tasks import draw_tasks
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from glossae.report.blocks import Blocks, Cell, Paragraph, Picture, Table, estimate, not_run
+from glossae.report.canvas import INK, QUIET, Drawing, draw, language_colour, legend_below, panels, rows_of
+from glossae.report.findings import dose_unit
 from glossae.report.reading import Row, RunFiles
 from glossae.report.wording import (
     NO_BREAK,
     capital,
-    interval,
     language_name,
     listed,
     number,
@@ -37,80 +41,69 @@ _METRICS = {"macro_f1": "macro F1", "mcc": "Matthews' correlation", "weighted_f1
 _LEVEL = 0.05
 
 
-def tasks_section(files: RunFiles) -> Section:
+def tasks_blocks(files: RunFiles) -> Blocks:
     """What the units do to tasks that are read off the model, and the paper's Appendix D."""
-    return Section(
-        "tasks",
-        "What the latents do to downstream tasks",
-        "section 5.2, Figure 9, Appendix D",
-        _blocks(files),
-    )
-
-
-def _blocks(files: RunFiles) -> list[Block]:
     rows = files.rows("tasks")
-    published = (files.section("published") or {}).get("tasks")
     if not rows:
-        return [not_run("The downstream tasks")]
-    blocks: list[Block] = [Paragraph(" ".join(_sets(files)))]
+        yield not_run("The downstream tasks")
+        return
+    yield Paragraph(" ".join(_sets(files)))
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
-        own = [row for row in rows if row["protocol"] == protocol]
-        blocks += _protocol(files, protocol, own, published if protocol == "as_coded" else None)
-    return blocks
+        published = files.get("published", "tasks") if protocol == "as_coded" else None
+        yield from _protocol(files, protocol, [row for row in rows if row["protocol"] == protocol], published)
 
 
-def _sets(files: RunFiles) -> list[str]:
+def _sets(files: RunFiles) -> Iterator[str]:
     """Where the rows are from, and what was left out of them."""
-    said = []
     for name, facts in files.task_sets.items():
         counts = listed([f"{whole(count)} of {split}" for split, count in facts["rows"].items()])
         empty = sum(sum(count.values()) for count in facts["dropped"].values())
         left_out = f", {plural(empty, 'row')} without text left out" if empty else ""
-        said.append(
-            f"{name} ({language_name(facts['language'])}, {plural(len(facts['labels']), 'label')}): {counts}{left_out}."
-        )
-    return said
+        labels = plural(len(facts["labels"]), "label")
+        yield f"{name} ({language_name(facts['language'])}, {labels}): {counts}{left_out}."
 
 
-def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Row | None) -> list[Block]:
+def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Row | None) -> Blocks:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     main = [row for row in rows if row["metric"] == metrics[0]]
-    found = _finding(main)
-    unit = "times the 99th percentile" if files.recipe.effects.unit == "p99" else "in units of the latent"
-    blocks: list[Block] = [
-        Paragraph(f"{_PROTOCOLS[protocol]}. {_HOW[protocol]}"),
-        Picture(
-            "Figure 9" if protocol == "as_coded" else f"Figure 9, {_PROTOCOLS[protocol].lower()}",
-            draw_tasks(main, files.languages, unit, _METRICS[metrics[0]], published, found),
-            found,
-            "Bars and the band: 95 % intervals of each score. Whether two differ is in the table, where they are "
-            "compared on the same rows.",
-        ),
-    ]
+    metric, name = _METRICS[metrics[0]], _PROTOCOLS[protocol]
+    found = _finding(main, metric)
+    yield Paragraph(f"{name}. {_HOW[protocol]}")
+    yield Picture(
+        "Figure 9" if protocol == "as_coded" else f"Figure 9, {name.lower()}",
+        _draw_tasks(files, main, metric, published, found),
+        found,
+        "Bars and the band: 95 % intervals of each score. Whether two differ is in the table, where they are "
+        "compared on the same rows.",
+    )
     if late := [row for row in main if row["converged"] is False]:
         tasks = listed(list(dict.fromkeys(row["task"] for row in late)))
-        blocks.append(
-            Paragraph(
-                f"The regression did not converge in {whole(len(late))} of {whole(len(main))} fits ({tasks}).",
-                "note",
-            )
+        yield Paragraph(
+            f"The regression did not converge in {whole(len(late))} of {whole(len(main))} fits ({tasks}).",
+            "note",
         )
-    return [*blocks, *_planted(main), _table(protocol, rows, metrics, published)]
+    # what the same test makes of an effect that is known to be there
+    if erased := [row for row in main if row["edit"] == "project_out"]:
+        words = listed([f"{signed(row['delta'])} in {row['task']} (p {_p(row['p'])})" for row in erased])
+        yield Paragraph(
+            f"What the test can see: where the directions along which the labels differ are erased at the site, "
+            f"{metric} changes by {words}."
+        )
+    yield _table(protocol, rows, metrics, published)
 
 
-def _finding(rows: Sequence[Row]) -> str:
+def _finding(rows: Sequence[Row], metric: str) -> str:
     """How many comparisons there are, which come out, and what could have been found."""
     compared = [row for row in rows if row["p"] is not None and row["edit"] == "set"]
     if not compared:
         return "No latent was selected, so there is nothing to compare."
     bound = _LEVEL / len(compared)
-    clear = [row for row in compared if row["p"] < bound]
-    metric = _METRICS[rows[0]["metric"]]
-    words = [
+    clear = [
         f"{row['task']} at {short(row['value'])}{' (splice)' if row['splice'] else ''} {signed(row['delta'])}"
-        for row in clear
+        for row in compared
+        if row["p"] < bound
     ]
-    which = f"{listed(words)} in {metric}" if clear else "none"
+    which = f"{listed(clear)} in {metric}" if clear else "none"
     start = (
         f"Of {plural(len(compared), 'comparison')} with no edit, {which} "
         f"{'pass' if len(clear) > 1 else 'passes'} p < {bound:.2g} (0.05 over their number)."
@@ -126,59 +119,31 @@ def _finding(rows: Sequence[Row]) -> str:
     return f"{start} A true difference of {listed(reach)} {power}."
 
 
-def _planted(rows: Sequence[Row]) -> list[Block]:
-    """What the same test makes of an effect that is known to be there."""
-    erased = [row for row in rows if row["edit"] == "project_out"]
-    if not erased:
-        return []
-    words = listed([f"{signed(row['delta'])} in {row['task']} (p {_p(row['p'])})" for row in erased])
-    return [
-        Paragraph(
-            f"What the test can see: where the directions along which the labels differ are erased at the site, "
-            f"{_METRICS[rows[0]['metric']]} changes by {words}."
-        )
-    ]
-
-
 def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published: Row | None) -> Table:
-    keys = list(dict.fromkeys((row["task"], row["edit"], row["splice"], row["value"]) for row in rows))
-    by_key = {(row["task"], row["edit"], row["splice"], row["value"], row["metric"]): row for row in rows}
-    columns: list[str | Cell] = ["Task", "Edit"]
-    for metric in metrics:
-        columns += [capital(_METRICS[metric]), "Change", "p"]
-    columns += ["Detectable", "Rows"]
-    if published:
-        columns.append("The paper's")
+    by_key: dict[tuple[str, str, bool | None, float | None], dict[str, Row]] = {}
+    for row in rows:
+        by_key.setdefault((row["task"], row["edit"], row["splice"], row["value"]), {})[row["metric"]] = row
     lines: list[list[str | Cell]] = []
-    for key in keys:
+    for key, found in by_key.items():
         line: list[str | Cell] = [key[0], _edit(*key[1:])]
-        own = [by_key[(*key, metric)] for metric in metrics]
+        own = [found[metric] for metric in metrics]
         for row in own:
-            line.append(Cell(number(row["score"]), interval(row["ci_low"], row["ci_high"])))
-            is_base = row["p"] is None
-            line += (
-                ["–", "–"]
-                if is_base
-                else [
-                    Cell(signed(row["delta"]), interval(row["delta_low"], row["delta_high"])),
-                    _p(row["p"]),
-                ]
-            )
+            line.append(estimate(row, "score", ends="ci"))
+            line += ["–", "–"] if row["p"] is None else [estimate(row, "delta", write=signed), _p(row["p"])]
         first = own[0]
         times = f", {first['splits']} splits" if first["splits"] > 1 else ""
         line += [
             number(first["detectable"]),
             Cell(whole(first["n_test"]), f"from {whole(first['n_train'])}{times}"),
         ]
-        if published:
-            line.append(_theirs(published, *key))
-        lines.append(line)
+        lines.append([*line, _theirs(published, *key)] if published else line)
+    scores = [column for metric in metrics for column in (capital(_METRICS[metric]), "Change", "p")]
     return Table(
         f"{'Appendix D' if protocol == 'as_coded' else 'Downstream tasks'}: {_PROTOCOLS[protocol].lower()}",
         "Change: from no edit (with the splice: from the splice without one), with its 95 % interval. Detectable: the "
         f"smallest true difference in {_METRICS[metrics[0]]} that would be found in 80 % of such tests. Rows: tested, "
         "and learned from.",
-        columns,
+        ("Task", "Edit", *scores, "Detectable", "Rows", *(("The paper's",) if published else ())),
         lines,
         words=2,
     )
@@ -203,3 +168,60 @@ def _theirs(published: Row, task: str, edit: str, splice: bool | None, value: fl
     if edit == "none":
         return number((published.get("no_modification") or {}).get(task))
     return number(dict(zip(map(float, published["values"]), published[task], strict=True)).get(value or 0.0))
+
+
+# ---- the figure
+
+
+def _draw_tasks(
+    files: RunFiles, rows: Sequence[Row], metric: str, published: Row | None, description: str
+) -> Drawing:
+    """A score against the fixed value, a panel for each task, with 95 % intervals and the paper's own scores."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+
+    def paint(figure: Figure) -> None:
+        axes = panels(figure, len(tasks), min(3, len(tasks)))
+        for panel, task in zip(axes, tasks, strict=True):
+            own = [row for row in rows if row["task"] == task]
+            _paint_task(panel, own, language_colour(files.languages, own[0]["language"]))
+            if published is not None and task in published:
+                values = [float(value) for value in published["values"]]
+                panel.plot(values, published[task], color=QUIET, marker="x", linewidth=1.0, label="the paper")
+            panel.set_title(f"{task} ({language_name(own[0]['language'])})")
+            panel.set_xlabel(f"units fixed at ({dose_unit(files)})")
+            panel.set_ylabel(metric)
+        legend_below(figure, axes, 4)
+
+    name = f"figure-9-tasks-{rows[0]['protocol'].replace('_', '-')}"
+    return draw(name, (11.0, 0.8 + 3.4 * rows_of(len(tasks), 3)), paint, pd.DataFrame(rows), description)
+
+
+def _paint_task(panel: Axes, rows: Sequence[Row], colour: str) -> None:
+    for edit, splice, words, dashes in (
+        ("raw", None, "raw model", (0, (1, 2))),
+        ("none", True, "splice, units unmodified", (0, (6, 3))),
+    ):
+        base = next((row for row in rows if row["edit"] == edit and row["splice"] is splice), None)
+        if base is not None:
+            panel.axhline(base["score"], color=INK, linewidth=1.0, linestyle=dashes, label=words)
+            if splice is None:
+                panel.axhspan(base["ci_low"], base["ci_high"], color=QUIET, alpha=0.1, linewidth=0)
+    for splice, words, marker, dash in ((False, "error-preserving", "o", "-"), (True, "splice", "s", "--")):
+        line = [row for row in rows if row["edit"] == "set" and row["splice"] is splice]
+        line.sort(key=lambda row: float(row["value"]))
+        if line:
+            # a score at the end of an interval may lie a rounding outside it
+            below = [max(0.0, row["score"] - row["ci_low"]) for row in line]
+            above = [max(0.0, row["ci_high"] - row["score"]) for row in line]
+            panel.errorbar(
+                [row["value"] for row in line],
+                [row["score"] for row in line],
+                yerr=[below, above],
+                color=colour,
+                marker=marker,
+                linestyle=dash,
+                linewidth=1.4,
+                capsize=2.5,
+                alpha=0.65 if splice else 1.0,
+                label=f"units fixed, {words}",
+            )

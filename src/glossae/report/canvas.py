@@ -1,4 +1,4 @@
-"""Where figures are drawn: one style, no global state, the same bytes for the same numbers."""
+"""Draw figures as SVG in one style, without global state: the same numbers give the same bytes."""
 
 import io
 import re
@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -96,7 +97,7 @@ def draw(
         size: width and height in inches.
         paint: draws on the empty figure.
         numbers: what it shows.
-        description: what it shows, in words, for who cannot see it.
+        description: what it shows, in words, for screen readers.
     """
     # the user's matplotlibrc must not change a report; what is set here is put back
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -116,7 +117,8 @@ def draw(
     ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(buffer.getvalue())
     _own_names(root, name)
-    _describe(root, description)
+    for key, value in (("role", "img"), ("aria-label", description), ("class", "drawing")):
+        root.set(key, value)
     svg = ElementTree.tostring(root, encoding="unicode")
     # within a page these rules would hold for every element of it: the page's own style has them
     for definitions in root.findall(f"{{{_SVG}}}defs"):
@@ -141,12 +143,6 @@ def _own_names(root: ElementTree.Element, name: str) -> None:
                 element.set(key, re.sub(r"url\(#", f"url(#{name}-", value))
 
 
-def _describe(root: ElementTree.Element, description: str) -> None:
-    root.set("role", "img")
-    root.set("aria-label", description)
-    root.set("class", "drawing")
-
-
 def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
     """Colour and dashes of a language's line: the target and the reference stand out, the others are thin."""
     place = languages.index(language) if language in languages else len(languages)
@@ -162,10 +158,37 @@ def language_colour(languages: Sequence[str], language: str) -> str:
 
 
 def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
-    """`count` axes in rows of `columns`; places left over stay empty."""
-    rows = -(-count // columns)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
-    axes = list(grid.flat)
+    """`count` axes in rows of `columns`; the last row may be part empty."""
+    axes = list(figure.subplots(rows_of(count, columns), columns, squeeze=False, **options).flat)
     for empty in axes[count:]:
         empty.set_axis_off()
     return axes[:count]
+
+
+def rows_of(count: int, columns: int) -> int:
+    """How many rows of `columns` hold `count` panels."""
+    return -(-count // columns)
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
+    """One legend below all panels, where a label that several panels have stands once."""
+    entries: dict[str, Artist] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=columns)
+
+
+def ring(panel: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Circles around the marks that no other dominates."""
+    panel.plot(
+        xs,
+        ys,
+        linestyle="none",
+        marker="o",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor=INK,
+        markeredgewidth=1.0,
+        label="not dominated",
+    )
