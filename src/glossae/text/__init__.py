@@ -12,7 +12,7 @@ from glossae.text.corpus import Corpus, Sentence, cluster, cluster_names
 from glossae.text.hub_data import HubDataSet
 from glossae.text.opus import Opus
 from glossae.text.roles import OPTIONAL, ROLES, SHARES, Roles, build_roles, untested
-from glossae.text.sources import Aligned, parse_source, read_source, split_sources
+from glossae.text.sources import Aligned, Generator, parse_source, read_source, split_sources
 from glossae.text.splits import cut, first_of_each, rank
 from glossae.text.tasks import Example, Row, Task, TaskSource, assemble_task, parse_task, split_tasks
 
@@ -23,6 +23,7 @@ __all__ = [
     "Aligned",
     "Corpus",
     "Example",
+    "Generator",
     "HubDataSet",
     "Opus",
     "Roles",
