@@ -303,7 +303,7 @@ class Units(_Result):
             for each in texts
             if str(number) in each["values"]
         ]
-        return Unit(number, row.iloc[0].to_dict(), contexts)
+        return Unit(number, {str(key): value for key, value in row.iloc[0].items()}, contexts)
 
     def knob(self, dose: float = 1.0) -> Knob:
         """The latents as one small knob: at dose 1 each has its mean on the target's text, at 0 on the reference's.

@@ -419,11 +419,22 @@ class _Division:
         counts = []
         for (role, name, language), tally in sorted(self._tallies.items(), key=self._row_place):
             own = slices[role, name, language]
-            facts = (dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved))
+            dropped, changed, moved = (
+                dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
+            )
             documents = len({s.doc for s in own if s.doc}) or None
             counts.append(
                 RoleCount(
-                    role, name, language, tally.read, len(own), *facts, documents, Corpus.of(own).sha256
+                    role=role,
+                    name=name,
+                    language=language,
+                    read=tally.read,
+                    sentences=len(own),
+                    dropped=dropped,
+                    changed=changed,
+                    moved=moved,
+                    documents=documents,
+                    sha256=Corpus.of(own).sha256,
                 )
             )
         unknown = {row.language for row in counts if "other_language" in row.dropped}
