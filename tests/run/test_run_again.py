@@ -1,6 +1,7 @@
 """A run done again: the same bytes from the same seed, nothing done twice, nothing lost by an interruption."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -408,24 +409,48 @@ def test_what_is_trained_does_not_depend_on_the_size_of_the_models_batches(world
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "lost"),
-    [
-        ("run.json", {}, False),
-        ("probe/summary.json", {}, False),
-        ("features/ranges.json", {"effects__values": "-1"}, False),
-        ("features/ranges.json", {"effects__values": "-1"}, True),
-        ("sae/cfg.json", {"features__fallback": 1}, True),
-        ("sae/sae.safetensors", {"features__fallback": 1}, False),
-        ("sae/sae.safetensors", {"features__fallback": 1}, True),
-    ],
+    ("name", "said"),
+    [("probe/summary.json", "[]"), ("sae/sae.safetensors", None), ("features/ranges.json", "{")],
 )
-def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, name, changes, lost):
+def test_a_stage_whose_files_are_gone_or_changed_is_run_again(
+    world, finished, copy_of_finished, works, name, said
+):
     file = copy_of_finished / name
-    if lost:
+    whole = file.read_bytes()
+    if said is None:
         file.unlink()
     else:
-        file.write_text("[]" if name == "probe/summary.json" else "{")
-    assert world.run(copy_of_finished, **changes) == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"glossae: {file}: ")
-    assert message.count("\n") == 1
+        file.write_text(said)
+    # it writes what it wrote before, so that what comes after it still stands
+    assert works(world.line(copy_of_finished)) == [file.parent.name]
+    assert file.read_bytes() == whole
+    assert results(copy_of_finished) == results(finished)
+
+
+def test_a_stage_runs_again_where_a_stage_before_it_came_to_something_else(world, copy_of_finished, works):
+    record = json.loads((copy_of_finished / "run.json").read_text(encoding="utf-8"))
+    for stage in STAGES:
+        files = record["stages"][stage]["files"]
+        assert "summary.json" in files
+        assert not [name for name in files if name.startswith(("parts/", "checkpoints/"))]
+        for name, sha in files.items():
+            assert hashlib.sha256((copy_of_finished / stage / name).read_bytes()).hexdigest() == sha
+    # other bytes that are recorded are another autoencoder
+    file = copy_of_finished / "sae" / "cfg.json"
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    record["stages"]["sae"]["files"]["cfg.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (copy_of_finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert works(world.line(copy_of_finished)) == ["evidence", "features", "effects"]
+
+
+def test_a_stage_that_is_not_done_is_refused_to_readers(copy_of_finished):
+    file = copy_of_finished / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    for stage in ("sae", "effects"):
+        del record["stages"][stage]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    run = glossae.open_run(copy_of_finished)
+    assert len(run.table("probe/cells"))
+    for read, stage in ((run.sae, "sae"), (lambda: run.table("effects/next_token"), "effects")):
+        with pytest.raises(glossae.GlossaeError, match=f"the stage '{stage}' is not done in this run"):
+            read()

@@ -48,12 +48,7 @@ def test_where_every_language_has_text_nothing_is_said(world, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("activation", "k", "said"),
-    [
-        ("topk", 4, "k 4"),
-        ("batchtopk", 4, "L0 3.2"),
-        ("jumprelu", 4, "L0 3.2"),
-        ("relu", None, "L0 3.2"),
-    ],
+    [("topk", 4, "k 4"), ("batchtopk", 4, "L0 3.2"), ("jumprelu", 4, "L0 3.2"), ("relu", None, "L0 3.2")],
 )
 def test_l0_is_shown_where_k_does_not_say_it(results, activation, k, said):
     results["sae"] |= {"activation": activation, "k": k, "l0": 3.21}

@@ -30,6 +30,19 @@ FILES = [
 
 
 @pytest.fixture(scope="module")
+def world(world):
+    """The tiny world with every set of units."""
+    return world.other(effects__families="latent,neuron,direction")
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "finished"
+    assert world.run(out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
 def results(finished):
     return json.loads((finished / "results.json").read_text())
 
@@ -317,7 +330,7 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
     assert [key for key, value in results.items() if value is None] == [
-        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "tasks", "generation",
+        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "generation", "tasks",
         "steering", "published",
     ]  # fmt: skip
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]

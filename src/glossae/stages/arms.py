@@ -101,8 +101,7 @@ def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -
     found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
     if "latent" in families and selected.units:
         rows = parts.json(
-            "chosen",
-            lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7))),
+            "chosen", lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7)))
         )
         for row in rows:
             each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})

@@ -31,7 +31,7 @@ from glossae.files import fingerprint
 from glossae.find import lape, paper_rule, passages, testing
 from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
-from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.sae import measure_reconstruction, read_sae
 from glossae.stages.found import own_claim, site_neurons
@@ -109,10 +109,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     autoencoders = parts.json(
         "autoencoders",
         lambda: _autoencoder_rows(
-            context,
-            searched()[0],
-            _held_out(context, searched()[0], panel, progress),
-            claim["outside"],
+            context, searched()[0], _held_out(context, searched()[0], panel, progress), claim["outside"]
         ),
     )
     measured = parts.arrays("switched", lambda: _switched(context, searched(), panel, progress))
@@ -192,10 +189,7 @@ def _families(context: Context) -> list[tuple[str, int, Latents | Neurons]]:
 
 
 def _ranked(
-    context: Context,
-    families: Sequence[tuple[str, int, Latents | Neurons]],
-    panel: Panel,
-    progress: Progress,
+    context: Context, families: Sequence[tuple[str, int, Latents | Neurons]], panel: Panel, progress: Progress
 ) -> tuple[list[Ranked], UnitStatistics, testing.Claim]:
     """Every family by the run's test on the half of the panel that is searched.
 
@@ -395,11 +389,7 @@ def sets_down(context: Context, ranked: Sequence[Ranked], means: Means, progress
     """Sets of the largest size turned down to the same damage, found on the target's sentences of `tune`."""
     recipe, mean = context.recipe, means.others
     levels = recipe.baselines.damage
-    tune = context.tokens("tune")
-    own = first_sentences(
-        tune.take([i for i, s in enumerate(tune.corpus.sentences) if s.language == context.target]),
-        DOSE_SENTENCES,
-    )
+    own = first_sentences(only(context.tokens("tune"), context.target), DOSE_SENTENCES)
     own = own.scoring(worth_scoring(context.lm, context.site, own))
     if not levels or not len(own):
         return []

@@ -8,7 +8,7 @@ import numpy as np
 from glossae.errors import GlossaeError
 from glossae.find import passages, scores, testing
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
-from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.stages.close import Looked, close_languages, within_source
 from glossae.stages.found import (
@@ -318,8 +318,7 @@ def latent_scores(context: Context, latents: Tested, panel: Panel, progress: Pro
         budget=recipe.batch_tokens,
         progress=part(progress, 0.0, 0.9),
     )
-    own = [i for i, s in enumerate(panel.found_on.corpus.sentences) if s.language == context.target]
-    like = first_tokens(panel.found_on.take(own), RANDOM_TOKENS)
+    like = first_tokens(only(panel.found_on, context.target), RANDOM_TOKENS)
     statistics, _ = collect(
         lm,
         site,
