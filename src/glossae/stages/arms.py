@@ -25,7 +25,7 @@ from glossae.stages.found import (
     site_neurons,
     tested_neurons,
 )
-from glossae.stages.panels import Panel, test_panel
+from glossae.stages.panels import Panel, tested_panel
 from glossae.stages.sae import load_sae, untrained_autoencoders
 from glossae.units import Latents, UnitStatistics, collect_all, latent_statistics
 
@@ -141,7 +141,7 @@ def _choose(
 ) -> list[Chosen]:
     """The run's rule on the trained autoencoder and on random weights, and for other languages."""
     try:
-        panel = panel or test_panel(context)
+        panel = panel or tested_panel(context)
     except GlossaeError:
         # the run goes on without a panel, and so without other languages' latents
         panel = None

@@ -45,7 +45,7 @@ from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
 from glossae.stages.found import Selected
-from glossae.stages.panels import first_sentences, test_panel
+from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.units import Units
@@ -93,7 +93,7 @@ def check(context: Context) -> None:
 def run(context: Context, progress: Progress) -> dict[str, Any]:
     """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
     recipe, parts, folder = context.recipe, context.parts["effects"], context.folder.path / "effects"
-    panel = test_panel(context) if "panel" in context.roles.corpora else None
+    panel = tested_panel(context) if "panel" in context.roles.corpora else None
     arms = all_arms(context, part(progress, 0.0, 0.1), panel)
     whole = {"test": context.tokens("test")} | ({} if panel is None else {PANEL: panel.held_out})
     sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}

@@ -24,7 +24,7 @@ from glossae.units import (
     SentenceTable,
     UnitStatistics,
     activation_samples,
-    collect,
+    collect_all,
     difference_of_means,
     discriminants,
     latent_statistics,
@@ -168,20 +168,45 @@ def find_in(
     Raises:
         GlossaeError: that half has too little text of a language to test it.
     """
-    statistics, table = collect(
-        context.lm,
-        context.site,
-        latents,
-        panel.found_on,
-        budget=context.recipe.batch_tokens,
-        progress=progress,
-    )
-    assert table is not None
+    ((statistics, table),) = tables_of(context, [latents], panel.found_on, progress)
     text = panel.found_on.corpus.sha256
     return statistics, {
         language: find_and_freeze(context, table, path, text=text, language=language)[1]
         for language, path in paths.items()
     }
+
+
+def tables_of(
+    context: Context, families: Sequence[CountedUnits], tokens: TokenizedCorpus, progress: Progress
+) -> list[tuple[UnitStatistics, SentenceTable]]:
+    """Of each family of units at the run's site: its statistics and its table of sentences, in one pass over a text."""
+    collected = collect_all(
+        context.lm, context.site, families, tokens, budget=context.recipe.batch_tokens, progress=progress
+    )
+    return [(statistics, table) for statistics, table in collected if table is not None]
+
+
+def evidence_on(
+    context: Context,
+    table: SentenceTable,
+    language: str | None = None,
+    permutations: int = 0,
+    progress: Progress = lambda _: None,
+) -> testing.Evidence:
+    """Test every claim on a table by the recipe's settings, for the target or another language."""
+    settings = context.recipe.evidence
+    return testing.test_units(
+        passages(table, settings.tokens),
+        language or context.target,
+        minimum=settings.minimum,
+        q=settings.q,
+        method=settings.method,
+        permutations=permutations,
+        seed=context.recipe.seed,
+        reference=context.reference,
+        within="all",
+        progress=progress,
+    )
 
 
 def find_and_freeze(
@@ -207,19 +232,7 @@ def find_and_freeze(
         permutations: draws, as in `testing.test_units`.
         progress: is told the share that is done.
     """
-    settings = context.recipe.evidence
-    evidence = testing.test_units(
-        passages(table, settings.tokens),
-        language or context.target,
-        minimum=settings.minimum,
-        q=settings.q,
-        method=settings.method,
-        permutations=permutations,
-        seed=context.recipe.seed,
-        reference=context.reference,
-        within="all",
-        progress=progress,
-    )
+    evidence = evidence_on(context, table, language, permutations, progress)
     path.unlink(missing_ok=True)
     # frozen, with a hash of what was found and on which text, before any other text is opened
     return evidence, testing.freeze(evidence, own_claim([evidence]), path, text=text)
