@@ -7,7 +7,7 @@ import torch
 
 from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
 from glossae.errors import GlossaeError
-from glossae.find import testing
+from glossae.find import Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.run.context import Context, Progress, part
 from glossae.run.folder import as_rows
@@ -17,7 +17,6 @@ from glossae.stages.found import (
     Selected,
     by_the_rule,
     coded_statistics,
-    count_passing,
     find_in,
     found_latents,
     language_directions,
@@ -190,19 +189,9 @@ def _trained_and_untrained(
                 units = frozen.units
         selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
         members = selected.units if name == target else selection.units[: len(selected.units)]
+        passing = _passing(context, seen, target, units)
         rows.append(
-            Chosen(
-                units=name,
-                language=target,
-                seed=seeds.get(name),
-                asked=rule.rule,
-                rule=selection.rule,
-                passing=_passing(context, seen, target, units),
-                of=each.config.latents,
-                text=text,
-                members=members,
-                means=_means(context, statistics, members),
-            )
+            _as_chosen(context, name, target, seeds.get(name), selection, passing, text, members, statistics)
         )
     return rows
 
@@ -228,33 +217,46 @@ def _other_languages(
         units = frozen[code].units if code in frozen else ()
         selection = by_the_rule(context, statistics, code, units, but=selected.units)
         members = selection.units[: len(selected.units)]
-        rows.append(
-            Chosen(
-                units=code,
-                language=code,
-                seed=None,
-                asked=context.recipe.features.rule,
-                rule=selection.rule,
-                passing=_passing(context, statistics, code, units),
-                of=sae.config.latents,
-                text=text.corpus.sha256,
-                members=members,
-                means=_means(context, statistics, members),
-            )
-        )
+        passing, sha = _passing(context, statistics, code, units), text.corpus.sha256
+        rows.append(_as_chosen(context, code, code, None, selection, passing, sha, members, statistics))
     return rows
 
 
 def _passing(
     context: Context, statistics: UnitStatistics, language: str, units: tuple[int, ...]
 ) -> int | None:
-    if context.recipe.features.rule == "tested" and not _tested(context):
-        return None
-    return count_passing(context, statistics, language, units)
+    """How many latents pass the recipe's rule (what the fallback takes does not); None where nothing was tested."""
+    rule = context.recipe.features
+    if rule.rule == "tested":
+        return len(units) if _tested(context) else None
+    rates = statistics.rate(language), statistics.rate(context.reference)
+    return int(paper_rule(*rates, min_target=rule.min_target, max_reference=rule.max_reference).sum())
 
 
-def _means(context: Context, statistics: UnitStatistics, members: tuple[int, ...]) -> tuple[float, ...]:
-    return tuple(statistics.mean_value(context.reference)[list(members)].tolist())
+def _as_chosen(
+    context: Context,
+    name: str,
+    language: str,
+    seed: int | None,
+    selection: Selection,
+    passing: int | None,
+    text: str,
+    members: tuple[int, ...],
+    statistics: UnitStatistics,
+) -> Chosen:
+    means = statistics.mean_value(context.reference)
+    return Chosen(
+        units=name,
+        language=language,
+        seed=seed,
+        asked=context.recipe.features.rule,
+        rule=selection.rule,
+        passing=passing,
+        of=len(means),
+        text=text,
+        members=members,
+        means=tuple(means[list(members)].tolist()),
+    )
 
 
 def _add(context: Context, found: Arms, chosen: Chosen) -> None:

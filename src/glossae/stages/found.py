@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from glossae.effects import Dose, UnitRange, doses
-from glossae.find import Selection, paper_rule, passages, select, testing
+from glossae.find import Selection, passages, select, testing
 from glossae.lm import TokenizedCorpus
 from glossae.paper import without_pre_encoder_bias
 from glossae.run.context import Context, Progress
@@ -129,23 +129,6 @@ def by_the_rule(
         given=given,
         tested=tuple(unit for unit in tested if unit not in but)[: rule.at_most] if by_tests else None,
         but=but,
-    )
-
-
-def count_passing(
-    context: Context, statistics: UnitStatistics, language: str, tested: tuple[int, ...]
-) -> int:
-    """How many latents pass the recipe's rule; what the fallback takes does not pass."""
-    rule = context.recipe.features
-    if rule.rule == "tested":
-        return len(tested)
-    return int(
-        paper_rule(
-            statistics.rate(language),
-            statistics.rate(context.reference),
-            min_target=rule.min_target,
-            max_reference=rule.max_reference,
-        ).sum()
     )
 
 
