@@ -228,6 +228,7 @@ def pages(monkeypatch):
             return {}
 
         monkeypatch.setattr(stage_of("report"), "run", write_report)
+        monkeypatch.setattr(engine, "PAGE_EVERY", 10.0)
         monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=perf_counter))
         return drawn
 
