@@ -1,5 +1,6 @@
 """The tiny world, and a run of it that nobody may write to."""
 
+import math
 import shutil
 from contextlib import contextmanager
 
@@ -8,8 +9,17 @@ from tiny_world import World
 from torch.nn.modules.module import register_module_forward_hook
 
 from glossae.cli import main
+from glossae.run import engine
 from glossae.run.context import Show
 from glossae.stages import stage_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_page():
+    """Drawing takes most of a small run: no run draws its page between stages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "PAGE_EVERY", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -363,14 +363,7 @@ NEXT_TOKEN = {
 }
 
 GENERATION = [
-    {
-        "prompt": str,
-        "language": str,
-        "units": str,
-        "edit": str,
-        "value": (int, float, None),
-        "text": str,
-    }
+    {"prompt": str, "language": str, "units": str, "edit": str, "value": (int, float, None), "text": str}
 ]
 
 INTERVALS = ("success", "repetition", "loss")
@@ -430,8 +423,8 @@ def contract(target: str) -> dict[str, Any]:
         "features": {"rule": str, target: [UNIT]},
         "baselines": None,
         "next_token": NEXT_TOKEN,
-        "tasks": None,
         "generation": GENERATION,
+        "tasks": None,
         "steering": None,
         "published": None,
     }

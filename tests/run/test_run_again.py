@@ -1,10 +1,16 @@
 """A run done again: the same bytes from the same seed, nothing done twice, nothing lost by an interruption."""
 
 import errno
+import hashlib
 import json
 import os
+import random
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -222,6 +228,7 @@ def pages(monkeypatch):
             return {}
 
         monkeypatch.setattr(stage_of("report"), "run", write_report)
+        monkeypatch.setattr(engine, "PAGE_EVERY", 10.0)
         monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=perf_counter))
         return drawn
 
@@ -408,24 +415,98 @@ def test_what_is_trained_does_not_depend_on_the_size_of_the_models_batches(world
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "lost"),
-    [
-        ("run.json", {}, False),
-        ("probe/summary.json", {}, False),
-        ("features/ranges.json", {"effects__values": "-1"}, False),
-        ("features/ranges.json", {"effects__values": "-1"}, True),
-        ("sae/cfg.json", {"features__fallback": 1}, True),
-        ("sae/sae.safetensors", {"features__fallback": 1}, False),
-        ("sae/sae.safetensors", {"features__fallback": 1}, True),
-    ],
+    ("name", "said"),
+    [("probe/summary.json", "[]"), ("sae/sae.safetensors", None), ("features/ranges.json", "{")],
 )
-def test_files_of_a_stage_that_are_spoilt(world, copy_of_finished, capsys, name, changes, lost):
+def test_a_stage_whose_files_are_gone_or_changed_is_run_again(
+    world, finished, copy_of_finished, works, name, said
+):
     file = copy_of_finished / name
-    if lost:
+    whole = file.read_bytes()
+    if said is None:
         file.unlink()
     else:
-        file.write_text("[]" if name == "probe/summary.json" else "{")
-    assert world.run(copy_of_finished, **changes) == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"glossae: {file}: ")
-    assert message.count("\n") == 1
+        file.write_text(said)
+    # it writes what it wrote before, so that what comes after it still stands
+    assert works(world.line(copy_of_finished)) == [file.parent.name]
+    assert file.read_bytes() == whole
+    assert results(copy_of_finished) == results(finished)
+
+
+def test_a_stage_runs_again_where_a_stage_before_it_came_to_something_else(world, copy_of_finished, works):
+    record = json.loads((copy_of_finished / "run.json").read_text(encoding="utf-8"))
+    for stage in STAGES:
+        files = record["stages"][stage]["files"]
+        assert "summary.json" in files
+        assert not [name for name in files if name.startswith(("parts/", "checkpoints/"))]
+        for name, sha in files.items():
+            assert hashlib.sha256((copy_of_finished / stage / name).read_bytes()).hexdigest() == sha
+    # other bytes that are recorded are another autoencoder
+    file = copy_of_finished / "sae" / "cfg.json"
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    record["stages"]["sae"]["files"]["cfg.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (copy_of_finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert works(world.line(copy_of_finished)) == ["evidence", "features", "effects"]
+
+
+def test_a_stage_that_is_not_done_is_refused_to_readers(copy_of_finished):
+    file = copy_of_finished / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    for stage in ("sae", "effects"):
+        del record["stages"][stage]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    run = glossae.open_run(copy_of_finished)
+    assert len(run.table("probe/cells"))
+    for read, stage in ((run.sae, "sae"), (lambda: run.table("effects/next_token"), "effects")):
+        with pytest.raises(glossae.GlossaeError, match=f"the stage '{stage}' is not done in this run"):
+            read()
+
+
+KILLS = 8
+LONG = {"sae__epochs": 150, "layer": 1, "probe__tokens": 400, "probe__seeds": 1}
+
+
+def newest(folder):
+    """The step of the newest checkpoint; 0 if there is none."""
+    steps = [int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.safetensors")]
+    return max(steps, default=0)
+
+
+def start(world, out):
+    """The run in a process of its own; what it complains of is in a file beside its folder."""
+    line = [*world.line(out, **LONG, sae__checkpoint=0), "--quiet", "--until", "sae"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    with out.with_suffix(".err").open("a") as errors:
+        return subprocess.Popen([sys.executable, "-m", "glossae", *line], env=environment, stderr=errors)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_in_the_same_bytes(world, tmp_path):
+    whole = start(world, tmp_path / "whole")
+    assert whole.wait() == 0
+    out, chance = tmp_path / "killed", random.Random(0)
+    checkpoints = out / "sae" / "checkpoints"
+    kills, reached = 0, []
+    while True:
+        process = start(world, out)
+        before = newest(checkpoints)
+        # not before it has begun to train, and then at any moment, in the middle of a write as well
+        while process.poll() is None and newest(checkpoints) <= before:
+            time.sleep(0.01)
+        if kills < KILLS:
+            time.sleep(chance.uniform(0, 0.15))
+        if kills == KILLS or process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        reached.append(newest(checkpoints))
+    assert process.wait() == 0, out.with_suffix(".err").read_text()
+    assert kills == KILLS, f"the training was over after {kills} kills, at the steps {reached}"
+    # it went on where it was, and did not begin anew each time
+    assert reached == sorted(reached)
+    assert len(set(reached)) > KILLS // 2
+    first, second = (
+        (folder / "sae" / "sae.safetensors").read_bytes() for folder in (tmp_path / "whole", out)
+    )
+    assert first == second

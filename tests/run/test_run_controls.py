@@ -14,6 +14,7 @@ FEW = SMALL | {
     "evidence__scores": "false",
     "effects__prompts": "false",
     "effects__sentences": 30,
+    "effects__families": "latent,neuron,direction",
     "effects__controls": DRAWS,
     "effects__controls_edits": "zero,mean",
     "effects__controls_on": "sv",

@@ -1,7 +1,9 @@
 """From text to report through the command line: everything a run promises is there, and holds together."""
 
+import copy
 import csv
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -14,7 +16,10 @@ from results_contract import breaches, contract
 
 import glossae
 from glossae.cli import main
+from glossae.recipe import load_recipe
+from glossae.run import headlines
 from glossae.sae import UnsoundWarning
+from toy_grammar import sentences
 
 FILES = [
     *("recipe.yaml", "run.json", "results.json", "report.html"),
@@ -27,6 +32,19 @@ FILES = [
     *("figures/firing-rates.svg", "figures/figure-5-preactivations.svg", "figures/figure-6-texts.svg"),
     "figures/figure-8-next-token.svg",
 ]
+
+
+@pytest.fixture(scope="module")
+def world(world):
+    """The tiny world with every set of units."""
+    return world.other(effects__families="latent,neuron,direction")
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "finished"
+    assert world.run(out) == 0
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +335,7 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
     assert [key for key, value in results.items() if value is None] == [
-        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "tasks", "generation",
+        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "generation", "tasks",
         "steering", "published",
     ]  # fmt: skip
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
@@ -379,3 +397,81 @@ def test_other_formats_run_too(world, tmp_path, train):
     assert all(row["sentences"] > 0 for row in results["corpora"] if row["language"] in ("da", "en"))
     # these texts are aligned, so no translation is in another role than its original
     assert glossae.open_run(out).record["translations_may_straddle"] is False
+
+
+@pytest.fixture
+def own_results(finished):
+    """The results of a finished run, to be changed."""
+    return copy.deepcopy(json.loads((finished / "results.json").read_text()))
+
+
+def test_until_corpora_prints_the_counts(world, tmp_path, capsys):
+    out = tmp_path / "text"
+    assert main([*world.line(out), "--until", "corpora"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = json.loads((out / "results.json").read_text())["corpora"]
+    said = {line.split()[1].rstrip(":"): line for line in lines if line.startswith("corpora ")}
+    assert set(said) == {row["role"] for row in rows}
+    for role, line in said.items():
+        for language, counted, tokens in re.findall(r"(\w+) ([\d,]+) sentences, ([\d,]+) tokens", line):
+            own = [row for row in rows if (row["role"], row["language"]) == (role, language)]
+            assert int(counted.replace(",", "")) == sum(row["sentences"] for row in own)
+            assert int(tokens.replace(",", "")) == sum(row["tokens"] for row in own)
+    assert lines[-1].startswith("report ")
+
+
+def test_a_language_without_text_is_named_once(world, tmp_path, capsys):
+    line = [*world.line(tmp_path / "run", languages__others="sv,nl,fr"), "--until", "corpora"]
+    assert main(line) == 0
+    err = capsys.readouterr().err
+    assert [said for said in err.splitlines() if said.startswith("languages.others")] == [
+        f"languages.others: {code} is neither tested nor measured: there is no text in it"
+        for code in ("nl", "fr")
+    ]
+
+
+def test_where_every_language_has_text_nothing_is_said(world, tmp_path, capsys):
+    assert main([*world.line(tmp_path / "run"), "--until", "corpora"]) == 0
+    assert "languages.others" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("activation", "k", "said"),
+    [("topk", 4, "k 4"), ("batchtopk", 4, "L0 3.2"), ("jumprelu", 4, "L0 3.2"), ("relu", None, "L0 3.2")],
+)
+def test_l0_is_shown_where_k_does_not_say_it(own_results, activation, k, said):
+    own_results["sae"] |= {"activation": activation, "k": k, "l0": 3.21}
+    (line,) = [line for line in headlines(own_results, "da", "en") if line.startswith("sae ")]
+    assert f"64 latents, {said}: FVU" in line
+
+
+def test_an_unsound_autoencoder_is_the_first_thing_said(own_results):
+    own_results["sae"]["unsound"] = ["One thing.", "Another."]
+    assert headlines(own_results, "da", "en")[:2] == ["unsound   One thing.", "unsound   Another."]
+    own_results["sae"]["unsound"] = []
+    assert not any(line.startswith("unsound") for line in headlines(own_results, "da", "en"))
+
+
+def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):
+    pairs = sentences(300, seed=5)
+    for code in ("da", "en", "sv"):
+        (tmp_path / f"{code}.txt").write_text("".join(f"{pair[code]}\n" for pair in pairs), encoding="utf-8")
+    text = f"sv={tmp_path}/sv.txt en={tmp_path}/en.txt da={tmp_path}/da.txt"
+    out = tmp_path / "run"
+    line = ["run", "find", "--model", str(world.model), "--target", "sv", "--text", text, "--out", str(out)]
+    small = ["--sae.latents", "64", "--sae.k", "4", "--sae.batch_tokens", "256", "--probe.tokens", "1000"]
+    assert main([*line, "--languages.others", "da,nb", "--quick", *small, "--quiet"]) == 0
+    assert "languages.others: nb is neither tested nor measured: there is no text" in capsys.readouterr().err
+    assert "</html>" in (out / "report.html").read_text(encoding="utf-8")
+    results = json.loads((out / "results.json").read_text())
+    sizes = {
+        role: {row["language"] for row in results["corpora"] if row["role"] == role and row["sentences"]}
+        for role in ("train", "select", "tune", "test", "panel")
+    }
+    assert all(languages == {"sv", "en", "da"} for languages in sizes.values())
+    assert {row["role"] for row in results["evidence"]["panels"]} == {"panel"}
+    recipe = load_recipe(out / "recipe.yaml")
+    assert (recipe.languages.target, recipe.corpora.text, recipe.sae.latents) == ("sv", text, 64)
+    # the same command carries on in the same folder
+    assert main([*line, "--languages.others", "da,nb", "--quick", *small]) == 0
+    assert "sae: done before, kept" in capsys.readouterr().err

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from glossae.find import testing
 from toy_grammar import sentences
@@ -45,10 +43,10 @@ def write_panel(path: Path, pairs: list[dict[str, str]]) -> Path:
 @pytest.fixture(scope="module")
 def panels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("panels")
-    made = sentences(1500, seed=11)
+    made = sentences(900, seed=11)
     return {
-        "corpora__panel": write_panel(folder / "panel.tsv", made[:900]),
-        "corpora__replicate": write_panel(folder / "replicate.tsv", made[900:]),
+        "corpora__panel": write_panel(folder / "panel.tsv", made[:500]),
+        "corpora__replicate": write_panel(folder / "replicate.tsv", made[500:]),
     }
 
 
@@ -56,7 +54,7 @@ def panels(tmp_path_factory):
 def tested(world, panels, tmp_path_factory):
     """The folder of a run with units by the tests; not to be written to."""
     out = tmp_path_factory.mktemp("evidence") / "run"
-    assert world.run(out, **SMALL | panels | IDENTIFY, features__rule="tested") == 0
+    assert world.run(out, **SMALL | panels | IDENTIFY, features__rule="tested", effects__sweep="false") == 0
     return out
 
 
@@ -352,21 +350,3 @@ def test_one_text_as_two_languages_is_refused_where_it_is_to_be_tested_again(wor
     *_, error = capsys.readouterr().err.splitlines()
     assert error.startswith("glossae: corpora.replicate: ")
     assert "one text was given for two languages" in error
-
-
-def test_units_of_another_autoencoder_are_refused(world, panels, tested, tmp_path, capsys):
-    out = shutil.copytree(tested, tmp_path / "out")
-    weights = out / "sae" / "sae.safetensors"
-    tensors = load_file(weights)
-    tensors["W_dec"] = tensors["W_dec"].flip(0).contiguous()
-    with safe_open(weights, "pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, weights, metadata=metadata)
-    # features are looked for anew, with the frozen set and the weights that the folder has
-    changed = SMALL | IDENTIFY | {"report__texts": 1}
-    assert world.run(out, "--until", "features", **changed, **panels, features__rule="tested") == 2
-    *_, error = capsys.readouterr().err.splitlines()
-    assert error.startswith(
-        f"glossae: {out}/evidence/latents.json: the frozen set of Danish is of the units latent "
-    )
-    assert "and these are latent " in error

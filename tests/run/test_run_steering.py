@@ -25,7 +25,7 @@ SMALL = {
     "steering__values": "2",
     "steering__kl": "0.02",
     "steering__examples": 1,
-    "effects__prompts": "false",
+    "effects__sweep": "false",
 }
 
 
@@ -239,10 +239,7 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
         (["knob", "save", tmp_path, "--out", file], f"{tmp_path}: is not a run (it has no recipe.yaml)"),
         (["knob", "apply"], "knob apply: which knob? Give its file"),
         (["knob", "apply", file], "--model: is missing; give a folder, a name on the hub, or toy"),
-        (
-            ["knob", "apply", file, "--model", "toy"],
-            "--prompt: is missing or empty; give a text to continue",
-        ),
+        (["knob", "apply", file, "--model", "toy"], "--prompt: is missing or empty; give a text to continue"),
         (
             ["knob", "apply", file, "--model", "toy", "--prompt", "x"],
             f"{file}: there is no such file; 'glossae knob save' writes one",

@@ -42,9 +42,9 @@ def runs(world, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         read = {}
 
-        def find_in(context, layer, latents, half, *rest):
+        def find_in(context, latents, half, *rest):
             read["panel"] = half.found_on
-            return effect_arms_find_in(context, layer, latents, half, *rest)
+            return effect_arms_find_in(context, latents, half, *rest)
 
         def collect_all(lm, site, families, tokens, **options):
             read["select"] = tokens

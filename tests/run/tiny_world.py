@@ -1,5 +1,6 @@
 """A world small enough to run the whole way through in seconds: text in every format, and a random model."""
 
+import copy
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -28,6 +29,8 @@ SMALL = {
     "effects.values": "-4,0,4",
     "effects.bootstrap": "20",
     "effects.max_length": "12",
+    # sets beside the selected latents take most of a run, and are looked at end to end
+    "effects.families": "direction",
     "report.texts": "2",
     # the stage has tests of its own
     "baselines.untrained": "0",
@@ -147,6 +150,7 @@ class World:
     """Text and a model, and the command line that runs them."""
 
     def __init__(self, folder: Path) -> None:
+        self.settings = SMALL
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.texts = write_texts(folder)
@@ -154,9 +158,15 @@ class World:
         self.recipe = folder / "tiny.yaml"
         self.recipe.write_text(RECIPE, encoding="utf-8")
 
+    def other(self, **changes: str) -> "World":
+        """The same world with other settings; keys of `changes` have `__` for a dot."""
+        other = copy.copy(self)
+        other.settings = self.settings | {key.replace("__", "."): value for key, value in changes.items()}
+        return other
+
     def line(self, out: Path, recipe: str | None = None, **changes: Any) -> list[str]:
         """The command that runs the tiny world into `out`; keys of `changes` have `__` for a dot."""
-        settings = SMALL | {
+        settings = self.settings | {
             "model": str(self.model),
             "corpora.train": f"{self.texts['tsv']} {self.texts['one language']}",
             "corpora.test": self.texts["tmx"],

@@ -19,13 +19,11 @@ from typing import (
     Literal,
     NamedTuple,
     NoReturn,
-    Protocol,
     TypeAlias,
     Union,
     get_args,
     get_origin,
     get_type_hints,
-    runtime_checkable,
 )
 
 from glossae.errors import GlossaeError
@@ -41,75 +39,43 @@ class UnfitError(ValueError):
     """Why a value cannot be a setting's. Whoever knows the key puts it in front."""
 
 
-@runtime_checkable
-class Limit(Protocol):
-    """What a value of the right type must hold to besides; stands in an `Annotated`."""
-
-    def refusal(self, value: Any) -> str | None:
-        """What `value` must be instead, or None if it will do."""
-
-
 @dataclass(frozen=True)
-class AtLeast:
+class Limit:
+    """What a value of the right type must hold to besides; stands in an `Annotated`.
+
+    Attributes:
+        holds: whether a value does.
+        words: what it must be, in words.
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def at_least(least: int) -> Limit:
     """At least `least`."""
-
-    least: int
-
-    def refusal(self, value: int | float) -> str | None:
-        """See `Limit`."""
-        return None if value >= self.least else f"at least {self.least}"
+    return Limit(lambda value: value >= least, f"at least {least}")
 
 
-@dataclass(frozen=True)
-class Above:
+def above(bound: int) -> Limit:
     """More than `bound`."""
-
-    bound: int
-
-    def refusal(self, value: int | float) -> str | None:
-        """See `Limit`."""
-        return None if value > self.bound else f"more than {self.bound}"
+    return Limit(lambda value: value > bound, f"more than {bound}")
 
 
-@dataclass(frozen=True)
-class Between:
+def between(low: float, high: float) -> Limit:
     """From `low` to `high`, both allowed."""
-
-    low: float
-    high: float
-
-    def refusal(self, value: int | float) -> str | None:
-        """See `Limit`."""
-        return None if self.low <= value <= self.high else f"from {self.low} to {self.high}"
+    return Limit(lambda value: low <= value <= high, f"from {low} to {high}")
 
 
-@dataclass(frozen=True)
-class Matches:
+def matches(pattern: str, form: str) -> Limit:
     """Text of a form: the whole of it matches `pattern`, which `form` puts into words."""
-
-    pattern: str
-    form: str
-
-    def refusal(self, value: str) -> str | None:
-        """See `Limit`."""
-        return None if re.fullmatch(self.pattern, value) else self.form
+    return Limit(lambda value: re.fullmatch(pattern, value) is not None, form)
 
 
-class NotEmpty:
-    """Text with something in it, or a list with an element."""
-
-    def refusal(self, value: str | tuple[Any, ...]) -> str | None:
-        """See `Limit`."""
-        empty = not value.strip() if isinstance(value, str) else not value
-        return "non-empty" if empty else None
-
-
-class Distinct:
-    """A list in which nothing comes twice."""
-
-    def refusal(self, value: tuple[Any, ...]) -> str | None:
-        """See `Limit`."""
-        return "a list in which nothing comes twice" if len(set(value)) < len(value) else None
+NOT_EMPTY = Limit(lambda value: bool(value.strip() if isinstance(value, str) else value), "non-empty")
+"""Text with something in it, or a list with an element."""
+DISTINCT = Limit(lambda value: len(set(value)) == len(value), "a list in which nothing comes twice")
+"""A list in which nothing comes twice."""
 
 
 class _WrongTypeError(Exception):
@@ -156,8 +122,8 @@ def _fit(value: object, hint: Any) -> Any:
 def _within_limits(value: object, hint: Any, limits: tuple[Limit, ...]) -> Any:
     fitting = _fit(value, hint)
     for limit in limits:
-        if must_be := limit.refusal(fitting):
-            raise UnfitError(f"must be {must_be}, got {shown(value)}")
+        if not limit.holds(fitting):
+            raise UnfitError(f"must be {limit.words}, got {shown(value)}")
     return fitting
 
 

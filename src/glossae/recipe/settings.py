@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from glossae.recipe.fields import (
-    Above,
-    AtLeast,
+    DISTINCT,
+    NOT_EMPTY,
     BadSettingError,
-    Between,
-    Distinct,
-    Matches,
-    NotEmpty,
     Settings,
+    above,
+    at_least,
+    between,
+    matches,
 )
 
-Count: TypeAlias = Annotated[int, AtLeast(1)]
-Fraction: TypeAlias = Annotated[float, Between(0, 1)]
-Text: TypeAlias = Annotated[str, NotEmpty()]
+Count: TypeAlias = Annotated[int, at_least(1)]
+Fraction: TypeAlias = Annotated[float, between(0, 1)]
+Text: TypeAlias = Annotated[str, NOT_EMPTY]
 Language: TypeAlias = Annotated[
-    str, Matches("[a-z]{2,3}", "a language code of two or three lower-case letters, such as da")
+    str, matches("[a-z]{2,3}", "a language code of two or three lower-case letters, such as da")
 ]
 
 
@@ -38,7 +38,7 @@ class Languages(Settings):
     """The language whose units are looked for."""
     reference: Language = "en"
     """The language that they must leave alone."""
-    others: Annotated[tuple[Language, ...], Distinct()] = ()
+    others: Annotated[tuple[Language, ...], DISTINCT] = ()
     """More languages to measure the units on, where the text has them."""
 
     def check(self) -> None:
@@ -105,15 +105,15 @@ class Probe(Settings):
 
     group: ClassVar[str] = "probe"
 
-    models: Annotated[tuple[Text, ...], Distinct()] = ()
+    models: Annotated[tuple[Text, ...], DISTINCT] = ()
     """The models to probe; none: the run's own."""
-    lambdas: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = tuple(
+    lambdas: Annotated[tuple[Annotated[float, above(0)], ...], NOT_EMPTY, DISTINCT] = tuple(
         0.1 * 300 ** (step / 9) for step in range(10)
     )
     """Strengths of the penalty."""
     seeds: Count = 3
     """Samples and splits, for standard errors."""
-    tokens: Annotated[int, AtLeast(100)] = 40_000
+    tokens: Annotated[int, at_least(100)] = 40_000
     """Tokens in a sample, half of them per language."""
     paper: bool = True
     """Fit the paper's probes (Figure 3) also where they do not choose the layer. Recipes by the paper and those with
@@ -129,13 +129,13 @@ class Grid(Settings):
 
     group: ClassVar[str] = "grid"
 
-    k: Annotated[tuple[Count, ...], Distinct()] = ()
+    k: Annotated[tuple[Count, ...], DISTINCT] = ()
     """Latents active at a token, for topk: an autoencoder of each, with every tied and pre_encoder_bias."""
-    l1: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = ()
+    l1: Annotated[tuple[Annotated[float, above(0)], ...], DISTINCT] = ()
     """Weights of the L1 penalty, for relu: likewise."""
-    tied: Annotated[tuple[bool, ...], NotEmpty(), Distinct()] = (False, True)
+    tied: Annotated[tuple[bool, ...], NOT_EMPTY, DISTINCT] = (False, True)
     """Whether the encoder's matrix is the decoder's."""
-    pre_encoder_bias: Annotated[tuple[bool, ...], NotEmpty(), Distinct()] = (True, False)
+    pre_encoder_bias: Annotated[tuple[bool, ...], NOT_EMPTY, DISTINCT] = (True, False)
     """Whether a bias is taken off before encoding and added again after decoding."""
     expansion: Count | None = None
     """Latents per dimension of the site; none: four, or grid.latents. The rest of the training is as sae.* says."""
@@ -143,7 +143,7 @@ class Grid(Settings):
     """Latents in all; takes the place of grid.expansion."""
     model: Text | None = None
     """The model whose activations they are trained on; none: the run's own."""
-    layer: Annotated[int, AtLeast(0)] | None = None
+    layer: Annotated[int, at_least(0)] | None = None
     """The layer; none: the run's. The site is the run's."""
 
     @property
@@ -179,7 +179,7 @@ class SaeSettings(Settings):
     """What makes the latents sparse."""
     k: Count = 32
     """Latents active at a token. batchtopk and jumprelu: on average; relu has sae.l1 instead."""
-    l1: Annotated[float, Above(0)] | None = None
+    l1: Annotated[float, above(0)] | None = None
     """Weight of the L1 penalty on the latents, for relu."""
     tied: bool = False
     """Whether the encoder's matrix is the decoder's."""
@@ -191,9 +191,9 @@ class SaeSettings(Settings):
     """Keep the decoder's rows at length 1 (published: they are free)."""
     text: Literal["pair", "all"] = "pair"
     """Which languages of train it is trained on: the target and the reference, or the others too."""
-    matryoshka: Annotated[tuple[Count, ...], Distinct()] = ()
+    matryoshka: Annotated[tuple[Count, ...], DISTINCT] = ()
     """Sizes of nested dictionaries that are each to reconstruct by themselves, besides the whole; none: no such."""
-    lr: Annotated[float, Above(0)] | None = None
+    lr: Annotated[float, above(0)] | None = None
     """Learning rate; none: by the law for the number of latents."""
     epochs: Count = 1
     """Passes over the text."""
@@ -201,7 +201,7 @@ class SaeSettings(Settings):
     """Tokens a step."""
     batch_sentences: Count | None = None
     """Sentences a step, as in the paper; used instead of sae.batch_tokens when given."""
-    aux_k: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
+    aux_k: Annotated[int, at_least(0)] | Literal["auto"] = "auto"
     """Dead latents that learn from the error at each token; 0: none do, auto: half the site's width."""
     warmup: Fraction = 0.05
     """Share of the steps in which the learning rate rises."""
@@ -209,10 +209,10 @@ class SaeSettings(Settings):
     """Share of the steps, at the end, in which it falls to zero."""
     encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's product in training; auto: bfloat16 where the device is built for it."""
-    precision: Annotated[float, Above(0)] = 0.02
+    precision: Annotated[float, above(0)] = 0.02
     """Losses with the autoencoder spliced in are measured on ever more sentences, until half the 95 % interval of their
     change is at most this, nats a token, or a tenth of it (published, as_coded: on all of select)."""
-    checkpoint: Annotated[float, AtLeast(0)] | None = 3.0
+    checkpoint: Annotated[float, at_least(0)] | None = 3.0
     """Minutes between checkpoints, from which a run that was cut off carries on; none: no checkpoints."""
 
     def check(self) -> None:
@@ -241,28 +241,28 @@ class Evidence(Settings):
 
     group: ClassVar[str] = "evidence"
 
-    minimum: Annotated[float, Between(0.5, 0.99)] = 0.8
+    minimum: Annotated[float, between(0.5, 0.99)] = 0.8
     """A unit has to rank sentences of one language above another's more often than this (an AUROC)."""
-    q: Annotated[float, Above(0), Between(0, 0.5)] = 0.05
+    q: Annotated[float, above(0), between(0, 0.5)] = 0.05
     """The share of false discoveries that is put up with."""
     method: Literal["exact", "studentised"] = "exact"
     """How p-values are found: by a bound that always holds, or by a normal approximation, which finds more."""
-    permutations: Annotated[int, AtLeast(0)] = 1000
+    permutations: Annotated[int, at_least(0)] = 1000
     """Shuffles of the sentences' languages, for family-wise control and to check calibration; 0: none."""
     scores: bool = True
     """Also rank the units by the field's other scores, and say how far they agree."""
     tokens: Count = 1
     """Join sentences into passages of at least so many tokens, and rank those; 1: each sentence by itself. A unit's
     mean over few tokens varies more, so units look worse on short sentences."""
-    seeds: Annotated[int, AtLeast(0)] = 0
+    seeds: Annotated[int, at_least(0)] = 0
     """Train so many more autoencoders with other seeds, and see which of the units come again; 0: none."""
     ambiguous: Literal["keep", "drop"] = "keep"
     """What becomes of sentences whose words belong to two of the languages alike: they are counted, or set aside."""
     identify: bool = True
     """Also tell languages apart, sentences and tokens, by a few units, the whole activation and n-grams."""
-    identify_units: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 5, 20)
+    identify_units: Annotated[tuple[Count, ...], NOT_EMPTY, DISTINCT] = (1, 5, 20)
     """By so many units a language."""
-    identify_languages: Annotated[tuple[Language, ...], Distinct()] = ()
+    identify_languages: Annotated[tuple[Language, ...], DISTINCT] = ()
     """Tell these apart too, together, beside the pair, all of the panel, and the target and each other one."""
 
     def check(self) -> None:
@@ -285,11 +285,11 @@ class Features(Settings):
     """A unit fires on more than this share of the target's tokens."""
     max_reference: Fraction = 0.01
     """And on less than this share of the reference's."""
-    fallback: Annotated[int, AtLeast(0)] = 4
+    fallback: Annotated[int, at_least(0)] = 4
     """How many units to take, marked as such, when none passes; 0: none."""
     max_reference_fallback: Fraction = 0.02
     """The share of the reference's tokens under which those must stay."""
-    units: Annotated[tuple[Annotated[int, AtLeast(0)], ...], Distinct()] = ()
+    units: Annotated[tuple[Annotated[int, at_least(0)], ...], DISTINCT] = ()
     """Take these units as the language's instead of selecting; none: select."""
 
 
@@ -299,17 +299,17 @@ class Baselines(Settings):
 
     group: ClassVar[str] = "baselines"
 
-    untrained: Annotated[int, AtLeast(0)] = 3
+    untrained: Annotated[int, at_least(0)] = 3
     """So many untrained autoencoders, each of another seed, whose units are found by the same rule; 0: no baselines."""
-    trained: Annotated[int, AtLeast(0)] = 0
+    trained: Annotated[int, at_least(0)] = 0
     """So many more trained autoencoders, in the same pass over the text, each of another seed."""
-    frozen: Annotated[int, AtLeast(0)] = 0
+    frozen: Annotated[int, at_least(0)] = 0
     """So many autoencoders, in the same pass, whose decoder stays random and whose encoder is trained."""
-    sizes: Annotated[tuple[Count, ...], NotEmpty(), Distinct()] = (1, 4, 10)
+    sizes: Annotated[tuple[Count, ...], NOT_EMPTY, DISTINCT] = (1, 4, 10)
     """Sets of so many units are switched off, those furthest from every other language."""
-    damage: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = (0.1, 0.3)
+    damage: Annotated[tuple[Annotated[float, above(0)], ...], DISTINCT] = (0.1, 0.3)
     """Sets of the largest size are also turned down until the target's loss has risen by so much, nats a token."""
-    precision: Annotated[float, Above(0)] = 0.02
+    precision: Annotated[float, above(0)] = 0.02
     """Sentences are added until half the 95 % interval of each change of loss is at most this, nats a token, or a tenth
     of the change."""
     lape: bool = True
@@ -324,13 +324,13 @@ class Effects(Settings):
 
     sweep: bool = True
     """Fix the selected units at each of the values, and measure other sets beside; false: the stage is left out."""
-    values: Annotated[tuple[float, ...], NotEmpty(), Distinct()] = tuple(map(float, range(-8, 9, 2)))
+    values: Annotated[tuple[float, ...], NOT_EMPTY, DISTINCT] = tuple(map(float, range(-8, 9, 2)))
     """The values the units are fixed at."""
     unit: Literal["latent", "p99"] = "latent"
     """What the values count: the latent's own units, or its 99th percentile on target text."""
-    bootstrap: Annotated[int, AtLeast(2)] = 1000
+    bootstrap: Annotated[int, at_least(2)] = 1000
     """Resamples of the sentences behind an interval."""
-    families: Annotated[tuple[Literal["latent", "neuron", "direction"], ...], Distinct()] = (
+    families: Annotated[tuple[Literal["latent", "neuron", "direction"], ...], DISTINCT] = (
         "latent",
         "neuron",
         "direction",
@@ -339,17 +339,17 @@ class Effects(Settings):
     weights; the best neurons; the difference of means and the probe's direction."""
     sentences: Count | None = None
     """Of each text and language at most so many sentences; none: all."""
-    precision: Annotated[float, Above(0)] | None = 0.03
+    precision: Annotated[float, above(0)] | None = 0.03
     """Sentences are added until half the 95 % interval of each change of loss under the selected units' edits is at
     most this, nats a token, or a tenth of the change; none: all sentences are measured."""
     tune: bool = True
     """Also choose the dose with the target's lowest loss on tune, and test it on test."""
-    controls: Annotated[int, AtLeast(0)] = 0
+    controls: Annotated[int, at_least(0)] = 0
     """Draw so many sets of other latents, and so many random directions, to rank the selected ones among; 0: none."""
-    controls_edits: Annotated[tuple[Literal["zero", "mean", "set"], ...], NotEmpty(), Distinct()] = ("zero",)
+    controls_edits: Annotated[tuple[Literal["zero", "mean", "set"], ...], NOT_EMPTY, DISTINCT] = ("zero",)
     """What is done to drawn latents, each at the cost of a pass a draw: they are switched off, brought to their mean
     on the reference's text, or set at the dose that costs the target 0.3 nats."""
-    controls_on: Annotated[tuple[Language, ...], Distinct()] = ()
+    controls_on: Annotated[tuple[Language, ...], DISTINCT] = ()
     """Languages of test besides the target and the reference that draws are measured on, so that sets are compared by
     how much more the target loses than the nearest of the others, too."""
     prompts: bool = True
@@ -364,30 +364,30 @@ class Steering(Settings):
 
     group: ClassVar[str] = "steering"
 
-    prompts: Annotated[int, AtLeast(0)] = 0
+    prompts: Annotated[int, at_least(0)] = 0
     """Prompts cut from the reference's sentences of test, beside the paper's own; 0: nothing is steered."""
-    prompt_tokens: Annotated[int, AtLeast(2)] = 8
+    prompt_tokens: Annotated[int, at_least(2)] = 8
     """Their length; only sentences of at least twice that are cut."""
     tokens: Count = 20
     """New tokens of each continuation."""
     ending: bool = False
     """Let a continuation end where the model ends it; else all are steering.tokens long."""
-    values: Annotated[tuple[Annotated[float, Above(0)], ...], NotEmpty(), Distinct()] = (1.0, 2.0, 4.0, 8.0)
+    values: Annotated[tuple[Annotated[float, above(0)], ...], NOT_EMPTY, DISTINCT] = (1.0, 2.0, 4.0, 8.0)
     """Doses: 1 takes each unit from its mean on the reference's text to that on the target's."""
-    kl: Annotated[tuple[Annotated[float, Above(0)], ...], Distinct()] = (0.1, 0.3, 1.0)
+    kl: Annotated[tuple[Annotated[float, above(0)], ...], DISTINCT] = (0.1, 0.3, 1.0)
     """Nats a token by which the reference's text may differ: a dose is looked for that does just this."""
     families: Annotated[
         tuple[
             Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"],
             ...,
         ],
-        NotEmpty(),
-        Distinct(),
+        NOT_EMPTY,
+        DISTINCT,
     ] = ("latents_set", "latents_add", "neurons_add", "means_add", "means_project")
     """What is compared: the selected latents set or added, the best neurons, the difference of means."""
     sample: bool = False
     """Draw every token, by the run's seed, instead of taking the most probable one."""
-    examples: Annotated[int, AtLeast(0)] = 4
+    examples: Annotated[int, at_least(0)] = 4
     """Cut prompts whose continuations are shown, besides the paper's."""
 
     @property
@@ -405,11 +405,11 @@ class Tasks(Settings):
     names: Text | None = None
     """Labelled sets, separated by blanks: angry-tweets, scala-da and tweet-sentiment (from the hub), toy-sentiment:da,
     NAME:CODE=SOURCE (a folder, a file, hub:OWNER/NAME, scala:TREEBANK); none: none."""
-    values: Annotated[tuple[float, ...], NotEmpty(), Distinct()] = (-8.0, -4.0, 0.0, 4.0, 8.0)
+    values: Annotated[tuple[float, ...], NOT_EMPTY, DISTINCT] = (-8.0, -4.0, 0.0, 4.0, 8.0)
     """The values the units are fixed at; they count what effects.unit says."""
     protocol: Literal["controlled", "as_coded", "both"] = "controlled"
     """How the final state is read: by scaled regressions solved to the end, as the paper's code does, or both ways."""
-    rows: Annotated[int, AtLeast(100)] = 4000
+    rows: Annotated[int, at_least(100)] = 4000
     """At most this many rows of a task, to learn from and to test on together; as_coded has its own 2,000."""
     finetune: bool = False
     """Also fine-tune the model with each edit in place (LoRA, error-preserving edits), which needs peft."""
@@ -430,7 +430,7 @@ class Report(Settings):
 
     group: ClassVar[str] = "report"
 
-    texts: Annotated[int, AtLeast(0)] = 6
+    texts: Annotated[int, at_least(0)] = 6
     """Sentences of each language shown with their tokens coloured."""
     title: Text | None = None
     """The page's title; none: made from the model and the languages."""
@@ -440,7 +440,7 @@ class Report(Settings):
 class Recipe(Settings):
     """Everything a run does."""
 
-    name: Annotated[str, Matches(r"[^./\\][^/\\]*", "a name without slashes that starts with no dot")]
+    name: Annotated[str, matches(r"[^./\\][^/\\]*", "a name without slashes that starts with no dot")]
     """What the recipe is called; if it does not say, its file's name."""
     description: str = ""
     """One line for `glossae recipes`."""
@@ -449,15 +449,15 @@ class Recipe(Settings):
     site: Literal["mlp.hidden", "mlp.out", "attn.out", "resid"] = "mlp.hidden"
     """The place in a layer: what the MLP's output projection reads, what the MLP or the attention adds,
     or the residual stream after the block."""
-    layer: Annotated[int, AtLeast(0)] | Literal["auto"] = "auto"
+    layer: Annotated[int, at_least(0)] | Literal["auto"] = "auto"
     """The layer, counted from 0; auto: where the target is told from the nearest language of the panel, or without a
     third language and by the paper from the reference."""
     protocol: Literal["controlled", "published", "as_coded"] = "controlled"
     """The paper's experiments without their known flaws, or as the paper's text has them, or beside that also as its
     code does: see the report's section on it."""
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    seed: Annotated[int, between(0, 2**32 - 1)] = 0
     """The seed of everything drawn at random."""
-    device: Annotated[str, Matches(r"auto|cpu|cuda(:\d{1,3})?|split", "auto, cpu, cuda, cuda:N or split")] = (
+    device: Annotated[str, matches(r"auto|cpu|cuda(:\d{1,3})?|split", "auto, cpu, cuda, cuda:N or split")] = (
         "auto"
     )
     """Where to compute: cpu, cuda or cuda:N; auto: a GPU if there is one; split: the model shared out among
@@ -470,7 +470,7 @@ class Recipe(Settings):
     itself."""
     chat: bool = False
     """Read each sentence as the reply in a chat, and prompt as its user, with the tokenizer's chat template."""
-    max_tokens: Annotated[int, AtLeast(2)] | Literal["auto"] = "auto"
+    max_tokens: Annotated[int, at_least(2)] | Literal["auto"] = "auto"
     """Longer texts are cut to this many tokens, and counted; auto: 256, or as many as the model has positions
     for."""
     batch_tokens: Count = 1024

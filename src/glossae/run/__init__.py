@@ -3,10 +3,4 @@
 from glossae.run.engine import check_other_models, headlines, run_recipe
 from glossae.run.folder import Run, open_run
 
-__all__ = [
-    "Run",
-    "check_other_models",
-    "headlines",
-    "open_run",
-    "run_recipe",
-]
+__all__ = ["Run", "check_other_models", "headlines", "open_run", "run_recipe"]

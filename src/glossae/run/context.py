@@ -12,16 +12,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as Bars,
-)
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
@@ -297,9 +289,7 @@ class Context:
 
     def pair_tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """The target's and the reference's sentences of a role."""
-        tokens = self.tokens(role, lm)
-        wanted = (self.target, self.reference)
-        return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language in wanted])
+        return only(self.tokens(role, lm), self.target, self.reference)
 
     def training_tokens(self, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """What autoencoders are trained on: the pair's sentences of `train`, or all of them."""
@@ -310,6 +300,11 @@ class Context:
         """The run's site, at the recipe's layer or at the one that the stage `probe` chose, once that is done."""
         layer = self.recipe.layer
         return self.site_at(self.folder.summary("probe")["probe"]["best_layer"] if layer == "auto" else layer)
+
+    @property
+    def resampling(self) -> dict[str, int]:
+        """How the intervals of a run are drawn: the arguments `draws` and `seed`."""
+        return {"draws": self.recipe.effects.bootstrap, "seed": self.recipe.seed}
 
     def site_at(self, layer: int) -> Site:
         """The run's site at a layer."""
@@ -350,6 +345,11 @@ class Context:
         after = {what: self.folder.outputs(what) for what in inputs.after}
         parts = self.fingerprint(*inputs.roles, **inputs.settings, after=after)
         return parts, fingerprint({"parts": parts, **inputs.statistics}) if inputs.statistics else parts
+
+
+def only(tokens: TokenizedCorpus, *languages: str) -> TokenizedCorpus:
+    """The sentences in some languages."""
+    return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language in languages])
 
 
 def _close(in_half: float, loss: float | None) -> bool:

@@ -225,7 +225,8 @@ def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, A
         found |= folder.summary(name)
     for name in done:
         stage_of(name).adds(recipe, found)
-    keys = [key for stage in load_stages()[:-1] for key in stage.keys or (stage.name,)]
+    stages = load_stages()[:-1]
+    keys = [key for stage in stages for key in ((stage.name,) if stage.keys is None else stage.keys)]
     return {
         "recipe": recipe.name,
         "protocol": recipe.protocol,

@@ -121,7 +121,7 @@ def _of_steering(place: Path, kind: Kind) -> Knob:
 
 
 def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
-    if "features" not in run.record["stages"]:
+    if "features" not in run.record.get("stages", {}):
         raise GlossaeError(
             f"{run.path}: this run has selected no latents yet: it has not reached the stage features"
         )

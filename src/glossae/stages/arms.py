@@ -7,7 +7,7 @@ import torch
 
 from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
 from glossae.errors import GlossaeError
-from glossae.find import testing
+from glossae.find import Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.run.context import Context, Progress, part
 from glossae.run.folder import as_rows
@@ -17,7 +17,6 @@ from glossae.stages.found import (
     Selected,
     by_the_rule,
     coded_statistics,
-    count_passing,
     find_in,
     found_latents,
     language_directions,
@@ -25,7 +24,7 @@ from glossae.stages.found import (
     site_neurons,
     tested_neurons,
 )
-from glossae.stages.panels import Panel, test_panel
+from glossae.stages.panels import Panel, tested_panel
 from glossae.stages.sae import load_sae, untrained_autoencoders
 from glossae.units import Latents, UnitStatistics, collect_all, latent_statistics
 
@@ -101,8 +100,7 @@ def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -
     found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
     if "latent" in families and selected.units:
         rows = parts.json(
-            "chosen",
-            lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7))),
+            "chosen", lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7)))
         )
         for row in rows:
             each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
@@ -142,7 +140,7 @@ def _choose(
 ) -> list[Chosen]:
     """The run's rule on the trained autoencoder and on random weights, and for other languages."""
     try:
-        panel = panel or test_panel(context)
+        panel = panel or tested_panel(context)
     except GlossaeError:
         # the run goes on without a panel, and so without other languages' latents
         panel = None
@@ -191,19 +189,9 @@ def _trained_and_untrained(
                 units = frozen.units
         selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
         members = selected.units if name == target else selection.units[: len(selected.units)]
+        passing = _passing(context, seen, target, units)
         rows.append(
-            Chosen(
-                units=name,
-                language=target,
-                seed=seeds.get(name),
-                asked=rule.rule,
-                rule=selection.rule,
-                passing=_passing(context, seen, target, units),
-                of=each.config.latents,
-                text=text,
-                members=members,
-                means=_means(context, statistics, members),
-            )
+            _as_chosen(context, name, target, seeds.get(name), selection, passing, text, members, statistics)
         )
     return rows
 
@@ -229,33 +217,46 @@ def _other_languages(
         units = frozen[code].units if code in frozen else ()
         selection = by_the_rule(context, statistics, code, units, but=selected.units)
         members = selection.units[: len(selected.units)]
-        rows.append(
-            Chosen(
-                units=code,
-                language=code,
-                seed=None,
-                asked=context.recipe.features.rule,
-                rule=selection.rule,
-                passing=_passing(context, statistics, code, units),
-                of=sae.config.latents,
-                text=text.corpus.sha256,
-                members=members,
-                means=_means(context, statistics, members),
-            )
-        )
+        passing, sha = _passing(context, statistics, code, units), text.corpus.sha256
+        rows.append(_as_chosen(context, code, code, None, selection, passing, sha, members, statistics))
     return rows
 
 
 def _passing(
     context: Context, statistics: UnitStatistics, language: str, units: tuple[int, ...]
 ) -> int | None:
-    if context.recipe.features.rule == "tested" and not _tested(context):
-        return None
-    return count_passing(context, statistics, language, units)
+    """How many latents pass the recipe's rule (what the fallback takes does not); None where nothing was tested."""
+    rule = context.recipe.features
+    if rule.rule == "tested":
+        return len(units) if _tested(context) else None
+    rates = statistics.rate(language), statistics.rate(context.reference)
+    return int(paper_rule(*rates, min_target=rule.min_target, max_reference=rule.max_reference).sum())
 
 
-def _means(context: Context, statistics: UnitStatistics, members: tuple[int, ...]) -> tuple[float, ...]:
-    return tuple(statistics.mean_value(context.reference)[list(members)].tolist())
+def _as_chosen(
+    context: Context,
+    name: str,
+    language: str,
+    seed: int | None,
+    selection: Selection,
+    passing: int | None,
+    text: str,
+    members: tuple[int, ...],
+    statistics: UnitStatistics,
+) -> Chosen:
+    means = statistics.mean_value(context.reference)
+    return Chosen(
+        units=name,
+        language=language,
+        seed=seed,
+        asked=context.recipe.features.rule,
+        rule=selection.rule,
+        passing=passing,
+        of=len(means),
+        text=text,
+        members=members,
+        means=tuple(means[list(members)].tolist()),
+    )
 
 
 def _add(context: Context, found: Arms, chosen: Chosen) -> None:

@@ -31,14 +31,14 @@ from glossae.files import fingerprint
 from glossae.find import lape, paper_rule, passages, testing
 from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
-from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.sae import measure_reconstruction, read_sae
-from glossae.stages.found import own_claim, site_neurons
-from glossae.stages.panels import Panel, first_sentences, replication_panel, test_panel
+from glossae.stages.found import evidence_on, own_claim, site_neurons, tables_of
+from glossae.stages.panels import Panel, first_sentences, replication_panel, tested_panel
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
 from glossae.stages.stage import Stage, settings_of
-from glossae.units import Directions, Latents, Neurons, SentenceTable, UnitStatistics, collect_all
+from glossae.units import Directions, Latents, Neurons, UnitStatistics
 
 TRAINED, UNTRAINED, FROZEN = "trained", "untrained", "frozen decoder"
 COORDINATES, MEANS, LAPE = "coordinates", "difference of means", "LAPE neurons"
@@ -53,6 +53,8 @@ CARRIED = 0.9
 # of a dry run: sentences of a language on which sets are switched off, and doses that are tried to match a damage
 SWITCHED_SENTENCES, DOSES_TRIED = 64, 5
 
+Aurocs = dict[str, Float[np.ndarray, " units"]]
+"""By language, the AUROC of the target over it by each unit."""
 Samples = dict[str, Float[np.ndarray, "draws sets"]]
 """By language, the mean change by set in each resample."""
 
@@ -80,24 +82,11 @@ class Ranked:
     weakest: Float[np.ndarray, " units"]
 
 
-@dataclass(frozen=True)
-class Means:
-    """What the site's coordinates read on average, and the differences of means as directions.
-
-    Attributes:
-        others: the mean of the languages but the target, each counting alike.
-        directions: the target's mean less the reference's, and less `others` where that is another one.
-    """
-
-    others: Float[Tensor, " d"]
-    directions: list[Directions]
-
-
 def run(context: Context, progress: Progress) -> dict[str, Any]:
     """Find units of every kind by one rule, look at them on held-out text, and switch them off side by side."""
     recipe, parts = context.recipe, context.parts["baselines"]
     try:
-        panel = test_panel(context)
+        panel = tested_panel(context)
         # not searched again where nothing more is asked of it
         searched = cache(lambda: _ranked(context, _families(context), panel, part(progress, 0.0, 0.25)))
         claim = parts.json("claim", lambda: {key: vars(searched()[2])[key] for key in ("name", "outside")})
@@ -109,10 +98,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     autoencoders = parts.json(
         "autoencoders",
         lambda: _autoencoder_rows(
-            context,
-            searched()[0],
-            _held_out(context, searched()[0], panel, progress),
-            claim["outside"],
+            context, searched()[0], _held_out(context, searched()[0], panel, progress), claim["outside"]
         ),
     )
     measured = parts.arrays("switched", lambda: _switched(context, searched(), panel, progress))
@@ -137,15 +123,20 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
 
 def _held_out(
     context: Context, ranked: Sequence[Ranked], panel: Panel, progress: Progress
-) -> dict[str, list[dict[str, Float[np.ndarray, " units"]]]]:
+) -> dict[str, list[Aurocs]]:
     """The AUROCs of every family's first units on what the panel holds out, and on other text where there is some."""
-    again = {"held_out": panel.held_out}
+    again, target = {"held_out": panel.held_out}, context.target
     if (elsewhere := replication_panel(context)) is not None:
         again["replicate"] = elsewhere.held_out
-    return {
-        name: _again(context, ranked, tokens, part(progress, 0.25 + 0.1 * number, 0.35 + 0.1 * number))
-        for number, (name, tokens) in enumerate(again.items())
-    }
+    found: dict[str, list[Aurocs]] = {name: [] for name in again}
+    for number, (name, tokens) in enumerate(again.items()):
+        own = part(progress, 0.25 + 0.1 * number, 0.35 + 0.1 * number)
+        tables = tables_of(context, [each.units for each in ranked], tokens, own)
+        for each, (_, table) in zip(ranked, tables, strict=True):
+            first = passages(table.columns(each.order), context.recipe.evidence.tokens)
+            auroc = testing.auroc_table(first)
+            found[name].append({code: auroc.of(target, code) for code in auroc.languages if code != target})
+    return found
 
 
 def _switched(
@@ -156,9 +147,9 @@ def _switched(
 ) -> Arrays:
     """What switching the sets off does: the arrays of `Switched`, and the sets themselves as JSON, without edits."""
     recipe, (ranked, statistics, _) = context.recipe, searched
-    means = means_of(context, statistics, context.lm.width(context.site))
-    sets = sets_off(context, ranked, means, panel.found_on, part(progress, 0.45, 0.5))
-    sets += sets_down(context, ranked, means, part(progress, 0.5, 0.65))
+    mean, directions = _means(context, statistics)
+    sets = _sets_off(context, ranked, mean, directions, panel.found_on, part(progress, 0.45, 0.5))
+    sets += _sets_down(context, ranked, mean, directions, part(progress, 0.5, 0.65))
     described = [{key: value for key, value in vars(each).items() if key != "edit"} for each in sets]
     switched = switch_off(
         context.lm,
@@ -192,10 +183,7 @@ def _families(context: Context) -> list[tuple[str, int, Latents | Neurons]]:
 
 
 def _ranked(
-    context: Context,
-    families: Sequence[tuple[str, int, Latents | Neurons]],
-    panel: Panel,
-    progress: Progress,
+    context: Context, families: Sequence[tuple[str, int, Latents | Neurons]], panel: Panel, progress: Progress
 ) -> tuple[list[Ranked], UnitStatistics, testing.Claim]:
     """Every family by the run's test on the half of the panel that is searched.
 
@@ -203,28 +191,11 @@ def _ranked(
         The families, the coordinates' statistics, and the claim that was tested.
     """
     recipe = context.recipe
-    collected = collect_all(
-        context.lm,
-        context.site,
-        [units for _, _, units in families],
-        panel.found_on,
-        budget=recipe.batch_tokens,
-        progress=part(progress, 0.0, 0.7),
-    )
+    units = [units for _, _, units in families]
+    collected = tables_of(context, units, panel.found_on, part(progress, 0.0, 0.7))
     evidence = []
     for number, (_, table) in enumerate(collected):
-        assert table is not None
-        evidence.append(
-            testing.test_units(
-                passages(table, recipe.evidence.tokens),
-                context.target,
-                minimum=recipe.evidence.minimum,
-                q=recipe.evidence.q,
-                method=recipe.evidence.method,
-                reference=context.reference,
-                within="all",
-            )
-        )
+        evidence.append(evidence_on(context, table))
         progress(0.7 + 0.3 * (number + 1) / len(families))
     # one claim for all
     name = own_claim(evidence)
@@ -246,34 +217,10 @@ def _ranked(
     return ranked, collected[-1][0], evidence[0].claim(name).claim
 
 
-def _again(
-    context: Context, ranked: Sequence[Ranked], tokens: TokenizedCorpus, progress: Progress
-) -> list[dict[str, Float[np.ndarray, " units"]]]:
-    """The AUROC of every family's first units over each other language, on other text."""
-    collected = collect_all(
-        context.lm,
-        context.site,
-        [each.units for each in ranked],
-        tokens,
-        budget=context.recipe.batch_tokens,
-        progress=progress,
-    )
-    found = []
-    for each, (_, table) in zip(ranked, collected, strict=True):
-        assert table is not None
-        found.append(_aurocs(context, table.columns(each.order)))
-    return found
-
-
-def _aurocs(context: Context, table: SentenceTable) -> dict[str, Float[np.ndarray, " units"]]:
-    auroc = testing.auroc_table(passages(table, context.recipe.evidence.tokens))
-    return {code: auroc.of(context.target, code) for code in auroc.languages if code != context.target}
-
-
 def _autoencoder_rows(
     context: Context,
     ranked: Sequence[Ranked],
-    held_out: dict[str, list[dict[str, Float[np.ndarray, " units"]]]],
+    held_out: dict[str, list[Aurocs]],
     outside: Sequence[str],
 ) -> list[dict[str, Any]]:
     """What passes in each family, how its best units do on other text, and how stable they are over seeds."""
@@ -309,9 +256,7 @@ def _autoencoder_rows(
     return rows
 
 
-def _told_again(
-    auroc: dict[str, Float[np.ndarray, " units"]], outside: Sequence[str], minimum: float
-) -> dict[str, Any]:
+def _told_again(auroc: Aurocs, outside: Sequence[str], minimum: float) -> dict[str, Any]:
     """The first unit's least AUROC over the claim's languages, how many of the first units reach the minimum, and the
     first one's AUROC over every language.
     """
@@ -337,28 +282,34 @@ def _stable(each: Ranked, ranked: Sequence[Ranked]) -> float | None:
     return float(np.mean(shares)) if shares else None
 
 
-def means_of(context: Context, statistics: UnitStatistics, width: int) -> Means:
-    """The means of the site's coordinates.
+def _means(context: Context, statistics: UnitStatistics) -> tuple[Float[Tensor, " d"], list[Directions]]:
+    """The mean of the languages but the target, and the differences of means as directions.
+
+    The target's mean less the reference's, and less that of all others where that is another one.
 
     Args:
         context: the run.
-        statistics: of the coordinates, those of both signs after each other.
-        width: of the site.
+        statistics: of the site's coordinates, those of both signs after each other.
     """
-    target = context.target
+    target, width = context.target, context.lm.width(context.site)
     means = {code: statistics.mean_value(code)[:width] for code in statistics.languages}
+    # each counts alike
     others = torch.stack([mean for code, mean in means.items() if code != target]).mean(0)
     contrasts = {f"{MEANS}, {target} less {context.reference}": means[target] - means[context.reference]}
     if len(means) > 2:
         contrasts[f"{MEANS}, {target} less all others"] = means[target] - others
-    return Means(
-        others,
-        [Directions([name], vector[None], vector[None] @ others) for name, vector in contrasts.items()],
-    )
+    return others, [
+        Directions([name], vector[None], vector[None] @ others) for name, vector in contrasts.items()
+    ]
 
 
-def sets_off(
-    context: Context, ranked: Sequence[Ranked], means: Means, found_on: TokenizedCorpus, progress: Progress
+def _sets_off(
+    context: Context,
+    ranked: Sequence[Ranked],
+    mean: Float[Tensor, " d"],
+    directions: Sequence[Directions],
+    found_on: TokenizedCorpus,
+    progress: Progress,
 ) -> list[UnitSet]:
     """The sets that are switched off: latents at 0, coordinates and directions at the other languages' mean.
 
@@ -368,11 +319,11 @@ def sets_off(
     sets = []
     for each in ranked:
         chosen = [each.order[:size] for size in sorted(sizes) if size <= len(each.order)]
-        edits = [_off(each, units, means.others) for units in chosen]
+        edits = [_off(each, units, mean) for units in chosen]
         for units, edit in zip(chosen, compile_edits(edits, each.units), strict=True):
             sets.append(UnitSet(each.group, each.seed, len(units), units, edit=edit))
-    for number, direction in enumerate(means.directions):
-        edit = Edit.project_to(direction, (0,), means.others).compile(direction)
+    for number, direction in enumerate(directions):
+        edit = Edit.project_to(direction, (0,), mean).compile(direction)
         sets.append(UnitSet(direction.names[0], number, 1, (), edit=edit))
     if context.recipe.baselines.lape:
         neurons = lape(
@@ -391,15 +342,16 @@ def _off(each: Ranked, units: tuple[int, ...], mean: Float[Tensor, " d"]) -> Edi
     return Edit("mean", units, tuple(each.units.read(mean[None], units)[0].tolist()))
 
 
-def sets_down(context: Context, ranked: Sequence[Ranked], means: Means, progress: Progress) -> list[UnitSet]:
+def _sets_down(
+    context: Context,
+    ranked: Sequence[Ranked],
+    mean: Float[Tensor, " d"],
+    directions: Sequence[Directions],
+    progress: Progress,
+) -> list[UnitSet]:
     """Sets of the largest size turned down to the same damage, found on the target's sentences of `tune`."""
-    recipe, mean = context.recipe, means.others
-    levels = recipe.baselines.damage
-    tune = context.tokens("tune")
-    own = first_sentences(
-        tune.take([i for i, s in enumerate(tune.corpus.sentences) if s.language == context.target]),
-        DOSE_SENTENCES,
-    )
+    recipe, levels = context.recipe, context.recipe.baselines.damage
+    own = first_sentences(only(context.tokens("tune"), context.target), DOSE_SENTENCES)
     own = own.scoring(worth_scoring(context.lm, context.site, own))
     if not levels or not len(own):
         return []
@@ -412,7 +364,7 @@ def sets_down(context: Context, ranked: Sequence[Ranked], means: Means, progress
                 else tuple(each.units.read(mean[None], each.order)[0].tolist())
             )
             wanted.append((group, each.seed, each.order, each.units, at))
-    for number, direction in enumerate(means.directions):
+    for number, direction in enumerate(directions):
         at = tuple(direction.read(mean[None], (0,))[0].tolist())
         wanted.append((direction.names[0], number, (0,), direction, at))
 
@@ -462,78 +414,62 @@ def added_by_training(context: Context, sets: Sequence[UnitSet], switched: Switc
     The change of every sentence's loss under every set is written to `baselines/losses.parquet`.
     """
     _write_losses(context, sets, switched)
-    draws, seed = context.recipe.effects.bootstrap, context.recipe.seed
-    samples = {
-        code: switched.resampled(code, draws=draws, seed=seed) for code in switched.tokens.corpus.languages
-    }
+    tokens = switched.tokens
+    samples = {code: switched.resampled(code, **context.resampling) for code in tokens.corpus.languages}
+    measured = {}
+    for code in samples:
+        rows = switched.rows(code)
+        predicted = tokens.predicted[rows].sum()
+        measured[code] = {
+            "sentences": len(rows),
+            "tokens": int(predicted),
+            "bytes": int(tokens.predicted_bytes[rows].sum()),
+            "loss": float(switched.raw[rows].sum() / predicted),
+        }
     return {
         "sets": _set_rows(context, sets, switched, samples),
-        "measured": _measured(switched),
+        "measured": measured,
         "adds": _adds(context, sets, switched, samples),
     }
 
 
+def _named(each: UnitSet, *names: str) -> dict[str, Any]:
+    return {name: getattr(each, name) for name in names}
+
+
 def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched) -> None:
     """Every set's change of every measured sentence's loss, so that any other statistic can be computed from it."""
-    sentences = switched.tokens.corpus.sentences
+    tokens, sentences = switched.tokens, switched.tokens.corpus.sentences
     rows = [
         {
-            "group": each.group,
-            "seed": each.seed,
-            "size": each.size,
-            "dose": each.dose,
-            "at": each.at,
-            "language": sentence.language,
-            "source": sentence.source,
-            "pair": sentence.pair,
-            "tokens": int(tokens),
-            "bytes": int(size),
-            "loss": float(raw),
-            "change": float(change),
+            **_named(each, "group", "seed", "size", "dose", "at"),
+            "language": sentences[i].language,
+            "source": sentences[i].source,
+            "pair": sentences[i].pair,
+            "tokens": int(tokens.predicted[i]),
+            "bytes": int(tokens.predicted_bytes[i]),
+            "loss": float(switched.raw[i]),
+            "change": float(changes[i]),
         }
         for each, changes, used in zip(sets, switched.change, switched.used, strict=True)
-        for sentence, tokens, size, raw, change, measured in zip(
-            sentences,
-            switched.tokens.predicted,
-            switched.tokens.predicted_bytes,
-            switched.raw,
-            changes,
-            used,
-            strict=True,
-        )
-        if measured
+        for i in np.flatnonzero(used).tolist()
     ]
     write_table(context.folder.path / "baselines" / "losses.parquet", rows)
-
-
-def _measured(switched: Switched) -> dict[str, Any]:
-    """How much text the changes were measured on, and what its loss is."""
-    found = {}
-    for code in switched.tokens.corpus.languages:
-        rows = switched.rows(code)
-        predicted = switched.tokens.predicted[rows].sum()
-        found[code] = {
-            "sentences": len(rows),
-            "tokens": int(predicted),
-            "bytes": int(switched.tokens.predicted_bytes[rows].sum()),
-            "loss": float(switched.raw[rows].sum() / predicted),
-        }
-    return found
 
 
 def _set_rows(
     context: Context, sets: Sequence[UnitSet], switched: Switched, samples: Samples
 ) -> list[dict[str, Any]]:
     """What each set costs each language, nats a token and a byte, with 95 % intervals over sentences."""
-    languages = list(samples)
-    mean = {code: switched.mean(code) for code in languages}
-    sentences = {code: switched.sentences(code) for code in languages}
-    per_byte = {code: switched.per_byte(code) for code in languages}
+    mean, sentences, per_byte = (
+        {code: find(code) for code in samples}
+        for find in (switched.mean, switched.sentences, switched.per_byte)
+    )
     rows = []
     for number, each in enumerate(sets):
         change = {}
-        for code in languages:
-            low, high = interval(samples[code][:, number])
+        for code, drawn in samples.items():
+            low, high = interval(drawn[:, number])
             change[code] = {
                 "delta": float(mean[code][number]),
                 "low": low,
@@ -541,18 +477,14 @@ def _set_rows(
                 "per_byte": float(per_byte[code][number]),
                 "sentences": int(sentences[code][number]),
             }
-        others = {code: change[code]["delta"] for code in languages if code != context.target}
-        nearest = max(others, key=lambda code: others[code]) if others else None
+        others = {code: change[code]["delta"] for code in samples if code != context.target}
         rows.append(
             {
-                "group": each.group,
-                "seed": each.seed,
-                "size": each.size,
+                **_named(each, "group", "seed", "size"),
                 "members": list(each.members),
-                "dose": each.dose,
-                "at": each.at,
+                **_named(each, "dose", "at"),
                 "change": change,
-                "nearest": nearest,
+                "nearest": max(others, key=lambda code: others[code]) if others else None,
             }
         )
     return rows

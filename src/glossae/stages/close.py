@@ -132,7 +132,14 @@ def _matched_rows(
         if isinstance(match, str):
             left_out[other] = match
             continue
-        places = [_same_sample(looked, frozen.target, other), match.rows, _as_many(looked, match)]
+        codes = (frozen.target, other)
+        # the text is shuffled, so its first sentences are drawn at random: those that were matched from, and as many
+        # as were matched, whatever their tokenisation: what so few can show at all
+        sample, as_many = (
+            np.sort(np.concatenate([looked.numbers(code)[:most] for code in codes]))
+            for most in (MATCHED_SENTENCES, len(match))
+        )
+        places = [sample, match.rows, as_many]
         parts = [testing.restrict(frozen, table, other, place, text=text) for place in places]
         sets = [_cell(score.auroc(table, place), frozen.target, other) for place in places[:2]]
         reason = next((part.reason for part in parts if part.reason is not None), None)
@@ -165,6 +172,7 @@ def _matched_rows(
             compared.append(parts)
         else:
             left_out[other] = reason
+    passed = _passing(frozen, compared).values() if compared else (None, None, None)
     return rows, {
         "kind": kind,
         "on": looked.on,
@@ -172,23 +180,9 @@ def _matched_rows(
         "units": len(frozen.units),
         "outside": [parts[0].other for parts in compared],
         "left_out": left_out,
-        **_claim(frozen, compared),
+        # None where there is no language to test against
+        **dict(zip(("passed", "passed_matched", "passed_as_many"), passed, strict=True)),
     }
-
-
-def _same_sample(looked: Looked, target: str, other: str) -> Int[np.ndarray, " both"]:
-    """What sentences were matched from."""
-    return np.sort(np.concatenate([looked.numbers(code)[:MATCHED_SENTENCES] for code in (target, other)]))
-
-
-def _as_many(looked: Looked, match: MatchedTokenisation) -> Int[np.ndarray, " both"]:
-    """As many sentences as were matched, whatever their tokenisation: what so few can show at all.
-
-    The text is shuffled, so its first are drawn at random.
-    """
-    languages = looked.tables[0].languages
-    codes = [str(languages[side[0]]) for side in (match.first, match.second)]
-    return np.sort(np.concatenate([looked.numbers(code)[: len(match)] for code in codes]))
 
 
 def _passing(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int]:
@@ -197,14 +191,6 @@ def _passing(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]
         name: int(testing.passing_restricted(frozen, [parts[place] for parts in compared]).sum())
         for place, name in enumerate(("all", "matched", "as_many"))
     }
-
-
-def _claim(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int | None]:
-    """The same for the whole claim; None where there is no language to test against."""
-    if not compared:
-        return dict.fromkeys(("passed", "passed_matched", "passed_as_many"))
-    found = _passing(frozen, compared)
-    return {"passed": found["all"], "passed_matched": found["matched"], "passed_as_many": found["as_many"]}
 
 
 def _unambiguous_rows(looked: Looked, target: str) -> list[dict[str, Any]]:

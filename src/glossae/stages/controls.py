@@ -26,7 +26,7 @@ from glossae.files import write_json
 from glossae.lm import TokenEdit, TokenizedCorpus
 from glossae.plan import Quantities, Work, share_of
 from glossae.recipe import Recipe
-from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import as_rows, read_column
 from glossae.stages.arms import (
     BEST_NEURON,
@@ -79,11 +79,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     recipe = context.recipe
     arms = all_arms(context, part(progress, 0.0, 0.05))
     pair = (context.target, context.reference)
-    test = context.tokens("test")
-    wanted = (*pair, *recipe.effects.controls_on)
-    tokens = first_sentences(
-        test.take([i for i, s in enumerate(test.corpus.sentences) if s.language in wanted]), FROZEN_SENTENCES
-    )
+    text = only(context.tokens("test"), *pair, *recipe.effects.controls_on)
+    tokens = first_sentences(text, FROZEN_SENTENCES)
     value = matched_dose(context.folder.summary("effects")["next_token"]["selectivity"], context.target)
     edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
     jobs, matched = _Jobs(), None

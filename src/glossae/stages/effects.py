@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from glossae.effects import (
     MATCHED_DAMAGE,
     UNTRAINED,
-    Arm,
     Continuation,
     Dose,
     Edit,
@@ -40,12 +40,12 @@ from glossae.plan import (
     share_of,
     tokens_of,
 )
-from glossae.run.context import Context, Inputs, Progress, check_length, part
+from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
 from glossae.stages.found import Selected
-from glossae.stages.panels import first_sentences, test_panel
+from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.units import Units
@@ -92,12 +92,10 @@ def check(context: Context) -> None:
 
 def run(context: Context, progress: Progress) -> dict[str, Any]:
     """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
-    recipe, settings, parts = context.recipe, context.recipe.effects, context.parts["effects"]
-    panel = test_panel(context) if "panel" in context.roles.corpora else None
+    recipe, parts, folder = context.recipe, context.parts["effects"], context.folder.path / "effects"
+    panel = tested_panel(context) if "panel" in context.roles.corpora else None
     arms = all_arms(context, part(progress, 0.0, 0.1), panel)
-    whole = {"test": context.tokens("test")}
-    if panel is not None:
-        whole[PANEL] = panel.held_out
+    whole = {"test": context.tokens("test")} | ({} if panel is None else {PANEL: panel.held_out})
     sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}
     texts: dict[str, TokenizedCorpus] = {}
     measured: dict[str, list[list[Measured]]] = {}
@@ -107,44 +105,41 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
         texts[name], measured[name] = _measure(context, arms, name, tokens, own)
         done += share
-    table = [row for name, tokens in texts.items() for row in _cells(context, arms, measured, name, tokens)]
-    write_table(context.folder.path / "effects" / "next_token.parquet", table)
-    _write_losses(context, arms, texts, measured)
-    compared = [
-        row for name, tokens in texts.items() for row in _selectivity(context, arms, measured, name, tokens)
-    ]
-    test = texts["test"]
+    table, compared = [], []
+    for name, tokens in texts.items():
+        for number, (arm, sweep) in enumerate(zip(arms.arms, measured[name], strict=True)):
+            how: dict[str, Any] = {"name": arm.name, "kind": arm.kind, **context.resampling}
+            pooled, by_source = "all" if name == "test" else name, name == "test" and number == 0
+            table += as_rows(cells(sweep, tokens, pooled=pooled, by_source=by_source, **how))
+            if arm.name not in _other_languages(arms):
+                compared += as_rows(selectivity(sweep, tokens, context.target, text=name, **how))
+    write_table(folder / "next_token.parquet", table)
+    _write_losses(folder / "losses.parquet", arms, texts, measured)
+    test, pair = texts["test"], (context.target, context.reference)
     moved = [
         row
-        for arm, sweep in _compared(arms, measured["test"])
+        for arm, sweep in zip(arms.arms, measured["test"], strict=True)
+        if arm.name not in _other_languages(arms)
         for row in as_rows(
-            side_effects(
-                sweep,
-                test,
-                context.target,
-                context.reference,
-                name=arm.name,
-                kind=arm.kind,
-                draws=settings.bootstrap,
-                seed=recipe.seed,
-            )
+            side_effects(sweep, test, *pair, name=arm.name, kind=arm.kind, **context.resampling)
         )
     ]
     one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
     tuned = _tuned(context, arms, test, part(progress, 0.85, 0.93))
-    coded = (
-        parts.json(
-            "as_coded",
-            lambda: coded_sweep(context, arms.selected, context.tokens("test"), part(progress, 0.93, 0.95)),
+    coded, written = None, None
+    if recipe.protocol == "as_coded":
+        own = part(progress, 0.93, 0.95)
+        coded = parts.json(
+            "as_coded", lambda: coded_sweep(context, arms.selected, context.tokens("test"), own)
         )
-        if recipe.protocol == "as_coded"
-        else None
-    )
-    written = (
-        parts.json("generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0))))
-        if settings.prompts
-        else None
-    )
+    if recipe.effects.prompts:
+        written = parts.json(
+            "generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0)))
+        )
+    # the selected latents' sweep has the model as it is too
+    correlated = {
+        name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
+    }
     return {
         "next_token": {
             "cells": table,
@@ -153,16 +148,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "one_by_one": one_by_one,
             "best_dose": tuned,
             "sets": _sets(arms),
-            "serial_correlation": as_rows(
-                serial_correlations(
-                    {
-                        # the selected latents' sweep has the model as it is too
-                        name: (measured[name][0], tokens, _places(context, name, tokens))
-                        for name, tokens in texts.items()
-                    },
-                    seed=recipe.seed,
-                )
-            ),
+            "serial_correlation": as_rows(serial_correlations(correlated, seed=recipe.seed)),
             "chosen": as_rows(arms.chosen),
             "as_coded": coded,
             "controls": None,
@@ -175,39 +161,31 @@ def _measure(
     context: Context, arms: Arms, name: str, tokens: TokenizedCorpus, progress: Progress
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
     """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
-    recipe, parts = context.recipe, context.parts["effects"]
+    recipe, own = context.recipe, [arms.arms[0].sweep]
     # of the reference's predictions on test alone is it asked how far they move
-    compared = context.reference if name == "test" else None
-    text, own = _grown(
+    moved = context.reference if name == "test" else None
+    text, found = _grown(
         context,
-        [arms.arms[0].sweep],
-        _capped(tokens, recipe.effects.sentences),
+        own,
+        _capped(context, tokens),
         name,
         part(progress, 0.0, 0.5),
-        precision=recipe.effects.precision,
-        side_effects_on=compared,
+        recipe.effects.precision,
+        moved,
     )
     sweeps = matched_sweeps(
         context.lm,
         context.site,
         arms.arms[1:],
-        _only(text, context.target),
+        only(text, context.target),
         MATCHED_DAMAGE,
         only_off=_other_languages(arms),
         budget=recipe.batch_tokens,
-        keep=parts.under(f"{name}-others"),
+        keep=context.parts["effects"].under(f"{name}-others"),
         progress=part(progress, 0.5, 0.7),
     )
-    _, others = _grown(
-        context,
-        sweeps,
-        text,
-        f"{name}-others",
-        part(progress, 0.7, 1.0),
-        precision=None,
-        side_effects_on=compared,
-    )
-    return text, own + others
+    _, others = _grown(context, sweeps, text, f"{name}-others", part(progress, 0.7, 1.0), None, moved)
+    return text, found + others
 
 
 def _grown(
@@ -216,7 +194,6 @@ def _grown(
     tokens: TokenizedCorpus,
     name: str,
     progress: Progress,
-    *,
     precision: float | None,
     side_effects_on: str | None = None,
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
@@ -235,19 +212,9 @@ def _grown(
     )
 
 
-def _only(tokens: TokenizedCorpus, language: str) -> TokenizedCorpus:
-    return tokens.take([i for i, s in enumerate(tokens.corpus.sentences) if s.language == language])
-
-
 def _other_languages(arms: Arms) -> set[str]:
-    """The sets of other languages' latents, which are only switched off."""
+    """The sets of other languages' latents, which are only switched off, and not compared at matched damage."""
     return {each.units for each in arms.chosen if each.units == each.language} - {arms.arms[0].name}
-
-
-def _compared(arms: Arms, measured: Sequence[list[Measured]]) -> list[tuple[Arm, list[Measured]]]:
-    """The sets that are compared at matched damage, with their sweeps."""
-    others = _other_languages(arms)
-    return [(arm, sweep) for arm, sweep in zip(arms.arms, measured, strict=True) if arm.name not in others]
 
 
 def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continuation]:
@@ -264,36 +231,27 @@ def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continu
 
 
 def _write_losses(
-    context: Context,
-    arms: Arms,
-    texts: dict[str, TokenizedCorpus],
-    measured: dict[str, list[list[Measured]]],
+    path: Path, arms: Arms, texts: dict[str, TokenizedCorpus], measured: dict[str, list[list[Measured]]]
 ) -> None:
     """Every measured sentence's loss under every edit, so that any other statistic can be computed from it."""
     columns: dict[str, list[np.ndarray]] = {}
     for name, tokens in texts.items():
-        sentences = tokens.corpus.sentences
         of_sentence = {
-            what: np.array([getattr(sentence, what) for sentence in sentences], dtype=object)
+            what: np.array([getattr(sentence, what) for sentence in tokens.corpus.sentences], dtype=object)
             for what in ("language", "source", "pair", "doc")
         } | {"tokens": tokens.predicted, "bytes": tokens.predicted_bytes}
         for arm, sweep in zip(arms.arms, measured[name], strict=True):
             for m in sweep:
-                edit = (
+                edit, splice, value = (
                     ("raw", None, None) if m.edit is None else (m.edit.operation, m.edit.splice, m.edit.value)
                 )
-                of_edit = dict(
-                    zip(("text", "units", "edit", "splice", "value"), (name, arm.name, *edit), strict=True)
-                )
+                of_edit = {"text": name, "units": arm.name, "edit": edit, "splice": splice, "value": value}
                 repeated = {
                     what: np.full(len(tokens), value, dtype=object) for what, value in of_edit.items()
                 }
                 for what, values in (repeated | of_sentence | {"loss": m.losses}).items():
                     columns.setdefault(what, []).append(values)
-    write_table(
-        context.folder.path / "effects" / "losses.parquet",
-        {what: np.concatenate(values) for what, values in columns.items()},
-    )
+    write_table(path, {what: np.concatenate(values) for what, values in columns.items()})
 
 
 def _places(context: Context, role: str, tokens: TokenizedCorpus) -> np.ndarray:
@@ -303,8 +261,9 @@ def _places(context: Context, role: str, tokens: TokenizedCorpus) -> np.ndarray:
     return np.array([places[sentence] for sentence in tokens.corpus.sentences], dtype=np.int64)
 
 
-def _capped(tokens: TokenizedCorpus, most: int | None) -> TokenizedCorpus:
+def _capped(context: Context, tokens: TokenizedCorpus) -> TokenizedCorpus:
     """A text, or as much of it as `effects.sentences` allows."""
+    most = context.recipe.effects.sentences
     return tokens if most is None else first_sentences(tokens, most)
 
 
@@ -329,55 +288,6 @@ def at_dose(arms: Arms, value: float) -> Edit:
     return Edit("set", units, (value,) * len(units), value=value)
 
 
-def _cells(
-    context: Context,
-    arms: Arms,
-    measured: dict[str, list[list[Measured]]],
-    text: str,
-    tokens: TokenizedCorpus,
-) -> list[dict[str, Any]]:
-    rows = []
-    for number, (arm, sweep) in enumerate(zip(arms.arms, measured[text], strict=True)):
-        rows += as_rows(
-            cells(
-                sweep,
-                tokens,
-                name=arm.name,
-                kind=arm.kind,
-                draws=context.recipe.effects.bootstrap,
-                seed=context.recipe.seed,
-                pooled="all" if text == "test" else text,
-                by_source=text == "test" and number == 0,
-            )
-        )
-    return rows
-
-
-def _selectivity(
-    context: Context,
-    arms: Arms,
-    measured: dict[str, list[list[Measured]]],
-    text: str,
-    tokens: TokenizedCorpus,
-) -> list[dict[str, Any]]:
-    return [
-        row
-        for arm, sweep in _compared(arms, measured[text])
-        for row in as_rows(
-            selectivity(
-                sweep,
-                tokens,
-                context.target,
-                name=arm.name,
-                kind=arm.kind,
-                text=text,
-                draws=context.recipe.effects.bootstrap,
-                seed=context.recipe.seed,
-            )
-        )
-    ]
-
-
 def _one_by_one(
     context: Context,
     arms: Arms,
@@ -397,39 +307,22 @@ def _one_by_one(
         (Edit("none"), None),
         *((edit, None) for _, _, edit in parts),
     ]
-    tokens, (measured,) = _grown(
-        context,
-        [[(arms.autoencoders[context.target], measures)]],
-        first_sentences(test, FROZEN_SENTENCES),
-        "one-by-one",
-        progress,
-        precision=context.recipe.effects.precision,
-    )
-    return as_rows(
-        part_rows(
-            parts,
-            measured,
-            tokens,
-            name=context.target,
-            draws=context.recipe.effects.bootstrap,
-            seed=context.recipe.seed,
-        )
-    )
+    sweeps: list[Sweep] = [[(arms.autoencoders[context.target], measures)]]
+    text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
+    tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
+    return as_rows(part_rows(parts, measured, tokens, name=context.target, **context.resampling))
 
 
 def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[dict[str, Any]]:
     """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
-    recipe, settings, target = context.recipe, context.recipe.effects, context.target
-    whole = _capped(_only(context.tokens("tune"), target), settings.sentences)
-    own = _only(test, target)
+    settings, target = context.recipe.effects, context.target
+    whole, own = _capped(context, only(context.tokens("tune"), target)), only(test, target)
     if not settings.tune or not len(whole) or not len(own):
         return []
     ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
     ways = [(arm, sweep) for arm, sweep in ways if sweep]
     sweeps = [sweep for _, sweep in ways]
-    tune, tuned = _grown(
-        context, sweeps, whole, "tune", part(progress, 0.0, 0.8), precision=settings.precision
-    )
+    tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
         edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
@@ -437,19 +330,9 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
         none = Edit("none", splice=edits[0][1].splice)
         wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
         chosen.append([(edits[place or 0][0], wanted)])
-    _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), precision=None)
+    _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), None)
     rows = [
-        best_dose(
-            losses,
-            tune,
-            sweep,
-            own,
-            target,
-            name=arm.name,
-            kind=arm.kind,
-            draws=settings.bootstrap,
-            seed=recipe.seed,
-        )
+        best_dose(losses, tune, sweep, own, target, name=arm.name, kind=arm.kind, **context.resampling)
         for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
     ]
     return as_rows([row for row in rows if row is not None])

@@ -8,7 +8,7 @@ import numpy as np
 from glossae.errors import GlossaeError
 from glossae.find import passages, scores, testing
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
-from glossae.run.context import Context, Inputs, Progress, part
+from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.stages.close import Looked, close_languages, within_source
 from glossae.stages.found import (
@@ -20,6 +20,7 @@ from glossae.stages.found import (
     find_and_freeze,
     language_directions,
     site_neurons,
+    tables_of,
 )
 from glossae.stages.identification import identification, identification_work
 from glossae.stages.panels import (
@@ -27,14 +28,14 @@ from glossae.stages.panels import (
     first_sentences,
     first_tokens,
     replication_panel,
-    test_panel,
+    tested_panel,
     too_small,
     untested_lines,
 )
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.text import OPTIONAL
-from glossae.units import CountedUnits, Latents, collect, collect_all
+from glossae.units import CountedUnits, Latents, collect
 
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does
 PASSAGE = 32
@@ -45,7 +46,7 @@ ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
 def run(context: Context, progress: Progress) -> dict[str, Any]:
     """Test units of every kind on half of the panel, freeze what passes, and test it on the rest and elsewhere."""
     try:
-        panel = test_panel(context)
+        panel = tested_panel(context)
         tested = _tested(context, panel, part(progress, 0.0, 0.6))
     except GlossaeError as error:
         if "panel" in context.roles.corpora:
@@ -61,13 +62,11 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     wanted = context.recipe.evidence.scores
     ranked = latent_scores(context, tested[0], panel, part(progress, 0.8, 0.9)) if wanted else None
     identified = identification(context, tested, again, panel, elsewhere, part(progress, 0.9, 1.0))
+    settings = context.recipe.evidence
     return {
         "evidence": {
             "reason": None,
-            "minimum": context.recipe.evidence.minimum,
-            "q": context.recipe.evidence.q,
-            "method": context.recipe.evidence.method,
-            "tokens": context.recipe.evidence.tokens,
+            **{name: getattr(settings, name) for name in ("minimum", "q", "method", "tokens")},
             "panels": [panel_row(each) for each in (panel, elsewhere) if each is not None],
             "claims": [row for family in tested for row in claim_rows(family)],
             "units": [row for family in tested for row in unit_rows(family, again)],
@@ -81,34 +80,24 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _families(context: Context) -> list[CountedUnits]:
-    """The autoencoder's latents, and what is cheaper: the site's coordinates, and directions from `train`."""
-    return [Latents(load_sae(context)), site_neurons(context), language_directions(context)[0]]
-
-
 def _tested(context: Context, panel: Panel, progress: Progress) -> list[Tested]:
-    families = _families(context)
-    collected = collect_all(
-        context.lm,
-        context.site,
-        families,
-        panel.found_on,
-        budget=context.recipe.batch_tokens,
-        progress=part(progress, 0.1, 0.5),
-    )
-    text = panel.found_on.corpus.sha256
+    """The latents, the site's coordinates, and directions from `train`, tested and frozen."""
+    families: list[CountedUnits] = [
+        Latents(load_sae(context)),
+        site_neurons(context),
+        language_directions(context)[0],
+    ]
+    collected = tables_of(context, families, panel.found_on, part(progress, 0.1, 0.5))
     found = []
     for number, (units, (statistics, table)) in enumerate(zip(families, collected, strict=True)):
-        assert table is not None
+        share = 0.5 / len(families)
         evidence, frozen = find_and_freeze(
             context,
             table,
             context.folder.path / "evidence" / f"{units.kind}s.json",
-            text=text,
+            text=panel.found_on.corpus.sha256,
             permutations=context.recipe.evidence.permutations,
-            progress=part(
-                progress, 0.5 + 0.5 * number / len(families), 0.5 + 0.5 * (number + 1) / len(families)
-            ),
+            progress=part(progress, 0.5 + share * number, 0.5 + share * (number + 1)),
         )
         found.append(Tested(units, table, statistics, evidence, frozen))
     return found
@@ -116,32 +105,23 @@ def _tested(context: Context, panel: Panel, progress: Progress) -> list[Tested]:
 
 def _again(context: Context, tested: list[Tested], panel: Panel, place: str, progress: Progress) -> Again:
     """Every frozen set on other text: what the panel holds out."""
-    tokens = panel.held_out
-    collected = collect_all(
-        context.lm,
-        context.site,
-        [family.units for family in tested],
-        tokens,
-        budget=context.recipe.batch_tokens,
-        progress=progress,
-    )
-    tables = [table for _, table in collected if table is not None]
-    close = close_languages(
-        Looked(place, tested, tables, tokens, panel.doubtful), context.target, context.recipe.seed
-    )
-    again, text, own = Again(place, [], {}, close), tokens.corpus.sha256, context.recipe.evidence.tokens
-    for family, (_, table) in zip(tested, collected, strict=True):
-        assert table is not None
+    tokens, settings = panel.held_out, context.recipe.evidence
+    tables = [table for _, table in tables_of(context, [each.units for each in tested], tokens, progress)]
+    looked = Looked(place, tested, tables, tokens, panel.doubtful)
+    again = Again(place, [], {}, close_languages(looked, context.target, context.recipe.seed))
+    for family, table in zip(tested, tables, strict=True):
         kind, frozen = family.units.kind, family.frozen
         again.tables[kind] = table
-        for length in sorted({own, max(own, PASSAGE)}):
+        for length in sorted({settings.tokens, max(settings.tokens, PASSAGE)}):
             try:
-                replication = testing.replicate(frozen, passages(table, length), text=text, within="all")
+                replication = testing.replicate(
+                    frozen, passages(table, length), text=tokens.corpus.sha256, within="all"
+                )
             except GlossaeError as error:
                 again.rows.append(untested_row(kind, place, length, len(frozen.units), str(error)))
                 continue
             again.rows.append(replication_row(kind, place, length, replication))
-            if length == own:
+            if length == settings.tokens:
                 again.replications[kind] = replication
     return again
 
@@ -318,8 +298,7 @@ def latent_scores(context: Context, latents: Tested, panel: Panel, progress: Pro
         budget=recipe.batch_tokens,
         progress=part(progress, 0.0, 0.9),
     )
-    own = [i for i, s in enumerate(panel.found_on.corpus.sentences) if s.language == context.target]
-    like = first_tokens(panel.found_on.take(own), RANDOM_TOKENS)
+    like = first_tokens(only(panel.found_on, context.target), RANDOM_TOKENS)
     statistics, _ = collect(
         lm,
         site,

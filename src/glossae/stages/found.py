@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from glossae.effects import Dose, UnitRange, doses
-from glossae.find import Selection, paper_rule, passages, select, testing
+from glossae.find import Selection, passages, select, testing
 from glossae.lm import TokenizedCorpus
 from glossae.paper import without_pre_encoder_bias
 from glossae.run.context import Context, Progress
@@ -24,7 +24,7 @@ from glossae.units import (
     SentenceTable,
     UnitStatistics,
     activation_samples,
-    collect,
+    collect_all,
     difference_of_means,
     discriminants,
     latent_statistics,
@@ -132,23 +132,6 @@ def by_the_rule(
     )
 
 
-def count_passing(
-    context: Context, statistics: UnitStatistics, language: str, tested: tuple[int, ...]
-) -> int:
-    """How many latents pass the recipe's rule; what the fallback takes does not pass."""
-    rule = context.recipe.features
-    if rule.rule == "tested":
-        return len(tested)
-    return int(
-        paper_rule(
-            statistics.rate(language),
-            statistics.rate(context.reference),
-            min_target=rule.min_target,
-            max_reference=rule.max_reference,
-        ).sum()
-    )
-
-
 def find_in(
     context: Context,
     latents: Latents,
@@ -168,20 +151,45 @@ def find_in(
     Raises:
         GlossaeError: that half has too little text of a language to test it.
     """
-    statistics, table = collect(
-        context.lm,
-        context.site,
-        latents,
-        panel.found_on,
-        budget=context.recipe.batch_tokens,
-        progress=progress,
-    )
-    assert table is not None
+    ((statistics, table),) = tables_of(context, [latents], panel.found_on, progress)
     text = panel.found_on.corpus.sha256
     return statistics, {
         language: find_and_freeze(context, table, path, text=text, language=language)[1]
         for language, path in paths.items()
     }
+
+
+def tables_of(
+    context: Context, families: Sequence[CountedUnits], tokens: TokenizedCorpus, progress: Progress
+) -> list[tuple[UnitStatistics, SentenceTable]]:
+    """Of each family of units at the run's site: its statistics and its table of sentences, in one pass over a text."""
+    collected = collect_all(
+        context.lm, context.site, families, tokens, budget=context.recipe.batch_tokens, progress=progress
+    )
+    return [(statistics, table) for statistics, table in collected if table is not None]
+
+
+def evidence_on(
+    context: Context,
+    table: SentenceTable,
+    language: str | None = None,
+    permutations: int = 0,
+    progress: Progress = lambda _: None,
+) -> testing.Evidence:
+    """Test every claim on a table by the recipe's settings, for the target or another language."""
+    settings = context.recipe.evidence
+    return testing.test_units(
+        passages(table, settings.tokens),
+        language or context.target,
+        minimum=settings.minimum,
+        q=settings.q,
+        method=settings.method,
+        permutations=permutations,
+        seed=context.recipe.seed,
+        reference=context.reference,
+        within="all",
+        progress=progress,
+    )
 
 
 def find_and_freeze(
@@ -207,19 +215,7 @@ def find_and_freeze(
         permutations: draws, as in `testing.test_units`.
         progress: is told the share that is done.
     """
-    settings = context.recipe.evidence
-    evidence = testing.test_units(
-        passages(table, settings.tokens),
-        language or context.target,
-        minimum=settings.minimum,
-        q=settings.q,
-        method=settings.method,
-        permutations=permutations,
-        seed=context.recipe.seed,
-        reference=context.reference,
-        within="all",
-        progress=progress,
-    )
+    evidence = evidence_on(context, table, language, permutations, progress)
     path.unlink(missing_ok=True)
     # frozen, with a hash of what was found and on which text, before any other text is opened
     return evidence, testing.freeze(evidence, own_claim([evidence]), path, text=text)

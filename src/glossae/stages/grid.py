@@ -14,7 +14,7 @@ from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import GridCell, SaeConfig, choose, fronts, last_batches, measure_reconstruction
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.training import TrainingText, check_room, train_jobs, train_settings, training_work
+from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
 # what the main autoencoder is, in sae.*, is not how a grid's are trained
 NOT_THE_GRIDS = (
@@ -74,7 +74,7 @@ def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
     if recipe.grid.k and max(recipe.grid.k) > latents:
         raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
     tied = [one for one in recipe.grid.tied for _ in recipe.grid.pre_encoder_bias]
-    check_room(recipe, lm, "grid", latents, tied * (len(recipe.grid.k) + len(recipe.grid.l1)))
+    check_memory(recipe, lm, "grid", latents, tied * (len(recipe.grid.k) + len(recipe.grid.l1)))
     return site
 
 

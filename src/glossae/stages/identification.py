@@ -175,7 +175,7 @@ def identification(
         work += [(both, own, each) for each in sets]
     rows: list[dict[str, Any]] = []
     for number, (texts, auroc, languages) in enumerate(work):
-        rows += _Told(context, units, auroc, texts, languages).rows()
+        rows += _told(context, units, auroc, texts, languages)
         progress((number + 1) / len(work))
     return rows
 
@@ -185,132 +185,92 @@ def _sets(context: Context, sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
     target, reference = context.target, context.reference
     found: list[tuple[str, ...]] = [(target, reference)] if {target, reference} <= set(sizes) else []
     found += [tuple(sizes)] if len(sizes) > 1 else []
-    found += (
-        [context.recipe.evidence.identify_languages] if context.recipe.evidence.identify_languages else []
-    )
+    found += [own] if (own := context.recipe.evidence.identify_languages) else []
     found += [(target, code) for code in sizes if code != target and target in sizes]
     return list(dict.fromkeys(tuple(sorted(each)) for each in found))
 
 
-@dataclass(frozen=True)
-class _Told:
-    """How well one set of languages is told apart."""
+def _told(
+    context: Context,
+    units: Mapping[str, Units],
+    aurocs: Mapping[str, testing.AurocTable],
+    texts: Texts,
+    languages: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    """How well one set of languages is told apart, by sentences and then by tokens; or why it is not."""
+    seed, sizes = context.recipe.seed, context.recipe.evidence.identify_units
+    if len(languages) == 2 and set(languages) != {context.target, context.reference}:
+        # for the target against one other the largest number of units only
+        sizes = (max(sizes),)
 
-    context: Context
-    units: Mapping[str, Units]
-    aurocs: Mapping[str, testing.AurocTable]
-    texts: Texts
-    languages: tuple[str, ...]
+    def row(text: Text, reason: str | None) -> dict[str, Any]:
+        on = "held_out" if text.role == "panel" else "replicate"
+        return {"set": list(languages), "fitted_on": texts.find.role, "on": on, "reason": reason}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What came out, sentences first; or why nothing did."""
-        whole, reasons = [], []
-        for number, text in enumerate(self.texts.tests):
-            few = self._too_few(text)
-            if few is None:
-                whole.append(number)
-            elif text.role == self.texts.find.role:
-                # what the other text lacks is no loss of the panel's
-                reasons.append(self._row(text, few))
-        if not whole:
-            return reasons
-        tests = [self.texts.tests[number] for number in whole]
-        try:
-            return reasons + self._sentences(whole, tests) + self._tokens(whole, tests)
-        except GlossaeError as error:
-            return reasons + [self._row(text, str(error)) for text in tests]
+    reasons, whole = [], []
+    for number, text in enumerate(texts.tests):
+        few = _too_few(texts.find, text, languages)
+        if few is None:
+            whole.append(number)
+        elif text.role == texts.find.role:
+            # what the other text lacks is no loss of the panel's
+            reasons.append(row(text, few))
+    if not whole:
+        return reasons
+    tests, rows = [texts.tests[number] for number in whole], [*reasons]
 
-    @property
-    def _seed(self) -> int:
-        return self.context.recipe.seed
+    def say(level: Level, by: str, how: str, count: int | None, found: list[identify.Identified]) -> None:
+        told = {"level": level, "by": by, "how": how, "per_language": count}
+        rows.extend(row(text, None) | told | each.as_json() for text, each in zip(tests, found, strict=True))
 
-    @property
-    def _sizes(self) -> tuple[int, ...]:
-        """Units a language: all that are asked for, but for the target against one other the largest only."""
-        sizes = self.context.recipe.evidence.identify_units
-        pair = {self.context.target, self.context.reference}
-        return sizes if len(self.languages) > 2 or set(self.languages) == pair else (max(sizes),)
-
-    def _too_few(self, text: Text) -> str | None:
-        for code in self.languages:
-            find, test = self.texts.find.sizes().get(code, 0), text.sizes().get(code, 0)
-            if min(find, test) < LEAST:
-                return (
-                    f"{code} has {find} sentences to fit to and {test} to test on, and it takes {LEAST} of each to "
-                    "tell it apart"
-                )
-        return None
-
-    def _sentences(self, whole: list[int], tests: list[Text]) -> list[dict[str, Any]]:
-        find, others = self.texts.find.only(self.languages), [text.only(self.languages) for text in tests]
-        rows = []
-        for kind in self.units:
-            table, rest = find.tables[kind], [text.tables[kind] for text in others]
-            for size in self._sizes:
-                chosen = identify.pick(self.aurocs[kind], size, self.languages)
-                for how, tell in (
-                    ("regression", identify.identify_sentences),
-                    ("largest", identify.identify_sentences_by_largest),
-                ):
-                    found = tell(chosen, table, rest, seed=self._seed)
-                    rows += self._said(tests, "sentence", kind, how, size, found)
-        first, *means = (
-            self.texts.means[number].only(self.languages) for number in (0, *(n + 1 for n in whole))
-        )
-        found = identify.identify_rows(first, means, seed=self._seed)
-        rows += self._said(tests, "sentence", "activation", "regression", None, found)
-        return rows + self._likeliest(whole, tests, "sentence", "ngram", 0)
-
-    def _tokens(self, whole: list[int], tests: list[Text]) -> list[dict[str, Any]]:
-        first, *others = (
-            self.texts.tokens[number].only(self.languages) for number in (0, *(n + 1 for n in whole))
-        )
-        rows = []
-        for kind, units in self.units.items():
-            for size in self._sizes:
-                chosen = identify.pick(self.aurocs[kind], size, self.languages)
-                found = identify.identify_tokens(units, chosen, first, others, seed=self._seed)
-                rows += self._said(tests, "token", kind, "regression", size, found)
-        found = identify.identify_tokens_by_activations(first, others, seed=self._seed)
-        rows += self._said(tests, "token", "activation", "regression", None, found)
-        rows += self._likeliest(whole, tests, "token", "ngram", 1)
-        return rows + self._likeliest(whole, tests, "token", "ngram so far", 2)
-
-    def _likeliest(
-        self, whole: list[int], tests: list[Text], level: Level, by: str, place: int
-    ) -> list[dict[str, Any]]:
+    def likeliest(level: Level, by: str, place: int) -> None:
         found = [
             identify.identify_by_likelihood(
-                self.texts.likelihoods[number][place], self.texts.columns, self.languages, seed=self._seed
+                texts.likelihoods[number][place], texts.columns, languages, seed=seed
             )
             for number in whole
         ]
-        return self._said(tests, level, by, "likelihood", None, found)
+        say(level, by, "likelihood", None, found)
 
-    def _said(
-        self,
-        tests: list[Text],
-        level: Level,
-        by: str,
-        how: str,
-        per_language: int | None,
-        found: list[identify.Identified],
-    ) -> list[dict[str, Any]]:
-        return [
-            self._row(text, None)
-            | {"level": level, "by": by, "how": how, "per_language": per_language}
-            | each.as_json()
-            for text, each in zip(tests, found, strict=True)
-        ]
-
-    def _row(self, text: Text, reason: str | None) -> dict[str, Any]:
-        """That of one set of languages on one text; without a reason, more is said."""
-        return {
-            "set": list(self.languages),
-            "fitted_on": self.texts.find.role,
-            "on": "held_out" if text.role == "panel" else "replicate",
-            "reason": reason,
+    # first what is fitted to, then what is tested on
+    places = (0, *(number + 1 for number in whole))
+    try:
+        find, others = texts.find.only(languages), [text.only(languages) for text in tests]
+        chosen = {
+            (kind, size): identify.pick(aurocs[kind], size, languages) for kind in units for size in sizes
         }
+        for (kind, size), picked in chosen.items():
+            table, rest = find.tables[kind], [text.tables[kind] for text in others]
+            by_regression = identify.identify_sentences(picked, table, rest, seed=seed)
+            say("sentence", kind, "regression", size, by_regression)
+            by_largest = identify.identify_sentences_by_largest(picked, table, rest, seed=seed)
+            say("sentence", kind, "largest", size, by_largest)
+        means, *more_means = (texts.means[place].only(languages) for place in places)
+        found = identify.identify_rows(means, more_means, seed=seed)
+        say("sentence", "activation", "regression", None, found)
+        likeliest("sentence", "ngram", 0)
+        first, *more = (texts.tokens[place].only(languages) for place in places)
+        for (kind, size), picked in chosen.items():
+            found = identify.identify_tokens(units[kind], picked, first, more, seed=seed)
+            say("token", kind, "regression", size, found)
+        found = identify.identify_tokens_by_activations(first, more, seed=seed)
+        say("token", "activation", "regression", None, found)
+        likeliest("token", "ngram", 1)
+        likeliest("token", "ngram so far", 2)
+    except GlossaeError as error:
+        return reasons + [row(text, str(error)) for text in tests]
+    return rows
+
+
+def _too_few(find: Text, test: Text, languages: tuple[str, ...]) -> str | None:
+    for code in languages:
+        counts = find.sizes().get(code, 0), test.sizes().get(code, 0)
+        if min(counts) < LEAST:
+            return (
+                f"{code} has {counts[0]} sentences to fit to and {counts[1]} to test on, and it takes {LEAST} of each "
+                "to tell it apart"
+            )
+    return None
 
 
 def identification_work(counts: Quantities, text: Sequence[Mapping[str, Any]]) -> Work:

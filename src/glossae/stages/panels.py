@@ -87,7 +87,7 @@ class Panel:
     too_few: dict[str, int]
 
 
-def test_panel(context: Context) -> Panel:
+def tested_panel(context: Context) -> Panel:
     """The panel of a run: what `corpora.panel` names, or the largest source of `select` that has the pair.
 
     Raises:

@@ -30,7 +30,7 @@ from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.training import TrainingText, check_room, train_jobs, train_settings, training_work
+from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
 SEEDS = 2**32
 """How many seeds there are."""
@@ -70,7 +70,7 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
         raise GlossaeError(
             f"sae.k: {recipe.sae.k} is more than the {latents} latents (sae.expansion times a width of {width})"
         )
-    check_room(recipe, lm, "sae", latents, [recipe.sae.tied])
+    check_memory(recipe, lm, "sae", latents, [recipe.sae.tied])
     return latents
 
 

@@ -14,7 +14,7 @@ from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, read_sae
 from glossae.stages.found import MOST_ROWS, find_in
-from glossae.stages.panels import test_panel
+from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
 from glossae.stages.stage import Stage
 from glossae.stages.training import training_work
@@ -38,7 +38,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         # without units there is nothing to look for
         progress(1.0)
         return {"stability": {"reason": reason}}
-    panel = test_panel(context)
+    panel = tested_panel(context)
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
     shares, units, tokens = [], [], 0

@@ -205,7 +205,7 @@ def train_jobs(
     return trained
 
 
-def check_room(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied: Sequence[bool]) -> None:
+def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied: Sequence[bool]) -> None:
     """Refuse autoencoders that are larger than the machine: a system may promise the memory, and then end the run.
 
     Args:
@@ -220,7 +220,7 @@ def check_room(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied: 
     """
     width = lm.widths[recipe.site]
     needed = BYTES_A_WEIGHT * width * latents * sum(1 if one else 2 for one in tied)
-    there = _memory(recipe)
+    there = _memory_of(recipe)
     if needed > there:
         what = f"{latents} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {latents} latents"
         settings = recipe.sae if key == "sae" else recipe.grid
@@ -232,7 +232,7 @@ def check_room(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied: 
         )
 
 
-def _memory(recipe: Recipe) -> float:
+def _memory_of(recipe: Recipe) -> float:
     """Bytes of memory where the recipe computes."""
     device = resolve_device(recipe.device)
     if device.type == "cuda":
