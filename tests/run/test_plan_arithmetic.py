@@ -76,15 +76,14 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 def test_numbers_taken_from_the_code_are_still_there():
     from glossae.effects import arms
     from glossae.find.stability import matched
-    from glossae.lm import loss
-    from glossae.lm.continuing import continue_tokens
+    from glossae.lm import continue_tokens, loss
     from glossae.paper import probes as as_coded
-    from glossae.probe import path, sample
+    from glossae.probe import layers, path
     from glossae.run import TOY_PAIRS, directions, model_scores, training
     from glossae.sae import checkpoints, product, trainer
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
-    assert sample.HELD_OUT == quantities.HELD_OUT
+    assert layers.HELD_OUT == quantities.HELD_OUT
     assert as_coded.BATCH_SENTENCES == replay.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == stages.MAX_EIGH_WIDTH
     assert training.POOL_VALUES == stages.POOL_VALUES
