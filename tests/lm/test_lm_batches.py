@@ -1,6 +1,7 @@
-"""Sentences become ids and batches without one being lost, doubled or changed."""
+"""Sentences become ids, batches and growing samples without one being lost, doubled or changed."""
 
-import dataclasses
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.lm import batches, pad, sentence_batches, tokenize
+from glossae.lm import batches, growing, half_width, pad, random_order, sentence_batches, tokenize
 from glossae.text import Corpus, Sentence
 
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
@@ -36,14 +37,6 @@ def test_a_bos_stands_first_and_is_no_text(tiny_lm):
     assert pad(with_bos, np.array([0])).content[0, 1:].all()
 
 
-def test_bos_without_a_bos_token_is_refused(tiny_lm):
-    class NoBos:
-        bos_token_id = None
-
-    with pytest.raises(GlossaeError, match="^bos: the tokenizer of .* has no BOS token"):
-        _ = dataclasses.replace(tiny_lm, tokenizer=NoBos(), bos=True).prefix
-
-
 def test_texts_under_two_tokens_are_dropped_and_counted(tiny_lm):
     short = Corpus((*corpus_of("a", "Hej med dig", "b").sentences, *corpus_of("c", language="en").sentences))
     tokens = tokenize(tiny_lm, short)
@@ -63,10 +56,12 @@ def test_long_texts_are_cut_and_counted(tiny_lm, bos):
     assert tokens.dropped == {}
 
 
-def test_texts_are_cut_at_the_models_positions(tiny_lm):
+def test_texts_are_cut_at_the_models_positions_and_a_prefix_leaves_room_for_two(tiny_lm):
     tokens = tokenize(tiny_lm, corpus_of("qwxz" * 100), max_tokens=10_000)
     assert tokens.lengths.tolist() == [tiny_lm.max_positions]
     assert sum(tokens.cut.values()) == 1
+    with pytest.raises(GlossaeError, match="^max_tokens: 9 tokens stand before each text"):
+        tokenize(tiny_lm, corpus_of("Hej med dig"), max_tokens=10, prefix=[5] * 9)
 
 
 @pytest.mark.parametrize("text", ["Hej på øen", "Ja: æøå ÆØÅ", "Se 😀👨‍👩‍👧!", "plain"])
@@ -74,9 +69,8 @@ def test_predicted_bytes_are_those_after_the_first_token(tiny_lm, text):
     tokens = tokenize(tiny_lm, corpus_of(text))
     first = tiny_lm.tokenizer.decode(tokens.ids[0][:1])
     assert tokens.predicted_bytes.tolist() == [len(text.encode()) - len(first.encode())]
-    assert tokenize(
-        tiny_lm, corpus_of(text), prefix=[tiny_lm.tokenizer.bos_token_id]
-    ).predicted_bytes.tolist() == [len(text.encode())]
+    with_bos = tokenize(tiny_lm, corpus_of(text), prefix=[tiny_lm.tokenizer.bos_token_id])
+    assert with_bos.predicted_bytes.tolist() == [len(text.encode())]
 
 
 def test_predicted_bytes_of_a_cut_text_end_with_its_last_token(tiny_lm):
@@ -147,3 +141,64 @@ def test_sentence_batches_hold_a_fixed_number_of_sentences(random_tokens, length
     assert sorted(i for batch in drawn for i in batch.index.tolist()) == list(range(len(lengths)))
     again = list(sentence_batches(tokens, size, seed=seed))
     assert [batch.index.tolist() for batch in drawn] == [batch.index.tolist() for batch in again]
+
+
+# ---- growing samples
+
+LANGUAGES = ["da"] * 50 + ["en"] * 200
+
+
+def test_samples_are_nested_and_come_to_the_whole_text():
+    samples = list(growing(LANGUAGES, seed=3, first=20))
+    assert [len(sample["en"]) for sample in samples] == [20, 40, 80, 160, 200]
+    assert [len(sample["da"]) for sample in samples] == [20, 40, 50, 50, 50]
+    for smaller, larger in itertools.pairwise(samples):
+        for language, own in smaller.items():
+            np.testing.assert_array_equal(larger[language][: len(own)], own)
+    assert sorted(samples[-1]["da"]) == list(range(50))
+    assert sorted(samples[-1]["en"]) == list(range(50, 250))
+
+
+def test_a_sample_is_random_and_seeded():
+    one, same, other = (next(growing(LANGUAGES, seed=seed))["en"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert set(one) != set(other)
+    # not the beginning of the text
+    assert one.max() > 100
+
+
+def test_a_language_is_drawn_alike_whatever_others_there_are():
+    alone = random_order(["sv"] * 40, seed=5)["sv"]
+    beside = random_order(["sv"] * 40 + ["da"] * 9, seed=5)
+    np.testing.assert_array_equal(beside["sv"], alone)
+
+
+def test_no_text_gives_no_sample():
+    assert list(growing([], seed=0)) == []
+
+
+def test_sentences_of_one_length_give_the_interval_of_a_plain_mean():
+    values = np.random.default_rng(0).normal(size=100)
+    expected = 1.959964 * values.std(ddof=1) / math.sqrt(100)
+    assert half_width(7 * values, np.full(100, 7)) == pytest.approx(expected)
+
+
+def test_a_constant_loss_a_token_has_no_width():
+    counts = np.array([3, 9, 4, 20])
+    assert half_width(0.5 * counts, counts) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("counts", [[], [5], [0, 0]])
+def test_nothing_to_estimate_from(counts):
+    assert half_width(np.zeros(len(counts)), np.array(counts, dtype=np.int64)) == math.inf
+
+
+def test_the_interval_covers_the_true_ratio_95_times_in_100():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        counts = generator.poisson(20, size=60) + 1
+        # sentences differ from each other, and tokens within a sentence are alike
+        sums = counts * (0.3 + generator.normal(scale=0.4, size=60))
+        covered += abs(sums.sum() / counts.sum() - 0.3) <= half_width(sums, counts)
+    assert 920 <= covered <= 970

@@ -1,33 +1,60 @@
 """Language models: loading one, its sites, what stands there, and changing it."""
 
-from glossae.lm.architectures import ARCHITECTURES, Architecture, Place
-from glossae.lm.batches import MAX_TOKENS, Batch, TokenizedCorpus, batches, pad, sentence_batches, tokenize
-from glossae.lm.beginning import Beginning, adds_bos, begin, chat_ids, loss_as_begun, prompt_ids
-from glossae.lm.continuing import continue_tokens, end_tokens
-from glossae.lm.edit import SiteEdit, TokenEdit, edit, edits
-from glossae.lm.final import Pool, final_states, mean_over_all, mean_over_text, text_states
-from glossae.lm.finite import finite
-from glossae.lm.generate import continue_prompts
-from glossae.lm.gradient import Gradients, gradients
-from glossae.lm.hub import known_commit, look_up
-from glossae.lm.load import fast_bfloat16, load, locate, resolve_device, resolve_dtype
-from glossae.lm.loss import sentence_losses, worth_scoring
+from glossae.lm.activations import (
+    Activations,
+    StoredActivations,
+    activations,
+    finite,
+    in_text_order,
+    stored_activations,
+)
+from glossae.lm.batches import (
+    BATCH_TOKENS,
+    MAX_TOKENS,
+    Batch,
+    TokenizedCorpus,
+    batches,
+    growing,
+    half_width,
+    narrow_enough,
+    pad,
+    random_order,
+    sentence_batches,
+    tokenize,
+)
+from glossae.lm.edit import POSITIONS, Positions, SiteEdit, TokenEdit, check_positions, chosen, edit, edits
+from glossae.lm.files import known_commit, locate, look_up
+from glossae.lm.generate import continue_prompts, continue_tokens
+from glossae.lm.habits import (
+    Beginning,
+    FoundSinks,
+    adds_bos,
+    begin,
+    chat_ids,
+    find_sinks,
+    loss_as_begun,
+    prompt_ids,
+    with_sinks,
+)
+from glossae.lm.load import SPLIT, fast_bfloat16, load, resolve_device, resolve_dtype, with_sites
+from glossae.lm.loss import (
+    Pool,
+    final_states,
+    gradients,
+    mean_over_all,
+    mean_over_text,
+    sentence_losses,
+    text_states,
+    worth_scoring,
+)
 from glossae.lm.model import LanguageModel, NormRange
-from glossae.lm.passes import Passes
-from glossae.lm.passes import clear as clear_passes
-from glossae.lm.plain import with_sites
-from glossae.lm.positions import POSITIONS, Positions, check_positions, chosen
-from glossae.lm.replay import Reader, Replay, replay
-from glossae.lm.replayed import Replayed, SideEffects, replayed, replayed_losses
-from glossae.lm.sampling import growing, half_width, narrow_enough, random_order
-from glossae.lm.sinks import FoundSinks, find_sinks, with_sinks
-from glossae.lm.sites import SITE_NAMES, Site
-from glossae.lm.split import SPLIT
-from glossae.lm.stored import StoredActivations, stored_activations
-from glossae.lm.stream import Activations, activations, in_text_order
+from glossae.lm.passes import Passes, clear_passes
+from glossae.lm.replay import Reader, replay, replayed, replayed_losses
+from glossae.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
 
 __all__ = [
     "ARCHITECTURES",
+    "BATCH_TOKENS",
     "MAX_TOKENS",
     "POSITIONS",
     "SITE_NAMES",
@@ -37,7 +64,6 @@ __all__ = [
     "Batch",
     "Beginning",
     "FoundSinks",
-    "Gradients",
     "LanguageModel",
     "NormRange",
     "Passes",
@@ -45,9 +71,6 @@ __all__ = [
     "Pool",
     "Positions",
     "Reader",
-    "Replay",
-    "Replayed",
-    "SideEffects",
     "Site",
     "SiteEdit",
     "StoredActivations",
@@ -65,7 +88,6 @@ __all__ = [
     "continue_tokens",
     "edit",
     "edits",
-    "end_tokens",
     "fast_bfloat16",
     "final_states",
     "find_sinks",

@@ -1,23 +1,26 @@
-"""From sentences to right-padded batches of token ids, by a budget of tokens."""
+"""From sentences to right-padded batches of token ids by a budget of tokens, and growing samples of sentences."""
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
 from glossae.text import Corpus
 
+BATCH_TOKENS = 1024
+"""Tokens in a batch of the model, pads included. Measured: larger batches are slower on two CPU cores."""
+MAX_TOKENS = 256
+"""Tokens that a text is cut to, if nothing else is said."""
 # sentences whose lengths are sorted together: large enough to save most padding, small enough that a
 # batch is still a random draw from the text
 WINDOW = 1024
-# tokens a text is cut to, if nothing else is said
-MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,13 @@ class TokenizedCorpus:
 
     def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
         """The sentences with these numbers, in this order; counts of what was dropped are left behind."""
-        return TokenizedCorpus(
+        return replace(
+            self,
             corpus=Corpus.of(self.corpus.sentences[i] for i in index),
             ids=tuple(self.ids[i] for i in index),
             predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
             dropped={},
             cut={},
-            prefix=self.prefix,
-            scored=self.scored,
         )
 
     def scoring(self, most: int | None) -> "TokenizedCorpus":
@@ -119,11 +121,12 @@ def tokenize(
             the model has no embedding for.
     """
     rows = lm.model.get_input_embeddings().num_embeddings
-    longest = min(max_tokens, lm.max_positions) - len(prefix)
+    whole = min(max_tokens, lm.max_positions)
+    longest = whole - len(prefix)
     if longest < least:
         raise GlossaeError(
             f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
-            f"{min(max_tokens, lm.max_positions)} at most; raise max_tokens, or leave chat off"
+            f"{whole} at most; raise max_tokens, or leave chat off"
         )
     kept, ids, predicted_bytes = [], [], []
     dropped: dict[tuple[str, str], int] = {}
@@ -137,9 +140,8 @@ def tokenize(
             return_attention_mask=False,
             verbose=False,
         )
-        for sentence, tokens, spans in zip(
-            sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        ):
+        encoded_rows = zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for sentence, tokens, spans in encoded_rows:
             where = (sentence.source, sentence.language)
             if len(tokens) < least:
                 dropped[where] = dropped.get(where, 0) + 1
@@ -157,14 +159,8 @@ def tokenize(
             kept.append(sentence)
             ids.append(np.array([*prefix, *tokens], dtype=np.int64))
             predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
-    return TokenizedCorpus(
-        corpus=Corpus.of(kept),
-        ids=tuple(ids),
-        predicted_bytes=np.array(predicted_bytes, dtype=np.int64),
-        dropped=dropped,
-        cut=cut,
-        prefix=len(prefix),
-    )
+    by_sentence = np.array(predicted_bytes, dtype=np.int64)
+    return TokenizedCorpus(Corpus.of(kept), tuple(ids), by_sentence, dropped, cut, len(prefix))
 
 
 def batches(
@@ -183,7 +179,13 @@ def batches(
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
         window = window[np.argsort(lengths[window], kind="stable")]
-        groups = _groups(window, lengths, budget, most)
+        groups, first = [], 0
+        for end in range(1, len(window) + 1):
+            # the next row would be the longest of its group
+            full = end == len(window) or (end - first + 1) * lengths[window[end]] > budget
+            if full or end - first == most:
+                groups.append(window[first:end])
+                first = end
         if seed is not None:
             groups = [groups[i] for i in generator.permutation(len(groups))]
         for group in groups:
@@ -200,12 +202,16 @@ def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> I
 def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
     """The sentences with these numbers as one right-padded batch."""
     rows = [tokens.ids[i] for i in index]
-    longest = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), longest), dtype=np.int64)
-    mask = np.zeros((len(rows), longest), dtype=bool)
+    ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    mask, scored = np.zeros((2, *ids.shape), dtype=bool)
+    first = max(1, tokens.prefix)
     for number, row in enumerate(rows):
         ids[number, : len(row)] = row
         mask[number, : len(row)] = True
+        if tokens.scored is not None:
+            # drawn by the sentence itself, so that they are the same in every batch and in every sample
+            drawn = np.random.default_rng(zlib.crc32(row.tobytes())).permutation(len(row) - first)
+            scored[number, first + drawn[: tokens.scored]] = True
     content = mask.copy()
     content[:, : tokens.prefix] = False
     return Batch(
@@ -213,31 +219,76 @@ def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
         mask=torch.from_numpy(mask),
         content=torch.from_numpy(content),
         index=torch.from_numpy(np.asarray(index, dtype=np.int64)),
-        scored=None if tokens.scored is None else torch.from_numpy(_drawn(rows, tokens, longest)),
+        scored=None if tokens.scored is None else torch.from_numpy(scored),
     )
 
 
-def _drawn(rows: Sequence[np.ndarray], tokens: TokenizedCorpus, longest: int) -> np.ndarray:
-    """At most `tokens.scored` of the predicted tokens of each row, at random."""
-    first = max(1, tokens.prefix)
-    scored = np.zeros((len(rows), longest), dtype=bool)
-    for own, ids in zip(scored, rows, strict=True):
-        # by the sentence itself, so that it is the same in every batch and in every sample
-        generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
-        own[first + generator.permutation(len(ids) - first)[: tokens.scored]] = True
-    return scored
+# of the standard normal distribution: 95 % lie within so many standard deviations
+Z_95 = 1.959964
+# an interval of this share of a change is narrow enough: nobody needs 2.31 of 2.3
+RELATIVE = 0.1
+# sentences of a language in the first sample: below about 30 the interval of a ratio is too narrow
+# (Cochran 1977, chapter 6)
+FIRST = 32
 
 
-def _groups(window: np.ndarray, lengths: np.ndarray, budget: int, most: int | None) -> list[np.ndarray]:
-    """Cut a window sorted by length so that rows x longest stays within the budget, and rows within `most`."""
-    groups, start = [], 0
-    for end in range(1, len(window) + 1):
-        # the next row would be the longest of its group
-        if (
-            end == len(window)
-            or (end - start + 1) * lengths[window[end]] > budget
-            or (most is not None and end - start == most)
-        ):
-            groups.append(window[start:end])
-            start = end
-    return groups
+def random_order(languages: Sequence[str], *, seed: int) -> dict[str, Int[np.ndarray, " own"]]:
+    """The sentence numbers of each language in a random order, which does not depend on the other languages.
+
+    Args:
+        languages: the language of each sentence.
+        seed: of the order.
+    """
+    column, order = np.array(languages, dtype=object), {}
+    for language in sorted(set(languages)):
+        generator = np.random.default_rng([seed, zlib.crc32(language.encode())])
+        order[language] = generator.permutation(np.flatnonzero(column == language))
+    return order
+
+
+def growing(
+    languages: Sequence[str], *, seed: int, first: int = FIRST
+) -> Iterator[dict[str, Int[np.ndarray, " sample"]]]:
+    """Random samples of sentence numbers by language, each twice as large as the one before.
+
+    Each sample holds the one before it as its beginning, so what was measured on that need not be measured again. The
+    last sample is the whole text. Whoever stops at the first sample that is precise enough has an interval of a fixed
+    width by a sequential rule, whose coverage comes to 95 % as the width goes to 0 (Chow and Robbins 1965, Annals of
+    Mathematical Statistics 36, 457-462).
+
+    Args:
+        languages: the language of each sentence.
+        seed: of the draw.
+        first: how many sentences of each language are in the first sample.
+    """
+    order = random_order(languages, seed=seed)
+    longest, size = max(map(len, order.values()), default=0), first
+    while longest:
+        yield {language: own[:size] for language, own in order.items()}
+        if size >= longest:
+            return
+        size *= 2
+
+
+def half_width(sums: Float[np.ndarray, " sentences"], counts: Int[np.ndarray, " sentences"]) -> float:
+    """Half the width of the 95 % interval of `sums.sum() / counts.sum()`, a mean per token.
+
+    Sentences are drawn, not tokens, so the mean is a ratio of two sums: with R the ratio, n sentences and d = y - R x,
+    its variance is about n / (n - 1) sum(d^2) / (sum x)^2 (Cochran 1977, Sampling Techniques, theorem 2.5 and chapter
+    6, without the correction for a finite population: the text stands for more than itself). Infinite for fewer than
+    2 sentences or without a token.
+
+    Args:
+        sums: of a quantity over the tokens of each sentence.
+        counts: the tokens of each sentence.
+    """
+    n, total = len(sums), float(counts.sum())
+    if n < 2 or total <= 0:
+        return math.inf
+    deviations = sums - sums.sum() / total * counts
+    return Z_95 * math.sqrt(n / (n - 1) * float(np.square(deviations).sum())) / total
+
+
+def narrow_enough(half: float, change: float, precision: float) -> bool:
+    """Whether half an interval is at most `precision`, or `RELATIVE` of the change that it is about."""
+    return half <= max(precision, RELATIVE * abs(change))

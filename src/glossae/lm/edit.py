@@ -1,19 +1,22 @@
-"""Changing a site's tensor while a model runs."""
+"""Changing a site's tensor while a model runs, at some of the tokens: in plain passes, in losses and in `generate`."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
-from glossae.lm.positions import Positions, Text, check_positions, text_of
 from glossae.lm.sites import Activation, Site, attached
 
 TokenEdit = Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]
+Positions = Literal["all", "not_first", "prompt", "generated", "last"]
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 class SiteEdit(NamedTuple):
@@ -62,14 +65,17 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
     for change in changes:
         check_positions(change.positions)
     taps = [lm.tap(change.site) for change in changes]
-    with text_of(lm) as text:
+    with _text_of(lm) as text:
         visits = [partial(_replace, lm, text, change) for change in changes]
         with attached(list(zip(taps, visits, strict=True))):
             yield
 
 
-def _replace(lm: LanguageModel, text: Text, change: SiteEdit, x: Activation) -> Activation | None:
-    here = text.edited(lm, change.site, x, change.positions)
+def _replace(lm: LanguageModel, text: "_Text", change: SiteEdit, x: Activation) -> Activation | None:
+    mask = text.mask
+    if mask is None:
+        mask = torch.ones(x.shape[0], text.past + x.shape[1], dtype=torch.bool, device=x.device)
+    here = edited_tokens(lm, change.site, x, mask, change.positions, text.prompt)
     tokens = x[here]
     if not len(tokens):
         return None
@@ -89,3 +95,129 @@ def applied(site: Site, fn: TokenEdit, tokens: Float[Tensor, "tokens d"]) -> Flo
     if edited.shape != tokens.shape:
         raise GlossaeError(f"edit: {site}: the shape {tuple(tokens.shape)} became {tuple(edited.shape)}")
     return edited
+
+
+def check_positions(positions: str) -> None:
+    """Refuse positions that are none.
+
+    Raises:
+        GlossaeError: it is none of `POSITIONS`.
+    """
+    if positions not in POSITIONS:
+        raise GlossaeError(f"positions: '{positions}' is not one of {', '.join(POSITIONS)}")
+
+
+def chosen(
+    mask: Bool[Tensor, "batch text"], positions: Positions, prompt: int | None = None
+) -> Bool[Tensor, "batch text"]:
+    """The tokens that are edited, pads never.
+
+    `all`: every token. `not_first`: all but the first of each row, an attention sink in most models. `prompt` and
+    `generated`: what `generate` was given, and what it wrote. `last`: the prompt's last token and all that were
+    generated, each of which was the last once, so that with and without cache the same tokens are edited. Outside
+    `generate` all of the text is the prompt.
+
+    Args:
+        mask: True where there is a token, over the whole text so far; pads may be on either side.
+        positions: which tokens.
+        prompt: the columns that `generate` was given; None outside it.
+    """
+    if positions == "all":
+        return mask
+    if positions == "not_first":
+        return mask & (mask.cumsum(1) > 1)
+    columns = mask.shape[1]
+    given = torch.arange(columns, device=mask.device) < (columns if prompt is None else prompt)
+    of_prompt, generated = mask & given, mask & ~given
+    if positions == "prompt":
+        return of_prompt
+    if positions == "generated":
+        return generated
+    to_come = of_prompt.flip(1).cumsum(1).flip(1)
+    return (of_prompt & (to_come == 1)) | generated
+
+
+def edited_tokens(
+    lm: LanguageModel,
+    site: Site,
+    x: Activation,
+    mask: Bool[Tensor, "batch text"],
+    positions: Positions,
+    prompt: int | None = None,
+) -> Bool[Tensor, "batch seq"]:
+    """The tokens of a pass that an edit changes: those at `positions`, but neither a prefix nor an attention sink.
+
+    A prefix is a BOS, or a chat template's tokens; in a chat all that `generate` is given stands before the reply.
+
+    Args:
+        lm: the model; it says what texts begin with, and what is a sink.
+        site: where the edit is.
+        x: what stands there.
+        mask: True where there is a token, over the whole text so far, of which x has the last columns.
+        positions: see `chosen`.
+        prompt: the columns that `generate` was given; None outside it.
+    """
+    here = chosen(mask, positions, prompt)
+    if lm.chat and prompt is not None:
+        here = here & chosen(mask, "generated", prompt)
+    elif before := len(lm.chat) or int(lm.bos):
+        here = here & (mask.cumsum(1) > before)
+    # with a cache the mask covers the past too; the tokens of this pass are its last columns
+    here = here[:, -x.shape[1] :].to(x.device)
+    return here & lm.sinks[site].holds(x) if site in lm.sinks else here
+
+
+class _Text:
+    """The text that a model is running over: its mask, the tokens in its cache, and the columns of its prompt."""
+
+    mask: Bool[Tensor, "batch text"] | None = None
+    past: int = 0
+    prompt: int | None = None
+
+
+@contextmanager
+def _text_of(lm: LanguageModel) -> Iterator[_Text]:
+    """While the block runs, what is yielded follows every pass of the model, and every `lm.model.generate`.
+
+    Raises:
+        GlossaeError: (in the pass) it is given an attention mask that is not `(batch, seq)`.
+    """
+    text, model = _Text(), lm.model
+    generate, own = model.generate, "generate" in vars(model)
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        given = [*args, *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))]
+        text.prompt = next((ids.shape[1] for ids in given if isinstance(ids, Tensor)), None)
+        try:
+            return generate(*args, **kwargs)
+        finally:
+            text.prompt = None
+
+    with ExitStack() as hooks:
+        # the whole model does not always call the one without the head (OPT), which also runs by itself
+        for module in (model, model.base_model):
+            handle = module.register_forward_pre_hook(_reader(text, module), with_kwargs=True)
+            hooks.callback(handle.remove)
+        model.generate = noted
+        try:
+            yield text
+        finally:
+            if own:
+                model.generate = generate
+            else:
+                del model.generate
+
+
+def _reader(text: _Text, module: nn.Module) -> Callable[..., None]:
+    """A hook that notes the mask and the cache of each call, by name or by their place among the arguments."""
+    names = [*inspect.signature(type(module).forward).parameters][1:]
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        named = dict(zip(names, args, strict=False)) | kwargs
+        mask, cache = named.get("attention_mask"), named.get("past_key_values")
+        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
+            raise GlossaeError("edit: the attention mask has to be (batch, seq), so that pads are known")
+        text.mask = None if mask is None else mask.bool()
+        text.past = 0 if cache is None else int(cache.get_seq_length())
+
+    return hook

@@ -1,63 +1,94 @@
-"""A model's files before they are loaded: what a folder must hold, and a configuration that can be used."""
+"""A model's files before they are loaded: a folder, a GGUF file, or fetched from the hub; and Transformers kept quiet.
+
+Of the hub all files are of one commit, looked at before they are fetched, and only those that are loaded.
+"""
 
 import fnmatch
+import glob
 import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.lm.quiet import one_line, quiet
+from glossae.files import path_named
+from glossae.hub import Repository, asking, download, quietly
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-GGUF = ".gguf"
+_SAFETENSORS = ".safetensors"
+WEIGHTS = f"model{_SAFETENSORS}"
+INDEX = f"{WEIGHTS}.index.json"
+# configuration, tokenizer and chat template, in all the forms that transformers reads
+_SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+# what transformers can make a tokenizer from, older kinds included
+_TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # transformers runs a file of these in the place of its own functions, where they are installed
-FAST_PATHS = ("fla", "causal_conv1d", "mamba_ssm")
-_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_FAST_PATHS = ("fla", "causal_conv1d", "mamba_ssm")
+# above every level that transformers logs at
+_SILENT = 100
 
 
-def check_folder(name: str, folder: Path) -> None:
-    """Is there a model in the folder, by the names of its files?
+def locate(name: str) -> Path | None:
+    """Where a model is: its folder or GGUF file, or None for a hub id. Nothing is loaded, asked or fetched.
 
     Raises:
-        GlossaeError: it is empty, or has no config.json or safetensors.
+        GlossaeError: the name is none, or the folder is not there, is empty, or lacks a config,
+            safetensors or a tokenizer; a GGUF file cannot be read here.
     """
+    if not name or name.startswith("@"):
+        raise GlossaeError(f"model: '{name}' is neither a folder nor a hub id")
+    path = path_named(name)
+    if path.is_dir():
+        _check_folder(name, path)
+        return path
+    if path.is_file():
+        if path.suffix == ".gguf":
+            _check_gguf(name, path)
+            return path
+        raise GlossaeError(
+            f"model: {name} is a file; give the folder that holds config.json and the weights, or a GGUF file"
+        )
+    if name.startswith(("/", "./", "../", "~")) or name.partition("@")[0].count("/") > 1:
+        raise GlossaeError(f"model: there is no folder {name}")
+    return None
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder without configuration, safetensors or tokenizer, by the names of its files."""
     files = sorted(file.name for file in folder.iterdir())
     if not files:
         raise GlossaeError(f"model: the folder {name} is empty")
     if "config.json" not in files:
         raise GlossaeError(f"model: the folder {name} has no config.json, so it is not a Hugging Face model")
-    if not fnmatch.filter(files, "*.safetensors"):
-        if pickles_among(files):
-            raise GlossaeError(
-                f"model: {name} {only_pickles(files)}; save it again with safe_serialization=True"
-            )
-        raise GlossaeError(f"model: the folder {name} holds no *.safetensors file")
+    if not fnmatch.filter(files, f"*{_SAFETENSORS}"):
+        if pickles := _only_pickles(files):
+            raise GlossaeError(f"model: {name} {pickles}; save it again with safe_serialization=True")
+        raise GlossaeError(f"model: the folder {name} holds no *{_SAFETENSORS} file")
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+        raise GlossaeError(no_tokenizer(name))
 
 
-def pickles_among(files: Iterable[str]) -> list[str]:
-    """Those of the files that hold weights as pickles, by their names."""
-    return sorted({file for pattern in PICKLES for file in fnmatch.filter(files, pattern)})
+def no_tokenizer(name: str) -> str:
+    """What is said of a model without a tokenizer."""
+    return f"model: {name} has no tokenizer: there is no tokenizer.json beside its weights"
 
 
-def only_pickles(files: Iterable[str]) -> str:
-    """What is wrong with a model whose weights are pickles only, fit to stand behind its name."""
-    return f"holds its weights only as pickles ({pickles_among(files)[0]}), which can run code when opened"
+def _only_pickles(files: Iterable[str]) -> str | None:
+    """What is wrong with a model whose weights are pickles only, fit to stand behind its name; None without any."""
+    pickles = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt")))
+    if not pickles:
+        return None
+    return f"holds its weights only as pickles ({pickles[0]}), which can run code when opened"
 
 
-def check_gguf(name: str, path: Path) -> None:
-    """Can a GGUF file be read here?
-
-    Raises:
-        GlossaeError: it is no GGUF file or a part of one, or a package is missing.
-    """
+def _check_gguf(name: str, path: Path) -> None:
+    """Refuse what is no GGUF file or a part of one, and one that no package here reads."""
     for package in ("gguf", "accelerate"):
         if find_spec(package) is None:
             raise GlossaeError(
@@ -67,20 +98,21 @@ def check_gguf(name: str, path: Path) -> None:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise GlossaeError(f"model: {name} is not a GGUF file, whatever its name says")
-    if _PART.search(path.name):
+    if re.search(r"-\d{5}-of-\d{5}\.gguf$", path.name):
         raise GlossaeError(
             f"model: {name} is one part of a GGUF file: merge them with llama-gguf-split --merge"
         )
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[dict[str, Any]]:
+def alone(name: str, path: Path) -> Iterator[dict[str, Any]]:
     """While the block runs, a folder with links to nothing but a model's configuration and weights.
 
     Whatever else lies in the model's own folder (an adapter, generation settings, weights in other forms) would
     otherwise be looked at by transformers, and some of it only where another package is installed.
 
     Args:
+        name: the model's, for errors.
         path: a model's folder, or a GGUF file.
 
     Returns:
@@ -89,23 +121,22 @@ def alone(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         files, more = [path], {"gguf_file": path.name}
     else:
-        files, more = [path / "config.json", *(path / file for file in _weights(path))], {}
+        files, more = [path / file for file in ("config.json", *_weights(name, path))], {}
     with tempfile.TemporaryDirectory(prefix="glossae-") as folder:
         for file in files:
             (Path(folder) / file.name).symlink_to(file.absolute())
         yield {"pretrained_model_name_or_path": folder, **more}
 
 
-def _weights(folder: Path) -> list[str]:
-    """The files of weights that are loaded: one, or those that the index names."""
+def _weights(name: str, folder: Path) -> list[str]:
+    """The files of weights that are loaded: one, or an index and those that it names."""
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [WEIGHTS]
     try:
-        shards = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        return [INDEX, *sorted(str(shard) for shard in shards)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # transformers says what is wrong with it
-        return [INDEX]
+        shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        return [INDEX, *sorted({str(shard) for shard in shards})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GlossaeError(f"model: {name}: its {INDEX} cannot be read ({error})") from error
 
 
 @contextmanager
@@ -114,8 +145,8 @@ def without_fast_paths() -> Iterator[None]:
 
     Transformers decides when it imports a model's code, which the first load of such a model does.
     """
-    hidden = {name: sys.modules.get(name) for name in FAST_PATHS}
-    sys.modules.update(dict.fromkeys(FAST_PATHS))  # type: ignore[arg-type]
+    hidden = {name: sys.modules.get(name) for name in _FAST_PATHS}
+    sys.modules.update(dict.fromkeys(_FAST_PATHS))  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -126,13 +157,145 @@ def without_fast_paths() -> Iterator[None]:
                 sys.modules[name] = module
 
 
-def check_config(name: str, folder: Path) -> None:
-    """Can Transformers make something of the configuration without running code of the model's own?
+def look_up(name: str) -> None:
+    """Ask the hub for a model and look at its configuration; its weights are not fetched.
 
     Raises:
-        GlossaeError: it cannot be read, or is of a kind that Transformers does not have.
+        GlossaeError: as `fetch`.
     """
+    repository = _repository(name)
+    with asking(repository, f"model: {name}"):
+        _find(name, repository)
+
+
+def fetch(name: str) -> tuple[Path, str]:
+    """Fetch a model's configuration, tokenizer and weights into the hub's cache, as far as they are not there.
+
+    Args:
+        name: a hub id with an optional `@REVISION`: a branch, a tag or a commit.
+
+    Returns:
+        The folder of its files, and the commit that its revision was when it was last asked for.
+
+    Raises:
+        GlossaeError: there is no such model or revision, it is gated, has no safetensors or needs code of its
+            own, it is not in the cache and cannot be fetched, or what arrives is broken.
+    """
+    repository = _repository(name)
+    with asking(repository, f"model: {name}"):
+        folder, missing = _find(name, repository)
+        if missing:
+            pinned = repository.at(folder.name)
+            _fetch_files(pinned, missing)
+            # in which files the weights are is known only now, where their index came with the rest
+            _fetch_files(pinned, _absent(name, folder))
+            if lost := _absent(name, folder):
+                raise GlossaeError(f"model: {name}: its {INDEX} names {lost[0]}, which is not on the hub")
+    return folder, folder.name
+
+
+def known_commit(name: str) -> str | None:
+    """The commit of a model in the hub's cache; None if it is not there, or `name` is none. No network."""
+    try:
+        return Repository.parse(name).known_commit
+    except GlossaeError:
+        return None
+
+
+def _repository(name: str) -> Repository:
+    try:
+        return Repository.parse(name)
+    except GlossaeError as error:
+        raise GlossaeError(f"model: {name}: {error}") from error
+
+
+def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
+    """The folder of a model on the hub, whose configuration is there, and the files that may have to be fetched."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from transformers import AutoConfig
 
+    try:
+        folder = download(repository, "config.json").parent
+    except LocalEntryNotFoundError:
+        raise
+    except EntryNotFoundError as error:
+        raise GlossaeError(f"model: {name} has no config.json, so it is not a Transformers model") from error
+    # can Transformers make something of it without running code of the model's own?
     with quiet(), one_line(name):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    tokenizers = ("tokenizer.json", "tokenizer_config.json")
+    if any((folder / file).exists() for file in tokenizers) and not _absent(name, folder):
+        return folder, ()
+    files = HfApi().list_repo_files(repository.name, revision=folder.name)
+    if WEIGHTS not in files and INDEX not in files:
+        if pickles := _only_pickles(files):
+            raise GlossaeError(
+                f"model: {name} {pickles}: name a revision with safetensors, such as a conversion "
+                f"in its pull requests (@refs/pr/NUMBER, see {repository.page}/discussions), or save it again "
+                "with safe_serialization=True and give the folder"
+            )
+        raise GlossaeError(f"model: {name} has neither {WEIGHTS} nor {INDEX}")
+    return folder, [file for file in files if file == WEIGHTS or (file.endswith(_SMALL) and "/" not in file)]
+
+
+def _fetch_files(repository: Repository, files: Sequence[str]) -> None:
+    """Fetch files, several at a time."""
+    from huggingface_hub import snapshot_download
+
+    # the weights last, so that where they are, the rest is too, even after an interruption
+    for weights in (False, True):
+        patterns = [glob.escape(file) for file in files if file.endswith(_SAFETENSORS) is weights]
+        if patterns:
+            with quietly(bars=weights):
+                snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
+
+
+def _absent(name: str, folder: Path) -> list[str]:
+    """The files of weights that are not in the folder."""
+    return [file for file in _weights(name, folder) if not (folder / file).exists()]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Transformers and the hub's client print while loading; what matters of it is raised here instead."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with quietly(bars=False):
+        logging.set_verbosity(_SILENT)
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def one_line(name: str) -> Iterator[None]:
+    """Whatever transformers or the file formats raise becomes one line that names the model."""
+    try:
+        yield
+    except GlossaeError:
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise GlossaeError(
+                f"model: {name} needs code of its own (auto_map in its configuration), which glossae does not run: "
+                "use a model of a kind that Transformers has"
+            ) from error
+        why = first_line(error)
+        if type(error).__name__ == "SafetensorError":
+            why = f"a *.safetensors file of it is cut short or is none ({why}): fetch or copy it again"
+        elif isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError):
+            # what Python itself says of a list where a dictionary was meant says nothing of the model's files
+            why = f"one of its files is not as it should be ({type(error).__name__}: {error})"
+        raise GlossaeError(f"model: {name} cannot be loaded: {why}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, with the next where it ends in a colon; its class where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 1 + lines[0].endswith(":")])

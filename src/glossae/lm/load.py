@@ -1,23 +1,34 @@
 """Loading a causal language model: safetensors or GGUF, no remote code, nothing left to chance."""
 
 import dataclasses
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.files import path_named
-from glossae.lm.architectures import Architecture
-from glossae.lm.candidates import architecture_of
-from glossae.lm.check import check_sites
-from glossae.lm.files import GGUF, alone, check_folder, check_gguf, without_fast_paths
+from glossae.lm.files import (
+    alone,
+    fetch,
+    first_line,
+    locate,
+    no_tokenizer,
+    one_line,
+    quiet,
+    without_fast_paths,
+)
 from glossae.lm.generate import settings_of
-from glossae.lm.hub import fetch
 from glossae.lm.model import LanguageModel
-from glossae.lm.quiet import first_line, one_line, quiet
-from glossae.lm.soundness import check_tokenizer, check_tokenizer_files, check_weights
-from glossae.lm.split import SPLIT, check_split, first_of_split
+from glossae.lm.sites import Architecture, Site, architecture_of, attached
+
+SPLIT = "split"
+"""The device that shares a model out among several GPUs, which `accelerate` does."""
+# tokens that the check at load runs: any ids will do; a handful, so that their number is no other dimension's
+CHECK_TOKENS = 5
 
 
 def load(
@@ -48,37 +59,57 @@ def load(
     """
     split = device == SPLIT
     if split:
-        first_of_split()
+        resolve_device(SPLIT)
     commit: str | None = None
     folder = locate(name)
     if folder is None:
         folder, commit = fetch(name)
     model = _load_weights(name, folder, dtype, split)
-    tokenizer = _load_tokenizer(name, folder)
-    check_tokenizer(name, tokenizer, model.get_input_embeddings().num_embeddings)
+    tokenizer = _load_tokenizer(name, folder, model.get_input_embeddings().num_embeddings)
     model.eval().requires_grad_(False)
     if not split:
         model.to(device)
-    check_weights(name, model)
+    _check_weights(name, model)
     model.generation_config = settings_of(model, tokenizer)
-    lm = LanguageModel(
-        name=name,
-        commit=commit,
-        model=model,
-        tokenizer=tokenizer,
-        architecture=architecture or architecture_of(model),
-    )
-    return dataclasses.replace(lm, widths=check_sites(lm))
+    lm = LanguageModel(name, commit, model, tokenizer, architecture or architecture_of(model))
+    return dataclasses.replace(lm, widths=_check_sites(lm))
+
+
+def with_sites(model: Any) -> LanguageModel:
+    """A `transformers` model that is loaded already, which stays as it is, with its sites checked by running it.
+
+    It has no tokenizer, which edits do not need.
+
+    Raises:
+        GlossaeError: it is in training mode, of an unknown family, or its sites do not behave.
+    """
+    name = getattr(model, "name_or_path", "") or type(model).__name__
+    if model.training:
+        raise GlossaeError(f"model: {name} is in training mode; call model.eval() first")
+    commit = getattr(model.config, "_commit_hash", None)
+    lm = LanguageModel(name, commit, model, None, architecture_of(model))
+    return dataclasses.replace(lm, widths=_check_sites(lm))
 
 
 def resolve_device(device: str) -> torch.device:
     """`auto` is the first GPU, else the CPU, and `split` the first GPU; anything else is taken at its word.
 
+    The first GPU of a split model is where token ids go, and where activations come back to.
+
     Raises:
         GlossaeError: the device is not there, or cannot be split over.
     """
     if device == SPLIT:
-        return first_of_split()
+        if find_spec("accelerate") is None:
+            raise GlossaeError(
+                f"device: 'split' needs accelerate, and it is not installed: {install('multi')}, or pip install "
+                "accelerate"
+            )
+        if not torch.cuda.is_available():
+            raise GlossaeError(
+                "device: 'split' shares a model out among GPUs, and there is none here; give auto or cpu"
+            )
+        return torch.device("cuda", 0)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -107,38 +138,23 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return named
 
 
-def locate(name: str) -> Path | None:
-    """Where a model is: its folder or GGUF file, or None for a hub id. Nothing is loaded, asked or fetched.
-
-    Raises:
-        GlossaeError: the name is none, or the folder is not there, is empty, or lacks a config,
-            safetensors or a tokenizer; a GGUF file cannot be read here.
-    """
-    if not name or name.startswith("@"):
-        raise GlossaeError(f"model: '{name}' is neither a folder nor a hub id")
-    path = path_named(name)
-    if path.is_dir():
-        check_folder(name, path)
-        check_tokenizer_files(name, path)
-        return path
-    if path.is_file():
-        if path.suffix == GGUF:
-            check_gguf(name, path)
-            return path
-        raise GlossaeError(
-            f"model: {name} is a file; give the folder that holds config.json and the weights, or a GGUF file"
-        )
-    if name.startswith(("/", "./", "../", "~")) or name.partition("@")[0].count("/") > 1:
-        raise GlossaeError(f"model: there is no folder {name}")
-    return None
-
-
 def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    with quiet(), one_line(name), without_fast_paths(), alone(folder) as where:
+    with quiet(), one_line(name), without_fast_paths(), alone(name, folder) as where:
         config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
-        _check_plain(name, folder, config)
+        how = getattr(config, "quantization_config", None)
+        # the quantized weights of a GGUF file are made numbers again
+        if folder.is_dir() and how:
+            kind = (
+                how.get("quant_method", "quantization_config")
+                if isinstance(how, dict)
+                else type(how).__name__
+            )
+            raise GlossaeError(
+                f"model: {name} is quantized ({kind} in its config.json), so what it computes depends on the packages "
+                "that are installed: use it with its full weights, or a GGUF file"
+            )
         # config.json may ask for one that depends on a package
         config._attn_implementation = None
         # with output_loading_info it returns a pair, which its annotations do not say
@@ -157,43 +173,45 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
     # not the folder of links that it was read through
     model.name_or_path = model.config._name_or_path = str(folder)
     # A missing tensor would be random weights, silently; tied weights are not reported as missing.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise GlossaeError(f"model: {name} lacks the tensor {missing[0]}{_and_more(missing)}")
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
-    if mismatched:
+    if missing := sorted(report["missing_keys"]):
+        raise GlossaeError(f"model: {name} lacks the tensor {_first_of(missing)}")
+    if mismatched := sorted(
+        str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
+    ):
         raise GlossaeError(
-            f"model: {name}: the tensor {mismatched[0]}{_and_more(mismatched)} has another shape than config.json says"
+            f"model: {name}: the tensor {_first_of(mismatched)} has another shape than config.json says"
         )
     if split:
-        check_split(name, model)
-    meta = sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta)
-    if meta:
-        raise GlossaeError(f"model: {name}: the tensor {meta[0]}{_and_more(meta)} was never filled")
+        # weights that did not fit would be fetched anew for every batch of text
+        left = [
+            part for part, place in getattr(model, "hf_device_map", {}).items() if place in ("cpu", "disk")
+        ]
+        if left:
+            raise GlossaeError(
+                f"device: {name} does not fit on the {torch.cuda.device_count()} GPUs here: "
+                f"{_first_of([left[0] or 'it', *left[1:]])} would stay outside; "
+                "a smaller dtype or more GPUs may help, or device: cpu"
+            )
+    if meta := sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta):
+        raise GlossaeError(f"model: {name}: the tensor {_first_of(meta)} was never filled")
     return model
 
 
-def _check_plain(name: str, folder: Path, config: Any) -> None:
-    """Refuse weights that are kept quantized; those of a GGUF file are made numbers again.
+def _first_of(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
-    Raises:
-        GlossaeError: config.json says that they are.
+
+def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
+    """A model's fast tokenizer, all of whose ids that text can become lie within the embedding's `rows`.
+
+    An embedding with rows to spare is common. So are special tokens beyond it that no text becomes (Gemma 3's
+    for images, pads that were added): they are left alone, but for the beginning and end of a text and the unknown.
     """
-    how = getattr(config, "quantization_config", None)
-    if folder.is_dir() and how:
-        kind = how.get("quant_method", "quantization_config") if isinstance(how, dict) else type(how).__name__
-        raise GlossaeError(
-            f"model: {name} is quantized ({kind} in its config.json), so what it computes depends on the packages "
-            "that are installed: use it with its full weights, or a GGUF file"
-        )
-
-
-def _load_tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with quiet(), one_line(name):
         if folder.is_file():
-            with alone(folder) as where:
+            with alone(name, folder) as where:
                 tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
         else:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -201,11 +219,90 @@ def _load_tokenizer(name: str, folder: Path) -> Any:
         raise GlossaeError(
             f"model: {name} has no fast tokenizer (tokenizer.json), which is needed to know each token's bytes"
         )
+    vocabulary = tokenizer.get_vocab()
     # without any tokenizer file transformers makes one that knows its special tokens and no text
-    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):
-        raise GlossaeError(f"model: {name} has no tokenizer: there is no tokenizer.json beside its weights")
+    if len(vocabulary) <= len(tokenizer.added_tokens_decoder):
+        raise GlossaeError(no_tokenizer(name))
+    unfit = f"but its embedding only {rows} rows: they do not belong together"
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    largest = max((id for token, id in vocabulary.items() if token not in special), default=0)
+    if largest >= rows:
+        raise GlossaeError(f"model: {name}: its tokenizer has ids up to {largest}, {unfit}")
+    for kind in ("bos", "eos", "unk"):
+        id, token = getattr(tokenizer, f"{kind}_token_id"), getattr(tokenizer, f"{kind}_token")
+        if id is not None and id >= rows:
+            raise GlossaeError(
+                f"model: {name}: its tokenizer's {kind} token {token!r} has the id {id}, {unfit}"
+            )
     return tokenizer
 
 
-def _and_more(keys: list[str]) -> str:
-    return f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+@torch.no_grad()
+def _check_weights(name: str, model: nn.Module) -> None:
+    for key, weight in model.named_parameters():
+        # NaN and infinity both show in the extremes, which takes no memory beside the tensor
+        if weight.numel() and not torch.stack(torch.aminmax(weight)).isfinite().all():
+            raise GlossaeError(
+                f"model: {name}: the tensor {key} holds numbers that are NaN or infinite in {_short(weight.dtype)}"
+            )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@torch.no_grad()
+def _check_sites(lm: LanguageModel) -> dict[str, int]:
+    """Run the model a few times and return the width of each site name.
+
+    Checked: the logits are finite; every site of every layer carries a tensor `(batch, seq, d)`, of one width
+    per site name; putting the same tensors back changes no logit; turning its values round does (middle layer,
+    each site name).
+
+    Raises:
+        GlossaeError: it cannot be run, or its logits are not finite; or a site does not behave, which means that
+            the architecture's table is wrong.
+    """
+    ids = torch.arange(CHECK_TOKENS, device=lm.device)[None] % lm.model.get_input_embeddings().num_embeddings
+    # without a mask transformers warns of ids that could be pads
+    run = partial(lm.model, ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    try:
+        plain = run().logits
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        # its config.json contradicts itself, or there is no memory left
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise GlossaeError(f"model: {lm.name} cannot be run: {reason}") from error
+    if not torch.isfinite(plain).all():
+        raise GlossaeError(
+            f"model: {lm.name}: its logits are NaN or infinite in {_short(lm.model.dtype)}, "
+            "although its weights are not; another dtype may do"
+        )
+    seen: dict[Site, torch.Size] = {}
+
+    def look(site: Site, x: Tensor) -> Tensor:
+        seen[site] = x.shape
+        return x.clone()
+
+    sites = [Site(name, layer) for name in lm.architecture.places for layer in range(lm.layers)]
+    with attached([(lm.tap(site), partial(look, site)) for site in sites]):
+        same = run().logits
+    widths: dict[str, int] = {}
+    for site in sites:
+        shape = seen.get(site)
+        if shape is None or len(shape) != 3 or shape[:2] != ids.shape:
+            raise GlossaeError(
+                f"model: {lm.name}: {site} should carry (1, {CHECK_TOKENS}, d) but carries {shape and tuple(shape)}"
+            )
+        if widths.setdefault(site.name, shape[2]) != shape[2]:
+            raise GlossaeError(
+                f"model: {lm.name}: {site} is {shape[2]} wide, other layers {widths[site.name]}"
+            )
+    if not torch.equal(plain, same):
+        raise GlossaeError(f"model: {lm.name}: putting the same tensors back at its sites changes its logits")
+    for name in lm.architecture.places:
+        # not a multiple of the tensor: a norm behind the last block would undo that
+        with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
+            turned = run().logits
+        if torch.equal(plain, turned):
+            raise GlossaeError(f"model: {lm.name}: turning the site '{name}' round changes no logit")
+    return widths

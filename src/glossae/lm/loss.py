@@ -1,16 +1,17 @@
-"""Next-token loss, summed per sentence so that everything else can be computed from it."""
+"""What a model makes of text: next-token losses by sentence, their gradient at a site, and final hidden states."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glossae.lm.batches import Batch, TokenizedCorpus, batches
+from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Site
+from glossae.lm.sites import Activation, Site, attached
 
 # logits held at once, in values: 64 Mi float32 values are 256 MiB
 MAX_LOGITS = 2**26
@@ -18,6 +19,11 @@ MAX_LOGITS = 2**26
 SPREAD = 4
 # logits whose softmax is computed at once on a CPU: 2 MiB of float32 stay in its cache
 SLAB = 2**19
+# for a gradient the logits, their float32 copy, the softmax and the gradient are there at once
+GRADIENT_COPIES = 4
+
+Logits = Float[Tensor, "predicted vocabulary"]
+States = Float[Tensor, "batch seq d"]
 
 
 def loss_batches(
@@ -38,18 +44,18 @@ def worth_scoring(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int
     a sentence are best, c1 what a sentence costs and c2 what a loss does (Cochran 1977, Sampling Techniques,
     equation 10.26); s is taken as `SPREAD`.
     """
-    unembedding = lm.model.get_output_embeddings().weight.numel()
+    unembedding = lm.model.get_output_embeddings().weight
     embedding = lm.model.get_input_embeddings().weight
     whole = sum(p.numel() for p in lm.model.parameters() if p is not embedding)
-    blocks = whole - (unembedding if lm.model.get_output_embeddings().weight is not embedding else 0)
+    blocks = whole - (unembedding.numel() if unembedding is not embedding else 0)
     above = blocks * (lm.layers - site.layer) / lm.layers
     mean = float(tokens.lengths.mean()) if len(tokens) else 1.0
-    return max(1, math.ceil(SPREAD * math.sqrt(mean * above / unembedding)))
+    return max(1, math.ceil(SPREAD * math.sqrt(mean * above / unembedding.numel())))
 
 
 @torch.no_grad()
 def sentence_losses(
-    lm: LanguageModel, tokens: TokenizedCorpus, *, budget: int = 1024
+    lm: LanguageModel, tokens: TokenizedCorpus, *, budget: int = BATCH_TOKENS
 ) -> Float[np.ndarray, " sentences"]:
     """The summed next-token cross-entropy of each sentence in nats, float64.
 
@@ -58,13 +64,13 @@ def sentence_losses(
     """
     summed = np.zeros(len(tokens))
     for batch in loss_batches(lm, tokens, budget):
-        summed[batch.index.numpy()] = batch_losses(lm, batch).cpu().numpy()
+        summed[batch.index.numpy()] = row_losses(batch, predicted_logits(lm, batch)).cpu().numpy()
     return summed
 
 
-def batch_losses(lm: LanguageModel, batch: Batch) -> Float[Tensor, " batch"]:
+def row_losses(batch: Batch, logits: Logits) -> Float[Tensor, " batch"]:
     """The summed next-token cross-entropy of each row in nats, float64."""
-    return by_row(batch, token_losses(predicted_logits(lm, batch), targets(batch)))
+    return by_row(batch, token_losses(batch, logits))
 
 
 def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
@@ -75,16 +81,11 @@ def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
     return real
 
 
-def targets(batch: Batch) -> Int[Tensor, " predicted"]:
-    """The tokens that are predicted, row by row."""
-    return batch.ids[:, 1:][_scored(batch)]
-
-
 def _scored(batch: Batch) -> Bool[Tensor, "batch rest"]:
     return (batch.content if batch.scored is None else batch.scored)[:, 1:]
 
 
-def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicted vocabulary"]:
+def predicted_logits(lm: LanguageModel, batch: Batch) -> Logits:
     """The logits at the positions that `predicts` shows, row by row; the unembedding is computed there only."""
     ids, mask, real = batch.ids.to(lm.device), batch.mask.to(lm.device), predicts(batch)
     count = int(real.sum())
@@ -102,11 +103,9 @@ def predicted_logits(lm: LanguageModel, batch: Batch) -> Float[Tensor, "predicte
     return logits[0] if logits.shape[:2] == (1, count) else logits[real.to(logits.device)]
 
 
-def token_losses(
-    logits: Float[Tensor, "predicted vocabulary"], wanted: Int[Tensor, " predicted"]
-) -> Float[Tensor, " predicted"]:
+def token_losses(batch: Batch, logits: Logits) -> Float[Tensor, " predicted"]:
     """The cross-entropy of each predicted token in nats, float32; a softmax over all of them is never there at once."""
-    wanted = wanted.to(logits.device)
+    wanted = batch.ids[:, 1:][_scored(batch)].to(logits.device)
     parts = [
         torch.nn.functional.cross_entropy(logits[rows].float(), wanted[rows], reduction="none")
         for rows in slabs(logits)
@@ -114,7 +113,7 @@ def token_losses(
     return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)
 
 
-def slabs(logits: Float[Tensor, "predicted vocabulary"]) -> Iterator[slice]:
+def slabs(logits: Logits) -> Iterator[slice]:
     """Rows of logits, a few at a time."""
     step = max(1, (SLAB if logits.device.type == "cpu" else MAX_LOGITS) // logits.shape[1])
     for start in range(0, len(logits), step):
@@ -131,3 +130,90 @@ def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, "
         return summed
     predicted, scored = batch.content[:, 1:].sum(1).double(), _scored(batch).sum(1)
     return summed * (predicted / scored.clamp(min=1)).to(summed.device)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one batch left at a site, text tokens only, row by row.
+
+    Attributes:
+        x: the tensor of the site, on the model's `device`.
+        gradient: of the summed next-token loss of the batch (nats) with respect to x. A token acts on the
+            predictions from its own position on, so the last token of a sentence has none.
+        sentence: which sentence of the tokenized corpus each token belongs to.
+    """
+
+    x: Float[Tensor, "tokens d"]
+    gradient: Float[Tensor, "tokens d"]
+    sentence: Int[Tensor, " tokens"]
+
+
+def gradients(
+    lm: LanguageModel, tokens: TokenizedCorpus, site: Site, *, budget: int = BATCH_TOKENS
+) -> Iterator[Gradients]:
+    """Stream a site's activations and the loss's gradient there; blocks below the site take no part in it.
+
+    Run it inside `edit` for the edited model.
+
+    Raises:
+        GlossaeError: the model has no such site.
+    """
+    lm.tap(site)
+    for batch in loss_batches(lm, tokens, budget, copies=GRADIENT_COPIES):
+        yield _gradients(lm, batch, site)
+
+
+@torch.enable_grad()
+def _gradients(lm: LanguageModel, batch: Batch, site: Site) -> Gradients:
+    seen: list[Activation] = []
+
+    def cut(x: Activation) -> Activation:
+        seen.append(x.detach().requires_grad_())
+        # a copy, because some blocks (Falcon's) go on to write into what a sub-layer gave
+        return seen[0].clone()
+
+    with attached([(lm.tap(site), cut)]):
+        losses = row_losses(batch, predicted_logits(lm, batch))
+    (gradient,) = torch.autograd.grad(losses.sum(), seen)
+    here, rows = batch.content.to(gradient.device), batch.content.nonzero()[:, 0]
+    return Gradients(
+        x=seen[0].detach()[here].to(lm.device),
+        gradient=gradient[here].to(lm.device),
+        sentence=batch.index[rows].to(lm.device),
+    )
+
+
+def final_states(lm: LanguageModel, batch: Batch, attend: Bool[Tensor, "batch seq"] | None = None) -> States:
+    """The final hidden state at every position: what `transformers` calls the last of the hidden states.
+
+    Edits of `glossae.lm.edit` are in place in it, and gradients go through.
+
+    Args:
+        lm: the model.
+        batch: right-padded texts.
+        attend: the tokens that may be looked at; None for `batch.mask`.
+    """
+    mask = (batch.mask if attend is None else attend).long().to(lm.device)
+    output = lm.model.base_model(input_ids=batch.ids.to(lm.device), attention_mask=mask, use_cache=False)
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+def text_states(lm: LanguageModel, batch: Batch) -> States:
+    """`final_states` of a batch whose `mask` covers its pads: they are not looked at, but edited as tokens are."""
+    return final_states(lm, batch, batch.content)
+
+
+Pool = Callable[[Batch, States], Float[Tensor, "batch d"]]
+
+
+def mean_over_text(batch: Batch, states: States) -> Float[Tensor, "batch d"]:
+    """The mean state over the tokens of each row's text, float32."""
+    weights = batch.content.to(states.device)
+    summed = (states.float() * weights[..., None]).sum(1)
+    return summed / weights.sum(1, keepdim=True).clamp(min=1)
+
+
+def mean_over_all(_batch: Batch, states: States) -> Float[Tensor, "batch d"]:
+    """The mean state over all positions, pads included, float32."""
+    return states.float().mean(1)

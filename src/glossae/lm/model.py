@@ -11,12 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
-from glossae.lm.architectures import Architecture
 from glossae.lm.passes import Passes
-from glossae.lm.sites import Site, Tap
-
-# what families call the number of positions; those without any (ALiBi, recurrent ones) have no such key
-POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
+from glossae.lm.sites import Architecture, Site, Tap
 
 
 class NormRange(NamedTuple):
@@ -123,7 +119,9 @@ class LanguageModel:
     def max_positions(self) -> int:
         """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it."""
         config = self.model.config.get_text_config()
-        return next((int(n) for key in POSITIONS if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
+        # families differ in the key; those without positions (ALiBi, recurrent ones) have none
+        keys = ("max_position_embeddings", "n_positions", "max_seq_len")
+        return next((int(n) for key in keys if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
 
     def tap(self, site: Site) -> Tap:
         """The module and side of a site.
@@ -131,23 +129,20 @@ class LanguageModel:
         Raises:
             GlossaeError: the model has no such site name or layer.
         """
-        if site.name not in self.architecture.places:
-            raise GlossaeError(
-                f"site: '{site.name}' is not a site; there are {', '.join(self.architecture.places)}"
-            )
+        places = self.architecture.places
+        if site.name not in places:
+            raise GlossaeError(f"site: '{site.name}' is not a site; there are {', '.join(places)}")
         if not 0 <= site.layer < self.layers:
             raise GlossaeError(
                 f"layer: {self.name} has the layers 0 to {self.layers - 1}, and {site.layer} is not one of them"
             )
-        place = self.architecture.places[site.name]
-        block = self.blocks[site.layer]
+        place, block = places[site.name], self.blocks[site.layer]
         try:
-            module = place.within(block)
+            return Tap(block, place.within(block), place)
         except AttributeError as error:
             raise GlossaeError(
                 f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})"
             ) from error
-        return Tap(block, module, place)
 
     def width(self, site: Site) -> int:
         """The number of values at a site (`d_in` of an SAE on it).

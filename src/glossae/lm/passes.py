@@ -18,7 +18,6 @@ from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, replacing
 from glossae.lm.sites import Site
 
-# what is kept at most: 2 GiB
 MOST_BYTES = 2**31
 
 
@@ -26,7 +25,7 @@ class Passes:
     """The activations of single sites by batch; what is read is bit for bit what the model gave.
 
     A batch is known by its token ids. While the model has hooks, as inside `edit`, or once its weights were written
-    to, nothing is read or kept. The files stay, so that work that was cut off finds them again, until `clear`.
+    to, nothing is read or kept. The files stay, so that work that was cut off finds them again, until `clear_passes`.
 
     Args:
         folder: where the folder of this object's files lies; both are made once there is something to keep.
@@ -64,22 +63,21 @@ class Passes:
         return None
 
     def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
-        """Keep what a site gave, if there is room for it, on the disk too."""
+        """Keep what a site gave, unless that takes more than `most` bytes or more than the disk has."""
         size = x.numel() * x.element_size()
         if not size or self._size + size > self.most:
             return
+        kept = x.detach().cpu().contiguous()
+        digest = torch.tensor(list(_digest(kept)), dtype=torch.uint8)
         try:
             with replacing(path) as temporary:
-                kept = x.detach().cpu().contiguous()
-                save_file(
-                    {"x": kept, "digest": torch.tensor(list(_digest(kept)), dtype=torch.uint8)}, temporary
-                )
+                save_file({"x": kept, "digest": digest}, temporary)
         except (SafetensorError, GlossaeError):
             self.most = 0
         self._size += size
 
 
-def clear(folder: Path, *, but: str | None = None) -> None:
+def clear_passes(folder: Path, *, but: str | None = None) -> None:
     """Delete what `Passes` kept in a folder, all but what is of the identity `but`; other files are left alone."""
     for place in folder.glob("*"):
         if place.name == but or place.is_symlink() or not re.fullmatch("[0-9a-f]{16}", place.name):

@@ -1,4 +1,4 @@
-"""Sites: named places at a layer, and hooks on the tensors there.
+"""Sites: named tensors at a layer, where each family of models has them, and hooks on them.
 
 ```
 block ── attention ── attn.out ─┐
@@ -7,15 +7,15 @@ block ── attention ── attn.out ─┐
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from glossae.lm.architectures import Place
+from glossae.errors import GlossaeError
 
 SITE_NAMES = ("mlp.hidden", "mlp.out", "attn.out", "resid")
 
@@ -33,6 +33,156 @@ class Site(NamedTuple):
         return f"{self.name} of layer {self.layer}"
 
 
+class Place(NamedTuple):
+    """Where a site lies inside a block.
+
+    Attributes:
+        path: a module's dotted path; "" is the block. Where layers differ, several, with a `|` between them: the
+            first that a block has.
+        side: which side of it.
+        flat: whether the block may hand it `(batch x seq, d)`, which is then made `(batch, seq, d)` again.
+    """
+
+    path: str
+    side: Literal["input", "output"]
+    flat: bool = False
+
+    def within(self, block: nn.Module) -> nn.Module:
+        """The module at the path in a block.
+
+        Raises:
+            AttributeError: the block has none.
+        """
+        *others, last = self.path.split("|")
+        for path in others:
+            with suppress(AttributeError):
+                return block.get_submodule(path)
+        return block.get_submodule(last)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where the sites of a family of models lie.
+
+    Attributes:
+        blocks: dotted path from the causal language model to its list of blocks.
+        places: the place of each site name inside a block.
+    """
+
+    blocks: str
+    places: dict[str, Place]
+
+
+def _family(blocks: str, projection: str, mlp: str, attention: str, flat: bool = False) -> Architecture:
+    """One row: the MLP's output projection, and the modules whose outputs are added to the residual stream."""
+    # mlp.hidden is after the activation function and, where the MLP is gated, after the product with the gate
+    hidden, written = Place(projection, "input", flat), Place(mlp, "output", flat)
+    places = (hidden, written, Place(attention, "output"), Place("", "output"))
+    return Architecture(blocks, dict(zip(SITE_NAMES, places, strict=True)))
+
+
+_LLAMA = _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj")
+# a norm stands behind each sub-layer, and what it gives is added
+_GEMMA2 = _family("model.layers", "mlp.down_proj", "post_feedforward_layernorm", "post_attention_layernorm")
+# these have a half for images, which text does not enter
+_GEMMA3 = Architecture("model.language_model.layers", _GEMMA2.places)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "gpt_neox": _family("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp", "attention.dense"),
+    "gpt2": _family("transformer.h", "mlp.c_proj", "mlp", "attn.c_proj"),
+    "gpt_neo": _family("transformer.h", "mlp.c_proj", "mlp", "attn.attention.out_proj"),
+    "gptj": _family("transformer.h", "mlp.fc_out", "mlp", "attn.out_proj"),
+    "opt": _family("model.decoder.layers", "fc2", "fc2", "self_attn.out_proj", flat=True),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    # most layers have linear attention in the other's place
+    "qwen3_5_text": _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"),
+    "gemma": _LLAMA,
+    "gemma2": _GEMMA2,
+    "gemma3_text": _GEMMA2,
+    "gemma3": _GEMMA3,
+    # `resid` is what leaves a block: with what its per-layer input added, times the layer's scalar
+    "gemma4_text": _GEMMA2,
+    "gemma4": _GEMMA3,
+    "phi": _family("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
+    "phi3": _LLAMA,
+}
+"""Where each family's sites lie, by the `model_type` of its configuration."""
+
+
+def architecture_of(model: Any) -> Architecture:
+    """The architecture of a Hugging Face causal language model, by its `model_type`.
+
+    A model whose MLPs are wider in some layers (Gemma 4 E2B and E4B) has no site `mlp.hidden`: a site name has one
+    width.
+
+    Raises:
+        GlossaeError: it is not in `ARCHITECTURES`; the message suggests one by the names and shapes of the
+            model's modules.
+    """
+    known, config = ARCHITECTURES.get(model.config.model_type), model.config.get_text_config()
+    if known is None:
+        raise GlossaeError(_refusal(model, getattr(config, "hidden_size", None)))
+    if getattr(config, "use_double_wide_mlp", False) and getattr(config, "num_kv_shared_layers", 0):
+        places = {name: place for name, place in known.places.items() if name != "mlp.hidden"}
+        return Architecture(known.blocks, places)
+    return known
+
+
+def _refusal(model: Any, width: int | None) -> str:
+    """What is said of a family that the table lacks, with the architecture that its modules suggest.
+
+    The blocks are the list with the most weights that lies in no other list. `mlp.out` is the block's last projection
+    back to the model's width outside the attention, `attn.out` the last one inside it.
+    """
+    unknown = (
+        f"model: no sites are known for the architecture '{model.config.model_type}' "
+        f"(known: {', '.join(ARCHITECTURES)})"
+    )
+    weights = {
+        name: sum(weight.numel() for weight in module.parameters())
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module)
+    }
+    outer = [name for name in weights if not any(name.startswith(f"{other}.") for other in weights)]
+    if not outer:
+        return f"{unknown}, and it has no list of blocks"
+    path, *others = sorted(outer, key=lambda name: -weights[name])
+    blocks = model.get_submodule(path)
+    projections = list(_projections(blocks[0]))
+    back = [name for name, _, wide_out in projections if wide_out == width]
+    attention = [name for name in back if "att" in name.lower()]
+    places: dict[str, Place] = {}
+    if mlp := [name for name in back if name not in attention]:
+        places |= {"mlp.hidden": Place(mlp[-1], "input"), "mlp.out": Place(mlp[-1], "output")}
+    if attention:
+        places["attn.out"] = Place(attention[-1], "output")
+    places["resid"] = Place("", "output")
+    shapes = ", ".join(f"{name} ({wide_in} to {wide_out})" for name, wide_in, wide_out in projections)
+    suggested = ", ".join(f"'{site}': Place{place[:2]}" for site, place in places.items())
+    return (
+        f"{unknown}; candidates: {path} (x{len(blocks)}: {shapes}){''.join(f', {other}' for other in others)}; "
+        f"by names and shapes this may do: glossae.lm.load(NAME, architecture=Architecture('{path}', "
+        f"{{{suggested}}})), if mlp.out and attn.out are what each adds to the residual stream"
+    )
+
+
+def _projections(block: nn.Module) -> Iterator[tuple[str, int, int]]:
+    """Path, width in and width out of every linear module of a block."""
+    for name, module in block.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.ndim == 2 and not isinstance(module, nn.Embedding):
+            # weights are (out, in), but those of transformers' Conv1D, which knows its `nf`, (in, out)
+            wide_out, wide_in = weight.shape[::-1] if hasattr(module, "nf") else weight.shape
+            yield name, wide_in, wide_out
+
+
+class Enough(Exception):  # noqa: N818 - it is no error
+    """Raised inside a hook where the rest of a pass is not needed."""
+
+
 @dataclass(frozen=True)
 class Tap:
     """A site's module in its block, ready to be hooked."""
@@ -43,42 +193,30 @@ class Tap:
 
     def attach(self, visit: Visit) -> list[RemovableHandle]:
         """Call `visit` on the site's tensor in every forward pass; what it returns (if not None) replaces it."""
-        handles = []
-        if self.place.flat:
-            visit, handle = self._shaped(visit)
-            handles.append(handle)
-        if self.place.side == "input":
-
-            def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-                replaced = visit(args[0])
-                return None if replaced is None else (replaced, *args[1:])
-
-            handles.append(self.module.register_forward_pre_hook(before))
-        else:
-
-            def after(_module: nn.Module, _args: Any, output: Any) -> Any:
-                # blocks of some architectures and releases return (hidden, ...), others the tensor itself
-                first = output[0] if isinstance(output, tuple) else output
-                replaced = visit(first)
-                if replaced is None:
-                    return None
-                return (replaced, *output[1:]) if isinstance(output, tuple) else replaced
-
-            handles.append(self.module.register_forward_hook(after))
-        return handles
-
-    def _shaped(self, visit: Visit) -> tuple[Visit, RemovableHandle]:
-        """A visit that is shown `(batch, seq, d)` where the block flattens; the block's own input tells them."""
         shape: list[int] = []
 
-        def remember(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        def shown(x: Tensor) -> Tensor | None:
+            if x.ndim != 2 or not self.place.flat:
+                return visit(x)
+            replaced = visit(x.unflatten(0, shape))
+            return None if replaced is None else replaced.flatten(0, 1)
+
+        def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            replaced = shown(args[0])
+            return None if replaced is None else (replaced, *args[1:])
+
+        def after(_module: nn.Module, _args: Any, output: Any) -> Any:
+            # blocks of some architectures and releases return (hidden, ...), others the tensor itself
+            replaced = shown(output[0] if isinstance(output, tuple) else output)
+            return (replaced, *output[1:]) if replaced is not None and isinstance(output, tuple) else replaced
+
+        def remember(_block: nn.Module, args: tuple[Any, ...]) -> None:
             shape[:] = args[0].shape[:2]
 
-        def unflattened(x: Tensor) -> Tensor | None:
-            replaced = visit(x.unflatten(0, shape) if x.ndim == 2 else x)
-            return None if replaced is None else replaced.reshape(x.shape)
-
-        return unflattened, self.block.register_forward_pre_hook(remember)
+        handles = [self.block.register_forward_pre_hook(remember)] if self.place.flat else []
+        if self.place.side == "input":
+            return [*handles, self.module.register_forward_pre_hook(before)]
+        return [*handles, self.module.register_forward_hook(after)]
 
 
 @contextmanager

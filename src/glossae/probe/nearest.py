@@ -1,13 +1,13 @@
 """How well each layer tells one language from the nearest of the others, on held-out sentences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, activations, batches, finite
 
 # sentences that a language needs, half of which are held out
 LEAST_SENTENCES = 10
@@ -19,6 +19,9 @@ SOLVER_STEPS = 1000
 DRAWS, LEFT_OUT = 400, 0.05
 # layers that are worth a closer look
 MOST_CANDIDATES = 4
+
+Scores = Float[np.ndarray, " sentences"]
+Chosen = Bool[np.ndarray, " sentences"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def language_layers(
     target: str,
     seeds: int,
     seed: int,
-    budget: int = 1024,
+    budget: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[NearestLayer]:
     """Measure, for each layer, how well sentence means tell the target from its nearest other language.
@@ -101,7 +104,15 @@ def language_layers(
     Raises:
         GlossaeError: a language has fewer than `LEAST_SENTENCES` sentences, or there is none but the target.
     """
-    _check(tokens, target)
+    found = [sentence.language for sentence in tokens.corpus.sentences]
+    for language in (target, *tokens.corpus.languages):
+        if found.count(language) < LEAST_SENTENCES:
+            raise GlossaeError(
+                f"layer: {found.count(language)} sentences of '{language}' are too few to compare layers by "
+                f"(at least {LEAST_SENTENCES})"
+            )
+    if set(found) == {target}:
+        raise GlossaeError(f"layer: there is no language besides '{target}' to compare layers by")
     means, counts = _sentence_means(lm, tokens, site, budget, lambda share: progress(0.5 * share))
     # a sentence all of whose tokens are attention sinks has no mean
     kept = np.flatnonzero(counts)
@@ -109,18 +120,22 @@ def language_layers(
     languages = np.array([sentence.language for sentence in sentences])
     pair = np.unique([sentence.pair for sentence in sentences], return_inverse=True)[1].reshape(-1)
     held_out = np.array([_held_out(languages, pair, [seed, number]) for number in range(seeds)])
-    _check_halves(languages, held_out)
-    weights = np.random.default_rng([seed, seeds]).exponential(size=(DRAWS, int(pair.max()) + 1))
-    splits = _Splits(languages, target, held_out, weights[:, pair])
+    for language in np.unique(languages):
+        halves = held_out[:, languages == language]
+        if bool(halves.all(1).any()) or not bool(halves.any(1).all()):
+            raise GlossaeError(
+                f"layer: the sentences of '{language}' cannot be split in halves that share no pair; give more of them"
+            )
+    weights = np.random.default_rng([seed, seeds]).exponential(size=(DRAWS, int(pair.max()) + 1))[:, pair]
     rows = []
     for layer, values in enumerate(means):
         x = values[kept].astype(np.float64)
-        scores = [
-            (_difference(x, languages, target, ~out), _probe(x, languages == target, ~out))
-            for out in held_out
-        ]
-        by_difference, by_probe = (splits.separation([each[method] for each in scores]) for method in (0, 1))
-        rows.append(NearestLayer(layer, by_difference, by_probe))
+        of_difference = [_difference(x, languages, target, ~out) for out in held_out]
+        of_probe = [_probe(x, languages == target, ~out) for out in held_out]
+        difference, probe = (
+            _separation(scores, languages, target, held_out, weights) for scores in (of_difference, of_probe)
+        )
+        rows.append(NearestLayer(layer, difference, probe))
         progress(0.5 + 0.5 * (layer + 1) / lm.layers)
     return rows
 
@@ -142,18 +157,6 @@ def nearest_candidates(rows: Sequence[NearestLayer], at_most: int = MOST_CANDIDA
         rest.remove(furthest)
         kept.append(furthest.layer)
     return sorted(kept)
-
-
-def _check(tokens: TokenizedCorpus, target: str) -> None:
-    found = [sentence.language for sentence in tokens.corpus.sentences]
-    for language in (target, *tokens.corpus.languages):
-        if found.count(language) < LEAST_SENTENCES:
-            raise GlossaeError(
-                f"layer: {found.count(language)} sentences of '{language}' are too few to compare layers by "
-                f"(at least {LEAST_SENTENCES})"
-            )
-    if set(found) == {target}:
-        raise GlossaeError(f"layer: there is no language besides '{target}' to compare layers by")
 
 
 def _sentence_means(
@@ -178,9 +181,7 @@ def _sentence_means(
     return means, counts
 
 
-def _held_out(
-    languages: np.ndarray, pair: Int[np.ndarray, " sentences"], seed: Sequence[int]
-) -> Bool[np.ndarray, " sentences"]:
+def _held_out(languages: np.ndarray, pair: Int[np.ndarray, " sentences"], seed: Sequence[int]) -> Chosen:
     """Every second pair, in a random order in which pairs of the same languages stand together."""
     generator = np.random.default_rng(seed)
     makeup = np.array([",".join(sorted(languages[pair == n])) for n in range(int(pair.max()) + 1)])
@@ -188,21 +189,9 @@ def _held_out(
     return np.isin(pair, order[int(generator.integers(2)) :: 2])
 
 
-def _check_halves(languages: np.ndarray, held_out: Bool[np.ndarray, "seeds sentences"]) -> None:
-    for language in np.unique(languages):
-        halves = held_out[:, languages == language]
-        if bool(halves.all(1).any()) or not bool(halves.any(1).all()):
-            raise GlossaeError(
-                f"layer: the sentences of '{language}' cannot be split in halves that share no pair; give more of them"
-            )
-
-
 def _difference(
-    x: Float[np.ndarray, "sentences d"],
-    languages: np.ndarray,
-    target: str,
-    fitted: Bool[np.ndarray, " sentences"],
-) -> Float[np.ndarray, " sentences"]:
+    x: Float[np.ndarray, "sentences d"], languages: np.ndarray, target: str, fitted: Chosen
+) -> Scores:
     """Every sentence along the difference of means of the fitted ones."""
     means = {code: x[fitted & (languages == code)].mean(0) for code in np.unique(languages)}
     of_target = means.pop(target)
@@ -210,11 +199,7 @@ def _difference(
     return scores
 
 
-def _probe(
-    x: Float[np.ndarray, "sentences d"],
-    of_target: Bool[np.ndarray, " sentences"],
-    fitted: Bool[np.ndarray, " sentences"],
-) -> Float[np.ndarray, " sentences"]:
+def _probe(x: Float[np.ndarray, "sentences d"], of_target: Chosen, fitted: Chosen) -> Scores:
     """Every sentence by a logistic regression of the fitted ones, both classes with the same weight."""
     from sklearn.linear_model import LogisticRegression
 
@@ -225,47 +210,41 @@ def _probe(
     return scores
 
 
-@dataclass(frozen=True)
-class _Splits:
-    """How the sentences are split, and their weights in each draw of the bootstrap."""
+def _separation(
+    scores: Sequence[Scores],
+    languages: np.ndarray,
+    target: str,
+    held_out: Bool[np.ndarray, "seeds sentences"],
+    weights: Float[np.ndarray, "draws sentences"],
+) -> Separation:
+    """The AUROCs of a score that each seed's fit gives the sentences; `weights` are those of each bootstrap draw."""
 
-    languages: np.ndarray
-    target: str
-    held_out: Bool[np.ndarray, "seeds sentences"]
-    weights: Float[np.ndarray, "draws sentences"]
-
-    def separation(self, scores: Sequence[Float[np.ndarray, " sentences"]]) -> Separation:
-        """The AUROCs of a score that each seed's fit gives the sentences."""
-        others = [str(code) for code in np.unique(self.languages) if code != self.target]
-        by_seed = {code: [above.mean() for above, _, _ in self._above(scores, code)] for code in others}
-        by_language = {code: float(np.mean(found)) for code, found in by_seed.items()}
-        nearest = min(others, key=lambda code: by_language[code])
-        auroc, drawn, sizes = by_language[nearest], [], []
-        for above, own, other in self._above(scores, nearest):
-            of_own, of_other = self.weights[:, own], self.weights[:, other]
-            drawn.append(((of_own @ above) * of_other).sum(1) / (of_own.sum(1) * of_other.sum(1)))
-            sizes.append(min(above.shape))
-        draws, m, seeds = np.mean(drawn, axis=0), min(sizes), by_seed[nearest]
-        low, high = np.quantile(draws, [LEFT_OUT / 2, 1 - LEFT_OUT / 2]).clip(0.0, 1.0)
-        # with hardly a wrong order there is hardly anything to draw
-        end = (LEFT_OUT / 2) ** (1 / m)
-        return Separation(
-            nearest=nearest,
-            auroc=auroc,
-            se=max(float(draws.std(ddof=1)), 1 / (m + 2)),
-            se_seeds=float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None,
-            low=min(float(low), end) if auroc > end else float(low),
-            high=max(float(high), 1 - end) if auroc < 1 - end else float(high),
-            by_language=by_language,
-        )
-
-    def _above(
-        self, scores: Sequence[Float[np.ndarray, " sentences"]], code: str
-    ) -> list[tuple[Float[np.ndarray, "own other"], Int[np.ndarray, " own"], Int[np.ndarray, " other"]]]:
+    def above(code: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """For each seed which held-out sentences of the target score above which of another language."""
-        found = []
-        for values, out in zip(scores, self.held_out, strict=True):
-            own, other = (np.flatnonzero(out & (self.languages == each)) for each in (self.target, code))
+        for values, out in zip(scores, held_out, strict=True):
+            own, other = (np.flatnonzero(out & (languages == each)) for each in (target, code))
             mine, theirs = values[own, None], values[other]
-            found.append(((mine > theirs) + 0.5 * (mine == theirs), own, other))
-        return found
+            yield (mine > theirs) + 0.5 * (mine == theirs), own, other
+
+    others = [str(code) for code in np.unique(languages) if code != target]
+    by_seed = {code: [pairs.mean() for pairs, _, _ in above(code)] for code in others}
+    by_language = {code: float(np.mean(found)) for code, found in by_seed.items()}
+    nearest = min(others, key=lambda code: by_language[code])
+    drawn, sizes = [], []
+    for pairs, own, other in above(nearest):
+        of_own, of_other = weights[:, own], weights[:, other]
+        drawn.append(((of_own @ pairs) * of_other).sum(1) / (of_own.sum(1) * of_other.sum(1)))
+        sizes.append(min(pairs.shape))
+    auroc, m, seeds, draws = by_language[nearest], min(sizes), by_seed[nearest], np.mean(drawn, axis=0)
+    low, high = np.quantile(draws, [LEFT_OUT / 2, 1 - LEFT_OUT / 2]).clip(0.0, 1.0)
+    # with hardly a wrong order there is hardly anything to draw
+    end = (LEFT_OUT / 2) ** (1 / m)
+    return Separation(
+        nearest=nearest,
+        auroc=auroc,
+        se=max(float(draws.std(ddof=1)), 1 / (m + 2)),
+        se_seeds=float(np.std(seeds, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None,
+        low=min(float(low), end) if auroc > end else float(low),
+        high=max(float(high), 1 - end) if auroc < 1 - end else float(high),
+        by_language=by_language,
+    )

@@ -18,6 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Fits = Float[Tensor, " fits"]
+Weights = Float[Tensor, "d fits"]
+Logits = Float[Tensor, "rows fits"]
+
 TOLERANCE = 1e-4
 # the solver works a little below what is promised, so that the float64 check has room
 WORKING_TOLERANCE = 0.3 * TOLERANCE
@@ -40,11 +44,11 @@ class Solution:
         subgradient: norm of the smallest subgradient of f, computed in float64.
     """
 
-    penalty: Float[Tensor, " fits"]
-    weight: Float[Tensor, "d fits"]
-    bias: Float[Tensor, " fits"]
-    logits: Float[Tensor, "rows fits"]
-    subgradient: Float[Tensor, " fits"]
+    penalty: Fits
+    weight: Weights
+    bias: Fits
+    logits: Logits
+    subgradient: Fits
 
 
 class ProbePath:
@@ -59,12 +63,7 @@ class ProbePath:
     """
 
     def __init__(
-        self,
-        x: Float[Tensor, "rows d"],
-        y: Float[Tensor, " rows"],
-        weights: Float[Tensor, "rows fits"],
-        *,
-        penalise_bias: bool,
+        self, x: Float[Tensor, "rows d"], y: Float[Tensor, " rows"], weights: Logits, *, penalise_bias: bool
     ) -> None:
         self.penalise_bias = penalise_bias
         self.x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1) if penalise_bias else x
@@ -73,30 +72,30 @@ class ProbePath:
         rate = (self.weights * self.y).sum(0)
         # the best bias without weights; with a penalised bias there is none to begin with
         self._bias0 = torch.zeros_like(rate) if penalise_bias else torch.logit(rate)
-        self._gradient0 = self._exact_gradient(
-            torch.zeros(self.x.shape[1], len(rate), dtype=torch.float64, device=x.device), self._bias0
-        )[0]
+        nothing = torch.zeros(self.x.shape[1], len(rate), dtype=torch.float64, device=x.device)
+        self._gradient0 = self._exact_gradient(nothing, self._bias0)[0]
         self._basis, self._scales = self._preconditioner()
 
     @property
-    def critical_penalty(self) -> Float[Tensor, " fits"]:
+    def critical_penalty(self) -> Fits:
         """The lambda from which on the optimum is exactly zero: the norm of the gradient there."""
         norms: Tensor = self._gradient0.norm(dim=0)
         return norms
 
-    def solve(self, penalties: Sequence[Float[Tensor, " fits"]]) -> list[Solution]:
+    def solve(self, penalties: Sequence[Fits]) -> list[Solution]:
         """Solve at each lambda (one value a fit), warm-started from the largest down; order is kept."""
         order = sorted(range(len(penalties)), key=lambda i: -float(penalties[i].sum()))
         solutions: dict[int, Solution] = {}
         w, b = torch.zeros_like(self._gradient0), self._bias0.clone()
         for number in order:
-            w, b = self._minimise(penalties[number].double(), w, b)
-            subgradient = self._checked_subgradient(penalties[number].double(), w, b)
+            penalty = penalties[number].double()
+            w, b = self._minimise(penalty, w, b)
+            subgradient = self._checked_subgradient(penalty, w, b)
             if (subgradient > TOLERANCE).any() and self.x.dtype != torch.float64:
                 # badly scaled activations: float32 products are not enough here, nor from here on
                 self.x = self.x.double()
-                w, b = self._minimise(penalties[number].double(), w, b)
-                subgradient = self._checked_subgradient(penalties[number].double(), w, b)
+                w, b = self._minimise(penalty, w, b)
+                subgradient = self._checked_subgradient(penalty, w, b)
             solutions[number] = Solution(
                 penalty=penalties[number],
                 weight=w[:-1] if self.penalise_bias else w,
@@ -106,30 +105,16 @@ class ProbePath:
             )
         return [solutions[number] for number in range(len(penalties))]
 
-    # The activations are used in two products only, in their own precision; all else is float64.
+    # The activations are used in two products only, in their own precision; all else is float64. In both the few
+    # fits are the rows of a contiguous matrix: BLAS is several times faster that way round than with a few columns.
 
-    # Both are written so that the few fits are the rows of a contiguous matrix: BLAS is several times
-    # faster that way round than with a few columns.
-
-    def _times(self, w: Float[Tensor, "d fits"]) -> Float[Tensor, "rows fits"]:
+    def _times(self, w: Weights) -> Logits:
         return torch.nn.functional.linear(self.x, w.T.to(self.x.dtype).contiguous()).double()
 
-    def _transposed_times(self, r: Float[Tensor, "rows fits"]) -> Float[Tensor, "d fits"]:
+    def _transposed_times(self, r: Logits) -> Weights:
         return (r.T.to(self.x.dtype).contiguous() @ self.x).T.double()
 
-    def _gradient(
-        self, logits: Float[Tensor, "rows fits"]
-    ) -> tuple[Float[Tensor, "d fits"], Float[Tensor, " fits"]]:
-        """Gradient of the loss (without penalty) in w and b."""
-        residual = self.weights * (torch.sigmoid(logits) - self.y)
-        return self._transposed_times(residual), residual.sum(0)
-
-    def _objective(
-        self,
-        logits: Float[Tensor, "rows fits"],
-        norms: Float[Tensor, " fits"],
-        penalty: Float[Tensor, " fits"],
-    ) -> Float[Tensor, " fits"]:
+    def _objective(self, logits: Logits, norms: Fits, penalty: Fits) -> Fits:
         losses = torch.nn.functional.softplus(logits) - self.y * logits
         return (self.weights * losses).sum(0) + penalty * norms
 
@@ -141,17 +126,14 @@ class ProbePath:
         scales, basis = torch.linalg.eigh((self.x.T @ self.x).double() / rows)
         return basis, scales.clamp_min(0)
 
-    def _minimise(
-        self, penalty: Float[Tensor, " fits"], w: Float[Tensor, "d fits"], b: Float[Tensor, " fits"]
-    ) -> tuple[Float[Tensor, "d fits"], Float[Tensor, " fits"]]:
+    def _minimise(self, penalty: Fits, w: Weights, b: Fits) -> tuple[Weights, Fits]:
         collapsed = penalty >= self.critical_penalty
         w, b = self._leave_zero(penalty, w, b, collapsed)
         logits = self._times(w) + b
         for _ in range(MAX_NEWTON_STEPS):
-            norms = w.norm(dim=0)
-            gradient_w, gradient_b = self._gradient(logits)
-            gradient_w = gradient_w + penalty * w / norms.clamp_min(1e-300)
-            gradient_b = torch.zeros_like(b) if self.penalise_bias else gradient_b
+            residual = self.weights * (torch.sigmoid(logits) - self.y)
+            gradient_w = self._transposed_times(residual) + penalty * w / w.norm(dim=0).clamp_min(1e-300)
+            gradient_b = torch.zeros_like(b) if self.penalise_bias else residual.sum(0)
             size = (gradient_w.square().sum(0) + gradient_b.square()).sqrt().masked_fill(collapsed, 0)
             active = size > WORKING_TOLERANCE
             if not active.any():
@@ -159,9 +141,8 @@ class ProbePath:
             step_w, step_b, step_logits = self._newton_step(
                 penalty, w, logits, gradient_w * active, gradient_b * active, size
             )
-            length = self._line_search(
-                penalty, w, logits, step_w, step_logits, (gradient_w * step_w).sum(0) + gradient_b * step_b
-            )
+            slope = (gradient_w * step_w).sum(0) + gradient_b * step_b
+            length = self._line_search(penalty, w, logits, step_w, step_logits, slope)
             if not (length * active).any():
                 break
             w, b = w + length * step_w, b + length * step_b
@@ -169,13 +150,7 @@ class ProbePath:
             logits = self._times(w) + b
         return w, b
 
-    def _leave_zero(
-        self,
-        penalty: Float[Tensor, " fits"],
-        w: Float[Tensor, "d fits"],
-        b: Float[Tensor, " fits"],
-        collapsed: Tensor,
-    ) -> tuple[Float[Tensor, "d fits"], Float[Tensor, " fits"]]:
+    def _leave_zero(self, penalty: Fits, w: Weights, b: Fits, collapsed: Tensor) -> tuple[Weights, Fits]:
         """Zero for collapsed fits; for others still at zero the best small step down the gradient."""
         w = w.masked_fill(collapsed, 0.0)
         b = torch.where(collapsed, self._bias0, b)
@@ -184,22 +159,15 @@ class ProbePath:
             direction = -self._gradient0 / self.critical_penalty.clamp_min(1e-300)
             slope = self.critical_penalty - penalty
             along = self._times(direction)
-            curvature = (
-                self.weights * torch.sigmoid(self._bias0) * torch.sigmoid(-self._bias0) * along.square()
-            ).sum(0)
+            weights = self.weights * torch.sigmoid(self._bias0) * torch.sigmoid(-self._bias0)
+            curvature = (weights * along.square()).sum(0)
             # along a direction f(t) = f(0) - slope t + curvature t^2 / 2 + ...; half its minimum is safe
             w = torch.where(stuck, 0.5 * slope / curvature.clamp_min(1e-300) * direction, w)
         return w, b
 
     def _newton_step(
-        self,
-        penalty: Float[Tensor, " fits"],
-        w: Float[Tensor, "d fits"],
-        logits: Float[Tensor, "rows fits"],
-        gradient_w: Float[Tensor, "d fits"],
-        gradient_b: Float[Tensor, " fits"],
-        size: Float[Tensor, " fits"],
-    ) -> tuple[Float[Tensor, "d fits"], Float[Tensor, " fits"], Float[Tensor, "rows fits"]]:
+        self, penalty: Fits, w: Weights, logits: Logits, gradient_w: Weights, gradient_b: Fits, size: Fits
+    ) -> tuple[Weights, Fits, Logits]:
         """Solve H step = -gradient by conjugate gradients; also returns what the step does to the logits."""
         norms = w.norm(dim=0).clamp_min(1e-300)
         unit = w / norms
@@ -212,11 +180,7 @@ class ProbePath:
             inner = inner / (self._scales[:, None] * mean_curvature + stiffness + 1e-12)
             return (inner if self._basis is None else self._basis @ inner), v_b / mean_curvature
 
-        step_w, step_b, step_logits = (
-            torch.zeros_like(w),
-            torch.zeros_like(gradient_b),
-            torch.zeros_like(logits),
-        )
+        step_w, step_b, step_logits = map(torch.zeros_like, (w, gradient_b, logits))
         residual_w, residual_b = -gradient_w, -gradient_b
         solved_w, solved_b = precondition(residual_w, residual_b)
         search_w, search_b = solved_w, solved_b
@@ -231,9 +195,7 @@ class ProbePath:
             image_b = torch.zeros_like(search_b) if self.penalise_bias else weighted.sum(0)
             bend = (search_w * image_w).sum(0) + search_b * image_b
             going = bend > 0
-            alpha = torch.where(
-                going, energy / bend.where(going, torch.ones_like(bend)), torch.zeros_like(bend)
-            )
+            alpha = (energy / bend.where(going, torch.ones_like(bend))).where(going, torch.zeros_like(bend))
             step_w, step_b = step_w + alpha * search_w, step_b + alpha * search_b
             step_logits = step_logits + alpha * search_logits
             residual_w, residual_b = residual_w - alpha * image_w, residual_b - alpha * image_b
@@ -248,14 +210,8 @@ class ProbePath:
         return step_w, step_b, step_logits
 
     def _line_search(
-        self,
-        penalty: Float[Tensor, " fits"],
-        w: Float[Tensor, "d fits"],
-        logits: Float[Tensor, "rows fits"],
-        step_w: Float[Tensor, "d fits"],
-        step_logits: Float[Tensor, "rows fits"],
-        slope: Float[Tensor, " fits"],
-    ) -> Float[Tensor, " fits"]:
+        self, penalty: Fits, w: Weights, logits: Logits, step_w: Weights, step_logits: Logits, slope: Fits
+    ) -> Fits:
         """Halve each fit's step until it lowers f enough (Armijo); logits are linear in it, so this is cheap."""
         before = self._objective(logits, w.norm(dim=0), penalty)
         length = torch.ones_like(before)
@@ -268,9 +224,7 @@ class ProbePath:
             length = torch.where(enough, length, length / 2)
         return torch.where(enough, length, torch.zeros_like(length))
 
-    def _checked_subgradient(
-        self, penalty: Float[Tensor, " fits"], w: Float[Tensor, "d fits"], b: Float[Tensor, " fits"]
-    ) -> Float[Tensor, " fits"]:
+    def _checked_subgradient(self, penalty: Fits, w: Weights, b: Fits) -> Fits:
         """The norm of the smallest subgradient of f."""
         if not w.any():
             return (self.critical_penalty - penalty).clamp_min(0)
@@ -280,9 +234,7 @@ class ProbePath:
         away = (gradient_w + penalty * w / norms.clamp_min(1e-300)).norm(dim=0)
         return (torch.where(norms == 0, at_zero, away).square() + gradient_b.square()).sqrt()
 
-    def _exact_gradient(
-        self, w: Float[Tensor, "d fits"], b: Float[Tensor, " fits"]
-    ) -> tuple[Float[Tensor, "d fits"], Float[Tensor, " fits"]]:
+    def _exact_gradient(self, w: Weights, b: Fits) -> tuple[Weights, Fits]:
         """Gradient of the loss in w and b with every product in float64, a slab of rows at a time."""
         gradient_w, gradient_b = torch.zeros_like(w), torch.zeros_like(b)
         for start in range(0, len(self.x), CHECK_ROWS):

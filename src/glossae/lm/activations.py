@@ -1,0 +1,271 @@
+"""Activations out of a model: streamed, several sites in one pass, or from one pass kept on disk."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.files import TEMPORARY
+from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
+from glossae.lm.model import LanguageModel
+from glossae.lm.sites import Activation, Enough, Site, Tap, attached
+
+BySite = dict[Site, Float[Tensor, "tokens _"]]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What one batch left at the sites, text tokens only and no attention sinks, row by row.
+
+    Attributes:
+        sites: the tensor of each site, on the model's `device` whichever its block lies on.
+        sentence: which sentence of the tokenized corpus each token belongs to.
+        position: its place in the sentence (position 0 is an attention sink in most models).
+        batch: where it came from.
+    """
+
+    sites: BySite
+    sentence: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+    batch: Batch
+
+
+@torch.no_grad()
+def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]) -> Iterator[Activations]:
+    """Stream the activations at `sites`, one forward pass a batch.
+
+    Everything above the deepest site is skipped, the unembedding always. Tokens that are attention sinks at any of
+    the sites (`lm.sinks`) are left out at all of them, so that a row is the same token everywhere. Where the model has
+    `passes` and one site is asked for, a batch that comes again is not run again.
+
+    Raises:
+        GlossaeError: the model has no such site.
+    """
+    taps = {site: lm.tap(site) for site in sites}
+    for batch in batches:
+        content = batch.content.to(lm.device)
+        rows, positions = content.nonzero(as_tuple=True)
+        found = _once(lm, batch, content, taps)
+        limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]
+        if limits:
+            kept = torch.stack([limit.holds(found[site]) for site, limit in limits]).all(0)
+            if not bool(kept.all()):
+                found = {site: x[kept] for site, x in found.items()}
+                rows, positions = rows[kept], positions[kept]
+        yield Activations(found, batch.index.to(lm.device)[rows], positions, batch)
+
+
+def in_text_order(parts: Iterable[Activations]) -> BySite:
+    """The tensors of all parts together, sentence after sentence, whatever the batches were.
+
+    There has to be a part.
+    """
+    seen = list(parts)
+    order = torch.cat([part.sentence for part in seen]).argsort(stable=True)
+    return {site: torch.cat([part.sites[site] for part in seen])[order] for site in seen[0].sites}
+
+
+def _once(
+    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
+) -> BySite:
+    """A pass, or what an earlier one of the same batch left."""
+    passes, (site, *others) = lm.passes, taps
+    path = None
+    if passes is not None and not others:
+        path = passes.path(lm.model, [batch.ids, batch.mask, batch.content], site)
+    if passes is None or path is None:
+        return _pass(lm, batch, content, taps)
+    known = passes.read(path, lm.device)
+    if known is None:
+        known = _pass(lm, batch, content, taps)[site]
+        passes.keep(path, known)
+    return {site: known}
+
+
+def _pass(
+    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
+) -> BySite:
+    """One forward pass, as far as the last of the taps."""
+    seen: BySite = {}
+
+    def keep(site: Site, x: Activation) -> None:
+        # taken at once, because some blocks (Falcon's) go on to write into what a sub-layer gave
+        seen[site] = x[content.to(x.device)].to(lm.device)
+        if len(seen) == len(taps):
+            raise Enough
+
+    ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
+    with attached([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(Enough):
+        lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    return {site: seen[site] for site in taps}
+
+
+def finite(lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCorpus) -> Iterator[Activations]:
+    """Pass activations of `tokens` on, as long as they are finite.
+
+    Raises:
+        GlossaeError: some are not; the line names the site and shows the sentence.
+    """
+    for part in parts:
+        for site, x in part.sites.items():
+            # a sum is finite only if everything in it is, and overflows so seldom that asking twice is cheap
+            if bool(torch.isfinite(x.sum(dtype=torch.float32))) or bool(torch.isfinite(x).all()):
+                continue
+            bad = int((~torch.isfinite(x)).any(1).nonzero()[0, 0])
+            sentence = tokens.corpus.sentences[int(part.sentence[bad])]
+            text = sentence.text if len(sentence.text) <= 60 else f"{sentence.text[:60]}…"
+            raise GlossaeError(
+                f"model: {lm.name}: {site} is NaN or infinite at token {int(part.position[bad])} of the sentence "
+                f"{text!r} ({sentence.language}, {sentence.source}); another dtype may help, float32 above all"
+            )
+        yield part
+
+
+class _File(NamedTuple):
+    """A site's activations on disk, row by row."""
+
+    path: Path
+    width: int
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class StoredActivations:
+    """The activations of a text at several sites; the files last as long as the `with` block that made them.
+
+    Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's batches;
+    which tokens `batches` puts together, by the text alone. A token that `activations` leaves out, a BOS or an
+    attention sink at any of the sites, has no row.
+
+    Attributes:
+        sites: where each site's activations lie.
+        sentence: which sentence of the tokenized corpus each row belongs to, on the model's `device`.
+        position: the row's place in its sentence, likewise.
+    """
+
+    sites: dict[Site, _File]
+    sentence: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+
+    def __len__(self) -> int:
+        return len(self.sentence)
+
+    def read(self, site: Site) -> Float[Tensor, "tokens d"]:
+        """All activations of a site, in the model's dtype and on its `device`.
+
+        On a CPU this is a mapping of the file: pages are read when they are used.
+
+        Raises:
+            GlossaeError: the site was not stored.
+        """
+        return self._mapped(site).to(self.sentence.device)
+
+    def batches(
+        self, site: Site, size: int, *, epochs: int = 1, seed: int, start: int = 0
+    ) -> Iterator[Float[Tensor, "batch d"]]:
+        """Batches of `size` rows, every epoch all rows in a new random order.
+
+        Epochs follow each other without a gap, so that only the last batch of all may be smaller; there are
+        `ceil(epochs len(self) / size)`. The rows of a batch are the same at every site. `train_group` takes
+        `lambda start: stored.batches(..., start=start)` with a mixer that lets batches through, and carries on from
+        a checkpoint.
+
+        Args:
+            site: one of those that were stored.
+            size: rows of a batch.
+            epochs: how often each row is given.
+            seed: the same seed gives the same batches.
+            start: the number of the first batch that is given; earlier ones are not read.
+
+        Raises:
+            GlossaeError: the site was not stored, or `size` or `epochs` is below 1.
+        """
+        if size < 1 or epochs < 1:
+            raise GlossaeError(
+                f"activations: a size and epochs of at least 1 are needed, got {size} and {epochs}"
+            )
+        x, rows = self._mapped(site), len(self)
+        # rows in the order of the text, whatever the model's batches were
+        as_read = np.argsort(self.sentence.cpu().numpy(), kind="stable")
+
+        @lru_cache(maxsize=1)
+        def order(epoch: int) -> np.ndarray:
+            return as_read[np.random.default_rng([seed, epoch]).permutation(rows)]
+
+        for first in range(start * size, epochs * rows, size):
+            last = min(first + size, epochs * rows)
+            parts = [
+                order(epoch)[max(first - epoch * rows, 0) : last - epoch * rows]
+                for epoch in range(first // rows, -(-last // rows))
+            ]
+            # in the file's order, which is faster to read; within a batch the order says nothing
+            yield x[torch.from_numpy(np.sort(np.concatenate(parts)))].to(self.sentence.device)
+
+    def _mapped(self, site: Site) -> Tensor:
+        if site not in self.sites:
+            raise GlossaeError(
+                f"activations: {site} was not stored; there are {', '.join(map(str, self.sites))}"
+            )
+        path, width, dtype = self.sites[site]
+        return torch.from_file(str(path), size=len(self) * width, dtype=dtype).view(len(self), width)
+
+
+@contextmanager
+def stored_activations(
+    lm: LanguageModel,
+    tokens: TokenizedCorpus,
+    sites: Sequence[Site],
+    folder: Path | None = None,
+    *,
+    budget: int = BATCH_TOKENS,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Iterator[StoredActivations]:
+    """Run a text through the model once, and keep the activations of all sites on disk for the `with` block.
+
+    Disk: tokens x the sites' widths, in the model's dtype; memory: one batch of the model, and what is read.
+
+    Args:
+        lm: the model.
+        tokens: the text.
+        sites: what is stored.
+        folder: where a temporary folder is made; None: the system's.
+        budget: tokens in a batch of the model's pass.
+        progress: called with the finished share of the pass.
+
+    Raises:
+        GlossaeError: the model has no such site, an activation is not finite, or there is no token.
+    """
+    lengths = tokens.lengths
+    done, total = 0, max(1, int(lengths.sum()))
+    stored: dict[Site, _File] = {}
+    sentence, position = [], []
+    # kept here already
+    lm = replace(lm, passes=None)
+    with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
+        with ExitStack() as stack:
+            # written, not mapped: a mapping of every site would count as this process's memory
+            files: dict[Site, BinaryIO] = {}
+            # shuffled, so that shares of progress are even; with a fixed seed, so that rows are always the same
+            for part in finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+                for site, x in part.sites.items():
+                    if site not in files:
+                        stored[site] = _File(Path(name) / f"{site.name}-{site.layer}", x.shape[1], x.dtype)
+                        files[site] = stack.enter_context(stored[site].path.open("wb"))
+                    # as bytes: numpy has no bfloat16
+                    files[site].write(x.cpu().contiguous().view(torch.uint8).numpy().data)
+                sentence.append(part.sentence)
+                position.append(part.position)
+                done += int(lengths[part.batch.index.numpy()].sum())
+                progress(done / total)
+        if not any(map(len, sentence)):
+            raise GlossaeError("activations: there is no text to run the model on")
+        yield StoredActivations(stored, torch.cat(sentence), torch.cat(position))
