@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
-from glossae.units.table import SentenceTable
+from glossae.units import SentenceTable
 
 
 def table_of(values, languages, *, fired=None, tokens=None, pairs=None):

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from glossae.errors import GlossaeError
 from glossae.find import sentence_areas, token_areas
-from glossae.units.table import SentenceTable
+from glossae.units import SentenceTable
 
 
 @settings(max_examples=40, deadline=None)

@@ -75,7 +75,7 @@ def test_the_toys_shape_is_the_one_that_is_trained(monkeypatch, tmp_path):
 
 def test_numbers_taken_from_the_code_are_still_there():
     from glossae.effects import arms
-    from glossae.find.stability import matched
+    from glossae.find import stability
     from glossae.lm import loss
     from glossae.lm.continuing import continue_tokens
     from glossae.paper import probes as as_coded
@@ -93,7 +93,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
     assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
-    assert matched.CANDIDATES == stages.CANDIDATES
+    assert stability.CANDIDATES == stages.CANDIDATES
     assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
     # the room has the stage itself by that name
     effects_stage = importlib.import_module("glossae.run.effects_stage")

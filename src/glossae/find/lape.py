@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from glossae.errors import GlossaeError
-from glossae.find.scores.entropy import lape as lape_rule
+from glossae.find.scores import lape as lape_rule
 from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, finite
 
 # values of all layers held at once, 256 MiB of float32: with more, batches are smaller

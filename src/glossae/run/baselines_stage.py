@@ -167,7 +167,7 @@ def _ranked(
     for number, (_, table) in enumerate(collected):
         assert table is not None
         evidence.append(
-            testing.test_units(
+            testing.units_evidence(
                 passages(table, recipe.evidence.tokens),
                 context.target,
                 minimum=recipe.evidence.minimum,

@@ -146,11 +146,11 @@ def find_and_freeze(
         path: of the frozen set; overwrites an earlier one.
         text: that text's hash.
         language: whose units are looked for; None: the target's.
-        permutations: draws, as in `testing.test_units`.
+        permutations: draws, as in `testing.units_evidence`.
         progress: is told the share that is done.
     """
     settings = context.recipe.evidence
-    evidence = testing.test_units(
+    evidence = testing.units_evidence(
         passages(table, settings.tokens),
         language or context.target,
         minimum=settings.minimum,
