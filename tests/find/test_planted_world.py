@@ -1,7 +1,6 @@
 """Planted worlds are what they say, their truth is that of large samples, and the tests find it and nothing else."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -9,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from glossae.errors import GlossaeError
 from glossae.find.testing import minimum_p, q_values, units_evidence
 from glossae.units import Directions
 from planted_sentences import Score, draw_sentences, match, score, score_latents
-from planted_world import LONGEST, SHORTEST, Kinds, PlantedWorld, SentenceLaw, auroc_of, lengths_of
+from planted_world import Kinds, PlantedWorld, SentenceLaw, auroc_of, lengths_of
 
 KINDS = Kinds(single=4, groups=3, around=3, sibling=3, together=8)
 SMALL = PlantedWorld(d_in=24, features=120, languages=4, kinds=KINDS, topics=6)
@@ -32,22 +31,14 @@ def table(many):
     return many.table()
 
 
-def in_language(world, sample, matrix, language):
-    return matrix.tocsr()[np.flatnonzero(sample.language == world.codes.index(language))].toarray()
-
-
 # ---- what is planted
 
 
-def test_every_kind_is_there_as_often_as_asked():
+def test_the_truth_of_every_kind():
     own = SMALL.kind[SMALL.leader < 0]
     counts = {kind: int((own == kind).sum()) for kind in ("single", "around", "sibling", "group")}
     # a group of 3 and one of 2; one of 4 has no other language left
     assert counts == {"single": 16, "around": 12, "sibling": 12, "group": 6}
-    assert (SMALL.leader >= 0).sum() == 8
-
-
-def test_the_truth_of_every_kind():
     for language in SMALL.codes:
         home = SMALL.profiles.home == SMALL.codes.index(language)
         true, weakest = SMALL.truth(language), SMALL.weakest(SMALL.against_all(language))
@@ -58,174 +49,21 @@ def test_the_truth_of_every_kind():
         assert near.max() < 0.8
         around = SMALL.auroc[(SMALL.kind == "around") & home][:, SMALL.codes.index(language)]
         assert around.max() < 0.8
-    nothing = SMALL.auroc[SMALL.kind == "none"]
-    assert np.all(nothing == 0.5)
-    shared = SMALL.auroc[(SMALL.kind == "group") & (SMALL.profiles.home == 0)]
-    assert np.all(shared[:, :3, :3] == 0.5)
-    assert shared[:, 0, 3].min() > 0.85
-
-
-def test_a_claim_about_a_group_is_every_comparison_with_the_others():
-    group, others = ("da", "nb", "sv"), ("de",)
-    true = SMALL.truth([(inside, outside) for inside in group for outside in others])
-    planted = (SMALL.kind == "group") & (SMALL.profiles.home == 0)
+    assert np.all(SMALL.auroc[SMALL.kind == "none"] == 0.5)
+    group = (SMALL.kind == "group") & (SMALL.profiles.home == 0)
+    assert np.all(SMALL.auroc[group][:, :3, :3] == 0.5)
     # a follower is what its leader is; nothing else is on in three languages
-    assert np.array_equal(true, planted)
-
-
-def test_a_higher_minimum_leaves_fewer():
-    sizes = [SMALL.truth("da", minimum).sum() for minimum in (0.5, 0.7, 0.8, 0.9, 0.99)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > sizes[-1]
+    assert np.array_equal(SMALL.truth([(inside, "de") for inside in ("da", "nb", "sv")]), group)
 
 
 @given(seed=st.integers(0, 2**31), spread=st.floats(0.1, 1.0), high=st.floats(0.2, 0.5))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3)
 def test_near_misses_are_misses_in_every_world(seed, spread, high):
     kinds = dataclasses.replace(KINDS, on_rate=(0.15, high))
     world = PlantedWorld(d_in=4, features=100, languages=4, seed=seed, kinds=kinds, spread=spread)
     for language in world.codes:
-        true = world.truth(language)
-        assert set(world.kind[true].tolist()) <= {"single"}
+        assert set(world.kind[world.truth(language)].tolist()) <= {"single"}
     assert np.allclose(world.auroc + world.auroc.swapaxes(1, 2), 1)
-
-
-# ---- what is drawn
-
-
-def test_token_rates_come_out_as_stated(many, table):
-    for number, language in enumerate(SMALL.codes):
-        rows = table.rows(language)
-        # sentences depend on nothing but their group, and there is one of each language in a group
-        share = table.fired.tocsr()[rows].toarray() - SMALL.token_rates[:, number] * table.tokens[rows, None]
-        error = share.std(0) / np.sqrt(len(rows))
-        assert np.all(np.abs(share.mean(0)) < 5 * error + 1e-12)
-
-
-def test_the_truth_is_the_auroc_of_a_large_sample(many, table):
-    values = [in_language(SMALL, many, table.values, language) for language in SMALL.codes]
-    n = len(values[0])
-    worst = 0.0
-    for first in range(4):
-        for second in range(first):
-            ranks = rankdata(np.concatenate([values[first], values[second]]), axis=0)[:n]
-            found = (ranks.sum(0) - n * (n + 1) / 2) / n**2
-            worst = max(worst, np.abs(found - SMALL.auroc[:, first, second]).max())
-    # the standard error is at most sqrt(2 / 12 / 3000) = 0.0075, and there are 720 of them
-    assert worst < 4.5 * 0.0075
-
-
-def test_readings_have_the_stated_magnitude(many):
-    total, count = many.codes.sum(0), (many.codes > 0).sum(0)
-    often = count > 2000
-    assert often.sum() > 20
-    assert total[often] / count[often] == pytest.approx(SMALL.magnitude[often], rel=0.06)
-
-
-def shared_correlation(sample, feature):
-    """The correlation of a feature's sentence counts between two languages of a group."""
-    fired = sample.table().fired[:, [feature]].toarray()[:, 0].reshape(-1, SMALL.languages)
-    return np.corrcoef(fired[:, 0], fired[:, 1])[0, 1]
-
-
-def test_translations_share_their_topic_and_others_do_not(many):
-    feature = int(np.argmax(SMALL.token_rates[:, :2].min(1)))
-    alone = draw_sentences(SMALL, 3000, seed=1, paired=False)
-    assert shared_correlation(many, feature) > 0.2
-    assert abs(shared_correlation(alone, feature)) < 4 / np.sqrt(3000)
-    assert len(set(many.table().pairs)) == 3000
-    assert len(set(alone.table().pairs)) == 12000
-
-
-def test_tokens_of_a_sentence_depend_on_each_other(many, table):
-    feature = int(np.argmax(SMALL.token_rates[:, 0]))
-    rows = table.rows("da")
-    fired = table.fired[:, [feature]].toarray()[rows, 0]
-    rate = SMALL.token_rates[feature, 0]
-    independent = rate * (1 - rate) * table.tokens[rows].mean()
-    assert np.mean((fired - rate * table.tokens[rows]) ** 2) > 2 * independent
-
-
-def test_a_follower_fires_with_its_leader_as_often_as_said(many):
-    codes = (many.codes > 0).astype(np.float64)
-    ratios = []
-    for follower in np.flatnonzero(SMALL.leader >= 0):
-        leader = SMALL.leader[follower]
-        assert np.array_equal(SMALL.token_rates[follower], SMALL.token_rates[leader])
-        both = (codes[:, [leader]] * codes[:, [follower]]).sum()
-        alone = codes[:, [leader]].sum()
-        # c of its firings are copied, and of the rest it has its own
-        assert both / alone > SMALL.copied - 4 * np.sqrt(0.25 / alone)
-        ratios.append(both / alone)
-    assert max(ratios) < 0.85
-
-
-def test_an_activation_is_the_sum_that_it_says():
-    sample = draw_sentences(dataclasses.replace(SMALL, noise=0.0), 4)
-    x = torch.cat(list(sample.activations(7)))
-    expected = torch.from_numpy(sample.codes.toarray()) @ SMALL.directions + SMALL.mean
-    assert torch.allclose(x, expected, atol=1e-5)
-    assert len(x) == sample.tokens.sum()
-
-
-def test_noise_does_not_depend_on_the_chunks():
-    sample = draw_sentences(SMALL, 8)
-    whole, parts = (torch.cat(list(sample.activations(size))) for size in (10**6, 64))
-    assert whole.shape == parts.shape
-    spread = (whole - torch.from_numpy(sample.codes.toarray()) @ SMALL.directions - SMALL.mean).std()
-    assert float(spread) == pytest.approx(SMALL.noise, rel=0.05)
-
-
-def test_the_table_is_the_mean_over_tokens():
-    sample = draw_sentences(SMALL, 5)
-    table, dense = sample.table(), sample.codes.toarray()
-    start = 0
-    for row, tokens in enumerate(sample.tokens):
-        part = dense[start : start + tokens]
-        assert np.allclose(table.values.toarray()[row], part.mean(0), atol=1e-6)
-        assert np.array_equal(table.fired.toarray()[row], (part > 0).sum(0))
-        start += tokens
-    assert table.values.has_sorted_indices
-    assert table.present == tuple(sorted(SMALL.codes))
-
-
-def test_units_that_read_the_activations_give_the_same_table():
-    kinds = Kinds(single=2, groups=1, around=1, sibling=1, together=2)
-    world = PlantedWorld(d_in=64, features=40, languages=3, kinds=kinds, noise=0.0)
-    sample = draw_sentences(world, 20)
-    inverse = torch.linalg.pinv(world.directions.double()).T
-    units = Directions([str(i) for i in range(40)], inverse, inverse @ world.mean.double())
-    exact, read = sample.table(), sample.read(units, size=50)
-    values = read.values.toarray() * inverse.norm(dim=1).numpy()
-    assert np.allclose(exact.values.toarray(), values, atol=1e-3)
-    assert read.identity == units.identity
-
-
-# ---- seeds, and what cannot be
-
-
-@given(seed=st.integers(0, 2**31), short=st.integers(1, 70), more=st.integers(0, 70))
-@settings(max_examples=8, deadline=None)
-def test_a_short_sample_is_the_beginning_of_a_long_one(seed, short, more):
-    one, other = (draw_sentences(SMALL, pairs, seed) for pairs in (short, short + more))
-    assert np.array_equal(one.tokens, other.tokens[: len(one)])
-    same = one.codes - other.codes[: one.codes.shape[0]]
-    assert abs(csr_array(same)).sum() == 0
-
-
-def test_seeds_are_different_draws_and_different_worlds():
-    one, again, other = (draw_sentences(SMALL, 3, seed) for seed in (0, 0, 1))
-    assert np.array_equal(one.codes.toarray(), again.codes.toarray())
-    assert one.codes.shape != other.codes.shape or not np.array_equal(one.codes.data, other.codes.data)
-    assert not torch.equal(SMALL.directions, dataclasses.replace(SMALL, seed=1).directions)
-
-
-def test_directions_of_one_topic_are_aligned_when_asked():
-    aligned = dataclasses.replace(SMALL, d_in=512, aligned=0.5)
-    cosines = (aligned.directions @ aligned.directions.T).numpy()
-    same = (aligned.topic[:, None] == aligned.topic) & ~np.eye(120, dtype=bool)
-    assert cosines[same].mean() == pytest.approx(0.5, abs=0.03)
-    assert abs(cosines[~same & ~np.eye(120, dtype=bool)].mean()) < 0.03
 
 
 @pytest.mark.parametrize(
@@ -243,76 +81,133 @@ def test_what_cannot_be_planted_is_refused(changes, message):
         dataclasses.replace(SMALL, **changes)
 
 
+# ---- what is drawn
+
+
+def test_rates_magnitudes_and_aurocs_of_a_large_sample_are_those_stated(many, table):
+    fired, values = table.fired.tocsr(), table.values.tocsr()
+    for number, language in enumerate(SMALL.codes):
+        rows = table.rows(language)
+        # sentences depend on nothing but their group, and there is one of each language in a group
+        excess = fired[rows].toarray() - SMALL.token_rates[:, number] * table.tokens[rows, None]
+        assert np.all(np.abs(excess.mean(0)) < 5 * excess.std(0) / np.sqrt(len(rows)) + 1e-12)
+    total, count = many.codes.sum(0), (many.codes > 0).sum(0)
+    often = count > 2000
+    assert often.sum() > 20
+    assert total[often] / count[often] == pytest.approx(SMALL.magnitude[often], rel=0.06)
+    labels = np.repeat([1, 0], 3000)
+    for feature in np.flatnonzero(SMALL.kind != "none")[::6]:
+        one, other = (values[table.rows(code)][:, [feature]].toarray()[:, 0] for code in ("sv", "nb"))
+        found = roc_auc_score(labels, np.concatenate([one, other]))
+        # four of the largest standard error there is, sqrt(2 / 12 / 3000)
+        assert found == pytest.approx(SMALL.auroc[feature, 2, 1], abs=4 * 0.0075)
+
+
+def shared_correlation(sample, feature):
+    """The correlation of a feature's sentence counts between two languages of a group."""
+    fired = sample.table().fired[:, [feature]].toarray()[:, 0].reshape(-1, SMALL.languages)
+    return np.corrcoef(fired[:, 0], fired[:, 1])[0, 1]
+
+
+def test_what_depends_on_what(many, table):
+    feature = int(np.argmax(SMALL.token_rates[:, :2].min(1)))
+    alone = draw_sentences(SMALL, 3000, seed=1, paired=False)
+    # translations share their topic, and independent sentences do not
+    assert shared_correlation(many, feature) > 0.2
+    assert abs(shared_correlation(alone, feature)) < 4 / np.sqrt(3000)
+    assert (len(set(table.pairs)), len(set(alone.table().pairs))) == (3000, 12000)
+    # so do tokens of a sentence
+    rows, rate = table.rows("da"), SMALL.token_rates[feature, 0]
+    fired = table.fired[:, [feature]].toarray()[rows, 0]
+    independent = rate * (1 - rate) * table.tokens[rows].mean()
+    assert np.mean((fired - rate * table.tokens[rows]) ** 2) > 1.5 * independent
+    # followers copy a share of their leader's firings, and have their own of the rest
+    codes = (many.codes > 0).astype(np.float64)
+    ratios = []
+    for follower in np.flatnonzero(SMALL.leader >= 0):
+        leader = SMALL.leader[follower]
+        assert np.array_equal(SMALL.token_rates[follower], SMALL.token_rates[leader])
+        count = codes[:, [leader]].sum()
+        ratios.append((codes[:, [leader]] * codes[:, [follower]]).sum() / count)
+        assert ratios[-1] > SMALL.copied - 4 * np.sqrt(0.25 / count)
+    assert max(ratios) < 0.85
+
+
+def test_an_activation_is_the_sum_that_it_says_whatever_the_chunks():
+    sample = draw_sentences(SMALL, 8)
+    plain = torch.from_numpy(sample.codes.toarray()) @ SMALL.directions + SMALL.mean
+    for size in (10**6, 64):
+        noise = torch.cat(list(sample.activations(size))) - plain
+        assert float(noise.std()) == pytest.approx(SMALL.noise, rel=0.05)
+    aligned = dataclasses.replace(SMALL, d_in=512, aligned=0.5)
+    cosines = (aligned.directions @ aligned.directions.T).numpy()
+    other = ~np.eye(120, dtype=bool)
+    same = (aligned.topic[:, None] == aligned.topic) & other
+    assert cosines[same].mean() == pytest.approx(0.5, abs=0.03)
+    assert abs(cosines[~same & other].mean()) < 0.03
+
+
+def test_the_table_is_the_mean_over_tokens_and_that_of_units_that_read_the_activations():
+    kinds = Kinds(single=2, groups=1, around=1, sibling=1, together=2)
+    world = PlantedWorld(d_in=64, features=40, languages=3, kinds=kinds, noise=0.0)
+    sample = draw_sentences(world, 20)
+    exact, dense = sample.table(), sample.codes.toarray()
+    for row, part in enumerate(np.split(dense, np.cumsum(sample.tokens)[:-1])):
+        assert np.allclose(exact.values.toarray()[row], part.mean(0), atol=1e-6)
+        assert np.array_equal(exact.fired.toarray()[row], (part > 0).sum(0))
+    inverse = torch.linalg.pinv(world.directions.double()).T
+    units = Directions([str(i) for i in range(40)], inverse, inverse @ world.mean.double())
+    read = sample.read(units, size=50)
+    values = read.values.toarray() * inverse.norm(dim=1).numpy()
+    assert np.allclose(exact.values.toarray(), values, atol=1e-3)
+    assert read.identity == units.identity
+
+
+@given(seed=st.integers(0, 2**31), short=st.integers(1, 70), more=st.integers(0, 70))
+@settings(max_examples=5)
+def test_a_short_sample_is_the_beginning_of_a_long_one_of_the_same_seed(seed, short, more):
+    one, other = (draw_sentences(SMALL, pairs, seed) for pairs in (short, short + more))
+    assert np.array_equal(one.tokens, other.tokens[: len(one)])
+    assert abs(csr_array(one.codes - other.codes[: one.codes.shape[0]])).sum() == 0
+    assert not np.array_equal(draw_sentences(SMALL, short, seed + 1).codes.data, one.codes.data)
+    assert not torch.equal(SMALL.directions, dataclasses.replace(SMALL, seed=1).directions)
+
+
 # ---- the law of a sentence mean
 
 LAW = SentenceLaw(spread=0.7, shape=4.0)
 RATES = np.array([0.001, 0.02, 0.1, 0.25, 0.5])
 
-rates = st.floats(0.0005, 0.9)
 
-
-def drawn(law, intensity, count, random):
-    """Sentence means, straight from the formulas."""
-    tokens = lengths_of(random.normal(size=count))
-    effect = np.exp(law.spread * random.normal(size=count) - law.spread**2 / 2)
-    fires = random.binomial(tokens, -np.expm1(-intensity * effect))
-    return np.where(fires, random.gamma(np.maximum(law.shape * fires, 1)) / law.shape, 0) / tokens
-
-
-def sampled_auroc(target, other):
-    n = len(target)
-    ranks = rankdata(np.concatenate([target, other]))[:n]
-    return (ranks.sum() - n * (n + 1) / 2) / (n * len(other))
-
-
-def test_auroc_is_that_of_a_large_sample():
-    below = LAW.cdf(LAW.intensity(RATES))
-    random, count = np.random.default_rng(0), 40_000
-    values = [drawn(LAW, eta, count, random) for eta in LAW.intensity(RATES)]
-    # four standard errors of the largest there is, at 0.5
-    within = 4 * np.sqrt(1 / 12 * 2 / count)
+def test_the_law_s_auroc_is_that_of_a_large_sample_and_of_a_finer_quadrature():
+    eta, random, count = LAW.intensity(RATES), np.random.default_rng(0), 40_000
+    tokens = lengths_of(random.normal(size=(len(RATES) * count)))
+    effect = np.exp(LAW.spread * random.normal(size=tokens.shape) - LAW.spread**2 / 2)
+    fires = random.binomial(tokens, -np.expm1(-np.repeat(eta, count) * effect))
+    means = np.where(fires, random.gamma(np.maximum(LAW.shape * fires, 1)) / LAW.shape, 0) / tokens
+    values, labels = means.reshape(len(RATES), count), np.repeat([1, 0], count)
+    fine = SentenceLaw(LAW.spread, LAW.shape, nodes=64, points=4096)
+    exact, finer = (auroc_of(law.cdf(eta)[:, None], law.cdf(eta)[None]) for law in (LAW, fine))
+    assert np.abs(exact - finer).max() < 1e-5
     for i in range(len(RATES)):
         for j in range(i):
-            exact = auroc_of(below[i], below[j])
-            assert exact == pytest.approx(sampled_auroc(values[i], values[j]), abs=within)
+            found = roc_auc_score(labels, np.concatenate([values[i], values[j]]))
+            # four standard errors of the largest there is, at 0.5
+            assert exact[i, j] == pytest.approx(found, abs=4 * np.sqrt(1 / 12 * 2 / count))
 
 
-def test_a_finer_quadrature_says_the_same():
-    fine = SentenceLaw(LAW.spread, LAW.shape, nodes=64, points=4096)
-    eta = LAW.intensity(RATES)
-    coarse, exact = (auroc_of(law.cdf(eta)[:, None], law.cdf(eta)[None]) for law in (LAW, fine))
-    assert np.abs(coarse - exact).max() < 1e-5
-
-
-def test_without_a_random_effect_silence_is_a_matter_of_length():
-    law = SentenceLaw(spread=0.0, shape=4.0)
-    lengths = lengths_of(np.random.default_rng(0).normal(size=200_000))
-    assert law.cdf(np.array([0.1]))[0, 0] == pytest.approx(np.exp(-0.1 * lengths).mean(), abs=2e-3)
-
-
-@given(st.lists(rates, min_size=1, max_size=5), st.floats(0.0, 1.2))
-@settings(max_examples=25, deadline=None)
-def test_a_rate_is_found_again_from_its_intensity(wanted, spread):
+@given(st.lists(st.floats(0.0005, 0.9), min_size=2, max_size=2), st.floats(0.0, 1.2))
+@settings(max_examples=20)
+def test_the_busier_language_wins_and_a_rate_is_found_again_from_its_intensity(wanted, spread):
     law = SentenceLaw(spread, 4.0)
-    assert law.token_rate(law.intensity(np.array(wanted))) == pytest.approx(wanted, rel=1e-9)
-
-
-@given(rates, rates)
-@settings(max_examples=25, deadline=None)
-def test_auroc_turned_around_is_one_less_it_and_the_busier_one_wins(first, second):
-    below = LAW.cdf(LAW.intensity(np.array([first, second])))
+    intensity = law.intensity(np.array(wanted))
+    assert law.token_rate(intensity) == pytest.approx(wanted, rel=1e-9)
+    below = law.cdf(intensity)
     assert np.all(np.diff(below, axis=1) >= -1e-12)
     assert below[:, -1] == pytest.approx(1.0, abs=1e-9)
     forward, back = auroc_of(below[0], below[1]), auroc_of(below[1], below[0])
     assert forward + back == pytest.approx(1.0, abs=1e-9)
-    assert auroc_of(below[0], below[0]) == pytest.approx(0.5, abs=1e-9)
-    if first > second:
-        assert forward >= 0.5 - 1e-9
-
-
-def test_lengths_stay_in_their_range():
-    lengths = lengths_of(np.random.default_rng(0).normal(size=10_000) * 2)
-    assert (lengths.min(), lengths.max()) == (SHORTEST, LONGEST)
+    assert (forward - 0.5) * (wanted[0] - wanted[1]) >= -1e-9
 
 
 # ---- scoring
@@ -321,22 +216,11 @@ TRUTH = np.array([True, True, True, False, False, False])
 
 
 def test_a_selection_is_counted():
-    assert score([0, 2, 5, 5], TRUTH) == Score(discoveries=3, false=1, truths=3, found=2)
-    assert score([0, 2, 5], TRUTH).fdp == pytest.approx(1 / 3)
-    assert score([0, 2, 5], TRUTH).power == pytest.approx(2 / 3)
-
-
-def test_nothing_selected_is_no_error_and_no_power():
+    found = score([0, 2, 5, 5], TRUTH)
+    assert found == Score(discoveries=3, false=1, truths=3, found=2)
+    assert (found.fdp, found.power) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert (score([], TRUTH).fdp, score([], TRUTH).power) == (0.0, 0.0)
-    assert math.isnan(score([], np.zeros(6, dtype=bool)).power)
-
-
-@given(st.lists(st.integers(0, 5)), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_counts_add_up(selected, truth):
-    found = score(selected, np.array(truth))
-    assert found.false + found.found == found.discoveries == len(set(selected))
-    assert 0 <= found.fdp <= 1
-    assert score(np.flatnonzero(truth), np.array(truth)).fdp == 0
+    assert np.isnan(score([], ~TRUTH & TRUTH).power)
 
 
 def directions(count=6, d_in=64):
@@ -452,7 +336,7 @@ def test_shuffled_labels_find_next_to_nothing(paired, minimum):
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3)
 def test_no_world_makes_the_exact_test_take_a_group_for_a_language(seed):
     world = world_of(seed)
     table = draw_sentences(world, 200, paired=False).table()
