@@ -7,7 +7,7 @@ No language model runs. What a TopK autoencoder would give is drawn: k of the la
 replacement, by how often each fires. Those rates are spread over three orders of magnitude and differ from language to
 language; 48 latents a language and 24 a group of them belong to it. A third of a sentence's draws are from a topic of
 its own, which translations share. Everything after that is the library's: `Counter` in batches of 4,096 tokens,
-then `test_units`, whose parts are timed from within. The autoencoder's encode is timed by itself, on noise.
+then `units_evidence`, whose parts are timed from within. The autoencoder's encode is timed by itself, on noise.
 
 The plain versions go unit by unit and comparison by comparison: `scipy.stats.mannwhitneyu` and scikit-learn's
 `roc_auc_score` for the AUROC table, which has standard errors besides; and for either kind of draws a numpy loop that
@@ -39,8 +39,8 @@ from scipy.stats import mannwhitneyu, rankdata
 from sklearn.metrics import roc_auc_score
 
 from evidence_codes import LANGUAGES, Drawn, draw_codes, draw_text
-from glossae.find import Evidence
-from glossae.find.testing import families
+from glossae.find import testing
+from glossae.find.testing import claims as tested
 from glossae.lm import TokenizedCorpus
 from glossae.sae import Sae, SaeConfig
 from glossae.units import Counter, Latents, SentenceTable, UnitStatistics
@@ -51,7 +51,7 @@ TEXTS = ("translations", "independent")
 SKETCHED = 65_536, 8
 COUNTING = "statistics, sketches and table"
 INNER = {"auroc_table": "AUROC table", "permute": "permutations", "multipliers": "max-T multipliers"}
-BEYOND = (COUNTING, *INNER.values(), "rest of test_units")
+BEYOND = (COUNTING, *INNER.values(), "rest of units_evidence")
 
 
 class Many(Latents):
@@ -136,15 +136,15 @@ def count(
         return counter.finish()
 
 
-def evidence_of(table: SentenceTable, parts: Parts, permutations: int) -> Evidence:
-    """`test_units`, and its parts by themselves."""
-    patched = {name: parts.measured(label, getattr(families, name)) for name, label in INNER.items()}
+def evidence_of(table: SentenceTable, parts: Parts, permutations: int) -> testing.Evidence:
+    """`units_evidence`, and its parts by themselves."""
+    patched = {name: parts.measured(label, getattr(tested, name)) for name, label in INNER.items()}
     # the peaks of the parts are forgotten one by one, so all of it is measured without
     start, processor = time.perf_counter(), time.process_time()
-    with mock.patch.multiple(families, **patched):
-        found = families.test_units(table, TARGET, permutations=permutations)
+    with mock.patch.multiple(tested, **patched):
+        found = testing.units_evidence(table, TARGET, permutations=permutations)
     inner = [parts[label] for label in INNER.values() if label in parts]
-    parts["rest of test_units"] = Part(
+    parts["rest of units_evidence"] = Part(
         time.perf_counter() - start - sum(part.seconds for part in inner),
         time.process_time() - processor - sum(part.processor for part in inner),
     )

@@ -2,8 +2,8 @@
 
     python benchmarks/planted.py [--seeds 20] [--sentences 600] [--sae] [--sae-seeds 3] [--json]
 
-A seed is a world of its own (`glossae.find.PlantedWorld`: its docstring is the generative model). A claim is "these
-units are for language l", tested by `test_units` and scored against the population's AUROC; "groups" are the claims
+A seed is a world of its own (`planted_world.PlantedWorld`: its docstring is the generative model). A claim is "these
+units are for language l", tested by `units_evidence` and scored against the population's AUROC; "groups" are the claims
 about several languages that the panel allows. FDP is the false discovery proportion, whose mean is the FDR, and power
 the share of true features found; both are averaged over a seed's claims, and standard errors are over seeds.
 
@@ -28,9 +28,11 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from glossae.find import Evidence, Kinds, PlantedWorld, draw_sentences, minimum_p, q_values, score, test_units
-from glossae.units.table import SentenceTable
+from glossae.find.testing import Evidence, minimum_p, q_values, units_evidence
+from glossae.units import SentenceTable
 from planted_latents import Scored, trained
+from planted_sentences import draw_sentences, score
+from planted_world import Kinds, PlantedWorld
 
 MINIMUM, LEVEL = 0.8, 0.05
 METHODS = ("exact", "studentised")
@@ -134,7 +136,7 @@ def all_features(world: PlantedWorld, table: SentenceTable, name: str, tally: Ta
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     wide: dict[Comparisons, Evidence] = {}
     for language in world.codes:
-        evidence = test_units(table, language, minimum=MINIMUM, q=LEVEL, method="exact")
+        evidence = units_evidence(table, language, minimum=MINIMUM, q=LEVEL, method="exact")
         own, *groups = [one.claim for one in evidence.claims]
         weakest = world.weakest(own.comparisons)
         for method in METHODS:
@@ -161,7 +163,7 @@ def crowded(seed: int, sentences: int, paired: bool, name: str, tally: Tally, ba
     for language in world.codes:
         kind = misses_of(world, language)
         close = np.flatnonzero((kind == "single") | (kind == "sibling"))
-        evidence = test_units(table.columns(close), language, minimum=MINIMUM, q=LEVEL)
+        evidence = units_evidence(table.columns(close), language, minimum=MINIMUM, q=LEVEL)
         comparisons = evidence.claims[0].claim.comparisons
         weakest = world.weakest(comparisons)[close]
         for method in METHODS:
@@ -179,7 +181,7 @@ def no_difference(table: SentenceTable, paired: bool, name: str, tally: Tally, s
     labels = random.permuted(groups, axis=1).reshape(-1) if paired else random.permutation(table.languages)
     dealt = dataclasses.replace(table, languages=labels)
     nothing = np.zeros(table.units, dtype=bool)
-    evidences = [test_units(dealt, language, minimum=MINIMUM, q=LEVEL) for language in dealt.present]
+    evidences = [units_evidence(dealt, language, minimum=MINIMUM, q=LEVEL) for language in dealt.present]
     for minimum, method in itertools.product((0.5, MINIMUM), METHODS):
         selected = [select(e, e.claims[0].claim.comparisons, method, minimum) for e in evidences]
         rows = [{c: scored(s, nothing)[c] for c in ("FDP", "discoveries", "any")} for s in selected]
@@ -196,9 +198,9 @@ def between(arguments: argparse.Namespace, seed: int, tally: Tally) -> dict[str,
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     wrong: dict[str, int] = defaultdict(int)
     for language in world.codes:
-        evidence = test_units(table, language, minimum=MINIMUM, q=LEVEL)
+        evidence = units_evidence(table, language, minimum=MINIMUM, q=LEVEL)
         comparisons = evidence.claims[0].claim.comparisons
-        fresh = test_units(latents.large, language, minimum=MINIMUM, q=LEVEL).auroc
+        fresh = units_evidence(latents.large, language, minimum=MINIMUM, q=LEVEL).auroc
         own = np.min([fresh.of(a, b) for a, b in comparisons], axis=0)
         for method in METHODS:
             selected = select(evidence, comparisons, method)

@@ -8,32 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glossae.find import PlantedWorld, draw_sentences, match, score, score_latents
 from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train
-from glossae.units import Fired
-from glossae.units.table import SentenceTable
+from glossae.units import Latents, SentenceTable
+from planted_sentences import draw_sentences, match, score, score_latents
+from planted_world import PlantedWorld
 
 # seeds of draws: sentences to learn from and for the latents' own truth, neither of which is tested
 LEARNT, FRESH = 1_000, 1
 POOL, BATCH = 2**16, 1024
-
-
-class Latents:
-    """An autoencoder's latents as units."""
-
-    def __init__(self, sae: Sae) -> None:
-        self.sae = sae
-        self.identity = "latent planted autoencoder"
-
-    def __len__(self) -> int:
-        return self.sae.config.latents
-
-    @torch.no_grad()
-    def fired(self, x: Tensor) -> Fired:
-        """Where latents fire."""
-        codes = self.sae.encode(x)
-        fires = self.sae.fires(codes)
-        return Fired(fires.nonzero()[:, 0], codes.indices[fires], codes.values[fires])
 
 
 def stream(world: PlantedWorld, tokens: int) -> Iterator[Tensor]:

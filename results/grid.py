@@ -40,8 +40,7 @@ from glossae.lm import (
 )
 from glossae.sae import SaeConfig, TrainSettings, train, untrained
 from glossae.text import Corpus, first_of_each, read_source
-from glossae.units import Directions, Latents, Moments, Neurons, SentenceTable, difference_of_means
-from glossae.units.streaming import Counter
+from glossae.units import Counter, Directions, Latents, Moments, Neurons, SentenceTable, difference_of_means
 
 HERE = Path(__file__).resolve().parent
 TARGET = "da"

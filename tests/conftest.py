@@ -7,7 +7,7 @@ from jaxtyping import install_import_hook
 
 # before anything imports glossae: every annotated shape and type is checked in every call
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts its threads
-install_import_hook("glossae", "typechecker.checked")
+install_import_hook(["glossae", "planted_world", "planted_sentences"], "typechecker.checked")
 
 # nothing here may ask the network; the hub client reads this when it is imported
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -178,7 +178,7 @@ def evidence_on(
 ) -> testing.Evidence:
     """Test every claim on a table by the recipe's settings, for the target or another language."""
     settings = context.recipe.evidence
-    return testing.test_units(
+    return testing.units_evidence(
         passages(table, settings.tokens),
         language or context.target,
         minimum=settings.minimum,
@@ -212,7 +212,7 @@ def find_and_freeze(
         path: of the frozen set; overwrites an earlier one.
         text: that text's hash.
         language: whose units are looked for; None: the target's.
-        permutations: draws, as in `testing.test_units`.
+        permutations: draws, as in `testing.units_evidence`.
         progress: is told the share that is done.
     """
     evidence = evidence_on(context, table, language, permutations, progress)

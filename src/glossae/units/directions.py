@@ -1,117 +1,286 @@
-"""Any directions at a site as units."""
+"""Directions that tell a language from others, made from activations: the baselines that latents have to beat."""
 
-import hashlib
-import json
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import Site
-from glossae.units.protocol import Fired, Kind, identified
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.probe import ProbePath
+from glossae.units.kinds import Directions
+
+# the penalty of a probe's norm, as a share of the critical one (see `glossae.probe`)
+PENALTY_SHARE = 0.1
+# a share of a variance that is no more than the rounding of sums of float64
+ROUNDING = 1e-12
 
 
-class Directions:
-    """Unit vectors with an offset each: they read `x @ v - offset`, and fire where that is above zero.
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the tokens of each language, float64; what directions are made of.
 
-    Args:
-        names: what each is called.
-        vectors: the directions. Those that are not of length 1 are brought to it, and their offsets with them, so
-            that each fires where it did.
-        offsets: what is taken off the product.
-        site: where they are, if it is known.
-
-    Raises:
-        GlossaeError: there are not as many names and offsets as vectors, a vector is zero or not finite, or an offset
-            is not finite.
+    Attributes:
+        languages: the rows, sorted.
+        site: where they were taken, if it is known.
+        tokens: tokens of each language.
+        sum: sum of the activations of each language.
+        products: sum of x x' over the tokens of all languages.
     """
 
-    kind: Kind = "direction"
-    signed = True
+    languages: tuple[str, ...]
+    site: Site | None
+    tokens: Int[Tensor, " languages"]
+    sum: Float[Tensor, "languages d_in"]
+    products: Float[Tensor, "d_in d_in"]
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        vectors: Float[Tensor, "units d_in"],
-        offsets: Float[Tensor, " units"],
+    @classmethod
+    def of(
+        cls,
+        x: Float[Tensor, "tokens d_in"],
+        languages: Shaped[np.ndarray, " tokens"],
         *,
         site: Site | None = None,
-    ) -> None:
-        if not len(names) == len(vectors) == len(offsets):
-            raise GlossaeError(
-                f"directions: {len(names)} names, {len(vectors)} vectors and {len(offsets)} offsets"
-            )
-        norms = vectors.double().norm(dim=1)
-        for name, norm, offset in zip(names, norms.tolist(), offsets.tolist(), strict=True):
-            if not (norm > 0 and norm < float("inf") and abs(offset) < float("inf")):
-                raise GlossaeError(f"directions: '{name}' has the length {norm} and the offset {offset}")
-        self.names, self.site = tuple(names), site
-        # float64 here, rounded to the precision of what is read in each product
-        self.vectors: Tensor = vectors.double() / norms[:, None]
-        self.offsets: Tensor = offsets.double() / norms
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def d_in(self) -> int:
-        """Width of the site."""
-        return int(self.vectors.shape[1])
-
-    @cached_property
-    def identity(self) -> str:
-        """`direction SITE HASH`, the hash over the names, the vectors and the offsets."""
-        digest = hashlib.sha256(json.dumps(self.names).encode())
-        for tensor in (self.vectors, self.offsets):
-            digest.update(tensor.cpu().contiguous().numpy().data)
-        return identified(
-            self.kind, f"{self.site.name}/{self.site.layer}" if self.site else "-", digest.hexdigest()
+    ) -> "Moments":
+        """The moments of activations, given the language of each."""
+        codes, row = np.unique(languages, return_inverse=True)
+        place = torch.from_numpy(row.astype(np.int64)).to(x.device)
+        precise = x.double()
+        return cls(
+            languages=tuple(str(code) for code in codes),
+            site=site,
+            tokens=torch.bincount(place, minlength=len(codes)),
+            sum=precise.new_zeros(len(codes), x.shape[1]).index_add_(0, place, precise),
+            products=precise.T @ precise,
         )
 
-    def name(self, unit: int) -> str:
-        """What a table calls it."""
-        return self.names[unit]
-
-    def fired(self, x: Float[Tensor, "tokens d_in"]) -> Fired:
-        """Every token and direction that reads above zero there, token by token."""
-        values = self.pre_activations(x if x.dtype == torch.float64 else x.float())
-        token, unit = (values > 0).nonzero(as_tuple=True)
-        return Fired(token, unit, values[token, unit])
-
-    def read(self, x: Float[Tensor, "tokens d_in"], units: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
-        """What a few read, also where they do not fire; half precision becomes float32."""
-        ids = torch.tensor(list(units), dtype=torch.int64, device=self.vectors.device)
-        precise = x if x.dtype == torch.float64 else x.float()
-        return precise @ self.vectors[ids].to(precise).T - self.offsets[ids].to(precise)
-
-    def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
-        """What all of them read."""
-        return x @ self.vectors.to(x).T - self.offsets.to(x)
-
-    def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
-        """The unit vectors, float64."""
-        return self.vectors[torch.tensor(list(units), dtype=torch.int64, device=self.vectors.device)]
-
-    @staticmethod
-    def join(families: Sequence["Directions"]) -> "Directions":
-        """Several families as one, in their order.
+    def mean(self, language: str) -> Float[Tensor, " d_in"]:
+        """The mean activation of a language.
 
         Raises:
-            GlossaeError: they are of different sites or widths.
+            GlossaeError: there is no text in it.
         """
-        first = families[0]
-        for other in families[1:]:
-            if (other.site, other.d_in) != (first.site, first.d_in):
-                raise GlossaeError(
-                    f"directions: some are of {first.site} with {first.d_in} values, "
-                    f"others of {other.site} with {other.d_in}"
-                )
-        return Directions(
-            [name for family in families for name in family.names],
-            torch.cat([family.vectors for family in families]),
-            torch.cat([family.offsets for family in families]),
-            site=first.site,
+        if language not in self.languages:
+            raise GlossaeError(f"moments: no text is in '{language}'; there are {', '.join(self.languages)}")
+        row = self.languages.index(language)
+        return self.sum[row] / self.tokens[row]
+
+    def pooled_covariance(self) -> Float[Tensor, "d_in d_in"]:
+        """The covariance within languages: mean square deviation of every token from its own language's mean."""
+        means = self.sum / self.tokens[:, None]
+        return (self.products - means.T @ self.sum) / int(self.tokens.sum())
+
+
+def activation_moments(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    *,
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Moments:
+    """Stream a corpus through the model once; memory is languages x d_in and d_in x d_in.
+
+    Raises:
+        GlossaeError: the corpus is empty, or an activation is not finite.
+    """
+    merged: dict[str, tuple[Tensor, Tensor]] = {}
+    products: Tensor | None = None
+    done, total = 0, int(tokens.lengths.sum())
+    for x, languages in _by_language(lm, site, tokens, budget):
+        here = Moments.of(x, languages, site=site)
+        for language, count, own in zip(here.languages, here.tokens, here.sum, strict=True):
+            before = merged.get(language, (torch.zeros_like(count), torch.zeros_like(own)))
+            merged[language] = (before[0] + count, before[1] + own)
+        products = here.products if products is None else products + here.products
+        done += len(x)
+        progress(done / total)
+    if products is None:
+        raise GlossaeError("moments: there is no text")
+    names = tuple(sorted(merged))
+    counts, sums = (torch.stack([merged[name][i] for name in names]) for i in (0, 1))
+    return Moments(names, site, counts, sums, products)
+
+
+def activation_samples(
+    lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 1024
+) -> tuple[Float[Tensor, "tokens d_in"], Shaped[np.ndarray, " tokens"]]:
+    """The activations of every token of a corpus as float32, and the language of each; all are held.
+
+    Raises:
+        GlossaeError: the corpus is empty, or an activation is not finite.
+    """
+    parts = [(x.float(), languages) for x, languages in _by_language(lm, site, tokens, budget)]
+    if not parts:
+        raise GlossaeError("samples: there is no text")
+    xs, languages = zip(*parts, strict=True)
+    return torch.cat(xs), np.concatenate(languages)
+
+
+def _by_language(
+    lm: LanguageModel, site: Site, tokens: TokenizedCorpus, budget: int
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Batches of the site's activations, with the language of each token."""
+    codes = np.array([sentence.language for sentence in tokens.corpus.sentences])
+    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+        yield part.sites[site], codes[part.sentence.cpu().numpy()]
+
+
+def difference_of_means(moments: Moments, target: str, others: Sequence[str] = ()) -> Directions:
+    """The mean of the target less that of each other language, and less that of all others together.
+
+    Offsets lie midway between the two means. All others together is the mean of their means, so that each counts
+    alike whatever text there is of it. With one other language there is one direction.
+
+    Args:
+        moments: of the activations.
+        target: the language that directions point to.
+        others: the languages they point away from; every other one if none is named.
+
+    Raises:
+        GlossaeError: there is no text in a language, or two have the same mean.
+    """
+    names, vectors, middles = _contrasts(moments, target, others)
+    offsets = (vectors * middles).sum(1)
+    return Directions([f"difference of means: {name}" for name in names], vectors, offsets, site=moments.site)
+
+
+def discriminants(
+    moments: Moments, target: str, others: Sequence[str] = (), *, shrinkage: float | None = None
+) -> Directions:
+    """Linear discriminants (Fisher 1936): the inverse of the covariance within languages, times the differences.
+
+    The covariance S, pooled over all languages of the moments, is shrunk to (1 - s) S + s tr(S) / d I. Offsets lie
+    midway between the two means, as for equal priors.
+
+    Args:
+        moments: of the activations.
+        target: the language that directions point to.
+        others: the languages they point away from, each by itself and all together.
+        shrinkage: s, between 0 and 1; None: the oracle-approximating one (Chen et al. 2010).
+
+    Raises:
+        GlossaeError: there is no text in a language, two have the same mean, or the covariance cannot be inverted.
+    """
+    covariance = moments.pooled_covariance()
+    share = _oas(covariance, int(moments.tokens.sum())) if shrinkage is None else shrinkage
+    level = covariance.diagonal().mean()
+    shrunk = (1 - share) * covariance
+    shrunk.diagonal().add_(share * level)
+    names, differences, middles = _contrasts(moments, target, others)
+    factor, failed = torch.linalg.cholesky_ex(shrunk)
+    # The share of each coordinate's variance that those before it leave. Of one that they determine only rounding is
+    # left, of either sign, so that the factorisation may go through all the same.
+    left = factor.diagonal().square() / shrunk.diagonal()
+    if int(failed) or not bool((left > ROUNDING).all()):
+        raise GlossaeError(
+            "directions: the covariance cannot be inverted; more text or more shrinkage may help"
         )
+    vectors = torch.cholesky_solve(differences.T, factor).T
+    offsets = (vectors * middles).sum(1)
+    return Directions([f"linear discriminant: {name}" for name in names], vectors, offsets, site=moments.site)
+
+
+def probe_normal(
+    x: Float[Tensor, "tokens d_in"],
+    languages: Shaped[np.ndarray, " tokens"],
+    target: str,
+    others: Sequence[str] = (),
+    *,
+    share: float = PENALTY_SHARE,
+    site: Site | None = None,
+) -> Directions:
+    """The normal of a logistic probe of the target against all the others, in the site's own coordinates.
+
+    It is fitted on activations of mean 0 and variance 1, both sides having the same weight, under a penalty of
+    `share` of the critical one (`glossae.probe.ProbePath`). It fires where the probe says target.
+
+    Args:
+        x: activations.
+        languages: of each.
+        target: what the probe finds.
+        others: what it finds it among; every other language if none is named.
+        share: of the lambda from which on the probe is zero; below 1.
+        site: where the activations are from.
+
+    Raises:
+        GlossaeError: there is no text on one of the sides, or `share` leaves nothing of the probe.
+    """
+    positive = languages == target
+    negative = np.isin(languages, list(others)) if others else ~positive
+    negative &= ~positive
+    for side, where in ((target, positive), (" and ".join(others) or f"all but {target}", negative)):
+        if not where.any():
+            raise GlossaeError(f"directions: a probe of '{target}' has no text of '{side}'")
+    used = torch.from_numpy(positive | negative).to(x.device)
+    y = torch.from_numpy(positive).to(x.device)[used].double()
+    chosen = x[used].double()
+    mean = chosen.mean(0)
+    deviation = (chosen - mean).square().mean(0).sqrt()
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    weights = torch.where(y > 0, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    path = ProbePath(((chosen - mean) / deviation).float(), y, weights[:, None], penalise_bias=False)
+    (solution,) = path.solve([share * path.critical_penalty])
+    if not solution.weight.any():
+        raise GlossaeError(f"directions: a penalty of {share} times the critical one leaves a probe of zero")
+    weight = solution.weight[:, 0] / deviation
+    offset = weight @ mean - solution.bias[0]
+    name = f"probe: {target} against {' and '.join(others) or 'all others'}"
+    return Directions([name], weight[None], offset[None], site=site)
+
+
+def random_directions(
+    count: int,
+    d_in: int,
+    *,
+    seed: int,
+    centre: Float[Tensor, " d_in"] | None = None,
+    site: Site | None = None,
+) -> Directions:
+    """Directions drawn evenly from the sphere: what a direction does that means nothing.
+
+    Args:
+        count: how many.
+        d_in: width of the site.
+        seed: the same seed gives the same directions.
+        centre: where they read 0, such as the mean activation; the origin if it is None.
+        site: where they are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(count, d_in, generator=generator, dtype=torch.float64)
+    offsets = torch.zeros(count, dtype=torch.float64) if centre is None else vectors @ centre.double().cpu()
+    return Directions([f"random direction {seed}.{i}" for i in range(count)], vectors, offsets, site=site)
+
+
+def _oas(covariance: Float[Tensor, "d d"], samples: int) -> float:
+    """The oracle-approximating shrinkage of a covariance, from itself and the number of samples.
+
+    Chen, Wiesel, Eldar and Hero (2010), eq. 23, as scikit-learn has it: for large d, with 2 / d taken as 0.
+    """
+    d = len(covariance)
+    level = covariance.diagonal().mean().square()
+    spread = covariance.square().mean()
+    denominator = (samples + 1) * (spread - level / d)
+    return 1.0 if denominator <= 0 else min(float((spread + level) / denominator), 1.0)
+
+
+def _contrasts(
+    moments: Moments, target: str, others: Sequence[str]
+) -> tuple[list[str], Float[Tensor, "contrasts d_in"], Float[Tensor, "contrasts d_in"]]:
+    """Target against each other language, and against all together where there are several.
+
+    Names, differences of the means, and the points midway between them.
+    """
+    names = list(others) or [language for language in moments.languages if language != target]
+    own = moments.mean(target)
+    if not names or target in names:
+        raise GlossaeError(f"directions: '{target}' needs other languages to be told from")
+    means = {name: moments.mean(name) for name in names}
+    if len(names) > 1:
+        label = "all others" if not others else " and ".join(names)
+        means[label] = torch.stack(list(means.values())).mean(0)
+    rest = torch.stack(list(means.values()))
+    return [f"{target} against {name}" for name in means], own - rest, (own + rest) / 2

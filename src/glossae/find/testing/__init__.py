@@ -1,32 +1,47 @@
 """Whether units tell languages apart by more than a stated minimum, with errors held over thousands of units."""
 
-from glossae.find.testing.auroc import AurocTable, auroc_table
-from glossae.find.testing.claims import Claim, claims
-from glossae.find.testing.families import ClaimEvidence, Evidence, UnitEvidence, test_units
-from glossae.find.testing.family_wise import Multipliers, multipliers
-from glossae.find.testing.fdr import q_values
-from glossae.find.testing.frozen import FrozenSet, Replication, freeze, load_frozen, replicate
-from glossae.find.testing.independence import Independence, independence
-from glossae.find.testing.minimum import exact_p, minimum_p, perfect_p, studentised
-from glossae.find.testing.panel import carried_languages, check_panel, check_power, comparisons_needed
-from glossae.find.testing.permutation import ALPHAS, Permutations, permutations
-from glossae.find.testing.restricted import Restricted, passing_restricted, restrict
-from glossae.find.testing.together import SetScore
+from glossae.find.testing.auroc import (
+    AurocTable,
+    auroc_table,
+    exact_p,
+    independence,
+    minimum_p,
+    perfect_p,
+    studentised,
+)
+from glossae.find.testing.claims import (
+    Claim,
+    Evidence,
+    carried_languages,
+    check_panel,
+    check_power,
+    claims,
+    comparisons_needed,
+    q_values,
+    units_evidence,
+)
+from glossae.find.testing.frozen import (
+    FrozenSet,
+    Replication,
+    Restricted,
+    SetScore,
+    freeze,
+    load_frozen,
+    passing_restricted,
+    replicate,
+    restrict,
+)
+from glossae.find.testing.permutation import ALPHAS, multipliers, permutations
 
 __all__ = [
     "ALPHAS",
     "AurocTable",
     "Claim",
-    "ClaimEvidence",
     "Evidence",
     "FrozenSet",
-    "Independence",
-    "Multipliers",
-    "Permutations",
     "Replication",
     "Restricted",
     "SetScore",
-    "UnitEvidence",
     "auroc_table",
     "carried_languages",
     "check_panel",
@@ -46,5 +61,5 @@ __all__ = [
     "replicate",
     "restrict",
     "studentised",
-    "test_units",
+    "units_evidence",
 ]

@@ -1,21 +1,28 @@
-"""A selected set that can no longer change, and whether it holds on another text."""
+"""A selected set of units that can no longer change: tested again on other text, and as one score."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
+from scipy.sparse import csc_array
 from scipy.stats import binomtest
 
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint, write_json
-from glossae.find.testing.auroc import AurocTable, auroc_table
-from glossae.find.testing.claims import Claim
-from glossae.find.testing.families import Evidence, claim_evidence
-from glossae.find.testing.minimum import Method
-from glossae.find.testing.panel import Within, check_panel, check_power
+from glossae.find.testing.auroc import AurocTable, Method, auroc_table, minimum_p
+from glossae.find.testing.claims import (
+    Claim,
+    Evidence,
+    Within,
+    check_panel,
+    check_power,
+    claim_evidence,
+    q_values,
+)
 from glossae.units import SentenceTable
 
 
@@ -166,7 +173,7 @@ def replicate(
         frozen: the set; only a set that was written down has this type.
         table: the same units on the other text, all of them.
         text: the hash of that text.
-        within: as in `test_units`.
+        within: as in `units_evidence`.
 
     Raises:
         GlossaeError: the units are others; it is the text that the set was selected on; it lacks a language inside the
@@ -192,6 +199,132 @@ def replicate(
         exact = binomtest(int(passed.sum()), len(passed)).proportion_ci(0.95, method="exact")
         share, low, high = float(passed.mean()), float(exact.low), float(exact.high)
     return Replication(frozen, text, claim, found.p, found.q, passed, share, low, high, auroc)
+
+
+@dataclass(frozen=True)
+class Restricted:
+    """A frozen set against one language, on some of another text's sentences.
+
+    Attributes:
+        other: the language.
+        auroc: of the set's units, in its order, on these sentences.
+        p: of each unit, for "AUROC of the target over the other is at most the set's minimum".
+        reason: why there are too few sentences for any unit to pass; None where there are enough.
+    """
+
+    other: str
+    auroc: AurocTable
+    p: Float[np.ndarray, " units"]
+    reason: str | None
+
+
+def restrict(
+    frozen: FrozenSet, table: SentenceTable, other: str, rows: Sequence[int] | np.ndarray, *, text: str
+) -> Restricted:
+    """Test a frozen set's target against one language, on the sentences `rows` of a text not looked at before.
+
+    Args:
+        frozen: the set.
+        table: the same units on that text, all of them.
+        other: the language.
+        rows: numbers of sentences of the target and of `other`, such as matched ones; sentences in further languages
+            play no part.
+        text: the hash of the whole text.
+
+    Raises:
+        GlossaeError: the units are others, it is the text that the set was selected on, or one of the two languages
+            has no sentence among the rows.
+    """
+    frozen.check_units(table.identity)
+    frozen.check_text(text)
+    part = table.columns(frozen.units).take(rows)
+    for language in (frozen.target, other):
+        if language not in part.present:
+            raise GlossaeError(f"{frozen.claim}: none of the chosen sentences is in {language}")
+    auroc, reason = auroc_table(part), None
+    try:
+        check_power(auroc, [(frozen.target, other)], max(len(frozen.units), 1), frozen.minimum, frozen.q)
+    except GlossaeError as error:
+        reason = str(error)
+    p = minimum_p(auroc, frozen.target, other, frozen.minimum, method=frozen.method)
+    return Restricted(other, auroc, p, reason)
+
+
+def passing_restricted(frozen: FrozenSet, parts: Sequence[Restricted]) -> Bool[np.ndarray, " units"]:
+    """Which of a frozen set's units pass against every language of `parts`, at the set's rate of false discoveries.
+
+    A unit's p-value is the largest over the parts; Benjamini-Hochberg over the set gives q, as in `replicate`.
+
+    Raises:
+        GlossaeError: there is no part, or one has too few sentences.
+    """
+    if not parts:
+        raise GlossaeError(f"{frozen.claim}: there is no language to test against")
+    for part in parts:
+        if part.reason is not None:
+            raise GlossaeError(part.reason)
+    passed: np.ndarray = q_values(np.max([part.p for part in parts], axis=0)) <= frozen.q
+    return passed
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """The mean of a frozen set's standardised values.
+
+    Each unit's value on a sentence is divided by its standard deviation over the sentences that the set was found on,
+    so that no unit counts for more because its values are larger. Means are not taken off: that would shift all
+    sentences alike, and change no rank.
+
+    Attributes:
+        units: their numbers.
+        deviation: the standard deviation of each on the text that the set was found on.
+        identity: whose units these are.
+    """
+
+    units: tuple[int, ...]
+    deviation: Float[np.ndarray, " units"]
+    identity: str
+
+    @staticmethod
+    def of(frozen: FrozenSet, table: SentenceTable) -> "SetScore":
+        """The score of a frozen set, scaled by the table that it was found on.
+
+        Raises:
+            GlossaeError: the set is empty, or the table is of other units.
+        """
+        frozen.check_units(table.identity)
+        if not frozen.units:
+            raise GlossaeError(
+                f"the frozen set of {frozen.claim} is empty: there is nothing to take the mean of"
+            )
+        values = csc_array(table.columns(frozen.units).values, dtype=np.float64)
+        mean = np.asarray(values.mean(axis=0)).ravel()
+        squares = np.asarray(values.power(2).mean(axis=0)).ravel()
+        return SetScore(frozen.units, np.sqrt(np.maximum(squares - mean**2, 0)), table.identity)
+
+    def values(self, table: SentenceTable) -> Float32[np.ndarray, " sentences"]:
+        """The score of every sentence; a unit that was the same everywhere on the text it was found on adds nothing.
+
+        Raises:
+            GlossaeError: the table is of other units.
+        """
+        if table.identity != self.identity:
+            raise GlossaeError(f"these are different units: {self.identity} and {table.identity}")
+        weight = np.divide(1.0, self.deviation, out=np.zeros_like(self.deviation), where=self.deviation > 0)
+        values = csc_array(table.columns(self.units).values, dtype=np.float64)
+        return np.asarray(values @ (weight / len(weight)), dtype=np.float32)
+
+    def auroc(self, table: SentenceTable, rows: Sequence[int] | np.ndarray | None = None) -> AurocTable:
+        """AUROC of the score, as the one unit of the result, on all sentences or on those with the numbers `rows`.
+
+        Raises:
+            GlossaeError: the table is of other units.
+        """
+        column = csc_array(self.values(table)[:, None])
+        named = f"set {fingerprint({'units': self.units, 'of': self.identity})}"
+        silent = csc_array(column.shape, dtype=np.int32)
+        scored = replace(table, values=column, fired=silent, identity=named)
+        return auroc_table(scored if rows is None else scored.take(rows))
 
 
 def _hash(fields: dict[str, object]) -> str:

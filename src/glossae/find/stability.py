@@ -1,0 +1,338 @@
+"""Whether the latents of one SAE are there again in another, by what they write and by where they fire."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from glossae.errors import GlossaeError
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.units import Fired, Latents
+
+# from this |cosine| on, two directions count as the same
+SAME = 0.7
+# of each latent, how many of the other SAE's it is correlated with: those that write nearest to it
+CANDIDATES = 8
+# cosines held at once: 64 MiB of float32
+COSINES = 2**24
+# cosines held by the one-to-one matching: 256 MiB of float64
+ASSIGNED = 2**25
+# pairs of latents that fire at one token, made at once: 64 MiB of products, and as much of where each belongs
+PAIRS = 2**23
+# less than this share of a latent's mean square is rounding, and no variance
+ROUNDING = 1e-12
+
+
+class Shares(NamedTuple):
+    """How many of some latents are there again, of those that were looked at.
+
+    Attributes:
+        of: how many were looked at.
+        cosine: how many have a latent of the other at a cosine of at least `same`.
+        correlation: how many have one that correlates with them as much.
+        both: how many have one of which both is true.
+    """
+
+    of: int
+    cosine: int
+    correlation: int
+    both: int
+
+
+@dataclass(frozen=True)
+class LatentMatch:
+    """The latents of one SAE against those of another on the same site and the same tokens.
+
+    The cosine is that of decoder rows, with its sign: a latent that writes the opposite does not do the same. The
+    correlation is Pearson's over tokens (`LatentMatcher`). From 0.7 on a latent counts as the same, as in Paulo and
+    Belrose 2025 (arXiv 2501.16615), who match decoder and encoder rows one to one and find 30 % shared between seeds of
+    an SAE with 131,072 latents.
+
+    Attributes:
+        nearest: of each latent, those of the other with the largest cosines, the nearest first.
+        cosine: these cosines.
+        correlation: how each correlates with these.
+        fired: on how many tokens each fires.
+        other_fired: the same of the other SAE's.
+        selected: the latents that are looked at closely.
+        partner: of each of them, its latent in the one-to-one matching of the largest total cosine, among those
+            nearest to any of them; -1 where there are more of them than latents.
+        partner_cosine, partner_correlation: with that one; 0 without one.
+        correlate: of each selected latent, the one that correlates with it most, among all of the other.
+        correlate_cosine, correlate_correlation: with that one.
+        tokens: how many there were.
+    """
+
+    nearest: Int[np.ndarray, "latents candidates"]
+    cosine: Float[np.ndarray, "latents candidates"]
+    correlation: Float[np.ndarray, "latents candidates"]
+    fired: Int[np.ndarray, " latents"]
+    other_fired: Int[np.ndarray, " others"]
+    selected: Int[np.ndarray, " selected"]
+    partner: Int[np.ndarray, " selected"]
+    partner_cosine: Float[np.ndarray, " selected"]
+    partner_correlation: Float[np.ndarray, " selected"]
+    correlate: Int[np.ndarray, " selected"]
+    correlate_cosine: Float[np.ndarray, " selected"]
+    correlate_correlation: Float[np.ndarray, " selected"]
+    tokens: int
+
+    def firing(self, same: float = SAME) -> Shares:
+        """Of all latents that fire on the text; correlations with the nearest few only, so that is a lower bound."""
+        return self._shares(np.flatnonzero(self.fired), None, same)
+
+    def of_selected(self, same: float = SAME) -> Shares:
+        """Of the selected latents; correlations with all of the other's."""
+        return self._shares(self.selected, self.correlate_correlation, same)
+
+    def again(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
+        """Which selected latents have a partner of their own that is near enough by cosine and by correlation."""
+        return (self.partner_cosine >= same) & (self.partner_correlation >= same)
+
+    def _shares(self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float) -> Shares:
+        near, like = self.cosine[latents] >= same, self.correlation[latents] >= same
+        correlated = like.any(1) if best is None else best >= same
+        return Shares(
+            len(latents), *(int(which.sum()) for which in (near.any(1), correlated, (near & like).any(1)))
+        )
+
+
+@torch.no_grad()
+def match_latents(
+    lm: LanguageModel,
+    site: Site,
+    one: Latents,
+    other: Latents,
+    tokens: TokenizedCorpus,
+    selected: Sequence[int] = (),
+    *,
+    candidates: int = CANDIDATES,
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> LatentMatch:
+    """Match the latents of two SAEs in one pass of the model over a corpus.
+
+    Args:
+        lm: the model.
+        site: where both read.
+        one: the latents that are looked for.
+        other: those among which they are looked for.
+        tokens: the text.
+        selected: latents of the first to look at closely.
+        candidates: how many of the other's each latent is correlated with.
+        budget: tokens in a batch.
+        progress: is told the share of tokens done.
+
+    Raises:
+        GlossaeError: they are of different widths, there is no such latent, or an activation is not finite.
+    """
+    matcher = LatentMatcher(one, other, selected, candidates=candidates)
+    total = int(tokens.lengths.sum())
+    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+        matcher.add(part.sites[site])
+        progress(matcher.tokens / total)
+    return matcher.finish()
+
+
+class LatentMatcher:
+    """Matches the latents of two SAEs batch by batch, from sums over tokens; see `match_latents`.
+
+    The correlation of latents a_i of the first with b_j of the other is Pearson's,
+
+        r(i, j) = (sum a_i b_j - n m_i m_j) / sqrt((sum a_i^2 - n m_i^2) (sum b_j^2 - n m_j^2)),   m the means.
+
+    A latent is 0 where it does not fire, and those tokens count like all others. A latent that never varies has
+    correlation 0 with all. Products are summed for every latent of the first with its own candidates of the other, and
+    for the selected latents with all of the other. All sums are float64: memory is 8 bytes for each of latents x
+    candidates and of selected x others.
+
+    Raises:
+        GlossaeError: the SAEs are of different widths, or there is no such latent.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, one: Latents, other: Latents, selected: Sequence[int] = (), *, candidates: int = CANDIDATES
+    ) -> None:
+        if one.d_in != other.d_in:
+            raise GlossaeError(
+                f"stability: {one.identity} is of width {one.d_in}, and {other.identity} of {other.d_in}"
+            )
+        for unit in selected:
+            if not 0 <= unit < len(one):
+                raise GlossaeError(f"stability: there is no latent {unit}; there are 0 to {len(one) - 1}")
+        self.one, self.other, self.tokens = one, other, 0
+        self._rows, self._others = _decoder(one), _decoder(other)
+        device = self._rows.device
+        self._selected = torch.tensor(list(selected), dtype=torch.int64, device=device)
+        self._candidates, self._cosine = nearest(self._rows, self._others, min(candidates, len(other)))
+        # sum, sum of squares, and on how many tokens each fires
+        self._moments = _zeros(device, 3, len(one)), _zeros(device, 3, len(other))
+        self._with_candidates = _zeros(device, *self._candidates.shape)
+        self._with_all = _zeros(device, len(selected), len(other))
+        self._row = torch.full((len(one),), -1, dtype=torch.int64, device=device)
+        self._row[self._selected] = torch.arange(len(selected), device=device)
+
+    @torch.no_grad()
+    def add(self, x: Float[Tensor, "tokens d_in"]) -> None:
+        """Count a batch of the site."""
+        self.tokens += len(x)
+        codes = [units.fired(x) for units in (self.one, self.other)]
+        a, b = (code._replace(value=code.value.double()) for code in codes)
+        for moments, code in zip(self._moments, (a, b), strict=True):
+            each = (code.value, code.value.square(), torch.ones_like(code.value))
+            for total, values in zip(moments, each, strict=True):
+                total.index_add_(0, code.unit, values)
+        if len(a.unit) and len(b.unit):
+            self._add_candidates(a, b)
+            self._add_selected(a, b, len(x))
+
+    @torch.no_grad()
+    def finish(self) -> LatentMatch:
+        """What was counted."""
+        rows = self._rows[self._selected]
+        partner, partner_cosine = _partners(rows, self._others)
+        one, other = self._moments
+        correlation = self._pearson(self._with_candidates, one[:, :, None], other[:, self._candidates])
+        correlations = self._pearson(self._with_all, one[:, self._selected, None], other[:, None])
+        correlate = correlations.argmax(1)
+        nearness = torch.nn.functional.cosine_similarity(rows, self._others[correlate], dim=1)
+        every, values = np.arange(len(partner)), _array(correlations)
+        return LatentMatch(
+            nearest=_array(self._candidates),
+            cosine=_array(self._cosine.double()),
+            correlation=_array(correlation),
+            fired=_array(one[2].long()),
+            other_fired=_array(other[2].long()),
+            selected=_array(self._selected),
+            partner=partner,
+            partner_cosine=partner_cosine,
+            partner_correlation=np.where(partner >= 0, values[every, partner], 0.0),
+            correlate=_array(correlate),
+            correlate_cosine=_array(nearness.double()),
+            correlate_correlation=values[every, _array(correlate)],
+            tokens=self.tokens,
+        )
+
+    def _add_candidates(self, a: Fired, b: Fired) -> None:
+        # where a token and latent of the other stand in its code, by a number for both
+        key, order = (b.token * len(self.other) + b.unit).sort()
+        value = b.value[order]
+        for rows in torch.arange(len(a.unit), device=key.device).split(
+            max(1, PAIRS // self._candidates.shape[1])
+        ):
+            unit = a.unit[rows]
+            wanted = a.token[rows, None] * len(self.other) + self._candidates[unit]
+            place = torch.searchsorted(key, wanted).clamp_max(len(key) - 1)
+            product = torch.where(key[place] == wanted, a.value[rows, None] * value[place], 0.0)
+            self._with_candidates.index_add_(0, unit, product)
+
+    def _add_selected(self, a: Fired, b: Fired, tokens: int) -> None:
+        chosen = self._row[a.unit] >= 0
+        row, token, value = self._row[a.unit[chosen]], a.token[chosen], a.value[chosen]
+        # codes go token by token, so what fires at a token is a run
+        count = torch.bincount(b.token, minlength=tokens)
+        first = count.cumsum(0) - count
+        for part in _runs(count[token]):
+            here = count[token[part]]
+            entry = torch.arange(len(here), device=here.device).repeat_interleave(here)
+            place = torch.arange(len(entry), device=here.device) - (here.cumsum(0) - here)[entry]
+            place += first[token[part]][entry]
+            cell = row[part][entry] * len(self.other) + b.unit[place]
+            self._with_all.view(-1).index_add_(0, cell, value[part][entry] * b.value[place])
+
+    def _pearson(
+        self, products: Float[Tensor, "rows columns"], a: Float[Tensor, "3 _ _"], b: Float[Tensor, "3 _ _"]
+    ) -> Float[Tensor, "rows columns"]:
+        n = max(1, self.tokens)
+        spread = [
+            torch.where(squares - each.square() / n > ROUNDING * squares, squares - each.square() / n, 0.0)
+            for each, squares, _ in (a, b)
+        ]
+        scale = (spread[0] * spread[1]).sqrt()
+        covariance = products - a[0] * b[0] / n
+        return torch.where(scale > 0, covariance / scale, 0.0).clamp(-1, 1)
+
+
+def _runs(sizes: Int[Tensor, " entries"]) -> Iterator[slice]:
+    """Runs of entries whose sizes add up to about PAIRS at most, at least one entry each."""
+    ends = sizes.cumsum(0)
+    first = 0
+    while first < len(sizes):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(torch.searchsorted(ends, before + PAIRS, right=True)))
+        yield slice(first, last)
+        first = last
+
+
+def _zeros(device: torch.device, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64, device=device)
+
+
+def _partners(
+    rows: Float[Tensor, "selected d_in"], others: Float[Tensor, "others d_in"]
+) -> tuple[Int[np.ndarray, " selected"], Float[np.ndarray, " selected"]]:
+    """The one-to-one matching of some rows with others, each row bidding for those nearest to any of the rows.
+
+    With as many candidates a row as there are rows this is the best there is; beyond some 300 rows they are fewer, to
+    bound the memory.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    count = min(len(rows), len(others), max(1, ASSIGNED // len(rows) ** 2))
+    columns = nearest(rows, others, count)[0].unique()
+    place, how = one_to_one(cosines(rows, others[columns]).cpu().double().numpy())
+    partner = np.where(place >= 0, columns.cpu().numpy()[place], -1)
+    return partner, how
+
+
+def _decoder(latents: Latents) -> Float[Tensor, "latents d_in"]:
+    # half precision would round cosines
+    rows = latents.sae.W_dec.detach()
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.cpu().numpy()
+    return array
+
+
+def cosines(
+    rows: Float[Tensor, "rows d_in"], directions: Float[Tensor, "directions d_in"]
+) -> Float[Tensor, "rows directions"]:
+    """The cosine of each row with each direction; one of zeros is near nothing."""
+    lengths = [matrix.norm(dim=1).clamp_min(1e-12) for matrix in (rows, directions)]
+    found: Tensor = rows @ directions.T / lengths[0][:, None] / lengths[1]
+    return found
+
+
+@torch.no_grad()
+def nearest(
+    rows: Float[Tensor, "rows d_in"], directions: Float[Tensor, "directions d_in"], count: int
+) -> tuple[Int[Tensor, "rows count"], Float[Tensor, "rows count"]]:
+    """The `count` directions with the largest cosine to each row, and these cosines, the nearest first.
+
+    Cosines are found for some rows at a time: of 65,536 rows with as many directions they would be 16 GiB.
+    """
+    step = max(1, COSINES // len(directions))
+    parts = [cosines(part, directions).topk(count, dim=1) for part in rows.split(step)]
+    return torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts])
+
+
+def one_to_one(
+    similarity: Float[np.ndarray, "rows columns"],
+) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Each row's column in the one-to-one matching of the largest total similarity, and how similar that is.
+
+    By the Hungarian algorithm (Kuhn 1955). With more rows than columns some rows have none: -1, and 0.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    row, column = linear_sum_assignment(similarity, maximize=True)
+    partner, how = np.full(len(similarity), -1, dtype=np.int64), np.zeros(len(similarity))
+    partner[row], how[row] = column, similarity[row, column]
+    return partner, how
