@@ -33,7 +33,7 @@ BEFORE = {
     "doctor": {"lm", "plan"},
 }
 """The rooms, and those that each may import."""
-EVERYBODYS = {"errors", "files", "environment", "memory", "_version"}
+EVERYBODYS = {"errors", "files", "environment", "memory", "stats", "_version"}
 """Modules that every room may import."""
 MORE = {"report": {"recipe"}, "plan": {"recipe"}}
 """What else a room may import."""

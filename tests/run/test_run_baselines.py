@@ -16,7 +16,7 @@ from glossae.sae import read_sae
 
 baselines_stage = importlib.import_module("glossae.run.baselines_stage")
 sae_stage = importlib.import_module("glossae.run.sae_stage")
-switched_off = importlib.import_module("glossae.effects.switched_off")
+switched_off = importlib.import_module("glossae.effects.damage")
 LAYER = 1
 SMALL = {
     "layer": LAYER,

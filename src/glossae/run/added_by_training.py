@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import Switched, UnitSet, interval
+from glossae.effects import Switched, UnitSet
 from glossae.run.baseline_sets import TRAINED, UNTRAINED
 from glossae.run.context import Context
 from glossae.run.tables import write_table
+from glossae.stats import interval
 
 # the autoencoders that training is judged by
 LEARNT = (TRAINED, UNTRAINED)

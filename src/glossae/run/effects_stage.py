@@ -8,14 +8,13 @@ import numpy as np
 from glossae.effects import (
     MATCHED_DAMAGE,
     Arm,
-    Continuation,
     Dose,
     Edit,
     Measured,
+    Step,
     Sweep,
     best_dose,
     cells,
-    continuations,
     lowest,
     matched_sweeps,
     measure_growing,
@@ -34,8 +33,7 @@ from glossae.run.panels import test_panel
 from glossae.run.samples import first_sentences
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
-from glossae.sae import Sae
-from glossae.units import Units
+from glossae.steering import Continuation, continuations
 
 # the damage at whose dose units are looked at one by one
 DAMAGE = 0.3
@@ -353,14 +351,11 @@ def _one_by_one(
     if value is not None:
         edits.append(at_dose(arms, value))
     parts = [row for edit in edits for row in part_edits(edit)]
-    measures: list[tuple[Edit | None, bool | None]] = [
-        (Edit("none"), None),
-        *((edit, None) for _, _, edit in parts),
-    ]
+    sae = arms.autoencoders[context.target]
     tokens, (measured,) = _grown(
         context,
         layer,
-        [[(arms.autoencoders[context.target], measures)]],
+        [[Step(sae, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]],
         first_sentences(test, FROZEN_SENTENCES),
         "one-by-one",
         report,
@@ -395,11 +390,10 @@ def _tuned(
     )
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
-        edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
         place = lowest(losses, tune, target)
-        none = Edit("none", splice=edits[0][1].splice)
-        wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
-        chosen.append([(edits[place or 0][0], wanted)])
+        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
+        best = [] if place is None else [sweep[place]._replace(in_range=None)]
+        chosen.append([Step(sweep[place or 0].units, none), *best])
     _, tested = _grown(context, layer, chosen, own, "tuned", part(report, 0.8, 1.0), precision=None)
     rows = [
         best_dose(
@@ -418,14 +412,10 @@ def _tuned(
     return as_rows([row for row in rows if row is not None])
 
 
-def _only_spliced(sweep: Sweep, splice: bool) -> list[tuple[Sae | Units, list[tuple[Edit, bool | None]]]]:
+def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
     """The edits of one kind; nothing where there is none but the splice itself."""
-    found = [
-        (units, [(edit, inside) for edit, inside in edits if edit is not None and edit.splice == splice])
-        for units, edits in sweep
-    ]
-    kept = [(units, edits) for units, edits in found if edits]
-    return kept if any(edit.operation != "none" for _, edits in kept for edit, _ in edits) else []
+    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
+    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
 def _sets(arms: Arms) -> list[dict[str, Any]]:
@@ -442,10 +432,9 @@ def _sets(arms: Arms) -> list[dict[str, Any]]:
 
 
 def _members(sweep: Sweep) -> list[int]:
-    units, edits = sweep[0]
-    if isinstance(units, Sae) or units.kind == "direction":
+    if sweep[0].kind != "neuron":
         return []
-    return list(next((edit.units for edit, _ in edits if edit is not None and edit.units), ()))
+    return list(next((edit.units for _, edit, _ in sweep if edit is not None and edit.units), ()))
 
 
 def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glossae.effects import FAMILIES, PROMPTS, Clusters, Family, Knob, families
+from glossae.effects import FAMILIES, Family, Knob, families
 from glossae.errors import GlossaeError
 from glossae.find import identify
 from glossae.lm import Site, TokenizedCorpus, prompt_ids
@@ -15,7 +15,8 @@ from glossae.run.folder import as_rows
 from glossae.run.sae_stage import load_sae
 from glossae.run.show import Report, part
 from glossae.run.tables import write_table
-from glossae.steering import Steered, lingua_languages, lingua_version, steer
+from glossae.stats import Clusters
+from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
 from glossae.text import first_of_each
 from glossae.units import activation_moments
 
