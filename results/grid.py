@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from glossae._version import __version__
-from glossae.effects import Edit, Switched, UnitSet, compile_edits, interval, neurons_off, switch_off
+from glossae.effects import Edit, Switched, UnitSet, compile_edits, neurons_off, switch_off
 from glossae.files import write_json
 from glossae.find import lape, testing
 from glossae.lm import (
@@ -39,6 +39,7 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.sae import SaeConfig, TrainSettings, train, untrained
+from glossae.stats import interval
 from glossae.text import Corpus, first_of_each, read_source
 from glossae.units import Counter, Directions, Latents, Moments, Neurons, SentenceTable, difference_of_means
 

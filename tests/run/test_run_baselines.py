@@ -16,7 +16,7 @@ from glossae.sae import read_sae
 from glossae.stages import baselines
 from glossae.stages import sae as sae_stage
 
-switched_off = importlib.import_module("glossae.effects.switched_off")
+switched_off = importlib.import_module("glossae.effects.damage")
 LAYER = 1
 SMALL = {
     "layer": LAYER,

@@ -1,20 +1,19 @@
-"""What other units do: sets drawn many times, and the rank of the selected ones among them."""
+"""Controls: what other units do, drawn many times, and the rank of the selected ones among them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae.effects.edits import Edit
-from glossae.effects.next_token import Arrays, Keep, keep_nothing
-from glossae.effects.operations import Reading, unit_rows
+from glossae.effects.edits import Edit, Reading, as_units, unit_rows
+from glossae.effects.sweep import Arrays, Keep, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
 from glossae.sae import Sae
-from glossae.units import Latents, Units
+from glossae.units import Units
 
 UNTRAINED = 3
 """Autoencoders of random weights that the selected latents are held against, a seed each."""
@@ -22,6 +21,8 @@ UNTRAINED = 3
 BUDGET = 1024
 # sentences after which what was measured is kept
 PART = 64
+# of each selected latent, how many of those most like it take its place in turn
+CANDIDATES = 20
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,6 @@ def measure_rises(
     target: str,
     reference: str,
     *,
-    budget: int = BUDGET,
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Rises:
@@ -110,7 +110,7 @@ def measure_rises(
             def told(share: float) -> None:
                 progress((start + share * len(some)) / len(tokens))
 
-            return {"losses": replayed_losses(lm, site, some, [None, *fns], budget=budget, progress=told)}
+            return {"losses": replayed_losses(lm, site, some, [None, *fns], budget=BUDGET, progress=told)}
 
         parts.append(keep(str(start), work)["losses"])
     progress(1.0)
@@ -127,8 +127,6 @@ def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, nu
     """A set's one edit against many draws, a row for each statistic.
 
     Args:
-        units: the set's name.
-        edit: what was done to it.
         observed: of that edit alone.
         control: what was drawn.
         null: of the draws, to which the same was done.
@@ -136,21 +134,9 @@ def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, nu
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
         own, draws = float(values[0]), drawn[name]
-        rows.append(
-            Control(
-                units,
-                edit.operation,
-                edit.value,
-                control,
-                edit.operation,
-                name,
-                len(draws),
-                own,
-                float(draws.mean()),
-                float(np.quantile(draws, 0.95)),
-                rank(own, draws),
-            )
-        )
+        null_mean, null_p95 = float(draws.mean()), float(np.quantile(draws, 0.95))
+        same = (units, edit.operation, edit.value, control, edit.operation, name)
+        rows.append(Control(*same, len(draws), own, null_mean, null_p95, rank(own, draws)))
     return rows
 
 
@@ -158,21 +144,9 @@ def compare_with_one(
     units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
 ) -> list[Control]:
     """A set's one edit beside another set's, a row for each statistic."""
-    theirs = other.statistics()
+    theirs, same = other.statistics(), (units, edit.operation, edit.value, control, control_edit)
     return [
-        Control(
-            units,
-            edit.operation,
-            edit.value,
-            control,
-            control_edit,
-            name,
-            1,
-            float(values[0]),
-            float(theirs[name][0]),
-            None,
-            None,
-        )
+        Control(*same, name, 1, float(values[0]), float(theirs[name][0]), None, None)
         for name, values in observed.statistics().items()
     ]
 
@@ -182,9 +156,7 @@ def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:
     return int(np.count_nonzero(null >= observed)) + 1
 
 
-def redirected_edits(
-    edit: Edit, units: Sae | Units, draws: int, *, seed: int
-) -> list[Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]]:
+def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -> list[TokenEdit]:
     """An edit that is written along random directions instead of the units' own.
 
     Every unit has a random direction of the length of its own, and each token is moved exactly as far as the edit
@@ -193,17 +165,15 @@ def redirected_edits(
     Args:
         edit: `set`, `zero`, `mean` or `project_out`, error-preserving.
         units: the autoencoder whose latents are edited, or units of any kind.
-        draws: how many.
-        seed: the same seed gives the same directions.
 
     Raises:
         GlossaeError: it is another edit.
     """
     if edit.operation not in ("set", "zero", "mean", "project_out") or edit.splice:
         raise GlossaeError(f"controls: an edit '{edit.operation}' has no random directions in its place")
-    reading = Reading(Latents(units) if isinstance(units, Sae) else units)
+    reading = Reading(as_units(units))
     wanted = edit.targets or (0.0,) * len(edit.units)
-    # as `glossae.effects.operations.compiled` has it: what is added is an amount of each unit times its row
+    # as in `Edit`: what is added is an amount of each unit times its row
     along = unit_rows(reading.units, edit.units) if edit.operation == "project_out" else None
     own = (
         reading.units.direction(edit.units).detach().double() if along is None else torch.linalg.pinv(along).T
@@ -227,3 +197,76 @@ def redirected_edits(
         return apply
 
     return [one() for _ in range(draws)]
+
+
+def profiles(
+    rate: Float[np.ndarray, " units"],
+    mean_active: Float[np.ndarray, " units"],
+    norm: Float[np.ndarray, " units"],
+    reference_rate: Float[np.ndarray, " units"],
+) -> Float[np.ndarray, "units 4"]:
+    """What latents are matched on, in logarithms with the deviation 1; NaN where a latent does not fire.
+
+    Args:
+        rate: the share of the target's tokens on which each fires.
+        mean_active: its mean value there.
+        norm: the length of its row of the decoder.
+        reference_rate: the share of the reference's tokens on which each fires, above 0 (`smoothed_rate`).
+    """
+    table = np.stack([rate, mean_active, norm, reference_rate], axis=1).astype(np.float64)
+    alive = (table > 0).all(1)
+    logs = np.full(table.shape, np.nan)
+    logs[alive] = np.log(table[alive])
+    spread = logs[alive].std(axis=0) if alive.any() else np.ones(table.shape[1])
+    # rows that all have one length do not differ in it, but for rounding
+    scaled: Float[np.ndarray, "units 4"] = logs / np.where(spread > 1e-6, spread, np.inf)
+    return scaled
+
+
+def smoothed_rate(fired: Int[np.ndarray, " units"], tokens: int) -> Float[np.ndarray, " units"]:
+    """(fired + 1/2) / (tokens + 1): a firing rate with a logarithm where a latent was never seen to fire."""
+    rate: Float[np.ndarray, " units"] = (fired + 0.5) / (tokens + 1)
+    return rate
+
+
+def matched_sets(
+    profile: Float[np.ndarray, "units features"],
+    selected: tuple[int, ...],
+    draws: int,
+    *,
+    seed: int,
+    candidates: int = CANDIDATES,
+) -> Int[np.ndarray, "draws selected"]:
+    """Sets of other latents, one for each selected one, drawn from those that are nearest to it.
+
+    A set has no latent twice, and none that is selected.
+
+    Args:
+        profile: of every latent (`profiles`).
+        selected: the latents that are matched.
+        candidates: how many of the nearest may take a latent's place.
+
+    Raises:
+        GlossaeError: fewer latents are left than are selected.
+    """
+    free = np.isfinite(profile).all(1)
+    free[list(selected)] = False
+    pool = np.flatnonzero(free)
+    if len(pool) < len(selected):
+        raise GlossaeError(
+            f"controls: {len(pool)} latents fire besides the {len(selected)} selected ones: too few to match them"
+        )
+    # a selected latent that never fires on the target's text has no profile; any will do in its place
+    own = np.nan_to_num(profile[list(selected)])
+    width = max(candidates, len(selected))
+    nearest = [pool[np.argsort(np.square(profile[pool] - row).sum(1), kind="stable")[:width]] for row in own]
+    generator = np.random.default_rng(seed)
+    sets = np.empty((draws, len(selected)), dtype=np.int64)
+    for draw in range(draws):
+        taken: set[int] = set()
+        # in another order every time, so that no place gets first choice
+        for place in generator.permutation(len(selected)).tolist():
+            left = [unit for unit in nearest[place].tolist() if unit not in taken]
+            sets[draw, place] = left[int(generator.integers(len(left)))]
+            taken.add(int(sets[draw, place]))
+    return sets

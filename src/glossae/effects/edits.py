@@ -1,19 +1,22 @@
-"""Edits as data: an operation, units, their values, and which tokens."""
+"""Edits: an operation, units, their values and which tokens; and the functions of a site's tensor that they are."""
 
 import math
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae.effects.operations import Operation, Reading, compiled, unit_rows
 from glossae.errors import GlossaeError
-from glossae.lm import POSITIONS, Positions, TokenEdit
-from glossae.sae import Sae
-from glossae.units import Latents, Units
+from glossae.lm import POSITIONS, LanguageModel, Positions, Site, SiteEdit, TokenEdit, edit
+from glossae.sae import Codes, Sae
+from glossae.units import Latents, Neurons, Units, check_ids
 
+Operation = Literal["none", "set", "zero", "mean", "scale", "add", "project_out"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -21,18 +24,21 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 class Edit:
     """A change to some latents of an autoencoder, or to some units of another kind.
 
-    | operation | what it does to each unit, at every token that is edited | `targets` |
-    |---|---|---|
-    | `none` | nothing | none |
-    | `set`, `mean` | it reads its target, also where it did not fire | what each reads |
-    | `zero` | it reads 0 | none |
-    | `scale` | it reads its target times what it read | factors |
-    | `add` | its direction is added, its target times | amounts |
-    | `project_out` | the site's component along it becomes its target | components; none for 0 |
+    With b the site x, or the reconstruction of it where it is spliced, r what the units read and D their directions:
 
-    A latent reads its value in the code, a neuron the coordinate, a direction the product less its offset; a
-    component is the product with the direction at length 1, whatever the offset. `glossae.effects.operations` has the
-    formulas.
+    | operation | formula | what it does to each unit, at every token that is edited | `targets` |
+    |---|---|---|---|
+    | `none` | b | nothing | none |
+    | `set`, `mean` | b + (targets - r) D | it reads its target, also where it did not fire | what each reads |
+    | `zero` | b - r D | it reads 0 | none |
+    | `scale` | b + (targets - 1) r D | it reads its target times what it read | factors |
+    | `add` | b + targets D | its direction is added, its target times | amounts |
+    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for 0 |
+
+    V has the directions at length 1 and V+ is its pseudo-inverse, so that afterwards V b is `targets`, by the smallest
+    change that does it. At targets of 0 the component along the span of the directions is gone, which for one unit is
+    the directional ablation of Deng et al. (2025, arXiv 2505.05111), x - (x.d) d. A latent reads its value in the
+    code, a neuron the coordinate, a direction the product less its offset.
 
     Attributes:
         operation: one of those.
@@ -57,21 +63,22 @@ class Edit:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
-        _check_word("operation", self.operation, OPERATIONS)
-        _check_word("positions", self.positions, POSITIONS)
+        for key, given, known in (
+            ("operation", self.operation, OPERATIONS),
+            ("positions", self.positions, POSITIONS),
+        ):
+            if given not in known:
+                raise GlossaeError(f"edit: {key}: '{given}' is not one of {', '.join(known)}")
         if self.operation == "none" and self.units:
             raise GlossaeError("edit: units: 'none' changes no unit, so it has none")
-        optional = self.operation == "project_out" and not self.targets
-        needed = 0 if self.operation == "zero" or optional else len(self.units)
-        if len(self.targets) != needed:
-            if self.operation == "zero":
-                raise GlossaeError("edit: targets: 'zero' has none; 'set' takes values")
+        if self.operation == "zero" and self.targets:
+            raise GlossaeError("edit: targets: 'zero' has none; 'set' takes values")
+        optional = self.operation == "zero" or (self.operation == "project_out" and not self.targets)
+        if not optional and len(self.targets) != len(self.units):
             raise GlossaeError(f"edit: {len(self.units)} units but {len(self.targets)} values")
-        seen: set[int] = set()
-        for unit in self.units:
-            if unit in seen:
-                raise GlossaeError(f"edit: the unit {unit} is named twice")
-            seen.add(unit)
+        if len(set(self.units)) < len(self.units):
+            twice = next(unit for unit in self.units if self.units.count(unit) > 1)
+            raise GlossaeError(f"edit: the unit {twice} is named twice")
         for place, target in enumerate(self.targets):
             if not math.isfinite(target):
                 raise GlossaeError(f"edit: targets[{place}]: {target} is not a finite number")
@@ -102,38 +109,10 @@ class Edit:
         """
         return compile_edits([self], units)[0]
 
-    def to_json(self) -> dict[str, Any]:
-        """The edit as JSON's types, which `from_json` takes back."""
-        return asdict(self) | {"units": list(self.units), "targets": list(self.targets)}
-
-    @classmethod
-    def from_json(cls, value: Any) -> "Edit":
-        """An edit from what `to_json` gave; keys that are not there have their defaults.
-
-        Raises:
-            GlossaeError: a key is unknown, missing, or of the wrong type; or what it says is no edit. The line names
-                the key.
-        """
-        if not isinstance(value, Mapping):
-            raise GlossaeError(f"edit: it has to be a JSON object, not {type(value).__name__}")
-        known = [field.name for field in fields(cls)]
-        for key in value:
-            if key not in known:
-                raise GlossaeError(f"edit: {key}: is not a key of an edit; there are {', '.join(known)}")
-        if "operation" not in value:
-            raise GlossaeError("edit: operation: is missing")
-        for key, given in value.items():
-            if not _FITS[key](given):
-                raise GlossaeError(f"edit: {key}: {given!r} is not {_MEANT[key]}")
-        _check_word("operation", value["operation"], OPERATIONS)
-        _check_word("positions", value.get("positions", "all"), POSITIONS)
-        return cls(
-            **(
-                dict(value)
-                | {"units": tuple(value.get("units", ()))}
-                | {"targets": tuple(map(float, value.get("targets", ())))}
-            )
-        )
+    @property
+    def changes(self) -> bool:
+        """Whether it does anything: the error-preserving edit of no unit is the model itself."""
+        return self.splice or bool(self.units)
 
 
 def compile_edits(edits: Sequence[Edit], units: Sae | Units) -> list[TokenEdit]:
@@ -142,36 +121,137 @@ def compile_edits(edits: Sequence[Edit], units: Sae | Units) -> list[TokenEdit]:
     Raises:
         GlossaeError: as for `Edit.compile`.
     """
-    reading = Reading(Latents(units) if isinstance(units, Sae) else units)
-    compiled_edits = []
-    for edit in edits:
-        values = edit.targets or (0.0,) * len(edit.units)
-        compiled_edits.append(compiled(edit.operation, edit.units, values, reading, splice=edit.splice))
-    return compiled_edits
+    reading = Reading(as_units(units))
+    return [_compiled(edit, reading) for edit in edits]
 
 
-def _check_word(key: str, given: str, known: Sequence[str]) -> None:
-    if given not in known:
-        raise GlossaeError(f"edit: {key}: '{given}' is not one of {', '.join(known)}")
+def edited(
+    lm: LanguageModel, site: Site, units: Sae | Units, change: Edit | None
+) -> AbstractContextManager[None]:
+    """The model under an edit while the block runs; as it is if the edit is None.
+
+    Raises:
+        GlossaeError: the edit does not fit the units or the site.
+    """
+    if change is None:
+        return nullcontext()
+    return edit(lm, site, change.compile(units), positions=change.positions)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def neurons_off(
+    lm: LanguageModel, neurons: Mapping[int, Sequence[int]], *, positions: Positions = "all"
+) -> list[SiteEdit]:
+    """The edits that set neurons of `mlp.hidden` to 0 at all their layers at once, for `glossae.lm.edits`.
+
+    That is how Tang et al. (2024, section 3.2) deactivate LAPE neurons. `find.lape(...).best(n)` gives such a mapping.
+
+    Args:
+        neurons: from the layer to the numbers of its neurons.
+        positions: which tokens are edited; see `glossae.lm.chosen`.
+
+    Raises:
+        GlossaeError: there is no such layer or neuron, or a neuron is named twice.
+    """
+    changes = []
+    for layer, ids in sorted(neurons.items()):
+        if ids:
+            site = Site("mlp.hidden", layer)
+            units = Neurons(site, lm.width(site), model=lm.name)
+            changes.append(SiteEdit(site, Edit("zero", tuple(ids)).compile(units), positions))
+    return changes
 
 
-_FITS = {
-    "operation": lambda given: isinstance(given, str),
-    "units": lambda given: isinstance(given, list | tuple) and all(type(unit) is int for unit in given),
-    "targets": lambda given: isinstance(given, list | tuple) and all(map(_number, given)),
-    "splice": lambda given: isinstance(given, bool),
-    "value": lambda given: given is None or _number(given),
-    "positions": lambda given: isinstance(given, str),
-}
-_MEANT = {
-    "operation": "a word",
-    "units": "a list of whole numbers",
-    "targets": "a list of numbers",
-    "splice": "true or false",
-    "value": "a number or null",
-    "positions": "a word",
-}
+def as_units(units: Sae | Units) -> Units:
+    """The latents of an autoencoder; other units as they are."""
+    return Latents(units) if isinstance(units, Sae) else units
+
+
+class Reading:
+    """What units read, with the code of the last tensor kept: edits that share it encode a tensor once.
+
+    Nothing is kept while gradients are recorded, nor where a tensor was written into since.
+    """
+
+    def __init__(self, units: Units) -> None:
+        self.units = units
+        self._of: weakref.ref[Tensor] | None = None
+        self._version = -1
+        self._codes: Codes | None = None
+        self._reconstruction: Tensor | None = None
+
+    def precise(self, x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+        """The precision that edits are computed in: the autoencoder's, or else at least float32."""
+        if isinstance(self.units, Latents):
+            return x.to(self.units.sae.W_dec.dtype)
+        return x if x.dtype == torch.float64 else x.float()
+
+    def read(self, x: Float[Tensor, "tokens d"], ids: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
+        """What a few units read."""
+        if isinstance(self.units, Latents):
+            return self.units.values(self._code(self.units, x), ids)
+        return self.units.read(x, ids)
+
+    def reconstruction(self, x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+        """What the autoencoder makes of x; only latents have one."""
+        assert isinstance(self.units, Latents)
+        codes = self._code(self.units, x)
+        if self._codes is not codes:
+            return self.units.sae.decode(codes)
+        if self._reconstruction is None:
+            self._reconstruction = self.units.sae.decode(codes)
+        return self._reconstruction
+
+    def _code(self, latents: Latents, x: Float[Tensor, "tokens d"]) -> Codes:
+        if torch.is_grad_enabled() or x.is_inference():
+            return latents.sae.encode(self.precise(x))
+        if self._codes is None or self._of is None or self._of() is not x or self._version != x._version:
+            self._codes, self._reconstruction = latents.sae.encode(self.precise(x)), None
+            self._of, self._version = weakref.ref(x), x._version
+        return self._codes
+
+
+def _compiled(change: Edit, reading: Reading) -> TokenEdit:
+    """The function that an edit is, by the formulas of `Edit`."""
+    units, ids, operation = reading.units, change.units, change.operation
+    check_ids(units, ids)
+    if change.splice and not isinstance(units, Latents):
+        raise GlossaeError(f"edit: a {units.kind} has no reconstruction to splice; leave splice off")
+    along = unit_rows(units, ids) if operation == "project_out" else None
+    pull = None if along is None else torch.linalg.pinv(along)
+
+    def apply(x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+        if x.shape[1] != units.d_in:
+            raise GlossaeError(
+                f"edit: the {units.kind}s are of a site of d_in {units.d_in}, and this one is {x.shape[1]} wide"
+            )
+        base = reading.reconstruction(x) if change.splice else reading.precise(x)
+        if operation == "none" or not ids:
+            return base if change.splice else x
+        wanted = torch.tensor(change.targets or (0.0,) * len(ids), dtype=base.dtype, device=base.device)
+        if operation == "add":
+            return base + wanted @ units.direction(ids).to(base)
+        if along is not None and pull is not None:
+            return torch.addmm(base, wanted - base @ along.T.to(base), pull.T.to(base))
+        now = reading.read(x, ids)
+        by = now * (wanted - 1) if operation == "scale" else wanted - now
+        return torch.addmm(base, by, units.direction(ids).to(base))
+
+    return apply
+
+
+def unit_rows(units: Units, ids: Sequence[int]) -> Float[Tensor, "chosen d"]:
+    """The directions of a few units at length 1, float64.
+
+    Raises:
+        GlossaeError: there is no such unit, or a direction is zero.
+    """
+    check_ids(units, ids)
+    rows = units.direction(ids).detach().double()
+    norms = rows.norm(dim=1)
+    for unit, norm in zip(ids, norms.tolist(), strict=True):
+        if norm == 0:
+            raise GlossaeError(
+                f"edit: {units.name(unit)} has no direction to be projected on: it writes nothing"
+            )
+    scaled: Tensor = rows / norms[:, None]
+    return scaled

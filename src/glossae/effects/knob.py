@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae._version import __version__
-from glossae.effects.family import STEERINGS, Family, Steering
-from glossae.effects.packed import Tensors, packed, unpacked
+from glossae.effects.edits import edited
+from glossae.effects.units import STEERINGS, Family, Steering
 from glossae.errors import GlossaeError
 from glossae.files import replacing
-from glossae.lm import LanguageModel, NormRange, Site, check_positions, edit, with_sites
-from glossae.sae import Sae
+from glossae.lm import LanguageModel, NormRange, Site, check_positions, with_sites
+from glossae.sae import Sae, SaeConfig
+from glossae.units import Directions, Units
 
 FORMAT = 1
 KEY = "glossae_knob"
@@ -31,6 +32,8 @@ _FORMER_KEY = "sprog_knob"
 SAMPLED, ROUNDED = 256, 0.02
 # the tensors of a file that say how far a dose goes; the others are the units'
 _MEANS = ("low", "high")
+
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,11 @@ class Knob:
         """A knob of units at a model's site.
 
         Args:
-            lm: the model.
-            site: where the units are.
-            family: the units and what is done with them.
             dose: how far they are turned.
             target: the language that it turns to.
             reference: the language that it turns from.
             whence: what else is to be known, in JSON's types.
-            whole: whether a whole encoder may be written (see `packed`).
+            whole: whether a whole encoder may be written (`set` on top-k latents needs it).
 
         Raises:
             GlossaeError: the units are of another width, or a whole encoder is needed and was not asked for.
@@ -110,7 +110,7 @@ class Knob:
             raise GlossaeError(
                 f"knob: the units are of a site of {family.of.d_in} values, and {site} has {width}"
             )
-        tensors, facts = packed(family, whole=whole)
+        tensors, facts = _packed(family, whole=whole)
         facts |= {"kind": family.of.kind, "names": [family.of.name(unit) for unit in family.ids]}
         facts |= {"units": list(family.ids), "identity": family.of.identity}
         for name in _MEANS:
@@ -146,7 +146,11 @@ class Knob:
     @cached_property
     def hash(self) -> str:
         """Of everything but the dose: knobs of one hash are the same knob, turned or not."""
-        return _hash(self._description(), self._file_tensors())
+        digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True, ensure_ascii=False).encode())
+        for name, tensor in sorted(self._file_tensors().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def turned(self, dose: float) -> "Knob":
         """The same knob at another dose."""
@@ -184,16 +188,12 @@ class Knob:
         lm = model if isinstance(model, LanguageModel) else with_sites(model)
         self.check(lm, any_model=any_model)
         lm = dataclasses.replace(
-            lm,
-            bos=self.bos,
-            chat=self.chat,
-            sinks={} if self.sinks is None else {self.site: self.sinks},
+            lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
         )
-        change = self.family.edit(self.dose if dose is None else dose)
         units = self.family.units
         if isinstance(units, Sae):
             units.to(lm.device)
-        with edit(lm, self.site, change.compile(units), positions=change.positions):
+        with edited(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
@@ -260,15 +260,7 @@ class Knob:
             )
         try:
             knob, own = _made(said, tensors), said["hash"]
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            IndexError,
-            RuntimeError,
-            AttributeError,
-            GlossaeError,
-        ) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, GlossaeError) as error:
             raise GlossaeError(f"{place}: is a broken knob: {error}") from error
         if knob.hash != own:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
@@ -312,23 +304,13 @@ def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape:
-        return False
-    return bool((one - other).abs().max() <= ROUNDED * one.std())
+    return one.shape == other.shape and bool((one - other).abs().max() <= ROUNDED * one.std())
 
 
 def _called(model: str) -> str:
     """A hub id as it is, a folder by its last part: where it lay is nobody's business."""
     folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
     return PurePath(model).name or model if folder else model
-
-
-def _hash(description: dict[str, Any], tensors: Tensors) -> str:
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True, ensure_ascii=False).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
@@ -338,7 +320,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     site = Site(str(said["site"]), int(said["layer"]))
     own = {name: tensor for name, tensor in tensors.items() if name != "weights"}
     of_units = {name: tensor for name, tensor in own.items() if name not in _MEANS}
-    units, ids, norms = unpacked(of_units, said, said["units"], said["names"], site)
+    units, ids, norms = _unpacked(of_units, said, said["units"], said["names"], site)
     # to `add`: directions have length 1 there, so that as much of a longer one is more of them
     scale = norms if said["operation"] == "add" else [1.0] * len(norms)
     low, high = (
@@ -377,3 +359,89 @@ def _range(said: list[float | None]) -> NormRange:
     return NormRange(
         float(smallest or 0.0), math.inf if largest is None else float(largest), float(share or 0.0)
     )
+
+
+def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
+    """What a family's operation needs of its units, as tensors for a file.
+
+    `add` and `project_out` need the directions. `set` needs to read the units too: of neurons and directions their
+    offsets, of latents that are live above a threshold (relu, jumprelu, batchtopk) their own rows of the encoder. With
+    top-k every latent competes, so that the whole encoder is needed, which `whole` allows.
+
+    Returns:
+        The tensors, and what is needed beside them to make units of them again.
+
+    Raises:
+        GlossaeError: the whole encoder is needed and was not asked for.
+    """
+    ids = list(family.ids)
+    units = family.of
+    if family.operation != "set" or not isinstance(family.units, Sae):
+        return _rows(units, ids), {"reads": "directions"}
+    sae, config = family.units, family.units.config
+    if not family.competes:
+        kept = torch.tensor(ids)
+        fewer = _of(config) | {"latents": len(ids), "k": None}
+        made = Sae(SaeConfig(**fewer)).requires_grad_(False)
+        made.W_enc.data, made.b_enc.data = sae.W_enc[kept], sae.b_enc[kept]
+        made.W_dec.data, made.b_dec.data = sae.W_dec[kept], sae.b_dec
+        if sae.threshold is not None:
+            made.threshold = sae.threshold if sae.threshold.ndim == 0 else sae.threshold[kept]
+        return _state(made), {"reads": "latents", "config": fewer}
+    if not whole:
+        size = 4 * sae.W_enc.numel() / 1e6
+        raise GlossaeError(
+            f"knob: 'set' on latents of a top-k autoencoder needs its whole encoder, {size:,.0f} MB, since all latents "
+            "compete for the k: take 'add', which needs nothing but their directions, or ask for the whole encoder"
+        )
+    tensors = _state(sae)
+    tensors["W_dec"] = sae.W_dec[torch.tensor(ids)].detach().cpu().contiguous()
+    return tensors, {"reads": "latents of all", "config": _of(config)}
+
+
+def _unpacked(
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    ids: Sequence[int],
+    names: Sequence[str],
+    site: Site,
+) -> tuple[Sae | Units, tuple[int, ...], list[float]]:
+    """The units, their numbers there, and by how much `Directions` shortened each of them.
+
+    Raises:
+        KeyError, ValueError, TypeError, RuntimeError: it is not what `_packed` gave.
+    """
+    count = len(ids)
+    if facts["reads"] == "directions":
+        rows, offsets = tensors["directions"], tensors["offsets"]
+        if rows.shape[0] != count or offsets.shape != (count,):
+            raise ValueError("there are not as many directions as units")
+        norms = rows.double().norm(dim=1).tolist()
+        return Directions(names, rows, offsets, site=site), tuple(range(count)), norms
+    sae = Sae(SaeConfig(**facts["config"])).requires_grad_(False)
+    state = dict(tensors)
+    if facts["reads"] == "latents of all":
+        place = torch.tensor(list(ids))
+        state["W_dec"] = torch.zeros_like(sae.W_dec).index_copy(0, place, state["W_dec"])
+    sae.load_state_dict(state)
+    kept = tuple(ids) if facts["reads"] == "latents of all" else tuple(range(count))
+    return sae, kept, [1.0] * count
+
+
+def _rows(units: Units, ids: list[int]) -> Tensors:
+    rows = units.direction(ids).detach().cpu()
+    # neurons read themselves; directions take something off first
+    offsets = (
+        units.offsets[torch.tensor(ids)].cpu() if isinstance(units, Directions) else torch.zeros(len(ids))
+    )
+    return {"directions": rows.contiguous(), "offsets": offsets.contiguous()}
+
+
+def _of(config: SaeConfig) -> dict[str, Any]:
+    # nested sizes matter in training only; a tied autoencoder would have to keep as many rows on both sides
+    left_out = ("matryoshka", "tied", "model")
+    return {name: value for name, value in vars(config).items() if name not in left_out}
+
+
+def _state(sae: Sae) -> Tensors:
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sae.state_dict().items()}

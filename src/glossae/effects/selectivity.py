@@ -1,16 +1,21 @@
-"""How much more an edit costs the target than another language, at the same damage to the target."""
+"""What edits do at the same damage to the target, by interpolation: selectivity, side effects; and the best dose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from glossae.effects.bootstrap import Clusters, interval
-from glossae.effects.matched import MATCHED_DAMAGE, Curve, Place, paths, ratios, reaches, rise
-from glossae.effects.next_token import Measured
+from glossae.effects.edits import Edit
+from glossae.effects.sweep import Measured, base_of
+from glossae.effects.units import OFF
 from glossae.lm import TokenizedCorpus
+from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
+from glossae.units import Kind
 
+# nats per token on the target at which languages are compared
+MATCHED_DAMAGE = (0.1, 0.3)
 # the level of a one-sided lower limit
 LIMIT = 0.95
 # the share of a rise that losses in float32 cannot tell from 0
@@ -71,11 +76,107 @@ class Selectivity:
 
 
 @dataclass(frozen=True)
-class _Rise:
-    """A rise at the matched dose, with its bootstrap resamples."""
+class SideEffect:
+    """How far a language's predictions and activations move where the target's loss has risen by `at` nats per token.
 
-    point: float
-    samples: Float[np.ndarray, " draws"]
+    The numbers are None where no dose gets there; each has its 95 % interval over clusters.
+
+    Attributes:
+        kl: KL(p || p under the edit), nats per predicted token.
+        agreement: the share of predicted tokens whose most probable prediction stays.
+        change: the length of the change at the site, relative to the activation's, summed over tokens.
+    """
+
+    units: str
+    kind: str
+    edit: str
+    splice: bool
+    at: float
+    language: str
+    reached: bool
+    kl: float | None = None
+    kl_low: float | None = None
+    kl_high: float | None = None
+    agreement: float | None = None
+    agreement_low: float | None = None
+    agreement_high: float | None = None
+    change: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+
+
+@dataclass(frozen=True)
+class BestDose:
+    """The edit of a sweep with the lowest loss on `tune`, and what it does on `test`.
+
+    Attributes:
+        splice: whether the edits are of the reconstruction, and changes from the one without an edit.
+        tune_delta: the change of the loss on `tune`, nats per token; the lowest of many, so biased down.
+        delta: the change on `test`, with its 95 % interval.
+        helps: whether the interval is below 0.
+    """
+
+    units: str
+    kind: str
+    edit: str
+    value: float | None
+    splice: bool
+    tune_delta: float
+    delta: float
+    ci_low: float
+    ci_high: float
+    helps: bool
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Edits of one operation, from none on, ever stronger.
+
+    Attributes:
+        operation: `set` (down from 0), `scale` (down from 1) or `add` (down from nothing).
+        splice: whether they are spliced.
+        steps: what was measured, no edit first.
+        values: the doses; None for no edit where it is none of the operation's.
+    """
+
+    operation: str
+    splice: bool
+    steps: tuple[Measured, ...]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Something along a path, by step, with its bootstrap resamples."""
+
+    point: Float[np.ndarray, " steps"]
+    samples: Float[np.ndarray, "draws steps"]
+
+
+_Number = tuple[float, Float[np.ndarray, " draws"]]
+"""A number with its bootstrap resamples."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where on a path a curve reaches a height: which segment, how far into it; likewise for each resample."""
+
+    below: int
+    share: float
+    sample_below: Int[np.ndarray, " draws"]
+    sample_share: Float[np.ndarray, " draws"]
+
+    def on(self, curve: _Curve) -> _Number:
+        """What another curve of the path is there."""
+        before, after = curve.point[self.below], curve.point[self.below + 1]
+        rows = np.arange(len(curve.samples))
+        left, right = (curve.samples[rows, self.sample_below + step] for step in (0, 1))
+        return float(before + self.share * (after - before)), left + self.sample_share * (right - left)
+
+    def value(self, path: _Path) -> float | None:
+        """The interpolated dose; None between no edit and the dose 0 of `set`."""
+        before, after = path.values[self.below], path.values[self.below + 1]
+        return None if before is None or after is None else before + self.share * (after - before)
 
 
 def selectivity(
@@ -86,10 +187,10 @@ def selectivity(
     name: str,
     draws: int,
     seed: int,
-    kind: str = "latent",
+    kind: Kind = "latent",
     text: str = "test",
 ) -> list[Selectivity]:
-    """Compare along every way down that the sweep has (`paths`), by interpolation.
+    """Compare along every way down that the sweep has, by interpolation.
 
     Intervals resample clusters, of languages that share some together (`Clusters.across`).
     """
@@ -102,76 +203,251 @@ def selectivity(
     clusters = {code: Clusters.across(tokens.corpus, code) for code in tokens.corpus.languages}
     # resampled as the curves are: the same seed and sentences give the same weights
     tokens_of = {
-        unit: ratios([tokens.predicted[own]], [size[own]], draws, seed, clusters[target])
+        unit: _ratios([tokens.predicted[own]], [size[own]], draws, seed, clusters[target])
         for unit, size in sizes.items()
     }
+    versus = {other: [other] for other in others}
+    if len(others) > 1:
+        versus |= {MEAN_OF_OTHERS: others, NEAREST: others}
     rows = []
-    for path in paths(measured, kind):
-        damage = rise(path, tokens.predicted, own, draws, seed, clusters[target])
+    for path in _paths(measured, kind):
+        damage = _rise(path, tokens.predicted, own, draws, seed, clusters[target])
         curves = {
-            (code, unit): rise(path, size, np.flatnonzero(languages == code), draws, seed, clusters[code])
+            (code, unit): _rise(path, size, np.flatnonzero(languages == code), draws, seed, clusters[code])
             for code in others
             for unit, size in sizes.items()
         }
         for at in MATCHED_DAMAGE:
-            place = reaches(damage, at)
-            versus = {other: [other] for other in others}
-            if len(others) > 1:
-                versus |= {MEAN_OF_OTHERS: others, NEAREST: others}
+            place = _reaches(damage, at)
             for against, compared in versus.items():
-                numbers: dict[str, float | None] = {}
+                numbers: dict[str, Any] = {}
                 if place is not None:
                     numbers["value"] = place.value(path)
+                    reduce = np.max if against == NEAREST else np.mean
                     for unit in sizes:
                         per_token = tokens_of[unit]
-                        rises = (
-                            _Rise(at * float(per_token.point[0]), at * per_token.samples[:, 0]),
-                            _other(place, [curves[code, unit] for code in compared], against),
-                        )
-                        numbers |= {key.format(unit): value for key, value in _compared(*rises).items()}
-                rows.append(
-                    Selectivity(
-                        name,
-                        kind,
-                        path.operation,
-                        path.splice,
-                        text,
-                        at,
-                        against,
-                        place is not None,
-                        **numbers,
-                    )
-                )
+                        rise = at * float(per_token.point[0]), at * per_token.samples[:, 0]
+                        # of several the mean or the largest, resample by resample
+                        points, samples = zip(*(place.on(curves[c, unit]) for c in compared), strict=True)
+                        other = float(reduce(points)), reduce(np.stack(samples), axis=0)
+                        numbers |= _compared(rise, other, unit)
+                way = (name, kind, path.operation, path.splice, text, at, against, place is not None)
+                rows.append(Selectivity(*way, **numbers))
     return rows
 
 
-def _other(place: Place, curves: Sequence[Curve], versus: str) -> _Rise:
-    """The rise of one language, or the mean or the largest of several, resample by resample."""
-    found = [place.on(curve) for curve in curves]
-    reduce = np.max if versus == NEAREST else np.mean
-    return _Rise(
-        float(reduce([point for point, _ in found])), reduce(np.stack([rises for _, rises in found]), axis=0)
-    )
-
-
-def _compared(own: _Rise, other: _Rise) -> dict[str, float | None]:
-    """Both rises, their difference and their ratio; `{}` in a name is where the unit goes."""
-    margin_low, margin_high = interval(own.samples - other.samples)
-    shares = other.samples / own.samples
+def _compared(own: _Number, other: _Number, unit: str) -> dict[str, float | None]:
+    """Both rises, their difference and their ratio."""
+    margin_low, margin_high = interval(own[1] - other[1])
+    shares = other[1] / own[1]
     least_share, most_share = interval(shares)
     return {
-        "target_delta{}": own.point,
-        "other_delta{}": other.point,
-        "margin{}": own.point - other.point,
-        "margin{}_low": margin_low,
-        "margin{}_high": margin_high,
-        "ratio{}": _over(other.point / own.point),
-        "ratio{}_low": _over(most_share),
-        "ratio{}_high": _over(least_share),
-        "ratio{}_least": _over(float(np.quantile(shares, LIMIT))),
+        f"target_delta{unit}": own[0],
+        f"other_delta{unit}": other[0],
+        f"margin{unit}": own[0] - other[0],
+        f"margin{unit}_low": margin_low,
+        f"margin{unit}_high": margin_high,
+        f"ratio{unit}": _over(other[0] / own[0]),
+        f"ratio{unit}_low": _over(most_share),
+        f"ratio{unit}_high": _over(least_share),
+        f"ratio{unit}_least": _over(float(np.quantile(shares, LIMIT))),
     }
 
 
 def _over(share: float) -> float | None:
     """1 / share; None where the share is not above 0."""
     return 1 / share if share > ROUNDING else None
+
+
+def side_effects(
+    measured: Sequence[Measured],
+    tokens: TokenizedCorpus,
+    target: str,
+    language: str,
+    *,
+    name: str,
+    draws: int,
+    seed: int,
+    kind: Kind = "latent",
+) -> list[SideEffect]:
+    """Interpolated between doses, as `selectivity` does, on every error-preserving way down.
+
+    Args:
+        measured: a sweep with `moved`.
+        target: the language whose damage is matched.
+        language: whose side effects are asked for.
+    """
+    own, chosen = _own(tokens, target), _own(tokens, language)
+    if not len(own) or not len(chosen):
+        return []
+    predicted, clusters = tokens.predicted[chosen], Clusters.across(tokens.corpus, language)
+    rows = []
+    for path in _paths(measured, kind):
+        if path.splice:
+            continue
+        damage = _rise(path, tokens.predicted, own, draws, seed, Clusters.across(tokens.corpus, target))
+        moved = [m.moved for m in path.steps if m.moved is not None]
+        assert len(moved) == len(path.steps), "measure_growing(..., side_effects_on=language)"
+        curves = [
+            _ratios([getattr(m, what)[chosen] for m in moved], sizes, draws, seed, clusters)
+            for what, sizes in (
+                ("kl", [predicted] * len(moved)),
+                ("agreed", [predicted] * len(moved)),
+                ("moved", [m.size[chosen] for m in moved]),
+            )
+        ]
+        for at in MATCHED_DAMAGE:
+            place = _reaches(damage, at)
+            there = [] if place is None else [place.on(curve) for curve in curves]
+            found = [value for point, samples in there for value in (point, *interval(samples))]
+            way = (name, kind, path.operation, False, at, language, place is not None)
+            rows.append(SideEffect(*way, *found))
+    return rows
+
+
+def best_dose(
+    tuned: Sequence[Measured],
+    tune: TokenizedCorpus,
+    measured: Sequence[Measured],
+    test: TokenizedCorpus,
+    target: str,
+    *,
+    name: str,
+    kind: str,
+    draws: int,
+    seed: int,
+) -> BestDose | None:
+    """Choose the edit that lowers the target's loss most on one text (the paper's hope, section 1), report on another.
+
+    None if there is no edit to choose.
+
+    Args:
+        tuned: a sweep on `tune`, all of it spliced or all error-preserving, with the edit `none`.
+        measured: no edit and the chosen one on `test`, with others or without.
+    """
+    place = lowest(tuned, tune, target)
+    if place is None:
+        return None
+    chosen = tuned[place].edit
+    assert chosen is not None
+    tuned_change = tuned[place].losses - base_of(tuned, tuned[place]).losses
+    own, other = _own(tune, target), _own(test, target)
+    here = next(m for m in measured if m.edit == chosen)
+    change = here.losses[other] - base_of(measured, here).losses[other]
+    predicted = test.predicted[other]
+    clusters = Clusters.within(test.corpus, other)
+    samples = resampled_ratios([change], predicted, draws=draws, seed=seed, clusters=clusters)
+    low, high = interval(samples[:, 0])
+    return BestDose(
+        name,
+        kind,
+        chosen.operation,
+        chosen.value,
+        chosen.splice,
+        float(tuned_change[own].sum() / tune.predicted[own].sum()),
+        float(change.sum() / predicted.sum()),
+        low,
+        high,
+        bool(high < 0),
+    )
+
+
+def lowest(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
+    """The place in a sweep of the edit with the target's lowest loss; None if there is no edit."""
+    own = _own(tokens, target)
+    sums = {
+        number: float(m.losses[own].sum())
+        for number, m in enumerate(measured)
+        if m.edit is not None and m.edit.operation != "none" and len(own)
+    }
+    return min(sums, key=lambda number: sums[number]) if sums else None
+
+
+def _own(tokens: TokenizedCorpus, language: str) -> Int[np.ndarray, " own"]:
+    return np.flatnonzero([s.language == language for s in tokens.corpus.sentences])
+
+
+def _paths(measured: Sequence[Measured], kind: Kind) -> list[_Path]:
+    """The ways down that a sweep has, error-preserving ones first."""
+    found = []
+    for splice in (False, True):
+        own = [(m, m.edit) for m in measured if m.edit is not None and m.edit.splice == splice]
+        none = [m for m, edit in own if edit.operation == "none"]
+        for operation, start in (("set", None), ("scale", 1.0), ("add", 0.0)):
+            most = 1.0 if operation == "scale" else 0.0
+            by_dose: dict[float, Measured] = {}
+            for m, edit in own:
+                if (value := _dose(edit, operation, kind)) is not None and value <= most:
+                    # the same edit by another name is on the path once
+                    by_dose.setdefault(value, m)
+            doses = sorted(by_dose, reverse=True)
+            if none and doses:
+                steps = (none[0], *(by_dose[dose] for dose in doses))
+                found.append(_Path(operation, splice, steps, (start, *doses)))
+    return found
+
+
+def _dose(edit: Edit, operation: str, kind: Kind) -> float | None:
+    """The dose of an edit on the path of an operation, if it is on it."""
+    if edit.operation == operation:
+        return edit.value
+    # latents that are switched off are fixed at 0, too
+    off = operation == "scale" or (operation == "set" and kind == "latent")
+    return 0.0 if off and edit.operation == OFF[kind] else None
+
+
+def _rise(
+    path: _Path,
+    size: Int[np.ndarray, " sentences"],
+    chosen: Int[np.ndarray, " chosen"],
+    draws: int,
+    seed: int,
+    clusters: Clusters,
+) -> _Curve:
+    """The rise of the loss of some sentences along a path, over their size: predicted tokens, or UTF-8 bytes."""
+    changes = [m.losses[chosen] - path.steps[0].losses[chosen] for m in path.steps]
+    return _ratios(changes, [size[chosen]] * len(changes), draws, seed, clusters)
+
+
+def _ratios(
+    numerators: Sequence[np.ndarray],
+    denominators: Sequence[np.ndarray],
+    draws: int,
+    seed: int,
+    clusters: Clusters,
+) -> _Curve:
+    """Ratios of sums over sentences; all share the resamples. A resample without any of the sentences is NaN."""
+    count = len(numerators)
+    sums = resampled_sums([*numerators, *denominators], draws=draws, seed=seed, clusters=clusters)
+    point = np.array([a.sum() / b.sum() for a, b in zip(numerators, denominators, strict=True)])
+    below = sums[:, count:]
+    return _Curve(point, sums[:, :count] / np.where(below > 0, below, np.nan))
+
+
+def _reaches(curve: _Curve, at: float) -> _Place | None:
+    """The first segment in which a curve reaches `at`; None if it never does.
+
+    A resample that never gets there is carried on along its last segment, and takes the curve's own place where
+    that one falls.
+    """
+    reached = np.flatnonzero(curve.point >= at)
+    if not len(reached):
+        return None
+    below = max(1, int(reached[0])) - 1
+    share = _into(curve.point[None], np.array([below]), at)[0]
+    if not np.isfinite(share):
+        return None
+    over = curve.samples >= at
+    last = curve.samples.shape[1] - 1
+    after = np.maximum(np.where(over.any(1), over.argmax(1), last), 1)
+    shares = _into(curve.samples, after - 1, at)
+    falls = ~np.isfinite(shares)
+    return _Place(below, float(share), np.where(falls, below, after - 1), np.where(falls, share, shares))
+
+
+def _into(rows: np.ndarray, below: np.ndarray, at: float) -> np.ndarray:
+    """How far into its segment each row reaches `at`; NaN where the segment does not rise."""
+    number = np.arange(len(rows))
+    left, right = rows[number, below], rows[number, below + 1]
+    up = right > left
+    return np.where(up, (at - left) / np.where(up, right - left, 1.0), np.nan)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from glossae.effects.next_token import Measured
+from glossae.effects.sweep import Measured
 from glossae.find import testing
 from glossae.lm import TokenizedCorpus
 
@@ -55,7 +55,6 @@ def serial_correlations(
 
     Args:
         sweeps: by the name of a text, one sweep on it, the text, and where each of its sentences stood in its source.
-        seed: of the permutations.
     """
     found = []
     for text, (measured, tokens, places) in sweeps.items():
@@ -73,20 +72,8 @@ def serial_correlations(
                 if not errors.any():
                     # an edit that changes nothing
                     continue
-                lag_1, p = lag_1_test(errors, seed=seed)
-                found.append(
-                    (
-                        text,
-                        source,
-                        language,
-                        statistic,
-                        edit,
-                        len(numbers),
-                        lag_1,
-                        p,
-                        variance_inflation(errors),
-                    )
-                )
+                facts = (text, source, language, statistic, edit, len(numbers))
+                found.append((*facts, *lag_1_test(errors, seed=seed), variance_inflation(errors)))
     q = testing.q_values(np.array([row[7] for row in found], dtype=np.float64))
     return [SerialCorrelation(*row[:8], float(own), row[8]) for row, own in zip(found, q, strict=True)]
 
@@ -94,16 +81,13 @@ def serial_correlations(
 def _statistics(
     measured: Sequence[Measured],
 ) -> list[tuple[str, str | None, Float[np.ndarray, " sentences"]]]:
-    raw = next((m for m in measured if m.edit is None), None)
-    kept = [m for m in measured if m.edit is not None and not m.edit.splice]
-    none = next((m for m in kept if m.edit and m.edit.operation == "none"), None)
     rows: list[tuple[str, str | None, np.ndarray]] = []
-    if raw is not None:
-        rows.append(("loss", None, raw.losses))
-    by_operation = {m.edit.operation: m for m in reversed(kept) if m.edit is not None}
-    operation = next((name for name in _OPERATIONS if name in by_operation), None)
-    if none is not None and operation is not None:
-        rows.append(("change", operation, by_operation[operation].losses - none.losses))
+    rows += [("loss", None, m.losses) for m in measured if m.edit is None][:1]
+    # the first of each operation
+    kept = {m.edit.operation: m for m in reversed(measured) if m.edit is not None and not m.edit.splice}
+    operation = next((name for name in _OPERATIONS if name in kept), None)
+    if "none" in kept and operation is not None:
+        rows.append(("change", operation, kept[operation].losses - kept["none"].losses))
     return rows
 
 

@@ -132,16 +132,13 @@ def replay_layers(
     """Replay the paper's optimisation on every layer of a model, for every lambda and seed of the sample.
 
     Args:
-        lm: the model.
         sample: the sentences, as for `probe_layers`.
         site: which tensor of each layer.
         reference: the language whose y is 1.
         penalties: lambdas.
         seed: of the first weights, which are other ones for every layer, lambda and seed of the sample, and of the
             order of sentences, which is the same for every layer and lambda.
-        budget: tokens in a batch of the model's pass.
         scratch: where the activations of all layers wait on disk, a layer in memory at a time.
-        progress: called with the finished share.
     """
     cells: list[AsCodedCell] = []
     with stored_layers(

@@ -22,7 +22,6 @@ from glossae.effects import (
     UnitSet,
     compile_edits,
     doses_of_each,
-    interval,
     neurons_off,
     switch_off,
 )
@@ -37,6 +36,7 @@ from glossae.sae import measure_reconstruction, read_sae
 from glossae.stages.found import evidence_on, own_claim, site_neurons, tables_of
 from glossae.stages.panels import Panel, first_sentences, replication_panel, tested_panel
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
+from glossae.stats import interval
 from glossae.stages.stage import Stage, settings_of
 from glossae.units import Directions, Latents, Neurons, UnitStatistics
 

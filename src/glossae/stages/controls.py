@@ -201,8 +201,7 @@ def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
         edit = "mean" if arm.kind == "neuron" else "project_out"
         if arm.kind == "latent":
             continue
-        units, edits = arm.sweep[0]
-        (own,) = [change for change, _ in edits if change is not None and change.operation == edit]
+        ((units, own),) = [(at, do) for at, do, _ in arm.sweep if do is not None and do.operation == edit]
         jobs.add(arm.name, edit, compile_edits([own], units))
         if arm.name != BEST_NEURONS:
             draws = context.recipe.effects.controls

@@ -11,14 +11,13 @@ import numpy as np
 from glossae.effects import (
     MATCHED_DAMAGE,
     UNTRAINED,
-    Continuation,
     Dose,
     Edit,
     Measured,
+    Step,
     Sweep,
     best_dose,
     cells,
-    continuations,
     lowest,
     matched_sweeps,
     measure_growing,
@@ -48,6 +47,7 @@ from glossae.stages.found import Selected
 from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
+from glossae.steering import Continuation, continuations
 from glossae.units import Units
 
 # the damage at whose dose units are looked at one by one
@@ -303,11 +303,8 @@ def _one_by_one(
     if value is not None:
         edits.append(at_dose(arms, value))
     parts = [row for edit in edits for row in part_edits(edit)]
-    measures: list[tuple[Edit | None, bool | None]] = [
-        (Edit("none"), None),
-        *((edit, None) for _, _, edit in parts),
-    ]
-    sweeps: list[Sweep] = [[(arms.autoencoders[context.target], measures)]]
+    sae = arms.autoencoders[context.target]
+    sweeps = [[Step(sae, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
     text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
     tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
     return as_rows(part_rows(parts, measured, tokens, name=context.target, **context.resampling))
@@ -325,11 +322,10 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
     tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
-        edits = [(units, edit) for units, edits in sweep for edit, _ in edits]
         place = lowest(losses, tune, target)
-        none = Edit("none", splice=edits[0][1].splice)
-        wanted = [(none, None), *([] if place is None else [(edits[place][1], None)])]
-        chosen.append([(edits[place or 0][0], wanted)])
+        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
+        best = [] if place is None else [sweep[place]._replace(in_range=None)]
+        chosen.append([Step(sweep[place or 0].units, none), *best])
     _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), None)
     rows = [
         best_dose(losses, tune, sweep, own, target, name=arm.name, kind=arm.kind, **context.resampling)
@@ -338,14 +334,10 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
     return as_rows([row for row in rows if row is not None])
 
 
-def _only_spliced(sweep: Sweep, splice: bool) -> list[tuple[Sae | Units, list[tuple[Edit, bool | None]]]]:
+def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
     """The edits of one kind; nothing where there is none but the splice itself."""
-    found = [
-        (units, [(edit, inside) for edit, inside in edits if edit is not None and edit.splice == splice])
-        for units, edits in sweep
-    ]
-    kept = [(units, edits) for units, edits in found if edits]
-    return kept if any(edit.operation != "none" for _, edits in kept for edit, _ in edits) else []
+    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
+    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
 def _sets(arms: Arms) -> list[dict[str, Any]]:
@@ -362,10 +354,9 @@ def _sets(arms: Arms) -> list[dict[str, Any]]:
 
 
 def _members(sweep: Sweep) -> list[int]:
-    units, edits = sweep[0]
-    if isinstance(units, Sae) or units.kind == "direction":
+    if sweep[0].kind != "neuron":
         return []
-    return list(next((edit.units for edit, _ in edits if edit is not None and edit.units), ()))
+    return list(next((edit.units for _, edit, _ in sweep if edit is not None and edit.units), ()))
 
 
 def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glossae.effects import FAMILIES, PROMPTS, Clusters, Family, Knob, families
+from glossae.effects import FAMILIES, Family, Knob, families
 from glossae.errors import GlossaeError
 from glossae.find import identify
 from glossae.lm import TokenizedCorpus, prompt_ids
@@ -17,7 +17,8 @@ from glossae.run.folder import KNOBS, as_rows, write_table
 from glossae.stages.found import tested_neurons
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
-from glossae.steering import Steered, lingua_languages, lingua_version, steer
+from glossae.stats import Clusters
+from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
 from glossae.text import first_of_each
 from glossae.units import activation_moments
 

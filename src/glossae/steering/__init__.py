@@ -1,21 +1,15 @@
 """Steer what a model writes, and measure the language of it."""
 
-from glossae.steering.language_of import Identified, language_of, lingua_languages, lingua_version
-from glossae.steering.steering import MATCHED_KL, Steered, SteeredArm, steer
-from glossae.steering.written import Ratio, continuation_losses, distinct, repetition, resamples
+from glossae.steering.steering import MATCHED_KL, PROMPTS, Continuation, Steered, continuations, steer
+from glossae.steering.written import lingua_languages, lingua_version
 
 __all__ = [
     "MATCHED_KL",
-    "Identified",
-    "Ratio",
+    "PROMPTS",
+    "Continuation",
     "Steered",
-    "SteeredArm",
-    "continuation_losses",
-    "distinct",
-    "language_of",
+    "continuations",
     "lingua_languages",
     "lingua_version",
-    "repetition",
-    "resamples",
     "steer",
 ]

@@ -1,20 +1,46 @@
-"""Prompts continued under families of edits over doses: how often it is the target language, and at what cost."""
+"""Prompts continued under edits, and under families of them over doses: how often in the target, at what cost."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import NEAR, Arrays, Clusters, Edit, Family, Keep, doses_at, keep_nothing
+from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_at, edited, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.find import identify
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_tokens, edit, replayed
-from glossae.steering.language_of import Identified, language_of
-from glossae.steering.written import Ids, Ratio, continuation_losses, distinct, repetition, resamples
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
+from glossae.sae import Sae
+from glossae.stats import Clusters, bootstrap_weights
+from glossae.steering.written import (
+    Identified,
+    Ids,
+    Ratio,
+    continuation_losses,
+    distinct,
+    language_of,
+    repetition,
+)
+from glossae.units import Units
 
+# the prompts of the paper's Tables 1 and 2
+PROMPTS: dict[str, tuple[str, ...]] = {
+    "da": (
+        "En gang for længe siden var der",
+        "Da han var ude og fiske så han",
+        "Hver torsdag spiser hun",
+        "Zooen har fået en ny",
+    ),
+    "en": (
+        "Once upon a time there was a",
+        "When he went fishing he saw",
+        "Every thursday she eats",
+        "The zoo got a new",
+    ),
+}
 # nats a token of KL on reference text at which families are compared
 MATCHED_KL = (0.1, 0.3, 1.0)
 RAW = "raw"
@@ -22,6 +48,45 @@ NO_ANSWER = "unanswered"
 
 Shares = dict[str, float]
 """Of all continuations, the share in each language; `unanswered` holds the rest."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What came after a prompt; `edit` is raw or the operation, `value` the dose."""
+
+    prompt: str
+    language: str
+    units: str
+    edit: str
+    value: float | None
+    text: str
+
+
+def continuations(
+    lm: LanguageModel,
+    site: Site,
+    units: Sae | Units,
+    languages: Sequence[str],
+    edits: Sequence[Edit],
+    *,
+    name: str,
+    max_tokens: int,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Continuation]:
+    """Continue the prompts of each language raw, then under each edit."""
+    rows = []
+    for number, change in enumerate([None, *edits]):
+        said = described(change)
+        with edited(lm, site, units, change):
+            for language in languages:
+                prompts = PROMPTS.get(language, ())
+                texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
+                rows += [
+                    Continuation(prompt, language, name, said["edit"], said["value"], text)
+                    for prompt, text in zip(prompts, texts, strict=True)
+                ]
+        progress((number + 1) / (len(edits) + 1))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -69,7 +134,7 @@ class SteeredArm:
     loss_high: float | None
     tokens: float
     shares: dict[str, Shares | None]
-    on_front: bool
+    on_front: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,12 +152,6 @@ class Steered:
     unreached: dict[str, list[float]]
     texts: list[list[str]]
     answers: list[Identified]
-
-
-@dataclass(frozen=True)
-class _Damage:
-    kl: Float[np.ndarray, " sentences"]
-    agreed: Float[np.ndarray, " sentences"]
 
 
 def steer(
@@ -119,24 +178,17 @@ def steer(
     """Steer prompts by each family at each dose, and at the doses that have these KL on reference text.
 
     Args:
-        lm: the model.
-        site: where the units are.
         families: what is compared.
         prompts: token ids, two or more each.
         reference: held-out text of the language of the prompts, on which KL is measured.
         ngrams: the identifier of the run's languages.
-        target: the language wanted.
         doses: above zero; one at least.
         at: KL to compare families at, nats a token.
         new_tokens: of each continuation, at most.
         ending: whether a continuation may end before that; where it may, short ones are left unanswered.
         sample: the seed of a draw; None is greedy.
-        draws: bootstrap resamples.
-        seed: theirs.
         clusters: of the prompts, what is drawn whole; None: each by itself.
-        budget: tokens in a batch.
         keep: what an arm writes is a part of the work, and so is each search for doses.
-        progress: called with the share that is done.
 
     Raises:
         GlossaeError: there is no prompt or no reference text, a dose is not above zero, or as in `continue_tokens`.
@@ -149,49 +201,74 @@ def steer(
         raise GlossaeError("steering: doses have to be above zero, and there has to be one")
     each = clusters or Clusters(np.arange(len(prompts)), len(prompts))
     read = Clusters.within(reference.corpus, np.arange(len(reference)))
-    weights = resamples(each, draws, seed), resamples(read, draws, seed + 1)
+    of_prompts, of_sentences = (
+        bootstrap_weights(np.random.default_rng(own), found.count, draws)[:, found.of]
+        for found, own in ((each, seed), (read, seed + 1))
+    )
+    predicted = reference.predicted.astype(np.float64)
     arms: list[SteeredArm] = []
     texts: list[list[str]] = []
     answers: list[Identified] = []
     unreached: dict[str, list[float]] = {}
     expected = 1 + len(families) * (len(set(doses)) + len(at))
 
-    def measure(family: Family | None, dose: float | None, level: float | None, harm: _Damage) -> None:
+    def measure(family: Family | None, dose: float | None, level: float | None, harm: Arrays) -> None:
         change = None if family is None or dose is None else family.edit(dose)
+        name = RAW if family is None else family.name
 
         def write() -> Arrays:
-            with _edited(lm, site, family, change):
+            with nullcontext() if family is None else edited(lm, site, family.units, change):
                 written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
             loss = continuation_losses(lm, prompts, written, budget=budget)
             return {"ids": np.concatenate(written), "nats": loss.over, "tokens": loss.under}
 
-        kept = keep(RAW if family is None else f"{family.name}-{dose}", write)
+        kept = keep(name if family is None else f"{name}-{dose}", write)
         written = np.split(kept["ids"], np.cumsum(kept["tokens"]).astype(int)[:-1])
-        loss = Ratio(kept["nats"], kept["tokens"])
         said = [text.strip() for text in lm.tokenizer.batch_decode(written, skip_special_tokens=True)]
         found = language_of(said, ngrams)
-        arms.append(_arm(family, change, level, harm, reference, written, found, loss, target, weights))
+        hits = np.array([float(answer == target) for answer in found.best])
+        kl = _numbers("kl", Ratio(harm["kl"], predicted), of_sentences)
+        success = _numbers("success", Ratio(hits, np.ones(len(written))), of_prompts)
+        arm = SteeredArm(
+            family=name,
+            kind=None if family is None else family.of.kind,
+            operation=None if change is None else change.operation,
+            units=0 if family is None else len(family.ids),
+            value=None if change is None else change.value,
+            at=level,
+            # no KL is below zero, but sums of rounded numbers can be
+            **{key: max(0.0, value or 0.0) for key, value in kl.items()},
+            agreement=Ratio(harm["agreed"], predicted).value or 0.0,
+            **{key: value or 0.0 for key, value in success.items()},
+            **_numbers("repetition", repetition(written), of_prompts),
+            distinct_1=distinct(written, 1),
+            distinct_2=distinct(written, 2),
+            **_numbers("loss", Ratio(kept["nats"], kept["tokens"]), of_prompts),
+            tokens=float(np.mean([len(ids) for ids in written])),
+            shares={
+                by: None if (own := getattr(found, by)) is None else shares(own)
+                for by in ("ngrams", "lingua", "both")
+            },
+        )
+        arms.append(arm)
         texts.append(said)
         answers.append(found)
         progress(min(1.0, len(arms) / expected))
 
-    still = np.zeros(len(reference))
-    measure(None, None, None, _Damage(still, reference.predicted.astype(np.float64)))
+    measure(None, None, None, {"kl": np.zeros(len(reference)), "agreed": predicted})
     for family in families:
-        harm: dict[float, _Damage] = {}
+        harm: dict[float, Arrays] = {}
 
         def damage(
-            values: Sequence[float], family: Family = family, harm: dict[float, _Damage] = harm
+            values: Sequence[float], family: Family = family, harm: dict[float, Arrays] = harm
         ) -> list[float]:
-            found = keep(
-                f"{family.name}-kl-{len(harm)}", partial(_damage, lm, site, family, values, reference, budget)
-            )
-            harm.update(zip(values, map(_Damage, found["kl"], found["agreed"]), strict=True))
-            return [float(harm[value].kl.sum() / reference.predicted.sum()) for value in values]
+            work = partial(_damage, lm, site, family, values, reference, budget)
+            found = keep(f"{family.name}-kl-{len(harm)}", work)
+            harm |= {value: {name: found[name][row] for name in found} for row, value in enumerate(values)}
+            return [float(harm[value]["kl"].sum() / reference.predicted.sum()) for value in values]
 
         given = sorted(set(doses))
-        known = dict(zip(given, damage(given), strict=True))
-        found = doses_at(damage, known, at)
+        found = doses_at(damage, dict(zip(given, damage(given), strict=True)), at)
         unreached[family.name] = [level for level, dose in found.items() if dose is None]
         levels = {dose: level for level, dose in found.items() if dose is not None}
         for dose in sorted({*given, *levels}):
@@ -200,82 +277,19 @@ def steer(
     return Steered(_with_front(arms), unreached, texts, answers)
 
 
-def _edited(
-    lm: LanguageModel, site: Site, family: Family | None, change: Edit | None
-) -> AbstractContextManager[None]:
-    if family is None or change is None:
-        return nullcontext()
-    return edit(lm, site, change.compile(family.units), positions=change.positions)
-
-
 def _damage(
     lm: LanguageModel, site: Site, family: Family, values: Sequence[float], text: TokenizedCorpus, budget: int
 ) -> Arrays:
-    found = replayed(
-        lm,
-        site,
-        text,
-        family.compiled(values),
-        positions=family.positions,
-        side_effects=True,
-        budget=budget,
-    ).side_effects
+    fns, positions = family.compiled(values), family.positions
+    found = replayed(lm, site, text, fns, positions=positions, side_effects=True, budget=budget).side_effects
     assert found is not None
     return {"kl": found.kl, "agreed": found.agreed}
 
 
-def _arm(
-    family: Family | None,
-    change: Edit | None,
-    level: float | None,
-    harm: _Damage,
-    reference: TokenizedCorpus,
-    written: Ids,
-    found: Identified,
-    loss: Ratio,
-    target: str,
-    weights: tuple[np.ndarray, np.ndarray],
-) -> SteeredArm:
-    of_prompts, of_sentences = weights
-    predicted = reference.predicted.astype(np.float64)
-    kl, agreed = Ratio(harm.kl, predicted), Ratio(harm.agreed, predicted)
-    hits = Ratio(np.array([float(answer == target) for answer in found.best]), np.ones(len(written)))
-    repeated = repetition(written)
-    # no KL is below zero, but sums of rounded numbers can be
-    kl_low, kl_high = (max(0.0, value or 0.0) for value in kl.interval(of_sentences))
-    success_low, success_high = hits.interval(of_prompts)
-    repetition_low, repetition_high = repeated.interval(of_prompts)
-    loss_low, loss_high = loss.interval(of_prompts)
-    return SteeredArm(
-        family=RAW if family is None else family.name,
-        kind=None if family is None else family.of.kind,
-        operation=None if change is None else change.operation,
-        units=0 if family is None else len(family.ids),
-        value=None if change is None else change.value,
-        at=level,
-        kl=max(0.0, kl.value or 0.0),
-        kl_low=kl_low,
-        kl_high=kl_high,
-        agreement=agreed.value or 0.0,
-        success=hits.value or 0.0,
-        success_low=success_low or 0.0,
-        success_high=success_high or 0.0,
-        repetition=repeated.value,
-        repetition_low=repetition_low,
-        repetition_high=repetition_high,
-        distinct_1=distinct(written, 1),
-        distinct_2=distinct(written, 2),
-        loss=loss.value,
-        loss_low=loss_low,
-        loss_high=loss_high,
-        tokens=float(np.mean([len(ids) for ids in written])),
-        shares={
-            "ngrams": shares(found.ngrams),
-            "lingua": None if found.lingua is None else shares(found.lingua),
-            "both": None if found.both is None else shares(found.both),
-        },
-        on_front=False,
-    )
+def _numbers(name: str, ratio: Ratio, weights: Float[np.ndarray, "draws _"]) -> dict[str, Any]:
+    """A ratio with its 95 % interval, by the names of the columns."""
+    low, high = ratio.interval(weights)
+    return {name: ratio.value, f"{name}_low": low, f"{name}_high": high}
 
 
 def shares(answers: Sequence[str]) -> Shares:
@@ -294,4 +308,4 @@ def _with_front(arms: list[SteeredArm]) -> list[SteeredArm]:
             for other in arms
         )
 
-    return [SteeredArm(**(vars(arm) | {"on_front": not beaten(arm)})) for arm in arms]
+    return [replace(arm, on_front=not beaten(arm)) for arm in arms]

@@ -1,24 +1,42 @@
-"""A task under edits, without the known flaws of the paper's experiment."""
+"""A task under edits, read off the final state without the known flaws of the paper's experiment."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int
 
-from glossae.effects import Edit
-from glossae.lm import MAX_TOKENS, LanguageModel, Site
+from glossae.effects import Edit, Step, Sweep, compile_steps
+from glossae.errors import GlossaeError
+from glossae.lm import (
+    MAX_TOKENS,
+    Batch,
+    LanguageModel,
+    Pool,
+    Reader,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    final_states,
+    mean_over_text,
+    replay,
+    tokenize,
+)
 from glossae.sae import Sae
-from glossae.tasks.arms import Arm, arms_of, compiled_arms, kind_of
-from glossae.tasks.comparing import by_bootstrap, by_splits
-from glossae.tasks.erasing import erase_labels
-from glossae.tasks.features import encode_texts, pooled_states
-from glossae.tasks.metrics import METRICS, Metric, confusion
-from glossae.tasks.regression import choose_penalty, fit_predict
-from glossae.tasks.rows import TaskScore, score_rows
-from glossae.tasks.splitting import divide
-from glossae.text import Task
-from glossae.units import Units
+from glossae.tasks.scoring import METRICS, Arms, Metric, TaskScore, by_splits, confusion, divide, macro_f1
+from glossae.text import Corpus, Example, Sentence, Task
+from glossae.units import Directions, Units
+
+States = Float[np.ndarray, "edits rows d"]
 
 CONTROLLED: tuple[Metric, ...] = ("macro_f1", "mcc")
+# strengths of the penalty that are tried, from strong to weak, on features of variance 1
+PENALTIES = tuple(float(c) for c in np.geomspace(1e-6, 1, 7))
+FOLDS = 5
+# far more than the solver needs on scaled features
+MAX_ITERATIONS, TOLERANCE = 10_000, 1e-5
 
 
 def controlled(
@@ -46,82 +64,248 @@ def controlled(
     corrected t (the C is then chosen on the first one's rows to learn from).
 
     Args:
-        lm: the model, which stays as it is.
-        site: where it is edited.
-        units: what is edited there.
-        task: the labelled texts.
         edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
-        name: of the units.
         planted: add an arm, units `label`, in which the labels' own directions are erased at the site (`erase_labels`):
             what the test makes of an effect that is known to be there.
         rows: at most so many, to learn from and to test on together.
-        draws: resamples behind an interval.
-        seed: of what is drawn at random.
-        max_tokens: texts are cut to.
         prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
-        budget: tokens in a batch.
-        progress: called with the share that is done.
 
     Raises:
         GlossaeError: an edit does not fit, or there are too few rows of a label.
     """
-    arms = arms_of(edits, name, kind_of(units))
+    arms = Arms.of(task, units, edits, name)
     division = divide(task, rows=rows, seed=seed)
-    tokens = encode_texts(
-        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
-    )
-    fns = compiled_arms(arms, units)
+    tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     if planted:
         directions, erase = erase_labels(
             lm, site, task, rows=rows, seed=seed, max_tokens=max_tokens, prefix=prefix, budget=budget
         )
-        arms.append(Arm(erase, 0, "label", directions.kind))
-        fns.append(erase.compile(directions))
+        arms.steps.append(Step(directions, erase))
+        arms.names.append("label")
     states = pooled_states(
-        lm,
-        site,
-        tokens,
-        fns,
-        positions=[arm.positions for arm in arms],
-        budget=budget,
-        progress=lambda share: progress(0.7 * share),
+        lm, site, tokens, arms.steps, budget=budget, progress=lambda share: progress(0.7 * share)
     )
-    labels, count = division.labels, len(task.labels)
+    labels, count = division.labels, len(division.splits)
     learned, tried = division.splits[0]
     penalty = choose_penalty(states[0][learned], labels[learned], division.groups[learned], seed=seed)
-    said, converged = [], [True] * len(arms)
+    said, converged = [], [True] * len(arms.steps)
     for number, (train, test) in enumerate(division.splits, 1):
         found = [fit_predict(own[train], labels[train], own[test], penalty) for own in states]
         said.append(np.stack([predictions for predictions, _ in found]))
         converged = [before and now for before, (_, now) in zip(converged, found, strict=True)]
-        progress(0.7 + 0.3 * number / len(division.splits))
-    bases = [arm.base for arm in arms]
+        progress(0.7 + 0.3 * number / count)
     result: list[TaskScore] = []
     for metric in CONTROLLED:
-        measure = METRICS[metric]
-        if len(division.splits) == 1:
-            groups = [division.names[place] for place in tried]
-            compared = by_bootstrap(
-                labels[tried], said[0][:, None], groups, bases, measure, labels=count, draws=draws, seed=seed
-            )
+        if count == 1:
+            groups = division.groups[tried].astype(str).tolist()
+            compared = arms.compared(said[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed)
         else:
-            scores = np.array(
+            scores = [
                 [
-                    [float(measure(confusion(labels[test], own, count))) for own in predictions]
-                    for (_, test), predictions in zip(division.splits, said, strict=True)
+                    float(METRICS[metric](confusion(labels[test], own, len(task.labels))))
+                    for own in predictions
                 ]
-            )
-            compared = by_splits(scores, bases, train=len(learned), test=len(tried))
-        result += score_rows(
-            task,
-            arms,
+                for (_, test), predictions in zip(division.splits, said, strict=True)
+            ]
+            compared = by_splits(np.array(scores), arms.bases, train=len(learned), test=len(tried))
+        result += arms.rows(
             compared,
             protocol="controlled",
             metric=metric,
             n_train=len(learned),
             n_test=len(tried),
-            splits=len(division.splits),
+            splits=count,
             converged=converged,
             penalty=penalty,
         )
     return result
+
+
+def erase_labels(
+    lm: LanguageModel,
+    site: Site,
+    task: Task,
+    *,
+    rows: int = 4000,
+    seed: int = 0,
+    max_tokens: int = MAX_TOKENS,
+    prefix: Sequence[int] = (),
+    budget: int = 1024,
+) -> tuple[Directions, Edit]:
+    """The differences between labels' mean activations, and the edit that sets every token to the mean along them.
+
+    A text counts by the mean over its tokens. Afterwards the labels have the same mean at the site on the rows that
+    are learned from, so that no linear reading of a text's mean there does better than a constant on them (Belrose
+    et al. 2023, *LEACE*, theorem 3.1). Labels that can be read off the final state all the same come from elsewhere.
+
+    Args:
+        task: the labelled texts; of a task without test rows, the rows that the first split learns from.
+        rows: as for `controlled`. seed, max_tokens, prefix, budget: likewise.
+
+    Raises:
+        GlossaeError: two labels have the same mean, or there are too few rows of a label.
+    """
+    division = divide(task, rows=rows, seed=seed)
+    learned, _ = division.splits[0]
+    used = [division.rows[place] for place in learned]
+    tokens = encode_texts(lm, used, task=task, max_tokens=max_tokens, prefix=prefix)
+    means = np.zeros((len(tokens), lm.width(site)))
+    for seen in activations(lm, batches(tokens, budget), [site]):
+        np.add.at(means, seen.sentence.cpu().numpy(), seen.sites[site].double().cpu().numpy())
+    means /= np.maximum(tokens.lengths, 1)[:, None]
+    labels = division.labels[learned]
+    centres = np.stack([means[labels == label].mean(0) for label in range(len(task.labels))])
+    vectors = torch.from_numpy(centres[1:] - centres[0])
+    names = [f"{label} against {task.labels[0]}" for label in task.labels[1:]]
+    units = Directions(names, vectors, torch.zeros(len(vectors), dtype=torch.float64), site=site)
+    return units, Edit.project_to(units, range(len(units)), torch.from_numpy(centres.mean(0)))
+
+
+def encode_texts(
+    lm: LanguageModel,
+    rows: Sequence[Example],
+    *,
+    task: Task,
+    max_tokens: int = MAX_TOKENS,
+    prefix: Sequence[int] = (),
+) -> TokenizedCorpus:
+    """Token ids of every row of a task, in order, cut to `max_tokens`; none is dropped, as `glossae.lm.tokenize` would.
+
+    Raises:
+        GlossaeError: a text has no tokens, or one that the model has no embedding for; or the prefix leaves no
+            room.
+    """
+    sentences = [Sentence(row.text, task.language, row.pair, task.name) for row in rows]
+    tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, prefix=prefix, least=1)
+    if len(tokens) < len(sentences):
+        kept = iter(tokens.corpus.sentences)
+        lost = next(sentence for sentence in sentences if next(kept, None) is not sentence)
+        raise GlossaeError(f"{task.name}: {lost.text[:60]!r} has no tokens in {lm.name}")
+    return tokens
+
+
+def pooled_states(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    steps: Sweep,
+    *,
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> States:
+    """The final hidden state of each text under each edit, the mean over its tokens; no pad counts.
+
+    What lies below the site is computed once for all edits.
+
+    Raises:
+        GlossaeError: the model has no such site, or an edit does not fit it.
+    """
+    count = len(of := list(batches(tokens, budget)))
+    done = ((batch, number / count) for number, batch in enumerate(of, 1))
+    return states_under(lm, site, steps, done, len(tokens), final_states, mean_over_text, progress)
+
+
+@torch.no_grad()
+def states_under(
+    lm: LanguageModel,
+    site: Site,
+    steps: Sweep,
+    made: Iterable[tuple[Batch, float]],
+    rows: int,
+    read: Reader,
+    pool: Pool,
+    progress: Callable[[float], None],
+) -> States:
+    """The states of batches of texts under each edit, float32.
+
+    Args:
+        made: the batches, each with the share that is done after it.
+        rows: the number of texts.
+        read: from a batch to the states of its tokens.
+        pool: from the states of a text's tokens to the text's.
+    """
+    fns = compile_steps(steps)
+    found: np.ndarray | None = None
+    with replay(lm, site, read) as run:
+        for batch, share in made:
+            own = run.begin(batch)
+            for number, (step, fn) in enumerate(zip(steps, fns, strict=True)):
+                states = own if fn is None or step.edit is None else run.under(fn, step.edit.positions)
+                assert states is not None
+                pooled = pool(batch, states).cpu().numpy()
+                if found is None:
+                    found = np.empty((len(fns), rows, pooled.shape[1]), dtype=np.float32)
+                found[number, batch.index.numpy()] = pooled
+            progress(share)
+    assert found is not None
+    return found
+
+
+def fit_predict(
+    train: Float[np.ndarray, "train d"],
+    labels: Int[np.ndarray, " train"],
+    test: Float[np.ndarray, "test d"],
+    penalty: float,
+) -> tuple[Int[np.ndarray, " test"], bool]:
+    """What a logistic regression fitted on `train` says of `test`, and whether its solver converged.
+
+    Features are scaled to mean 0 and variance 1 on `train`; one that never varies stays 0. `penalty` is C, the inverse
+    of the penalty's strength.
+    """
+    scaled, other = _scaled(train, test)
+    return fitted(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+
+
+def choose_penalty(
+    features: Float[np.ndarray, "rows d"],
+    labels: Int[np.ndarray, " rows"],
+    groups: Int[np.ndarray, " rows"],
+    *,
+    seed: int,
+) -> float:
+    """The C with the largest macro F1 over five held-out folds, the smallest such C; pairs stay in one fold.
+
+    It is not chosen by log-loss, by which saying the commoner label of everything wins where little can be learned.
+
+    Raises:
+        GlossaeError: a label has fewer pairs than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    count = int(labels.max()) + 1
+    fewest = min(len(np.unique(groups[labels == label])) for label in range(count))
+    if fewest < FOLDS:
+        raise GlossaeError(
+            f"tasks: a label has {fewest} rows to learn from, and cross-validation needs {FOLDS}"
+        )
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    scores = np.zeros(len(PENALTIES))
+    for train, test in folds.split(features, labels, groups):
+        scaled, other = _scaled(features[train], features[test])
+        for place, penalty in enumerate(PENALTIES):
+            said, _ = fitted(scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+            scores[place] += float(macro_f1(confusion(labels[test], said, count)))
+    return PENALTIES[int(scores.argmax())]
+
+
+def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.preprocessing import StandardScaler
+
+    # float64, in which a mean of many rows of float32 is exact enough to be the same on any machine
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    return scaler.transform(train.astype(np.float64)), scaler.transform(test.astype(np.float64))
+
+
+def fitted(
+    features: np.ndarray, labels: np.ndarray, test: np.ndarray, **options: float
+) -> tuple[Int[np.ndarray, " test"], bool]:
+    """What scikit-learn's logistic regression says of `test`, and whether its solver converged."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(**options)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(features, labels)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in heard)
+    return model.predict(test).astype(np.int64), converged

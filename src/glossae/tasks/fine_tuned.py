@@ -11,30 +11,22 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from glossae.effects import Edit
+from glossae.effects import Edit, edited
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm import (
     MAX_TOKENS,
     LanguageModel,
-    Positions,
     Site,
-    TokenEdit,
     TokenizedCorpus,
     batches,
-    edit,
     final_states,
     mean_over_text,
     sentence_batches,
 )
 from glossae.sae import Sae
-from glossae.tasks.arms import arms_of, compiled_arms, kind_of
-from glossae.tasks.comparing import by_bootstrap
-from glossae.tasks.controlled import CONTROLLED
-from glossae.tasks.features import encode_texts
-from glossae.tasks.metrics import METRICS
-from glossae.tasks.rows import TaskScore, score_rows
-from glossae.tasks.splitting import divide
+from glossae.tasks.controlled import CONTROLLED, encode_texts
+from glossae.tasks.scoring import Arms, TaskScore, divide
 from glossae.text import Task
 from glossae.units import Units
 
@@ -84,68 +76,44 @@ def fine_tuned(
     of its rows set apart, once.
 
     Args:
-        lm: the model.
         site: where it is edited, in training and in the test.
-        units: what is edited there.
-        task: the labelled texts.
         edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
         tuning: how; None as `Tuning` says.
-        name: of the units.
         rows: at most so many, to learn from and to test on together.
-        draws: resamples behind an interval.
-        seed: of what is drawn at random.
-        max_tokens: texts are cut to.
         prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
-        budget: tokens in a batch of the test.
-        progress: called with the share that is done.
 
     Raises:
         GlossaeError: `peft` is not installed, an edit does not fit, or there are too few rows of a label.
     """
     _library()
     tuning = tuning or Tuning()
-    arms = arms_of(edits, name, kind_of(units))
-    fns = compiled_arms(arms, units)
+    arms = Arms.of(task, units, edits, name)
     division = divide(task, rows=rows, seed=seed, splits=1)
     ((learned, tried),) = division.splits
-    tokens = encode_texts(
-        lm, division.rows, name=task.name, language=task.language, max_tokens=max_tokens, prefix=prefix
-    )
+    tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     train, test = tokens.take(learned), tokens.take(tried)
-    labels = torch.from_numpy(division.labels)
-    said = np.empty((len(arms), tuning.seeds, len(tried)), dtype=np.int64)
-    total = len(arms) * tuning.seeds
-    for number, (arm, fn) in enumerate(zip(arms, fns, strict=True)):
+    labels = torch.from_numpy(division.labels[learned]).to(lm.device)
+    said = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
+    for number, step in enumerate(arms.steps):
         for run in range(tuning.seeds):
             done = number * tuning.seeds + run
-            said[number, run] = _trained(
-                lm,
-                _Change(site, fn, arm.positions),
-                train,
-                labels[torch.from_numpy(learned)],
-                test,
-                len(task.labels),
-                tuning,
-                seed + run,
-                budget,
-                lambda share, done=done: progress((done + share) / total),  # type: ignore[misc]
-            )
+
+            def told(share: float, done: int = done) -> None:
+                progress((done + share) / (len(arms.steps) * tuning.seeds))
+
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed + run)
+                with adapted(lm, tuning.rank) as weights:
+                    width = lm.model.config.get_text_config().hidden_size
+                    head = nn.Linear(width, len(task.labels)).to(lm.device)
+                    with edited(lm, site, step.units, step.edit):
+                        _train(lm, weights, head, train, labels, tuning, seed + run, told)
+                        said[number, run] = _predicted(lm, head, test, budget)
+    truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
     result: list[TaskScore] = []
     for metric in CONTROLLED:
-        compared = by_bootstrap(
-            division.labels[tried],
-            said,
-            [division.names[place] for place in tried],
-            [arm.base for arm in arms],
-            METRICS[metric],
-            labels=len(task.labels),
-            draws=draws,
-            seed=seed,
-        )
-        result += score_rows(
-            task,
-            arms,
-            compared,
+        result += arms.rows(
+            arms.compared(said, truth, groups, metric, draws=draws, seed=seed),
             protocol="fine_tuned",
             metric=metric,
             n_train=len(learned),
@@ -153,20 +121,6 @@ def fine_tuned(
             seeds=tuning.seeds,
         )
     return result
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What is done to the model in training and in the test."""
-
-    site: Site
-    fn: TokenEdit | None
-    positions: Positions
-
-    def made(self, lm: LanguageModel) -> contextlib.AbstractContextManager[None]:
-        if self.fn is None:
-            return contextlib.nullcontext()
-        return edit(lm, self.site, self.fn, positions=self.positions)
 
 
 def _library() -> Any:
@@ -203,28 +157,6 @@ def adapted(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
         wrapped.unload()
         for weight, learns in learning:
             weight.requires_grad_(learns)
-
-
-def _trained(
-    lm: LanguageModel,
-    change: _Change,
-    train: TokenizedCorpus,
-    labels: Int[torch.Tensor, " rows"],
-    test: TokenizedCorpus,
-    count: int,
-    tuning: Tuning,
-    seed: int,
-    budget: int,
-    progress: Callable[[float], None],
-) -> Int[np.ndarray, " test"]:
-    """Train once, and say what the trained model makes of the test."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with adapted(lm, tuning.rank) as weights:
-            head = nn.Linear(lm.model.config.get_text_config().hidden_size, count).to(lm.device)
-            with change.made(lm):
-                _train(lm, weights, head, train, labels.to(lm.device), tuning, seed, progress)
-                return _predicted(lm, head, test, budget)
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""Paired bootstrap over clusters of sentences, for ratios of sums."""
+"""Bootstrap intervals of ratios of sums: clusters of sentences are resampled, and quantities share the resamples."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from jaxtyping import Float, Int
 
 from glossae.text import Corpus
 
-# resamples drawn at once, so that memory stays small for large corpora
+# weights drawn at once, so that memory stays small for large corpora
 CHUNK_VALUES = 2**24
-# resamples of fewer values than this (16 MiB) are kept
+# draws with fewer weights than this (16 MiB) are cached
 KEPT_VALUES = 2**21
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What is drawn whole: sentences that depend on each other, by document or by pair (`Corpus.clusters`).
+    """The cluster of each sentence: sentences of one document or pair (`Corpus.clusters`) are resampled together.
 
     Sentences of one document vary together, so that a bootstrap over sentences gives intervals that are too narrow;
     one over clusters does not (Field and Welsh 2007, J. R. Stat. Soc. B 69, 369-390).
 
     Attributes:
         of: the cluster of each sentence, from 0.
-        count: how many are drawn, those without any of these sentences included.
+        count: the number of clusters that are drawn, those without any of these sentences included.
     """
 
     of: Int[np.ndarray, " sentences"]
@@ -33,16 +33,16 @@ class Clusters:
 
     @staticmethod
     def within(corpus: Corpus, chosen: Int[np.ndarray, " chosen"]) -> "Clusters":
-        """Those that some sentences of a corpus have; clusters without them are not drawn."""
+        """The clusters of the chosen sentences; clusters without one of them are not drawn."""
         names, of = np.unique(np.array(corpus.clusters)[chosen], return_inverse=True)
         return Clusters(of, len(names))
 
     @staticmethod
     def across(corpus: Corpus, language: str) -> "Clusters":
-        """Those of a language's sentences, numbered and drawn such that languages can be held against each other.
+        """The clusters of a language's sentences, drawn so that resamples of several languages are paired.
 
         Languages that share clusters, also by way of others, are drawn together: with one seed, a resample has a
-        document in all of them equally often. Others are drawn each by itself.
+        document in all of them equally often. Other languages are drawn each by itself.
         """
         clusters = np.array(corpus.clusters)
         spoken = np.array([sentence.language for sentence in corpus.sentences])
@@ -56,12 +56,6 @@ class Clusters:
         names = np.unique(clusters[shared])
         return Clusters(np.searchsorted(names, clusters[spoken == language]), len(names))
 
-    def sums(self, table: Float[np.ndarray, "sentences columns"]) -> Float[np.ndarray, "clusters columns"]:
-        """The sums over each cluster."""
-        found = np.zeros((self.count, table.shape[1]))
-        np.add.at(found, self.of, table)
-        return found
-
 
 def resampled_ratios(
     numerators: Sequence[Float[np.ndarray, " sentences"]],
@@ -71,10 +65,7 @@ def resampled_ratios(
     seed: int,
     clusters: Clusters | None = None,
 ) -> Float[np.ndarray, "draws numerators"]:
-    """For each resample of the clusters, sum(numerator) / sum(denominator) for every numerator.
-
-    All numerators share the resamples, so their differences are paired. Without `clusters` sentences are resampled.
-    """
+    """The ratio of each numerator's sum to the denominator's, in each resample (`resampled_sums`)."""
     sums = resampled_sums([*numerators, denominator], draws=draws, seed=seed, clusters=clusters)
     ratios: Float[np.ndarray, "draws numerators"] = sums[:, :-1] / sums[:, -1:]
     return ratios
@@ -83,10 +74,14 @@ def resampled_ratios(
 def resampled_sums(
     columns: Sequence[np.ndarray], *, draws: int, seed: int, clusters: Clusters | None = None
 ) -> Float[np.ndarray, "draws columns"]:
-    """The sums of some columns, a value for each sentence, over each resample of the clusters, or of the sentences."""
+    """The sums of columns, a value for each sentence, in each resample of the clusters.
+
+    All columns share the resamples, so that their differences are paired. Without `clusters` sentences are resampled.
+    """
     table = np.stack(columns, axis=1).astype(np.float64)
     if clusters is not None:
-        table = clusters.sums(table)
+        of_sentence, table = table, np.zeros((clusters.count, table.shape[1]))
+        np.add.at(table, clusters.of, of_sentence)
     count = len(table)
     if draws * count <= KEPT_VALUES:
         kept: Float[np.ndarray, "draws columns"] = _kept_weights(count, draws, seed) @ table
@@ -96,25 +91,27 @@ def resampled_sums(
     chunk = max(1, CHUNK_VALUES // count)
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
-        sums[start : start + size] = _weights(generator, count, size) @ table
+        sums[start : start + size] = bootstrap_weights(generator, count, size) @ table
     return sums
 
 
-def _weights(generator: np.random.Generator, count: int, draws: int) -> Float[np.ndarray, "draws clusters"]:
-    """How often each cluster is in each resample."""
+def bootstrap_weights(
+    generator: np.random.Generator, count: int, draws: int
+) -> Float[np.ndarray, "draws clusters"]:
+    """How often each of `count` clusters is in each resample."""
     return generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
 
 
 @lru_cache(maxsize=8)
 def _kept_weights(count: int, draws: int, seed: int) -> Float[np.ndarray, "draws clusters"]:
-    """The weights of a seed: to draw them takes longer than to use them, and every set of units has the same."""
-    return _weights(np.random.default_rng(seed), count, draws)
+    """The weights of a seed: drawing them takes longer than using them, and every set of units has the same."""
+    return bootstrap_weights(np.random.default_rng(seed), count, draws)
 
 
 def interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """The central 95 % of the resampled values; those that are NaN, of resamples without the language, are left out.
+    """The central 95 % of resampled values, without those that are NaN (resamples without the language).
 
-    Where nothing else is left, as of a loss that is NaN, both ends are NaN.
+    Both ends are NaN where all values are.
     """
     known = samples[~np.isnan(samples)]
     if not len(known):

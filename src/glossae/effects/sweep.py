@@ -1,0 +1,385 @@
+"""What the edits of sweeps do to next-token loss: the paper's section 5.2, with the model itself and intervals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from glossae.effects.edits import Edit
+from glossae.effects.units import Sweep, compile_steps
+from glossae.lm import (
+    LanguageModel,
+    Site,
+    TokenEdit,
+    TokenizedCorpus,
+    growing,
+    half_width,
+    narrow_enough,
+    replayed,
+    worth_scoring,
+)
+from glossae.stats import Clusters, interval, resampled_sums
+
+# sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
+FIRST, PART = 32, 256
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+Keep: TypeAlias = Callable[[str, Callable[[], Arrays]], Arrays]
+"""Do a part of the work, called by a name; or take what came of it if it was done before."""
+
+
+def keep_nothing(_: str, work: Callable[[], Arrays]) -> Arrays:
+    """Do the work."""
+    return work()
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far an edit moves a text's predictions and activations, summed over each sentence.
+
+    Attributes:
+        kl: KL(p || q) in nats, p the model's prediction and q that under the edit, over predicted tokens.
+        agreed: at how many of them the most probable token stayed the same.
+        moved, size: lengths of the change at the site, and of the activation there, over all tokens.
+    """
+
+    kl: Float[np.ndarray, " sentences"]
+    agreed: Float[np.ndarray, " sentences"]
+    moved: Float[np.ndarray, " sentences"]
+    size: Float[np.ndarray, " sentences"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The summed loss of every sentence under one edit; None is the model as it is."""
+
+    edit: Edit | None
+    in_range: bool | None
+    losses: Float[np.ndarray, " sentences"]
+    moved: Moved | None = None
+
+
+def measure_growing(
+    lm: LanguageModel,
+    site: Site,
+    sweeps: Sequence[Sweep],
+    tokens: TokenizedCorpus,
+    *,
+    precision: float | None,
+    seed: int,
+    side_effects_on: str | None = None,
+    budget: int = 1024,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+    """Run random sentences of each language, ever more, under every edit, until the changes of loss are known.
+
+    A language is done once, for every edit, half the 95 % interval of the mean change from no edit is at most
+    `precision` nats a token, or a tenth of the change; or once its text is at an end. Losses are computed of some
+    tokens of each sentence then (`glossae.lm.worth_scoring`). What lies below the site is computed once.
+
+    Args:
+        sweeps: each with no edit among its steps.
+        precision: half the width of an interval, nats a token; None measures all of the text.
+        side_effects_on: the language whose sentences `Measured.moved` is measured on; of others it is 0. None measures
+            none.
+        keep: each sample is a part of the work.
+
+    Returns:
+        The sentences that were measured, in the order of the text, and the sweeps on them.
+
+    Raises:
+        GlossaeError: an edit does not fit its units, or the site.
+    """
+    if precision is not None:
+        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    steps = list(chain.from_iterable(sweeps))
+    fns, base = compile_steps(steps), _bases(sweeps)
+    found: Arrays = {}
+    done: dict[str, Int[np.ndarray, " own"]] = {}
+    open_ = set(languages)
+    first = FIRST if precision is not None else PART
+    for number, sample in enumerate(growing(languages, seed=seed, first=first)):
+        fresh = [sample[code][len(done.get(code, ())) :] for code in sorted(open_)]
+        new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
+        if not len(new):
+            break
+        before, share = sum(map(len, done.values())) / len(tokens), len(new) / len(tokens)
+
+        def measured(
+            new: Int[np.ndarray, " new"] = new, before: float = before, share: float = share
+        ) -> Arrays:
+            return _sample(
+                lm,
+                site,
+                steps,
+                fns,
+                tokens.take(new),
+                side_effects_on,
+                budget,
+                lambda done: progress(before + share * done),
+            )
+
+        for name, values in keep(str(number), measured).items():
+            found.setdefault(name, np.zeros((*values.shape[:-1], len(tokens))))[..., new] = values
+        for code in sorted(open_):
+            done[code] = own = sample[code]
+            if precision is not None:
+                changes = found["losses"][:, own] - found["losses"][base][:, own]
+                if known_enough(changes, tokens.predicted[own], precision).all():
+                    open_.discard(code)
+    chosen = np.sort(np.concatenate(list(done.values())))
+    found = {name: values[..., chosen] for name, values in found.items()}
+    rows = iter(
+        Measured(
+            step.edit,
+            step.in_range,
+            found["losses"][row],
+            None
+            if side_effects_on is None
+            else Moved(found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]),
+        )
+        for row, step in enumerate(steps)
+    )
+    progress(1.0)
+    return tokens.take(chosen), [[next(rows) for _ in sweep] for sweep in sweeps]
+
+
+def _sample(
+    lm: LanguageModel,
+    site: Site,
+    steps: Sweep,
+    fns: Sequence[TokenEdit | None],
+    tokens: TokenizedCorpus,
+    side_effects_on: str | None,
+    budget: int,
+    progress: Callable[[float], None],
+) -> Arrays:
+    """Every edit's losses and side effects on a sample; the language whose predictions are compared by itself.
+
+    Of the others texts that an edit does not change need not be run.
+    """
+    compared = np.array([s.language == side_effects_on for s in tokens.corpus.sentences])
+    names = ("losses",) if side_effects_on is None else ("losses", "kl", "agreed", "moved")
+    found: Arrays = {name: np.zeros((len(steps), len(tokens))) for name in names}
+    if side_effects_on is not None:
+        found["size"] = np.zeros(len(tokens))
+    done = 0.0
+    for own, side_effects in ((compared, True), (~compared, False)):
+        if not own.any():
+            continue
+        share = float(own.mean())
+        result = replayed(
+            lm,
+            site,
+            tokens.take(np.flatnonzero(own)),
+            fns,
+            positions=["all" if step.edit is None else step.edit.positions for step in steps],
+            side_effects=side_effects,
+            budget=budget,
+            progress=lambda part, done=done, share=share: progress(done + share * part),  # type: ignore[misc]
+        )
+        done += share
+        found["losses"][:, own] = result.losses
+        if result.side_effects is not None:
+            for name in ("kl", "agreed", "moved", "size"):
+                found[name][..., own] = getattr(result.side_effects, name)
+    return found
+
+
+def _bases(sweeps: Sequence[Sweep]) -> list[int]:
+    """For each edit the place of what its change is taken from: no edit with the same splice; of the model itself."""
+    places: list[int] = []
+    for sweep in sweeps:
+        start, edits = len(places), [step.edit for step in sweep]
+        none = {edit.splice: start + n for n, edit in enumerate(edits) if edit and edit.operation == "none"}
+        places += [start + n if edit is None else none[edit.splice] for n, edit in enumerate(edits)]
+    return places
+
+
+def known_enough(
+    changes: Float[np.ndarray, "edits sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
+) -> Bool[np.ndarray, " edits"]:
+    """Whether the mean change under each edit is known as well as is asked for, nats a token."""
+    total = predicted.sum()
+    return np.array(
+        [narrow_enough(half_width(own, predicted), float(own.sum() / total), precision) for own in changes],
+        dtype=bool,
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean loss on one language of one source under one edit.
+
+    Attributes:
+        edit: raw, or the operation.
+        splice: whether the reconstruction stood in the activation's place; None for raw.
+        value: the dose: the value for `set`; the share left of the difference from the reference for `scale`; how
+            often the distance between the languages for `add`.
+        ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
+        delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by cluster.
+        delta_per_byte: the same of ce_per_byte, which languages compare by more nearly.
+        in_range: whether the units take this value by themselves on target text.
+    """
+
+    units: str
+    kind: str
+    edit: str
+    splice: bool | None
+    value: float | None
+    language: str
+    source: str
+    ce: float
+    ce_per_byte: float
+    delta: float
+    ci_low: float
+    ci_high: float
+    delta_per_byte: float
+    byte_ci_low: float
+    byte_ci_high: float
+    tokens: int
+    sentences: int
+    in_range: bool | None
+
+
+def cells(
+    measured: Sequence[Measured],
+    tokens: TokenizedCorpus,
+    *,
+    name: str,
+    draws: int,
+    seed: int,
+    kind: str = "latent",
+    pooled: str = "all",
+    by_source: bool = True,
+) -> list[Cell]:
+    """A cell for each edit, language and source, and for all sources pooled.
+
+    Args:
+        pooled: what the source of all of them together is called.
+        by_source: whether there are rows for each source by itself.
+    """
+    languages = np.array([s.language for s in tokens.corpus.sentences])
+    sources = np.array([s.source for s in tokens.corpus.sentences])
+    rows = []
+    for language in tokens.corpus.languages:
+        own = languages == language
+        groups = [(source, own & (sources == source)) for source in tokens.corpus.sources if by_source]
+        for source, here in [*groups, (pooled, own)]:
+            chosen = np.flatnonzero(here)
+            if not len(chosen):
+                continue
+            predicted, size = tokens.predicted[chosen], tokens.predicted_bytes[chosen]
+            changes = [m.losses[chosen] - base_of(measured, m).losses[chosen] for m in measured]
+            clusters = Clusters.within(tokens.corpus, chosen)
+            sums = resampled_sums([*changes, predicted, size], draws=draws, seed=seed, clusters=clusters)
+            for number, (m, change) in enumerate(zip(measured, changes, strict=True)):
+                low, high = interval(sums[:, number] / sums[:, -2])
+                byte_low, byte_high = interval(sums[:, number] / sums[:, -1])
+                cell = Cell(
+                    units=name,
+                    kind=kind,
+                    **described(m.edit),
+                    language=language,
+                    source=source,
+                    ce=float(m.losses[chosen].sum() / predicted.sum()),
+                    ce_per_byte=float(m.losses[chosen].sum() / size.sum()),
+                    delta=float(change.sum() / predicted.sum()),
+                    ci_low=low,
+                    ci_high=high,
+                    delta_per_byte=float(change.sum() / size.sum()),
+                    byte_ci_low=byte_low,
+                    byte_ci_high=byte_high,
+                    tokens=int(predicted.sum()),
+                    sentences=len(chosen),
+                    in_range=m.in_range,
+                )
+                rows.append(cell)
+    return rows
+
+
+def described(edit: Edit | None) -> dict[str, Any]:
+    """What tables say of an edit: its operation (`raw` for the model as it is), splice and dose."""
+    if edit is None:
+        return {"edit": "raw", "splice": None, "value": None}
+    return {"edit": edit.operation, "splice": edit.splice, "value": edit.value}
+
+
+def base_of(measured: Sequence[Measured], m: Measured) -> Measured:
+    """What an edit's change is taken from: no edit with the same splice; for the model itself, itself."""
+    if m.edit is None:
+        return m
+    return next(
+        b for b in measured if b.edit and b.edit.operation == "none" and b.edit.splice == m.edit.splice
+    )
+
+
+Way = Literal["alone", "left out"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part of a set does to a language: one unit alone, or all but that one.
+
+    Attributes:
+        units: the set's name.
+        unit: the unit.
+        way: `alone`, or `left out`.
+        delta: the change of the loss from no edit, nats per token, with its 95 % interval.
+    """
+
+    units: str
+    unit: int
+    way: Way
+    edit: str
+    value: float | None
+    language: str
+    delta: float
+    ci_low: float
+    ci_high: float
+
+
+def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
+    """An edit of each of its units alone, and of all but that one; of one unit there is nothing to leave out."""
+    parts: list[tuple[int, Way, Edit]] = []
+    for place, unit in enumerate(edit.units):
+        ways: list[tuple[Way, list[int]]] = [("alone", [place])]
+        if len(edit.units) > 1:
+            ways.append(("left out", [other for other in range(len(edit.units)) if other != place]))
+        for way, kept in ways:
+            targets = tuple(edit.targets[i] for i in kept) if edit.targets else ()
+            parts.append(
+                (unit, way, replace(edit, units=tuple(edit.units[i] for i in kept), targets=targets))
+            )
+    return parts
+
+
+def part_rows(
+    parts: Sequence[tuple[int, Way, Edit]],
+    measured: Sequence[Measured],
+    tokens: TokenizedCorpus,
+    *,
+    name: str,
+    draws: int,
+    seed: int,
+) -> list[Part]:
+    """A row for each part and language.
+
+    Args:
+        parts: as `part_edits` gives them.
+        measured: no edit, then each part's edit.
+    """
+    table = cells(measured, tokens, name=name, draws=draws, seed=seed, by_source=False)
+    # no edit comes first in every language
+    return [
+        Part(
+            name, unit, way, edit.operation, edit.value, cell.language, cell.delta, cell.ci_low, cell.ci_high
+        )
+        for start in range(0, len(table), len(measured))
+        for (unit, way, edit), cell in zip(parts, table[start + 1 : start + len(measured)], strict=True)
+    ]

@@ -1,0 +1,363 @@
+"""Sets of units with the edits that are tried on them: sweeps of latents, neurons and directions, and families."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glossae.effects.edits import Edit, as_units, compile_edits, unit_rows
+from glossae.errors import GlossaeError
+from glossae.lm import Positions, Site, TokenEdit
+from glossae.sae import Sae
+from glossae.units import Directions, Kind, Moments, Neurons, Units, difference_of_means
+
+# the edit that switches units of each kind off
+OFF: dict[Kind, str] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
+# what is left of a latent's own value; 0 is `zero`
+LATENT_SHARES = (-1.0, -2.0, -4.0)
+# what is left of the distance from the reference's mean; 0 is the projection, below it goes to the other side
+SHARES = (0.75, 0.5, 0.25, -0.5, -1.0, -2.0)
+# how often the distance between the means of target and reference is added
+MULTIPLES = (-2.0, -1.0, -0.5, 0.5, 1.0)
+
+FamilyName = Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"]
+FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
+Steering = Literal["set", "add", "project_out"]
+STEERINGS: tuple[Steering, ...] = get_args(Steering)
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A value to fix units at.
+
+    Attributes:
+        value: as reported: in units of the saved latent, or in multiples of each unit's 99th percentile.
+        targets: each unit's value in units of the saved latent.
+        in_range: whether every unit takes such values by itself on target text (0 counts: not firing).
+    """
+
+    value: float
+    targets: tuple[float, ...]
+    in_range: bool
+
+
+@dataclass(frozen=True)
+class UnitRange:
+    """What one unit emits on target text where it fires: smallest, median, 99th percentile, largest value."""
+
+    smallest: float
+    median: float
+    p99: float
+    largest: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, float) and min(0.0, self.smallest) <= value <= max(0.0, self.largest)
+
+
+def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> list[Dose]:
+    """The recipe's values, 0, and two in-range ones: the units' typical median and 99th percentile.
+
+    Raises:
+        GlossaeError: multiples of the 99th percentile are asked for and a unit never fires on the target.
+    """
+    if not ranges:
+        return []
+    if unit == "p99":
+        if any(r.p99 <= 0 for r in ranges):
+            raise GlossaeError(
+                "effects.unit: p99 needs units that fire with positive values on the target's text"
+            )
+        medians = sorted(r.median / r.p99 for r in ranges)
+        in_range = [medians[len(medians) // 2], 1.0]
+    else:
+        # where the units differ much, the mean of the medians is more than one of them ever emits
+        lowest = min(r.p99 for r in ranges)
+        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest), lowest]
+    result = []
+    for value in sorted({0.0, *values, *in_range}):
+        targets = tuple(value * (r.p99 if unit == "p99" else 1.0) for r in ranges)
+        result.append(Dose(value, targets, all(t in r for t, r in zip(targets, ranges, strict=True))))
+    return result
+
+
+class Step(NamedTuple):
+    """One way that a model is run.
+
+    Attributes:
+        units: an autoencoder, whose latents are meant, or units of any kind.
+        edit: what is done with them; None is the model as it is.
+        in_range: whether the units take the edit's value by themselves on target text; None where nobody asks.
+    """
+
+    units: Sae | Units
+    edit: Edit | None
+    in_range: bool | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of units these are."""
+        return as_units(self.units).kind
+
+
+Sweep = Sequence[Step]
+
+
+def compile_steps(steps: Sweep) -> list[TokenEdit | None]:
+    """The function of each step; None is the model as it is. Neighbours of the same units encode a tensor once.
+
+    Raises:
+        GlossaeError: an edit does not fit its units.
+    """
+    fns: list[TokenEdit | None] = [None] * len(steps)
+    runs: list[list[int]] = []
+    for place, step in enumerate(steps):
+        if step.edit is not None and step.edit.changes:
+            if not runs or steps[runs[-1][0]].units is not step.units:
+                runs.append([])
+            runs[-1].append(place)
+    for places in runs:
+        changes = [change for place in places if (change := steps[place].edit) is not None]
+        for place, fn in zip(places, compile_edits(changes, steps[places[0]].units), strict=True):
+            fns[place] = fn
+    return fns
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A set of units and its sweep.
+
+    Attributes:
+        name: what tables call the set.
+        sweep: the edits, the first of which is the model itself or no edit.
+    """
+
+    name: str
+    sweep: Sweep
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of units these are."""
+        return self.sweep[0].kind
+
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        return max(len(step.edit.units) for step in self.sweep if step.edit is not None)
+
+    @property
+    def off(self) -> list[Step]:
+        """The step that switches the units off; none where there are no units."""
+        return [
+            step
+            for step in self.sweep
+            if step.edit and not step.edit.splice and step.edit.operation == OFF[self.kind]
+        ]
+
+    @property
+    def strongest(self) -> list[Step]:
+        """The end of each error-preserving way down of the sweep (`set`, `scale`, `add`)."""
+        ends: dict[str, Step] = {}
+        lowest: dict[str, float] = {}
+        for step in self.sweep:
+            change = step.edit
+            if change is None or change.splice or change.operation not in ("set", "scale", "add"):
+                continue
+            if (value := change.value or 0.0) < lowest.get(change.operation, 0.0):
+                ends[change.operation], lowest[change.operation] = step, value
+        return list(ends.values())
+
+
+def latent_arm(
+    name: str,
+    sae: Sae,
+    units: tuple[int, ...],
+    dose_list: Sequence[Dose],
+    reference_means: tuple[float, ...],
+    *,
+    splice: bool = True,
+) -> Arm:
+    """The sweep of fixed values, with the latents switched off, and with their own values turned about.
+
+    The model itself comes first; then, spliced and error-preserving: no edit, every dose, the reference's mean.
+
+    Args:
+        reference_means: what each reads on the reference's text on average.
+        splice: whether the sweep is also made with the reconstruction in the activation's place, and has the raw
+            model in it.
+    """
+    steps = [Step(sae, None)] if splice else []
+    for spliced in (True, False) if splice else (False,):
+        steps.append(Step(sae, Edit("none", splice=spliced)))
+        steps += [Step(sae, Edit("set", units, d.targets, spliced, d.value), d.in_range) for d in dose_list]
+        if units:
+            steps.append(Step(sae, Edit("mean", units, reference_means, spliced)))
+    if units:
+        edits = [Edit("zero", units), *_scaled(units, LATENT_SHARES)]
+        steps += [Step(sae, edit) for edit in edits]
+    return Arm(name, steps)
+
+
+def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> Arm:
+    """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond.
+
+    Args:
+        neurons: the site's coordinates.
+    """
+    means = neurons.read(mean[None].double(), ids)[0].tolist()
+    at_mean = Directions([*map(neurons.name, ids)], neurons.direction(ids), torch.tensor(means))
+    own = (Edit("none"), Edit("zero", ids), Edit("mean", ids, tuple(means)))
+    drawn = _scaled(tuple(range(len(ids))), SHARES)
+    return Arm(name, [*(Step(neurons, edit) for edit in own), *(Step(at_mean, edit) for edit in drawn)])
+
+
+def direction_arm(
+    name: str, direction: Float[Tensor, " d"], mean: Float[Tensor, " d"], target_mean: Float[Tensor, " d"]
+) -> Arm:
+    """One direction projected to the reference's mean, drawn towards it and beyond, and added in multiples.
+
+    Args:
+        direction: of any length.
+        target_mean: the target's; the distance between the two along the direction is what multiples are of.
+    """
+    precise = direction.detach().double().cpu()[None]
+    unit = Directions([name], precise, precise @ mean.double().cpu())
+    (gap,) = unit.read(target_mean.double()[None], (0,))[0].tolist()
+    off = Edit("project_out", (0,), Edit.project_to(unit, (0,), mean).targets, value=0.0)
+    added = [Edit("add", (0,), (multiple * gap,), value=multiple) for multiple in MULTIPLES]
+    return Arm(name, [Step(unit, edit) for edit in (Edit("none"), off, *_scaled((0,), SHARES), *added)])
+
+
+def _scaled(ids: tuple[int, ...], shares: Sequence[float]) -> list[Edit]:
+    return [Edit("scale", ids, (share,) * len(ids), value=share) for share in shares]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Units that are steered together.
+
+    At the dose c an edit wants of unit i, with m its mean on a text of each language,
+
+        set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
+
+    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and families
+    of every kind share one scale. What they do at the same dose is not the same: compare them at the same KL.
+
+    Attributes:
+        name: what a table calls it.
+        units: the autoencoder whose latents are meant, or units of any kind.
+        ids: which of them.
+        operation: what is done with them.
+        low: the mean on reference text of what each reads; of its component for `project_out`.
+        high: the same on target text.
+        positions: which tokens are edited.
+    """
+
+    name: str
+    units: Sae | Units
+    ids: tuple[int, ...]
+    operation: Steering
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.low) == len(self.high):
+            raise GlossaeError(
+                f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
+            )
+
+    @property
+    def of(self) -> Units:
+        """The units, as units."""
+        return as_units(self.units)
+
+    @property
+    def competes(self) -> bool:
+        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
+        return (
+            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
+        )
+
+    def edit(self, dose: float) -> Edit:
+        """The edit that a dose is."""
+        start = [0.0] * len(self.ids) if self.operation == "add" else self.low
+        steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
+        targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
+        return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
+
+    def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
+        """The edits of several doses; on the same tensor they encode it once."""
+        return compile_edits([self.edit(dose) for dose in doses], self.units)
+
+
+def families(
+    names: Sequence[FamilyName],
+    *,
+    site: Site,
+    sae: Sae,
+    latents: Sequence[int],
+    latent_means: tuple[Sequence[float], Sequence[float]],
+    moments: Moments,
+    target: str,
+    reference: str,
+    model: str = "",
+    tested_neurons: Sequence[int] = (),
+) -> list[Family]:
+    """The families of these names; one without units is left out.
+
+    Neurons are as many as latents (one at least): the best coordinates of the site (`best_neurons`). The direction is
+    the difference of the two languages' means.
+
+    Args:
+        latents: the selected ones.
+        latent_means: their mean values on reference and on target text, 0 counting where they do not fire.
+        moments: of the site on text of both languages, with products.
+        target: the language to steer to.
+        reference: the language to steer from.
+        model: its name, for what neurons are called.
+        tested_neurons: those that passed the run's tests, best first.
+    """
+    own, other = moments.mean(target), moments.mean(reference)
+    # some latents read the same on both and cannot be steered by
+    kept = [i for i in range(len(latents)) if latent_means[0][i] != latent_means[1][i]]
+    ids = tuple(int(latents[i]) for i in kept)
+    low, high = (tuple(float(means[i]) for i in kept) for means in latent_means)
+    neurons = Neurons(site, len(own), model=model)
+    best = best_neurons(moments, target, reference, max(1, len(latents)), tested_neurons)
+    at_best = tuple(other[list(best)].tolist()), tuple(own[list(best)].tolist())
+    direction = difference_of_means(moments, target, (reference,))
+    along = unit_rows(direction, (0,))[0].cpu()
+    start, end = ((float(along @ mean.double().cpu()),) for mean in (other, own))
+    made: dict[FamilyName, Family] = {
+        "latents_set": Family("latents_set", sae, ids, "set", low, high),
+        "latents_add": Family("latents_add", sae, ids, "add", low, high),
+        "neurons_set": Family("neurons_set", neurons, best, "set", *at_best),
+        "neurons_add": Family("neurons_add", neurons, best, "add", *at_best),
+        "means_add": Family("means_add", direction, (0,), "add", start, end),
+        "means_project": Family("means_project", direction, (0,), "project_out", start, end),
+    }
+    return [made[name] for name in names if made[name].ids]
+
+
+def best_neurons(
+    moments: Moments, target: str, reference: str, count: int, tested: Sequence[int] = ()
+) -> tuple[int, ...]:
+    """The coordinates that stand for the target most, best first, none twice.
+
+    Those that passed the run's tests come first; then those with the largest |difference of means| / deviation within
+    languages (Cohen's d).
+
+    Args:
+        moments: of the site on text of both languages, with products.
+        reference: the language that it is told from.
+        count: how many.
+        tested: neurons that passed, best first; those past the site's width are the coordinates' negatives.
+    """
+    deviation = moments.pooled_covariance().diagonal().clamp_min(0).sqrt()
+    difference = (moments.mean(target) - moments.mean(reference)).abs()
+    effect = torch.where(deviation > 0, difference / deviation.clamp_min(1e-30), 0.0)
+    order = effect.argsort(descending=True, stable=True).tolist()
+    return tuple(dict.fromkeys([*(unit % len(order) for unit in tested), *order]))[:count]

@@ -1,0 +1,357 @@
+"""Scores of a task under edits: which rows are tested on, metrics, intervals, and the table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+from glossae.effects import Edit, Step, described
+from glossae.errors import GlossaeError
+from glossae.sae import Sae
+from glossae.stats import bootstrap_weights, interval
+from glossae.text import Example, Task
+from glossae.units import Units
+
+Protocol = Literal["controlled", "as_coded", "fine_tuned"]
+Metric = Literal["macro_f1", "mcc", "weighted_f1"]
+Confusions = Float[np.ndarray, "*more labels labels"]
+"""How many rows of a label (second to last) were taken for which (last)."""
+Measure = Callable[[Confusions], Float[np.ndarray, "*more"]]
+
+SPLITS, TEST_SHARE = 10, 0.2
+# a difference is to be found so often that is there, at a level of 5 % on two sides
+POWER, LEVEL = 0.8, 0.05
+
+
+@dataclass(frozen=True)
+class Division:
+    """The rows of a task that are used, and how they are divided.
+
+    Attributes:
+        rows: the rows.
+        labels: the label of each, as its place among the task's labels.
+        groups: the number of each row's pair.
+        splits: (train, test) places among `rows`; one where the test rows were given.
+        left_out: rows of train whose text is in test too.
+    """
+
+    rows: tuple[Example, ...]
+    labels: Int[np.ndarray, " rows"]
+    groups: Int[np.ndarray, " rows"]
+    splits: tuple[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]], ...]
+    left_out: int
+
+
+def divide(task: Task, *, rows: int, seed: int, splits: int = SPLITS) -> Division:
+    """Divide a task: by its own test rows, or else at random, several times, a fifth to be tested on.
+
+    Rows of a pair stay together. Rows of train whose text is in test too are left out. Where there are more than
+    `rows`, as many are drawn, train and test in proportion.
+
+    Raises:
+        GlossaeError: there are too few rows to learn from or to test on, or a label is in one part only.
+    """
+    generator = np.random.default_rng(seed)
+    test = list(task.test or ())
+    tested = {row.text for row in test}
+    kept = [row for row in task.train if row.text not in tested]
+    left_out = len(task.train) - len(kept)
+    share = min(1.0, rows / max(1, len(kept) + len(test)))
+    kept, test = _drawn(kept, share, generator), _drawn(test, share, generator)
+    used = (*kept, *test)
+    labels = np.array([task.labels.index(row.label) for row in used], dtype=np.int64)
+    # a pair of train is none of test, whatever it is called
+    named = [f"{place >= len(kept)} {row.pair}" for place, row in enumerate(used)]
+    groups = np.unique(named, return_inverse=True)[1].astype(np.int64) if used else labels
+    if test:
+        parts = [(np.arange(len(kept)), np.arange(len(kept), len(used)))]
+    else:
+        parts = [_split(groups, generator) for _ in range(splits)]
+    for learned, tried in parts:
+        for what, place in (("learn from", learned), ("test on", tried)):
+            missing = set(range(len(task.labels))) - set(labels[place].tolist())
+            if missing:
+                raise GlossaeError(
+                    f"{task.source}: among the {len(place)} rows to {what} none has the label "
+                    f"{task.labels[min(missing)]!r}: give more rows"
+                )
+    return Division(used, labels, groups, tuple(parts), left_out)
+
+
+def _drawn(rows: Sequence[Example], share: float, generator: np.random.Generator) -> list[Example]:
+    """That share of the pairs, in their order."""
+    if share >= 1:
+        return list(rows)
+    pairs = list(dict.fromkeys(row.pair for row in rows))
+    chosen = generator.permutation(len(pairs))[: int(share * len(pairs))]
+    taken = {pairs[place] for place in chosen}
+    return [row for row in rows if row.pair in taken]
+
+
+def _split(groups: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    order = generator.permutation(groups.max() + 1)
+    held = np.isin(groups, order[: max(1, round(TEST_SHARE * len(order)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _f1(confusions: Confusions) -> Float[np.ndarray, "*more labels"]:
+    right = np.diagonal(confusions, axis1=-2, axis2=-1)
+    both = confusions.sum(-1) + confusions.sum(-2)
+    return np.asarray(np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0))
+
+
+def macro_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:
+    """The mean over labels of F1 = 2 tp / (2 tp + fp + fn); a label that is nowhere has 0."""
+    return np.asarray(_f1(confusions).mean(-1))
+
+
+def weighted_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:
+    """The same, each label as much as it has rows; the paper's measure."""
+    support = confusions.sum(-1)
+    return np.asarray((_f1(confusions) * support).sum(-1) / support.sum(-1))
+
+
+def matthews(confusions: Confusions) -> Float[np.ndarray, "*more"]:
+    """Matthews' correlation, for any number of labels (Gorodkin 2004, equation 8); 0 where only one is predicted."""
+    rows, truth, said = confusions.sum((-1, -2)), confusions.sum(-1), confusions.sum(-2)
+    right = np.trace(confusions, axis1=-2, axis2=-1)
+    above = right * rows - (truth * said).sum(-1)
+    below = np.sqrt((rows**2 - (said**2).sum(-1)) * (rows**2 - (truth**2).sum(-1)))
+    return np.asarray(np.divide(above, below, out=np.zeros_like(below), where=below > 0))
+
+
+METRICS: dict[Metric, Measure] = {"macro_f1": macro_f1, "mcc": matthews, "weighted_f1": weighted_f1}
+
+
+def confusion(truth: Int[np.ndarray, " rows"], said: Int[np.ndarray, " rows"], labels: int) -> Confusions:
+    """The table of one set of predictions."""
+    counts = np.bincount(truth * labels + said, minlength=labels * labels)
+    return counts.reshape(labels, labels).astype(np.float64)
+
+
+class Compared(NamedTuple):
+    """A score of one arm, and what it is apart from its base's; columns of `TaskScore`."""
+
+    score: float
+    ci_low: float
+    ci_high: float
+    delta: float
+    delta_low: float
+    delta_high: float
+    p: float | None
+    detectable: float | None
+
+
+def by_bootstrap(
+    truth: Int[np.ndarray, " rows"],
+    said: Int[np.ndarray, "arms seeds rows"],
+    groups: Sequence[str],
+    bases: Sequence[int],
+    measure: Measure,
+    *,
+    labels: int,
+    draws: int,
+    seed: int,
+) -> list[Compared]:
+    """Scores on one test set: groups of rows are resampled, the same for all arms, and seeds, where there are several.
+
+    A p-value is twice the smaller share of resampled differences on either side of 0, `(b + 1) / (draws + 1)`; a base
+    has none.
+
+    Args:
+        truth: the label of each row.
+        said: what each arm says, once for each seed that it was trained with.
+        groups: rows with the same one are drawn together.
+        bases: the arm that each is compared with.
+        measure: from tables of confusions to scores.
+    """
+    arms, seeds, _ = said.shape
+    size = labels * labels
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    cells = np.zeros((place.max() + 1, arms * seeds, size))
+    for column, row in enumerate(said.reshape(arms * seeds, -1)):
+        np.add.at(cells[:, column], (place, truth * labels + row), 1)
+    whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
+    generator = np.random.default_rng(seed)
+    count = len(cells)
+    weights = bootstrap_weights(generator, count, draws)
+    tables = (weights @ cells.reshape(count, -1)).reshape(draws, arms, seeds, labels, labels)
+    scores = measure(tables)
+    # a seed belongs to no arm: the same ones are drawn for all
+    chosen = generator.integers(seeds, size=(draws, seeds))
+    scores = np.take_along_axis(scores, chosen[:, None, :], axis=2).mean(2)
+    found = []
+    for arm, base in enumerate(bases):
+        deltas = scores[:, arm] - scores[:, base]
+        side = min((deltas <= 0).sum(), (deltas >= 0).sum())
+        spread = float(deltas.std(ddof=1))
+        reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER))
+        compared = Compared(
+            float(whole[arm]),
+            *interval(scores[:, arm]),
+            float(whole[arm] - whole[base]),
+            *interval(deltas),
+            None if arm == base else float(min(1.0, 2 * (side + 1) / (draws + 1))),
+            None if arm == base or spread == 0 else spread * reach,
+        )
+        found.append(compared)
+    return found
+
+
+def by_splits(
+    scores: Float[np.ndarray, "splits arms"], bases: Sequence[int], *, train: int, test: int
+) -> list[Compared]:
+    """Scores on several random splits: Student's t with the variance that overlapping training sets call for.
+
+    The variance of a mean over J splits is (1 / J + test / train) s^2 (Nadeau and Bengio 2003, *Inference for the
+    generalization error*, equation 8).
+
+    Args:
+        scores: of each split and arm.
+        bases: the arm that each is compared with.
+        train: rows to learn from, in each split.
+    """
+    count = len(scores)
+    widen = (1 / count + test / train) ** 0.5
+    reach = float(stats.t.ppf(1 - LEVEL / 2, count - 1))
+    power = float(stats.t.ppf(POWER, count - 1))
+    found = []
+    for arm, base in enumerate(bases):
+        deltas = scores[:, arm] - scores[:, base]
+        score, error = float(scores[:, arm].mean()), widen * float(scores[:, arm].std(ddof=1))
+        delta, apart = float(deltas.mean()), widen * float(deltas.std(ddof=1))
+        if arm == base:
+            p = None
+        elif delta == 0 or apart == 0:
+            p = float(delta == 0)
+        else:
+            p = float(2 * stats.t.sf(abs(delta) / apart, count - 1))
+        detectable = None if arm == base or apart == 0 else (reach + power) * apart
+        ends = (delta, delta - reach * apart, delta + reach * apart)
+        found.append(Compared(score, score - reach * error, score + reach * error, *ends, p, detectable))
+    return found
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """A score on a task with an edit in place.
+
+    Attributes:
+        task: its name. language: of its texts.
+        units: the units' name. kind: latent, neuron or direction.
+        edit: raw, none or the operation. splice: None for raw. value: the dose.
+        protocol: controlled, as_coded or fine_tuned. metric: macro_f1, mcc or weighted_f1.
+        score: with its 95 % interval, `ci_low` to `ci_high`.
+        delta: less the score without an edit (for a splice: the splice without one), with its interval and p-value.
+        p: of no difference, on two sides; None where there is no edit.
+        detectable: the smallest true difference that would be found in 80 % of tests like this one, at 5 % on two
+            sides; None where no prediction differs, which leaves no spread to tell from.
+        n_train: rows to learn from. n_test: rows to test on; of each split, where there are several.
+        splits: how many; 1 where the test rows are given or drawn once.
+        seeds: trainings behind the score.
+        converged: whether the solver did; None for fine-tuning, which has none.
+        penalty: the C of the regression; None for fine-tuning.
+    """
+
+    task: str
+    language: str
+    units: str
+    kind: str
+    edit: str
+    splice: bool | None
+    value: float | None
+    protocol: Protocol
+    metric: Metric
+    score: float
+    ci_low: float
+    ci_high: float
+    delta: float
+    delta_low: float
+    delta_high: float
+    p: float | None
+    detectable: float | None
+    n_train: int
+    n_test: int
+    splits: int
+    seeds: int
+    converged: bool | None
+    penalty: float | None
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The ways that a model is run on a task: as it is, spliced without an edit where an edit is spliced, every edit.
+
+    Attributes:
+        task: the task.
+        steps: what is done in each.
+        names: of the units of each.
+    """
+
+    task: Task
+    steps: list[Step]
+    names: list[str]
+
+    @staticmethod
+    def of(task: Task, units: Sae | Units, edits: Sequence[Edit], name: str) -> "Arms":
+        """The arms of some edits, in order; those that are no more than one of the first two are left out."""
+        spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
+        steps = [Step(units, edit) for edit in (None, *spliced, *(edit for edit in edits if edit.units))]
+        return Arms(task, steps, [name] * len(steps))
+
+    @property
+    def bases(self) -> list[int]:
+        """The arm that each is compared with: no edit, with the same splice."""
+        return [int(step.edit is not None and step.edit.splice) for step in self.steps]
+
+    def compared(
+        self,
+        said: Int[np.ndarray, "arms seeds rows"],
+        truth: Int[np.ndarray, " rows"],
+        groups: Sequence[str],
+        metric: Metric,
+        *,
+        draws: int,
+        seed: int,
+    ) -> list[Compared]:
+        """`by_bootstrap` of the arms' predictions."""
+        labels = len(self.task.labels)
+        measure = METRICS[metric]
+        return by_bootstrap(truth, said, groups, self.bases, measure, labels=labels, draws=draws, seed=seed)
+
+    def rows(
+        self,
+        compared: Sequence[Compared],
+        *,
+        protocol: Protocol,
+        metric: Metric,
+        n_train: int,
+        n_test: int,
+        splits: int = 1,
+        seeds: int = 1,
+        converged: Sequence[bool] | None = None,
+        penalty: float | None = None,
+    ) -> list[TaskScore]:
+        """A row of the table for each arm."""
+        return [
+            TaskScore(
+                task=self.task.name,
+                language=self.task.language,
+                units=name,
+                kind=step.kind,
+                **described(step.edit),
+                protocol=protocol,
+                metric=metric,
+                **found._asdict(),
+                n_train=n_train,
+                n_test=n_test,
+                splits=splits,
+                seeds=seeds,
+                converged=None if converged is None else converged[number],
+                penalty=penalty,
+            )
+            for number, (step, name, found) in enumerate(zip(self.steps, self.names, compared, strict=True))
+        ]
