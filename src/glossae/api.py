@@ -54,7 +54,7 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
         GlossaeError: there is no such model, or it cannot be used; the line says why.
     """
     if not isinstance(model, str | Path):
-        return with_sites(model, tokenizer=tokenizer)
+        return dataclasses.replace(with_sites(model), tokenizer=tokenizer)
     where = resolve_device(device)
     place = toy_model() if model == "toy" else model
     lm = load_model(

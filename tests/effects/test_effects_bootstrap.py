@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from glossae.effects.bootstrap import resampled_sums
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.effects import Clusters, bootstrap, interval, resampled_ratios
-from glossae.effects.bootstrap import resampled_sums
 from glossae.text import Corpus, Sentence
 
 

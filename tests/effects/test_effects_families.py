@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from effects_sae import SITE, D, random_sae
+from glossae.effects.next_token import FIRST, OFF
 
 from glossae.effects import (
     Dose,
@@ -25,7 +26,6 @@ from glossae.effects import (
     selectivity,
     side_effects,
 )
-from glossae.effects.next_token import FIRST, OFF
 from glossae.lm import TokenizedCorpus, tokenize
 from glossae.text import Corpus, Sentence
 from glossae.units import Neurons

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from glossae.effects.same_damage import NEAR, doses_at
+from glossae.steering.language_of import LEAST_LETTERS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.effects import Clusters
-from glossae.effects.same_damage import NEAR, doses_at
 from glossae.find import UNANSWERED, NgramModel
 from glossae.steering import Ratio, continuation_losses, distinct, language_of, repetition, resamples
-from glossae.steering.language_of import LEAST_LETTERS
 
 
 def rows(*texts):

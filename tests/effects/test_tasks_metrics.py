@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from glossae.tasks.comparing import by_bootstrap, by_splits
+from glossae.tasks.metrics import confusion
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -9,8 +11,6 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from glossae.tasks import METRICS
-from glossae.tasks.comparing import by_bootstrap, by_splits
-from glossae.tasks.metrics import confusion
 
 PREDICTIONS = st.integers(2, 60).flatmap(
     lambda rows: st.tuples(*[arrays(np.int64, rows, elements=st.integers(0, 2))] * 2)

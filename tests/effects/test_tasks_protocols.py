@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from effects_sae import SITE, random_sae
+from glossae.tasks.splitting import divide
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
@@ -24,7 +25,6 @@ from glossae.tasks import (
     padded_states,
     pooled_states,
 )
-from glossae.tasks.splitting import divide
 from glossae.text import Example, Row, assemble_task
 from glossae.units import Directions
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+
 from features_sae import SITE, random_sae
 from features_units import Coordinates
-
 from glossae.find.scores import gradient_attribution, random_token_sequences
 from glossae.lm import edit, load, sentence_losses, tokenize
 from glossae.units import Latents

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from features_sae import SITE, random_sae
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
@@ -13,6 +12,7 @@ from score_tables import LANGUAGES, evidence_of, table_of, tables, token_counts
 from sklearn.feature_selection import f_classif
 from sklearn.metrics import average_precision_score, mutual_info_score, roc_auc_score
 
+from features_sae import SITE, random_sae
 from glossae.errors import GlossaeError
 from glossae.find.scores import (
     HIGHER_IS_BETTER,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_tables import make_table
 from sklearn.metrics import f1_score
 
 from glossae.errors import GlossaeError
@@ -30,6 +29,7 @@ from glossae.find.identify import (
 from glossae.lm import Site, activations, batches
 from glossae.text import Corpus, Sentence
 from glossae.units import Neurons
+from sentence_tables import make_table
 
 LANGUAGES = ("da", "en", "sv")
 SITE = Site("resid", 1)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from glossae.probe.stored import StoredLayers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from glossae.paper import as_coded_table, paper_batches, replay_layers
 # the two steps are seen outside only as the cells that they end in
 from glossae.paper.probes import BATCH_SENTENCES, _batches, linear_start, replay
 from glossae.probe import ProbePath, rank_agreement, sample_sentences
-from glossae.probe.stored import StoredLayers
 
 PENALTIES = [1e-3, 0.05, 1e3]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+# the spread is a column of every cell, but what it is computed from is not shown outside
+from glossae.probe.clustered import clustered_mean
+
 from glossae.errors import GlossaeError
 from glossae.lm import Site, TokenizedCorpus, activations, batches
 from glossae.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
-
-# the spread is a column of every cell, but what it is computed from is not shown outside
-from glossae.probe.clustered import clustered_mean
 from glossae.text import Corpus, Sentence
 
 PENALTIES = [1e-3, 0.05, 1e3]

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Any
 
+from glossae.report.sections.close_languages import close_section
+from glossae.report.sections.random_tokens import random_token_blocks
+
 from glossae.recipe import Corpora, Languages, Recipe, SaeSettings
 from glossae.report.blocks import Cell, Paragraph, Table
 from glossae.report.reading import RunFiles
-from glossae.report.sections.close_languages import close_section
-from glossae.report.sections.random_tokens import random_token_blocks
 
 MATRIX = {
     "kind": "latent",

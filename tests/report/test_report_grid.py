@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fabricated_run import PUBLISHED, change_results, fabricate, results_of
+from glossae.report.kinds import comparisons, large_k, outdone, rank_correlation, same_cells
+from glossae.report.sections.grid_words import choice, disagreements, finding
 
 from glossae.paper.published import published_figures
 from glossae.report import write_report
-from glossae.report.kinds import comparisons, large_k, outdone, rank_correlation, same_cells
-from glossae.report.sections.grid_words import choice, disagreements, finding
 
 PAPER = published_figures()["grid"]["cells"]
 AT_K_30 = {(c["tied"], c["pre_encoder_bias"]): c["active_per_batch"] for c in PAPER if c["k"] == 30}

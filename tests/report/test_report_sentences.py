@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 from fabricated_run import change_results, fabricate, results_of
-
-from glossae.errors import GlossaeError
-from glossae.report.blocks import Paragraph, Table
-from glossae.report.reading import RunFiles, read_run
-from glossae.report.sections.autoencoder import autoencoder_section
-from glossae.report.sections.effects import effects_section
 from glossae.report.sections.families import path_words
 from glossae.report.sections.text import text_section
-from glossae.report.sections.units import units_section
 from glossae.report.sentences import (
     at_matched_damage,
     random_weights_words,
@@ -24,6 +17,13 @@ from glossae.report.sentences import (
     units_found,
 )
 from glossae.report.verdict import verdict
+
+from glossae.errors import GlossaeError
+from glossae.report.blocks import Paragraph, Table
+from glossae.report.reading import RunFiles, read_run
+from glossae.report.sections.autoencoder import autoencoder_section
+from glossae.report.sections.effects import effects_section
+from glossae.report.sections.units import units_section
 from glossae.report.wording import (
     has_moved,
     listed,

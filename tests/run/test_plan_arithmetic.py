@@ -68,10 +68,11 @@ def test_the_toys_shape_is_that_of_its_weights():
 
 
 def test_numbers_taken_from_the_code_are_still_there():
+    from glossae.lm.continuing import continue_tokens
+
     from glossae.effects import units as arms
     from glossae.find.stability import matched
     from glossae.lm import loss
-    from glossae.lm.continuing import continue_tokens
     from glossae.paper import probes as as_coded
     from glossae.probe import path, sample
     from glossae.sae import checkpoints, product, trainer

@@ -1,6 +1,6 @@
 """Whether consecutive sentences of a text without documents are correlated, and what that does to intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,9 @@ class SerialCorrelation:
 
 
 def serial_correlations(
-    sweeps: dict[str, tuple[Sequence[Measured], TokenizedCorpus, Int[np.ndarray, " sentences"]]], *, seed: int
+    sweeps: Mapping[str, tuple[Sequence[Measured], TokenizedCorpus, Int[np.ndarray, " sentences"]]],
+    *,
+    seed: int,
 ) -> list[SerialCorrelation]:
     """Test the consecutive sentences of every source and language that tells no documents.
 

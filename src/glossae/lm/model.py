@@ -89,8 +89,8 @@ class LanguageModel:
         Returns:
             The continuation without the prompt.
         """
-        from glossae.lm.beginning import prompt_ids
-        from glossae.lm.continuing import continue_tokens
+        from glossae.lm.generate import continue_tokens
+        from glossae.lm.habits import prompt_ids
 
         ids = [np.array(prompt_ids(self, prompt))]
         (written,) = continue_tokens(self, ids, new_tokens=new_tokens, seed=seed)

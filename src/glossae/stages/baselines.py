@@ -36,8 +36,8 @@ from glossae.sae import measure_reconstruction, read_sae
 from glossae.stages.found import evidence_on, own_claim, site_neurons, tables_of
 from glossae.stages.panels import Panel, first_sentences, replication_panel, tested_panel
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
-from glossae.stats import interval
 from glossae.stages.stage import Stage, settings_of
+from glossae.stats import interval
 from glossae.units import Directions, Latents, Neurons, UnitStatistics
 
 TRAINED, UNTRAINED, FROZEN = "trained", "untrained", "frozen decoder"
@@ -191,8 +191,8 @@ def _ranked(
         The families, the coordinates' statistics, and the claim that was tested.
     """
     recipe = context.recipe
-    units = [units for _, _, units in families]
-    collected = tables_of(context, units, panel.found_on, part(progress, 0.0, 0.7))
+    every = [units for _, _, units in families]
+    collected = tables_of(context, every, panel.found_on, part(progress, 0.0, 0.7))
     evidence = []
     for number, (_, table) in enumerate(collected):
         evidence.append(evidence_on(context, table))

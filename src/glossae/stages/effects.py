@@ -41,14 +41,12 @@ from glossae.plan import (
 )
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
 from glossae.stages.found import Selected
 from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.steering import Continuation, continuations
-from glossae.units import Units
 
 # the damage at whose dose units are looked at one by one
 DAMAGE = 0.3
