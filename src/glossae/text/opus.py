@@ -51,11 +51,7 @@ _AGAIN = "where it was kept, delete it to have it fetched again"
 
 
 def parse_opus(text: str) -> "Opus":
-    """The corpus that `opus:NAME` or `opus:NAME@VERSION` names.
-
-    Raises:
-        GlossaeError: it names none.
-    """
+    """The corpus that `opus:NAME` or `opus:NAME@VERSION` names."""
     names = _NAMES.fullmatch(text.removeprefix(PREFIX))
     if names is None:
         raise GlossaeError(
@@ -145,11 +141,6 @@ def _texts(path: Path, name: str, pair: tuple[str, str]) -> Iterator[list[Lines]
         path: the archive.
         name: what messages call it.
         pair: the languages, in the order in which OPUS names them.
-
-    Raises:
-        GlossaeError: `path` is no zip archive, is damaged, or holds what a corpus does not: a path that leads out
-            of it, a link, encryption, a bomb; or has not exactly one text for a language. Damage inside a
-            text shows only once that is read to its end.
     """
     try:
         with ZipFile(path) as archive, ExitStack() as members:

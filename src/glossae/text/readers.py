@@ -30,10 +30,6 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
     language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
     hold neither sentence nor label. Under a header, one more column `doc` names the document of each line.
-
-    Raises:
-        GlossaeError: the file cannot be read, a line has no tab or an unknown label, or, under a header of
-            codes, another number of columns.
     """
     lines = text_lines(path)
     head: list[str] = []
@@ -131,11 +127,7 @@ def _labelled(
 
 
 def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
-    """Read aligned columns, tab between them; a column whose code is None is passed over.
-
-    Raises:
-        GlossaeError: the file cannot be read, or a line has another number of columns.
-    """
+    """Read aligned columns, tab between them; a column whose code is None is passed over."""
     yield from _columns(path, text_lines(path), columns, first_number=1)
 
 
@@ -167,11 +159,7 @@ class Lines(NamedTuple):
 
 
 def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
-    """The sentences of a file in one language with their documents, read as the end of its name says.
-
-    Raises:
-        GlossaeError: the file cannot be read, or is not of its kind.
-    """
+    """The sentences of a file in one language with their documents, read as the end of its name says."""
     match path.suffix.lower():
         case ".jsonl" | ".csv":
             return _texts_of_records(path)
@@ -182,11 +170,7 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
-    """Read texts that are aligned by line; a single one is text that is not aligned.
-
-    Raises:
-        GlossaeError: a text cannot be read, or they have different numbers of lines.
-    """
+    """Read texts that are aligned by line; a single one is text that is not aligned."""
     readers = [lines.texts for lines in by_language.values()]
     for number, texts in enumerate(itertools.zip_longest(*readers), 1):
         if None in texts:
@@ -218,9 +202,6 @@ def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     Names are told without regard to case, and fields that are not needed are passed over. A label of 0 is the
     first of `languages`, 1 the second, anything else a language code. Records that share a `pair` are
     translations of each other; they come together, after those that have none. `doc` names a record's document.
-
-    Raises:
-        GlossaeError: the file cannot be read, a record lacks what is needed, or a value is of the wrong kind.
     """
     waiting: dict[str, list[tuple[str, str, str]]] = {}
     language_of = dict(zip("01", languages, strict=False))
@@ -334,9 +315,6 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
     range stands for its words, and empty nodes such as `5.1` for nothing. A document begins at `# newdoc`, and goes
     by its `id`, or without one by its number in the file; before the first there is none (empty). The `sent_id`
     tells no document: what it is made of is up to the treebank.
-
-    Raises:
-        GlossaeError: the file cannot be read, or a line is neither comment nor word.
     """
     doc, docs = "", 0
     said: str | None = None
@@ -473,10 +451,6 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A document
     is told by a `prop` of type `Txt::Doc. No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its
     translations; `tuid` tells none.
-
-    Raises:
-        GlossaeError: the file cannot be read, is not well-formed or not TMX, declares an entity, or a
-            translation has no language.
     """
     # XML parsing is needed for this format alone, and `import glossae.text` is to stay cheap
     from defusedxml.common import DefusedXmlException

@@ -354,11 +354,7 @@ class _Division:
             self._tally(role, sentence).read += 1
 
     def drop_earlier(self, role: str) -> None:
-        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document.
-
-        Raises:
-            GlossaeError: nothing is left of a source: one text was given for two roles.
-        """
+        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document."""
         before = {
             name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
         }

@@ -182,9 +182,6 @@ class TaskSource:
         Args:
             seed: for what is made.
             generators: what makes sets out of nothing, by the word before the colon.
-
-        Raises:
-            GlossaeError: it is not to be had, or is no labelled task. The line names the file and line, or the source.
         """
         provenance: dict[str, Any] = {}
         word, colon, what = self.source.partition(":")
@@ -404,12 +401,7 @@ def _table_rows(source: HubDataSet, split: str, table: Any) -> Iterator[Row]:
 
 
 def read_treebank(path: Path) -> Iterator[Tagged]:
-    """The sentences of a `.conllu` file, or of JSON Lines with `tokens` and `pos_tags`.
-
-    Raises:
-        GlossaeError: the file is of another kind, cannot be read, or a sentence is not what it should be. The line
-            names the file and line.
-    """
+    """The sentences of a `.conllu` file, or of JSON Lines with `tokens` and `pos_tags`."""
     kind = path.suffix.lower()
     if kind == ".conllu":
         for tokens, tags, text, _ in read_conllu(path):
