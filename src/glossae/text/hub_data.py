@@ -31,13 +31,9 @@ _UNDETERMINED = "und"
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, as far as a source says; the rest is found by the columns' names.
+    """Which columns hold what, as far as a source says; see `parse_hub`.
 
     Attributes:
-        text: the text, where a label says its language.
-        label: 0 for the target, 1 for the reference, a language code, or a value of `labels`.
-        pair: an id that translations of each other share.
-        doc: an id that the sentences of one document share.
         languages: (code, column) of text in one language; columns of a row translate each other.
         labels: (value, code) of labels that say a language in other words.
     """

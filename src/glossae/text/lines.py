@@ -130,12 +130,7 @@ def _convert(encoding: str) -> str:
 
 
 class Record(NamedTuple):
-    """One record.
-
-    Attributes:
-        where: the file and the 1-based line that it begins on, for a message.
-        fields: by name as written; in CSV every value is a string.
-    """
+    """Fields by their names as written, and where they are: the file and the line that they begin on."""
 
     where: str
     fields: dict[str, Any]

@@ -62,10 +62,7 @@ def _with_doc(
     """Lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
     columns = 1 + (2 if codes is None else len(codes))
     language_of = dict(zip("01", languages, strict=False))
-    for number, line in enumerate(lines, 2):
-        if not line.strip():
-            continue
-        cells = line.split("\t")
+    for number, cells in _cells(lines, 2):
         if len(cells) != columns:
             raise GlossaeError(
                 f"{named(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
@@ -76,6 +73,10 @@ def _with_doc(
         else:
             texts = [(_language_of(path, number, cells[1], language_of), cells[0])]
         yield _paired(texts, [doc] * len(texts))
+
+
+def _cells(lines: Iterator[str], first_number: int) -> Iterator[tuple[int, list[str]]]:
+    return ((n, line.split("\t")) for n, line in enumerate(lines, first_number) if line.strip())
 
 
 def _language_of(path: Path, number: int, label: str, language_of: dict[str, str]) -> str:
@@ -134,10 +135,7 @@ def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
 def _columns(
     path: Path, lines: Iterator[str], columns: Sequence[str | None], first_number: int
 ) -> Iterator[Pair]:
-    for number, line in enumerate(lines, first_number):
-        if not line.strip():
-            continue
-        cells = line.split("\t")
+    for number, cells in _cells(lines, first_number):
         if len(cells) != len(columns):
             raise GlossaeError(
                 f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
@@ -147,12 +145,7 @@ def _columns(
 
 
 class Lines(NamedTuple):
-    """A text in one language, to be read once.
-
-    Attributes:
-        name: what messages call it.
-        texts: the sentences, in order, each with its document; an empty one is none.
-    """
+    """A text in one language by the name that messages give it: its sentences, once, each with its document or ""."""
 
     name: str
     texts: Iterator[tuple[str, str]]
@@ -187,7 +180,7 @@ def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
 
 
 class _Fields(NamedTuple):
-    """The names, as a file writes them, of the fields that matter."""
+    """The names, as a file writes them, of the fields that matter; `columns` are (code, name)."""
 
     text: str | None
     language: str | None

@@ -415,13 +415,12 @@ class _Division:
         counts = []
         for (role, name, language), tally in sorted(self._tallies.items(), key=self._row_place):
             own = slices[role, name, language]
-            facts = (dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved))
-            documents = len({s.doc for s in own if s.doc}) or None
-            counts.append(
-                RoleCount(
-                    role, name, language, tally.read, len(own), *facts, documents, Corpus.of(own).sha256
-                )
+            dropped, changed, moved = (
+                dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
             )
+            documents, sha256 = len({s.doc for s in own if s.doc}) or None, Corpus.of(own).sha256
+            facts = (tally.read, len(own), dropped, changed, moved, documents, sha256)
+            counts.append(RoleCount(role, name, language, *facts))
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         return Roles(
             corpora,
