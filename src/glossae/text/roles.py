@@ -31,9 +31,7 @@ class RoleCount:
     the source, not in those that were cut out of it.
 
     Attributes:
-        role: one of `ROLES`.
         name: the source's short name.
-        language: the code.
         read: how many came, from the source or, where the role was cut out of another, from that.
         sentences: how many the role has.
         dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,

@@ -5,14 +5,13 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.text.corpus import language_code
+from glossae.text.corpus import language_code, silent
 from glossae.text.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
 from glossae.text.lines import Record, listed, named, records, shown, text_lines
 from glossae.text.readers import read_conllu
@@ -182,7 +181,7 @@ class TaskSource:
         splits: Mapping[str, Iterable[Row]]
         if self.source.startswith(SCHEME):
             data = parse_hub(self.source)
-            provenance = data.fetch((), lambda _: nullcontext(lambda _: None))
+            provenance = data.fetch((), silent)
             splits = _hub_splits(data)
         elif self.source.startswith(SCALA):
             splits = self._scala_splits()
