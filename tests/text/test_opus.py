@@ -236,21 +236,9 @@ def test_a_cache_that_cannot_be_made(opus, monkeypatch, tmp_path):
     assert "set GLOSSAE_CACHE to a folder that can" in refusal()
 
 
-def test_a_copy_of_the_cache_is_as_good(opus, monkeypatch, tmp_path):
-    opus.put(SMALL)
-    read()
-    shutil.copytree(tmp_path / "cache", tmp_path / "copy")
-    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "copy"))
-    assert read() == EXPECTED
-    assert len(opus.asked) == 1
-
-
 @pytest.mark.parametrize("name", ["", "@v1", "Tiny@", "../etc", "a/b", "Tiny@../v1", "Tiny v1"])
 def test_names_that_are_none(name):
     assert "names no corpus: write opus:NAME or opus:NAME@VERSION" in refusal(f"opus:{name}")
-
-
-def test_one_language():
     assert "give a target and a reference language" in refusal(languages=("da",))
 
 
@@ -279,13 +267,6 @@ def test_why_there_is_no_archive(opus, source, listed, words):
     for row in listed:
         opus.list(*row)
     assert words in refusal(f"opus:{source}")
-
-
-@pytest.mark.parametrize("status", [403, 410])
-def test_other_ways_to_say_that_there_is_none(opus, status):
-    opus.answers = [status]
-    assert f"answered {status}" in (message := refusal())
-    assert "OPUS has no corpus Tiny" in message
 
 
 def test_no_catalogue(opus, monkeypatch):
@@ -482,11 +463,13 @@ def test_trouble_that_passes_or_stays(opus, status):
     assert len(opus.asked) == 7
 
 
-@pytest.mark.parametrize("status", [400, 401, 407, 451])
+@pytest.mark.parametrize("status", [400, 401, 403, 407, 410, 451])
 def test_refusals_are_final(opus, status):
     opus.answers = [status]
-    assert f"opus:Tiny: {opus.address}{PATH}: answered {status} " in refusal()
+    message = refusal()
+    assert f"opus:Tiny: {opus.address}{PATH}: answered {status} " in message
     assert len(opus.asked) == 1
+    assert ("OPUS has no corpus Tiny" in message) == (status in (403, 410))
 
 
 @pytest.mark.parametrize(
