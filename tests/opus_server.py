@@ -61,12 +61,8 @@ class OpusServer:
         self.changes = 0
 
     def __enter__(self):
-        opus = self
-
-        class Handler(_Handler):
-            server_of = opus
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        handler = type("Handler", (_Handler,), {"server_of": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
@@ -127,9 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         if opus.catalogue is None:
             self.send_error(503)
         elif "corpora" in query:
-            self._send(
-                200, json.dumps({"corpora": sorted({row["corpus"] for row in opus.catalogue})}).encode()
-            )
+            names = sorted({row["corpus"] for row in opus.catalogue})
+            self._send(200, json.dumps({"corpora": names}).encode())
         else:
             rows = [row for row in opus.catalogue if row["corpus"] == query["corpus"]]
             self._send(200, json.dumps({"corpora": rows}).encode())

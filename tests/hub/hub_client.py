@@ -9,21 +9,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from loopback_hub import PATIENCE
 
-FORGET = (
+FORGET = {
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
     "HF_TOKEN",
     "HF_HUB_CACHE",
     "HF_DATASETS_CACHE",
     "HF_ENDPOINT",
-)
+}
 
 
 class Client:
@@ -193,20 +193,6 @@ DO = {
 }
 
 
-@contextmanager
-def _environment(changes: dict[str, str | None]) -> Iterator[None]:
-    before = dict(os.environ)
-    for name, value in changes.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def serve() -> None:
     """Do what is asked on standard input, until it ends."""
     import traceback
@@ -227,7 +213,11 @@ def serve() -> None:
         # the clients wait longer and longer between tries; how often they try is theirs to say, the waiting is not
         time.sleep = lambda _: None
         try:
-            with _environment(environment):
+            # it brings back the whole environment
+            with mock.patch.dict(os.environ):
+                for name, value in environment.items():
+                    os.environ.pop(name, None)
+                    os.environ |= {} if value is None else {name: value}
                 answer = ["done", DO[what](*arguments)]
         except GlossaeError as error:
             answer = ["refused", str(error)]

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
@@ -75,7 +75,8 @@ class LoopbackHub:
         return f"http://127.0.0.1:{self._ports[1]}"
 
     def up(self) -> None:
-        handler = type("Handler", (_Handler,), {"hub": self})
+        methods = dict.fromkeys(("do_HEAD", "do_GET", "do_POST"), _Handler.route)
+        handler = type("Handler", (_Handler,), {"hub": self, **methods})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", port), handler) for port in self._ports]
         self._ports = [server.server_port for server in self._servers]
         for server in self._servers:
@@ -87,10 +88,8 @@ class LoopbackHub:
             server.shutdown()
             server.server_close()
         for connection in list(self.connections):
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
 
     @contextmanager
     def unreachable(self):
@@ -156,16 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def do_HEAD(self) -> None:
-        self._route()
-
-    def do_GET(self) -> None:
-        self._route()
-
-    def do_POST(self) -> None:
-        self._route()
-
-    def _route(self) -> None:
+    def route(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urlsplit(self.path).path
         self.hub.asked.append(f"{self.command} {unquote(path)} {self.headers.get('Range', '')}".strip())
@@ -202,11 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             return
         if rest == ["refs"]:
-            self._json({
-                "branches": [_ref("heads", *item) for item in repo.refs.items()],
-                "tags": [_ref("tags", *item) for item in repo.tags.items()],
-                "converts": [],
-            })  # fmt: skip
+            refs = {
+                f"{long}s": [
+                    {"name": name, "ref": f"refs/{short}s/{name}", "targetCommit": commit}
+                    for name, commit in found.items()
+                ]
+                for long, short, found in (("branche", "head", repo.refs), ("tag", "tag", repo.tags))
+            }
+            self._json({**refs, "converts": []})
             return
         what, revision = (rest[0], rest[1]) if len(rest) > 1 else ("revision", "main")
         commit = repo.commit_of(revision)
@@ -225,10 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             folders = {str(above) for path in found for above in PurePosixPath(path).parents} - {"."}
             deep = parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() == "true"
+            directory = {"type": "directory", "size": 0, "oid": "0" * 40}
             entries = [_entry(path, files[path]) for path in found]
-            entries += [
-                {"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in sorted(folders)
-            ]
+            entries += [{**directory, "path": path} for path in sorted(folders)]
             depth = inside.count("/")
             self._json([entry for entry in entries if entry["path"].count("/") == depth or deep])
         elif what == "paths-info":
@@ -304,10 +296,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data[:cut])
             self.wfile.flush()
-
-
-def _ref(kind: str, name: str, commit: str) -> dict[str, str]:
-    return {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
 
 
 def _entry(path: str, data: bytes) -> dict[str, Any]:

@@ -52,14 +52,15 @@ def test_one_layer_of_qwen_scope_is_fetched_and_no_other(hub, client, offline, r
     assert fetched(hub) == []
     answer = client("autoencoder", f"hub:{name}/layer7.sae.pt")
     assert [line for line in hub.asked if "sae.pt" in line and "layer7" not in line] == []
-    assert answer["commit"] == commit
-    assert (answer["model"], answer["site"], answer["layer"], answer["k"]) == (
-        "Qwen/Qwen3-8B-Base",
-        "resid",
-        7,
-        3,
-    )
-    assert answer["latents"] == LATENTS
+    known = {
+        "model": "Qwen/Qwen3-8B-Base",
+        "site": "resid",
+        "layer": 7,
+        "k": 3,
+        "latents": LATENTS,
+        "commit": commit,
+    }
+    assert {key: answer[key] for key in known} == known
     hub.asked.clear()
     assert offline("autoencoder", f"hub:{name}/layer7.sae.pt") == answer
     assert hub.asked == []
@@ -76,12 +77,8 @@ def test_a_folder_of_llama_scope(hub, client, offline, refusal):
     hub.asked.clear()
     answer = client("autoencoder", f"hub:{name}/{layers[1]}")
     assert [line for line in hub.asked if layers[0] in line] == []
-    assert answer["commit"] == commit
-    assert (answer["model"], answer["layer"], answer["activation"]) == (
-        "meta-llama/Llama-3.1-8B",
-        24,
-        "jumprelu",
-    )
+    known = {"model": "meta-llama/Llama-3.1-8B", "layer": 24, "activation": "jumprelu", "commit": commit}
+    assert {key: answer[key] for key in known} == known
     hub.asked.clear()
     assert offline("autoencoder", f"hub:{name}/{layers[1]}") == answer
     assert hub.asked == []

@@ -1,4 +1,4 @@
-"""Data sets of the hub: every shape of columns, any revision, the caches, and every refusal in one line."""
+"""Data sets of the hub, as text and as tasks: shapes of columns, revisions, the caches, refusals in one line."""
 
 import json
 
@@ -40,9 +40,6 @@ def add(hub, name):
         return f"hub:{name}"
 
     return add
-
-
-# ---- columns
 
 
 LABELLED = {"text": [*DA, *EN], "label": [0, 0, 0, 1, 1, 1]}
@@ -103,18 +100,10 @@ def test_the_hubs_own_type_for_translations(client, add, tmp_path):
     assert client("read", add({"data/train-00000-of-00001.parquet": data}))["texts"] == BOTH
 
 
-def test_csv(client, add):
-    rows = "".join(f'"{d}","{e}"\n' for d, e in zip(DA, EN, strict=True))
-    assert client("read", add({"train.csv": f"da,en\n{rows}"}))["texts"] == BOTH
-
-
-def test_nothing_is_empty_text(client, add):
+def test_what_is_missing_is_counted(client, add):
     answer = client("read", add(jsonl(da=["Hej.", None, "Tak."], en=["Hello.", "Bye.", None], x=[None] * 3)))
     assert answer["texts"] == [["da", "Hej."], ["en", "Hello."], ["en", "Bye."], ["da", "Tak."]]
     assert answer["dropped"] == {"da": {"empty": 1}, "en": {"empty": 1}}
-
-
-def test_a_text_without_a_label_is_counted(client, add):
     answer = client("read", add(jsonl(text=["Hej.", "Hello.", "Hm."], label=["da", "en", None])))
     assert answer["texts"] == [["da", "Hej."], ["en", "Hello."]]
     assert answer["dropped"] == {"und": {"other_language": 1}}
@@ -134,18 +123,14 @@ def test_pairs_by_their_ids(client, add, hub, name):
 
 def test_text_is_what_was_written(client, add):
     nasty = ["a\tb\nc", "\u2028x", "cafe\u0301", "שלום", "👩‍👩‍👧", " ", '"\\', "x" * 3000, "\x00y"]
-    answer = client("read", add(jsonl(da=nasty)) + ",da=da")
-    assert [text for _, text in answer["texts"]] == ["a b c", "x", "café", "שלום", "👩‍👩‍👧", '"\\', "y"]
-    assert answer["dropped"] == {"da": {"empty": 1, "too_long": 1}}
-
-
-def test_many_rows(client, add):
     # more than are taken from the table at a time
-    texts = [f"Sætning {number}." for number in range(2500)]
-    assert client("read", add(jsonl(da=texts)))["texts"] == [["da", text] for text in texts]
-
-
-# ---- configurations, splits, revisions
+    many = [f"Sætning {number}." for number in range(2500)]
+    answer = client("read", add(jsonl(da=nasty + many)) + ",da=da")
+    plain = ["a b c", "x", "café", "שלום", "👩‍👩‍👧", '"\\', "y"]
+    assert answer["texts"] == [["da", text] for text in plain + many]
+    assert answer["dropped"] == {"da": {"empty": 1, "too_long": 1}}
+    rows = "".join(f'"{d}","{e}"\n' for d, e in zip(DA, EN, strict=True))
+    assert client("read", add({"train.csv": f"da,en\n{rows}"}))["texts"] == BOTH
 
 
 CARD = """---
@@ -260,16 +245,12 @@ def test_sources_of_one_data_set_have_names_of_their_own(client, add):
     }
 
 
-# ---- without a network
-
-
 def test_what_is_cached_needs_no_network(hub, client, offline, add):
     source = add(jsonl(da=DA))
     answer = client("read", source)
     hub.asked.clear()
     assert offline("read", source) == answer
-    assert offline.noise == ""
-    assert hub.asked == []
+    assert (offline.noise, hub.asked) == ("", [])
     with hub.unreachable():
         assert client("read", source) == answer
         assert client.noise == ""
@@ -294,39 +275,22 @@ def test_a_data_set_that_was_looked_up_but_never_read(client, offline, refusal, 
         assert "is not in the hub's cache, and the hub cannot be reached (" in refusal("read", source)
 
 
-# ---- refusals
-
-
 @pytest.mark.parametrize(
     ("answer", "token", "message"),
     [
-        (
-            (401, {"X-Error-Code": "GatedRepo"}),
-            None,
-            "is gated: accept its terms at {page}, then log in with 'hf auth",
-        ),
-        (
-            (403, {"X-Error-Code": "GatedRepo"}),
-            "hf_me",
-            "is gated, and your token's account has no access: accept",
-        ),
-        (
-            (404, {"X-Error-Code": "RepoNotFound"}),
-            "hf_me",
-            "is not on the hub, or it is private: check the name at",
-        ),
+        ((401, {"X-Error-Code": "GatedRepo"}), None, "is gated: accept its terms at {page}, then log in with 'hf auth"),
+        ((403, {"X-Error-Code": "GatedRepo"}), "hf_me", "is gated, and your token's account has no access: accept"),
+        ((404, {"X-Error-Code": "RepoNotFound"}), "hf_me", "is not on the hub, or it is private: check the name at"),
         ((401, {}), "hf_bad", "cannot be fetched: the hub does not accept your token: renew it"),
-        ((429, {}), None, "cannot be fetched: the hub asks to wait (429): try later"),
         ((500, {}), None, "cannot be fetched: the hub answers 500: the fault is there: try again later"),
     ],
-)
+)  # fmt: skip
 def test_refusals(hub, refusal, add, name, answer, token, message):
     source = add(jsonl(da=DA))
     hub.repo(name, "datasets").refuse = answer
-    expected = message.format(page=f"{hub.url}/datasets/{name}")
-    assert refusal("read", source, HF_TOKEN=token).startswith(f"{source} {expected}")
-    roles = refusal("roles", {"train": source}, HF_TOKEN=token)
-    assert roles.startswith(f"{source} {expected}")
+    expected = f"{source} {message.format(page=f'{hub.url}/datasets/{name}')}"
+    assert refusal("read", source, HF_TOKEN=token).startswith(expected)
+    assert refusal("roles", {"train": source}, HF_TOKEN=token).startswith(expected)
 
 
 def test_no_such_data_set_is_told_before_any_other_is_read(hub, client, refusal, add, name):
@@ -352,52 +316,27 @@ def test_a_data_set_that_is_a_script(refusal, add, name):
     )
 
 
+SAYS_NO_LANGUAGE = "does not say the language of its text (,label=COLUMN, or ,CODE=text if it is all in one)"
+
+
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
-        (
-            {"a": DA, "b": EN},
-            "",
-            "does not say where its text is; it has the columns 'a, b': name them, as in ,da=",
-        ),
-        (
-            {"text": DA, "b": EN},
-            "",
-            "does not say the language of its text (,label=COLUMN, or ,CODE=text if it is all",
-        ),
-        (
-            {"text": DA, "b": EN},
-            ",text=text",
-            "does not say the language of its text (,label=COLUMN, or ,CODE=text",
-        ),
-        (
-            {"a": DA, "b": EN},
-            ",label=b",
-            "does not say which column holds the text (,text=COLUMN); it has the columns",
-        ),
+        ({"a": DA, "b": EN}, "", "does not say where its text is; it has the columns 'a, b': name them, as in ,da="),
+        ({"text": DA, "b": EN}, "", SAYS_NO_LANGUAGE),
+        ({"text": DA, "b": EN}, ",text=text", SAYS_NO_LANGUAGE),
+        ({"a": DA, "b": EN}, ",label=b", "does not say which column holds the text (,text=COLUMN); it has the columns"),
         ({"a": DA, "b": EN}, ",da=c", "has no column 'c'; it has 'a, b'"),
         ({"a": DA, "b": EN}, ",text=a,label=c", "has no column 'c'; it has 'a, b'"),
         ({"a": DA, "b": EN}, ",da=a,pair=c", "has no column 'c'; it has 'a, b'"),
-        (
-            {"a": [1, 2, 3], "b": EN},
-            ",da=a",
-            "its column 'a' holds no text (but \"Value('int64')\"); it has 'a, b'",
-        ),
+        ({"a": [1, 2, 3], "b": EN}, ",da=a", "its column 'a' holds no text (but \"Value('int64')\"); it has 'a, b'"),
         ({"a": [[d] for d in DA]}, ",da=a", "its column 'a' holds no text (but "),
         ({"a": [{"x": d} for d in DA]}, ",da=a", "has no column 'a'; it has 'a.x'"),
-        (
-            {"text": DA, "label": ["0", "danish", "1"]},
-            "",
-            ", row 2: unknown label 'danish': it is not 0 (target), 1 (",
-        ),
-        (
-            {"text": DA, "label": [0, 1, 2]},
-            "",
-            ", row 3: unknown label '2': it is not 0 (target), 1 (reference) or",
-        ),
+        ({"text": DA, "label": ["0", "danish", "1"]}, "", ", row 2: unknown label 'danish': it is not 0 (target), 1 ("),
+        ({"text": DA, "label": [0, 1, 2]}, "", ", row 3: unknown label '2': it is not 0 (target), 1 (reference) or"),
         ({"text": DA, "label": ["fr"] * 3}, "", ": no sentence in da or en (found: 3 in fr)"),
     ],
-)
+)  # fmt: skip
 def test_columns_that_are_not_there(refusal, add, columns, settings, message):
     source = add(jsonl(**columns))
     said = refusal("read", source + settings)
@@ -453,9 +392,6 @@ def test_a_transfer_that_breaks_off(hub, client, refusal, add, name, tmp_path):
     assert len(client("read", source)["texts"]) == 300
 
 
-# ---- the source string
-
-
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -468,7 +404,7 @@ def test_a_transfer_that_breaks_off(hub, client, refusal, add, name, tmp_path):
         ("hub:a/b,spilt=train", "there is no key 'spilt': did you mean split?"),
         (
             "hub:a/b,quality=1",
-            "there is no key 'quality': there are config, split, text, label, language, pair, doc and",
+            "there is no key 'quality': there are config, split, text, label, language, pair, doc",
         ),
         ("hub:a/b,split=x,split=y", "split is said twice"),
         ("hub:a/b,label=x,language=y", "label is said twice"),
@@ -514,3 +450,71 @@ def test_without_the_package(hub, refusal, name, tmp_path):
         assert refusal("roles", {"train": f"hub:{name}"}, by=bare) == said
     finally:
         bare.close()
+
+
+TWEETS = {"text": ["Godt!", " ", "Skidt", "Nå"], "label": ["positiv", "negativ", "negativ", "neutral"]}
+
+
+def plain(task, split="train"):
+    return [row[:2] for row in task["splits"][split]]
+
+
+def test_angry_tweets_by_name(hub, client):
+    files = {"train.jsonl": jsonl(**TWEETS), "test.jsonl": jsonl(text=["Fint nok"], label=["neutral"])}
+    commit = hub.add("DDSC/angry-tweets", files, kind="datasets")
+    task = client("task", "angry-tweets")
+    assert client.noise == ""
+    assert (task["language"], task["labels"]) == ("da", ["negativ", "neutral", "positiv"])
+    assert plain(task) == [["Godt!", "positiv"], ["Skidt", "negativ"], ["Nå", "neutral"]]
+    assert plain(task, "test") == [["Fint nok", "neutral"]]
+    assert task["dropped"] == {"train": {"empty": 1}, "test": {}}
+    assert task["provenance"]["commit"] == commit
+
+
+def test_scala_by_name_is_its_danish_configuration(hub, client):
+    rows = {"text": ["Det er godt.", "Godt det er."], "note": [None, "x"], "label": ["correct", "incorrect"]}
+    splits = ("train", "val", "test", "full_train")
+    card = "---\nconfigs:\n" + "".join(
+        f"- config_name: {config}\n  data_files:\n"
+        + "".join(f"  - split: {split}\n    path: {config}/{split}.jsonl\n" for split in splits)
+        for config in ("da", "sv")
+    )
+    files = {f"{config}/{split}.jsonl": jsonl(**rows) for config in ("da", "sv") for split in splits}
+    hub.add("alexandrainst/scala", files | {"README.md": card + "---\n"}, kind="datasets")
+    task = client("task", "scala-da")
+    assert set(task["splits"]) == set(splits)
+    assert task["labels"] == ["correct", "incorrect"]
+
+
+def test_tweet_sentiment_has_its_labels_in_words(hub, client):
+    rows = {"text": [" Sooo SAD", "great"], "label": [0, 2], "label_text": ["negative", "positive"]}
+    files = {"train.jsonl": jsonl(**rows), "test.jsonl": jsonl(**rows)}
+    hub.add("SetFit/tweet_sentiment_extraction", files, kind="datasets")
+    task = client("task", "tweet-sentiment")
+    assert (task["language"], task["labels"]) == ("en", ["negative", "positive"])
+
+
+def test_classes_of_a_task_go_by_their_names_and_columns_can_be_named(client, refusal, add, tmp_path):
+    from datasets import ClassLabel, Value
+
+    features = {"said": Value("string"), "mood": ClassLabel(names=["bad", "good"]), "pair": Value("int64")}
+    table = parquet(tmp_path, {"said": ["x", "y"], "mood": [1, 0], "pair": [7, 7]}, features)
+    task = client("task", f"mood:da={add({'train.parquet': table})},text=said,label=mood")
+    assert task["splits"]["train"] == [["x", "good", "7"], ["y", "bad", "7"]]
+    # a hidden label is -1
+    table = parquet(tmp_path, {"said": ["x", "y", "z"], "mood": [1, 0, -1], "pair": [7, 7, 8]}, features)
+    source = add({"train.parquet": table})
+    said = refusal("task", f"x:da={source},text=said,label=mood")
+    assert said == f"{source}, split train, row 3: has no label: give every row one"
+
+
+def test_splits_and_refusals_of_a_task(client, refusal, add):
+    source = add({"train.jsonl": jsonl(**TWEETS), "test.jsonl": jsonl(text=["a"], label=["?"])})
+    assert refusal("task", f"x:da={source}") == (
+        f"{source}, split test, row 1: the label '?' is not one of train's, 'negativ', 'neutral', 'positiv'"
+    )
+    said = refusal("task", f"x:da={source},label=mood")
+    assert said == f"{source}, split train: has no column 'mood'; it has 'text', 'label'"
+    assert "has no split dev; there are train, test" in refusal("task", f"x:da={source},split=dev")
+    assert "knows ,config= ,split= ,text= and ,label=" in refusal("task", f"x:da={source},da=text")
+    assert list(client("task", f"x:da={source},split=train")["splits"]) == ["train"]

@@ -56,11 +56,6 @@ class Tally:
     changed: Counter[str] = field(default_factory=Counter)
     moved: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def kept(self) -> int:
-        """How many are left."""
-        return self.read - self.dropped.total() - self.moved.total()
-
 
 def clean_text(text: str) -> str:
     """`text` in Unicode's NFC form, without invisible characters and language markers, its blanks single spaces.

@@ -83,11 +83,7 @@ def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | N
 
 
 def checked_address(text: str, setting: str) -> str:
-    """`text` as the start of addresses, without a slash at its end.
-
-    Raises:
-        GlossaeError: it is not a plain HTTP or HTTPS address; where it holds a password, that is not shown.
-    """
+    """`text` as the start of addresses, without a slash at its end."""
     try:
         parts = urlsplit(text)
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -311,10 +307,6 @@ def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
 
     What has come stays there when the transfer breaks off, and the next call carries on from there if the
     server still has the same file (`Range` with `If-Range`, RFC 9110).
-
-    Raises:
-        DownloadError: the server refuses, is not reached, breaks off again and again, sends something else,
-            or the disk is too small.
     """
     reason = ""
     for number in range(TRIES):

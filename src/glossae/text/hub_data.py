@@ -31,13 +31,9 @@ _UNDETERMINED = "und"
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, as far as a source says; the rest is found by the columns' names.
+    """Which columns hold what, as far as a source says; see `parse_hub`.
 
     Attributes:
-        text: the text, where a label says its language.
-        label: 0 for the target, 1 for the reference, a language code, or a value of `labels`.
-        pair: an id that translations of each other share.
-        doc: an id that the sentences of one document share.
         languages: (code, column) of text in one language; columns of a row translate each other.
         labels: (value, code) of labels that say a language in other words.
     """
@@ -56,9 +52,6 @@ def parse_hub(text: str) -> "HubDataSet":
     Keys are `config`, `split`, `text`, `label` or `language` (the column that says a row's language), `pair`,
     `doc`, `label.VALUE` (the language code that a value of that column stands for), and language codes, for columns
     in one language. A column inside another is written `OUTER.INNER`.
-
-    Raises:
-        GlossaeError: it is not understood.
     """
     place, *settings = text.removeprefix(SCHEME).split(",")
     given: dict[str, str] = {}
@@ -134,9 +127,6 @@ class HubDataSet(Source):
 
         Returns:
             Where it comes from, the commit above all.
-
-        Raises:
-            GlossaeError: `datasets` is not installed, or the hub refuses.
         """
         _library()
         repository = self.repository
@@ -157,10 +147,6 @@ class HubDataSet(Source):
         Where the source does not name columns, it is read as, in this order: a `translation` with a text for each
         language code; `text` or `sentence` with a `language`, `lang` or `label`; columns named by the codes of
         `languages`. A missing text is empty; a text without a label counts as of the language `und`.
-
-        Raises:
-            GlossaeError: it cannot be fetched, has no such configuration, split or column, needs a script, or a
-                row's label is not understood.
         """
         datasets = _library()
         with _quiet(datasets):
@@ -168,11 +154,7 @@ class HubDataSet(Source):
         return _pairs(self.name, rows, self.columns, languages)
 
     def tables(self) -> dict[str, Any]:
-        """Every split as a flattened table of `datasets`.
-
-        Raises:
-            GlossaeError: it cannot be fetched, has no such configuration, or needs a script.
-        """
+        """Every split as a flattened table of `datasets`."""
         datasets = _library()
         with _quiet(datasets):
             builder = _prepared(datasets, self)
@@ -326,11 +308,7 @@ def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -
 
 
 def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Sequence[str]) -> Columns:
-    """`given` with everything filled in, and held against the columns there are.
-
-    Raises:
-        GlossaeError: a column is missing or holds no text, or none says a language.
-    """
+    """`given` with everything filled in, and held against the columns there are."""
     text, label = given.text or _first(TEXT_NAMES, features), given.label or _first(LANGUAGE_NAMES, features)
     pair, doc = given.pair or _first([PAIR_NAME], features), given.doc or _first([DOC_NAME], features)
     there = shown(", ".join(features), 200)

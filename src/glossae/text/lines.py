@@ -48,12 +48,7 @@ def named(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BufferedReader]:
-    """Open `path` for reading bytes.
-
-    Raises:
-        GlossaeError: there is no such file, it is a folder, it is empty or compressed, or the system cannot
-            read it.
-    """
+    """Open `path` for reading bytes."""
     if path.is_dir():
         raise GlossaeError(f"{named(path)}: is a folder: name a file in it")
     if not path.exists():
@@ -88,11 +83,7 @@ def _nearest(path: Path) -> str:
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file; see `lines_of`.
-
-    Raises:
-        GlossaeError: the file cannot be opened, or as `lines_of`.
-    """
+    """The lines of a UTF-8 file; see `lines_of`."""
     with opened(path) as file:
         yield from lines_of(file, named(path))
 
@@ -106,9 +97,6 @@ def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
     Args:
         stream: at its start; an error in reading it passes through.
         name: what messages call it.
-
-    Raises:
-        GlossaeError: a line is not UTF-8, holds a NUL byte, or is longer than any text.
     """
     for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
         if number == 1:
@@ -142,23 +130,14 @@ def _convert(encoding: str) -> str:
 
 
 class Record(NamedTuple):
-    """One record.
-
-    Attributes:
-        where: the file and the 1-based line that it begins on, for a message.
-        fields: by name as written; in CSV every value is a string.
-    """
+    """Fields by their names as written, and where they are: the file and the line that they begin on."""
 
     where: str
     fields: dict[str, Any]
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a `.csv` file, or of one with a JSON object a line.
-
-    Raises:
-        GlossaeError: the file cannot be read, or a line of it is not what it should be.
-    """
+    """The records of a `.csv` file, or of one with a JSON object a line."""
     return _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
 
 

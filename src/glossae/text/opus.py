@@ -51,11 +51,7 @@ _AGAIN = "where it was kept, delete it to have it fetched again"
 
 
 def parse_opus(text: str) -> "Opus":
-    """The corpus that `opus:NAME` or `opus:NAME@VERSION` names.
-
-    Raises:
-        GlossaeError: it names none.
-    """
+    """The corpus that `opus:NAME` or `opus:NAME@VERSION` names."""
     names = _NAMES.fullmatch(text.removeprefix(PREFIX))
     if names is None:
         raise GlossaeError(
@@ -66,12 +62,7 @@ def parse_opus(text: str) -> "Opus":
 
 @dataclass(frozen=True)
 class Opus(Source):
-    """A corpus of OPUS, in the target and the reference language of the run.
-
-    Attributes:
-        corpus: its name there, such as `NeuLab-TedTalks`.
-        version: of the corpus, such as `v1`.
-    """
+    """A corpus of OPUS such as `NeuLab-TedTalks` in a version such as `v1`, in the run's first two languages."""
 
     corpus: str
     version: str
@@ -141,15 +132,8 @@ def _refusal(head: bytes) -> str | None:
 def _texts(path: Path, name: str, pair: tuple[str, str]) -> Iterator[list[Lines]]:
     """The texts in the two languages of the archive `path`, which is never unpacked; to be read within the block.
 
-    Args:
-        path: the archive.
-        name: what messages call it.
-        pair: the languages, in the order in which OPUS names them.
-
-    Raises:
-        GlossaeError: `path` is no zip archive, is damaged, or holds what a corpus does not: a path that leads out
-            of it, a link, encryption, a bomb; or has not exactly one text for a language. Damage inside a
-            text shows only once that is read to its end.
+    An archive is refused if it is damaged, or holds what a corpus does not: a path that leads out of it, a link,
+    encryption, a bomb. Damage inside a text shows only once that is read to its end.
     """
     try:
         with ZipFile(path) as archive, ExitStack() as members:

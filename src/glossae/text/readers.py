@@ -30,10 +30,6 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
     language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
     hold neither sentence nor label. Under a header, one more column `doc` names the document of each line.
-
-    Raises:
-        GlossaeError: the file cannot be read, a line has no tab or an unknown label, or, under a header of
-            codes, another number of columns.
     """
     lines = text_lines(path)
     head: list[str] = []
@@ -66,10 +62,7 @@ def _with_doc(
     """Lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
     columns = 1 + (2 if codes is None else len(codes))
     language_of = dict(zip("01", languages, strict=False))
-    for number, line in enumerate(lines, 2):
-        if not line.strip():
-            continue
-        cells = line.split("\t")
+    for number, cells in _cells(lines, 2):
         if len(cells) != columns:
             raise GlossaeError(
                 f"{named(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
@@ -80,6 +73,10 @@ def _with_doc(
         else:
             texts = [(_language_of(path, number, cells[1], language_of), cells[0])]
         yield _paired(texts, [doc] * len(texts))
+
+
+def _cells(lines: Iterator[str], first_number: int) -> Iterator[tuple[int, list[str]]]:
+    return ((n, line.split("\t")) for n, line in enumerate(lines, first_number) if line.strip())
 
 
 def _language_of(path: Path, number: int, label: str, language_of: dict[str, str]) -> str:
@@ -131,21 +128,14 @@ def _labelled(
 
 
 def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
-    """Read aligned columns, tab between them; a column whose code is None is passed over.
-
-    Raises:
-        GlossaeError: the file cannot be read, or a line has another number of columns.
-    """
+    """Read aligned columns, tab between them; a column whose code is None is passed over."""
     yield from _columns(path, text_lines(path), columns, first_number=1)
 
 
 def _columns(
     path: Path, lines: Iterator[str], columns: Sequence[str | None], first_number: int
 ) -> Iterator[Pair]:
-    for number, line in enumerate(lines, first_number):
-        if not line.strip():
-            continue
-        cells = line.split("\t")
+    for number, cells in _cells(lines, first_number):
         if len(cells) != len(columns):
             raise GlossaeError(
                 f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
@@ -155,23 +145,14 @@ def _columns(
 
 
 class Lines(NamedTuple):
-    """A text in one language, to be read once.
-
-    Attributes:
-        name: what messages call it.
-        texts: the sentences, in order, each with its document; an empty one is none.
-    """
+    """A text in one language by the name that messages give it: its sentences, once, each with its document or ""."""
 
     name: str
     texts: Iterator[tuple[str, str]]
 
 
 def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
-    """The sentences of a file in one language with their documents, read as the end of its name says.
-
-    Raises:
-        GlossaeError: the file cannot be read, or is not of its kind.
-    """
+    """The sentences of a file in one language with their documents, read as the end of its name says."""
     match path.suffix.lower():
         case ".jsonl" | ".csv":
             return _texts_of_records(path)
@@ -182,11 +163,7 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
-    """Read texts that are aligned by line; a single one is text that is not aligned.
-
-    Raises:
-        GlossaeError: a text cannot be read, or they have different numbers of lines.
-    """
+    """Read texts that are aligned by line; a single one is text that is not aligned."""
     readers = [lines.texts for lines in by_language.values()]
     for number, texts in enumerate(itertools.zip_longest(*readers), 1):
         if None in texts:
@@ -203,7 +180,7 @@ def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
 
 
 class _Fields(NamedTuple):
-    """The names, as a file writes them, of the fields that matter."""
+    """The names, as a file writes them, of the fields that matter; `columns` are (code, name)."""
 
     text: str | None
     language: str | None
@@ -218,9 +195,6 @@ def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     Names are told without regard to case, and fields that are not needed are passed over. A label of 0 is the
     first of `languages`, 1 the second, anything else a language code. Records that share a `pair` are
     translations of each other; they come together, after those that have none. `doc` names a record's document.
-
-    Raises:
-        GlossaeError: the file cannot be read, a record lacks what is needed, or a value is of the wrong kind.
     """
     waiting: dict[str, list[tuple[str, str, str]]] = {}
     language_of = dict(zip("01", languages, strict=False))
@@ -334,9 +308,6 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
     range stands for its words, and empty nodes such as `5.1` for nothing. A document begins at `# newdoc`, and goes
     by its `id`, or without one by its number in the file; before the first there is none (empty). The `sent_id`
     tells no document: what it is made of is up to the treebank.
-
-    Raises:
-        GlossaeError: the file cannot be read, or a line is neither comment nor word.
     """
     doc, docs = "", 0
     said: str | None = None
@@ -473,10 +444,6 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A document
     is told by a `prop` of type `Txt::Doc. No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its
     translations; `tuid` tells none.
-
-    Raises:
-        GlossaeError: the file cannot be read, is not well-formed or not TMX, declares an entity, or a
-            translation has no language.
     """
     # XML parsing is needed for this format alone, and `import glossae.text` is to stay cheap
     from defusedxml.common import DefusedXmlException

@@ -31,9 +31,7 @@ class RoleCount:
     the source, not in those that were cut out of it.
 
     Attributes:
-        role: one of `ROLES`.
         name: the source's short name.
-        language: the code.
         read: how many came, from the source or, where the role was cut out of another, from that.
         sentences: how many the role has.
         dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
@@ -354,11 +352,7 @@ class _Division:
             self._tally(role, sentence).read += 1
 
     def drop_earlier(self, role: str) -> None:
-        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document.
-
-        Raises:
-            GlossaeError: nothing is left of a source: one text was given for two roles.
-        """
+        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document."""
         before = {
             name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
         }
@@ -422,21 +416,9 @@ class _Division:
             dropped, changed, moved = (
                 dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
             )
-            documents = len({s.doc for s in own if s.doc}) or None
-            counts.append(
-                RoleCount(
-                    role=role,
-                    name=name,
-                    language=language,
-                    read=tally.read,
-                    sentences=len(own),
-                    dropped=dropped,
-                    changed=changed,
-                    moved=moved,
-                    documents=documents,
-                    sha256=Corpus.of(own).sha256,
-                )
-            )
+            documents, sha256 = len({s.doc for s in own if s.doc}) or None, Corpus.of(own).sha256
+            facts = (tally.read, len(own), dropped, changed, moved, documents, sha256)
+            counts.append(RoleCount(role, name, language, *facts))
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         return Roles(
             corpora,

@@ -28,13 +28,7 @@ _SMALL_TRAIN, _SMALL_VALIDATION = 64, 32
 
 
 class Tagged(NamedTuple):
-    """A sentence with its parts of speech.
-
-    Attributes:
-        tokens: the words and marks.
-        tags: the universal part of speech of each.
-        text: the sentence as it was written; None where the treebank does not keep it.
-    """
+    """A sentence: tokens, the universal part of speech of each, and the text where the treebank keeps it."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]

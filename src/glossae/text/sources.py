@@ -295,11 +295,7 @@ def read_source(
 def read_clean(
     source: Source, name: str, languages: Sequence[str], seed: int, earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
-    """Read `source` and `clean` what it gives.
-
-    Raises:
-        GlossaeError: it cannot be read, or has no sentence in `languages`.
-    """
+    """Read `source` and `clean` what it gives."""
     sentences, tallies = clean(source.read(languages, seed), name, languages, earlier)
     if not tallies.keys() & set(languages):
         by_number = sorted(tallies.items(), key=lambda item: (-item[1].read, item[0]))

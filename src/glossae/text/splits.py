@@ -36,36 +36,32 @@ def cut(
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(clusters, sentences, strict=True):
         members[number].append(sentence)
-    # (rank, cluster, sentences) of pairs by source and languages, and of documents with their pairs likewise
-    pairs: dict[tuple[str, ...], list[tuple[bytes, int, int]]] = defaultdict(list)
-    documents: dict[tuple[tuple[str, ...], ...], list[tuple[bytes, int, int]]] = defaultdict(list)
+    # (rank, cluster, size) of what is cut alike: pairs of a source and languages; documents, with their pairs, likewise
+    groups: dict[tuple[bool, tuple[str, ...], tuple[str, ...]], list[tuple[bytes, int, int]]] = defaultdict(
+        list
+    )
     for number, own in members.items():
         docs = [sentence.doc for sentence in own if sentence.doc]
-        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
-        languages = tuple(sorted(sentence.language for sentence in own))
+        sources, languages = [own[0].source], [sentence.language for sentence in own]
         if docs:
-            documents[tuple(sorted({s.source for s in own})), tuple(sorted(set(languages)))].append(unit)
-        else:
-            pairs[own[0].source, *languages].append(unit)
+            sources, languages = list({sentence.source for sentence in own}), list(set(languages))
+        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
+        groups[bool(docs), tuple(sorted(sources)), tuple(sorted(languages))].append(unit)
 
     taken: set[int] = set()
-    for units in (*pairs.values(), *documents.values()):
+    for (are_documents, _, _), units in groups.items():
         units.sort()
-    for units in pairs.values():
-        taken.update(_first(units, round(share * len(units))))
-    for units in documents.values():
-        # so many that their sentences come nearest to the share
-        reached = [0, *accumulate(size for _, _, size in units)]
-        distances = [abs(come - share * reached[-1]) for come in reached]
-        taken.update(_first(units, distances.index(min(distances))))
+        most = round(share * len(units))
+        if are_documents:
+            # so many that their sentences come nearest to the share
+            reached = [0, *accumulate(size for _, _, size in units)]
+            distances = [abs(come - share * reached[-1]) for come in reached]
+            most = distances.index(min(distances))
+        if len(units) > 1:
+            most = min(max(most, 1), len(units) - 1)
+        taken.update(number for _, number, _ in units[:most])
     rest = [sentence for number, sentence in zip(clusters, sentences, strict=True) if number not in taken]
     return rest, [sentence for number, sentence in zip(clusters, sentences, strict=True) if number in taken]
-
-
-def _first(units: list[tuple[bytes, int, int]], number: int) -> list[int]:
-    if len(units) > 1:
-        number = min(max(number, 1), len(units) - 1)
-    return [cluster for _, cluster, _ in units[:number]]
 
 
 def cut_text(
@@ -133,17 +129,11 @@ def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentenc
 
 def _by_source(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
     """The sentences by source; sources that have pairs in common, such as a file per language, count as one."""
-    together: dict[str, set[str]] = {}
-    first: dict[str, str] = {}
-    for sentence in sentences:
-        own = together.setdefault(sentence.source, {sentence.source})
-        other = together[first.setdefault(sentence.pair, sentence.source)]
-        if own is not other:
-            own |= other
-            together |= dict.fromkeys(own, own)
-    found: dict[str, list[Sentence]] = defaultdict(list)
-    for sentence in sentences:
-        found[" with ".join(sorted(together[sentence.source]))].append(sentence)
+    numbers = cluster([s.pair for s in sentences], [s.source for s in sentences])
+    members: dict[int, list[Sentence]] = defaultdict(list)
+    for number, sentence in zip(numbers, sentences, strict=True):
+        members[number].append(sentence)
+    found = {" with ".join(sorted({s.source for s in own})): own for own in members.values()}
     return dict(sorted(found.items()))
 
 

@@ -5,16 +5,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.text.corpus import language_code
+from glossae.text.corpus import language_code, silent
 from glossae.text.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
-from glossae.text.lines import listed, named, records, shown, text_lines
+from glossae.text.lines import Record, listed, named, records, shown, text_lines
 from glossae.text.readers import read_conllu
 from glossae.text.scala import Tagged, scala_splits
 from glossae.text.sources import split_sources
@@ -164,13 +163,7 @@ def assemble_task(
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task that was asked for, before it is read.
-
-    Attributes:
-        name: what tables call it.
-        language: of its texts.
-        source: where it comes from.
-    """
+    """A task that was asked for, before it is read: its name, the code of its language, and its source."""
 
     name: str
     language: str
@@ -182,16 +175,13 @@ class TaskSource:
         Args:
             seed: for what is made.
             generators: what makes sets out of nothing, by the word before the colon.
-
-        Raises:
-            GlossaeError: it is not to be had, or is no labelled task. The line names the file and line, or the source.
         """
         provenance: dict[str, Any] = {}
         word, colon, what = self.source.partition(":")
         splits: Mapping[str, Iterable[Row]]
         if self.source.startswith(SCHEME):
             data = parse_hub(self.source)
-            provenance = data.fetch((), lambda _: nullcontext(lambda _: None))
+            provenance = data.fetch((), silent)
             splits = _hub_splits(data)
         elif self.source.startswith(SCALA):
             splits = self._scala_splits()
@@ -330,12 +320,8 @@ def _rows(path: Path) -> Iterator[Row]:
         raise GlossaeError(
             f"{named(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
         )
-    return _tsv(path) if kind == ".tsv" else _records(path)
-
-
-def _records(path: Path) -> Iterator[Row]:
     columns: tuple[str, ...] | None = None
-    for where, fields in records(path):
+    for where, fields in _tsv(path) if kind == ".tsv" else records(path):
         # nearly always those of the record before
         if (found := tuple(fields)) != columns:
             columns, names = found, _names(found, where)
@@ -343,8 +329,8 @@ def _records(path: Path) -> Iterator[Row]:
         yield _row(fields[names.text], fields[names.label], pair, where)
 
 
-def _tsv(path: Path) -> Iterator[Row]:
-    """The rows of a file with a header that names its columns, or without one: then the label is the last column."""
+def _tsv(path: Path) -> Iterator[Record]:
+    """The lines of a file with a header that names its columns, or without one: then the label is the last column."""
     header: list[str] | None = None
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
@@ -355,21 +341,16 @@ def _tsv(path: Path) -> Iterator[Row]:
             words = {cell.strip().lower() for cell in cells}
             header = [] if words.isdisjoint((*_LABEL_NAMES, *_TEXT_NAMES)) else cells
             if header:
-                names = _names(header, where)
+                _names(header, where)
                 continue
-        if not header:
-            text, tab, label = line.rpartition("\t")
-            if not tab:
-                raise GlossaeError(
-                    f"{where}: has no tab: write TEXT, a tab and LABEL, but found {shown(line)}"
-                )
-            yield _row(text, label, None, where)
-            continue
-        if len(cells) != len(header):
-            raise GlossaeError(f"{where}: {len(cells)} columns where the header has {len(header)}")
-        row = dict(zip(header, cells, strict=True))
-        pair = None if names.pair is None else row[names.pair]
-        yield _row(row[names.text], row[names.label], pair, where)
+        if header:
+            if len(cells) != len(header):
+                raise GlossaeError(f"{where}: {len(cells)} columns where the header has {len(header)}")
+            yield Record(where, dict(zip(header, cells, strict=True)))
+        elif len(cells) > 1:
+            yield Record(where, {"text": "\t".join(cells[:-1]), "label": cells[-1]})
+        else:
+            raise GlossaeError(f"{where}: has no tab: write TEXT, a tab and LABEL, but found {shown(line)}")
 
 
 def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
@@ -404,12 +385,7 @@ def _table_rows(source: HubDataSet, split: str, table: Any) -> Iterator[Row]:
 
 
 def read_treebank(path: Path) -> Iterator[Tagged]:
-    """The sentences of a `.conllu` file, or of JSON Lines with `tokens` and `pos_tags`.
-
-    Raises:
-        GlossaeError: the file is of another kind, cannot be read, or a sentence is not what it should be. The line
-            names the file and line.
-    """
+    """The sentences of a `.conllu` file, or of JSON Lines with `tokens` and `pos_tags`."""
     kind = path.suffix.lower()
     if kind == ".conllu":
         for tokens, tags, text, _ in read_conllu(path):
