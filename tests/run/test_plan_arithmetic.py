@@ -81,7 +81,8 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.paper import probes as as_coded
     from glossae.probe import path, sample
     from glossae.run import TOY_PAIRS, directions, model_scores, training
-    from glossae.sae import checkpoints, product, trainer
+    from glossae.sae import trainer
+    from glossae.sae.training import KEPT, VALUES_AT_ONCE
 
     assert sizes()["toy"]["pairs"] == TOY_PAIRS
     assert sample.HELD_OUT == quantities.HELD_OUT
@@ -91,7 +92,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert model_scores.ATTRIBUTED_SENTENCES == stages.ATTRIBUTED_SENTENCES
     assert model_scores.RANDOM_TOKENS == stages.RANDOM_TOKENS
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
-    assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
+    assert (VALUES_AT_ONCE[True], KEPT) == (stages.VALUES_AT_ONCE, stages.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matched.CANDIDATES == stages.CANDIDATES
     assert inspect.signature(continue_tokens).parameters["at_once"].default == stages.PROMPTS_AT_ONCE
