@@ -129,7 +129,8 @@ def test_an_untrained_sae_is_the_one_that_training_starts_from(kind, centre, pub
     (batch,) = planted(1, scale=3.0)
     # a step that moves no weight; batchtopk's threshold follows the first batch, and starts there
     start = {"centre": centre, "seed": 7, "published": published}
-    settings = TrainSettings(steps=1, tokens=BATCH, lr=0.0, aux_k=0, unit_rows=False, **start)
+    how = {"lr": 0.0, "aux_k": 0, "unit_rows": False, "encoder_dtype": "float32"}
+    settings = TrainSettings(steps=1, tokens=BATCH, **how, **start)
     started, _ = train(KINDS[kind], iter([batch]), settings)
     other = untrained(KINDS[kind], batch, **start)
     assert set(other.state_dict()) == set(started.state_dict())

@@ -1,6 +1,7 @@
 """The sparse autoencoder: its configuration, encoding and decoding, and its measured fidelity."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -274,41 +275,39 @@ class Sae(nn.Module):
         return sae
 
 
-def _findings(quality: Quality) -> list[str]:
-    found = []
+def _findings(quality: Quality) -> Iterator[str]:
     for language in quality.judged:
-        if quality.fvu.get(language, 0.0) >= 1:
-            found.append(
+        fvu, ce = quality.fvu.get(language, 0.0), quality.ce.get(language)
+        if fvu >= 1:
+            yield (
                 f"The reconstruction is no nearer to the activations in {language} than their mean: its FVU is "
-                f"{quality.fvu[language]:.2f}, and the bound is 1."
+                f"{fvu:.2f}, and the bound is 1."
             )
-        ce = quality.ce.get(language)
         if ce is not None and ce.spliced - ce.raw > LOSS_BOUND:
-            found.append(
+            yield (
                 f"The loss in {language} is {ce.spliced - ce.raw:.3f} nats a token higher with the reconstruction in "
                 f"the site's place; the bound is {LOSS_BOUND:g}."
             )
         if ce is not None and ce.recovered is not None and ce.recovered < RECOVERED_BOUND:
-            found.append(
+            yield (
                 f"The reconstruction recovers {_percent(ce.recovered)} of the loss in {language}; the bound is at "
                 f"least {_percent(RECOVERED_BOUND)}."
             )
     if quality.dead_fraction > DEAD_BOUND:
-        found.append(
+        yield (
             f"{_percent(quality.dead_fraction)} of the latents are dead: they fire on none of {quality.tokens:,} "
             f"tokens; the bound is {_percent(DEAD_BOUND)}."
         )
     if quality.top_direction > DIRECTION_BOUND:
-        found.append(
+        yield (
             f"One direction carries {_percent(quality.top_direction)} of the variance at the site, so the FVU says "
             f"little of the others; the bound is {_percent(DIRECTION_BOUND)}."
         )
     if quality.top_tokens > TOKENS_BOUND:
-        found.append(
+        yield (
             f"{_percent(LARGEST)} of the tokens carry {_percent(quality.top_tokens)} of the variance at the site, so "
             f"the FVU says little of the others; the bound is {_percent(TOKENS_BOUND)}."
         )
-    return found
 
 
 def _percent(share: float) -> str:

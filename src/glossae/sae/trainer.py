@@ -12,7 +12,7 @@ from torch import Tensor
 from glossae.errors import GlossaeError
 from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from glossae.sae.sae import Sae, SaeConfig
-from glossae.sae.sparse import Entries, above, batch_top_k, top_k
+from glossae.sae.sparse import above, batch_top_k, top_k
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
@@ -337,13 +337,11 @@ class Trainer:
         pre: Float[Tensor, "tokens latents"],
         read: Float[Tensor, "tokens d_in"] | None,
     ) -> Pass:
-        recompute, k = pre.dtype != torch.float32, self.config.k
-        entries: Entries
+        # both kinds of top-k have a k
+        recompute, k = pre.dtype != torch.float32, self.config.k or 0
         if self.config.activation == "topk":
-            assert k is not None
             entries = top_k(pre, k, signed=self.config.negative)
         elif self.config.activation == "batchtopk":
-            assert k is not None
             entries = batch_top_k(pre, k * len(x), self.guess)
         else:
             edge: float | Tensor = 0.0

@@ -25,6 +25,10 @@ SCALED = "glossae's autoencoders do not scale latents after selecting them"
 ABSOLUTE = "glossae's top-k does not select by absolute value"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 2**62
+
+
 class Keys:
     """The keys of a JSON object. A key that is null counts as missing."""
 
@@ -76,11 +80,7 @@ class Keys:
 
     def number(self, key: str) -> float | None:
         """Return a finite number, or None."""
-        value: float | None = self._checked(
-            key,
-            lambda x: isinstance(x, int | float) and not isinstance(x, bool) and not abs(x) > 2**62,
-            "a number",
-        )
+        value: float | None = self._checked(key, _is_number, "a number")
         if value is not None and not math.isfinite(value):
             raise self.refused(key, "it should be a finite number")
         return value
@@ -117,21 +117,18 @@ class Keys:
         """Return a text; empty if it is missing."""
         return self._checked(key, lambda x: isinstance(x, str), "a text") or ""
 
+    def _listed(self, key: str, fits: Callable[[Any], bool], kind: str) -> Any:
+        return (
+            self._checked(key, lambda x: isinstance(x, list) and all(map(fits, x)), f"a list of {kind}") or ()
+        )
+
     def wholes(self, key: str) -> tuple[int, ...]:
         """Return a list of whole numbers; empty if it is missing."""
-        return tuple(
-            self._checked(
-                key,
-                lambda x: isinstance(x, list) and all(type(item) is int and 0 < item < 2**62 for item in x),
-                "a list of whole numbers",
-            )
-            or ()
-        )
+        return tuple(self._listed(key, lambda x: type(x) is int and 0 < x < 2**62, "whole numbers"))
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts; empty if it is missing."""
-        fits: Callable[[Any], bool] = lambda x: isinstance(x, list) and all(isinstance(i, str) for i in x)  # noqa: E731
-        return tuple(self._checked(key, fits, "a list of texts") or ())
+        return tuple(self._listed(key, lambda x: isinstance(x, str), "texts"))
 
     def group(self, key: str) -> "Keys":
         """Return the keys of an object inside; none if it is missing."""
