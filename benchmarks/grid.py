@@ -29,7 +29,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from glossae.lm import ARCHITECTURES, Batch, LanguageModel, Site, activations
 from glossae.sae import Sae, SaeConfig, TrainSettings
-from glossae.sae.group import Group
+from glossae.sae.training import Group
 
 SITE, LATENTS = Site("mlp.hidden", 3), 2048
 SENTENCES, MEAN_LENGTH, VOCABULARY = 32, 25, 50304

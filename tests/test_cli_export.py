@@ -11,14 +11,16 @@ import torch
 from glossae.cli import main
 from glossae.sae import Quality, Sae, SaeConfig
 
+X = torch.linspace(-2, 2, 24).reshape(4, 6)
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, tiny_model):
-    """A run's folder `run` with an autoencoder in it, in the working folder."""
+    """A run's folder `run` with an SAE in it, in the working folder."""
     monkeypatch.chdir(tmp_path)
     sae = Sae(SaeConfig(d_in=6, latents=10, k=3, model=str(tiny_model), site="attn.out", layer=1))
     for parameter in sae.parameters():
-        torch.nn.init.normal_(parameter)
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
     sae.save(tmp_path / "run" / "sae")
     (tmp_path / "run" / "recipe.yaml").write_text("model: toy\n")
     return sae
@@ -41,108 +43,83 @@ def refusal(capsys, line):
     return captured.err.removeprefix("glossae: ")
 
 
-def test_a_run_that_has_not_come_to_its_autoencoder(run, capsys, tmp_path):
-    (tmp_path / "run" / "sae" / "sae.safetensors").unlink()
-    assert refusal(capsys, "export run --to sae-lens --out out") == (
-        "run: this run has no autoencoder yet: it has not reached the stage sae\n"
-    )
-    assert not (tmp_path / "out").exists()
+def change_config(folder, **changes):
+    path = folder / "run/sae/cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("place", ["run", "run/sae", "run/sae/sae.safetensors"])
-@pytest.mark.parametrize("line", ["--to sae-lens --out out PLACE", "PLACE --out=out --to=sae-lens"])
-def test_to_sae_lens(run, capsys, place, line):
-    assert said(capsys, f"export {line.replace('PLACE', place)}") == (
-        "out: SAELens, topk, 10 latents, blocks.1.hook_attn_out"
-    )
-    x = torch.randn(4, 6)
-    torch.testing.assert_close(Sae.load("out")(x), run(x))
-
-
-def test_to_sparsify_with_the_models_own_names(run, capsys):
-    assert said(capsys, "export run --to sparsify --out out") == (
-        "out/layers.1.attention.dense: sparsify, topk, 10 latents, layers.1.attention.dense"
-    )
-    x = torch.randn(4, 6)
-    torch.testing.assert_close(Sae.load("out")(x), run(x))
-
-
-def test_to_sparsify_with_a_name_given(run, capsys):
-    assert said(capsys, "export run --to sparsify --out out --hookpoint h.1.attn").startswith(
-        "out/h.1.attn: "
-    )
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("run --to sae-lens --out out", "out: SAELens, topk, 10 latents, blocks.1.hook_attn_out"),
+        ("--to sae-lens --out out run/sae", "out: SAELens, topk, 10 latents, blocks.1.hook_attn_out"),
+        (
+            "run/sae/sae.safetensors --out=out --to=sae-lens",
+            "out: SAELens, topk, 10 latents, blocks.1.hook_attn_out",
+        ),
+        (
+            "run --to sparsify --out out",
+            "out/layers.1.attention.dense: sparsify, topk, 10 latents, layers.1.attention.dense",
+        ),
+        (
+            "run --to sparsify --out out --hookpoint h.1.attn",
+            "out/h.1.attn: sparsify, topk, 10 latents, h.1.attn",
+        ),
+    ],
+)
+def test_an_export_is_one_line_and_computes_the_same(run, capsys, line, expected):
+    assert said(capsys, f"export {line}") == expected
+    torch.testing.assert_close(Sae.load("out")(X), run(X))
 
 
 def test_an_export_of_an_export(run, capsys, tmp_path):
     said(capsys, "export run --to sae-lens --out a")
     said(capsys, "export a --to sparsify --out b")
     said(capsys, "export b --to sae-lens --out c")
-    assert (tmp_path / "a/cfg.json").read_bytes() == (tmp_path / "c/cfg.json").read_bytes()
-    assert (tmp_path / "a/sae_weights.safetensors").read_bytes() == (
-        tmp_path / "c/sae_weights.safetensors"
-    ).read_bytes()
-
-
-def test_one_that_belongs_nowhere_has_no_hookpoint(run, capsys, tmp_path):
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
     Sae(SaeConfig(d_in=6, latents=10, k=3)).save(tmp_path / "bare")
-    assert (
-        said(capsys, "export bare --to sparsify --out out") == "out: sparsify, topk, 10 latents, no hookpoint"
-    )
+    assert said(capsys, "export bare --to sparsify --out d") == "d: sparsify, topk, 10 latents, no hookpoint"
 
 
 @pytest.mark.parametrize("model", ["nowhere", "./nowhere", "some/one@abc", "a/b/c", ""])
 def test_a_model_that_is_not_at_hand(run, capsys, tmp_path, model):
-    path = tmp_path / "run/sae/cfg.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model}))
+    change_config(tmp_path, model=model)
     assert refusal(capsys, "export run --to sparsify --out out").startswith(
         "--to: which module gives attn.out is"
     )
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": model, "site": "resid"}))
+    change_config(tmp_path, site="resid")
     assert said(capsys, "export run --to sparsify --out out").startswith("out/layers.1: ")
-
-
-QUALITY = Quality(
-    fvu={"da": 0.25},
-    fvu_within={"da": 0.375},
-    fvu_normalised={"da": 0.5},
-    l0=3.0,
-    dead_fraction=0.4,
-    top_direction=0.2,
-    top_tokens=0.03,
-    tokens=1234,
-)
 
 
 @pytest.mark.parametrize(("to", "place"), [("sae-lens", "out"), ("sparsify", "out/layers.1.attention.dense")])
 def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
-    run.quality, run.trained_on = QUALITY, "9,000 tokens of da and en from talks.tsv"
+    run.trained_on = "9,000 tokens of da and en from talks.tsv"
+    run.quality = Quality(
+        fvu={"da": 0.25},
+        fvu_within={"da": 0.375},
+        fvu_normalised={"da": 0.5},
+        l0=3.0,
+        dead_fraction=0.4,
+        top_direction=0.2,
+        top_tokens=0.03,
+        tokens=1234,
+    )
     run.save(tmp_path / "run" / "sae")
     assert main(f"export run --to {to} --out out".split()) == 0
     finding, written = capsys.readouterr().out.splitlines()
     assert finding.startswith("unsound: 40 % of the latents are dead")
     assert written.startswith(f"{place}: ")
     card = (tmp_path / place / "README.md").read_text()
-    parts = [
-        "This autoencoder is unsound",
-        finding.removeprefix("unsound: "),
-        "| Model |",
-        "| attn.out, layer 1 |",
-    ]
-    parts += ["| 9,000 tokens of da and en from talks.tsv |", "| da | 0.250 | 0.375 | 0.500 | – |"]
+    parts = ["This autoencoder is unsound", finding.removeprefix("unsound: "), "| Model |"]
+    parts += ["| attn.out, layer 1 |", f"| {run.trained_on} |", "| da | 0.250 | 0.375 | 0.500 | – |"]
     assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)
 
     # exported again into the same folder, sound: the card follows
-    run.quality = dataclasses.replace(QUALITY, dead_fraction=0.0)
+    run.quality = dataclasses.replace(run.quality, dead_fraction=0.0)
     run.save(tmp_path / "run" / "sae")
     said(capsys, f"export run --to {to} --out out")
     assert "unsound" not in (tmp_path / place / "README.md").read_text()
-
-
-def test_somebody_elses_readme_is_not_written_over(run, capsys, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "README.md").write_text("# Mine\n")
-    assert "holds 'README.md', which is no part of" in refusal(capsys, "export run --to sae-lens --out out")
-    assert (tmp_path / "out" / "README.md").read_text() == "# Mine\n"
 
 
 def test_help(capsys):
@@ -160,10 +137,7 @@ def test_help(capsys):
         ("export", "export: which autoencoder? Give a run's folder, or an autoencoder's"),
         ("export run", "--to: is missing (there are sae-lens and sparsify)"),
         ("export run --to", "--to: needs a value"),
-        (
-            "export run --to saelens --out out",
-            "--to: unknown format 'saelens'; did you mean 'sae-lens'? (there are",
-        ),
+        ("export run --to saelens --out out", "--to: unknown format 'saelens'; did you mean 'sae-lens'? (th"),
         ("export run --to gemma --out out", "--to: unknown format 'gemma' (there are sae-lens and sparsify)"),
         ("export run --to sae-lens", "--out: is missing; give a folder"),
         ("export run --to sae-lens --out=", "--out: is missing; give a folder"),
@@ -174,43 +148,31 @@ def test_help(capsys):
         ("export run --to sae-lens --out out --hookpoint h.1", "--hookpoint: is for sparsify"),
         ("export run --to sparsify --out out --hookpoint ../x", "--hookpoint: '../x' is no module's name"),
         ("export none --to sae-lens --out out", "none: there is no such file or folder"),
+        (
+            "export unfinished --to sae-lens --out out",
+            "unfinished: this run has no autoencoder yet: it has not",
+        ),
+        ("export signed --to sae-lens --out out", "--to: SAELens' top-k ends in a ReLU"),
         ("export run/recipe.yaml --to sae-lens --out out", "run/recipe.yaml: is no known autoencoder's file"),
-        (
-            "export run --to sae-lens --out run",
-            "--out: run holds 'recipe.yaml', which is no part of a SAELens export",
-        ),
+        ("export run --to sae-lens --out run", "--out: run holds 'recipe.yaml', which is no part of a SAEL"),
+        ("export run --to sae-lens --out mine", "--out: mine holds 'README.md', which is no part of"),
         ("export run --to sae-lens --out run/recipe.yaml", "--out: run/recipe.yaml is a file; give a folder"),
-        (
-            "export run --to sparsify --out run/sae --hookpoint=",
-            "--out: run/sae holds glossae's own autoencoder",
-        ),
+        ("export run --to sparsify --out run/sae --hookpoint=", "--out: run/sae holds glossae's own autoen"),
         ("exprot run", "unknown command 'exprot'; did you mean 'export'?"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(run, capsys, tmp_path, line, message):
-    before = sorted(tmp_path.rglob("*"))
+    Sae(SaeConfig(d_in=6, latents=10, k=3, relu=False)).save(tmp_path / "signed")
+    for name in ("unfinished/recipe.yaml", "mine/README.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("# Mine\n")
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     assert refusal(capsys, line).startswith(message)
-    assert sorted(tmp_path.rglob("*")) == before
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
-def test_what_cannot_be_said_there(run, capsys, tmp_path):
-    path = tmp_path / "run/sae/cfg.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"relu": False}))
-    assert refusal(capsys, "export run --to sae-lens --out out").startswith(
-        "--to: SAELens' top-k ends in a ReLU"
-    )
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_room_of_autoencoders_imports_with_few_packages():
+def test_the_room_of_saes_imports_with_few_packages():
     script = "import sys, glossae.sae; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not set(done.stdout.split()) & {
-        "pandas",
-        "pyarrow",
-        "matplotlib",
-        "sklearn",
-        "scipy",
-        "jinja2",
-        "rich",
-    }
+    heavy = {"pandas", "pyarrow", "matplotlib", "sklearn", "scipy", "jinja2", "rich"}
+    assert not set(done.stdout.split()) & heavy

@@ -33,14 +33,7 @@ beside the weights; what makes an autoencoder unsound comes first there and in t
 
 
 class Given(NamedTuple):
-    """What a `glossae export` line asks for.
-
-    Attributes:
-        place: where the autoencoder is.
-        to: one of `FORMATS`.
-        out: the folder to write.
-        hookpoint: the module for sparsify, if one was named.
-    """
+    """The request of a `glossae export` line."""
 
     place: Path
     to: str
@@ -59,56 +52,51 @@ def parse(arguments: Sequence[str]) -> Given | None:
     for flag in ("--to", "--out", "--hookpoint"):
         parser.add_argument(flag, action=Once)
     parser.add_argument("-h", "--help", action="store_true")
-    namespace, rest = parser.parse_known_intermixed_args(list(arguments))
+    given, rest = parser.parse_known_intermixed_args(list(arguments))
     for word in sorted(rest, key=lambda word: not word.startswith("-")):
         if word.startswith("-"):
             flag = word.partition("=")[0]
             raise GlossaeError(f"unknown flag '{flag}'{nearest(flag, FLAGS)}")
-        raise GlossaeError(f"unexpected '{word}' after '{namespace.place}'")
-    if namespace.help:
+        raise GlossaeError(f"unexpected '{word}' after '{given.place}'")
+    if given.help:
         return None
-    if not namespace.place:
+    formats = f"(there are {' and '.join(FORMATS)})"
+    if not given.place:
         raise GlossaeError("export: which autoencoder? Give a run's folder, or an autoencoder's")
-    if namespace.to is None:
-        raise GlossaeError(f"--to: is missing (there are {' and '.join(FORMATS)})")
-    if namespace.to not in FORMATS:
-        near = nearest(namespace.to, FORMATS)
-        raise GlossaeError(f"--to: unknown format '{namespace.to}'{near} (there are {' and '.join(FORMATS)})")
-    if not namespace.out:
+    if given.to is None:
+        raise GlossaeError(f"--to: is missing {formats}")
+    if given.to not in FORMATS:
+        raise GlossaeError(f"--to: unknown format '{given.to}'{nearest(given.to, FORMATS)} {formats}")
+    if not given.out:
         raise GlossaeError("--out: is missing; give a folder")
-    if namespace.hookpoint is not None and namespace.to != "sparsify":
-        raise GlossaeError(f"--hookpoint: is for sparsify; {namespace.to} has its own names")
-    return Given(Path(namespace.place), namespace.to, Path(namespace.out), namespace.hookpoint)
+    if given.hookpoint is not None and given.to != "sparsify":
+        raise GlossaeError(f"--hookpoint: is for sparsify; {given.to} has its own names")
+    return Given(Path(given.place), given.to, Path(given.out), given.hookpoint)
 
 
 def export(given: Given) -> str:
-    """Write the export; return a line for each thing that makes the autoencoder unsound, and one for what was written.
+    """Write the export; return a line for each thing that makes the SAE unsound, and one for what was written.
 
     Raises:
-        GlossaeError: the autoencoder cannot be read, the format has none like it, or the folder is not free.
+        GlossaeError: the SAE cannot be read, the format has none like it, or the folder is not free.
     """
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
 
-    if _unfinished(given.place):
-        raise GlossaeError(
-            f"{given.place}: this run has no autoencoder yet: it has not reached the stage sae"
-        )
-    sae = read_sae(given.place)
-    found = [f"unsound: {finding}" for finding in sae.unsound]
+    place, module = given.place, given.hookpoint
+    if (place / "recipe.yaml").is_file() and not (place / "sae" / "sae.safetensors").is_file():
+        raise GlossaeError(f"{place}: this run has no autoencoder yet: it has not reached the stage sae")
+    sae = read_sae(place)
+    config = sae.config
     if given.to == "sae-lens":
-        return "\n".join([*found, to_sae_lens(sae, given.out)])
-    module = given.hookpoint
-    if module is None:
-        config = sae.config
-        # one that does not say where it belongs is written without a hookpoint
-        module = hookpoint(Site(config.site, config.layer), _family(config.model)) if config.site else ""
-    return "\n".join([*found, to_sparsify(sae, given.out, module)])
-
-
-def _unfinished(place: Path) -> bool:
-    """Whether it is a run's folder, and the run has not come to its autoencoder."""
-    return (place / "recipe.yaml").is_file() and not (place / "sae" / "sae.safetensors").is_file()
+        written = to_sae_lens(sae, given.out)
+    else:
+        if module is None:
+            # one that does not say where it belongs is written without a hookpoint
+            site = Site(config.site, config.layer)
+            module = hookpoint(site, _family(config.model)) if config.site else ""
+        written = to_sparsify(sae, given.out, module)
+    return "\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written])
 
 
 def _family(model: str) -> str | None:

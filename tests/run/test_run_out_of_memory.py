@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from glossae.cli import main
-from glossae.sae.mixing import Mixer
+from glossae.sae import Mixer
 from glossae.sae.trainer import Trainer
 from glossae.stages import stage_of
 

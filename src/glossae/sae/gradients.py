@@ -7,10 +7,9 @@ through, the gradients are
     dpre[t, i] = live[t, i] (dz[t, i] + l1)         dW_enc[i] = sum_t dpre[t, i] (x_t - b_dec)
     db_enc[i] = sum_t dpre[t, i]                    db_dec    = sum_t g_t - W_enc' db_enc
 
-The last one is a single product with a vector: the pre-encoder bias never sees a token. Written out rather than left
-to autograd, because the gradients' memory is then the same at every step: for large dictionaries, fresh pages from
-the system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not
-require a gradient is frozen, and dW_dec is not computed.
+Autograd would take fresh memory for the gradients at every step, and for large dictionaries fresh pages from the
+system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not require
+a gradient is frozen, and dW_dec is not computed.
 """
 
 from collections.abc import Callable
@@ -21,8 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from glossae.sae.sae import Sae
-from glossae.sae.segments import ByLatent
-from glossae.sae.selection import Entries
+from glossae.sae.sparse import ByLatent, Entries
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Penalty:
 
     Attributes:
         l1: weight of the sum of a token's latents, averaged over tokens (Bricken et al. 2023).
-        l0: weight of (L0 / target - 1)^2, L0 being the latents firing at a token; its gradient reaches the
+        l0: weight of (L0 / target - 1)^2, L0 being the latents firing per token; its gradient reaches the
             thresholds alone (Rajamanoharan et al. 2024; the target form is Conerly et al. 2025's).
         l0_target: that target.
         bandwidth: jumprelu: how near its threshold a pre-activation has to be to move it.
@@ -45,11 +43,11 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a forward and backward came to.
+    """The outcome of a forward and backward.
 
     Attributes:
-        gradient: the loss's gradient at the reconstruction by the whole dictionary: the error, but for a factor.
-        factor: that factor; `error * factor = gradient`, the error being reconstruction minus x.
+        gradient: the loss's gradient at the reconstruction by the whole dictionary.
+        factor: `error * factor = gradient`, the error being reconstruction minus x.
         fires: how often each latent fired.
         smallest: batchtopk: the smallest value that fired; zero if none did.
         along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
@@ -64,10 +62,12 @@ class Pass:
 
 
 def make_gradients(sae: Sae) -> None:
-    """Give every parameter that learns a `.grad` to be written into; a frozen decoder has none."""
+    """Give every parameter that learns, and jumprelu's thresholds, a `.grad` to be written into."""
     for parameter in sae.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
+    if sae.config.activation == "jumprelu" and sae.threshold is not None:
+        sae.threshold.grad = torch.zeros_like(sae.threshold)
 
 
 @torch.no_grad()
@@ -83,11 +83,11 @@ def sparse_pass(
     """Forward and backward through selected entries alone: entries x d_in work.
 
     Args:
-        sae: whose `.grad`s are overwritten.
+        sae: its `.grad`s are overwritten.
         x: a batch.
         entries: what was selected; for jumprelu also those a little below their thresholds.
         penalty: what is added to the loss.
-        recompute: compute the entries' pre-activations anew, in float32: they were selected in a lower precision.
+        recompute: compute the entries' pre-activations again in float32, since they were selected in a lower precision.
         read: what the encoder reads of the batch, if it is known.
     """
     read, rows = sae.centred(x) if read is None else read, sae.config.latents
@@ -97,7 +97,8 @@ def sparse_pass(
         pre = pattern.dots(sae.W_enc.detach(), read).add_(sae.b_enc[latents])
     else:
         pre = entries.values[pattern.order].to(x.dtype)
-    live = _live(sae, pre, None if sae.threshold is None else sae.threshold.expand(rows)[latents])
+    threshold = None if sae.threshold is None else sae.threshold.expand(rows)[latents]
+    live = _live(sae, pre, threshold)
     z = torch.where(live, pre, 0)
 
     offsets = torch.zeros(len(x) + 1, dtype=torch.int64, device=x.device)
@@ -129,7 +130,7 @@ def sparse_pass(
     pattern.sums(dpre, read, _grad(sae.W_enc), add=sae.config.tied)
     fires = pattern.per_latent(live.to(x.dtype))
     if sae.config.activation == "jumprelu":
-        near = _near(sae, pre, latents, penalty)
+        near = _near(pre, threshold, penalty)
         _threshold_gradient(
             sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
         )
@@ -146,13 +147,9 @@ def dense_pass(
     penalty: Penalty,
     pre: Float[Tensor, "tokens latents"] | None = None,
 ) -> Pass:
-    """The same through dense codes, which is faster where a good part of all latents is live.
+    """The same through dense codes, which is faster where many of all latents are live.
 
-    Args:
-        sae: whose `.grad`s are overwritten.
-        x: a batch.
-        penalty: what is added to the loss.
-        pre: its pre-activations, if they are known in float32.
+    `pre` is the batch's pre-activations, if they are known in float32.
     """
     read = sae.centred(x)
     if pre is None:
@@ -170,7 +167,7 @@ def dense_pass(
     torch.addmm(grad, dpre.T, read, beta=float(sae.config.tied), out=grad)
     fires = live.sum(0).to(x.dtype)
     if sae.config.activation == "jumprelu":
-        near = _near(sae, pre, None, penalty)
+        near = _near(pre, sae.threshold, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
     return Pass(whole, factor, fires, z.new_zeros(()), (z * dz).sum(0))
@@ -186,10 +183,10 @@ def add_auxiliary(
     weight: float,
     along: Float[Tensor, " latents"],
 ) -> None:
-    """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct what the live ones missed.
+    """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct the error of the live ones.
 
     The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error itself, so that it does not fade as the
-    fit improves. Its gradient reaches decoder and encoder; `along` is added to, as in `Pass`.
+    fit improves. Its gradient is added to the encoder's, the decoder's and to `along` (see `Pass`).
     """
     chosen = dead.nonzero()[:, 0]
     k = min(k, len(chosen))
@@ -224,7 +221,7 @@ def _levels(
     ends = sae.config.matryoshka or (sae.config.latents,)
     bounds = list(zip((0, *ends[:-1]), ends, strict=True))
     factor = 2 / (x.numel() * len(bounds))
-    # in place where it can be: at every step fresh memory costs more than the arithmetic in it
+    # in place where possible: at every step fresh memory costs more than the arithmetic in it
     x_hat = part_of(*bounds[0]).add_(sae.b_dec.detach())
     errors = []
     for number, (first, last) in enumerate(bounds):
@@ -238,19 +235,15 @@ def _levels(
 
 
 def _live(sae: Sae, pre: Tensor, threshold: Tensor | None) -> Tensor:
-    """Which entries the activation lets through. Batch-top-k has chosen already; its threshold is for later."""
+    """Which entries the activation lets through. Batch-top-k has selected already; its threshold is for later."""
     if sae.config.negative:
         return torch.ones_like(pre, dtype=torch.bool)
-    if sae.config.activation == "jumprelu":
-        assert threshold is not None
-        return pre > threshold
-    return pre > 0
+    return pre > (threshold if sae.config.activation == "jumprelu" and threshold is not None else 0)
 
 
-def _near(sae: Sae, pre: Tensor, latents: Tensor | None, penalty: Penalty) -> Tensor:
+def _near(pre: Tensor, threshold: Tensor | None, penalty: Penalty) -> Tensor:
     """1 / bandwidth where an entry lies within half a bandwidth of its threshold, else 0."""
-    assert sae.threshold is not None
-    threshold = sae.threshold if latents is None else sae.threshold[latents]
+    assert threshold is not None
     return ((pre - threshold).abs() < penalty.bandwidth / 2) / penalty.bandwidth
 
 
@@ -267,10 +260,9 @@ def _threshold_gradient(
     dz/dtheta is -theta, and dL0/dtheta is -1, each times the rectangle kernel around the threshold.
     """
     assert sae.threshold is not None
-    assert sae.threshold.grad is not None
     l0 = fires.sum() / tokens
     per_entry = 2 * penalty.l0 * (l0 / penalty.l0_target - 1) / (penalty.l0_target * tokens)
-    torch.sub(-sae.threshold * pull, per_entry * near, out=sae.threshold.grad)
+    torch.sub(-sae.threshold * pull, per_entry * near, out=_grad(sae.threshold))
 
 
 def _bias_gradients(

@@ -1,29 +1,149 @@
-"""The sparse autoencoder itself."""
+"""The sparse autoencoder: its configuration, encoding and decoding, and its measured fidelity."""
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from glossae.sae.config import SaeConfig
+from glossae.errors import GlossaeError
 from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
 
-if TYPE_CHECKING:
-    from glossae.sae.quality import Quality
+ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
+
+# bounds of a sound SAE: nats per token that the spliced loss may lie above the model's own, the least share of loss
+# recovered, and the largest share of dead latents
+LOSS_BOUND, RECOVERED_BOUND, DEAD_BOUND = 0.35, 0.9, 0.15
+# the largest share of the site's variance along one direction, and in the largest 1 % of tokens: beyond them an FVU
+# describes that direction, or those tokens, and little else
+DIRECTION_BOUND, TOKENS_BOUND = 0.5, 0.2
+LARGEST = 0.01
 
 
 class UnsoundWarning(UserWarning):
-    """Told when an autoencoder is loaded whose measured fidelity is beyond the bounds of `glossae.sae.unsound`."""
+    """`Sae.load` warns when the measured fidelity of an SAE is beyond a bound of `Sae.unsound`."""
+
+
+@dataclass(frozen=True)
+class SaeConfig:
+    """What an SAE is and where it belongs.
+
+    Attributes:
+        d_in: width of the site.
+        latents: number of latents.
+        k: topk: latents selected per token; batchtopk and jumprelu: the average per token that training aimed at;
+            None: no target (relu, or an SAE of another library).
+        relu: topk only: whether selected values below zero become zero. Without it a latent fires when it is
+            selected, as in the paper's code; with it, when it is selected and above zero.
+        activation: what selects. `topk`: the k largest (Gao et al. 2024). `batchtopk`: in training the k n largest
+            of n tokens, afterwards all above one learnt threshold (Bussmann et al. 2024). `relu`: all above zero.
+            `jumprelu`: all above their own thresholds (Rajamanoharan et al. 2024).
+        tied: whether the encoder's matrix is the decoder's.
+        pre_encoder_bias: whether `b_dec` is subtracted before encoding as well as added after decoding.
+        matryoshka: rising sizes of nested dictionaries, the last one all latents; each was trained to reconstruct by
+            itself (Bussmann et al. 2025). Empty: one dictionary.
+        model, site, layer: what it was trained on.
+
+    Raises:
+        GlossaeError: the activation is unknown, or `k` or `matryoshka` is impossible.
+    """
+
+    d_in: int
+    latents: int
+    k: int | None = None
+    relu: bool = True
+    model: str = ""
+    site: str = ""
+    layer: int = 0
+    activation: str = "topk"
+    tied: bool = False
+    pre_encoder_bias: bool = True
+    matryoshka: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise GlossaeError(
+                f"sae.activation: '{self.activation}' is not known; there are {', '.join(ACTIVATIONS)}"
+            )
+        if self.k is None and self.activation == "topk":
+            raise GlossaeError("sae.k: topk needs one")
+        if self.k is not None and not 1 <= self.k <= self.latents:
+            raise GlossaeError(f"sae.k: has to be between 1 and the {self.latents} latents, got {self.k}")
+        sizes = self.matryoshka
+        if sizes and (sizes[0] < 1 or sizes[-1] != self.latents or list(sizes) != sorted(set(sizes))):
+            raise GlossaeError(
+                f"sae.matryoshka: sizes have to rise and end at the {self.latents} latents, got {sizes}"
+            )
+
+    @property
+    def negative(self) -> bool:
+        """Whether a latent can fire with a value below zero: top-k without a ReLU."""
+        return self.activation == "topk" and not self.relu
+
+
+@dataclass(frozen=True)
+class SpliceLoss:
+    """Next-token loss of a language in nats per token.
+
+    Attributes:
+        raw: of the model itself.
+        spliced: with the reconstruction at the site.
+        ablated: with zeros at the site; where losses are measured on a growing sample, on its first part.
+        recovered: (ablated - spliced) / (ablated - raw) on the same part; None where ablation changes nothing.
+        sentences: number of measured sentences.
+        tokens: their predicted tokens; where a precision was asked for, losses are of some of each sentence's.
+        half_width: half the width of the 95 % interval of spliced - raw over sentences; None for fewer than 2.
+    """
+
+    raw: float
+    spliced: float
+    ablated: float
+    recovered: float | None
+    sentences: int
+    tokens: int
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Fidelity on a corpus.
+
+    Attributes:
+        fvu: by language, the fraction of variance unexplained: sums of squares over its tokens, around the mean of
+            the whole corpus.
+        fvu_within: the same around the language's own mean, so that telling languages apart explains nothing.
+        fvu_normalised: by language, the mean over tokens of |x - x_hat|^2 / |x - mean|^2, in which large tokens count
+            no more than small ones; the mean is that of a sample of the whole corpus (8,192 tokens).
+        l0: latents firing per token.
+        dead_fraction: share of latents that fire on no token.
+        top_direction: share of the variance along its first principal direction.
+        top_tokens: share of the variance in the largest 1 % of tokens, by |x - mean|^2.
+        tokens: number of measured tokens.
+        ce: by language; empty where losses were not measured.
+        judged: the languages whose losses `Sae.unsound` looks at: those that the SAE was trained on.
+    """
+
+    fvu: dict[str, float]
+    fvu_within: dict[str, float]
+    fvu_normalised: dict[str, float]
+    l0: float
+    dead_fraction: float
+    top_direction: float
+    top_tokens: float
+    tokens: int
+    ce: dict[str, SpliceLoss] = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
 
 
 class Codes(NamedTuple):
-    """Sparse activations: the values of selected latents and which they are, in no set order.
+    """Sparse activations: the values of selected latents and their numbers, in no set order.
 
-    With top-k there are k at every token. With a threshold their number differs from token to token: there are
-    as many columns as the fullest token needs, and the rest is latent 0 with the value 0, which does not fire.
+    With top-k every token has k. With a threshold the number differs from token to token: there are as many columns
+    as the fullest token needs, and the rest is latent 0 with the value 0, which does not fire.
     """
 
     values: Float[Tensor, "*tokens k"]
@@ -36,14 +156,13 @@ class Sae(nn.Module):
         z = phi(W_enc (x - b_dec) + b_enc),    x_hat = W_dec' z + b_dec
 
     `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and `W_dec`
-    are both latent-major, `(latents, d_in)`: row i of `W_dec` is the direction that latent i writes, row i of
-    `W_enc` the one it reads; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for
-    batchtopk, and not there otherwise. Its own files keep `quality`, its measured fidelity (None: it was not
-    measured), and `trained_on`, the text that it was trained on, in words (empty: not known).
+    are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of `W_dec`; tied,
+    they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and None otherwise.
+    `quality` is its measured fidelity (None: not measured), `trained_on` its training text in words (empty: unknown).
     """
 
     threshold: Tensor | None
-    quality: "Quality | None" = None
+    quality: Quality | None = None
     trained_on: str = ""
 
     def __init__(self, config: SaeConfig) -> None:
@@ -58,30 +177,28 @@ class Sae(nn.Module):
         self.register_buffer("threshold", None if of_threshold is None else torch.zeros(of_threshold))
 
     def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
-        """What the encoder reads of x."""
+        """Return what the encoder reads of x."""
         return x - self.b_dec if self.config.pre_encoder_bias else x
 
     def pre_activations(
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
-        """What each latent (or each of `latents`) is before selection."""
-        weight, bias = (
-            (self.W_enc, self.b_enc) if latents is None else (self.W_enc[latents], self.b_enc[latents])
-        )
-        return torch.nn.functional.linear(self.centred(x), weight, bias)
+        """Return the values of all latents (or of `latents`) before selection."""
+        weight, bias = self.W_enc, self.b_enc
+        if latents is not None:
+            weight, bias = weight[latents], bias[latents]
+        return nn.functional.linear(self.centred(x), weight, bias)
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""
         flat = self.centred(x).reshape(-1, self.config.d_in)
         if self.config.activation == "topk":
-            assert self.config.k is not None
             values, indices = TopKEncode.apply(flat, self.W_enc, self.b_enc, self.config.k)  # type: ignore[no-untyped-call]
             values = values.relu() if self.config.relu else values
         else:
             values, indices = self._above_threshold(flat)
-        return Codes(
-            values.reshape(*x.shape[:-1], values.shape[1]), indices.reshape(*x.shape[:-1], values.shape[1])
-        )
+        shape = (*x.shape[:-1], values.shape[1])
+        return Codes(values.reshape(shape), indices.reshape(shape))
 
     def _above_threshold(
         self, x: Float[Tensor, "tokens d_in"]
@@ -89,7 +206,7 @@ class Sae(nn.Module):
         """The latents above zero and their threshold, as many columns as the fullest token has."""
         parts = []
         for rows in slabs(len(x), self.config.latents):
-            pre = torch.nn.functional.linear(x[rows], self.W_enc, self.b_enc)
+            pre = nn.functional.linear(x[rows], self.W_enc, self.b_enc)
             above = pre > 0 if self.threshold is None else pre > self.threshold.clamp_min(0)
             width = max(1, int(above.sum(1).max()))
             # the largest among those above; a token with fewer is filled up with latent 0 at 0
@@ -102,7 +219,7 @@ class Sae(nn.Module):
         return torch.cat([values for values, _ in padded]), torch.cat([indices for _, indices in padded])
 
     def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
-        """The reconstruction from a code."""
+        """Return the reconstruction from a code."""
         width = codes.indices.shape[-1]
         decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
             codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
@@ -110,39 +227,89 @@ class Sae(nn.Module):
         return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
-        """The reconstruction of x."""
+        """Return the reconstruction of x."""
         return self.decode(self.encode(x))
 
     def fires(self, codes: Codes) -> Bool[Tensor, "*tokens k"]:
-        """Which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
+        """Return which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
         return torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
 
     @property
     def unsound(self) -> tuple[str, ...]:
-        """What makes it unsound, a sentence each; nothing if it is sound, or was not measured."""
-        from glossae.sae.quality import unsound
+        """What makes it unsound, a sentence each with the number and its bound; empty if it is sound or not measured.
 
-        return () if self.quality is None else unsound(self.quality)
+        The bounds: in a language of `quality.judged`, an FVU of 1, a spliced loss 0.35 nats per token above the
+        model's own, or less than 90 % of the loss recovered; 15 % of latents dead; 50 % of the variance along one
+        direction; 20 % of it in 1 % of tokens.
+        """
+        return () if self.quality is None else tuple(_findings(self.quality))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return its tensors by name, on the CPU; a tied one has `W_enc` and no `W_dec`."""
+        tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
+        if self.config.tied:
+            del tensors["W_dec"]
+        return tensors
 
     def save(self, folder: Path) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
-        from glossae.sae.formats.own import save
+        from glossae.sae.formats import own
 
-        save(self, folder)
+        own.save(self, folder)
 
     @classmethod
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
-        """Read an autoencoder from a folder or file, whichever library wrote it; a run's folder will do.
+        """Read an SAE from a folder or file of any supported library, or from a run's folder.
 
-        Of one that was measured and is unsound an `UnsoundWarning` says why.
+        Warns with `UnsoundWarning` if its measured fidelity is beyond a bound.
 
         Raises:
             GlossaeError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
                 fit the config.
         """
-        from glossae.sae.formats.detect import load
+        from glossae.sae.formats.locating import load
 
         sae = load(Path(place)).to(device)
         if sae.unsound:
             warnings.warn(f"{place}: {' '.join(sae.unsound)}", UnsoundWarning, stacklevel=2)
         return sae
+
+
+def _findings(quality: Quality) -> Iterator[str]:
+    for language in quality.judged:
+        fvu, ce = quality.fvu.get(language, 0.0), quality.ce.get(language)
+        if fvu >= 1:
+            yield (
+                f"The reconstruction is no nearer to the activations in {language} than their mean: its FVU is "
+                f"{fvu:.2f}, and the bound is 1."
+            )
+        if ce is not None and ce.spliced - ce.raw > LOSS_BOUND:
+            yield (
+                f"The loss in {language} is {ce.spliced - ce.raw:.3f} nats a token higher with the reconstruction in "
+                f"the site's place; the bound is {LOSS_BOUND:g}."
+            )
+        if ce is not None and ce.recovered is not None and ce.recovered < RECOVERED_BOUND:
+            yield (
+                f"The reconstruction recovers {_percent(ce.recovered)} of the loss in {language}; the bound is at "
+                f"least {_percent(RECOVERED_BOUND)}."
+            )
+    if quality.dead_fraction > DEAD_BOUND:
+        yield (
+            f"{_percent(quality.dead_fraction)} of the latents are dead: they fire on none of {quality.tokens:,} "
+            f"tokens; the bound is {_percent(DEAD_BOUND)}."
+        )
+    if quality.top_direction > DIRECTION_BOUND:
+        yield (
+            f"One direction carries {_percent(quality.top_direction)} of the variance at the site, so the FVU says "
+            f"little of the others; the bound is {_percent(DIRECTION_BOUND)}."
+        )
+    if quality.top_tokens > TOKENS_BOUND:
+        yield (
+            f"{_percent(LARGEST)} of the tokens carry {_percent(quality.top_tokens)} of the variance at the site, so "
+            f"the FVU says little of the others; the bound is {_percent(TOKENS_BOUND)}."
+        )
+
+
+def _percent(share: float) -> str:
+    # four digits, so that what is beyond a bound does not look equal to it
+    return f"{100 * share:.4g} %"

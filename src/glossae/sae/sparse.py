@@ -1,32 +1,211 @@
-"""The two products that make an autoencoder sparse, as autograd functions with exact gradients.
+"""Kernels over selected latents only: selection, encoding and decoding with exact gradients, sums by latent.
 
-A token's code is k values and the k latents they belong to. The forward needs one dense product, the encoder's;
-everything after it touches only the selected latents. With tokens T, latents m, width d and selections k, the
-backward's three products cost T k d each, where autograd through a dense code costs T m d.
+A sparse code is a list of (token, latent) entries. Sorted by latent they are the rows of a sparse matrix
+`(latents, tokens)`, and everything that a training step needs of the selected latents is a product with that pattern.
+Such a product costs entries x d_in, where a dense one costs tokens x latents x d_in.
 """
 
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from glossae.sae.segments import ByLatent
-
-# pre-activations held at once, in values: 256 MiB of float32
+# pre-activations held at once: 256 MiB of float32
 PRE_ACTIVATIONS = 2**26
+# values gathered at once where there is no sparse product: 64 MiB of float32
+GATHERED_VALUES = 2**24
+# latents in a stripe of the two-step search for the largest
+STRIPE = 8
+
+
+class Entries(NamedTuple):
+    """The selected latents of a batch, token by token.
+
+    Attributes:
+        tokens: the token of each entry, ascending.
+        latents: its latent; none twice per token.
+        values: its pre-activation.
+    """
+
+    tokens: Int[Tensor, " entries"]
+    latents: Int[Tensor, " entries"]
+    values: Float[Tensor, " entries"]
+
+
+def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) -> Entries:
+    """Select the k largest pre-activations of every token (Gao et al. 2024, eq. 2).
+
+    Unless `signed`, it does not matter which are selected where fewer than k are above zero.
+    """
+    values, latents = _largest(pre, k, signed=signed)
+    tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
+    return Entries(tokens, latents.flatten(), values.flatten())
+
+
+def _largest(
+    pre: Shaped[Tensor, "tokens latents"], k: int, *, signed: bool
+) -> tuple[Shaped[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
+    """The k largest of every row and where they are, found in two searches through few values.
+
+    The k stripes with the largest maxima hold the k largest values: a value outside them is no larger than each of
+    those k maxima.
+    """
+    rows, latents = pre.shape
+    stripes = latents // STRIPE
+    if pre.dtype == torch.bfloat16 and not signed:
+        # as whole numbers, bfloat16 above zero are in the same order and faster to compare; the others are all
+        # below them, though among themselves in the wrong order
+        values, which = _largest(pre.view(torch.int16), k, signed=True)
+        return values.view(torch.bfloat16), which
+    if latents % STRIPE or stripes < 2 * k:
+        return pre.topk(k, dim=1, sorted=False)
+    # a stripe is every `stripes`-th latent, so that its maximum is taken down columns, which is fast
+    best = pre.view(rows, STRIPE, stripes).amax(1).topk(k, dim=1, sorted=False).indices
+    steps = torch.arange(0, latents, stripes, device=pre.device)
+    candidates = (best[:, None, :] + steps[:, None]).flatten(1)
+    values, which = pre.gather(1, candidates).topk(k, dim=1, sorted=False)
+    return values, candidates.gather(1, which)
+
+
+def batch_top_k(pre: Float[Tensor, "tokens latents"], count: int, guess: float) -> Entries:
+    """Select the `count` largest of all tokens together, among those above zero (Bussmann et al. 2024, eq. 5).
+
+    `guess` is about the smallest of them: it decides how long the search takes, not what is found.
+    """
+    found = above(pre, max(guess, 0.0))
+    while len(found.values) < count and guess > 0:
+        guess = 0.5 * guess if guess > 1e-3 else 0.0
+        found = above(pre, guess)
+    if len(found.values) > count:
+        # sorted again, so that the entries stay token by token
+        kept = found.values.topk(count, sorted=False).indices.sort().values
+        found = Entries(*(part[kept] for part in found))
+    return found
+
+
+def above(pre: Float[Tensor, "tokens latents"], edge: float | Float[Tensor, " latents"]) -> Entries:
+    """Select all that lie above an edge, one for all or one for each latent."""
+    tokens, latents = (pre > edge).nonzero(as_tuple=True)
+    return Entries(tokens, latents, pre[tokens, latents])
+
+
+class ByLatent:
+    """A pattern of entries, sorted by latent.
+
+    Attributes:
+        order: the entries' numbers in sorted order; within a latent they keep the order they came in.
+        starts: where each latent's entries begin and, at the end, how many there are.
+        tokens: the token of each sorted entry.
+    """
+
+    order: Int[Tensor, " entries"]
+    starts: Int[Tensor, " latents_and_one"]
+    tokens: Int[Tensor, " entries"]
+
+    def __init__(
+        self, latents: Int[Tensor, " entries"], tokens: Int[Tensor, " entries"], count: int, token_count: int
+    ) -> None:
+        self.token_count = token_count
+        self.order = _stable_order(latents, count)
+        self.starts = torch.zeros(count + 1, dtype=torch.int64, device=latents.device)
+        torch.cumsum(torch.bincount(latents, minlength=count), 0, out=self.starts[1:])
+        self.tokens = tokens[self.order]
+
+    def unsorted(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
+        """Return sorted entries' values in the order that the entries came in."""
+        out = torch.empty_like(values)
+        out[self.order] = values
+        return out
+
+    def per_latent(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " latents"]:
+        """Return the sum of each latent's sorted values."""
+        return torch.segment_reduce(values, "sum", offsets=self.starts, initial=0)
+
+    def part(self, first: int, last: int) -> tuple["ByLatent", slice]:
+        """Return the entries of the latents from `first` up to `last`, and their place among the sorted ones."""
+        begin, end = (int(self.starts[i]) for i in (first, last))
+        part = object.__new__(ByLatent)
+        part.token_count = self.token_count
+        part.order = self.order[begin:end]
+        part.starts = self.starts[first : last + 1] - begin
+        part.tokens = self.tokens[begin:end]
+        return part, slice(begin, end)
+
+    def dots(
+        self, weight: Float[Tensor, "latents d_in"], x: Float[Tensor, "tokens d_in"]
+    ) -> Float[Tensor, " entries"]:
+        """Return `weight[latent] . x[token]` of each sorted entry."""
+        if _has_sparse_products(x.device.type):
+            pattern = self._matrix(x.new_zeros(len(self.tokens)))
+            products: Tensor = torch.sparse.sampled_addmm(pattern, weight, x.T, beta=0.0).values()
+            return products
+        latents = torch.repeat_interleave(self.starts.diff())
+        out = x.new_empty(len(latents))
+        slab = max(1, GATHERED_VALUES // x.shape[1])
+        for start in range(0, len(latents), slab):
+            some = slice(start, start + slab)
+            out[some] = (weight[latents[some]] * x[self.tokens[some]]).sum(1)
+        return out
+
+    def sums(
+        self,
+        values: Float[Tensor, " entries"],
+        x: Float[Tensor, "tokens d_in"],
+        out: Float[Tensor, "latents d_in"],
+        add: bool = False,
+    ) -> None:
+        """Write (or `add`) the sum of `values x[token]` over each latent's sorted entries into `out`."""
+        if _has_sparse_products(x.device.type):
+            torch.addmm(out, self._matrix(values), x, beta=float(add), out=out)
+            return
+        summed = torch.nn.functional.embedding_bag(
+            self.tokens, x, self.starts, per_sample_weights=values, mode="sum", include_last_offset=True
+        )
+        out.add_(summed) if add else out.copy_(summed)
+
+    def _matrix(self, values: Float[Tensor, " entries"]) -> Tensor:
+        shape = (len(self.starts) - 1, self.token_count)
+        return torch.sparse_csr_tensor(self.starts, self.tokens, values, shape, check_invariants=False)
+
+
+def _stable_order(latents: Int[Tensor, " entries"], count: int) -> Int[Tensor, " entries"]:
+    """What sorts the entries by latent, those of one latent staying in order."""
+    if latents.device.type != "cpu":
+        return latents.argsort(stable=True)
+    # numpy sorts numbers of 16 bits by radix, and longer ones without their places faster than torch does with them
+    if count <= 2**16:
+        return torch.from_numpy(latents.numpy().astype(np.uint16).argsort(kind="stable"))
+    entries = max(1, len(latents))
+    return torch.from_numpy(np.sort((latents * entries + torch.arange(entries)).numpy()) % entries)
+
+
+@cache
+def _has_sparse_products(device: str) -> bool:
+    """Whether products with compressed rows exist: on a CPU they come with MKL."""
+    if device not in ("cpu", "cuda") or (device == "cpu" and not torch.backends.mkl.is_available()):
+        return False
+    # torch warns once that the layout is in beta; what it is used for here is tested
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        starts, column = torch.tensor([0, 1], device=device), torch.tensor([0], device=device)
+        torch.sparse_csr_tensor(starts, column, torch.ones(1, device=device), (1, 1), check_invariants=False)
+    return True
 
 
 def slabs(tokens: int, latents: int) -> Iterator[slice]:
-    """Slices of tokens whose dense pre-activations are held at once."""
+    """Yield slices of tokens whose dense pre-activations are held at once."""
     size = max(1, PRE_ACTIVATIONS // latents)
     for start in range(0, tokens, size):
         yield slice(start, min(start + size, tokens))
 
 
 class TopKEncode(torch.autograd.Function):
-    """The k largest pre-activations `x W' + b` of each token."""
+    """The k largest pre-activations `x W' + b` of each token, with exact gradients in tokens x k x d_in work."""
 
     @staticmethod
     def forward(
@@ -47,22 +226,23 @@ class TopKEncode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias through the selected pre-activations."""
+        """Return the gradients of x, weight and bias."""
         x, weight, indices = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        for_bias = None
+        if wants_bias:
+            for_bias = torch.zeros_like(weight[:, 0]).index_add_(0, indices.flatten(), gradient.flatten())
         return (
-            combine_rows(indices, gradient, weight) if wants_x else None,
-            sum_by_latent(indices, gradient, x, len(weight)) if wants_weight else None,
-            torch.zeros_like(weight[:, 0]).index_add_(0, indices.flatten(), gradient.flatten())
-            if wants_bias
-            else None,
+            _combine_rows(indices, gradient, weight) if wants_x else None,
+            _sum_by_latent(indices, gradient, x, len(weight)) if wants_weight else None,
+            for_bias,
             None,
         )
 
 
 class SparseDecode(torch.autograd.Function):
-    """Each token's values times the rows of its latents, summed."""
+    """Each token's values times the rows of its latents, summed, with exact gradients in tokens x k x d_in work."""
 
     @staticmethod
     def forward(
@@ -73,37 +253,33 @@ class SparseDecode(torch.autograd.Function):
     ) -> Float[Tensor, "tokens d_in"]:
         """Combine."""
         ctx.save_for_backward(values, indices, weight)
-        return combine_rows(indices, values, weight)
+        return _combine_rows(indices, values, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        """Gradients of values and weight."""
+        """Return the gradients of values and weight."""
         values, indices, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         wants_values, _, wants_weight = ctx.needs_input_grad
+        for_values = None
+        if wants_values:
+            pattern = _pattern(indices, len(weight))
+            for_values = pattern.unsorted(pattern.dots(weight, gradient)).reshape(indices.shape)
         return (
-            dot_rows(indices, gradient, weight) if wants_values else None,
+            for_values,
             None,
-            sum_by_latent(indices, values, gradient, len(weight)) if wants_weight else None,
+            _sum_by_latent(indices, values, gradient, len(weight)) if wants_weight else None,
         )
 
 
-def combine_rows(
+def _combine_rows(
     indices: Int[Tensor, "tokens k"], values: Float[Tensor, "tokens k"], weight: Float[Tensor, "latents d_in"]
 ) -> Float[Tensor, "tokens d_in"]:
     """`out[t] = sum_j values[t, j] weight[indices[t, j]]`."""
     return torch.nn.functional.embedding_bag(indices, weight, per_sample_weights=values, mode="sum")
 
 
-def dot_rows(
-    indices: Int[Tensor, "tokens k"], x: Float[Tensor, "tokens d_in"], weight: Float[Tensor, "latents d_in"]
-) -> Float[Tensor, "tokens k"]:
-    """`out[t, j] = x[t] . weight[indices[t, j]]`."""
-    pattern = _pattern(indices, len(weight))
-    return pattern.unsorted(pattern.dots(weight, x)).reshape(indices.shape)
-
-
-def sum_by_latent(
+def _sum_by_latent(
     indices: Int[Tensor, "tokens k"],
     values: Float[Tensor, "tokens k"],
     x: Float[Tensor, "tokens d_in"],

@@ -1,47 +1,49 @@
-"""The trainer of one autoencoder: a step, its log, and the finished autoencoder."""
+"""The trainer of one SAE: its start, a step, its log, and the finished SAE; and the untrained control."""
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.sae.config import SaeConfig
-from glossae.sae.divergence import check_end, check_loss
-from glossae.sae.formats.own import own_tensors
 from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
-from glossae.sae.product import EncoderDtype
-from glossae.sae.sae import Sae
-from glossae.sae.selection import Entries, above, batch_top_k, top_k
-from glossae.sae.start import Centre, scale_for, start, unscaled
+from glossae.sae.sae import Sae, SaeConfig
+from glossae.sae.sparse import above, batch_top_k, top_k
+
+Centre = Literal["mean", "geometric_median", "zero"]
+EncoderDtype = Literal["auto", "float32", "bfloat16"]
 
 # Gao et al. 2024, section 3: learning rate by the number of latents
 LR_AT_2_14 = 2e-4
-# of the auxiliary loss. Theirs, in appendix A, is 1/32, for long runs: in one of some hundred steps it revives too
-# late, as benchmarks/README.md has it measured
-AUX_WEIGHT = 1 / 8
-# the law was fitted to long runs, and one epoch over a small corpus wants larger steps: by so much at so many
-# steps, and by less the more there are, as benchmarks/README.md has it measured
+# the law was fitted to long runs. Factor for one epoch over a small corpus: 12 up to 500 steps, falling as
+# steps^(-1/3) to 1 (measured in benchmarks/README.md)
 SHORT_RUN_LR, SHORT_RUN_STEPS = 12.0, 500
-# a latent is dead once it has not fired for this share of the whole training, and no sooner than this
-DEAD_SHARE = 0.05
-DEAD_TOKENS = 2_000
+# weight of the auxiliary loss. Gao et al.'s 1/32 (appendix A) is for long runs: in a run of some hundred steps it
+# revives too late (measured in benchmarks/README.md)
+AUX_WEIGHT = 1 / 8
+# a latent is dead once it has not fired for this share of the whole training, and no sooner than for DEAD_TOKENS
+DEAD_SHARE, DEAD_TOKENS = 0.05, 2_000
 LOG_POINTS = 200
-# so many steps at the end have a line each: what the paper reports is a mean over the last but the very last one
+# steps at the end that have a line each: what the paper reports is a mean over the last but the very last one
 LAST_STEPS = 11
 # above this share of live entries dense products are faster than sparse ones
 DENSE_ABOVE = 0.04
 # batch-top-k's threshold is a running mean over about this many steps
 THRESHOLD_STEPS = 200
-# jumprelu: the kernel's width as a share of the first threshold, the weight of the L0 term, and how much faster
-# than the weights the thresholds learn: they have far to go and one number each to learn it with
-BANDWIDTH = 0.5
-L0_WEIGHT = 1.0
-THRESHOLD_LR = 10.0
+# jumprelu: the kernel's width as a share of the first threshold, the weight of the L0 term, and the thresholds'
+# learning rate over the weights': they have far to go and one number each to learn it with
+BANDWIDTH, L0_WEIGHT, THRESHOLD_LR = 0.5, 1.0, 10.0
+# Weiszfeld's iteration gains about a digit a step on data like these; more is below a batch's own noise
+MEDIAN_STEPS = 20
+# an FVU beyond this is a divergence
+DIVERGED = 1e4
+# an SAE that ends beyond this FVU has learnt nothing: the batch's mean alone comes to 1, and one that fires too seldom
+# to be of use stays a little above that
+USELESS = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,16 @@ class TrainSettings:
     """How to train.
 
     Attributes:
-        steps: how many optimiser steps there will be, for the schedule.
-        tokens: how many tokens there will be, for what counts as dead.
+        steps: number of optimiser steps, for the schedule.
+        tokens: number of tokens, for what counts as dead.
         lr: learning rate; None: by the size law.
         warmup, decay: shares of the steps in which the rate rises and, at the end, falls to zero.
-        aux_k: how many dead latents learn from the error at each token; None: half the width; 0: none.
+        aux_k: dead latents that learn from the error of each token; None: half the width; 0: none.
         l1: relu: weight of a token's summed latents in the loss, in the site's own units.
         unit_rows: keep decoder rows at length 1, so that a latent's value is the length of what it writes.
-        centre: where the pre-encoder bias starts.
-        encoder_dtype: precision of the encoder's product; weights and everything else are float32.
+        centre: where the pre-encoder bias starts; the geometric median is Bricken et al.'s (2023) choice.
+        encoder_dtype: precision of the encoder's product; weights and everything else are float32. `auto` is bfloat16
+            where the device is built for it.
         published: the paper's training: no scaling, free decoder rows, small random weights, lr 1e-3, float32.
         frozen_decoder: the decoder's rows stay as they were initialised, and only encoder, biases and thresholds
             learn: a control for what learnt directions add (arXiv 2602.14111). Not with tied weights.
@@ -86,7 +89,7 @@ class TrainPoint:
     Attributes:
         mse: mean squared error per token and dimension, in the site's own units.
         fvu: the same over the variance of the batch.
-        l0: latents firing at a token.
+        l0: latents firing per token.
         active_per_batch: distinct latents firing in a batch (the paper's "active neurons").
         dead_fraction: share of latents that count as dead.
     """
@@ -101,33 +104,118 @@ class TrainPoint:
     dead_fraction: float
 
 
-def learning_rate(latents: int, settings: TrainSettings) -> float:
-    """The rate where none is given: Gao et al.'s law for the number of latents, larger in a short run."""
-    if settings.published:
-        return 1e-3
-    short: float = SHORT_RUN_LR * (SHORT_RUN_STEPS / max(1, settings.steps)) ** (1 / 3)
-    return min(max(short, 1.0), SHORT_RUN_LR) * LR_AT_2_14 / math.sqrt(latents / 2**14)
+def untrained(
+    config: SaeConfig,
+    x: Float[Tensor, "tokens d_in"],
+    *,
+    seed: int,
+    centre: Centre = "mean",
+    published: bool = False,
+) -> Sae:
+    """Return the SAE that `train` starts from, before its first step: the control for what training adds.
+
+    Decoder rows are random and have length 1, the encoder equals the decoder, the pre-encoder bias is the centre of
+    `x`, and `k` or the thresholds are those that training starts with. The input scale is folded into biases and
+    thresholds, as in a trained SAE. With the first batch, seed, centre and `published` of a training, the weights are
+    exactly those that this training started from; any other seed is one more draw of the control.
+
+    Args:
+        config: what kind of SAE.
+        x: activations; the first batch of the training that it is compared with.
+        seed: of the random rows.
+        centre: where the pre-encoder bias starts.
+        published: the first weights of the paper's code, see `TrainSettings.published`.
+
+    Raises:
+        GlossaeError: there are no activations, or some are not finite.
+    """
+    if not len(x):
+        raise GlossaeError(
+            "sae: an untrained autoencoder needs at least one activation for its scale and centre"
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise GlossaeError(
+            "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
+        )
+    sae = Sae(config).to(x.device)
+    return _unscaled(sae, _start(sae, x, seed, centre, published))
+
+
+@torch.no_grad()
+def _start(sae: Sae, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre, published: bool) -> float:
+    """Write the first weights, and return the scale of the inputs that they are for.
+
+    The scale gives inputs, less their mean, a mean length of sqrt(d_in), so that a learning rate means the same at
+    every site. Rows are random directions of length 1, the encoder the decoder's transpose (Gao et al. 2024,
+    section 3). Published: no scale, and the initial values of the paper's code, where its text is silent.
+    """
+    config, generator = sae.config, torch.Generator().manual_seed(seed)
+    x, scale = x.float(), 1.0
+    weight = torch.randn(config.latents, config.d_in, generator=generator)
+    if published:
+        weight = 0.01 * weight
+        sae.b_enc.copy_(0.1 * torch.randn(config.latents, generator=generator))
+        if config.pre_encoder_bias:
+            sae.b_dec.copy_(0.1 * torch.randn(config.d_in, generator=generator))
+    else:
+        length = float((x - x.mean(0)).norm(dim=1).mean())
+        scale = math.sqrt(config.d_in) / length if length > 0 else 1.0
+        weight /= weight.norm(dim=1, keepdim=True)
+    x = x * scale
+    if not published and config.pre_encoder_bias:
+        sae.b_dec.copy_(_centre_of(x, centre))
+    sae.W_dec.copy_(weight)
+    sae.W_enc.copy_(weight)
+    if sae.threshold is not None:
+        # thresholds start where k latents per token lie above them on average
+        assert config.k is not None
+        count = min(len(x) * config.k, len(x) * config.latents)
+        found = batch_top_k(sae.pre_activations(x), count, 1.0)
+        sae.threshold.fill_(float(found.values.min()) if len(found.values) else 0.0)
+    return scale
+
+
+def _centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, " d_in"]:
+    centre = x.mean(0)
+    if which == "zero":
+        return torch.zeros_like(centre)
+    for _ in range(MEDIAN_STEPS if which == "geometric_median" else 0):
+        weight = 1 / (x - centre).norm(dim=1).clamp_min(1e-6 * float(x.abs().max()) + 1e-12)
+        centre = (weight[:, None] * x).sum(0) / weight.sum()
+    return centre
+
+
+@torch.no_grad()
+def _unscaled(sae: Sae, scale: float) -> Sae:
+    """The SAE for unscaled inputs, changed in place: every activation commutes with a positive scale."""
+    sae.b_enc.div_(scale)
+    sae.b_dec.div_(scale)
+    if sae.threshold is not None:
+        sae.threshold.div_(scale)
+        sae.threshold.grad = None
+    for parameter in sae.parameters():
+        parameter.grad = None
+    return sae.requires_grad_(False)
 
 
 class Trainer:
-    """One autoencoder in training; the group it is trained in hands it its pre-activations.
+    """One SAE in training; its group computes its pre-activations.
 
     Raises:
         GlossaeError: the decoder is to be frozen and is tied to the encoder.
 
     Attributes:
-        sae: the autoencoder, of scaled inputs until it is finished.
+        sae: the SAE, of scaled inputs until it is finished.
         scale: what inputs are multiplied by.
         mean: of the first batch, scaled.
-        steps, tokens: how far it is.
-        log: of every stretch of steps so far.
+        steps, tokens: done so far.
+        log: one point for every stretch of steps so far.
     """
 
-    def __init__(
-        self, config: SaeConfig, settings: TrainSettings, scale: float, mean: Float[Tensor, " d_in"]
-    ) -> None:
-        self.config, self.settings, self.scale, self.mean = config, settings, scale, mean
-        self.sae = Sae(config).to(mean.device)
+    def __init__(self, config: SaeConfig, settings: TrainSettings, device: torch.device) -> None:
+        self.config, self.settings = config, settings
+        self.sae = Sae(config).to(device)
+        self.scale, self.mean = 1.0, torch.zeros(config.d_in, device=device)
         if settings.frozen_decoder:
             if config.tied:
                 raise GlossaeError(
@@ -136,14 +224,14 @@ class Trainer:
             self.sae.W_dec.requires_grad_(False)
         # frozen rows are not renormalised either: rounding would move them
         self.unit_rows = settings.unit_rows and not settings.published and not settings.frozen_decoder
-        self.lr = settings.lr if settings.lr is not None else learning_rate(config.latents, settings)
+        self.lr = self._learning_rate() if settings.lr is None else settings.lr
         self.aux_k = config.d_in // 2 if settings.aux_k is None else settings.aux_k
         if settings.published:
             self.aux_k = 0
         self.bandwidth = 0.0
         make_gradients(self.sae)
         self.optimizer = self._optimizer()
-        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=mean.device)
+        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=device)
         self.dead_after = max(DEAD_TOKENS, int(DEAD_SHARE * settings.tokens))
         self.guess = 0.0
         self.steps = self.tokens = 0
@@ -154,33 +242,31 @@ class Trainer:
     def started(
         cls, config: SaeConfig, settings: TrainSettings, first: Float[Tensor, "tokens d_in"]
     ) -> "Trainer":
-        """A trainer at its first step, with scale, centre and thresholds from the first batch."""
-        scale = scale_for(first, published=settings.published)
-        trainer = cls(config, settings, scale, (first.float() * scale).mean(0))
-        start(
-            trainer.sae,
-            first,
-            scale,
-            seed=settings.seed,
-            centre=settings.centre,
-            published=settings.published,
-        )
+        """Return a trainer at its first step, with scale, centre and thresholds from the first batch."""
+        trainer = cls(config, settings, first.device)
+        trainer.scale = _start(trainer.sae, first, settings.seed, settings.centre, settings.published)
+        trainer.mean = (first.float() * trainer.scale).mean(0)
         if config.activation == "jumprelu":
             assert trainer.sae.threshold is not None
             trainer.bandwidth = max(BANDWIDTH * float(trainer.sae.threshold.mean()), 1e-6)
         return trainer
 
+    def _learning_rate(self) -> float:
+        """Gao et al.'s law for the number of latents, larger in a short run."""
+        if self.settings.published:
+            return 1e-3
+        short: float = SHORT_RUN_LR * (SHORT_RUN_STEPS / max(1, self.settings.steps)) ** (1 / 3)
+        return min(max(short, 1.0), SHORT_RUN_LR) * LR_AT_2_14 / math.sqrt(self.config.latents / 2**14)
+
     @property
     def penalty(self) -> Penalty:
         """What is added to the loss."""
         # in scaled inputs errors grow with the scale's square and latents with the scale itself
-        penalty = Penalty(l1=self.settings.l1 * self.scale)
-        if self.config.activation == "jumprelu":
-            assert self.config.k is not None
-            penalty = dataclasses.replace(
-                penalty, l0=L0_WEIGHT, l0_target=float(self.config.k), bandwidth=self.bandwidth
-            )
-        return penalty
+        l1 = self.settings.l1 * self.scale
+        if self.config.activation != "jumprelu":
+            return Penalty(l1)
+        assert self.config.k is not None
+        return Penalty(l1, l0=L0_WEIGHT, l0_target=float(self.config.k), bandwidth=self.bandwidth)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         learnt = [parameter for parameter in self.sae.parameters() if parameter.requires_grad]
@@ -189,14 +275,8 @@ class Trainer:
             learnt = [parameter for parameter in learnt if parameter is not self.sae.b_dec]
         groups: list[dict[str, Any]] = [{"params": learnt, "factor": 1.0}]
         if self.config.activation == "jumprelu":
-            assert self.sae.threshold is not None
-            self.sae.threshold.grad = torch.zeros_like(self.sae.threshold)
             groups.append({"params": [self.sae.threshold], "factor": THRESHOLD_LR})
         return torch.optim.Adam(groups, lr=self.lr, fused=self.mean.device.type in ("cpu", "cuda"))
-
-    def inputs(self, batch: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_in"]:
-        """A batch as the weights see it."""
-        return batch.float() * self.scale
 
     def step(
         self,
@@ -205,16 +285,13 @@ class Trainer:
         variance: float,
         read: Float[Tensor, "tokens d_in"] | None = None,
     ) -> None:
-        """One optimiser step on scaled inputs.
+        """Take one optimiser step on scaled inputs.
 
         Args:
             x: the inputs.
-            pre: what the encoder's product came to on them.
+            pre: the encoder's product on them.
             variance: their sum of squares around the batch's mean.
             read: what the encoder reads of them, if it is known.
-
-        Raises:
-            GlossaeError: the loss is not finite, or beyond all measure.
         """
         done = self._pass(x, pre, read)
         gradient = done.gradient.flatten()
@@ -236,8 +313,23 @@ class Trainer:
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
     def check_loss(self, squares: float, values: int, variance: float) -> tuple[float, float]:
-        """The mean squared error and the fraction of variance unexplained; refused if they diverge."""
-        return check_loss(squares, values, variance, self.steps + 1, self.lr)
+        """Return the mean squared error of a batch of scaled inputs, and its FVU.
+
+        Args:
+            squares: summed squared errors.
+            values: the number of values that they are summed over.
+            variance: the batch's summed squares around its mean.
+        """
+        mse, fvu = squares / values, squares / max(variance, 1e-30)
+        step, lower = self.steps + 1, f"lower sae.lr (it is {self.lr:.2g})"
+        if not math.isfinite(mse):
+            raise GlossaeError(f"sae: the loss is no longer finite at step {step}; {lower}")
+        # a site whose values hardly differ has no variance to measure by
+        if fvu > DIVERGED and mse > 1.0:
+            raise GlossaeError(
+                f"sae: the loss diverges at step {step} (its error is {fvu:.0e} times the variance); {lower}"
+            )
+        return mse, fvu
 
     def _pass(
         self,
@@ -245,28 +337,20 @@ class Trainer:
         pre: Float[Tensor, "tokens latents"],
         read: Float[Tensor, "tokens d_in"] | None,
     ) -> Pass:
-        recompute = pre.dtype != torch.float32
-        match self.config.activation:
-            case "topk":
-                assert self.config.k is not None
-                entries = top_k(pre, self.config.k, signed=self.config.negative)
-            case "batchtopk":
-                assert self.config.k is not None
-                entries = batch_top_k(pre, self.config.k * len(x), self.guess)
-            case _:
-                edge: float | Tensor = 0.0
-                if self.sae.threshold is not None:
-                    edge = (self.sae.threshold - self.bandwidth / 2).to(pre.dtype)
-                found = self._few_above(pre, edge)
-                if found is None:
-                    return dense_pass(self.sae, x, self.penalty, None if recompute else pre)
-                entries = found
+        # both kinds of top-k have a k
+        recompute, k = pre.dtype != torch.float32, self.config.k or 0
+        if self.config.activation == "topk":
+            entries = top_k(pre, k, signed=self.config.negative)
+        elif self.config.activation == "batchtopk":
+            entries = batch_top_k(pre, k * len(x), self.guess)
+        else:
+            edge: float | Tensor = 0.0
+            if self.sae.threshold is not None:
+                edge = (self.sae.threshold - self.bandwidth / 2).to(pre.dtype)
+            if int((pre > edge).sum()) > DENSE_ABOVE * pre.numel():
+                return dense_pass(self.sae, x, self.penalty, None if recompute else pre)
+            entries = above(pre, edge)
         return sparse_pass(self.sae, x, entries, self.penalty, recompute=recompute, read=read)
-
-    def _few_above(self, pre: Float[Tensor, "tokens latents"], edge: float | Tensor) -> Entries | None:
-        """The entries above an edge, unless they are so many that dense products are faster."""
-        live = int((pre > edge).sum())
-        return above(pre, edge) if live <= DENSE_ABOVE * pre.numel() else None
 
     def _schedule(self) -> float:
         if self.settings.published:
@@ -298,18 +382,11 @@ class Trainer:
         self.steps += 1
         self.tokens += len(x)
         if self.config.activation == "batchtopk" and self.sae.threshold is not None:
-            share = max(1 / THRESHOLD_STEPS, 1 / self.steps)
-            self.sae.threshold.lerp_(done.smallest, share)
+            self.sae.threshold.lerp_(done.smallest, max(1 / THRESHOLD_STEPS, 1 / self.steps))
             self.guess = 0.9 * float(done.smallest)
-        self.since.append(
-            [
-                mse / self.scale**2,
-                fvu,
-                float(done.fires.sum()) / len(x),
-                float(fired.sum()),
-                float((self.silent > self.dead_after).float().mean()),
-            ]
-        )
+        dead = float((self.silent > self.dead_after).float().mean())
+        l0 = float(done.fires.sum()) / len(x)
+        self.since.append([mse / self.scale**2, fvu, l0, float(fired.sum()), dead])
         last = self.steps >= self.settings.steps - LAST_STEPS
         if last or self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
             self._write_log()
@@ -321,21 +398,14 @@ class Trainer:
         self.since = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and numbers from which `restore` goes on, bit for bit."""
-        tensors = {f"sae.{name}": tensor for name, tensor in own_tensors(self.sae).items()}
+        """Return tensors and numbers from which `restored` goes on, bit for bit."""
+        tensors = {f"sae.{name}": tensor for name, tensor in self.sae.tensors().items()}
         tensors |= {"mean": self.mean, "silent": self.silent}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
-        numbers = {
-            "scale": self.scale,
-            "bandwidth": self.bandwidth,
-            "guess": self.guess,
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "log": [dataclasses.asdict(point) for point in self.log],
-            "since": self.since,
-        }
-        return tensors, numbers
+        numbers = {name: getattr(self, name) for name in ("scale", "bandwidth", "guess", "steps", "tokens")}
+        log = [dataclasses.asdict(point) for point in self.log]
+        return tensors, numbers | {"log": log, "since": self.since}
 
     @classmethod
     @torch.no_grad()
@@ -347,11 +417,12 @@ class Trainer:
         numbers: dict[str, Any],
         device: torch.device,
     ) -> "Trainer":
-        """A trainer where another one's `state` was taken."""
-        trainer = cls(config, settings, numbers["scale"], tensors["mean"].to(device))
+        """Return a trainer where another one's `state` was taken."""
+        trainer = cls(config, settings, device)
         for name, tensor in trainer.sae.state_dict().items():
             tied = config.tied and name == "W_dec"
             tensor.copy_(tensors["sae.W_enc" if tied else f"sae.{name}"])
+        trainer.mean = tensors["mean"].to(device)
         trainer.silent.copy_(tensors["silent"])
         adam = trainer.optimizer.state_dict()
         for name, tensor in tensors.items():
@@ -359,21 +430,20 @@ class Trainer:
                 _, number, moment = name.split(".")
                 adam["state"].setdefault(int(number), {})[moment] = tensor
         trainer.optimizer.load_state_dict(adam)
-        trainer.bandwidth, trainer.guess = numbers["bandwidth"], numbers["guess"]
-        trainer.steps, trainer.tokens = numbers["steps"], numbers["tokens"]
-        trainer.log = [TrainPoint(**point) for point in numbers["log"]]
-        trainer.since = numbers["since"]
+        log = [TrainPoint(**point) for point in numbers["log"]]
+        for name, value in (numbers | {"log": log}).items():
+            setattr(trainer, name, value)
         return trainer
 
     def finish(self) -> Sae:
-        """The autoencoder for unscaled inputs.
-
-        Raises:
-            GlossaeError: it went astray (`check_end`).
-        """
+        """Return the SAE for unscaled inputs."""
         if self.since:
             self._write_log()
         if self.log:
-            last = [point.fvu for point in self.log[-LAST_STEPS:]]
-            check_end(self.log[0].fvu, last, self.steps, self.lr)
-        return unscaled(self.sae, self.scale)
+            first, last = self.log[0].fvu, [point.fvu for point in self.log[-LAST_STEPS:]]
+            if min(last) > max(USELESS, first):
+                raise GlossaeError(
+                    f"sae: the loss diverged: after {self.steps} steps the error is {last[-1]:.3g} times the "
+                    f"variance, and was {first:.3g} times it at first; lower sae.lr (it is {self.lr:.2g})"
+                )
+        return _unscaled(self.sae, self.scale)

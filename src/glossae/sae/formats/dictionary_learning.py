@@ -1,9 +1,9 @@
 """dictionary_learning's `ae.pt`, with the `config.json` of its training beside it.
 
-Which class of the library it is shows in the names of its tensors, but for `AutoEncoderTopK` and `BatchTopKSAE`,
-which have the same: those need the config. Linear layers there are `(out, in)`, so a column of `decoder.weight`
-is a latent's. Latents are in the units of the file; the library's own `from_pretrained` divides those of
-`AutoEncoder` by the norms of the decoder's columns, unless it is told not to.
+The names of the tensors tell the library's class, but for `AutoEncoderTopK` and `BatchTopKSAE`, which have the same:
+those need the config. Linear layers there are `(out, in)`, so a column of `decoder.weight` is a latent's. Latents are
+in the units of the file; the library's own `from_pretrained` divides those of `AutoEncoder` by the norms of the
+decoder's columns, unless it is told not to.
 """
 
 import itertools
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.lm import Site
-from glossae.sae.formats.keys import Keys
 from glossae.sae.formats.names import site_of
-from glossae.sae.formats.tensors import Tensors, built, configured
+from glossae.sae.formats.reading import GATE, TRANSCODER, Keys, Tensors, build
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, CHECKPOINTS = "ae.pt", "config.json", "checkpoints"
@@ -29,27 +28,22 @@ ACTIVATIONS = {
     BATCHTOPK: "batchtopk",
     MATRYOSHKA: "batchtopk",
 }
-# by which the classes are told apart
+# tensors of the gated classes
 GATED = ("r_mag", "gate_bias", "mag_bias")
-# what `submodule_name` says in the library's own scripts, and which site that is
+# `submodule_name` in the library's own scripts, and which site that is
 SUBMODULES = {"resid_post": "resid", "mlp_out": "mlp.out", "attn_out": "attn.out"}
-# of a trainer's settings: what it does while it trains
-_TRAINING = """
+# keys of a trainer that decide how it trains, and of the buffer that its batches come from
+TRAINING = """
 trainer_class lr steps seed device wandb_name warmup_steps decay_start auxk_alpha top_k_aux threshold_beta
 threshold_start_step l1_penalty sparsity_warmup_steps resample_steps bandwidth sparsity_penalty target_l0
 group_fractions group_weights group_sizes sparsity_function initial_sparsity_penalty sparsity_queue_length
 anneal_start anneal_end p_start p_end n_sparsity_updates
 """
-# and of the buffer's: whence its batches come
-_BUFFER = "d_submodule n_ctxs ctx_len refresh_batch_size out_batch_size device layer"
+BUFFER = "d_submodule n_ctxs ctx_len refresh_batch_size out_batch_size device layer"
 
 
 def read(path: Path) -> Sae:
-    """Read a file of tensors; of a pickle, nothing but tensors is read.
-
-    Raises:
-        GlossaeError: a file is broken, or something about the autoencoder is not known or not glossae's.
-    """
+    """Read a file of tensors; of a pickle, nothing but tensors is read."""
     tensors = Tensors.unpickled(path)
     # a checkpoint of a training lies a folder further down
     folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
@@ -60,45 +54,36 @@ def read(path: Path) -> Sae:
     site, model = _belongs(keys, trainer)
     k = trainer.maybe_whole("k")
     if "k" in tensors:
-        of_file, *others = tensors.take_wholes("k")
+        of_file, *others = _wholes(tensors, "k")
         if others:
             raise GlossaeError(f"{path}: k should be one number and holds {1 + len(others)}")
         if k not in (None, of_file):
             raise trainer.refused("k", f"{path} says {of_file}")
         k = of_file
-    groups = tensors.take_wholes("group_sizes") if "group_sizes" in tensors else []
-    taken = _tensors(tensors, kind)
+    groups = _wholes(tensors, "group_sizes") if "group_sizes" in tensors else []
+    weights = _weights(tensors, kind)
     tensors.done()
-    latents, d_in = taken["W_enc"].shape
+    latents, d_in = weights["W_enc"].shape
     for key, size in (("activation_dim", d_in), ("dict_size", latents)):
         trainer.only(key, size, why=f"{path} has {size}")
-    trainer.done(_TRAINING.split())
-    config = configured(
+    trainer.done(TRAINING.split())
+    return build(
         path,
-        d_in=d_in,
-        latents=latents,
+        weights,
+        site,
+        model=model,
         activation=ACTIVATIONS[kind],
         k=k,
         pre_encoder_bias=kind not in (RELU_NEW, JUMPRELU),
         matryoshka=tuple(itertools.accumulate(groups)),
-        model=model,
-        site=site.name,
-        layer=site.layer,
     )
-    return built(config, **taken)
 
 
 def _class_of(tensors: Tensors, trainer: Keys) -> str:
-    """The library's class; what the config calls it has to go with the tensors.
-
-    Raises:
-        GlossaeError: it is another's, or cannot be told.
-    """
+    """The library's class; the config's name of it has to go with the tensors."""
     for name in GATED:
         if name in tensors:
-            raise GlossaeError(
-                f"{tensors.path}: holds '{name}'; glossae's autoencoders have no gate beside the encoder"
-            )
+            raise GlossaeError(f"{tensors.path}: holds '{name}'; {GATE}")
     if "W_enc" in tensors:
         possible = [MATRYOSHKA if "group_sizes" in tensors else JUMPRELU]
     elif "b_dec" in tensors:
@@ -117,46 +102,47 @@ def _class_of(tensors: Tensors, trainer: Keys) -> str:
     return said or possible[0]
 
 
-def _tensors(tensors: Tensors, kind: str) -> dict[str, Tensor]:
-    """The file's tensors as `Sae` names and shapes them.
+def _wholes(tensors: Tensors, name: str) -> list[int]:
+    """Take the whole numbers, above zero, of a tensor of any shape."""
+    tensor = tensors.tensors.pop(name)
+    if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel() or tensor.min() < 1:
+        raise GlossaeError(f"{tensors.path}: {name} should hold whole numbers above zero")
+    return [int(number) for number in tensor.flatten().tolist()]
 
-    Raises:
-        GlossaeError: a threshold was never set.
-    """
+
+def _weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
+    """The file's tensors as `Sae` names and shapes them."""
     if kind in (JUMPRELU, MATRYOSHKA):
-        W_enc = tensors.take("W_enc", None, None).T
-        latents, d_in = W_enc.shape
-        W_dec, b_enc = tensors.take("W_dec", latents, d_in), tensors.take("b_enc", latents)
+        weights = tensors.weights(columns=("W_enc",))
     else:
-        W_enc = tensors.take("encoder.weight", None, None)
-        latents, d_in = W_enc.shape
-        W_dec, b_enc = tensors.take("decoder.weight", d_in, latents).T, tensors.take("encoder.bias", latents)
-    b_dec = tensors.take({RELU: "bias", RELU_NEW: "decoder.bias"}.get(kind, "b_dec"), d_in)
-    taken = {"W_enc": W_enc, "W_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec}
+        b_dec = {RELU: "bias", RELU_NEW: "decoder.bias"}.get(kind, "b_dec")
+        names = {
+            "W_enc": "encoder.weight",
+            "W_dec": "decoder.weight",
+            "b_enc": "encoder.bias",
+            "b_dec": b_dec,
+        }
+        weights = tensors.weights(names, columns=("W_dec",))
     if kind == JUMPRELU:
-        taken["threshold"] = tensors.take("threshold", latents)
+        weights["threshold"] = tensors.take("threshold", len(weights["b_enc"]))
     elif kind in (BATCHTOPK, MATRYOSHKA):
-        taken["threshold"] = tensors.take("threshold")
-        if taken["threshold"] < 0:
+        weights["threshold"] = tensors.take("threshold")
+        if weights["threshold"] < 0:
             raise GlossaeError(
-                f"{tensors.path}: threshold is {float(taken['threshold']):g}, so it was never set, and without one a "
-                "batch-top-k autoencoder's latents depend on the batch; train it for longer"
+                f"{tensors.path}: threshold is {float(weights['threshold']):g}, so it was never set, and without one "
+                "a batch-top-k autoencoder's latents depend on the batch; train it for longer"
             )
     elif kind == TOPK and "threshold" in tensors:
         # kept for those who want it; the class itself selects k
         tensors.take("threshold")
-    return taken
+    return weights
 
 
 def _belongs(keys: Keys, trainer: Keys) -> tuple[Site, str]:
-    """The site and the model; a site that the names do not say is left open.
-
-    Raises:
-        GlossaeError: it gives another tensor than it reads.
-    """
+    """The site and the model; a site that the names do not say is left open."""
     buffer = keys.group("buffer")
-    side = buffer.only("io", "in", "out", why="a transcoder does not give back what it reads")
-    buffer.done(_BUFFER.split())
+    side = buffer.only("io", "in", "out", why=TRANSCODER)
+    buffer.done(BUFFER.split())
     keys.done()
     model, name = trainer.text("lm_name"), trainer.text("submodule_name")
     layer = trainer.maybe_whole("layer", least=0)

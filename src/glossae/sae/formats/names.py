@@ -1,13 +1,12 @@
-"""What other libraries call a site, and which site a name of theirs is."""
+"""Other libraries' names of sites: TransformerLens' hooks, and modules of Hugging Face models."""
 
 import re
 
 from glossae.errors import GlossaeError
 from glossae.lm import ARCHITECTURES, Site
 
-# of an autoencoder that does not say where it belongs
+# of an SAE that does not say where it belongs
 UNKNOWN = Site("", 0)
-
 # TransformerLens' hooks inside `blocks.LAYER.`
 HOOKS = {
     "resid": "hook_resid_post",
@@ -15,7 +14,7 @@ HOOKS = {
     "mlp.out": "hook_mlp_out",
     "attn.out": "hook_attn_out",
 }
-# modules inside a block of a Hugging Face model: what they give
+# sites that are outputs of modules inside a block of a Hugging Face model
 OUTPUTS = {
     "": "resid",
     **dict.fromkeys(("mlp", "mlp.dense_4h_to_h", "mlp.down_proj", "mlp.c_proj", "mlp.fc_out"), "mlp.out"),
@@ -26,7 +25,7 @@ OUTPUTS = {
     # of MLPs without a gate only; with one, the module has another name
     "mlp.act": "mlp.hidden",
 }
-# and what they are given
+# sites that are inputs of modules
 INPUTS = dict.fromkeys(
     ("mlp.dense_4h_to_h", "mlp.down_proj", "mlp.c_proj", "mlp.fc_out", "fc2", "mlp.fc2"), "mlp.hidden"
 )
@@ -45,7 +44,7 @@ HOOK = re.compile(r"blocks\.(\d{1,5})\.(.+)")
 
 
 def site_of(name: str, model: str = "", side: str = "output") -> Site:
-    """The site that a hook of TransformerLens or a module of a Hugging Face model is; `UNKNOWN` for other names.
+    """Return the site of a hook of TransformerLens or a module of a Hugging Face model; `UNKNOWN` for other names.
 
     Args:
         name: `blocks.3.hook_resid_post`, `gpt_neox.layers.3.mlp`, `h.3`.
@@ -65,13 +64,8 @@ def site_of(name: str, model: str = "", side: str = "output") -> Site:
     return Site(found, int(module[1])) if found else UNKNOWN
 
 
-def hook_name(site: Site) -> str | None:
-    """TransformerLens' name of a site; None where it is not known."""
-    return f"blocks.{site.layer}.{HOOKS[site.name]}" if site.name in HOOKS else None
-
-
 def hookpoint(site: Site, family: str | None) -> str:
-    """The module, relative to `model.base_model`, whose output is a site.
+    """Return the module, relative to `model.base_model`, whose output is a site.
 
     Args:
         site: which.

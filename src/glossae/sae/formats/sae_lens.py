@@ -2,7 +2,7 @@
 
 Its codes are `act((x - b_dec apply_b_dec_to_input) @ W_enc + b_enc)`, and `x_hat = f @ W_dec + b_dec`. Before
 version 6 the config is flat, afterwards what it belongs to stands in `metadata`. Checkpoints of a training
-differ from what is saved at its end: see `_scale` and `_fold_norms`.
+differ from what is saved at its end: see `_scale` and `_fold_scale`.
 """
 
 from pathlib import Path
@@ -13,10 +13,8 @@ from torch import Tensor
 from glossae._version import __version__
 from glossae.errors import GlossaeError
 from glossae.lm import Site
-from glossae.sae.formats.keys import Keys
-from glossae.sae.formats.names import hook_name, site_of
-from glossae.sae.formats.sae_lens_keys import HARMLESS
-from glossae.sae.formats.tensors import Tensors, built, configured
+from glossae.sae.formats.names import HOOKS, site_of
+from glossae.sae.formats.reading import ABSOLUTE, GATE, TRANSCODER, Keys, Tensors, build, fold_norms
 from glossae.sae.formats.writing import check_free, write_card, write_pair
 from glossae.sae.sae import Sae
 
@@ -32,54 +30,80 @@ ACTIVATIONS = {
     **dict.fromkeys(BATCHTOPK, "batchtopk"),
 }
 NOT_OURS = {
-    "gated": "glossae's autoencoders have no gate beside the encoder",
-    "abstopk": "glossae's top-k does not select by absolute value",
+    "gated": GATE,
+    "abstopk": ABSOLUTE,
     "matching_pursuit": "glossae's autoencoders encode in one step",
     "temporal": "glossae's autoencoders see one token at a time",
     **dict.fromkeys(
-        ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"),
-        "a transcoder does not give back what it reads",
+        ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"), TRANSCODER
     ),
 }
+AS_THEY_ARE = "glossae's autoencoders read activations as they are"
+SPLIT = "glossae's sites are not split by head"
+# keys of training, of the text, of the model and of logging, over all versions: they do not change what the SAE
+# computes. Scaling of latents shows in the tensors, whatever `finetuning_scaling_factor` says
+HARMLESS = """
+dtype device verbose seed sae_lens_version sae_lens_training_version
+model_class_name model_kwargs model_from_pretrained_kwargs hook_layer hook_point_layer hook_eval hook_point_eval
+prepend_bos context_size seqpos_slice exclude_special_tokens neuronpedia_id hf_hook_name
+sequence_separator_token disable_concat_sequences
+dataset_path dataset_trust_remote_code is_dataset_tokenized streaming use_cached_activations
+cached_activations_path n_batches_in_buffer tokens_per_buffer training_tokens total_training_tokens
+finetuning_tokens store_batch_size store_batch_size_prompts train_batch_size train_batch_size_tokens
+act_store_device activations_mixing_fraction
+expansion_factor from_pretrained_path decoder_init_norm b_dec_init_method decoder_orthogonal_init
+decoder_heuristic_init decoder_heuristic_init_norm init_encoder_as_decoder_transpose normalize_sae_decoder
+l1_coefficient lp_norm l1_warm_up_steps mse_loss_normalization scale_sparsity_penalty_by_decoder_norm
+use_ghost_grads noise_scale aux_loss_coefficient use_sparse_activations topk_threshold_lr
+use_matryoshka_aux_loss jumprelu_init_threshold jumprelu_bandwidth jumprelu_sparsity_loss_mode
+jumprelu_tanh_scale jumprelu_ste_to_input l0_coefficient l0_warm_up_steps pre_act_loss_coefficient target_l0
+lr lr_scheduler_name lr_warm_up_steps lr_end lr_decay_steps n_restart_cycles adam_beta1 adam_beta2
+autocast autocast_lm compile_llm llm_compilation_mode compile_sae sae_compilation_mode
+finetuning_method finetuning_scaling_factor
+feature_sampling_window feature_sampling_method dead_feature_window dead_feature_threshold
+dead_feature_estimation_method resample_batches feature_reinit_scale
+n_eval_batches eval_batch_size_prompts log_to_wandb log_activations_store_to_wandb
+log_optimizer_state_to_wandb wandb_project wandb_id wandb_entity wandb_log_frequency
+eval_every_n_wandb_logs run_name resume n_checkpoints checkpoint_path logger
+"""
 
 
 def read(path: Path) -> Sae:
-    """Read a SAELens folder, given the path of its tensors.
-
-    Raises:
-        GlossaeError: a file is broken, or something about the autoencoder is not known or not glossae's.
-    """
+    """Read a SAELens folder, given the path of its tensors."""
     keys = Keys.read(path.parent / CONFIG)
     architecture = _architecture(keys)
     site, model = _belongs(keys)
     rescaled = keys.flag("rescale_acts_by_decoder_norm", False)
     if rescaled and architecture in ("standard", "jumprelu"):
         raise keys.refused("rescale_acts_by_decoder_norm", f"SAELens knows no such thing of '{architecture}'")
-    latents = keys.whole("d_sae")
-    config = configured(
-        keys.path,
-        d_in=keys.whole("d_in"),
-        latents=latents,
-        activation=ACTIVATIONS[architecture],
-        k=_k(keys, architecture),
-        pre_encoder_bias=keys.flag("apply_b_dec_to_input", True),
-        matryoshka=_widths(keys, latents) if architecture == "matryoshka_batchtopk" else (),
-        model=model,
-        site=site.name,
-        layer=site.layer,
-    )
-    scale = _scale(keys)
-    keys.done(HARMLESS)
-    tensors = _tensors(Tensors.read(path), config.d_in, config.latents, architecture)
+    d_in, latents = keys.whole("d_in"), keys.whole("d_sae")
+    widths = keys.wholes("matryoshka_widths") if architecture == "matryoshka_batchtopk" else ()
+    if widths and widths[-1] != latents:
+        # SAELens, too, adds the widest
+        widths = (*widths, latents)
+    k, biased, scale = _k(keys, architecture), keys.flag("apply_b_dec_to_input", True), _scale(keys)
+    keys.done(HARMLESS.split())
+    weights = _weights(Tensors.read(path), d_in, latents, architecture)
     if scale is not None:
-        _fold_scale(tensors, scale, rescaled)
+        _fold_scale(weights, scale, rescaled)
     if rescaled:
-        _fold_norms(tensors)
-    return built(config, **tensors)
+        # pre-activations are multiplied by the decoder rows' norms before they are selected, and divided again before
+        # they are decoded. A batch-top-k threshold already counts in the product
+        fold_norms(weights)
+    return build(
+        keys.path,
+        weights,
+        site,
+        model=model,
+        activation=ACTIVATIONS[architecture],
+        k=k,
+        pre_encoder_bias=biased,
+        matryoshka=widths,
+    )
 
 
 def _architecture(keys: Keys) -> str:
-    """One of `ACTIVATIONS`: what the file says, where older ones say it by their activation function."""
+    """One of `ACTIVATIONS`; older files say it by their activation function."""
     said = keys.value("architecture")
     said = "standard" if said is None else said
     if not isinstance(said, str) or said not in ACTIVATIONS:
@@ -97,7 +121,7 @@ def _architecture(keys: Keys) -> str:
 def _k(keys: Keys, architecture: str) -> int | None:
     older = keys.group("activation_fn_kwargs")
     older_k = older.maybe_whole("k")
-    older.only("signed", False, why="glossae's top-k does not select by absolute value")
+    older.only("signed", False, why=ABSOLUTE)
     older.done()
     if architecture in BATCHTOPK:
         # an average, so it need not be whole
@@ -108,31 +132,22 @@ def _k(keys: Keys, architecture: str) -> int | None:
     return older_k if older_k is not None and "k" not in keys else keys.whole("k")
 
 
-def _widths(keys: Keys, latents: int) -> tuple[int, ...]:
-    """The nested dictionaries; SAELens, too, adds the widest where it is left out."""
-    widths = keys.wholes("matryoshka_widths")
-    return widths if not widths or widths[-1] == latents else (*widths, latents)
-
-
 def _belongs(keys: Keys) -> tuple[Site, str]:
-    """The site and the model, from the metadata or, before version 6, the config itself.
-
-    Raises:
-        GlossaeError: it reads one head, heads that are to be put together, or gives another tensor than it reads.
-    """
+    """The site and the model, from the metadata or, before version 6, the config itself."""
     where = [keys.group("metadata"), keys]
-    texts = {}
-    for key in ("hook_name", "hook_point", "model_name", "model_revision", "hook_name_out"):
-        texts[key] = next(filter(None, (keys.text(key) for keys in where)), "")
+    texts = {
+        key: next(filter(None, (part.text(key) for part in where)), "")
+        for key in ("hook_name", "hook_point", "model_name", "model_revision", "hook_name_out")
+    }
     hook = texts["hook_name"] or texts["hook_point"]
     for part in where:
         for key in ("hook_head_index", "hook_point_head_index"):
-            part.only(key, why="glossae's sites are not split by head")
-        part.only("hook_name_out", hook, "", why="a transcoder does not give back what it reads")
-    reshaped = keys.only("reshape_activations", "none", why="glossae's sites are not split by head")
+            part.only(key, why=SPLIT)
+        part.only("hook_name_out", hook, "", why=TRANSCODER)
+    reshaped = keys.only("reshape_activations", "none", why=SPLIT)
     if reshaped is None and "hook_z" in hook:
-        raise GlossaeError(f'{keys.path}: hook_name is "{hook}"; glossae\'s sites are not split by head')
-    keys.only("d_out", keys.value("d_in"), why="a transcoder does not give back what it reads")
+        raise GlossaeError(f'{keys.path}: hook_name is "{hook}"; {SPLIT}')
+    keys.only("d_out", keys.value("d_in"), why=TRANSCODER)
     model = "@".join(filter(None, (texts["model_name"], texts["model_revision"])))
     return site_of(hook, model), model
 
@@ -142,23 +157,13 @@ def _scale(keys: Keys) -> float | None:
 
     While SAELens trains with `expected_average_only_in`, the factor stands beside the weights; at the end it is
     folded into them and the config says "none".
-
-    Raises:
-        GlossaeError: the factor is missing or contradicts the config, or inputs are normalised in another way.
     """
-    how = keys.only(
-        "normalize_activations",
-        "none",
-        False,
-        True,
-        AVERAGE,
-        why="glossae's autoencoders read activations as they are",
-    )
+    how = keys.only("normalize_activations", "none", False, True, AVERAGE, why=AS_THEY_ARE)
     scaled = how in (True, AVERAGE)
     path = keys.path.parent / SCALER
     scaler = Keys.read(path) if path.is_file() else Keys({}, path)
     factor = scaler.number("scaling_factor")
-    scaler.only("has_whitening", False, why="glossae's autoencoders read activations as they are")
+    scaler.only("has_whitening", False, why=AS_THEY_ARE)
     scaler.done()
     if scaled and factor is None:
         raise keys.refused(
@@ -169,61 +174,42 @@ def _scale(keys: Keys) -> float | None:
     return factor
 
 
-def _tensors(tensors: Tensors, d_in: int, latents: int, architecture: str) -> dict[str, Tensor]:
-    """The file's tensors as `Sae` names and shapes them."""
-    taken = {
-        "W_enc": tensors.take("W_enc", d_in, latents).T,
-        "W_dec": tensors.take("W_dec", latents, d_in),
-        "b_enc": tensors.take("b_enc", latents),
-        "b_dec": tensors.take("b_dec", d_in),
-    }
+def _weights(tensors: Tensors, d_in: int, latents: int, architecture: str) -> dict[str, Tensor]:
+    weights = tensors.weights(columns=("W_enc",), d_in=d_in, latents=latents)
     if architecture in BATCHTOPK:
-        taken["threshold"] = tensors.take("topk_threshold")
+        weights["threshold"] = tensors.take("topk_threshold")
     elif architecture == "jumprelu":
         # older checkpoints of a training have its logarithm
         log = "log_threshold" in tensors
-        taken["threshold"] = (
-            tensors.take("log_threshold", latents).exp() if log else tensors.take("threshold", latents)
-        )
+        threshold = tensors.take("log_threshold" if log else "threshold", latents)
+        weights["threshold"] = threshold.exp() if log else threshold
     for name in ("scaling_factor", "finetuning_scaling_factor"):
-        tensors.drop_ones(name, "glossae's autoencoders do not scale latents after selecting them")
+        tensors.drop_ones(name)
     tensors.done()
-    return taken
+    return weights
 
 
-def _fold_scale(tensors: dict[str, Tensor], scale: float, rescaled: bool) -> None:
+def _fold_scale(weights: dict[str, Tensor], scale: float, rescaled: bool) -> None:
     """Make weights for `scale x` weights for x, as SAELens does at the end of a training.
 
     `b_enc` and thresholds stand as they are, but for a threshold that is compared after multiplication with the
     norms of the decoder's rows: those shrink.
     """
-    tensors["W_enc"] = tensors["W_enc"] * scale
-    tensors["W_dec"] = tensors["W_dec"] / scale
-    tensors["b_dec"] = tensors["b_dec"] / scale
-    if rescaled and "threshold" in tensors:
-        tensors["threshold"] = tensors["threshold"] / scale
-
-
-def _fold_norms(tensors: dict[str, Tensor]) -> None:
-    """Give decoder rows length 1, and latents what they then stand for.
-
-    With `rescale_acts_by_decoder_norm`, pre-activations are multiplied by the rows' norms before they are
-    selected, and divided again before they are decoded. A batch-top-k threshold already counts in the product.
-    """
-    norms = tensors["W_dec"].norm(dim=1)
-    tensors["W_enc"] = tensors["W_enc"] * norms[:, None]
-    tensors["b_enc"] = tensors["b_enc"] * norms
-    tensors["W_dec"] = tensors["W_dec"] / norms.clamp_min(1e-8)[:, None]
+    weights["W_enc"] = weights["W_enc"] * scale
+    weights["W_dec"] = weights["W_dec"] / scale
+    weights["b_dec"] = weights["b_dec"] / scale
+    if rescaled and "threshold" in weights:
+        weights["threshold"] = weights["threshold"] / scale
 
 
 def write(sae: Sae, folder: Path) -> str:
-    """Write a folder that SAELens 6 reads, and say what it is.
+    """Write a folder that SAELens 6 reads, and return a line on it.
 
     Batch-top-k becomes jumprelu with one threshold for all, as SAELens itself saves it; a tied encoder is
     written out.
 
     Raises:
-        GlossaeError: SAELens has no such autoencoder, or the folder holds other things.
+        GlossaeError: SAELens has no such SAE, or the folder holds other things.
     """
     config = sae.config
     if config.negative:
@@ -236,7 +222,7 @@ def write(sae: Sae, folder: Path) -> str:
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold.clamp_min(0).expand(config.latents)
     model, _, revision = config.model.partition("@")
-    hook = hook_name(Site(config.site, config.layer))
+    hook = f"blocks.{config.layer}.{HOOKS[config.site]}" if config.site in HOOKS else None
     metadata = {
         "sae_lens_version": WRITTEN_AS,
         "sae_lens_training_version": None,

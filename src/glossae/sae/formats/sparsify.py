@@ -10,59 +10,38 @@ from pathlib import Path
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import Site
-from glossae.sae.formats.keys import Keys
 from glossae.sae.formats.names import site_of
-from glossae.sae.formats.tensors import Tensors, built, configured
+from glossae.sae.formats.reading import ABSOLUTE, LINEAR_PATH, TRANSCODER, Keys, Tensors, build
 from glossae.sae.formats.writing import check_free, write_card, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
-NOT_OURS = {
-    "signed": "glossae's top-k does not select by absolute value",
-    "transcode": "a transcoder does not give back what it reads",
-    "skip_connection": "glossae's autoencoders have no linear path beside the latents",
-}
-# how the decoder starts and what else the loss has in it
+NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
+NOT_OURS = {"signed": ABSOLUTE, "transcode": TRANSCODER, "skip_connection": LINEAR_PATH}
+# how the decoder starts and other terms of the loss
 HARMLESS = frozenset({"normalize_decoder", "multi_topk", "expansion_factor"})
 SEED = re.compile(r"seed\d+")
 MODULE = re.compile(r"\w+(\.\w+)*")
-# a decoder row of length 1, give or take rounding
+# how far the length of a decoder row may be from 1 by rounding
 UNIT = 1e-3
+KIND = "a sparsify export"
 
 
 def read(path: Path) -> Sae:
-    """Read a hookpoint's folder, given the path of its tensors.
-
-    Raises:
-        GlossaeError: a file is broken, or something about the autoencoder is not known or not glossae's.
-    """
+    """Read a hookpoint's folder, given the path of its tensors."""
     keys = Keys.read(path.parent / CONFIG)
     keys.only("activation", "topk", why="of sparsify's activations glossae has topk")
     for key, why in NOT_OURS.items():
         keys.only(key, False, why=why)
-    d_in = keys.whole("d_in")
+    d_in, k = keys.whole("d_in"), keys.whole("k")
     # 0 stands for the factor
     latents = keys.maybe_whole("num_latents", least=0) or d_in * keys.whole("expansion_factor")
-    site, model = _belongs(path.parent.absolute())
-    config = configured(
-        keys.path,
-        d_in=d_in,
-        latents=latents,
-        k=keys.whole("k"),
-        model=model,
-        site=site.name,
-        layer=site.layer,
-    )
     keys.done(HARMLESS)
+    site, model = _belongs(path.parent.absolute())
     tensors = Tensors.read(path)
-    taken = {
-        "W_enc": tensors.take("encoder.weight", latents, d_in),
-        "W_dec": tensors.take("W_dec", latents, d_in),
-        "b_enc": tensors.take("encoder.bias", latents),
-        "b_dec": tensors.take("b_dec", d_in),
-    }
+    weights = tensors.weights(NAMES, d_in=d_in, latents=latents)
     tensors.done()
-    return built(config, **taken)
+    return build(keys.path, weights, site, model=model, k=k)
 
 
 def _belongs(folder: Path) -> tuple[Site, str]:
@@ -79,17 +58,17 @@ def _belongs(folder: Path) -> tuple[Site, str]:
 
 
 def write(sae: Sae, root: Path, hookpoint: str) -> str:
-    """Write a folder of sparsify's, and say what it is.
+    """Write a folder of sparsify's, and return a line on it.
 
-    Without a pre-encoder bias, the encoder's bias takes back what sparsify takes off: that is exact.
+    Without a pre-encoder bias, the encoder's bias takes back what sparsify subtracts: that is exact.
 
     Args:
-        sae: the autoencoder.
+        sae: the SAE.
         root: the folder for all hookpoints of a model.
         hookpoint: the module whose output it reads; empty: unknown, and the files go into `root` itself.
 
     Raises:
-        GlossaeError: sparsify has no such autoencoder, or the folder holds other things.
+        GlossaeError: sparsify has no such SAE, or the folder holds other things.
     """
     config = sae.config
     if config.activation != "topk":
@@ -103,13 +82,13 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
     if hookpoint and not MODULE.fullmatch(hookpoint):
         raise GlossaeError(f"--hookpoint: '{hookpoint}' is no module's name, such as layers.3.mlp")
     folder = root / hookpoint
-    _check_free(root, folder, config.model)
-    bias = sae.b_enc if config.pre_encoder_bias else sae.b_enc + sae.W_enc @ sae.b_dec
-    norms = sae.W_dec.norm(dim=1)
+    model, _, revision = config.model.partition("@")
+    training = {key: value for key, value in (("model", model), ("revision", revision)) if value}
+    _check_free(root, folder, config.model, training)
     settings = {
         "activation": "topk",
         "expansion_factor": max(1, config.latents // config.d_in),
-        "normalize_decoder": bool(((norms - 1).abs() < UNIT).all()),
+        "normalize_decoder": bool(((sae.W_dec.norm(dim=1) - 1).abs() < UNIT).all()),
         "num_latents": config.latents,
         "k": config.k,
         "multi_topk": False,
@@ -118,37 +97,27 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
         "d_in": config.d_in,
     }
     if hookpoint and config.model:
-        write_json(root / ROOT_CONFIG, _training(config.model))
+        write_json(root / ROOT_CONFIG, training)
+    bias = sae.b_enc if config.pre_encoder_bias else sae.b_enc + sae.W_enc @ sae.b_dec
     tensors = {"encoder.weight": sae.W_enc, "encoder.bias": bias, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
     write_card(sae, folder)
     return f"{folder}: sparsify, topk, {config.latents} latents, {hookpoint or 'no hookpoint'}"
 
 
-def _training(model: str) -> dict[str, str]:
-    """What a training's config says of its model; nothing of an unknown one."""
-    name, _, revision = model.partition("@")
-    return {key: value for key, value in (("model", name), ("revision", revision)) if value}
-
-
-def _check_free(root: Path, folder: Path, model: str) -> None:
-    """May a hookpoint's folder be written below a root? Other hookpoints of the same model may be there.
-
-    Raises:
-        GlossaeError: something else is there.
-    """
-    kind = "a sparsify export"
-    check_free(folder, (WEIGHTS, CONFIG), kind)
+def _check_free(root: Path, folder: Path, model: str, training: dict[str, str]) -> None:
+    """Check that a hookpoint's folder may be written below a root, beside other hookpoints of the same model."""
+    check_free(folder, (WEIGHTS, CONFIG), KIND)
     if (folder / CONFIG).is_file() and "format" in Keys.read(folder / CONFIG):
         raise GlossaeError(f"--out: {folder} holds glossae's own autoencoder; give another folder")
     if folder == root:
         return
     siblings = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    check_free(root, (ROOT_CONFIG,), kind, folders=siblings)
+    check_free(root, (ROOT_CONFIG,), KIND, folders=siblings)
     for name in siblings:
-        check_free(root / name, (WEIGHTS, CONFIG), kind)
+        check_free(root / name, (WEIGHTS, CONFIG), KIND)
     there = Keys.read(root / ROOT_CONFIG).values if (root / ROOT_CONFIG).is_file() else {}
-    if (siblings or there) and there != _training(model):
+    if (siblings or there) and there != training:
         raise GlossaeError(
             f"--out: {root} holds an export from another model than '{model}'; give another folder"
         )

@@ -1,4 +1,4 @@
-"""Writing an autoencoder's two files and its model card, and what may be written over."""
+"""Writing an SAE's two files and its model card, and what an export may overwrite."""
 
 import json
 from collections.abc import Collection
@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import replacing
+from glossae.files import replacing, write_text
 from glossae.sae.sae import Sae
 
 CARD = "README.md"
-# a file that begins so is a card of an earlier export
+# a file that begins with it is the card of an earlier export
 HEADING = "# Sparse autoencoder, exported by glossae"
 
 
 def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings: dict[str, Any]) -> None:
-    """Write tensors and the config that says what they are.
+    """Write tensors and their config.
 
     Both are whole before either takes its place, and the config does so last: a folder that has one is whole.
     """
@@ -32,12 +32,7 @@ def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings
 
 
 def write_card(sae: Sae, folder: Path) -> None:
-    """Write a model card: first what makes the autoencoder unsound, then what it is and how faithful."""
-    with replacing(folder / CARD) as path:
-        path.write_text("\n".join(_card(sae)) + "\n", encoding="utf-8")
-
-
-def _card(sae: Sae) -> list[str]:
+    """Write a model card: first what makes the SAE unsound, then what it is and how faithful."""
     config, quality = sae.config, sae.quality
     lines = [HEADING, ""]
     if sae.unsound:
@@ -60,47 +55,44 @@ def _card(sae: Sae) -> list[str]:
         }
     lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
     if quality is None:
-        return [*lines, "Its fidelity was not measured."]
-    lines += [
-        "FVU: the fraction of variance unexplained, around the mean of all text, the language's own mean, and as "
-        "a mean over tokens of each token's own share. Loss: nats a token, of the model and with the reconstruction in "
-        "the site's place; ±: half the width of the 95 % interval of their difference.",
-        "",
-        "| Language | FVU | within the language | mean over tokens | loss | spliced | ± | recovered |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for code, fvu in quality.fvu.items():
-        ce = quality.ce.get(code)
-        losses = (None,) * 4 if ce is None else (ce.raw, ce.spliced, ce.half_width, ce.recovered)
-        values = (fvu, quality.fvu_within.get(code), quality.fvu_normalised.get(code), *losses)
-        cells = ("–" if value is None else f"{value:.3f}" for value in values)
-        lines.append(f"| {code} | {' | '.join(cells)} |")
-    return lines
-
-
-def _is_card(path: Path) -> bool:
-    return path.name == CARD and path.read_bytes().startswith(HEADING.encode())
+        lines.append("Its fidelity was not measured.")
+    else:
+        lines += [
+            "FVU: the fraction of variance unexplained, around the mean of all text, the language's own mean, and as "
+            "a mean over tokens of each token's own share. Loss: nats a token, of the model and with the "
+            "reconstruction in the site's place; ±: half the width of the 95 % interval of their difference.",
+            "",
+            "| Language | FVU | within the language | mean over tokens | loss | spliced | ± | recovered |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for code, fvu in quality.fvu.items():
+            ce = quality.ce.get(code)
+            losses = (None,) * 4 if ce is None else (ce.raw, ce.spliced, ce.half_width, ce.recovered)
+            values = (fvu, quality.fvu_within.get(code), quality.fvu_normalised.get(code), *losses)
+            cells = ("–" if value is None else f"{value:.3f}" for value in values)
+            lines.append(f"| {code} | {' | '.join(cells)} |")
+    write_text(folder / CARD, "\n".join(lines) + "\n")
 
 
 def check_free(folder: Path, files: Collection[str], kind: str, folders: Collection[str] = ()) -> None:
-    """May files of these names be written into a folder? It may be missing, or hold nothing but them and a card.
+    """Check that an export may be written into a folder: it is missing, or holds an earlier export only.
 
     Args:
-        folder: where to.
-        files: what may be there.
+        folder: where the export goes.
+        files: the export's files besides the card.
         kind: what they are, in words.
         folders: other folders that may be there.
-
-    Raises:
-        GlossaeError: it is a file, or holds anything else.
     """
     if folder.exists() and not folder.is_dir():
         raise GlossaeError(f"--out: {folder} is a file; give a folder")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        # what begins with a dot was left by a write that was cut short
-        if path.name.startswith(".") or (path.is_file() and _is_card(path)):
+        is_file = path.is_file()
+        # a name that begins with a dot was left by a write that was cut short
+        if path.name.startswith(".") or (
+            is_file and path.name == CARD and path.read_bytes().startswith(HEADING.encode())
+        ):
             continue
-        if path.name not in (files if path.is_file() else folders):
+        if path.name not in (files if is_file else folders):
             raise GlossaeError(
                 f"--out: {folder} holds '{path.name}', which is no part of {kind}; give another folder"
             )

@@ -1,0 +1,176 @@
+"""Find the SAE at a place: in a folder or file, by the names of its files, or on the hub."""
+
+import fnmatch
+import glob
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from glossae.errors import GlossaeError
+from glossae.hub import Repository, asking, commit_of, quietly
+from glossae.sae.formats import dictionary_learning, own, sae_lens, scopes, sparsify
+from glossae.sae.formats.reading import Keys
+from glossae.sae.sae import Sae
+
+SCHEME = "hub:"
+
+
+def load(place: Path) -> Sae:
+    """Read the SAE in a folder or file.
+
+    The folder may also be one that holds a single SAE one level down: a run, or the root of an export.
+
+    Raises:
+        GlossaeError: there is none or more than one, or it cannot be read.
+    """
+    if place.is_file():
+        return _reader(place)(place)
+    if not place.is_dir():
+        raise GlossaeError(f"{place}: there is no such file or folder")
+    found = _weights(place)
+    if not found:
+        inside = [folder for folder in sorted(place.iterdir()) if folder.is_dir() and _weights(folder)]
+        if len(inside) > 1:
+            names = ", ".join(folder.name for folder in inside)
+            raise GlossaeError(f"{place}: holds several autoencoders; name one of {names}")
+        if not inside:
+            raise GlossaeError(f"{place}: holds no autoencoder (none of {', '.join(BY_NAME)})")
+        found = _weights(inside[0])
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise GlossaeError(f"{found[0].parent}: holds several autoencoders; name one of {names}")
+    return _reader(found[0])(found[0])
+
+
+def _read_shared(path: Path) -> Sae:
+    """Read a `sae.safetensors`, which glossae and sparsify both have: the config beside it tells whose it is."""
+    keys = Keys.read(path.parent / own.CONFIG)
+    if "format" in keys:
+        return own.read(path)
+    if "expansion_factor" in keys or "num_latents" in keys:
+        return sparsify.read(path)
+    raise GlossaeError(
+        f"{keys.path}: is neither glossae's, which says its 'format', nor sparsify's, with an 'expansion_factor'"
+    )
+
+
+BY_NAME: dict[str, Callable[[Path], Sae]] = {
+    own.WEIGHTS: _read_shared,
+    sae_lens.WEIGHTS: sae_lens.read,
+    scopes.GEMMA_ARRAYS: scopes.read_gemma,
+    scopes.GEMMA_WEIGHTS: scopes.read_gemma,
+    dictionary_learning.WEIGHTS: dictionary_learning.read,
+    # a folder further down than the config
+    scopes.LLAMA_WEIGHTS: scopes.read_llama,
+}
+# a file that is named is told by its ending as well; the longest first
+BY_SUFFIX: dict[str, Callable[[Path], Sae]] = {
+    ".sae.pt": scopes.read_qwen,
+    ".npz": scopes.read_gemma,
+    ".pt": dictionary_learning.read,
+}
+
+
+def _weights_among(files: Iterable[str]) -> list[str]:
+    """Those of a folder's files, by their paths inside it, that are an SAE's weights by their names."""
+    there = sorted(files)
+    return [
+        *(name for name in BY_NAME if name in there),
+        *(name for name in there if fnmatch.fnmatch(name, scopes.QWEN_FILES)),
+    ]
+
+
+def _weights(folder: Path) -> list[Path]:
+    inside = [path.name for path in folder.iterdir() if path.is_file()]
+    below = [name for name in BY_NAME if "/" in name and (folder / name).is_file()]
+    return [folder / name for name in _weights_among([*inside, *below])]
+
+
+def _reader(path: Path) -> Callable[[Path], Sae]:
+    if path.suffix == ".json":
+        return lambda path: load(path.parent)
+    for name in (path.name, f"{path.parent.name}/{path.name}"):
+        if name in BY_NAME:
+            return BY_NAME[name]
+    for suffix, reader in BY_SUFFIX.items():
+        if path.name.endswith(suffix):
+            return reader
+    raise GlossaeError(f"{path}: is no known autoencoder's file (none of {', '.join(BY_NAME)})")
+
+
+class Fetched(NamedTuple):
+    """The place of an SAE's files, and their commit."""
+
+    place: Path
+    commit: str
+
+
+def fetch(text: str) -> Fetched:
+    """Fetch one SAE of a repository, `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`, into the hub's cache.
+
+    Of a folder its configurations and its weights are fetched. A folder with the weights of several SAEs (Qwen-Scope
+    has all layers in one) needs the file named, and only that file is fetched.
+
+    Raises:
+        GlossaeError: the name is none, the hub or the network refuses, or the folder holds no SAE or several.
+    """
+    owner, *rest = text.removeprefix(SCHEME).split("/", 2)
+    place = "/".join(rest[1:]).strip("/")
+    try:
+        repository = Repository.parse("/".join([owner, *rest[:1]]))
+    except GlossaeError as error:
+        raise GlossaeError(f"{text}: {error}") from error
+    if ".." in PurePosixPath(place).parts:
+        raise GlossaeError(f"{text}: names a folder outside the repository")
+    with asking(repository, text):
+        # a small file that tells the commit; a repository need not have it
+        commit = commit_of(repository, "README.md")
+        there = repository.folder / "snapshots" / commit / place
+        # the weights come last, so where they are, the rest is too
+        if not _is_whole(there):
+            _download(text, repository.at(commit), place)
+    return Fetched(there, commit)
+
+
+def _is_whole(place: Path) -> bool:
+    if not place.is_dir():
+        return place.is_file()
+    known = _weights_among(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
+    # one layer's file may have come by its own name, which does not make the folder hold one SAE
+    return len(known) == 1 and known[0] in BY_NAME
+
+
+def _download(text: str, repository: Repository, place: str) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    files = HfApi().list_repo_files(repository.name, revision=repository.revision)
+    named = place in files
+    folder = str(PurePosixPath(place).parent) if named else place
+    prefix = "" if folder in ("", ".") else f"{folder}/"
+    inside = [file.removeprefix(prefix) for file in files if file.startswith(prefix)]
+    weights = [PurePosixPath(place).name] if named else _weights_among(inside)
+    if not weights:
+        tensors = [file for file in files if file.endswith((".safetensors", ".npz", ".pt"))]
+        here = [file for file in inside if f"{prefix}{file}" in tensors and "/" not in file]
+        if here:
+            raise GlossaeError(
+                f"{text}: no autoencoder by its name in that folder; name one of its files, {_few(here)}"
+            )
+        others = sorted({str(PurePosixPath(file).parent) for file in tensors})
+        there = f"there are some in {_few(others)}" if others else "nor in another"
+        raise GlossaeError(f"{text}: no autoencoder in that folder; {there}")
+    if len(weights) > 1:
+        raise GlossaeError(
+            f"{text}: holds several autoencoders; add the name of one of them, such as /{weights[0]}: {_few(weights)}"
+        )
+    small = [file for file in inside if file.endswith(".json") and "/" not in file]
+    for chosen, bars in ((small, False), (weights, True)):
+        patterns = [glob.escape(f"{prefix}{file}") for file in chosen]
+        if patterns:
+            with quietly(bars=bars):
+                snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
+
+
+def _few(names: list[str]) -> str:
+    """At most eight of the names."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,475 @@
+"""Training SAEs on one stream of activations: the shared encoder product, mixing of tokens, checkpoints."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glossae import lm
+from glossae.errors import GlossaeError
+from glossae.files import replacing
+from glossae.memory import enough_memory, out_of_memory
+from glossae.sae.sae import Sae, SaeConfig
+from glossae.sae.trainer import EncoderDtype, Trainer, TrainPoint, TrainSettings
+
+Job = tuple[SaeConfig, TrainSettings]
+"""An SAE to be trained."""
+Trained = tuple[Sae, list[TrainPoint]]
+"""An SAE and the log of its training."""
+
+# pre-activations made at once, on a GPU and on a CPU: there the next step should still find them in the cache
+VALUES_AT_ONCE = (2**28, 2**21)
+# columns for the biases where they are part of the product: it is fastest in steps of 32
+ONES = 32
+# tokens by which weights are checked before they are kept
+CHECKED = 64
+# the format of checkpoints, and how many are kept
+FORMAT, KEPT = 2, 2
+_NAME = re.compile(r"step-\d{9,}\.safetensors")
+
+
+def train(
+    config: SaeConfig,
+    batches: Iterator[Float[Tensor, "_ d_in"]],
+    settings: TrainSettings,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Trained:
+    """Train on batches of activations, one Adam step each, and fold the input scale into the weights.
+
+    The pre-encoder bias starts at the first batch's mean and decoder rows keep length 1, so that a latent's value is
+    the length of what it writes. Inside, inputs are scaled to a mean length of sqrt(d_in); the returned SAE takes
+    them unscaled.
+
+    Raises:
+        GlossaeError: there are no activations, some are not finite, or the loss diverges.
+    """
+    mixer = Mixer(None, 0, torch.Generator())
+    return train_group([(config, settings)], lambda _: batches, mixer, progress=progress)[0]
+
+
+def train_group(
+    jobs: Sequence[Job],
+    stream: Callable[[int], Iterator[Float[Tensor, "_ d_in"]]],
+    mixer: "Mixer",
+    *,
+    checkpoints: "Checkpoints | None" = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Trained]:
+    """Train SAEs of one width on the same batches, each as `train` would by itself, in one pass over the stream.
+
+    The precision of the product and whether inputs are scaled are the first job's.
+
+    Args:
+        jobs: what to train, and how.
+        stream: the chunks of activations from a given number on, the same ones whenever it is called.
+        mixer: makes batches of them.
+        checkpoints: where to leave off and go on; the result is the same bit for bit.
+        progress: called with the finished share.
+
+    Raises:
+        GlossaeError: there are no activations, some are not finite, memory is out, or the loss diverges; checkpoints
+            made before are kept, and none is made of weights that diverge.
+    """
+    with enough_memory(_no_memory(jobs)):
+        group = None if checkpoints is None else checkpoints.restore(jobs, mixer)
+    total = max(1, jobs[0][1].tokens)
+    for batch in mixer.batches(stream(mixer.taken)):
+        group = group or Group.started(jobs, batch)
+        group.step(batch)
+        progress(min(1.0, group.trainers[0].tokens / total))
+        if checkpoints is not None and checkpoints.due():
+            group.check(batch)
+            checkpoints.save(group, mixer)
+    if group is None:
+        raise GlossaeError("corpora.train: there is no text left to train an autoencoder on")
+    return [(trainer.finish(), trainer.log) for trainer in group.trainers]
+
+
+class Group:
+    """SAEs in training on the same batches."""
+
+    def __init__(self, trainers: Sequence[Trainer]) -> None:
+        self.trainers = list(trainers)
+        settings, device = self.trainers[0].settings, self.trainers[0].mean.device
+        dtype = torch.float32 if settings.published else encoder_dtype(settings.encoder_dtype, device)
+        self.product = EncoderProduct([trainer.sae for trainer in self.trainers], dtype)
+
+    @classmethod
+    def started(cls, jobs: Sequence[Job], first: Float[Tensor, "tokens d_in"]) -> "Group":
+        """Return a group before its first step."""
+        _require_finite(first, 1)
+        with enough_memory(_no_memory(jobs)):
+            return cls([Trainer.started(config, settings, first) for config, settings in jobs])
+
+    @torch.no_grad()
+    def step(self, batch: Float[Tensor, "tokens d_in"]) -> None:
+        """Take one optimiser step of every SAE."""
+        first = self.trainers[0]
+        _require_finite(batch, first.steps + 1)
+        with enough_memory(
+            f"sae: there is not enough memory for a step of {len(batch)} tokens; lower sae.batch_tokens (or "
+            f"sae.batch_sentences), or {_fewer(self.trainers)}"
+        ):
+            x = batch.float() * first.scale
+            offset = self.product.offset(first.mean)
+            centred = x - offset
+            variance = _variance(centred)
+            for trainer, pre in zip(self.trainers, self.product(centred, offset), strict=True):
+                trainer.step(x, pre, variance, centred if offset is not first.mean else None)
+
+    @torch.no_grad()
+    def check(self, batch: Float[Tensor, "tokens d_in"]) -> None:
+        """Refuse weights that a step has ruined, by a few tokens of its batch: its own loss was taken before it."""
+        first = self.trainers[0]
+        x = batch[:CHECKED].float() * first.scale
+        variance = _variance(x - self.product.offset(first.mean))
+        for trainer in self.trainers:
+            trainer.check_loss(float((trainer.sae(x) - x).square().sum()), x.numel(), variance)
+
+
+def _require_finite(batch: Float[Tensor, "tokens d_in"], step: int) -> None:
+    # a sum is finite only if everything in it is, and overflows so seldom that asking twice is cheap
+    if not bool(torch.isfinite(batch.sum())) and not bool(torch.isfinite(batch).all()):
+        raise GlossaeError(f"sae: the model's activations are not finite (step {step})")
+
+
+def _variance(x: Float[Tensor, "tokens d_in"]) -> float:
+    """The sum of squares around the mean, of values that lie about zero already."""
+    flat, mean = x.flatten(), x.mean(0)
+    squares = float(torch.dot(flat, flat))
+    variance = squares - len(x) * float(torch.dot(mean, mean))
+    # less than this is rounding
+    return variance if variance > 1e-6 * squares else 0.0
+
+
+def _no_memory(jobs: Sequence[Job]) -> str:
+    """The error where the weights, gradients and moments of these do not fit into memory."""
+    config = jobs[0][0]
+    what = "an autoencoder" if len(jobs) == 1 else f"{len(jobs)} autoencoders"
+    return (
+        f"sae: there is not enough memory to train {what} of {config.latents} latents on a site of width "
+        f"{config.d_in}; lower {_fewer(jobs)}"
+    )
+
+
+def _fewer(trained: Sequence[object]) -> str:
+    """The settings that make smaller what is trained; several at once are a grid."""
+    if len(trained) == 1:
+        return "sae.latents (or sae.expansion)"
+    return "grid.latents (or grid.expansion), or give fewer grid.k or grid.l1"
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices natively, and so several times as fast as float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and lm.fast_bfloat16()
+
+
+def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
+    """Return the precision of the encoder's product."""
+    low = fast_bfloat16(device) if wanted == "auto" else wanted == "bfloat16"
+    return torch.bfloat16 if low else torch.float32
+
+
+class EncoderProduct:
+    """Pre-activations of a batch for every SAE of a group, in as few matrix products as are fast.
+
+    The encoders' rows are made to lie one after the other in one matrix, of which each SAE keeps its part, so that
+    training an SAE trains it. In bfloat16 the weights themselves stay float32, and every product copies them anew.
+    """
+
+    def __init__(self, saes: Sequence[Sae], dtype: torch.dtype) -> None:
+        self.saes = list(saes)
+        self.dtype = dtype
+        if len(self.saes) == 1:
+            self._weight = self.saes[0].W_enc.data
+        else:
+            self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
+            sizes = [sae.config.latents for sae in self.saes]
+            for sae, rows in zip(self.saes, self._weight.split(sizes), strict=True):
+                sae.W_enc.data = rows
+        self._copy = None
+        if dtype != torch.float32:
+            # on a CPU the biases are one more column, of an input that is always 1: adding them to the product costs
+            # almost as much as the product
+            width = self._weight.shape[1] + (ONES if self._weight.device.type == "cpu" else 0)
+            self._copy = self._weight.new_zeros(len(self._weight), width, dtype=dtype)
+
+    def offset(self, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
+        """Return what to subtract from the inputs: a lone SAE's own pre-encoder bias, for a group about their mean.
+
+        A low precision would else be spent on the mean, and a group shares its inputs.
+        """
+        (first, *others) = self.saes
+        return first.b_dec.detach() if not others and first.config.pre_encoder_bias else mean
+
+    @torch.no_grad()
+    def __call__(
+        self, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
+    ) -> Iterator[Float[Tensor, "tokens latents"]]:
+        """Yield pre-activations, one matrix for each SAE, computed when they are asked for.
+
+        `centred` is a batch less `offset`; any offset gives the same, apart from rounding.
+        """
+        d_in = centred.shape[1]
+        weight, inputs = self._weight, centred
+        if self._copy is not None:
+            self._copy[:, :d_in].copy_(self._weight)
+            weight = self._copy
+            inputs = centred.new_zeros(len(centred), weight.shape[1], dtype=self.dtype)
+            inputs[:, :d_in].copy_(centred)
+            inputs[:, d_in : d_in + 1] = 1.0
+        most = VALUES_AT_ONCE[centred.device.type == "cpu"] // max(1, len(centred))
+        row = 0
+        for some in _runs(self.saes, most):
+            sizes = [sae.config.latents for sae in some]
+            rows = weight[row : row + sum(sizes)]
+            row += sum(sizes)
+            bias = torch.cat([_bias_around(sae, offset) for sae in some])
+            if weight.shape[1] > d_in:
+                rows[:, d_in] = bias
+                pre = torch.mm(inputs, rows.T)
+            else:
+                pre = torch.nn.functional.linear(inputs, rows, bias.to(self.dtype))
+            yield from pre.split(sizes, dim=1)
+
+
+def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
+    """SAEs one after the other, as many at a time as have at most `most` latents together, or one."""
+    run: list[Sae] = []
+    for sae in saes:
+        if run and sum(other.config.latents for other in run) + sae.config.latents > most:
+            yield run
+            run = []
+        run.append(sae)
+    yield run
+
+
+def _bias_around(sae: Sae, offset: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:
+    """The bias that makes `W_enc (x - offset) + bias` the SAE's pre-activation."""
+    if sae.config.pre_encoder_bias and offset.data_ptr() == sae.b_dec.data_ptr():
+        return sae.b_enc.detach()
+    moved = offset - sae.b_dec if sae.config.pre_encoder_bias else offset
+    return torch.addmv(sae.b_enc, sae.W_enc, moved)
+
+
+class Mixer:
+    """Cuts a stream of activations into batches of `size` tokens, drawn from a pool of about `pool`.
+
+    Whenever the pool is full, half of it is drawn at random and given out, and new tokens are written into the
+    places that became free: nothing is copied twice. Every token comes out exactly once; the last batch may be
+    smaller. Without a `size` the stream's own chunks are the batches.
+
+    `state` holds all that decides what comes next, so a stream can be left at any batch and gone on with: the chunks
+    from number `taken` on have to follow.
+
+    Attributes:
+        taken: chunks taken from the stream so far.
+    """
+
+    def __init__(self, size: int | None, pool: int, generator: torch.Generator) -> None:
+        self.size = size
+        self.pool = 0 if size is None else max(pool, 2 * size)
+        self.generator = generator
+        self.taken = 0
+        self._held: Float[Tensor, "pool d_in"] | None = None
+        # places of the pool in the order in which they are given out, up to `_give`; from there on they stay
+        self._order = torch.zeros(0, dtype=torch.int64)
+        self._cursor = self._give = 0
+        # the part of the last chunk that did not fit into the pool
+        self._rest: Float[Tensor, "_ d_in"] | None = None
+
+    def batches(self, chunks: Iterator[Float[Tensor, "_ d_in"]]) -> Iterator[Float[Tensor, "_ d_in"]]:
+        """Yield the batches; `state` between two of them is that of everything before the second."""
+        if self.size is None:
+            for chunk in chunks:
+                self.taken += 1
+                yield chunk
+            return
+        while self._cursor < self._give or self._refill(chunks, self.size):
+            places = self._order[self._cursor : min(self._cursor + self.size, self._give)]
+            self._cursor += len(places)
+            assert self._held is not None
+            yield self._held[places.to(self._held.device)]
+
+    def _refill(self, chunks: Iterator[Float[Tensor, "_ d_in"]], size: int) -> bool:
+        """Fill the free places and draw the next ones to be given out; False once there is nothing left."""
+        staying = self._order[self._give :]
+        # the pool has been full ever since there was an order
+        with self._enough_memory():
+            free = self._order[: self._give] if len(self._order) else torch.arange(self.pool)
+        filled = 0
+        while filled < len(free):
+            if self._rest is None:
+                self._rest = next(chunks, None)
+                if self._rest is None:
+                    break
+                self.taken += 1
+            if self._held is None:
+                with self._enough_memory():
+                    self._held = self._rest.new_empty(self.pool, self._rest.shape[1])
+            some = self._rest[: len(free) - filled]
+            self._held[free[filled : filled + len(some)].to(self._held.device)] = some
+            filled += len(some)
+            self._rest = self._rest[len(some) :] if len(some) < len(self._rest) else None
+        places = torch.cat([staying, free[:filled]])
+        self._order = places[torch.randperm(len(places), generator=self.generator)]
+        self._cursor = 0
+        self._give = len(places) if filled < len(free) else len(places) // 2 // size * size
+        return self._give > 0
+
+    def _enough_memory(self) -> AbstractContextManager[None]:
+        return enough_memory(
+            f"sae: there is not enough memory to mix {self.pool} tokens; lower sae.batch_tokens"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and numbers from which `restore` goes on."""
+        return {
+            "taken": self.taken,
+            "cursor": self._cursor,
+            "give": self._give,
+            "order": self._order,
+            # a pool that was never full has nothing beyond its last place in use
+            "held": None if self._held is None else self._held[: int(self._order.max()) + 1],
+            "rest": self._rest,
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.taken, self._cursor, self._give = state["taken"], state["cursor"], state["give"]
+        self._order, self._held, self._rest = state["order"], state["held"], state["rest"]
+        self.generator.set_state(state["generator"])
+
+
+class Checkpoints:
+    """The checkpoints of one training, in a folder of their own; a training goes on from one bit for bit.
+
+    A checkpoint is one safetensors file: the tensors are the weights, the optimiser's moments and the mixer's pool;
+    the numbers (step, place in the text, log) are JSON in its header. It is written beside and renamed, and the last
+    two are kept, so that there is a whole one at every moment.
+
+    Attributes:
+        folder: where they lie.
+        identity: tells this training from another: text, model, settings.
+        seconds: time between two of them; 0: after every step.
+        device: where a restored training goes on.
+        tell: receives a line on why a checkpoint was not used, and on the step at which the training goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        *,
+        seconds: float,
+        device: torch.device | str = "cpu",
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.folder, self.identity, self.seconds, self.tell = folder, identity, seconds, tell
+        self.device = torch.device(device)
+        self._last = time.monotonic()
+        # found unusable by `restore`: not counted among the last two, and removed once there is something better
+        self._refused: set[Path] = set()
+
+    def due(self) -> bool:
+        """Return whether it is time for the next one."""
+        return time.monotonic() - self._last >= self.seconds
+
+    def save(self, group: Group, mixer: Mixer) -> None:
+        """Write one, and remove all but the last two of this training.
+
+        Raises:
+            GlossaeError: it cannot be written, or memory is out; the ones before are still there.
+        """
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "trainers": []}
+        for place, trainer in enumerate(group.trainers):
+            its_tensors, its = trainer.state()
+            tensors |= {f"trainer.{place}.{name}": tensor for name, tensor in its_tensors.items()}
+            numbers["trainers"].append(its)
+        mixing = mixer.state()
+        tensors |= {f"mixer.{name}": value for name, value in mixing.items() if isinstance(value, Tensor)}
+        numbers["mixer"] = {name: value for name, value in mixing.items() if isinstance(value, int)}
+        path = self.folder / f"step-{group.trainers[0].steps:09d}.safetensors"
+        memory = enough_memory(
+            f"{path}: there is not enough memory to write a checkpoint; give --sae.checkpoint none, or lower "
+            f"{_fewer(group.trainers)}"
+        )
+        with memory, replacing(path) as temporary:
+            # clones: parts of a larger tensor would take the whole of it along
+            written = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+            save_file(written, temporary, metadata={"glossae": json.dumps(numbers)})
+        self._refused.discard(path)
+        own = [file for file in self._files() if file not in self._refused]
+        for old in (*own[KEPT:], *self._refused):
+            old.unlink(missing_ok=True)
+        self._refused.clear()
+        self._last = time.monotonic()
+
+    def restore(self, jobs: Sequence[Job], mixer: Mixer) -> Group | None:
+        """Return the training as the last good checkpoint left it, the mixer with it; None if there is none."""
+        for path in self._files():
+            found = self._read(path, len(jobs))
+            if isinstance(found, str):
+                self.tell(f"{path}: {found}, so it is not gone on with")
+                self._refused.add(path)
+                continue
+            tensors, numbers = found
+            mixing = {name: tensors.get(f"mixer.{name}") for name in ("order", "held", "rest", "generator")}
+            for name in ("held", "rest"):
+                tensor = mixing[name]
+                mixing[name] = None if tensor is None else tensor.to(self.device)
+            mixer.restore(mixing | numbers["mixer"])
+            trainers = []
+            for place, (config, settings) in enumerate(jobs):
+                prefix = f"trainer.{place}."
+                own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+                trainers.append(
+                    Trainer.restored(config, settings, own, numbers["trainers"][place], self.device)
+                )
+            done, steps = trainers[0].steps, trainers[0].settings.steps
+            self.tell(f"{path}: carrying on at step {done:,} of {steps:,}")
+            return Group(trainers)
+        return None
+
+    def clear(self) -> None:
+        """Remove them all: the training is done."""
+        for path in self._files():
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        files = self.folder.glob("step-*.safetensors")
+        # exactly the names that `save` gives: others are not ours to delete
+        return sorted((file for file in files if _NAME.fullmatch(file.name)), reverse=True)
+
+    def _read(self, path: Path, jobs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | str:
+        """What is in a checkpoint, or why it cannot be used."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                numbers = json.loads((file.metadata() or {}).get("glossae", "{}"))
+                if numbers.get("format") != FORMAT:
+                    return "is not a checkpoint of this version of glossae"
+                if numbers["identity"] != self.identity or len(numbers["trainers"]) != jobs:
+                    return "belongs to a training on other text or with other settings"
+                return {name: file.get_tensor(name) for name in file.keys()}, numbers  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
+            if out_of_memory(error):
+                # it may be a good one
+                raise
+            return f"is broken or cut short ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
