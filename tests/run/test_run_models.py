@@ -81,7 +81,7 @@ def test_passes_are_in_bfloat16_where_the_cpu_is_fast_and_the_loss_the_same(
 ):
     monkeypatch.setattr(context, "fast_bfloat16", lambda: fast)
     monkeypatch.setattr(context, "HALF_COSTS", costs)
-    assert world.run(tmp_path, "--until", "sae") == 0
+    assert world.run(tmp_path, "--until", "sae", dtype="auto") == 0
     record = json.loads((tmp_path / "run.json").read_text())
     (habits,) = record["habits"].values()
     assert record["dtype"] == dtype
@@ -93,7 +93,7 @@ def test_passes_are_in_bfloat16_where_the_cpu_is_fast_and_the_loss_the_same(
         assert habits["loss_in_bfloat16"] == pytest.approx(own, abs=0.05)
         assert habits["loss_in_bfloat16"] != own
     # the next command of the run goes on in the same
-    assert world.run(tmp_path, "--until", "evidence") == 0
+    assert world.run(tmp_path, "--until", "evidence", dtype="auto") == 0
     assert json.loads((tmp_path / "run.json").read_text())["dtype"] == dtype
 
 

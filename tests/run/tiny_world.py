@@ -17,6 +17,8 @@ TEST_PAIRS = 20
 
 SMALL = {
     "languages.others": "sv",
+    # scripts that compute the same are in float32, whatever a CPU is fast in
+    "dtype": "float32",
     "site": "resid",
     "layer": "auto",
     "sae.latents": "64",
