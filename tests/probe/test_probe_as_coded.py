@@ -5,31 +5,24 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from glossae.probe.stored import StoredLayers
-from hypothesis import given
-from hypothesis import strategies as st
 
 from glossae.paper import as_coded_table, paper_batches, replay_layers
 
 # the two steps are seen outside only as the cells that they end in
 from glossae.paper.probes import BATCH_SENTENCES, _batches, linear_start, replay
-from glossae.probe import ProbePath, rank_agreement, sample_sentences
+from glossae.probe import ProbePath, StoredLayers
 
 PENALTIES = [1e-3, 0.05, 1e3]
 
 
-@pytest.fixture(scope="module")
-def sample(tiny_tokens):
-    """All of the tiny corpus, split twice."""
-    return sample_sentences(tiny_tokens, ("da", "en"), 10_000, seeds=2, seed=0)
+def replayed(lm, sample, seed=5):
+    return replay_layers(lm, sample, site="resid", reference="en", penalties=PENALTIES, seed=seed, budget=200)
 
 
 @pytest.fixture(scope="module")
 def cells(tiny_lm, sample):
     """The tiny model's probes, replayed."""
-    return replay_layers(
-        tiny_lm, sample, site="resid", reference="en", penalties=PENALTIES, seed=5, budget=200
-    )
+    return replayed(tiny_lm, sample)
 
 
 def world(rows=300, d=12, seed=0):
@@ -193,8 +186,7 @@ def test_noise_still_classifies():
 
 def test_the_cells_of_a_model_of_the_paper_are_stepped_on_its_batches(tiny_lm, sample, cells):
     named = dataclasses.replace(tiny_lm, name="EleutherAI/pythia-14m")
-    options = {"site": "resid", "reference": "en", "penalties": PENALTIES, "seed": 5, "budget": 200}
-    fewer = replay_layers(named, sample, **options)
+    fewer = replayed(named, sample)
     assert {cell.batches for cell in fewer} == {row.batches for row in as_coded_table(fewer)} == {329}
     # from the same weights, fewer steps of 0.001 lead less far
     grown = [(few.norm, many.norm) for few, many in zip(fewer, cells, strict=True) if not few.collapsed]
@@ -202,13 +194,8 @@ def test_the_cells_of_a_model_of_the_paper_are_stepped_on_its_batches(tiny_lm, s
 
 
 def test_the_replay_is_seeded(tiny_lm, sample, cells):
-    def again(seed):
-        return replay_layers(
-            tiny_lm, sample, site="resid", reference="en", penalties=PENALTIES, seed=seed, budget=200
-        )
-
-    assert again(5) == cells
-    assert [cell.norm for cell in again(6)] != [cell.norm for cell in cells]
+    assert replayed(tiny_lm, sample) == cells
+    assert [cell.norm for cell in replayed(tiny_lm, sample, seed=6)] != [cell.norm for cell in cells]
 
 
 def test_the_table_is_means_over_seeds_beside_the_optimum(cells):
@@ -226,30 +213,3 @@ def test_the_table_is_means_over_seeds_beside_the_optimum(cells):
         assert row.collapsed == all(cell.collapsed for cell in of)
     half = [dataclasses.replace(cells[0], collapsed=True), dataclasses.replace(cells[0], collapsed=False)]
     assert as_coded_table(half)[0].collapsed is False
-
-
-# ---- the order of the layers
-
-
-def test_seeds_that_agree_and_seeds_that_do_not():
-    assert rank_agreement(np.array([[0.1, 0.2, 0.3], [1.0, 5.0, 6.0]])) == pytest.approx(1)
-    assert rank_agreement(np.array([[0.1, 0.2, 0.3], [3.0, 2.0, 1.0]])) == pytest.approx(-1)
-    # 1, -1 and -1 over the three pairs
-    assert rank_agreement(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]])) == pytest.approx(-1 / 3)
-
-
-def test_where_there_is_no_order_there_is_no_agreement():
-    assert rank_agreement(np.array([[0.1, 0.2, 0.3]])) is None
-    assert rank_agreement(np.array([[0.5], [0.6]])) is None
-    assert rank_agreement(np.array([[0.5, 0.5], [0.6, 0.7]])) is None
-
-
-@given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=2, max_size=2))
-def test_a_pairs_agreement_is_scipys_spearman(pair):
-    from scipy.stats import spearmanr
-
-    scores = np.array(pair, dtype=float)
-    if np.ptp(scores, axis=1).all():
-        assert rank_agreement(scores) == pytest.approx(float(spearmanr(*scores).statistic))
-    else:
-        assert rank_agreement(scores) is None

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glossae.probe import TOLERANCE, ProbePath
+from glossae.probe import ProbePath
 
 PROTOCOLS = pytest.mark.parametrize("published", [True, False], ids=["published", "controlled"])
 
@@ -21,11 +21,7 @@ def data(seed, *, rows=120, width=6, fits=2, scales=None, shift=0.0, noise=1.0):
     x = (x + shift) * (np.ones(width) if scales is None else scales)
     weights = (generator.random((rows, fits)) < 0.8).astype(float)
     weights[:2] = 1
-    return (
-        torch.from_numpy(x).float(),
-        torch.from_numpy(y),
-        torch.from_numpy(weights / weights.sum(0)),
-    )
+    return torch.from_numpy(x).float(), torch.from_numpy(y), torch.from_numpy(weights / weights.sum(0))
 
 
 def same(penalty, fits=2):
@@ -59,7 +55,7 @@ def assert_optimal(solution, x, y, weights, *, published):
     for fit in range(weights.shape[1]):
         w, b = solution.weight[:, fit].numpy(), float(solution.bias[fit])
         size = subgradient(x, y, weights[:, fit], float(solution.penalty[fit]), w, b, published=published)
-        assert size <= TOLERANCE
+        assert size <= 1e-4
         assert float(solution.subgradient[fit]) == pytest.approx(size, abs=1e-6)
 
 
@@ -67,31 +63,23 @@ def assert_optimal(solution, x, y, weights, *, published):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     shares=st.lists(st.floats(0.001, 1.5), min_size=1, max_size=4),
     noise=st.sampled_from([0.0, 0.3, 3.0]),
+    powers=st.none() | st.lists(st.floats(-3, 3), min_size=6, max_size=6),
+    shift=st.sampled_from([0.0, 5.0, -100.0]),
 )
-def test_every_solution_is_optimal(published, seed, shares, noise):
-    x, y, weights = data(seed, noise=noise)
+def test_every_solution_is_optimal_also_on_badly_scaled_activations(
+    published, seed, shares, noise, powers, shift
+):
+    scaled = {} if powers is None else {"scales": 10.0 ** np.array(powers), "shift": shift}
+    x, y, weights = data(seed, noise=noise, **scaled)
     path = ProbePath(x, y, weights, penalise_bias=published)
     for solution in path.solve([share * path.critical_penalty for share in shares]):
         assert_optimal(solution, x, y, weights, published=published)
-
-
-@PROTOCOLS
-@settings(deadline=None, max_examples=10)
-@given(
-    seed=st.integers(0, 10_000),
-    powers=st.lists(st.floats(-3, 3), min_size=6, max_size=6),
-    shift=st.sampled_from([0.0, 5.0, -100.0]),
-)
-def test_badly_scaled_activations_are_no_excuse(published, seed, powers, shift):
-    x, y, weights = data(seed, scales=10.0 ** np.array(powers), shift=shift)
-    path = ProbePath(x, y, weights, penalise_bias=published)
-    for solution in path.solve([share * path.critical_penalty for share in (0.5, 0.1, 0.01)]):
-        assert_optimal(solution, x, y, weights, published=published)
+        assert solution.logits.shape == (120, 2)
 
 
 @PROTOCOLS
@@ -161,7 +149,7 @@ def test_weights_are_exactly_zero_from_the_critical_lambda_on_and_not_below(publ
     at, above, below = path.solve([share * path.critical_penalty for share in (1.0, 3.0, 0.999)])
     for collapsed in (at, above):
         assert not collapsed.weight.any()
-        assert (collapsed.subgradient <= TOLERANCE).all()
+        assert (collapsed.subgradient <= 1e-4).all()
     assert (below.weight.norm(dim=0) > 0).all()
     if published:
         assert not at.bias.any()

@@ -11,7 +11,13 @@ from glossae.probe.layers import (
     sample_sentences,
     stored_layers,
 )
-from glossae.probe.nearest import LEAST_SENTENCES, NearestLayer, language_layers, nearest_candidates
+from glossae.probe.nearest import (
+    LEAST_SENTENCES,
+    NearestLayer,
+    Separation,
+    language_layers,
+    nearest_candidates,
+)
 from glossae.probe.path import ProbePath
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "ProbeCell",
     "ProbePath",
     "ProbeSample",
+    "Separation",
     "StoredLayers",
     "choose_layer",
     "clustered_mean",

@@ -1,4 +1,4 @@
-"""Probes on every layer: what is sampled, what is reported, and which layer is chosen."""
+"""Probes on every layer: what is sampled, what is reported, which layer is chosen, and whether seeds agree."""
 
 import dataclasses
 from collections import Counter
@@ -6,37 +6,29 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-
-# the spread is a column of every cell, but what it is computed from is not shown outside
-from glossae.probe.clustered import clustered_mean
+from hypothesis import given
+from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
 from glossae.lm import Site, TokenizedCorpus, activations, batches
-from glossae.probe import ProbeCell, choose_layer, probe_layers, sample_sentences
+from glossae.probe import (
+    ProbeCell,
+    choose_layer,
+    clustered_mean,
+    probe_layers,
+    rank_agreement,
+    sample_sentences,
+)
 from glossae.text import Corpus, Sentence
 
 PENALTIES = [1e-3, 0.05, 1e3]
 
 
-@pytest.fixture(scope="module")
-def sample(tiny_tokens):
-    """All of the tiny corpus, split twice."""
-    return sample_sentences(tiny_tokens, ("da", "en"), 10_000, seeds=2, seed=0)
-
-
 @pytest.fixture(scope="module", params=[True, False], ids=["published", "controlled"])
 def swept(request, tiny_lm, sample):
     """(published, cells) of a sweep of the tiny model."""
-    cells = probe_layers(
-        tiny_lm,
-        sample,
-        site="resid",
-        reference="en",
-        penalties=PENALTIES,
-        published=request.param,
-        budget=200,
-    )
-    return request.param, cells
+    options = {"site": "resid", "reference": "en", "penalties": PENALTIES, "budget": 200}
+    return request.param, probe_layers(tiny_lm, sample, published=request.param, **options)
 
 
 # ---- the sample
@@ -55,28 +47,24 @@ def long_text(sentences):
     )
 
 
-def test_the_sample_is_whole_sentences_up_to_the_budget():
+def spoken(tokens):
+    return np.array([sentence.language for sentence in tokens.corpus.sentences])
+
+
+def test_the_sample_is_whole_sentences_up_to_the_budget_a_fifth_of_them_held_out():
     tokens = long_text(2000)
     sample = sample_sentences(tokens, ("da", "en"), 4000, seeds=3, seed=0)
-    languages = np.array([sentence.language for sentence in sample.tokens.corpus.sentences])
+    languages, lengths = spoken(sample.tokens), sample.tokens.lengths
     pairs = [sentence.pair for sentence in sample.tokens.corpus.sentences]
     assert len(set(pairs)) == len(pairs)
     for ids, pair in zip(sample.tokens.ids, pairs, strict=True):
         assert np.array_equal(ids, tokens.ids[int(pair)])
     for language in ("da", "en"):
-        total = sample.tokens.lengths[languages == language].sum()
-        assert 2500 <= total < 2500 + 20
-    for held_out in sample.held_out:
-        fitted = sample.tokens.lengths[~held_out]
-        assert fitted.sum() == pytest.approx(4000, rel=0.05)
-
-
-def test_every_seed_holds_out_a_fifth_of_each_language():
-    sample = sample_sentences(long_text(2000), ("da", "en"), 4000, seeds=3, seed=0)
-    languages = np.array([sentence.language for sentence in sample.tokens.corpus.sentences])
-    for held_out in sample.held_out:
-        for language in ("da", "en"):
+        assert 2500 <= lengths[languages == language].sum() < 2500 + 20
+        for held_out in sample.held_out:
             assert held_out[languages == language].mean() == pytest.approx(0.2, abs=0.01)
+    for held_out in sample.held_out:
+        assert lengths[~held_out].sum() == pytest.approx(4000, rel=0.05)
     assert len({row.tobytes() for row in sample.held_out}) == 3
 
 
@@ -90,19 +78,12 @@ def test_documents_are_held_out_whole(shared):
     tokens = dataclasses.replace(tokens, corpus=Corpus.of(sentences))
     sample = sample_sentences(tokens, ("da", "en"), 10_000, seeds=4, seed=0)
     docs = np.array([s.doc for s in sample.tokens.corpus.sentences])
-    languages = np.array([s.language for s in sample.tokens.corpus.sentences])
+    languages = spoken(sample.tokens)
     for held_out in sample.held_out:
         assert not set(docs[held_out]) & set(docs[~held_out])
         for language in ("da", "en"):
             assert 0.2 <= held_out[languages == language].mean() <= 0.3
     assert len({row.tobytes() for row in sample.held_out}) > 1
-
-
-def test_one_document_cannot_be_held_out_and_fitted(tiny_tokens):
-    sentences = tuple(s._replace(doc=s.language) for s in tiny_tokens.corpus.sentences)
-    tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
-    with pytest.raises(GlossaeError, match=r"^corpora.train: the documents of 'da' are too few for a probe"):
-        sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
 
 
 def test_the_sample_is_seeded():
@@ -114,35 +95,34 @@ def test_the_sample_is_seeded():
 
 
 def test_other_languages_stay_out(tiny_tokens):
-    sentences = tuple(
-        s._replace(language="sv") if number % 6 == 0 else s
-        for number, s in enumerate(tiny_tokens.corpus.sentences)
-    )
-    tokens = dataclasses.replace(tiny_tokens, corpus=Corpus(sentences))
+    mixed = [
+        s._replace(language="sv") if n % 6 == 0 else s for n, s in enumerate(tiny_tokens.corpus.sentences)
+    ]
+    tokens = dataclasses.replace(tiny_tokens, corpus=Corpus.of(mixed))
     sample = sample_sentences(tokens, ("da", "en"), 10_000, seeds=1, seed=0)
     assert set(sample.tokens.corpus.languages) == {"da", "en"}
 
 
-def test_too_few_sentences_are_refused(tiny_tokens):
+def test_too_few_sentences_and_documents_are_refused(tiny_tokens):
     with pytest.raises(GlossaeError, match=r"^corpora.train: 9 sentences of 'en' are too few"):
         sample_sentences(tiny_tokens.take(np.arange(19)), ("da", "en"), 1000, seeds=1, seed=0)
+    # one document cannot be held out and fitted
+    whole = Corpus.of(s._replace(doc=s.language) for s in tiny_tokens.corpus.sentences)
+    with pytest.raises(GlossaeError, match=r"^corpora.train: the documents of 'da' are too few for a probe"):
+        sample_sentences(dataclasses.replace(tiny_tokens, corpus=whole), ("da", "en"), 1000, seeds=1, seed=0)
 
 
 # ---- the sweep
 
 
-def test_there_is_a_cell_for_every_layer_lambda_and_seed(swept):
-    _, cells = swept
+def test_cells_say_what_was_fitted_for_every_layer_lambda_and_seed(swept, sample, tiny_lm):
+    published, cells = swept
     grid = [(cell.layer, cell.penalty, cell.seed) for cell in cells if not cell.rule]
     assert sorted(grid) == sorted(
         (layer, p, seed) for layer in range(3) for p in PENALTIES for seed in range(2)
     )
     rule = [(cell.layer, cell.seed) for cell in cells if cell.rule]
     assert sorted(rule) == [(layer, seed) for layer in range(3) for seed in range(2)]
-
-
-def test_cells_say_what_was_fitted(swept, sample, tiny_lm):
-    published, cells = swept
     for cell in cells:
         assert cell.model == tiny_lm.name
         assert cell.standardised == (cell.rule or not published)
@@ -156,18 +136,13 @@ def test_cells_say_what_was_fitted(swept, sample, tiny_lm):
             assert cell.penalty == pytest.approx(0.1 * cell.critical_lambda)
 
 
-def test_probes_collapse_from_their_critical_lambda_on(swept):
-    _, cells = swept
+def test_probes_collapse_from_their_critical_lambda_on_and_weak_penalties_tell_the_languages_apart(swept):
+    published, cells = swept
     collapsed = Counter(cell.norm == 0 for cell in cells)
     assert collapsed[True] >= 6
     assert collapsed[False] >= 6
     for cell in cells:
         assert cell.collapsed == (cell.norm == 0) == (cell.penalty >= cell.critical_lambda)
-
-
-def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not(swept):
-    published, cells = swept
-    for cell in cells:
         if cell.penalty == PENALTIES[0]:
             assert cell.accuracy > 0.75
             assert cell.bce < 0.55
@@ -178,7 +153,7 @@ def test_a_weak_penalty_tells_the_languages_apart_and_a_collapsed_probe_does_not
 
 def test_critical_lambdas_equal_those_by_hand(swept, sample, tiny_lm):
     _, cells = swept
-    languages = np.array([s.language for s in sample.tokens.corpus.sentences])
+    languages = spoken(sample.tokens)
     sites = [Site("resid", layer) for layer in range(3)]
     parts = list(activations(tiny_lm, batches(sample.tokens, 300), sites))
     sentence = torch.cat([part.sentence for part in parts]).numpy()
@@ -199,18 +174,9 @@ def test_critical_lambdas_equal_those_by_hand(swept, sample, tiny_lm):
 def test_the_sweep_is_deterministic_and_leaves_nothing_behind(tiny_lm, sample, tmp_path):
     done = []
 
-    def sweep():
-        return probe_layers(
-            tiny_lm,
-            sample,
-            site="mlp.hidden",
-            reference="en",
-            penalties=PENALTIES,
-            scratch=tmp_path,
-            progress=done.append,
-        )
-
-    assert sweep() == sweep()
+    options = {"site": "mlp.hidden", "reference": "en", "penalties": PENALTIES, "scratch": tmp_path}
+    one, again = (probe_layers(tiny_lm, sample, progress=done.append, **options) for _ in range(2))
+    assert one == again
     assert list(tmp_path.iterdir()) == []
     assert done[: len(done) // 2] == sorted(done[: len(done) // 2])
     assert done[-1] == pytest.approx(1)
@@ -233,9 +199,7 @@ def test_the_standard_error_agrees_with_a_bootstrap_over_sentences():
     assert error == pytest.approx(means.std(), rel=0.08)
     # and tokens are not what was drawn
     assert error > 2 * values.std() / np.sqrt(len(values))
-
-
-def test_one_sentence_has_no_spread():
+    # one sentence has no spread
     assert clustered_mean(torch.tensor([1.0, 3.0]).double(), torch.tensor([4, 4])) == (2.0, 0.0)
 
 
@@ -289,3 +253,30 @@ def test_seeds_are_averaged_and_the_grid_is_not_looked_at():
     choice = choose_layer(cells)
     assert choice.best == 1
     assert choice.layers[0] == (0, pytest.approx(0.3), pytest.approx(0.01), pytest.approx(0.08**0.5), 1.0)
+
+
+# ---- the order of the layers
+
+
+def test_seeds_that_agree_and_seeds_that_do_not():
+    assert rank_agreement(np.array([[0.1, 0.2, 0.3], [1.0, 5.0, 6.0]])) == pytest.approx(1)
+    assert rank_agreement(np.array([[0.1, 0.2, 0.3], [3.0, 2.0, 1.0]])) == pytest.approx(-1)
+    # 1, -1 and -1 over the three pairs
+    assert rank_agreement(np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0]])) == pytest.approx(-1 / 3)
+
+
+def test_where_there_is_no_order_there_is_no_agreement():
+    assert rank_agreement(np.array([[0.1, 0.2, 0.3]])) is None
+    assert rank_agreement(np.array([[0.5], [0.6]])) is None
+    assert rank_agreement(np.array([[0.5, 0.5], [0.6, 0.7]])) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=2, max_size=2))
+def test_a_pairs_agreement_is_scipys_spearman(pair):
+    from scipy.stats import spearmanr
+
+    scores = np.array(pair, dtype=float)
+    if np.ptp(scores, axis=1).all():
+        assert rank_agreement(scores) == pytest.approx(float(spearmanr(*scores).statistic))
+    else:
+        assert rank_agreement(scores) is None
