@@ -143,7 +143,7 @@ class Replication:
         p: of each of the set's units, in its order.
         q: the same as false discovery rates, over the set only.
         passed: which units pass at the set's q.
-        share: how many of the set do; None if the set is empty.
+        share: the share that passes; None if the set is empty.
         low, high: the ends of an exact binomial interval of the share, 95 % (Clopper and Pearson 1934). Units
             that are tested on one text depend on each other, so it is a guide rather than exact.
         auroc: of the set's units, in its order.
@@ -166,8 +166,7 @@ def replicate(
 ) -> Replication:
     """Test a frozen set again on a text that was not looked at before: the same claim, minimum, method and q.
 
-    The claim is held against the languages that both texts have: a language that the set was never told from is no
-    part of what is replicated. `Replication.auroc` has it all the same.
+    The claim is tested against the languages that both texts have. `Replication.auroc` has all languages of the table.
 
     Args:
         frozen: the set; only a set that was written down has this type.
