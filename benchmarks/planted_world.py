@@ -30,7 +30,7 @@ SOLVED_WITHIN = 1e-4
 LEAST, MOST = -10.0, 1.5
 GRID = 120
 # how far below the strongest that a rate allows a feature stays
-ROOM = 0.003
+BELOW_LARGEST = 0.003
 
 Range = tuple[float, float]
 
@@ -66,11 +66,6 @@ class Kinds:
     on_rate: Range = (0.15, 0.5)
     off_rate: Range = (0.0005, 0.02)
 
-    def special(self, languages: int) -> int:
-        """How many features are not left over."""
-        one = self.single + self.around + self.sibling
-        return languages * one + len(groups_of(languages)) * self.groups + self.together
-
     def check(self, features: int, languages: int) -> None:
         """Refuse what cannot be planted.
 
@@ -79,7 +74,9 @@ class Kinds:
         """
         if languages < 2:
             raise GlossaeError(f"planted.languages: at least 2 are needed, got {languages}")
-        if (taken := self.special(languages)) >= features:
+        each = self.single + self.around + self.sibling
+        taken = languages * each + len(groups_of(languages)) * self.groups + self.together
+        if taken >= features:
             raise GlossaeError(f"planted.features: {features} are too few for {taken} of the kinds asked for")
         for name in ("strength", "under", "on_rate", "off_rate"):
             low, high = getattr(self, name)
@@ -93,11 +90,6 @@ def groups_of(languages: int) -> tuple[tuple[int, ...], ...]:
     """The groups that have features of their own: the first 3, the first 4, the last 2, as far as there are others."""
     found = (tuple(range(3)), tuple(range(4)), (languages - 2, languages - 1))
     return tuple(group for group in found if max(group) < languages and len(group) < languages)
-
-
-def names_of(languages: int) -> tuple[str, ...]:
-    """The codes of the planted languages."""
-    return tuple(CODES[i] if i < len(CODES) else f"x{i}" for i in range(languages))
 
 
 @dataclass(frozen=True)
@@ -218,32 +210,26 @@ class Profiles(NamedTuple):
     intensity: Float[np.ndarray, "features languages"]
 
 
-class Strengths:
-    """The population AUROC as a smooth function of two log intensities, and its inverse.
+def _faintest(
+    law: SentenceLaw, on: Float[np.ndarray, "*n"], strength: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """The log intensity against which one of log intensity `on` has this population AUROC, by bisection.
 
-    A spline through the exact law on a grid; what is planted is measured by the law itself afterwards.
+    A spline through the exact law on a grid stands in for it; what is planted is measured by the law itself afterwards.
+    No AUROC is above that against silence; what asks for more gets almost that.
     """
-
-    def __init__(self, law: SentenceLaw) -> None:
-        self.grid = np.linspace(LEAST, MOST, GRID)
-        below = law.cdf(np.exp(self.grid))
-        table = np.stack([auroc_of(row[None], below) for row in below])
-        self.spline = RectBivariateSpline(self.grid, self.grid, table)
-
-    def off(self, on: Float[np.ndarray, "*n"], strength: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        """The log intensity against which one of log intensity `on` has this AUROC, by bisection.
-
-        No AUROC is above that against silence; what asks for more gets almost that.
-        """
-        low, high = np.full(on.shape, LEAST), on.copy()
-        strength = np.minimum(strength, self.spline.ev(on, low) - ROOM)
-        for _ in range(40):
-            middle = (low + high) / 2
-            # the fainter the other language, the higher the AUROC
-            over = self.spline.ev(on, middle) > strength
-            low, high = np.where(over, middle, low), np.where(over, high, middle)
-        # the end at which it is not exceeded
-        return np.asarray(high, dtype=np.float64)
+    grid = np.linspace(LEAST, MOST, GRID)
+    below = law.cdf(np.exp(grid))
+    spline = RectBivariateSpline(grid, grid, np.stack([auroc_of(row[None], below) for row in below]))
+    low, high = np.full(on.shape, LEAST), on.copy()
+    strength = np.minimum(strength, spline.ev(on, low) - BELOW_LARGEST)
+    for _ in range(40):
+        middle = (low + high) / 2
+        # the fainter the other language, the higher the AUROC
+        over = spline.ev(on, middle) > strength
+        low, high = np.where(over, middle, low), np.where(over, high, middle)
+    # the end at which it is not exceeded
+    return np.asarray(high, dtype=np.float64)
 
 
 def draw_profiles(
@@ -264,7 +250,7 @@ def draw_profiles(
     strength = _strengths(kinds, homes, languages, random)
     intensity = np.empty((features, languages))
     if special:
-        off = Strengths(law).off(np.repeat(on[:, None], languages, 1), strength)
+        off = _faintest(law, np.repeat(on[:, None], languages, 1), strength)
         at_home = np.zeros((special, languages), dtype=bool)
         for row, (_, group) in enumerate(homes):
             at_home[row, list(group)] = True
@@ -376,7 +362,7 @@ class PlantedWorld:
     @property
     def codes(self) -> tuple[str, ...]:
         """The names of the languages."""
-        return names_of(self.languages)
+        return tuple(CODES[i] if i < len(CODES) else f"x{i}" for i in range(self.languages))
 
     @property
     def identity(self) -> str:
@@ -471,11 +457,6 @@ class PlantedWorld:
         """Which features truly exceed the minimum for a language, or in every comparison of any other claim."""
         comparisons = self.against_all(claim) if isinstance(claim, str) else claim
         return np.asarray(self.weakest(comparisons) > minimum)
-
-    @property
-    def groups(self) -> tuple[tuple[str, ...], ...]:
-        """The groups of languages that have features of their own."""
-        return tuple(tuple(self.codes[i] for i in group) for group in groups_of(self.languages))
 
     @property
     def kind(self) -> Shaped[np.ndarray, " features"]:

@@ -52,13 +52,8 @@ def test_values_are_means_over_all_tokens():
 def test_one_token_leaves_sentences_as_they_are_and_their_order_plays_no_part():
     table = random_table(3)
     shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
-    for tokens, one, two in (
-        (1, table, passages(table, 1)),
-        (40, passages(table, 40), passages(shuffled, 40)),
-    ):
-        order, again = (np.lexsort((t.languages, t.pairs)) for t in (one, two))
-        if tokens > 1:
-            order, again = (np.lexsort((t.tokens, t.languages, t.values.toarray()[:, 0])) for t in (one, two))
+    for one, two in ((table, passages(table, 1)), (passages(table, 40), passages(shuffled, 40))):
+        order, again = (np.lexsort((*t.values.toarray().T, t.tokens, t.languages)) for t in (one, two))
         np.testing.assert_allclose(one.values.toarray()[order], two.values.toarray()[again], rtol=1e-6)
         assert one.tokens[order].tolist() == two.tokens[again].tolist()
 
@@ -162,7 +157,7 @@ def test_covariates_are_counted(tiny_tokens):
         assert values[number, 1] == (len(text.encode()) - first) / (len(tiny_tokens.ids[number]) - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30), st.sampled_from([0.1, 0.5, 2.0]))
 def test_partners_lie_within_the_caliper_and_are_used_once(seed, danish, english, caliper):
     tokens = text_of(seed, danish, english)
@@ -181,6 +176,12 @@ def test_partners_lie_within_the_caliper_and_are_used_once(seed, danish, english
     assert (apart <= caliper * unit + 1e-9).all()
     assert max(abs(v) for v in found.after.values()) <= caliper + 1e-9
     assert found.rows.tolist() == sorted([*found.first.tolist(), *found.second.tolist()])
+    # nobody left over on both sides could have been matched
+    left = (
+        np.setdiff1d(np.arange(danish), found.first),
+        np.setdiff1d(np.arange(english), found.second - danish),
+    )
+    assert not (between[np.ix_(*left)] <= (caliper - 1e-9) * unit).all(2).any()
 
 
 def test_matching_removes_the_difference_it_reports():
@@ -190,16 +191,6 @@ def test_matching_removes_the_difference_it_reports():
     assert abs(found.after["bytes_per_token"]) < 0.1
     assert len(found) > 100
     assert found.found == (300, 400)
-
-
-def test_nobody_left_over_on_both_sides_could_have_been_matched():
-    tokens = text_of(3, 80, 60)
-    found = match_tokenisation(tokens, "da", "en", caliper=0.3)
-    values = tokenisation(tokens)
-    unit = np.sqrt((values[:80].var(0, ddof=1) + values[80:].var(0, ddof=1)) / 2)
-    left = np.setdiff1d(np.arange(80), found.first), np.setdiff1d(np.arange(80, 140), found.second)
-    apart = np.abs(values[left[0]][:, None] - values[left[1]]) / unit
-    assert not (apart <= 0.3 - 1e-9).all(2).any()
 
 
 def test_the_order_of_the_corpus_and_of_the_languages_changes_nothing():

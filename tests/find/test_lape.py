@@ -185,17 +185,12 @@ def test_every_family_can_be_counted(tmp_path, tiny_tokenizer, tiny_corpus):
 
 
 def test_the_model_is_left_as_it_was(tiny_lm, tiny_tokens, count_hooks):
-    before = count_hooks(tiny_lm.model)
-    lape(tiny_lm, tiny_tokens, target="da")
-    assert count_hooks(tiny_lm.model) == before
-    assert "mlp.activation" not in tiny_lm.architecture.places
-
-
-def test_progress_comes_to_its_end(tiny_lm, tiny_tokens):
-    done = []
+    before, done = count_hooks(tiny_lm.model), []
     lape(tiny_lm, tiny_tokens, target="da", budget=200, progress=done.append)
     assert done == sorted(done)
     assert done[-1] == 1.0
+    assert count_hooks(tiny_lm.model) == before
+    assert "mlp.activation" not in tiny_lm.architecture.places
 
 
 @pytest.mark.parametrize(
@@ -209,9 +204,6 @@ def test_progress_comes_to_its_end(tiny_lm, tiny_tokens):
 def test_what_cannot_be_found_is_refused(tiny_lm, tiny_tokens, changes, message):
     with pytest.raises(GlossaeError, match=message):
         lape(tiny_lm, tiny_tokens, **({"target": "da"} | changes))
-
-
-def test_one_language_alone_is_refused(tiny_lm, tiny_tokens):
     with pytest.raises(GlossaeError, match="in another language is needed"):
         lape(tiny_lm, tiny_tokens.take(np.arange(0, 54, 2)), target="da")
 

@@ -244,21 +244,13 @@ def test_the_exact_bound_is_over_the_binomial_tail_and_close_to_it():
     assert (np.diff(exact) <= 0).all()
 
 
-def test_pairs_are_worth_half_as_much():
-    values = np.repeat([1.0, 0.0], 40)[:, None]
-    languages = ["da"] * 40 + ["en"] * 40
-    alone = auroc_table(make_table(values, languages))
-    paired = auroc_table(make_table(values, languages, [*map(str, range(40))] * 2))
-    assert exact_p(alone, "da", "en")[0] == pytest.approx(0.8**40)
-    assert exact_p(paired, "da", "en")[0] == pytest.approx(0.8**20)
-    assert perfect_p(alone, "da", "en") == pytest.approx(0.8**40)
-    assert perfect_p(paired, "da", "en") == pytest.approx(0.8**20)
-
-
-def test_a_unit_without_exception_has_no_smaller_p_than_the_exact_one():
-    values = np.repeat([1.0, 0.0], 20)[:, None] * np.array([1.0, -1.0])
-    table = auroc_table(make_table(values, ["da"] * 20 + ["en"] * 20))
-    p = minimum_p(table, "da", "en", method="studentised")
-    assert p[0] == pytest.approx(0.8**20)
-    assert p[1] == 1
+@pytest.mark.parametrize(("paired", "blocks"), [(False, 40), (True, 20)])
+def test_a_unit_without_exception_has_the_smallest_p_and_pairs_are_worth_half(paired, blocks):
+    values = np.repeat([1.0, 0.0], 40)[:, None] * np.array([1.0, -1.0])
+    pairs = [*map(str, range(40))] * 2 if paired else None
+    table = auroc_table(make_table(values, ["da"] * 40 + ["en"] * 40, pairs))
+    expected = pytest.approx([0.8**blocks, 1])
+    assert exact_p(table, "da", "en").tolist() == expected
+    assert minimum_p(table, "da", "en", method="studentised").tolist() == expected
+    assert perfect_p(table, "da", "en") == pytest.approx(0.8**blocks)
     assert studentised(table, "da", "en")[1] == -np.inf

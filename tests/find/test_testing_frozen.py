@@ -5,8 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import beta
 
 from glossae.errors import GlossaeError
@@ -74,6 +72,10 @@ def test_what_is_read_is_what_was_written(evidence, frozen, path):
 def test_the_same_set_may_be_frozen_again_and_no_other(evidence, frozen, path):
     before = path.read_bytes()
     assert freeze(evidence, "Danish", path, text="this") == frozen
+    with pytest.raises(
+        GlossaeError, match=r"^Uralic: the table's languages allow no such claim, only Danish"
+    ):
+        freeze(evidence, "Uralic", path, text="this")
     for other, claim, text in (
         (evidence, "Danish", "that"),
         (evidence, "Scandinavian", "this"),
@@ -84,14 +86,6 @@ def test_the_same_set_may_be_frozen_again_and_no_other(evidence, frozen, path):
         ):
             freeze(other, claim, path, text=text)
     assert path.read_bytes() == before
-
-
-def test_a_claim_that_was_not_tested_is_not_frozen(evidence, path):
-    with pytest.raises(
-        GlossaeError, match=r"^Uralic: the table's languages allow no such claim, only Danish"
-    ):
-        freeze(evidence, "Uralic", path, text="this")
-    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -126,48 +120,15 @@ def test_a_file_that_was_changed_is_refused(frozen, path, key, value):
         (b"{", "is not JSON: "),
         (b"\xff\xfe", "is not JSON: "),
         (b"[1, 2]", "is not a frozen set$"),
-        (b"{}", "is not a frozen set$"),
         (b'{"units": []}', "is not a frozen set$"),
+        (None, r"cannot be read \(No such file or directory\)$"),
     ],
 )
 def test_what_is_no_frozen_set_is_refused(path, content, said):
     path.parent.mkdir()
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(GlossaeError, match=rf"^\S*latents.json: {said}"):
-        load_frozen(path)
-
-
-def test_a_file_that_is_not_there_is_named(path):
-    with pytest.raises(GlossaeError, match=r"latents.json: cannot be read \(No such file or directory\)$"):
-        load_frozen(path)
-
-
-@pytest.fixture(scope="module")
-def written(evidence, tmp_path_factory):
-    path = tmp_path_factory.mktemp("written") / "frozen.json"
-    freeze(evidence, "Danish", path, text="this")
-    return path
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    key=st.sampled_from(["units", "claim", "inside", "outside", "minimum", "q", "method", "text", "hash"]),
-    value=JSON,
-)
-def test_another_value_of_any_key_is_refused(written, key, value):
-    fields = json.loads(written.read_text())
-    if value == fields[key]:
-        return
-    path = written.with_name("any.json")
-    path.write_text(json.dumps(fields | {key: value}))
-    with pytest.raises(GlossaeError, match=rf"^{path}: was changed since it was frozen"):
         load_frozen(path)
 
 
@@ -195,22 +156,15 @@ def test_what_holds_on_other_text_passes_again(frozen):
     assert again.auroc.of("da", "en")[1] < 0.7
 
 
-def test_it_is_the_same_test_over_the_set_only(frozen):
-    table = panel(1)
-    again = replicate(frozen, table, text="other")
-    whole = units_evidence(table, "da").claim("Danish")
-    np.testing.assert_allclose(again.p, whole.p[list(frozen.units)], rtol=1e-12)
-    # of four tests rather than twelve: no unit is worse off
-    assert (again.q <= whole.q[list(frozen.units)]).all()
-
-
-def test_its_own_minimum_q_and_method_are_used_again(path):
+def test_it_is_the_same_test_over_the_set_only(path):
     found = units_evidence(panel(), "da", minimum=0.6, q=0.01, method="studentised")
     frozen = freeze(found, "Danish", path, text="this")
     again = replicate(frozen, panel(1), text="other")
     same = units_evidence(panel(1), "da", minimum=0.6, q=0.01, method="studentised").claim("Danish")
     np.testing.assert_allclose(again.p, same.p[list(frozen.units)], rtol=1e-12)
     np.testing.assert_array_equal(again.passed, again.q <= 0.01)
+    # of four tests rather than twelve: no unit is worse off
+    assert (again.q <= same.q[list(frozen.units)]).all()
 
 
 def test_languages_that_only_one_text_has_are_no_part_of_the_claim(frozen):

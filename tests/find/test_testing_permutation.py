@@ -157,34 +157,7 @@ def test_family_wise_error_is_held_at_the_minimum(minimum):
     assert 0 < wrong < 22
 
 
-def test_the_smallest_score_over_comparisons_is_what_counts():
-    generator = np.random.default_rng(2)
-    n = 50
-    values = generator.normal(size=(3 * n, 40))
-    values[:n, 0] += 3  # from both
-    values[: 2 * n, 1] += 3  # from one only
-    table = make_table(values, ["da"] * n + ["en"] * n + ["sv"] * n)
-    comparisons = [("da", "en"), ("da", "sv")]
-    auroc = auroc_table(table)
-    drawn = multipliers(table, auroc, comparisons, draws=200)
-    score = np.array([studentised(auroc, *comparison, 0.5) for comparison in comparisons])
-    adjusted = drawn.adjusted(score, comparisons)
-    assert adjusted[0] == 1 / 201
-    assert adjusted[1] > 0.2
-    # one comparison alone is held against its own largest only
-    assert drawn.adjusted(score[[1]], [("da", "sv")])[1] == 1 / 201
-
-
 # ---- largest scores, block by block
-
-
-@pytest.fixture
-def threads(request):
-    """So many threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def entries(generator, units, sentences, share):
@@ -195,9 +168,8 @@ def entries(generator, units, sentences, share):
     return unit[twice], sentence[twice], weight[unit, sentence][twice]
 
 
-@pytest.mark.parametrize("threads", [1, 2], indirect=True)
 @pytest.mark.parametrize("share", [0.01, 0.9, "both"])
-def test_they_are_those_of_one_plain_product(threads, share, monkeypatch):
+def test_they_are_those_of_one_plain_product(share, monkeypatch):
     monkeypatch.setattr("glossae.find.testing.permutation.BLOCK", 7)
     generator = np.random.default_rng(0)
     units, sentences, draws = 60, 90, 33

@@ -50,31 +50,18 @@ def dense(tiny_lm, sae, tokens):
     return dense_by_language(tiny_lm, sae, tokens)
 
 
-def test_details_come_in_the_order_asked_for(details, units):
+def test_auroc_is_scikit_learn_s_and_quantiles_are_numpy_s(details, units, dense):
+    (da, values, fires), (en, _, _) = dense["da"], dense["en"]
     assert [detail.unit for detail in details] == units
-
-
-def test_auroc_is_scikit_learn_s(details, dense):
-    da, en = dense["da"][0], dense["en"][0]
     for detail in details:
         expected = roc_auc_score([1] * len(da) + [0] * len(en), [*da[:, detail.unit], *en[:, detail.unit]])
         assert detail.auroc == pytest.approx(expected, abs=1e-4)
-
-
-def test_auroc_changes_sides_with_the_languages(tiny_lm, sae, tokens, units, details):
-    swapped = unit_details(tiny_lm, SITE, sae, tokens, units, "en", "da")
-    for one, other in zip(details, swapped, strict=True):
-        assert one.auroc + other.auroc == pytest.approx(1, abs=1e-6)
-        assert one.auroc != pytest.approx(0.5, abs=1e-3)
-
-
-def test_quantiles_are_numpys_where_the_unit_fires_on_the_target(details, dense):
-    _, values, fires = dense["da"]
-    for detail in details[:-1]:
+        # where the unit fires on the target
         own = values[fires[:, detail.unit], detail.unit]
-        assert detail.quantiles == pytest.approx(np.quantile(own, [0.5, 0.99]), rel=1e-4, abs=1e-5)
-    assert not fires[:, NEVER].any()
-    assert details[-1].quantiles is None
+        if detail.unit == NEVER:
+            assert (len(own), detail.quantiles) == (0, None)
+        else:
+            assert detail.quantiles == pytest.approx(np.quantile(own, [0.5, 0.99]), rel=1e-4, abs=1e-5)
 
 
 def test_histograms_hold_every_token_once(details, dense):
@@ -105,23 +92,18 @@ def test_a_constant_unit_breaks_nothing(tiny_lm, tokens):
     assert {language: int(counts.sum()) for language, counts in detail.counts.items()} == lengths
 
 
-def test_batches_of_any_size_give_the_same(tiny_lm, sae, tokens, units, details):
-    for one, other in zip(
-        details, unit_details(tiny_lm, SITE, sae, tokens, units, "da", "en", budget=1), strict=True
-    ):
+def test_batches_of_any_size_give_the_same_and_no_units_need_no_pass(tiny_lm, sae, tokens, units, details):
+    done = []
+    again = unit_details(tiny_lm, SITE, sae, tokens, units, "da", "en", budget=20, progress=done.append)
+    for one, other in zip(details, again, strict=True):
         assert one.auroc == pytest.approx(other.auroc, abs=1e-4)
         np.testing.assert_allclose(one.edges, other.edges, atol=1e-4)
-
-
-def test_no_units_need_no_pass(tiny_lm, sae, tokens):
+    assert done == sorted(done)
+    assert done[-1] == 1.0
     assert unit_details(tiny_lm, SITE, sae, tokens, [], "da", "en") == []
 
 
-def test_progress_comes_to_its_end(tiny_lm, sae, tokens):
-    done = []
-    unit_details(tiny_lm, SITE, sae, tokens, [0], "da", "en", budget=100, progress=done.append)
-    assert done == sorted(done)
-    assert done[-1] == 1.0
+# ---- tokens as strings
 
 
 def sentence(text, language, pair, source="a.tsv"):
@@ -130,9 +112,6 @@ def sentence(text, language, pair, source="a.tsv"):
 
 def ids_of(lm, text):
     return lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-# ---- tokens as strings
 
 
 TEXTS = ["Rødgrød med fløde på Ærø", "Se 😀👨‍👩‍👧!", " to  blanke ", "x\ufffdy æ", "日本語"]

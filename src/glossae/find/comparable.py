@@ -23,15 +23,14 @@ CALIPER = 0.2
 def passages(table: SentenceTable, tokens: int) -> SentenceTable:
     """The sentences of a table joined until each passage has at least so many tokens.
 
-    A unit's mean over few tokens varies more than over many, so its AUROC over sentences depends on how long they
-    are: half of the same firing tells less in a sentence of eight tokens than in one of thirty. Passages of one length
-    take that away.
+    A unit's mean over few tokens varies more than over many, so its AUROC over sentences depends on their length.
+    Passages of one length remove that dependence.
 
-    Sentences are joined pair by pair within a source, and only pairs that have the same languages, so that a passage of
-    one language keeps its translation, and passages depend on each other no more than sentences do. Which pairs come
-    together is drawn by the hash of their names: the order of sentences plays no part. A document that is told, has
-    several pairs and has text for a passage or more is joined by itself; shorter ones are joined whole. A passage's
-    value is the mean over all of its tokens. What is left over at the end and is too short is left out.
+    Sentences are joined pair by pair within a source, and only pairs that have the same languages. So a passage of one
+    language keeps its translation, and passages depend on each other no more than sentences do. The hash of their names
+    decides which pairs are joined, and the order of sentences plays no part. A document with several pairs and text for
+    at least one passage is joined by itself; shorter documents are joined whole. A passage's value is the mean over all
+    of its tokens. Text at the end that is too short for a passage is left out.
 
     Args:
         table: sentences.
@@ -81,19 +80,17 @@ def _alike(table: SentenceTable) -> list[list[list[int]]]:
     for number, name in enumerate(zip(table.sources.tolist(), table.pairs.tolist(), strict=True)):
         pairs[name].append(number)
     alike: dict[tuple[str, tuple[str, ...]], list[list[int]]] = defaultdict(list)
-    for source, pair in sorted(pairs, key=_drawn):
+    for source, pair in sorted(
+        pairs, key=lambda name: blake2b("\t".join(name).encode(), digest_size=16).digest()
+    ):
         # within a pair the order of the table plays no part either, since its sentences end up together
         numbers = pairs[source, pair]
         alike[source, tuple(sorted(set(table.languages[numbers].tolist())))].append(numbers)
     return list(alike.values())
 
 
-def _drawn(name: tuple[str, str]) -> bytes:
-    return blake2b("\t".join(name).encode("utf-8"), digest_size=16).digest()
-
-
 def _apart(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
-    """The sentences of each passage; of a cluster with several pairs, by itself where that has text for one."""
+    """The sentences of each passage; a cluster of several pairs is joined by itself where it has text for a passage."""
     by_cluster: dict[str, list[list[int]]] = defaultdict(list)
     for pair in pairs:
         by_cluster[table.clusters[pair[0]]].append(pair)
@@ -107,7 +104,7 @@ def _apart(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[li
 
 
 def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
-    """A name for each passage that it shares with those that have sentences of one cluster with it."""
+    """A name for each passage; passages with sentences of one cluster share it."""
     names = [
         (str(number), table.clusters[sentence]) for number, group in enumerate(groups) for sentence in group
     ]
@@ -175,8 +172,8 @@ class MatchedTokenisation:
 def tokenisation(tokens: TokenizedCorpus) -> Float[np.ndarray, "sentences 2"]:
     """Tokens per word and UTF-8 bytes per token of each sentence.
 
-    Words are what blanks divide. Bytes are those of the predicted tokens. Of a sentence that was cut the tokens
-    that are left are set against all of its words, so text should be tokenized uncut.
+    Words are divided by blanks. Bytes are those of the predicted tokens. A cut sentence has fewer tokens and all of
+    its words, so text should be tokenized uncut.
     """
     words = np.array([max(len(s.text.split()), 1) for s in tokens.corpus.sentences], dtype=np.float64)
     bytes_per_token = tokens.predicted_bytes / np.maximum(tokens.predicted, 1)
@@ -188,10 +185,9 @@ def match_tokenisation(
 ) -> MatchedTokenisation:
     """Match the sentences of two languages on tokens per word and bytes per token.
 
-    Greedy nearest neighbours without replacement (Rosenbaum and Rubin 1985): the sentences of the language that
-    has fewer are gone through in random order, and each takes the nearest one that is left within the caliper in
-    both covariates; near means the larger of the two differences is small. Whoever finds none is left out. The
-    order of the corpus plays no part.
+    Greedy nearest neighbours without replacement (Rosenbaum and Rubin 1985): in random order, each sentence of the
+    language that has fewer takes the nearest sentence that is left within the caliper in both covariates. The distance
+    is the larger of the two differences. Sentences without a match are left out. The order of the corpus plays no part.
 
     Args:
         caliper: in standard deviations (see `MatchedTokenisation.before`).
@@ -241,7 +237,7 @@ def _numbers(tokens: TokenizedCorpus, language: str) -> Int[np.ndarray, " chosen
 def _greedy(
     few: Float[np.ndarray, "few 2"], many: Float[np.ndarray, "many 2"], caliper: float, seed: int
 ) -> dict[int, int]:
-    """Whom each takes, of those who find somebody."""
+    """The match of each sentence that finds one."""
     tree = KDTree(many)
     free = np.ones(len(many), dtype=bool)
     taken: dict[int, int] = {}

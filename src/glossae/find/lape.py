@@ -82,7 +82,7 @@ def lape(
         share: of all neurons of the model, how many are kept.
         percentile: a neuron is given to the languages on which its probability is above this quantile of all.
         budget: tokens in a batch; fewer where the MLPs of all layers have more than 2^26 values at so many.
-        progress: called with the finished share of the pass.
+        progress: called with the share of tokens done.
 
     Raises:
         GlossaeError: there is no text in the target or in any other language, `share` or `percentile` is not between

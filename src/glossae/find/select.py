@@ -1,4 +1,4 @@
-"""Which latents are the language: the paper's rule, and what is taken when none passes it."""
+"""Select the latents of a language: by the paper's rule, or those closest to it when none passes."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,8 +19,8 @@ class Selection:
     """The selected latents, best first.
 
     Attributes:
-        rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest.
-            `none`: not even those exist. `given`: somebody named them. `tested`: they passed the tests.
+        rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest. `none`: there are
+            none of either. `given`: the caller named them. `tested`: they passed the tests.
         units: their numbers.
         nearest: the latents with the largest rate difference, whether selected or not.
     """
@@ -50,11 +50,10 @@ def select(
 ) -> Selection:
     """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
 
-    When no latent passes, the `fallback` latents with the largest rate difference among those that fire on
-    under `max_reference_fallback` of the reference's tokens, and more often on the target's, are taken.
-    Latents that are `given` are taken as they are, in that order. Those that are `tested` (see `testing`) take the
-    paper's rule's place; where there are none, the fallback stands in. Neither the paper's rule nor the fallback takes
-    a latent of `but`.
+    When no latent passes, the fallback takes the `fallback` latents with the largest rate difference, among those that
+    fire on under `max_reference_fallback` of the reference's tokens and more often on the target's. Latents that are
+    `given` are taken as they are, in that order. Those that are `tested` (see `testing`) replace the paper's rule; when
+    there are none, the fallback is used. Neither the paper's rule nor the fallback takes a latent of `but`.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other

@@ -1,4 +1,4 @@
-"""Whether the latents of one SAE are there again in another, by what they write and by where they fire."""
+"""Match the latents of one SAE with those of another, by what they write and by where they fire."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ ROUNDING = 1e-12
 
 
 class Shares(NamedTuple):
-    """How many of some latents are there again, of those that were looked at.
+    """How many of some latents have a match in the other SAE.
 
     Attributes:
         of: how many were looked at.
@@ -125,7 +125,7 @@ def match_latents(
         selected: latents of the first to look at closely.
         candidates: how many of the other's each latent is correlated with.
         budget: tokens in a batch.
-        progress: is told the share of tokens done.
+        progress: called with the share of tokens done.
 
     Raises:
         GlossaeError: they are of different widths, there is no such latent, or an activation is not finite.

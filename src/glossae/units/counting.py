@@ -163,7 +163,7 @@ def collect_all(
         tokens: the text.
         budget: tokens in a batch.
         table: whether to build the sentence table; its row i is sentence i of `tokens`.
-        progress: is told the share of tokens done.
+        progress: called with the share of tokens done.
 
     Raises:
         GlossaeError: units are of another width or site, an activation is not finite, or there are too many tokens.

@@ -112,7 +112,7 @@ def _languages() -> dict[str, dict[str, str]]:
 
 
 def check_panel(table: SentenceTable, within: Within = "source") -> None:
-    """Refuse languages from different sources: talks told from news would pass for a language.
+    """Refuse languages from different sources: a unit that tells talks from news would pass for a language.
 
     Raises:
         GlossaeError: a language has more than a twentieth of its sentences from other sources than another has.
@@ -157,19 +157,19 @@ def carried_languages(
     minimum: float = 0.8,
     q: float = 0.05,
 ) -> tuple[str, ...]:
-    """The languages of a text that a test of `units` units can be of, before any unit is computed.
+    """The languages of a text that have enough sentences for a test of `units` units, before any unit is computed.
 
     Args:
         pairs: by language, the pair of each sentence; sentences that share one are translations of each other.
         target: the language that units are to stand for.
-        reference: the language that they are told from in any case.
+        reference: a language that they are compared with in any case.
         units: how many are tested together.
         minimum: the AUROC that a unit has to exceed.
         q: the rate of false discoveries.
 
     Returns:
-        The target, the reference, and each other language that every claim's comparisons have enough sentences for;
-        nothing where target and reference have not.
+        The target, the reference, and each other language with enough sentences for every claim's comparisons; nothing
+        where target or reference lacks them.
     """
     kept: tuple[str, ...] = (target, reference)
     if not set(kept) <= pairs.keys():
@@ -200,8 +200,6 @@ def check_power(
     auroc: AurocTable, comparisons: Sequence[tuple[str, str]], units: int, minimum: float, q: float
 ) -> None:
     """Refuse so few sentences that even a unit without exception could not pass.
-
-    How many sentences it takes: `comparisons_needed`.
 
     Raises:
         GlossaeError: naming the languages, and how many sentences it takes.
@@ -272,7 +270,7 @@ class Evidence:
         identity: whose units these are.
         claims: the most specific first.
         auroc: of every unit and ordered pair of languages.
-        permutations: labels dealt out anew, comparison by comparison, if asked for: the null "no difference", and how
+        permutations: permuted labels, comparison by comparison, if asked for: the null "no difference", and how
             often its p-values are small when it holds.
     """
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -28,10 +29,7 @@ from glossae.units import SentenceTable
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """Units that were selected on one text, written down before another was opened.
-
-    There are two ways to one: `freeze`, which writes it, and `load_frozen`, which reads what was written. Its hash is
-    over everything else in it.
+    """Units that were selected on one text, written down before another was opened: by `freeze`, or `load_frozen`.
 
     Attributes:
         units: their numbers, best first.
@@ -63,22 +61,14 @@ class FrozenSet:
             )
 
     def check_units(self, identity: str) -> None:
-        """Refuse the units of another autoencoder, site or model.
-
-        Raises:
-            GlossaeError: naming both.
-        """
+        """Raise GlossaeError for units of another SAE, site or model, naming both."""
         if identity != self.identity:
             raise GlossaeError(
                 f"the frozen set of {self.claim} is of the units {self.identity}, and these are {identity}"
             )
 
     def check_text(self, text: str) -> None:
-        """Refuse the text that the set was selected on, by its hash.
-
-        Raises:
-            GlossaeError: it is that text.
-        """
+        """Raise GlossaeError for the text that the set was selected on, by its hash."""
         if text == self.text:
             raise GlossaeError(
                 f"the frozen set of {self.claim} was selected on this very text: test it on another"
@@ -98,7 +88,7 @@ def freeze(evidence: Evidence, claim: str, path: Path, *, text: str) -> FrozenSe
         GlossaeError: there is no such claim; another set is frozen there; the file cannot be written.
     """
     tested = evidence.claim(claim).claim
-    fields = {
+    fields: dict[str, Any] = {
         "units": evidence.passing(claim),
         "claim": claim,
         "target": evidence.target,
@@ -110,7 +100,7 @@ def freeze(evidence: Evidence, claim: str, path: Path, *, text: str) -> FrozenSe
         "identity": evidence.identity,
         "text": text,
     }
-    frozen = _of(fields | {"hash": _hash(fields)}, path)
+    frozen = FrozenSet(**fields, hash=_hash(fields))
     if path.exists() and load_frozen(path).hash != frozen.hash:
         raise GlossaeError(f"{path}: another set is frozen there: remove the file, or name another")
     write_json(path, asdict(frozen))
@@ -129,7 +119,17 @@ def load_frozen(path: Path) -> FrozenSet:
         raise GlossaeError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise GlossaeError(f"{path}: is not JSON: {error}") from error
-    return _of(fields, path)
+    if not isinstance(fields, dict) or set(fields) != {field.name for field in dataclass_fields(FrozenSet)}:
+        raise GlossaeError(f"{path}: is not a frozen set")
+    try:
+        intact = fields["hash"] == _hash(fields)
+    except ValueError:
+        # not a finite number, or half a character: it has no hash
+        intact = False
+    if not intact:
+        raise GlossaeError(f"{path}: was changed since it was frozen: bring the file back, or select anew")
+    # only now is anything known of its types
+    return FrozenSet(**(fields | {key: tuple(fields[key]) for key in ("units", "inside", "outside")}))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Replication:
         p: of each of the set's units, in its order.
         q: the same as false discovery rates, over the set only.
         passed: which units pass at the set's q.
-        share: how many of the set do; None if the set is empty.
+        share: the share that passes; None if the set is empty.
         low, high: the ends of an exact binomial interval of the share, 95 % (Clopper and Pearson 1934). Units
             that are tested on one text depend on each other, so it is a guide rather than exact.
         auroc: of the set's units, in its order.
@@ -166,8 +166,7 @@ def replicate(
 ) -> Replication:
     """Test a frozen set again on a text that was not looked at before: the same claim, minimum, method and q.
 
-    The claim is held against the languages that both texts have: a language that the set was never told from is no
-    part of what is replicated. `Replication.auroc` has it all the same.
+    The claim is tested against the languages that both texts have. `Replication.auroc` has all languages of the table.
 
     Args:
         frozen: the set; only a set that was written down has this type.
@@ -327,21 +326,5 @@ class SetScore:
         return auroc_table(scored if rows is None else scored.take(rows))
 
 
-def _hash(fields: dict[str, object]) -> str:
+def _hash(fields: dict[str, Any]) -> str:
     return fingerprint({key: value for key, value in fields.items() if key != "hash"})
-
-
-def _of(fields: object, path: Path) -> FrozenSet:
-    """A frozen set from what a file has, or is about to have."""
-    names = {field.name for field in dataclass_fields(FrozenSet)}
-    if not isinstance(fields, dict) or set(fields) != names:
-        raise GlossaeError(f"{path}: is not a frozen set")
-    try:
-        intact = fields["hash"] == _hash(fields)
-    except ValueError:
-        # not a finite number, or half a character: it has no hash
-        intact = False
-    if not intact:
-        raise GlossaeError(f"{path}: was changed since it was frozen: bring the file back, or select anew")
-    # only now is anything known of its types
-    return FrozenSet(**(fields | {key: tuple(fields[key]) for key in ("units", "inside", "outside")}))

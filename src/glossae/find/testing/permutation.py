@@ -1,4 +1,4 @@
-"""Labels dealt out anew and signs drawn anew: the null "no difference", and p-values adjusted for many units."""
+"""Permuted labels and random signs: the null "no difference", and p-values adjusted for many units."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +26,13 @@ BLOCK = 128
 
 @dataclass(frozen=True)
 class Permutations:
-    """What labels dealt out anew do to every unit's rank sum, comparison by comparison.
+    """Every unit's rank sum under permuted labels, comparison by comparison.
 
     Attributes:
         comparisons: target and reference of each row.
-        z: each unit's rank sum, standardised by its exact moments over all deals; 0 where it never varies.
-        maxima: of each drawn deal, the largest z of any unit.
-        below: for each of `ALPHAS`, the share of drawn deals and units (of those that vary) with a p-value under it.
+        z: each unit's rank sum, standardised by its exact moments over all permutations; 0 where it never varies.
+        maxima: of each drawn permutation, the largest z of any unit.
+        below: for each of `ALPHAS`, the share of drawn permutations and varying units with a p-value under it.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -49,10 +49,10 @@ def permutations(
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Permutations:
-    """Moments over all deals, and the maxima over units of `draws` of them, in one pass over the table.
+    """Moments over all permutations, and the maxima over units of `draws` of them, in one pass over the table.
 
-    A comparison's deals depend on the seed, its languages and the pairs, and not on the order of anything. Per run of
-    units and comparison they are one product, (units x sentences) x (sentences x draws), with ranks counted from that
+    A comparison's permutations depend on the seed, its languages and the pairs, and on no order. Per run of units and
+    comparison they are one product, (units x sentences) x (sentences x draws), with ranks counted from that
     of zero, so that what is not stored adds nothing.
 
     Raises:
@@ -137,10 +137,10 @@ def multipliers(
     clusters is its variance (see `auroc_table`). With a random sign for each cluster the same sum has mean 0, that
     variance and, between units and comparisons, the estimates' own covariances.
 
-    Why not labels dealt out anew. They belong to an AUROC of 0.5. Under a null of 0.8 the groups differ; pooled, they
-    make all units that differ look dependent on each other beyond what the estimates are, and the largest of such is
-    too small. With 60 units at an AUROC of exactly 0.8 and correlated 0.75 within languages, 80 pairs, the family-wise
-    error at 0.1 was 27 of 120 with dealt labels.
+    Permuted labels would be wrong here: they belong to an AUROC of 0.5. Under a null of 0.8 the pooled groups make all
+    units that differ look more dependent on each other than their estimates are, and the largest score too small. With
+    60 units at an AUROC of exactly 0.8, correlated 0.75 within languages, and 80 pairs, the family-wise error at 0.1
+    was 27 of 120 with permuted labels.
     """
     clusters = Clusters.of(table)
     generator = np.random.default_rng(seed)
@@ -179,10 +179,10 @@ def multipliers(
 
 @dataclass(frozen=True)
 class Shuffle:
-    """How the labels of two languages are dealt out, such that clusters stay together.
+    """How the labels of two languages are permuted, such that clusters stay together.
 
-    In a cluster with sentences of both languages they are dealt out anew within it: a pair flips. The clusters of one
-    language only exchange their language with those of the same size.
+    A cluster with sentences of both languages permutes its labels: a pair flips. Clusters of one language only exchange
+    their language with others of the same size.
 
     Attributes:
         place: of each row of the clusters, its number among the rows of the two languages; -1 for other rows.
@@ -198,7 +198,7 @@ class Shuffle:
 
     @staticmethod
     def of(clusters: Clusters, target: str, reference: str) -> "Shuffle":
-        """The deals of one comparison."""
+        """The permutations of one comparison."""
         a, b = clusters.languages.index(target), clusters.languages.index(reference)
         rows = np.flatnonzero((clusters.language == a) | (clusters.language == b))
         place = np.full(len(clusters.language), -1)
@@ -213,14 +213,14 @@ class Shuffle:
         rank: Int[np.ndarray, " entries"],
         units: int,
     ) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
-        """Rank sums of the target less that of the reference, with its exact mean and variance over all deals.
+        """Rank sums of the target less that of the reference, with exact mean and variance over all permutations.
 
         An entry has its unit, in order, its sentence among those of the two languages, and its rank among them (the
         midrank of ties), counted from the rank of zero and doubled.
 
-        Dealing p labels of one kind and q of another to things of value c_1 ... c_s gives the difference of the two
+        Dealing p labels of one kind and q of another to values c_1 ... c_s gives the difference of the two
         sums a mean of (p - q) / s sum(c) and a variance of 4 p q / (s (s - 1)) (sum(c^2) - sum(c)^2 / s)
-        (Lehmann 1975, appendix 4). For a pair that is the squared difference of its ranks. Deals are independent.
+        (Lehmann 1975, appendix 4). For a pair that is the squared difference of its ranks. Clusters are independent.
         """
 
         def by_unit(unit: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ class Shuffle:
         return observed, mean, np.maximum(variance, 0)
 
     def draw(self, count: int, generator: np.random.Generator) -> UInt8[np.ndarray, "sentences bytes"]:
-        """So many deals: a bit of each sentence is set where it is the target's, eight deals to a byte."""
+        """Draw permutations: a sentence's bit is set where it gets the target's label; eight permutations a byte."""
         target = np.zeros((len(self.label), count), dtype=bool)
         target[self.label > 0] = True
         first = np.searchsorted(self.cluster, np.arange(len(self.counts)))
@@ -344,9 +344,9 @@ def largest_scores(
 ) -> Largest:
     """The largest of the units' scores, (weights @ drawn - centres) / deviation, in each draw.
 
-    There are far more scores than stored values, and passing over all of them several times costs more than the
-    product; so they are made, standardised and reduced a block at a time. Blocks are shared among as many threads as
-    torch has, in any order: maxima and counts do not depend on it.
+    There are far more scores than stored values, and several passes over all of them would cost more than the product.
+    So a block at a time is made, standardised and reduced, on as many threads as torch has. Maxima and counts do not
+    depend on the order of the blocks.
 
     Args:
         weights: `(units, sentences)` float32, of what is stored.
