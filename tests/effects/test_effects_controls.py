@@ -1,24 +1,25 @@
-"""Nulls and ranks: what hurts one language only is found, what does nothing is not."""
+"""Controls: drawn sets are like the selected one; what hurts one language only is found, what does nothing is not."""
 
 import numpy as np
 import pytest
 import torch
-from effects_sae import SITE, D, random_sae
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effects_sae import SITE, D, random_sae
 from glossae.effects import (
     Edit,
     Rises,
-    centred,
     compare_with_draws,
     compare_with_one,
     compile_edits,
+    matched_sets,
     measure_rises,
-    projection,
-    rank,
+    profiles,
     redirected_edits,
+    smoothed_rate,
 )
+from glossae.effects.controls import rank
 from glossae.errors import GlossaeError
 from glossae.lm import edit, gradients, sentence_losses, tokenize
 from glossae.text import Corpus
@@ -40,20 +41,16 @@ def sae():
 @pytest.fixture(scope="module")
 def random_null(tiny_lm, tokens):
     """Random directions, projected to the English mean."""
-    mean = means_of(tiny_lm, tokens)["en"]
-    units = centred("random", random_directions(DRAWS, D, seed=4).vectors, mean)
-    edits = [projection(units, (number,), mean) for number in range(DRAWS)]
+    x, languages = activation_samples(tiny_lm, SITE, tokens)
+    mean = x[torch.from_numpy(languages == "en")].mean(0).double()
+    units = random_directions(DRAWS, D, seed=4)
+    edits = [Edit.project_to(units, (number,), mean) for number in range(DRAWS)]
     return measure_rises(tiny_lm, SITE, tokens, compile_edits(edits, units), "da", "en")
-
-
-def means_of(lm, tokens):
-    x, languages = activation_samples(lm, SITE, tokens)
-    return {code: x[torch.from_numpy(languages == code)].mean(0).double() for code in ("da", "en")}
 
 
 def test_rises_are_those_of_every_edit_by_itself(tiny_lm, tokens, sae):
     edits = [Edit("zero", (2, 7)), Edit("set", (2,), (3.0,))]
-    rises = measure_rises(tiny_lm, SITE, tokens, compile_edits(edits, sae), "da", "en", budget=100)
+    rises = measure_rises(tiny_lm, SITE, tokens, compile_edits(edits, sae), "da", "en")
     codes = np.array([s.language for s in tokens.corpus.sentences])
     before = sentence_losses(tiny_lm, tokens)
     for number, change in enumerate(edits):
@@ -138,34 +135,17 @@ def test_the_nearest_is_the_language_that_loses_most_beside_the_target(tiny_lm, 
     assert measure_rises(tiny_lm, SITE, tokens, fns, "da", "en").nearest is None
 
 
-# ---- random directions in the decoder's place
-
-
-def test_what_is_written_elsewhere_is_as_long_token_by_token(sae):
-    x = torch.randn(200, D, generator=torch.Generator().manual_seed(0))
-    for change in (Edit("zero", (5,)), Edit("set", (5,), (3.0,)), Edit("mean", (5,), (0.5,))):
-        own = change.compile(sae)(x) - x
-        drawn = [fn(x) - x for fn in redirected_edits(change, sae, 3, seed=2)]
-        for other in drawn:
-            torch.testing.assert_close(other.norm(dim=1), own.norm(dim=1), rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(drawn[0], drawn[1])
-        again = redirected_edits(change, sae, 3, seed=2)[0](x) - x
-        assert torch.equal(again, drawn[0])
-    with pytest.raises(GlossaeError, match="'scale' has no random directions"):
-        redirected_edits(Edit("scale", (5,), (0.5,)), sae, 1, seed=0)
-
-
 def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sae):
     """Of latents whose rows nearly agree, of a coordinate, and of a direction projected out."""
     generator = torch.Generator().manual_seed(0)
     x, mean = torch.randn(200, D, generator=generator), torch.linspace(-1, 1, D)
     alike = random_sae()
     alike.W_dec.data[:4] = alike.W_dec[0] + 0.01 * torch.randn(4, D, generator=generator)
-    direction = centred("some", 3 * torch.randn(1, D, generator=generator), mean)
+    direction = Directions(["some"], 3 * torch.randn(1, D, generator=generator), torch.ones(1))
     for change, units in (
         (Edit("set", (0, 1, 2, 3), (4.0,) * 4), alike),
         (Edit("mean", (7,), (0.25,)), Neurons(SITE, D)),
-        (projection(direction, (0,), mean), direction),
+        (Edit.project_to(direction, (0,), mean), direction),
         (Edit("zero", (2, 7)), Latents(sae)),
     ):
         own = change.compile(units)(x) - x
@@ -175,19 +155,85 @@ def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sa
             moved = own.norm(dim=1) > 1e-3
             cosine = torch.nn.functional.cosine_similarity(other[moved], own[moved])
             assert cosine.abs().mean() < 0.6
-    with pytest.raises(GlossaeError, match="'add' has no random directions"):
-        redirected_edits(Edit("add", (0,), (1.0,)), direction, 1, seed=0)
-
-
-def test_a_projection_brings_a_direction_to_the_mean(tiny_lm, tokens):
-    x, _ = activation_samples(tiny_lm, SITE, tokens)
-    mean = means_of(tiny_lm, tokens)["en"]
-    units = centred("some", torch.randn(1, D, generator=torch.Generator().manual_seed(5)), mean)
-    assert isinstance(units, Directions)
-    after = projection(units, (0,), mean).compile(units)(x)
-    torch.testing.assert_close(units.read(after, (0,)), torch.zeros(len(x), 1), atol=1e-4, rtol=0)
+        assert not torch.allclose(drawn[0], drawn[1])
+        assert torch.equal(redirected_edits(change, units, 5, seed=2)[0](x) - x, drawn[0])
+    for change in (Edit("add", (0,), (1.0,)), Edit("scale", (0,), (0.5,)), Edit("zero", (0,), splice=True)):
+        with pytest.raises(GlossaeError, match=f"'{change.operation}' has no random directions"):
+            redirected_edits(change, alike, 1, seed=0)
 
 
 def test_text_without_one_of_the_languages_is_refused(tiny_lm, tokens):
     with pytest.raises(GlossaeError, match="no text in sv"):
         measure_rises(tiny_lm, SITE, tokens, [lambda x: x], "sv", "en")
+
+
+# drawn sets
+
+
+def population(units=400, seed=0):
+    generator = np.random.default_rng(seed)
+    rate = np.exp(generator.normal(-4, 1.5, units)).clip(1e-5, 1)
+    fired = generator.binomial(5000, (rate * np.exp(generator.normal(-1, 2, units))).clip(0, 1))
+    return (
+        rate,
+        generator.gamma(2.0, 2.0, units),
+        generator.uniform(0.5, 2.0, units),
+        smoothed_rate(fired, 5000),
+    )
+
+
+def test_drawn_latents_match_on_what_they_are_matched_on():
+    facts = population()
+    selected = tuple(np.argsort(-facts[0])[20:24].tolist())
+    sets = matched_sets(profiles(*facts), selected, 300, seed=1)
+    assert sets.shape == (300, 4)
+    for values in facts:
+        logs = np.log(values)
+        apart = np.abs(logs[sets] - logs[list(selected)]).mean()
+        # of latents taken at random
+        by_chance = np.abs(logs[:, None] - logs[list(selected)]).mean()
+        assert apart < 0.5 * by_chance
+
+
+def test_each_place_is_filled_from_the_nearest_to_it():
+    profile = profiles(*population())
+    sets = matched_sets(profile, (3, 77), 200, seed=0, candidates=5)
+    for place, unit in enumerate((3, 77)):
+        distance = np.square(profile - profile[unit]).sum(1)
+        distance[[3, 77]] = np.inf
+        assert set(sets[:, place]) == set(np.argsort(distance, kind="stable")[:5])
+
+
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_no_set_has_a_latent_twice_or_one_that_is_selected(size, seed):
+    profile, selected = profiles(*population(60, seed)), tuple(range(size))
+    sets = matched_sets(profile, selected, 20, seed=seed, candidates=3)
+    assert all(len(set(row)) == size for row in sets.tolist())
+    assert not np.isin(sets, selected).any()
+    assert np.array_equal(sets, matched_sets(profile, selected, 20, seed=seed, candidates=3))
+
+
+def test_silent_latents_are_never_drawn_and_rows_of_one_length_do_not_count():
+    rate, active, _, other = population(50)
+    rate[10:30] = 0
+    active[10:30] = 0
+    profile = profiles(rate, active, 1 + 1e-9 * np.arange(50), other)
+    assert np.isnan(profile[10:30]).all()
+    assert np.all(profile[:10, 2] == 0)
+    sets = matched_sets(profile, (0, 15), 200, seed=0)
+    assert not np.isin(sets, range(10, 30)).any()
+
+
+def test_too_few_latents_are_refused():
+    with pytest.raises(GlossaeError, match="2 latents fire besides the 3 selected"):
+        matched_sets(profiles(*population(5)), (0, 1, 2), 10, seed=0)
+
+
+def test_a_latent_that_never_fires_on_the_reference_is_matched_with_those_that_hardly_do():
+    rate, active, norm, _ = population()
+    fired = np.where(np.arange(400) % 2 == 0, 0, 4000)
+    profile = profiles(rate, active, norm, smoothed_rate(fired, 5000))
+    assert np.isfinite(profile).all()
+    sets = matched_sets(profile, (0,), 100, seed=0)
+    assert not (sets % 2).any()
+    assert smoothed_rate(np.array([0, 500]), 1000) == pytest.approx([0.5 / 1001, 0.5], rel=1e-9)

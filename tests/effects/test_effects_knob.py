@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from effects_sae import LATENTS, SITE, D, random_sae
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import glossae
+from effects_sae import LATENTS, SITE, D, random_sae
 from glossae.effects import Family, Knob
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit, load
@@ -78,9 +78,6 @@ def written(model, ids, *, max_new_tokens=10, **options):
     )
 
 
-# ---- the file
-
-
 @pytest.mark.parametrize(("kind", "operation"), KINDS)
 def test_what_is_read_does_what_was_written(tiny_lm, tiny_model, ids, tmp_path, kind, operation):
     made = knob_of(tiny_lm, kind, operation, whole=True)
@@ -93,9 +90,18 @@ def test_what_is_read_does_what_was_written(tiny_lm, tiny_model, ids, tmp_path, 
         torch.testing.assert_close(logits(model, ids), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(written(model, ids), text)
         assert torch.equal(written(model, ids, use_cache=False), text)
-    assert (logits(model, ids) - expected).abs().max() > 1e-2
+    raw = logits(model, ids)
+    assert (raw - expected).abs().max() > 1e-2
+    if operation == "add":
+        with found.on(model, dose=0):
+            torch.testing.assert_close(logits(model, ids), raw, rtol=1e-5, atol=1e-5)
     assert found.hash == made.hash
     assert (found.dose, found.site, found.names) == (3.0, SITE, made.names)
+    # saved again it is the same file, and at another dose the same knob
+    assert found.save(tmp_path / "again").read_bytes() == (tmp_path / "knob.safetensors").read_bytes()
+    assert found.turned(-8).hash == made.hash
+    with found.turned(1).on(model, dose=3):
+        torch.testing.assert_close(logits(model, ids), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_header_says_what_it_is(tiny_lm, tmp_path):
@@ -133,39 +139,14 @@ def test_added_latents_take_their_directions_only(tiny_lm, tmp_path):
     assert (tmp_path / "knob.safetensors").stat().st_size < 8000
 
 
-def test_latents_above_a_threshold_take_their_own_rows_to_be_set(tiny_lm):
-    made = knob_of(tiny_lm, "jumprelu", "set")
-    assert made._tensors["W_enc"].shape == (2, D)
-
-
 def test_setting_top_k_latents_takes_the_whole_encoder_and_has_to_be_asked_for(tiny_lm):
     with pytest.raises(
         GlossaeError, match=r"knob: 'set' on latents of a top-k .* needs its whole encoder, 0 MB"
     ):
         knob_of(tiny_lm, "topk", "set")
     assert knob_of(tiny_lm, "topk", "set", whole=True)._tensors["W_enc"].shape == (LATENTS, D)
-
-
-def test_a_saved_knob_saved_again_is_the_same_file(tiny_lm, tmp_path):
-    for kind, operation in KINDS:
-        one = knob_of(tiny_lm, kind, operation, whole=True).save(tmp_path / "one")
-        two = Knob.load(one).save(tmp_path / "two")
-        assert one.read_bytes() == two.read_bytes(), (kind, operation)
-
-
-# ---- turning
-
-
-def test_a_knob_turns(tiny_lm, ids, tmp_path):
-    knob = Knob.load(knob_of(tiny_lm).save(tmp_path / "knob"))
-    with knob.on(tiny_lm.model):
-        three = logits(tiny_lm.model, ids)
-    with knob.turned(1).on(tiny_lm.model, dose=3):
-        assert torch.equal(logits(tiny_lm.model, ids), three)
-    raw = logits(tiny_lm.model, ids)
-    with knob.on(tiny_lm.model, dose=0):
-        torch.testing.assert_close(logits(tiny_lm.model, ids), raw, rtol=1e-5, atol=1e-5)
-    assert knob.turned(-8).hash == knob.hash
+    # latents above a threshold take their own rows
+    assert knob_of(tiny_lm, "jumprelu", "set")._tensors["W_enc"].shape == (2, D)
 
 
 def test_a_knob_of_a_chat_turns_the_reply_only(tiny_lm, ids, tmp_path):
@@ -210,9 +191,6 @@ def test_directions_are_added_or_projected_to(tiny_lm, ids, tmp_path):
         knob_of(tiny_lm).under("set")
 
 
-# ---- the wrong model
-
-
 @pytest.fixture(scope="module")
 def others(tmp_path_factory, make_model_folder):
     """Models that differ from the knob's own, by what differs."""
@@ -233,12 +211,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_another_model_is_refused_by_name(tiny_lm, others, name):
+def test_another_model_is_refused_by_name_unless_somebody_insists(tiny_lm, others, ids, name):
     with pytest.raises(GlossaeError, match=REFUSED[name]), knob_of(tiny_lm).on(others[name].model):
         pass
-
-
-def test_another_model_is_turned_if_somebody_insists(tiny_lm, others, ids):
     model = others["deeper"].model
     raw = logits(model, ids)
     with knob_of(tiny_lm).on(model, any_model=True):
@@ -267,9 +242,6 @@ def test_units_of_another_width_are_refused(tiny_lm):
         GlossaeError, match="knob: the units are of a site of 32 values, and mlp.hidden of layer 1 has 48"
     ):
         Knob.of(tiny_lm, SITE, family, dose=1.0, target="da", reference="en")
-
-
-# ---- broken files
 
 
 def changed(path, **changes):

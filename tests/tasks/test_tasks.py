@@ -1,19 +1,29 @@
-"""Tasks under edits: what is planted is found, what does nothing is not, and the paper's way is the paper's."""
+"""Tasks under edits: scores are scikit-learn's, what is planted is found, what does nothing is not."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 import torch
+<<<<<<< HEAD:tests/effects/test_tasks_protocols.py
 from effects_sae import SITE, random_sae
 from glossae.tasks.splitting import divide
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
+=======
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import f1_score, matthews_corrcoef
+>>>>>>> h-effects:tests/tasks/test_tasks.py
 
-from glossae.effects import Edit
+from effects_sae import SITE, random_sae, steps_of
+from glossae.effects import Edit, edited
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
+<<<<<<< HEAD:tests/effects/test_tasks_protocols.py
 from glossae.paper import as_coded
 from glossae.tasks import (
     Tuning,
@@ -26,23 +36,124 @@ from glossae.tasks import (
     pooled_states,
 )
 from glossae.text import Example, Row, assemble_task
+=======
+from glossae.tasks import Arms, Tuning, controlled, encode_texts, fine_tuned
+from glossae.tasks.controlled import erase_labels, pooled_states
+from glossae.tasks.scoring import METRICS, by_bootstrap, by_splits, confusion, divide
+from glossae.text import Example, assemble_task
+>>>>>>> h-effects:tests/tasks/test_tasks.py
 from glossae.units import Directions
+from labelled_rows import rows
+
+# scores
+
+PREDICTIONS = st.integers(2, 60).flatmap(
+    lambda rows: st.tuples(*[arrays(np.int64, rows, elements=st.integers(0, 2))] * 2)
+)
+
+
+@given(PREDICTIONS)
+def test_scores_are_those_of_scikit_learn(pair):
+    truth, said = pair
+    table = confusion(truth, said, 3)
+    found = {name: float(measure(table)) for name, measure in METRICS.items()}
+    options = {"labels": [0, 1, 2], "zero_division": 0}
+    assert found["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro", **options))
+    assert found["weighted_f1"] == pytest.approx(f1_score(truth, said, average="weighted", **options))
+    if len({*truth.tolist(), *said.tolist()}) == 1:
+        # which it warns of
+        assert found["mcc"] == 0
+    else:
+        assert found["mcc"] == pytest.approx(matthews_corrcoef(truth, said), abs=1e-12)
+
+
+def predictions(rows, wrong, seed):
+    """Labels, and guesses that are wrong with this chance."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(3, size=rows)
+    return truth, [
+        np.where(generator.random(rows) < chance, (truth + 1) % 3, truth).astype(np.int64) for chance in wrong
+    ]
+
+
+def bootstrapped(truth, said, groups=None, draws=400, bases=None):
+    groups, bases = groups or [str(row) for row in range(len(truth))], bases or [0] * len(said)
+    options = {"labels": 3, "draws": draws, "seed": 0}
+    return by_bootstrap(truth, np.stack(said)[:, None], groups, bases, METRICS["macro_f1"], **options)
+
+
+def test_arms_are_compared_on_the_same_rows():
+    truth, (good, bad) = predictions(500, [0.2, 0.4], seed=1)
+    base, worse, same = bootstrapped(truth, [good, bad, good])
+    assert (base.p, base.delta, base.detectable) == (None, 0, None)
+    assert (same.p, same.delta, same.delta_low, same.delta_high, same.detectable) == (1, 0, 0, 0, None)
+    assert worse.p == pytest.approx(2 / 401)
+    assert worse.delta_low <= worse.delta <= worse.delta_high < 0
+    assert worse.score == pytest.approx(f1_score(truth, bad, average="macro"))
+    assert 0 < worse.detectable < 0.2
+    # a spliced arm is held against the splice
+    against = bootstrapped(truth, [good, bad, bad], bases=[0, 1, 1])[2]
+    assert (against.delta, against.p) == (0, 1)
+
+
+def test_the_bootstrap_interval_is_as_wide_as_theory_says():
+    truth, (good, bad) = predictions(2000, [0.3, 0.3], seed=2)
+    compared = bootstrapped(truth, [good, bad], draws=2000)[1]
+    # differences of two accuracies with independent errors: sd = sqrt(2 * 0.3 * 0.7 / n), and macro F1 is close to it
+    sd = (2 * 0.3 * 0.7 / 2000) ** 0.5
+    assert compared.delta_high - compared.delta_low == pytest.approx(2 * 1.96 * sd, rel=0.15)
+    assert compared.detectable == pytest.approx(2.80 * sd, rel=0.15)
+
+
+def test_rows_of_a_pair_are_drawn_together():
+    truth, (good, bad) = predictions(400, [0.1, 0.3], seed=3)
+
+    def twice(values):
+        return np.repeat(values, 2)
+
+    groups = [str(row // 2) for row in range(800)]
+    doubled = bootstrapped(twice(truth), [twice(good), twice(bad)], groups)
+    single = bootstrapped(truth, [good, bad], [str(row) for row in range(400)])
+    # a row that is there twice is one row's worth of evidence
+    width = [found.delta_high - found.delta_low for found in (doubled[1], single[1])]
+    assert width[0] == pytest.approx(width[1], rel=0.1)
+
+
+def test_false_alarms_of_the_bootstrap_are_rare():
+    alarms = 0
+    for seed in range(200):
+        truth, (one, other) = predictions(150, [0.3, 0.3], seed=100 + seed)
+        alarms += bootstrapped(truth, [one, other], draws=200)[1].p < 0.05
+    # binomial(200, 0.05): 22 and more has a chance of one in a thousand
+    assert alarms < 22
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30)
+def test_splits_are_compared_with_a_corrected_t(seed):
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0.5, 0.1, size=(10, 2))
+    base, other = by_splits(scores, [0, 0], train=400, test=100)
+    deltas = scores[:, 1] - scores[:, 0]
+    error = (0.1 + 0.25) ** 0.5 * deltas.std(ddof=1)
+    assert base.p is None
+    assert other.delta == pytest.approx(deltas.mean())
+    assert other.delta_high - other.delta == pytest.approx(2.262157 * error)
+    # the interval leaves 0 out just where p is below 5 %
+    assert (other.p < 0.05) == (other.delta_low > 0 or other.delta_high < 0)
+    assert other.detectable == pytest.approx((2.262157 + 0.883404) * error)
+
+
+def test_splits_that_all_say_the_same():
+    scores = np.repeat(np.array([[0.5, 0.5, 0.7]]), 10, axis=0)
+    _, same, better = by_splits(scores, [0, 0, 0], train=400, test=100)
+    assert (same.p, same.detectable) == (1, None)
+    assert better.p == 0
+
+
+# protocols
 
 RESID = Site("resid", 2)
-WORDS = {"fruit": ["æblet", "the apple", "det"], "ride": ["en blå cykel", "a blue bicycle", "cykel"]}
-
-
-def rows(count, seed, noise=0.1):
-    """Sentences that end in one word or the other, some of them with the wrong label."""
-    generator = np.random.default_rng(seed)
-    found = []
-    for number in range(count):
-        label = ("fruit", "ride")[number % 2]
-        word = generator.choice(WORDS[label])
-        start = generator.choice(["Pigen så", "Han købte", "She saw", "Vores nabo", "Our old neighbour"])
-        shown = label if generator.random() > noise else ("ride", "fruit")[number % 2]
-        found.append(Row(f"{start} {word} {1000 * seed + number}", shown, f"line {number}"))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +170,15 @@ def found(scores, metric="macro_f1"):
     return [score for score in scores if score.metric == metric]
 
 
-def with_more(units, vector):
-    """The directions, and one more that means nothing."""
-    return Directions(
-        [*units.names, "random"],
-        torch.cat([units.vectors, vector[None].double()]),
-        torch.zeros(len(units) + 1, dtype=torch.float64),
-    )
-
-
-def no_op(unit):
-    return Edit("scale", (unit,), (1.0,), value=1.0)
-
-
 @pytest.mark.parametrize("splits", [1, 10])
 def test_a_planted_effect_is_found_and_a_no_op_is_not(tiny_lm, task, without_test, splits):
     given = task if splits == 1 else without_test
     units, erase = erase_labels(tiny_lm, RESID, given)
-    both = with_more(units, torch.randn(32, generator=torch.Generator().manual_seed(0)))
-    scores = controlled(tiny_lm, RESID, both, given, [erase, no_op(len(units))], name="label", draws=500)
-    raw, planted, nothing = found(scores)
+    nothing = Edit("scale", (0,), (1.0,), value=1.0)
+    scores = controlled(tiny_lm, RESID, units, given, [erase, nothing], planted=True, draws=500)
+    raw, planted, nothing, again = found(scores)
+    assert (again.units, again.kind, again.edit) == ("label", "direction", "project_out")
+    assert (again.score, again.delta, again.p) == (planted.score, planted.delta, planted.p)
     assert raw.score > 0.8
     assert (raw.edit, planted.edit, nothing.edit) == ("raw", "project_out", "scale")
     assert planted.p < 0.01
@@ -86,7 +186,7 @@ def test_a_planted_effect_is_found_and_a_no_op_is_not(tiny_lm, task, without_tes
     assert planted.delta < -planted.detectable < 0
     assert nothing.p == 1
     assert nothing.delta == 0
-    assert [score.splits for score in scores] == [splits] * 6
+    assert [score.splits for score in scores] == [splits] * 8
     assert {score.metric for score in scores} == {"macro_f1", "mcc"}
     assert all(score.converged and score.penalty == raw.penalty for score in scores)
     assert found(scores, "mcc")[1].p < 0.01
@@ -97,7 +197,7 @@ def test_erasing_makes_the_labels_means_equal(tiny_lm, task):
     # the site of the last block is all that the final norm reads
     division = divide(task, rows=4000, seed=0)
     train = [division.rows[place] for place in division.splits[0][0]]
-    tokens = encode_texts(tiny_lm, train)
+    tokens = encode_texts(tiny_lm, train, task=task)
     seen = []
     with edit(tiny_lm, RESID, erase.compile(units)):
         handle = tiny_lm.blocks[2].register_forward_hook(
@@ -114,22 +214,20 @@ def test_erasing_makes_the_labels_means_equal(tiny_lm, task):
 
 def test_pooled_states_are_those_of_each_text_alone_under_each_edit(tiny_lm, task):
     sae = random_sae()
-    edits = [Edit("set", (1, 2), (3.0, -2.0)), Edit("zero", (3,), positions="not_first")]
-    tokens = encode_texts(tiny_lm, task.train[:9])
-    fns = [None, *(one.compile(sae) for one in edits)]
-    places = ["all", "all", "not_first"]
-    states = pooled_states(tiny_lm, SITE, tokens, fns, positions=places, budget=40)
-    for number, (fn, place) in enumerate(zip(fns, places, strict=True)):
+    edits = [None, Edit("set", (1, 2), (3.0, -2.0)), Edit("zero", (3,), positions="not_first")]
+    tokens = encode_texts(tiny_lm, task.train[:9], task=task)
+    states = pooled_states(tiny_lm, SITE, tokens, steps_of(sae, edits), budget=40)
+    for number, change in enumerate(edits):
         for row, ids in enumerate(tokens.ids):
-            with edit(tiny_lm, SITE, fn or (lambda x: x), positions=place), torch.no_grad():
+            with edited(tiny_lm, SITE, sae, change), torch.no_grad():
                 out = tiny_lm.model(torch.from_numpy(ids)[None], output_hidden_states=True)
             expected = out.hidden_states[-1][0].mean(0).numpy()
             assert states[number, row] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_bos_is_not_in_the_mean(tiny_lm, task):
-    tokens = encode_texts(tiny_lm, task.train[:3], prefix=[tiny_lm.tokenizer.bos_token_id])
-    (states,) = pooled_states(tiny_lm, SITE, tokens, [None])
+    tokens = encode_texts(tiny_lm, task.train[:3], task=task, prefix=[tiny_lm.tokenizer.bos_token_id])
+    (states,) = pooled_states(tiny_lm, SITE, tokens, steps_of(random_sae(), [None]))
     ids = torch.from_numpy(tokens.ids[0])
     assert ids[0] == tiny_lm.tokenizer.bos_token_id
     with torch.no_grad():
@@ -137,79 +235,14 @@ def test_a_bos_is_not_in_the_mean(tiny_lm, task):
     assert states[0] == pytest.approx(out[1:].mean(0).numpy(), abs=1e-4)
 
 
-def test_as_coded_is_what_the_papers_code_does(tiny_lm, task):
-    """Written again with `transformers` and scikit-learn alone."""
-    sae = random_sae()
-    change = Edit("set", (1, 2), (4.0, 4.0), splice=True, value=4.0)
-    scores = as_coded(tiny_lm, SITE, sae, task, [change], draws=50)
-    texts = [row.text for row in task.train]
-    tokenizer = tiny_lm.tokenizer
-    tokenizer.pad_token = tokenizer.eos_token
-    inputs = tokenizer(texts, padding=True, return_tensors="pt", padding_side="right")
-
-    def replaced(_module, args):
-        codes = change.compile(sae)(args[0].flatten(0, 1))
-        return (codes.view(args[0].shape),)
-
-    states = {}
-    for arm in ("raw", "set"):
-        handle = tiny_lm.blocks[1].mlp.dense_4h_to_h.register_forward_pre_hook(
-            replaced if arm == "set" else lambda _module, _args: None
-        )
-        with torch.no_grad():
-            out = tiny_lm.model(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                output_hidden_states=True,
-            )
-        handle.remove()
-        states[arm] = out.hidden_states[-1].mean(1).numpy()
-    labels = [row.label for row in task.train]
-    for score in scores:
-        if score.edit == "none":
-            assert score.splice
-            continue
-        x_train, x_test, y_train, y_test = train_test_split(
-            states[score.edit], labels, test_size=0.2, random_state=42
-        )
-        said = LogisticRegression(random_state=0).fit(x_train, y_train).predict(x_test)
-        assert score.score == pytest.approx(f1_score(y_test, said, average="weighted"), abs=1e-6)
-        assert (score.n_train, score.n_test, score.protocol) == (240, 60, "as_coded")
-    assert [score.edit for score in scores] == ["raw", "none", "set"]
-    assert scores[0].p is scores[1].p is None
-    assert scores[2].p is not None
-
-
-def test_as_coded_says_where_the_solver_stopped_short(tiny_lm, task):
-    # a hundred steps do not do where features are large
-    units = Directions(["big"], torch.ones(1, 32, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    handle = tiny_lm.model.base_model.final_layer_norm.register_forward_hook(lambda _m, _a, out: 1e3 * out)
-    try:
-        raw, _ = as_coded(tiny_lm, RESID, units, task, [no_op(0)], draws=20)
-    finally:
-        handle.remove()
-    assert raw.converged is False
-
-
-def test_full_train_is_what_the_papers_code_takes(tiny_lm, task):
-    splits = {"train": rows(300, 1), "full_train": rows(2100, 5)}
-    full = assemble_task("things", "da", "things", splits)
-    (score,) = as_coded(tiny_lm, SITE, random_sae(), full, [], draws=20)
-    assert (score.n_train, score.n_test) == (1600, 400)
-
-
-def test_arms():
-    spliced = Edit("set", (1,), (2.0,), splice=True)
-    kept = Edit("set", (1,), (2.0,))
-    arms = arms_of([spliced, kept])
-    assert [(arm.edit, arm.base) for arm in arms] == [
-        (None, 0),
-        (Edit("none", splice=True), 1),
-        (spliced, 1),
-        (kept, 0),
-    ]
+def test_arms(task):
+    spliced, kept = Edit("set", (1,), (2.0,), splice=True), Edit("set", (1,), (2.0,))
+    arms = Arms.of(task, random_sae(), [spliced, kept], "da")
+    assert [step.edit for step in arms.steps] == [None, Edit("none", splice=True), spliced, kept]
+    assert (arms.bases, arms.names) == ([0, 1, 1, 0], ["da"] * 4)
     # without units there is nothing to do
-    assert [arm.edit for arm in arms_of([Edit("none"), Edit("set", splice=False)])] == [None]
+    arms = Arms.of(task, random_sae(), [Edit("none"), Edit("set")], "da")
+    assert [step.edit for step in arms.steps] == [None]
 
 
 def test_rows_are_limited_in_proportion_and_pairs_stay_whole(task):
@@ -288,8 +321,6 @@ def test_fine_tuning_does_the_same_again(tiny_lm, without_test):
 
 
 def test_fine_tuning_without_peft_says_what_to_install(tiny_lm, task, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(
         GlossaeError, match=r"pip install 'glossae\[tasks\]' \(in a checkout: .*\), or pip install peft$"
@@ -297,18 +328,11 @@ def test_fine_tuning_without_peft_says_what_to_install(tiny_lm, task, monkeypatc
         fine_tuned(tiny_lm, SITE, random_sae(), task, [])
 
 
-def test_padded_states_need_an_eos(tiny_lm, task, monkeypatch):
-    tokens = encode_texts(tiny_lm, task.train[:3])
-    bare = dataclasses.replace(tiny_lm, tokenizer=type("Bare", (), {"eos_token_id": None})())
-    with pytest.raises(GlossaeError, match="as_coded pads with EOS"):
-        padded_states(bare, SITE, tokens, [None])
-
-
-def test_every_text_is_kept_and_one_without_tokens_is_named(tiny_lm):
+def test_every_text_is_kept_and_one_without_tokens_is_named(tiny_lm, task):
     rows = [Example(text, "a", str(number)) for number, text in enumerate(("Han", "a", "Pigen så det"))]
-    tokens = encode_texts(tiny_lm, rows, name="task", language="da", max_tokens=3)
+    tokens = encode_texts(tiny_lm, rows, task=task, max_tokens=3)
     assert [sentence.text for sentence in tokens.corpus.sentences] == [row.text for row in rows]
     assert len(tokens.ids[1]) == 1
     assert max(map(len, tokens.ids)) == 3
-    with pytest.raises(GlossaeError, match=r"^task: '' has no tokens in "):
-        encode_texts(tiny_lm, [rows[0], Example("", "a", "3"), rows[2]], name="task")
+    with pytest.raises(GlossaeError, match=r"^things: '' has no tokens in "):
+        encode_texts(tiny_lm, [rows[0], Example("", "a", "3"), rows[2]], task=task)

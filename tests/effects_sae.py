@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from glossae.effects import Step, measure_growing
 from glossae.lm import Site
 from glossae.sae import Sae, SaeConfig
 
@@ -69,3 +70,14 @@ def by_hand(lm, sae, edit):
 def logits_by_hand(lm, ids):
     """The logits of one sentence, in a pass of its own."""
     return lm.model(torch.as_tensor(ids)[None], use_cache=False).logits[0]
+
+
+def measured_on(lm, steps, tokens, **options):
+    """A sweep on all of a text at the site `SITE`."""
+    _, (measured,) = measure_growing(lm, SITE, [steps], tokens, precision=None, seed=0, **options)
+    return measured
+
+
+def steps_of(units, edits):
+    """The steps of some edits of the same units."""
+    return [Step(units, edit) for edit in edits]
