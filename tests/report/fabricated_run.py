@@ -4,6 +4,7 @@ import dataclasses
 import html
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
 from glossae.report import write_report
+from glossae.report.blocks import Block, Paragraph, Table
 from glossae.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
@@ -47,8 +49,18 @@ def plain(text: str) -> str:
     return re.sub("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", " ", text).replace("\N{MINUS SIGN}", "-")
 
 
-def html_of(folder: Path, **sections: Any) -> str:
-    """The page of a run, drawn anew with other sections in its results."""
+def said(blocks: Iterable[Block]) -> str:
+    """The paragraphs among some blocks, a line each."""
+    return plain("\n".join(block.text for block in blocks if isinstance(block, Paragraph)))
+
+
+def tables(blocks: Iterable[Block]) -> dict[str, Table]:
+    """The tables among some blocks, by label."""
+    return {block.label: block for block in blocks if isinstance(block, Table)}
+
+
+def page_of(folder: Path, **sections: Any) -> str:
+    """The page of a run, drawn with other sections in its results."""
     change_results(folder, **sections)
     return write_report(folder).read_text(encoding="utf-8")
 
@@ -59,8 +71,8 @@ def words_of(page: str) -> str:
 
 
 def table_of(page: str, label: str) -> str:
-    """The piece of a page that is the table of a label."""
-    return re.search(rf"<strong>{label}\b.*?</table>", page, re.DOTALL).group(0)
+    """The table of a label, as a page has it."""
+    return re.search(rf"<strong>{label}.*?</table>", page, re.DOTALL).group(0)
 
 
 # ---- what tests write
