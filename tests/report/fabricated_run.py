@@ -22,23 +22,7 @@ LATENTS = 200
 CASES = ("found", "fallback", "unselective", "empty", "published")
 STAGES = ("corpora", "probe", "grid", "sae", "features", "effects")
 
-PUBLISHED = {
-    "grid": published_figures()["grid"],
-    "selected_units": [20680, 26335, 27584],
-    "next_token": {
-        "source": "ELRC_2923",
-        "values": [-8, -6, -4, -2, 0, 2, 4, 6, 8],
-        "da": [4.24, 3.68, 3.31, 3.09, 2.96, 2.90, 2.89, 2.92, 3.01],
-        "en": [4.15, 3.99, 3.88, 3.81, 3.77, 3.77, 3.81, 3.87, 3.96],
-        "no_modification": {"da": 2.94, "en": 3.77},
-    },
-    "tasks": {
-        "metric": "weighted F1",
-        "values": [-8, 0, 8],
-        "angry-tweets": [0.547, 0.596, 0.590],
-        "no_modification": {"angry-tweets": 0.607},
-    },
-}
+PUBLISHED = published_figures()
 
 
 # ---- what tests read

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Table, table
 from glossae.report.findings import find_cell
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import capital, interval, language_name, number, percent, short, signed
 
 # what is done, by the paper's text and by its code (its repository's notebooks)
@@ -105,8 +105,7 @@ def _probes(files: RunFiles) -> Blocks:
     )
     pairs = []
     for row in published["cells"]:
-        here = (row["model"], row["layer"])
-        own = [r for r in _at(coded, row["lambda"]) if (r["model"], r["layer"]) == here]
+        own = where(_at(coded, row["lambda"]), model=row["model"], layer=row["layer"])
         pairs.append((row, own[0] if own else {}))
     if any(own for _, own in pairs):
         yield Table(
@@ -141,7 +140,7 @@ def _their_accuracy(model: Row | None, value: float) -> Cell:
 
 def _our_accuracy(rows: Sequence[Row], model: str, value: float) -> str | Cell:
     layers: dict[int, list[float]] = {}
-    for row in _at([row for row in rows if row["model"] == model], value):
+    for row in _at(where(rows, model=model), value):
         layers.setdefault(row["layer"], []).append(row["accuracy"])
     if not layers:
         return "–"
@@ -180,17 +179,14 @@ def _next_token(files: RunFiles) -> Blocks:
             for code in pair
             for value, ce in zip(published["values"], published[code], strict=True)
         } | {(code, None): published["no_modification"][code] for code in pair}
-    coded = files.rows("next_token", "as_coded")
+    coded, cells = files.rows("next_token", "as_coded"), files.rows("next_token", "cells")
     if coded:
         columns["coded"] = {(row["language"], row["value"]): row["ce"] for row in coded}
     for name, splice in (("splice", True), ("kept", False)):
         own = {
-            (code, row["value"]): row["ce"]
-            for code in pair
-            for row in files.rows("next_token", "cells")
-            if (row["units"], row["language"], row["source"], row["splice"])
-            == (files.target, code, "all", splice)
-            and row["edit"] in ("set", "none")
+            (row["language"], row["value"]): row["ce"]
+            for row in where(cells, units=files.target, source="all", splice=splice)
+            if row["language"] in pair and row["edit"] in ("set", "none")
         }
         if own:
             columns[name] = own

@@ -2,7 +2,7 @@
 
 from glossae.report.blocks import Blocks, Cell, Paragraph, Table, not_run, table
 from glossae.report.findings import PLACES
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     capital,
@@ -55,7 +55,7 @@ def evidence_blocks(files: RunFiles) -> Blocks:
     yield from _again(evidence)
     yield from _within_source(files, evidence)
     for kind in dict.fromkeys(row["kind"] for row in evidence["units"]):
-        yield _units(files, kind, [row for row in evidence["units"] if row["kind"] == kind])
+        yield _units(files, kind, where(evidence["units"], kind=kind))
     yield from _other_seeds(files)
     yield from _scores(evidence["scores"] or {})
 
@@ -206,7 +206,8 @@ def _units(files: RunFiles, kind: str, units: list[Row]) -> Table:
     def auroc(unit: Row, code: str) -> Cell:
         later = unit["again"].get("held_out")
         best = unit if later is None or code not in later["auroc"] else later
-        return Cell(number(best["auroc"][code]), interval(*best["interval"][code], digits=2))
+        low, high = best["interval"][code]
+        return Cell(number(best["auroc"][code]), interval(low, high, 2))
 
     def q(unit: Row) -> str:
         value = next(iter(unit["q"].values()))

@@ -11,7 +11,7 @@ from glossae.report.findings import (
     ratio_words,
     statistic_words,
 )
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.sections.effects import WAYS
 from glossae.report.wording import NO_BREAK, interval, language_name, number, percent, short, signed, whole
 
@@ -30,12 +30,9 @@ _PATHS = {
 
 def selectivity_blocks(files: RunFiles) -> Blocks:
     """What other languages lose where the target has lost a given amount: this set, other sets, its parts, draws."""
-    rows = [
-        row
-        for row in files.rows("next_token", "selectivity")
-        # rows of the panel stand with those of the other sets, below
-        if row["units"] == files.target and row["edit"] == "set" and row.get("text", "test") == "test"
-    ]
+    own = where(files.rows("next_token", "selectivity"), units=files.target, edit="set")
+    # rows of the panel stand with those of the other sets, below
+    rows = [row for row in own if row.get("text", "test") == "test"]
     if rows:
         for splice, way in ((False, "Error-preserving"), (True, "With the splice")):
             said = " ".join(filter(None, (at_matched_damage(files, at, splice) for at in (0.1, 0.3))))
@@ -207,7 +204,7 @@ def _best(files: RunFiles) -> Blocks:
 
 def _side_effects(files: RunFiles) -> Blocks:
     target, reference = files.names
-    rows = [row for row in files.rows("next_token", "side_effects") if row["reached"]]
+    rows = where(files.rows("next_token", "side_effects"), reached=True)
     if rows:
         yield table(
             f"Side effects on {reference}",
