@@ -167,8 +167,9 @@ def _sets(files: RunFiles, measured: Row, rows: list[Row], damaged: bool) -> Tab
         for code in languages
     )
     how = (
-        f"Turned down until {language_name(files.target)} on tune has risen by so much: latents to (1 - dose) "
-        "times their own value, coordinates and directions by dose times the way to the other languages' mean."
+        f"Turned down until the {language_name(files.target)} loss on tune has risen by the nats under “at”: latents "
+        "to (1 - dose) times their own value, coordinates and directions by dose times the way to the other languages' "
+        "mean."
         if damaged
         else "Latents at 0, error-preserving; coordinates at their mean over the other languages; directions projected "
         "to it; LAPE neurons of all layers at 0."

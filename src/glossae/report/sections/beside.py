@@ -197,7 +197,7 @@ def _next_token(files: RunFiles) -> Blocks:
         return
     if "paper" in columns and (same := _same_sign(columns)):
         yield Paragraph(
-            f"So many of the changes that the paper's two digits show have the same sign here: {same}.",
+            f"This run's changes have the same sign as the paper's, where its two digits show one: {same}.",
             "finding",
         )
     values = sorted({value for cells in columns.values() for _, value in cells if value is not None})

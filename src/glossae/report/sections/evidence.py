@@ -262,7 +262,7 @@ def _other_seeds(files: RunFiles) -> Blocks:
         "Other seeds",
         "Autoencoders trained on the same text with other first weights and in another order. Cosine: the share of "
         f"latents for which one there has a decoder row at a cosine of at least {same}. Correlation: for which one "
-        f"there correlates at least so much, over {whole(stability['tokens'])} tokens of the half held out (for all "
+        f"there has at least that correlation, over {whole(stability['tokens'])} tokens of the half held out (for all "
         "that fire, among the nearest by cosine only). Both: in one and the same. One to one: the same where no two "
         "have one partner. Partner found: that partner passes the test there, on the text on which the run's were "
         "found; closest found: the one that correlates most does. "

@@ -41,7 +41,7 @@ def selectivity_blocks(files: RunFiles) -> Blocks:
         target = language_name(files.target)
         yield Table(
             "Selectivity",
-            f"What the other language's loss has done where the {target} loss has risen by so many nats per token, "
+            f"What the other language's loss has done where the {target} loss has risen by the given nats per token, "
             "interpolated between doses from no edit down. All else is in nats per byte, by which languages compare "
             "more nearly, but for the last column. Margin: the one minus the other; ratio: the one over the other, or, "
             "after ≥, a one-sided 95 % lower limit where the other's rise may be 0. Small print: 95 % intervals.",
@@ -161,7 +161,7 @@ def _families(files: RunFiles) -> Blocks:
     if lines:
         yield table(
             "Families side by side",
-            f"Every set on every way down, error-preserving, where the {target} loss has risen by so many nats per "
+            f"Every set on every way down, error-preserving, where the {target} loss has risen by the given nats per "
             "token. Doses of other sets than the selected one are looked for, on the sentences that it is measured on. "
             "All else is in nats per byte, by which languages compare more nearly. Ratio: that rise over the other's, "
             f"or, after ≥, a one-sided 95{NO_BREAK}% lower limit where the other's rise may be 0; difference: the one "
@@ -208,9 +208,9 @@ def _side_effects(files: RunFiles) -> Blocks:
     if rows:
         yield table(
             f"Side effects on {reference}",
-            f"Where the {target} loss has risen by so much: how far predictions on {reference} text of test move (KL "
-            "from the model's own, nats per token), how often the most probable token stays, and the length of the "
-            f"change at the site relative to the activation's. Small print: 95{NO_BREAK}% intervals.",
+            f"Where the {target} loss has risen by the given nats per token: how far predictions on {reference} text "
+            "of test move (KL from the model's own, nats per token), how often the most probable token stays, and the "
+            f"length of the change at the site relative to the activation's. Small print: 95{NO_BREAK}% intervals.",
             [
                 {
                     "Units": Cell(set_name(files, row["units"]), row["kind"]),

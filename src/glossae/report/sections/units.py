@@ -1,4 +1,4 @@
-"""Which units are the language (section 5.1): firing rates, Figure 5 and Figure 6."""
+"""Which latents fire on the language (section 5.1): firing rates, Figure 5 and Figure 6."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
