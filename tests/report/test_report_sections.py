@@ -28,10 +28,10 @@ from glossae.report.reading import RunFiles, read_run
 from glossae.report.sections.autoencoder import autoencoder_blocks
 from glossae.report.sections.baselines import what_training_adds
 from glossae.report.sections.effects import effects_blocks
-from glossae.report.sections.evidence import evidence_blocks
+from glossae.report.sections.evidence import evidence_blocks, other_seeds
 from glossae.report.sections.inputs import text_blocks
-from glossae.report.sections.languages import close_blocks
-from glossae.report.sections.selectivity import path_words
+from glossae.report.sections.languages import close_blocks, identification_blocks
+from glossae.report.sections.selectivity import path_words, selectivity_blocks
 from glossae.report.sections.steering import steering_blocks
 from glossae.report.sections.tasks import tasks_blocks
 from glossae.report.sections.units import rates_blocks
@@ -286,6 +286,75 @@ def test_the_random_token_filter_is_shown_where_tokens_were_drawn(units: list[An
     blocks = list(evidence_blocks(RunFiles(load_recipe("demo"), results={"evidence": evidence})))
     assert ("would keep 1; 1 fire on more than 1 % of random tokens" in said(blocks)) == shown
     assert ("Random tokens" in tables(blocks)) == shown
+
+
+# ---- telling languages apart, other seeds, other sets
+
+
+def test_identification_names_what_the_units_lose_to() -> None:
+    names = "level set fitted_on on by how per_language macro_f1 reason converged"
+    facts = {"macro_f1_interval": [0.4, 0.9], "accuracy": 0.7, "languages": ["da", "en", ""]}
+    facts |= {"confusion": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "f1": {"da": 0.8, "en": 0.9}}
+    by = (("latent", "regression", 1, 0.5), ("latent", "regression", 5, 0.6), ("latent", "largest", 5, 0.4))
+    by += (("neuron", "regression", 5, 0.55), ("ngram", "regression", None, 0.95))
+    rows = [
+        row(names, "sentence", ["da", "en"], "panel", "held_out", *each, None, True) | facts for each in by
+    ]
+    rows.append(rows[0] | {"set": ["da", "is"], "reason": "too little text"})
+    results = {"evidence": {"identification": rows}}
+    blocks = list(identification_blocks(RunFiles(load_recipe("demo"), results=results)))
+    assert (
+        "Sentences in Danish and English, the half held out: macro-F1 0.600 by at most 5 latents a language; they "
+        "lose to n-grams of characters (0.950); they beat neurons (0.550)."
+    ) in said(blocks)
+    assert "Danish and Icelandic were not told apart: too little text." in said(blocks)
+    found = tables(blocks)
+    first, *_, last = found["Sentences"].rows
+    assert (first[0], last[0]) == ("One latent a language", "N-grams of characters")
+    assert plain(last[1].below) == "0.400 to 0.900; accuracy 70.0 %"
+    assert found["Confusion of sentences"].columns == ("", "Danish", "English", "none", "F1")
+    assert found["Confusion of sentences"].rows[0] == ("Danish", "8", "2", "0", "0.800")
+
+
+def test_partners_in_other_seeds_are_counted_and_listed() -> None:
+    shares = row("of cosine correlation both partner_found", 12, 0.5, 0.4, 0.3, 0.5)
+    seeds = [
+        {"seed": n, "found": 4, "selected": shares | {"both": 0.1 * n}, "firing": shares} for n in (1, 2)
+    ]
+    names = "seed partner partner_found partner_cosine partner_correlation again"
+    partners = [row(names, 1, 3, True, 0.9, 0.8, True), row(names, 2, -1, False, 0.1, 0.1, False)]
+    stability = row("reason claim same tokens found seeds", None, "Danish", 0.7, 9000, 1, seeds)
+    stability["units"] = [{"label": "latent 7", "seeds": partners}]
+    blocks = list(other_seeds(RunFiles(load_recipe("demo"), results={"stability": stability})))
+    text = "Of the one latent found as Danish, 10 % to 20 % are there again in two autoencoders trained with another"
+    assert text in said(blocks)
+    assert tables(blocks)["Partners"].rows == [("7", Cell("3: 0.90", "0.80, found"), Cell("–"), "1")]
+    assert len(tables(blocks)["Other seeds"].rows) == 4
+
+
+def test_families_are_compared_at_the_same_damage(tmp_path: Path) -> None:
+    next_token = results_of(fabricate(tmp_path))["next_token"]
+    own = [found for found in next_token["selectivity"] if not found["splice"]]
+    more = [
+        found | {"units": "best neurons", "kind": "neuron", "ratio_per_byte_least": None} for found in own
+    ]
+    selectivity = next_token["selectivity"] + more
+    ends = row("kl kl_low kl_high agreement agreement_low agreement_high", 0.01, 0.0, 0.02, 0.9, 0.85, 0.95)
+    moved = row("units kind edit at reached change", "da", "latent", "set", 0.3, True, 0.2) | ends
+    sets = {"sets": [{}, {}], "selectivity": selectivity, "side_effects": [moved]}
+    cells = [cell | {"delta_per_byte": 0.0} for cell in next_token["cells"]]
+    cells += [cell | {"edit": "zero"} for cell in cells if cell["edit"] == "set" and cell["value"] == 0]
+    change_results(tmp_path, next_token=next_token | sets | {"cells": cells})
+    blocks = list(selectivity_blocks(read_run(tmp_path)))
+    assert "(best neurons, set), latents ≥ 30, difference" in said(blocks)
+    assert "Here latents lose to what is cheaper." in said(blocks)
+    found = tables(blocks)
+    assert [line[0].text for line in found["Families side by side"].rows] == [
+        "selected (Danish)",
+        "best neurons",
+    ] * 2
+    assert found["Side effects on English"].rows[0][3] == Cell("0.0100", "0.0000 to 0.0200")
+    assert found["Every set on every language"].rows[0][:2] == ("selected (Danish)", "zero")
 
 
 # ---- what training adds

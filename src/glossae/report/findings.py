@@ -301,10 +301,9 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
     )
     spread = interval(row["margin_per_byte_low"], row["margin_per_byte_high"], 4)
     return (
-        f"When the {target} loss has risen by {short(at)} nats per token, "
-        f"{number(row['target_delta_per_byte'], 4)} per byte ({where}), the {reference} loss "
-        f"{moves(row['other_delta_per_byte'], 4, past=True)} per byte: a difference of "
-        f"{number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
+        f"When the {target} loss has risen by {short(at)} nats per token, {number(row['target_delta_per_byte'], 4)} "
+        f"per byte ({where}), the {reference} loss {moves(row['other_delta_per_byte'], 4, past=True)} per byte: a "
+        f"difference of {number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
     )
 
 

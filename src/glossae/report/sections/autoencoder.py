@@ -134,10 +134,9 @@ def _fidelity(files: RunFiles, sae: Row) -> Blocks:
     )
     yield table(
         "Fidelity by language",
-        f"{cost} Measured on {text}, cross-entropy in nats per token. "
-        "±: half the width of the 95 % interval of what the reconstruction adds, over sentences. "
-        "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
-        f"({percent(0)}) and the model itself ({percent(1)}).",
+        f"{cost} Measured on {text}, cross-entropy in nats per token. ±: half the width of the 95 % interval of "
+        "what the reconstruction adds, over sentences. Recovered: how far the reconstruction closes the gap between "
+        f"zeros in the site's place ({percent(0)}) and the model itself ({percent(1)}).",
         [
             {
                 "Language": language_name(code),

@@ -56,7 +56,7 @@ def evidence_blocks(files: RunFiles) -> Blocks:
     yield from _within_source(files, evidence)
     for kind in dict.fromkeys(row["kind"] for row in evidence["units"]):
         yield _units(files, kind, where(evidence["units"], kind=kind))
-    yield from _other_seeds(files)
+    yield from other_seeds(files)
     yield from _scores(evidence["scores"] or {})
 
 
@@ -235,7 +235,7 @@ def _units(files: RunFiles, kind: str, units: list[Row]) -> Table:
 # ---- autoencoders of other seeds (the paper trained one)
 
 
-def _other_seeds(files: RunFiles) -> Blocks:
+def other_seeds(files: RunFiles) -> Blocks:
     """How much of what was found, and of all that fires, is there again; and unit by unit."""
     stability = files.get("stability")
     if not stability:

@@ -240,13 +240,12 @@ def identification_blocks(files: RunFiles) -> Blocks:
         else ""
     )
     yield Paragraph(
-        "For each language the units are taken that tell it best from the language closest to it, on the half on which "
-        "units are found; a multinomial logistic regression on them is fitted there too, its penalty chosen by "
+        "For each language the units are taken that tell it best from the language closest to it, on the half on "
+        "which units are found; a multinomial logistic regression on them is fitted there too, its penalty chosen by "
         "cross-validation. “Largest” needs no regression: the language whose units' mean standardised value is the "
-        "largest. "
-        "The whole activation is the same regression on every dimension of the site; n-grams of up to four characters "
-        "need no language model. Macro-F1 is the mean F1 of the languages, each weighing the same; intervals are 95 % "
-        f"bootstraps over translated pairs, with all their tokens.{tokens}"
+        "largest. The whole activation is the same regression on every dimension of the site; n-grams of up to four "
+        "characters need no language model. Macro-F1 is the mean F1 of the languages, each weighing the same; "
+        f"intervals are 95 % bootstraps over translated pairs, with all their tokens.{tokens}"
     )
     for level in ("sentence", "token"):
         for (fitted_on, on), text in _TEXTS.items():

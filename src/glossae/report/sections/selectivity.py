@@ -17,15 +17,6 @@ from glossae.report.wording import NO_BREAK, interval, language_name, number, pe
 
 # of a set's edits, those that the matrix of languages shows
 _ABLATIONS = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
-_DRAWN_TO_MEAN = "drawn to the reference's mean and beyond"
-# a latent's own value is multiplied; of neurons and directions it is the distance from the reference's mean
-_PATHS = {
-    ("latent", "scale"): "own values switched off, then turned to the opposite sign",
-    ("neuron", "scale"): _DRAWN_TO_MEAN,
-    ("direction", "scale"): _DRAWN_TO_MEAN,
-    "set": "fixed, down from 0",
-    "add": "taken away",
-}
 
 
 def selectivity_blocks(files: RunFiles) -> Blocks:
@@ -118,7 +109,12 @@ def set_name(files: RunFiles, name: str) -> str:
 
 def path_words(kind: str, edit: str) -> str:
     """What a way down does to units of a kind."""
-    return _PATHS[(kind, edit) if edit == "scale" else edit]
+    if edit != "scale":
+        return {"set": "fixed, down from 0", "add": "taken away"}[edit]
+    # a latent's own value is multiplied; of neurons and directions it is the distance from the reference's mean
+    if kind == "latent":
+        return "own values switched off, then turned to the opposite sign"
+    return "drawn to the reference's mean and beyond"
 
 
 def _own(files: RunFiles) -> list[Row]:
@@ -142,20 +138,19 @@ def _families(files: RunFiles) -> Blocks:
             other = versus.get(files.reference)
             # of two languages there is one other, which is the nearest too
             nearest, mean = versus.get("nearest", other), versus.get("mean of others", other)
-            reached = nearest is not None and nearest["reached"]
-            per_byte = (
-                f"{number(nearest['target_delta_per_byte'], 4)} per byte" if nearest and reached else ""
-            )
+            if nearest is None or not nearest["reached"]:
+                nearest = other = mean = None
+            per_byte = f"{number(nearest['target_delta_per_byte'], 4)} per byte" if nearest else ""
             lines.append(
                 {
                     "Units": Cell(set_name(files, name), kind),
                     "Edit": Cell(edit, path_words(kind, edit)),
                     "Text": "held-out panel" if text == "panel" else text,
                     f"{target} rises by": Cell(short(at), per_byte),
-                    f"Over {reference}": _ratio(other) if reached else "not reached",
-                    "Over the mean of others": _ratio(mean) if reached else "–",
-                    "Over the nearest": _ratio(nearest) if reached else "–",
-                    "Margin over the nearest": _margin(nearest) if nearest and reached else "–",
+                    f"Over {reference}": _ratio(other) if nearest else "not reached",
+                    "Over the mean of others": _ratio(mean),
+                    "Over the nearest": _ratio(nearest),
+                    "Margin over the nearest": _margin(nearest) if nearest else "–",
                 }
             )
     if lines:

@@ -138,12 +138,11 @@ def _set_up(files: RunFiles, steering: Row) -> str:
         else "lingua is not installed (extra lid), so that one identifier decides: the run's own character n-grams"
     )
     return (
-        f"{whole(prompts['test'])} prompts are the first {prompts['tokens']} tokens of {reference} sentences of test, "
-        f"{prompts['paper']} more are the paper's. The damage is the KL divergence per token between the model and the "
-        f"steered one on those whole sentences ({whole(text['tokens'])} predicted tokens). {judged}, which know "
-        f"{language_list(known['ngrams'])}. A text with fewer than ten letters, or on which "
-        f"they differ, is in no language. At dose 1 a unit goes from its mean on {reference} to its mean on {target} "
-        f"text of select."
+        f"{whole(prompts['test'])} prompts are the first {prompts['tokens']} tokens of {reference} sentences of "
+        f"test, {prompts['paper']} more are the paper's. The damage is the KL divergence per token between the model "
+        f"and the steered one on those whole sentences ({whole(text['tokens'])} predicted tokens). {judged}, which "
+        f"know {language_list(known['ngrams'])}. A text with fewer than ten letters, or on which they differ, is in "
+        f"no language. At dose 1 a unit goes from its mean on {reference} to its mean on {target} text of select."
     )
 
 
