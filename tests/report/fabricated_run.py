@@ -4,6 +4,7 @@ import dataclasses
 import html
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
 from glossae.report import write_report
+from glossae.report.blocks import Block, Paragraph, Table
 from glossae.sae import GridCell, choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
@@ -20,23 +22,7 @@ LATENTS = 200
 CASES = ("found", "fallback", "unselective", "empty", "published")
 STAGES = ("corpora", "probe", "grid", "sae", "features", "effects")
 
-PUBLISHED = {
-    "grid": published_figures()["grid"],
-    "selected_units": [20680, 26335, 27584],
-    "next_token": {
-        "source": "ELRC_2923",
-        "values": [-8, -6, -4, -2, 0, 2, 4, 6, 8],
-        "da": [4.24, 3.68, 3.31, 3.09, 2.96, 2.90, 2.89, 2.92, 3.01],
-        "en": [4.15, 3.99, 3.88, 3.81, 3.77, 3.77, 3.81, 3.87, 3.96],
-        "no_modification": {"da": 2.94, "en": 3.77},
-    },
-    "tasks": {
-        "metric": "weighted F1",
-        "values": [-8, 0, 8],
-        "angry-tweets": [0.547, 0.596, 0.590],
-        "no_modification": {"angry-tweets": 0.607},
-    },
-}
+PUBLISHED = published_figures()
 
 
 # ---- what tests read
@@ -47,8 +33,18 @@ def plain(text: str) -> str:
     return re.sub("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", " ", text).replace("\N{MINUS SIGN}", "-")
 
 
-def html_of(folder: Path, **sections: Any) -> str:
-    """The page of a run, drawn anew with other sections in its results."""
+def said(blocks: Iterable[Block]) -> str:
+    """The paragraphs among some blocks, a line each."""
+    return plain("\n".join(block.text for block in blocks if isinstance(block, Paragraph)))
+
+
+def tables(blocks: Iterable[Block]) -> dict[str, Table]:
+    """The tables among some blocks, by label."""
+    return {block.label: block for block in blocks if isinstance(block, Table)}
+
+
+def page_of(folder: Path, **sections: Any) -> str:
+    """The page of a run, drawn with other sections in its results."""
     change_results(folder, **sections)
     return write_report(folder).read_text(encoding="utf-8")
 
@@ -59,8 +55,8 @@ def words_of(page: str) -> str:
 
 
 def table_of(page: str, label: str) -> str:
-    """The piece of a page that is the table of a label."""
-    return re.search(rf"<strong>{label}\b.*?</table>", page, re.DOTALL).group(0)
+    """The table of a label, as a page has it."""
+    return re.search(rf"<strong>{label}.*?</table>", page, re.DOTALL).group(0)
 
 
 # ---- what tests write

@@ -107,9 +107,10 @@ def not_run(what: str) -> Paragraph:
 
 
 def table(label: str, caption: str, lines: Iterable[Line], words: int = 1) -> Table:
-    """A table of lines that all have the same headings, at least one line."""
+    """A table of lines that all have the same headings; without lines it has none."""
     lines = list(lines)
-    return Table(label, caption, tuple(lines[0]), [tuple(line.values()) for line in lines], words)
+    columns = tuple(lines[0]) if lines else ()
+    return Table(label, caption, columns, [tuple(line.values()) for line in lines], words)
 
 
 def estimate(

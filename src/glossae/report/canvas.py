@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -170,7 +170,7 @@ def rows_of(count: int, columns: int) -> int:
     return -(-count // columns)
 
 
-def legend_below(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
+def legend_below(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
     """One legend below all panels, where a label that several panels have stands once."""
     entries: dict[str, Artist] = {}
     for panel in axes:

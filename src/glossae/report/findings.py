@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.sections.baselines import what_training_adds
 from glossae.report.wording import (
     NO_BREAK,
@@ -175,10 +175,9 @@ def third_languages(files: RunFiles) -> str:
 
 def panel_words(files: RunFiles) -> str:
     """How many latents pass the tests against every other language of the panel, and again on held-out text."""
-    claims = [row for row in files.rows("evidence", "claims") if row["kind"] == "latent"]
     said = []
     # told from all others, or else from all but the closest
-    for claim in [row for row in claims if row["inside"] == [files.target]]:
+    for claim in where(files.rows("evidence", "claims"), kind="latent", inside=[files.target]):
         others = claim["outside"]
         said.append(
             f"Tested against {plural(len(others), 'other language')} ({language_list(others)}), "
@@ -187,9 +186,12 @@ def panel_words(files: RunFiles) -> str:
         if claim["units"]:
             again = [
                 f"{whole(row['passed'])} of {whole(row['units'])} on {PLACES[row['on']]}"
-                for row in files.rows("evidence", "replication")
-                if row["on"] in PLACES and row["kind"] == "latent" and row["passed"] is not None
-                if row["tokens"] == files.get("evidence", "tokens")
+                for row in where(
+                    files.rows("evidence", "replication"),
+                    kind="latent",
+                    tokens=files.get("evidence", "tokens"),
+                )
+                if row["on"] in PLACES and row["passed"] is not None
             ]
             if again:
                 said.append(f"The same test on text that was not searched: {listed(again)} pass again.")
@@ -199,11 +201,8 @@ def panel_words(files: RunFiles) -> str:
 
 def random_weights_words(files: RunFiles) -> str:
     """How many latents pass the run's rule in autoencoders with random weights, beside the trained one."""
-    rows = [
-        row
-        for row in files.rows("next_token", "chosen")
-        if row["language"] == files.target and row["passing"] is not None
-    ]
+    chosen = where(files.rows("next_token", "chosen"), language=files.target)
+    rows = [row for row in chosen if row["passing"] is not None]
     trained = [row["passing"] for row in rows if row["seed"] is None]
     random = [row["passing"] for row in rows if row["seed"] is not None]
     if not trained or not random:
@@ -220,20 +219,17 @@ def find_cell(
     files: RunFiles, language: str, edit: str, splice: bool | None, value: float | None = None
 ) -> Row | None:
     """The cell of the target's units on pooled text, if it was measured."""
-    for cell in files.rows("next_token", "cells"):
-        key = (cell["units"] or files.target, cell["source"], cell["language"], cell["edit"], cell["splice"])
-        if key == (files.target, "all", language, edit, splice) and (value is None or cell["value"] == value):
-            return cell
-    return None
+    cells = where(
+        files.rows("next_token", "cells"), source="all", language=language, edit=edit, splice=splice
+    )
+    own = [cell for cell in cells if cell["units"] in (None, files.target) and value in (None, cell["value"])]
+    return own[0] if own else None
 
 
 def doses(files: RunFiles, splice: bool) -> list[float]:
     """The values at which the units were fixed, in order."""
-    cells = files.rows("next_token", "cells")
-    wanted = ("set", splice, files.target)
-    return sorted(
-        {cell["value"] for cell in cells if (cell["edit"], cell["splice"], cell["units"]) == wanted}
-    )
+    cells = where(files.rows("next_token", "cells"), edit="set", splice=splice, units=files.target)
+    return sorted({cell["value"] for cell in cells})
 
 
 def dose_words(files: RunFiles, value: str) -> str:
@@ -278,12 +274,10 @@ def _selectivity_row(
     files: RunFiles, at: float, splice: bool = False, versus: str | None = None
 ) -> Row | None:
     """The row that compares the target with another language, or the reference, at `at` nats of damage."""
-    for row in files.rows("next_token", "selectivity"):
-        key = (row["units"], row["edit"], row["splice"], row["at"], row["versus"])
-        # on test, whose rows come first, or else on the panel
-        if key == (files.target, "set", splice, at, versus or files.reference):
-            return row
-    return None
+    wanted = {"edit": "set", "splice": splice, "at": at, "versus": versus or files.reference}
+    # on test, whose rows come first, or else on the panel
+    rows = where(files.rows("next_token", "selectivity"), units=files.target, **wanted)
+    return rows[0] if rows else None
 
 
 def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
@@ -307,10 +301,9 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
     )
     spread = interval(row["margin_per_byte_low"], row["margin_per_byte_high"], 4)
     return (
-        f"When the {target} loss has risen by {short(at)} nats per token, "
-        f"{number(row['target_delta_per_byte'], 4)} per byte ({where}), the {reference} loss "
-        f"{moves(row['other_delta_per_byte'], 4, past=True)} per byte: a difference of "
-        f"{number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
+        f"When the {target} loss has risen by {short(at)} nats per token, {number(row['target_delta_per_byte'], 4)} "
+        f"per byte ({where}), the {reference} loss {moves(row['other_delta_per_byte'], 4, past=True)} per byte: a "
+        f"difference of {number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
     )
 
 
@@ -385,8 +378,8 @@ def _effect(files: RunFiles) -> list[str]:
 
 def against_controls(files: RunFiles) -> str:
     """The rank of the selected units among drawn ones, by every statistic."""
-    rows = files.rows("next_token", "controls")
-    rows = [row for row in rows if row["units"] == files.target and row["rank"] is not None]
+    own = where(files.rows("next_token", "controls"), units=files.target)
+    rows = [row for row in own if row["rank"] is not None]
     found: dict[tuple[str, str], list[str]] = {}
     done = {"zero": "switched off", "mean": "at the reference's mean"}
     for row in rows:

@@ -39,7 +39,7 @@ _SECTIONS: tuple[tuple[str, str, str, Callable[[RunFiles], Blocks]], ...] = (
     ("probes", "Probes: which layer tells the languages apart", "section 4.1, Figure 3", probes_blocks),
     ("grid", "Choosing the autoencoder", "section 4.2, Figure 4, Appendix A", grid_blocks),
     ("autoencoder", "The autoencoder", "section 5, Table 4", autoencoder_blocks),
-    ("evidence", "Which units are the language: tests", _APART, evidence_blocks),
+    ("evidence", "Which units stand for the language: tests", _APART, evidence_blocks),
     ("close", "Close languages and the tokenizer", "section 6.2 asks for it", close_blocks),
     ("identification", "Telling languages apart", _APART, identification_blocks),
     ("units", "Which latents fire on the language", "section 5.1", rates_blocks),
@@ -60,7 +60,7 @@ _SECTIONS: tuple[tuple[str, str, str, Callable[[RunFiles], Blocks]], ...] = (
         tasks_blocks,
     ),
     ("continuations", "Continuations", "section 6.1, Tables 1 and 2", continuations_blocks),
-    ("steering", "What steering makes it write", _APART, steering_blocks),
+    ("steering", "What the model writes under steering", _APART, steering_blocks),
     ("beside", "Beside the paper", "Figures 3, 4, 8 and 9, Appendices C and D", beside_blocks),
     ("how", "How it was run", "Appendix B", how_blocks),
 )

@@ -1,6 +1,7 @@
 """What a run has left in its folder. A stage that was not run has left nothing, and that is no error."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,14 @@ Row: TypeAlias = dict[str, Any]
 
 # of results.json: another number means other keys, or other meanings
 SCHEMA_VERSION = 2
+
+
+def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have the wanted values under these keys."""
+    found = list(rows)
+    for key, value in wanted.items():
+        found = [row for row in found if row[key] == value]
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from glossae.report.blocks import Blocks, Paragraph, Picture, not_run, table
 from glossae.report.canvas import Drawing, draw
 from glossae.report.findings import site_words
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import language_name, listed, moves, number, percent, plural, whole
 
 _PANELS = (
@@ -69,8 +69,8 @@ def _beginnings(habits: Row) -> str:
 
 def _sinks(files: RunFiles, sae: Row, habits: Row) -> str:
     """Which tokens are attention sinks at the site."""
-    where = (sae["site"], sae["layer"])
-    here = [row for row in habits["sinks"] if (row["site"], row["layer"]) == where and row["count"] > 0]
+    at_site = where(habits["sinks"], site=sae["site"], layer=sae["layer"])
+    here = [row for row in at_site if row["count"] > 0]
     if not here:
         return "No attention sinks were found at this site."
     (row,) = here
@@ -134,10 +134,9 @@ def _fidelity(files: RunFiles, sae: Row) -> Blocks:
     )
     yield table(
         "Fidelity by language",
-        f"{cost} Measured on {text}, cross-entropy in nats per token. "
-        "±: half the width of the 95 % interval of what the reconstruction adds, over sentences. "
-        "Recovered: how far the reconstruction closes the gap between zeros in the site's place "
-        f"({percent(0)}) and the model itself ({percent(1)}).",
+        f"{cost} Measured on {text}, cross-entropy in nats per token. ±: half the width of the 95 % interval of "
+        "what the reconstruction adds, over sentences. Recovered: how far the reconstruction closes the gap between "
+        f"zeros in the site's place ({percent(0)}) and the model itself ({percent(1)}).",
         [
             {
                 "Language": language_name(code),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from glossae.report.blocks import Blocks, Cell, Paragraph, Table, not_run, table
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     interval,
@@ -47,11 +47,11 @@ def what_training_adds(files: RunFiles) -> str:
     rows = [row for row in found["adds"] if row["what"] in ("target", "margin")]
     better = [row for row in rows if row["low"] > 0]
     worse = [row for row in rows if row["high"] < 0]
-    passing = {
-        group: [row["passing"] for row in found["autoencoders"] if row["group"] == group]
+    trained, untrained = (
+        span(whole(min(passing)), whole(max(passing)))
         for group in ("trained", "untrained")
-    }
-    trained, untrained = (span(whole(min(counts)), whole(max(counts))) for counts in passing.values())
+        for passing in [[row["passing"] for row in where(found["autoencoders"], group=group)]]
+    )
     counts = (
         f"{_own_set(files, found)}{trained} latents of the trained and {untrained} of untrained autoencoders pass the "
         "same test on the same text."
@@ -71,8 +71,7 @@ def what_training_adds(files: RunFiles) -> str:
 
 def _own_set(files: RunFiles, found: Row) -> str:
     """What the run's own best latents cost the target and the nearest language, switched off."""
-    wanted = ("trained", files.recipe.seed, None)
-    own = [row for row in found["sets"] if (row["group"], row["seed"], row["at"]) == wanted]
+    own = where(found["sets"], group="trained", seed=files.recipe.seed, at=None)
     if not own or own[-1]["nearest"] is None:
         return ""
     change, nearest = own[-1]["change"], own[-1]["nearest"]
@@ -136,7 +135,7 @@ def _autoencoders(found: Row) -> Table:
 def _difference(found: Row, target: str) -> Table:
     rows = [row for row in found["adds"] if row["what"] != "units"]
     words = {"target": f"rise of {target}", "margin": f"rise of {target} less the nearest language's"}
-    carried = next(row for row in found["adds"] if row["what"] == "units")
+    carried = where(found["adds"], what="units")[0]
     trained, untrained = (", ".join(map(str, carried[group])) for group in ("trained", "untrained"))
     seeds = " and ".join(map(str, rows[0]["seeds"])) if rows else ""
     return Table(
@@ -168,8 +167,9 @@ def _sets(files: RunFiles, measured: Row, rows: list[Row], damaged: bool) -> Tab
         for code in languages
     )
     how = (
-        f"Turned down until {language_name(files.target)} on tune has risen by so much: latents to (1 - dose) "
-        "times their own value, coordinates and directions by dose times the way to the other languages' mean."
+        f"Turned down until the {language_name(files.target)} loss on tune has risen by the nats under “at”: latents "
+        "to (1 - dose) times their own value, coordinates and directions by dose times the way to the other languages' "
+        "mean."
         if damaged
         else "Latents at 0, error-preserving; coordinates at their mean over the other languages; directions projected "
         "to it; LAPE neurons of all layers at 0."

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Table, table
 from glossae.report.findings import find_cell
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import capital, interval, language_name, number, percent, short, signed
 
 # what is done, by the paper's text and by its code (its repository's notebooks)
@@ -105,8 +105,7 @@ def _probes(files: RunFiles) -> Blocks:
     )
     pairs = []
     for row in published["cells"]:
-        here = (row["model"], row["layer"])
-        own = [r for r in _at(coded, row["lambda"]) if (r["model"], r["layer"]) == here]
+        own = where(_at(coded, row["lambda"]), model=row["model"], layer=row["layer"])
         pairs.append((row, own[0] if own else {}))
     if any(own for _, own in pairs):
         yield Table(
@@ -141,7 +140,7 @@ def _their_accuracy(model: Row | None, value: float) -> Cell:
 
 def _our_accuracy(rows: Sequence[Row], model: str, value: float) -> str | Cell:
     layers: dict[int, list[float]] = {}
-    for row in _at([row for row in rows if row["model"] == model], value):
+    for row in _at(where(rows, model=model), value):
         layers.setdefault(row["layer"], []).append(row["accuracy"])
     if not layers:
         return "–"
@@ -180,17 +179,14 @@ def _next_token(files: RunFiles) -> Blocks:
             for code in pair
             for value, ce in zip(published["values"], published[code], strict=True)
         } | {(code, None): published["no_modification"][code] for code in pair}
-    coded = files.rows("next_token", "as_coded")
+    coded, cells = files.rows("next_token", "as_coded"), files.rows("next_token", "cells")
     if coded:
         columns["coded"] = {(row["language"], row["value"]): row["ce"] for row in coded}
     for name, splice in (("splice", True), ("kept", False)):
         own = {
-            (code, row["value"]): row["ce"]
-            for code in pair
-            for row in files.rows("next_token", "cells")
-            if (row["units"], row["language"], row["source"], row["splice"])
-            == (files.target, code, "all", splice)
-            and row["edit"] in ("set", "none")
+            (row["language"], row["value"]): row["ce"]
+            for row in where(cells, units=files.target, source="all", splice=splice)
+            if row["language"] in pair and row["edit"] in ("set", "none")
         }
         if own:
             columns[name] = own
@@ -199,12 +195,20 @@ def _next_token(files: RunFiles) -> Blocks:
     if list(columns) == ["paper"]:
         yield Paragraph("Appendix C: the sweep was not run.", "absent")
         return
-    if "paper" in columns and (same := _same_sign(columns)):
+    changes = {
+        name: {
+            (code, value): ce - losses[code, None]
+            for (code, value), ce in losses.items()
+            if value is not None and (code, None) in losses
+        }
+        for name, losses in columns.items()
+    }
+    if "paper" in columns and (same := _same_sign(changes)):
         yield Paragraph(
-            f"So many of the changes that the paper's two digits show have the same sign here: {same}.",
+            f"This run's changes have the same sign as the paper's, where its two digits show one: {same}.",
             "finding",
         )
-    values = sorted({value for cells in columns.values() for _, value in cells if value is not None})
+    values = sorted({value for losses in columns.values() for _, value in losses if value is not None})
     counts = {row["language"]: row["sentences"] for row in coded}
     on = (
         f" As coded: means over {' and '.join(str(counts[code]) for code in pair)} sentences."
@@ -213,7 +217,13 @@ def _next_token(files: RunFiles) -> Blocks:
     )
     lines: list[Line] = []
     for code in pair:
-        lines += [_losses(columns, code, value) for value in (*values, None)]
+        for value in (*values, None):
+            what = "no modification" if value is None else f"fixed at {short(value)}"
+            found = {
+                _COLUMNS[name]: _loss(losses, changes[name], (code, value), _digits(name))
+                for name, losses in columns.items()
+            }
+            lines.append({"Language": Cell(language_name(code), what), **found})
         if (raw := find_cell(files, code, "raw", None)) is not None:
             ce = number(raw["ce"])
             measured = {_COLUMNS[name]: ce if name in ("splice", "kept") else "–" for name in columns}
@@ -230,7 +240,7 @@ def _next_token(files: RunFiles) -> Blocks:
         "The one change over the other, where both rise and the other by 0.01 nats or more; under it, both.",
         ("Value", *(_COLUMNS[name] for name in columns)),
         [
-            (short(value), *(_ratio(cells, pair, value, _digits(name)) for name, cells in columns.items()))
+            (short(value), *(_ratio(own, pair, value, _digits(name)) for name, own in changes.items()))
             for value in values
         ],
     )
@@ -240,43 +250,28 @@ def _digits(name: str) -> int:
     return 2 if name == "paper" else 3
 
 
-def _change(cells: _Losses, code: str, value: float | None) -> float | None:
-    here, none = cells.get((code, value)), cells.get((code, None))
-    return None if here is None or none is None or value is None else here - none
+def _loss(losses: _Losses, changes: _Losses, key: tuple[str, float | None], digits: int) -> str | Cell:
+    if key not in losses:
+        return "–"
+    return Cell(number(losses[key], digits), signed(changes[key], digits) if key in changes else "")
 
 
-def _losses(columns: dict[str, _Losses], code: str, value: float | None) -> Line:
-    what = "no modification" if value is None else f"fixed at {short(value)}"
-    line: dict[str | Cell, str | Cell] = {"Language": Cell(language_name(code), what)}
-    for name, cells in columns.items():
-        ce, change = cells.get((code, value)), _change(cells, code, value)
-        below = "" if change is None else signed(change, _digits(name))
-        line[_COLUMNS[name]] = "–" if ce is None else Cell(number(ce, _digits(name)), below)
-    return line
-
-
-def _ratio(cells: _Losses, pair: tuple[str, str], value: float, digits: int) -> str | Cell:
-    own, other = (_change(cells, code, value) for code in pair)
+def _ratio(changes: _Losses, pair: tuple[str, str], value: float, digits: int) -> str | Cell:
+    own, other = (changes.get((code, value)) for code in pair)
     if own is None or other is None:
         return "–"
     ratio = own / other if other >= _ROUNDING and own > 0 else None
     return Cell(number(ratio, 1), f"{signed(own, digits)} / {signed(other, digits)}")
 
 
-def _same_sign(columns: dict[str, _Losses]) -> str:
+def _same_sign(changes: dict[str, _Losses]) -> str:
     """How many of the paper's changes have the same sign here."""
-    theirs = {key: _change(columns["paper"], *key) for key in columns["paper"]}
+    theirs = {key: change for key, change in changes["paper"].items() if abs(change) > _ROUNDING / 2}
     words = []
-    for name, cells in columns.items():
-        own = {key: _change(cells, *key) for key in theirs}
-        pairs = [
-            (change, own[key])
-            for key, change in theirs.items()
-            if change is not None and abs(change) > _ROUNDING / 2 and own[key] is not None
-        ]
-        if pairs and name != "paper":
-            alike = sum((change > 0) == (mine > 0) for change, mine in pairs if mine is not None)
-            words.append(f"{_COLUMNS[name].lower()}, {alike} of {len(pairs)}")
+    for name, own in changes.items():
+        alike = [(change > 0) == (own[key] > 0) for key, change in theirs.items() if key in own]
+        if alike and name != "paper":
+            words.append(f"{_COLUMNS[name].lower()}, {sum(alike)} of {len(alike)}")
     return "; ".join(words)
 
 

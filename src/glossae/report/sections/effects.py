@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from glossae.report.blocks import Blocks, Cell, Paragraph, Picture, Table, estimate, not_run, table
 from glossae.report.canvas import QUIET, Drawing, draw, language_colour, language_style, legend_below
 from glossae.report.findings import dose_unit, dose_words, doses, find_cell, site_words
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     interval,
@@ -236,13 +236,13 @@ def _draw_sweep(
     files: RunFiles, cells: Sequence[Row], published: Mapping[str, Any] | None, description: str
 ) -> Drawing:
     """Loss against the fixed value, a panel for each way of editing; in that of the splice the paper's own curves."""
-    pooled = [cell for cell in cells if cell["source"] == "all"]
+    pooled = where(cells, source="all")
     languages = files.languages
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots(1, 2, sharey=True)
         for panel, splice in zip(axes, (True, False), strict=True):
-            _shade_out_of_range(panel, [c for c in pooled if c["edit"] == "set" and c["splice"] is splice])
+            _shade_out_of_range(panel, where(pooled, edit="set", splice=splice))
             for language in languages:
                 _paint_language(panel, pooled, languages, language, splice)
             if splice and published is not None:
@@ -260,13 +260,12 @@ def _draw_sweep(
 def _paint_language(
     panel: Axes, cells: Sequence[Row], languages: Sequence[str], language: str, splice: bool
 ) -> None:
-    own = [cell for cell in cells if cell["language"] == language]
+    own = where(cells, language=language)
     style = language_style(languages, language)
     name, colour, main = language_name(language), style["color"], languages.index(language) < 2
-    none = next((c for c in own if c["edit"] == "none" and c["splice"] is splice), None)
-    raw = next((c for c in own if c["edit"] == "raw"), None)
-    line = [cell for cell in own if cell["edit"] == "set" and cell["splice"] is splice]
-    line.sort(key=lambda cell: float(cell["value"]))
+    none = next(iter(where(own, edit="none", splice=splice)), None)
+    raw = next(iter(where(own, edit="raw")), None)
+    line = sorted(where(own, edit="set", splice=splice), key=lambda cell: float(cell["value"]))
     values = [cell["value"] for cell in line]
     if line:
         panel.plot(values, [cell["ce"] for cell in line], label=name, marker="o" if main else None, **style)

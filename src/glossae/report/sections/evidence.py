@@ -2,7 +2,7 @@
 
 from glossae.report.blocks import Blocks, Cell, Paragraph, Table, not_run, table
 from glossae.report.findings import PLACES
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     capital,
@@ -55,8 +55,8 @@ def evidence_blocks(files: RunFiles) -> Blocks:
     yield from _again(evidence)
     yield from _within_source(files, evidence)
     for kind in dict.fromkeys(row["kind"] for row in evidence["units"]):
-        yield _units(files, kind, [row for row in evidence["units"] if row["kind"] == kind])
-    yield from _other_seeds(files)
+        yield _units(files, kind, where(evidence["units"], kind=kind))
+    yield from other_seeds(files)
     yield from _scores(evidence["scores"] or {})
 
 
@@ -206,7 +206,8 @@ def _units(files: RunFiles, kind: str, units: list[Row]) -> Table:
     def auroc(unit: Row, code: str) -> Cell:
         later = unit["again"].get("held_out")
         best = unit if later is None or code not in later["auroc"] else later
-        return Cell(number(best["auroc"][code]), interval(*best["interval"][code], digits=2))
+        low, high = best["interval"][code]
+        return Cell(number(best["auroc"][code]), interval(low, high, 2))
 
     def q(unit: Row) -> str:
         value = next(iter(unit["q"].values()))
@@ -234,7 +235,7 @@ def _units(files: RunFiles, kind: str, units: list[Row]) -> Table:
 # ---- autoencoders of other seeds (the paper trained one)
 
 
-def _other_seeds(files: RunFiles) -> Blocks:
+def other_seeds(files: RunFiles) -> Blocks:
     """How much of what was found, and of all that fires, is there again; and unit by unit."""
     stability = files.get("stability")
     if not stability:
@@ -261,7 +262,7 @@ def _other_seeds(files: RunFiles) -> Blocks:
         "Other seeds",
         "Autoencoders trained on the same text with other first weights and in another order. Cosine: the share of "
         f"latents for which one there has a decoder row at a cosine of at least {same}. Correlation: for which one "
-        f"there correlates at least so much, over {whole(stability['tokens'])} tokens of the half held out (for all "
+        f"there has at least that correlation, over {whole(stability['tokens'])} tokens of the half held out (for all "
         "that fire, among the nearest by cosine only). Both: in one and the same. One to one: the same where no two "
         "have one partner. Partner found: that partner passes the test there, on the text on which the run's were "
         "found; closest found: the one that correlates most does. "

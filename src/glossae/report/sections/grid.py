@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Picture, not_run, table
-from glossae.report.canvas import INK, Drawing, draw, ring
-from glossae.report.reading import Row, RunFiles
+from glossae.report.canvas import INK, Drawing, draw, legend_below, ring
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import language_name, listed, model_name, number, percent, plural, short, whole
 
 Pairs: TypeAlias = Sequence[tuple[Row, Row]]
@@ -212,7 +212,7 @@ def large_k(cells: Sequence[Row]) -> int | None:
 def _groups(cells: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     bound = large_k(cells)
     for activation in dict.fromkeys(cell["activation"] for cell in cells):
-        own = [cell for cell in cells if cell["activation"] == activation]
+        own = where(cells, activation=activation)
         if bound is None or activation != "topk":
             yield _activation(activation), own
         else:
@@ -264,7 +264,7 @@ def outdone(cells: Sequence[Row], activation: str, by: str) -> tuple[int, int]:
 
     One outdoes another that fires no fewer latents at a token and has no smaller error.
     """
-    own, others = ([cell for cell in cells if cell["activation"] == name] for name in (activation, by))
+    own, others = where(cells, activation=activation), where(cells, activation=by)
     beaten = sum(any(b["l0"] <= a["l0"] and b["mse"] <= a["mse"] for b in others) for a in own)
     return beaten, len(own)
 
@@ -316,7 +316,7 @@ def choice(grid: Row, published: Row | None) -> str:
 def disagreements(cells: Sequence[Row]) -> list[str]:
     """Where the paper's text says something else than its own numbers, or more than they can bear."""
     bound = large_k(cells)
-    topk = [cell for cell in cells if cell["activation"] == "topk"]
+    topk = where(cells, activation="topk")
     found = comparisons(topk)
     large = f"TopK, k {bound} and more"
     tied = {c.measure: c for c in found if bound and (c.what, c.among) == ("tied", large)}
@@ -325,7 +325,7 @@ def disagreements(cells: Sequence[Row]) -> list[str]:
     said = []
     if bound and len(tied) == len(_MEASURES):
         fewest = [
-            min((cell for cell in topk if cell["k"] == k), key=lambda cell: float(cell["active_per_batch"]))
+            min(where(topk, k=k), key=lambda cell: float(cell["active_per_batch"]))
             for k in sorted({cell["k"] for cell in topk if cell["k"] >= bound})
         ]
         theirs = all(cell["pre_encoder_bias"] and not cell["tied"] for cell in fewest)
@@ -387,8 +387,7 @@ def _draw_grid(
         for line in axes:
             line[0].set_ylabel("mean squared error")
         _scale(axes[0][0], "y", [cell["mse"] for _, shown, _ in rows for cell in shown])
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)
+        legend_below(figure, axes[0][:1], 3)
 
     return draw("figure-4-grid", (10.4, 1.5 + 3.5 * len(rows)), paint, numbers, description)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Table, not_run, table
 from glossae.report.findings import PLACES
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     capital,
     interval,
@@ -87,7 +87,7 @@ def _matched(files: RunFiles, evidence: Row) -> Blocks:
     for row in evidence["matched_claims"]:
         yield Paragraph(_still(row), "finding")
     for kind, on in dict.fromkeys((row["kind"], row["on"]) for row in evidence["matched"]):
-        rows = [row for row in evidence["matched"] if (row["kind"], row["on"]) == (kind, on)]
+        rows = where(evidence["matched"], kind=kind, on=on)
         rows.sort(key=lambda row: files.languages.index(row["other"]))
         yield table(
             f"Matched on tokenisation, {kind}s, {PLACES[on]}",
@@ -105,15 +105,15 @@ def _matched(files: RunFiles, evidence: Row) -> Blocks:
 
 def _still(row: Row) -> str:
     """Whether what passes still passes."""
-    where = f"{capital(PLACES[row['on']])}, sentences that are tokenised alike: "
+    text = f"{capital(PLACES[row['on']])}, sentences that are tokenised alike: "
     units = plural(row["units"], row["kind"])
     left = "".join(
         f" Not against {language_name(code)}: {reason}." for code, reason in row["left_out"].items()
     )
     if row["passed"] is None:
-        return f"{where}too few to test the {units} on.{left}"
+        return f"{text}too few to test the {units} on.{left}"
     return (
-        f"{where}of {units} {whole(row['passed'])} pass as {row['claim']} against {language_list(row['outside'])} "
+        f"{text}of {units} {whole(row['passed'])} pass as {row['claim']} against {language_list(row['outside'])} "
         f"on all sentences, {whole(row['passed_matched'])} on the matched ones, and {whole(row['passed_as_many'])} on "
         f"as many that are not matched.{left}"
     )
@@ -230,7 +230,7 @@ def identification_blocks(files: RunFiles) -> Blocks:
     if not found:
         yield not_run("Language identification")
         return
-    rows = [row for row in found if row["reason"] is None]
+    rows = where(found, reason=None)
     for words in _findings(rows):
         yield Paragraph(words, "finding")
     tokens = (
@@ -240,19 +240,17 @@ def identification_blocks(files: RunFiles) -> Blocks:
         else ""
     )
     yield Paragraph(
-        "For each language the units are taken that tell it best from the language closest to it, on the half on which "
-        "units are found; a multinomial logistic regression on them is fitted there too, its penalty chosen by "
+        "For each language the units are taken that tell it best from the language closest to it, on the half on "
+        "which units are found; a multinomial logistic regression on them is fitted there too, its penalty chosen by "
         "cross-validation. “Largest” needs no regression: the language whose units' mean standardised value is the "
-        "largest. "
-        "The whole activation is the same regression on every dimension of the site; n-grams of up to four characters "
-        "need no language model. Macro-F1 is the mean F1 of the languages, each weighing the same; intervals are 95 % "
-        f"bootstraps over translated pairs, with all their tokens.{tokens}"
+        "largest. The whole activation is the same regression on every dimension of the site; n-grams of up to four "
+        "characters need no language model. Macro-F1 is the mean F1 of the languages, each weighing the same; "
+        f"intervals are 95 % bootstraps over translated pairs, with all their tokens.{tokens}"
     )
     for level in ("sentence", "token"):
-        for (fitted_on, on), where in _TEXTS.items():
-            own = [r for r in rows if (r["level"], r["fitted_on"], r["on"]) == (level, fitted_on, on)]
-            if own:
-                yield _scores(level, where, own)
+        for (fitted_on, on), text in _TEXTS.items():
+            if own := where(rows, level=level, fitted_on=fitted_on, on=on):
+                yield _scores(level, text, own)
         yield from _confusion(level, rows)
     notes = [
         f"{language_list(row['set'])} were not told apart: {row['reason']}." for row in found if row["reason"]
@@ -288,8 +286,8 @@ def _findings(rows: Sequence[Row]) -> list[str]:
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of each level, text and set, of the largest and the smallest set of each level and text."""
     found = []
-    for key in dict.fromkeys((r["level"], r["fitted_on"], r["on"]) for r in rows):
-        own = [r for r in rows if (r["level"], r["fitted_on"], r["on"]) == key]
+    for level, fitted_on, on in dict.fromkeys((r["level"], r["fitted_on"], r["on"]) for r in rows):
+        own = where(rows, level=level, fitted_on=fitted_on, on=on)
         sets = list(dict.fromkeys(tuple(r["set"]) for r in own))
         # the first is the pair, where the text has it
         chosen = dict.fromkeys((sets[0], max(sets, key=len)))
@@ -307,13 +305,13 @@ def _beside(row: Row) -> str:
     return f"{_BY[row['by']]} ({number(row['macro_f1'])})"
 
 
-def _scores(level: str, where: str, rows: Sequence[Row]) -> Table:
+def _scores(level: str, text: str, rows: Sequence[Row]) -> Table:
     sets = list(dict.fromkeys(tuple(row["set"]) for row in rows))
     kinds = dict.fromkeys((row["by"], row["how"], row["per_language"]) for row in rows)
     cells = {(tuple(r["set"]), r["by"], r["how"], r["per_language"]): r for r in rows}
     return table(
         f"{capital(level)}s",
-        f"Macro-F1 of {level}s on {where}; below it its interval, and the accuracy.",
+        f"Macro-F1 of {level}s on {text}; below it its interval, and the accuracy.",
         [
             {"By": _what(*kind), **{" ".join(each): _score(cells.get((each, *kind))) for each in sets}}
             for kind in kinds
@@ -336,8 +334,7 @@ def _score(row: Row | None) -> Cell:
 
 def _confusion(level: str, rows: Sequence[Row]) -> Blocks:
     """What the most latents take for what, in the largest set on the half held out."""
-    wanted = (level, "latent", "regression", "held_out")
-    own = [row for row in rows if (row["level"], row["by"], row["how"], row["on"]) == wanted]
+    own = where(rows, level=level, by="latent", how="regression", on="held_out")
     if not own:
         return
     row = max(own, key=lambda one: (len(one["set"]), one["per_language"]))

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from glossae.report.blocks import Blocks, Cell, Paragraph, Picture, SideBySide, Table, not_run, table
 from glossae.report.canvas import FAINT, INK, QUIET, Drawing, draw, panels, rows_of
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     counted,
@@ -95,8 +95,7 @@ def probes_blocks(files: RunFiles) -> Blocks:
                     "Between seeds": number(row.get("bce_sd")),
                     "Critical lambda": number(row.get("critical_lambda"), 2),
                 }
-                for row in layers
-                if row["model"] == own
+                for row in where(layers, model=own)
             ],
         )
     if coded := probe.get("as_coded"):
@@ -266,8 +265,8 @@ def _draw_layers(layers: Sequence[Row], model: str, used: int | None, descriptio
 
 def _order(probe: Row, own: str) -> str:
     """Whether seeds agree on the order of the layers."""
-    for row in probe.get("agreement") or []:
-        if (row["model"], row["scores"]) == (own, "rule") and row["spearman"] is not None:
+    for row in where(probe.get("agreement") or [], model=own, scores="rule"):
+        if row["spearman"] is not None:
             return (
                 f"Over {counted(row['seeds'])} seeds the orders of the layers by this loss have a mean rank "
                 f"correlation of {number(row['spearman'], 2)}. "
@@ -304,7 +303,7 @@ def _best_layers(layers: Sequence[Row]) -> Table:
         [
             {
                 "Model": model,
-                "Layers": whole(sum(other["model"] == model for other in layers)),
+                "Layers": whole(len(where(layers, model=model))),
                 "Layer": str(row["layer"]),
                 f"BCE{NO_BREAK}± SE": f"{number(row['bce'])} ± {number(row['bce_se'])}",
                 "Critical lambda": number(row.get("critical_lambda"), 2),
@@ -405,7 +404,7 @@ def _settled(found: Row) -> str:
     if not trials:
         return f"No other layer is within one standard error, so layer {chosen} is chosen."
     layers = listed([str(layer) for layer in found["candidates"]])
-    latents = sum(trial["found"] for trial in trials if trial["layer"] == chosen)
+    latents = sum(trial["found"] for trial in where(trials, layer=chosen))
     every = f"with an AUROC of {short(found['minimum'])} or more against every other language"
     if not latents:
         return (
@@ -449,8 +448,8 @@ def _draw_nearest(rows: Sequence[Row], candidates: Sequence[int], chosen: int, d
                 linewidth=1.4,
                 label=name,
             )
-        (score,) = (row["score"] for row in rows if row["layer"] == chosen)
-        panel.plot([chosen], [score], "D", color="#d55e00", markersize=9, label="chosen", zorder=3)
+        (mark,) = where(rows, layer=chosen)
+        panel.plot([chosen], [mark["score"]], "D", color="#d55e00", markersize=9, label="chosen", zorder=3)
         panel.set_xlabel("layer")
         panel.set_ylabel("AUROC against the nearest language")
         panel.set_ylim(min(0.45, float(numbers["low"].min())), 1.02)
@@ -471,8 +470,7 @@ def _as_coded(probe: Row, rows: Sequence[Row], own: str) -> Blocks:
     # by lambda, whether seeds put the layers in the same order by the accuracy of the replayed probes
     agreement: dict[float, float | None] = {
         row["lambda"]: row["spearman"]
-        for row in probe.get("agreement") or []
-        if row["model"] == own and row["scores"] == "as_coded"
+        for row in where(probe.get("agreement") or [], model=own, scores="as_coded")
     }
     finding = _replayed(means, agreement, own)
     yield Paragraph(

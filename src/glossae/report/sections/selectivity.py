@@ -11,31 +11,19 @@ from glossae.report.findings import (
     ratio_words,
     statistic_words,
 )
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.sections.effects import WAYS
 from glossae.report.wording import NO_BREAK, interval, language_name, number, percent, short, signed, whole
 
 # of a set's edits, those that the matrix of languages shows
 _ABLATIONS = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
-_DRAWN_TO_MEAN = "drawn to the reference's mean and beyond"
-# a latent's own value is multiplied; of neurons and directions it is the distance from the reference's mean
-_PATHS = {
-    ("latent", "scale"): "own values switched off, then turned to the opposite sign",
-    ("neuron", "scale"): _DRAWN_TO_MEAN,
-    ("direction", "scale"): _DRAWN_TO_MEAN,
-    "set": "fixed, down from 0",
-    "add": "taken away",
-}
 
 
 def selectivity_blocks(files: RunFiles) -> Blocks:
     """What other languages lose where the target has lost a given amount: this set, other sets, its parts, draws."""
-    rows = [
-        row
-        for row in files.rows("next_token", "selectivity")
-        # rows of the panel stand with those of the other sets, below
-        if row["units"] == files.target and row["edit"] == "set" and row.get("text", "test") == "test"
-    ]
+    own = where(files.rows("next_token", "selectivity"), units=files.target, edit="set")
+    # rows of the panel stand with those of the other sets, below
+    rows = [row for row in own if row.get("text", "test") == "test"]
     if rows:
         for splice, way in ((False, "Error-preserving"), (True, "With the splice")):
             said = " ".join(filter(None, (at_matched_damage(files, at, splice) for at in (0.1, 0.3))))
@@ -44,7 +32,7 @@ def selectivity_blocks(files: RunFiles) -> Blocks:
         target = language_name(files.target)
         yield Table(
             "Selectivity",
-            f"What the other language's loss has done where the {target} loss has risen by so many nats per token, "
+            f"What the other language's loss has done where the {target} loss has risen by the given nats per token, "
             "interpolated between doses from no edit down. All else is in nats per byte, by which languages compare "
             "more nearly, but for the last column. Margin: the one minus the other; ratio: the one over the other, or, "
             "after ≥, a one-sided 95 % lower limit where the other's rise may be 0. Small print: 95 % intervals.",
@@ -121,7 +109,12 @@ def set_name(files: RunFiles, name: str) -> str:
 
 def path_words(kind: str, edit: str) -> str:
     """What a way down does to units of a kind."""
-    return _PATHS[(kind, edit) if edit == "scale" else edit]
+    if edit != "scale":
+        return {"set": "fixed, down from 0", "add": "taken away"}[edit]
+    # a latent's own value is multiplied; of neurons and directions it is the distance from the reference's mean
+    if kind == "latent":
+        return "own values switched off, then turned to the opposite sign"
+    return "drawn to the reference's mean and beyond"
 
 
 def _own(files: RunFiles) -> list[Row]:
@@ -145,26 +138,25 @@ def _families(files: RunFiles) -> Blocks:
             other = versus.get(files.reference)
             # of two languages there is one other, which is the nearest too
             nearest, mean = versus.get("nearest", other), versus.get("mean of others", other)
-            reached = nearest is not None and nearest["reached"]
-            per_byte = (
-                f"{number(nearest['target_delta_per_byte'], 4)} per byte" if nearest and reached else ""
-            )
+            if nearest is None or not nearest["reached"]:
+                nearest = other = mean = None
+            per_byte = f"{number(nearest['target_delta_per_byte'], 4)} per byte" if nearest else ""
             lines.append(
                 {
                     "Units": Cell(set_name(files, name), kind),
                     "Edit": Cell(edit, path_words(kind, edit)),
                     "Text": "held-out panel" if text == "panel" else text,
                     f"{target} rises by": Cell(short(at), per_byte),
-                    f"Over {reference}": _ratio(other) if reached else "not reached",
-                    "Over the mean of others": _ratio(mean) if reached else "–",
-                    "Over the nearest": _ratio(nearest) if reached else "–",
-                    "Margin over the nearest": _margin(nearest) if nearest and reached else "–",
+                    f"Over {reference}": _ratio(other) if nearest else "not reached",
+                    "Over the mean of others": _ratio(mean),
+                    "Over the nearest": _ratio(nearest),
+                    "Margin over the nearest": _margin(nearest) if nearest else "–",
                 }
             )
     if lines:
         yield table(
             "Families side by side",
-            f"Every set on every way down, error-preserving, where the {target} loss has risen by so many nats per "
+            f"Every set on every way down, error-preserving, where the {target} loss has risen by the given nats per "
             "token. Doses of other sets than the selected one are looked for, on the sentences that it is measured on. "
             "All else is in nats per byte, by which languages compare more nearly. Ratio: that rise over the other's, "
             f"or, after ≥, a one-sided 95{NO_BREAK}% lower limit where the other's rise may be 0; difference: the one "
@@ -207,13 +199,13 @@ def _best(files: RunFiles) -> Blocks:
 
 def _side_effects(files: RunFiles) -> Blocks:
     target, reference = files.names
-    rows = [row for row in files.rows("next_token", "side_effects") if row["reached"]]
+    rows = where(files.rows("next_token", "side_effects"), reached=True)
     if rows:
         yield table(
             f"Side effects on {reference}",
-            f"Where the {target} loss has risen by so much: how far predictions on {reference} text of test move (KL "
-            "from the model's own, nats per token), how often the most probable token stays, and the length of the "
-            f"change at the site relative to the activation's. Small print: 95{NO_BREAK}% intervals.",
+            f"Where the {target} loss has risen by the given nats per token: how far predictions on {reference} text "
+            "of test move (KL from the model's own, nats per token), how often the most probable token stays, and the "
+            f"length of the change at the site relative to the activation's. Small print: 95{NO_BREAK}% intervals.",
             [
                 {
                     "Units": Cell(set_name(files, row["units"]), row["kind"]),

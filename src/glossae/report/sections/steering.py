@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Picture, Table, estimate, not_run, table
-from glossae.report.canvas import INK, QUIET, Drawing, draw, ring
+from glossae.report.canvas import INK, QUIET, Drawing, draw, legend_below, ring
 from glossae.report.findings import dose_words
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     language_list,
@@ -36,7 +36,7 @@ def continuations_blocks(files: RunFiles) -> Blocks:
         return
     yield Paragraph(_changed(rows), "finding")
     for code in dict.fromkeys(row["language"] for row in rows):
-        yield _continuations(files, code, [row for row in rows if row["language"] == code])
+        yield _continuations(files, code, where(rows, language=code))
 
 
 def _continuations(files: RunFiles, code: str, rows: list[Row]) -> Table:
@@ -63,7 +63,7 @@ def _continuations(files: RunFiles, code: str, rows: list[Row]) -> Table:
 
 
 def _changed(rows: list[Row]) -> str:
-    raw = {row["prompt"]: row["text"] for row in rows if row["edit"] == "raw"}
+    raw = {row["prompt"]: row["text"] for row in where(rows, edit="raw")}
     steered = [row for row in rows if row["edit"] != "raw" and row["prompt"] in raw]
     if not steered:
         return f"The raw model continues {len(raw)} prompts; nothing was steered."
@@ -110,7 +110,7 @@ def steering_blocks(files: RunFiles) -> Blocks:
     yield Paragraph(finding, "finding")
     yield from _missing(files, steering)
     levels = sorted({arm["at"] for arm in arms[1:] if arm["at"] is not None})
-    matched = [arms[0], *(arm for at in levels for arm in arms[1:] if arm["at"] == at)]
+    matched = [arms[0], *(arm for at in levels for arm in where(arms[1:], at=at))]
     yield _table(files, "Steering at the same KL", "Doses were looked for that have these KL. ", matched)
     yield Picture(
         "Success against damage",
@@ -119,8 +119,7 @@ def steering_blocks(files: RunFiles) -> Blocks:
         "Along each line the dose rises. Ringed: no other arm has more success at a smaller KL. A high share "
         "with much repetition is no success.",
     )
-    every = [arms[0], *(arm for arm in arms[1:] if arm["at"] is None)]
-    yield _table(files, "Steering at every dose", "", every)
+    yield _table(files, "Steering at every dose", "", [arms[0], *where(arms[1:], at=None)])
     yield _examples(steering["examples"])
 
 
@@ -139,12 +138,11 @@ def _set_up(files: RunFiles, steering: Row) -> str:
         else "lingua is not installed (extra lid), so that one identifier decides: the run's own character n-grams"
     )
     return (
-        f"{whole(prompts['test'])} prompts are the first {prompts['tokens']} tokens of {reference} sentences of test, "
-        f"{prompts['paper']} more are the paper's. The damage is the KL divergence per token between the model and the "
-        f"steered one on those whole sentences ({whole(text['tokens'])} predicted tokens). {judged}, which know "
-        f"{language_list(known['ngrams'])}. A text with fewer than ten letters, or on which "
-        f"they differ, is in no language. At dose 1 a unit goes from its mean on {reference} to its mean on {target} "
-        f"text of select."
+        f"{whole(prompts['test'])} prompts are the first {prompts['tokens']} tokens of {reference} sentences of "
+        f"test, {prompts['paper']} more are the paper's. The damage is the KL divergence per token between the model "
+        f"and the steered one on those whole sentences ({whole(text['tokens'])} predicted tokens). {judged}, which "
+        f"know {language_list(known['ngrams'])}. A text with fewer than ten letters, or on which they differ, is in "
+        f"no language. At dose 1 a unit goes from its mean on {reference} to its mean on {target} text of select."
     )
 
 
@@ -153,8 +151,7 @@ def _finding(files: RunFiles, steering: Row) -> str:
     raw = f"{percent(steering['arms'][0]['success'])} of the continuations are {target}"
     said = []
     for at in steering["kl"]:
-        arms = [arm for arm in steering["arms"] if arm["at"] == at]
-        if arms:
+        if arms := where(steering["arms"], at=at):
             best, *others = sorted(arms, key=lambda arm: -arm["success"])
             rest = [f"{_name(arm['family'])} {percent(arm['success'])}" for arm in others]
             said.append(
@@ -231,8 +228,7 @@ def _examples(examples: list[Row]) -> Table:
                 ),
             )
             for prompt in prompts
-            for row in examples
-            if row["prompt"] == prompt
+            for row in where(examples, prompt=prompt)
         ],
         words=3,
     )
@@ -254,8 +250,7 @@ def _draw_steering(arms: Sequence[Row], names: Mapping[str, str], description: s
             panel.set_title(words)
             panel.set_xlabel("KL on reference text, nats a token")
         axes[0].set_ylim(-0.03, 1.03)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)
+        legend_below(figure, axes[:1], 3)
 
     return draw("steering-front", (11.5, 4.4), paint, pd.DataFrame(rows), description)
 
@@ -278,7 +273,7 @@ def _paint(panel: Axes, raw: Row, steered: Sequence[Row], measure: str, names: M
                 label=words,
             )
     if measure == "success":
-        front = [arm for arm in steered if arm["on_front"]]
+        front = where(steered, on_front=True)
         ring(panel, [arm["kl"] for arm in front], [arm["success"] for arm in front])
     smallest = min((arm["kl"] for arm in steered if arm["kl"] > 0), default=None)
     if smallest is not None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from glossae.report.blocks import Blocks, Cell, Paragraph, Picture, Table, estimate, not_run
 from glossae.report.canvas import INK, QUIET, Drawing, draw, language_colour, legend_below, panels, rows_of
 from glossae.report.findings import dose_unit
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
     capital,
@@ -50,7 +50,7 @@ def tasks_blocks(files: RunFiles) -> Blocks:
     yield Paragraph(" ".join(_sets(files)))
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         published = files.get("published", "tasks") if protocol == "as_coded" else None
-        yield from _protocol(files, protocol, [row for row in rows if row["protocol"] == protocol], published)
+        yield from _protocol(files, protocol, where(rows, protocol=protocol), published)
 
 
 def _sets(files: RunFiles) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _sets(files: RunFiles) -> Iterator[str]:
 
 def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Row | None) -> Blocks:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    main = [row for row in rows if row["metric"] == metrics[0]]
+    main = where(rows, metric=metrics[0])
     metric, name = _METRICS[metrics[0]], _PROTOCOLS[protocol]
     found = _finding(main, metric)
     yield Paragraph(f"{name}. {_HOW[protocol]}")
@@ -76,14 +76,14 @@ def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Ro
         "Bars and the band: 95 % intervals of each score. Whether two differ is in the table, where they are "
         "compared on the same rows.",
     )
-    if late := [row for row in main if row["converged"] is False]:
+    if late := where(main, converged=False):
         tasks = listed(list(dict.fromkeys(row["task"] for row in late)))
         yield Paragraph(
             f"The regression did not converge in {whole(len(late))} of {whole(len(main))} fits ({tasks}).",
             "note",
         )
     # what the same test makes of an effect that is known to be there
-    if erased := [row for row in main if row["edit"] == "project_out"]:
+    if erased := where(main, edit="project_out"):
         words = listed([f"{signed(row['delta'])} in {row['task']} (p {_p(row['p'])})" for row in erased])
         yield Paragraph(
             f"What the test can see: where the directions along which the labels differ are erased at the site, "
@@ -94,7 +94,7 @@ def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Ro
 
 def _finding(rows: Sequence[Row], metric: str) -> str:
     """How many comparisons there are, which come out, and what could have been found."""
-    compared = [row for row in rows if row["p"] is not None and row["edit"] == "set"]
+    compared = [row for row in where(rows, edit="set") if row["p"] is not None]
     if not compared:
         return "No latent was selected, so there is nothing to compare."
     bound = _LEVEL / len(compared)
@@ -111,7 +111,7 @@ def _finding(rows: Sequence[Row], metric: str) -> str:
     reach = [
         f"{max(sizes):.3f} in {task}"
         for task in dict.fromkeys(row["task"] for row in compared)
-        if (sizes := [row["detectable"] for row in compared if row["task"] == task and row["detectable"]])
+        if (sizes := [row["detectable"] for row in where(compared, task=task) if row["detectable"]])
     ]
     if not reach:
         return start
@@ -182,7 +182,7 @@ def _draw_tasks(
     def paint(figure: Figure) -> None:
         axes = panels(figure, len(tasks), min(3, len(tasks)))
         for panel, task in zip(axes, tasks, strict=True):
-            own = [row for row in rows if row["task"] == task]
+            own = where(rows, task=task)
             _paint_task(panel, own, language_colour(files.languages, own[0]["language"]))
             if published is not None and task in published:
                 values = [float(value) for value in published["values"]]
@@ -201,14 +201,12 @@ def _paint_task(panel: Axes, rows: Sequence[Row], colour: str) -> None:
         ("raw", None, "raw model", (0, (1, 2))),
         ("none", True, "splice, units unmodified", (0, (6, 3))),
     ):
-        base = next((row for row in rows if row["edit"] == edit and row["splice"] is splice), None)
-        if base is not None:
+        for base in where(rows, edit=edit, splice=splice)[:1]:
             panel.axhline(base["score"], color=INK, linewidth=1.0, linestyle=dashes, label=words)
             if splice is None:
                 panel.axhspan(base["ci_low"], base["ci_high"], color=QUIET, alpha=0.1, linewidth=0)
     for splice, words, marker, dash in ((False, "error-preserving", "o", "-"), (True, "splice", "s", "--")):
-        line = [row for row in rows if row["edit"] == "set" and row["splice"] is splice]
-        line.sort(key=lambda row: float(row["value"]))
+        line = sorted(where(rows, edit="set", splice=splice), key=lambda row: float(row["value"]))
         if line:
             # a score at the end of an interval may lie a rounding outside it
             below = [max(0.0, row["score"] - row["ci_low"]) for row in line]

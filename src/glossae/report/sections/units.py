@@ -1,4 +1,4 @@
-"""Which units are the language (section 5.1): firing rates, Figure 5 and Figure 6."""
+"""Which latents fire on the language (section 5.1): firing rates, Figure 5 and Figure 6."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from glossae.report.blocks import (
 )
 from glossae.report.canvas import INK, QUIET, Drawing, draw, language_colour, language_style, panels, rows_of
 from glossae.report.findings import rule_words, third_languages, thresholds, units_found
-from glossae.report.reading import Row, RunFiles
+from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import counted, language_name, listed, number, percent, short, visible, whole
 
 _MOST_ROWS = 40
@@ -106,11 +106,11 @@ def _unit_table(files: RunFiles) -> Blocks:
 
 def _untrained(files: RunFiles) -> Blocks:
     """How many latents pass the run's rule in the trained autoencoder, and with random weights."""
-    rows = [row for row in files.rows("next_token", "chosen") if row["language"] == files.target]
-    trained = next((row for row in rows if row["seed"] is None), None)
+    rows = where(files.rows("next_token", "chosen"), language=files.target)
     untrained = [row for row in rows if row["seed"] is not None]
-    if trained is None or not untrained:
+    if len(rows) == len(untrained) or not untrained:
         return
+    trained = where(rows, seed=None)[0]
     rule = "the run's tests" if trained["asked"] == "tested" else rule_words(files)
     own, others = trained["passing"], [row["passing"] for row in untrained]
     if own is not None and None not in others:
