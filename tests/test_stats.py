@@ -6,12 +6,8 @@ from glossae.effects.bootstrap import resampled_sums
 from hypothesis import given
 from hypothesis import strategies as st
 
-<<<<<<< HEAD:tests/effects/test_effects_bootstrap.py
-from glossae.effects import Clusters, bootstrap, interval, resampled_ratios
-=======
 from glossae import stats
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
->>>>>>> h-effects:tests/test_stats.py
 from glossae.text import Corpus, Sentence
 
 

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 from scipy.stats import spearmanr
-from sentence_tables import make_table
 from sklearn.feature_selection import f_classif
 from sklearn.metrics import average_precision_score, mutual_info_score, roc_auc_score
 
@@ -26,6 +25,7 @@ from glossae.find.scores import (
     random_token_filter,
 )
 from glossae.units import SentenceTable, latent_statistics
+from sentence_tables import make_table
 
 LANGUAGES = ("da", "en", "sv")
 UNITS, BEST, FOREIGN, DEAD = 30, 4, 9, 11

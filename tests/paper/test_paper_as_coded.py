@@ -1,6 +1,5 @@
 """What the paper's code does, written again by hand: its encoder, its average of losses, its tasks."""
 
-
 import numpy as np
 import pytest
 import torch

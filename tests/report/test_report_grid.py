@@ -5,14 +5,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-<<<<<<< HEAD
-from fabricated_run import PUBLISHED, change_results, fabricate, results_of
-from glossae.report.kinds import comparisons, large_k, outdone, rank_correlation, same_cells
-from glossae.report.sections.grid_words import choice, disagreements, finding
-
-from glossae.paper.published import published_figures
-from glossae.report import write_report
-=======
 from fabricated_run import PUBLISHED, fabricate, page_of, plain, results_of, row, words_of
 
 from glossae.paper.published import published_figures
@@ -26,7 +18,6 @@ from glossae.report.sections.grid import (
     rank_correlation,
     same_cells,
 )
->>>>>>> h-report
 
 PAPER = published_figures()["grid"]["cells"]
 

@@ -34,7 +34,9 @@ def test_a_stage_is_its_file_and_its_name_in_the_list(world, tmp_path, monkeypat
         monkeypatch.setattr(room, "STAGES", with_it)
     assert world.run(tmp_path / "run", "--until", "counted") == 0
     found = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
-    assert found["counted"]["train"] == sum(row["sentences"] for row in found["corpora"] if row["role"] == "train")
+    assert found["counted"]["train"] == sum(
+        row["sentences"] for row in found["corpora"] if row["role"] == "train"
+    )
 
 
 def test_a_score_is_a_function_in_the_registry(monkeypatch):

@@ -6,42 +6,19 @@ import sys
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD:tests/effects/test_tasks_protocols.py
-from effects_sae import SITE, random_sae
-from glossae.tasks.splitting import divide
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
-from sklearn.model_selection import train_test_split
-=======
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, matthews_corrcoef
->>>>>>> h-effects:tests/tasks/test_tasks.py
 
 from effects_sae import SITE, random_sae, steps_of
 from glossae.effects import Edit, edited
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
-<<<<<<< HEAD:tests/effects/test_tasks_protocols.py
-from glossae.paper import as_coded
-from glossae.tasks import (
-    Tuning,
-    arms_of,
-    controlled,
-    encode_texts,
-    erase_labels,
-    fine_tuned,
-    padded_states,
-    pooled_states,
-)
-from glossae.text import Example, Row, assemble_task
-=======
 from glossae.tasks import Arms, Tuning, controlled, encode_texts, fine_tuned
 from glossae.tasks.controlled import erase_labels, pooled_states
 from glossae.tasks.scoring import METRICS, by_bootstrap, by_splits, confusion, divide
 from glossae.text import Example, assemble_task
->>>>>>> h-effects:tests/tasks/test_tasks.py
 from glossae.units import Directions
 from labelled_rows import rows
 
