@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from glossae.effects.bootstrap import resampled_sums
 from hypothesis import given
 from hypothesis import strategies as st
 

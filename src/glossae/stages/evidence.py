@@ -319,7 +319,7 @@ def latent_scores(context: Context, latents: Tested, panel: Panel, progress: Pro
         random_rate=random_rate,
         seed=recipe.seed,
     )
-    kept = scores.random_token_filter(rate=evidence.token_rate, random_rate=self.random_rate)
+    kept = scores.random_token_filter(rate=evidence.token_rate, random_rate=random_rate)
     return {
         **score_rows(evidence),
         "attributed": dict(zip(attribution.languages, attribution.predicted.tolist(), strict=True)),
