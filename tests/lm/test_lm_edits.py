@@ -12,12 +12,10 @@ from torch.nn.functional import cross_entropy
 from glossae.errors import GlossaeError
 from glossae.lm import (
     POSITIONS,
-    SITE_NAMES,
     Site,
     SiteEdit,
     activations,
     chosen,
-    continue_prompts,
     edit,
     edits,
     gradients,
@@ -53,18 +51,6 @@ def batch(tiny_tokens):
 # ---- what changes and what does not
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
-@pytest.mark.parametrize("name", SITE_NAMES)
-def test_an_identity_edit_changes_no_logit_and_another_does(tiny_lm, batch, name, layer):
-    before = logits(tiny_lm, batch)
-    with edit(tiny_lm, Site(name, layer), torch.clone):
-        same = logits(tiny_lm, batch)
-    with edit(tiny_lm, Site(name, layer), push):
-        other = logits(tiny_lm, batch)
-    torch.testing.assert_close(same[batch.mask], before[batch.mask], atol=1e-5, rtol=0)
-    assert (other - before)[batch.mask].abs().max() > 1e-3
-
-
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_pads_keep_their_tensor_bit_for_bit(tiny_lm, batch, side):
     ids, mask = (batch.ids, batch.mask) if side == "right" else (batch.ids.flip(1), batch.mask.flip(1))
@@ -93,14 +79,6 @@ def test_an_edit_gets_the_tokens_that_the_mask_shows(tiny_lm, batch):
         tiny_lm.model(batch.ids)
     shown = (int(batch.mask.sum()), 32)
     assert shapes == [shown, shown, (batch.ids.numel(), 32)]
-
-
-def test_what_an_edit_leaves_is_seen_above_it(tiny_lm, batch):
-    (plain,) = activations(tiny_lm, [batch], [RESID, BELOW])
-    with edit(tiny_lm, BELOW, double):
-        (edited,) = activations(tiny_lm, [batch], [RESID, BELOW])
-    assert torch.equal(edited.sites[BELOW], 2 * plain.sites[BELOW])
-    assert not torch.allclose(edited.sites[RESID], plain.sites[RESID])
 
 
 def test_several_edits_each_see_what_earlier_ones_left(tiny_lm, tokens):
@@ -296,10 +274,3 @@ def test_each_step_of_generate_edits_what_it_runs(tiny_lm, tiny_tokens, monkeypa
         )
     count = int(mask.sum())
     assert edited == [count] + ([3] * 3 if use_cache else [count + 3 * step for step in (1, 2, 3)])
-
-
-def test_continued_prompts_are_edited(tiny_lm):
-    plain = continue_prompts(tiny_lm, ["Pigen på øen"])
-    with edit(tiny_lm, RESID, push):
-        assert continue_prompts(tiny_lm, ["Pigen på øen"]) != plain
-    assert continue_prompts(tiny_lm, ["Pigen på øen"]) == plain

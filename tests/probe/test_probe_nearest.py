@@ -163,4 +163,3 @@ def test_of_many_candidates_those_are_kept_that_spread_over_the_depth():
     rows = [row(layer, 0.95) for layer in range(12)]
     rows[9] = row(9, 0.96)
     assert nearest_candidates(rows) == [0, 5, 9, 11]
-    assert nearest_candidates(rows, at_most=2) == [0, 9]

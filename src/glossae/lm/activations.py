@@ -54,7 +54,12 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     for batch in batches:
         content = batch.content.to(lm.device)
         rows, positions = content.nonzero(as_tuple=True)
-        found = _once(lm, batch, content, taps)
+        passes = lm.passes if len(taps) == 1 else None
+        path = passes and passes.path(lm.model, [batch.ids, batch.mask, batch.content], sites[0])
+        known = passes.read(path, lm.device) if passes and path else None
+        found = _pass(lm, batch, content, taps) if known is None else {sites[0]: known}
+        if passes and path and known is None:
+            passes.keep(path, found[sites[0]])
         limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]
         if limits:
             kept = torch.stack([limit.holds(found[site]) for site, limit in limits]).all(0)
@@ -72,23 +77,6 @@ def in_text_order(parts: Iterable[Activations]) -> BySite:
     seen = list(parts)
     order = torch.cat([part.sentence for part in seen]).argsort(stable=True)
     return {site: torch.cat([part.sites[site] for part in seen])[order] for site in seen[0].sites}
-
-
-def _once(
-    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
-) -> BySite:
-    """A pass, or what an earlier one of the same batch left."""
-    passes, (site, *others) = lm.passes, taps
-    path = None
-    if passes is not None and not others:
-        path = passes.path(lm.model, [batch.ids, batch.mask, batch.content], site)
-    if passes is None or path is None:
-        return _pass(lm, batch, content, taps)
-    known = passes.read(path, lm.device)
-    if known is None:
-        known = _pass(lm, batch, content, taps)[site]
-        passes.keep(path, known)
-    return {site: known}
 
 
 def _pass(
@@ -234,11 +222,7 @@ def stored_activations(
     Disk: tokens x the sites' widths, in the model's dtype; memory: one batch of the model, and what is read.
 
     Args:
-        lm: the model.
-        tokens: the text.
-        sites: what is stored.
         folder: where a temporary folder is made; None: the system's.
-        budget: tokens in a batch of the model's pass.
         progress: called with the finished share of the pass.
 
     Raises:

@@ -233,12 +233,7 @@ FIRST = 32
 
 
 def random_order(languages: Sequence[str], *, seed: int) -> dict[str, Int[np.ndarray, " own"]]:
-    """The sentence numbers of each language in a random order, which does not depend on the other languages.
-
-    Args:
-        languages: the language of each sentence.
-        seed: of the order.
-    """
+    """The sentence numbers of each language in a random order, which does not depend on the other languages."""
     column, order = np.array(languages, dtype=object), {}
     for language in sorted(set(languages)):
         generator = np.random.default_rng([seed, zlib.crc32(language.encode())])
@@ -257,8 +252,6 @@ def growing(
     Mathematical Statistics 36, 457-462).
 
     Args:
-        languages: the language of each sentence.
-        seed: of the draw.
         first: how many sentences of each language are in the first sample.
     """
     order = random_order(languages, seed=seed)

@@ -42,8 +42,6 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
     `generate` makes them from the mask.
 
     Args:
-        lm: the model.
-        site: where.
         fn: what is done; all tokens of a pass at once.
         positions: `all`, `not_first`, `prompt`, `generated` or `last`; see `glossae.lm.chosen`.
 
@@ -57,11 +55,7 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
 @contextmanager
 def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
-    """Several edits at once, as `edit` does one; at a site with several, each sees what those before it left.
-
-    Raises:
-        GlossaeError: as for `edit`.
-    """
+    """Several edits at once, as `edit` does one; at a site with several, each sees what those before it left."""
     for change in changes:
         check_positions(change.positions)
     taps = [lm.tap(change.site) for change in changes]
@@ -86,11 +80,7 @@ def _replace(lm: LanguageModel, text: "_Text", change: SiteEdit, x: Activation) 
 
 
 def applied(site: Site, fn: TokenEdit, tokens: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-    """What `fn` makes of the tokens.
-
-    Raises:
-        GlossaeError: it changes the shape.
-    """
+    """What `fn` makes of the tokens; an error if it changes the shape."""
     edited = fn(tokens)
     if edited.shape != tokens.shape:
         raise GlossaeError(f"edit: {site}: the shape {tuple(tokens.shape)} became {tuple(edited.shape)}")
@@ -98,11 +88,7 @@ def applied(site: Site, fn: TokenEdit, tokens: Float[Tensor, "tokens d"]) -> Flo
 
 
 def check_positions(positions: str) -> None:
-    """Refuse positions that are none.
-
-    Raises:
-        GlossaeError: it is none of `POSITIONS`.
-    """
+    """Raise a GlossaeError where positions are none of `POSITIONS`."""
     if positions not in POSITIONS:
         raise GlossaeError(f"positions: '{positions}' is not one of {', '.join(POSITIONS)}")
 
@@ -119,7 +105,6 @@ def chosen(
 
     Args:
         mask: True where there is a token, over the whole text so far; pads may be on either side.
-        positions: which tokens.
         prompt: the columns that `generate` was given; None outside it.
     """
     if positions == "all":
@@ -148,14 +133,7 @@ def edited_tokens(
     """The tokens of a pass that an edit changes: those at `positions`, but neither a prefix nor an attention sink.
 
     A prefix is a BOS, or a chat template's tokens; in a chat all that `generate` is given stands before the reply.
-
-    Args:
-        lm: the model; it says what texts begin with, and what is a sink.
-        site: where the edit is.
-        x: what stands there.
-        mask: True where there is a token, over the whole text so far, of which x has the last columns.
-        positions: see `chosen`.
-        prompt: the columns that `generate` was given; None outside it.
+    `mask` is of the whole text so far, of which x has the last columns; `prompt` is as for `chosen`.
     """
     here = chosen(mask, positions, prompt)
     if lm.chat and prompt is not None:
@@ -177,11 +155,7 @@ class _Text:
 
 @contextmanager
 def _text_of(lm: LanguageModel) -> Iterator[_Text]:
-    """While the block runs, what is yielded follows every pass of the model, and every `lm.model.generate`.
-
-    Raises:
-        GlossaeError: (in the pass) it is given an attention mask that is not `(batch, seq)`.
-    """
+    """While the block runs, what is yielded follows every pass of the model, and every `lm.model.generate`."""
     text, model = _Text(), lm.model
     generate, own = model.generate, "generate" in vars(model)
 

@@ -109,14 +109,8 @@ def alone(name: str, path: Path) -> Iterator[dict[str, Any]]:
     """While the block runs, a folder with links to nothing but a model's configuration and weights.
 
     Whatever else lies in the model's own folder (an adapter, generation settings, weights in other forms) would
-    otherwise be looked at by transformers, and some of it only where another package is installed.
-
-    Args:
-        name: the model's, for errors.
-        path: a model's folder, or a GGUF file.
-
-    Returns:
-        What `from_pretrained` is given to find them.
+    otherwise be looked at by transformers, and some of it only where another package is installed. Yields what
+    `from_pretrained` is given to find the links.
     """
     if path.is_file():
         files, more = [path], {"gguf_file": path.name}
@@ -158,11 +152,7 @@ def without_fast_paths() -> Iterator[None]:
 
 
 def look_up(name: str) -> None:
-    """Ask the hub for a model and look at its configuration; its weights are not fetched.
-
-    Raises:
-        GlossaeError: as `fetch`.
-    """
+    """Ask the hub for a model and look at its configuration; its weights are not fetched. Errors are as for `load`."""
     repository = _repository(name)
     with asking(repository, f"model: {name}"):
         _find(name, repository)
@@ -170,9 +160,6 @@ def look_up(name: str) -> None:
 
 def fetch(name: str) -> tuple[Path, str]:
     """Fetch a model's configuration, tokenizer and weights into the hub's cache, as far as they are not there.
-
-    Args:
-        name: a hub id with an optional `@REVISION`: a branch, a tag or a commit.
 
     Returns:
         The folder of its files, and the commit that its revision was when it was last asked for.

@@ -18,9 +18,6 @@ def settings_of(model: Any, tokenizer: Any) -> Any:
 
     A model's own `generation_config.json` (sampling, penalties, lengths, suppressed tokens, beams) is not read. A
     text ends with the tokenizer's end-of-text token and with those of the model's `config.json`.
-
-    Returns:
-        A `transformers.GenerationConfig`.
     """
     from transformers import GenerationConfig
 
@@ -42,10 +39,8 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
     Prompts begin as `lm` says texts do: with a BOS, or as the user's turn of a chat, whose template is not counted.
 
     Greedy and 20 tokens in all are what the lengths of the paper's Tables 1 and 2 fit. Prompts go one by
-    one: the tables are short, and no padding can then touch them. Run it inside `edit` to steer.
-
-    Returns:
-        The continuations without their prompts.
+    one: the tables are short, and no padding can then touch them. Run it inside `edit` to steer. The prompts are not
+    given back.
     """
     end = lm.tokenizer.eos_token_id
     texts = []
@@ -79,12 +74,9 @@ def continue_tokens(
     Prompts of like length stand in a batch, padded on the left. Run it inside `edit` to steer.
 
     Args:
-        lm: the model.
-        prompts: token ids, at least one each.
         new_tokens: how many are written at most.
         ending: whether a text may end before that; otherwise the end of text is never taken.
         seed: of a draw from the whole distribution; None takes the most probable token at every step.
-        at_once: prompts in a batch.
 
     Raises:
         GlossaeError: a prompt is empty, or it and what is to come have no room in the model.

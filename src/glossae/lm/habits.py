@@ -94,9 +94,7 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
     """The token ids of a chat up to where the reply begins: the user says `message`, in the tokenizer's template.
 
     Args:
-        tokenizer: a `transformers` tokenizer.
         message: what the user says; empty for what stands before a text that is read as a reply.
-        name: the model's, for errors.
 
     Raises:
         GlossaeError: the tokenizer has no chat template, or one that cannot be used.
@@ -125,8 +123,6 @@ def begin(
     """Decide what texts begin with, and measure the loss with it and without.
 
     Args:
-        lm: the model.
-        corpus: a few sentences.
         asked: whether with a BOS: True or False, or `auto`: what the tokenizer does by itself.
         chat: whether texts are read as the reply to an empty message in a chat, whatever `asked` says.
         max_tokens: sentences are cut to so many, a BOS counted.
@@ -189,7 +185,6 @@ class FoundSinks:
     """The attention sinks of one site, as they were found on some text.
 
     Attributes:
-        site: where.
         median: the median norm of a token there.
         smallest, largest: a token whose norm is outside is a sink; 0 and None where there is none on that side.
         tokens: how many tokens were looked at, also of a prefix.
@@ -234,10 +229,7 @@ def find_sinks(
     has more than `MOST` of the tokens beyond it.
 
     Args:
-        lm: the model.
         tokens: some text, a few hundred tokens or more.
-        sites: where to look.
-        budget: tokens in a batch.
 
     Raises:
         GlossaeError: the model has no such site, or there is no text.

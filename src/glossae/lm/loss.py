@@ -189,8 +189,6 @@ def final_states(lm: LanguageModel, batch: Batch, attend: Bool[Tensor, "batch se
     Edits of `glossae.lm.edit` are in place in it, and gradients go through.
 
     Args:
-        lm: the model.
-        batch: right-padded texts.
         attend: the tokens that may be looked at; None for `batch.mask`.
     """
     mask = (batch.mask if attend is None else attend).long().to(lm.device)

@@ -145,10 +145,6 @@ class LanguageModel:
             ) from error
 
     def width(self, site: Site) -> int:
-        """The number of values at a site (`d_in` of an SAE on it).
-
-        Raises:
-            GlossaeError: the model has no such site name or layer.
-        """
+        """The number of values at a site (`d_in` of an SAE on it); errors are as for `tap`."""
         self.tap(site)
         return self.widths[site.name]

@@ -65,12 +65,8 @@ class Replay:
     def begin(self, batch: Batch, *, logits: bool = True) -> Tensor | None:
         """Run a batch, as it is, and keep what is needed of it; the last one is let go.
 
-        Args:
-            batch: right-padded sentences.
-            logits: False stops the pass at the site.
-
-        Returns:
-            The logits at the predicted tokens, row by row, or what else is read; None without `logits`.
+        Gives the logits at the predicted tokens, row by row, or what else is read. Without `logits` the pass stops at
+        the site, and gives None.
         """
         for part in self.parts:
             part.outputs.clear()
@@ -114,13 +110,9 @@ class Replay:
 
     @torch.no_grad()
     def given(self, edited: Tokens, positions: Positions = "all", rows: Rows | None = None) -> Tensor:
-        """The same with what stands at the site from then on, as `tokens` has it.
+        """The same with what the tokens at these positions become, as `tokens` has them.
 
-        Args:
-            edited: what the tokens become.
-            positions: which tokens those are.
-            rows: the texts of the batch to run, ascending; the others are spared. None: all. Only where
-                `takes_rows`.
+        With `rows` (only where `takes_rows`), ascending, only these texts of the batch are run.
         """
         batch, x = self._begun()
         replaced = x.clone()
@@ -248,8 +240,6 @@ def replay(lm: LanguageModel, site: Site, read: Reader = predicted_logits) -> It
     exception. Gradients are not recorded.
 
     Args:
-        lm: the model.
-        site: where it is edited.
         read: how the model is run over a batch; it has to go through all of its blocks, without a cache.
 
     Raises:
@@ -339,14 +329,10 @@ def replayed(
     `side_effects` the model's own log-probabilities of it too. Run it inside `edit` to have other edits beside.
 
     Args:
-        lm: the model.
-        site: where.
-        tokens: the text.
         fns: the edits; None is the model as it is.
         positions: which tokens are edited, the same under all edits or one for each.
         side_effects: whether to compare predictions and activations with the model's own; an array says of which
             sentences predictions are, which costs more than their loss does.
-        budget: tokens in a batch, pads included.
         progress: called with the share that is done.
 
     Raises:
@@ -412,11 +398,7 @@ def replayed_losses(
     budget: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> PerSentence:
-    """The losses of `replayed`.
-
-    Raises:
-        GlossaeError: as for `replayed`.
-    """
+    """The losses of `replayed`."""
     return replayed(lm, site, tokens, fns, positions=positions, budget=budget, progress=progress).losses
 
 

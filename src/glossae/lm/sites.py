@@ -48,11 +48,7 @@ class Place(NamedTuple):
     flat: bool = False
 
     def within(self, block: nn.Module) -> nn.Module:
-        """The module at the path in a block.
-
-        Raises:
-            AttributeError: the block has none.
-        """
+        """The module at the path in a block; an AttributeError where the block has none."""
         *others, last = self.path.split("|")
         for path in others:
             with suppress(AttributeError):

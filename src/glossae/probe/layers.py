@@ -125,9 +125,7 @@ class StoredLayers:
     def path(self, x: Float[Tensor, "tokens d"], *, published: bool) -> ProbePath:
         """Probes on a layer's activations, a fit for each seed on what it does not hold out.
 
-        Args:
-            x: the activations.
-            published: the bias is inside the norm, as in the paper's formula.
+        With `published` the bias is inside the norm, as in the paper's formula.
         """
         weights = (~self.held_out).double()
         return ProbePath(x, self.english.double(), weights / weights.sum(0), penalise_bias=published)
@@ -147,11 +145,7 @@ def stored_layers(
     """Run the model once over a sample, and keep every layer's activations on disk for the block.
 
     Args:
-        lm: the model.
-        sample: the sentences.
-        site: which tensor of each layer.
         reference: the language whose y is 1.
-        budget: tokens in a batch.
         scratch: the folder to keep them in.
         progress: called with the finished share of the pass.
     """

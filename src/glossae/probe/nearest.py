@@ -92,13 +92,7 @@ def language_layers(
     Intervals are a Bayesian bootstrap over pairs (Rubin 1981) of the held-out sentences; the fits are taken as given.
 
     Args:
-        lm: the model.
         tokens: sentences of one kind in the target and two or more other languages.
-        site: which tensor of each layer.
-        target: the language.
-        seeds: how many splits.
-        seed: of the splits and the bootstrap.
-        budget: tokens in a batch.
         progress: called with the finished share.
 
     Raises:
@@ -140,17 +134,17 @@ def language_layers(
     return rows
 
 
-def nearest_candidates(rows: Sequence[NearestLayer], at_most: int = MOST_CANDIDATES) -> list[int]:
+def nearest_candidates(rows: Sequence[NearestLayer]) -> list[int]:
     """The layers whose score is within one standard error of the best, rising.
 
-    The standard error is the best layer's, over sentences. If there are more than `at_most`, the best is kept and those
+    The standard error is the best layer's, over sentences. Of more than `MOST_CANDIDATES` the best is kept, and those
     are added one by one that are the furthest from all kept so far, so that they spread over the depth; of two that are
     equally far the one with the better score, then the deeper one.
     """
     best = max(rows, key=lambda row: (row.score, row.difference.auroc + row.probe.auroc))
     rest = [row for row in rows if row is not best and row.score >= best.score - best.weaker.se]
     kept = [best.layer]
-    while rest and len(kept) < at_most:
+    while rest and len(kept) < MOST_CANDIDATES:
         furthest = max(
             rest, key=lambda row: (min(abs(row.layer - layer) for layer in kept), row.score, row.layer)
         )
