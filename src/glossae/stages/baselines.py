@@ -191,8 +191,8 @@ def _ranked(
         The families, the coordinates' statistics, and the claim that was tested.
     """
     recipe = context.recipe
-    units = [units for _, _, units in families]
-    collected = tables_of(context, units, panel.found_on, part(progress, 0.0, 0.7))
+    every = [units for _, _, units in families]
+    collected = tables_of(context, every, panel.found_on, part(progress, 0.0, 0.7))
     evidence = []
     for number, (_, table) in enumerate(collected):
         evidence.append(evidence_on(context, table))
