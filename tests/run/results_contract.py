@@ -358,6 +358,8 @@ NEXT_TOKEN = {
             "of": int,
             "text": str,
         }
+        # none where no other latents are measured
+        None,
     ],
     "controls": None,
 }

@@ -391,7 +391,7 @@ def test_a_run_of_the_former_name_is_not_gone_on_with(world, copy_of_finished, c
     assert world.run(copy_of_finished) == 2
     assert "holds a run of sprog, as glossae was called" in capsys.readouterr().err
     assert file.read_text(encoding="utf-8") == before
-    assert open_run(copy_of_finished).record["stages"]
+    assert glossae.open_run(copy_of_finished).record["stages"]
 
 
 def test_a_full_disk_is_named(world, tmp_path, monkeypatch, capsys):

@@ -121,6 +121,7 @@ def test_results_keep_the_contract(results):
     assert breaches(results, contract("da")) == []
     assert list(results) == list(contract("da"))
     assert results["next_token"]["serial_correlation"]
+    assert results["next_token"]["chosen"]
 
 
 def test_results_hold_no_nan(finished):

@@ -113,13 +113,13 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
                 compared += as_rows(selectivity(sweep, tokens, context.target, text=name, **how))
     write_table(folder / "next_token.parquet", table)
     _write_losses(folder / "losses.parquet", arms, texts, measured)
-    test, pair = texts["test"], (context.target, context.reference)
+    test, target, reference = texts["test"], context.target, context.reference
     moved = [
         row
         for arm, sweep in zip(arms.arms, measured["test"], strict=True)
         if arm.name not in _other_languages(arms)
         for row in as_rows(
-            side_effects(sweep, test, *pair, name=arm.name, kind=arm.kind, **context.resampling)
+            side_effects(sweep, test, target, reference, name=arm.name, kind=arm.kind, **context.resampling)
         )
     ]
     one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
@@ -135,7 +135,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0)))
         )
     # the selected latents' sweep has the model as it is too
-    correlated = {
+    correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
     }
     return {
