@@ -144,6 +144,21 @@ def test_same_files_give_the_same_bytes(reported: Callable[[str], Path], tmp_pat
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
 
 
+def test_the_committed_results_of_a_real_model_are_drawn_again(tmp_path: Path) -> None:
+    kept = Path(__file__).parents[2] / "results" / "gemma-3-270m"
+    for name in ("recipe.yaml", "results.json", "run.json"):
+        shutil.copy(kept / name, tmp_path)
+    text = page_of(tmp_path)
+    Page(text)
+    for label in (
+        "Replication",
+        "Matched on tokenisation",
+        "The nearest language by layer",
+        "One rule for all",
+    ):
+        assert f"<strong>{label}" in text
+
+
 def test_text_of_others_never_becomes_markup(tmp_path: Path) -> None:
     attack = "<script>alert(1)</script>"
     folder = fabricate(

@@ -28,7 +28,7 @@ from glossae.report.reading import RunFiles, read_run
 from glossae.report.sections.autoencoder import autoencoder_blocks
 from glossae.report.sections.baselines import what_training_adds
 from glossae.report.sections.effects import effects_blocks
-from glossae.report.sections.evidence import evidence_blocks, other_seeds
+from glossae.report.sections.evidence import other_seeds, score_blocks
 from glossae.report.sections.inputs import text_blocks
 from glossae.report.sections.languages import close_blocks, identification_blocks
 from glossae.report.sections.selectivity import path_words, selectivity_blocks
@@ -261,31 +261,14 @@ def test_without_a_selected_set_there_is_one_line() -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize(("units", "shown"), [([], False), ([(4, True, False), (5, False, True)], True)])
-def test_the_random_token_filter_is_shown_where_tokens_were_drawn(units: list[Any], shown: bool) -> None:
-    rates = {"rate": 0.4, "random_rate": 0.05}
-    random = row("max_random min_rate tokens", 0.01, 0.02, 5000)
-    random["units"] = [row("unit kept on_random", *unit) | rates for unit in units]
-    claim = row("kind claim outside of units family_wise same", "latent", "Danish", ["en"], 9, 2, 1, [])
-    evidence = row("reason minimum q method tokens panels units", None, 0.8, 0.05, "exact", 1, [], [])
-    evidence |= {"claims": [claim], "scores": {"names": [], "random_tokens": random}}
-    evidence["replication"] = [
-        row(
-            "kind on tokens units passed share low high reason",
-            "latent",
-            "held_out",
-            1,
-            2,
-            1,
-            0.5,
-            0.1,
-            0.9,
-            None,
-        )
-    ]
-    blocks = list(evidence_blocks(RunFiles(load_recipe("demo"), results={"evidence": evidence})))
-    assert ("would keep 1; 1 fire on more than 1 % of random tokens" in said(blocks)) == shown
-    assert ("Random tokens" in tables(blocks)) == shown
+def test_the_random_token_filter_is_shown_where_tokens_were_drawn() -> None:
+    random = row("max_random min_rate tokens units", 0.01, 0.02, 5000, [])
+    assert list(score_blocks({"random_tokens": random})) == list(score_blocks({})) == []
+    units = [(4, True, False, 0.4, 0.001), (5, False, True, 0.4, 0.1)]
+    random["units"] = [row("unit kept on_random rate random_rate", *unit) for unit in units]
+    blocks = list(score_blocks({"random_tokens": random}))
+    assert "would keep 1; 1 fire on more than 1 % of random tokens" in said(blocks)
+    assert [line[1] for line in tables(blocks)["Random tokens"].rows] == ["keeps", "throws out"]
 
 
 # ---- telling languages apart, other seeds, other sets

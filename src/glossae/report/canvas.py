@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 
 INK = "#22272e"
 QUIET = "#6b7480"
+PALE = "#9aa3ad"
 FAINT = "#d4d9df"
 
 # Okabe and Ito's palette, told apart by every kind of eye; the paper's Danish is red
-_TARGET = "#d55e00"
-_REFERENCE = "#0072b2"
-_OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#8c6d00", "#7a7a7a", "#5b3a8c")
+ORANGE, BLUE, GREEN = "#d55e00", "#0072b2", "#009e73"
+_OTHERS = (GREEN, "#cc79a7", "#56b4e9", "#8c6d00", "#7a7a7a", "#5b3a8c")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (7, 3)))
 
 _STYLE: Any = {
@@ -147,7 +147,7 @@ def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
     """Colour and dashes of a language's line: the target and the reference stand out, the others are thin."""
     place = languages.index(language) if language in languages else len(languages)
     if place < 2:
-        return {"color": (_TARGET, _REFERENCE)[place], "linestyle": "-", "linewidth": 2.0}
+        return {"color": (ORANGE, BLUE)[place], "linestyle": "-", "linewidth": 2.0}
     other = (place - 2) % len(_OTHERS)
     return {"color": _OTHERS[other], "linestyle": _DASHES[other], "linewidth": 1.1}
 
@@ -181,14 +181,5 @@ def legend_below(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
 
 def ring(panel: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:
     """Circles around the marks that no other dominates."""
-    panel.plot(
-        xs,
-        ys,
-        linestyle="none",
-        marker="o",
-        markersize=10,
-        markerfacecolor="none",
-        markeredgecolor=INK,
-        markeredgewidth=1.0,
-        label="not dominated",
-    )
+    style: Any = {"linestyle": "none", "marker": "o", "markersize": 10, "markerfacecolor": "none"}
+    panel.plot(xs, ys, markeredgecolor=INK, label="not dominated", **style)

@@ -5,15 +5,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from glossae.report.blocks import Blocks, Paragraph, Picture, not_run, table
-from glossae.report.canvas import Drawing, draw
+from glossae.report.canvas import BLUE, GREEN, ORANGE, Drawing, draw
 from glossae.report.findings import site_words
 from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import language_name, listed, moves, number, percent, plural, whole
 
 _PANELS = (
-    ("fvu", "variance unexplained (FVU)", "#0072b2"),
-    ("dead_fraction", "dead latents", "#d55e00"),
-    ("active_per_batch", "latents active per batch", "#009e73"),
+    ("fvu", "variance unexplained (FVU)", BLUE),
+    ("dead_fraction", "dead latents", ORANGE),
+    ("active_per_batch", "latents active per batch", GREEN),
 )
 # points in a line, beyond which it is drawn thinner: a screen shows no more
 _POINTS = 600

@@ -195,7 +195,7 @@ def _next_token(files: RunFiles) -> Blocks:
     if list(columns) == ["paper"]:
         yield Paragraph("Appendix C: the sweep was not run.", "absent")
         return
-    changes = {
+    changes: dict[str, _Losses] = {
         name: {
             (code, value): ce - losses[code, None]
             for (code, value), ce in losses.items()

@@ -297,12 +297,6 @@ def _shade_out_of_range(panel: Axes, cells: Sequence[Row]) -> None:
 def _paint_published(panel: Axes, published: Mapping[str, Any], languages: Sequence[str]) -> None:
     for language in languages[:2]:
         if language in published:
-            panel.plot(
-                [float(value) for value in published["values"]],
-                [float(loss) for loss in published[language]],
-                color=language_colour(languages, language),
-                alpha=0.55,
-                linewidth=1.0,
-                marker="x",
-                label=f"{language_name(language)}, the paper",
-            )
+            values, losses = (list(map(float, published[key])) for key in ("values", language))
+            style: Any = {"color": language_colour(languages, language), "alpha": 0.55, "linewidth": 1.0}
+            panel.plot(values, losses, marker="x", label=f"{language_name(language)}, the paper", **style)

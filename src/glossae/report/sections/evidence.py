@@ -57,7 +57,7 @@ def evidence_blocks(files: RunFiles) -> Blocks:
     for kind in dict.fromkeys(row["kind"] for row in evidence["units"]):
         yield _units(files, kind, where(evidence["units"], kind=kind))
     yield from other_seeds(files)
-    yield from _scores(evidence["scores"] or {})
+    yield from score_blocks(evidence["scores"] or {})
 
 
 def _finding(evidence: Row) -> str:
@@ -321,7 +321,7 @@ def _partner(row: Row) -> Cell:
 # ---- other scores
 
 
-def _scores(scores: Row) -> Blocks:
+def score_blocks(scores: Row) -> Blocks:
     """How far the field's scores agree, and which of the selected latents LangFIR's filter would throw out."""
     names = [name.replace("_", " ") for name in scores.get("names") or []]
     if names:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Picture, not_run, table
-from glossae.report.canvas import INK, Drawing, draw, legend_below, ring
+from glossae.report.canvas import BLUE, INK, ORANGE, Drawing, draw, legend_below, ring
 from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import language_name, listed, model_name, number, percent, plural, short, whole
 
@@ -22,7 +22,7 @@ _Marks: TypeAlias = tuple[Collection[int], Collection[int]]
 """The numbers of cells that are not dominated in the left panel's terms, and in the right one's."""
 
 _ACTIVATIONS = {"topk": "TopK", "relu": "ReLU"}
-_COLOURS = {"topk": "#d55e00", "relu": "#0072b2"}
+_COLOURS = {"topk": ORANGE, "relu": BLUE}
 _KIND = ("activation", "tied", "pre_encoder_bias")
 _CHOICES = {
     "tied": "Tied against separate matrices",
@@ -399,17 +399,10 @@ def _paint(panel: Axes, cells: Sequence[Row], measure: str, ringed: Collection[i
     for words, line in kinds.items():
         kind = line[0]
         colour = _COLOURS.get(kind["activation"], INK)
-        panel.plot(
-            [cell[measure] for cell in line],
-            [cell["mse"] for cell in line],
-            color=colour,
-            linestyle="--" if kind["tied"] else "-",
-            linewidth=1.1,
-            marker="s" if kind["tied"] else "o",
-            markersize=4.5,
-            markerfacecolor=colour if kind["pre_encoder_bias"] else "white",
-            label=words,
-        )
+        xs, errors = ([cell[key] for cell in line] for key in (measure, "mse"))
+        style: Any = {"linestyle": "--", "marker": "s"} if kind["tied"] else {"linestyle": "-", "marker": "o"}
+        style |= {"color": colour, "linewidth": 1.1, "markersize": 4.5, "label": words}
+        panel.plot(xs, errors, markerfacecolor=colour if kind["pre_encoder_bias"] else "white", **style)
     if ringed:
         some = [cells[place] for place in sorted(ringed)]
         ring(panel, [cell[measure] for cell in some], [cell["mse"] for cell in some])

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from glossae.report.blocks import Blocks, Cell, Paragraph, Picture, SideBySide, Table, not_run, table
-from glossae.report.canvas import FAINT, INK, QUIET, Drawing, draw, panels, rows_of
+from glossae.report.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PALE, QUIET, Drawing, draw, panels, rows_of
 from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
     NO_BREAK,
@@ -31,9 +31,9 @@ from glossae.report.wording import (
 
 # an optimum that is exactly zero is reached to rounding
 _ZERO = 1e-9
-_METHODS = {"difference": ("difference of means", "#0072b2"), "probe": ("standardised probe", "#009e73")}
+_METHODS = {"difference": ("difference of means", BLUE), "probe": ("standardised probe", GREEN)}
 """The two methods of the rule by the nearest language: their names in the figure, and their colours."""
-_HOLLOW: Any = {"linestyle": "none", "marker": "o", "markerfacecolor": "white", "markeredgecolor": "#9aa3ad"}
+_HOLLOW: Any = {"linestyle": "none", "marker": "o", "markerfacecolor": "white", "markeredgecolor": PALE}
 
 
 def probes_blocks(files: RunFiles) -> Blocks:
@@ -249,7 +249,7 @@ def _draw_layers(layers: Sequence[Row], model: str, used: int | None, descriptio
             mark = line[line["layer"] == used]
             if name == model and not mark.empty:
                 panel.plot(
-                    mark["layer"], mark["bce"], "D", color="#d55e00", markersize=9, label="used", zorder=3
+                    mark["layer"], mark["bce"], "D", color=ORANGE, markersize=9, label="used", zorder=3
                 )
             panel.set_title(visible(name), color=INK)
             panel.set_xlabel("layer")
@@ -437,19 +437,12 @@ def _draw_nearest(rows: Sequence[Row], candidates: Sequence[int], chosen: int, d
         for shift, (name, colour) in zip((-0.08, 0.08), _METHODS.values(), strict=True):
             line = numbers[numbers["method"] == name]
             # an interval of draws need not hold its estimate to the last digit
-            below, above = line["auroc"] - line["low"], line["high"] - line["auroc"]
-            panel.errorbar(
-                line["layer"] + shift,
-                line["auroc"],
-                yerr=[below.clip(lower=0), above.clip(lower=0)],
-                color=colour,
-                marker="o",
-                capsize=3,
-                linewidth=1.4,
-                label=name,
-            )
+            ends = (line["auroc"] - line["low"], line["high"] - line["auroc"])
+            bars = [end.clip(lower=0) for end in ends]
+            style: Any = {"color": colour, "marker": "o", "capsize": 3, "linewidth": 1.4, "label": name}
+            panel.errorbar(line["layer"] + shift, line["auroc"], yerr=bars, **style)
         (mark,) = where(rows, layer=chosen)
-        panel.plot([chosen], [mark["score"]], "D", color="#d55e00", markersize=9, label="chosen", zorder=3)
+        panel.plot([chosen], [mark["score"]], "D", color=ORANGE, markersize=9, label="chosen", zorder=3)
         panel.set_xlabel("layer")
         panel.set_ylabel("AUROC against the nearest language")
         panel.set_ylim(min(0.45, float(numbers["low"].min())), 1.02)
@@ -513,17 +506,10 @@ def _paint_replayed(panel: Axes, means: pd.DataFrame, colours: dict[float, str])
         line = means[means["lambda"] == value].sort_values("layer")
         dead = line[line["collapsed"]]
         panel.plot(line["layer"], line["accuracy"], color=colour, marker="o", label=short(value))
-        panel.errorbar(
-            dead["layer"],
-            dead["accuracy"],
-            yerr=[dead["accuracy"] - dead["accuracy_low"], dead["accuracy_high"] - dead["accuracy"]],
-            fmt="o",
-            markerfacecolor="white",
-            markeredgecolor=colour,
-            ecolor=colour,
-            elinewidth=0.8,
-            zorder=3,
-        )
+        bars = [dead["accuracy"] - dead["accuracy_low"], dead["accuracy_high"] - dead["accuracy"]]
+        style: Any = {"fmt": "o", "markerfacecolor": "white", "elinewidth": 0.8, "zorder": 3}
+        style |= {"markeredgecolor": colour, "ecolor": colour}
+        panel.errorbar(dead["layer"], dead["accuracy"], yerr=bars, **style)
     constant = means.groupby("layer")["constant"].mean()
     panel.plot(constant.index, constant, color=QUIET, linewidth=0.8, linestyle=":", label="constant answer")
 

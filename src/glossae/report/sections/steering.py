@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glossae.report.blocks import Blocks, Cell, Line, Paragraph, Picture, Table, estimate, not_run, table
-from glossae.report.canvas import INK, QUIET, Drawing, draw, legend_below, ring
+from glossae.report.canvas import BLUE, GREEN, INK, ORANGE, QUIET, Drawing, draw, legend_below, ring
 from glossae.report.findings import dose_words
 from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import (
@@ -88,7 +88,7 @@ _NAMES = {
 # of the languages told apart, those whose shares the table shows beside the target's
 _SHOWN = ("nb", "sv")
 # a kind of units has a colour and a marker, an operation a line
-_COLOURS = {"latent": "#d55e00", "neuron": "#009e73", "direction": "#0072b2"}
+_COLOURS = {"latent": ORANGE, "neuron": GREEN, "direction": BLUE}
 _MARKERS = {"latent": "o", "neuron": "s", "direction": "^"}
 _LINES = {"set": "-", "add": "--", "project_out": ":"}
 _PANELS = {
@@ -262,16 +262,10 @@ def _paint(panel: Axes, raw: Row, steered: Sequence[Row], measure: str, names: M
         line = [arm for arm in steered if arm["family"] == family and arm[measure] is not None]
         line.sort(key=lambda arm: float(arm["kl"]))
         if line:
-            kind = line[0]["kind"]
-            panel.plot(
-                [arm["kl"] for arm in line],
-                [arm[measure] for arm in line],
-                color=_COLOURS.get(kind, INK),
-                linestyle=_LINES.get(line[0]["operation"], "-"),
-                marker=_MARKERS.get(kind, "o"),
-                linewidth=1.3,
-                label=words,
-            )
+            kind, operation = line[0]["kind"], line[0]["operation"]
+            kls, values = ([arm[key] for arm in line] for key in ("kl", measure))
+            style: Any = {"linestyle": _LINES.get(operation, "-"), "marker": _MARKERS.get(kind, "o")}
+            panel.plot(kls, values, color=_COLOURS.get(kind, INK), linewidth=1.3, label=words, **style)
     if measure == "success":
         front = where(steered, on_front=True)
         ring(panel, [arm["kl"] for arm in front], [arm["success"] for arm in front])

@@ -1,6 +1,7 @@
 """What the units do to downstream tasks (section 5.2, Figure 9, Appendix D)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -211,15 +212,7 @@ def _paint_task(panel: Axes, rows: Sequence[Row], colour: str) -> None:
             # a score at the end of an interval may lie a rounding outside it
             below = [max(0.0, row["score"] - row["ci_low"]) for row in line]
             above = [max(0.0, row["ci_high"] - row["score"]) for row in line]
-            panel.errorbar(
-                [row["value"] for row in line],
-                [row["score"] for row in line],
-                yerr=[below, above],
-                color=colour,
-                marker=marker,
-                linestyle=dash,
-                linewidth=1.4,
-                capsize=2.5,
-                alpha=0.65 if splice else 1.0,
-                label=f"units fixed, {words}",
-            )
+            values, scores = ([row[key] for row in line] for key in ("value", "score"))
+            style: Any = {"color": colour, "marker": marker, "linestyle": dash, "linewidth": 1.4}
+            style |= {"capsize": 2.5, "alpha": 0.65 if splice else 1.0, "label": f"units fixed, {words}"}
+            panel.errorbar(values, scores, yerr=[below, above], **style)

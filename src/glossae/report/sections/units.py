@@ -21,7 +21,18 @@ from glossae.report.blocks import (
     not_run,
     table,
 )
-from glossae.report.canvas import INK, QUIET, Drawing, draw, language_colour, language_style, panels, rows_of
+from glossae.report.canvas import (
+    INK,
+    ORANGE,
+    PALE,
+    QUIET,
+    Drawing,
+    draw,
+    language_colour,
+    language_style,
+    panels,
+    rows_of,
+)
 from glossae.report.findings import rule_words, third_languages, thresholds, units_found
 from glossae.report.reading import Row, RunFiles, where
 from glossae.report.wording import counted, language_name, listed, number, percent, short, visible, whole
@@ -167,9 +178,9 @@ def _draw_rates(files: RunFiles, statistics: pd.DataFrame, description: str) -> 
         axes.set_ylim(-floor / 2, 1.3)
         least_target, most_reference = thresholds(files)
         corner, width, height = (least_target, -floor / 2), 1.3 - least_target, most_reference + floor / 2
-        shade: Any = {"facecolor": "#d55e00", "alpha": 0.14, "linewidth": 0, "label": "passes the rule"}
+        shade: Any = {"facecolor": ORANGE, "alpha": 0.14, "linewidth": 0, "label": "passes the rule"}
         axes.add_patch(Rectangle(corner, width, height, **shade))
-        axes.plot([0, 1], [0, 1], color="#9aa3ad", linewidth=0.8, linestyle=":", label="equal rates")
+        axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle=":", label="equal rates")
         # latents that would lie on one another are one mark: 65,536 marks are too many for a page
         x, y = wide[target].to_numpy(), wide[reference].to_numpy()
         place = [np.round(_PLACES * np.log1p(rates / floor) / np.log1p(1 / floor)) for rates in (x, y)]
@@ -399,7 +410,7 @@ def _draw_texts(
         axes = figure.subplots(len(shown), 1, squeeze=False, sharey=True)[:, 0]
         marks = [
             Patch(facecolor=QUIET, label="fires"),
-            Patch(facecolor="white", edgecolor="#9aa3ad", label="does not fire"),
+            Patch(facecolor="white", edgecolor=PALE, label="does not fire"),
         ]
         figure.legend(handles=marks, loc="outside upper right", ncols=2)
         for panel, text in zip(axes, shown, strict=True):
@@ -408,7 +419,7 @@ def _draw_texts(
             for fires in (True, False):
                 places = [place for place in range(count) if bool(text.fires[place]) is fires]
                 heights = [text.pre[place] for place in places]
-                face, edge = (colour, colour) if fires else ("white", "#9aa3ad")
+                face, edge = (colour, colour) if fires else ("white", PALE)
                 panel.bar(places, heights, width=0.75, color=face, edgecolor=edge, linewidth=0.8)
             names = [_label(token) for token in text.tokens[:count]]
             panel.set_xticks(
