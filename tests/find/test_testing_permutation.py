@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm, rankdata
 
 from glossae.find.testing import auroc_table, multipliers, permutations, studentised
-from glossae.find.testing.permutation import Centre, largest_scores, signs, stored
+from glossae.find.testing.permutation import largest_scores, signs, stored
 from sentence_tables import make_table
 
 COMPARISON = ("da", "en")
@@ -177,24 +177,24 @@ def test_they_are_those_of_one_plain_product(share, monkeypatch):
     unit, sentence, weight = entries(generator, units, sentences, of_unit)
     drawn = signs(generator.integers(0, 256, (sentences, 5), dtype=np.uint8), draws)
     assert set(np.unique(drawn)) == {-1, 1}
-    centres = [Centre(generator.normal(size=units)), Centre(generator.normal(size=units), drawn.sum(0))]
+    centres = [(generator.normal(size=units), None), (generator.normal(size=units), drawn.sum(0))]
     deviation = generator.uniform(1, 2, units)
-    found = largest_scores(
+    maxima, above = largest_scores(
         stored(unit, sentence, weight, (units, sentences)), drawn, centres, deviation, cuts=(0.0, 3.0)
     )
     plain = np.zeros((units, sentences))
     np.add.at(plain, (unit, sentence), weight)
-    scores = plain @ drawn - centres[0].value[:, None] - np.outer(centres[1].value, drawn.sum(0))
+    scores = plain @ drawn - centres[0][0][:, None] - np.outer(centres[1][0], drawn.sum(0))
     scores /= deviation[:, None]
-    np.testing.assert_allclose(found.maxima, scores.max(0), rtol=1e-5, atol=1e-5)
-    assert found.above.tolist() == [(scores > 0).sum(), (scores > 3).sum()]
+    np.testing.assert_allclose(maxima, scores.max(0), rtol=1e-5, atol=1e-5)
+    assert above.tolist() == [(scores > 0).sum(), (scores > 3).sum()]
 
 
 def test_without_units_nothing_is_large():
     none = stored(*(np.zeros(0, dtype=np.int64) for _ in range(3)), (0, 4))
-    found = largest_scores(none, np.ones((4, 3), dtype=np.float32), [], np.zeros(0), cuts=(1.0,))
-    assert found.maxima.tolist() == [-np.inf] * 3
-    assert found.above.tolist() == [0]
+    maxima, above = largest_scores(none, np.ones((4, 3), dtype=np.float32), [], np.zeros(0), cuts=(1.0,))
+    assert maxima.tolist() == [-np.inf] * 3
+    assert above.tolist() == [0]
 
 
 def by_hand(values, of, pairs, a, b, signs_of):

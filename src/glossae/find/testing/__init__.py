@@ -9,7 +9,7 @@ from glossae.find.testing.auroc import (
     perfect_p,
     studentised,
 )
-from glossae.find.testing.claims import (
+from glossae.find.testing.evidence import (
     Claim,
     Evidence,
     carried_languages,

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint, write_json
 from glossae.find.testing.auroc import AurocTable, Method, auroc_table, minimum_p
-from glossae.find.testing.claims import (
+from glossae.find.testing.evidence import (
     Claim,
     Evidence,
     Within,

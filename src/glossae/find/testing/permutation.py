@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from glossae.units import SentenceTable
 
 Comparison: TypeAlias = tuple[str, str]
 """Target and reference."""
+Centre: TypeAlias = tuple[Float[np.ndarray, " units"], Float[np.ndarray, " draws"] | None]
+"""What is taken off a sum: of each unit its value, times each draw's factor; None for 1."""
 
 ALPHAS = (0.05, 0.001)
 DENSE = 0.05
@@ -83,10 +85,11 @@ def permutations(
             z[row, part.first : part.first + units] = np.where(varies, (observed - mean) / deviation, 0.0)
             if draws and varies.any():
                 weights = stored(unit, place, rank, (units, len(deal)))[varies]
-                centre = Centre(mean[varies])
-                largest = largest_scores(weights, signs(deal, draws), [centre], deviation[varies], cuts)
-                maxima[row] = np.maximum(maxima[row], largest.maxima)
-                below[row] += largest.above
+                largest, above = largest_scores(
+                    weights, signs(deal, draws), [(mean[varies], None)], deviation[varies], cuts
+                )
+                maxima[row] = np.maximum(maxima[row], largest)
+                below[row] += above
                 varying[row] += weights.shape[0] * draws
         progress((part.first + units) / table.units)
     return Permutations(tuple(comparisons), z, maxima, below / np.maximum(varying, 1)[:, None])
@@ -170,9 +173,9 @@ def multipliers(
             centres = []
             for own, other, way in ((a, b, 1), (b, a, -1)):
                 mean = 2.0 * clusters.n[other] * auroc.estimate[run, own, other] - part.zero[:, other]
-                centres.append(Centre(way * mean[varies], total[own]))
-            largest = largest_scores(weights, drawn[present], centres, deviation[varies])
-            maxima[row] = np.maximum(maxima[row], largest.maxima)
+                centres.append((way * mean[varies], total[own]))
+            largest, _ = largest_scores(weights, drawn[present], centres, deviation[varies])
+            maxima[row] = np.maximum(maxima[row], largest)
         progress(run.stop / table.units)
     return Multipliers(tuple(comparisons), maxima)
 
@@ -292,30 +295,6 @@ class Shuffle:
         ]
 
 
-class Centre(NamedTuple):
-    """What is taken off a sum: of each unit its value times each draw's factor.
-
-    Attributes:
-        value: of each unit.
-        factor: of each draw; None for 1.
-    """
-
-    value: Float[np.ndarray, " units"]
-    factor: Float[np.ndarray, " draws"] | None = None
-
-
-class Largest(NamedTuple):
-    """What is kept of the scores of some units.
-
-    Attributes:
-        maxima: of each draw, the largest of any unit; minus infinity without units.
-        above: for each cut, how many scores of units and draws are larger.
-    """
-
-    maxima: Float[np.ndarray, " draws"]
-    above: Int[np.ndarray, " cuts"]
-
-
 def signs(bits: UInt8[np.ndarray, "sentences bytes"], draws: int) -> Float[np.ndarray, "sentences draws"]:
     """1 where a bit is set and -1 where it is not."""
     drawn = np.unpackbits(bits, axis=1, count=draws).astype(np.float32)
@@ -341,12 +320,12 @@ def largest_scores(
     centres: Sequence[Centre],
     deviation: Float[np.ndarray, " units"],
     cuts: Sequence[float] = (),
-) -> Largest:
+) -> tuple[Float[np.ndarray, " draws"], Int[np.ndarray, " cuts"]]:
     """The largest of the units' scores, (weights @ drawn - centres) / deviation, in each draw.
 
-    There are far more scores than stored values, and several passes over all of them would cost more than the product.
-    So a block at a time is made, standardised and reduced, on as many threads as torch has. Maxima and counts do not
-    depend on the order of the blocks.
+    And for each cut, how many scores of units and draws are larger. There are far more scores than stored values, and
+    several passes over all of them would cost more than the product. So a block at a time is made, standardised and
+    reduced, on as many threads as torch has. The results do not depend on the order of the blocks.
 
     Args:
         weights: `(units, sentences)` float32, of what is stored.
@@ -354,40 +333,33 @@ def largest_scores(
         centres: taken off one after the other.
         deviation: positive, of each unit.
         cuts: above which scores are counted.
+
+    Returns:
+        The maxima, minus infinity without units, and the counts.
     """
     full = np.diff(weights.indptr) > DENSE * len(drawn)
     signs_of = torch.from_numpy(drawn)
-    taken = [Centre(c.value.astype(np.float32)[:, None], c.factor) for c in centres]
+    taken = [(value.astype(np.float32)[:, None], factor) for value, factor in centres]
     scale = deviation.astype(np.float32)[:, None]
 
-    def sparse(rows: Int[np.ndarray, " block"]) -> Largest:
+    def sparse(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
         return reduced(rows, weights[rows] @ drawn)
 
-    def dense(rows: Int[np.ndarray, " block"]) -> Largest:
+    def dense(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
         return reduced(rows, (torch.from_numpy(weights[rows].toarray()) @ signs_of).numpy())
 
-    def reduced(rows: Int[np.ndarray, " block"], scores: Float[np.ndarray, "block draws"]) -> Largest:
+    def reduced(rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, list[int]]:
         for value, factor in taken:
             scores -= value[rows] if factor is None else value[rows] * factor
         scores /= scale[rows]
-        return Largest(scores.max(0), np.array([np.count_nonzero(scores > cut) for cut in cuts], dtype=int))
+        return scores.max(0), [int(np.count_nonzero(scores > cut)) for cut in cuts]
+
+    def blocks(chosen: np.ndarray) -> list[np.ndarray]:
+        units = np.flatnonzero(chosen)
+        return [units[first : first + BLOCK] for first in range(0, len(units), BLOCK)]
 
     # a dense product has torch's threads already
-    parts = [
-        *_each(sparse, np.flatnonzero(~full), torch.get_num_threads()),
-        *_each(dense, np.flatnonzero(full)),
-    ]
-    return Largest(
-        np.max([np.full(drawn.shape[1], -np.inf), *(part.maxima for part in parts)], axis=0),
-        np.sum([np.zeros(len(cuts), dtype=int), *(part.above for part in parts)], axis=0),
-    )
-
-
-def _each(
-    of: Callable[[Int[np.ndarray, " block"]], Largest], units: Int[np.ndarray, " chosen"], threads: int = 1
-) -> list[Largest]:
-    blocks = [units[first : first + BLOCK] for first in range(0, len(units), BLOCK)]
-    if threads < 2 or len(blocks) < 2:
-        return [of(block) for block in blocks]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(of, blocks))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        parts = [*pool.map(sparse, blocks(~full)), *map(dense, blocks(full))]
+    maxima = np.max([np.full(drawn.shape[1], -np.inf), *(largest for largest, _ in parts)], axis=0)
+    return maxima, np.sum([np.zeros(len(cuts), dtype=int), *(above for _, above in parts)], axis=0)
