@@ -1,5 +1,7 @@
 """What the paper's code does, written again by hand: its encoder, its average of losses, its tasks."""
 
+import copy
+import dataclasses
 
 import numpy as np
 import pytest
