@@ -145,38 +145,30 @@ class _Path:
     values: tuple[float | None, ...]
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """Something along a path, by step, with its bootstrap resamples."""
-
-    point: Float[np.ndarray, " steps"]
-    samples: Float[np.ndarray, "draws steps"]
-
-
-_Number = tuple[float, Float[np.ndarray, " draws"]]
-"""A number with its bootstrap resamples."""
+# what is read off a path: the number itself in row 0, then its bootstrap resamples
+_Curve = Float[np.ndarray, "rows steps"]
+_Number = Float[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where on a path a curve reaches a height: which segment, how far into it; likewise for each resample."""
+    """Where on a path a curve reaches a height, row by row: which segment, and how far into it."""
 
-    below: int
-    share: float
-    sample_below: Int[np.ndarray, " draws"]
-    sample_share: Float[np.ndarray, " draws"]
+    below: Int[np.ndarray, " rows"]
+    share: Float[np.ndarray, " rows"]
 
     def on(self, curve: _Curve) -> _Number:
         """What another curve of the path is there."""
-        before, after = curve.point[self.below], curve.point[self.below + 1]
-        rows = np.arange(len(curve.samples))
-        left, right = (curve.samples[rows, self.sample_below + step] for step in (0, 1))
-        return float(before + self.share * (after - before)), left + self.sample_share * (right - left)
+        rows = np.arange(len(curve))
+        left, right = (curve[rows, self.below + step] for step in (0, 1))
+        found: _Number = left + self.share * (right - left)
+        return found
 
     def value(self, path: _Path) -> float | None:
         """The interpolated dose; None between no edit and the dose 0 of `set`."""
-        before, after = path.values[self.below], path.values[self.below + 1]
-        return None if before is None or after is None else before + self.share * (after - before)
+        before, after = path.values[self.below[0]], path.values[self.below[0] + 1]
+        share = float(self.share[0])
+        return None if before is None or after is None else before + share * (after - before)
 
 
 def selectivity(
@@ -225,12 +217,12 @@ def selectivity(
                     numbers["value"] = place.value(path)
                     reduce = np.max if against == NEAREST else np.mean
                     for unit in sizes:
-                        per_token = tokens_of[unit]
-                        rise = at * float(per_token.point[0]), at * per_token.samples[:, 0]
                         # of several the mean or the largest, resample by resample
-                        points, samples = zip(*(place.on(curves[c, unit]) for c in compared), strict=True)
-                        other = float(reduce(points)), reduce(np.stack(samples), axis=0)
-                        numbers |= _compared(rise, other, unit)
+                        rises = np.stack([place.on(curves[code, unit]) for code in compared])
+                        other = reduce(rises, axis=0)
+                        # a mean along a row adds up in another order than one down a column
+                        other[0] = reduce(rises[:, 0].copy())
+                        numbers |= _compared(at * tokens_of[unit][:, 0], other, unit)
                 way = (name, kind, path.operation, path.splice, text, at, against, place is not None)
                 rows.append(Selectivity(*way, **numbers))
     return rows
@@ -238,19 +230,19 @@ def selectivity(
 
 def _compared(own: _Number, other: _Number, unit: str) -> dict[str, float | None]:
     """Both rises, their difference and their ratio."""
-    margin_low, margin_high = interval(own[1] - other[1])
-    shares = other[1] / own[1]
-    least_share, most_share = interval(shares)
+    margin, shares = own - other, other / own
+    margin_low, margin_high = interval(margin[1:])
+    least_share, most_share = interval(shares[1:])
     return {
-        f"target_delta{unit}": own[0],
-        f"other_delta{unit}": other[0],
-        f"margin{unit}": own[0] - other[0],
+        f"target_delta{unit}": float(own[0]),
+        f"other_delta{unit}": float(other[0]),
+        f"margin{unit}": float(margin[0]),
         f"margin{unit}_low": margin_low,
         f"margin{unit}_high": margin_high,
-        f"ratio{unit}": _over(other[0] / own[0]),
+        f"ratio{unit}": _over(float(shares[0])),
         f"ratio{unit}_low": _over(most_share),
         f"ratio{unit}_high": _over(least_share),
-        f"ratio{unit}_least": _over(float(np.quantile(shares, LIMIT))),
+        f"ratio{unit}_least": _over(float(np.quantile(shares[1:], LIMIT))),
     }
 
 
@@ -299,7 +291,7 @@ def side_effects(
         for at in MATCHED_DAMAGE:
             place = _reaches(damage, at)
             there = [] if place is None else [place.on(curve) for curve in curves]
-            found = [value for point, samples in there for value in (point, *interval(samples))]
+            found = [value for each in there for value in (float(each[0]), *interval(each[1:]))]
             way = (name, kind, path.operation, False, at, language, place is not None)
             rows.append(SideEffect(*way, *found))
     return rows
@@ -421,7 +413,7 @@ def _ratios(
     sums = resampled_sums([*numerators, *denominators], draws=draws, seed=seed, clusters=clusters)
     point = np.array([a.sum() / b.sum() for a, b in zip(numerators, denominators, strict=True)])
     below = sums[:, count:]
-    return _Curve(point, sums[:, :count] / np.where(below > 0, below, np.nan))
+    return np.vstack([point, sums[:, :count] / np.where(below > 0, below, np.nan)])
 
 
 def _reaches(curve: _Curve, at: float) -> _Place | None:
@@ -430,24 +422,15 @@ def _reaches(curve: _Curve, at: float) -> _Place | None:
     A resample that never gets there is carried on along its last segment, and takes the curve's own place where
     that one falls.
     """
-    reached = np.flatnonzero(curve.point >= at)
-    if not len(reached):
+    over = curve >= at
+    if not over[0].any():
         return None
-    below = max(1, int(reached[0])) - 1
-    share = _into(curve.point[None], np.array([below]), at)[0]
-    if not np.isfinite(share):
-        return None
-    over = curve.samples >= at
-    last = curve.samples.shape[1] - 1
-    after = np.maximum(np.where(over.any(1), over.argmax(1), last), 1)
-    shares = _into(curve.samples, after - 1, at)
-    falls = ~np.isfinite(shares)
-    return _Place(below, float(share), np.where(falls, below, after - 1), np.where(falls, share, shares))
-
-
-def _into(rows: np.ndarray, below: np.ndarray, at: float) -> np.ndarray:
-    """How far into its segment each row reaches `at`; NaN where the segment does not rise."""
-    number = np.arange(len(rows))
-    left, right = rows[number, below], rows[number, below + 1]
+    rows, last = np.arange(len(curve)), curve.shape[1] - 1
+    below = np.maximum(np.where(over.any(1), over.argmax(1), last), 1) - 1
+    left, right = curve[rows, below], curve[rows, below + 1]
     up = right > left
-    return np.where(up, (at - left) / np.where(up, right - left, 1.0), np.nan)
+    share = np.where(up, (at - left) / np.where(up, right - left, 1.0), np.nan)
+    if not np.isfinite(share[0]):
+        return None
+    falls = ~np.isfinite(share)
+    return _Place(np.where(falls, below[0], below), np.where(falls, share[0], share))

@@ -28,17 +28,12 @@ from glossae.probe import ProbeSample, StoredLayers, clustered_mean, stored_laye
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32
 # batches by model, in the metadata that the paper's repository keeps of its 1,200 probes; an epoch would be 2,070
-BATCHES = {
-    "pythia-14m": 329,
-    "pythia-70m": 509,
-    "pythia-160m": 544,
-    "pythia-410m": 501,
-    "pythia-1b": 501,
-    "pythia-1.4b": 501,
-    "pythia-2.8b": 501,
-}
+BATCHES = {"pythia-14m": 329, "pythia-70m": 509, "pythia-160m": 544}
+BATCHES |= dict.fromkeys(("pythia-410m", "pythia-1b", "pythia-1.4b", "pythia-2.8b"), 501)
 # a model that the paper did not probe gets as many as the model of its main experiment
 OTHER_MODELS = BATCHES["pythia-1.4b"]
+# what a row has the mean over seeds of
+_MEANS = ("accuracy", "accuracy_se", "bce", "norm", "optimum_norm", "critical_lambda", "constant")
 
 
 def paper_batches(model: str) -> int:
@@ -242,29 +237,23 @@ def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
     for cell in cells:
         together.setdefault((cell.model, cell.layer, cell.penalty), []).append(cell)
 
-    def mean(of: Sequence[AsCodedCell], name: str) -> float:
-        return float(np.mean([getattr(cell, name) for cell in of]))
-
-    return [
-        AsCodedRow(
+    rows = []
+    for (model, layer, penalty), of in together.items():
+        means = {name: float(np.mean([getattr(cell, name) for cell in of])) for name in _MEANS}
+        accuracies = [cell.accuracy for cell in of]
+        row = AsCodedRow(
             model=model,
             layer=layer,
             penalty=penalty,
-            accuracy=mean(of, "accuracy"),
-            accuracy_low=min(cell.accuracy for cell in of),
-            accuracy_high=max(cell.accuracy for cell in of),
-            accuracy_se=mean(of, "accuracy_se"),
-            bce=mean(of, "bce"),
-            norm=mean(of, "norm"),
-            optimum_norm=mean(of, "optimum_norm"),
-            critical_lambda=mean(of, "critical_lambda"),
+            **means,
+            accuracy_low=min(accuracies),
+            accuracy_high=max(accuracies),
             collapsed=all(cell.collapsed for cell in of),
-            constant=mean(of, "constant"),
             batches=of[0].batches,
             seeds=len(of),
         )
-        for (model, layer, penalty), of in together.items()
-    ]
+        rows.append(row)
+    return rows
 
 
 def _batches(
