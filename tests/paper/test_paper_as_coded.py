@@ -1,11 +1,8 @@
 """What the paper's code does, written again by hand: its encoder, its average of losses, its tasks."""
 
-<<<<<<< HEAD
-=======
 import copy
 import dataclasses
 
->>>>>>> h-effects
 import numpy as np
 import pytest
 import torch
