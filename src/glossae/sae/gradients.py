@@ -80,15 +80,11 @@ def sparse_pass(
     recompute: bool,
     read: Float[Tensor, "tokens d_in"] | None = None,
 ) -> Pass:
-    """Forward and backward through selected entries alone: entries x d_in work.
+    """Forward and backward through selected entries alone: entries x d_in work. The SAE's `.grad`s are overwritten.
 
-    Args:
-        sae: its `.grad`s are overwritten.
-        x: a batch.
-        entries: what was selected; for jumprelu also those a little below their thresholds.
-        penalty: what is added to the loss.
-        recompute: compute the entries' pre-activations again in float32, since they were selected in a lower precision.
-        read: what the encoder reads of the batch, if it is known.
+    For jumprelu the entries are also those a little below their thresholds. Entries selected in a lower precision need
+    `recompute`: their pre-activations are computed again in float32. `read` is what the encoder reads of the batch, if
+    it is known.
     """
     read, rows = sae.centred(x) if read is None else read, sae.config.latents
     pattern = ByLatent(entries.latents, entries.tokens, rows, len(x))

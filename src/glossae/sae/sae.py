@@ -184,10 +184,8 @@ class Sae(nn.Module):
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
         """Return the values of all latents (or of `latents`) before selection."""
-        weight, bias = self.W_enc, self.b_enc
-        if latents is not None:
-            weight, bias = weight[latents], bias[latents]
-        return nn.functional.linear(self.centred(x), weight, bias)
+        some = slice(None) if latents is None else latents
+        return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""

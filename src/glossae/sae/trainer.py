@@ -201,9 +201,6 @@ def _unscaled(sae: Sae, scale: float) -> Sae:
 class Trainer:
     """One SAE in training; its group computes its pre-activations.
 
-    Raises:
-        GlossaeError: the decoder is to be frozen and is tied to the encoder.
-
     Attributes:
         sae: the SAE, of scaled inputs until it is finished.
         scale: what inputs are multiplied by.
@@ -285,13 +282,9 @@ class Trainer:
         variance: float,
         read: Float[Tensor, "tokens d_in"] | None = None,
     ) -> None:
-        """Take one optimiser step on scaled inputs.
+        """Take one optimiser step on scaled inputs with their pre-activations.
 
-        Args:
-            x: the inputs.
-            pre: the encoder's product on them.
-            variance: their sum of squares around the batch's mean.
-            read: what the encoder reads of them, if it is known.
+        `variance` is their sum of squares around the batch's mean, `read` what the encoder reads of them, if known.
         """
         done = self._pass(x, pre, read)
         gradient = done.gradient.flatten()
@@ -313,13 +306,7 @@ class Trainer:
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
     def check_loss(self, squares: float, values: int, variance: float) -> tuple[float, float]:
-        """Return the mean squared error of a batch of scaled inputs, and its FVU.
-
-        Args:
-            squares: summed squared errors.
-            values: the number of values that they are summed over.
-            variance: the batch's summed squares around its mean.
-        """
+        """Return the mean squared error and the FVU of `values` scaled inputs; refuse a loss that diverges."""
         mse, fvu = squares / values, squares / max(variance, 1e-30)
         step, lower = self.steps + 1, f"lower sae.lr (it is {self.lr:.2g})"
         if not math.isfinite(mse):

@@ -46,10 +46,8 @@ HOOK = re.compile(r"blocks\.(\d{1,5})\.(.+)")
 def site_of(name: str, model: str = "", side: str = "output") -> Site:
     """Return the site of a hook of TransformerLens or a module of a Hugging Face model; `UNKNOWN` for other names.
 
-    Args:
-        name: `blocks.3.hook_resid_post`, `gpt_neox.layers.3.mlp`, `h.3`.
-        model: some models' modules of the same name are not the same site.
-        side: of a module.
+    Names are such as `blocks.3.hook_resid_post`, `gpt_neox.layers.3.mlp` and `h.3`. `model` matters since some models'
+    modules of the same name are not the same site.
     """
     if hook := HOOK.fullmatch(name):
         layer, inside = int(hook[1]), hook[2]

@@ -31,7 +31,7 @@ def read(path: Path) -> Sae:
         raise GlossaeError(f"{keys.path}: is not a glossae autoencoder of format {FORMAT_VERSION}")
     d_in, latents = keys.whole("d_in"), keys.whole("latents")
     site = Site(keys.text("site"), keys.maybe_whole("layer", least=0) or 0)
-    settings = {
+    settings: dict[str, Any] = {
         # `SaeConfig` itself refuses an impossible k
         "k": keys.maybe_whole("k", least=-(2**62)),
         "relu": keys.flag("relu", True),

@@ -210,11 +210,8 @@ class Tensors:
     ) -> dict[str, Tensor]:
         """Take weights as `Sae` names and shapes them.
 
-        Args:
-            names: the file's name of each, where it is another.
-            columns: matrices with a column, not a row, for each latent in the file.
-            without: weights that the file does not have.
-            d_in, latents: extents; None: those of `W_enc`.
+        `names` are the file's own, where they differ; matrices in `columns` have a column for each latent; the file
+        has none of `without`. Without `d_in` and `latents`, `W_enc` decides the shapes.
         """
         taken: dict[str, Tensor] = {}
         for own in ("W_enc", "W_dec", "b_enc", "b_dec"):
