@@ -21,7 +21,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the tokens of each language, float64; what directions are made of.
+    """Sums over the tokens of each language, float64, from which directions are made.
 
     Attributes:
         languages: the rows, sorted.
@@ -240,7 +240,7 @@ def random_directions(
     centre: Float[Tensor, " d_in"] | None = None,
     site: Site | None = None,
 ) -> Directions:
-    """Directions drawn evenly from the sphere: what a direction does that means nothing.
+    """Directions drawn evenly from the sphere, which have no meaning: a baseline.
 
     Args:
         count: how many.

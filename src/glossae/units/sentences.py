@@ -21,7 +21,7 @@ class SentenceTable:
     """Each unit's mean value on each sentence; memory is the number of entries that are not zero.
 
     Tokens of a sentence depend on each other, and so do sentences of one pair, which are translations of each other,
-    and of one document. What is drawn independently are clusters.
+    and of one document. Clusters of them are drawn independently.
 
     Attributes:
         values: `(sentences, units)` float32, by column: the mean over the sentence's tokens of what the unit
@@ -33,7 +33,7 @@ class SentenceTable:
         sources: the source of each sentence.
         pairs: the pair of each sentence.
         identity: whose units these are, `KIND SITE HASH`; tables of different units are never joined.
-        docs: the document of each sentence, empty where none is told; None where none is told of any.
+        docs: the document of each sentence, empty where it is not known; None where none is known.
     """
 
     values: csc_array
@@ -124,7 +124,7 @@ class SentenceTable:
 
 
 class TableBuilder:
-    """A table in the making; memory is 16 bytes an entry.
+    """Builds a sentence table batch by batch; memory is 16 bytes an entry.
 
     Args:
         tokens: the sentences; the table has a row for each, in this order.
@@ -138,7 +138,7 @@ class TableBuilder:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def sentences(self, numbers: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]) -> None:
-        """Say how many tokens some sentences have."""
+        """Set how many tokens some sentences have."""
         self._tokens[numbers.cpu().numpy()] = tokens.cpu().numpy()
 
     def add(

@@ -342,17 +342,17 @@ def largest_scores(
     taken = [(value.astype(np.float32)[:, None], factor) for value, factor in centres]
     scale = deviation.astype(np.float32)[:, None]
 
-    def sparse(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    def sparse(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return reduced(rows, weights[rows] @ drawn)
 
-    def dense(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    def dense(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return reduced(rows, (torch.from_numpy(weights[rows].toarray()) @ signs_of).numpy())
 
-    def reduced(rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    def reduced(rows: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for value, factor in taken:
             scores -= value[rows] if factor is None else value[rows] * factor
         scores /= scale[rows]
-        return scores.max(0), [int(np.count_nonzero(scores > cut)) for cut in cuts]
+        return scores.max(0), np.array([np.count_nonzero(scores > cut) for cut in cuts], dtype=int)
 
     def blocks(chosen: np.ndarray) -> list[np.ndarray]:
         units = np.flatnonzero(chosen)
