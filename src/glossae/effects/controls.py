@@ -124,13 +124,7 @@ def measure_rises(
 
 
 def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, null: Rises) -> list[Control]:
-    """A set's one edit against many draws, a row for each statistic.
-
-    Args:
-        observed: of that edit alone.
-        control: what was drawn.
-        null: of the draws, to which the same was done.
-    """
+    """A set's one edit against many draws, a row for each statistic."""
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
         own, draws = float(values[0]), drawn[name]
@@ -164,7 +158,6 @@ def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -
 
     Args:
         edit: `set`, `zero`, `mean` or `project_out`, error-preserving.
-        units: the autoencoder whose latents are edited, or units of any kind.
 
     Raises:
         GlossaeError: it is another edit.
@@ -209,7 +202,6 @@ def profiles(
 
     Args:
         rate: the share of the target's tokens on which each fires.
-        mean_active: its mean value there.
         norm: the length of its row of the decoder.
         reference_rate: the share of the reference's tokens on which each fires, above 0 (`smoothed_rate`).
     """
@@ -242,8 +234,6 @@ def matched_sets(
     A set has no latent twice, and none that is selected.
 
     Args:
-        profile: of every latent (`profiles`).
-        selected: the latents that are matched.
         candidates: how many of the nearest may take a latent's place.
 
     Raises:

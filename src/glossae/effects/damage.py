@@ -42,9 +42,7 @@ def doses_at(
     dose and damage, which near no change is straight: KL grows with the square of the dose.
 
     Args:
-        damage: of several doses, all measured at once.
         known: damage by dose, of positive doses, at least one; what is measured is added to it.
-        levels: above zero.
     """
     (found,) = doses_of_each(lambda asked: [damage(asked[0])], [known], [levels])
     return found
@@ -62,7 +60,6 @@ def doses_of_each(
     Args:
         damage: of several doses of each family; of none where a family has found its own.
         known: of each family, damage by dose, as in `doses_at`.
-        levels: of each family, above zero.
         furthest: how many times the largest known dose is the largest that is tried.
     """
     largest = [max(own) for own in known]
@@ -140,7 +137,6 @@ def matched_sweeps(
 
     Args:
         tokens: the sentences whose loss is to rise.
-        levels: by how much, nats a token.
         only_off: names of sets that have no doses.
         keep: the search of all doses is one part of the work.
         progress: called with a share that is done, which grows more slowly from round to round.

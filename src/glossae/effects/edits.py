@@ -100,9 +100,6 @@ class Edit:
     def compile(self, units: Sae | Units) -> TokenEdit:
         """The function `(tokens, d) -> (tokens, d)` for `glossae.lm.edit`.
 
-        Args:
-            units: an autoencoder, whose latents are meant, or units of any kind.
-
         Raises:
             GlossaeError: there is no such unit, a splice is asked of what is no autoencoder's, or a direction is zero
                 that is to be projected out; or (when it is called) the site is of another width.
@@ -144,10 +141,6 @@ def neurons_off(
     """The edits that set neurons of `mlp.hidden` to 0 at all their layers at once, for `glossae.lm.edits`.
 
     That is how Tang et al. (2024, section 3.2) deactivate LAPE neurons. `find.lape(...).best(n)` gives such a mapping.
-
-    Args:
-        neurons: from the layer to the numbers of its neurons.
-        positions: which tokens are edited; see `glossae.lm.chosen`.
 
     Raises:
         GlossaeError: there is no such layer or neuron, or a neuron is named twice.

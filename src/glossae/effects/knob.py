@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,9 +96,6 @@ class Knob:
         """A knob of units at a model's site.
 
         Args:
-            dose: how far they are turned.
-            target: the language that it turns to.
-            reference: the language that it turns from.
             whence: what else is to be known, in JSON's types.
             whole: whether a whole encoder may be written (`set` on top-k latents needs it).
 
@@ -177,7 +174,6 @@ class Knob:
         """While the block runs, the model is turned: in a forward pass, in a loss and in `generate`.
 
         Args:
-            model: a `transformers` model, or one that `glossae.lm.load` gave.
             dose: takes the place of the knob's own.
             any_model: do not look whether it is the model that the units were found in, such as for a copy of it
                 that was trained further.
@@ -267,20 +263,15 @@ class Knob:
         return knob
 
     def _description(self) -> dict[str, Any]:
-        family = self.family
+        family, names = self.family, ("model", "commit", "width", "target", "reference", "whence")
         return {
             "format": FORMAT,
-            "model": self.model,
-            "commit": self.commit,
             "site": self.site.name,
             "layer": self.site.layer,
-            "width": self.width,
             "family": family.name,
             "operation": family.operation,
             "positions": family.positions,
-            "target": self.target,
-            "reference": self.reference,
-            "whence": self.whence,
+            **{name: getattr(self, name) for name in names},
             # keys of their own only where there is something to say, so that older knobs keep their hash
             **({"bos": True} if self.bos else {}),
             **({"chat": list(self.chat)} if self.chat else {}),
@@ -320,7 +311,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     site = Site(str(said["site"]), int(said["layer"]))
     own = {name: tensor for name, tensor in tensors.items() if name != "weights"}
     of_units = {name: tensor for name, tensor in own.items() if name not in _MEANS}
-    units, ids, norms = _unpacked(of_units, said, said["units"], said["names"], site)
+    units, ids, norms = _unpacked(of_units, said, site)
     # to `add`: directions have length 1 there, so that as much of a longer one is more of them
     scale = norms if said["operation"] == "add" else [1.0] * len(norms)
     low, high = (
@@ -377,7 +368,10 @@ def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, 
     ids = list(family.ids)
     units = family.of
     if family.operation != "set" or not isinstance(family.units, Sae):
-        return _rows(units, ids), {"reads": "directions"}
+        # neurons read themselves; directions take something off first
+        offsets = units.offsets[ids].cpu() if isinstance(units, Directions) else torch.zeros(len(ids))
+        rows = units.direction(ids).detach().cpu().contiguous()
+        return {"directions": rows, "offsets": offsets.contiguous()}, {"reads": "directions"}
     sae, config = family.units, family.units.config
     if not family.competes:
         kept = torch.tensor(ids)
@@ -400,41 +394,26 @@ def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, 
 
 
 def _unpacked(
-    tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
-    ids: Sequence[int],
-    names: Sequence[str],
-    site: Site,
+    tensors: Tensors, said: Mapping[str, Any], site: Site
 ) -> tuple[Sae | Units, tuple[int, ...], list[float]]:
     """The units, their numbers there, and by how much `Directions` shortened each of them.
 
     Raises:
         KeyError, ValueError, TypeError, RuntimeError: it is not what `_packed` gave.
     """
-    count = len(ids)
-    if facts["reads"] == "directions":
+    ids, count = said["units"], len(said["units"])
+    if said["reads"] == "directions":
         rows, offsets = tensors["directions"], tensors["offsets"]
         if rows.shape[0] != count or offsets.shape != (count,):
             raise ValueError("there are not as many directions as units")
         norms = rows.double().norm(dim=1).tolist()
-        return Directions(names, rows, offsets, site=site), tuple(range(count)), norms
-    sae = Sae(SaeConfig(**facts["config"])).requires_grad_(False)
-    state = dict(tensors)
-    if facts["reads"] == "latents of all":
-        place = torch.tensor(list(ids))
-        state["W_dec"] = torch.zeros_like(sae.W_dec).index_copy(0, place, state["W_dec"])
-    sae.load_state_dict(state)
-    kept = tuple(ids) if facts["reads"] == "latents of all" else tuple(range(count))
-    return sae, kept, [1.0] * count
-
-
-def _rows(units: Units, ids: list[int]) -> Tensors:
-    rows = units.direction(ids).detach().cpu()
-    # neurons read themselves; directions take something off first
-    offsets = (
-        units.offsets[torch.tensor(ids)].cpu() if isinstance(units, Directions) else torch.zeros(len(ids))
-    )
-    return {"directions": rows.contiguous(), "offsets": offsets.contiguous()}
+        return Directions(said["names"], rows, offsets, site=site), tuple(range(count)), norms
+    sae, whole = Sae(SaeConfig(**said["config"])).requires_grad_(False), said["reads"] == "latents of all"
+    if whole:
+        rows = torch.zeros_like(sae.W_dec).index_copy(0, torch.tensor(ids), tensors["W_dec"])
+        tensors = tensors | {"W_dec": rows}
+    sae.load_state_dict(tensors)
+    return sae, tuple(ids) if whole else tuple(range(count)), [1.0] * count
 
 
 def _of(config: SaeConfig) -> dict[str, Any]:

@@ -262,13 +262,7 @@ def side_effects(
     seed: int,
     kind: Kind = "latent",
 ) -> list[SideEffect]:
-    """Interpolated between doses, as `selectivity` does, on every error-preserving way down.
-
-    Args:
-        measured: a sweep with `moved`.
-        target: the language whose damage is matched.
-        language: whose side effects are asked for.
-    """
+    """Interpolated between doses, as `selectivity` does, on every error-preserving way down."""
     own, chosen = _own(tokens, target), _own(tokens, language)
     if not len(own) or not len(chosen):
         return []
@@ -315,7 +309,6 @@ def best_dose(
 
     Args:
         tuned: a sweep on `tune`, all of it spliced or all error-preserving, with the edit `none`.
-        measured: no edit and the chosen one on `test`, with others or without.
     """
     place = lowest(tuned, tune, target)
     if place is None:

@@ -368,12 +368,7 @@ def part_rows(
     draws: int,
     seed: int,
 ) -> list[Part]:
-    """A row for each part and language.
-
-    Args:
-        parts: as `part_edits` gives them.
-        measured: no edit, then each part's edit.
-    """
+    """A row for each part (`part_edits`) and language; `measured` is no edit, then each part's."""
     table = cells(measured, tokens, name=name, draws=draws, seed=seed, by_source=False)
     # no edit comes first in every language
     return [

@@ -201,11 +201,7 @@ def latent_arm(
 
 
 def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> Arm:
-    """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond.
-
-    Args:
-        neurons: the site's coordinates.
-    """
+    """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond."""
     means = neurons.read(mean[None].double(), ids)[0].tolist()
     at_mean = Directions([*map(neurons.name, ids)], neurons.direction(ids), torch.tensor(means))
     own = (Edit("none"), Edit("zero", ids), Edit("mean", ids, tuple(means)))
@@ -312,12 +308,8 @@ def families(
     the difference of the two languages' means.
 
     Args:
-        latents: the selected ones.
         latent_means: their mean values on reference and on target text, 0 counting where they do not fire.
         moments: of the site on text of both languages, with products.
-        target: the language to steer to.
-        reference: the language to steer from.
-        model: its name, for what neurons are called.
         tested_neurons: those that passed the run's tests, best first.
     """
     own, other = moments.mean(target), moments.mean(reference)
@@ -352,8 +344,6 @@ def best_neurons(
 
     Args:
         moments: of the site on text of both languages, with products.
-        reference: the language that it is told from.
-        count: how many.
         tested: neurons that passed, best first; those past the site's width are the coordinates' negatives.
     """
     deviation = moments.pooled_covariance().diagonal().clamp_min(0).sqrt()

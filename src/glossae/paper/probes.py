@@ -128,9 +128,7 @@ def replay_layers(
 
     Args:
         sample: the sentences, as for `probe_layers`.
-        site: which tensor of each layer.
         reference: the language whose y is 1.
-        penalties: lambdas.
         seed: of the first weights, which are other ones for every layer, lambda and seed of the sample, and of the
             order of sentences, which is the same for every layer and lambda.
         scratch: where the activations of all layers wait on disk, a layer in memory at a time.
@@ -198,10 +196,7 @@ def replay(
     """Adam on the paper's loss, a probe for each lambda, all on the same batches.
 
     Args:
-        x: activations.
-        english: y.
         batches: the rows of each batch, as many as its sentences have tokens.
-        penalties: a lambda for each probe.
         start: the weights to begin with, the bias behind them.
 
     Returns:

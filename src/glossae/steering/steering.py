@@ -178,13 +178,10 @@ def steer(
     """Steer prompts by each family at each dose, and at the doses that have these KL on reference text.
 
     Args:
-        families: what is compared.
         prompts: token ids, two or more each.
         reference: held-out text of the language of the prompts, on which KL is measured.
-        ngrams: the identifier of the run's languages.
         doses: above zero; one at least.
         at: KL to compare families at, nats a token.
-        new_tokens: of each continuation, at most.
         ending: whether a continuation may end before that; where it may, short ones are left unanswered.
         sample: the seed of a draw; None is greedy.
         clusters: of the prompts, what is drawn whole; None: each by itself.
@@ -227,7 +224,9 @@ def steer(
         said = [text.strip() for text in lm.tokenizer.batch_decode(written, skip_special_tokens=True)]
         found = language_of(said, ngrams)
         hits = np.array([float(answer == target) for answer in found.best])
+        # no KL is below zero, but sums of rounded numbers can be
         kl = _numbers("kl", Ratio(harm["kl"], predicted), of_sentences)
+        kl = {key: max(0.0, value or 0.0) for key, value in kl.items()}
         success = _numbers("success", Ratio(hits, np.ones(len(written))), of_prompts)
         arm = SteeredArm(
             family=name,
@@ -236,10 +235,9 @@ def steer(
             units=0 if family is None else len(family.ids),
             value=None if change is None else change.value,
             at=level,
-            # no KL is below zero, but sums of rounded numbers can be
-            **{key: max(0.0, value or 0.0) for key, value in kl.items()},
+            **kl,
             agreement=Ratio(harm["agreed"], predicted).value or 0.0,
-            **{key: value or 0.0 for key, value in success.items()},
+            **success,
             **_numbers("repetition", repetition(written), of_prompts),
             distinct_1=distinct(written, 1),
             distinct_2=distinct(written, 2),

@@ -122,12 +122,7 @@ class Identified:
 
 
 def language_of(texts: Sequence[str], ngrams: identify.NgramModel) -> Identified:
-    """Identify texts; those with fewer than `LEAST_LETTERS` letters are unanswered, by both.
-
-    Args:
-        texts: continuations, without their prompts.
-        ngrams: a model of the run's languages.
-    """
+    """Identify texts; those with fewer than `LEAST_LETTERS` letters are unanswered, by both."""
     long = [sum(c.isalpha() for c in text) >= LEAST_LETTERS for text in texts]
 
     def kept(answers: Sequence[str]) -> list[str]:

@@ -140,7 +140,6 @@ def erase_labels(
 
     Args:
         task: the labelled texts; of a task without test rows, the rows that the first split learns from.
-        rows: as for `controlled`. seed, max_tokens, prefix, budget: likewise.
 
     Raises:
         GlossaeError: two labels have the same mean, or there are too few rows of a label.
@@ -220,9 +219,6 @@ def states_under(
 
     Args:
         made: the batches, each with the share that is done after it.
-        rows: the number of texts.
-        read: from a batch to the states of its tokens.
-        pool: from the states of a text's tokens to the text's.
     """
     fns = compile_steps(steps)
     found: np.ndarray | None = None

@@ -78,7 +78,6 @@ def fine_tuned(
     Args:
         site: where it is edited, in training and in the test.
         edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
-        tuning: how; None as `Tuning` says.
         rows: at most so many, to learn from and to test on together.
         prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
 

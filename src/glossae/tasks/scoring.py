@@ -162,11 +162,8 @@ def by_bootstrap(
     has none.
 
     Args:
-        truth: the label of each row.
         said: what each arm says, once for each seed that it was trained with.
         groups: rows with the same one are drawn together.
-        bases: the arm that each is compared with.
-        measure: from tables of confusions to scores.
     """
     arms, seeds, _ = said.shape
     size = labels * labels
@@ -208,11 +205,6 @@ def by_splits(
 
     The variance of a mean over J splits is (1 / J + test / train) s^2 (Nadeau and Bengio 2003, *Inference for the
     generalization error*, equation 8).
-
-    Args:
-        scores: of each split and arm.
-        bases: the arm that each is compared with.
-        train: rows to learn from, in each split.
     """
     count = len(scores)
     widen = (1 / count + test / train) ** 0.5
