@@ -357,7 +357,7 @@ NEXT_TOKEN = {
             "passing": (int, None),
             "of": int,
             "text": str,
-        }
+        },
         # none where no other latents are measured
         None,
     ],
