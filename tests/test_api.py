@@ -77,6 +77,12 @@ def test_the_numbers_are_those_of_a_run(names, tmp_path):
     assert [row["rate"] for row in features["da"]] == list(names["units"].table["rate"])
 
 
+def test_units_that_do_not_pass_say_so(names):
+    units = names["units"]
+    assert ("none passes" in repr(units)) == (units.rule == "fallback")
+    assert ("none passes" in units._repr_html_()) == (units.rule == "fallback")
+
+
 def test_text_that_is_handed_over():
     danish, english = (
         ["Hunden løber hjem nu.", "Katten sover."],

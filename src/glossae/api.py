@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -161,6 +161,9 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
                 yield Sentence(line, str(code), f"{GIVEN}:{place}", GIVEN)
 
 
+Kind = TypeVar("Kind", bound="_Result")
+
+
 class _Result:
     """A table, a figure, and a file: what the results of this module have in common."""
 
@@ -187,7 +190,7 @@ class _Result:
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls: type[Kind], path: str | Path) -> Kind:
         """Read what `save` wrote.
 
         Raises:
@@ -271,7 +274,7 @@ class Units(_Result):
     Attributes:
         numbers: of the latents.
         target, reference: the languages.
-        rule: how they were selected, in words.
+        rule: `tested` or `paper` where they pass; `fallback` where none passes: those that come closest.
         table: a row for each: rates by language, `q_value`, `sentence_auroc` (the least over another language).
         tests: every claim that was tested, with how many units of each kind pass it, and again on held-out text.
     """
@@ -287,6 +290,13 @@ class Units(_Result):
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def __repr__(self) -> str:
+        closest = "none passes; the closest are " if self.rule == "fallback" else ""
+        return f"Units({self.target}: {closest}{', '.join(map(str, self.numbers)) or 'none'})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{super()._repr_html_()}"
+
     def __iter__(self) -> Iterator[int]:
         return iter(self.numbers)
 
@@ -298,11 +308,11 @@ class Units(_Result):
         texts = json.loads(
             (self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8")
         )
-        contexts = [
-            (each["language"], list(zip(each["tokens"], each["values"][str(number)], strict=True)))
-            for each in texts
-            if str(number) in each["values"]
-        ]
+        contexts = []
+        for each in texts:
+            if seen := each["units"].get(str(number)):
+                values = [x if fires else 0.0 for x, fires in zip(seen["pre"], seen["fires"], strict=True)]
+                contexts.append((each["language"], list(zip(each["tokens"], values, strict=True))))
         return Unit(number, {str(key): value for key, value in row.iloc[0].items()}, contexts)
 
     def knob(self, dose: float = 1.0) -> Knob:
@@ -436,8 +446,10 @@ def train(
     """Train a TopK sparse autoencoder at a site, and measure its fidelity on held-out text.
 
     >>> sae = gl.train(lm, text, site="resid", layer=found.best, latents=512, k=8, epochs=3)
-    >>> sae.unsound  # what is wrong with it, such as too many dead latents
-    ()
+    >>> sae.config.latents, sae.config.k
+    (512, 8)
+
+    `sae.quality` is its fidelity on held-out text, `sae.unsound` what is wrong with it, such as too many dead latents.
 
     Args:
         lm: the model.
@@ -476,6 +488,8 @@ def find(
     """Find the latents that stand for a language, by tests against every other language of the text.
 
     >>> units = gl.find(lm, sae, text, target="da")
+    >>> units.rule in ("tested", "fallback")  # fallback: none passes, and these come closest
+    True
     >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and held-out sentences with its activation
     >>> unit.number == units.numbers[0]
     True
