@@ -221,7 +221,8 @@ def test_another_seed_cuts_elsewhere_and_as_much(folder):
     assert all(keys(other.corpora[role]) != keys(roles.corpora[role]) for role in ALWAYS)
 
 
-cells = st.text("abcdeé \t", max_size=3)
+# no language code of the run, which in the first line would be a header
+cells = st.text("bcdfgé \t", max_size=3)
 rows = st.lists(st.tuples(cells, st.sampled_from(["0", "1", "sv", "fr"])), max_size=60)
 
 
