@@ -344,7 +344,8 @@ def replayed(
         raise GlossaeError(f"replay: {len(fns)} edits but {len(places)} positions")
     losses = np.zeros((len(fns), len(tokens)))
     asked = np.broadcast_to(side_effects, len(tokens))
-    effects = SideEffects(*np.zeros((3, *losses.shape)), np.zeros(len(tokens))) if asked.any() else None
+    kl, agreed, moved = np.zeros((3, *losses.shape))
+    effects = SideEffects(kl, agreed, moved, np.zeros(len(tokens))) if asked.any() else None
     done, total = 0, sum(map(len, tokens.ids)) * len(fns)
     with replay(lm, site) as run:
         for batch in loss_batches(lm, tokens, budget, copies=1 if effects is None else 2):

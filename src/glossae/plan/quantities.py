@@ -17,7 +17,7 @@ from glossae.recipe import Recipe
 BLOCK_OPERATIONS, STEP_OPERATIONS = 40, 120
 # what selecting costs, a latent and token: top-k looks at every pre-activation several times
 SELECTING = 48
-# of the probes' sentences, the share held out (probe.sample)
+# of the probes' sentences, the share held out (probe.layers)
 HELD_OUT = 0.2
 # float32 values mixed at a time for the autoencoder, and logits held at once (run.early_stages, lm.loss)
 POOL_VALUES, MAX_LOGITS = 2**25, 2**26
@@ -28,7 +28,7 @@ LIVE = 0.04
 # edits of a sweep: shares that are left of a latent's value and of a distance, multiples added (effects.arms)
 LATENT_SHARES, SHARES, MULTIPLES = 3, 6, 5
 # tokens on which reconstruction is measured where a precision is asked for, and sentences in the first sample of losses
-# (glossae.sae.quality, lm.sampling)
+# (glossae.sae.quality, lm.batches)
 RECONSTRUCTED, FIRST = 50_000, 32
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough

@@ -47,7 +47,7 @@ CANDIDATES = 8
 # sentences of a language that are told apart (run.identified_text); a regression by units of two kinds, and one by the
 # whole activation, in seconds and seconds a dimension
 IDENTIFIED, SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 2_000, 0.4, 0.008
-# doses measured until one has the KL that is looked for, and prompts in a batch (effects.same_damage, lm.continuing)
+# doses measured until one has the KL that is looked for, and prompts in a batch (effects.same_damage, lm.generate)
 LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
 # sentences of a language on which controls are drawn (run.controls_stage)
 FROZEN_SENTENCES = 200
