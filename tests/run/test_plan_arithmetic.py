@@ -243,9 +243,7 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):
-    quality, sampling = (
-        importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.batches")
-    )
+    quality, sampling = (importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.batches"))
     assert quantities.RECONSTRUCTED == quality.RECONSTRUCTED
     assert quantities.FIRST == sampling.FIRST
     amounts = dict.fromkeys(("da", "en"), Amount(10_000, 200_000))
