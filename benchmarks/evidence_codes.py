@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from glossae.corpora import Corpus, Sentence
 from glossae.lm import TokenizedCorpus
-from glossae.text import Corpus, Sentence
 from glossae.units import Fired
 
 LANGUAGES = ("da", "de", "en", "fr", "nb", "nl", "sv")

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from glossae.corpora import Corpus, read_source
 from glossae.lm import LanguageModel, Site, activations, batches, load, tokenize
 from glossae.sae import Mixer, SaeConfig, TrainSettings, train
-from glossae.text import Corpus, read_source
 
 POOL = 2**17
 

@@ -28,7 +28,7 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from glossae.find.testing import Evidence, minimum_p, q_values, units_evidence
+from glossae.evidence.testing import Evidence, minimum_p, q_values, units_evidence
 from glossae.units import SentenceTable
 from planted_latents import Scored, trained
 from planted_sentences import draw_sentences, score

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.sparse import coo_array, csc_array, csr_array, vstack
 from torch import Tensor
 
-from glossae.find.stability import SAME, cosines, one_to_one
+from glossae.evidence.stability import SAME, cosines, one_to_one
 from glossae.units import SentenceTable, Units
 from planted_world import PlantedWorld, lengths_of
 

@@ -20,7 +20,7 @@ CODES = ("da", "nb", "sv", "de", "en", "nl", "fr", "fi")
 SHORTEST, LONGEST = 4, 40
 MEDIAN_LENGTH, LENGTH_SPREAD = 14.0, 0.45
 # Gauss-Hermite nodes for the sentence's random effect, and points where a distribution function is kept; twice as
-# many of both move no AUROC by 1e-5 (tests/find/test_planted_world.py)
+# many of both move no AUROC by 1e-5 (tests/evidence/test_planted_world.py)
 NODES = 32
 POINTS = 1024
 SMALLEST, LARGEST = 1e-4, 10.0

@@ -22,7 +22,7 @@ from pathlib import Path
 
 READING = """
 import json, resource, sys, time
-from glossae.text import build_roles
+from glossae.corpora import build_roles
 start = time.perf_counter()
 roles = build_roles({"train": sys.argv[1]}, target="da", reference="en", seed=0)
 seconds = time.perf_counter() - start

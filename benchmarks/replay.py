@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transformers
 
+from glossae.corpora import Corpus, Sentence
 from glossae.effects import Edit, compile_edits
 from glossae.lm import (
     ARCHITECTURES,
@@ -27,7 +28,6 @@ from glossae.lm import (
     replayed_losses,
     sentence_losses,
 )
-from glossae.text import Corpus, Sentence
 from glossae.units import Directions
 
 

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from glossae._version import __version__
+from glossae.corpora import Corpus, first_of_each, read_source
 from glossae.effects import Edit, Switched, UnitSet, compile_edits, neurons_off, switch_off
+from glossae.evidence import lape, testing
 from glossae.files import write_json
-from glossae.find import lape, testing
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -40,7 +41,6 @@ from glossae.lm import (
 )
 from glossae.sae import SaeConfig, TrainSettings, train, untrained
 from glossae.stats import interval
-from glossae.text import Corpus, first_of_each, read_source
 from glossae.units import Counter, Directions, Latents, Moments, Neurons, SentenceTable, difference_of_means
 
 HERE = Path(__file__).resolve().parent

@@ -17,8 +17,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from glossae.corpora import Corpus, Sentence
 from glossae.lm import TokenizedCorpus, load, tokenize
-from glossae.text import Corpus, Sentence
 
 # with two processes side by side each has a core of its own
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
@@ -165,7 +165,7 @@ def opus(monkeypatch, tmp_path):
         monkeypatch.delenv(name.lower(), raising=False)
     for name in ("GLOSSAE_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("glossae.text.download.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("glossae.corpora.download.PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "cache"))
     with OpusServer() as server:
         monkeypatch.setenv("GLOSSAE_OPUS_BASE", server.address)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glossae.text import Row
+from glossae.corpora import Row
 
 WORDS = {"fruit": ["æblet", "the apple", "det"], "ride": ["en blå cykel", "a blue bicycle", "cykel"]}
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae import stats
+from glossae.corpora import Corpus, Sentence
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
-from glossae.text import Corpus, Sentence
 
 
 def drawn(sentences, seed, *, ratio=0.7):

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from matplotlib.figure import Figure
 
+from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Family, Knob
 from glossae.errors import GlossaeError
 from glossae.files import write_json
@@ -30,7 +31,6 @@ from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder
 from glossae.sae import Sae
 from glossae.stages.sae import load_sae
-from glossae.text import Corpus, Roles, Sentence, split_sources
 from glossae.toy import toy_corpus, toy_model
 
 GIVEN = "given"
@@ -574,7 +574,7 @@ def report(folder: str | Path) -> Path:
     Raises:
         GlossaeError: it is no run.
     """
-    from glossae.report import write_report
+    from glossae.reporting import write_report
 
     return Path(write_report(Path(folder)))
 

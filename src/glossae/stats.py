@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from glossae.text import Corpus
+from glossae.corpora import Corpus
 
 # weights drawn at once, so that memory stays small for large corpora
 CHUNK_VALUES = 2**24

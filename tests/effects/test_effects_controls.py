@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effects_sae import SITE, D, random_sae
+from glossae.corpora import Corpus
 from glossae.effects import (
     Edit,
     Rises,
@@ -22,7 +23,6 @@ from glossae.effects import (
 from glossae.effects.controls import rank
 from glossae.errors import GlossaeError
 from glossae.lm import edit, gradients, sentence_losses, tokenize
-from glossae.text import Corpus
 from glossae.units import Directions, Latents, Neurons, activation_samples, random_directions
 
 DRAWS = 39

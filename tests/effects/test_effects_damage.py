@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effects_sae import SITE, D, measured_on, random_sae
+from glossae.corpora import Corpus
 from glossae.effects import (
     NEAR,
     Edit,
@@ -21,7 +22,6 @@ from glossae.effects import (
     switch_off,
 )
 from glossae.lm import edit, edits, sentence_losses, tokenize
-from glossae.text import Corpus
 from glossae.units import Neurons
 
 MEAN = torch.linspace(-1, 1, D)

@@ -20,7 +20,7 @@ from effects_sae import (
 )
 from glossae.effects import Edit, compile_edits, neurons_off
 from glossae.errors import GlossaeError
-from glossae.find import lape
+from glossae.evidence import lape
 from glossae.lm import (
     SITE_NAMES,
     Site,

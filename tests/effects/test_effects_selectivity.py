@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effects_sae import by_hand, logits_by_hand, measured_on, random_sae, steps_of
+from glossae.corpora import Corpus, Sentence
 from glossae.effects import MATCHED_DAMAGE, Edit, Measured, best_dose, selectivity, side_effects
 from glossae.effects.sweep import Moved
 from glossae.lm import TokenizedCorpus, tokenize
-from glossae.text import Corpus, Sentence
 
 # bytes of a token
 BYTES = {"da": 4, "en": 5, "nb": 3, "sv": 2}

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effects_sae import SITE, D, by_hand, logits_by_hand, measured_on, random_sae
+from glossae.corpora import Corpus, Sentence
 from glossae.effects import (
     Dose,
     Edit,
@@ -26,7 +27,6 @@ from glossae.effects.serial import autocorrelations, lag_1_test, variance_inflat
 from glossae.effects.sweep import FIRST
 from glossae.lm import TokenizedCorpus, sentence_losses, tokenize
 from glossae.sae import Sae, SaeConfig
-from glossae.text import Corpus, Sentence
 from glossae.units import Neurons
 
 UNITS = (30, 2)

@@ -112,7 +112,7 @@ def _probed(name: str) -> None:
 
 
 def _read(source: str) -> dict[str, Any]:
-    from glossae.text import parse_source, read_source
+    from glossae.corpora import parse_source, read_source
 
     corpus, tallies = read_source(source, languages=("da", "en"))
     return {
@@ -125,7 +125,7 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _task(name: str) -> dict[str, Any]:
-    from glossae.text import parse_task
+    from glossae.corpora import parse_task
 
     task = parse_task(name).read(0)
     return {
@@ -140,7 +140,7 @@ def _task(name: str) -> dict[str, Any]:
 
 
 def _roles(**specs: str) -> list[list[str]]:
-    from glossae.text import build_roles
+    from glossae.corpora import build_roles
 
     roles = build_roles(specs, target="da", reference="en", seed=0)
     return [[row.role, row.name, row.language] for row in roles.counts]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glossae.corpora import HubDataSet, parse_source
 from glossae.errors import GlossaeError
-from glossae.text import HubDataSet, parse_source
 
 DA = ["Hej.", "Pigen så æblet.", "Tak 😀"]
 EN = ["Hello.", "The girl saw the apple.", "Thanks 😀"]

@@ -11,7 +11,7 @@ from test_hub_data_sets import jsonl
 from tiny_world import trained_tokenizer, write_model
 
 from glossae.recipe import load_recipe
-from glossae.report import write_report
+from glossae.reporting import write_report
 from opus_server import archive
 from toy_grammar import sentences, sentiment
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import batches, growing, half_width, pad, random_order, sentence_batches, tokenize
-from glossae.text import Corpus, Sentence
 
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
 

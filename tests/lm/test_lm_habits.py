@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import (
     NormRange,
@@ -29,7 +30,6 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.lm.sites import attached
-from glossae.text import Corpus, Sentence
 
 RESID = Site("resid", 1)
 

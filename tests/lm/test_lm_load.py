@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import (
     SITE_NAMES,
@@ -30,7 +31,6 @@ from glossae.lm import (
     sentence_losses,
     tokenize,
 )
-from glossae.text import Corpus, Sentence
 from tiny_families import LAYERS, load_family, push, write_family
 
 SITES = [Site(name, layer) for name in SITE_NAMES for layer in range(LAYERS)]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
+from glossae.corpora import Corpus, Sentence
 from glossae.lm import (
     SITE_NAMES,
     Batch,
@@ -26,7 +27,6 @@ from glossae.lm import (
     worth_scoring,
 )
 from glossae.lm.loss import loss_batches, predicts
-from glossae.text import Corpus, Sentence
 
 TEXTS = ["Hej på øen, sagde æblet 😀.", "ja!", "Plain English text with words.", "ÆØÅ 👨‍👩‍👧 og mere"]
 

@@ -11,11 +11,11 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
 from effects_sae import SITE, by_hand, logits_by_hand, random_sae
+from glossae.corpora import Corpus, assemble_task
 from glossae.effects import Edit
 from glossae.errors import GlossaeError
 from glossae.lm import Site, tokenize
 from glossae.paper import as_coded, coded_cells, without_pre_encoder_bias
-from glossae.text import Corpus, assemble_task
 from glossae.units import Directions
 from labelled_rows import rows
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glossae import stages
-from glossae.find import scores
+from glossae.evidence import scores
 from glossae.lm import ARCHITECTURES, Architecture, Place, Site, activations, batches, load, tokenize
 from glossae.run import engine
 from glossae.run.context import Inputs

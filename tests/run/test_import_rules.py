@@ -11,46 +11,46 @@ import glossae
 
 SOURCE = Path(glossae.__file__).parent
 BEFORE = {
-    "text": {"hub"},
-    "lm": {"hub", "text"},
-    "probe": {"text", "lm"},
-    "sae": {"hub", "text", "lm", "probe"},
-    "units": {"text", "lm", "probe", "sae"},
-    "find": {"text", "lm", "probe", "sae", "units"},
-    "effects": {"text", "lm", "probe", "sae", "units", "find"},
-    "steering": {"text", "lm", "sae", "units", "find", "effects"},
-    "tasks": {"hub", "text", "lm", "sae", "units", "find", "effects"},
+    "corpora": {"hub"},
+    "lm": {"hub", "corpora"},
+    "probing": {"corpora", "lm"},
+    "sae": {"hub", "corpora", "lm", "probing"},
+    "units": {"corpora", "lm", "probing", "sae"},
+    "evidence": {"corpora", "lm", "probing", "sae", "units"},
+    "effects": {"corpora", "lm", "probing", "sae", "units", "evidence"},
+    "steering": {"corpora", "lm", "sae", "units", "evidence", "effects"},
+    "tasks": {"hub", "corpora", "lm", "sae", "units", "evidence", "effects"},
     # what is there only to replay the paper
-    "paper": {"text", "lm", "probe", "sae", "units", "effects", "tasks"},
+    "paper": {"corpora", "lm", "probing", "sae", "units", "effects", "tasks"},
     # the toy stands beside: it makes text and a model out of nothing
-    "toy": {"text", "lm"},
+    "toy": {"corpora", "lm"},
     # the report knows files only
-    "report": set(),
+    "reporting": set(),
     # what a run would cost, without running
-    "plan": {"text", "lm", "toy", "find"},
+    "plan": {"corpora", "lm", "toy", "evidence"},
     "stages": {
         *(
             "hub",
-            "text",
+            "corpora",
             "lm",
-            "probe",
+            "probing",
             "sae",
             "units",
-            "find",
+            "evidence",
             "effects",
             "steering",
             "tasks",
             "paper",
             "toy",
         ),
-        *("report", "plan"),
+        *("reporting", "plan"),
     },
 }
 """The rooms, and those that each may import."""
 EVERYBODYS = {"errors", "files", "environment", "memory", "stats", "_version"}
 """Modules that every room may import."""
 MORE = {
-    "report": {"recipe"},
+    "reporting": {"recipe"},
     # the page of a dry run asks every stage what it costs
     "plan": {"recipe", "stages"},
     "stages": {"recipe", "run.context", "run.folder", "plan.quantities"},

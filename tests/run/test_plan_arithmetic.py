@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from glossae.corpora import ROLES, build_roles
 from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
 from glossae.lm import Site
 from glossae.plan import Quantities, Work, model_facts, quantities, tokens_of
@@ -17,7 +18,6 @@ from glossae.plan.machine import Machine, listed_gpus, sizes, this_machine
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
 from glossae.stages import controls, effects, found, grid, probe, sae, stability, steering, tasks, training
-from glossae.text import ROLES, build_roles
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
 
@@ -71,10 +71,10 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm.continuing import continue_tokens
 
     from glossae.effects import units as arms
-    from glossae.find.stability import matched
+    from glossae.evidence.stability import matched
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
-    from glossae.probe import path, sample
+    from glossae.probing import path, sample
     from glossae.sae import checkpoints, product, trainer
 
     quality, sampling = (

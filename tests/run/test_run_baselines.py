@@ -146,8 +146,8 @@ def test_what_switching_off_costs_is_what_a_script_of_its_own_measures(world, ru
 
 def baselines_texts(world, folder):
     """The sentences of test, by language and pair."""
+    from glossae.corpora import build_roles
     from glossae.recipe import load_recipe
-    from glossae.text import build_roles
 
     recipe = load_recipe(folder / "recipe.yaml")
     roles = build_roles(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glossae.find import testing
+from glossae.evidence import testing
 from toy_grammar import sentences
 
 CODES = ("da", "en", "sv", "de")

@@ -13,10 +13,10 @@ from tiny_world import trained_tokenizer, write_model
 
 import glossae
 from glossae.cli import main
+from glossae.corpora import build_roles
 from glossae.flags import parse
 from glossae.lm import load, sentence_losses, tokenize
 from glossae.sae import read_sae
-from glossae.text import build_roles
 from tiny_families import HIDDEN, write_family
 
 

@@ -11,10 +11,10 @@ from tiny_world import PAIRS, as_tmx, write_model
 
 import glossae
 from glossae.cli import main
+from glossae.corpora import split_tasks
 from glossae.paper.published import published_figures
 from glossae.recipe import load_recipe
 from glossae.sae import read_sae
-from glossae.text import split_tasks
 from toy_grammar import sentences
 
 LAMBDAS = (0.05, 0.5)

@@ -11,8 +11,8 @@ from results_contract import STABILITY, breaches
 from test_run_evidence import SMALL, write_panel
 
 import glossae
+from glossae.evidence import testing
 from glossae.files import TEMPORARY
-from glossae.find import testing
 from glossae.sae import read_sae
 from glossae.stages import stability as stage
 from toy_grammar import sentences

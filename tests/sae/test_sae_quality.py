@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
 from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, check_fits, measure, measure_reconstruction
-from glossae.text import Corpus
 
 SITE, D = Site("mlp.hidden", 1), 48
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effects_sae import NEVER, SITE, D, by_hand, logits_by_hand, random_sae
+from glossae.corpora import Corpus
 from glossae.effects import Edit, Family, families
 from glossae.errors import GlossaeError
-from glossae.find import UNANSWERED, NgramModel
+from glossae.evidence import UNANSWERED, NgramModel
 from glossae.lm import Site, continue_tokens, edit, tokenize
 from glossae.sae import Sae, SaeConfig
 from glossae.stats import bootstrap_weights
@@ -26,7 +27,6 @@ from glossae.steering.written import (
     lingua_detector,
     repetition,
 )
-from glossae.text import Corpus
 from glossae.units import Directions, Latents, activation_moments, activation_samples
 
 # the paper's prompts under edits

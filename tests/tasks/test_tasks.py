@@ -12,13 +12,13 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from effects_sae import SITE, random_sae, steps_of
+from glossae.corpora import Example, assemble_task
 from glossae.effects import Edit, edited
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
 from glossae.tasks import Arms, Tuning, controlled, encode_texts, fine_tuned
 from glossae.tasks.controlled import erase_labels, pooled_states
 from glossae.tasks.scoring import METRICS, by_bootstrap, by_splits, confusion, divide
-from glossae.text import Example, assemble_task
 from glossae.units import Directions
 from labelled_rows import rows
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from features_sae import SITE, codes_by_hand, dense_by_language, random_sae, site_by_hand
-from glossae.find import identify
+from glossae.corpora import Corpus, Sentence
+from glossae.evidence import identify
 from glossae.lm import NormRange, tokenize
-from glossae.text import Corpus, Sentence
 from glossae.units import latent_statistics, readable_tokens, sentences_to_show, token_texts, unit_details
 from glossae.units.contexts import LONGEST_SHOWN
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from every_kind import families, precise
 from features_sae import SITE, dense_by_language, random_sae, site_by_hand
+from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm import Site, load, tokenize
-from glossae.text import Corpus
 from glossae.units import (
     LAYOUTS,
     Latents,

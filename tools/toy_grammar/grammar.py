@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from random import Random
 
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.text import Corpus, Sentence
 from toy_grammar.constructions import draw_sentence
 from toy_grammar.draw import Draw
 from toy_grammar.realise import realise

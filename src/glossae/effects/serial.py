@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.effects.sweep import Measured
-from glossae.find import testing
+from glossae.evidence import testing
 from glossae.lm import TokenizedCorpus
 
 # of fewer sentences nothing is said

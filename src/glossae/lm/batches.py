@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
-from glossae.text import Corpus
 
 BATCH_TOKENS = 1024
 """Tokens in a batch of the model, pads included. Measured: larger batches are slower on two CPU cores."""

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm.batches import BATCH_TOKENS, TokenizedCorpus, batches, tokenize
 from glossae.lm.loss import loss_batches, predicted_logits, predicts, token_losses
 from glossae.lm.model import LanguageModel, NormRange
 from glossae.lm.sites import Activation, Site, attached
-from glossae.text import Corpus
 
 # nats a token: a choice that costs more than this is told at once
 COSTLY = 0.1

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from glossae.corpora import Task
 from glossae.effects import Edit, Sweep, compile_edits
 from glossae.errors import GlossaeError
 from glossae.lm import (
@@ -22,7 +23,6 @@ from glossae.lm import (
 )
 from glossae.sae import Sae
 from glossae.tasks import Arms, States, TaskScore, encode_texts, fitted, states_under
-from glossae.text import Task
 from glossae.units import Units
 
 # what the paper's code reads of its text: 501 rows in which the languages take turns, Danish first

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.lm import LanguageModel
-from glossae.probe import ProbeSample, StoredLayers, clustered_mean, stored_layers
+from glossae.probing import ProbeSample, StoredLayers, clustered_mean, stored_layers
 
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32

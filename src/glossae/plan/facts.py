@@ -10,11 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from glossae.errors import GlossaeError
-from glossae.files import path_named
-from glossae.plan.machine import sizes
-from glossae.recipe import Recipe
-from glossae.text import (
+from glossae.corpora import (
     OPTIONAL,
     SHARES,
     Aligned,
@@ -27,6 +23,10 @@ from glossae.text import (
     split_sources,
     split_tasks,
 )
+from glossae.errors import GlossaeError
+from glossae.files import path_named
+from glossae.plan.machine import sizes
+from glossae.recipe import Recipe
 from glossae.toy import toy_model
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glossae.corpora import SHARES, untested
 from glossae.errors import GlossaeError
 from glossae.plan.facts import (
     Amounts,
@@ -30,7 +31,6 @@ from glossae.plan.quantities import (
     wrapped,
 )
 from glossae.recipe import Recipe
-from glossae.text import SHARES, untested
 
 # a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
 _Row = tuple[str, float | None, str]

@@ -246,7 +246,7 @@ def too_few_words(role: str, language: str, sentences: float, *, units: int, min
 def least_sentences(units: int, minimum: float, q: float) -> int:
     """The fewest sentences of a language, in both halves together, with which a unit can pass; without translations."""
     # scipy is heavy, and `glossae doctor` uses this room too
-    from glossae.find import testing
+    from glossae.evidence import testing
 
     return 2 * testing.comparisons_needed(units, minimum, q)
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from glossae._version import __version__
+from glossae.corpora import OPTIONAL, Corpus, Roles
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, fingerprint, path_named
 from glossae.hub import quietly
@@ -42,7 +43,6 @@ from glossae.lm import (
 from glossae.recipe import Recipe
 from glossae.run.folder import PASSES, Parts, RunFolder
 from glossae.sae import Sae, fetch_sae, read_sae
-from glossae.text import OPTIONAL, Corpus, Roles
 from glossae.toy import toy_model
 
 TOY = "toy"

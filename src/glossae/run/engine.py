@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from glossae._version import __version__
+from glossae.corpora import Generator, Roles, build_roles, untested
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
 from glossae.recipe import Recipe, nearest
-from glossae.report import SCHEMA_VERSION
+from glossae.reporting import SCHEMA_VERSION
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
 from glossae.stages import STAGES, load_stages, stage_of
-from glossae.text import Generator, Roles, build_roles, untested
 from glossae.toy import toy_corpus
 
 # how many times as long as the page takes to draw stages take before it is drawn between them

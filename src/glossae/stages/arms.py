@@ -7,7 +7,7 @@ import torch
 
 from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
 from glossae.errors import GlossaeError
-from glossae.find import Selection, paper_rule, testing
+from glossae.evidence import Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.run.context import Context, Progress, part
 from glossae.run.folder import as_rows

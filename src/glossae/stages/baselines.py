@@ -26,8 +26,8 @@ from glossae.effects import (
     switch_off,
 )
 from glossae.errors import GlossaeError
+from glossae.evidence import lape, paper_rule, passages, testing
 from glossae.files import fingerprint
-from glossae.find import lape, paper_rule, passages, testing
 from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, only, part

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.errors import GlossaeError
-from glossae.find import MatchedTokenisation, match_tokenisation, testing
+from glossae.evidence import MatchedTokenisation, match_tokenisation, testing
 from glossae.lm import TokenizedCorpus
 from glossae.stages.found import MOST_ROWS, Again, Tested
 from glossae.stages.panels import Doubtful

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from glossae.corpora import OPTIONAL
 from glossae.errors import GlossaeError
-from glossae.find import passages, scores, testing
+from glossae.evidence import passages, scores, testing
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
@@ -34,7 +35,6 @@ from glossae.stages.panels import (
 )
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
-from glossae.text import OPTIONAL
 from glossae.units import CountedUnits, Latents, collect
 
 # tokens of a passage in which short sentences are tested again, so that a reader sees what their length does

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from glossae.effects import Dose, UnitRange, doses
-from glossae.find import Selection, passages, select, testing
+from glossae.evidence import Selection, passages, select, testing
 from glossae.lm import TokenizedCorpus
 from glossae.paper import without_pre_encoder_bias
 from glossae.run.context import Context, Progress

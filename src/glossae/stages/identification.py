@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
+from glossae.corpora import cut, first_of_each, rank
 from glossae.errors import GlossaeError
-from glossae.find import identify, testing
+from glossae.evidence import identify, testing
 from glossae.lm import TokenizedCorpus
 from glossae.plan import Quantities, Work
 from glossae.run.context import Context, Progress
 from glossae.stages.found import Again, Tested
 from glossae.stages.panels import Panel
-from glossae.text import cut, first_of_each, rank
 from glossae.units import SentenceTable, Units
 
 # sentences of a language that are fitted to, and as many that are tested on: more would take longer and say the same

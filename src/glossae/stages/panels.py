@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from glossae.errors import GlossaeError
-from glossae.find import testing
-from glossae.lm import TokenizedCorpus, tokenize
-from glossae.plan import Quantities, too_few_words
-from glossae.plan.quantities import least_sentences
-from glossae.run.context import Context, longest_text
-from glossae.text import (
+from glossae.corpora import (
     Corpus,
     Sentence,
     ambiguous,
@@ -24,6 +18,12 @@ from glossae.text import (
     identical_texts,
     refuse_one_text_as_two_languages,
 )
+from glossae.errors import GlossaeError
+from glossae.evidence import testing
+from glossae.lm import TokenizedCorpus, tokenize
+from glossae.plan import Quantities, too_few_words
+from glossae.plan.quantities import least_sentences
+from glossae.run.context import Context, longest_text
 
 
 @dataclass(frozen=True)

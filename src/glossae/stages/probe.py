@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glossae.corpora import first_of_each
 from glossae.errors import GlossaeError
-from glossae.find import testing
+from glossae.evidence import testing
 from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, finite, in_text_order
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
 from glossae.plan.quantities import SELECTING
-from glossae.probe import (
+from glossae.probing import (
     LEAST_SENTENCES,
     NearestLayer,
     ProbeCell,
@@ -39,7 +40,6 @@ from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
 from glossae.stages.panels import panel_text, searched_sample
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.training import STEP_OPERATIONS, TRAINED_ENTRY
-from glossae.text import first_of_each
 from glossae.units import Counter, Latents
 
 PAIR_RULE = (

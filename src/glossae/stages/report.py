@@ -3,7 +3,7 @@
 from typing import Any
 
 from glossae.plan import Work
-from glossae.report import write_report
+from glossae.reporting import write_report
 from glossae.run.context import Context, Inputs, Progress
 from glossae.stages.stage import Stage
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from glossae.evidence import SAME, LatentMatch, Shares, match_latents, testing
 from glossae.files import write_json
-from glossae.find import SAME, LatentMatch, Shares, match_latents, testing
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table

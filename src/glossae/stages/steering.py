@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from glossae.corpora import first_of_each
 from glossae.effects import FAMILIES, Family, Knob, families
 from glossae.errors import GlossaeError
-from glossae.find import identify
+from glossae.evidence import identify
 from glossae.lm import TokenizedCorpus, prompt_ids
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, check_length, part
@@ -19,7 +20,6 @@ from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.stats import Clusters
 from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
-from glossae.text import first_of_each
 from glossae.units import activation_moments
 
 # sentences of each language that the n-gram identifier learns from: more hardly helps, and takes its time

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from glossae.corpora import Task, split_tasks
 from glossae.effects import Edit
 from glossae.errors import GlossaeError
 from glossae.files import write_json
@@ -16,7 +17,6 @@ from glossae.stages.found import selected_latents
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.tasks import TaskScore, Tuning, controlled, fine_tuned
-from glossae.text import Task, split_tasks
 from glossae.toy import toy_rows
 
 # of a dry run: tokens of a row, and of the longest of two thousand, in the paper's three tasks

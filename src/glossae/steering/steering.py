@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_at, edited, keep_nothing
 from glossae.errors import GlossaeError
-from glossae.find import identify
+from glossae.evidence import identify
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights

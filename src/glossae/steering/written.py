@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from glossae.find import identify
+from glossae.corpora import Corpus, Sentence
+from glossae.evidence import identify
 from glossae.lm import LanguageModel, TokenizedCorpus, sentence_losses
 from glossae.stats import interval
-from glossae.text import Corpus, Sentence
 
 # n-grams of tokens whose share that stood before in the same text is called repetition
 REPEATED = 4

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from glossae.corpora import Corpus, Example, Sentence, Task
 from glossae.effects import Edit, Step, Sweep, compile_steps
 from glossae.errors import GlossaeError
 from glossae.lm import (
@@ -26,7 +27,6 @@ from glossae.lm import (
 )
 from glossae.sae import Sae
 from glossae.tasks.scoring import METRICS, Arms, Metric, TaskScore, by_splits, confusion, divide, macro_f1
-from glossae.text import Corpus, Example, Sentence, Task
 from glossae.units import Directions, Units
 
 States = Float[np.ndarray, "edits rows d"]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
+from glossae.corpora import Task
 from glossae.effects import Edit, edited
 from glossae.environment import install
 from glossae.errors import GlossaeError
@@ -27,7 +28,6 @@ from glossae.lm import (
 from glossae.sae import Sae
 from glossae.tasks.controlled import CONTROLLED, encode_texts
 from glossae.tasks.scoring import Arms, TaskScore, divide
-from glossae.text import Task
 from glossae.units import Units
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from glossae.corpora import Example, Task
 from glossae.effects import Edit, Step, described
 from glossae.errors import GlossaeError
 from glossae.sae import Sae
 from glossae.stats import bootstrap_weights, interval
-from glossae.text import Example, Task
 from glossae.units import Units
 
 Protocol = Literal["controlled", "as_coded", "fine_tuned"]

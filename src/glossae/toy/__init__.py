@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from glossae.corpora import Corpus, Row, Sentence
 from glossae.errors import GlossaeError
-from glossae.text import Corpus, Row, Sentence
 
 _DATA = Path(__file__).parent
 LANGUAGES = ("da", "de", "en", "nb", "sv")

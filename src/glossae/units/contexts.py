@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from glossae.corpora import Corpus
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, pad
 from glossae.sae import Sae
-from glossae.text import Corpus
 
 BINS = 60
 # longer sentences make the figure unreadable

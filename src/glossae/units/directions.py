@@ -10,10 +10,10 @@ from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
-from glossae.probe import ProbePath
+from glossae.probing import ProbePath
 from glossae.units.kinds import Directions
 
-# the penalty of a probe's norm, as a share of the critical one (see `glossae.probe`)
+# the penalty of a probe's norm, as a share of the critical one (see `glossae.probing`)
 PENALTY_SHARE = 0.1
 # a share of a variance that is no more than the rounding of sums of float64
 ROUNDING = 1e-12
@@ -196,7 +196,7 @@ def probe_normal(
     """The normal of a logistic probe of the target against all the others, in the site's own coordinates.
 
     It is fitted on activations of mean 0 and variance 1, both sides having the same weight, under a penalty of
-    `share` of the critical one (`glossae.probe.ProbePath`). It fires where the probe says target.
+    `share` of the critical one (`glossae.probing.ProbePath`). It fires where the probe says target.
 
     Args:
         x: activations.

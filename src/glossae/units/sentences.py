@@ -10,9 +10,9 @@ from jaxtyping import Float, Int, Shaped
 from scipy.sparse import coo_array, csc_array, sparray, vstack
 from torch import Tensor
 
+from glossae.corpora import cluster_names
 from glossae.errors import GlossaeError
 from glossae.lm import TokenizedCorpus
-from glossae.text import cluster_names
 from glossae.units.kinds import Units
 
 

@@ -1,0 +1,53 @@
+"""Text: sentences with their language, pair and source, read, cleaned and divided into roles; and labelled tasks."""
+
+from glossae.corpora.cleaning import (
+    ambiguous,
+    build_lexicons,
+    clean_text,
+    count_ambiguous,
+    identical_texts,
+    refuse_one_text_as_two_languages,
+)
+from glossae.corpora.corpus import Corpus, Sentence, cluster, cluster_names
+from glossae.corpora.hub_data import HubDataSet
+from glossae.corpora.opus import Opus
+from glossae.corpora.roles import OPTIONAL, ROLES, SHARES, Roles, build_roles, untested
+from glossae.corpora.sources import Aligned, Generator, parse_source, read_source, split_sources
+from glossae.corpora.splits import cut, first_of_each, rank
+from glossae.corpora.tasks import Example, Row, Task, TaskSource, assemble_task, parse_task, split_tasks
+
+__all__ = [
+    "OPTIONAL",
+    "ROLES",
+    "SHARES",
+    "Aligned",
+    "Corpus",
+    "Example",
+    "Generator",
+    "HubDataSet",
+    "Opus",
+    "Roles",
+    "Row",
+    "Sentence",
+    "Task",
+    "TaskSource",
+    "ambiguous",
+    "assemble_task",
+    "build_lexicons",
+    "build_roles",
+    "clean_text",
+    "cluster",
+    "cluster_names",
+    "count_ambiguous",
+    "cut",
+    "first_of_each",
+    "identical_texts",
+    "parse_source",
+    "parse_task",
+    "rank",
+    "read_source",
+    "refuse_one_text_as_two_languages",
+    "split_sources",
+    "split_tasks",
+    "untested",
+]

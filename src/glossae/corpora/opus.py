@@ -1,0 +1,250 @@
+"""Corpora of OPUS (https://opus.nlpl.eu) by name: their Moses archives, fetched once and read as they are."""
+
+import difflib
+import json
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from http.client import HTTPException
+from io import BufferedReader, RawIOBase
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, cast
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from zipfile import ZipExtFile, ZipFile, ZipInfo
+
+from glossae.corpora.corpus import Pair, Progress, Source, silent
+from glossae.corpora.download import DownloadError, Kept, checked_address, kept, open_url
+from glossae.corpora.lines import lines_of, listed, named, shown
+from glossae.corpora.readers import Lines, read_aligned
+from glossae.environment import cache_folder
+from glossae.errors import GlossaeError
+
+PREFIX = "opus:"
+_BASE = "GLOSSAE_OPUS_BASE", "https://object.pouta.csc.fi"
+_API = "GLOSSAE_OPUS_API", "https://opus.nlpl.eu/opusapi/"
+_VERSION = "v1"
+_NAMES = re.compile(r"([A-Za-z0-9][\w.+-]*)(?:@([A-Za-z0-9][\w.+-]*))?", re.ASCII)
+_MISSING = (403, 404, 410)
+# of the list of corpora: seconds to wait for it, and bytes that it has at most
+_TIMEOUT, _MAX_ANSWER = 15.0, 2**24
+# asked only where OPUS's own list cannot be reached: some of its larger and better known corpora
+_KNOWN = (
+    "Books bible-uedin CCAligned CCMatrix DGT ECB ELRC_2923 EMEA EUbookshop Europarl GlobalVoices GNOME JRC-Acquis "
+    "KDE4 MultiCCAligned NeuLab-TedTalks NLLB OpenSubtitles ParaCrawl QED Tatoeba TED2020 TildeMODEL Ubuntu "
+    "WikiMatrix XLEnt"
+)
+
+# every sentence is held in memory, at several times its size on disk: more would not fit anyway
+_MAX_BYTES = 2**32
+# text shrinks to a third, hardly to a tenth; what shrinks to less than a 200th is made to fill a memory.
+# A small one may be the same sentence over and over, and does no harm
+_MAX_RATIO, _RATIO_FROM = 200, 2**26
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_AGAIN = "where it was kept, delete it to have it fetched again"
+
+
+def parse_opus(text: str) -> "Opus":
+    """The corpus that `opus:NAME` or `opus:NAME@VERSION` names."""
+    names = _NAMES.fullmatch(text.removeprefix(PREFIX))
+    if names is None:
+        raise GlossaeError(
+            f"{shown(text, 200)}: names no corpus: write opus:NAME or opus:NAME@VERSION, as in opus:ELRC_2923"
+        )
+    return Opus(names[1], names[2] or _VERSION)
+
+
+@dataclass(frozen=True)
+class Opus(Source):
+    """A corpus of OPUS such as `NeuLab-TedTalks` in a version such as `v1`, in the run's first two languages."""
+
+    corpus: str
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The short name for tables: as it is written, without the usual version."""
+        return f"{PREFIX}{self.corpus}" + ("" if self.version == _VERSION else f"@{self.version}")
+
+    def archive(self, languages: Sequence[str]) -> Path:
+        """Where the archive is kept, whether or not it is there yet."""
+        return cache_folder() / "opus" / self.corpus / self.version / f"{'-'.join(_pair(languages))}.txt.zip"
+
+    def fetch(self, languages: Sequence[str], progress: Progress) -> dict[str, Any]:
+        """Fetch the archive if it is not there; gives its address, size and SHA-256."""
+        return asdict(self._kept(languages, progress))
+
+    def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """The pairs, straight out of the archive."""
+        self._kept(languages, silent)
+        path, pair = self.archive(languages), _pair(languages)
+        with _texts(path, named(path), pair) as texts:
+            yield from read_aligned(dict(zip(pair, texts, strict=True)))
+
+    def _kept(self, languages: Sequence[str], progress: Progress) -> Kept:
+        """The archive's record; an error says that it cannot be had, or is no archive of this corpus."""
+        if len(languages) < 2:
+            raise GlossaeError(f"{self.name}: is a corpus of pairs: give a target and a reference language")
+        path, pair = self.archive(languages), _pair(languages)
+
+        def check(file: Path, name: str) -> None:
+            with _texts(file, name, pair):
+                pass
+
+        base = checked_address(os.environ.get(_BASE[0]) or _BASE[1], _BASE[0])
+        url = f"{base}/OPUS-{self.corpus}/{self.version}/moses/{path.name}"
+        try:
+            return kept(url, path, check=check, refusal=_refusal, progress=progress)
+        except DownloadError as error:
+            advice = ""
+            if error.status in _MISSING:
+                advice = f": {_why_missing(self.corpus, self.version, pair)}"
+            elif not error.reached:
+                first, second = languages[:2]
+                advice = f": fetch it elsewhere and put it at {named(path)}, or give files, {first}=FILE,{second}=FILE"
+            raise GlossaeError(f"{self.name}: {error}{advice}") from error
+
+
+def _pair(languages: Sequence[str]) -> tuple[str, str]:
+    """The target and the reference in the order in which OPUS names them."""
+    first, second = sorted(languages[:2])
+    return first, second
+
+
+def _refusal(head: bytes) -> str | None:
+    """Why a file that begins with `head` is no zip archive; None if it may be one."""
+    if head.startswith(b"PK"):
+        return None
+    if not head:
+        return "is empty there"
+    page = b"<html" in head.lower() or b"<!doctype html" in head.lower()
+    what = "a web page, perhaps a network's login" if page else shown(head[:40].decode("latin-1"))
+    return f"a zip archive should come from there, and what comes is {what}; nothing of it is kept"
+
+
+@contextmanager
+def _texts(path: Path, name: str, pair: tuple[str, str]) -> Iterator[list[Lines]]:
+    """The texts in the two languages of the archive `path`, which is never unpacked; to be read within the block.
+
+    An archive is refused if it is damaged, or holds what a corpus does not: a path that leads out of it, a link,
+    encryption, a bomb. Damage inside a text shows only once that is read to its end.
+    """
+    try:
+        with ZipFile(path) as archive, ExitStack() as members:
+            for info in archive.infolist():
+                parts = PurePosixPath(info.filename.replace("\\", "/"))
+                if ".." in parts.parts or parts.is_absolute() or PureWindowsPath(info.filename).anchor:
+                    raise _odd(name, info, "which leads out of the archive")
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    raise _odd(name, info, "which is a link")
+            chosen = [_only(name, archive, f".{'-'.join(pair)}.{code}") for code in pair]
+            opened = [cast(ZipExtFile, members.enter_context(archive.open(info))) for info in chosen]
+            yield [_lines(name, info, member) for info, member in zip(chosen, opened, strict=True)]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        # RuntimeError covers NotImplementedError: what this zip module has no name for
+        raise GlossaeError(
+            f"{name}: is no zip archive, or a damaged one ({str(error) or type(error).__name__}); {_AGAIN}"
+        ) from error
+
+
+def _only(name: str, archive: ZipFile, ending: str) -> ZipInfo:
+    found = [info for info in archive.infolist() if info.filename.endswith(ending)]
+    if len(found) != 1:
+        members = ", ".join(shown(info.filename) for info in archive.infolist()[:8])
+        raise GlossaeError(
+            f"{name}: has {len(found)} texts that end in {ending}, and needs one (it holds {members or 'nothing'}); "
+            f"{_AGAIN}"
+        )
+    (info,) = found
+    method, size, packed = info.compress_type, info.file_size, info.compress_size
+    if info.flag_bits & _ENCRYPTED:
+        raise _odd(name, info, "which is encrypted")
+    if method not in _METHODS:
+        raise _odd(name, info, f"which is compressed by method {method}, neither stored nor deflated")
+    if size > _MAX_BYTES:
+        raise _odd(name, info, f"which has {size:,} bytes unpacked, and {_MAX_BYTES:,} are the most")
+    if size > max(_RATIO_FROM, _MAX_RATIO * packed):
+        raise _odd(name, info, f"whose {packed:,} bytes unpack to {size:,}")
+    return info
+
+
+def _odd(name: str, info: ZipInfo, what: str) -> GlossaeError:
+    return GlossaeError(
+        f"{name}: holds {shown(info.filename, 100)}, {what}: that is no archive of text; {_AGAIN}"
+    )
+
+
+def _lines(name: str, info: ZipInfo, member: ZipExtFile) -> Lines:
+    inside = f"{name}/{info.filename if info.filename.isprintable() else shown(info.filename, 100)}"
+
+    def read() -> Iterator[tuple[str, str]]:
+        # the zip module's own lines are slow
+        stream = BufferedReader(cast(RawIOBase, member), 2**16)
+        for line in lines_of(stream, inside):
+            yield line, ""
+        # it stops at the size that is written down, and checks the sum of what came
+        if member.tell() != info.file_size:
+            raise zipfile.BadZipFile(f"{shown(info.filename, 100)} is shorter than written down")
+
+    return Lines(inside, read())
+
+
+def _why_missing(corpus: str, version: str, pair: tuple[str, str]) -> str:
+    """What is wrong with a name, a version or a pair that OPUS does not have, in a few words."""
+    corpora = _asked(corpora="True")
+    if corpora is None:
+        near = _nearest(corpus, _KNOWN.split())
+        return f"OPUS has no such corpus, version or pair, and its list of corpora cannot be reached{near}"
+    names = [name for name in corpora if _is_word(name)]
+    if corpus not in names:
+        return f"OPUS has no corpus {corpus}{_nearest(corpus, names) or ': https://opus.nlpl.eu lists all'}"
+    archives = [
+        (row["source"], row["target"], row["version"])
+        for row in _asked(corpus=corpus, preprocessing="moses") or []
+        if isinstance(row, dict) and all(_is_word(row.get(key)) for key in ("source", "target", "version"))
+    ]
+    if not archives:
+        return f"OPUS has the corpus {corpus}, but not this version or this pair of languages"
+    versions = sorted({number for source, target, number in archives if {source, target} == set(pair)})
+    if version in versions:
+        return "OPUS lists it, but does not give it out"
+    if versions:
+        return f"OPUS has no version {shown(version)} of this pair: there are {listed(versions)}"
+    partners = {code for row in archives if set(row[:2]) & set(pair) for code in row[:2]} - set(pair)
+    if partners:
+        some = listed(sorted(partners))
+        return f"OPUS does not have the pair {'-'.join(pair)} of it: with one of the two there are {some}"
+    languages = sorted({code for row in archives for code in row[:2]})
+    return f"OPUS has it in neither of {' and '.join(pair)}, but in {listed(languages)}"
+
+
+def _nearest(corpus: str, names: Iterable[str]) -> str:
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(corpus.lower(), by_lower, n=3)
+    return f": did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
+
+
+def _is_word(value: object) -> bool:
+    """Whether a server's word fits into a message."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) < 100
+
+
+def _asked(**query: str) -> list[Any] | None:
+    """The list that OPUS's API answers with; None if it does not."""
+    try:
+        address = checked_address(os.environ.get(_API[0]) or _API[1], _API[0])
+        with open_url(f"{address}/?{urlencode(query)}", timeout=_TIMEOUT) as response:
+            answer = json.loads(response.read(_MAX_ANSWER))["corpora"]
+    except HTTPError as error:
+        # it is the response too, and has to be closed
+        error.close()
+        return None
+    except (OSError, HTTPException, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return answer if isinstance(answer, list) else None

@@ -1,0 +1,478 @@
+"""Readers of text files: labelled, in columns, aligned, records, treebanks (CoNLL-U), translation memories (TMX).
+
+They yield raw text; cleaning comes after. What is wrong with a file is one `GlossaeError` that names the file and
+the 1-based line.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from glossae.corpora.corpus import Pair, language_code
+from glossae.corpora.lines import Record, listed, named, opened, records, shown, text_lines
+from glossae.errors import GlossaeError
+
+TEXT_NAMES = ("text", "sentence")
+LANGUAGE_NAMES = ("language", "lang", "label")
+PAIR_NAME, DOC_NAME = "pair", "doc"
+"""What a column goes by that holds the text, its language, the id that translations share, and the document."""
+
+
+def _paired(texts: Iterable[tuple[str, str]], docs: Sequence[str]) -> Pair:
+    return Pair(tuple(texts), None, tuple(docs) if any(docs) else ())
+
+
+def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
+    """Read `sentence TAB label`, or aligned columns under a header of language codes.
+
+    The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
+    language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
+    hold neither sentence nor label. Under a header, one more column `doc` names the document of each line.
+    """
+    lines = text_lines(path)
+    head: list[str] = []
+    # up to the second line that is not blank: what it takes to tell a header from a sentence
+    seen = 0
+    while seen < 2 and (line := next(lines, None)) is not None:
+        head.append(line)
+        seen += bool(line.strip())
+    rest = itertools.chain(head, lines)
+    cells = [cell.strip().lower() for cell in head[0].split("\t")] if head else []
+    others = [language_code(cell) or cell for cell in cells if cell != DOC_NAME]
+    has_names = len(others) == 2 and others[0] in TEXT_NAMES and others[1] in LANGUAGE_NAMES
+    has_codes = bool(others) and set(others) <= set(languages) and len(set(others)) == len(others)
+    if cells.count(DOC_NAME) == 1 and (has_names or has_codes):
+        next(rest)
+        yield from _with_doc(path, rest, cells.index(DOC_NAME), None if has_names else others, languages)
+    elif (codes := _header_of_codes(head, languages)) is not None:
+        next(rest)
+        yield from _columns(path, rest, codes, first_number=2)
+    else:
+        has_header = has_names and len(cells) == 2
+        if has_header:
+            next(rest)
+        yield from _labelled(path, rest, languages, first_number=1 + has_header)
+
+
+def _with_doc(
+    path: Path, lines: Iterator[str], place: int, codes: Sequence[str] | None, languages: Sequence[str]
+) -> Iterator[Pair]:
+    """Lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
+    columns = 1 + (2 if codes is None else len(codes))
+    language_of = dict(zip("01", languages, strict=False))
+    for number, cells in _cells(lines, 2):
+        if len(cells) != columns:
+            raise GlossaeError(
+                f"{named(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
+            )
+        doc = cells.pop(place).strip()
+        if codes is not None:
+            texts = list(zip(codes, cells, strict=True))
+        else:
+            texts = [(_language_of(path, number, cells[1], language_of), cells[0])]
+        yield _paired(texts, [doc] * len(texts))
+
+
+def _cells(lines: Iterator[str], first_number: int) -> Iterator[tuple[int, list[str]]]:
+    return ((n, line.split("\t")) for n, line in enumerate(lines, first_number) if line.strip())
+
+
+def _language_of(path: Path, number: int, label: str, language_of: dict[str, str]) -> str:
+    """The language that a label stands for, which is then in `language_of`."""
+    language = language_of.get(label)
+    if language is None:
+        language = language_of.get(label.strip()) or language_code(label)
+        if language is None:
+            raise GlossaeError(
+                f"{named(path)}, line {number}: unknown label {shown(label)}: "
+                f"write 0 (target), 1 (reference) or a language code"
+            )
+        language_of[label] = language
+    return language
+
+
+def _header_of_codes(head: list[str], languages: Sequence[str]) -> list[str | None] | None:
+    """The columns' codes if `head` begins with a header of codes.
+
+    Both `en TAB da` and the labelled sentence `Hej TAB da` look like one. What follows decides: after a
+    labelled sentence comes another that ends in a label, after a header seldom anything like a code.
+    """
+    if len(head) < 2:
+        return None
+    codes = [language_code(cell) for cell in head[0].split("\t")]
+    known = [code for code in codes if code is not None]
+    if len(codes) < 2 or len(known) < len(codes) or len(set(known)) < len(known):
+        return None
+    ending = head[-1].rpartition("\t")[2].strip()
+    label = language_code(ending)
+    if ending in {"0", "1"} or label in {*languages, *known}:
+        return None
+    return codes if label is None or known[0] in languages else None
+
+
+def _labelled(
+    path: Path, lines: Iterator[str], languages: Sequence[str], first_number: int
+) -> Iterator[Pair]:
+    language_of = dict(zip("01", languages, strict=False))
+    for number, line in enumerate(lines, first_number):
+        text, tab, label = line.rpartition("\t")
+        if tab:
+            yield Pair(((_language_of(path, number, label, language_of), text),))
+        elif line.strip():
+            raise GlossaeError(
+                f"{named(path)}, line {number}: no tab in {shown(line)}: "
+                f"write sentence TAB label on every line"
+            )
+
+
+def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
+    """Read aligned columns, tab between them; a column whose code is None is passed over."""
+    yield from _columns(path, text_lines(path), columns, first_number=1)
+
+
+def _columns(
+    path: Path, lines: Iterator[str], columns: Sequence[str | None], first_number: int
+) -> Iterator[Pair]:
+    for number, cells in _cells(lines, first_number):
+        if len(cells) != len(columns):
+            raise GlossaeError(
+                f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
+                f"mend the line, or name every column with cols:CODE,CODE,-:PATH (- passes one over)"
+            )
+        yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
+
+
+class Lines(NamedTuple):
+    """A text in one language by the name that messages give it: its sentences, once, each with its document or ""."""
+
+    name: str
+    texts: Iterator[tuple[str, str]]
+
+
+def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
+    """The sentences of a file in one language with their documents, read as the end of its name says."""
+    match path.suffix.lower():
+        case ".jsonl" | ".csv":
+            return _texts_of_records(path)
+        case ".conllu":
+            return ((text, doc) for _, _, text, doc in read_conllu(path))
+        case _:
+            return ((line, "") for line in text_lines(path))
+
+
+def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
+    """Read texts that are aligned by line; a single one is text that is not aligned."""
+    readers = [lines.texts for lines in by_language.values()]
+    for number, texts in enumerate(itertools.zip_longest(*readers), 1):
+        if None in texts:
+            # the readers that have not ended still have lines; every file's count belongs in the message
+            counts = [
+                f"{lines.name} has {number - 1 if text is None else number + sum(1 for _ in lines.texts)}"
+                for text, lines in zip(texts, by_language.values(), strict=True)
+            ]
+            raise GlossaeError(f"{', '.join(counts)} lines: files aligned by line need the same number")
+        yield _paired(
+            [(code, text) for code, (text, _) in zip(by_language, texts, strict=True)],
+            [doc for _, doc in texts],
+        )
+
+
+class _Fields(NamedTuple):
+    """The names, as a file writes them, of the fields that matter; `columns` are (code, name)."""
+
+    text: str | None
+    language: str | None
+    pair: str | None
+    doc: str | None
+    columns: tuple[tuple[str, str], ...]
+
+
+def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
+    """Read JSON Lines or CSV: `text` and `language` or `label`, or a field per language code.
+
+    Names are told without regard to case, and fields that are not needed are passed over. A label of 0 is the
+    first of `languages`, 1 the second, anything else a language code. Records that share a `pair` are
+    translations of each other; they come together, after those that have none. `doc` names a record's document.
+    """
+    waiting: dict[str, list[tuple[str, str, str]]] = {}
+    language_of = dict(zip("01", languages, strict=False))
+    for record, fields in _with_fields(path, languages):
+        if fields.text is not None and fields.language is not None:
+            texts = [(_language(record, fields.language, language_of), _text(record, fields.text))]
+        elif fields.columns:
+            texts = [(code, _text(record, name)) for code, name in fields.columns]
+        else:
+            raise _lacking(record, f"text and language or label, or {' and '.join(languages)}")
+        doc = _identity(record, fields.doc, "sentences of one document")
+        told = [(code, text, doc) for code, text in texts]
+        identity = _identity(record, fields.pair, "translations of each other")
+        if identity:
+            waiting.setdefault(identity, []).extend(told)
+        else:
+            yield _paired(texts, [doc] * len(texts))
+    for together in waiting.values():
+        yield _paired([(code, text) for code, text, _ in together], [doc for _, _, doc in together])
+
+
+def _texts_of_records(path: Path) -> Iterator[tuple[str, str]]:
+    """The `text` of every record of a file in one language, with its `doc`."""
+    for record, fields in _with_fields(path, ()):
+        if fields.text is None:
+            if "tokens" in record.fields:
+                raise GlossaeError(
+                    f"{record.where}: has tokens and no text, and where blanks stood between "
+                    f"them cannot be told: give the treebank's .conllu file"
+                )
+            raise _lacking(record, "text")
+        yield _text(record, fields.text), _identity(record, fields.doc, "sentences of one document")
+
+
+def _with_fields(path: Path, languages: Sequence[str]) -> Iterator[tuple[Record, _Fields]]:
+    names: tuple[str, ...] | None = None
+    for record in records(path):
+        # nearly always those of the record before
+        if (found := tuple(record.fields)) != names:
+            names, fields = found, _fields(found, languages)
+        yield record, fields
+
+
+def _fields(names: Iterable[str], languages: Sequence[str]) -> _Fields:
+    by_name: dict[str, str] = {}
+    columns: dict[str, str] = {}
+    for name in names:
+        plain = name.strip().lower()
+        by_name.setdefault(plain, name)
+        code = language_code(name)
+        if code is not None and code in languages and plain != DOC_NAME:
+            columns.setdefault(code, name)
+    text, language = (
+        next((by_name[name] for name in known if name in by_name), None)
+        for known in (TEXT_NAMES, LANGUAGE_NAMES)
+    )
+    return _Fields(text, language, by_name.get(PAIR_NAME), by_name.get(DOC_NAME), tuple(columns.items()))
+
+
+def _language(record: Record, name: str, language_of: Mapping[str, str]) -> str:
+    value = record.fields[name]
+    # true is 1 to Python, and no label; 1.0 is how some programs write a column of numbers
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1)
+    written = str(int(value)) if is_number else value.strip() if isinstance(value, str) else ""
+    language = language_of.get(written) or language_code(written)
+    if language is None:
+        raise GlossaeError(
+            f"{record.where}: {name} is {shown(value)}: write 0 (target), 1 (reference) "
+            f"or a language code, or name the file da=PATH where all of it is in one language"
+        )
+    return language
+
+
+def _text(record: Record, name: str) -> str:
+    value = record.fields[name]
+    if value is not None and not isinstance(value, str):
+        raise GlossaeError(f"{record.where}: {shown(name)} is {shown(value)}: write the text as a string")
+    return value or ""
+
+
+def _identity(record: Record, name: str | None, sharing: str) -> str:
+    """What a record shares with others; empty if nothing."""
+    value: Any = None if name is None else record.fields[name]
+    if value is None:
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise GlossaeError(
+            f"{record.where}: {name} is {shown(value)}: write a number or a string, the same one for {sharing}"
+        )
+    return str(value)
+
+
+def _lacking(record: Record, needed: str) -> GlossaeError:
+    return GlossaeError(
+        f"{record.where}: has {listed([shown(name) for name in record.fields]) or 'nothing'}, and needs {needed}"
+    )
+
+
+_COLUMNS = 10
+_FORM, _UPOS, _MISC = 1, 3, 9
+# a word, a range of words, an empty node
+_PLACE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|(\.[0-9]+))?")
+
+
+def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str, str]]:
+    """The sentences of a treebank as (tokens, tags, text, document).
+
+    The tokens are forms, the tags universal parts of speech; a range such as `3-4` is one token, with the part of
+    speech of its first word. The text is the comment `# text = `, or else the words put together as
+    https://universaldependencies.org/format.html says: a blank after each that does not have `SpaceAfter=No`; a
+    range stands for its words, and empty nodes such as `5.1` for nothing. A document begins at `# newdoc`, and goes
+    by its `id`, or without one by its number in the file; before the first there is none (empty). The `sent_id`
+    tells no document: what it is made of is up to the treebank.
+    """
+    doc, docs = "", 0
+    said: str | None = None
+    text, tokens, tags = "", list[str](), list[str]()
+    # the last word of the range before, and whether its first is still to come
+    covered, is_first = 0, False
+    for number, line in enumerate(itertools.chain(text_lines(path), [""]), 1):
+        if not line.strip():
+            text = text.strip() if said is None else said
+            if text:
+                yield tuple(tokens), tuple(tags), text, doc
+            said, text, tokens, tags = None, "", [], []
+            covered, is_first = 0, False
+            continue
+        if line.startswith("#"):
+            key, equals, value = line.removeprefix("#").partition("=")
+            if equals and key.strip() == "text":
+                said = value.strip()
+            elif key.split() == ["newdoc"] or (equals and key.split() == ["newdoc", "id"]):
+                docs += 1
+                doc = value.strip() or f"newdoc {docs}"
+            continue
+        cells = line.split("\t")
+        place = _PLACE.fullmatch(cells[0])
+        if place is None or len(cells) != _COLUMNS:
+            raise GlossaeError(
+                f"{named(path)}, line {number}: {shown(line)} is no word of CoNLL-U, a number and nine more "
+                f"columns with tabs between them: give a .conllu file, or name plain text .txt"
+            )
+        first, last, is_empty = place.groups()
+        if is_empty:
+            continue
+        if last is None and int(first) <= covered:
+            if is_first:
+                tags[-1] = cells[_UPOS]
+            is_first = False
+            continue
+        if last is not None:
+            covered = int(last)
+        is_first = last is not None
+        text += cells[_FORM] + ("" if "SpaceAfter=No" in cells[_MISC].split("|") else " ")
+        tokens.append(cells[_FORM])
+        tags.append("_" if is_first else cells[_UPOS])
+
+
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_CHUNK = 1 << 16
+# elements inside a segment that hold the original format's codes, not text; `hi` and `sub` hold text
+_CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})
+# TMX has no element for documents. Two properties that tell them are in wide use: DGT-TM's number of the act, and the
+# address of the page in what Bitextor makes (ParaCrawl, web crawls of ELRC)
+_DOC_PROPERTIES = frozenset({"txt::doc. no.", "source-document"})
+
+
+class _TmxError(Exception):
+    """A mistake in the document; its line is known to the parser alone."""
+
+
+class _Units:
+    """A parser's target that collects the translation units of a document and forgets the rest.
+
+    No tree is built, so memory is bounded by one chunk's units, however large or deeply nested the file.
+    """
+
+    def __init__(self) -> None:
+        self.units: list[Pair] = []
+        self._root: str | None = None
+        self._texts: list[tuple[str, str]] = []
+        self._docs: list[str] = []
+        self._unit_doc = self._doc = ""
+        self._language: str | None = None
+        self._property: list[str] | None = None
+        self._pieces: list[str] | None = None
+        # inside a segment: for every open element, whether its text counts
+        self._is_text: list[bool] = []
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        name = _local(tag)
+        if self._root is None:
+            self._root = name
+            if name != "tmx":
+                raise _TmxError(f"is XML but not TMX (its first element is {shown(name)}): give a TMX file")
+        if self._pieces is not None:
+            self._is_text.append(name == "sub" or (name not in _CODES and self._is_text[-1]))
+        elif name == "tu":
+            self._texts, self._docs, self._unit_doc = [], [], ""
+        elif name == "prop" and attributes.get("type", "").strip().lower() in _DOC_PROPERTIES:
+            self._property = []
+        elif name == "tuv":
+            self._doc = ""
+            written = attributes.get(_XML_LANG) or attributes.get("lang") or ""
+            self._language = language_code(written)
+            if self._language is None:
+                raise _TmxError(
+                    f"a tuv's xml:lang is {shown(written)}: write a language code, as in da or en-GB"
+                )
+        elif name == "seg" and self._language is not None:
+            self._pieces, self._is_text = [], [True]
+
+    def end(self, tag: str) -> None:
+        if self._pieces is not None:
+            self._is_text.pop()
+            if not self._is_text and self._language is not None:
+                self._texts.append((self._language, "".join(self._pieces)))
+                self._docs.append(self._doc)
+                self._pieces = None
+        elif _local(tag) == "prop" and self._property is not None:
+            told, self._property = "".join(self._property).strip(), None
+            # of a sentence that stood in several documents the first counts
+            if self._language is None:
+                self._unit_doc = self._unit_doc or told
+            else:
+                self._doc = self._doc or told
+        elif _local(tag) == "tuv":
+            self._language = None
+        elif _local(tag) == "tu" and self._texts:
+            self.units.append(_paired(self._texts, [doc or self._unit_doc for doc in self._docs]))
+
+    def data(self, text: str) -> None:
+        if self._pieces is not None and self._is_text[-1]:
+            self._pieces.append(text)
+        elif self._property is not None:
+            self._property.append(text)
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
+
+
+def read_tmx(path: Path) -> Iterator[Pair]:
+    """Read a TMX file of any size and encoding.
+
+    A DOCTYPE is allowed and never followed. The codes of the original format (`bpt`, `ept`, `it`, `ph`,
+    `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A document
+    is told by a `prop` of type `Txt::Doc. No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its
+    translations; `tuid` tells none.
+    """
+    # XML parsing is needed for this format alone, and `import glossae.corpora` is to stay cheap
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+    units = _Units()
+    parser = DefusedXMLParser(target=units)
+    try:
+        with opened(path) as file:
+            while chunk := file.read(_CHUNK):
+                parser.feed(chunk)
+                yield from units.units
+                units.units.clear()
+        parser.close()
+        yield from units.units
+    except ParseError as error:
+        reason = str(error).partition(": line ")[0]
+        raise GlossaeError(
+            f"{named(path)}, line {error.position[0]}: is not well-formed XML ({reason}): "
+            f"it may be truncated or of another format; fetch it again"
+        ) from error
+    except (DefusedXmlException, _TmxError) as error:
+        what = "declares an XML entity, which is refused: write the text itself in its place"
+        raise GlossaeError(
+            f"{named(path)}, line {parser.parser.CurrentLineNumber}: "
+            f"{error if isinstance(error, _TmxError) else what}"
+        ) from error
+    except (LookupError, ValueError) as error:
+        raise GlossaeError(
+            f"{named(path)}, line 1: its XML declaration names an encoding that cannot be read "
+            f"({shown(str(error))}): convert it to UTF-8"
+        ) from error

@@ -1,0 +1,452 @@
+"""Roles: what a sentence may be used for, so that no claim is tested on text that helped to make it."""
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from glossae.corpora.cleaning import Tally
+from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, silent
+from glossae.corpora.lines import opened
+from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
+from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
+from glossae.errors import GlossaeError
+
+ROLES = ("train", "select", "tune", "test", "panel", "replicate")
+"""The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
+OPTIONAL = ("panel", "replicate")
+"""Those that there are only where they are given; the others are cut out of train."""
+TEXT = "text"
+"""In place of `train`: text out of which every role but `replicate` is cut, see `build_roles`."""
+SHARES = {"panel": 0.3, "test": 0.1, "select": 0.06, "tune": 0.04}
+"""What each role takes of `text`, in this order; the rest is train. Where train takes nothing, each is doubled."""
+
+
+@dataclass(frozen=True)
+class RoleCount:
+    """What became of the sentences of one source and language in one role.
+
+    `read` is the sum of `sentences`, of `dropped` and of `moved`. Cleaning is counted in the role that read
+    the source, not in those that were cut out of it.
+
+    Attributes:
+        name: the source's short name.
+        read: how many came, from the source or, where the role was cut out of another, from that.
+        sentences: how many the role has.
+        dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
+            `near_duplicate`, `over_limit`, `in_earlier_role`.
+        changed: how many were mended, by what was mended: `invisible`, `nfc`, `whitespace`, `language_marker`.
+        moved: how many were cut out for another role, by role.
+        documents: how many documents the sentences are of; None where the source tells none of any of them.
+        sha256: of the slice's sentences, in order.
+    """
+
+    role: str
+    name: str
+    language: str
+    read: int
+    sentences: int
+    dropped: dict[str, int]
+    changed: dict[str, int]
+    moved: dict[str, int]
+    documents: int | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The text of a run, by role.
+
+    Attributes:
+        corpora: the sentences of every role, shuffled by the seed: any stretch is a fair sample.
+        places: by role, where each of its sentences stood among those that its source has in the role that read it.
+        counts: a row per role, source and language.
+        translations_may_straddle: whether text without pair ids was cut into several roles, so that a
+            sentence and its translation may stand in different ones.
+        cuts: per role, in words, where its text came from.
+        provenance: per fetched source, by its name, what is on record about where it came from and what
+            exactly it is (of an OPUS corpus the archive's `url`, `bytes` and `sha256`).
+        left_out: languages that the text from which all roles are cut has, and that nobody asked for.
+    """
+
+    corpora: dict[str, Corpus]
+    # of the order of lines, which nothing else of a run depends on
+    places: dict[str, tuple[int, ...]] = field(compare=False, repr=False)
+    counts: list[RoleCount]
+    translations_may_straddle: bool
+    cuts: dict[str, str]
+    provenance: dict[str, dict[str, Any]]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> dict[str, dict[str, float]]:
+        """How many sentences each role has, by language."""
+        return {
+            role: dict(Counter(sentence.language for sentence in corpus.sentences))
+            for role, corpus in self.corpora.items()
+        }
+
+
+def untested(
+    sentences: Mapping[str, Mapping[str, float]], others: Sequence[str], left_out: Sequence[str] = ()
+) -> list[str]:
+    """One line for each language that a run will not test or not measure, with the reason.
+
+    Args:
+        sentences: per role, the number of sentences by language.
+        others: the languages besides the target and the reference.
+        left_out: languages that the text has and the run was not asked for.
+    """
+    tested = "panel" if "panel" in sentences else "select"
+    lines = []
+    for language in others:
+        absent = [role for role in (tested, "test") if not sentences.get(role, {}).get(language)]
+        if len(absent) == 2:
+            anywhere = any(own.get(language) for own in sentences.values())
+            where = f"{tested} and test have no text in it" if anywhere else "there is no text in it"
+            lines.append(f"languages.others: {language} is neither tested nor measured: {where}")
+        elif absent == ["test"]:
+            lines.append(f"languages.others: no effect on {language} is measured: test has no text in it")
+        elif absent:
+            lines.append(
+                f"languages.others: no unit is tested against {language}: {tested} has no text in it"
+            )
+    lines += [
+        f"corpora.text: {language} is neither tested nor measured: name it in languages.others"
+        for language in left_out
+    ]
+    return lines
+
+
+def build_roles(
+    specs: Mapping[str, str | None],
+    *,
+    target: str,
+    reference: str,
+    others: Sequence[str] = (),
+    seed: int,
+    limit: int | None = None,
+    panel_limit: int | None = None,
+    test_limit: int | None = None,
+    trained: Sequence[str] | None = None,
+    generators: Mapping[str, Generator] | None = None,
+    progress: Progress = silent,
+) -> Roles:
+    """Fetch, read, clean and divide the text of a run.
+
+    A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
+    `test` half of `select`, a missing `tune` 20 % of what is left of `select`; the sentences of a pair, and of a
+    document where the source tells it, go together. `panel` and `replicate` are read where they are given. The seed
+    and the text decide, not the order of lines.
+
+    With `text` in place of `train`, every role but `replicate` is cut out of it, by pair and from each source by
+    itself: 30 % panel, 10 % test, 6 % select, 4 % tune, and the rest train. A source without a language of
+    `trained` gives nothing to train and twice as much to each of the others. A share is smaller where the role's
+    limit needs less, and what it does not need goes to train. The panel is text of one kind as far as that can be
+    known: where sources have all the languages that the text has, it is cut from those sources alone. Of
+    sentences of one language with the same words one is kept, whatever their numbers and punctuation
+    (`near_duplicate`), so that no two roles have almost the same sentence.
+
+    Args:
+        specs: per role, source strings separated by blanks; None or missing where it is to be cut. `text` takes
+            the place of all roles but `replicate`.
+        target: the code of the language looked for; label 0.
+        reference: the code of the language it is told from; label 1.
+        others: codes of more languages; their text may be missing.
+        seed: decides the cuts.
+        limit: at most so many sentences per language are taken for `train`, before any role is cut out
+            of it; the rest is counted as `over_limit`. With `text`, train has at most so many.
+        panel_limit: at most so many sentences per language in each of panel and replicate.
+        test_limit: at most so many sentences per language in each of select, tune and test.
+        trained: the languages that train is read in, which decides the shares of `text`; None: all.
+        generators: what makes text out of nothing, by name.
+        progress: shows what is being fetched.
+
+    Raises:
+        GlossaeError: a role, language, source or limit is wrong, a file cannot be read or fetched, or a role has
+            no sentence in the target or the reference language.
+    """
+    languages = _codes(target, reference, others)
+    for name, number in (("limit", limit), ("panel_limit", panel_limit), ("test_limit", test_limit)):
+        if number is not None and number < 1:
+            raise GlossaeError(
+                f"corpora.{name}: {number}: write a number of sentences from 1 on, or leave it out"
+            )
+    limits = {"train": limit, **dict.fromkeys(OPTIONAL, panel_limit)}
+    limits |= dict.fromkeys(("select", "tune", "test"), test_limit)
+    sources = _sources(specs, generators)
+    for path in (path for given in sources.values() for source in given.values() for path in source.files):
+        # so that a missing file is found before another takes long to read
+        with opened(path):
+            pass
+    provenance = {
+        name: facts
+        for given in sources.values()
+        for name, source in given.items()
+        if (facts := source.fetch(languages, progress))
+    }
+    division = _Division(languages, seed, TEXT if TEXT in sources else "train")
+    for role, given in sources.items():
+        division.read("train" if role == TEXT else role, given)
+    if TEXT in sources:
+        division.cut_text(languages if trained is None else trained, limits)
+    else:
+        _cut_train(division, sources, limit)
+    for role in OPTIONAL:
+        if role in sources:
+            division.drop_earlier(role)
+    for role, number in limits.items():
+        division.limit(role, number)
+    division.check()
+    return division.roles(provenance)
+
+
+def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...]:
+    """The codes of a run: the target's, the reference's, then the others'."""
+    keys = ["languages.target", "languages.reference", *["languages.others"] * len(others)]
+    codes: list[str] = []
+    for key, written in zip(keys, [target, reference, *others], strict=True):
+        code = language_code(written)
+        if code is None:
+            raise GlossaeError(
+                f"{key}: {written!r} is not a language code: write two or three letters, as in da"
+            )
+        if code in codes:
+            raise GlossaeError(f"{key}: {code} is named twice among the languages: name each once")
+        codes.append(code)
+    return tuple(codes)
+
+
+def _sources(
+    specs: Mapping[str, str | None], generators: Mapping[str, Generator] | None
+) -> dict[str, dict[str, Source]]:
+    """The sources for every role that is given, and for `text`, each by a name of its own.
+
+    A source goes by its short name: `x.tsv`, and for another file of that name `x.tsv#2`.
+    """
+    for role in specs:
+        if role not in (*ROLES, TEXT):
+            near = difflib.get_close_matches(role, ROLES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the roles are {', '.join(ROLES)}"
+            raise GlossaeError(f"corpora.{role}: there is no such role: {hint}")
+    whole = specs.get(TEXT) is not None
+    if not whole and specs.get("train") is None:
+        raise GlossaeError("corpora.train: is missing: name the text to train on, such as a PATH.tsv")
+    owners: dict[str, Source] = {}
+    sources: dict[str, dict[str, Source]] = {}
+    for role in (TEXT, *ROLES):
+        spec = specs.get(role)
+        if spec is None:
+            continue
+        if whole and role not in (TEXT, "replicate"):
+            raise GlossaeError(f"corpora.{role}: is cut out of corpora.text: give one of the two")
+        try:
+            parsed = [parse_source(word, generators) for word in split_sources(spec)]
+        except GlossaeError as error:
+            raise GlossaeError(f"corpora.{role}: {error}") from error
+        sources[role] = {}
+        for source in parsed:
+            name, number = source.name, 1
+            # equal sources have the same name
+            while owners.setdefault(name, source) != source:
+                number += 1
+                name = f"{source.name}#{number}"
+            sources[role][name] = source
+    return sources
+
+
+def _cut_train(division: "_Division", given: Mapping[str, Any], limit: int | None) -> None:
+    """Cut the roles that are not given out of train, and drop from each what an earlier one has."""
+    division.limit("train", limit)
+    if "select" in given:
+        division.drop_earlier("select")
+    else:
+        division.cut("select", "train", 0.3, "30 % of train")
+    if "test" not in given:
+        division.cut("test", "select", 0.5, "half of select")
+    if "tune" in given:
+        division.drop_earlier("tune")
+    else:
+        share = "20 % of select" if "test" in given else "20 % of what test leaves of select"
+        division.cut("tune", "select", 0.2, share)
+    if "test" in given or "tune" in given:
+        division.drop_earlier("test")
+
+
+class _Division:
+    """The sentences of a run while they are being divided, and the books about them."""
+
+    def __init__(self, languages: tuple[str, ...], seed: int, whole: str) -> None:
+        self._languages = languages
+        self._seed = seed
+        # what `train` and the roles that are cut out of it were given as: `train`, or `text`
+        self._whole = whole
+        self._sentences: dict[str, list[Sentence]] = {}
+        self._tallies: dict[tuple[str, str, str], Tally] = defaultdict(Tally)
+        self._origins: dict[str, str] = {}
+        self._unaligned: set[str] = set()
+        self._straddle = False
+        self._read: set[str] = set()
+        self._places: dict[Sentence, int] = {}
+
+    def _present(self) -> list[str]:
+        return [role for role in ROLES if role in self._sentences]
+
+    def read(self, role: str, sources: Mapping[str, Source]) -> None:
+        """Fill `role` from its own sources."""
+        texts: dict[str, set[str]] = {language: set() for language in self._languages}
+        together: list[Sentence] = []
+        for name, source in sources.items():
+            sentences, tallies = read_clean(source, name, self._languages, self._seed, texts)
+            # a row for every wanted language, so that the absence of one is on the record
+            for language in (*self._languages, *tallies):
+                self._tallies[role, name, language] = tallies.get(language, Tally())
+            for place, sentence in enumerate(sentences):
+                self._places[sentence] = place
+                texts[sentence.language].add(sentence.text)
+            if len({sentence.pair for sentence in sentences}) == len(sentences):
+                self._unaligned.add(name)
+            together.extend(sentences)
+        self._sentences[role] = together
+        self._read.add(role)
+        self._origins[role] = f"read from {', '.join(sources)}"
+
+    def limit(self, role: str, limit: int | None) -> None:
+        """Keep at most `limit` sentences per language in `role`, where there is a limit and such a role."""
+        if limit is not None and role in self._sentences:
+            self._sentences[role], over = within_limit(self._sentences[role], limit, seed=self._seed)
+            self._drop(role, over, "over_limit")
+
+    def cut(self, role: str, origin: str, share: float, words: str) -> None:
+        """Fill `role` with a share of the pairs and documents of `origin`, which loses them."""
+        self._origins[role] = f"{words}, cut by {self._unit(origin)}, seed {self._seed}"
+        rest, taken = cut(self._sentences[origin], share, seed=self._seed, purpose=role)
+        self._sentences[origin], self._sentences[role] = rest, taken
+        self._moved(role, origin)
+
+    def cut_text(self, trained: Sequence[str], limits: Mapping[str, int | None]) -> None:
+        """Cut panel, test, select and tune out of train, see `splits.cut_text`."""
+        kept, near = without_near_duplicates(self._sentences["train"])
+        self._drop("train", near, "near_duplicate")
+        self._sentences["train"] = kept
+        unit = self._unit("train")
+        parts, kinds = cut_text(kept, SHARES, trained=trained, limits=limits, seed=self._seed)
+        self._sentences |= parts
+        for role, share in SHARES.items():
+            self._moved(role, "train")
+            most = "" if limits[role] is None else f", at most {limits[role]} sentences of a language"
+            self._origins[role] = f"{100 * share:g} % of text{most}, cut by {unit}, seed {self._seed}"
+        self._origins["panel"] += f"; {kinds}"
+
+    def _unit(self, role: str) -> str:
+        """What a cut does not divide, in words."""
+        return "document" if any(sentence.doc for sentence in self._sentences[role]) else "pair"
+
+    def _moved(self, role: str, origin: str) -> None:
+        """Keep the books of what `role` took from `origin`."""
+        taken = self._sentences[role]
+        self._straddle |= any(sentence.source in self._unaligned for sentence in taken)
+        for sentence in taken:
+            self._tally(origin, sentence).moved[role] += 1
+            self._tally(role, sentence).read += 1
+
+    def drop_earlier(self, role: str) -> None:
+        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document."""
+        before = {
+            name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
+        }
+        kept, dropped = _without(
+            self._sentences[role], [sentence for sentences in before.values() for sentence in sentences]
+        )
+        # where a role was cut out of another, what it lost is no file that was named for it
+        lost = {s.source for s in dropped} - {s.source for s in kept} if role in self._read else set()
+        for name in sorted(lost):
+            gone = [sentence for sentence in dropped if sentence.source == name]
+            where = " and ".join(
+                f"corpora.{other}" for other, sentences in before.items() if _without(sentences, gone)[1]
+            )
+            raise GlossaeError(
+                f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in "
+                f"two roles; give corpora.{role} other text"
+            )
+        self._sentences[role] = kept
+        self._drop(role, dropped, "in_earlier_role")
+
+    def check(self) -> None:
+        """Refuse a role without text in the target or the reference language."""
+        target, reference = self._languages[:2]
+        for role in self._present():
+            named = role if self._whole == "train" or role == "replicate" else self._whole
+            present = {sentence.language for sentence in self._sentences[role]}
+            for language in (target, reference):
+                if language not in present:
+                    raise GlossaeError(
+                        f"corpora.{named}: no {language} sentence {self._why_none(role, language)}: "
+                        f"every role needs {target} and {reference}; give corpora.{named} other or more text"
+                    )
+
+    def _why_none(self, role: str, language: str) -> str:
+        rows = [tally for (of, _, code), tally in self._tallies.items() if (of, code) == (role, language)]
+        fates: Counter[str] = Counter()
+        for tally in rows:
+            fates.update(tally.dropped)
+            fates.update({f"moved to {other}": number for other, number in tally.moved.items()})
+        fate = ", ".join(f"{number} {fate}" for fate, number in sorted(fates.items()))
+        read = sum(tally.read for tally in rows)
+        return f"({self._origins[role]}; {read} read{f': {fate}' if fate else ''})"
+
+    def _drop(self, role: str, sentences: list[Sentence], reason: str) -> None:
+        for sentence in sentences:
+            self._tally(role, sentence).dropped[reason] += 1
+
+    def _tally(self, role: str, sentence: Sentence) -> Tally:
+        return self._tallies[role, sentence.source, sentence.language]
+
+    def roles(self, provenance: dict[str, dict[str, Any]]) -> Roles:
+        """The result."""
+        corpora = {role: Corpus.of(shuffled(self._sentences[role], self._seed)) for role in self._present()}
+        slices: dict[tuple[str, str, str], list[Sentence]] = defaultdict(list)
+        for role, corpus in corpora.items():
+            for sentence in corpus.sentences:
+                slices[role, sentence.source, sentence.language].append(sentence)
+        counts = []
+        for (role, name, language), tally in sorted(self._tallies.items(), key=self._row_place):
+            own = slices[role, name, language]
+            dropped, changed, moved = (
+                dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
+            )
+            documents, sha256 = len({s.doc for s in own if s.doc}) or None, Corpus.of(own).sha256
+            facts = (tally.read, len(own), dropped, changed, moved, documents, sha256)
+            counts.append(RoleCount(role, name, language, *facts))
+        unknown = {row.language for row in counts if "other_language" in row.dropped}
+        return Roles(
+            corpora,
+            places={
+                role: tuple(self._places[s] for s in corpus.sentences) for role, corpus in corpora.items()
+            },
+            counts=counts,
+            translations_may_straddle=self._straddle,
+            cuts={role: self._origins[role] for role in corpora},
+            provenance=provenance,
+            left_out=tuple(sorted(unknown)) if self._whole == TEXT else (),
+        )
+
+    def _row_place(self, item: tuple[tuple[str, str, str], Tally]) -> tuple[int, str, bool, str]:
+        """Where a row stands: by role, source, wanted languages first."""
+        role, name, language = item[0]
+        return ROLES.index(role), name, language not in self._languages, language
+
+
+def _without(
+    sentences: Sequence[Sentence], others: Sequence[Sentence]
+) -> tuple[list[Sentence], list[Sentence]]:
+    """`sentences` that share neither text nor pair nor document with one of `others`, and those that do."""
+    texts = {(sentence.language, sentence.text) for sentence in others}
+    pairs = {sentence.pair for sentence in others}
+    docs = {sentence.doc for sentence in others if sentence.doc}
+    parts: tuple[list[Sentence], list[Sentence]] = [], []
+    for sentence in sentences:
+        shares = (sentence.language, sentence.text) in texts or sentence.pair in pairs or sentence.doc in docs
+        parts[shares].append(sentence)
+    return parts

@@ -1,0 +1,307 @@
+"""Source strings: what they name, and reading it. A new kind is a `Source`, and a line in `parse_source`."""
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from glossae.corpora.cleaning import Tally, clean
+from glossae.corpora.corpus import Corpus, Pair, Sentence, Source, language_code
+from glossae.corpora.hub_data import SCHEME, parse_hub
+from glossae.corpora.lines import named, shown, text_lines
+from glossae.corpora.opus import PREFIX, parse_opus
+from glossae.corpora.readers import (
+    Lines,
+    read_aligned,
+    read_columns,
+    read_records,
+    read_sentences,
+    read_tmx,
+    read_tsv,
+)
+from glossae.errors import GlossaeError
+from glossae.files import path_named
+
+Generator = Callable[[Sequence[str], int], Corpus]
+"""Makes a corpus out of nothing: takes the languages and a seed."""
+
+_FORMS = (
+    "PATH.tsv, PATH.jsonl, PATH.csv, PATH.tmx, cols:en,da,-:PATH, da=PATH, da=PATH,en=PATH, "
+    "opus:NAME, hub:OWNER/NAME"
+)
+_SUFFIXES = (".tsv", ".jsonl", ".csv", ".tmx")
+_ASSIGNMENT = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
+# a comma inside a file's name is not the start of the next file
+_NEXT_ASSIGNMENT = re.compile(r",(?=[\w-]+=)")
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+
+
+@dataclass(frozen=True)
+class File(Source):
+    """A file of several languages, read as the end of its name says.
+
+    Attributes:
+        path: the file.
+        columns: the codes of aligned columns without a header, where those were named; None passes a column over.
+    """
+
+    path: Path
+    columns: tuple[str | None, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's base name."""
+        return self.path.name
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The one."""
+        return (self.path,)
+
+    def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_columns`, `read_tsv`, `read_tmx` and `read_records`."""
+        if self.columns is not None:
+            return read_columns(self.path, self.columns)
+        match self.path.suffix.lower():
+            case ".tsv":
+                return read_tsv(self.path, languages)
+            case ".tmx":
+                return read_tmx(self.path)
+            case _:
+                return read_records(self.path, languages)
+
+
+@dataclass(frozen=True)
+class Aligned(Source):
+    """One file per language, aligned; or a single file in one language.
+
+    In the place of a file may stand a folder of `.txt` files. Each of them is a document, and in folders that are
+    aligned the files of one name are aligned by line.
+    """
+
+    paths: tuple[tuple[str, Path], ...]
+
+    @property
+    def name(self) -> str:
+        """The base names, joined by `+`."""
+        return "+".join(path.name for _, path in self.paths)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them, those of a folder by name."""
+        return tuple(
+            file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path])
+        )
+
+    def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
+        """See `read_aligned`."""
+        if not any(path.is_dir() for _, path in self.paths):
+            yield from read_aligned(
+                {code: Lines(named(path), read_sentences(path)) for code, path in self.paths}
+            )
+            return
+        by_name = {code: {file.name: file for file in _texts_in(path)} for code, path in self.paths}
+        first_code, first = next(iter(by_name.items()))
+        for code, files in by_name.items():
+            for name in sorted(first.keys() ^ files.keys()):
+                lacking = dict(self.paths)[code if name in first else first_code]
+                raise GlossaeError(
+                    f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names"
+                )
+        for name in first:
+            yield from read_aligned(
+                {code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()}
+            )
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """The `.txt` files of a folder, by name."""
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
+    except OSError as error:
+        raise GlossaeError(
+            f"{named(folder)}: cannot be read as a folder ({error.strerror or error})"
+        ) from error
+    if not found:
+        raise GlossaeError(f"{named(folder)}: is a folder: name a file in it, or a folder of .txt files")
+    return found
+
+
+def _document(path: Path) -> Iterator[tuple[str, str]]:
+    return ((line, path.stem) for line in text_lines(path))
+
+
+@dataclass(frozen=True)
+class Generated(Source):
+    """A text that is made, not read."""
+
+    word: str
+    generator: Generator
+
+    @property
+    def name(self) -> str:
+        """The word that it goes by."""
+        return self.word
+
+    def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
+        """What the generator makes."""
+        pairs: dict[str, list[Sentence]] = {}
+        for sentence in self.generator(languages, seed).sentences:
+            pairs.setdefault(sentence.pair, []).append(sentence)
+        for identity, own in pairs.items():
+            docs = tuple(sentence.doc for sentence in own)
+            yield Pair(tuple((s.language, s.text) for s in own), identity, docs if any(docs) else ())
+
+
+def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -> Source:
+    """What `text` names: a file, several, a corpus to be fetched, or one of `generators` by its bare name.
+
+    Raises:
+        GlossaeError: it is not a form that is understood. Whether a file exists is found out by reading it.
+    """
+    generators = generators or {}
+    if text in generators:
+        return Generated(text, generators[text])
+    for prefix, parse in (("cols:", _parse_columns), (PREFIX, parse_opus), (SCHEME, parse_hub)):
+        if text.startswith(prefix):
+            return parse(text)
+    if assignment := _ASSIGNMENT.fullmatch(text):
+        return _parse_aligned(text, assignment[1])
+    path = path_named(text)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise GlossaeError(f"{shown(text, 200)}: {_refusal(text, path, generators)}")
+    return File(path)
+
+
+def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return (
+            f"is a folder: name a file in it, or write da={text} for a folder of .txt files, each a document"
+        )
+    if suffix in _PACKED:
+        return "is compressed: unpack it and name what comes out"
+    if suffix == ".json":
+        return "is JSON in one piece: write an object a line into a .jsonl file (jq -c '.[]' does)"
+    if suffix == ".conllu":
+        return f"does not say its language: write da={text}"
+    if suffix == ".txt" or path.is_file():
+        return f"does not say its language: write da={text} for a sentence a line, or cols:en,da:{text}"
+    near = difflib.get_close_matches(text, list(generators), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    forms = ", ".join([_FORMS, *generators])
+    return f"is not a source that is understood; {hint}sources are: {forms} (quote a path with blanks)"
+
+
+def _parse_columns(text: str) -> Source:
+    codes, _, path = text.removeprefix("cols:").partition(":")
+    if not codes or not path:
+        raise GlossaeError(f"{shown(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column")
+    columns = tuple(None if code.strip() == "-" else _code(code, text) for code in codes.split(","))
+    if not any(columns):
+        raise GlossaeError(f"{shown(text, 200)}: every column is passed over: name at least one language")
+    _refuse_repeated([code for code in columns if code is not None], text)
+    return File(path_named(path), columns)
+
+
+def _parse_aligned(text: str, first: str) -> Source:
+    _code(first, text)
+    paths = []
+    for part in _NEXT_ASSIGNMENT.split(text):
+        written, _, path = part.partition("=")
+        if not path:
+            raise GlossaeError(f"{shown(text, 200)}: no file after {written}=: write {written}=PATH")
+        paths.append((_code(written, text), path_named(path)))
+    _refuse_repeated([code for code, _ in paths], text)
+    return Aligned(tuple(paths))
+
+
+def _code(written: str, text: str) -> str:
+    code = language_code(written)
+    if code is None:
+        raise GlossaeError(
+            f"{shown(text, 200)}: {shown(written)} is not a language code: "
+            f"write two or three letters, as in da"
+        )
+    return code
+
+
+def _refuse_repeated(codes: list[str], text: str) -> None:
+    if len(set(codes)) < len(codes):
+        raise GlossaeError(f"{shown(text, 200)}: a language is named twice: name each once")
+
+
+def split_sources(text: str) -> list[str]:
+    """The source strings in a role's string: separated by blanks, a path with blanks in quotes.
+
+    Raises:
+        GlossaeError: there is none, one is there twice, or a quote is not closed.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise GlossaeError(
+            f"{shown(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
+        ) from error
+    if not words:
+        raise GlossaeError("names no source: give one, such as a PATH.tsv")
+    for word in words:
+        if words.count(word) > 1:
+            raise GlossaeError(f"{shown(word, 200)}: is named twice: name each source once")
+    return words
+
+
+class Reading(NamedTuple):
+    """One source, read and cleaned.
+
+    Attributes:
+        corpus: the sentences, in the order they came.
+        tallies: per language that occurs, what was read, dropped and changed.
+    """
+
+    corpus: Corpus
+    tallies: dict[str, Tally]
+
+
+def read_source(
+    source: str,
+    *,
+    languages: Sequence[str],
+    seed: int = 0,
+    generators: Mapping[str, Generator] | None = None,
+) -> Reading:
+    """Read and clean one source, fetching it first where it is to be fetched.
+
+    Args:
+        source: a source string, such as `talks.tsv`, `da=a.txt,en=b.txt` or `opus:ELRC_2923`.
+        languages: the codes wanted; in labelled text, 0 is the first and 1 the second.
+        seed: for a generator.
+        generators: what makes text out of nothing, by name.
+
+    Raises:
+        GlossaeError: the source is not understood or cannot be read, or has no sentence in `languages`.
+    """
+    wanted = tuple(code for code in map(language_code, languages) if code is not None)
+    if not wanted or len(wanted) < len(languages):
+        raise GlossaeError(f"languages: {list(languages)!r}: give codes of two or three letters, as in da")
+    parsed = parse_source(source, generators)
+    sentences, tallies = read_clean(parsed, parsed.name, wanted, seed, {})
+    return Reading(Corpus.of(sentences), tallies)
+
+
+def read_clean(
+    source: Source, name: str, languages: Sequence[str], seed: int, earlier: Mapping[str, set[str]]
+) -> tuple[list[Sentence], dict[str, Tally]]:
+    """Read `source` and `clean` what it gives."""
+    sentences, tallies = clean(source.read(languages, seed), name, languages, earlier)
+    if not tallies.keys() & set(languages):
+        by_number = sorted(tallies.items(), key=lambda item: (-item[1].read, item[0]))
+        found = ", ".join(f"{tally.read} in {code}" for code, tally in by_number[:5]) or "none at all"
+        raise GlossaeError(
+            f"{name}: no sentence in {' or '.join(languages)} (found: {found}): "
+            f"give another file, or other languages"
+        )
+    return sentences, tallies

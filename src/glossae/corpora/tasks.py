@@ -1,0 +1,410 @@
+"""Labelled tasks: what `NAME[:LANGUAGE][=SOURCE]` names, and its rows out of files, the hub or a treebank."""
+
+import difflib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from glossae.corpora.corpus import language_code, silent
+from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
+from glossae.corpora.lines import Record, listed, named, records, shown, text_lines
+from glossae.corpora.readers import read_conllu
+from glossae.corpora.scala import Tagged, scala_splits
+from glossae.corpora.sources import split_sources
+from glossae.errors import GlossaeError
+from glossae.files import path_named
+
+TRAIN, TEST = "train", "test"
+SCALA = "scala:"
+KNOWN: dict[str, tuple[str | None, str]] = {
+    "angry-tweets": ("da", "hub:DDSC/angry-tweets"),
+    "scala-da": ("da", "hub:alexandrainst/scala,config=da"),
+    "tweet-sentiment": ("en", "hub:SetFit/tweet_sentiment_extraction"),
+    "toy-sentiment": (None, "toy:sentiment"),
+    "toy-acceptability": (None, "toy:acceptability"),
+}
+"""Tasks that need no source: the paper's three, and the toy's; with their language, where it is settled."""
+
+LabelledGenerator: TypeAlias = Callable[[str, str, int], Mapping[str, Iterable["Row"]]]
+"""Makes a set's splits out of what it is called, a language and a seed."""
+
+_TASK = re.compile(r"([\w-]+)(?::([\w-]+))?(?:=(.+))?", re.DOTALL)
+_FORMS = "FOLDER, PATH.jsonl, PATH.csv, PATH.tsv, hub:OWNER/NAME, scala:PATH.conllu"
+_SUFFIXES = (".jsonl", ".csv", ".tsv")
+_VALIDATION = {"val": "val", "valid": "val", "validation": "val", "dev": "val"}
+_SPLITS = {TRAIN: TRAIN, TEST: TEST, "full_train": "full_train", **_VALIDATION}
+_TEXT_NAMES = ("text", "sentence", "tweet")
+# words before numbers, where a data set has both
+_LABEL_NAMES = ("label_text", "label", "sentiment", "class")
+
+
+class Row(NamedTuple):
+    """A row as it was read.
+
+    Attributes:
+        text: the text; one of nothing but blanks is dropped, and counted.
+        label: what it is called; None or empty where the source hides it.
+        where: the file and line, or the data set and row, for a message.
+        pair: rows with the same one belong together; None for a row that stands alone.
+    """
+
+    text: str
+    label: str | None
+    where: str
+    pair: str | None = None
+
+
+class Example(NamedTuple):
+    """A text with its label; `pair` is shared by rows that have to stay in one split."""
+
+    text: str
+    label: str
+    pair: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled task.
+
+    Attributes:
+        name: what tables call it.
+        language: the code of its texts' language.
+        source: where it is from, as it was asked for.
+        splits: its rows by split; `train` is always there, `test` where one was given.
+        dropped: by split, how many rows were left out, by reason.
+        provenance: what is known of where it comes from, such as a commit.
+    """
+
+    name: str
+    language: str
+    source: str
+    splits: Mapping[str, tuple[Example, ...]]
+    dropped: Mapping[str, Mapping[str, int]]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of `train`, sorted."""
+        return tuple(sorted({row.label for row in self.train}))
+
+    @property
+    def train(self) -> tuple[Example, ...]:
+        """The rows to learn from."""
+        return self.splits[TRAIN]
+
+    @property
+    def test(self) -> tuple[Example, ...] | None:
+        """The rows to test on; None where nobody has set any apart."""
+        return self.splits.get(TEST)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of every row of every split, in order."""
+        digest = hashlib.sha256()
+        for split, rows in self.splits.items():
+            digest.update(f"{split}\0{len(rows)}\0".encode())
+            for row in rows:
+                # lengths first, so that no two tables are the same string of bytes
+                for part in row:
+                    data = part.encode()
+                    digest.update(f"{len(data)}\0".encode() + data)
+        return digest.hexdigest()
+
+
+def assemble_task(
+    name: str,
+    language: str,
+    source: str,
+    splits: Mapping[str, Iterable[Row]],
+    provenance: Mapping[str, Any] | None = None,
+) -> Task:
+    """Rows as a task. Rows without text are dropped, and counted as `empty`.
+
+    Raises:
+        GlossaeError: there is no `train`, a split has no rows, a row has no label, another split has a label that
+            `train` lacks, or `train` has one label only. The line names the row, or the task.
+    """
+    if TRAIN not in splits:
+        raise GlossaeError(f"{source}: has no split train; there are {', '.join(splits) or 'none'}")
+    kept: dict[str, tuple[Example, ...]] = {}
+    dropped: dict[str, dict[str, int]] = {}
+    known: set[str] = set()
+    # train first: its labels are the task's
+    for split in sorted(splits, key=lambda key: key != TRAIN):
+        count: Counter[str] = Counter()
+        rows = []
+        for number, row in enumerate(splits[split]):
+            if not row.label:
+                raise GlossaeError(f"{row.where}: has no label: give every row one")
+            if not row.text.strip():
+                count["empty"] += 1
+                continue
+            if split != TRAIN and row.label not in known:
+                some = listed([shown(label) for label in sorted(known)], 8)
+                raise GlossaeError(f"{row.where}: the label {shown(row.label)} is not one of train's, {some}")
+            # half of a surrogate pair, which JSON can hold and UTF-8 cannot
+            text = row.text.encode("utf-8", "replace").decode()
+            rows.append(Example(text, row.label, row.pair or f"{split} {number}"))
+        if not rows:
+            raise GlossaeError(f"{source}: has no text in its split {split}")
+        kept[split], dropped[split] = tuple(rows), dict(count)
+        if split == TRAIN:
+            known = {row.label for row in rows}
+            if len(known) < 2:
+                raise GlossaeError(
+                    f"{source}: every row of train has the label {shown(rows[0].label)}: a task needs two"
+                )
+    return Task(name, language, source, kept, dropped, provenance or {})
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task that was asked for, before it is read: its name, the code of its language, and its source."""
+
+    name: str
+    language: str
+    source: str
+
+    def read(self, seed: int, generators: Mapping[str, LabelledGenerator] | None = None) -> Task:
+        """The task, read, fetched or made.
+
+        Args:
+            seed: for what is made.
+            generators: what makes sets out of nothing, by the word before the colon.
+        """
+        provenance: dict[str, Any] = {}
+        word, colon, what = self.source.partition(":")
+        splits: Mapping[str, Iterable[Row]]
+        if self.source.startswith(SCHEME):
+            data = parse_hub(self.source)
+            provenance = data.fetch((), silent)
+            splits = _hub_splits(data)
+        elif self.source.startswith(SCALA):
+            splits = self._scala_splits()
+        elif colon and generators and word in generators:
+            splits = generators[word](what, self.language, seed)
+        else:
+            splits = _file_splits(self.source)
+        return assemble_task(self.name, self.language, self.source, splits, provenance)
+
+    def _scala_splits(self) -> dict[str, list[Row]]:
+        paths = [path_named(part) for part in self.source.removeprefix(SCALA).split(",") if part]
+        if not paths:
+            raise GlossaeError(f"{self.source}: names no file: write scala:PATH.conllu")
+        sentences = [sentence for path in paths for sentence in read_treebank(path)]
+        return {
+            split: [
+                Row(text, label, f"{self.source}, sentence {number}", f"sentence {number}")
+                for text, label, number in rows
+            ]
+            for split, rows in scala_splits(sentences, self.source).items()
+        }
+
+
+def split_tasks(text: str) -> list[TaskSource]:
+    """Every task of a recipe's string, separated by blanks.
+
+    Raises:
+        GlossaeError: one is not understood, or two have the same name.
+    """
+    found = [parse_task(word) for word in split_sources(text)]
+    for name, number in Counter(task.name for task in found).items():
+        if number > 1:
+            raise GlossaeError(f"{name}: is named twice: give each task a name of its own")
+    return found
+
+
+def parse_task(text: str) -> TaskSource:
+    """What `NAME[:LANGUAGE][=SOURCE]` names; `KNOWN` tasks have a source, and most of them a language.
+
+    Raises:
+        GlossaeError: it is not of that form, or its source or its language is nowhere said.
+    """
+    match = _TASK.fullmatch(text)
+    if match is None:
+        raise GlossaeError(
+            f"{shown(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
+        )
+    name, written, source = match.groups()
+    name = name.replace("_", "-")
+    settled, usual = KNOWN.get(name, (None, None))
+    if source is None and usual is None:
+        near = difflib.get_close_matches(name, KNOWN, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise GlossaeError(
+            f"{shown(text, 200)}: does not say where it is: {hint}write {name}:LANGUAGE=SOURCE, or one of "
+            f"{', '.join(KNOWN)}"
+        )
+    language = settled if written is None else language_code(written)
+    if language is None:
+        what = "does not say its language" if written is None else f"{shown(written)} is not a language code"
+        raise GlossaeError(
+            f"{shown(text, 200)}: {what}: write {name}:CODE{'' if source is None else '=' + source}"
+        )
+    return TaskSource(name, language, source or str(usual))
+
+
+class _Names(NamedTuple):
+    """The names, as a table writes them, of the columns that matter."""
+
+    text: str
+    label: str
+    pair: str | None
+
+
+def _names(columns: Sequence[str], where: str, text: str | None = None, label: str | None = None) -> _Names:
+    """The columns of text, label and pair, told by their names without regard to case, or given."""
+    by_name: dict[str, str] = {}
+    for name in columns:
+        by_name.setdefault(name.strip().lower(), name)
+    there = listed([shown(name) for name in columns]) or "nothing"
+    found = []
+    for given, known in ((text, _TEXT_NAMES), (label, _LABEL_NAMES)):
+        if given is not None and given not in columns:
+            raise GlossaeError(f"{where}: has no column {shown(given)}; it has {there}")
+        found.append(given or next((by_name[name] for name in known if name in by_name), None))
+    if found[0] is None or found[1] is None:
+        what, known = ("text", _TEXT_NAMES) if found[0] is None else ("label", _LABEL_NAMES)
+        raise GlossaeError(f"{where}: has no column for the {what} ({', '.join(known)}); it has {there}")
+    return _Names(found[0], found[1], by_name.get("pair"))
+
+
+def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
+    """A row of values of any kind; a missing text is empty, a missing label None."""
+    if text is not None and not isinstance(text, str):
+        raise GlossaeError(f"{where}: the text is {shown(text)}: write it as a string")
+    if isinstance(label, str | bool):
+        label = str(label).strip()
+    elif label is not None:
+        # 1.0 is how some programs write a column of whole numbers
+        if not isinstance(label, int) and not (isinstance(label, float) and label.is_integer()):
+            raise GlossaeError(f"{where}: the label is {shown(label)}: write a word or a whole number")
+        label = str(int(label))
+    return Row(text or "", label, where, None if pair is None or pair == "" else str(pair))
+
+
+def _file_splits(source: str) -> dict[str, Iterator[Row]]:
+    """The splits of a file, which is all `train`, or of a folder with a file for each."""
+    path = path_named(source)
+    if not path.exists():
+        raise GlossaeError(
+            f"{shown(source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"
+        )
+    if path.suffix.lower() == ".conllu":
+        raise GlossaeError(f"{source}: is a treebank: write scala:{source} to make a task of it")
+    if not path.is_dir():
+        return {TRAIN: _rows(path)}
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        split = _SPLITS.get(file.stem.lower())
+        if split is None or file.suffix.lower() not in _SUFFIXES:
+            continue
+        if split in found:
+            raise GlossaeError(
+                f"{named(path)}: has two files for {split}, {found[split].name} and {file.name}: leave one"
+            )
+        found[split] = file
+    if TRAIN not in found:
+        raise GlossaeError(f"{named(path)}: has no train.jsonl, train.csv or train.tsv")
+    return {split: _rows(file) for split, file in found.items()}
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file with a column for the text and one for the label."""
+    kind = path.suffix.lower()
+    if kind not in _SUFFIXES:
+        raise GlossaeError(
+            f"{named(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
+        )
+    columns: tuple[str, ...] | None = None
+    for where, fields in _tsv(path) if kind == ".tsv" else records(path):
+        # nearly always those of the record before
+        if (found := tuple(fields)) != columns:
+            columns, names = found, _names(found, where)
+        pair = None if names.pair is None else fields[names.pair]
+        yield _row(fields[names.text], fields[names.label], pair, where)
+
+
+def _tsv(path: Path) -> Iterator[Record]:
+    """The lines of a file with a header that names its columns, or without one: then the label is the last column."""
+    header: list[str] | None = None
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
+        where = f"{named(path)}, line {number}"
+        cells = line.split("\t")
+        if header is None:
+            words = {cell.strip().lower() for cell in cells}
+            header = [] if words.isdisjoint((*_LABEL_NAMES, *_TEXT_NAMES)) else cells
+            if header:
+                _names(header, where)
+                continue
+        if header:
+            if len(cells) != len(header):
+                raise GlossaeError(f"{where}: {len(cells)} columns where the header has {len(header)}")
+            yield Record(where, dict(zip(header, cells, strict=True)))
+        elif len(cells) > 1:
+            yield Record(where, {"text": "\t".join(cells[:-1]), "label": cells[-1]})
+        else:
+            raise GlossaeError(f"{where}: has no tab: write TEXT, a tab and LABEL, but found {shown(line)}")
+
+
+def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
+    """Every split of a data set; where the source names one, that is all `train`."""
+    if source.columns.languages or source.columns.labels:
+        raise GlossaeError(
+            f"{source.name}: a task knows ,config= ,split= ,text= and ,label=, and no languages"
+        )
+    tables = source.tables()
+    if source.split is not None:
+        if source.split not in tables:
+            raise GlossaeError(f"{source.name}: has no split {source.split}; there are {', '.join(tables)}")
+        tables = {TRAIN: tables[source.split]}
+    return {
+        _VALIDATION.get(split, split): _table_rows(source, split, table) for split, table in tables.items()
+    }
+
+
+def _table_rows(source: HubDataSet, split: str, table: Any) -> Iterator[Row]:
+    """The rows of a flattened table of `datasets`; classes go by their names."""
+    name = f"{source.name}, split {split}"
+    names = _names(list(table.features), name, source.columns.text, source.columns.label)
+    classes = getattr(table.features[names.label], "names", None)
+    number = 0
+    for batch in table.select_columns([column for column in names if column is not None]).iter(
+        batch_size=ROWS
+    ):
+        pairs = batch[names.pair] if names.pair else [None] * len(batch[names.text])
+        for text, value, pair in zip(batch[names.text], batch[names.label], pairs, strict=True):
+            number += 1
+            yield _row(text, class_name(value, classes), pair, f"{name}, row {number}")
+
+
+def read_treebank(path: Path) -> Iterator[Tagged]:
+    """The sentences of a `.conllu` file, or of JSON Lines with `tokens` and `pos_tags`."""
+    kind = path.suffix.lower()
+    if kind == ".conllu":
+        for tokens, tags, text, _ in read_conllu(path):
+            yield Tagged(tokens, tags, text)
+    elif kind == ".jsonl":
+        for where, fields in records(path):
+            tokens, tags = (_words(fields.get(key), key, where) for key in ("tokens", "pos_tags"))
+            if len(tokens) != len(tags):
+                raise GlossaeError(f"{where}: has {len(tokens)} tokens and {len(tags)} pos_tags")
+            if tokens:
+                said = fields.get("text")
+                yield Tagged(tokens, tags, said if isinstance(said, str) else None)
+    else:
+        raise GlossaeError(
+            f"{named(path)}: is no treebank: give a .conllu file, or .jsonl with tokens and pos_tags"
+        )
+
+
+def _words(value: Any, key: str, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise GlossaeError(f"{where}: {key} is {shown(value)}: write a list of strings")
+    return tuple(value)

@@ -1,0 +1,65 @@
+"""Whether units tell languages apart by more than a stated minimum, with errors held over thousands of units."""
+
+from glossae.evidence.testing.auroc import (
+    AurocTable,
+    auroc_table,
+    exact_p,
+    independence,
+    minimum_p,
+    perfect_p,
+    studentised,
+)
+from glossae.evidence.testing.evidence import (
+    Claim,
+    Evidence,
+    carried_languages,
+    check_panel,
+    check_power,
+    claims,
+    comparisons_needed,
+    q_values,
+    units_evidence,
+)
+from glossae.evidence.testing.frozen import (
+    FrozenSet,
+    Replication,
+    Restricted,
+    SetScore,
+    freeze,
+    load_frozen,
+    passing_restricted,
+    replicate,
+    restrict,
+)
+from glossae.evidence.testing.permutation import ALPHAS, multipliers, permutations
+
+__all__ = [
+    "ALPHAS",
+    "AurocTable",
+    "Claim",
+    "Evidence",
+    "FrozenSet",
+    "Replication",
+    "Restricted",
+    "SetScore",
+    "auroc_table",
+    "carried_languages",
+    "check_panel",
+    "check_power",
+    "claims",
+    "comparisons_needed",
+    "exact_p",
+    "freeze",
+    "independence",
+    "load_frozen",
+    "minimum_p",
+    "multipliers",
+    "passing_restricted",
+    "perfect_p",
+    "permutations",
+    "q_values",
+    "replicate",
+    "restrict",
+    "studentised",
+    "units_evidence",
+]

@@ -1,6 +1,0 @@
-"""The page at the end of a run, its figures and the numbers behind them. It knows files only."""
-
-from glossae.report.page import write_report
-from glossae.report.reading import SCHEMA_VERSION
-
-__all__ = ["SCHEMA_VERSION", "write_report"]

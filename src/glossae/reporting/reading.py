@@ -1,0 +1,151 @@
+"""What a run has left in its folder. A stage that was not run has left nothing, and that is no error."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from glossae.errors import GlossaeError
+from glossae.recipe import Recipe, load_recipe
+from glossae.reporting.wording import language_name
+
+Row: TypeAlias = dict[str, Any]
+
+# of results.json: another number means other keys, or other meanings
+SCHEMA_VERSION = 2
+
+
+def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have the wanted values under these keys."""
+    found = list(rows)
+    for key, value in wanted.items():
+        found = [row for row in found if row[key] == value]
+    return found
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run, read.
+
+    Attributes:
+        recipe: the resolved recipe.
+        run: what depends on the machine and the clock (`run.json`).
+        results: every headline number (`results.json`).
+        log: the autoencoder's training, a row per step.
+        statistics: a row per unit and language.
+        histograms: a row per unit, language and bin.
+        texts: sentences with their tokens and what the selected units do at each.
+        task_sets: by task, where its rows come from and how many there are.
+    """
+
+    recipe: Recipe
+    run: Row = field(default_factory=dict)
+    results: Row = field(default_factory=dict)
+    log: pd.DataFrame | None = None
+    statistics: pd.DataFrame | None = None
+    histograms: pd.DataFrame | None = None
+    texts: list[Row] = field(default_factory=list)
+    task_sets: Row = field(default_factory=dict)
+
+    def get(self, *keys: str) -> Any:
+        """What results.json holds under nested keys; None where a key is missing or null."""
+        value: Any = self.results
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def rows(self, *keys: str) -> list[Row]:
+        """The list of rows under nested keys of results.json; an empty one where there is none."""
+        return list(self.get(*keys) or [])
+
+    @property
+    def target(self) -> str:
+        """The language whose units are looked for."""
+        return self.recipe.languages.target
+
+    @property
+    def reference(self) -> str:
+        """The language that they must leave alone."""
+        return self.recipe.languages.reference
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of the target and the reference."""
+        return language_name(self.target), language_name(self.reference)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The target, the reference, then the others."""
+        return (self.target, self.reference, *self.recipe.languages.others)
+
+    @property
+    def to_come(self) -> tuple[str, ...]:
+        """The stages that the run had not come to when the page was drawn; none once it is complete."""
+        return tuple(self.run.get("to_come") or ())
+
+    @property
+    def units(self) -> list[Row]:
+        """The selected units of the target language, the best first."""
+        return self.rows("features", self.target)
+
+    @property
+    def shown_units(self) -> list[Row]:
+        """The selected units, or where there are none, those nearest to the rule."""
+        return self.units or self.rows("features", "nearest")
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read what there is in a run folder.
+
+    A stage's own files are read only if results.json has the stage: else they are of an earlier run of the folder.
+
+    Raises:
+        GlossaeError: there is no recipe, a file is damaged, or results.json has the keys of another version.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
+    results = _json(folder / "results.json", dict) or {}
+    written = results.get("schema_version", SCHEMA_VERSION)
+    if written != SCHEMA_VERSION:
+        raise GlossaeError(
+            f"{folder / 'results.json'}: schema_version {written} has other keys than the page shows, which are those "
+            f"of {SCHEMA_VERSION}: run the same command again, which writes both anew"
+        )
+    sae, features, tasks = (
+        folder / stage if results.get(stage) else None for stage in ("sae", "features", "tasks")
+    )
+    return RunFiles(
+        recipe=load_recipe(folder / "recipe.yaml"),
+        run=_json(folder / "run.json", dict) or {},
+        results=results,
+        log=_table(sae / "log.parquet") if sae else None,
+        statistics=_table(features / "statistics.parquet") if features else None,
+        histograms=_table(features / "histograms.parquet") if features else None,
+        texts=(_json(features / "texts.json", list) if features else None) or [],
+        task_sets=(_json(tasks / "sets.json", dict) if tasks else None) or {},
+    )
+
+
+def _json(path: Path, kind: type) -> Any:
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GlossaeError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
+    if not isinstance(value, kind):
+        raise GlossaeError(f"{path}: does not hold what it should: run the stage that writes it again")
+    return value
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise GlossaeError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
+    return None if table.empty else table
