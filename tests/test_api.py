@@ -67,7 +67,7 @@ def test_the_numbers_are_those_of_a_run(names, tmp_path):
     line = (
         "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8"
     )
-    more = f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0"
+    more = f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0 --dtype float32"
     assert (
         main([*line.split(), *more.split(), "--until", "features", "--quiet", "--out", str(tmp_path / "run")])
         == 0

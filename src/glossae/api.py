@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -34,7 +35,7 @@ from glossae.stages.sae import load_sae
 from glossae.toy import toy_corpus, toy_model
 
 GIVEN = "given"
-Values = str | Path | Sequence[str] | pd.Series
+Values = str | Path | Sequence[str] | pd.Series | None
 
 
 def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
@@ -179,7 +180,9 @@ class _Result:
     def save(self, path: str | Path) -> Path:
         """Write it as JSON, atomically; `load` reads it."""
         said = {
-            f.name: {"table": getattr(self, f.name).to_dict(orient="list")}
+            f.name: {
+                "table": getattr(self, f.name).astype(object).replace({np.nan: None}).to_dict(orient="list")
+            }
             if isinstance(getattr(self, f.name), pd.DataFrame)
             else getattr(self, f.name)
             for f in dataclasses.fields(self)  # type: ignore[arg-type]

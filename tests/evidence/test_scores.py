@@ -18,6 +18,7 @@ from glossae.evidence.scores import (
     SCORES,
     Attribution,
     Evidence,
+    Score,
     TokenCounts,
     agreement,
     all_scores,
@@ -415,6 +416,11 @@ def planted(seed=0):
 @pytest.fixture(scope="module")
 def evidence():
     return planted()
+
+
+def test_a_score_is_added_by_a_function_in_the_registry(evidence, monkeypatch):
+    monkeypatch.setitem(SCORES, "flat", Score("nobody", True, lambda of: np.zeros(len(of.random_rate))))
+    assert (all_scores(evidence)["flat"] == 0).all()
 
 
 @pytest.fixture(scope="module")

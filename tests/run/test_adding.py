@@ -1,15 +1,13 @@
-"""What docs/architecture.md promises: a stage, a score, a site and a file format are each added in one place."""
+"""What docs/architecture.md promises: a stage, a site and a file format are each added in one place."""
 
 import json
 import sys
 import types
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from glossae import stages
-from glossae.evidence import scores
+from glossae import flags, stages
 from glossae.lm import ARCHITECTURES, Architecture, Place, Site, activations, batches, load, tokenize
 from glossae.run import engine
 from glossae.run.context import Inputs
@@ -30,22 +28,13 @@ def test_a_stage_is_its_file_and_its_name_in_the_list(world, tmp_path, monkeypat
     )
     monkeypatch.setitem(sys.modules, "glossae.stages.counted", module)
     with_it = ("corpora", "counted", *stages.STAGES[1:])
-    for room in (stages, engine):
+    for room in (stages, engine, flags):
         monkeypatch.setattr(room, "STAGES", with_it)
     assert world.run(tmp_path / "run", "--until", "counted") == 0
     found = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     assert found["counted"]["train"] == sum(
         row["sentences"] for row in found["corpora"] if row["role"] == "train"
     )
-
-
-def test_a_score_is_a_function_in_the_registry(monkeypatch):
-    flat = scores.Score("nobody", True, lambda of: np.zeros(of.token_rate.shape[-1]))
-    monkeypatch.setitem(scores.SCORES, "flat", flat)
-    counts = scores.TokenCounts(
-        languages=("da", "en"), target="da", tokens=np.array([10, 10]), fired=np.array([[3, 1], [1, 3]])
-    )
-    assert scores.all_scores(scores.Evidence("da", counts=counts))["flat"].shape == (2,)
 
 
 def test_a_site_is_its_place_in_the_architecture(tiny_model, tiny_corpus):

@@ -68,30 +68,31 @@ def test_the_toys_shape_is_that_of_its_weights():
 
 
 def test_numbers_taken_from_the_code_are_still_there():
-    from glossae.lm.continuing import continue_tokens
-
+    from glossae import lm
     from glossae.effects import units as arms
-    from glossae.evidence.stability import matched
+    from glossae.evidence import stability as matching
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
-    from glossae.probing import path, sample
-    from glossae.sae import checkpoints, product, trainer
+    from glossae.probing import layers, path
+    from glossae.sae import quality, trainer
+    from glossae.sae import training as sae_training
 
-    quality, sampling = (
-        importlib.import_module(f"glossae.{name}") for name in ("sae.quality", "lm.sampling")
-    )
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
-    assert sample.HELD_OUT == probe.HELD_OUT
+    assert layers.HELD_OUT == probe.HELD_OUT
     assert as_coded.BATCH_SENTENCES == probe.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
-    assert (product.VALUES_AT_ONCE[True], checkpoints.KEPT) == (training.VALUES_AT_ONCE, training.KEPT)
+    own = (sae_training.VALUES_AT_ONCE[True], sae_training.KEPT)
+    assert own == (training.VALUES_AT_ONCE, training.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
-    assert matched.CANDIDATES == stability.CANDIDATES
-    assert inspect.signature(continue_tokens).parameters["at_once"].default == steering.PROMPTS_AT_ONCE
-    own = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
-    assert tuple(map(len, own)) == (effects.LATENT_SHARES, effects.SHARES, effects.MULTIPLES)
-    assert (quality.RECONSTRUCTED, sampling.FIRST) == (sae.RECONSTRUCTED, sae.FIRST)
+    assert matching.CANDIDATES == stability.CANDIDATES
+    assert inspect.signature(lm.continue_tokens).parameters["at_once"].default == steering.PROMPTS_AT_ONCE
+    counts = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
+    assert tuple(map(len, counts)) == (effects.LATENT_SHARES, effects.SHARES, effects.MULTIPLES)
+    assert (quality.RECONSTRUCTED, importlib.import_module("glossae.lm.batches").FIRST) == (
+        sae.RECONSTRUCTED,
+        sae.FIRST,
+    )
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_the_page_has_the_papers_numbers_cell_by_cell(shown):
         "Figure 3, beside the paper",
         "Appendix C, beside the paper",
         "Appendix D, beside the paper",
-        "of the changes that the paper's two digits show have the same sign here: as coded, ",
+        "changes have the same sign as the paper's, where its two digits show one: as coded, ",
         "EleutherAI/pythia-2.8b",
     ):
         assert words in page, words

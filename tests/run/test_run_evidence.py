@@ -318,12 +318,12 @@ def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys):
 
     copy = shutil.copy(panel, tmp_path / "copy.tsv")
     assert refused(corpora__panel=panel, corpora__replicate=panel).startswith(
-        "glossae: corpora.replicate: all 3600 sentences of panel.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 2000 sentences of panel.tsv are in corpora.panel already: "
     )
     # the same text under another name, beside text that is other
     both = f"{copy} {panels['corpora__replicate']}"
     assert refused(corpora__panel=panel, corpora__replicate=both).startswith(
-        "glossae: corpora.replicate: all 3600 sentences of copy.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 2000 sentences of copy.tsv are in corpora.panel already: "
     )
     assert refused(corpora__panel=world.texts["tsv"]).startswith(
         "glossae: corpora.panel: all 180 sentences of talks.tsv are in corpora.train and "

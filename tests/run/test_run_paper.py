@@ -15,6 +15,7 @@ from glossae.corpora import split_tasks
 from glossae.paper.published import published_figures
 from glossae.recipe import load_recipe
 from glossae.sae import read_sae
+from glossae.stages import stage_of
 from toy_grammar import sentences
 
 LAMBDAS = (0.05, 0.5)
@@ -195,7 +196,7 @@ def test_the_sweep_is_told_beside_the_papers(paper):
 def test_the_recipe_sets_the_papers_three_tasks(paper):
     recipe = load_recipe("paper")
     assert [task.name for task in split_tasks(recipe.tasks.names)] == list(published_figures()["tasks"])[2:5]
-    assert (recipe.task_protocol, "tasks" in recipe.stages) == ("controlled", True)
+    assert (recipe.task_protocol, stage_of("tasks").asked(recipe)) == ("controlled", True)
     assert load_recipe("paper", {"protocol": "as_coded"}).task_protocol == "both"
     tasks = paper.run.results["tasks"]
     if paper.run.recipe.tasks.names is None:

@@ -43,7 +43,10 @@ def locate(name: str) -> Path | None:
     """
     if not name or name.startswith("@"):
         raise GlossaeError(f"model: '{name}' is neither a folder nor a hub id")
-    path = path_named(name)
+    try:
+        path = path_named(name)
+    except GlossaeError as error:
+        raise GlossaeError(f"model: {error}") from error
     if path.is_dir():
         _check_folder(name, path)
         return path
