@@ -42,6 +42,11 @@ def test_tables_figures_and_html(names):
     assert "<script" not in names["unit"]._repr_html_()
 
 
+def test_a_sweep_says_how_selective_the_units_are(names):
+    versus = set(names["effect"].selectivity["versus"])
+    assert {"en", "sv", "nb", "de", "nearest"} <= versus
+
+
 def test_results_are_written_and_read_again(names, tmp_path):
     for name, kind in (("found", gl.Layers), ("effect", gl.Effect)):
         again = kind.load(names[name].save(tmp_path / f"{name}.json"))

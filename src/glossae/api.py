@@ -32,7 +32,7 @@ from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder
 from glossae.sae import Sae
 from glossae.stages.sae import load_sae
-from glossae.toy import toy_corpus, toy_model
+from glossae.toy import toy_model
 
 GIVEN = "given"
 Values = str | Path | Sequence[str] | pd.Series | None
@@ -169,10 +169,6 @@ class _Result:
     """A table, a figure, and a file: what the results of this module have in common."""
 
     table: pd.DataFrame
-
-    def plot(self) -> Figure:
-        """The table as a figure."""
-        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(max_rows=40))
@@ -562,13 +558,8 @@ def sweep(
         **(settings or {}),
     }
     context = _context(lm, text, units.target, units.reference, own, load_sae(before))
-    _done(context, "sae", "evidence", "features", "effects")
-    folder = context.folder.path / "effects"
-    return Effect(
-        units.target,
-        pd.read_parquet(folder / "next_token.parquet"),
-        pd.DataFrame(context.folder.summary("effects").get("selectivity", [])),
-    )
+    found = _done(context, "sae", "evidence", "features", "effects")["next_token"]
+    return Effect(units.target, pd.DataFrame(found["cells"]), pd.DataFrame(found["selectivity"]))
 
 
 def report(folder: str | Path) -> Path:
@@ -621,11 +612,8 @@ def _flag(value: Any) -> str:
 
 
 def _roles(text: Text, recipe: Recipe) -> Roles:
-    generators: dict[str, Any] = {"toy": toy_corpus}
-    if text.given is not None:
-        given = text.given
-        generators[GIVEN] = lambda languages, _: given.only(*languages)
-    return roles_of(recipe, generators)
+    given = text.given
+    return roles_of(recipe, {} if given is None else {GIVEN: lambda languages, _: given.only(*languages)})
 
 
 def _context(
