@@ -27,6 +27,7 @@ from glossae.files import write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, with_sites
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder
@@ -421,7 +422,7 @@ def probe(
         GlossaeError: a setting is wrong, or there is too little text.
     """
     context = _context(lm, text, target, reference, {"site": site, "seed": seed, **(settings or {})})
-    found = _done(context, "probe")["probe"]
+    found = _done(context, "probe").probe
     nearest = found.get("nearest")
     table = pd.DataFrame(nearest["rows"] if nearest else found["layers"])
     rule = nearest["rule"] if nearest else "the layer at which a probe tells target from reference best"
@@ -510,7 +511,7 @@ def find(
     own = {"features.rule": rule, "seed": seed, **(settings or {})}
     context = _context(lm, text, target, reference, own, sae)
     results = _done(context, "sae", "evidence", "features")
-    features, evidence = results["features"], results["evidence"]
+    features, evidence = results.features, results.evidence
     rows = features[context.target]
     return Units(
         tuple(int(row["unit"]) for row in rows),
@@ -558,7 +559,7 @@ def sweep(
         **(settings or {}),
     }
     context = _context(lm, text, units.target, units.reference, own, load_sae(before))
-    found = _done(context, "sae", "evidence", "features", "effects")["next_token"]
+    found = _done(context, "sae", "evidence", "features", "effects").next_token
     return Effect(units.target, pd.DataFrame(found["cells"]), pd.DataFrame(found["selectivity"]))
 
 
@@ -640,8 +641,8 @@ def _context(
     return context
 
 
-def _done(context: Context, *stages: str) -> dict[str, Any]:
+def _done(context: Context, *stages: str) -> StageResults:
     """Carry out stages, and what they put into `results.json`."""
     for name in stages:
         run_stage(context, name)
-    return {key: value for name in stages for key, value in context.folder.summary(name).items()}
+    return StageResults().joined(*(context.folder.summary(name) for name in stages))

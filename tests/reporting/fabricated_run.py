@@ -111,7 +111,7 @@ def fabricate(
     published = PUBLISHED if case == "published" else None
     head = row(
         "recipe protocol model seed schema_version tasks published",
-        *(recipe.name, recipe.protocol, model, 0, 2, None, published),
+        *(recipe.name, recipe.protocol, model, 0, 3, None, published),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")

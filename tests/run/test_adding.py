@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from glossae import flags, stages
 from glossae.lm import ARCHITECTURES, Architecture, Place, Site, activations, batches, load, tokenize
+from glossae.results import StageResults
 from glossae.run import engine
 from glossae.run.context import Inputs
 from glossae.sae import Sae, SaeConfig
@@ -21,7 +22,7 @@ def test_a_stage_is_its_file_and_its_name_in_the_list(world, tmp_path, monkeypat
     module.STAGE = Stage(
         name="counted",
         does="counting again",
-        run=lambda context, _: {"counted": {"train": len(context.roles.corpora["train"])}},
+        run=lambda context, _: StageResults(counted={"train": len(context.roles.corpora["train"])}),
         inputs=lambda _: Inputs(roles=("train",)),
         cost=lambda _: None,
         words=lambda _: "nothing",

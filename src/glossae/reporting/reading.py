@@ -11,11 +11,9 @@ import pandas as pd
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe
 from glossae.reporting.wording import language_name
+from glossae.results import Results, StageResults, read_results
 
 Row: TypeAlias = dict[str, Any]
-
-# of results.json: another number means other keys, or other meanings
-SCHEMA_VERSION = 2
 
 
 def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
@@ -43,7 +41,7 @@ class RunFiles:
 
     recipe: Recipe
     run: Row = field(default_factory=dict)
-    results: Row = field(default_factory=dict)
+    results: StageResults = field(default_factory=StageResults)
     log: pd.DataFrame | None = None
     statistics: pd.DataFrame | None = None
     histograms: pd.DataFrame | None = None
@@ -54,7 +52,7 @@ class RunFiles:
         """What results.json holds under nested keys; None where a key is missing or null."""
         value: Any = self.results
         for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
+            value = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
         return value
 
     def rows(self, *keys: str) -> list[Row]:
@@ -107,15 +105,10 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not (folder / "recipe.yaml").is_file():
         raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
-    results = _json(folder / "results.json", dict) or {}
-    written = results.get("schema_version", SCHEMA_VERSION)
-    if written != SCHEMA_VERSION:
-        raise GlossaeError(
-            f"{folder / 'results.json'}: schema_version {written} has other keys than the page shows, which are those "
-            f"of {SCHEMA_VERSION}: run the same command again, which writes both anew"
-        )
+    written = folder / "results.json"
+    results = read_results(Results, written) if written.exists() else StageResults()
     sae, features, tasks = (
-        folder / stage if results.get(stage) else None for stage in ("sae", "features", "tasks")
+        folder / stage if getattr(results, stage) else None for stage in ("sae", "features", "tasks")
     )
     return RunFiles(
         recipe=load_recipe(folder / "recipe.yaml"),

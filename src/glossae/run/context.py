@@ -299,7 +299,7 @@ class Context:
     def site(self) -> Site:
         """The run's site, at the recipe's layer or at the one that the stage `probe` chose, once that is done."""
         layer = self.recipe.layer
-        return self.site_at(self.folder.summary("probe")["probe"]["best_layer"] if layer == "auto" else layer)
+        return self.site_at(self.folder.summary("probe").probe["best_layer"] if layer == "auto" else layer)
 
     @property
     def resampling(self) -> dict[str, int]:

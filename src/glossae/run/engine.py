@@ -19,7 +19,7 @@ from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
 from glossae.recipe import Recipe, nearest
-from glossae.reporting import SCHEMA_VERSION
+from glossae.results import SCHEMA_VERSION, Results, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
 from glossae.stages import STAGES, load_stages, stage_of
@@ -131,7 +131,7 @@ def check_other_models(recipe: Recipe) -> None:
             raise GlossaeError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
-def headlines(results: dict[str, Any], target: str, reference: str) -> list[str]:
+def headlines(results: StageResults, target: str, reference: str) -> list[str]:
     """The few numbers that end a run in the terminal; what is unsound about it comes first."""
     lines = [line for stage in load_stages() for line in stage.lines(results, target, reference)]
     return sorted(lines, key=lambda line: not line.startswith("unsound"))
@@ -157,13 +157,13 @@ class _Pages:
         if self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
             self.draw("drawing the page of the stages so far")
 
-    def write(self, done: list[str], to_come: Sequence[str] = ()) -> dict[str, Any]:
-        """Write `results.json`, and into `run.json` which stages are still to come; return the former's contents."""
+    def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
+        """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
         folder = self._context.folder
         results = _assemble(self._context.recipe, folder, done)
         folder.record["to_come"] = list(to_come)
         folder.save()
-        write_json(folder.path / RESULTS, results)
+        write_json(folder.path / RESULTS, results.to_json())
         return results
 
     def draw(self, what: str) -> None:
@@ -200,12 +200,12 @@ def run_stage(context: Context, name: str) -> float:
     with parts.timed() as seconds:
         with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
-        facts = _facts(seconds(), summary.get(name))
+        facts = _facts(seconds(), summary.sae)
     folder.finish(name, whole, summary, facts)
     return time.perf_counter() - started
 
 
-def _facts(seconds: float, summary: Any) -> dict[str, Any]:
+def _facts(seconds: float, sae: Any) -> dict[str, Any]:
     """What `run.json` says of a stage: how long in all tries, how much memory, how fast."""
     # kibibytes on Linux, bytes on macOS
     unit = 1 if sys.platform == "darwin" else 1024
@@ -213,29 +213,24 @@ def _facts(seconds: float, summary: Any) -> dict[str, Any]:
         "seconds": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-    if isinstance(summary, dict) and summary.get("train_tokens"):
-        facts["tokens_per_second"] = summary["train_tokens"] / seconds
+    if sae and sae["train_tokens"]:
+        facts["tokens_per_second"] = sae["train_tokens"] / seconds
     return facts
 
 
-def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> dict[str, Any]:
-    """The contents of `results.json`, nothing of which depends on clock or machine; what was not done is null."""
-    found: dict[str, Any] = {}
+def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
+    """The contents of `results.json`; what was not done is None."""
+    results = Results(
+        recipe=recipe.name,
+        protocol=recipe.protocol,
+        model=recipe.model,
+        seed=recipe.seed,
+        schema_version=SCHEMA_VERSION,
+        published=published_figures() if recipe.name == "paper" else None,
+    ).joined(*(folder.summary(name) for name in done))
     for name in done:
-        found |= folder.summary(name)
-    for name in done:
-        stage_of(name).adds(recipe, found)
-    stages = load_stages()[:-1]
-    keys = [key for stage in stages for key in ((stage.name,) if stage.keys is None else stage.keys)]
-    return {
-        "recipe": recipe.name,
-        "protocol": recipe.protocol,
-        "model": recipe.model,
-        "seed": recipe.seed,
-        "schema_version": SCHEMA_VERSION,
-        **{key: found.get(key) for key in keys},
-        "published": published_figures() if recipe.name == "paper" else None,
-    }
+        results = results.joined(stage_of(name).adds(recipe, results))
+    return results
 
 
 def _describe(context: Context) -> None:

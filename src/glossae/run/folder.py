@@ -32,6 +32,7 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
+from glossae.results import Results, StageResults, read_results
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
@@ -136,7 +137,7 @@ class RunFolder:
             if own and not any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in keep):
                 path.unlink(missing_ok=True)
 
-    def finish(self, stage: str, fingerprint: str, summary: dict[str, Any], facts: dict[str, Any]) -> None:
+    def finish(self, stage: str, fingerprint: str, summary: StageResults, facts: dict[str, Any]) -> None:
         """Write a stage's summary, then record that it is done, with the hashes of its files.
 
         Raises:
@@ -144,7 +145,7 @@ class RunFolder:
         """
         folder = self.path / stage
         try:
-            write_json(folder / "summary.json", summary)
+            write_json(folder / "summary.json", summary.summary())
         except ValueError as error:
             raise GlossaeError(
                 f"{stage}: came to numbers that are NaN or infinite, so nothing of it counts; "
@@ -169,13 +170,14 @@ class RunFolder:
         """Write `run.json`."""
         write_json(self.path / RECORD, self.record)
 
-    def summary(self, stage: str) -> dict[str, Any]:
-        """A finished stage's part of `results.json`.
+    def summary(self, stage: str) -> StageResults:
+        """The keys of `results.json` that a finished stage fills.
 
         Raises:
             GlossaeError: it is not done, or cannot be read.
         """
-        return self.read(stage, "summary.json")
+        _done(self.path, self.record, stage)
+        return read_results(StageResults, self.path / stage / "summary.json", _again(stage))
 
     def read(self, stage: str, name: str) -> dict[str, Any]:
         """What a finished stage left in the JSON file `name`.
@@ -184,7 +186,7 @@ class RunFolder:
             GlossaeError: it is not done, or cannot be read.
         """
         _done(self.path, self.record, stage)
-        return _read(self.path / stage / name, f"; delete it to run the stage '{stage}' again")
+        return _read(self.path / stage / name, _again(stage))
 
 
 @contextmanager
@@ -328,9 +330,9 @@ class Run:
         return load_recipe(self.path / RECIPE)
 
     @cached_property
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         """`results.json`: every headline number."""
-        return _read(self.path / RESULTS)
+        return read_results(Results, self.path / RESULTS)
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -379,6 +381,10 @@ def _done(path: Path, record: dict[str, Any], stage: str) -> dict[str, Any]:
     if found is None:
         raise GlossaeError(f"{path}: the stage '{stage}' is not done in this run")
     return found
+
+
+def _again(stage: str) -> str:
+    return f"; delete it to run the stage '{stage}' again"
 
 
 def _read(path: Path, again: str = "") -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _loaded(model: str, device: str) -> LanguageModel:
 
 def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
     """The dose that writes most of the target language at a KL of at most `MOST_KL`, by the stage steering."""
-    steering = run.results.get("steering") or {}
+    steering = run.results.steering or {}
     arms = [
         arm
         for arm in steering.get("arms", [])
@@ -141,7 +141,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
             lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(
         lm,
-        Site(recipe.site, int(run.results["sae"]["layer"])),
+        Site(recipe.site, int(run.results.sae["layer"])),
         Family(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,

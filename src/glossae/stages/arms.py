@@ -152,7 +152,7 @@ def _choose(
 
 def _tested(context: Context) -> bool:
     """Whether the run's rule is its tests, and its text allows them."""
-    reason = context.folder.summary("evidence")["evidence"]["reason"]
+    reason = context.folder.summary("evidence").evidence["reason"]
     return context.recipe.features.rule == "tested" and reason is None
 
 

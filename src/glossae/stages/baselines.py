@@ -30,6 +30,7 @@ from glossae.evidence import lape, paper_rule, passages, testing
 from glossae.files import fingerprint
 from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.sae import measure_reconstruction, read_sae
@@ -82,7 +83,7 @@ class Ranked:
     weakest: Float[np.ndarray, " units"]
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Find units of every kind by one rule, look at them on held-out text, and switch them off side by side."""
     recipe, parts = context.recipe, context.parts["baselines"]
     try:
@@ -94,7 +95,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         if "panel" in context.roles.corpora:
             raise
         progress(1.0)
-        return {"baselines": {"reason": str(error)}}
+        return StageResults(baselines={"reason": str(error)})
     autoencoders = parts.json(
         "autoencoders",
         lambda: _autoencoder_rows(
@@ -104,8 +105,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     measured = parts.arrays("switched", lambda: _switched(context, searched(), panel, progress))
     sets = json.loads(str(measured.pop("sets")))
     progress(1.0)
-    return {
-        "baselines": {
+    return StageResults(
+        baselines={
             "reason": None,
             "minimum": recipe.evidence.minimum,
             "q": recipe.evidence.q,
@@ -118,7 +119,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
                 Switched(context.tokens("test").take(measured["index"]), **measured),
             ),
         }
-    }
+    )
 
 
 def _held_out(
@@ -561,10 +562,10 @@ def _carrying(sets: Sequence[UnitSet], damage: Float[np.ndarray, " sets"]) -> di
     return {"what": "units", "size": None, **{group: needed[group] for group in LEARNT}}
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What switching units off costs, trained and untrained."""
     what = {"target": target, "margin": f"{target} less the nearest"}
-    baselines = results.get("baselines")
+    baselines = results.baselines
     if not baselines or baselines["reason"] is not None:
         return
     for row in baselines["adds"]:

@@ -26,6 +26,7 @@ from glossae.files import write_json
 from glossae.lm import TokenEdit, TokenizedCorpus
 from glossae.plan import Quantities, Work, share_of
 from glossae.recipe import Recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import as_rows, read_column
 from glossae.stages.arms import (
@@ -74,14 +75,14 @@ class _Jobs:
         return rises.take(self.places[name, edit])
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Draw the nulls, measure them and every set on the frozen sentences in one pass, and compare."""
     recipe = context.recipe
     arms = all_arms(context, part(progress, 0.0, 0.05))
     pair = (context.target, context.reference)
     text = only(context.tokens("test"), *pair, *recipe.effects.controls_on)
     tokens = first_sentences(text, FROZEN_SENTENCES)
-    value = matched_dose(context.folder.summary("effects")["next_token"]["selectivity"], context.target)
+    value = matched_dose(context.folder.summary("effects").next_token["selectivity"], context.target)
     edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
     jobs, matched = _Jobs(), None
     if arms.selected.units:
@@ -103,8 +104,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         progress=part(progress, 0.05, 1.0),
     )
     rows = _rows(context, arms, edits, jobs, rises)
-    return {
-        "controls": {
+    return StageResults(
+        controls={
             "controls": as_rows(rows),
             "controls_on": {
                 **_size(tokens),
@@ -113,7 +114,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
                 "matched": matched,
             },
         }
-    }
+    )
 
 
 def _ablations(arms: Arms) -> list[Edit]:
@@ -258,15 +259,15 @@ def _size(tokens: TokenizedCorpus) -> dict[str, Any]:
     }
 
 
-def adds(recipe: Recipe, found: dict[str, Any]) -> None:
+def adds(recipe: Recipe, results: StageResults) -> StageResults:
     """The controls among the effects."""
-    found["next_token"] |= found["controls"]
+    return StageResults(next_token=results.next_token | results.controls)
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """A line for each set, edit and drawn control: every statistic, and the set's rank among the draws."""
     found: dict[tuple[str, str, int, str], list[str]] = {}
-    for row in (results["next_token"] or {}).get("controls") or []:
+    for row in (results.next_token or {}).get("controls") or []:
         if row["rank"] is not None:
             said = f"{row['statistic']} {row['observed']:+.4f}, rank {row['rank']:,} of {row['draws'] + 1:,}"
             key = (row["units"], row["edit"], row["draws"], row["control"])
@@ -316,7 +317,6 @@ STAGE = Stage(
     ),
     asked=lambda recipe: recipe.effects.controls > 0,
     # part of next_token
-    keys=(),
     check=check,
     adds=adds,
     lines=lines,

@@ -1,9 +1,9 @@
 """The stage `corpora`: count the sentences and tokens of each role."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from glossae.plan import Quantities, Work, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress
 from glossae.run.folder import as_rows
 from glossae.stages.stage import Stage
@@ -12,7 +12,7 @@ from glossae.stages.stage import Stage
 TOKENIZED = 4e5
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Count every role's sentences and tokens."""
     rows = []
     roles = list(context.roles.corpora)
@@ -30,7 +30,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
                 row["dropped"]["under_2_tokens"] = short
             rows.append({**row, "tokens": lengths.get(where, 0), "cut": tokens.cut.get(where, 0)})
         progress((number + 1) / len(roles))
-    return {"corpora": rows}
+    return StageResults(corpora=rows)
 
 
 def cost(counts: Quantities) -> Work:
@@ -39,10 +39,10 @@ def cost(counts: Quantities) -> Work:
     return Work(seconds=1 + tokens / TOKENIZED, weights=counts.shape.weights, held=40 * tokens)
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What each role has of each language, its sources together, where nothing was made of the text."""
-    rows = results["corpora"] or []
-    if any(results[stage] for stage in ("probe", "grid", "sae")):
+    rows = results.corpora or []
+    if any((results.probe, results.grid, results.sae)):
         return
     for role in dict.fromkeys(row["role"] for row in rows):
         own = [row for row in rows if row["role"] == role]

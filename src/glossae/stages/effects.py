@@ -39,6 +39,7 @@ from glossae.plan import (
     share_of,
     tokens_of,
 )
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
@@ -88,7 +89,7 @@ def check(context: Context) -> None:
         check_length("effects.max_length", recipe.effects.max_length + len(lm.chat), lm)
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
     recipe, parts, folder = context.recipe, context.parts["effects"], context.folder.path / "effects"
     panel = tested_panel(context) if "panel" in context.roles.corpora else None
@@ -138,8 +139,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
     }
-    return {
-        "next_token": {
+    return StageResults(
+        next_token={
             "cells": table,
             "selectivity": compared,
             "side_effects": moved,
@@ -151,8 +152,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "as_coded": coded,
             "controls": None,
         },
-        "generation": written,
-    }
+        generation=written,
+    )
 
 
 def _measure(
@@ -389,9 +390,9 @@ def coded_sweep(
     )
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What equal damage to the target costs the reference, and how many latents pass the rule without training."""
-    if not (next_token := results["next_token"]):
+    if not (next_token := results.next_token):
         return
     for row in next_token["selectivity"]:
         if row["versus"] == reference and not row["splice"] and _headline(row, target):
@@ -554,7 +555,6 @@ STAGE = Stage(
     words=words,
     asked=lambda recipe: recipe.effects.sweep,
     lower="batch_tokens or max_tokens",
-    keys=("next_token", "generation"),
     check=check,
     lines=lines,
 )

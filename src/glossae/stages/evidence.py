@@ -9,6 +9,7 @@ from glossae.corpora import OPTIONAL
 from glossae.errors import GlossaeError
 from glossae.evidence import passages, scores, testing
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.stages.close import Looked, close_languages, within_source
@@ -43,7 +44,7 @@ PASSAGE = 32
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS = 200, 2000
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Test units of every kind on half of the panel, freeze what passes, and test it on the rest and elsewhere."""
     try:
         panel = tested_panel(context)
@@ -53,7 +54,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             raise
         # text that was not given for this may be too little for it, and the run goes on without
         progress(1.0)
-        return {"evidence": {"reason": str(error)}}
+        return StageResults(evidence={"reason": str(error)})
     _write_units(context, tested)
     again = [_again(context, tested, panel, "held_out", part(progress, 0.6, 0.7))]
     elsewhere = replication_panel(context)
@@ -63,8 +64,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     ranked = latent_scores(context, tested[0], panel, part(progress, 0.8, 0.9)) if wanted else None
     identified = identification(context, tested, again, panel, elsewhere, part(progress, 0.9, 1.0))
     settings = context.recipe.evidence
-    return {
-        "evidence": {
+    return StageResults(
+        evidence={
             "reason": None,
             **{name: getattr(settings, name) for name in ("minimum", "q", "method", "tokens")},
             "panels": [panel_row(each) for each in (panel, elsewhere) if each is not None],
@@ -77,7 +78,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "scores": ranked,
             "identification": identified,
         }
-    }
+    )
 
 
 def _tested(context: Context, panel: Panel, progress: Progress) -> list[Tested]:
@@ -341,9 +342,9 @@ def latent_scores(context: Context, latents: Tested, panel: Panel, progress: Pro
     }
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """How many units of each kind pass, how many of them again, and how well languages are told apart."""
-    if not (evidence := results["evidence"]):
+    if not (evidence := results.evidence):
         return
     if evidence["reason"] is not None:
         yield f"evidence  not tested: {evidence['reason']}"

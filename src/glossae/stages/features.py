@@ -7,6 +7,7 @@ from typing import Any
 from glossae.files import fingerprint, write_json
 from glossae.lm import tokenize
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, count_text, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import write_table
 from glossae.stages.found import by_the_rule, coded_statistics, found_latents
@@ -22,7 +23,7 @@ from glossae.units import (
 )
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Select units on `select`; then look at them closely, and at texts of `test`."""
     recipe, folder = context.recipe, context.folder.path / "features"
     lm, site, sae, tokens = context.lm, context.site, load_sae(context), context.tokens("select")
@@ -80,8 +81,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     write_json(
         folder / "ranges.json", {"ranges": ranges, "reference_means": means, "target_means": target_means}
     )
-    return {
-        "features": {
+    return StageResults(
+        features={
             "rule": selection.rule,
             context.target: [rows[unit] for unit in selection.units],
             "nearest": [rows[unit] for unit in selection.nearest],
@@ -97,7 +98,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             },
             "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
         }
-    }
+    )
 
 
 def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, Any]:
@@ -183,9 +184,9 @@ def _write_histograms(context: Context, details: list[UnitDetail]) -> None:
     write_table(context.folder.path / "features" / "histograms.parquet", rows)
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The selected latents and how often each fires."""
-    if features := results["features"]:
+    if features := results.features:
         units = ", ".join(
             f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
             for row in features[target]

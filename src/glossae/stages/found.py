@@ -245,7 +245,7 @@ class FoundLatents:
 def found_latents(context: Context) -> FoundLatents:
     """Read the frozen latents, and what the tests say of every latent."""
     folder = context.folder.path / "evidence"
-    if context.folder.summary("evidence")["evidence"]["reason"] is not None:
+    if context.folder.summary("evidence").evidence["reason"] is not None:
         return FoundLatents((), {"q_value": None, "sentence_auroc": None})
     frozen = testing.load_frozen(folder / "latents.json")
 
@@ -264,7 +264,7 @@ def found_latents(context: Context) -> FoundLatents:
 
 def tested_neurons(context: Context) -> tuple[int, ...]:
     """The neurons that passed the run's tests, best first; none where nothing was tested."""
-    summary: dict[str, Any] = context.folder.summary("evidence")["evidence"]
+    summary: dict[str, Any] = context.folder.summary("evidence").evidence
     if summary["reason"] is not None:
         return ()
     return testing.load_frozen(context.folder.path / "evidence" / "neurons.json").units

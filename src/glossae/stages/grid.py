@@ -10,6 +10,7 @@ from glossae.lm import LanguageModel, Site
 from glossae.plan import UNKNOWN, Quantities, Work, count_text, tokens_of
 from glossae.plan.quantities import LIVE
 from glossae.recipe import Recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import GridCell, SaeConfig, choose, fronts, last_batches, measure_reconstruction
@@ -78,7 +79,7 @@ def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
     return site
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Train every autoencoder in one pass of the model over the text, and measure them in one over `select`."""
     recipe, folder = context.recipe, context.folder.path / "grid"
     lm = context.model(_model(recipe))
@@ -130,8 +131,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     logs = [{"cell": number, **row} for number, (_, log) in enumerate(trained) for row in as_rows(log)]
     write_table(folder / "log.parquet", logs)
     config = jobs[0][0]
-    return {
-        "grid": {
+    return StageResults(
+        grid={
             "model": lm.name,
             "site": site.name,
             "layer": site.layer,
@@ -142,7 +143,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "tokens": measured[0].tokens,
             "cells": rows,
         }
-    }
+    )
 
 
 def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
@@ -156,17 +157,18 @@ def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def adds(recipe: Recipe, found: dict[str, Any]) -> None:
+def adds(recipe: Recipe, results: StageResults) -> StageResults:
     """The fronts among the cells, and the one that the rule chooses, which depends on `sae.k`."""
-    cells = [GridCell(**row) for row in found["grid"]["cells"]]
+    cells = [GridCell(**row) for row in results.grid["cells"]]
     pair = (recipe.languages.target, recipe.languages.reference)
     (chosen,) = as_rows([choose(cells, pair, recipe.sae.k)])
-    found["grid"] |= {"pareto": as_rows(fronts(cells, pair)), "chosen": chosen}
+    pareto = as_rows(fronts(cells, pair))
+    return StageResults(grid={**results.grid, "pareto": pareto, "chosen": chosen})
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The autoencoder that the rule chooses."""
-    if not (grid := results["grid"]):
+    if not (grid := results.grid):
         return
     cells, number = grid["cells"], grid["chosen"]["cell"]
     if number is None:

@@ -34,6 +34,7 @@ from glossae.probing import (
     sample_sentences,
 )
 from glossae.recipe import Recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
@@ -89,7 +90,7 @@ def inputs(context: Context) -> Inputs:
     return known
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Probe every layer of every model named, and choose the run's layer if the recipe names none."""
     recipe, folder, parts = context.recipe, context.folder.path / "probe", context.parts["probe"]
     nearest, only_pair = None, None
@@ -173,8 +174,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         write_table(folder / "as_coded.parquet", _with_lambda(as_rows(replayed)))
     chosen = {"layer": nearest["chosen"], "rule": nearest["rule"]} if nearest is not None else pair
     assert chosen is not None
-    return {
-        "probe": {
+    return StageResults(
+        probe={
             "site": recipe.site,
             "best_layer": chosen["layer"],
             "rule": chosen["rule"],
@@ -186,7 +187,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "cells": rows,
             "as_coded": _with_lambda(as_rows(as_coded_table(replayed))) if replayed else None,
         }
-    }
+    )
 
 
 def _agreement_row(
@@ -418,16 +419,16 @@ def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_
             yield x[places.to(x.device)]
 
 
-def adds(recipe: Recipe, found: dict[str, Any]) -> None:
+def adds(recipe: Recipe, results: StageResults) -> StageResults:
     """The layer that the run uses: said here, so that another layer does not probe every layer again."""
-    auto, probe = recipe.layer == "auto", found["probe"]
-    probe["layer_used"] = probe["best_layer"] if auto else recipe.layer
-    probe["chosen_by"] = "probe" if auto else "recipe"
+    auto, probe = recipe.layer == "auto", results.probe
+    layer = probe["best_layer"] if auto else recipe.layer
+    return StageResults(probe={**probe, "layer_used": layer, "chosen_by": "probe" if auto else "recipe"})
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The layer."""
-    if probe := results["probe"]:
+    if probe := results.probe:
         yield f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
 
 

@@ -1,17 +1,16 @@
 """The stage `report`: the page of a run, drawn after other stages and at the end."""
 
-from typing import Any
-
 from glossae.plan import Work
 from glossae.reporting import write_report
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress
 from glossae.stages.stage import Stage
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Draw the figures and the page of what `results.json` has; nothing goes into that."""
     write_report(context.folder.path)
-    return {}
+    return StageResults()
 
 
 STAGE = Stage(

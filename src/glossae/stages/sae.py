@@ -26,6 +26,7 @@ from glossae.lm import (
 )
 from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
 from glossae.recipe import Recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
@@ -100,7 +101,7 @@ def check(context: Context) -> None:
             )
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
     recipe, site, folder = context.recipe, context.site, context.folder.path / "sae"
     log: list[TrainPoint] = []
@@ -134,8 +135,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             f"the sinks left alone, {losses['raw']:.2f} without it (protocol controlled leaves them alone)"
         )
     config = sae.config
-    return {
-        "sae": {
+    return StageResults(
+        sae={
             "site": site.name,
             "layer": site.layer,
             "d_in": config.d_in,
@@ -157,7 +158,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
             "sinks": sinks,
         }
-    }
+    )
 
 
 def _with_sinks_left_alone(context: Context, sae: Sae) -> dict[str, dict[str, float | int | None]]:
@@ -325,9 +326,9 @@ def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeCon
     )
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What is unsound about the autoencoder, its size and its FVU."""
-    if not (sae := results["sae"]):
+    if not (sae := results.sae):
         return
     yield from (f"unsound   {finding}" for finding in sae.get("unsound", []))
     # only top-k has k of every token; elsewhere k is at best what was aimed at

@@ -10,6 +10,7 @@ import numpy as np
 from glossae.evidence import SAME, LatentMatch, Shares, match_latents, testing
 from glossae.files import write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, read_sae
@@ -26,18 +27,18 @@ TRAINED = "trained.json"
 CANDIDATES = 8
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Train with other seeds, test each autoencoder's latents on the half that the run's were found on, match both.
 
     An autoencoder of another seed has its own first weights and reads the same text in another order; all else is the
     run's. Matches are made on the half of the panel that is held out.
     """
     recipe, folder = context.recipe, context.folder.path
-    reason = context.folder.summary("evidence")["evidence"]["reason"]
+    reason = context.folder.summary("evidence").evidence["reason"]
     if reason is not None:
         # without units there is nothing to look for
         progress(1.0)
-        return {"stability": {"reason": reason}}
+        return StageResults(stability={"reason": reason})
     panel = tested_panel(context)
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
@@ -65,8 +66,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
         write_table(table, units)
     else:
         table.unlink(missing_ok=True)
-    return {
-        "stability": {
+    return StageResults(
+        stability={
             "reason": None,
             "same": SAME,
             "claim": frozen.claim,
@@ -88,7 +89,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
                 for unit in frozen.units[:MOST_ROWS]
             ],
         }
-    }
+    )
 
 
 def _place(context: Context, seed: int) -> Path:
@@ -168,9 +169,9 @@ def _unit_rows(seed: int, match: LatentMatch, found: testing.FrozenSet) -> list[
     ]
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """Of each seed, how many units it has and how many of the run's are there again."""
-    if not (stability := results["stability"]):
+    if not (stability := results.stability):
         return
     if stability["reason"] is not None:
         yield f"stability not looked at: {stability['reason']}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from glossae.plan import Quantities, SourceFacts, Work
 from glossae.recipe import Recipe
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress
 
 
@@ -16,13 +17,12 @@ class Stage:
     Attributes:
         name: of its folder, and in `--until`.
         does: what the console says while it works.
-        run: does the work in the stage's folder; returns its part of `results.json`.
+        run: does the work in the stage's folder; returns the keys of `results.json` that it fills.
         inputs: what its result depends on: asked when the stages before it are done.
         cost: arithmetic of a dry run: None if unknown until something is fetched.
         words: what it does by numbers, for a dry run.
         asked: whether a recipe has this stage.
         lower: the settings that make it need less memory, the likeliest first.
-        keys: the keys of `results.json` that its summary fills; None: its name.
         keep: patterns of files in its folder that outlive a change of its inputs.
         models: the models besides the run's own that it loads, as pairs of a setting's key and a name.
         sources: text of its own that it reads, for a dry run.
@@ -30,20 +30,18 @@ class Stage:
         check: refuses what cannot be, once the model is loaded; also where the run ends before this stage.
         notes: lines to say before the work begins.
         forecast: the same in a dry run.
-        adds: what `results.json` has besides the summary and that costs no work; changes its second argument, which
-            has the summaries by key.
+        adds: keys as they are to be once all that is done is known, where that costs no work.
         lines: the lines that end a run in the terminal, from `results.json`, the target and the reference.
     """
 
     name: str
     does: str
-    run: Callable[[Context, Progress], dict[str, Any]]
+    run: Callable[[Context, Progress], StageResults]
     inputs: Callable[[Context], Inputs]
     cost: Callable[[Quantities], Work | None]
     words: Callable[[Quantities], str]
     asked: Callable[[Recipe], bool] = lambda _: True
     lower: str = "batch_tokens"
-    keys: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
     models: Callable[[Recipe], list[tuple[str, str]]] = lambda _: []
     sources: Callable[[Recipe], list[SourceFacts]] = lambda _: []
@@ -51,8 +49,8 @@ class Stage:
     check: Callable[[Context], None] = lambda _: None
     notes: Callable[[Context], Iterable[str]] = lambda _: ()
     forecast: Callable[[Quantities], Iterable[str]] = lambda _: ()
-    adds: Callable[[Recipe, dict[str, Any]], None] = lambda *_: None
-    lines: Callable[[dict[str, Any], str, str], Iterable[str]] = field(default=lambda *_: ())
+    adds: Callable[[Recipe, StageResults], StageResults] = lambda *_: StageResults()
+    lines: Callable[[StageResults, str, str], Iterable[str]] = field(default=lambda *_: ())
 
 
 def settings_of(recipe: Recipe, group: str, *but: str) -> dict[str, Any]:

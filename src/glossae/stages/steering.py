@@ -13,6 +13,7 @@ from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import TokenizedCorpus, prompt_ids
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, check_length, part
 from glossae.run.folder import KNOBS, as_rows, write_table
 from glossae.stages.found import tested_neurons
@@ -36,7 +37,7 @@ def check(context: Context) -> None:
         check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
     recipe, settings = context.recipe, context.recipe.steering
     lm, site = context.lm, context.site
@@ -66,8 +67,8 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     )
     _write_knobs(context, chosen)
     _write_texts(context, steered, said)
-    return {
-        "steering": {
+    return StageResults(
+        steering={
             "arms": as_rows(steered.arms),
             "families": [
                 {
@@ -86,7 +87,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             "identifiers": {"ngrams": list(ngrams.languages), "lingua": _lingua(ngrams)},
             "examples": _examples(steered, said, papers + settings.examples),
         }
-    }
+    )
 
 
 def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
@@ -231,9 +232,9 @@ def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[dict
     ]
 
 
-def lines(results: dict[str, Any], target: str, reference: str) -> Iterator[str]:
+def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """At each KL, how often the families write the target language."""
-    steering = results.get("steering") or {"kl": []}
+    steering = results.steering or {"kl": []}
     for at in steering["kl"]:
         arms = [arm for arm in steering["arms"] if arm["at"] == at]
         if arms:

@@ -11,6 +11,7 @@ from glossae.files import write_json
 from glossae.paper import as_coded, without_pre_encoder_bias
 from glossae.plan import Quantities, Work, task_facts
 from glossae.recipe import Recipe, Tasks
+from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.found import selected_latents
@@ -58,7 +59,7 @@ def inputs(context: Context) -> Inputs:
     return Inputs(settings=settings, after=("features",))
 
 
-def run(context: Context, progress: Progress) -> dict[str, Any]:
+def run(context: Context, progress: Progress) -> StageResults:
     """Set every task under every value, by the protocols that the recipe asks for."""
     tasks, edits = context.prepared["tasks"], _edits(context)
     rows: list[TaskScore] = []
@@ -69,7 +70,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
     folder = context.folder.path / "tasks"
     write_table(folder / "scores.parquet", table)
     write_json(folder / "sets.json", {task.name: _facts(task) for task in tasks})
-    return {"tasks": table}
+    return StageResults(tasks=table)
 
 
 def _scores(
