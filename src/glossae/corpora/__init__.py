@@ -1,4 +1,4 @@
-"""Text: sentences with their language, pair and source, read, cleaned and divided into roles; and labelled tasks."""
+"""Read text as sentences with a language, pair and source; clean it; divide it into roles; read labelled tasks."""
 
 from glossae.corpora.cleaning import (
     ambiguous,

@@ -1,4 +1,4 @@
-"""One address fetched into one file that stays: carried on with where it broke off, recorded, checked at every use."""
+"""Fetch a file from a URL once: resumed after a break, recorded with its SHA-256, checked at every use."""
 
 import itertools
 import json
@@ -24,24 +24,25 @@ from glossae.files import file_sha256, write_json
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
-"""Seconds before the second try, the third and the fourth."""
+"""Seconds to wait before the second, third and fourth attempt."""
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server counts as gone."""
+"""Seconds without a byte after which the connection counts as lost."""
 _BLOCK = 2**18
-# enough to see what a file is
+# enough bytes to recognise the file type
 _HEAD = 512
-# answers that another try may well change
+# HTTP answers after which another attempt may succeed
 _PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 
 Refusal = Callable[[bytes], str | None]
-"""From the first bytes, why a file is not the one that was asked for; None if it may be."""
+"""Takes the first bytes of a file and says why it is the wrong file; None if it may be the right one."""
 
 
 class DownloadError(GlossaeError):
-    """What could not be fetched, and why.
+    """A file that cannot be fetched, and why.
 
     Attributes:
-        status: the answer of the server, where it refused; None where it broke off or was not reached.
+        status: the server's status code, if it refused; None if the transfer broke off or the server was not
+            reached.
         reached: whether a server answered.
     """
 
@@ -52,7 +53,7 @@ class DownloadError(GlossaeError):
 
 
 class _BrokenOffError(Exception):
-    """What another try may mend; says why in its message."""
+    """A failure that another attempt may overcome; its message says why."""
 
 
 class _NotReachedError(_BrokenOffError):
@@ -60,11 +61,11 @@ class _NotReachedError(_BrokenOffError):
 
 
 def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | None = None) -> HTTPResponse:
-    """Ask for `url` over HTTP or HTTPS and nothing else, whatever it is redirected to; proxies as the environment says.
+    """Request `url` over HTTP or HTTPS only, also after redirects, with the proxies that the environment sets.
 
     Raises:
         urllib.error.HTTPError: the server refuses.
-        OSError, HTTPException, ValueError: it is not reached, or answers with something else than HTTP.
+        OSError, HTTPException, ValueError: the server is not reached, or does not answer with HTTP.
     """
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -83,7 +84,7 @@ def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | N
 
 
 def checked_address(text: str, setting: str) -> str:
-    """`text` as the start of addresses, without a slash at its end."""
+    """Check that `text` is the start of a URL, and return it without a slash at its end."""
     try:
         parts = urlsplit(text)
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -99,10 +100,10 @@ def checked_address(text: str, setting: str) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is on record about a kept file.
+    """The record of a fetched file.
 
     Attributes:
-        url: where it was fetched from; None if somebody put it there.
+        url: the URL that it was fetched from; None if a user put the file there.
         bytes: its size.
         sha256: its hash, in hex.
     """
@@ -115,29 +116,28 @@ class Kept:
 def kept(
     url: str, path: Path, *, check: Callable[[Path, str], None], refusal: Refusal, progress: Progress
 ) -> Kept:
-    """Make sure that `path` has what is at `url`: as it stands if it is what the record says, else fetched.
+    """Make sure that `path` holds the file of `url`: keep it if it agrees with its record, otherwise fetch it.
 
-    A file that somebody put at `path` is checked, and stands from then on. What is fetched takes the place of
-    a changed file only once it has come whole and was checked. The record is `path` with `.json` added.
+    A file that a user put at `path` is checked and then recorded. A fetched file replaces a changed one only
+    when it is complete and checked. The record is `path` with `.json` added.
 
     Args:
-        url: where from.
-        path: where it is kept.
-        check: raises `GlossaeError` if a file, which messages are to call by the name given, is no good.
-        refusal: nothing that is refused is written.
+        url: the address to fetch from.
+        path: the file.
+        check: raises `GlossaeError` for a bad file; takes the file and the name for messages.
+        refusal: says from the first bytes whether the file is refused; a refused file is not written.
         progress: shows the transfer.
 
     Raises:
         DownloadError: the file is not there and cannot be fetched.
-        GlossaeError: the file is not what it should be, was changed while there is no network, or cannot be
-            written.
+        GlossaeError: the file fails the check, was changed while there is no network, or cannot be written.
     """
     if (found := _standing(path)) is not None:
         return found
     if not path.is_file() and (variable := offline()):
         raise DownloadError(f"{variable} keeps glossae from fetching {url}", reached=False)
     with _locked(path, progress):
-        # whoever had the lock before may have fetched it
+        # another process may have fetched it while this one waited for the lock
         if (found := _standing(path)) is not None:
             return found
         if path.is_file():
@@ -163,7 +163,7 @@ def kept(
 
 
 def _about(path: Path) -> Path:
-    """Where what is known about a file stands."""
+    """The path of a file's record."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -184,7 +184,7 @@ def _record(path: Path) -> Kept | None:
 
 
 def _standing(path: Path) -> Kept | None:
-    """The record, if there is one and the file is what it says."""
+    """The record, if there is one and the file agrees with it."""
     record = _record(path)
     try:
         same = record and path.stat().st_size == record.bytes and file_sha256(path) == record.sha256
@@ -194,7 +194,7 @@ def _standing(path: Path) -> Kept | None:
 
 
 def _refuse_changed(path: Path) -> None:
-    """Refuse a file that is not what its record says, and was put there by somebody or cannot be fetched."""
+    """Refuse a file that differs from its record, if a user put it there or it cannot be fetched again."""
     record = _record(path)
     if record is not None and record.url is None:
         why = "and was put there, not fetched"
@@ -217,8 +217,8 @@ def _recorded(file: Path, path: Path, url: str | None) -> Kept:
 
 @contextmanager
 def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of `path`, waiting for another run that fetches it; its folder is made if need be."""
-    # only where something is fetched, and `import glossae.corpora` is to work without it
+    """Hold the lock of `path` and make its folder; wait for another run that fetches the same file."""
+    # imported here, because `import glossae.corpora` has to work without it
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -241,7 +241,7 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 class _Part:
-    """What has come of a file, and what is known about the whole, which stands in `path` with `.json` added."""
+    """The part of a file that has arrived; `path` with `.json` added records the whole file's size and validators."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
@@ -251,24 +251,24 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Bytes that have come."""
+        """Bytes that have arrived."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @property
     def whole(self) -> int | None:
-        """Bytes of the whole file, where the server said so."""
+        """The size of the whole file in bytes, if the server told it."""
         whole = self._known.get("bytes")
         return whole if isinstance(whole, int) else None
 
     def request(self) -> dict[str, str]:
-        """The headers that ask for the rest; none where only the whole can be asked for."""
+        """The headers that ask for the rest; none if only the whole file can be asked for."""
         validator = self._known.get("etag") or self._known.get("modified")
         if self.size and isinstance(validator, str):
             return {"Range": f"bytes={self.size}-", "If-Range": validator}
         return {}
 
     def goes_on_with(self, response: HTTPResponse) -> bool:
-        """Whether a 206 continues these bytes of this very file."""
+        """Whether a 206 response continues these bytes of the same file."""
         said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if said is None or int(said[1]) != self.size:
             return False
@@ -276,7 +276,7 @@ class _Part:
         return same_size and _validators(response).items() <= self._known.items()
 
     def begin(self, response: HTTPResponse, whole: int | None) -> None:
-        """Forget what came before: this response has the file from the start, `whole` bytes of it."""
+        """Start over with a response that has the file from its start, `whole` bytes long."""
         self.drop()
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
@@ -288,16 +288,16 @@ class _Part:
         write_json(_about(self.path), self._known)
 
     def drop(self) -> None:
-        """Forget what has come."""
+        """Delete the part that has arrived."""
         self._known = {}
         self.path.unlink(missing_ok=True)
         _about(self.path).unlink(missing_ok=True)
 
 
 def _validators(response: HTTPResponse) -> dict[str, str]:
-    """What a file is known again by: a strong ETag, or when it was changed."""
+    """The headers that identify a file's version: a strong ETag, or the time of its last change."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-    # a weak one may stand for other bytes, and RFC 9110 forbids it in If-Range
+    # a weak ETag may stand for other bytes, and RFC 9110 forbids it in If-Range
     found = {"etag": etag} if etag and not etag.startswith("W/") else {}
     return found | ({"modified": modified} if modified else {})
 
@@ -305,7 +305,7 @@ def _validators(response: HTTPResponse) -> dict[str, str]:
 def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) -> None:
     """Fetch a file into `part.path`.
 
-    What has come stays there when the transfer breaks off, and the next call carries on from there if the
+    If the transfer breaks off, the part that has arrived stays there, and the next call resumes it if the
     server still has the same file (`Range` with `If-Range`, RFC 9110).
     """
     reason = ""
@@ -357,7 +357,7 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
 
 
 def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    """The body; at least the first `_HEAD` bytes at once, and b"" where there is none."""
+    """The body in blocks; the first has at least `_HEAD` bytes, or is b"" if the body is empty."""
     left = response.length
     waiting = b""
     while left != 0:
@@ -377,11 +377,11 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
 
 
 def _asked(part: _Part) -> HTTPResponse:
-    """The server's answer; what another try may change is a `_BrokenOffError`."""
+    """The server's response; a failure that another attempt may overcome raises `_BrokenOffError`."""
     try:
         return open_url(part.url, part.request())
     except urllib.error.HTTPError as error:
-        # it is the response too, and has to be closed
+        # the error is the response too, and has to be closed
         error.close()
         if error.code == 416:
             part.drop()
@@ -402,6 +402,6 @@ def _why(error: Exception) -> str:
 
 
 def _folded(text: object) -> str:
-    """What a server or a library says, on one line."""
+    """A message of a server or a library, on one line."""
     folded = " ".join(str(text).split())
     return folded if folded.isprintable() else shown(folded, 100)

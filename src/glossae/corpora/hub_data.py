@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub as text, by way of `datasets`."""
+"""Data sets of the Hugging Face Hub as text, read with the library `datasets`."""
 
 import difflib
 import re
@@ -18,24 +18,24 @@ from glossae.hub import Repository, asking, commit_of, quietly
 
 SCHEME = "hub:"
 ROWS = 1000
-"""Rows of a table that are taken at a time."""
-# what is fetched first, to know the commit; a data set need not have it
+"""Rows of a table read at a time."""
+# this file is fetched first, to learn the commit; a data set need not have it
 _CARD = "README.md"
 _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
 _TRANSLATION = "translation."
 _STRINGS = ("string", "large_string", "string_view", "null")
-# ISO 639's code for text whose language nobody has said
+# ISO 639's code for text of undetermined language
 _UNDETERMINED = "und"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, as far as a source says; see `parse_hub`.
+    """The columns of a data set, as far as a source names them; see `parse_hub`.
 
     Attributes:
-        languages: (code, column) of text in one language; columns of a row translate each other.
-        labels: (value, code) of labels that say a language in other words.
+        languages: (code, column) of text in one language; the columns of a row translate each other.
+        labels: (value, code): the language code that a label's value stands for.
     """
 
     text: str | None = None
@@ -47,11 +47,11 @@ class Columns:
 
 
 def parse_hub(text: str) -> "HubDataSet":
-    """What `hub:OWNER/NAME[@REVISION][,KEY=VALUE]...` names.
+    """Parse `hub:OWNER/NAME[@REVISION][,KEY=VALUE]...`.
 
-    Keys are `config`, `split`, `text`, `label` or `language` (the column that says a row's language), `pair`,
-    `doc`, `label.VALUE` (the language code that a value of that column stands for), and language codes, for columns
-    in one language. A column inside another is written `OUTER.INNER`.
+    Keys are `config`, `split`, `text`, `label` or `language` (the column with a row's language), `pair`, `doc`,
+    `label.VALUE` (the language code that the value VALUE of that column stands for), and language codes, for
+    columns in one language. A nested column is written `OUTER.INNER`.
     """
     place, *settings = text.removeprefix(SCHEME).split(",")
     given: dict[str, str] = {}
@@ -74,7 +74,7 @@ def parse_hub(text: str) -> "HubDataSet":
 
 
 def _named_columns(given: dict[str, str]) -> Columns:
-    """The columns that the settings name; an error says what is wrong, and not where."""
+    """The columns that the settings name; an error says what is wrong, and the caller adds the place."""
     text, label, pair, doc = (given.pop(key, None) for key in ("text", "label", "pair", "doc"))
     labels: list[tuple[str, str]] = []
     languages: list[tuple[str, str]] = []
@@ -106,10 +106,10 @@ class HubDataSet(Source):
     """A split of a data set on the hub.
 
     Attributes:
-        repository: where it is.
-        config: which of its configurations; None for the default one.
-        split: which of its splits; None for `train`, or the only one there is.
-        columns: which columns hold what, as far as the source says.
+        repository: the repository on the hub.
+        config: the configuration; None for the default one.
+        split: the split; None for `train`, or the only one.
+        columns: the columns, as far as the source names them.
     """
 
     repository: Repository
@@ -119,14 +119,14 @@ class HubDataSet(Source):
 
     @property
     def name(self) -> str:
-        """The short name for tables: the repository's, without what was chosen of it."""
+        """The short name for tables: the repository's, without config, split and columns."""
         return f"{SCHEME}{self.repository.name}"
 
     def fetch(self, _languages: Sequence[str], _progress: Progress) -> dict[str, Any]:
-        """Ask the hub for it, so that a missing one is found before another takes long to read.
+        """Look the data set up on the hub, to refuse a missing one before other sources take time to read.
 
         Returns:
-            Where it comes from, the commit above all.
+            The provenance, with the commit.
         """
         _library()
         repository = self.repository
@@ -142,11 +142,11 @@ class HubDataSet(Source):
         }
 
     def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """The rows, fetched into the caches of the hub's client and of `datasets` unless they are there.
+        """Yield the rows, fetched into the caches of the hub's client and of `datasets`.
 
-        Where the source does not name columns, it is read as, in this order: a `translation` with a text for each
+        If the source names no columns, the first of these that fits is used: a `translation` with a text per
         language code; `text` or `sentence` with a `language`, `lang` or `label`; columns named by the codes of
-        `languages`. A missing text is empty; a text without a label counts as of the language `und`.
+        `languages`. A missing text is empty; a text without a label has the language `und`.
         """
         datasets = _library()
         with _quiet(datasets):
@@ -173,7 +173,7 @@ def _library() -> Any:
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Keep `datasets` from logging, and from bars where the hub's client draws none."""
+    """Silence the log of `datasets`, and its progress bars where the hub's client draws none."""
     from huggingface_hub.utils import are_progress_bars_disabled
 
     log = datasets.utils.logging
@@ -190,7 +190,7 @@ def _quiet(datasets: Any) -> Iterator[None]:
 
 
 def _prepared(datasets: Any, source: HubDataSet) -> Any:
-    """The builder of a data set whose files are here, of the commit that its revision is."""
+    """The builder of a data set at the commit of its revision, after its files are fetched."""
     made: Path | None = None
     try:
         with asking(source.repository, source.name):
@@ -200,7 +200,7 @@ def _prepared(datasets: Any, source: HubDataSet) -> Any:
             made = None if folder.exists() else folder
             builder.download_and_prepare()
     except GlossaeError:
-        # tables that were made of a file which turned out to be broken
+        # the cached tables were made from a file that turned out to be broken
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
         raise
@@ -228,7 +228,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
             f"{SCHEME}{name}@refs/convert/parquet"
         ) from error
     if builder.hash != commit:
-        # without the hub, `datasets` takes the latest that it has prepared, whichever commit that is of
+        # without the hub, `datasets` takes the latest that it has prepared, of any commit
         raise GlossaeError(
             f"{source.name}: the hub cannot be reached, and what was prepared before is of another commit "
             f"({builder.hash}): name that one with @, or run this once with a network"
@@ -237,7 +237,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
 
 
 def _split(source: HubDataSet, builder: Any) -> Any:
-    """The split that is wanted, as a table."""
+    """The wanted split, as a table."""
     splits = list(builder.info.splits)
     split = source.split or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
     if split is None:
@@ -251,7 +251,7 @@ def _split(source: HubDataSet, builder: Any) -> Any:
 
 
 def _choice(key: str, names: Sequence[str], meant: str = "") -> str:
-    """What to write instead, the most likely first."""
+    """The advice to add `key`, with the most likely values first."""
     near = difflib.get_close_matches(meant, names, n=3) or list(names)[:8]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
     return f"add ,{key}= one of {', '.join(near)}{more}"
@@ -285,7 +285,7 @@ def _pairs(name: str, table: Any, given: Columns, languages: Sequence[str]) -> I
 
 
 def class_name(value: Any, classes: Sequence[str] | None) -> Any:
-    """A label of a column of classes by its name, any other as it is; None for a hidden one, which is -1."""
+    """The name of a label in a column of classes; any other value unchanged; None for a hidden label, which is -1."""
     if classes is None or value is None:
         return value
     return classes[value] if value >= 0 else None
@@ -308,7 +308,7 @@ def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -
 
 
 def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Sequence[str]) -> Columns:
-    """`given` with everything filled in, and held against the columns there are."""
+    """Complete `given` with the columns found by their names, and check that all exist."""
     text, label = given.text or _first(TEXT_NAMES, features), given.label or _first(LANGUAGE_NAMES, features)
     pair, doc = given.pair or _first([PAIR_NAME], features), given.doc or _first([DOC_NAME], features)
     there = shown(", ".join(features), 200)
@@ -328,7 +328,7 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
         plan = Columns(pair=pair, doc=doc, languages=inner)
     elif lacking is None:
         plan = Columns(text, label, pair, doc)
-    # only the codes wanted: a column `id` is seldom Indonesian
+    # only the wanted codes: a column `id` is seldom Indonesian
     elif own := tuple(item for item in _by_code({c: c for c in features}) if item[0] in languages):
         plan = Columns(pair=pair, doc=doc, languages=own)
     else:

@@ -1,4 +1,4 @@
-"""Source strings: what they name, and reading it. A new kind is a `Source`, and a line in `parse_source`."""
+"""Parse source strings and read their text. A new kind is a `Source` class and a line in `parse_source`."""
 
 import difflib
 import re
@@ -26,7 +26,7 @@ from glossae.errors import GlossaeError
 from glossae.files import path_named
 
 Generator = Callable[[Sequence[str], int], Corpus]
-"""Makes a corpus out of nothing: takes the languages and a seed."""
+"""Generates a corpus from the languages and a seed."""
 
 _FORMS = (
     "PATH.tsv, PATH.jsonl, PATH.csv, PATH.tmx, cols:en,da,-:PATH, da=PATH, da=PATH,en=PATH, "
@@ -34,18 +34,18 @@ _FORMS = (
 )
 _SUFFIXES = (".tsv", ".jsonl", ".csv", ".tmx")
 _ASSIGNMENT = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
-# a comma inside a file's name is not the start of the next file
+# a comma inside a file's name does not start the next file
 _NEXT_ASSIGNMENT = re.compile(r",(?=[\w-]+=)")
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
 class File(Source):
-    """A file of several languages, read as the end of its name says.
+    """A file of several languages; its suffix decides the reader.
 
     Attributes:
         path: the file.
-        columns: the codes of aligned columns without a header, where those were named; None passes a column over.
+        columns: the codes of aligned columns without a header, if they were named; a column of None is skipped.
     """
 
     path: Path
@@ -58,11 +58,11 @@ class File(Source):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The one."""
+        """The file."""
         return (self.path,)
 
     def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """See `read_columns`, `read_tsv`, `read_tmx` and `read_records`."""
+        """Yield pairs; see `read_columns`, `read_tsv`, `read_tmx` and `read_records`."""
         if self.columns is not None:
             return read_columns(self.path, self.columns)
         match self.path.suffix.lower():
@@ -78,8 +78,8 @@ class File(Source):
 class Aligned(Source):
     """One file per language, aligned; or a single file in one language.
 
-    In the place of a file may stand a folder of `.txt` files. Each of them is a document, and in folders that are
-    aligned the files of one name are aligned by line.
+    A folder of `.txt` files may stand in place of a file. Each file is a document, and aligned folders have
+    files of the same names, which are aligned by line.
     """
 
     paths: tuple[tuple[str, Path], ...]
@@ -91,13 +91,13 @@ class Aligned(Source):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them, those of a folder by name."""
+        """All files, those of a folder by name."""
         return tuple(
             file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path])
         )
 
     def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """See `read_aligned`."""
+        """Yield pairs; see `read_aligned`."""
         if not any(path.is_dir() for _, path in self.paths):
             yield from read_aligned(
                 {code: Lines(named(path), read_sentences(path)) for code, path in self.paths}
@@ -136,18 +136,18 @@ def _document(path: Path) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Generated(Source):
-    """A text that is made, not read."""
+    """Text that is generated, not read."""
 
     word: str
     generator: Generator
 
     @property
     def name(self) -> str:
-        """The word that it goes by."""
+        """The source's name."""
         return self.word
 
     def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
-        """What the generator makes."""
+        """Yield what the generator makes."""
         pairs: dict[str, list[Sentence]] = {}
         for sentence in self.generator(languages, seed).sentences:
             pairs.setdefault(sentence.pair, []).append(sentence)
@@ -157,10 +157,10 @@ class Generated(Source):
 
 
 def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -> Source:
-    """What `text` names: a file, several, a corpus to be fetched, or one of `generators` by its bare name.
+    """Parse a source string: files, a corpus to fetch, or the bare name of one of `generators`.
 
     Raises:
-        GlossaeError: it is not a form that is understood. Whether a file exists is found out by reading it.
+        GlossaeError: the form is unknown. Only reading finds out whether a file exists.
     """
     generators = generators or {}
     if text in generators:
@@ -235,10 +235,10 @@ def _refuse_repeated(codes: list[str], text: str) -> None:
 
 
 def split_sources(text: str) -> list[str]:
-    """The source strings in a role's string: separated by blanks, a path with blanks in quotes.
+    """Split a role's string into source strings at blanks; a path with blanks is quoted.
 
     Raises:
-        GlossaeError: there is none, one is there twice, or a quote is not closed.
+        GlossaeError: there is no source, one occurs twice, or a quote is not closed.
     """
     try:
         words = shlex.split(text)
@@ -255,11 +255,11 @@ def split_sources(text: str) -> list[str]:
 
 
 class Reading(NamedTuple):
-    """One source, read and cleaned.
+    """One source after reading and cleaning.
 
     Attributes:
-        corpus: the sentences, in the order they came.
-        tallies: per language that occurs, what was read, dropped and changed.
+        corpus: the sentences, in the order of the source.
+        tallies: for each language that occurs, the numbers read, dropped and changed.
     """
 
     corpus: Corpus
@@ -273,16 +273,16 @@ def read_source(
     seed: int = 0,
     generators: Mapping[str, Generator] | None = None,
 ) -> Reading:
-    """Read and clean one source, fetching it first where it is to be fetched.
+    """Fetch (if need be), read and clean one source.
 
     Args:
         source: a source string, such as `talks.tsv`, `da=a.txt,en=b.txt` or `opus:ELRC_2923`.
-        languages: the codes wanted; in labelled text, 0 is the first and 1 the second.
+        languages: the wanted codes; in labelled text, 0 is the first and 1 the second.
         seed: for a generator.
-        generators: what makes text out of nothing, by name.
+        generators: generators of text, by source name.
 
     Raises:
-        GlossaeError: the source is not understood or cannot be read, or has no sentence in `languages`.
+        GlossaeError: the source is unknown, cannot be read, or has no sentence in `languages`.
     """
     wanted = tuple(code for code in map(language_code, languages) if code is not None)
     if not wanted or len(wanted) < len(languages):
@@ -295,7 +295,7 @@ def read_source(
 def read_clean(
     source: Source, name: str, languages: Sequence[str], seed: int, earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
-    """Read `source` and `clean` what it gives."""
+    """Read `source` and `clean` its text."""
     sentences, tallies = clean(source.read(languages, seed), name, languages, earlier)
     if not tallies.keys() & set(languages):
         by_number = sorted(tallies.items(), key=lambda item: (-item[1].read, item[0]))

@@ -1,4 +1,4 @@
-"""Labelled tasks: what `NAME[:LANGUAGE][=SOURCE]` names, and its rows out of files, the hub or a treebank."""
+"""Labelled tasks: parse `NAME[:LANGUAGE][=SOURCE]`, and read rows from files, the hub or a treebank."""
 
 import difflib
 import hashlib
@@ -27,10 +27,10 @@ KNOWN: dict[str, tuple[str | None, str]] = {
     "toy-sentiment": (None, "toy:sentiment"),
     "toy-acceptability": (None, "toy:acceptability"),
 }
-"""Tasks that need no source: the paper's three, and the toy's; with their language, where it is settled."""
+"""Tasks that need no source: the paper's three and the toy's, each with its language if that is fixed."""
 
 LabelledGenerator: TypeAlias = Callable[[str, str, int], Mapping[str, Iterable["Row"]]]
-"""Makes a set's splits out of what it is called, a language and a seed."""
+"""Generates a task's splits from its name, a language and a seed."""
 
 _TASK = re.compile(r"([\w-]+)(?::([\w-]+))?(?:=(.+))?", re.DOTALL)
 _FORMS = "FOLDER, PATH.jsonl, PATH.csv, PATH.tsv, hub:OWNER/NAME, scala:PATH.conllu"
@@ -38,18 +38,18 @@ _SUFFIXES = (".jsonl", ".csv", ".tsv")
 _VALIDATION = {"val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _SPLITS = {TRAIN: TRAIN, TEST: TEST, "full_train": "full_train", **_VALIDATION}
 _TEXT_NAMES = ("text", "sentence", "tweet")
-# words before numbers, where a data set has both
+# words before numbers, for data sets that have both
 _LABEL_NAMES = ("label_text", "label", "sentiment", "class")
 
 
 class Row(NamedTuple):
-    """A row as it was read.
+    """A row as it was read, before checks.
 
     Attributes:
-        text: the text; one of nothing but blanks is dropped, and counted.
-        label: what it is called; None or empty where the source hides it.
-        where: the file and line, or the data set and row, for a message.
-        pair: rows with the same one belong together; None for a row that stands alone.
+        text: the text; a blank one is dropped and counted.
+        label: its name; None or empty if the source hides it.
+        where: the file and line, or the data set and row, for messages.
+        pair: rows with the same value stay together; None for a row that stands alone.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A text with its label; `pair` is shared by rows that have to stay in one split."""
+    """A text with its label; rows with the same `pair` stay in one split."""
 
     text: str
     label: str
@@ -71,12 +71,12 @@ class Task:
     """A labelled task.
 
     Attributes:
-        name: what tables call it.
-        language: the code of its texts' language.
-        source: where it is from, as it was asked for.
-        splits: its rows by split; `train` is always there, `test` where one was given.
-        dropped: by split, how many rows were left out, by reason.
-        provenance: what is known of where it comes from, such as a commit.
+        name: the name in tables.
+        language: the code of the texts' language.
+        source: the source string.
+        splits: the rows by split; `train` always exists, `test` if the source has one.
+        dropped: for each split, the number of dropped rows by reason.
+        provenance: the origin, such as a commit.
     """
 
     name: str
@@ -93,12 +93,12 @@ class Task:
 
     @property
     def train(self) -> tuple[Example, ...]:
-        """The rows to learn from."""
+        """The rows to train on."""
         return self.splits[TRAIN]
 
     @property
     def test(self) -> tuple[Example, ...] | None:
-        """The rows to test on; None where nobody has set any apart."""
+        """The rows to test on; None if the source has no such split."""
         return self.splits.get(TEST)
 
     @property
@@ -108,7 +108,7 @@ class Task:
         for split, rows in self.splits.items():
             digest.update(f"{split}\0{len(rows)}\0".encode())
             for row in rows:
-                # lengths first, so that no two tables are the same string of bytes
+                # lengths first, so that no two tables give the same bytes
                 for part in row:
                     data = part.encode()
                     digest.update(f"{len(data)}\0".encode() + data)
@@ -122,7 +122,7 @@ def assemble_task(
     splits: Mapping[str, Iterable[Row]],
     provenance: Mapping[str, Any] | None = None,
 ) -> Task:
-    """Rows as a task. Rows without text are dropped, and counted as `empty`.
+    """Make a task of rows. Rows without text are dropped and counted as `empty`.
 
     Raises:
         GlossaeError: there is no `train`, a split has no rows, a row has no label, another split has a label that
@@ -163,18 +163,18 @@ def assemble_task(
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task that was asked for, before it is read: its name, the code of its language, and its source."""
+    """A task before it is read: its name, the code of its language, and its source."""
 
     name: str
     language: str
     source: str
 
     def read(self, seed: int, generators: Mapping[str, LabelledGenerator] | None = None) -> Task:
-        """The task, read, fetched or made.
+        """Read, fetch or generate the task.
 
         Args:
-            seed: for what is made.
-            generators: what makes sets out of nothing, by the word before the colon.
+            seed: for generated tasks.
+            generators: generators of labelled sets, by the word before the colon.
         """
         provenance: dict[str, Any] = {}
         word, colon, what = self.source.partition(":")
@@ -206,10 +206,10 @@ class TaskSource:
 
 
 def split_tasks(text: str) -> list[TaskSource]:
-    """Every task of a recipe's string, separated by blanks.
+    """Parse every task of a recipe's string, separated by blanks.
 
     Raises:
-        GlossaeError: one is not understood, or two have the same name.
+        GlossaeError: a task cannot be parsed, or two have the same name.
     """
     found = [parse_task(word) for word in split_sources(text)]
     for name, number in Counter(task.name for task in found).items():
@@ -219,10 +219,10 @@ def split_tasks(text: str) -> list[TaskSource]:
 
 
 def parse_task(text: str) -> TaskSource:
-    """What `NAME[:LANGUAGE][=SOURCE]` names; `KNOWN` tasks have a source, and most of them a language.
+    """Parse `NAME[:LANGUAGE][=SOURCE]`; tasks in `KNOWN` have a source, and most of them a language.
 
     Raises:
-        GlossaeError: it is not of that form, or its source or its language is nowhere said.
+        GlossaeError: the form is wrong, or the source or the language is missing.
     """
     match = _TASK.fullmatch(text)
     if match is None:
@@ -249,7 +249,7 @@ def parse_task(text: str) -> TaskSource:
 
 
 class _Names(NamedTuple):
-    """The names, as a table writes them, of the columns that matter."""
+    """The names of the columns that matter, as the table writes them."""
 
     text: str
     label: str
@@ -257,7 +257,7 @@ class _Names(NamedTuple):
 
 
 def _names(columns: Sequence[str], where: str, text: str | None = None, label: str | None = None) -> _Names:
-    """The columns of text, label and pair, told by their names without regard to case, or given."""
+    """The columns of text, label and pair: as given, or found by their names without regard to case."""
     by_name: dict[str, str] = {}
     for name in columns:
         by_name.setdefault(name.strip().lower(), name)
@@ -274,13 +274,13 @@ def _names(columns: Sequence[str], where: str, text: str | None = None, label: s
 
 
 def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
-    """A row of values of any kind; a missing text is empty, a missing label None."""
+    """Make a row of values of any type; a missing text is empty, a missing label None."""
     if text is not None and not isinstance(text, str):
         raise GlossaeError(f"{where}: the text is {shown(text)}: write it as a string")
     if isinstance(label, str | bool):
         label = str(label).strip()
     elif label is not None:
-        # 1.0 is how some programs write a column of whole numbers
+        # some programs write a column of integers as 1.0
         if not isinstance(label, int) and not (isinstance(label, float) and label.is_integer()):
             raise GlossaeError(f"{where}: the label is {shown(label)}: write a word or a whole number")
         label = str(int(label))
@@ -288,7 +288,7 @@ def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
 
 
 def _file_splits(source: str) -> dict[str, Iterator[Row]]:
-    """The splits of a file, which is all `train`, or of a folder with a file for each."""
+    """The splits of a file, which is all `train`, or of a folder with one file per split."""
     path = path_named(source)
     if not path.exists():
         raise GlossaeError(
@@ -322,7 +322,7 @@ def _rows(path: Path) -> Iterator[Row]:
         )
     columns: tuple[str, ...] | None = None
     for where, fields in _tsv(path) if kind == ".tsv" else records(path):
-        # nearly always those of the record before
+        # records nearly always have the same columns as the record before
         if (found := tuple(fields)) != columns:
             columns, names = found, _names(found, where)
         pair = None if names.pair is None else fields[names.pair]
@@ -330,7 +330,7 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _tsv(path: Path) -> Iterator[Record]:
-    """The lines of a file with a header that names its columns, or without one: then the label is the last column."""
+    """The lines of a file, with a header that names its columns or without; then the label is the last column."""
     header: list[str] | None = None
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
@@ -354,7 +354,7 @@ def _tsv(path: Path) -> Iterator[Record]:
 
 
 def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
-    """Every split of a data set; where the source names one, that is all `train`."""
+    """Every split of a data set; if the source names a split, that split as `train`."""
     if source.columns.languages or source.columns.labels:
         raise GlossaeError(
             f"{source.name}: a task knows ,config= ,split= ,text= and ,label=, and no languages"
@@ -370,7 +370,7 @@ def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
 
 
 def _table_rows(source: HubDataSet, split: str, table: Any) -> Iterator[Row]:
-    """The rows of a flattened table of `datasets`; classes go by their names."""
+    """The rows of a flattened table of `datasets`; class labels are replaced by their names."""
     name = f"{source.name}, split {split}"
     names = _names(list(table.features), name, source.columns.text, source.columns.label)
     classes = getattr(table.features[names.label], "names", None)
