@@ -120,7 +120,7 @@ def cut_text(
 
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
-    """Of sentences of one language with the same words, keep the one with the smallest pair id; return the others too."""
+    """Of sentences of one language with the same words, keep the one with the smallest pair id; return the rest too."""
     first: dict[tuple[str, str], Sentence] = {}
     keys = [(s.language, " ".join(words_of(s.text)) or s.text) for s in sentences]
     for key, sentence in zip(keys, sentences, strict=True):

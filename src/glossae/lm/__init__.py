@@ -1,4 +1,4 @@
-"""Language models: loading one, its sites, what stands there, and changing it."""
+"""Language models: load a model, name its sites, read their activations and edit them."""
 
 from glossae.lm.activations import (
     Activations,

@@ -1,4 +1,4 @@
-"""Units of a model, and what one streaming pass counts of them: latents, neurons and directions."""
+"""The units of a model (latents, neurons and directions), and their counts from one streaming pass."""
 
 from glossae.units.contexts import UnitDetail, readable_tokens, sentences_to_show, token_texts, unit_details
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
