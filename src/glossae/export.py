@@ -1,4 +1,4 @@
-"""`glossae export`: its flags, its help, and what it does."""
+"""`glossae export`: its flags, its help, and its work."""
 
 import json
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ beside the weights; what makes an autoencoder unsound comes first there and in t
 
 
 class Given(NamedTuple):
-    """The request of a `glossae export` line."""
+    """The arguments of a `glossae export` command."""
 
     place: Path
     to: str
@@ -42,10 +42,10 @@ class Given(NamedTuple):
 
 
 def parse(arguments: Sequence[str]) -> Given | None:
-    """Read what follows `glossae export`; None: only the help is wanted.
+    """Parse the arguments after `glossae export`; None means that only the help is wanted.
 
     Raises:
-        GlossaeError: something is unknown, missing, or comes twice.
+        GlossaeError: an argument is unknown, missing, or given twice.
     """
     parser = Parser("glossae export", "", "")
     parser.add_argument("place", nargs="?")
@@ -75,10 +75,10 @@ def parse(arguments: Sequence[str]) -> Given | None:
 
 
 def export(given: Given) -> str:
-    """Write the export; return a line for each thing that makes the SAE unsound, and one for what was written.
+    """Write the export; return a line for each reason that the SAE is unsound, and one for the files written.
 
     Raises:
-        GlossaeError: the SAE cannot be read, the format has none like it, or the folder is not free.
+        GlossaeError: the SAE cannot be read, the format cannot hold it, or the folder is not free.
     """
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
@@ -92,7 +92,7 @@ def export(given: Given) -> str:
         written = to_sae_lens(sae, given.out)
     else:
         if module is None:
-            # one that does not say where it belongs is written without a hookpoint
+            # an SAE without a known site is written without a hookpoint
             site = Site(config.site, config.layer)
             module = hookpoint(site, _family(config.model)) if config.site else ""
         written = to_sparsify(sae, given.out, module)

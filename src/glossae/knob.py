@@ -1,4 +1,4 @@
-"""`glossae knob`: write what a run has found as one file, and turn a model with it."""
+"""`glossae knob`: save a run's units as one small file, and turn a model with it."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ In Python:  with glossae.Knob.load("danish.safetensors").on(model): model.genera
 
 KINDS = ("latent", "neuron", "direction")
 OPERATIONS = ("add", "set", "project_out")
-# flags by command: with a value, and without
+# the flags of each command: with a value, and without
 _FLAGS = {
     "save": (("out", "kind", "operation", "dose"), ("whole", "help")),
     "apply": (("model", "dose", "tokens", "sample", "device"), ("any-model", "help")),
@@ -45,11 +45,11 @@ _FLAGS = {
 
 
 def knob(arguments: list[str]) -> str:
-    """Do what follows `glossae knob`, and say what was done or written.
+    """Carry out a `glossae knob` command, and return its report.
 
     Raises:
-        GlossaeError: a word is unknown, missing, or comes twice; the run or the file cannot be read, or does not have
-            what is asked; or the model is another.
+        GlossaeError: an argument is unknown, missing, or given twice; the run or the file cannot be read, or
+            lacks the units; or the model is another one.
     """
     if arguments in (["-h"], ["--help"]):
         return HELP
@@ -155,7 +155,7 @@ def _whole(flag: str, text: str, *, least: int) -> int:
 
 
 def _shown(text: str) -> str:
-    """A text on one line, without what a terminal would obey."""
+    """A text on one line, without control characters."""
     return "".join(
         character if character.isprintable() else " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
         for character in text

@@ -1,4 +1,4 @@
-"""What the units do: edits, their effect on next-token loss, and sets compared at the same damage."""
+"""Edit units, measure the effect on next-token loss, and compare sets of units at the same damage."""
 
 from glossae.effects.controls import (
     UNTRAINED,

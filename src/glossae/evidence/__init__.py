@@ -1,4 +1,4 @@
-"""Which units stand for a language: rules, tests with error rates, scores, identification, stability."""
+"""Find the units that stand for a language: rules, tests with error rates, scores, identification, stability."""
 
 from glossae.evidence import identify, scores, testing
 from glossae.evidence.comparable import MatchedTokenisation, match_tokenisation, passages, tokenisation

@@ -1,4 +1,4 @@
-"""What a run would fetch, hold and cost, by arithmetic: nothing is fetched, run or written."""
+"""The dry run: downloads, memory and time of a run by arithmetic; nothing is fetched, run or written."""
 
 from glossae.plan.facts import Amounts, Shape, SourceFacts, folder_bytes, hub_cache, model_facts, task_facts
 from glossae.plan.machine import memory_bytes

@@ -1,4 +1,4 @@
-"""A dry run as text of at most 80 columns."""
+"""The dry run as text of at most 80 columns."""
 
 import json
 import shutil
@@ -32,22 +32,22 @@ from glossae.plan.quantities import (
 )
 from glossae.recipe import Recipe
 
-# a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
+# a name, its bytes (None: unknown until fetched; 0: negligible), and a description
 _Row = tuple[str, float | None, str]
-# of a device's memory, the share that may be counted on: drivers and what is freed in pieces take the rest
+# the usable share of a device's memory: drivers and fragmentation take the rest
 USABLE = 0.85
 RECORD = "run.json"
 _CHECKED = "checked by the loss at load"
 
 
 def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
-    """What a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
+    """The text on what a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
 
     Raises:
-        GlossaeError: a source or a folder that the recipe names is not there or cannot be read, or the model has
-            no such layer.
+        GlossaeError: a source or folder of the recipe does not exist or cannot be read, or the model lacks the
+            layer.
     """
-    # stages know this room's arithmetic, and this page asks them for theirs; they bring torch with them
+    # stages import this room's arithmetic, and bring torch with them, so they are imported here
     from glossae.stages import STAGES, stage_of
 
     *names, last = STAGES
@@ -97,7 +97,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
 
 
 def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
-    """What is here, and what would be fetched."""
+    """The files that are here, and those that would be fetched."""
     here: list[_Row] = []
     fetched: list[_Row] = []
     for model in models.values():
@@ -128,7 +128,7 @@ def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterat
 
 def _rows(rows: list[_Row]) -> Iterator[str]:
     for name, size, what in rows:
-        # what is shipped has no size to speak of
+        # what is shipped has no size worth listing
         amount = UNKNOWN if size is None else bytes_text(size) if size else ""
         yield from wrapped(f"  {name:<25} {amount:>9}", what)
 
@@ -149,12 +149,12 @@ def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts
 
 
 def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iterator[str]:
-    """What each stage does, by numbers."""
+    """The work of each stage, in numbers."""
     yield "Stages"
     for stage, work, words in works:
         costs: list[str] = []
         if work is not None:
-            # what the report holds is not worth counting
+            # the report's bytes are negligible
             costs += [f"holds {bytes_text(work.memory(machine))}"] if work.weights else []
             flops = work.model_flops + work.float_flops
             costs += [f"{flops:.1e} FLOPs"] if flops else []
@@ -186,7 +186,7 @@ def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
 
 
 def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path) -> Iterator[str]:
-    """What the numbers were made of."""
+    """The assumptions behind the numbers."""
     here, shape = machines[0], counts.shape
     rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
     if here.model_rate != here.float_rate:
@@ -222,12 +222,12 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
 
 
 def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
-    """What `bos: auto` will do, and both losses where the run's folder has them; nothing where the recipe sets it.
+    """A line on what `bos: auto` will do, and both losses if the run's folder has them; none if the recipe sets bos.
 
     Args:
         bos: the recipe's setting.
         model: the run's model; only files on this machine are read.
-        out: the run's folder, whose `run.json` may have `habits` of an earlier start.
+        out: the run's folder, whose `run.json` may have `habits` from an earlier start.
     """
     if bos != "auto":
         return
@@ -245,10 +245,10 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
 
 
 def chat_tokens(model: ModelFacts) -> int | None:
-    """How many tokens of the chat template stand before each text; None where there is no tokenizer to ask.
+    """The number of the chat template's tokens before each text; None without a tokenizer on this machine.
 
     Raises:
-        GlossaeError: the tokenizer has no chat template, or one that cannot be used.
+        GlossaeError: the tokenizer has no chat template, or its template cannot be used.
     """
     tokenizer = _tokenizer(model.folder)
     if tokenizer is None:
@@ -259,7 +259,7 @@ def chat_tokens(model: ModelFacts) -> int | None:
 
 
 def chat_line(tokens: int | None) -> str:
-    """What `chat` will do."""
+    """A line on what `chat` will do."""
     many = "unknown until the model is here" if tokens is None else f"{tokens:,}"
     return (
         "chat: each text is read as a reply in a chat, and prompts are its user's; tokens of the chat template before "
@@ -274,10 +274,10 @@ def _adds_bos(tokenizer: Any) -> bool:
 
 
 def _tokenizer(folder: Path | None) -> Any:
-    """The tokenizer in a folder; None where there is none that can be read."""
+    """The tokenizer in a folder; None if there is none that can be read."""
     if folder is None or not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return None
-    # heavy, and asked for by recipes with `bos: auto` or `chat` alone
+    # a heavy import, needed only for recipes with `bos: auto` or `chat`
     from transformers import AutoTokenizer
 
     try:
@@ -289,7 +289,7 @@ def _tokenizer(folder: Path | None) -> Any:
 
 
 def _habits(out: Path) -> dict[str, Any]:
-    """The models' habits that an earlier start of the run wrote, by model; nothing where they cannot be read."""
+    """The models' habits from an earlier start of the run, by model; empty if they cannot be read."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

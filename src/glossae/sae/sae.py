@@ -186,7 +186,7 @@ class Sae(nn.Module):
     def pre_activations(
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
-        """Return the values of all latents (or of `latents`) before selection."""
+        """The values of all latents (or of `latents`) before selection."""
         some = slice(None) if latents is None else latents
         return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
 

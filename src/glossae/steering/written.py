@@ -1,4 +1,4 @@
-"""What was written after prompts, measured: its language, how it repeats itself, and its loss under the model."""
+"""Measure continuations: their language, their repetition, and their loss under the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from glossae.evidence import identify
 from glossae.lm import LanguageModel, TokenizedCorpus, sentence_losses
 from glossae.stats import interval
 
-# n-grams of tokens whose share that stood before in the same text is called repetition
+# the n of the n-grams whose repeated share is the repetition
 REPEATED = 4
-# what is asked of either identifier before its answer counts
+# the least probability at which an identifier's answer counts
 LEAST_PROBABLE = 0.5
-# with fewer letters a text is left unanswered
+# texts with fewer letters are left unanswered
 LEAST_LETTERS = 10
-# languages that a continuation could be mistaken for, beside the run's own
+# languages that a continuation could be mistaken for, besides the run's own
 NEIGHBOURS = ("da", "nb", "sv", "en", "de", "nl", "fr")
 
 Ids = Sequence[Int[np.ndarray, " _"]]
@@ -28,7 +28,7 @@ Ids = Sequence[Int[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Sums over prompts (or sentences), one over the other, with what each of them adds.
+    """A ratio of two sums over prompts (or sentences), with the terms of both.
 
     Attributes:
         over: numerators.
@@ -40,7 +40,7 @@ class Ratio:
 
     @property
     def value(self) -> float | None:
-        """The ratio of the sums; None where there is nothing to divide by."""
+        """The ratio of the sums; None if the denominator is 0."""
         under = float(self.under.sum())
         return float(self.over.sum()) / under if under else None
 
@@ -53,7 +53,7 @@ class Ratio:
 
 
 def repetition(written: Ids, n: int = REPEATED) -> Ratio:
-    """The share of n-grams of tokens that stood before in the same text (Welleck et al. 2020, eq. 10: seq-rep-n)."""
+    """The share of n-grams of tokens that occurred before in the same text (Welleck et al. 2020, eq. 10: seq-rep-n)."""
     grams = [_grams(ids, n) for ids in written]
     return Ratio(
         np.array([len(found) - len(set(found)) for found in grams], dtype=np.float64),
@@ -62,19 +62,19 @@ def repetition(written: Ids, n: int = REPEATED) -> Ratio:
 
 
 def distinct(written: Ids, n: int) -> float | None:
-    """How many different n-grams of tokens there are in all texts together, over all there are (Li et al. 2016).
+    """The number of distinct n-grams of tokens in all texts, over that of all n-grams (Li et al. 2016).
 
-    None where no text has any. It falls with the amount of text: compare it between arms of as many prompts.
+    None if no text has any. It falls with the amount of text: compare it between arms with as many prompts.
     """
     grams = [gram for ids in written for gram in _grams(ids, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
 def continuation_losses(lm: LanguageModel, prompts: Ids, written: Ids, *, budget: int = 1024) -> Ratio:
-    """Summed nats of what was written, given its prompt, and how many tokens that are.
+    """Summed nats of the continuations given their prompts, and their numbers of tokens.
 
-    The loss of prompt and continuation less that of the prompt: a model reads from left to right. Nothing may
-    be edited meanwhile.
+    It is the loss of prompt and continuation less that of the prompt, which is valid for a causal model. No
+    edit may be active.
     """
     some = [number for number, ids in enumerate(written) if len(ids)]
     nats = np.zeros(len(written))
@@ -103,12 +103,12 @@ def _grams(ids: Int[np.ndarray, " _"], n: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Identified:
-    """A language for each text, or `UNANSWERED`.
+    """The language of each text, or `UNANSWERED`.
 
     Attributes:
         ngrams: by the character n-gram model.
-        lingua: by lingua; None where it is not installed.
-        both: what both say; `UNANSWERED` where they differ. None without lingua.
+        lingua: by lingua; None if it is not installed.
+        both: the common answer; `UNANSWERED` if they differ. None without lingua.
     """
 
     ngrams: list[str]
@@ -117,7 +117,7 @@ class Identified:
 
     @property
     def best(self) -> list[str]:
-        """What both say, or else the n-grams."""
+        """The common answer if there is lingua, else that of the n-grams."""
         return self.ngrams if self.both is None else self.both
 
 
@@ -142,7 +142,7 @@ def language_of(texts: Sequence[str], ngrams: identify.NgramModel) -> Identified
 
 
 def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
-    """What lingua is asked to choose from: `NEIGHBOURS` and the run's own languages, as far as it knows them."""
+    """The languages that lingua chooses from: `NEIGHBOURS` and the run's own, as far as it knows them."""
     try:
         from lingua import IsoCode639_1
     except ImportError:
@@ -153,7 +153,7 @@ def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
 
 
 def lingua_version() -> str | None:
-    """Which lingua is installed; None if none is. What it says may differ from one to the next."""
+    """The installed version of lingua; None if there is none. Its answers may differ between versions."""
     try:
         return version("lingua-language-detector")
     except PackageNotFoundError:
@@ -162,7 +162,7 @@ def lingua_version() -> str | None:
 
 @lru_cache(maxsize=4)
 def lingua_detector(languages: tuple[str, ...]) -> Any:
-    """A detector of lingua's for these languages; None where lingua is not installed (extra `lid`)."""
+    """Lingua's detector for these languages; None if lingua is not installed (extra `lid`)."""
     try:
         from lingua import IsoCode639_1, LanguageDetectorBuilder
     except ImportError:

@@ -1,4 +1,4 @@
-"""Downstream tasks: their rows, and what units change about them."""
+"""Measure how editing units changes the scores of downstream tasks."""
 
 from glossae.tasks.controlled import States, controlled, encode_texts, fitted, states_under
 from glossae.tasks.fine_tuned import Tuning, fine_tuned

@@ -1,4 +1,4 @@
-"""Whether units tell languages apart by more than a stated minimum, with errors held over thousands of units."""
+"""Test whether units separate languages by more than a minimum AUROC, with error control over thousands of units."""
 
 from glossae.evidence.testing.auroc import (
     AurocTable,
