@@ -32,7 +32,7 @@ from glossae.lm import (
     Site,
     StoredActivations,
     TokenizedCorpus,
-    begin,
+    decide_beginning,
     find_sinks,
     load,
     stored_activations,
@@ -104,7 +104,7 @@ def corpus(source: str, languages: str, limit: int) -> Corpus:
 
 def habits(lm: LanguageModel, sample: Corpus) -> LanguageModel:
     """The model with its BOS and its sinks, as a run finds them."""
-    lm = replace(lm, bos=begin(lm, sample, "auto").bos)
+    lm = replace(lm, bos=decide_beginning(lm, sample, "auto").bos)
     sites = [Site(site, layer) for site in SITES for layer in range(lm.layers)]
     return with_sinks(lm, find_sinks(lm, tokenize(lm, sample, max_tokens=64, prefix=lm.prefix), sites))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from glossae._version import __version__
 from glossae.environment import cache_folder, install, offline
 from glossae.errors import GlossaeError
-from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrapped
+from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap_text
 
 HELP = """\
 usage: glossae doctor
@@ -104,7 +104,7 @@ def examine() -> Iterator[str]:
 
 
 def _line(name: str, text: str) -> Iterator[str]:
-    yield from wrapped(f"  {name:<18}", text, gap=1)
+    yield from wrap_text(f"  {name:<18}", text, gap=1)
 
 
 def _needed() -> dict[str, list[Package]]:

@@ -32,7 +32,7 @@ What the format cannot say is refused, with the reason, and nothing is written. 
 beside the weights; what makes an autoencoder unsound comes first there and in the terminal."""
 
 
-class Given(NamedTuple):
+class Arguments(NamedTuple):
     """The arguments of a `glossae export` command."""
 
     place: Path
@@ -41,7 +41,7 @@ class Given(NamedTuple):
     hookpoint: str | None
 
 
-def parse(arguments: Sequence[str]) -> Given | None:
+def parse(arguments: Sequence[str]) -> Arguments | None:
     """Parse the arguments after `glossae export`; None means that only the help is wanted.
 
     Raises:
@@ -71,10 +71,10 @@ def parse(arguments: Sequence[str]) -> Given | None:
         raise GlossaeError("--out: is missing; give a folder")
     if given.hookpoint is not None and given.to != "sparsify":
         raise GlossaeError(f"--hookpoint: is for sparsify; {given.to} has its own names")
-    return Given(Path(given.place), given.to, Path(given.out), given.hookpoint)
+    return Arguments(Path(given.place), given.to, Path(given.out), given.hookpoint)
 
 
-def export(given: Given) -> str:
+def export(given: Arguments) -> str:
     """Write the export; return a line for each reason that the SAE is unsound, and one for the files written.
 
     Raises:

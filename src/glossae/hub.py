@@ -101,7 +101,7 @@ class Repository:
 
 
 @contextmanager
-def quietly(bars: bool = True) -> Iterator[None]:
+def silent_client(bars: bool = True) -> Iterator[None]:
     """Keep the hub's client from logging and warning in the block, and optionally from drawing progress bars.
 
     Args:
@@ -129,7 +129,7 @@ def quietly(bars: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def asking(repository: Repository, called: str) -> Iterator[None]:
+def hub_errors(repository: Repository, called: str) -> Iterator[None]:
     """Turn the client's errors inside the block into one line that begins with `called`.
 
     Files that the block fetched are checked; a file with another SHA-256 than the hub announced is deleted.
@@ -139,7 +139,7 @@ def asking(repository: Repository, called: str) -> Iterator[None]:
     """
     before = _hashed_files(repository)
     try:
-        with quietly():
+        with silent_client():
             yield
     except GlossaeError:
         raise
@@ -159,12 +159,12 @@ def download(repository: Repository, file: str) -> Path:
     """Fetch one small file of a repository from the hub, or, if the hub cannot be reached, from the cache.
 
     Raises:
-        Exception: an error of the client; `asking` turns it into a line.
+        Exception: an error of the client; `hub_errors` turns it into a line.
     """
     from huggingface_hub import hf_hub_download
 
     # a single file is small, and needs no progress bar
-    with quietly(bars=False):
+    with silent_client(bars=False):
         return Path(
             hf_hub_download(repository.name, file, repo_type=repository.kind, revision=repository.revision)
         )
@@ -178,7 +178,7 @@ def commit_of(repository: Repository, file: str) -> str:
         file: the file to fetch for this; it need not exist.
 
     Raises:
-        Exception: an error of the client; `asking` turns it into a line.
+        Exception: an error of the client; `hub_errors` turns it into a line.
     """
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from glossae.cli import main
-from glossae.plan import bytes_text, count_text, facts, machine, wrapped
+from glossae.plan import bytes_text, count_text, facts, machine, wrap_text
 from glossae.plan.facts import ModelFacts
 from glossae.plan.page import bos_lines
 from glossae.plan.quantities import time_text
@@ -376,5 +376,5 @@ def test_numbers_for_people():
         "2.5 h",
         "12 days",
     ]
-    assert list(wrapped("  head", "one two")) == ["  head  one two"]
-    assert all(len(line) <= 80 for line in wrapped("  head", "word " * 60))
+    assert list(wrap_text("  head", "one two")) == ["  head  one two"]
+    assert all(len(line) <= 80 for line in wrap_text("  head", "word " * 60))

@@ -194,7 +194,7 @@ def build_lexicons(corpus: Corpus, *, at_least: int = 2) -> dict[str, frozenset[
 
 
 @cache
-def telltales() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
+def telltale_words() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
     """By (language, other): lower-case words and letters that occur in the first language and not in the other."""
     text = (resources.files("glossae") / "corpora" / "telltales.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
@@ -223,7 +223,7 @@ def ambiguous(corpus: Corpus, first: str, second: str, lexicons: Mapping[str, fr
     """
     shared = lexicons[first] & lexicons[second]
     for pair in ((first, second), (second, first)):
-        words, letters = telltales().get(pair, (frozenset(), frozenset()))
+        words, letters = telltale_words().get(pair, (frozenset(), frozenset()))
         shared = frozenset(word for word in shared - words if letters.isdisjoint(word))
     texts = [{s.text for s in corpus.only(language).sentences} for language in (first, second)]
     twice = texts[0] & texts[1]

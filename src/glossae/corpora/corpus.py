@@ -16,7 +16,7 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 """A progress display: takes a description and gives a callback for the share done, 0 to 1."""
 
 
-def silent(_what: str) -> AbstractContextManager[Callable[[float], None]]:
+def no_progress(_what: str) -> AbstractContextManager[Callable[[float], None]]:
     """Show nothing."""
     return nullcontext(lambda _: None)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from glossae._version import __version__
 from glossae.corpora.corpus import Progress
-from glossae.corpora.lines import named, shown
+from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import offline
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, write_json
@@ -91,7 +91,7 @@ def checked_address(text: str, setting: str) -> str:
     except ValueError:
         plain = False
     if not plain or any(mark in text for mark in "@?# ") or not text.isprintable():
-        seen = "" if "@" in text else f" {shown(text, 100)}"
+        seen = "" if "@" in text else f" {short_repr(text, 100)}"
         raise GlossaeError(
             f"{setting}: is not an address{seen}: write one such as https://mirror.example/opus, without a password"
         )
@@ -99,7 +99,7 @@ def checked_address(text: str, setting: str) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
+class FetchedFile:
     """The record of a fetched file.
 
     Attributes:
@@ -113,9 +113,9 @@ class Kept:
     sha256: str
 
 
-def kept(
+def fetch_file(
     url: str, path: Path, *, check: Callable[[Path, str], None], refusal: Refusal, progress: Progress
-) -> Kept:
+) -> FetchedFile:
     """Make sure that `path` holds the file of `url`: keep it if it agrees with its record, otherwise fetch it.
 
     A file that a user put at `path` is checked and then recorded. A fetched file replaces a changed one only
@@ -132,58 +132,58 @@ def kept(
         DownloadError: the file is not there and cannot be fetched.
         GlossaeError: the file fails the check, was changed while there is no network, or cannot be written.
     """
-    if (found := _standing(path)) is not None:
+    if (found := _valid_record(path)) is not None:
         return found
     if not path.is_file() and (variable := offline()):
         raise DownloadError(f"{variable} keeps glossae from fetching {url}", reached=False)
     with _locked(path, progress):
         # another process may have fetched it while this one waited for the lock
-        if (found := _standing(path)) is not None:
+        if (found := _valid_record(path)) is not None:
             return found
         if path.is_file():
-            if not _about(path).exists():
-                check(path, named(path))
-                return _recorded(path, path, None)
+            if not _record_path(path).exists():
+                check(path, path_text(path))
+                return _write_record(path, path, None)
             _refuse_changed(path)
         part = path.with_name(f"{path.name}.part")
-        with progress(url) as report:
-            _download(_Part(part, url), refusal, report)
+        with progress(url) as advance:
+            _download(_Part(part, url), refusal, advance)
         try:
             check(part, url)
         except GlossaeError:
             part.unlink(missing_ok=True)
             raise
-        found = _recorded(part, path, url)
+        found = _write_record(part, path, url)
         try:
             part.replace(path)
-            _about(part).unlink(missing_ok=True)
+            _record_path(part).unlink(missing_ok=True)
         except OSError as error:
-            raise GlossaeError(f"{named(path)}: cannot be written ({error.strerror or error})") from error
+            raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error
         return found
 
 
-def _about(path: Path) -> Path:
+def _record_path(path: Path) -> Path:
     """The path of a file's record."""
     return path.with_name(f"{path.name}.json")
 
 
-def _on_record(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(_about(path).read_text(encoding="utf-8"))
+        known = json.loads(_record_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
-def _record(path: Path) -> Kept | None:
-    known = _on_record(path)
+def _record(path: Path) -> FetchedFile | None:
+    known = _read_record(path)
     try:
-        return Kept(known["url"], known["bytes"], known["sha256"])
+        return FetchedFile(known["url"], known["bytes"], known["sha256"])
     except (KeyError, TypeError):
         return None
 
 
-def _standing(path: Path) -> Kept | None:
+def _valid_record(path: Path) -> FetchedFile | None:
     """The record, if there is one and the file agrees with it."""
     record = _record(path)
     try:
@@ -203,15 +203,15 @@ def _refuse_changed(path: Path) -> None:
     else:
         return
     raise GlossaeError(
-        f"{named(path)}: is not the file of before, its SHA-256 has changed, {why}: "
-        f"delete {named(_about(path))} if the file is good, or the file to have it fetched"
+        f"{path_text(path)}: is not the file of before, its SHA-256 has changed, {why}: "
+        f"delete {path_text(_record_path(path))} if the file is good, or the file to have it fetched"
     )
 
 
-def _recorded(file: Path, path: Path, url: str | None) -> Kept:
+def _write_record(file: Path, path: Path, url: str | None) -> FetchedFile:
     """Write the record of `path`, whose content is still in `file`."""
-    record = Kept(url, file.stat().st_size, file_sha256(file))
-    write_json(_about(path), asdict(record))
+    record = FetchedFile(url, file.stat().st_size, file_sha256(file))
+    write_json(_record_path(path), asdict(record))
     return record
 
 
@@ -227,11 +227,11 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            with progress(f"waiting for another run that fetches {named(path)}"):
+            with progress(f"waiting for another run that fetches {path_text(path)}"):
                 lock.acquire()
     except OSError as error:
         raise GlossaeError(
-            f"{named(path.parent)}: cannot be written ({error.strerror or error}): "
+            f"{path_text(path.parent)}: cannot be written ({error.strerror or error}): "
             f"set GLOSSAE_CACHE to a folder that can"
         ) from error
     try:
@@ -246,7 +246,7 @@ class _Part:
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        known = _on_record(path)
+        known = _read_record(path)
         self._known = known if known.get("url") == url else {}
 
     @property
@@ -267,7 +267,7 @@ class _Part:
             return {"Range": f"bytes={self.size}-", "If-Range": validator}
         return {}
 
-    def goes_on_with(self, response: HTTPResponse) -> bool:
+    def continues(self, response: HTTPResponse) -> bool:
         """Whether a 206 response continues these bytes of the same file."""
         said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if said is None or int(said[1]) != self.size:
@@ -281,17 +281,17 @@ class _Part:
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
             raise GlossaeError(
-                f"{self.url}: has {whole:,} bytes, and {named(self.path.parent)} has {free:,} free: make room, or set "
-                f"GLOSSAE_CACHE to a folder on a larger disk"
+                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: make room, or "
+                f"set GLOSSAE_CACHE to a folder on a larger disk"
             )
         self._known = {"url": self.url, "bytes": whole, **_validators(response)}
-        write_json(_about(self.path), self._known)
+        write_json(_record_path(self.path), self._known)
 
     def drop(self) -> None:
         """Delete the part that has arrived."""
         self._known = {}
         self.path.unlink(missing_ok=True)
-        _about(self.path).unlink(missing_ok=True)
+        _record_path(self.path).unlink(missing_ok=True)
 
 
 def _validators(response: HTTPResponse) -> dict[str, str]:
@@ -302,7 +302,7 @@ def _validators(response: HTTPResponse) -> dict[str, str]:
     return found | ({"modified": modified} if modified else {})
 
 
-def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) -> None:
+def _download(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -> None:
     """Fetch a file into `part.path`.
 
     If the transfer breaks off, the part that has arrived stays there, and the next call resumes it if the
@@ -313,7 +313,7 @@ def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
         if number:
             time.sleep(PAUSES[number - 1])
         try:
-            _transfer(part, refusal, report)
+            _transfer(part, refusal, advance)
             return
         except _BrokenOffError as error:
             if isinstance(error, _NotReachedError) and not number:
@@ -325,10 +325,10 @@ def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
     raise DownloadError(f"{part.url}: the transfer broke off {TRIES} times (last: {reason}); {advice}")
 
 
-def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) -> None:
+def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -> None:
     if part.whole is not None and part.size == part.whole:
         return
-    with _asked(part) as response:
+    with _response(part) as response:
         if response.status not in (200, 206):
             raise _refused(part.url, response.status, response.reason)
         whole, blocks = response.length, _blocks(response)
@@ -338,7 +338,7 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
                 raise DownloadError(f"{part.url}: {why}")
             part.begin(response, whole)
             blocks = itertools.chain([head], blocks)
-        elif not part.goes_on_with(response):
+        elif not part.continues(response):
             part.drop()
             raise _BrokenOffError("it has another file there than before")
         try:
@@ -346,10 +346,10 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
                 for block in blocks:
                     file.write(block)
                     if part.whole:
-                        report(min(1.0, file.tell() / part.whole))
+                        advance(min(1.0, file.tell() / part.whole))
         except OSError as error:
             raise DownloadError(
-                f"{named(part.path)}: cannot be written ({error.strerror or error}): make room; "
+                f"{path_text(part.path)}: cannot be written ({error.strerror or error}): make room; "
                 f"the same command carries on where it stopped"
             ) from error
     if part.whole is not None and part.size != part.whole:
@@ -376,7 +376,7 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
     yield waiting
 
 
-def _asked(part: _Part) -> HTTPResponse:
+def _response(part: _Part) -> HTTPResponse:
     """The server's response; a failure that another attempt may overcome raises `_BrokenOffError`."""
     try:
         return open_url(part.url, part.request())
@@ -386,22 +386,22 @@ def _asked(part: _Part) -> HTTPResponse:
         if error.code == 416:
             part.drop()
         if error.code in _PASSING:
-            raise _BrokenOffError(f"it answered {error.code} {_folded(error.reason)}") from error
+            raise _BrokenOffError(f"it answered {error.code} {_single_line(error.reason)}") from error
         raise _refused(part.url, error.code, error.reason) from error
     except (OSError, HTTPException, ValueError) as error:
         raise _NotReachedError(_why(error)) from error
 
 
 def _refused(url: str, status: int, reason: object) -> DownloadError:
-    return DownloadError(f"{url}: answered {status} {_folded(reason)}", status=status)
+    return DownloadError(f"{url}: answered {status} {_single_line(reason)}", status=status)
 
 
 def _why(error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return _folded(getattr(reason, "strerror", None) or reason) or type(reason).__name__
+    return _single_line(getattr(reason, "strerror", None) or reason) or type(reason).__name__
 
 
-def _folded(text: object) -> str:
+def _single_line(text: object) -> str:
     """A message of a server or a library, on one line."""
     folded = " ".join(str(text).split())
-    return folded if folded.isprintable() else shown(folded, 100)
+    return folded if folded.isprintable() else short_repr(folded, 100)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from glossae.corpora.corpus import Pair, Progress, Source, language_code
-from glossae.corpora.lines import shown
+from glossae.corpora.lines import short_repr
 from glossae.corpora.readers import DOC_NAME, LANGUAGE_NAMES, PAIR_NAME, TEXT_NAMES
 from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.hub import Repository, asking, commit_of, quietly
+from glossae.hub import Repository, commit_of, hub_errors, silent_client
 
 SCHEME = "hub:"
 ROWS = 1000
@@ -59,18 +59,18 @@ def parse_hub(text: str) -> "HubDataSet":
         key, _, value = setting.partition("=")
         if not key or not value:
             raise GlossaeError(
-                f"{shown(text, 200)}: {shown(setting)} says nothing: write KEY=VALUE between commas"
+                f"{short_repr(text, 200)}: {short_repr(setting)} says nothing: write KEY=VALUE between commas"
             )
         key = "label" if key == "language" else key
         if key in given:
-            raise GlossaeError(f"{shown(text, 200)}: {key} is said twice: say it once")
+            raise GlossaeError(f"{short_repr(text, 200)}: {key} is said twice: say it once")
         given[key] = value
     try:
         repository = Repository.parse(place, "dataset")
         config, split = given.pop("config", None), given.pop("split", None)
         return HubDataSet(repository, config, split, _named_columns(given))
     except GlossaeError as error:
-        raise GlossaeError(f"{shown(text, 200)}: {error}") from error
+        raise GlossaeError(f"{short_repr(text, 200)}: {error}") from error
 
 
 def _named_columns(given: dict[str, str]) -> Columns:
@@ -83,7 +83,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
             code = language_code(value)
             if code is None:
                 raise GlossaeError(
-                    f"{shown(value)} is not a language code: write two or three letters, as in da"
+                    f"{short_repr(value)} is not a language code: write two or three letters, as in da"
                 )
             labels.append((match[1], code))
         elif code := language_code(key):
@@ -91,7 +91,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
         else:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KEYS)} and language codes"
-            raise GlossaeError(f"there is no key {shown(key)}: {hint}")
+            raise GlossaeError(f"there is no key {short_repr(key)}: {hint}")
     if languages and (text or label or labels):
         raise GlossaeError(
             "names a column for a language and a column of text with a label: say one of the two"
@@ -130,7 +130,7 @@ class HubDataSet(Source):
         """
         _library()
         repository = self.repository
-        with asking(repository, self.name):
+        with hub_errors(repository, self.name):
             commit = commit_of(repository, _CARD)
         return {
             "url": repository.page,
@@ -178,7 +178,7 @@ def _quiet(datasets: Any) -> Iterator[None]:
 
     log = datasets.utils.logging
     level, bare = log.get_verbosity(), datasets.are_progress_bars_disabled()
-    with quietly():
+    with silent_client():
         log.set_verbosity(log.CRITICAL)
         if are_progress_bars_disabled():
             datasets.disable_progress_bars()
@@ -193,7 +193,7 @@ def _prepared(datasets: Any, source: HubDataSet) -> Any:
     """The builder of a data set at the commit of its revision, after its files are fetched."""
     made: Path | None = None
     try:
-        with asking(source.repository, source.name):
+        with hub_errors(source.repository, source.name):
             commit = commit_of(source.repository, _CARD)
             builder = _builder(datasets, source, commit)
             folder = Path(builder.cache_dir)
@@ -217,7 +217,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
             raise
         what = "several configurations"
         if source.config is not None:
-            what = f"no configuration {shown(source.config)}"
+            what = f"no configuration {short_repr(source.config)}"
         choice = _choice("config", configs, source.config or "")
         raise GlossaeError(f"{source.name}: has {what}: {choice}") from error
     except RuntimeError as error:
@@ -246,7 +246,7 @@ def _split(source: HubDataSet, builder: Any) -> Any:
         return builder.as_dataset(split=split)
     except (ValueError, AssertionError) as error:
         raise GlossaeError(
-            f"{source.name}: has no split {shown(split)}: {_choice('split', splits, split)}"
+            f"{source.name}: has no split {short_repr(split)}: {_choice('split', splits, split)}"
         ) from error
 
 
@@ -300,7 +300,7 @@ def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -
         known = language_code(label)
         if known is None:
             raise GlossaeError(
-                f"{name}, row {number}: unknown label {shown(label)}: it is not 0 (target), 1 (reference) or a "
+                f"{name}, row {number}: unknown label {short_repr(label)}: it is not 0 (target), 1 (reference) or a "
                 f"language code; say what it stands for with ,label.{label}=CODE"
             )
         language_of[label] = known
@@ -311,7 +311,7 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     """Complete `given` with the columns found by their names, and check that all exist."""
     text, label = given.text or _first(TEXT_NAMES, features), given.label or _first(LANGUAGE_NAMES, features)
     pair, doc = given.pair or _first([PAIR_NAME], features), given.doc or _first([DOC_NAME], features)
-    there = shown(", ".join(features), 200)
+    there = short_repr(", ".join(features), 200)
     lacking = None
     if text is None:
         lacking = "where its text is"
@@ -339,11 +339,11 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     texts = (plan.text, *(column for _, column in plan.languages))
     for column in (plan.text, plan.label, plan.pair, plan.doc, *texts):
         if column is not None and column not in features:
-            raise GlossaeError(f"{name}: has no column {shown(column)}; it has {there}")
+            raise GlossaeError(f"{name}: has no column {short_repr(column)}; it has {there}")
     for column in texts:
         if column is not None and getattr(features[column], "dtype", None) not in _STRINGS:
             raise GlossaeError(
-                f"{name}: its column {shown(column)} holds no text (but {shown(str(features[column]))}); "
+                f"{name}: its column {short_repr(column)} holds no text (but {short_repr(str(features[column]))}); "
                 f"it has {there}"
             )
     return plan

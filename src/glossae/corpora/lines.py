@@ -28,64 +28,64 @@ _PACKED = {
 }
 
 
-def shown(value: object, width: int = 40) -> str:
+def short_repr(value: object, width: int = 40) -> str:
     """The `repr` of `value`, shortened to `width`, for a one-line message."""
     if not isinstance(value, str):
         return reprlib.repr(value)
     return repr(value if len(value) <= width else value[:width] + "…")
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
+def name_list(names: Sequence[str], most: int = 12) -> str:
     """The first `most` of `names` for a message, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def named(path: Path) -> str:
+def path_text(path: Path) -> str:
     """`path` for a one-line message; quoted only if it holds characters that a line cannot show."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
+def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open `path` for reading bytes."""
     if path.is_dir():
-        raise GlossaeError(f"{named(path)}: is a folder: name a file in it")
+        raise GlossaeError(f"{path_text(path)}: is a folder: name a file in it")
     if not path.exists():
-        raise GlossaeError(f"{named(path)}: no such file{_nearest(path)}")
+        raise GlossaeError(f"{path_text(path)}: no such file{_nearest(path)}")
     if not path.is_file():
-        raise GlossaeError(f"{named(path)}: is not a regular file: save the text to one and name that")
+        raise GlossaeError(f"{path_text(path)}: is not a regular file: save the text to one and name that")
     try:
         if path.stat().st_size == 0:
-            raise GlossaeError(f"{named(path)}: is empty: give a file with text in it")
+            raise GlossaeError(f"{path_text(path)}: is empty: give a file with text in it")
         with path.open("rb") as file:
             start = file.peek(16)
             for magic, (what, unpack) in _PACKED.items():
                 if start.startswith(magic):
                     raise GlossaeError(
-                        f"{named(path)}: {what}: unpack it ({unpack} {named(path)}) and name what comes out"
+                        f"{path_text(path)}: {what}: unpack it ({unpack} {path_text(path)}) and name what comes out"
                     )
             yield file
     except OSError as error:
-        raise GlossaeError(f"{named(path)}: cannot be read ({error.strerror or error})") from error
+        raise GlossaeError(f"{path_text(path)}: cannot be read ({error.strerror or error})") from error
 
 
 def _nearest(path: Path) -> str:
     """Advice for a missing file: the most similar name in its folder."""
     try:
         if not path.parent.is_dir():
-            return f", nor a folder {named(path.parent)}: check the path"
+            return f", nor a folder {path_text(path.parent)}: check the path"
         names = [entry.name for entry in itertools.islice(path.parent.iterdir(), _NAMES_COMPARED)]
     except OSError:
         return ": check the path"
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {named(path.parent / near[0])}?" if near else ": check the path"
+    return f"; did you mean {path_text(path.parent / near[0])}?" if near else ": check the path"
 
 
 def text_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file; see `lines_of`."""
-    with opened(path) as file:
-        yield from lines_of(file, named(path))
+    with open_file(path) as file:
+        yield from lines_of(file, path_text(path))
 
 
 def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
@@ -142,7 +142,7 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    name = named(path)
+    name = path_text(path)
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
@@ -153,14 +153,14 @@ def _jsonl(path: Path) -> Iterator[Record]:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             raise GlossaeError(f"{where}: is not JSON{column}: write one object a line") from error
         if not isinstance(fields, dict):
-            raise GlossaeError(f"{where}: is no JSON object but {shown(line)}: write one object a line")
+            raise GlossaeError(f"{where}: is no JSON object but {short_repr(line)}: write one object a line")
         yield Record(where, fields)
 
 
 def _csv(path: Path) -> Iterator[Record]:
     # the limit is global to the process, and shorter than the longest sentences; it is only ever raised
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
-    name, lines = named(path), text_lines(path)
+    name, lines = path_text(path), text_lines(path)
     first = next(lines, "")
     # spreadsheets use semicolons where the comma is the decimal point
     delimiter = ";" if ";" in first and "," not in first else ","
@@ -176,7 +176,9 @@ def _csv(path: Path) -> Iterator[Record]:
                 # a spreadsheet may leave empty columns without a name at the end
                 for cell, number in Counter(header).items():
                     if cell and number > 1:
-                        raise GlossaeError(f"{where}: the column {shown(cell)} is there twice: rename one")
+                        raise GlossaeError(
+                            f"{where}: the column {short_repr(cell)} is there twice: rename one"
+                        )
             elif row and header is not None:
                 if len(row) != len(header):
                     raise GlossaeError(

@@ -18,9 +18,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from zipfile import ZipExtFile, ZipFile, ZipInfo
 
-from glossae.corpora.corpus import Pair, Progress, Source, silent
-from glossae.corpora.download import DownloadError, Kept, checked_address, kept, open_url
-from glossae.corpora.lines import lines_of, listed, named, shown
+from glossae.corpora.corpus import Pair, Progress, Source, no_progress
+from glossae.corpora.download import DownloadError, FetchedFile, checked_address, fetch_file, open_url
+from glossae.corpora.lines import lines_of, name_list, path_text, short_repr
 from glossae.corpora.readers import Lines, read_aligned
 from glossae.environment import cache_folder
 from glossae.errors import GlossaeError
@@ -55,7 +55,7 @@ def parse_opus(text: str) -> "Opus":
     names = _NAMES.fullmatch(text.removeprefix(PREFIX))
     if names is None:
         raise GlossaeError(
-            f"{shown(text, 200)}: names no corpus: write opus:NAME or opus:NAME@VERSION, as in opus:ELRC_2923"
+            f"{short_repr(text, 200)}: names no corpus: write opus:NAME or opus:NAME@VERSION, as in opus:ELRC_2923"
         )
     return Opus(names[1], names[2] or _VERSION)
 
@@ -78,16 +78,16 @@ class Opus(Source):
 
     def fetch(self, languages: Sequence[str], progress: Progress) -> dict[str, Any]:
         """Fetch the archive unless it is cached; returns its address, size and SHA-256."""
-        return asdict(self._kept(languages, progress))
+        return asdict(self._fetch_record(languages, progress))
 
     def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
         """Yield the pairs, read from the archive."""
-        self._kept(languages, silent)
+        self._fetch_record(languages, no_progress)
         path, pair = self.archive(languages), _pair(languages)
-        with _texts(path, named(path), pair) as texts:
+        with _texts(path, path_text(path), pair) as texts:
             yield from read_aligned(dict(zip(pair, texts, strict=True)))
 
-    def _kept(self, languages: Sequence[str], progress: Progress) -> Kept:
+    def _fetch_record(self, languages: Sequence[str], progress: Progress) -> FetchedFile:
         """The record of the archive; raises if it cannot be fetched, or is not an archive of this corpus."""
         if len(languages) < 2:
             raise GlossaeError(f"{self.name}: is a corpus of pairs: give a target and a reference language")
@@ -100,14 +100,15 @@ class Opus(Source):
         base = checked_address(os.environ.get(_BASE[0]) or _BASE[1], _BASE[0])
         url = f"{base}/OPUS-{self.corpus}/{self.version}/moses/{path.name}"
         try:
-            return kept(url, path, check=check, refusal=_refusal, progress=progress)
+            return fetch_file(url, path, check=check, refusal=_refusal, progress=progress)
         except DownloadError as error:
             advice = ""
             if error.status in _MISSING:
                 advice = f": {_why_missing(self.corpus, self.version, pair)}"
             elif not error.reached:
                 first, second = languages[:2]
-                advice = f": fetch it elsewhere and put it at {named(path)}, or give files, {first}=FILE,{second}=FILE"
+                files = f"{first}=FILE,{second}=FILE"
+                advice = f": fetch it elsewhere and put it at {path_text(path)}, or give files, {files}"
             raise GlossaeError(f"{self.name}: {error}{advice}") from error
 
 
@@ -124,7 +125,7 @@ def _refusal(head: bytes) -> str | None:
     if not head:
         return "is empty there"
     page = b"<html" in head.lower() or b"<!doctype html" in head.lower()
-    what = "a web page, perhaps a network's login" if page else shown(head[:40].decode("latin-1"))
+    what = "a web page, perhaps a network's login" if page else short_repr(head[:40].decode("latin-1"))
     return f"a zip archive should come from there, and what comes is {what}; nothing of it is kept"
 
 
@@ -140,10 +141,10 @@ def _texts(path: Path, name: str, pair: tuple[str, str]) -> Iterator[list[Lines]
             for info in archive.infolist():
                 parts = PurePosixPath(info.filename.replace("\\", "/"))
                 if ".." in parts.parts or parts.is_absolute() or PureWindowsPath(info.filename).anchor:
-                    raise _odd(name, info, "which leads out of the archive")
+                    raise _refused_member(name, info, "which leads out of the archive")
                 if stat.S_ISLNK(info.external_attr >> 16):
-                    raise _odd(name, info, "which is a link")
-            chosen = [_only(name, archive, f".{'-'.join(pair)}.{code}") for code in pair]
+                    raise _refused_member(name, info, "which is a link")
+            chosen = [_member(name, archive, f".{'-'.join(pair)}.{code}") for code in pair]
             opened = [cast(ZipExtFile, members.enter_context(archive.open(info))) for info in chosen]
             yield [_lines(name, info, member) for info, member in zip(chosen, opened, strict=True)]
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
@@ -153,10 +154,10 @@ def _texts(path: Path, name: str, pair: tuple[str, str]) -> Iterator[list[Lines]
         ) from error
 
 
-def _only(name: str, archive: ZipFile, ending: str) -> ZipInfo:
+def _member(name: str, archive: ZipFile, ending: str) -> ZipInfo:
     found = [info for info in archive.infolist() if info.filename.endswith(ending)]
     if len(found) != 1:
-        members = ", ".join(shown(info.filename) for info in archive.infolist()[:8])
+        members = ", ".join(short_repr(info.filename) for info in archive.infolist()[:8])
         raise GlossaeError(
             f"{name}: has {len(found)} texts that end in {ending}, and needs one (it holds {members or 'nothing'}); "
             f"{_AGAIN}"
@@ -164,24 +165,28 @@ def _only(name: str, archive: ZipFile, ending: str) -> ZipInfo:
     (info,) = found
     method, size, packed = info.compress_type, info.file_size, info.compress_size
     if info.flag_bits & _ENCRYPTED:
-        raise _odd(name, info, "which is encrypted")
+        raise _refused_member(name, info, "which is encrypted")
     if method not in _METHODS:
-        raise _odd(name, info, f"which is compressed by method {method}, neither stored nor deflated")
+        raise _refused_member(
+            name, info, f"which is compressed by method {method}, neither stored nor deflated"
+        )
     if size > _MAX_BYTES:
-        raise _odd(name, info, f"which has {size:,} bytes unpacked, and {_MAX_BYTES:,} are the most")
+        raise _refused_member(
+            name, info, f"which has {size:,} bytes unpacked, and {_MAX_BYTES:,} are the most"
+        )
     if size > max(_RATIO_FROM, _MAX_RATIO * packed):
-        raise _odd(name, info, f"whose {packed:,} bytes unpack to {size:,}")
+        raise _refused_member(name, info, f"whose {packed:,} bytes unpack to {size:,}")
     return info
 
 
-def _odd(name: str, info: ZipInfo, what: str) -> GlossaeError:
+def _refused_member(name: str, info: ZipInfo, what: str) -> GlossaeError:
     return GlossaeError(
-        f"{name}: holds {shown(info.filename, 100)}, {what}: that is no archive of text; {_AGAIN}"
+        f"{name}: holds {short_repr(info.filename, 100)}, {what}: that is no archive of text; {_AGAIN}"
     )
 
 
 def _lines(name: str, info: ZipInfo, member: ZipExtFile) -> Lines:
-    inside = f"{name}/{info.filename if info.filename.isprintable() else shown(info.filename, 100)}"
+    inside = f"{name}/{info.filename if info.filename.isprintable() else short_repr(info.filename, 100)}"
 
     def read() -> Iterator[tuple[str, str]]:
         # the zip module's own line reader is slow
@@ -190,14 +195,14 @@ def _lines(name: str, info: ZipInfo, member: ZipExtFile) -> Lines:
             yield line, ""
         # the zip module stops at the recorded size, and checks the checksum of what it read
         if member.tell() != info.file_size:
-            raise zipfile.BadZipFile(f"{shown(info.filename, 100)} is shorter than written down")
+            raise zipfile.BadZipFile(f"{short_repr(info.filename, 100)} is shorter than written down")
 
     return Lines(inside, read())
 
 
 def _why_missing(corpus: str, version: str, pair: tuple[str, str]) -> str:
     """What is wrong with a corpus name, version or language pair that OPUS does not have, in a few words."""
-    corpora = _asked(corpora="True")
+    corpora = _api_list(corpora="True")
     if corpora is None:
         near = _nearest(corpus, _KNOWN.split())
         return f"OPUS has no such corpus, version or pair, and its list of corpora cannot be reached{near}"
@@ -206,7 +211,7 @@ def _why_missing(corpus: str, version: str, pair: tuple[str, str]) -> str:
         return f"OPUS has no corpus {corpus}{_nearest(corpus, names) or ': https://opus.nlpl.eu lists all'}"
     archives = [
         (row["source"], row["target"], row["version"])
-        for row in _asked(corpus=corpus, preprocessing="moses") or []
+        for row in _api_list(corpus=corpus, preprocessing="moses") or []
         if isinstance(row, dict) and all(_is_word(row.get(key)) for key in ("source", "target", "version"))
     ]
     if not archives:
@@ -215,13 +220,13 @@ def _why_missing(corpus: str, version: str, pair: tuple[str, str]) -> str:
     if version in versions:
         return "OPUS lists it, but does not give it out"
     if versions:
-        return f"OPUS has no version {shown(version)} of this pair: there are {listed(versions)}"
+        return f"OPUS has no version {short_repr(version)} of this pair: there are {name_list(versions)}"
     partners = {code for row in archives if set(row[:2]) & set(pair) for code in row[:2]} - set(pair)
     if partners:
-        some = listed(sorted(partners))
+        some = name_list(sorted(partners))
         return f"OPUS does not have the pair {'-'.join(pair)} of it: with one of the two there are {some}"
     languages = sorted({code for row in archives for code in row[:2]})
-    return f"OPUS has it in neither of {' and '.join(pair)}, but in {listed(languages)}"
+    return f"OPUS has it in neither of {' and '.join(pair)}, but in {name_list(languages)}"
 
 
 def _nearest(corpus: str, names: Iterable[str]) -> str:
@@ -235,7 +240,7 @@ def _is_word(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and 0 < len(value) < 100
 
 
-def _asked(**query: str) -> list[Any] | None:
+def _api_list(**query: str) -> list[Any] | None:
     """The list in the answer of OPUS's API; None if there is no answer."""
     try:
         address = checked_address(os.environ.get(_API[0]) or _API[1], _API[0])

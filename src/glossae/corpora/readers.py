@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glossae.corpora.corpus import Pair, language_code
-from glossae.corpora.lines import Record, listed, named, opened, records, shown, text_lines
+from glossae.corpora.lines import Record, name_list, open_file, path_text, records, short_repr, text_lines
 from glossae.errors import GlossaeError
 
 TEXT_NAMES = ("text", "sentence")
@@ -65,7 +65,7 @@ def _with_doc(
     for number, cells in _cells(lines, 2):
         if len(cells) != columns:
             raise GlossaeError(
-                f"{named(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
+                f"{path_text(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
             )
         doc = cells.pop(place).strip()
         if codes is not None:
@@ -86,7 +86,7 @@ def _language_of(path: Path, number: int, label: str, language_of: dict[str, str
         language = language_of.get(label.strip()) or language_code(label)
         if language is None:
             raise GlossaeError(
-                f"{named(path)}, line {number}: unknown label {shown(label)}: "
+                f"{path_text(path)}, line {number}: unknown label {short_repr(label)}: "
                 f"write 0 (target), 1 (reference) or a language code"
             )
         language_of[label] = language
@@ -122,7 +122,7 @@ def _labelled(
             yield Pair(((_language_of(path, number, label, language_of), text),))
         elif line.strip():
             raise GlossaeError(
-                f"{named(path)}, line {number}: no tab in {shown(line)}: "
+                f"{path_text(path)}, line {number}: no tab in {short_repr(line)}: "
                 f"write sentence TAB label on every line"
             )
 
@@ -138,7 +138,7 @@ def _columns(
     for number, cells in _cells(lines, first_number):
         if len(cells) != len(columns):
             raise GlossaeError(
-                f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
+                f"{path_text(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
                 f"mend the line, or name every column with cols:CODE,CODE,-:PATH (- passes one over)"
             )
         yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
@@ -262,7 +262,7 @@ def _language(record: Record, name: str, language_of: Mapping[str, str]) -> str:
     language = language_of.get(written) or language_code(written)
     if language is None:
         raise GlossaeError(
-            f"{record.where}: {name} is {shown(value)}: write 0 (target), 1 (reference) "
+            f"{record.where}: {name} is {short_repr(value)}: write 0 (target), 1 (reference) "
             f"or a language code, or name the file da=PATH where all of it is in one language"
         )
     return language
@@ -271,7 +271,9 @@ def _language(record: Record, name: str, language_of: Mapping[str, str]) -> str:
 def _text(record: Record, name: str) -> str:
     value = record.fields[name]
     if value is not None and not isinstance(value, str):
-        raise GlossaeError(f"{record.where}: {shown(name)} is {shown(value)}: write the text as a string")
+        raise GlossaeError(
+            f"{record.where}: {short_repr(name)} is {short_repr(value)}: write the text as a string"
+        )
     return value or ""
 
 
@@ -282,15 +284,14 @@ def _identity(record: Record, name: str | None, sharing: str) -> str:
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise GlossaeError(
-            f"{record.where}: {name} is {shown(value)}: write a number or a string, the same one for {sharing}"
+            f"{record.where}: {name} is {short_repr(value)}: write a number or a string, the same one for {sharing}"
         )
     return str(value)
 
 
 def _lacking(record: Record, needed: str) -> GlossaeError:
-    return GlossaeError(
-        f"{record.where}: has {listed([shown(name) for name in record.fields]) or 'nothing'}, and needs {needed}"
-    )
+    fields = name_list([short_repr(name) for name in record.fields]) or "nothing"
+    return GlossaeError(f"{record.where}: has {fields}, and needs {needed}")
 
 
 _COLUMNS = 10
@@ -334,7 +335,7 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
         place = _PLACE.fullmatch(cells[0])
         if place is None or len(cells) != _COLUMNS:
             raise GlossaeError(
-                f"{named(path)}, line {number}: {shown(line)} is no word of CoNLL-U, a number and nine more "
+                f"{path_text(path)}, line {number}: {short_repr(line)} is no word of CoNLL-U, a number and nine more "
                 f"columns with tabs between them: give a .conllu file, or name plain text .txt"
             )
         first, last, is_empty = place.groups()
@@ -389,7 +390,9 @@ class _Units:
         if self._root is None:
             self._root = name
             if name != "tmx":
-                raise _TmxError(f"is XML but not TMX (its first element is {shown(name)}): give a TMX file")
+                raise _TmxError(
+                    f"is XML but not TMX (its first element is {short_repr(name)}): give a TMX file"
+                )
         if self._pieces is not None:
             self._is_text.append(name == "sub" or (name not in _CODES and self._is_text[-1]))
         elif name == "tu":
@@ -402,7 +405,7 @@ class _Units:
             self._language = language_code(written)
             if self._language is None:
                 raise _TmxError(
-                    f"a tuv's xml:lang is {shown(written)}: write a language code, as in da or en-GB"
+                    f"a tuv's xml:lang is {short_repr(written)}: write a language code, as in da or en-GB"
                 )
         elif name == "seg" and self._language is not None:
             self._pieces, self._is_text = [], [True]
@@ -452,7 +455,7 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     units = _Units()
     parser = DefusedXMLParser(target=units)
     try:
-        with opened(path) as file:
+        with open_file(path) as file:
             while chunk := file.read(_CHUNK):
                 parser.feed(chunk)
                 yield from units.units
@@ -462,17 +465,17 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     except ParseError as error:
         reason = str(error).partition(": line ")[0]
         raise GlossaeError(
-            f"{named(path)}, line {error.position[0]}: is not well-formed XML ({reason}): "
+            f"{path_text(path)}, line {error.position[0]}: is not well-formed XML ({reason}): "
             f"it may be truncated or of another format; fetch it again"
         ) from error
     except (DefusedXmlException, _TmxError) as error:
         what = "declares an XML entity, which is refused: write the text itself in its place"
         raise GlossaeError(
-            f"{named(path)}, line {parser.parser.CurrentLineNumber}: "
+            f"{path_text(path)}, line {parser.parser.CurrentLineNumber}: "
             f"{error if isinstance(error, _TmxError) else what}"
         ) from error
     except (LookupError, ValueError) as error:
         raise GlossaeError(
-            f"{named(path)}, line 1: its XML declaration names an encoding that cannot be read "
-            f"({shown(str(error))}): convert it to UTF-8"
+            f"{path_text(path)}, line 1: its XML declaration names an encoding that cannot be read "
+            f"({short_repr(str(error))}): convert it to UTF-8"
         ) from error

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.corpora.cleaning import Tally
-from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, silent
-from glossae.corpora.lines import opened
+from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, no_progress
+from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
@@ -89,7 +89,7 @@ class Roles:
         }
 
 
-def untested(
+def untested_languages(
     sentences: Mapping[str, Mapping[str, float]], others: Sequence[str], left_out: Sequence[str] = ()
 ) -> list[str]:
     """One line, with the reason, for each language that a run will not test or not measure.
@@ -132,7 +132,7 @@ def build_roles(
     test_limit: int | None = None,
     trained: Sequence[str] | None = None,
     generators: Mapping[str, Generator] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Roles:
     """Fetch, read, clean and divide the text of a run.
 
@@ -178,7 +178,7 @@ def build_roles(
     sources = _sources(specs, generators)
     for path in (path for given in sources.values() for source in given.values() for path in source.files):
         # refuse a missing file before another takes time to read
-        with opened(path):
+        with open_file(path):
             pass
     provenance = {
         name: facts
@@ -356,7 +356,7 @@ class _Division:
         before = {
             name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
         }
-        kept, dropped = _without(
+        kept, dropped = _divide_by_overlap(
             self._sentences[role], [sentence for sentences in before.values() for sentence in sentences]
         )
         # only a role with its own sources is refused: one that was cut out of another names no file
@@ -364,7 +364,9 @@ class _Division:
         for name in sorted(lost):
             gone = [sentence for sentence in dropped if sentence.source == name]
             where = " and ".join(
-                f"corpora.{other}" for other, sentences in before.items() if _without(sentences, gone)[1]
+                f"corpora.{other}"
+                for other, sentences in before.items()
+                if _divide_by_overlap(sentences, gone)[1]
             )
             raise GlossaeError(
                 f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in "
@@ -438,7 +440,7 @@ class _Division:
         return ROLES.index(role), name, language not in self._languages, language
 
 
-def _without(
+def _divide_by_overlap(
     sentences: Sequence[Sentence], others: Sequence[Sentence]
 ) -> tuple[list[Sentence], list[Sentence]]:
     """Divide `sentences` into those that share no text, pair or document with one of `others`, and the rest."""

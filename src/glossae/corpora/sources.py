@@ -11,7 +11,7 @@ from typing import NamedTuple
 from glossae.corpora.cleaning import Tally, clean
 from glossae.corpora.corpus import Corpus, Pair, Sentence, Source, language_code
 from glossae.corpora.hub_data import SCHEME, parse_hub
-from glossae.corpora.lines import named, shown, text_lines
+from glossae.corpora.lines import path_text, short_repr, text_lines
 from glossae.corpora.opus import PREFIX, parse_opus
 from glossae.corpora.readers import (
     Lines,
@@ -100,7 +100,7 @@ class Aligned(Source):
         """Yield pairs; see `read_aligned`."""
         if not any(path.is_dir() for _, path in self.paths):
             yield from read_aligned(
-                {code: Lines(named(path), read_sentences(path)) for code, path in self.paths}
+                {code: Lines(path_text(path), read_sentences(path)) for code, path in self.paths}
             )
             return
         by_name = {code: {file.name: file for file in _texts_in(path)} for code, path in self.paths}
@@ -109,11 +109,14 @@ class Aligned(Source):
             for name in sorted(first.keys() ^ files.keys()):
                 lacking = dict(self.paths)[code if name in first else first_code]
                 raise GlossaeError(
-                    f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names"
+                    f"{path_text(lacking)}: has no {short_repr(name)}: folders that are aligned hold the same names"
                 )
         for name in first:
             yield from read_aligned(
-                {code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()}
+                {
+                    code: Lines(path_text(files[name]), _document(files[name]))
+                    for code, files in by_name.items()
+                }
             )
 
 
@@ -123,10 +126,10 @@ def _texts_in(folder: Path) -> list[Path]:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
     except OSError as error:
         raise GlossaeError(
-            f"{named(folder)}: cannot be read as a folder ({error.strerror or error})"
+            f"{path_text(folder)}: cannot be read as a folder ({error.strerror or error})"
         ) from error
     if not found:
-        raise GlossaeError(f"{named(folder)}: is a folder: name a file in it, or a folder of .txt files")
+        raise GlossaeError(f"{path_text(folder)}: is a folder: name a file in it, or a folder of .txt files")
     return found
 
 
@@ -172,7 +175,7 @@ def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -
         return _parse_aligned(text, assignment[1])
     path = path_named(text)
     if path.suffix.lower() not in _SUFFIXES:
-        raise GlossaeError(f"{shown(text, 200)}: {_refusal(text, path, generators)}")
+        raise GlossaeError(f"{short_repr(text, 200)}: {_refusal(text, path, generators)}")
     return File(path)
 
 
@@ -199,10 +202,14 @@ def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
 def _parse_columns(text: str) -> Source:
     codes, _, path = text.removeprefix("cols:").partition(":")
     if not codes or not path:
-        raise GlossaeError(f"{shown(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column")
+        raise GlossaeError(
+            f"{short_repr(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column"
+        )
     columns = tuple(None if code.strip() == "-" else _code(code, text) for code in codes.split(","))
     if not any(columns):
-        raise GlossaeError(f"{shown(text, 200)}: every column is passed over: name at least one language")
+        raise GlossaeError(
+            f"{short_repr(text, 200)}: every column is passed over: name at least one language"
+        )
     _refuse_repeated([code for code in columns if code is not None], text)
     return File(path_named(path), columns)
 
@@ -213,7 +220,7 @@ def _parse_aligned(text: str, first: str) -> Source:
     for part in _NEXT_ASSIGNMENT.split(text):
         written, _, path = part.partition("=")
         if not path:
-            raise GlossaeError(f"{shown(text, 200)}: no file after {written}=: write {written}=PATH")
+            raise GlossaeError(f"{short_repr(text, 200)}: no file after {written}=: write {written}=PATH")
         paths.append((_code(written, text), path_named(path)))
     _refuse_repeated([code for code, _ in paths], text)
     return Aligned(tuple(paths))
@@ -223,7 +230,7 @@ def _code(written: str, text: str) -> str:
     code = language_code(written)
     if code is None:
         raise GlossaeError(
-            f"{shown(text, 200)}: {shown(written)} is not a language code: "
+            f"{short_repr(text, 200)}: {short_repr(written)} is not a language code: "
             f"write two or three letters, as in da"
         )
     return code
@@ -231,7 +238,7 @@ def _code(written: str, text: str) -> str:
 
 def _refuse_repeated(codes: list[str], text: str) -> None:
     if len(set(codes)) < len(codes):
-        raise GlossaeError(f"{shown(text, 200)}: a language is named twice: name each once")
+        raise GlossaeError(f"{short_repr(text, 200)}: a language is named twice: name each once")
 
 
 def split_sources(text: str) -> list[str]:
@@ -244,17 +251,17 @@ def split_sources(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise GlossaeError(
-            f"{shown(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
+            f"{short_repr(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
         ) from error
     if not words:
         raise GlossaeError("names no source: give one, such as a PATH.tsv")
     for word in words:
         if words.count(word) > 1:
-            raise GlossaeError(f"{shown(word, 200)}: is named twice: name each source once")
+            raise GlossaeError(f"{short_repr(word, 200)}: is named twice: name each source once")
     return words
 
 
-class Reading(NamedTuple):
+class CleanedSource(NamedTuple):
     """One source after reading and cleaning.
 
     Attributes:
@@ -272,7 +279,7 @@ def read_source(
     languages: Sequence[str],
     seed: int = 0,
     generators: Mapping[str, Generator] | None = None,
-) -> Reading:
+) -> CleanedSource:
     """Fetch (if need be), read and clean one source.
 
     Args:
@@ -289,7 +296,7 @@ def read_source(
         raise GlossaeError(f"languages: {list(languages)!r}: give codes of two or three letters, as in da")
     parsed = parse_source(source, generators)
     sentences, tallies = read_clean(parsed, parsed.name, wanted, seed, {})
-    return Reading(Corpus.of(sentences), tallies)
+    return CleanedSource(Corpus.of(sentences), tallies)
 
 
 def read_clean(

@@ -9,7 +9,7 @@ from glossae.corpora.cleaning import words_of
 from glossae.corpora.corpus import Sentence, cluster
 
 
-def rank(seed: int, purpose: str, pair: str) -> bytes:
+def shuffle_key(seed: int, purpose: str, pair: str) -> bytes:
     """The sort key of `pair` in the shuffle of `seed` for `purpose`; shuffles of two purposes are independent."""
     # the id after the hash makes the order total even if two hashes are equal
     return blake2b(f"{seed}:{purpose}:{pair}".encode(), digest_size=8).digest() + pair.encode()
@@ -20,7 +20,7 @@ def shuffled(sentences: Iterable[Sentence], seed: int) -> list[Sentence]:
 
     Any stretch of the result is a fair sample of languages and sources; a pair's sentences stay together.
     """
-    return sorted(sentences, key=lambda s: (rank(seed, "order", s.pair), s.language, s.text))
+    return sorted(sentences, key=lambda s: (shuffle_key(seed, "order", s.pair), s.language, s.text))
 
 
 def cut(
@@ -46,7 +46,7 @@ def cut(
         sources, languages = [own[0].source], [sentence.language for sentence in own]
         if docs:
             sources, languages = list({sentence.source for sentence in own}), list(set(languages))
-        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
+        unit = shuffle_key(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
         groups[bool(docs), tuple(sorted(sources)), tuple(sorted(languages))].append(unit)
 
     taken: set[int] = set()
@@ -170,7 +170,7 @@ def within_limit(
     numbers: dict[str, int] = defaultdict(int)
     kept: list[Sentence] = []
     over: list[Sentence] = []
-    for sentence in sorted(sentences, key=lambda s: (rank(seed, "limit", s.pair), s.language, s.text)):
+    for sentence in sorted(sentences, key=lambda s: (shuffle_key(seed, "limit", s.pair), s.language, s.text)):
         numbers[sentence.language] += 1
         (kept if numbers[sentence.language] <= limit else over).append(sentence)
     return kept, over

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from glossae.corpora.corpus import language_code, silent
+from glossae.corpora.corpus import language_code, no_progress
 from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
-from glossae.corpora.lines import Record, listed, named, records, shown, text_lines
+from glossae.corpora.lines import Record, name_list, path_text, records, short_repr, text_lines
 from glossae.corpora.readers import read_conllu
 from glossae.corpora.scala import Tagged, scala_splits
 from glossae.corpora.sources import split_sources
@@ -144,8 +144,10 @@ def assemble_task(
                 count["empty"] += 1
                 continue
             if split != TRAIN and row.label not in known:
-                some = listed([shown(label) for label in sorted(known)], 8)
-                raise GlossaeError(f"{row.where}: the label {shown(row.label)} is not one of train's, {some}")
+                some = name_list([short_repr(label) for label in sorted(known)], 8)
+                raise GlossaeError(
+                    f"{row.where}: the label {short_repr(row.label)} is not one of train's, {some}"
+                )
             # half of a surrogate pair, which JSON can hold and UTF-8 cannot
             text = row.text.encode("utf-8", "replace").decode()
             rows.append(Example(text, row.label, row.pair or f"{split} {number}"))
@@ -156,7 +158,7 @@ def assemble_task(
             known = {row.label for row in rows}
             if len(known) < 2:
                 raise GlossaeError(
-                    f"{source}: every row of train has the label {shown(rows[0].label)}: a task needs two"
+                    f"{source}: every row of train has the label {short_repr(rows[0].label)}: a task needs two"
                 )
     return Task(name, language, source, kept, dropped, provenance or {})
 
@@ -181,7 +183,7 @@ class TaskSource:
         splits: Mapping[str, Iterable[Row]]
         if self.source.startswith(SCHEME):
             data = parse_hub(self.source)
-            provenance = data.fetch((), silent)
+            provenance = data.fetch((), no_progress)
             splits = _hub_splits(data)
         elif self.source.startswith(SCALA):
             splits = self._scala_splits()
@@ -227,7 +229,7 @@ def parse_task(text: str) -> TaskSource:
     match = _TASK.fullmatch(text)
     if match is None:
         raise GlossaeError(
-            f"{shown(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
+            f"{short_repr(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
         )
     name, written, source = match.groups()
     name = name.replace("_", "-")
@@ -236,14 +238,18 @@ def parse_task(text: str) -> TaskSource:
         near = difflib.get_close_matches(name, KNOWN, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise GlossaeError(
-            f"{shown(text, 200)}: does not say where it is: {hint}write {name}:LANGUAGE=SOURCE, or one of "
+            f"{short_repr(text, 200)}: does not say where it is: {hint}write {name}:LANGUAGE=SOURCE, or one of "
             f"{', '.join(KNOWN)}"
         )
     language = settled if written is None else language_code(written)
     if language is None:
-        what = "does not say its language" if written is None else f"{shown(written)} is not a language code"
+        what = (
+            "does not say its language"
+            if written is None
+            else f"{short_repr(written)} is not a language code"
+        )
         raise GlossaeError(
-            f"{shown(text, 200)}: {what}: write {name}:CODE{'' if source is None else '=' + source}"
+            f"{short_repr(text, 200)}: {what}: write {name}:CODE{'' if source is None else '=' + source}"
         )
     return TaskSource(name, language, source or str(usual))
 
@@ -261,11 +267,11 @@ def _names(columns: Sequence[str], where: str, text: str | None = None, label: s
     by_name: dict[str, str] = {}
     for name in columns:
         by_name.setdefault(name.strip().lower(), name)
-    there = listed([shown(name) for name in columns]) or "nothing"
+    there = name_list([short_repr(name) for name in columns]) or "nothing"
     found = []
     for given, known in ((text, _TEXT_NAMES), (label, _LABEL_NAMES)):
         if given is not None and given not in columns:
-            raise GlossaeError(f"{where}: has no column {shown(given)}; it has {there}")
+            raise GlossaeError(f"{where}: has no column {short_repr(given)}; it has {there}")
         found.append(given or next((by_name[name] for name in known if name in by_name), None))
     if found[0] is None or found[1] is None:
         what, known = ("text", _TEXT_NAMES) if found[0] is None else ("label", _LABEL_NAMES)
@@ -276,13 +282,13 @@ def _names(columns: Sequence[str], where: str, text: str | None = None, label: s
 def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
     """Make a row of values of any type; a missing text is empty, a missing label None."""
     if text is not None and not isinstance(text, str):
-        raise GlossaeError(f"{where}: the text is {shown(text)}: write it as a string")
+        raise GlossaeError(f"{where}: the text is {short_repr(text)}: write it as a string")
     if isinstance(label, str | bool):
         label = str(label).strip()
     elif label is not None:
         # some programs write a column of integers as 1.0
         if not isinstance(label, int) and not (isinstance(label, float) and label.is_integer()):
-            raise GlossaeError(f"{where}: the label is {shown(label)}: write a word or a whole number")
+            raise GlossaeError(f"{where}: the label is {short_repr(label)}: write a word or a whole number")
         label = str(int(label))
     return Row(text or "", label, where, None if pair is None or pair == "" else str(pair))
 
@@ -292,7 +298,7 @@ def _file_splits(source: str) -> dict[str, Iterator[Row]]:
     path = path_named(source)
     if not path.exists():
         raise GlossaeError(
-            f"{shown(source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"
+            f"{short_repr(source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"
         )
     if path.suffix.lower() == ".conllu":
         raise GlossaeError(f"{source}: is a treebank: write scala:{source} to make a task of it")
@@ -305,11 +311,11 @@ def _file_splits(source: str) -> dict[str, Iterator[Row]]:
             continue
         if split in found:
             raise GlossaeError(
-                f"{named(path)}: has two files for {split}, {found[split].name} and {file.name}: leave one"
+                f"{path_text(path)}: has two files for {split}, {found[split].name} and {file.name}: leave one"
             )
         found[split] = file
     if TRAIN not in found:
-        raise GlossaeError(f"{named(path)}: has no train.jsonl, train.csv or train.tsv")
+        raise GlossaeError(f"{path_text(path)}: has no train.jsonl, train.csv or train.tsv")
     return {split: _rows(file) for split, file in found.items()}
 
 
@@ -318,7 +324,7 @@ def _rows(path: Path) -> Iterator[Row]:
     kind = path.suffix.lower()
     if kind not in _SUFFIXES:
         raise GlossaeError(
-            f"{named(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
+            f"{path_text(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
         )
     columns: tuple[str, ...] | None = None
     for where, fields in _tsv(path) if kind == ".tsv" else records(path):
@@ -335,7 +341,7 @@ def _tsv(path: Path) -> Iterator[Record]:
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
-        where = f"{named(path)}, line {number}"
+        where = f"{path_text(path)}, line {number}"
         cells = line.split("\t")
         if header is None:
             words = {cell.strip().lower() for cell in cells}
@@ -350,7 +356,9 @@ def _tsv(path: Path) -> Iterator[Record]:
         elif len(cells) > 1:
             yield Record(where, {"text": "\t".join(cells[:-1]), "label": cells[-1]})
         else:
-            raise GlossaeError(f"{where}: has no tab: write TEXT, a tab and LABEL, but found {shown(line)}")
+            raise GlossaeError(
+                f"{where}: has no tab: write TEXT, a tab and LABEL, but found {short_repr(line)}"
+            )
 
 
 def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
@@ -400,11 +408,11 @@ def read_treebank(path: Path) -> Iterator[Tagged]:
                 yield Tagged(tokens, tags, said if isinstance(said, str) else None)
     else:
         raise GlossaeError(
-            f"{named(path)}: is no treebank: give a .conllu file, or .jsonl with tokens and pos_tags"
+            f"{path_text(path)}: is no treebank: give a .conllu file, or .jsonl with tokens and pos_tags"
         )
 
 
 def _words(value: Any, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise GlossaeError(f"{where}: {key} is {shown(value)}: write a list of strings")
+        raise GlossaeError(f"{where}: {key} is {short_repr(value)}: write a list of strings")
     return tuple(value)

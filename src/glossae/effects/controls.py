@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae.effects.edits import Edit, Reading, as_units, unit_rows
+from glossae.effects.edits import Edit, UnitReader, as_units, unit_rows
 from glossae.effects.sweep import Arrays, Keep, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
@@ -151,7 +151,7 @@ def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:
     return int(np.count_nonzero(null >= observed)) + 1
 
 
-def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -> list[TokenEdit]:
+def random_direction_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -> list[TokenEdit]:
     """The edit with random directions in place of the units' own.
 
     Every unit gets a random direction of the length of its own, and each token moves exactly as far as under
@@ -165,7 +165,7 @@ def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -
     """
     if edit.operation not in ("set", "zero", "mean", "project_out") or edit.splice:
         raise GlossaeError(f"controls: an edit '{edit.operation}' has no random directions in its place")
-    reading = Reading(as_units(units))
+    reading = UnitReader(as_units(units))
     wanted = edit.targets or (0.0,) * len(edit.units)
     # as in `Edit`: the change is an amount of each unit times its row
     along = unit_rows(reading.units, edit.units) if edit.operation == "project_out" else None

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.sweep import Arrays, Keep, keep_nothing, known_enough
+from glossae.effects.sweep import Arrays, Keep, keep_nothing, precise_enough
 from glossae.effects.units import Arm, Step, Sweep, compile_steps
 from glossae.lm import (
     LanguageModel,
@@ -18,10 +18,10 @@ from glossae.lm import (
     TokenEdit,
     TokenizedCorpus,
     edits,
-    growing,
+    growing_samples,
     replayed_losses,
     sentence_losses,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.stats import Clusters, resampled_sums
 
@@ -298,7 +298,7 @@ def switch_off(
     nats per token, or a tenth of the change; or once the text is at its end. A set of edits at several sites,
     which needs runs of the whole model, is finished after the first sample. A larger sample begins with the
     smaller one, so that sets are compared on the same sentences as far as both are measured. Losses are
-    computed at some tokens of each sentence (`worth_scoring`), and texts that a set does not change are not
+    computed at some tokens of each sentence (`tokens_to_score`), and texts that a set does not change are not
     run again.
 
     Args:
@@ -309,13 +309,13 @@ def switch_off(
     Raises:
         GlossaeError: an edit does not fit the site.
     """
-    tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+    tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
     raw, change = np.zeros(len(tokens)), np.zeros((len(sets), len(tokens)))
     used = np.zeros(change.shape, dtype=bool)
     several = np.array([isinstance(each.edit, tuple) for each in sets], dtype=bool)
     open_ = {code: np.arange(len(sets)) for code in tokens.corpus.languages}
     measured = dict.fromkeys(open_, 0)
-    samples = growing([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
+    samples = growing_samples([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
     for step, sample in enumerate(samples):
         for code, numbers in open_.items():
             own = sample[code]
@@ -336,7 +336,7 @@ def switch_off(
             found = keep(f"{step}-{code}", work)
             raw[new], change[cells], used[cells] = found["raw"], found["change"], True
             measured[code] = len(own)
-            known = known_enough(change[np.ix_(numbers, own)], tokens.predicted[own], precision)
+            known = precise_enough(change[np.ix_(numbers, own)], tokens.predicted[own], precision)
             open_[code] = numbers[~(known | several[numbers])]
     chosen = np.flatnonzero(used.any(0))
     progress(1.0)

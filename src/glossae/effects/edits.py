@@ -119,11 +119,11 @@ def compile_edits(edits: Sequence[Edit], units: Sae | Units) -> list[TokenEdit]:
     Raises:
         GlossaeError: as for `Edit.compile`.
     """
-    reading = Reading(as_units(units))
-    return [_compiled(edit, reading) for edit in edits]
+    reader = UnitReader(as_units(units))
+    return [_compiled(edit, reader) for edit in edits]
 
 
-def edited(
+def apply_edit(
     lm: LanguageModel, site: Site, units: Sae | Units, change: Edit | None
 ) -> AbstractContextManager[None]:
     """Apply an edit to the model inside the block; None for no edit.
@@ -161,7 +161,7 @@ def as_units(units: Sae | Units) -> Units:
     return Latents(units) if isinstance(units, Sae) else units
 
 
-class Reading:
+class UnitReader:
     """Reads units and keeps the code of the last tensor: edits that share it encode a tensor once.
 
     Nothing is kept while gradients are recorded, or for a tensor that was written into since.
@@ -205,9 +205,9 @@ class Reading:
         return self._codes
 
 
-def _compiled(change: Edit, reading: Reading) -> TokenEdit:
+def _compiled(change: Edit, reader: UnitReader) -> TokenEdit:
     """The function of an edit, by the formulas of `Edit`."""
-    units, ids, operation = reading.units, change.units, change.operation
+    units, ids, operation = reader.units, change.units, change.operation
     check_ids(units, ids)
     if change.splice and not isinstance(units, Latents):
         raise GlossaeError(f"edit: a {units.kind} has no reconstruction to splice; leave splice off")
@@ -219,7 +219,7 @@ def _compiled(change: Edit, reading: Reading) -> TokenEdit:
             raise GlossaeError(
                 f"edit: the {units.kind}s are of a site of d_in {units.d_in}, and this one is {x.shape[1]} wide"
             )
-        base = reading.reconstruction(x) if change.splice else reading.precise(x)
+        base = reader.reconstruction(x) if change.splice else reader.precise(x)
         if operation == "none" or not ids:
             return base if change.splice else x
         wanted = torch.tensor(change.targets or (0.0,) * len(ids), dtype=base.dtype, device=base.device)
@@ -227,7 +227,7 @@ def _compiled(change: Edit, reading: Reading) -> TokenEdit:
             return base + wanted @ units.direction(ids).to(base)
         if along is not None and pull is not None:
             return torch.addmm(base, wanted - base @ along.T.to(base), pull.T.to(base))
-        now = reading.read(x, ids)
+        now = reader.read(x, ids)
         by = now * (wanted - 1) if operation == "scale" else wanted - now
         return torch.addmm(base, by, units.direction(ids).to(base))
 

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae._version import __version__
-from glossae.effects.edits import edited
+from glossae.effects.edits import apply_edit
 from glossae.effects.units import STEERINGS, Family, Steering
 from glossae.errors import GlossaeError
 from glossae.files import replacing
-from glossae.lm import LanguageModel, NormRange, Site, check_positions, with_sites
+from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
 from glossae.sae import Sae, SaeConfig
 from glossae.units import Directions, Units
 
@@ -40,7 +40,7 @@ Tensors = dict[str, Tensor]
 class Knob:
     """Units of one site with an operation and a dose.
 
-    `Knob.of` makes one from a family of units, `save` and `load` write and read its file, and
+    `Knob.all_units` makes one from a family of units, `save` and `load` write and read its file, and
 
         with knob.on(model):
             model.generate(...)
@@ -74,7 +74,7 @@ class Knob:
     weights: Float[Tensor, " sampled"]
     target: str
     reference: str
-    whence: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     bos: bool = False
     chat: tuple[int, ...] = ()
     sinks: NormRange | None = None
@@ -91,7 +91,7 @@ class Knob:
         dose: float,
         target: str,
         reference: str,
-        whence: Mapping[str, Any] | None = None,
+        origin: Mapping[str, Any] | None = None,
         whole: bool = False,
     ) -> "Knob":
         """A knob of units at a model's site.
@@ -104,13 +104,16 @@ class Knob:
             GlossaeError: the units have another width, or the whole encoder is needed and was not allowed.
         """
         width = lm.width(site)
-        if family.of.d_in != width:
+        if family.all_units.d_in != width:
             raise GlossaeError(
-                f"knob: the units are of a site of {family.of.d_in} values, and {site} has {width}"
+                f"knob: the units are of a site of {family.all_units.d_in} values, and {site} has {width}"
             )
         tensors, facts = _packed(family, whole=whole)
-        facts |= {"kind": family.of.kind, "names": [family.of.name(unit) for unit in family.ids]}
-        facts |= {"units": list(family.ids), "identity": family.of.identity}
+        facts |= {
+            "kind": family.all_units.kind,
+            "names": [family.all_units.name(unit) for unit in family.ids],
+        }
+        facts |= {"units": list(family.ids), "identity": family.all_units.identity}
         for name in _MEANS:
             tensors[name] = torch.tensor(getattr(family, name), dtype=torch.float64)
         return Knob(
@@ -123,7 +126,7 @@ class Knob:
             weights=sampled_weights(lm, site),
             target=target,
             reference=reference,
-            whence=dict(whence or {}),
+            origin=dict(origin or {}),
             bos=lm.bos,
             chat=lm.chat,
             sinks=lm.sinks.get(site),
@@ -154,7 +157,7 @@ class Knob:
         """The same knob at another dose."""
         return dataclasses.replace(self, dose=float(dose))
 
-    def under(self, operation: Steering) -> "Knob":
+    def with_operation(self, operation: Steering) -> "Knob":
         """The same neurons or directions under `add` or `project_out`; latents only under their own operation.
 
         Raises:
@@ -182,7 +185,7 @@ class Knob:
             GlossaeError: the model is another one, lacks the site, is in training mode, or (in the pass) an
                 input is wrong.
         """
-        lm = model if isinstance(model, LanguageModel) else with_sites(model)
+        lm = model if isinstance(model, LanguageModel) else wrap_model(model)
         self.check(lm, any_model=any_model)
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
@@ -190,7 +193,7 @@ class Knob:
         units = self.family.units
         if isinstance(units, Sae):
             units.to(lm.device)
-        with edited(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
+        with apply_edit(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
@@ -264,7 +267,7 @@ class Knob:
         return knob
 
     def _description(self) -> dict[str, Any]:
-        family, names = self.family, ("model", "commit", "width", "target", "reference", "whence")
+        family, names = self.family, ("model", "commit", "width", "target", "reference")
         return {
             "format": FORMAT,
             "site": self.site.name,
@@ -273,6 +276,7 @@ class Knob:
             "operation": family.operation,
             "positions": family.positions,
             **{name: getattr(self, name) for name in names},
+            "whence": self.origin,
             # these keys are written only if they hold something, so that older knobs keep their hash
             **({"bos": True} if self.bos else {}),
             **({"chat": list(self.chat)} if self.chat else {}),
@@ -331,7 +335,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
         weights=tensors["weights"],
         target=str(said["target"]),
         reference=str(said["reference"]),
-        whence=dict(said["whence"]),
+        origin=dict(said["whence"]),
         bos=bool(said.get("bos", False)),
         chat=tuple(map(int, said.get("chat", ()))),
         sinks=_range(said["sinks"]) if "sinks" in said else None,
@@ -367,7 +371,7 @@ def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, 
         GlossaeError: the whole encoder is needed and was not allowed.
     """
     ids = list(family.ids)
-    units = family.of
+    units = family.all_units
     if family.operation != "set" or not isinstance(family.units, Sae):
         # neurons have no offset; directions subtract one
         offsets = units.offsets[ids].cpu() if isinstance(units, Directions) else torch.zeros(len(ids))

@@ -314,7 +314,7 @@ def best_dose(
     Args:
         tuned: a sweep on `tune`, all spliced or all error-preserving, with the edit `none`.
     """
-    place = lowest(tuned, tune, target)
+    place = lowest_loss(tuned, tune, target)
     if place is None:
         return None
     chosen = tuned[place].edit
@@ -341,7 +341,7 @@ def best_dose(
     )
 
 
-def lowest(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
+def lowest_loss(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
     """The place in a sweep of the edit with the target's lowest loss; None if there is no edit."""
     own = _own(tokens, target)
     sums = {

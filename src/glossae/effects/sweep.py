@@ -15,11 +15,11 @@ from glossae.lm import (
     Site,
     TokenEdit,
     TokenizedCorpus,
-    growing,
+    growing_samples,
     half_width,
     narrow_enough,
     replayed,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.stats import Clusters, interval, resampled_sums
 
@@ -37,7 +37,7 @@ def keep_nothing(_: str, work: Callable[[], Arrays]) -> Arrays:
 
 
 @dataclass(frozen=True)
-class Moved:
+class SentenceSideEffects:
     """Changes of a text's predictions and activations under an edit, summed over each sentence.
 
     Attributes:
@@ -59,7 +59,7 @@ class Measured:
     edit: Edit | None
     in_range: bool | None
     losses: Float[np.ndarray, " sentences"]
-    moved: Moved | None = None
+    moved: SentenceSideEffects | None = None
 
 
 def measure_growing(
@@ -79,7 +79,7 @@ def measure_growing(
 
     A language is finished once, for every edit, half the 95 % interval of the mean change from no edit is at
     most `precision` nats per token, or a tenth of the change; or once its text is at its end. With a
-    precision, losses are computed at some tokens of each sentence (`glossae.lm.worth_scoring`). The part below
+    precision, losses are computed at some tokens of each sentence (`glossae.lm.tokens_to_score`). The part below
     the site is computed once.
 
     Args:
@@ -95,7 +95,7 @@ def measure_growing(
         GlossaeError: an edit does not fit its units, or the site.
     """
     if precision is not None:
-        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+        tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
     languages = [sentence.language for sentence in tokens.corpus.sentences]
     steps = list(chain.from_iterable(sweeps))
     fns, base = compile_steps(steps), _bases(sweeps)
@@ -103,7 +103,7 @@ def measure_growing(
     done: dict[str, Int[np.ndarray, " own"]] = {}
     open_ = set(languages)
     first = FIRST if precision is not None else PART
-    for number, sample in enumerate(growing(languages, seed=seed, first=first)):
+    for number, sample in enumerate(growing_samples(languages, seed=seed, first=first)):
         fresh = [sample[code][len(done.get(code, ())) :] for code in sorted(open_)]
         new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
         if not len(new):
@@ -130,7 +130,7 @@ def measure_growing(
             done[code] = own = sample[code]
             if precision is not None:
                 changes = found["losses"][:, own] - found["losses"][base][:, own]
-                if known_enough(changes, tokens.predicted[own], precision).all():
+                if precise_enough(changes, tokens.predicted[own], precision).all():
                     open_.discard(code)
     chosen = np.sort(np.concatenate(list(done.values())))
     found = {name: values[..., chosen] for name, values in found.items()}
@@ -141,7 +141,9 @@ def measure_growing(
             found["losses"][row],
             None
             if side_effects_on is None
-            else Moved(found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]),
+            else SentenceSideEffects(
+                found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]
+            ),
         )
         for row, step in enumerate(steps)
     )
@@ -201,7 +203,7 @@ def _bases(sweeps: Sequence[Sweep]) -> list[int]:
     return places
 
 
-def known_enough(
+def precise_enough(
     changes: Float[np.ndarray, "edits sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
 ) -> Bool[np.ndarray, " edits"]:
     """Whether the mean change under each edit is known to the precision, nats per token."""
@@ -284,7 +286,7 @@ def cells(
                 cell = Cell(
                     units=name,
                     kind=kind,
-                    **described(m.edit),
+                    **edit_columns(m.edit),
                     language=language,
                     source=source,
                     ce=float(m.losses[chosen].sum() / predicted.sum()),
@@ -303,7 +305,7 @@ def cells(
     return rows
 
 
-def described(edit: Edit | None) -> dict[str, Any]:
+def edit_columns(edit: Edit | None) -> dict[str, Any]:
     """The columns of an edit in tables: its operation (`raw` for the unedited model), splice and dose."""
     if edit is None:
         return {"edit": "raw", "splice": None, "value": None}

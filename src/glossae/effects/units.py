@@ -74,8 +74,8 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
         in_range = [medians[len(medians) // 2], 1.0]
     else:
         # if the units differ much, the mean of the medians is above the largest value of one of them
-        lowest = min(r.p99 for r in ranges)
-        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest), lowest]
+        lowest_loss = min(r.p99 for r in ranges)
+        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest_loss), lowest_loss]
     result = []
     for value in sorted({0.0, *values, *in_range}):
         targets = tuple(value * (r.p99 if unit == "p99" else 1.0) for r in ranges)
@@ -161,13 +161,13 @@ class Arm:
     def strongest(self) -> list[Step]:
         """The end of each error-preserving path of the sweep (`set`, `scale`, `add`)."""
         ends: dict[str, Step] = {}
-        lowest: dict[str, float] = {}
+        lowest_loss: dict[str, float] = {}
         for step in self.sweep:
             change = step.edit
             if change is None or change.splice or change.operation not in ("set", "scale", "add"):
                 continue
-            if (value := change.value or 0.0) < lowest.get(change.operation, 0.0):
-                ends[change.operation], lowest[change.operation] = step, value
+            if (value := change.value or 0.0) < lowest_loss.get(change.operation, 0.0):
+                ends[change.operation], lowest_loss[change.operation] = step, value
         return list(ends.values())
 
 
@@ -268,7 +268,7 @@ class Family:
             )
 
     @property
-    def of(self) -> Units:
+    def all_units(self) -> Units:
         """The units; the latents of an SAE."""
         return as_units(self.units)
 

@@ -35,7 +35,7 @@ _LEAST_PROBABLE = 1e-12
 
 
 @dataclass(frozen=True)
-class Identified:
+class Identification:
     """The result of identifying the languages of some texts.
 
     Attributes:
@@ -76,7 +76,7 @@ def evaluate(
     *,
     draws: int = 1000,
     seed: int = 0,
-) -> Identified:
+) -> Identification:
     """Compare predicted languages with the true ones.
 
     Intervals are bootstraps over clusters, which are drawn whole: a pair of translations, or a sentence with
@@ -116,7 +116,7 @@ def evaluate(
     confusion = tables.sum(0).reshape(shape)
     accuracy, f1, macro = _measures(confusion, len(known))
     accuracies, _, macros = _measures(np.concatenate(resampled).reshape(shape), len(known))
-    return Identified(
+    return Identification(
         languages=languages,
         confusion=confusion[0],
         accuracy=float(accuracy[0]),
@@ -214,7 +214,7 @@ def check_halves(find: Rows, held_out: Rows) -> None:
         )
 
 
-def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identified]:
+def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identification]:
     """Classify languages by a multinomial logistic regression on the standardised columns.
 
     Every language has the same weight. The inverse penalty is the one of `STRENGTHS` with the least log-loss

@@ -42,7 +42,7 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
     """
     if tokens < 1:
         raise GlossaeError(f"passages: {tokens} tokens: give at least 1")
-    groups = [group for alike in _alike(table) for group in _apart(table, alike, tokens)]
+    groups = [group for alike in _joinable_pairs(table) for group in _join_documents(table, alike, tokens)]
     passage = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     sentence = np.concatenate([np.array(group, dtype=np.int64) for group in groups]) if groups else passage
     languages, language = np.unique(table.languages.astype(str), return_inverse=True)
@@ -75,7 +75,7 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
     )
 
 
-def _alike(table: SentenceTable) -> list[list[list[int]]]:
+def _joinable_pairs(table: SentenceTable) -> list[list[list[int]]]:
     """Pairs that may be joined: of one source and with the same languages; a pair is its sentences' numbers."""
     pairs: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, name in enumerate(zip(table.sources.tolist(), table.pairs.tolist(), strict=True)):
@@ -90,18 +90,18 @@ def _alike(table: SentenceTable) -> list[list[list[int]]]:
     return list(alike.values())
 
 
-def _apart(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
+def _join_documents(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
     """The sentences of each passage; a cluster of several pairs with text for a passage is joined within itself."""
     by_cluster: dict[str, list[list[int]]] = defaultdict(list)
     for pair in pairs:
         by_cluster[table.clusters[pair[0]]].append(pair)
     groups, short = [], list[list[int]]()
     for own in by_cluster.values():
-        found = _joined(table, own, tokens) if len(own) > 1 else []
+        found = _join_pairs(table, own, tokens) if len(own) > 1 else []
         groups += found
         if not found:
             short.append([number for pair in own for number in pair])
-    return groups + (_joined(table, short, tokens) if short else [])
+    return groups + (_join_pairs(table, short, tokens) if short else [])
 
 
 def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
@@ -117,7 +117,7 @@ def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
     return np.array([first[together[start]] for start in starts], dtype=np.str_)
 
 
-def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
+def _join_pairs(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
     """The sentences of each passage."""
     groups, group = [], list[int]()
     length: dict[str, int] = defaultdict(int)

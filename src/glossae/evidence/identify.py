@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from glossae.corpora import Corpus, first_of_each, rank
+from glossae.corpora import Corpus, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence.classify import (
     UNANSWERED,
-    Identified,
+    Identification,
     Rows,
     Scaling,
     check_halves,
@@ -20,7 +20,7 @@ from glossae.evidence.classify import (
 )
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.units import SentenceTable, Units, readable_tokens
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "identify_sentences_by_largest",
     "identify_tokens",
     "identify_tokens_by_activations",
-    "pick",
+    "pick_units",
     "sample_tokens",
     "sentence_likelihoods",
     "sentence_rows",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 Chosen = Mapping[str, tuple[int, ...]]
-"""The units of each language, from `pick`."""
+"""The units of each language, from `pick_units`."""
 
 # characters of a sentence, before a token's end, that the n-grams see
 _LONGEST_CONTEXT = 60
@@ -51,7 +51,9 @@ _LONGEST_CONTEXT = 60
 _AT_ONCE = 4096
 
 
-def pick(auroc: AurocTable, n: int, languages: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
+def pick_units(
+    auroc: AurocTable, n: int, languages: Sequence[str] | None = None
+) -> dict[str, tuple[int, ...]]:
     """The n best units of each language, best first; all of them if there are fewer.
 
     The quality of a unit for a language is its smallest AUROC over any other: it has to separate the language
@@ -83,7 +85,7 @@ def pick(auroc: AurocTable, n: int, languages: Sequence[str] | None = None) -> d
 
 def identify_sentences(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identified]:
+) -> list[Identification]:
     """Identify the languages of sentences by a regression on the values of a few units (see `identify_rows`).
 
     Args:
@@ -103,7 +105,7 @@ def identify_sentences(
 
 def identify_sentences_by_largest(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identified]:
+) -> list[Identification]:
     """Identify sentences without a regression: the language whose units' mean standardised value is largest.
 
     Only means and deviations are fitted to `find`.
@@ -153,7 +155,7 @@ def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, bud
         GlossaeError: the model lacks the site, or an activation is not finite.
     """
     means = np.zeros((len(tokens), lm.width(site)), dtype=np.float32)
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         x = part.sites[site].float()
         rows, place, counts = torch.unique(part.sentence, return_inverse=True, return_counts=True)
         sums = torch.zeros(len(rows), x.shape[1], device=x.device).index_add_(0, place, x)
@@ -215,7 +217,7 @@ def sample_tokens(
         GlossaeError: the model lacks the site, or an activation is not finite.
     """
     sentences, lengths = tokens.corpus.sentences, tokens.lengths
-    ranked = sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair))
+    ranked = sorted(range(len(sentences)), key=lambda i: shuffle_key(seed, "identify", sentences[i].pair))
     taken = first_of_each(
         (sentences[number].language for number in ranked),
         per_language,
@@ -223,7 +225,7 @@ def sample_tokens(
     )
     drawn = tokens.take(sorted(ranked[place] for place in taken))
     parts, whose, places = [], [], []
-    for part in finite(lm, activations(lm, batches(drawn, budget), [site]), drawn):
+    for part in require_finite(lm, activations(lm, batches(drawn, budget), [site]), drawn):
         parts.append(part.sites[site].float().cpu().numpy())
         whose.append(part.sentence.cpu().numpy())
         places.append(part.position.cpu().numpy())
@@ -239,7 +241,7 @@ def sample_tokens(
 
 def identify_tokens(
     units: Units, chosen: Chosen, find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identified]:
+) -> list[Identification]:
     """Identify the language of single tokens by a few units, with the regression of `identify_sentences`.
 
     Args:
@@ -268,7 +270,7 @@ def identify_tokens(
 
 def identify_tokens_by_activations(
     find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identified]:
+) -> list[Identification]:
     """The same from every dimension of the site: the upper bound for units.
 
     Raises:
@@ -337,7 +339,7 @@ def token_likelihoods(
 
 def identify_by_likelihood(
     likelihoods: Rows, columns: Sequence[str], among: Sequence[str], *, seed: int = 0
-) -> Identified:
+) -> Identification:
     """Assign each text to the language of its largest likelihood.
 
     Args:

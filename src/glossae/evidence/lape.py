@@ -11,7 +11,7 @@ from torch import nn
 
 from glossae.errors import GlossaeError
 from glossae.evidence.scores import lape as lape_rule
-from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, require_finite
 
 # values of all layers held at once, 256 MiB of float32: batches are made small enough for it
 VALUES = 2**26
@@ -136,7 +136,7 @@ def _count(
     lengths = tokens.lengths
     done, total = 0, max(1, int(lengths.sum()))
     # shuffled, so that progress is even
-    for part in finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
         language = row[part.sentence]
         counted += torch.bincount(language, minlength=len(languages))
         for own in language.unique().tolist():

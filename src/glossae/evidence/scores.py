@@ -201,73 +201,77 @@ def _score(
 
 
 @_score("rate_difference", "Kirkegaard et al. 2025, section 5.1")
-def _rate_difference(of: Evidence) -> Scored:
+def _rate_difference(evidence: Evidence) -> Scored:
     """Share of the target's tokens on which a unit fires, less the largest share of another language."""
-    return _over_the_closest(of.counts.fired, of.counts.tokens, of.row)
+    return _above_closest(evidence.counts.fired, evidence.counts.tokens, evidence.row)
 
 
 @_score("mean_difference", "Deng et al. 2025, arXiv 2505.05111")
-def _mean_difference(of: Evidence) -> Scored:
+def _mean_difference(evidence: Evidence) -> Scored:
     """Their nu: mean value on the target less the mean of its means on the others, in the unit's own values.
 
     Every other language has the same weight, whatever its number of tokens.
     """
-    means = _rates(of.counts.sums, of.counts.tokens)
-    return np.asarray(means[of.row] - np.delete(means, of.row, axis=0).mean(0))
+    means = _rates(evidence.counts.sums, evidence.counts.tokens)
+    return np.asarray(means[evidence.row] - np.delete(means, evidence.row, axis=0).mean(0))
 
 
 @_score("histogram_overlap", "Kirkegaard et al. 2025, section 5.1; Weitzman 1970", higher_is_better=False)
-def _histogram_overlap(of: Evidence) -> Scored:
+def _histogram_overlap(evidence: Evidence) -> Scored:
     """The overlap coefficient of a unit's values on the target and on the language closest to it.
 
     The sum over bins of the smaller of two shares: 1 for equal histograms, 0 for disjoint ones. It does not
     tell on which language the unit is high.
     """
-    counts = of.counts
-    overlap = np.empty(len(of.random_rate))
+    counts = evidence.counts
+    overlap = np.empty(len(evidence.random_rate))
     for part in _slices(counts, counts.histogram.shape[2]):
         shares = _with_silent(counts, part) / counts.tokens[:, None, None]
-        overlap[part] = np.minimum(shares[of.row], np.delete(shares, of.row, axis=0)).sum(2).max(0)
+        overlap[part] = (
+            np.minimum(shares[evidence.row], np.delete(shares, evidence.row, axis=0)).sum(2).max(0)
+        )
     return overlap
 
 
 @_score("lape", "Tang et al. 2024, arXiv 2402.16438", higher_is_better=False)
-def _lape(of: Evidence) -> Scored:
+def _lape(evidence: Evidence) -> Scored:
     """Entropy of a unit's firing rates over languages, nats. It does not tell on which language the unit is high."""
-    return _entropy(of.counts.fired, of.counts.tokens)
+    return _entropy(evidence.counts.fired, evidence.counts.tokens)
 
 
 @_score("token_auroc", "Hanley & McNeil 1982")
-def _token_auroc(of: Evidence) -> Scored:
+def _token_auroc(evidence: Evidence) -> Scored:
     """The probability that its value at a target token is above that at another language's token."""
-    return of.token_areas.auroc
+    return evidence.token_areas.auroc
 
 
 @_score("token_average_precision", "Kojima et al. 2024, arXiv 2404.02431, on tokens")
-def _token_average_precision(of: Evidence) -> Scored:
+def _token_average_precision(evidence: Evidence) -> Scored:
     """Average precision of its value as a detector of the target's tokens."""
-    return of.token_areas.average_precision
+    return evidence.token_areas.average_precision
 
 
 @_score("sentence_auroc", "Hanley & McNeil 1982")
-def _sentence_auroc(of: Evidence) -> Scored:
+def _sentence_auroc(evidence: Evidence) -> Scored:
     """The probability that its mean value on a target sentence is above that on another language's sentence."""
-    return of.sentence_areas.auroc
+    return evidence.sentence_areas.auroc
 
 
 @_score("sentence_average_precision", "Kojima et al. 2024, arXiv 2404.02431, after Suau et al. 2022")
-def _sentence_average_precision(of: Evidence) -> Scored:
+def _sentence_average_precision(evidence: Evidence) -> Scored:
     """Average precision of its mean value as a detector of the target's sentences."""
-    return of.sentence_areas.average_precision
+    return evidence.sentence_areas.average_precision
 
 
 @_score("mutual_information", "Shannon 1948; Gurnee et al. 2023, arXiv 2305.01610")
-def _mutual_information(of: Evidence) -> Scored:
+def _mutual_information(evidence: Evidence) -> Scored:
     """Mutual information of "the unit fires" and "the language is the target", nats, Jeffreys prior.
 
     It depends on the target's share of the tokens, and does not tell on which language the unit is high.
     """
-    fired, tokens = (_against_others(each, of.row) for each in (of.counts.fired, of.counts.tokens))
+    fired, tokens = (
+        _against_others(each, evidence.row) for each in (evidence.counts.fired, evidence.counts.tokens)
+    )
     joint = np.stack([fired, tokens[:, None] - fired]) + PRIOR
     joint = joint / joint.sum((0, 1))
     independent = joint.sum(0, keepdims=True) * joint.sum(1, keepdims=True)
@@ -276,26 +280,26 @@ def _mutual_information(of: Evidence) -> Scored:
 
 
 @_score("log_odds", "Haldane 1956; Gart & Zweifel 1967")
-def _log_odds(of: Evidence) -> Scored:
+def _log_odds(evidence: Evidence) -> Scored:
     """Log-odds ratio of firing on the target against all other languages, nats, Jeffreys prior."""
-    logs = np.log(_odds_cells(of))
+    logs = np.log(_odds_cells(evidence))
     return np.asarray(logs[0] - logs[1] - logs[2] + logs[3])
 
 
 @_score("log_odds_z", "Gart & Zweifel 1967")
-def _log_odds_z(of: Evidence) -> Scored:
+def _log_odds_z(evidence: Evidence) -> Scored:
     """The same log-odds ratio in standard errors, as if tokens were independent."""
-    return np.asarray(_log_odds(of) / np.sqrt((1 / _odds_cells(of)).sum(0)))
+    return np.asarray(_log_odds(evidence) / np.sqrt((1 / _odds_cells(evidence)).sum(0)))
 
 
 @_score("f_statistic", "Fisher 1925; Gurnee et al. 2023, arXiv 2305.01610")
-def _f_statistic(of: Evidence) -> Scored:
+def _f_statistic(evidence: Evidence) -> Scored:
     """Variance of its sentence values between the target and all others over that within: the F of a one-way ANOVA.
 
     0 for a constant unit, infinite for a unit that is constant within both groups only. It does not tell on
     which group the unit is high.
     """
-    sizes, sums, squares = _moments(of.table, of.of_target)
+    sizes, sums, squares = _moments(evidence.table, evidence.of_target)
     total = int(sizes.sum())
     of_group = (sums**2 / sizes[:, None]).sum(0)
     between = np.maximum(of_group - sums.sum(0) ** 2 / total, 0.0)
@@ -309,16 +313,16 @@ def _f_statistic(of: Evidence) -> Scored:
 
 
 @_score("l1_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _l1_probe(of: Evidence) -> Scored:
+def _l1_probe(evidence: Evidence) -> Scored:
     """Its coefficient in an L1 logistic probe on the sentence values of all units that fire (C = 0.1, their code's)."""
-    probe = _Probe(of)
-    found = np.zeros(of.table.units)
+    probe = _Probe(evidence)
+    found = np.zeros(evidence.table.units)
     found[probe.alive] = probe.coefficients(probe.alive, strength=0.1, l1_ratio=1.0)
     return found
 
 
 @_score("adaptive_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _adaptive_probe(of: Evidence) -> Scored:
+def _adaptive_probe(evidence: Evidence) -> Scored:
     """The step of adaptive thresholding at which it is dropped; 0 if it was never included.
 
     As `telescopic_sparsity_sweep` in their code: start from the 256 units of largest absolute difference of
@@ -327,7 +331,7 @@ def _adaptive_probe(of: Evidence) -> Scored:
     coefficient, keep the next k. Their penalty does not
     grow with the text: it needs thousands of sentences.
     """
-    probe = _Probe(of)
+    probe = _Probe(evidence)
     standardised = np.abs(probe.difference[probe.alive]) / probe.deviation[probe.alive]
     kept = probe.alive[np.argsort(-standardised, kind="stable")]
     k = 2 ** int(np.log2(min(LARGEST_PROBE, len(kept))))
@@ -340,26 +344,26 @@ def _adaptive_probe(of: Evidence) -> Scored:
         kept = units[np.argsort(-np.abs(coefficients), kind="stable")]
         k //= 2
         order, kept = np.concatenate([kept[k:], order]), kept[:k]
-    found = np.zeros(of.table.units)
+    found = np.zeros(evidence.table.units)
     found[order] = np.arange(len(order), 0, -1)
     return found
 
 
 @_score("attribution", "Nanda 2023; Marks et al. 2024, arXiv 2403.19647")
-def _attribution(of: Evidence) -> Scored:
+def _attribution(evidence: Evidence) -> Scored:
     """Nats per token that the target would lose without it, to first order, less the most for another language.
 
     Targeted probe perturbation (Karvonen et al. 2025, arXiv 2503.09532) measures the same on probes; this is
     on the model's own loss.
     """
-    found = of.attribution
-    return _over_the_closest(found.effect, found.predicted, found.languages.index(of.target))
+    found = evidence.attribution
+    return _above_closest(found.effect, found.predicted, found.languages.index(evidence.target))
 
 
 @_score("random_tokens", "LangFIR, arXiv 2604.03532")
-def _random_tokens(of: Evidence) -> Scored:
+def _random_tokens(evidence: Evidence) -> Scored:
     """Share of the target's tokens on which it fires, less that of random tokens."""
-    return np.asarray(of.token_rate - of.random_rate)
+    return np.asarray(evidence.token_rate - evidence.random_rate)
 
 
 HIGHER_IS_BETTER = {name: score.higher_is_better for name, score in SCORES.items()}
@@ -483,7 +487,7 @@ def _rates(counts: PerLanguage, tokens: Tokens) -> Float[np.ndarray, "languages 
     return np.asarray(counts / tokens[:, None].astype(np.float64))
 
 
-def _over_the_closest(counts: PerLanguage, tokens: Tokens, target: int) -> Scored:
+def _above_closest(counts: PerLanguage, tokens: Tokens, target: int) -> Scored:
     """The target's rate less the largest of the other languages'."""
     rate = _rates(counts, tokens)
     return np.asarray(rate[target] - np.delete(rate, target, axis=0).max(0))
@@ -494,9 +498,11 @@ def _against_others(counts: Num[np.ndarray, "languages *rest"], target: int) -> 
     return np.stack([counts[target], np.delete(counts, target, axis=0).sum(0)])
 
 
-def _odds_cells(of: Evidence) -> Float[np.ndarray, "4 units"]:
+def _odds_cells(evidence: Evidence) -> Float[np.ndarray, "4 units"]:
     """Tokens on which units fire and do not, of the target and of all others, with the prior."""
-    fired, tokens = (_against_others(each, of.row) for each in (of.counts.fired, of.counts.tokens))
+    fired, tokens = (
+        _against_others(each, evidence.row) for each in (evidence.counts.fired, evidence.counts.tokens)
+    )
     return np.stack([fired[0], tokens[0] - fired[0], fired[1], tokens[1] - fired[1]]) + PRIOR
 
 
@@ -616,17 +622,17 @@ DEVIATIONS = 10.0
 class _Probe:
     """The sentences that a probe is fitted on, in whole clusters, and the scale of its values."""
 
-    def __init__(self, of: Evidence) -> None:
-        clusters, cluster = np.unique(of.table.clusters, return_inverse=True)
+    def __init__(self, evidence: Evidence) -> None:
+        clusters, cluster = np.unique(evidence.table.clusters, return_inverse=True)
         left_out = np.zeros(len(clusters), dtype=bool)
-        shuffled = np.random.default_rng(of.seed).permutation(len(clusters))
+        shuffled = np.random.default_rng(evidence.seed).permutation(len(clusters))
         left_out[shuffled[: round(HELD_OUT * len(clusters))]] = True
-        table = of.table.take(np.flatnonzero(~left_out[cluster]))
-        self.values, self.of_target = table.values, table.languages == of.target
-        self.seed = of.seed
+        table = evidence.table.take(np.flatnonzero(~left_out[cluster]))
+        self.values, self.of_target = table.values, table.languages == evidence.target
+        self.seed = evidence.seed
         if (found := int(self.of_target.sum())) in (0, len(table)):
             raise GlossaeError(
-                f"scores: a probe has to fit on sentences of {of.target} and of another language, "
+                f"scores: a probe has to fit on sentences of {evidence.target} and of another language, "
                 f"and there are {found} and {len(table) - found}"
             )
         sizes, sums, squares = _moments(table, self.of_target)

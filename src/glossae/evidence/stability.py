@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.units import Fired, Latents
 
 # from this |cosine| on, two directions count as the same
@@ -28,7 +28,7 @@ PAIRS = 2**23
 ROUNDING = 1e-12
 
 
-class Shares(NamedTuple):
+class MatchCounts(NamedTuple):
     """The number of latents with a match in the other SAE.
 
     Attributes:
@@ -82,11 +82,11 @@ class LatentMatch:
     correlate_correlation: Float[np.ndarray, " selected"]
     tokens: int
 
-    def firing(self, same: float = SAME) -> Shares:
+    def firing(self, same: float = SAME) -> MatchCounts:
         """Matches of all latents that fire: a lower bound, since only correlations with the nearest few are known."""
         return self._shares(np.flatnonzero(self.fired), None, same)
 
-    def of_selected(self, same: float = SAME) -> Shares:
+    def of_selected(self, same: float = SAME) -> MatchCounts:
         """Matches of the selected latents, from correlations with all of the other's."""
         return self._shares(self.selected, self.correlate_correlation, same)
 
@@ -94,10 +94,12 @@ class LatentMatch:
         """Which selected latents have a partner that is near enough both by cosine and by correlation."""
         return (self.partner_cosine >= same) & (self.partner_correlation >= same)
 
-    def _shares(self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float) -> Shares:
+    def _shares(
+        self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float
+    ) -> MatchCounts:
         near, like = self.cosine[latents] >= same, self.correlation[latents] >= same
         correlated = like.any(1) if best is None else best >= same
-        return Shares(
+        return MatchCounts(
             len(latents), *(int(which.sum()) for which in (near.any(1), correlated, (near & like).any(1)))
         )
 
@@ -133,7 +135,7 @@ def match_latents(
     """
     matcher = LatentMatcher(one, other, selected, candidates=candidates)
     total = int(tokens.lengths.sum())
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         matcher.add(part.sites[site])
         progress(matcher.tokens / total)
     return matcher.finish()

@@ -17,7 +17,7 @@ from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Enough, Site, Tap, attached
+from glossae.lm.sites import Activation, Site, StopPass, Tap, attach_all
 
 BySite = dict[Site, Float[Tensor, "tokens _"]]
 
@@ -89,15 +89,17 @@ def _pass(
         # copied at once, because some blocks (Falcon's) later write into a sub-layer's output
         seen[site] = x[content.to(x.device)].to(lm.device)
         if len(seen) == len(taps):
-            raise Enough
+            raise StopPass
 
     ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
-    with attached([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(Enough):
+    with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(StopPass):
         lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     return {site: seen[site] for site in taps}
 
 
-def finite(lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCorpus) -> Iterator[Activations]:
+def require_finite(
+    lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCorpus
+) -> Iterator[Activations]:
     """Yield `parts` after checking that every activation is finite.
 
     Raises:
@@ -241,7 +243,7 @@ def stored_activations(
             # written, not mapped: a mapping of every site would count as this process's memory
             files: dict[Site, BinaryIO] = {}
             # shuffled, so that progress is even; with a fixed seed, so that rows are always the same
-            for part in finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+            for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
                 for site, x in part.sites.items():
                     if site not in files:
                         stored[site] = _File(Path(name) / f"{site.name}-{site.layer}", x.shape[1], x.dtype)

@@ -242,7 +242,7 @@ def random_order(languages: Sequence[str], *, seed: int) -> dict[str, Int[np.nda
     return order
 
 
-def growing(
+def growing_samples(
     languages: Sequence[str], *, seed: int, first: int = FIRST
 ) -> Iterator[dict[str, Int[np.ndarray, " sample"]]]:
     """Random samples of sentence numbers by language, each twice as large as the one before.

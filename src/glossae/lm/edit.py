@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
 TokenEdit = Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]
 Positions = Literal["all", "not_first", "prompt", "generated", "last"]
@@ -44,7 +44,7 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
     Args:
         fn: the edit; it gets all tokens of a pass at once.
-        positions: `all`, `not_first`, `prompt`, `generated` or `last`; see `glossae.lm.chosen`.
+        positions: `all`, `not_first`, `prompt`, `generated` or `last`; see `glossae.lm.positions_mask`.
 
     Raises:
         GlossaeError: the model lacks the site, or `positions` is unknown; or (in the pass) `fn` changes the
@@ -62,7 +62,7 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
     taps = [lm.tap(change.site) for change in changes]
     with _text_of(lm) as text:
         visits = [partial(_replace, lm, text, change) for change in changes]
-        with attached(list(zip(taps, visits, strict=True))):
+        with attach_all(list(zip(taps, visits, strict=True))):
             yield
 
 
@@ -94,7 +94,7 @@ def check_positions(positions: str) -> None:
         raise GlossaeError(f"positions: '{positions}' is not one of {', '.join(POSITIONS)}")
 
 
-def chosen(
+def positions_mask(
     mask: Bool[Tensor, "batch text"], positions: Positions, prompt: int | None = None
 ) -> Bool[Tensor, "batch text"]:
     """The tokens at `positions`, never pads.
@@ -135,11 +135,11 @@ def edited_tokens(
     """The tokens of a pass that an edit changes: those at `positions`, without prefix and attention sinks.
 
     A prefix is a BOS, or a chat template's tokens; in a chat, everything that `generate` is given precedes the
-    reply. `mask` covers the whole text so far, and x its last columns; `prompt` is as for `chosen`.
+    reply. `mask` covers the whole text so far, and x its last columns; `prompt` is as for `positions_mask`.
     """
-    here = chosen(mask, positions, prompt)
+    here = positions_mask(mask, positions, prompt)
     if lm.chat and prompt is not None:
-        here = here & chosen(mask, "generated", prompt)
+        here = here & positions_mask(mask, "generated", prompt)
     elif before := len(lm.chat) or int(lm.bos):
         here = here & (mask.cumsum(1) > before)
     # with a cache the mask covers past tokens too; those of this pass are its last columns

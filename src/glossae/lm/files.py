@@ -20,7 +20,7 @@ from typing import Any
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.hub import Repository, asking, download, quietly
+from glossae.hub import Repository, download, hub_errors, silent_client
 
 _SAFETENSORS = ".safetensors"
 WEIGHTS = f"model{_SAFETENSORS}"
@@ -109,7 +109,7 @@ def _check_gguf(name: str, path: Path) -> None:
 
 
 @contextmanager
-def alone(name: str, path: Path) -> Iterator[dict[str, Any]]:
+def link_folder(name: str, path: Path) -> Iterator[dict[str, Any]]:
     """Yield arguments of `from_pretrained` for a temporary folder of links to a model's configuration and weights only.
 
     Transformers would otherwise also look at the rest of the model's folder (an adapter, generation settings,
@@ -157,7 +157,7 @@ def without_fast_paths() -> Iterator[None]:
 def look_up(name: str) -> None:
     """Look a model and its configuration up on the hub, without fetching weights. Errors are as for `load`."""
     repository = _repository(name)
-    with asking(repository, f"model: {name}"):
+    with hub_errors(repository, f"model: {name}"):
         _find(name, repository)
 
 
@@ -172,7 +172,7 @@ def fetch(name: str) -> tuple[Path, str]:
             own; it is not in the cache and cannot be fetched; or a file arrives broken.
     """
     repository = _repository(name)
-    with asking(repository, f"model: {name}"):
+    with hub_errors(repository, f"model: {name}"):
         folder, missing = _find(name, repository)
         if missing:
             pinned = repository.at(folder.name)
@@ -212,7 +212,7 @@ def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
     except EntryNotFoundError as error:
         raise GlossaeError(f"model: {name} has no config.json, so it is not a Transformers model") from error
     # raises if Transformers would have to run code of the model's own
-    with quiet(), one_line(name):
+    with silent_transformers(), one_line_errors(name):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizers = ("tokenizer.json", "tokenizer_config.json")
     if any((folder / file).exists() for file in tokenizers) and not _absent(name, folder):
@@ -237,7 +237,7 @@ def _fetch_files(repository: Repository, files: Sequence[str]) -> None:
     for weights in (False, True):
         patterns = [glob.escape(file) for file in files if file.endswith(_SAFETENSORS) is weights]
         if patterns:
-            with quietly(bars=weights):
+            with silent_client(bars=weights):
                 snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 
@@ -247,12 +247,12 @@ def _absent(name: str, folder: Path) -> list[str]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """Silence Transformers and the hub's client while loading; what matters is raised as an error."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    with quietly(bars=False):
+    with silent_client(bars=False):
         logging.set_verbosity(_SILENT)
         logging.disable_progress_bar()
         try:
@@ -264,7 +264,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line(name: str) -> Iterator[None]:
+def one_line_errors(name: str) -> Iterator[None]:
     """Turn any error of transformers or the file formats into one line that names the model."""
     try:
         yield

@@ -16,7 +16,7 @@ from glossae.errors import GlossaeError
 from glossae.lm.batches import BATCH_TOKENS, TokenizedCorpus, batches, tokenize
 from glossae.lm.loss import loss_batches, predicted_logits, predicts, token_losses
 from glossae.lm.model import LanguageModel, NormRange
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
 # nats per token: a choice of BOS that costs more than this gives a warning
 COSTLY = 0.1
@@ -43,7 +43,7 @@ class Beginning:
 
     bos: bool
     asked: bool | str
-    by_itself: bool
+    tokenizer_adds: bool
     loss_with: float | None
     loss_without: float | None
     sentences: int
@@ -66,7 +66,7 @@ class Beginning:
         if cost <= COSTLY:
             return None
         now, other = ("with", "without") if self.bos else ("without", "with")
-        why = f" (auto: its tokenizer adds {'one' if self.by_itself else 'none'} by itself)"
+        why = f" (auto: its tokenizer adds {'one' if self.tokenizer_adds else 'none'} by itself)"
         return (
             f"bos: the model's loss is {cost:.2f} nats a token higher {now} a BOS than {other} one"
             f"{why if self.asked == 'auto' else ''}; give --bos {str(not self.bos).lower()} to read text the other way"
@@ -119,7 +119,7 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
     return ids
 
 
-def begin(
+def decide_beginning(
     lm: LanguageModel, corpus: Corpus, asked: bool | str, *, chat: bool = False, max_tokens: int = 64
 ) -> Beginning:
     """Decide whether texts begin with a BOS, and measure the loss with and without one.
@@ -150,10 +150,10 @@ def begin(
     return dataclasses.replace(begun, bos=False, chat=before, loss_in_chat=loss(chat=before))
 
 
-def loss_as_begun(
+def beginning_loss(
     lm: LanguageModel, corpus: Corpus, begun: Beginning, *, max_tokens: int = 64
 ) -> float | None:
-    """The loss of a few sentences under the choice in `lm`, measured as by `begin` (`Beginning.loss`)."""
+    """The loss of a few sentences under the choice in `lm`, measured as by `decide_beginning` (`Beginning.loss`)."""
     return _mean_loss(dataclasses.replace(lm, bos=begun.bos, chat=begun.chat), corpus, max_tokens)
 
 
@@ -246,7 +246,7 @@ def find_sinks(
         def keep(site: Site, x: Activation, mask: Tensor = batch.mask) -> None:
             norms[site].append(x.float().norm(dim=-1).cpu()[mask])
 
-        with attached([(tap, partial(keep, site)) for site, tap in taps.items()]):
+        with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]):
             lm.model.base_model(
                 input_ids=batch.ids.to(lm.device),
                 attention_mask=batch.mask.long().to(lm.device),

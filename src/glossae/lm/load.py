@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm.files import (
-    alone,
     fetch,
     first_line,
+    link_folder,
     locate,
     no_tokenizer,
-    one_line,
-    quiet,
+    one_line_errors,
+    silent_transformers,
     without_fast_paths,
 )
 from glossae.lm.generate import settings_of
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Architecture, Site, architecture_of, attached
+from glossae.lm.sites import Architecture, Site, architecture_of, attach_all
 
 SPLIT = "split"
 """The value of `device` that shares a model out among several GPUs, with `accelerate`."""
@@ -77,7 +77,7 @@ def load(
     return dataclasses.replace(lm, widths=_check_sites(lm))
 
 
-def with_sites(model: Any) -> LanguageModel:
+def wrap_model(model: Any) -> LanguageModel:
     """Wrap a loaded `transformers` model, unchanged, after checking its sites by running it.
 
     The result has no tokenizer, which edits do not need.
@@ -143,7 +143,12 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    with quiet(), one_line(name), without_fast_paths(), alone(name, folder) as where:
+    with (
+        silent_transformers(),
+        one_line_errors(name),
+        without_fast_paths(),
+        link_folder(name, folder) as where,
+    ):
         config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
         how = getattr(config, "quantization_config", None)
         # the quantized weights of a GGUF file are dequantized
@@ -212,9 +217,9 @@ def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with quiet(), one_line(name):
+    with silent_transformers(), one_line_errors(name):
         if folder.is_file():
-            with alone(name, folder) as where:
+            with link_folder(name, folder) as where:
                 tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
         else:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -287,7 +292,7 @@ def _check_sites(lm: LanguageModel) -> dict[str, int]:
         return x.clone()
 
     sites = [Site(name, layer) for name in lm.architecture.places for layer in range(lm.layers)]
-    with attached([(lm.tap(site), partial(look, site)) for site in sites]):
+    with attach_all([(lm.tap(site), partial(look, site)) for site in sites]):
         same = run().logits
     widths: dict[str, int] = {}
     for site in sites:
@@ -304,7 +309,7 @@ def _check_sites(lm: LanguageModel) -> dict[str, int]:
         raise GlossaeError(f"model: {lm.name}: putting the same tensors back at its sites changes its logits")
     for name in lm.architecture.places:
         # reversed, not scaled: a norm after the last block would undo a factor
-        with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
+        with attach_all([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
             turned = run().logits
         if torch.equal(plain, turned):
             raise GlossaeError(f"model: {lm.name}: turning the site '{name}' round changes no logit")

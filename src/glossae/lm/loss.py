@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
 # logits held at once, in values: 64 Mi float32 values are 256 MiB
 MAX_LOGITS = 2**26
@@ -36,7 +36,7 @@ def loss_batches(
     return batches(tokens, budget, most=max(1, fit // tokens.scored))
 
 
-def worth_scoring(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int:
+def tokens_to_score(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int:
     """How many tokens of each sentence to compute losses at, for the narrowest interval at a given cost of replay.
 
     A sentence costs its tokens' pass through the blocks above the site, and each loss a pass through the
@@ -172,7 +172,7 @@ def _gradients(lm: LanguageModel, batch: Batch, site: Site) -> Gradients:
         # a copy, because some blocks (Falcon's) later write into a sub-layer's output
         return seen[0].clone()
 
-    with attached([(lm.tap(site), cut)]):
+    with attach_all([(lm.tap(site), cut)]):
         losses = row_losses(batch, predicted_logits(lm, batch))
     (gradient,) = torch.autograd.grad(losses.sum(), seen)
     here, rows = batch.content.to(gradient.device), batch.content.nonzero()[:, 0]

@@ -28,7 +28,7 @@ from glossae.lm.loss import (
     slabs,
 )
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Enough, Site, attached
+from glossae.lm.sites import Activation, Site, StopPass, attach_all
 
 Reader: TypeAlias = Callable[[LanguageModel, Batch], Tensor]
 """Runs the model over a batch and returns the wanted output, such as `predicted_logits` or `final_states`."""
@@ -61,8 +61,8 @@ class Replay:
         self.recording = self.answering = self.reached = False
         self._whole = True
         self.rows: Rows | None = None
-        self.parts: list[_Part] = []
-        self.inside: list[_Part] = []
+        self.parts: list[_RecordedModule] = []
+        self.inside: list[_RecordedModule] = []
 
     @torch.no_grad()
     def begin(self, batch: Batch, *, logits: bool = True) -> Tensor | None:
@@ -79,7 +79,7 @@ class Replay:
         self.recording, self._whole = True, logits
         found = None
         try:
-            with suppress(Enough):
+            with suppress(StopPass):
                 found = self._run(batch)
         finally:
             self.recording = False
@@ -92,7 +92,7 @@ class Replay:
 
         It is the same tensor every time for the same batch, so that edits can share their intermediate results.
         """
-        _, x = self._begun()
+        _, x = self._current()
         check_positions(positions)
         kept = self._tokens.get(positions)
         if kept is None or kept[1] != kept[0]._version:
@@ -109,15 +109,15 @@ class Replay:
             GlossaeError: no batch was begun, `positions` is unknown, or `fn` changes the shape.
         """
         tokens = self.tokens(positions)
-        return self.given(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
+        return self.under_values(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
 
     @torch.no_grad()
-    def given(self, edited: Tokens, positions: Positions = "all", rows: Rows | None = None) -> Tensor:
+    def under_values(self, edited: Tokens, positions: Positions = "all", rows: Rows | None = None) -> Tensor:
         """Like `under`, with the edited values of the tokens at these positions, in the order of `tokens`.
 
         With `rows` (ascending; only if `takes_rows`), only these texts of the batch are run.
         """
-        batch, x = self._begun()
+        batch, x = self._current()
         replaced = x.clone()
         replaced[self._mask(positions)] = edited.to(x)
         if rows is not None:
@@ -142,12 +142,12 @@ class Replay:
         return self._mask(positions).cpu()
 
     def _mask(self, positions: Positions) -> Bool[Tensor, "batch seq"]:
-        batch, x = self._begun()
+        batch, x = self._current()
         if positions not in self._masks:
             self._masks[positions] = edited_tokens(self.lm, self.site, x, batch.mask.to(x.device), positions)
         return self._masks[positions]
 
-    def _begun(self) -> tuple[Batch, Activation]:
+    def _current(self) -> tuple[Batch, Activation]:
         if self._batch is None or self._x is None:
             raise GlossaeError(f"replay: {self.site}: no batch was begun")
         return self._batch, self._x
@@ -172,17 +172,17 @@ class Replay:
             # a copy, because the block may later write into it
             self._x = x.clone()
             if not self._whole:
-                raise Enough
+                raise StopPass
         return self._edited
 
 
-class _Part:
+class _RecordedModule:
     """Replaces the forward of a module whose outputs are kept, one for each call in a pass."""
 
     def __init__(self, run: Replay, module: nn.Module) -> None:
         self.run, self.forward = run, module.forward
         self.outputs: list[tuple[Any, dict[str, dict[Any, Any]]]] = []
-        self.children: list[_Part] = []
+        self.children: list[_RecordedModule] = []
         self.calls = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -209,10 +209,10 @@ class _Part:
         return output
 
 
-class _Under:
+class _SkippedBlock:
     """Replaces the forward of a block below the last one that is kept: nothing reads its output."""
 
-    def __init__(self, run: Replay, module: nn.Module, last: _Part) -> None:
+    def __init__(self, run: Replay, module: nn.Module, last: _RecordedModule) -> None:
         self.run, self.forward, self.last = run, module.forward, last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -254,11 +254,13 @@ def replay(lm: LanguageModel, site: Site, read: Reader = predicted_logits) -> It
     below = [*lm.blocks][: site.layer + run.takes_rows]
     standing: dict[nn.Module, Any] = {}
     if below:
-        last = _Part(run, below[-1])
+        last = _RecordedModule(run, below[-1])
         run.parts.append(last)
-        standing = {block: _Under(run, block, last) for block in below[:-1]} | {below[-1]: last}
+        standing = {block: _SkippedBlock(run, block, last) for block in below[:-1]} | {below[-1]: last}
     if not run.takes_rows:
-        inside = {module: _Part(run, module) for module in tap.block.modules() if module is not tap.block}
+        inside = {
+            module: _RecordedModule(run, module) for module in tap.block.modules() if module is not tap.block
+        }
         for module, part in inside.items():
             part.children = [inside[child] for child in module.modules() if child is not module]
         run.inside = [*inside.values()]
@@ -270,7 +272,7 @@ def replay(lm: LanguageModel, site: Site, read: Reader = predicted_logits) -> It
     try:
         for module, forward in standing.items():
             module.forward = forward
-        with attached([(tap, run.visit)]):
+        with attach_all([(tap, run.visit)]):
             yield run
     finally:
         entering.remove()
@@ -358,7 +360,11 @@ def replayed(
             compared = bool(asked[columns].any())
             logits = run.begin(batch, logits=compared or None in fns)
             raw = None if logits is None else row_losses(batch, logits).cpu().numpy()
-            own = _Own(batch, logits, asked[columns]) if compared and logits is not None else None
+            own = (
+                _UneditedPredictions(batch, logits, asked[columns])
+                if compared and logits is not None
+                else None
+            )
             del logits
             if effects is not None:
                 effects.size[columns] = _lengths(batch, run.edited(), run.tokens())
@@ -375,10 +381,10 @@ def replayed(
                         losses[number, columns] = raw
                         if len(rows):
                             some = batch.take(rows)
-                            again = row_losses(some, run.given(edited, place, rows))
+                            again = row_losses(some, run.under_values(edited, place, rows))
                             losses[number, some.index.numpy()] = again.cpu().numpy()
                     else:
-                        logits = run.given(edited, place)
+                        logits = run.under_values(edited, place)
                         losses[number, columns] = row_losses(batch, logits).cpu().numpy()
                         if own is not None and effects is not None:
                             own.compare(effects, number, batch, logits)
@@ -408,7 +414,7 @@ def replayed_losses(
     return replayed(lm, site, tokens, fns, positions=positions, budget=budget, progress=progress).losses
 
 
-class _Own:
+class _UneditedPredictions:
     """The model's unedited predictions in a batch, computed once for all edits; only of the `asked` sentences."""
 
     def __init__(self, batch: Batch, logits: Logits, asked: Bool[np.ndarray, " batch"]) -> None:

@@ -175,7 +175,7 @@ def _projections(block: nn.Module) -> Iterator[tuple[str, int, int]]:
             yield name, wide_in, wide_out
 
 
-class Enough(Exception):  # noqa: N818 - it is no error
+class StopPass(Exception):  # noqa: N818 - it is no error
     """Raised inside a hook to stop a pass whose rest is not needed."""
 
 
@@ -216,7 +216,7 @@ class Tap:
 
 
 @contextmanager
-def attached(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
+def attach_all(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
     """Attach several visits inside the block, and remove them whatever happens in it."""
     handles: list[RemovableHandle] = []
     try:

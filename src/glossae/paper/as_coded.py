@@ -22,7 +22,7 @@ from glossae.lm import (
     text_states,
 )
 from glossae.sae import Sae
-from glossae.tasks import Arms, States, TaskScore, encode_texts, fitted, states_under
+from glossae.tasks import Arms, States, TaskScore, encode_texts, fit_unscaled, states_under
 from glossae.units import Units
 
 # the text of the paper's code: 501 rows in which the languages alternate, Danish first
@@ -140,7 +140,7 @@ def as_coded(
     states = _padded_states(lm, site, tokens, arms.steps, lambda share: progress(0.9 * share))
     said, converged = [], []
     for number, own in enumerate(states, 1):
-        predictions, enough = fitted(own[learned], labels[learned], own[tried], random_state=0)
+        predictions, enough = fit_unscaled(own[learned], labels[learned], own[tried], random_state=0)
         said.append(predictions)
         converged.append(enough)
         progress(0.9 + 0.1 * number / len(states))

@@ -42,7 +42,7 @@ def paper_batches(model: str) -> int:
 
     Args:
         model: a hub id, with or without `@REVISION`, or a folder. Its last part is compared with the paper's
-                models; any other model gets the 501 batches of Pythia 1.4B.
+            models; any other model gets the 501 batches of Pythia 1.4B.
     """
     # a revision may have slashes, and a folder above may have an @
     names = (PurePath(text).name.partition("@")[0].lower() for text in (model.partition("@")[0], model))

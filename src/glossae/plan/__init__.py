@@ -13,8 +13,8 @@ from glossae.plan.quantities import (
     sentences_of,
     share_of,
     tokens_of,
-    too_few_words,
-    wrapped,
+    too_few_message,
+    wrap_text,
 )
 
 __all__ = [
@@ -36,6 +36,6 @@ __all__ = [
     "share_of",
     "task_facts",
     "tokens_of",
-    "too_few_words",
-    "wrapped",
+    "too_few_message",
+    "wrap_text",
 ]

@@ -327,7 +327,7 @@ def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[
 
     Sentences that a later role shares with an earlier one are dropped by the run, but counted here.
     """
-    given = {role: _together(facts) for role, facts in sources.items()}
+    given = {role: _total(facts) for role, facts in sources.items()}
     amounts = _cut_text(recipe, sources["text"]) if "text" in sources else _cut_train(recipe, given)
     amounts |= {role: given[role] for role in OPTIONAL if role in given}
     limits = dict.fromkeys(OPTIONAL, recipe.corpora.panel_limit)
@@ -359,7 +359,7 @@ def _cut_train(recipe: Recipe, given: dict[str, Amounts | None]) -> dict[str, Am
 
 def _cut_text(recipe: Recipe, sources: list[SourceFacts]) -> dict[str, Amounts | None]:
     """Every role, cut out of `corpora.text` by the shares of `build_roles`, with all sources counted as one kind."""
-    whole = _together(sources)
+    whole = _total(sources)
     roles = ("train", "select", "tune", "test", "panel")
     if whole is None:
         return dict.fromkeys(roles, None)
@@ -396,7 +396,7 @@ def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts
     return {c: a * (1 - share) for c, a in amounts.items()}, {c: a * share for c, a in amounts.items()}
 
 
-def _together(facts: list[SourceFacts]) -> Amounts | None:
+def _total(facts: list[SourceFacts]) -> Amounts | None:
     total: Amounts = {}
     for source in facts:
         if source.amounts is None:

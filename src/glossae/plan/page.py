@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glossae.corpora import SHARES, untested
+from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
 from glossae.plan.facts import (
     Amounts,
@@ -28,7 +28,7 @@ from glossae.plan.quantities import (
     sentences_of,
     time_text,
     tokens_of,
-    wrapped,
+    wrap_text,
 )
 from glossae.recipe import Recipe
 
@@ -59,7 +59,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     sources = source_facts(recipe, bytes_per_token(own))
     roles = role_amounts(recipe, sources)
     about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
-    lines = list(wrapped("", about, gap=0))
+    lines = list(wrap_text("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
     more = [source for stage in stages for source in stage.sources(recipe)]
     lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *more])
@@ -69,17 +69,17 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
     if len(known) == len(roles):
         sentences = {role: {code: a.sentences for code, a in own.items()} for role, own in known.items()}
-        notes += untested(sentences, recipe.languages.others)
+        notes += untested_languages(sentences, recipe.languages.others)
     counts = None
     if own.shape is not None and len(known) == len(roles):
         shapes = {name: facts.shape for name, facts in models.items()}
         counts = Quantities(recipe, own.shape, known, before or 0, shapes)
         notes += [line for stage in stages for line in stage.forecast(counts)]
     for line in notes:
-        lines += wrapped("  ", line, gap=0)
+        lines += wrap_text("  ", line, gap=0)
     if counts is None:
         listed = ", ".join(stage.name for stage in stages)
-        lines += ["", *wrapped("", f"Stages ({listed}): memory and time are {UNKNOWN}.", gap=0)]
+        lines += ["", *wrap_text("", f"Stages ({listed}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     layers = counts.shape.layers
     if recipe.layer != "auto" and recipe.layer >= layers:
@@ -92,7 +92,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     lines += ["", *_stages(works, machines[0])]
     counted = {stage: work for stage, work, _ in works if work is not None}
     lines += ["", *_table(counted, machines)]
-    lines += ["", *_how(counts, counted, machines, out)]
+    lines += ["", *_assumptions(counts, counted, machines, out)]
     return "\n".join(lines)
 
 
@@ -130,7 +130,7 @@ def _rows(rows: list[_Row]) -> Iterator[str]:
     for name, size, what in rows:
         # what is shipped has no size worth listing
         amount = UNKNOWN if size is None else bytes_text(size) if size else ""
-        yield from wrapped(f"  {name:<25} {amount:>9}", what)
+        yield from wrap_text(f"  {name:<25} {amount:>9}", what)
 
 
 def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
@@ -142,10 +142,10 @@ def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts
     for role, amounts in roles.items():
         origin = " ".join(s.name for s in sources[role]) if role in sources else cuts[role]
         if amounts is None:
-            yield from wrapped(f"  {role:<8}", f"{UNKNOWN}   {origin}")
+            yield from wrap_text(f"  {role:<8}", f"{UNKNOWN}   {origin}")
             continue
         numbers = f"{count_text(sentences_of(amounts)):>12}{count_text(tokens_of(amounts)):>14}   "
-        yield from wrapped(f"  {role:<8}{numbers}", origin, gap=0)
+        yield from wrap_text(f"  {role:<8}{numbers}", origin, gap=0)
 
 
 def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iter
             costs += [f"{bytes_text(size)} {what} meanwhile" for size, what in meanwhile if size > 1e6]
             costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
-        yield from wrapped(f"  {stage:<10}", words + detail, gap=0)
+        yield from wrap_text(f"  {stage:<10}", words + detail, gap=0)
 
 
 def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
@@ -185,7 +185,9 @@ def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
     yield f"  {'':<10}" + "".join(f"{text:>16}" for text in fits)
 
 
-def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path) -> Iterator[str]:
+def _assumptions(
+    counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path
+) -> Iterator[str]:
     """The assumptions behind the numbers."""
     here, shape = machines[0], counts.shape
     rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
@@ -193,7 +195,7 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
         rates = (
             f"{here.model_rate / 1e12:,.0f} TFLOP/s for the model, {here.float_rate / 1e12:,.0f} in float32"
         )
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
         + (f" The other columns count on {SHARE:.0%} of their data sheets' speeds." if machines[1:] else "")
@@ -201,7 +203,7 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
         "order of magnitude, within a factor of three.",
         gap=0,
     )
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"Counted: 2 FLOPs a token for each of {shape.block_weights:,} weights in {shape.layers} blocks, as far "
         f"as a pass goes, and of {shape.vocabulary * shape.width:,} in the output matrix; 2 x {counts.d_in:,} x "
@@ -213,7 +215,7 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
         here.model_bytes * work.scratch + work.checkpoints for work in works.values()
     )
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to glossae's cache ('glossae doctor' shows both).",

@@ -225,7 +225,9 @@ class Quantities:
         )
 
 
-def too_few_words(role: str, language: str, sentences: float, *, units: int, minimum: float, q: float) -> str:
+def too_few_message(
+    role: str, language: str, sentences: float, *, units: int, minimum: float, q: float
+) -> str:
     """`panel: 12 sentences of nb are too few for a test of 4,096 units at q 0.05, which takes at least 102`.
 
     Args:
@@ -283,7 +285,7 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def wrapped(head: str, text: str, gap: int = 2) -> Iterator[str]:
+def wrap_text(head: str, text: str, gap: int = 2) -> Iterator[str]:
     """`head` and `text` on one line, or on several with the rest indented."""
     # a path or a name may be longer than a line, and is not cut
     start = head + " " * gap

@@ -7,7 +7,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.errors import GlossaeError
-from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import (
+    BATCH_TOKENS,
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    require_finite,
+)
 
 # the least sentences of a language, half of which are held out
 LEAST_SENTENCES = 10
@@ -162,7 +170,7 @@ def _sentence_means(
     means = [np.zeros((len(tokens), lm.width(place)), dtype=np.float32) for place in sites]
     counts = np.zeros(len(tokens), dtype=np.int64)
     done = 0
-    for part in finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
         # a batch has whole sentences
         numbers, row, lengths = part.sentence.unique(return_inverse=True, return_counts=True)
         index = numbers.cpu().numpy()

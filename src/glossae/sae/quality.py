@@ -20,12 +20,12 @@ from glossae.lm import (
     TokenizedCorpus,
     activations,
     batches,
-    growing,
+    growing_samples,
     half_width,
     narrow_enough,
     random_order,
     replayed_losses,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.sae.sae import LARGEST, Quality, Sae, SpliceLoss
 
@@ -98,7 +98,7 @@ def measure(
 ) -> Quality:
     """Measure an SAE on a corpus, streamed: reconstruction, and losses with the reconstruction at the site.
 
-    With a precision, losses are measured on some tokens (`worth_scoring`) of random sentences of each
+    With a precision, losses are measured on some tokens (`tokens_to_score`) of random sentences of each
     language; the number of sentences of a judged language doubles until the 95 % interval of spliced - raw is
     narrow enough. Reconstruction is then measured on random sentences of 50,000 tokens in all, with the same
     share of each language.
@@ -115,7 +115,7 @@ def measure(
         budget: tokens in a batch, pads included.
         progress: called with the finished share.
     """
-    looked_at = tokens if precision is None else _some(tokens, RECONSTRUCTED, seed)
+    looked_at = tokens if precision is None else _sample_sentences(tokens, RECONSTRUCTED, seed)
     (quality,) = measure_reconstruction(
         lm, site, [sae], looked_at, budget=budget, progress=lambda x: progress(0.25 * x)
     )
@@ -143,7 +143,7 @@ def measure_reconstruction(
     # in random order, so that the mean of the first tokens is close to that of the text
     drawn = list(batches(tokens, budget))
     order = np.random.default_rng(0).permutation(len(drawn))
-    centre, parts = _begun(activations(lm, (drawn[place] for place in order), [site]), site)
+    centre, parts = _mean_then_stream(activations(lm, (drawn[place] for place in order), [site]), site)
     spread = _Spread(lm.width(site), int(tokens.lengths.sum()), lm.device)
     # float64 sums: differences of sums of squares lose digits
     squares, count, apart = torch.zeros(3, len(languages), dtype=torch.float64, device=lm.device)
@@ -244,7 +244,9 @@ def _largest(distances: Float[Tensor, " tokens"]) -> float:
     return float(largest.sum()) / total if total > 0 else 0.0
 
 
-def _begun(parts: Iterator[Activations], site: Site) -> tuple[Float[Tensor, " d"], Iterator[Activations]]:
+def _mean_then_stream(
+    parts: Iterator[Activations], site: Site
+) -> tuple[Float[Tensor, " d"], Iterator[Activations]]:
     """The mean over the first `CENTRED` tokens of a stream, and the stream from its beginning."""
     first, count = [], 0
     for part in parts:
@@ -256,7 +258,7 @@ def _begun(parts: Iterator[Activations], site: Site) -> tuple[Float[Tensor, " d"
     return torch.as_tensor(total / max(1, count)).float(), chain(first, parts)
 
 
-def _some(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
+def _sample_sentences(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
     """Random sentences of about `most` tokens, with the same share of each language; all, if there are no more."""
     lengths = tokens.lengths
     if lengths.sum() <= most:
@@ -297,8 +299,8 @@ def _splice_losses(
         column = np.array(languages, dtype=object)
         samples = iter([{code: np.flatnonzero(column == code) for code in tokens.corpus.languages}])
     else:
-        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
-        samples = iter(growing(languages, seed=seed))
+        tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
+        samples = iter(growing_samples(languages, seed=seed))
     losses, lengths = np.full((3, len(tokens)), np.nan), tokens.lengths
     used: dict[str, Int[np.ndarray, " sample"]] = {}
     found: dict[str, SpliceLoss] = {}

@@ -28,7 +28,7 @@ from glossae.effects import (
 from glossae.errors import GlossaeError
 from glossae.evidence import lape, paper_rule, passages, testing
 from glossae.files import fingerprint
-from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
+from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, tokens_to_score
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
@@ -352,7 +352,7 @@ def _sets_down(
     """Sets of the largest size turned down to the same damage, found on the target's sentences of `tune`."""
     recipe, levels = context.recipe, context.recipe.baselines.damage
     own = first_sentences(only(context.tokens("tune"), context.target), DOSE_SENTENCES)
-    own = own.scoring(worth_scoring(context.lm, context.site, own))
+    own = own.scoring(tokens_to_score(context.lm, context.site, own))
     if not levels or not len(own):
         return []
     wanted: list[tuple[str, int, tuple[int, ...], Latents | Neurons | Directions, tuple[float, ...]]] = []

@@ -18,7 +18,7 @@ from glossae.effects import (
     matched_sets,
     measure_rises,
     profiles,
-    redirected_edits,
+    random_direction_edits,
     smoothed_rate,
 )
 from glossae.errors import GlossaeError
@@ -168,7 +168,7 @@ def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarr
         jobs.add(target, edit.operation, [own])
         if drawn:
             jobs.add(MATCHED, edit.operation, others)
-    jobs.add(_redirected(target), "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
+    jobs.add(_redirected(target), "zero", random_direction_edits(edits[0], sae, len(sets), seed=seed))
     for name, other in arms.autoencoders.items():
         if name != target:
             for edit in edits:
@@ -206,7 +206,7 @@ def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
         if arm.name != BEST_NEURONS:
             draws = context.recipe.effects.controls
             # another seed than the latents' random directions have
-            drawn = redirected_edits(own, units, draws, seed=context.recipe.seed + 1)
+            drawn = random_direction_edits(own, units, draws, seed=context.recipe.seed + 1)
             jobs.add(_redirected(arm.name), edit, drawn)
 
 

@@ -18,7 +18,7 @@ from glossae.effects import (
     Sweep,
     best_dose,
     cells,
-    lowest,
+    lowest_loss,
     matched_sweeps,
     measure_growing,
     part_edits,
@@ -320,7 +320,7 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
     tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
-        place = lowest(losses, tune, target)
+        place = lowest_loss(losses, tune, target)
         none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
         best = [] if place is None else [sweep[place]._replace(in_range=None)]
         chosen.append([Step(sweep[place or 0].units, none), *best])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glossae.evidence import SAME, LatentMatch, Shares, match_latents, testing
+from glossae.evidence import SAME, LatentMatch, MatchCounts, match_latents, testing
 from glossae.files import write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.run.context import Context, Inputs, Progress, part
@@ -139,9 +139,9 @@ def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[
     }
 
 
-def _shares(shares: Shares) -> dict[str, Any]:
+def _shares(shares: MatchCounts) -> dict[str, Any]:
     of, *counts = shares
-    names = Shares._fields[1:]
+    names = MatchCounts._fields[1:]
     return {"of": of} | {name: count / of if of else None for name, count in zip(names, counts, strict=True)}
 
 

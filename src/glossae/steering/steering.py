@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_at, edited, keep_nothing
+from glossae.effects import NEAR, Arrays, Edit, Family, Keep, apply_edit, doses_at, edit_columns, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights
-from glossae.steering.written import (
-    Identified,
+from glossae.steering.measures import (
     Ids,
     Ratio,
+    TextLanguages,
     continuation_losses,
     distinct,
-    language_of,
+    identify_languages,
     repetition,
 )
 from glossae.units import Units
@@ -46,7 +46,7 @@ MATCHED_KL = (0.1, 0.3, 1.0)
 RAW = "raw"
 NO_ANSWER = "unanswered"
 
-Shares = dict[str, float]
+LanguageShares = dict[str, float]
 """The share of continuations in each language; `unanswered` is the rest."""
 
 
@@ -76,8 +76,8 @@ def continuations(
     """Continue the prompts of each language without an edit, then under each edit."""
     rows = []
     for number, change in enumerate([None, *edits]):
-        said = described(change)
-        with edited(lm, site, units, change):
+        said = edit_columns(change)
+        with apply_edit(lm, site, units, change):
             for language in languages:
                 prompts = PROMPTS.get(language, ())
                 texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
@@ -134,7 +134,7 @@ class SteeredArm:
     loss_low: float | None
     loss_high: float | None
     tokens: float
-    shares: dict[str, Shares | None]
+    shares: dict[str, LanguageShares | None]
     on_front: bool = False
 
 
@@ -152,7 +152,7 @@ class Steered:
     arms: list[SteeredArm]
     unreached: dict[str, list[float]]
     texts: list[list[str]]
-    answers: list[Identified]
+    answers: list[TextLanguages]
 
 
 def steer(
@@ -207,7 +207,7 @@ def steer(
     predicted = reference.predicted.astype(np.float64)
     arms: list[SteeredArm] = []
     texts: list[list[str]] = []
-    answers: list[Identified] = []
+    answers: list[TextLanguages] = []
     unreached: dict[str, list[float]] = {}
     expected = 1 + len(families) * (len(set(doses)) + len(at))
 
@@ -216,15 +216,15 @@ def steer(
         name = RAW if family is None else family.name
 
         def write() -> Arrays:
-            with nullcontext() if family is None else edited(lm, site, family.units, change):
+            with nullcontext() if family is None else apply_edit(lm, site, family.units, change):
                 written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
             loss = continuation_losses(lm, prompts, written, budget=budget)
-            return {"ids": np.concatenate(written), "nats": loss.over, "tokens": loss.under}
+            return {"ids": np.concatenate(written), "nats": loss.numerators, "tokens": loss.denominators}
 
         kept = keep(name if family is None else f"{name}-{dose}", write)
         written = np.split(kept["ids"], np.cumsum(kept["tokens"]).astype(int)[:-1])
         said = [text.strip() for text in lm.tokenizer.batch_decode(written, skip_special_tokens=True)]
-        found = language_of(said, ngrams)
+        found = identify_languages(said, ngrams)
         hits = np.array([float(answer == target) for answer in found.best])
         # a KL is not negative, but a sum of rounded numbers can be
         kl = _numbers("kl", Ratio(harm["kl"], predicted), of_sentences)
@@ -232,7 +232,7 @@ def steer(
         success = _numbers("success", Ratio(hits, np.ones(len(written))), of_prompts)
         arm = SteeredArm(
             family=name,
-            kind=None if family is None else family.of.kind,
+            kind=None if family is None else family.all_units.kind,
             operation=None if change is None else change.operation,
             units=0 if family is None else len(family.ids),
             value=None if change is None else change.value,
@@ -246,7 +246,7 @@ def steer(
             **_numbers("loss", Ratio(kept["nats"], kept["tokens"]), of_prompts),
             tokens=float(np.mean([len(ids) for ids in written])),
             shares={
-                by: None if (own := getattr(found, by)) is None else shares(own)
+                by: None if (own := getattr(found, by)) is None else language_shares(own)
                 for by in ("ngrams", "lingua", "both")
             },
         )
@@ -292,7 +292,7 @@ def _numbers(name: str, ratio: Ratio, weights: Float[np.ndarray, "draws _"]) -> 
     return {name: ratio.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def shares(answers: Sequence[str]) -> Shares:
+def language_shares(answers: Sequence[str]) -> LanguageShares:
     """The share of each answer, in alphabetical order; texts without an answer are `unanswered`."""
     named = [answer if answer != identify.UNANSWERED else NO_ANSWER for answer in answers]
     return {answer: named.count(answer) / len(named) for answer in sorted(set(named))}

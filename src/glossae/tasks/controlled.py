@@ -251,7 +251,7 @@ def fit_predict(
     inverse of the penalty's strength.
     """
     scaled, other = _scaled(train, test)
-    return fitted(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+    return fit_unscaled(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
 
 
 def choose_penalty(
@@ -281,7 +281,9 @@ def choose_penalty(
     for train, test in folds.split(features, labels, groups):
         scaled, other = _scaled(features[train], features[test])
         for place, penalty in enumerate(PENALTIES):
-            said, _ = fitted(scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+            said, _ = fit_unscaled(
+                scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE
+            )
             scores[place] += float(macro_f1(confusion(labels[test], said, count)))
     return PENALTIES[int(scores.argmax())]
 
@@ -294,7 +296,7 @@ def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return scaler.transform(train.astype(np.float64)), scaler.transform(test.astype(np.float64))
 
 
-def fitted(
+def fit_unscaled(
     features: np.ndarray, labels: np.ndarray, test: np.ndarray, **options: float
 ) -> tuple[Int[np.ndarray, " test"], bool]:
     """The predictions of scikit-learn's logistic regression for `test`, and whether its solver converged."""

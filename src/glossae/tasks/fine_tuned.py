@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import nn
 
 from glossae.corpora import Task
-from glossae.effects import Edit, edited
+from glossae.effects import Edit, apply_edit
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm import (
@@ -103,10 +103,10 @@ def fine_tuned(
 
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + run)
-                with adapted(lm, tuning.rank) as weights:
+                with lora_adapters(lm, tuning.rank) as weights:
                     width = lm.model.config.get_text_config().hidden_size
                     head = nn.Linear(width, len(task.labels)).to(lm.device)
-                    with edited(lm, site, step.units, step.edit):
+                    with apply_edit(lm, site, step.units, step.edit):
                         _train(lm, weights, head, train, labels, tuning, seed + run, told)
                         said[number, run] = _predicted(lm, head, test, budget)
     truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
@@ -134,7 +134,7 @@ def _library() -> Any:
 
 
 @contextlib.contextmanager
-def adapted(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
+def lora_adapters(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
     """Add low-rank matrices to every linear map of the model's blocks inside the block.
 
     Yields:

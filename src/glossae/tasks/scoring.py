@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from glossae.corpora import Example, Task
-from glossae.effects import Edit, Step, described
+from glossae.effects import Edit, Step, edit_columns
 from glossae.errors import GlossaeError
 from glossae.sae import Sae
 from glossae.stats import bootstrap_weights, interval
@@ -132,7 +132,7 @@ def confusion(truth: Int[np.ndarray, " rows"], said: Int[np.ndarray, " rows"], l
     return counts.reshape(labels, labels).astype(np.float64)
 
 
-class Compared(NamedTuple):
+class ScoreComparison(NamedTuple):
     """The score of one arm and its difference from the base; columns of `TaskScore`."""
 
     score: float
@@ -155,7 +155,7 @@ def by_bootstrap(
     labels: int,
     draws: int,
     seed: int,
-) -> list[Compared]:
+) -> list[ScoreComparison]:
     """Scores on one test set, with resamples of groups of rows and of seeds, in common for all arms.
 
     A p-value is twice the smaller share of resampled differences on either side of 0, `(b + 1) / (draws + 1)`;
@@ -186,7 +186,7 @@ def by_bootstrap(
         side = min((deltas <= 0).sum(), (deltas >= 0).sum())
         spread = float(deltas.std(ddof=1))
         reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER))
-        compared = Compared(
+        compared = ScoreComparison(
             float(whole[arm]),
             *interval(scores[:, arm]),
             float(whole[arm] - whole[base]),
@@ -200,7 +200,7 @@ def by_bootstrap(
 
 def by_splits(
     scores: Float[np.ndarray, "splits arms"], bases: Sequence[int], *, train: int, test: int
-) -> list[Compared]:
+) -> list[ScoreComparison]:
     """Scores on several random splits: Student's t with a variance corrected for overlapping training sets.
 
     The variance of a mean over J splits is (1 / J + test / train) s^2 (Nadeau and Bengio 2003, *Inference for the
@@ -223,7 +223,9 @@ def by_splits(
             p = float(2 * stats.t.sf(abs(delta) / apart, count - 1))
         detectable = None if arm == base or apart == 0 else (reach + power) * apart
         ends = (delta, delta - reach * apart, delta + reach * apart)
-        found.append(Compared(score, score - reach * error, score + reach * error, *ends, p, detectable))
+        found.append(
+            ScoreComparison(score, score - reach * error, score + reach * error, *ends, p, detectable)
+        )
     return found
 
 
@@ -309,7 +311,7 @@ class Arms:
         *,
         draws: int,
         seed: int,
-    ) -> list[Compared]:
+    ) -> list[ScoreComparison]:
         """`by_bootstrap` of the arms' predictions."""
         labels = len(self.task.labels)
         measure = METRICS[metric]
@@ -317,7 +319,7 @@ class Arms:
 
     def rows(
         self,
-        compared: Sequence[Compared],
+        compared: Sequence[ScoreComparison],
         *,
         protocol: Protocol,
         metric: Metric,
@@ -335,7 +337,7 @@ class Arms:
                 language=self.task.language,
                 units=name,
                 kind=step.kind,
-                **described(step.edit),
+                **edit_columns(step.edit),
                 protocol=protocol,
                 metric=metric,
                 **found._asdict(),

@@ -20,8 +20,8 @@ from glossae.units.kinds import (
     Latents,
     Neurons,
     Units,
-    changed,
     check_ids,
+    set_units,
 )
 from glossae.units.sentences import SentenceTable
 
@@ -41,7 +41,6 @@ __all__ = [
     "Units",
     "activation_moments",
     "activation_samples",
-    "changed",
     "check_ids",
     "collect",
     "collect_all",
@@ -52,6 +51,7 @@ __all__ = [
     "random_directions",
     "readable_tokens",
     "sentences_to_show",
+    "set_units",
     "token_texts",
     "unit_details",
 ]

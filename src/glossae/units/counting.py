@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.sae import Sae
 from glossae.units.histograms import LAYOUTS
 from glossae.units.kinds import CountedUnits, Latents
@@ -180,7 +180,7 @@ def collect_all(
             raise GlossaeError(f"units: {units.identity} is not of {site}")
     counters = [Counter(units, tokens, table=table) for units in families]
     done, total = 0, int(tokens.lengths.sum())
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         done += len(part.sentence)
         for counter in counters:
             counter.add(part.sites[site], part.sentence)

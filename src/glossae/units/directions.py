@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.probing import ProbePath
 from glossae.units.kinds import Directions
 
@@ -125,7 +125,7 @@ def _by_language(
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Batches of the site's activations, with the language of each token."""
     codes = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         yield part.sites[site], codes[part.sentence.cpu().numpy()]
 
 

@@ -311,7 +311,7 @@ class Directions:
         return self.vectors[torch.tensor(list(units), dtype=torch.int64, device=self.vectors.device)]
 
 
-def changed(
+def set_units(
     units: Units,
     x: Float[Tensor, "tokens d_in"],
     ids: Sequence[int],

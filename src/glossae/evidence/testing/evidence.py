@@ -25,7 +25,7 @@ from glossae.evidence.testing.permutation import Multipliers, Permutations, mult
 from glossae.evidence.testing.permutation import permutations as permute
 from glossae.units import SentenceTable
 
-EVERYBODY = "en"
+COMMON_LANGUAGE = "en"
 """The language of the claim "non-English": the one that nearly every model has read most."""
 APART = 0.05
 """The largest share by which two languages' sentences may differ in their sources."""
@@ -84,8 +84,8 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     for group in _column(target, "groups"):
         inside = {code for code in panel if group in _column(code, "groups")}
         sets.append((group, inside, everybody - inside))
-    if target != EVERYBODY and EVERYBODY in panel:
-        sets.append((f"non-{_name(EVERYBODY)}", everybody - {EVERYBODY}, {EVERYBODY}))
+    if target != COMMON_LANGUAGE and COMMON_LANGUAGE in panel:
+        sets.append((f"non-{_name(COMMON_LANGUAGE)}", everybody - {COMMON_LANGUAGE}, {COMMON_LANGUAGE}))
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for name, inside, outside in sets:
         if outside:
@@ -150,7 +150,7 @@ def comparisons_needed(units: int, minimum: float = 0.8, q: float = 0.05) -> int
     return max(1, math.ceil(math.log(q / units) / math.log(minimum)))
 
 
-def carried_languages(
+def languages_to_test(
     pairs: Mapping[str, Sequence[str]],
     target: str,
     reference: str,
@@ -379,7 +379,7 @@ def units_evidence(
     allowed = claims(target, table.present)
     if reference is None:
         outside = allowed[0].outside
-        reference = EVERYBODY if EVERYBODY in outside else outside[0]
+        reference = COMMON_LANGUAGE if COMMON_LANGUAGE in outside else outside[0]
     if reference not in table.present or reference == target:
         raise GlossaeError(f"reference: {reference} is not one of the table's other languages")
     check_panel(table, within)

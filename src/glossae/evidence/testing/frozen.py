@@ -205,7 +205,7 @@ def replicate(
 
 
 @dataclass(frozen=True)
-class Restricted:
+class SubsetTest:
     """The test of a frozen set against one language, on some of another text's sentences.
 
     Attributes:
@@ -223,7 +223,7 @@ class Restricted:
 
 def restrict(
     frozen: FrozenSet, table: SentenceTable, other: str, rows: Sequence[int] | np.ndarray, *, text: str
-) -> Restricted:
+) -> SubsetTest:
     """Test a frozen set's target against one language, on the sentences `rows` of another text.
 
     Args:
@@ -250,10 +250,10 @@ def restrict(
     except GlossaeError as error:
         reason = str(error)
     p = minimum_p(auroc, frozen.target, other, frozen.minimum, method=frozen.method)
-    return Restricted(other, auroc, p, reason)
+    return SubsetTest(other, auroc, p, reason)
 
 
-def passing_restricted(frozen: FrozenSet, parts: Sequence[Restricted]) -> Bool[np.ndarray, " units"]:
+def passing_subsets(frozen: FrozenSet, parts: Sequence[SubsetTest]) -> Bool[np.ndarray, " units"]:
     """Which of a frozen set's units pass against every language of `parts`, at the set's false discovery rate.
 
     A unit's p-value is the largest over the parts; Benjamini-Hochberg over the set gives q, as in `replicate`.

@@ -84,7 +84,7 @@ def permutations(
             deviation = np.sqrt(np.where(varies, variance, 1.0))
             z[row, part.first : part.first + units] = np.where(varies, (observed - mean) / deviation, 0.0)
             if draws and varies.any():
-                weights = stored(unit, place, rank, (units, len(deal)))[varies]
+                weights = sparse_rows(unit, place, rank, (units, len(deal)))[varies]
                 largest, above = largest_scores(
                     weights, signs(deal, draws), [(mean[varies], None)], deviation[varies], cuts
                 )
@@ -168,7 +168,7 @@ def multipliers(
             weight = np.where(language[chosen] == a, part.above[b, chosen], -part.above[a, chosen])
             cluster = (np.cumsum(present) - 1)[clusters.cluster[part.row[chosen]]]
             shape = (len(part.zero), int(present.sum()))
-            weights = stored(part.unit[chosen], cluster, weight, shape)[varies]
+            weights = sparse_rows(part.unit[chosen], cluster, weight, shape)[varies]
             # values that are not stored have an influence too: all sentences less the mean of their language
             centres = []
             for own, other, way in ((a, b, 1), (b, a, -1)):
@@ -304,7 +304,7 @@ def signs(bits: UInt8[np.ndarray, "sentences bytes"], draws: int) -> Float[np.nd
     return drawn
 
 
-def stored(
+def sparse_rows(
     unit: Int[np.ndarray, " entries"],
     sentence: Int[np.ndarray, " entries"],
     weight: np.ndarray,

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.hub import Repository, asking, commit_of, quietly
+from glossae.hub import Repository, commit_of, hub_errors, silent_client
 from glossae.sae.formats import dictionary_learning, own, sae_lens, scopes, sparsify
 from glossae.sae.formats.reading import Keys
 from glossae.sae.sae import Sae
@@ -98,14 +98,14 @@ def _reader(path: Path) -> Callable[[Path], Sae]:
     raise GlossaeError(f"{path}: is no known autoencoder's file (none of {', '.join(BY_NAME)})")
 
 
-class Fetched(NamedTuple):
+class FetchedSae(NamedTuple):
     """The folder or file of a fetched SAE, and its commit."""
 
     place: Path
     commit: str
 
 
-def fetch(text: str) -> Fetched:
+def fetch(text: str) -> FetchedSae:
     """Fetch one SAE of a repository, `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`, into the hub's cache.
 
     From a folder, configurations and weights are fetched. If a folder has the weights of several SAEs
@@ -123,14 +123,14 @@ def fetch(text: str) -> Fetched:
         raise GlossaeError(f"{text}: {error}") from error
     if ".." in PurePosixPath(place).parts:
         raise GlossaeError(f"{text}: names a folder outside the repository")
-    with asking(repository, text):
+    with hub_errors(repository, text):
         # a small file, to learn the commit; a repository need not have it
         commit = commit_of(repository, "README.md")
         there = repository.folder / "snapshots" / commit / place
         # the weights come last, so if they are there, the rest is too
         if not _is_whole(there):
             _download(text, repository.at(commit), place)
-    return Fetched(there, commit)
+    return FetchedSae(there, commit)
 
 
 def _is_whole(place: Path) -> bool:
@@ -168,7 +168,7 @@ def _download(text: str, repository: Repository, place: str) -> None:
     for chosen, bars in ((small, False), (weights, True)):
         patterns = [glob.escape(f"{prefix}{file}") for file in chosen]
         if patterns:
-            with quietly(bars=bars):
+            with silent_client(bars=bars):
                 snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 

@@ -31,58 +31,58 @@ class Ratio:
     """A ratio of two sums over prompts (or sentences), with the terms of both.
 
     Attributes:
-        over: numerators.
-        under: denominators.
+        numerators: the terms of the first sum.
+        denominators: the terms of the second sum.
     """
 
-    over: Float[np.ndarray, " prompts"]
-    under: Float[np.ndarray, " prompts"]
+    numerators: Float[np.ndarray, " prompts"]
+    denominators: Float[np.ndarray, " prompts"]
 
     @property
     def value(self) -> float | None:
         """The ratio of the sums; None if the denominator is 0."""
-        under = float(self.under.sum())
-        return float(self.over.sum()) / under if under else None
+        under = float(self.denominators.sum())
+        return float(self.numerators.sum()) / under if under else None
 
     def interval(self, weights: Float[np.ndarray, "draws prompts"]) -> tuple[float | None, float | None]:
         """The central 95 % of the ratio over resamples."""
-        under = weights @ self.under
+        under = weights @ self.denominators
         if not (under > 0).any():
             return None, None
-        return interval((weights @ self.over)[under > 0] / under[under > 0])
+        return interval((weights @ self.numerators)[under > 0] / under[under > 0])
 
 
-def repetition(written: Ids, n: int = REPEATED) -> Ratio:
+def repetition(continuations: Ids, n: int = REPEATED) -> Ratio:
     """The share of n-grams of tokens that occurred before in the same text (Welleck et al. 2020, eq. 10: seq-rep-n)."""
-    grams = [_grams(ids, n) for ids in written]
+    grams = [_grams(ids, n) for ids in continuations]
     return Ratio(
         np.array([len(found) - len(set(found)) for found in grams], dtype=np.float64),
         np.array([len(found) for found in grams], dtype=np.float64),
     )
 
 
-def distinct(written: Ids, n: int) -> float | None:
+def distinct(continuations: Ids, n: int) -> float | None:
     """The number of distinct n-grams of tokens in all texts, over that of all n-grams (Li et al. 2016).
 
     None if no text has any. It falls with the amount of text: compare it between arms with as many prompts.
     """
-    grams = [gram for ids in written for gram in _grams(ids, n)]
+    grams = [gram for ids in continuations for gram in _grams(ids, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
-def continuation_losses(lm: LanguageModel, prompts: Ids, written: Ids, *, budget: int = 1024) -> Ratio:
+def continuation_losses(lm: LanguageModel, prompts: Ids, continuations: Ids, *, budget: int = 1024) -> Ratio:
     """Summed nats of the continuations given their prompts, and their numbers of tokens.
 
     It is the loss of prompt and continuation less that of the prompt, which is valid for a causal model. No
     edit may be active.
     """
-    some = [number for number, ids in enumerate(written) if len(ids)]
-    nats = np.zeros(len(written))
+    some = [number for number, ids in enumerate(continuations) if len(ids)]
+    nats = np.zeros(len(continuations))
     if some:
-        whole = _as_tokens([np.concatenate([prompts[i], written[i]]) for i in some])
+        whole = _as_tokens([np.concatenate([prompts[i], continuations[i]]) for i in some])
         before = _as_tokens([prompts[i] for i in some])
         nats[some] = sentence_losses(lm, whole, budget=budget) - sentence_losses(lm, before, budget=budget)
-    return Ratio(nats, np.array([len(ids) for ids in written], dtype=np.float64))
+    return Ratio(nats, np.array([len(ids) for ids in continuations], dtype=np.float64))
 
 
 def _as_tokens(rows: Ids) -> TokenizedCorpus:
@@ -102,7 +102,7 @@ def _grams(ids: Int[np.ndarray, " _"], n: int) -> list[tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class Identified:
+class TextLanguages:
     """The language of each text, or `UNANSWERED`.
 
     Attributes:
@@ -121,24 +121,24 @@ class Identified:
         return self.ngrams if self.both is None else self.both
 
 
-def language_of(texts: Sequence[str], ngrams: identify.NgramModel) -> Identified:
+def identify_languages(texts: Sequence[str], ngrams: identify.NgramModel) -> TextLanguages:
     """Identify texts; those with fewer than `LEAST_LETTERS` letters are unanswered, by both."""
     long = [sum(c.isalpha() for c in text) >= LEAST_LETTERS for text in texts]
 
-    def kept(answers: Sequence[str]) -> list[str]:
+    def require_letters(answers: Sequence[str]) -> list[str]:
         return [
             answer if enough else identify.UNANSWERED for answer, enough in zip(answers, long, strict=True)
         ]
 
-    own = kept(ngrams.identify(texts, least=LEAST_PROBABLE))
+    own = require_letters(ngrams.identify(texts, least=LEAST_PROBABLE))
     detector = lingua_detector(lingua_languages(ngrams.languages))
     if detector is None:
-        return Identified(own, None, None)
-    found = kept(
+        return TextLanguages(own, None, None)
+    found = require_letters(
         [_answer(values) for values in detector.compute_language_confidence_values_in_parallel(list(texts))]
     )
     both = [one if one == other else identify.UNANSWERED for one, other in zip(own, found, strict=True)]
-    return Identified(own, found, both)
+    return TextLanguages(own, found, both)
 
 
 def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
