@@ -24,7 +24,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.corpora import Corpus, first_of_each, read_source
-from glossae.effects import Edit, Switched, UnitSet, compile_edits, neurons_off, switch_off
+from glossae.effects import Edit, SwitchOff, UnitSet, compile_edits, neurons_off, switch_off
 from glossae.evidence import lape, testing
 from glossae.files import write_json
 from glossae.lm import (
@@ -197,7 +197,7 @@ def off_edit(units: Latents | Neurons | Directions, chosen: tuple[int, ...], mea
 
 
 def resampled_difference(
-    switched: Switched, trained: list[int], control: list[int]
+    switched: SwitchOff, trained: list[int], control: list[int]
 ) -> dict[str, list[float]]:
     """Trained less untrained, on average over seeds: the rise of Danish, and that less the nearest other's rise.
 

@@ -94,12 +94,12 @@ def export(given: Arguments) -> str:
         if module is None:
             # an SAE without a known site is written without a hookpoint
             site = Site(config.site, config.layer)
-            module = hookpoint(site, _family(config.model)) if config.site else ""
+            module = hookpoint(site, _model_type(config.model)) if config.site else ""
         written = to_sparsify(sae, given.out, module)
     return "\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written])
 
 
-def _family(model: str) -> str | None:
+def _model_type(model: str) -> str | None:
     """The `model_type` of a model, if it is on this machine. Nothing is fetched."""
     from glossae.plan import model_facts
 
@@ -108,5 +108,5 @@ def _family(model: str) -> str | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     except (GlossaeError, OSError, ValueError):
         return None
-    family = config.get("model_type") if isinstance(config, dict) else None
-    return family if isinstance(family, str) else None
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    return model_type if isinstance(model_type, str) else None

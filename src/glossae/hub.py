@@ -221,7 +221,7 @@ def _refusal(error: BaseException, repository: Repository) -> str:
     for _ in range(_LINKS):
         if link is None:
             break
-        if (said := _said(link, repository)) is not None:
+        if (said := _error_text(link, repository)) is not None:
             return said
         link = link.__cause__ or link.__context__
     while error.__cause__ is not None:
@@ -230,7 +230,7 @@ def _refusal(error: BaseException, repository: Repository) -> str:
     return f"cannot be fetched: {lines[0] if lines else type(error).__name__}"
 
 
-def _said(error: BaseException, repository: Repository) -> str | None:
+def _error_text(error: BaseException, repository: Repository) -> str | None:
     """The message of one error; None if it is not about the hub."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -253,7 +253,7 @@ def _said(error: BaseException, repository: Repository) -> str | None:
                 f"unset it, {_without_network(repository)}"
             )
         case ConnectionError():
-            return _unreached(str(error), repository)
+            return _unreachable_text(str(error), repository)
         case FileMetadataError():
             return (
                 f"cannot be fetched: what answers at {constants.ENDPOINT} is not the hub: check HF_ENDPOINT, the "
@@ -270,17 +270,17 @@ def _said(error: BaseException, repository: Repository) -> str | None:
                 "token of an account that has"
             )
         case RepositoryNotFoundError():
-            return _unknown(repository)
+            return _not_found_text(repository)
         case RevisionNotFoundError():
             return f"has no revision {repository.revision!r}: {_nearest(repository)}"
         case DisabledRepoError():
             return f"has been disabled on the hub: see {page}"
         case HfHubHTTPError():
-            return _answered(error.response.status_code, str(error), repository)
+            return _status_text(error.response.status_code, str(error), repository)
         case OSError() if error.errno in _FULL:
             return (
-                f"cannot be fetched into {constants.HF_HOME} ({error.strerror}): make room there, or set HF_HOME to "
-                "a folder on another disk"
+                f"cannot be fetched into {constants.HF_HOME} ({error.strerror}): free disk space there, or set "
+                "HF_HOME to a folder on another disk"
             )
         case OSError() if error.errno in _FORBIDDEN:
             where = error.filename or constants.HF_HOME
@@ -299,10 +299,10 @@ def _said(error: BaseException, repository: Repository) -> str | None:
     reason = (str(error).strip() or names[0]).splitlines()[0]
     if _UNREACHED.isdisjoint(names):
         return f"cannot be fetched: the transfer broke off ({reason}): run the same command again"
-    return _unreached(reason, repository)
+    return _unreachable_text(reason, repository)
 
 
-def _unreached(reason: str, repository: Repository) -> str:
+def _unreachable_text(reason: str, repository: Repository) -> str:
     return (
         f"is not in the hub's cache, and the hub cannot be reached ({reason}): "
         f"mend the connection, {_without_network(repository)}"
@@ -324,7 +324,7 @@ def _without_network(repository: Repository) -> str:
     )
 
 
-def _unknown(repository: Repository) -> str:
+def _not_found_text(repository: Repository) -> str:
     nor = ", and there is no such folder" if repository.kind == "model" else ""
     return (
         f"is not on the hub, or it is private{nor}: check the name at {repository.page}, or log in with "
@@ -332,13 +332,13 @@ def _unknown(repository: Repository) -> str:
     )
 
 
-def _answered(status: int, message: str, repository: Repository) -> str:
+def _status_text(status: int, message: str, repository: Repository) -> str:
     """The message for a status code without an error class of its own."""
     if status == 401 and "Invalid credentials" in message:
         return "cannot be fetched: the hub does not accept your token: renew it with 'hf auth login' or in HF_TOKEN"
     if status in (401, 404):
         # the hub also answers 401 for a missing repository, so that private names stay secret
-        return _unknown(repository)
+        return _not_found_text(repository)
     if status == 403:
         return f"cannot be fetched: your token may not read it (403): see {repository.page}"
     if status == 429:

@@ -281,8 +281,8 @@ class _Part:
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
             raise GlossaeError(
-                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: make room, or "
-                f"set GLOSSAE_CACHE to a folder on a larger disk"
+                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: delete some files, "
+                f"or set GLOSSAE_CACHE to a folder on a larger disk"
             )
         self._known = {"url": self.url, "bytes": whole, **_validators(response)}
         write_json(_record_path(self.path), self._known)
@@ -349,7 +349,7 @@ def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -
                         advance(min(1.0, file.tell() / part.whole))
         except OSError as error:
             raise DownloadError(
-                f"{path_text(part.path)}: cannot be written ({error.strerror or error}): make room; "
+                f"{path_text(part.path)}: cannot be written ({error.strerror or error}): free some disk space; "
                 f"the same command carries on where it stopped"
             ) from error
     if part.whole is not None and part.size != part.whole:

@@ -14,7 +14,7 @@ from glossae.effects.controls import (
 )
 from glossae.effects.damage import (
     NEAR,
-    Switched,
+    SwitchOff,
     UnitSet,
     doses_at,
     doses_of_each,
@@ -73,7 +73,7 @@ __all__ = [
     "Steering",
     "Step",
     "Sweep",
-    "Switched",
+    "SwitchOff",
     "UnitRange",
     "UnitSet",
     "apply_edit",

@@ -227,7 +227,7 @@ class UnitSet:
 
 
 @dataclass(frozen=True)
-class Switched:
+class SwitchOff:
     """The effect of switching sets off on each measured sentence.
 
     Attributes:
@@ -291,7 +291,7 @@ def switch_off(
     budget: int = 1024,
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
-) -> Switched:
+) -> SwitchOff:
     """Switch every set off on growing random samples of each language's sentences, until the changes are known.
 
     A set is finished in a language once half the 95 % interval of its mean change there is at most `precision`
@@ -340,7 +340,7 @@ def switch_off(
             open_[code] = numbers[~(known | several[numbers])]
     chosen = np.flatnonzero(used.any(0))
     progress(1.0)
-    return Switched(tokens.take(chosen), chosen, raw[chosen], change[:, chosen], used[:, chosen])
+    return SwitchOff(tokens.take(chosen), chosen, raw[chosen], change[:, chosen], used[:, chosen])
 
 
 def _measured(

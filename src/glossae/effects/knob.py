@@ -56,7 +56,7 @@ class Knob:
         commit: the model's commit on the hub, if it is from there.
         weights: a few of the model's weights, which identify it.
         target, reference: the languages.
-        whence: further facts about its origin.
+        origin: further facts about its origin.
         bos: whether the units were found on texts with a BOS; the BOS is not edited.
         chat: the tokens of the chat template, if the units were found on replies in a chat; they are not
             edited, nor is in `generate` anything that it is given.
@@ -97,7 +97,7 @@ class Knob:
         """A knob of units at a model's site.
 
         Args:
-            whence: further facts about its origin, as JSON values.
+            origin: further facts about its origin, as JSON values.
             whole: whether the whole encoder may be saved (`set` on top-k latents needs it).
 
         Raises:

@@ -25,7 +25,7 @@ from glossae.units import SentenceTable, Units, readable_tokens
 
 __all__ = [
     "UNANSWERED",
-    "Identified",
+    "Identification",
     "NgramModel",
     "Rows",
     "TokenSample",

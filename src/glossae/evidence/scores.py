@@ -23,7 +23,7 @@ __all__ = [
     "SCORES",
     "Agreement",
     "Attribution",
-    "Evidence",
+    "ScoreInputs",
     "TokenCounts",
     "agreement",
     "all_scores",
@@ -95,7 +95,7 @@ class Areas(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScoreInputs:
     """The data that units are scored by, for one language.
 
     Attributes:
@@ -181,7 +181,7 @@ class Score(NamedTuple):
 
     source: str
     higher_is_better: bool
-    compute: Callable[[Evidence], Scored]
+    compute: Callable[[ScoreInputs], Scored]
 
 
 SCORES: dict[str, Score] = {}
@@ -190,10 +190,10 @@ SCORES: dict[str, Score] = {}
 
 def _score(
     name: str, source: str, *, higher_is_better: bool = True
-) -> Callable[[Callable[[Evidence], Scored]], Callable[[Evidence], Scored]]:
+) -> Callable[[Callable[[ScoreInputs], Scored]], Callable[[ScoreInputs], Scored]]:
     """Register a function in `SCORES`."""
 
-    def register(compute: Callable[[Evidence], Scored]) -> Callable[[Evidence], Scored]:
+    def register(compute: Callable[[ScoreInputs], Scored]) -> Callable[[ScoreInputs], Scored]:
         SCORES[name] = Score(source, higher_is_better, compute)
         return compute
 
@@ -201,13 +201,13 @@ def _score(
 
 
 @_score("rate_difference", "Kirkegaard et al. 2025, section 5.1")
-def _rate_difference(evidence: Evidence) -> Scored:
+def _rate_difference(evidence: ScoreInputs) -> Scored:
     """Share of the target's tokens on which a unit fires, less the largest share of another language."""
     return _above_closest(evidence.counts.fired, evidence.counts.tokens, evidence.row)
 
 
 @_score("mean_difference", "Deng et al. 2025, arXiv 2505.05111")
-def _mean_difference(evidence: Evidence) -> Scored:
+def _mean_difference(evidence: ScoreInputs) -> Scored:
     """Their nu: mean value on the target less the mean of its means on the others, in the unit's own values.
 
     Every other language has the same weight, whatever its number of tokens.
@@ -217,7 +217,7 @@ def _mean_difference(evidence: Evidence) -> Scored:
 
 
 @_score("histogram_overlap", "Kirkegaard et al. 2025, section 5.1; Weitzman 1970", higher_is_better=False)
-def _histogram_overlap(evidence: Evidence) -> Scored:
+def _histogram_overlap(evidence: ScoreInputs) -> Scored:
     """The overlap coefficient of a unit's values on the target and on the language closest to it.
 
     The sum over bins of the smaller of two shares: 1 for equal histograms, 0 for disjoint ones. It does not
@@ -234,37 +234,37 @@ def _histogram_overlap(evidence: Evidence) -> Scored:
 
 
 @_score("lape", "Tang et al. 2024, arXiv 2402.16438", higher_is_better=False)
-def _lape(evidence: Evidence) -> Scored:
+def _lape(evidence: ScoreInputs) -> Scored:
     """Entropy of a unit's firing rates over languages, nats. It does not tell on which language the unit is high."""
     return _entropy(evidence.counts.fired, evidence.counts.tokens)
 
 
 @_score("token_auroc", "Hanley & McNeil 1982")
-def _token_auroc(evidence: Evidence) -> Scored:
+def _token_auroc(evidence: ScoreInputs) -> Scored:
     """The probability that its value at a target token is above that at another language's token."""
     return evidence.token_areas.auroc
 
 
 @_score("token_average_precision", "Kojima et al. 2024, arXiv 2404.02431, on tokens")
-def _token_average_precision(evidence: Evidence) -> Scored:
+def _token_average_precision(evidence: ScoreInputs) -> Scored:
     """Average precision of its value as a detector of the target's tokens."""
     return evidence.token_areas.average_precision
 
 
 @_score("sentence_auroc", "Hanley & McNeil 1982")
-def _sentence_auroc(evidence: Evidence) -> Scored:
+def _sentence_auroc(evidence: ScoreInputs) -> Scored:
     """The probability that its mean value on a target sentence is above that on another language's sentence."""
     return evidence.sentence_areas.auroc
 
 
 @_score("sentence_average_precision", "Kojima et al. 2024, arXiv 2404.02431, after Suau et al. 2022")
-def _sentence_average_precision(evidence: Evidence) -> Scored:
+def _sentence_average_precision(evidence: ScoreInputs) -> Scored:
     """Average precision of its mean value as a detector of the target's sentences."""
     return evidence.sentence_areas.average_precision
 
 
 @_score("mutual_information", "Shannon 1948; Gurnee et al. 2023, arXiv 2305.01610")
-def _mutual_information(evidence: Evidence) -> Scored:
+def _mutual_information(evidence: ScoreInputs) -> Scored:
     """Mutual information of "the unit fires" and "the language is the target", nats, Jeffreys prior.
 
     It depends on the target's share of the tokens, and does not tell on which language the unit is high.
@@ -280,20 +280,20 @@ def _mutual_information(evidence: Evidence) -> Scored:
 
 
 @_score("log_odds", "Haldane 1956; Gart & Zweifel 1967")
-def _log_odds(evidence: Evidence) -> Scored:
+def _log_odds(evidence: ScoreInputs) -> Scored:
     """Log-odds ratio of firing on the target against all other languages, nats, Jeffreys prior."""
     logs = np.log(_odds_cells(evidence))
     return np.asarray(logs[0] - logs[1] - logs[2] + logs[3])
 
 
 @_score("log_odds_z", "Gart & Zweifel 1967")
-def _log_odds_z(evidence: Evidence) -> Scored:
+def _log_odds_z(evidence: ScoreInputs) -> Scored:
     """The same log-odds ratio in standard errors, as if tokens were independent."""
     return np.asarray(_log_odds(evidence) / np.sqrt((1 / _odds_cells(evidence)).sum(0)))
 
 
 @_score("f_statistic", "Fisher 1925; Gurnee et al. 2023, arXiv 2305.01610")
-def _f_statistic(evidence: Evidence) -> Scored:
+def _f_statistic(evidence: ScoreInputs) -> Scored:
     """Variance of its sentence values between the target and all others over that within: the F of a one-way ANOVA.
 
     0 for a constant unit, infinite for a unit that is constant within both groups only. It does not tell on
@@ -313,7 +313,7 @@ def _f_statistic(evidence: Evidence) -> Scored:
 
 
 @_score("l1_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _l1_probe(evidence: Evidence) -> Scored:
+def _l1_probe(evidence: ScoreInputs) -> Scored:
     """Its coefficient in an L1 logistic probe on the sentence values of all units that fire (C = 0.1, their code's)."""
     probe = _Probe(evidence)
     found = np.zeros(evidence.table.units)
@@ -322,7 +322,7 @@ def _l1_probe(evidence: Evidence) -> Scored:
 
 
 @_score("adaptive_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _adaptive_probe(evidence: Evidence) -> Scored:
+def _adaptive_probe(evidence: ScoreInputs) -> Scored:
     """The step of adaptive thresholding at which it is dropped; 0 if it was never included.
 
     As `telescopic_sparsity_sweep` in their code: start from the 256 units of largest absolute difference of
@@ -350,7 +350,7 @@ def _adaptive_probe(evidence: Evidence) -> Scored:
 
 
 @_score("attribution", "Nanda 2023; Marks et al. 2024, arXiv 2403.19647")
-def _attribution(evidence: Evidence) -> Scored:
+def _attribution(evidence: ScoreInputs) -> Scored:
     """Nats per token that the target would lose without it, to first order, less the most for another language.
 
     Targeted probe perturbation (Karvonen et al. 2025, arXiv 2503.09532) measures the same on probes; this is
@@ -361,7 +361,7 @@ def _attribution(evidence: Evidence) -> Scored:
 
 
 @_score("random_tokens", "LangFIR, arXiv 2604.03532")
-def _random_tokens(evidence: Evidence) -> Scored:
+def _random_tokens(evidence: ScoreInputs) -> Scored:
     """Share of the target's tokens on which it fires, less that of random tokens."""
     return np.asarray(evidence.token_rate - evidence.random_rate)
 
@@ -369,7 +369,7 @@ def _random_tokens(evidence: Evidence) -> Scored:
 HIGHER_IS_BETTER = {name: score.higher_is_better for name, score in SCORES.items()}
 
 
-def all_scores(evidence: Evidence) -> dict[str, Scored]:
+def all_scores(evidence: ScoreInputs) -> dict[str, Scored]:
     """Every score, `(units,)` each, by name.
 
     Raises:
@@ -498,7 +498,7 @@ def _against_others(counts: Num[np.ndarray, "languages *rest"], target: int) -> 
     return np.stack([counts[target], np.delete(counts, target, axis=0).sum(0)])
 
 
-def _odds_cells(evidence: Evidence) -> Float[np.ndarray, "4 units"]:
+def _odds_cells(evidence: ScoreInputs) -> Float[np.ndarray, "4 units"]:
     """Tokens on which units fire and do not, of the target and of all others, with the prior."""
     fired, tokens = (
         _against_others(each, evidence.row) for each in (evidence.counts.fired, evidence.counts.tokens)
@@ -622,7 +622,7 @@ DEVIATIONS = 10.0
 class _Probe:
     """The sentences that a probe is fitted on, in whole clusters, and the scale of its values."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: ScoreInputs) -> None:
         clusters, cluster = np.unique(evidence.table.clusters, return_inverse=True)
         left_out = np.zeros(len(clusters), dtype=bool)
         shuffled = np.random.default_rng(evidence.seed).permutation(len(clusters))

@@ -90,7 +90,7 @@ class LatentMatch:
         """Matches of the selected latents, from correlations with all of the other's."""
         return self._shares(self.selected, self.correlate_correlation, same)
 
-    def again(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
+    def has_partner(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
         """Which selected latents have a partner that is near enough both by cosine and by correlation."""
         return (self.partner_cosine >= same) & (self.partner_correlation >= same)
 

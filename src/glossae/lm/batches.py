@@ -118,7 +118,7 @@ def tokenize(
     with the prefix, than `max_tokens` or the model's positions are cut. Both are counted.
 
     Raises:
-        GlossaeError: the prefix leaves no room for two tokens; or a sentence contains the text of a special
+        GlossaeError: the prefix leaves less than two tokens; or a sentence contains the text of a special
             token that the model has no embedding for.
     """
     rows = lm.model.get_input_embeddings().num_embeddings

@@ -32,7 +32,7 @@ class Beginning:
     Attributes:
         bos: whether a BOS stands before each text.
         asked: the setting: `auto`, True or False.
-        by_itself: whether the tokenizer adds a BOS without being told to.
+        tokenizer_adds: whether the tokenizer adds a BOS without being told to.
         loss_with, loss_without: the model's loss with a BOS and without, nats per token, on the same tokens of
             the same sentences (all but the first of each); None if it is not finite, or if the tokenizer has
             no BOS.

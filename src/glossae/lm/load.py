@@ -43,7 +43,7 @@ def load(
     A model of the hub is fetched into the hub's cache, unless it is there, with all files of one commit. From
     a folder,
     only configuration, weights and tokenizer are read: no adapter, and no `generation_config.json`
-    (`settings_of` replaces it). Attention is PyTorch's own, or transformers' plain one if a family has no
+    (`settings_of` replaces it). Attention is PyTorch's own, or transformers' plain one if an architecture has no
     other, whatever config.json asks for and whichever packages are installed.
 
     Args:
@@ -52,7 +52,7 @@ def load(
         device: where the model runs; `split` shares it out among all GPUs, which needs accelerate.
         dtype: the dtype of the weights; always explicit, because the files' own would differ from model to
             model.
-        architecture: the places of its sites, for a family that `ARCHITECTURES` lacks.
+        architecture: the places of its sites, for one that `ARCHITECTURES` lacks.
 
     Raises:
         GlossaeError: the model or revision does not exist, or cannot be fetched; it has no safetensors, is
@@ -83,7 +83,7 @@ def wrap_model(model: Any) -> LanguageModel:
     The result has no tokenizer, which edits do not need.
 
     Raises:
-        GlossaeError: the model is in training mode or of an unknown family, or its sites fail the check.
+        GlossaeError: the model is in training mode or of an unknown architecture, or its sites fail the check.
     """
     name = getattr(model, "name_or_path", "") or type(model).__name__
     if model.training:

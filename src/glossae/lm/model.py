@@ -120,7 +120,7 @@ class LanguageModel:
     def max_positions(self) -> int:
         """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it."""
         config = self.model.config.get_text_config()
-        # the key differs by family; models without positions (ALiBi, recurrent ones) have none
+        # the key differs by architecture; models without positions (ALiBi, recurrent ones) have none
         keys = ("max_position_embeddings", "n_positions", "max_seq_len")
         return next((int(n) for key in keys if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
 

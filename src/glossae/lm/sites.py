@@ -1,4 +1,4 @@
-"""Sites: named tensors at a layer, their places in each model family, and hooks on them.
+"""Sites: named tensors at a layer, their places in each architecture, and hooks on them.
 
 ```
 block ── attention ── attn.out ─┐
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """The places of the sites of a model family.
+    """The places of an architecture's sites.
 
     Attributes:
         blocks: dotted path from the causal language model to its list of blocks.
@@ -69,7 +69,7 @@ class Architecture:
     places: dict[str, Place]
 
 
-def _family(blocks: str, projection: str, mlp: str, attention: str, flat: bool = False) -> Architecture:
+def _architecture(blocks: str, projection: str, mlp: str, attention: str, flat: bool = False) -> Architecture:
     """Make an architecture from the MLP's output projection and the modules whose outputs the residual stream adds."""
     # mlp.hidden is after the activation function and, if the MLP is gated, after the product with the gate
     hidden, written = Place(projection, "input", flat), Place(mlp, "output", flat)
@@ -77,24 +77,28 @@ def _family(blocks: str, projection: str, mlp: str, attention: str, flat: bool =
     return Architecture(blocks, dict(zip(SITE_NAMES, places, strict=True)))
 
 
-_LLAMA = _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj")
+_LLAMA = _architecture("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj")
 # a norm follows each sub-layer, and its output is added to the residual stream
-_GEMMA2 = _family("model.layers", "mlp.down_proj", "post_feedforward_layernorm", "post_attention_layernorm")
+_GEMMA2 = _architecture(
+    "model.layers", "mlp.down_proj", "post_feedforward_layernorm", "post_attention_layernorm"
+)
 # these have a vision half, which text does not enter
 _GEMMA3 = Architecture("model.language_model.layers", _GEMMA2.places)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "gpt_neox": _family("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp", "attention.dense"),
-    "gpt2": _family("transformer.h", "mlp.c_proj", "mlp", "attn.c_proj"),
-    "gpt_neo": _family("transformer.h", "mlp.c_proj", "mlp", "attn.attention.out_proj"),
-    "gptj": _family("transformer.h", "mlp.fc_out", "mlp", "attn.out_proj"),
-    "opt": _family("model.decoder.layers", "fc2", "fc2", "self_attn.out_proj", flat=True),
+    "gpt_neox": _architecture("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp", "attention.dense"),
+    "gpt2": _architecture("transformer.h", "mlp.c_proj", "mlp", "attn.c_proj"),
+    "gpt_neo": _architecture("transformer.h", "mlp.c_proj", "mlp", "attn.attention.out_proj"),
+    "gptj": _architecture("transformer.h", "mlp.fc_out", "mlp", "attn.out_proj"),
+    "opt": _architecture("model.decoder.layers", "fc2", "fc2", "self_attn.out_proj", flat=True),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     # most layers have linear attention in place of the other
-    "qwen3_5_text": _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"),
+    "qwen3_5_text": _architecture(
+        "model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"
+    ),
     "gemma": _LLAMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
@@ -102,10 +106,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     # `resid` is the block's output: with its per-layer input added, times the layer's scalar
     "gemma4_text": _GEMMA2,
     "gemma4": _GEMMA3,
-    "phi": _family("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
+    "phi": _architecture("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
     "phi3": _LLAMA,
 }
-"""The places of each family's sites, by the `model_type` of its configuration."""
+"""The sites' places of each architecture, by the `model_type` of its configuration."""
 
 
 def architecture_of(model: Any) -> Architecture:
@@ -115,7 +119,7 @@ def architecture_of(model: Any) -> Architecture:
     one width.
 
     Raises:
-        GlossaeError: the family is not in `ARCHITECTURES`; the message suggests an architecture from the names
+        GlossaeError: it is not in `ARCHITECTURES`; the message suggests one from the names
             and shapes of the model's modules.
     """
     known, config = ARCHITECTURES.get(model.config.model_type), model.config.get_text_config()
@@ -128,7 +132,7 @@ def architecture_of(model: Any) -> Architecture:
 
 
 def _refusal(model: Any, width: int | None) -> str:
-    """The error message for an unknown family, with the architecture that its modules suggest.
+    """The error message for an unknown architecture, with the one that its modules suggest.
 
     The blocks are the list with the most weights that lies in no other list. `mlp.out` is the block's last
     projection back to the model's width outside the attention, `attn.out` the last one inside it.

@@ -138,15 +138,17 @@ def as_coded(
         raise GlossaeError(f"{task.source}: the first {len(rows)} rows of train have one label only")
     tokens = encode_texts(lm, rows, task=task, max_tokens=lm.max_positions)
     states = _padded_states(lm, site, tokens, arms.steps, lambda share: progress(0.9 * share))
-    said, converged = [], []
+    predicted, converged = [], []
     for number, own in enumerate(states, 1):
         predictions, enough = fit_unscaled(own[learned], labels[learned], own[tried], random_state=0)
-        said.append(predictions)
+        predicted.append(predictions)
         converged.append(enough)
         progress(0.9 + 0.1 * number / len(states))
     pairs = [rows[place].pair for place in tried]
     return arms.rows(
-        arms.compared(np.stack(said)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed),
+        arms.compared(
+            np.stack(predicted)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed
+        ),
         protocol="as_coded",
         metric="weighted_f1",
         n_train=len(learned),

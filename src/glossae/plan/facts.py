@@ -70,7 +70,7 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-# the keys in the config.json of different families
+# the keys in the config.json of different architectures
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 MLP = ("intermediate_size", "n_inner", "ffn_dim")
@@ -201,7 +201,7 @@ def _shape_of(folder: Path) -> Shape | None:
 
 
 def _shape_of_gguf(path: Path) -> Shape | None:
-    """The shape in a GGUF file's header; None for a family that lacks one of the keys.
+    """The shape in a GGUF file's header; None for an architecture that lacks one of the keys.
 
     Raises:
         GlossaeError: it cannot be read.

@@ -110,7 +110,7 @@ class Quantities:
     recipe: Recipe
     shape: Shape
     roles: dict[str, Amounts]
-    before: int = 0
+    prefix_tokens: int = 0
     """Tokens of a chat template before each text, which the model processes too."""
     models: dict[str, Shape | None] = field(default_factory=dict)
     """The shapes of other models by name; None if unknown until fetched."""
@@ -135,7 +135,7 @@ class Quantities:
         return self.d_in if self.recipe.site == "mlp.hidden" else 2 * self.d_in
 
     @property
-    def live(self) -> float:
+    def live_latents(self) -> float:
         """Latents of the SAE that are live at a token."""
         return LIVE * self.latents if self.recipe.sae.activation == "relu" else self.recipe.sae.k
 
@@ -178,7 +178,7 @@ class Quantities:
         return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
 
     @property
-    def above(self) -> int:
+    def blocks_above(self) -> int:
         """Blocks that an edit runs again: those above the site, and its own if the site is inside; all if unknown."""
         if self.recipe.layer == "auto":
             return self.shape.layers
@@ -188,7 +188,10 @@ class Quantities:
         """The cost of passes over `tokens` through `depth` blocks of a model (None: the run's), maybe with logits."""
         recipe, everything, shape = self.recipe, tokens_of(self.roles["train"]), shape or self.shape
         own = everything / max(1.0, sentences_of(self.roles["train"]))
-        context, passed = own + self.before, tokens * (own + self.before) / own if own else tokens
+        context, passed = (
+            own + self.prefix_tokens,
+            tokens * (own + self.prefix_tokens) / own if own else tokens,
+        )
         share = depth / shape.layers
         flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
         logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
@@ -213,7 +216,7 @@ class Quantities:
 
     def encode(self, tokens: float) -> Work:
         """The cost of the SAE's encoder: one dense product, and a selection that reads its result a few times."""
-        return self.encodings(tokens, self.d_in, self.latents, [self.live])
+        return self.encodings(tokens, self.d_in, self.latents, [self.live_latents])
 
     def encodings(self, tokens: float, d: int, m: int, live: Sequence[float]) -> Work:
         """The cost of several SAEs' encoders on the same tokens; `live` has the live latents per token of each."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from glossae.effects import (
     Arrays,
     Edit,
-    Switched,
+    SwitchOff,
     UnitSet,
     compile_edits,
     doses_of_each,
@@ -115,7 +115,7 @@ def run(context: Context, progress: Progress) -> dict[str, Any]:
             **added_by_training(
                 context,
                 [UnitSet(**row | {"members": tuple(row["members"])}) for row in sets],
-                Switched(context.tokens("test").take(measured["index"]), **measured),
+                SwitchOff(context.tokens("test").take(measured["index"]), **measured),
             ),
         }
     }
@@ -145,7 +145,7 @@ def _switched(
     panel: Panel,
     progress: Progress,
 ) -> Arrays:
-    """What switching the sets off does: the arrays of `Switched`, and the sets themselves as JSON, without edits."""
+    """What switching the sets off does: the arrays of `SwitchOff`, and the sets themselves as JSON, without edits."""
     recipe, (ranked, statistics, _) = context.recipe, searched
     mean, directions = _means(context, statistics)
     sets = _sets_off(context, ranked, mean, directions, panel.found_on, part(progress, 0.45, 0.5))
@@ -408,7 +408,7 @@ def _towards(
     return apply
 
 
-def added_by_training(context: Context, sets: Sequence[UnitSet], switched: Switched) -> dict[str, Any]:
+def added_by_training(context: Context, sets: Sequence[UnitSet], switched: SwitchOff) -> dict[str, Any]:
     """What each set costs each language, on how much text, and what the trained ones cost more than the untrained.
 
     The change of every sentence's loss under every set is written to `baselines/losses.parquet`.
@@ -437,7 +437,7 @@ def _named(each: UnitSet, *names: str) -> dict[str, Any]:
     return {name: getattr(each, name) for name in names}
 
 
-def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched) -> None:
+def _write_losses(context: Context, sets: Sequence[UnitSet], switched: SwitchOff) -> None:
     """Every set's change of every measured sentence's loss, so that any other statistic can be computed from it."""
     tokens, sentences = switched.tokens, switched.tokens.corpus.sentences
     rows = [
@@ -458,7 +458,7 @@ def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched)
 
 
 def _set_rows(
-    context: Context, sets: Sequence[UnitSet], switched: Switched, samples: Samples
+    context: Context, sets: Sequence[UnitSet], switched: SwitchOff, samples: Samples
 ) -> list[dict[str, Any]]:
     """What each set costs each language, nats a token and a byte, with 95 % intervals over sentences."""
     mean, sentences, per_byte = (
@@ -491,7 +491,7 @@ def _set_rows(
 
 
 def _adds(
-    context: Context, sets: Sequence[UnitSet], switched: Switched, samples: Samples
+    context: Context, sets: Sequence[UnitSet], switched: SwitchOff, samples: Samples
 ) -> list[dict[str, Any]]:
     """Trained less untrained, size by size: with intervals over sentences and, resampled with them, over seeds.
 
@@ -584,7 +584,7 @@ def cost(counts: Quantities) -> Work:
     passes = counts.forward(tokens, counts.depth)
     if asked.lape:
         passes += counts.forward(tokens_of(counts.panel) / 2, layers)
-    codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live] * count)
+    codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
     sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in test.values())
     share = min(1.0, sentences / max(1.0, sentences_of(test)))
     # latents of the target touch its own text, and hardly any other
@@ -592,7 +592,7 @@ def cost(counts: Quantities) -> Work:
     sets = (count + 1) * len(asked.sizes) + 2 + (len(asked.sizes) + 1) * asked.lape
     searched = DOSES_TRIED * 5 * len(asked.damage)
     passes += counts.forward(share * tokens_of(test), layers, output=True)
-    passes += counts.forward((sets + searched) * touched, counts.above, output=True)
+    passes += counts.forward((sets + searched) * touched, counts.blocks_above, output=True)
     return dataclasses.replace(passes + codes, held=passes.held + codes.held)
 
 

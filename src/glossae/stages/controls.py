@@ -291,7 +291,7 @@ def cost(counts: Quantities) -> Work:
     texts = [counts.roles["test"][code] for code in wanted if code in counts.roles["test"]]
     tokens = sum(a.tokens * share_of(a.sentences, FROZEN_SENTENCES) for a in texts)
     once = counts.forward(tokens, counts.shape.layers, output=True) + sets_encoding(counts, tokens)
-    every = counts.forward(drawn(counts) * tokens, counts.above, output=True)
+    every = counts.forward(drawn(counts) * tokens, counts.blocks_above, output=True)
     # a number for each draw and sentence
     losses = Work(held=8 * drawn(counts) * len(texts) * FROZEN_SENTENCES)
     return once + every + direction_reading(counts) + losses

@@ -507,7 +507,7 @@ def cost(counts: Quantities) -> Work:
     read = direction_reading(counts) + latent_reading(counts)
     codes = sets_encoding(counts, tokens + tuned)
     passes = counts.forward(tokens + tuned, shape.layers, output=True)
-    passes += counts.forward(edits * tokens + tried, counts.above, output=True)
+    passes += counts.forward(edits * tokens + tried, counts.blocks_above, output=True)
     # KL and agreement: another softmax of the logits of the reference's sentences of test
     passes += Work(moved=16 * shape.vocabulary * edits * tokens_of(texts[0], counts.pair[1:]))
     work = dataclasses.replace(passes + codes + read, held=passes.held + codes.held)
@@ -532,7 +532,7 @@ def _coded_work(counts: Quantities) -> Work:
     tokens = sum(a.tokens * share_of(a.sentences, min(CODED_SENTENCES)) for a in test)
     doses = len({0.0, *counts.recipe.effects.values}) + 1
     once = counts.forward(tokens, counts.depth) + counts.encode(tokens)
-    return once + counts.forward(doses * tokens, counts.above, output=True)
+    return once + counts.forward(doses * tokens, counts.blocks_above, output=True)
 
 
 def words(counts: Quantities) -> str:

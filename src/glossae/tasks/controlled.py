@@ -89,24 +89,26 @@ def controlled(
     labels, count = division.labels, len(division.splits)
     learned, tried = division.splits[0]
     penalty = choose_penalty(states[0][learned], labels[learned], division.groups[learned], seed=seed)
-    said, converged = [], [True] * len(arms.steps)
+    predicted, converged = [], [True] * len(arms.steps)
     for number, (train, test) in enumerate(division.splits, 1):
         found = [fit_predict(own[train], labels[train], own[test], penalty) for own in states]
-        said.append(np.stack([predictions for predictions, _ in found]))
+        predicted.append(np.stack([predictions for predictions, _ in found]))
         converged = [before and now for before, (_, now) in zip(converged, found, strict=True)]
         progress(0.7 + 0.3 * number / count)
     result: list[TaskScore] = []
     for metric in CONTROLLED:
         if count == 1:
             groups = division.groups[tried].astype(str).tolist()
-            compared = arms.compared(said[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed)
+            compared = arms.compared(
+                predicted[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed
+            )
         else:
             scores = [
                 [
                     float(METRICS[metric](confusion(labels[test], own, len(task.labels))))
                     for own in predictions
                 ]
-                for (_, test), predictions in zip(division.splits, said, strict=True)
+                for (_, test), predictions in zip(division.splits, predicted, strict=True)
             ]
             compared = by_splits(np.array(scores), arms.bases, train=len(learned), test=len(tried))
         result += arms.rows(
@@ -174,7 +176,7 @@ def encode_texts(
 
     Raises:
         GlossaeError: a text has no tokens, or one that the model has no embedding for; or the prefix leaves no
-            room.
+            token.
     """
     sentences = [Sentence(row.text, task.language, row.pair, task.name) for row in rows]
     tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, prefix=prefix, least=1)
@@ -211,7 +213,7 @@ def states_under(
     lm: LanguageModel,
     site: Site,
     steps: Sweep,
-    made: Iterable[tuple[Batch, float]],
+    text_batches: Iterable[tuple[Batch, float]],
     rows: int,
     read: Reader,
     pool: Pool,
@@ -220,12 +222,12 @@ def states_under(
     """The states of batches of texts under each edit, float32.
 
     Args:
-        made: the batches, each with the finished share after it.
+        text_batches: the batches, each with the finished share after it.
     """
     fns = compile_steps(steps)
     found: np.ndarray | None = None
     with replay(lm, site, read) as run:
-        for batch, share in made:
+        for batch, share in text_batches:
             own = run.begin(batch)
             for number, (step, fn) in enumerate(zip(steps, fns, strict=True)):
                 states = own if fn is None or step.edit is None else run.under(fn, step.edit.positions)
@@ -281,10 +283,10 @@ def choose_penalty(
     for train, test in folds.split(features, labels, groups):
         scaled, other = _scaled(features[train], features[test])
         for place, penalty in enumerate(PENALTIES):
-            said, _ = fit_unscaled(
+            predicted, _ = fit_unscaled(
                 scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE
             )
-            scores[place] += float(macro_f1(confusion(labels[test], said, count)))
+            scores[place] += float(macro_f1(confusion(labels[test], predicted, count)))
     return PENALTIES[int(scores.argmax())]
 
 

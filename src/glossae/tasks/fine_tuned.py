@@ -93,7 +93,7 @@ def fine_tuned(
     tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     train, test = tokens.take(learned), tokens.take(tried)
     labels = torch.from_numpy(division.labels[learned]).to(lm.device)
-    said = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
+    predicted = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
     for number, step in enumerate(arms.steps):
         for run in range(tuning.seeds):
             done = number * tuning.seeds + run
@@ -108,12 +108,12 @@ def fine_tuned(
                     head = nn.Linear(width, len(task.labels)).to(lm.device)
                     with apply_edit(lm, site, step.units, step.edit):
                         _train(lm, weights, head, train, labels, tuning, seed + run, told)
-                        said[number, run] = _predicted(lm, head, test, budget)
+                        predicted[number, run] = _predicted(lm, head, test, budget)
     truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
     result: list[TaskScore] = []
     for metric in CONTROLLED:
         result += arms.rows(
-            arms.compared(said, truth, groups, metric, draws=draws, seed=seed),
+            arms.compared(predicted, truth, groups, metric, draws=draws, seed=seed),
             protocol="fine_tuned",
             metric=metric,
             n_train=len(learned),
@@ -193,8 +193,8 @@ def _train(
 def _predicted(
     lm: LanguageModel, head: nn.Linear, test: TokenizedCorpus, budget: int
 ) -> Int[np.ndarray, " test"]:
-    said = np.empty(len(test), dtype=np.int64)
+    predicted = np.empty(len(test), dtype=np.int64)
     for batch in batches(test, budget):
         logits = head(mean_over_text(batch, final_states(lm, batch)))
-        said[batch.index.numpy()] = logits.argmax(1).cpu().numpy()
-    return said
+        predicted[batch.index.numpy()] = logits.argmax(1).cpu().numpy()
+    return predicted

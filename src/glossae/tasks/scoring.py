@@ -116,19 +116,21 @@ def weighted_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:
 
 def matthews(confusions: Confusions) -> Float[np.ndarray, "*more"]:
     """Matthews' correlation, for any number of labels (Gorodkin 2004, equation 8); 0 where only one is predicted."""
-    rows, truth, said = confusions.sum((-1, -2)), confusions.sum(-1), confusions.sum(-2)
+    rows, truth, predicted = confusions.sum((-1, -2)), confusions.sum(-1), confusions.sum(-2)
     right = np.trace(confusions, axis1=-2, axis2=-1)
-    above = right * rows - (truth * said).sum(-1)
-    below = np.sqrt((rows**2 - (said**2).sum(-1)) * (rows**2 - (truth**2).sum(-1)))
+    above = right * rows - (truth * predicted).sum(-1)
+    below = np.sqrt((rows**2 - (predicted**2).sum(-1)) * (rows**2 - (truth**2).sum(-1)))
     return np.asarray(np.divide(above, below, out=np.zeros_like(below), where=below > 0))
 
 
 METRICS: dict[Metric, Measure] = {"macro_f1": macro_f1, "mcc": matthews, "weighted_f1": weighted_f1}
 
 
-def confusion(truth: Int[np.ndarray, " rows"], said: Int[np.ndarray, " rows"], labels: int) -> Confusions:
+def confusion(
+    truth: Int[np.ndarray, " rows"], predicted: Int[np.ndarray, " rows"], labels: int
+) -> Confusions:
     """The confusion matrix of one set of predictions."""
-    counts = np.bincount(truth * labels + said, minlength=labels * labels)
+    counts = np.bincount(truth * labels + predicted, minlength=labels * labels)
     return counts.reshape(labels, labels).astype(np.float64)
 
 
@@ -147,7 +149,7 @@ class ScoreComparison(NamedTuple):
 
 def by_bootstrap(
     truth: Int[np.ndarray, " rows"],
-    said: Int[np.ndarray, "arms seeds rows"],
+    predicted: Int[np.ndarray, "arms seeds rows"],
     groups: Sequence[str],
     bases: Sequence[int],
     measure: Measure,
@@ -162,14 +164,14 @@ def by_bootstrap(
     a base has none.
 
     Args:
-        said: each arm's predictions, once for each training seed.
+        predicted: each arm's predictions, once for each training seed.
         groups: rows with the same number are drawn together.
     """
-    arms, seeds, _ = said.shape
+    arms, seeds, _ = predicted.shape
     size = labels * labels
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     cells = np.zeros((place.max() + 1, arms * seeds, size))
-    for column, row in enumerate(said.reshape(arms * seeds, -1)):
+    for column, row in enumerate(predicted.reshape(arms * seeds, -1)):
         np.add.at(cells[:, column], (place, truth * labels + row), 1)
     whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
     generator = np.random.default_rng(seed)
@@ -304,7 +306,7 @@ class Arms:
 
     def compared(
         self,
-        said: Int[np.ndarray, "arms seeds rows"],
+        predicted: Int[np.ndarray, "arms seeds rows"],
         truth: Int[np.ndarray, " rows"],
         groups: Sequence[str],
         metric: Metric,
@@ -315,7 +317,9 @@ class Arms:
         """`by_bootstrap` of the arms' predictions."""
         labels = len(self.task.labels)
         measure = METRICS[metric]
-        return by_bootstrap(truth, said, groups, self.bases, measure, labels=labels, draws=draws, seed=seed)
+        return by_bootstrap(
+            truth, predicted, groups, self.bases, measure, labels=labels, draws=draws, seed=seed
+        )
 
     def rows(
         self,

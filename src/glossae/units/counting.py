@@ -134,7 +134,7 @@ def collect(
     table: bool = True,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Collected:
-    """Run a corpus through the model once and count one family of units; see `collect_all`."""
+    """Run a corpus through the model once and count one set of units; see `collect_all`."""
     return collect_all(lm, site, [units], tokens, budget=budget, table=table, progress=progress)[0]
 
 
@@ -142,14 +142,14 @@ def collect(
 def collect_all(
     lm: LanguageModel,
     site: Site,
-    families: Sequence[CountedUnits],
+    unit_sets: Sequence[CountedUnits],
     tokens: TokenizedCorpus,
     *,
     budget: int = 1024,
     table: bool = True,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Collected]:
-    """Run a corpus through the model once, and count several families of units at a site.
+    """Run a corpus through the model once, and count several sets of units at a site.
 
     A BOS and attention sinks never count. A latent's statistics and its column of the table are over its
     values in the code. Neurons and directions have a value at every token, and their statistics are over that;
@@ -160,7 +160,7 @@ def collect_all(
     Args:
         lm: the model.
         site: the units' site.
-        families: the units.
+        unit_sets: the units.
         tokens: the text.
         budget: tokens in a batch.
         table: whether to build the sentence table; its row i is sentence i of `tokens`.
@@ -170,7 +170,7 @@ def collect_all(
         GlossaeError: units have another width or site, an activation is not finite, or there are too many
             tokens.
     """
-    for units in families:
+    for units in unit_sets:
         if units.d_in != lm.width(site):
             raise GlossaeError(
                 f"units: {units.identity} reads {units.d_in} values at a token, and {site} of {lm.name} has "
@@ -178,7 +178,7 @@ def collect_all(
             )
         if units.identity.split()[1] not in ("-", f"{site.name}/{site.layer}"):
             raise GlossaeError(f"units: {units.identity} is not of {site}")
-    counters = [Counter(units, tokens, table=table) for units in families]
+    counters = [Counter(units, tokens, table=table) for units in unit_sets]
     done, total = 0, int(tokens.lengths.sum())
     for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         done += len(part.sentence)
@@ -202,10 +202,10 @@ def latent_statistics(
 
 
 class Counter:
-    """Counts one family of units, batch by batch; a batch has whole sentences only.
+    """Counts one set of units, batch by batch; a batch has whole sentences only.
 
     Args:
-        units: the family.
+        units: the set.
         tokens: the text of the batches.
         table: whether to build the sentence table.
     """

@@ -29,7 +29,7 @@ OUTPUTS = {
 INPUTS = dict.fromkeys(
     ("mlp.dense_4h_to_h", "mlp.down_proj", "mlp.c_proj", "mlp.fc_out", "fc2", "mlp.fc2"), "mlp.hidden"
 )
-# families whose MLP output is exactly the output of a module `mlp.act`
+# architectures whose MLP output is exactly the output of a module `mlp.act`
 ACTS = ("gpt_neox", "gpt2", "gptj")
 # in these a norm stands between a sub-layer and the residual stream
 NORMED = re.compile(r"gemma-?[23]|olmo-?2", re.IGNORECASE)
@@ -62,19 +62,19 @@ def site_of(name: str, model: str = "", side: str = "output") -> Site:
     return Site(found, int(module[1])) if found else UNKNOWN
 
 
-def hookpoint(site: Site, family: str | None) -> str:
+def hookpoint(site: Site, model_type: str | None) -> str:
     """The module, relative to `model.base_model`, whose output is the site.
 
     Args:
         site: the site.
-        family: the `model_type` of the model's configuration. If unknown, blocks are taken to be called
+        model_type: the `model_type` of the model's configuration. If unknown, blocks are taken to be called
             `layers` and an MLP `mlp`, as in most models.
 
     Raises:
         GlossaeError: the site is not a module's output, or the module has no common name.
     """
     ask = "name the module with --hookpoint"
-    architecture = ARCHITECTURES.get(family or "")
+    architecture = ARCHITECTURES.get(model_type or "")
     if architecture is None or site.name not in architecture.places:
         blocks, path = "layers", {"resid": "", "mlp.out": "mlp"}.get(site.name)
         if path is None:
@@ -85,7 +85,7 @@ def hookpoint(site: Site, family: str | None) -> str:
         blocks = architecture.blocks.partition(".")[2]
         path, side = architecture.places[site.name][:2]
         if side == "input":
-            if family not in ACTS:
+            if model_type not in ACTS:
                 raise GlossaeError(
                     f"--to: sparsify reads what modules give, and {site.name} is what {path} is given; {ask}"
                 )
