@@ -262,7 +262,7 @@ def test_fidelity_is_foretold_by_its_precision(counting):
 
 
 def test_a_chats_template_is_passed_over_too(counting):
-    plain, chat = counting, dataclasses.replace(counting, before=20)
+    plain, chat = counting, dataclasses.replace(counting, prefix_tokens=20)
     for output in (False, True):
         own, more = (one.forward(100, 2, output=output).model_flops for one in (plain, chat))
         unembedding = 2 * plain.shape.vocabulary * plain.shape.width * 100 * output

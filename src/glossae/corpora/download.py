@@ -281,8 +281,8 @@ class _Part:
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
             raise GlossaeError(
-                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: delete some files, "
-                f"or set GLOSSAE_CACHE to a folder on a larger disk"
+                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: "
+                f"delete some files, or set GLOSSAE_CACHE to a folder on a larger disk"
             )
         self._known = {"url": self.url, "bytes": whole, **_validators(response)}
         write_json(_record_path(self.path), self._known)
