@@ -1,11 +1,11 @@
-"""Which site, depth, size, k and kind of autoencoder gives Danish units: one table a model, results/NAME/grid.json.
+"""Compare SAEs by site, depth, size, k and kind: which give Danish units? One table per model, results/NAME/grid.json.
 
     python results/grid.py FOLDER NAME
 
-FOLDER holds `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all sites
-and depths, and everything else is trained and looked for on them. The table is written after every cell, and a run
-that was cut off goes on with the cells that are lacking. A unit is chosen by its least sentence AUROC for
-Danish against each other language on `tune`, and shown on `test`; languages are compared within one kind of text
+FOLDER has `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all
+sites and depths; all training and testing uses those. The table is written after every cell, and an interrupted
+run continues with the missing cells. The unit with the largest least sentence AUROC of Danish against each
+other language on `tune` is chosen, and shown on `test`; languages are compared within one kind of text
 (Europarl, Tatoeba, treebanks), never across. Then the first units of a cell are switched off, on `test`.
 """
 
@@ -46,7 +46,7 @@ from glossae.units import Counter, Directions, Latents, Moments, Neurons, Senten
 HERE = Path(__file__).resolve().parent
 TARGET = "da"
 TRAIN = "da=data/parallel/europarl_20k.da,en=data/parallel/europarl_20k.en"
-# kinds of text, each with the languages that Danish is told from in it
+# kinds of text, each with the languages that Danish is compared with in it
 KINDS = {
     "Europarl": (
         "da=data/languages/da.txt en=data/languages/en.txt sv=data/languages/sv.txt de=data/languages/de.txt "
