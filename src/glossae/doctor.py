@@ -18,14 +18,13 @@ from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap
 HELP = """\
 usage: glossae doctor
 
-Look at this machine and say what it has: versions against what glossae needs, devices and the precision a
-model would get there, caches and their sizes, free disk, what the environment says about the network, and
-which optional features are there or how to install them. Nothing is fetched and no network is used; a
-token is reported by where it is, never shown.
+Report on this machine: installed and needed versions, devices and the precision of a model on each, caches
+and their sizes, free disk space, network settings of the environment, and optional features or how to install
+them. Nothing is fetched and no network is used; the place of a token is reported, the token is never shown.
 
-The exit status is 0 when glossae can run here ('glossae run demo' needs no more), even where an optional
-feature is missing. It is 2, with one line on standard error about what to mend, when a package is missing
-or too old, Python is, torch does not load, or the cache cannot be written."""
+The exit status is 0 if 'glossae run demo' can run here, also if an optional feature is missing. It is 2, with
+one line on standard error about the repair, if a package is missing or too old, Python is too old, torch does
+not load, or the cache cannot be written."""
 
 PYTHON = (3, 11)
 # the extras for users, with the purpose of each; `dev` is for work on glossae itself
@@ -34,7 +33,7 @@ FEATURES = {
     "multi": "models shared out among several GPUs (device: split)",
     "tasks": "downstream tasks with adapters",
     "gguf": "models in GGUF files (--model PATH.gguf)",
-    "lid": "a second identifier of what a steered model writes (lingua)",
+    "lid": "lingua, a second language identifier for steered text",
     "app": "the interactive app",
     "track": "logging to a tracker",
 }

@@ -28,8 +28,8 @@ Write an autoencoder in another library's format.
   --hookpoint MODULE   sparsify: the module whose output is read, relative to model.base_model, such as
                        layers.3.mlp [by the site and the model]
 
-What the format cannot say is refused, with the reason, and nothing is written. A model card, README.md, is written
-beside the weights; what makes an autoencoder unsound comes first there and in the terminal."""
+If the format cannot represent the autoencoder, nothing is written and the reason is given. A model card,
+README.md, is written beside the weights; reasons that an autoencoder is unsound come first there and on screen."""
 
 
 class Arguments(NamedTuple):

@@ -167,7 +167,7 @@ class Knob:
             return self
         if self.kind == "latent":
             raise GlossaeError(
-                f"knob: latents that {self.family.operation} cannot {operation}: make a knob of them anew"
+                f"knob: latents saved for {self.family.operation} cannot {operation}: save another knob of them"
             )
         # these directions have length 1, so that setting one to a component is a projection
         kept: Steering = "add" if operation == "add" else "project_out"

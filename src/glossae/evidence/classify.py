@@ -201,7 +201,7 @@ def check_halves(find: Rows, held_out: Rows) -> None:
             raise GlossaeError(f"identification: no text {name}: give other text")
     if unknown := sorted(set(held_out.languages.tolist()) - set(find.languages.tolist())):
         raise GlossaeError(
-            f"identification: {', '.join(unknown)}: to be told apart, but there is no such text to fit to"
+            f"identification: {', '.join(unknown)}: there is text to test on, but none to fit to"
         )
     ours, theirs = (
         set(zip(half.sources.tolist(), half.pairs.tolist(), strict=True)) for half in (find, held_out)

@@ -199,7 +199,7 @@ def _assumptions(
         "",
         f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
         + (f" The other columns count on {SHARE:.0%} of their data sheets' speeds." if machines[1:] else "")
-        + " Fetching and loading come on top, and whatever else runs there makes it slower: expect the right "
+        + " Fetching, loading and other work on the machine take extra time: expect the right "
         "order of magnitude, within a factor of three.",
         gap=0,
     )
@@ -235,11 +235,11 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
         return
     tokenizer = _tokenizer(model.folder)
     if tokenizer is None:
-        yield f"bos auto: what the tokenizer does by itself is unknown until the model is here; {_CHECKED}"
+        yield f"bos auto: whether the tokenizer adds a BOS is unknown until the model is here; {_CHECKED}"
     elif _adds_bos(tokenizer):
-        yield f"bos auto: the tokenizer adds a BOS by itself: on; {_CHECKED}"
+        yield f"bos auto: the tokenizer adds a BOS: on; {_CHECKED}"
     else:
-        yield f"bos auto: the tokenizer adds no BOS by itself: off; {_CHECKED}"
+        yield f"bos auto: the tokenizer adds no BOS: off; {_CHECKED}"
     habits = _habits(out).get(model.name) or {}
     on, off = habits.get("loss_with_bos"), habits.get("loss_without_bos")
     if isinstance(on, float) and isinstance(off, float):

@@ -423,7 +423,7 @@ class Checkpoints:
         for path in self._files():
             found = self._read(path, len(jobs))
             if isinstance(found, str):
-                self.tell(f"{path}: {found}, so it is not gone on with")
+                self.tell(f"{path}: {found}, so it is not used")
                 self._refused.add(path)
                 continue
             tensors, numbers = found

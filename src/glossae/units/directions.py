@@ -277,7 +277,7 @@ def _contrasts(
     names = list(others) or [language for language in moments.languages if language != target]
     own = moments.mean(target)
     if not names or target in names:
-        raise GlossaeError(f"directions: '{target}' needs other languages to be told from")
+        raise GlossaeError(f"directions: '{target}' has no other language to compare with")
     means = {name: moments.mean(name) for name in names}
     if len(names) > 1:
         label = "all others" if not others else " and ".join(names)

@@ -58,9 +58,7 @@ class FrozenSet:
 
     def __post_init__(self) -> None:
         if self.hash != _hash(asdict(self)):
-            raise GlossaeError(
-                f"the frozen set of {self.claim} is not what it was: its hash is not {self.hash}"
-            )
+            raise GlossaeError(f"the frozen set of {self.claim} was changed: its hash is not {self.hash}")
 
     def check_units(self, identity: str) -> None:
         """Raise GlossaeError for units of another SAE, site or model; the line names both."""
