@@ -1,11 +1,11 @@
-"""Which site, depth, size, k and kind of autoencoder gives Danish units: one table a model, results/NAME/grid.json.
+"""Compare SAEs by site, depth, size, k and kind: which give Danish units? One table per model, results/NAME/grid.json.
 
     python results/grid.py FOLDER NAME
 
-FOLDER holds `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all sites
-and depths, and everything else is trained and looked for on them. The table is written after every cell, and a run
-that was cut off goes on with the cells that are lacking. A unit is chosen by its least sentence AUROC for
-Danish against each other language on `tune`, and shown on `test`; languages are compared within one kind of text
+FOLDER has `models/NAME` and `data/`, as for results/make.py. One pass of the model stores activations of all
+sites and depths; all training and testing uses those. The table is written after every cell, and an interrupted
+run continues with the missing cells. The unit with the largest least sentence AUROC of Danish against each
+other language on `tune` is chosen, and shown on `test`; languages are compared within one kind of text
 (Europarl, Tatoeba, treebanks), never across. Then the first units of a cell are switched off, on `test`.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.corpora import Corpus, first_of_each, read_source
-from glossae.effects import Edit, Switched, UnitSet, compile_edits, neurons_off, switch_off
+from glossae.effects import Edit, SwitchOff, UnitSet, compile_edits, neurons_off, switch_off
 from glossae.evidence import lape, testing
 from glossae.files import write_json
 from glossae.lm import (
@@ -32,7 +32,7 @@ from glossae.lm import (
     Site,
     StoredActivations,
     TokenizedCorpus,
-    begin,
+    decide_beginning,
     find_sinks,
     load,
     stored_activations,
@@ -46,7 +46,7 @@ from glossae.units import Counter, Directions, Latents, Moments, Neurons, Senten
 HERE = Path(__file__).resolve().parent
 TARGET = "da"
 TRAIN = "da=data/parallel/europarl_20k.da,en=data/parallel/europarl_20k.en"
-# kinds of text, each with the languages that Danish is told from in it
+# kinds of text, each with the languages that Danish is compared with in it
 KINDS = {
     "Europarl": (
         "da=data/languages/da.txt en=data/languages/en.txt sv=data/languages/sv.txt de=data/languages/de.txt "
@@ -104,7 +104,7 @@ def corpus(source: str, languages: str, limit: int) -> Corpus:
 
 def habits(lm: LanguageModel, sample: Corpus) -> LanguageModel:
     """The model with its BOS and its sinks, as a run finds them."""
-    lm = replace(lm, bos=begin(lm, sample, "auto").bos)
+    lm = replace(lm, bos=decide_beginning(lm, sample, "auto").bos)
     sites = [Site(site, layer) for site in SITES for layer in range(lm.layers)]
     return with_sinks(lm, find_sinks(lm, tokenize(lm, sample, max_tokens=64, prefix=lm.prefix), sites))
 
@@ -197,7 +197,7 @@ def off_edit(units: Latents | Neurons | Directions, chosen: tuple[int, ...], mea
 
 
 def resampled_difference(
-    switched: Switched, trained: list[int], control: list[int]
+    switched: SwitchOff, trained: list[int], control: list[int]
 ) -> dict[str, list[float]]:
     """Trained less untrained, on average over seeds: the rise of Danish, and that less the nearest other's rise.
 

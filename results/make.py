@@ -1,10 +1,10 @@
-"""Run the recipe `find` on public models, keep what is small, and write docs/measured.md from it.
+"""Run the recipe `find` on public models, keep its small files, and write docs/measured.md from them.
 
     python results/make.py FOLDER [NAME ...]     run the models (all, or those named), then write the page
-    python results/make.py                       only write docs/measured.md from what lies in results/
+    python results/make.py                       only write docs/measured.md from the files in results/
 
-FOLDER holds `models/NAME`, a model each, and `data/` with the text that `TEXT` and `REPLICATE` name (Europarl in six
-languages, a Bokmål treebank, Tatoeba pairs); neither is part of this repository. `make results FROM=FOLDER` does it.
+FOLDER has `models/NAME`, one folder per model, and `data/` with the text of `TEXT` and `REPLICATE` (Europarl in six
+languages, a Bokmål treebank, Tatoeba pairs); neither is part of this repository. `make results FROM=FOLDER` runs this.
 """
 
 import json
@@ -32,8 +32,8 @@ REPLICATE = (
     "cols:en,da,-:data/parallel/tatoeba_en_da_dan.txt cols:en,sv,-:data/parallel/tatoeba_en_sv_swe.txt "
     "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
 )
-# The paper's hope, that a dose lowers Danish loss or lifts a Danish task: the paper's own sweep, on text that the
-# autoencoder has not read, of the latents that pass the paper's rule there and of the sets beside them.
+# The paper hopes that a dose lowers the Danish loss or improves a Danish task. This is the paper's own sweep, on text
+# that the SAE was not trained on, of the latents that pass the paper's rule there and of the comparison sets.
 HOPE = (
     *("--corpora.train", "data/tedtalks_train.tsv", "--corpora.test", "data/tedtalks_test.tsv"),
     *("--features.rule", "paper", "--baselines.untrained", "0"),
@@ -47,7 +47,7 @@ SETTINGS: dict[str, list[str]] = {"tiny-da-en": ["--sae.latents", "512", "--evid
 
 
 def command(name: str) -> list[str]:
-    """The command that a page of results comes from, as one would type it in FOLDER."""
+    """The command of a run, as typed in FOLDER."""
     return [
         *("glossae", "run", "find", "--model", f"models/{name}", "--target", "da", "--text", TEXT),
         *("--corpora.replicate", REPLICATE, "--out", f"runs/{name}", *SETTINGS.get(name, [])),
@@ -55,7 +55,7 @@ def command(name: str) -> list[str]:
 
 
 def hope(folder: Path, name: str) -> list[str]:
-    """The command of the paper's hope, with the autoencoder of the run in FOLDER at its layer."""
+    """The command that tests the paper's hope, with the SAE of the run in FOLDER at its layer."""
     cfg = json.loads((folder / "runs" / name / "sae" / "cfg.json").read_text(encoding="utf-8"))
     return [
         *("glossae", "run", "find", "--model", f"models/{name}", "--target", "da"),
@@ -65,7 +65,7 @@ def hope(folder: Path, name: str) -> list[str]:
 
 
 def run(folder: Path, name: str) -> None:
-    """Run one model in FOLDER, and with its autoencoder the paper's hope; copy what is kept; then the grid."""
+    """Run one model in FOLDER, then the paper's hope with its SAE; copy the kept files; run the grid."""
     subprocess.run([sys.executable, "-m", *command(name)], cwd=folder, check=True)
     subprocess.run([sys.executable, "-m", *hope(folder, name)], cwd=folder, check=True)
     keep(folder, name)
@@ -73,7 +73,7 @@ def run(folder: Path, name: str) -> None:
 
 
 def keep(folder: Path, name: str) -> None:
-    """Copy what is small of a run in FOLDER to results/."""
+    """Copy the small files of a run in FOLDER to results/."""
     out, kept = folder / "runs" / name, HERE / name
     kept.mkdir(exist_ok=True)
     for file in KEPT:
@@ -115,15 +115,15 @@ def measured() -> str:
 
 
 HEAD = """\
-# What was measured
+# Results on public models
 
-This page is written by `results/make.py` from the files in [results](../results), which `make results FROM=FOLDER`
-makes anew; each table names its file and key. The recipe is `find`, target Danish, reference English, with the
-defaults (`results/make.py` names what differs). Text: Europarl in Danish, English, Swedish, German, Dutch and French,
-and a Bokmål treebank. Units are found on half of a panel, and
-looked at again on the other half and on Tatoeba. Loss is in nats a token on sentences that nothing was fitted to, with
-95 % intervals over sentences. Two shared CPU cores, no GPU. Bokmål is from another kind of text than the other
-languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål.
+`results/make.py` writes this page from the files in [results](../results), which `make results FROM=FOLDER`
+creates. Each table names its file and key. The recipe is `find` with its defaults (`results/make.py` lists the
+exceptions), target Danish, reference English, on two shared CPU cores without a GPU. The text is Europarl in
+Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are selected on half of a
+panel, and tested again on the other half and on Tatoeba. Losses are in nats per token on sentences that nothing
+was fitted to, with 95 % intervals over sentences. In the panel, Bokmål is from another kind of text than the
+other languages, so only Tatoeba, with one kind of text for all, separates Danish from Bokmål.
 """
 
 
@@ -134,20 +134,16 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
     sinks = [row for row in habits["sinks"] if row["count"]]
     minutes = sum(facts["seconds"].values()) / 60
     lines = [
-        "What the run says at its end:\n",
+        "The last lines of the run:\n",
         "\n".join(["```text", *headlines(results, "da", "en"), "```\n"]),
         f"Run: {minutes:.0f} minutes on {facts['threads']} threads, {facts['peak_memory_mb'] / 1000:.1f} GB "
         f"(`{place}/run.json`: {', '.join(f'{s} {v:.0f} s' for s, v in facts['seconds'].items())}).\n",
-        f"BOS: {'on' if habits['bos'] else 'off'}; loss with one {_n(habits['loss_with_bos'], 2)}, without "
-        f"{_n(habits['loss_without_bos'], 2)}. Attention sinks at `resid` of {len(sinks)} of "
-        f"{len(habits['sinks'])} layers (`run.json: habits`).\n",
+        f"BOS: {'on' if habits['bos'] else 'off'}; loss with a BOS {_n(habits['loss_with_bos'], 2)}, without "
+        f"{_n(habits['loss_without_bos'], 2)}. {len(sinks)} of {len(habits['sinks'])} layers have attention sinks at "
+        "`resid` (`run.json: habits`).\n",
         f"Layer {layer}, {sae['latents']:,} latents, k {sae['k']}, {sae['train_tokens']:,} tokens; "
         f"{100 * sae['dead_fraction']:.0f} % dead (`results.json: sae`). "
-        + (
-            f"Unsound: {' '.join(sae['unsound'])}"
-            if sae["unsound"]
-            else "Nothing is unsound by the stated bounds."
-        )
+        + (f"Unsound: {' '.join(sae['unsound'])}" if sae["unsound"] else "No bound of soundness is exceeded.")
         + "\n",
         _table(
             ("language", "FVU", "loss", "spliced", "± "),
@@ -169,9 +165,8 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
     places = list(found["autoencoders"][0]["again"])
     lines += [
-        f"One rule for all: AUROC over {found['minimum']:g} against each of "
-        f"{', '.join(found['outside'])} at q {found['q']:g} "
-        "(`results.json: baselines.autoencoders`).\n",
+        f"Units passing one rule, for trained SAEs and baselines: AUROC over {found['minimum']:g} against each of "
+        f"{', '.join(found['outside'])} at q {found['q']:g} (`results.json: baselines.autoencoders`).\n",
         _table(
             ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),
             [
@@ -190,7 +185,8 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
                 for row in found["autoencoders"]
             ],
         ),
-        "Trained less untrained, switched off (`results.json: baselines.adds`).\n",
+        "Rise of the loss with latents switched off, trained less untrained SAEs, nats per token "
+        "(`results.json: baselines.adds`).\n",
         _table(
             ("", "latents", "trained", "untrained", "difference"),
             [
@@ -205,24 +201,25 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
                 if row["what"] != "units"
             ],
         ),
-        "Switched off, or turned down until Danish on tune has risen by `at`: change of loss, nats a token, mean over "
-        "seeds (`results.json: baselines.sets`, with the interval of each).\n",
+        "Change of loss with units switched off, or turned down until the Danish loss on tune has risen by `at`: nats "
+        "per token, means over seeds (`results.json: baselines.sets` also has the intervals).\n",
         _sets(found),
     ]
     return "\n".join(lines)
 
 
 def _hope(name: str) -> str:
-    """The paper's hope: whether a dose lowers the target's loss, or lifts a task."""
+    """Tables on the paper's hope that a dose lowers the target's loss or improves a task."""
     found = json.loads((HERE / name / "hope.json").read_text(encoding="utf-8"))
     tasks = [
         row for row in found["tasks"] if row["edit"] not in ("raw", "none") and row["metric"] == "macro_f1"
     ]
     return "\n".join(
         [
-            "The paper's hope, a dose that lowers Danish loss, on TED talks: of each set the edit of lowest loss on "
-            f"tune, on test (`results/{name}/hope.json: best_dose`), nats a token. A spliced edit's change is from the "
-            "reconstruction without one. Latents are set to multiples of their 99th percentile on Danish text.\n",
+            "Does a dose lower the Danish loss, as the paper hopes? For each set, the edit of lowest loss on tune, and "
+            f"its change of loss on test, in nats per token, on TED talks (`results/{name}/hope.json: best_dose`). "
+            "Changes of spliced edits are from the reconstruction without an edit. Latents are set to multiples of "
+            "their 99th percentile on Danish text.\n",
             _table(
                 ("units", "spliced", "edit", "on tune", "on test"),
                 [
@@ -236,9 +233,10 @@ def _hope(name: str) -> str:
                     for row in found["best_dose"]
                 ],
             ),
-            f"Danish tasks under each dose (`results/{name}/hope.json: tasks`): macro-F1, and its change from no edit "
-            "(of a splice: from the splice without one). Tasks have no half to choose a dose on: all are shown. "
-            "`label`: the directions by which the labels differ, projected out, as a check that an effect is seen.\n",
+            f"Danish tasks at each dose (`results/{name}/hope.json: tasks`): macro-F1, and its change from no edit "
+            "(for spliced edits: from the splice without an edit). All doses are shown, because tasks have no text for "
+            "choosing one. `label` projects out the directions that separate the labels: a check that the test finds "
+            "a known effect.\n",
             _table(
                 ("task", "units", "spliced", "edit", "score", "change", "p"),
                 [
@@ -263,7 +261,7 @@ def _edit(row: dict[str, Any]) -> str:
 
 
 def _grid(name: str) -> str:
-    """The table of results/grid.py: chosen on tune, shown on test; seeds together as mean and range."""
+    """The table of results/grid.py: chosen on tune, shown on test, with mean and range over seeds."""
     grid = json.loads((HERE / name / "grid.json").read_text(encoding="utf-8"))
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in grid["rows"]:
@@ -294,18 +292,20 @@ def _grid(name: str) -> str:
                 "" if adds is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*adds["margin"]),
             )
         )
-    # LAPE's neurons are of all layers, and no cell of any autoencoder
+    # LAPE's neurons are of all layers, so they are not a cell of an SAE
     cells = {key[:5] for key in groups if key[5] != "LAPE"}
     done = "" if len(cells) == grid["cells"] else f" ({len(cells)} of {grid['cells']} so far)"
     return (
-        f"Sites, depths, sizes, k and kinds{done} (`results/{name}/grid.json`, made by `results/grid.py` in "
-        f"{grid['seconds'] / 60:.0f} minutes on {grid['torch_threads']} threads): {grid['train_tokens']:,} tokens, "
-        f"{grid['epochs']} epochs, {grid['seeds']} seeds. Danish against each other language within Europarl, Tatoeba "
-        f"and treebanks; the unit of largest least AUROC on {grid['sentences']['tune']} sentences of each (tune), "
-        f"shown on {grid['sentences']['test']} others (test); passing: units of at least {grid['minimum']:g} against "
-        f"all on tune, and how many of them again on test. Off: change of loss, nats a token, with the first "
-        f"{grid['off']} units switched off, on test; trained less untrained of that, of Danish and of Danish less the "
-        "nearest other language. Means over seeds, ranges in brackets.\n\n"
+        f"SAEs of several sites, layers, sizes, k and kinds{done} (`results/{name}/grid.json`, made by "
+        f"`results/grid.py` in {grid['seconds'] / 60:.0f} minutes with {grid['torch_threads']} threads), trained on "
+        f"{grid['train_tokens']:,} tokens, {grid['epochs']} epochs, {grid['seeds']} seeds. AUROCs are of Danish "
+        "against each other language within Europarl, Tatoeba and treebanks. `passing` counts the units with an AUROC of "
+        f"at least {grid['minimum']:g} against all on {grid['sentences']['tune']} sentences of each language (tune), and "
+        f"`again` those of them that pass on {grid['sentences']['test']} others (test). `best, tune` and `test` are "
+        "the least AUROC of the best unit on tune. `off` is the change of loss on test with the first "
+        f"{grid['off']} units switched off, in nats per token; `adds` is its difference between trained and untrained "
+        "SAEs, for Danish, and for Danish less the nearest other language. Means over seeds, with ranges in "
+        "brackets.\n\n"
     ) + _table(
         (
             *("site, layer", "autoencoder", "units", "passing", "again", "best, tune", "test"),
@@ -337,10 +337,10 @@ def _range(values: list[float], digits: int) -> str:
 
 def _layers(nearest: dict[str, Any]) -> str:
     rows = nearest["rows"]
-    text = "Least AUROC over the nearest language by layer (`results.json: probe.nearest`): "
+    text = "AUROC of Danish over its nearest language, by layer (`results.json: probe.nearest`): "
     text += ", ".join(f"{row['layer']} {row['score']:.2f}" for row in rows)
     if nearest["trials"]:
-        text += "; latents found by short autoencoders: "
+        text += "; latents found by short trainings of SAEs: "
         found: dict[int, int] = {}
         for row in nearest["trials"]:
             found[row["layer"]] = found.get(row["layer"], 0) + row["found"]
@@ -379,7 +379,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Run what is asked for, and write the page."""
+    """Run the models, if any, and write the page."""
     if arguments:
         folder, *names = arguments
         for name in names or MODELS:

@@ -24,7 +24,7 @@ from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Family, Knob
 from glossae.errors import GlossaeError
 from glossae.files import write_json
-from glossae.lm import LanguageModel, resolve_device, resolve_dtype, with_sites
+from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
 from glossae.results import StageResults
@@ -56,7 +56,7 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
         GlossaeError: there is no such model, or it cannot be used; the line says why.
     """
     if not isinstance(model, str | Path):
-        return dataclasses.replace(with_sites(model), tokenizer=tokenizer)
+        return dataclasses.replace(wrap_model(model), tokenizer=tokenizer)
     where = resolve_device(device)
     place = toy_model() if model == "toy" else model
     lm = load_model(

@@ -1,4 +1,4 @@
-"""`glossae doctor`: what this machine has, what it would choose, and what is missing for which feature."""
+"""`glossae doctor`: what this machine has, and what is missing for which feature."""
 
 import os
 import platform
@@ -13,28 +13,27 @@ from typing import NamedTuple
 from glossae._version import __version__
 from glossae.environment import cache_folder, install, offline
 from glossae.errors import GlossaeError
-from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrapped
+from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap_text
 
 HELP = """\
 usage: glossae doctor
 
-Look at this machine and say what it has: versions against what glossae needs, devices and the precision a
-model would get there, caches and their sizes, free disk, what the environment says about the network, and
-which optional features are there or how to install them. Nothing is fetched and no network is used; a
-token is reported by where it is, never shown.
+Report on this machine: installed and needed versions, devices and the precision of a model on each, caches
+and their sizes, free disk space, network settings of the environment, and optional features or how to install
+them. Nothing is fetched and no network is used; the place of a token is reported, the token is never shown.
 
-The exit status is 0 when glossae can run here ('glossae run demo' needs no more), even where an optional
-feature is missing. It is 2, with one line on standard error about what to mend, when a package is missing
-or too old, Python is, torch does not load, or the cache cannot be written."""
+The exit status is 0 if 'glossae run demo' can run here, also if an optional feature is missing. It is 2, with
+one line on standard error about the repair, if a package is missing or too old, Python is too old, torch does
+not load, or the cache cannot be written."""
 
 PYTHON = (3, 11)
-# the extras that are a person's, with what each is for; `dev` is for work on glossae itself
+# the extras for users, with the purpose of each; `dev` is for work on glossae itself
 FEATURES = {
     "hub": "text from the Hugging Face Hub (hub:OWNER/NAME)",
     "multi": "models shared out among several GPUs (device: split)",
     "tasks": "downstream tasks with adapters",
     "gguf": "models in GGUF files (--model PATH.gguf)",
-    "lid": "a second identifier of what a steered model writes (lingua)",
+    "lid": "lingua, a second language identifier for steered text",
     "app": "the interactive app",
     "track": "logging to a tracker",
 }
@@ -44,12 +43,12 @@ TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 class Package(NamedTuple):
-    """A package that something needs.
+    """A package that glossae or an extra needs.
 
     Attributes:
-        name: as it is installed.
-        least: the oldest version that will do; empty if any.
-        found: the version that is here; None if none is.
+        name: as for pip.
+        least: the oldest supported version; empty for any.
+        found: the installed version; None if there is none.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Package(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether it is here and new enough."""
+        """Whether it is installed and new enough."""
         return self.found is not None and _numbers(self.found) >= _numbers(self.least)
 
     def __str__(self) -> str:
@@ -72,7 +71,7 @@ def examine() -> Iterator[str]:
     """The lines of the page, in order.
 
     Raises:
-        GlossaeError: at the end, if glossae cannot run here; it names everything that is to be mended.
+        GlossaeError: after the last line, if glossae cannot run here; it names every problem.
     """
     wrong: list[str] = []
     groups = _needed()
@@ -104,13 +103,13 @@ def examine() -> Iterator[str]:
 
 
 def _line(name: str, text: str) -> Iterator[str]:
-    yield from wrapped(f"  {name:<18}", text, gap=1)
+    yield from wrap_text(f"  {name:<18}", text, gap=1)
 
 
 def _needed() -> dict[str, list[Package]]:
-    """The packages that glossae needs, under the empty name, and those of each of its extras but `dev`.
+    """The packages that glossae needs, under the empty name, and those of each extra except `dev`.
 
-    Empty where glossae has no metadata: it runs from a checkout that was never installed.
+    Empty if glossae has no metadata, because it runs from a checkout that was never installed.
     """
     groups: dict[str, list[Package]] = {}
     try:
@@ -139,7 +138,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _devices(wrong: list[str]) -> Iterator[str]:
-    """The processor, every GPU, and the device that `auto` means."""
+    """The processor, every GPU, and the device of `auto`."""
     try:
         # torch may be missing, or made for another machine
         import torch
@@ -194,7 +193,7 @@ def _nearest(path: Path) -> Path:
 
 
 def _network() -> Iterator[str]:
-    """What the environment says; what proxies and tokens are may be secret, and is not shown."""
+    """The environment's settings of the network; proxies and tokens may be secret, and are not shown."""
     kept = offline()
     yield from _line(
         "hub and OPUS", f"kept from the network by {kept}" if kept else "asked when something is missing"

@@ -1,4 +1,4 @@
-"""`glossae export`: its flags, its help, and what it does."""
+"""`glossae export`: its flags, its help, and its work."""
 
 import json
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ Write an autoencoder in another library's format.
   --hookpoint MODULE   sparsify: the module whose output is read, relative to model.base_model, such as
                        layers.3.mlp [by the site and the model]
 
-What the format cannot say is refused, with the reason, and nothing is written. A model card, README.md, is written
-beside the weights; what makes an autoencoder unsound comes first there and in the terminal."""
+If the format cannot represent the autoencoder, nothing is written and the reason is given. A model card,
+README.md, is written beside the weights; reasons that an autoencoder is unsound come first there and on screen."""
 
 
-class Given(NamedTuple):
-    """The request of a `glossae export` line."""
+class Arguments(NamedTuple):
+    """The arguments of a `glossae export` command."""
 
     place: Path
     to: str
@@ -41,11 +41,11 @@ class Given(NamedTuple):
     hookpoint: str | None
 
 
-def parse(arguments: Sequence[str]) -> Given | None:
-    """Read what follows `glossae export`; None: only the help is wanted.
+def parse(arguments: Sequence[str]) -> Arguments | None:
+    """Parse the arguments after `glossae export`; None means that only the help is wanted.
 
     Raises:
-        GlossaeError: something is unknown, missing, or comes twice.
+        GlossaeError: an argument is unknown, missing, or given twice.
     """
     parser = Parser("glossae export", "", "")
     parser.add_argument("place", nargs="?")
@@ -71,14 +71,14 @@ def parse(arguments: Sequence[str]) -> Given | None:
         raise GlossaeError("--out: is missing; give a folder")
     if given.hookpoint is not None and given.to != "sparsify":
         raise GlossaeError(f"--hookpoint: is for sparsify; {given.to} has its own names")
-    return Given(Path(given.place), given.to, Path(given.out), given.hookpoint)
+    return Arguments(Path(given.place), given.to, Path(given.out), given.hookpoint)
 
 
-def export(given: Given) -> str:
-    """Write the export; return a line for each thing that makes the SAE unsound, and one for what was written.
+def export(given: Arguments) -> str:
+    """Write the export; return a line for each reason that the SAE is unsound, and one for the files written.
 
     Raises:
-        GlossaeError: the SAE cannot be read, the format has none like it, or the folder is not free.
+        GlossaeError: the SAE cannot be read, the format cannot hold it, or the folder is not free.
     """
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
@@ -92,14 +92,14 @@ def export(given: Given) -> str:
         written = to_sae_lens(sae, given.out)
     else:
         if module is None:
-            # one that does not say where it belongs is written without a hookpoint
+            # an SAE without a known site is written without a hookpoint
             site = Site(config.site, config.layer)
-            module = hookpoint(site, _family(config.model)) if config.site else ""
+            module = hookpoint(site, _model_type(config.model)) if config.site else ""
         written = to_sparsify(sae, given.out, module)
     return "\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written])
 
 
-def _family(model: str) -> str | None:
+def _model_type(model: str) -> str | None:
     """The `model_type` of a model, if it is on this machine. Nothing is fetched."""
     from glossae.plan import model_facts
 
@@ -108,5 +108,5 @@ def _family(model: str) -> str | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     except (GlossaeError, OSError, ValueError):
         return None
-    family = config.get("model_type") if isinstance(config, dict) else None
-    return family if isinstance(family, str) else None
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    return model_type if isinstance(model_type, str) else None

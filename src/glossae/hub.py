@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: repositories and their commits, files that arrive whole, and every refusal as one line."""
+"""The Hugging Face Hub: repositories and commits, checked downloads, and every refusal as one line."""
 
 import difflib
 import errno
@@ -18,13 +18,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256_DIGITS = 64
 # above every level that the client logs at
 _SILENT = 100
-# the disk is full, the quota is, or no file may grow that large
+# the disk is full, the quota is used up, or the file is too large for the file system
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# the HTTP libraries' names for what goes wrong before there is a connection; which of them is used is the client's
+# the HTTP libraries' names of errors before a connection exists; the hub's client decides which library is used
 _UNREACHED = {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}
 _NAMED = 3
-# the libraries wrap the hub's answers once or twice
+# the libraries wrap the hub's errors once or twice
 _LINKS = 20
 
 
@@ -33,9 +33,9 @@ class Repository:
     """A repository on the hub at a revision.
 
     Attributes:
-        name: `OWNER/NAME`; some old ones have no owner.
+        name: `OWNER/NAME`; some old repositories have no owner.
         revision: a branch, tag or commit; None for the main branch.
-        kind: in the hub client's words.
+        kind: `model` or `dataset`, the hub client's terms.
     """
 
     name: str
@@ -44,11 +44,10 @@ class Repository:
 
     @staticmethod
     def parse(text: str, kind: Literal["model", "dataset"] = "model") -> "Repository":
-        """What `NAME` or `NAME@REVISION` names. Nothing is asked or fetched.
+        """Parse `NAME` or `NAME@REVISION`, without any request.
 
         Raises:
-            GlossaeError: it is no name that a repository can have, or its revision is empty; the message
-                begins with the fault.
+            GlossaeError: the name is impossible, or its revision is empty; the message begins with the fault.
         """
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
@@ -58,7 +57,7 @@ class Repository:
             raise GlossaeError(
                 "there is no revision after the @: write a branch, a tag or a commit, or leave it out"
             )
-        # the client would make a path in its cache of it
+        # the client would use it as a path in its cache
         if ".." in revision or not revision.isprintable() or revision.startswith("/"):
             raise GlossaeError(f"{revision!r} is no revision that a repository can have")
         try:
@@ -75,14 +74,14 @@ class Repository:
 
     @property
     def page(self) -> str:
-        """The address of its page."""
+        """The address of its web page."""
         from huggingface_hub import constants
 
         return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
 
     @property
     def folder(self) -> Path:
-        """Where the hub client caches it; whether it does is another matter."""
+        """The folder of the hub client's cache for it, which need not exist."""
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
@@ -90,7 +89,7 @@ class Repository:
 
     @property
     def known_commit(self) -> str | None:
-        """The commit that the revision was when it was last asked for; None if it never was. No network."""
+        """The commit of the revision at the last request; None if it was never requested. Uses no network."""
         revision = self.revision or "main"
         if _COMMIT.fullmatch(revision):
             return revision
@@ -102,11 +101,11 @@ class Repository:
 
 
 @contextmanager
-def quietly(bars: bool = True) -> Iterator[None]:
-    """Keep the hub's client from logging and warning for the block, and from bars if need be.
+def silent_client(bars: bool = True) -> Iterator[None]:
+    """Keep the hub's client from logging and warning in the block, and optionally from drawing progress bars.
 
     Args:
-        bars: let it show how far a download is, if standard error is a terminal.
+        bars: let the client draw progress bars if standard error is a terminal.
     """
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
@@ -118,7 +117,7 @@ def quietly(bars: bool = True) -> Iterator[None]:
     level, bare = logging.get_verbosity(), are_progress_bars_disabled()
     logging.set_verbosity(_SILENT)
     with warnings.catch_warnings():
-        # among them those that an environment variable overrules what is switched here
+        # among them the warning that an environment variable overrules this setting
         warnings.simplefilter("ignore")
         if not (bars and sys.stderr is not None and sys.stderr.isatty()):
             disable_progress_bars()
@@ -130,25 +129,24 @@ def quietly(bars: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def asking(repository: Repository, called: str) -> Iterator[None]:
-    """Turn what the client raises inside the block into one line that begins with `called`.
+def hub_errors(repository: Repository, called: str) -> Iterator[None]:
+    """Turn the client's errors inside the block into one line that begins with `called`.
 
-    Files that the block fetched are checked; one whose bytes are not those that the hub announced is
-    thrown away.
+    Files that the block fetched are checked; a file with another SHA-256 than the hub announced is deleted.
 
     Raises:
         GlossaeError: the hub or the network refuses, the disk is full, or a file arrived broken.
     """
     before = _hashed_files(repository)
     try:
-        with quietly():
+        with silent_client():
             yield
     except GlossaeError:
         raise
     except Exception as error:
         raise GlossaeError(f"{called} {_refusal(error, repository)}") from error
     finally:
-        # also after a failure: what is left unchecked now would be trusted the next time
+        # also after a failure: a file that is not checked now would be trusted the next time
         broken = _throw_away_broken(repository, before)
     if broken:
         raise GlossaeError(
@@ -158,37 +156,37 @@ def asking(repository: Repository, called: str) -> Iterator[None]:
 
 
 def download(repository: Repository, file: str) -> Path:
-    """One small file of a repository, from the hub or, if it cannot be reached, from the cache.
+    """Fetch one small file of a repository from the hub, or, if the hub cannot be reached, from the cache.
 
     Raises:
-        Exception: what the client raises; `asking` understands it.
+        Exception: an error of the client; `hub_errors` turns it into a line.
     """
     from huggingface_hub import hf_hub_download
 
-    # what is asked for alone is small, and not worth a bar
-    with quietly(bars=False):
+    # a single file is small, and needs no progress bar
+    with silent_client(bars=False):
         return Path(
             hf_hub_download(repository.name, file, repo_type=repository.kind, revision=repository.revision)
         )
 
 
 def commit_of(repository: Repository, file: str) -> str:
-    """The commit that a revision is now; without a network, what it was when it was last asked for.
+    """The commit of a revision now; without a network, the commit at the last request.
 
     Args:
-        repository: which; the cache remembers the answer.
-        file: what is fetched to find out; it need not exist.
+        repository: the repository; the cache remembers its commit.
+        file: the file to fetch for this; it need not exist.
 
     Raises:
-        Exception: what the client raises; `asking` understands it.
+        Exception: an error of the client; `hub_errors` turns it into a line.
     """
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
         return download(repository, file).parent.name
     except EntryNotFoundError:
-        # either there is no such file, and the client noted the commit of which that is true; or there is
-        # no network, and it may have noted it earlier
+        # either the file does not exist, and the client noted the commit; or there is no network, and the
+        # client may have noted the commit earlier
         commit = repository.known_commit
         if commit is None:
             raise
@@ -196,7 +194,7 @@ def commit_of(repository: Repository, file: str) -> str:
 
 
 def _hashed_files(repository: Repository) -> set[Path]:
-    """The cached files whose name is the SHA-256 of what they hold: the large ones."""
+    """The cached files named by the SHA-256 of their content: the large ones."""
     try:
         return {path for path in (repository.folder / "blobs").iterdir() if len(path.name) == _SHA256_DIGITS}
     except OSError:
@@ -204,7 +202,7 @@ def _hashed_files(repository: Repository) -> set[Path]:
 
 
 def _throw_away_broken(repository: Repository, before: set[Path]) -> list[str]:
-    """The names of the files that came since `before` and are not what their hash says; they are removed."""
+    """Delete files that arrived after `before` and do not have their SHA-256; returns their names."""
     broken = []
     for blob in sorted(_hashed_files(repository) - before):
         if file_sha256(blob) == blob.name:
@@ -218,12 +216,12 @@ def _throw_away_broken(repository: Repository, before: set[Path]) -> list[str]:
 
 
 def _refusal(error: BaseException, repository: Repository) -> str:
-    """What `error` or one of its causes says, fit to stand behind the repository's name."""
+    """The message of `error` or one of its causes, to stand after the repository's name."""
     link: BaseException | None = error
     for _ in range(_LINKS):
         if link is None:
             break
-        if (said := _said(link, repository)) is not None:
+        if (said := _error_text(link, repository)) is not None:
             return said
         link = link.__cause__ or link.__context__
     while error.__cause__ is not None:
@@ -232,8 +230,8 @@ def _refusal(error: BaseException, repository: Repository) -> str:
     return f"cannot be fetched: {lines[0] if lines else type(error).__name__}"
 
 
-def _said(error: BaseException, repository: Repository) -> str | None:
-    """What an error says; None if it is not about the hub."""
+def _error_text(error: BaseException, repository: Repository) -> str | None:
+    """The message of one error; None if it is not about the hub."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         DisabledRepoError,
@@ -249,20 +247,20 @@ def _said(error: BaseException, repository: Repository) -> str | None:
     page = repository.page
     match error:
         case ConnectionError() if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
-            # `datasets` raises another one, which no longer says why
+            # `datasets` raises another error, which no longer gives the reason
             return (
                 "is not in the hub's cache, and HF_HUB_OFFLINE is set: "
                 f"unset it, {_without_network(repository)}"
             )
         case ConnectionError():
-            return _unreached(str(error), repository)
+            return _unreachable_text(str(error), repository)
         case FileMetadataError():
             return (
                 f"cannot be fetched: what answers at {constants.ENDPOINT} is not the hub: check HF_ENDPOINT, the "
                 "firewall and the proxy"
             )
         case EntryNotFoundError():
-            # a file that was only tried; that one is missing for good is for the caller to say
+            # a file that need not exist; the caller reports a file that is really missing
             return None
         case GatedRepoError() if error.response.status_code == 401:
             return f"is gated: accept its terms at {page}, then log in with 'hf auth login' or set HF_TOKEN"
@@ -272,17 +270,17 @@ def _said(error: BaseException, repository: Repository) -> str | None:
                 "token of an account that has"
             )
         case RepositoryNotFoundError():
-            return _unknown(repository)
+            return _not_found_text(repository)
         case RevisionNotFoundError():
             return f"has no revision {repository.revision!r}: {_nearest(repository)}"
         case DisabledRepoError():
             return f"has been disabled on the hub: see {page}"
         case HfHubHTTPError():
-            return _answered(error.response.status_code, str(error), repository)
+            return _status_text(error.response.status_code, str(error), repository)
         case OSError() if error.errno in _FULL:
             return (
-                f"cannot be fetched into {constants.HF_HOME} ({error.strerror}): make room there, or set HF_HOME to "
-                "a folder on another disk"
+                f"cannot be fetched into {constants.HF_HOME} ({error.strerror}): free disk space there, or set "
+                "HF_HOME to a folder on another disk"
             )
         case OSError() if error.errno in _FORBIDDEN:
             where = error.filename or constants.HF_HOME
@@ -294,17 +292,17 @@ def _said(error: BaseException, repository: Repository) -> str | None:
                 "cannot be fetched: a file arrived with another size than the hub announced: run the same command "
                 "again; if it stays so, the file on the hub is broken"
             )
-    # whichever HTTP library the client uses
+    # of whichever HTTP library the client uses
     names = [kind.__name__ for kind in type(error).__mro__]
     if "TransportError" not in names:
         return None
     reason = (str(error).strip() or names[0]).splitlines()[0]
     if _UNREACHED.isdisjoint(names):
         return f"cannot be fetched: the transfer broke off ({reason}): run the same command again"
-    return _unreached(reason, repository)
+    return _unreachable_text(reason, repository)
 
 
-def _unreached(reason: str, repository: Repository) -> str:
+def _unreachable_text(reason: str, repository: Repository) -> str:
     return (
         f"is not in the hub's cache, and the hub cannot be reached ({reason}): "
         f"mend the connection, {_without_network(repository)}"
@@ -312,11 +310,11 @@ def _unreached(reason: str, repository: Repository) -> str:
 
 
 def _without_network(repository: Repository) -> str:
-    """What to do without a network."""
+    """Advice for a machine without a network."""
     from huggingface_hub import constants
 
     if repository.kind == "dataset":
-        # `datasets` finds without a network only what it has itself made into tables
+        # without a network, `datasets` finds only the tables that it has made itself
         home = constants.HF_HOME
         return f"give files instead, or run this once on a machine with a network and copy {home} from there"
     revision = f" --revision {repository.revision}" if repository.revision else ""
@@ -326,7 +324,7 @@ def _without_network(repository: Repository) -> str:
     )
 
 
-def _unknown(repository: Repository) -> str:
+def _not_found_text(repository: Repository) -> str:
     nor = ", and there is no such folder" if repository.kind == "model" else ""
     return (
         f"is not on the hub, or it is private{nor}: check the name at {repository.page}, or log in with "
@@ -334,13 +332,13 @@ def _unknown(repository: Repository) -> str:
     )
 
 
-def _answered(status: int, message: str, repository: Repository) -> str:
-    """What an answer means that has no error class of its own."""
+def _status_text(status: int, message: str, repository: Repository) -> str:
+    """The message for a status code without an error class of its own."""
     if status == 401 and "Invalid credentials" in message:
         return "cannot be fetched: the hub does not accept your token: renew it with 'hf auth login' or in HF_TOKEN"
     if status in (401, 404):
-        # the hub says 401 of what is not there too, lest it tell what is private
-        return _unknown(repository)
+        # the hub also answers 401 for a missing repository, so that private names stay secret
+        return _not_found_text(repository)
     if status == 403:
         return f"cannot be fetched: your token may not read it (403): see {repository.page}"
     if status == 429:
@@ -352,7 +350,7 @@ def _answered(status: int, message: str, repository: Repository) -> str:
 
 
 def _nearest(repository: Repository) -> str:
-    """The revisions that may have been meant, if the hub tells."""
+    """The revisions that may have been meant, if the hub lists them."""
     from huggingface_hub import HfApi
 
     try:

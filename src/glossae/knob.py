@@ -1,4 +1,4 @@
-"""`glossae knob`: write what a run has found as one file, and turn a model with it."""
+"""`glossae knob`: save a run's units as one small file, and turn a model with it."""
 
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,31 @@ usage: glossae knob save RUN --out FILE [--kind latent|neuron|direction] [--oper
        glossae knob apply FILE --model MODEL --prompt TEXT [--prompt TEXT ...] [--dose X] [--tokens N]
                  [--sample SEED] [--device DEVICE] [--any-model]
 
-Write what a run has found as one small file, and turn a plain Hugging Face model with it.
+Save the units of a run as one small file, and turn a plain Hugging Face model with it.
 
   glossae knob save runs/demo --out danish.safetensors --dose 8
   glossae knob apply danish.safetensors --model toy --prompt "The dog"
 
 In Python:  with glossae.Knob.load("danish.safetensors").on(model): model.generate(...)
 
-  RUN               a run's folder that has come to the stage features; neurons and directions are there after the
-                    stage steering (--steering.prompts 200)
+  RUN               the folder of a run with a finished stage features; neurons and directions also need the stage
+                    steering (--steering.prompts 200)
   --kind KIND       latent: the selected latents; neuron: as many neurons; direction: the difference of means [latent]
-  --operation OP    add: so much of each direction is added. set: each unit reads so much, which of top-k latents takes
-                    the whole encoder: --whole writes it. project_out: for neurons and directions, the same as set [add]
-  --dose X          how far: 1 takes the reference's mean to the target's, below 0 turns it down [by the stage
-                    steering: the dose with most of the target language at a KL of at most 1 nat a token]
-  --model MODEL     a folder, a name on the hub, or toy; it has to be the one that the units were found in
-  --prompt TEXT     to be continued, as the model is and turned; may be given several times
-  --tokens N        new ones [30]
-  --sample SEED     draw every token, by this seed [the most probable one is taken]
+  --operation OP    add: add the dose of each direction. set: set each unit's value, which for top-k latents needs the
+                    whole encoder (--whole saves it). project_out: for neurons and directions, the same as set [add]
+  --dose X          1 takes the reference's mean to the target's, below 0 turns the units down [from the stage
+                    steering: the dose with most of the target language at a KL of at most 1 nat per token]
+  --model MODEL     a folder, a name on the hub, or toy: the model that the units were found in
+  --prompt TEXT     a text to continue, unedited and turned; may be given several times
+  --tokens N        new tokens [30]
+  --sample SEED     sample every token, with this seed [take the most probable token]
   --device DEVICE   cpu, cuda or auto [auto]
-  --any-model       turn another model all the same, such as one trained further; its site has to be as wide"""
+  --any-model       accept another model, such as a fine-tuned one, whose site has the same width"""
 
 
 KINDS = ("latent", "neuron", "direction")
 OPERATIONS = ("add", "set", "project_out")
-# flags by command: with a value, and without
+# the flags of each command: with a value, and without
 _FLAGS = {
     "save": (("out", "kind", "operation", "dose"), ("whole", "help")),
     "apply": (("model", "dose", "tokens", "sample", "device"), ("any-model", "help")),
@@ -45,11 +45,11 @@ _FLAGS = {
 
 
 def knob(arguments: list[str]) -> str:
-    """Do what follows `glossae knob`, and say what was done or written.
+    """Carry out a `glossae knob` command, and return its report.
 
     Raises:
-        GlossaeError: a word is unknown, missing, or comes twice; the run or the file cannot be read, or does not have
-            what is asked; or the model is another.
+        GlossaeError: an argument is unknown, missing, or given twice; the run or the file cannot be read, or
+            lacks the units; or the model is another one.
     """
     if arguments in (["-h"], ["--help"]):
         return HELP
@@ -155,7 +155,7 @@ def _whole(flag: str, text: str, *, least: int) -> int:
 
 
 def _shown(text: str) -> str:
-    """A text on one line, without what a terminal would obey."""
+    """A text on one line, without control characters."""
     return "".join(
         character if character.isprintable() else " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
         for character in text

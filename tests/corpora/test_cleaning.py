@@ -17,7 +17,7 @@ from glossae.corpora import (
     read_source,
     refuse_one_text_as_two_languages,
 )
-from glossae.corpora.cleaning import telltales, words_of
+from glossae.corpora.cleaning import telltale_words, words_of
 from glossae.errors import GlossaeError
 
 
@@ -205,7 +205,7 @@ def test_a_word_in_a_single_sentence_is_not_listed():
 
 
 def test_telltales_go_both_ways_and_never_overlap():
-    known = telltales()
+    known = telltale_words()
     assert set(known) == {(a, b) for a in ("da", "nb", "sv") for b in ("da", "nb", "sv") if a != b}
     for (first, second), (words, letters) in known.items():
         assert words
@@ -222,7 +222,7 @@ def test_telltale_words_are_those_of_their_language(shared):
     texts = {
         code: read_source(f"{code}={data / file}", languages=[code]).corpus for code, file in files.items()
     }
-    for (first, second), (words, _) in telltales().items():
+    for (first, second), (words, _) in telltale_words().items():
         own, other = (
             [not words.isdisjoint(words_of(s.text)) for s in texts[code].sentences]
             for code in (first, second)

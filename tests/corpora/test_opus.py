@@ -418,7 +418,7 @@ def test_a_run_that_was_killed_before_the_archive_had_its_name(opus, cached, par
     [
         (1000, f"{PATH}: the transfer broke off 4 times"),
         (-1000, f"{PATH}: is no zip archive, or a damaged one"),
-        (10**18, "free: make room, or set GLOSSAE_CACHE to a folder on a larger disk"),
+        (10**18, "free: delete some files, or set GLOSSAE_CACHE to a folder on a larger disk"),
     ],
 )
 def test_a_size_that_is_a_lie(opus, cached, lie, words):
@@ -443,7 +443,7 @@ def test_a_disk_that_is_full_on_the_way(opus, cached, part):
     opus.put(ARCHIVE)
     with files_of_at_most(40_000):
         message = refusal()
-    assert message.startswith(f"opus:Tiny: {part}: cannot be written (File too large): make room")
+    assert message.startswith(f"opus:Tiny: {part}: cannot be written (File too large): free some disk space")
     assert "the same command carries on where it stopped" in message
     come = part.stat().st_size
     assert 0 < come <= 40_000

@@ -21,7 +21,7 @@ from glossae.corpora import (
     cluster_names,
     cut,
     first_of_each,
-    untested,
+    untested_languages,
 )
 from glossae.errors import GlossaeError
 
@@ -459,12 +459,12 @@ def test_what_is_not_tested_is_said(folder):
     more = write(folder / "more.tsv", [*labelled(range(9)), "Guten Tag\tde"])
     text = f"{files_of(folder, {'da': 60, 'en': 60, 'sv': 60})} {more}"
     roles = build({"text": text}, others=["sv", "nb"], trained=("da", "en"))
-    assert untested(roles.sentences, ["sv", "nb"], roles.left_out) == [
+    assert untested_languages(roles.sentences, ["sv", "nb"], roles.left_out) == [
         "languages.others: nb is neither tested nor measured: there is no text in it",
         "corpora.text: de is neither tested nor measured: name it in languages.others",
     ]
     some = {"train": {"sv": 3}, "select": {"sv": 2, "nb": 1}, "test": {"nb": 2}, "panel": {"sv": 9}}
-    assert untested(some, ["sv", "nb"]) == [
+    assert untested_languages(some, ["sv", "nb"]) == [
         "languages.others: no effect on sv is measured: test has no text in it",
         "languages.others: no unit is tested against nb: panel has no text in it",
     ]

@@ -17,7 +17,7 @@ from glossae.effects import (
     matched_sets,
     measure_rises,
     profiles,
-    redirected_edits,
+    random_direction_edits,
     smoothed_rate,
 )
 from glossae.effects.controls import rank
@@ -149,17 +149,17 @@ def test_every_token_is_moved_as_far_as_by_the_edit_itself_whatever_the_units(sa
         (Edit("zero", (2, 7)), Latents(sae)),
     ):
         own = change.compile(units)(x) - x
-        drawn = [fn(x) - x for fn in redirected_edits(change, units, 5, seed=2)]
+        drawn = [fn(x) - x for fn in random_direction_edits(change, units, 5, seed=2)]
         for other in drawn:
             torch.testing.assert_close(other.norm(dim=1), own.norm(dim=1), rtol=1e-3, atol=1e-5)
             moved = own.norm(dim=1) > 1e-3
             cosine = torch.nn.functional.cosine_similarity(other[moved], own[moved])
             assert cosine.abs().mean() < 0.6
         assert not torch.allclose(drawn[0], drawn[1])
-        assert torch.equal(redirected_edits(change, units, 5, seed=2)[0](x) - x, drawn[0])
+        assert torch.equal(random_direction_edits(change, units, 5, seed=2)[0](x) - x, drawn[0])
     for change in (Edit("add", (0,), (1.0,)), Edit("scale", (0,), (0.5,)), Edit("zero", (0,), splice=True)):
         with pytest.raises(GlossaeError, match=f"'{change.operation}' has no random directions"):
-            redirected_edits(change, alike, 1, seed=0)
+            random_direction_edits(change, alike, 1, seed=0)
 
 
 def test_text_without_one_of_the_languages_is_refused(tiny_lm, tokens):

@@ -35,7 +35,7 @@ from glossae.lm import (
     tokenize,
 )
 from glossae.sae import Sae, SaeConfig
-from glossae.units import Directions, Latents, Neurons, changed
+from glossae.units import Directions, Latents, Neurons, set_units
 from tiny_families import FAMILIES, write_family
 
 UNITS = (30, 2, NEVER[0])
@@ -398,7 +398,7 @@ def test_neurons_and_directions_are_edited_in_the_model(tiny_lm, batch):
     directions = Directions(["a", "b"], torch.eye(D)[[5, 7]] + 0.1, torch.tensor([0.5, -1.0]))
     before = logits(tiny_lm, batch.ids, batch.mask)
     for units in (Neurons(SITE, D), Neurons(SITE, D, signed=True), directions):
-        with edit(tiny_lm, SITE, lambda x, units=units: changed(units, x, [1, 0], [2.0, -0.5])):
+        with edit(tiny_lm, SITE, lambda x, units=units: set_units(units, x, [1, 0], [2.0, -0.5])):
             by_hand = logits(tiny_lm, batch.ids, batch.mask)
         with edit(tiny_lm, SITE, Edit("set", (1, 0), (2.0, -0.5)).compile(units)):
             torch.testing.assert_close(logits(tiny_lm, batch.ids, batch.mask), by_hand)
@@ -436,7 +436,7 @@ def unchanged_at_every_site(lm, pick):
         fns = (
             Edit("scale", ids, (1.0,) * 3).compile(units),
             Edit("add", ids, (0.0,) * 3).compile(units),
-            lambda x, units=units: changed(units, x, ids, units.read(x, ids)),
+            lambda x, units=units: set_units(units, x, ids, units.read(x, ids)),
         )
         found.append(SiteEdit(site, fns[which]))
     return found

@@ -105,7 +105,7 @@ def test_what_is_read_does_what_was_written(tiny_lm, tiny_model, ids, tmp_path, 
 
 
 def test_the_header_says_what_it_is(tiny_lm, tmp_path):
-    made = knob_of(tiny_lm, whence={"recipe": "demo"})
+    made = knob_of(tiny_lm, origin={"recipe": "demo"})
     made.save(tmp_path / "knob.safetensors")
     with safe_open(tmp_path / "knob.safetensors", framework="pt") as file:
         said = json.loads(file.metadata()["glossae_knob"])
@@ -179,16 +179,16 @@ def test_nothing_is_left_behind(tiny_lm, ids, count_hooks):
 
 def test_directions_are_added_or_projected_to(tiny_lm, ids, tmp_path):
     knob = Knob.load(knob_of(tiny_lm, "direction", "add").save(tmp_path / "knob"))
-    projecting = knob.under("project_out")
+    projecting = knob.with_operation("project_out")
     with projecting.on(tiny_lm.model):
         found = logits(tiny_lm.model, ids)
     with knob_of(tiny_lm, "direction", "project_out").on(tiny_lm.model):
         torch.testing.assert_close(logits(tiny_lm.model, ids), found, rtol=1e-4, atol=1e-4)
-    assert knob.under("add") is knob
-    assert knob.under("set").family.operation == "project_out"
+    assert knob.with_operation("add") is knob
+    assert knob.with_operation("set").family.operation == "project_out"
     assert Knob.load(projecting.save(tmp_path / "again")).family.operation == "project_out"
     with pytest.raises(GlossaeError, match="knob: latents that add cannot set"):
-        knob_of(tiny_lm).under("set")
+        knob_of(tiny_lm).with_operation("set")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from effects_sae import by_hand, logits_by_hand, measured_on, random_sae, steps_of
 from glossae.corpora import Corpus, Sentence
 from glossae.effects import MATCHED_DAMAGE, Edit, Measured, best_dose, selectivity, side_effects
-from glossae.effects.sweep import Moved
+from glossae.effects.sweep import SentenceSideEffects
 from glossae.lm import TokenizedCorpus, tokenize
 
 # bytes of a token
@@ -331,7 +331,7 @@ def test_side_effects_are_read_where_the_damage_is_matched(tokens):
         sweep = [
             dataclasses.replace(
                 m,
-                moved=Moved(
+                moved=SentenceSideEffects(
                     0.04 * place * predicted,
                     (1 - 0.1 * place) * predicted,
                     0.5 * place * predicted,

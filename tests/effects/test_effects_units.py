@@ -182,10 +182,10 @@ def test_dose_1_goes_from_one_mean_to_the_other(moments, samples, name):
     assert family.name == name
     x = samples["en"]
     moved = family.compiled([1.0])[0](x).double() - x.double()
-    directions = family.of.direction(family.ids).double()
+    directions = family.all_units.direction(family.ids).double()
     if family.operation == "set":
         # every other unit's share is kept, and these read the target's mean (neurons exactly; latents in the code)
-        expected = (torch.tensor(family.high) - family.of.read(x, family.ids)).double() @ directions
+        expected = (torch.tensor(family.high) - family.all_units.read(x, family.ids)).double() @ directions
         torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-4)
     elif family.operation == "add":
         by = torch.tensor(family.high).double() - torch.tensor(family.low).double()

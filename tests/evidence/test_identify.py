@@ -22,7 +22,7 @@ from glossae.evidence.identify import (
     identify_sentences_by_largest,
     identify_tokens,
     identify_tokens_by_activations,
-    pick,
+    pick_units,
     sample_tokens,
     sentence_rows,
     token_likelihoods,
@@ -135,7 +135,7 @@ def planted(seed, *, strength=3.0, each=60, units=12, source="old.tsv", identity
 
 
 def told(find, held_out, per_language=1, tell=identify_sentences, seed=0):
-    return tell(pick(auroc_table(find), per_language), find, [held_out], seed=seed)[0]
+    return tell(pick_units(auroc_table(find), per_language), find, [held_out], seed=seed)[0]
 
 
 both_ways = pytest.mark.parametrize("tell", [identify_sentences, identify_sentences_by_largest])
@@ -146,7 +146,7 @@ both_ways = pytest.mark.parametrize("tell", [identify_sentences, identify_senten
 def test_no_unit_left_out_is_better_against_the_closest_language(seed, n):
     generator = np.random.default_rng(seed)
     auroc = auroc_table(make_table(generator.integers(0, 3, size=(12, 5)), np.array([*LANGUAGES * 4])))
-    for language, chosen in pick(auroc, n).items():
+    for language, chosen in pick_units(auroc, n).items():
         smallest = np.min([auroc.of(language, other) for other in LANGUAGES if other != language], axis=0)
         assert len(set(chosen)) == len(chosen) == min(n, 5)
         assert (np.diff(smallest[list(chosen)]) <= 0).all()
@@ -189,14 +189,14 @@ def test_the_order_of_sentences_changes_nothing():
 
 def test_bad_halves_are_refused():
     table, other = planted(0), planted(1, source="new.tsv")
-    auroc, chosen = auroc_table(table), pick(auroc_table(table), 1)
+    auroc, chosen = auroc_table(table), pick_units(auroc_table(table), 1)
     for languages, n, match in (
         (LANGUAGES, 0, "0 units"),
         (("da",), 1, "two languages"),
         (("da", "nb"), 1, "nb: no unit was compared"),
     ):
         with pytest.raises(GlossaeError, match=match):
-            pick(auroc, n, languages)
+            pick_units(auroc, n, languages)
     for tell in (identify_sentences, identify_sentences_by_largest):
         for find, held_out, match in (
             (table, table, "both fitted to and tested on"),

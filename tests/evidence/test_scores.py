@@ -17,8 +17,8 @@ from glossae.evidence.scores import (
     HIGHER_IS_BETTER,
     SCORES,
     Attribution,
-    Evidence,
     Score,
+    ScoreInputs,
     TokenCounts,
     agreement,
     all_scores,
@@ -49,7 +49,7 @@ def evidence_of(tokens=(1, 1, 1), *, fired=None, sums=None, histogram=None, tabl
     )
     zeros = np.zeros((len(tokens), units))
     negative_bins = given.pop("negative_bins", 0)
-    return Evidence(
+    return ScoreInputs(
         target=given.pop("target", "da"),
         counts=TokenCounts(
             languages,
@@ -404,7 +404,7 @@ def planted(seed=0):
     )
     effect = generator.normal(0, 1, (3, UNITS))
     effect[0, BEST], effect[1, FOREIGN] = 500, 500
-    return Evidence(
+    return ScoreInputs(
         target="da",
         counts=counts,
         table=make_table(values.mean(1), names),

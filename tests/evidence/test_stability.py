@@ -64,7 +64,7 @@ def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
     assert found.nearest[:, 0].tolist() == place.tolist()
     for shares in (found.firing(), found.of_selected()):
         assert tuple(shares) == (len(FIRING),) * 4
-    assert found.again().all()
+    assert found.has_partner().all()
     assert found.partner_correlation == pytest.approx(1, abs=1e-6)
     assert found.other_fired[place].tolist() == found.fired.tolist()
 
@@ -73,7 +73,7 @@ def test_another_dictionary_has_none_of_them():
     found = matched_on(X, ONE, unrelated(), FIRING.tolist())
     for shares in (found.firing(), found.of_selected()):
         assert (shares.of, *shares[1:]) == (len(FIRING), 0, 0, 0)
-    assert not found.again().any()
+    assert not found.has_partner().any()
     # each has a partner all the same, and no two the same one
     assert len(set(found.partner.tolist())) == len(FIRING)
 
@@ -117,7 +117,7 @@ def test_cosines_are_those_of_decoder_rows_with_their_sign():
     assert (found.correlate[chosen], found.correlate_correlation[chosen]) == (5, pytest.approx(1))
     assert found.correlate_cosine[chosen] == pytest.approx(-1, abs=1e-5)
     assert tuple(found.of_selected()) == tuple(np.array([len(FIRING)] * 4) - [0, 1, 0, 1])
-    assert tuple(found.again()) == tuple(unit != 5 for unit in FIRING)
+    assert tuple(found.has_partner()) == tuple(unit != 5 for unit in FIRING)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 300])

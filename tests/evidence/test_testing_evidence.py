@@ -11,12 +11,12 @@ from scipy.stats import binom, false_discovery_control, norm
 from glossae.errors import GlossaeError
 from glossae.evidence.testing import (
     auroc_table,
-    carried_languages,
     check_panel,
     check_power,
     claims,
     comparisons_needed,
     exact_p,
+    languages_to_test,
     minimum_p,
     multipliers,
     permutations,
@@ -217,13 +217,13 @@ def lone(**sizes):
 
 
 def test_languages_with_too_few_sentences_are_not_testable():
-    assert carried_languages(lone(da=51, en=60, nb=50, sv=51), "da", "en", 4096) == ("da", "en", "sv")
-    assert carried_languages(lone(da=50, en=60, sv=51), "da", "en", 4096) == ()
-    assert carried_languages(lone(da=51, sv=51), "da", "en", 4096) == ()
-    assert carried_languages({}, "da", "en", 1) == ()
+    assert languages_to_test(lone(da=51, en=60, nb=50, sv=51), "da", "en", 4096) == ("da", "en", "sv")
+    assert languages_to_test(lone(da=50, en=60, sv=51), "da", "en", 4096) == ()
+    assert languages_to_test(lone(da=51, sv=51), "da", "en", 4096) == ()
+    assert languages_to_test({}, "da", "en", 1) == ()
     # pairs are worth half
     paired = {code: [*map(str, range(size))] for code, size in (("da", 102), ("en", 102), ("sv", 101))}
-    assert carried_languages(paired, "da", "en", 4096) == ("da", "en")
+    assert languages_to_test(paired, "da", "en", 4096) == ("da", "en")
 
 
 @pytest.mark.parametrize("sizes", [{"nb": 8}, {"nb": 7}, {"sv": 8, "nb": 8}, {"sv": 9, "nb": 7, "de": 8}])
@@ -237,7 +237,7 @@ def test_the_test_itself_takes_the_languages_that_are_testable_and_no_others(siz
         table = make_table(np.ones((len(languages), 1)), languages)
         return units_evidence(table, "da", minimum=0.7, q=0.05, reference="en")
 
-    kept = carried_languages(lone(**sizes), "da", "en", 1, 0.7, 0.05)
+    kept = languages_to_test(lone(**sizes), "da", "en", 1, 0.7, 0.05)
     assert set(test(kept).auroc.languages) == set(kept)
     for code in sizes.keys() - set(kept):
         with pytest.raises(GlossaeError, match="sentences are too few"):

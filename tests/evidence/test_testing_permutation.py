@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm, rankdata
 
 from glossae.evidence.testing import auroc_table, multipliers, permutations, studentised
-from glossae.evidence.testing.permutation import largest_scores, signs, stored
+from glossae.evidence.testing.permutation import largest_scores, signs, sparse_rows
 from sentence_tables import make_table
 
 COMPARISON = ("da", "en")
@@ -180,7 +180,7 @@ def test_they_are_those_of_one_plain_product(share, monkeypatch):
     centres = [(generator.normal(size=units), None), (generator.normal(size=units), drawn.sum(0))]
     deviation = generator.uniform(1, 2, units)
     maxima, above = largest_scores(
-        stored(unit, sentence, weight, (units, sentences)), drawn, centres, deviation, cuts=(0.0, 3.0)
+        sparse_rows(unit, sentence, weight, (units, sentences)), drawn, centres, deviation, cuts=(0.0, 3.0)
     )
     plain = np.zeros((units, sentences))
     np.add.at(plain, (unit, sentence), weight)
@@ -191,7 +191,7 @@ def test_they_are_those_of_one_plain_product(share, monkeypatch):
 
 
 def test_without_units_nothing_is_large():
-    none = stored(*(np.zeros(0, dtype=np.int64) for _ in range(3)), (0, 4))
+    none = sparse_rows(*(np.zeros(0, dtype=np.int64) for _ in range(3)), (0, 4))
     maxima, above = largest_scores(none, np.ones((4, 3), dtype=np.float32), [], np.zeros(0), cuts=(1.0,))
     assert maxima.tolist() == [-np.inf] * 3
     assert above.tolist() == [0]

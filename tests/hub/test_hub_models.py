@@ -260,7 +260,7 @@ def test_a_disk_that_is_full(hub, client, refusal, name, model_files):
     finally:
         client("small files", None)
     assert message.startswith(
-        f"model: {name} cannot be fetched into {client.home} (File too large): make room there"
+        f"model: {name} cannot be fetched into {client.home} (File too large): free disk space there"
     )
     assert client("load", name)["commit"] == commit
 

@@ -22,10 +22,10 @@ from glossae.lm import (
     batches,
     clear_passes,
     edit,
-    finite,
     in_text_order,
     load,
     pad,
+    require_finite,
     stored_activations,
     tokenize,
 )
@@ -117,7 +117,7 @@ def test_what_is_not_finite_is_found_where_it_arises(tiny_lm, tiny_model, tmp_pa
     tokens = tokenize(tiny_lm, tiny_corpus)
 
     def passed_on(lm):
-        return list(finite(lm, activations(lm, batches(tokens, 64), [RESID]), tokens))
+        return list(require_finite(lm, activations(lm, batches(tokens, 64), [RESID]), tokens))
 
     assert sum(len(part.sentence) for part in passed_on(tiny_lm)) == int(tokens.lengths.sum())
     line = r"^model: .*resid of layer 1 is NaN or infinite at token \d+ .*'.*Pigen på øen.*' \(da, tiny.tsv\); .*$"

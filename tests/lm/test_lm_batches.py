@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
-from glossae.lm import batches, growing, half_width, pad, random_order, sentence_batches, tokenize
+from glossae.lm import batches, growing_samples, half_width, pad, random_order, sentence_batches, tokenize
 
 LENGTHS = st.lists(st.integers(2, 60), min_size=1, max_size=40)
 
@@ -149,7 +149,7 @@ LANGUAGES = ["da"] * 50 + ["en"] * 200
 
 
 def test_samples_are_nested_and_come_to_the_whole_text():
-    samples = list(growing(LANGUAGES, seed=3, first=20))
+    samples = list(growing_samples(LANGUAGES, seed=3, first=20))
     assert [len(sample["en"]) for sample in samples] == [20, 40, 80, 160, 200]
     assert [len(sample["da"]) for sample in samples] == [20, 40, 50, 50, 50]
     for smaller, larger in itertools.pairwise(samples):
@@ -160,7 +160,7 @@ def test_samples_are_nested_and_come_to_the_whole_text():
 
 
 def test_a_sample_is_random_and_seeded():
-    one, same, other = (next(growing(LANGUAGES, seed=seed))["en"] for seed in (0, 0, 1))
+    one, same, other = (next(growing_samples(LANGUAGES, seed=seed))["en"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert set(one) != set(other)
     # not the beginning of the text
@@ -174,7 +174,7 @@ def test_a_language_is_drawn_alike_whatever_others_there_are():
 
 
 def test_no_text_gives_no_sample():
-    assert list(growing([], seed=0)) == []
+    assert list(growing_samples([], seed=0)) == []
 
 
 def test_sentences_of_one_length_give_the_interval_of_a_plain_mean():

@@ -15,11 +15,11 @@ from glossae.lm import (
     Site,
     SiteEdit,
     activations,
-    chosen,
     edit,
     edits,
     gradients,
     pad,
+    positions_mask,
     sentence_losses,
 )
 from tiny_families import columns_of, left_padded, push
@@ -187,9 +187,9 @@ def test_masks_are_what_the_words_say(lengths, generated, side, positions):
         mask[row, text] = True
         for place in columns_of(positions, length, len(text)):
             expected[row, text[place]] = True
-    assert torch.equal(chosen(mask, positions, longest), expected)
+    assert torch.equal(positions_mask(mask, positions, longest), expected)
     if not generated:
-        assert torch.equal(chosen(mask, positions), expected)
+        assert torch.equal(positions_mask(mask, positions), expected)
 
 
 @torch.no_grad()

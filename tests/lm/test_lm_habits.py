@@ -16,12 +16,12 @@ from glossae.lm import (
     activations,
     adds_bos,
     batches,
-    begin,
+    beginning_loss,
     continue_prompts,
     continue_tokens,
+    decide_beginning,
     edit,
     find_sinks,
-    loss_as_begun,
     prompt_ids,
     replayed,
     replayed_losses,
@@ -29,7 +29,7 @@ from glossae.lm import (
     tokenize,
     with_sinks,
 )
-from glossae.lm.sites import attached
+from glossae.lm.sites import attach_all
 
 RESID = Site("resid", 1)
 
@@ -55,22 +55,22 @@ def mean_by_hand(lm, corpus, before, longest):
 
 
 def test_auto_is_what_the_tokenizer_does_by_itself(tiny_lm, tiny_corpus):
-    begun = begin(tiny_lm, tiny_corpus, "auto", max_tokens=12)
-    assert begun.bos == begun.by_itself == adds_bos(tiny_lm.tokenizer)
+    begun = decide_beginning(tiny_lm, tiny_corpus, "auto", max_tokens=12)
+    assert begun.bos == begun.tokenizer_adds == adds_bos(tiny_lm.tokenizer)
     assert begun.sentences == len(tiny_corpus)
     # of the same tokens
     assert begun.loss_without == mean_by_hand(tiny_lm, tiny_corpus, [], 11)
     assert begun.loss_with == mean_by_hand(tiny_lm, tiny_corpus, [0], 11)
-    assert begun.loss == loss_as_begun(tiny_lm, tiny_corpus, begun, max_tokens=12)
+    assert begun.loss == beginning_loss(tiny_lm, tiny_corpus, begun, max_tokens=12)
 
 
 def test_a_costly_choice_is_told(tiny_lm, tiny_corpus):
-    begun = begin(tiny_lm, tiny_corpus, False)
+    begun = decide_beginning(tiny_lm, tiny_corpus, False)
     dear = dataclasses.replace(begun, loss_with=begun.loss_without - 1)
     assert "1.00 nats a token higher without a BOS" in dear.warning
     assert "--bos true" in dear.warning
     assert "by itself" not in dear.warning
-    auto = dataclasses.replace(dear, asked="auto", by_itself=False).warning
+    auto = dataclasses.replace(dear, asked="auto", tokenizer_adds=False).warning
     assert "(auto: its tokenizer adds none by itself)" in auto
     assert dataclasses.replace(begun, loss_with=begun.loss_without - 0.05).warning is None
     assert dataclasses.replace(dear, bos=True).warning is None
@@ -79,17 +79,17 @@ def test_a_costly_choice_is_told(tiny_lm, tiny_corpus):
 def test_a_text_and_a_bos_that_are_not_there_are_refused(tiny_lm, tiny_corpus):
     one = Corpus.of([Sentence("a", "da", "1", "s")])
     with pytest.raises(GlossaeError, match="bos: there is no sentence of two tokens"):
-        begin(tiny_lm, one, "auto")
+        decide_beginning(tiny_lm, one, "auto")
     tokenizer = copy.deepcopy(tiny_lm.tokenizer)
     tokenizer.bos_token = None
     without = dataclasses.replace(tiny_lm, tokenizer=tokenizer)
     for refused in (
-        lambda: begin(without, tiny_corpus, True),
+        lambda: decide_beginning(without, tiny_corpus, True),
         lambda: dataclasses.replace(without, bos=True).prefix,
     ):
         with pytest.raises(GlossaeError, match="^bos: the tokenizer of .* has no BOS token; leave bos off$"):
             refused()
-    assert begin(without, tiny_corpus, "auto").loss_with is None
+    assert decide_beginning(without, tiny_corpus, "auto").loss_with is None
 
 
 def test_generation_with_and_without_cache_leaves_the_bos_alone(tiny_lm):
@@ -119,7 +119,7 @@ def with_large_tokens(lm, chosen, factor=40.0):
         scale = torch.tensor([factor if chosen(place) else 1.0 for place in range(x.shape[1])])
         return x * scale[None, :, None]
 
-    return attached([(lm.tap(RESID), enlarge)])
+    return attach_all([(lm.tap(RESID), enlarge)])
 
 
 def is_first(place):
@@ -153,7 +153,7 @@ def test_a_heavy_tail_is_no_sink(tiny_lm, tokens):
         # lengths that rise evenly by 10 % from token to token, up to far more than the median
         return x * 1.1 ** torch.arange(x[..., 0].numel()).view(x.shape[:2])[..., None].remainder(40)
 
-    with attached([(tiny_lm.tap(RESID), stretch)]):
+    with attach_all([(tiny_lm.tap(RESID), stretch)]):
         (found,) = find_sinks(tiny_lm, tokens, [RESID])
     assert found.count == 0
 
@@ -219,9 +219,9 @@ def with_template(lm, template=TEMPLATE):
 def chatting(tiny_lm, tiny_corpus):
     """The model as it reads replies."""
     own = with_template(tiny_lm)
-    begun = begin(own, tiny_corpus, "auto", chat=True, max_tokens=12)
+    begun = decide_beginning(own, tiny_corpus, "auto", chat=True, max_tokens=12)
     assert begun.loss == begun.loss_in_chat == mean_by_hand(own, tiny_corpus, begun.chat, 11)
-    assert begun.loss_without == begin(own, tiny_corpus, False, max_tokens=12).loss_without
+    assert begun.loss_without == decide_beginning(own, tiny_corpus, False, max_tokens=12).loss_without
     assert (begun.bos, begun.warning) == (False, None)
     return dataclasses.replace(own, bos=begun.bos, chat=begun.chat)
 
@@ -323,4 +323,4 @@ def test_sinks_in_the_template_are_no_share_of_the_text(chatting, replies):
 )
 def test_what_cannot_be_a_chat_is_refused(tiny_lm, tiny_corpus, template, line):
     with pytest.raises(GlossaeError, match=f"^{line}$"):
-        begin(with_template(tiny_lm, template), tiny_corpus, "auto", chat=True)
+        decide_beginning(with_template(tiny_lm, template), tiny_corpus, "auto", chat=True)

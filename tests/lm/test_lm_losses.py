@@ -24,7 +24,7 @@ from glossae.lm import (
     sentence_losses,
     text_states,
     tokenize,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.lm.loss import loss_batches, predicts
 
@@ -95,8 +95,8 @@ def test_losses_of_some_tokens_estimate_those_of_all(tiny_lm, random_tokens):
 def test_losses_worth_computing_grow_with_what_stands_above_the_site(tiny_lm, random_tokens):
     short, long = random_tokens([5] * 4), random_tokens([200] * 4)
     last = Site("resid", tiny_lm.layers - 1)
-    assert worth_scoring(tiny_lm, last, short) < worth_scoring(tiny_lm, Site("resid", 0), short)
-    assert worth_scoring(tiny_lm, last, short) < worth_scoring(tiny_lm, last, long)
+    assert tokens_to_score(tiny_lm, last, short) < tokens_to_score(tiny_lm, Site("resid", 0), short)
+    assert tokens_to_score(tiny_lm, last, short) < tokens_to_score(tiny_lm, last, long)
 
 
 # ---- gradients; every family's are in test_lm_families

@@ -158,7 +158,7 @@ def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
     other, few = cost(Amount(100, 2000), 10)
     # matched latents under each edit, and random directions in the selected latents' place
     drawn = len(other.recipe.effects.controls_edits) + 1
-    every = other.forward(4000 * 10 * drawn, other.above, output=True)
+    every = other.forward(4000 * 10 * drawn, other.blocks_above, output=True)
     once = other.forward(4000, other.shape.layers, output=True)
     assert few == pytest.approx(every.model_flops + once.model_flops)
     # of a longer text the same is read, twice as many sentences at most
@@ -185,7 +185,7 @@ def test_an_edit_runs_what_is_above_its_site(counting):
         other = dataclasses.replace(
             counting, recipe=dataclasses.replace(counting.recipe, site=site, layer=layer)
         )
-        assert other.above == above
+        assert other.blocks_above == above
         # on what is measured of test, and of the target's sentences of tune and of test
         own = tokens_of(effects.measured_on(other, "test"), ("da",))
         assert (
@@ -262,7 +262,7 @@ def test_fidelity_is_foretold_by_its_precision(counting):
 
 
 def test_a_chats_template_is_passed_over_too(counting):
-    plain, chat = counting, dataclasses.replace(counting, before=20)
+    plain, chat = counting, dataclasses.replace(counting, prefix_tokens=20)
     for output in (False, True):
         own, more = (one.forward(100, 2, output=output).model_flops for one in (plain, chat))
         unembedding = 2 * plain.shape.vocabulary * plain.shape.width * 100 * output

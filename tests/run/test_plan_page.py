@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from glossae.cli import main
-from glossae.plan import bytes_text, count_text, facts, machine, wrapped
+from glossae.plan import bytes_text, count_text, facts, machine, wrap_text
 from glossae.plan.facts import ModelFacts
 from glossae.plan.page import bos_lines
 from glossae.plan.quantities import time_text
@@ -147,8 +147,8 @@ def test_languages_with_too_few_sentences_for_a_test_are_named(dry, tmp_path):
 @pytest.mark.parametrize(
     ("adds", "said"),
     [
-        (True, "bos auto: the tokenizer adds a BOS by itself: on; checked by the loss at load"),
-        (False, "bos auto: the tokenizer adds no BOS by itself: off; checked by the loss at load"),
+        (True, "bos auto: the tokenizer adds a BOS: on; checked by the loss at load"),
+        (False, "bos auto: the tokenizer adds no BOS: off; checked by the loss at load"),
     ],
 )
 def test_bos_auto_is_what_the_tokenizer_does(tiny_model, tmp_path, adds, said):
@@ -173,7 +173,7 @@ def test_bos_auto_is_unknown_without_a_tokenizer_that_can_be_read(tmp_path, cont
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
     (line,) = bos_lines("auto", ModelFacts("own", "hub", None, None, folder), tmp_path)
-    assert line.startswith("bos auto: what the tokenizer does by itself is unknown until the model is here;")
+    assert line.startswith("bos auto: whether the tokenizer adds a BOS is unknown until the model is here;")
 
 
 def test_both_losses_are_said_where_a_run_has_measured_them(tmp_path):
@@ -376,5 +376,5 @@ def test_numbers_for_people():
         "2.5 h",
         "12 days",
     ]
-    assert list(wrapped("  head", "one two")) == ["  head  one two"]
-    assert all(len(line) <= 80 for line in wrapped("  head", "word " * 60))
+    assert list(wrap_text("  head", "one two")) == ["  head  one two"]
+    assert all(len(line) <= 80 for line in wrap_text("  head", "word " * 60))

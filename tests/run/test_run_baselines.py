@@ -206,7 +206,7 @@ def test_a_frozen_decoder_is_that_of_the_untrained_autoencoder(run):
 def copied(run, tmp_path, monkeypatch):
     """The run's folder without its baselines, its settings, and its results."""
     folder, _, seen = run
-    monkeypatch.setattr(switched_off, "worth_scoring", lambda *_: 1000)
+    monkeypatch.setattr(switched_off, "tokens_to_score", lambda *_: 1000)
     out = shutil.copytree(folder, tmp_path / "run")
     return out, SMALL | {"corpora__panel": seen["panel_file"]}, (folder / "results.json").read_bytes()
 

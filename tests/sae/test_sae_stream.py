@@ -197,7 +197,7 @@ def test_checkpoints_of_another_training_are_refused_by_name(interrupted):
     steps, said = resumed(interrupted[0].parent, identity="another one")
     assert steps is None
     assert said == [
-        f"{path}: belongs to a training on other text or with other settings, so it is not gone on with"
+        f"{path}: belongs to a training on other text or with other settings, so it is not used"
         for path in reversed(interrupted)
     ]
 

@@ -18,12 +18,12 @@ from glossae.lm import Site, continue_tokens, edit, tokenize
 from glossae.sae import Sae, SaeConfig
 from glossae.stats import bootstrap_weights
 from glossae.steering import MATCHED_KL, PROMPTS, Continuation, continuations, lingua_languages, steer
-from glossae.steering.written import (
+from glossae.steering.measures import (
     LEAST_LETTERS,
     Ratio,
     continuation_losses,
     distinct,
-    language_of,
+    identify_languages,
     lingua_detector,
     repetition,
 )
@@ -244,8 +244,8 @@ def rows(*texts):
 def test_repetition_is_what_stood_before_and_distinct_counts_over_all_texts():
     # abcd abcd: of abcd bcda cdab dabc abcd the last one; the short text has no 4-gram
     found = repetition(rows("abcdabcd", "abcdefgh", "ab", ""))
-    assert found.over.tolist() == [1, 0, 0, 0]
-    assert found.under.tolist() == [5, 5, 0, 0]
+    assert found.numerators.tolist() == [1, 0, 0, 0]
+    assert found.denominators.tolist() == [5, 5, 0, 0]
     assert found.value == 0.1
     assert repetition(rows("ab", "")).value is None
     assert repetition(rows("aaaaaaaaa")).value == pytest.approx(5 / 6)
@@ -271,8 +271,8 @@ def test_losses_are_those_of_the_continuation_alone(tiny_lm, random_tokens):
     for number, (prompt, new) in enumerate(zip(prompts, written, strict=True)):
         logits = logits_by_hand(tiny_lm, [*prompt, *new]).log_softmax(-1)
         expected = -sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(new))
-        assert found.over[number] == pytest.approx(expected, abs=1e-4)
-    assert found.under.tolist() == [3, 0, 1]
+        assert found.numerators[number] == pytest.approx(expected, abs=1e-4)
+    assert found.denominators.tolist() == [3, 0, 1]
 
 
 def test_an_interval_is_over_prompts():
@@ -297,21 +297,21 @@ def known():
 
 def test_both_identifiers_have_to_agree(known):
     pytest.importorskip("lingua")
-    found = language_of(SAID, known)
+    found = identify_languages(SAID, known)
     assert found.ngrams == found.lingua == found.both == found.best == ["da", "en", *[UNANSWERED] * 3]
     # the n-grams know no German and take it for something else
     german = "wir wissen nicht, warum das so ist, aber es ist schön"
-    assert language_of([german], known).both == [UNANSWERED]
+    assert identify_languages([german], known).both == [UNANSWERED]
 
 
 def test_without_lingua_the_n_grams_decide_and_short_texts_are_left_unanswered(known, monkeypatch):
     lingua_detector.cache_clear()
     monkeypatch.setitem(sys.modules, "lingua", None)
-    found = language_of(SAID, known)
+    found = identify_languages(SAID, known)
     assert found.lingua is found.both is None
     assert found.best == found.ngrams == ["da", "en", *[UNANSWERED] * 3]
     assert lingua_languages(("da",)) == ()
     text = "jegvedikkehvad"
-    answers = language_of([text[:LEAST_LETTERS], text[: LEAST_LETTERS - 1]], known).ngrams
+    answers = identify_languages([text[:LEAST_LETTERS], text[: LEAST_LETTERS - 1]], known).ngrams
     assert answers == ["da", UNANSWERED]
     lingua_detector.cache_clear()

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from effects_sae import SITE, random_sae, steps_of
 from glossae.corpora import Example, assemble_task
-from glossae.effects import Edit, edited
+from glossae.effects import Edit, apply_edit
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
 from glossae.tasks import Arms, Tuning, controlled, encode_texts, fine_tuned
@@ -196,7 +196,7 @@ def test_pooled_states_are_those_of_each_text_alone_under_each_edit(tiny_lm, tas
     states = pooled_states(tiny_lm, SITE, tokens, steps_of(sae, edits), budget=40)
     for number, change in enumerate(edits):
         for row, ids in enumerate(tokens.ids):
-            with edited(tiny_lm, SITE, sae, change), torch.no_grad():
+            with apply_edit(tiny_lm, SITE, sae, change), torch.no_grad():
                 out = tiny_lm.model(torch.from_numpy(ids)[None], output_hidden_states=True)
             expected = out.hidden_states[-1][0].mean(0).numpy()
             assert states[number, row] == pytest.approx(expected, abs=1e-4)

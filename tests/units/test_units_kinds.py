@@ -14,7 +14,7 @@ from features_sae import LATENTS, SITE, codes_by_hand, random_sae
 from glossae.errors import GlossaeError
 from glossae.lm import Site
 from glossae.sae import Sae, SaeConfig
-from glossae.units import Directions, Latents, Neurons, changed
+from glossae.units import Directions, Latents, Neurons, set_units
 
 EVERY_KIND = pytest.mark.parametrize(
     "units", [pytest.param(units, id=name) for name, units in families().items()]
@@ -85,7 +85,7 @@ def test_a_neuron_is_its_coordinate_and_the_second_half_their_negations(x):
     assert len(units) == 2 * len(Neurons(SITE, WIDTH)) == 2 * WIDTH
     assert torch.equal(units.read(x, [5, WIDTH + 5]), torch.stack([x[:, 5], -x[:, 5]], 1))
     assert (units.name(5), units.name(WIDTH + 5)) == ("neuron 5", "neuron 5, negated")
-    after = changed(units, x, [WIDTH + 3], [2.5])
+    after = set_units(units, x, [WIDTH + 3], [2.5])
     assert after[:, 3].tolist() == pytest.approx([-2.5] * len(x))
 
 
@@ -111,18 +111,18 @@ def test_a_mean_pre_activation_is_that_of_the_mean_token(units, x):
 @EVERY_KIND
 def test_changing_takes_targets_token_by_token_and_in_any_precision(units, x):
     ids = [4, 0, 3]
-    torch.testing.assert_close(changed(units, x, ids, units.read(x, ids)), x, rtol=0, atol=1e-6)
-    assert torch.equal(changed(units, x, [], []), x)
+    torch.testing.assert_close(set_units(units, x, ids, units.read(x, ids)), x, rtol=0, atol=1e-6)
+    assert torch.equal(set_units(units, x, [], []), x)
     targets = torch.linspace(-2, 2, 2 * len(x)).view(-1, 2)
-    together = changed(units, x, [1, 3], targets)
+    together = set_units(units, x, [1, 3], targets)
     for token in (0, 17):
-        alone = changed(units, x[token : token + 1], [1, 3], targets[token].tolist())
+        alone = set_units(units, x[token : token + 1], [1, 3], targets[token].tolist())
         torch.testing.assert_close(together[token : token + 1], alone, rtol=1e-5, atol=1e-5)
     half = x.bfloat16()
-    torch.testing.assert_close(changed(units, half, [0], [1.0]), changed(units, half.float(), [0], [1.0]))
+    torch.testing.assert_close(set_units(units, half, [0], [1.0]), set_units(units, half.float(), [0], [1.0]))
     for wrong in (-1, len(units)):
         with pytest.raises(GlossaeError, match=f"^edit: there is no {units.kind} {wrong}; there are 0 to"):
-            changed(units, x, [0, wrong], [1.0, 1.0])
+            set_units(units, x, [0, wrong], [1.0, 1.0])
 
 
 @given(st.lists(st.floats(-50, 50), min_size=4, max_size=4))
@@ -132,7 +132,7 @@ def test_changing_takes_targets_token_by_token_and_in_any_precision(units, x):
 def test_what_is_set_is_read(units, targets):
     x = torch.randn(7, WIDTH, generator=torch.Generator().manual_seed(3))
     ids, rest = [7, 2, 5, 0], [1, 3, 4, 6, 8]
-    after = changed(units, x, ids, targets)
+    after = set_units(units, x, ids, targets)
     wanted = torch.tensor(targets).expand(len(x), -1)
     torch.testing.assert_close(units.read(after, ids), wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(units.read(after, rest), units.read(x, rest), rtol=1e-4, atol=1e-4)
@@ -144,7 +144,7 @@ def test_the_decoder_moves_by_the_difference(x, relu):
     units, ids, targets = Latents(sae), [12, 3], torch.tensor([2.0, -1.0])
     now = units.read(x, ids)
     assert (now != 0).any(0).all()
-    moved = changed(units, x, ids, targets) - x
+    moved = set_units(units, x, ids, targets) - x
     torch.testing.assert_close(moved, (targets - now) @ sae.W_dec[ids], rtol=1e-4, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Text: sentences with their language, pair and source, read, cleaned and divided into roles; and labelled tasks."""
+"""Read text as sentences with a language, pair and source; clean it; divide it into roles; read labelled tasks."""
 
 from glossae.corpora.cleaning import (
     ambiguous,
@@ -11,9 +11,9 @@ from glossae.corpora.cleaning import (
 from glossae.corpora.corpus import Corpus, Sentence, cluster, cluster_names
 from glossae.corpora.hub_data import HubDataSet
 from glossae.corpora.opus import Opus
-from glossae.corpora.roles import OPTIONAL, ROLES, SHARES, Roles, build_roles, untested
+from glossae.corpora.roles import OPTIONAL, ROLES, SHARES, Roles, build_roles, untested_languages
 from glossae.corpora.sources import Aligned, Generator, parse_source, read_source, split_sources
-from glossae.corpora.splits import cut, first_of_each, rank
+from glossae.corpora.splits import cut, first_of_each, shuffle_key
 from glossae.corpora.tasks import Example, Row, Task, TaskSource, assemble_task, parse_task, split_tasks
 
 __all__ = [
@@ -44,10 +44,10 @@ __all__ = [
     "identical_texts",
     "parse_source",
     "parse_task",
-    "rank",
     "read_source",
     "refuse_one_text_as_two_languages",
+    "shuffle_key",
     "split_sources",
     "split_tasks",
-    "untested",
+    "untested_languages",
 ]

@@ -1,4 +1,4 @@
-"""Cleaning a text's sentences, and finding those that could be in either of two close languages."""
+"""Clean the sentences of a text, and find sentences that could be in either of two close languages."""
 
 import re
 import unicodedata
@@ -15,16 +15,18 @@ from glossae.errors import GlossaeError
 
 _MAX_CHARACTERS = 2_000
 
-# soft hyphen, zero-width space, word joiner, byte order mark, marks of direction and of nothing: a reader sees none
-# of them, and a tokenizer does. Joiners, which shape letters and emoji, and variation selectors belong to the text
+# soft hyphen, zero-width space, word joiner, byte order mark, direction marks: invisible to readers, but
+# tokenizers see them. Joiners, which shape letters and emoji, and variation selectors stay: they belong to the
+# text
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 # control characters, and the surrogates that UTF-8 cannot hold
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# Parliamentary records put the speaker's language before what is said, such as `(DE)`, and give a language away
-# without a word of it: the official languages of the EU, as their codes are printed in Europarl. At the start, or
-# where a sentence has ended or a dash stands: `in writing. - (FR) The draft`. Elsewhere it is an ordinary parenthesis:
-# `Domstolsadministrasjonen (DA) i Trondheim`. Possessive, so that a run of markers is taken whole or not at all.
+# Parliamentary records put the speaker's language before the speech, such as `(DE)`, which gives a language
+# away without a word of it. These are the official languages of the EU, as Europarl prints their codes. A
+# marker stands at the start, after the end of a sentence, or after a dash: `in writing. - (FR) The draft`.
+# Elsewhere it is an ordinary parenthesis: `Domstolsadministrasjonen (DA) i Trondheim`. The regex is
+# possessive: it matches a run of markers or nothing
 _CODES = "BG|CS|DA|DE|EL|EN|ES|ET|FI|FR|GA|HR|HU|IT|LT|LV|MT|NL|PL|PT|RO|SK|SL|SV"
 _MARKERS = re.compile(rf"(?:^|(?<=[.!?…–—-] ))(?:\((?:{_CODES})\)(?: (?:[-–—] )?)?+)++")
 # what follows a marker starts a sentence; after one of these the parenthesis is part of a running one
@@ -34,21 +36,22 @@ _RUNNING_ON = frozenset(",.;:!?)]}/-–—%&")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 # two languages that share more than this share of their sentences are one text given twice
 _SAME_TEXT = 0.5
-# of fewer different texts the share says nothing: close languages share many of their shortest sentences
+# below this number of different texts the check is skipped: close languages share many of their shortest
+# sentences
 _LEAST_COMPARED = 20
 
 
 @dataclass
 class Tally:
-    """What became of the sentences of one source in one language.
+    """Counts of the sentences of one source in one language: read, dropped, changed, moved.
 
     `read` is the sum of those kept, those in `dropped` and those in `moved`.
 
     Attributes:
-        read: how many there were.
-        dropped: how many were left out, by reason.
-        changed: how many were mended, by what was mended; a sentence may count under several.
-        moved: how many were cut out for another role, by role.
+        read: how many were read.
+        dropped: how many were dropped, by reason.
+        changed: how many were repaired, by kind of repair; a sentence may count under several.
+        moved: how many were moved to another role, by role.
     """
 
     read: int = 0
@@ -58,18 +61,20 @@ class Tally:
 
 
 def clean_text(text: str) -> str:
-    """`text` in Unicode's NFC form, without invisible characters and language markers, its blanks single spaces.
+    """Return `text` in Unicode's NFC form, with single spaces, without invisible characters and language markers.
 
-    Only an official EU language code in capitals and parentheses is a marker of the speaker's language, and only
-    where a sentence can start: at the beginning, after the end of a sentence or after a dash, and before a capital,
-    a digit, an opening mark or nothing. The dash after it goes with it. Cleaning twice changes nothing.
+    Only an official EU language code in capitals and parentheses is a language marker, and only where a
+    sentence can
+    start: at the beginning, after the end of a sentence or after a dash; and before a capital, a digit, an
+    opening mark or the end of the text. The dash after it is removed with it. Cleaning twice changes nothing.
     """
     return _mend(text, Counter())
 
 
 def _mend(raw: str, changed: Counter[str]) -> str:
     text = raw
-    # printable text has none of them; before NFC, because one may stand between a letter and its accent
+    # printable text has none of them; this comes before NFC, because one may stand between a letter and its
+    # accent
     if not raw.isprintable() and _INVISIBLE.search(raw):
         text = _INVISIBLE.sub("", raw)
         changed["invisible"] += 1
@@ -80,18 +85,18 @@ def _mend(raw: str, changed: Counter[str]) -> str:
     if squeezed != text:
         changed["whitespace"] += 1
         text = squeezed
-    # most text has no parenthesis, and finding that out is the cheaper search
+    # most text has no parenthesis, and this search is cheaper than the regex
     unmarked = _MARKERS.sub(_kept, text).strip() if "(" in text else text
     if unmarked != text:
         changed["language_marker"] += 1
         return unmarked
-    # the string that was read, so that an unchanged one is not held twice
+    # return the string that was read, so that an unchanged one is not held twice
     return text
 
 
 def _squeeze(text: str) -> str:
-    """`text` without blanks at its ends; every inner run of blanks and control characters one space."""
-    # printable text, which most is, has none of them, and finding that out is the cheaper search
+    """Strip `text`, and replace every inner run of blanks and control characters by one space."""
+    # most text is printable and has none of them; this check is cheaper than the regex
     if not text.isprintable():
         text = _UNPRINTABLE.sub(" ", text)
     return " ".join(text.split())
@@ -105,18 +110,18 @@ def _kept(match: re.Match[str]) -> str:
 def clean(
     pairs: Iterable[Pair], source: str, languages: Sequence[str], earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
-    """The sentences of `pairs` in the order they came, and a tally per language that occurs.
+    """Return the cleaned sentences of `pairs` in their order, and a tally for each language that occurs.
 
-    Dropped are sentences in a language that is not wanted (`other_language`), empty ones (`empty`), those
-    over 2,000 characters (`too_long`), and repetitions of a text in the same language (`duplicate`). Of
-    equal sentences in different pairs the one with the smallest pair id stays: whichever comes first in
-    the file must not decide.
+    Dropped are sentences in a language outside `languages` (`other_language`), empty ones (`empty`), those
+    over 2,000 characters (`too_long`), and repetitions of a text in the same language (`duplicate`). Of equal
+    sentences in different pairs, the one with the smallest pair id is kept, so that the order of the file
+    plays no part.
 
     Args:
         pairs: raw text.
-        source: the name the sentences get.
-        languages: the codes wanted.
-        earlier: texts by language that were read before and make any repetition a duplicate.
+        source: the source name of the sentences.
+        languages: the wanted language codes.
+        earlier: texts by language that count as already read, so that a repetition of one is a duplicate.
     """
     tallies: dict[str, Tally] = {}
     candidates: list[Sentence] = []
@@ -139,7 +144,7 @@ def clean(
             else:
                 kept.append((language, text))
                 doc = _squeeze(pair.docs[place]) if pair.docs else ""
-                # the same number in two sources is not the same document
+                # the same document number in two sources is not the same document
                 docs.append(f"{source} {doc}" if doc else "")
         if kept:
             identity = pair.id or _pair_id(kept)
@@ -163,19 +168,19 @@ def clean(
 
 
 def _pair_id(texts: Iterable[tuple[str, str]]) -> str:
-    """The id of a pair of cleaned (language, text): a hash, so that a file's order plays no part."""
+    """The id of a pair of cleaned (language, text): a hash, so that the order of the file plays no part."""
     # control characters cannot occur in cleaned text, so different pairs never join to the same string
     joined = "\x1e".join(sorted([f"{language}\x1f{text}" for language, text in texts]))
     return blake2b(joined.encode(), digest_size=8).hexdigest()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case: runs of letters, joined by apostrophes and hyphens; no numbers."""
+    """The words of a text in lower case: runs of letters, joined by apostrophes and hyphens, without numbers."""
     return _WORD.findall(text.lower())
 
 
 def build_lexicons(corpus: Corpus, *, at_least: int = 2) -> dict[str, frozenset[str]]:
-    """The lower-case words of each language of a corpus that stand in `at_least` of its sentences.
+    """The lower-case words of each language that occur in at least `at_least` of its sentences.
 
     A word in a single sentence may be a name, a slip or a quotation.
     """
@@ -189,8 +194,8 @@ def build_lexicons(corpus: Corpus, *, at_least: int = 2) -> dict[str, frozenset[
 
 
 @cache
-def telltales() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
-    """By (language, other): the lower-case words and letters that stand in the first and not in the other."""
+def telltale_words() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
+    """By (language, other): lower-case words and letters that occur in the first language and not in the other."""
     text = (resources.files("glossae") / "corpora" / "telltales.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     return {
@@ -200,25 +205,25 @@ def telltales() -> dict[tuple[str, str], tuple[frozenset[str], frozenset[str]]]:
 
 
 def ambiguous(corpus: Corpus, first: str, second: str, lexicons: Mapping[str, frozenset[str]]) -> list[bool]:
-    """Which sentences in `first` or `second` could be in the other: every word stands in both word lists.
+    """Mark the sentences in `first` or `second` that could be in either: both lexicons have every word.
 
     Danish and Bokmål share whole sentences, which no model can tell apart (SLIDE, arXiv 2502.06692, gives such
-    a sentence both labels). A text that stands in the corpus in both languages is ambiguous in any case, and so
-    is one without a word. A tell-tale word of one language is none of the other's, whatever its list says.
+    a sentence both labels). A text that the corpus has in both languages is ambiguous, and so is one without a
+    word. A telltale word of one language never counts as a word of the other, whatever its lexicon says.
     Sentences in other languages are not ambiguous.
 
-    Words alone are looked at. A word that the smaller text happens to lack makes a sentence clear, and grammar
-    that only one of the languages has does not.
+    Only words are compared, not grammar; a word that the smaller text happens to lack makes a sentence
+    unambiguous.
 
     Args:
-        lexicons: the word lists by language, as `build_lexicons` makes them.
+        lexicons: the words of each language, from `build_lexicons`.
 
     Returns:
-        A truth value per sentence, in order.
+        One truth value per sentence, in order.
     """
     shared = lexicons[first] & lexicons[second]
     for pair in ((first, second), (second, first)):
-        words, letters = telltales().get(pair, (frozenset(), frozenset()))
+        words, letters = telltale_words().get(pair, (frozenset(), frozenset()))
         shared = frozenset(word for word in shared - words if letters.isdisjoint(word))
     texts = [{s.text for s in corpus.only(language).sentences} for language in (first, second)]
     twice = texts[0] & texts[1]
@@ -230,13 +235,13 @@ def ambiguous(corpus: Corpus, first: str, second: str, lexicons: Mapping[str, fr
 
 
 def count_ambiguous(corpus: Corpus, mask: Sequence[bool]) -> dict[str, int]:
-    """How many sentences of each language of the corpus a mask marks, 0 included."""
+    """Count the sentences of each language of the corpus that a mask marks, 0 included."""
     counts = Counter(s.language for s, marked in zip(corpus.sentences, mask, strict=True) if marked)
     return {language: counts[language] for language in corpus.languages}
 
 
 def identical_texts(corpus: Corpus) -> list[tuple[str, tuple[str, ...]]]:
-    """The texts that stand in more than one language, with those languages, both sorted."""
+    """The texts that occur in more than one language, with those languages, both sorted."""
     languages: dict[str, set[str]] = defaultdict(set)
     for sentence in corpus.sentences:
         languages[sentence.text].add(sentence.language)
@@ -244,13 +249,13 @@ def identical_texts(corpus: Corpus) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def refuse_one_text_as_two_languages(corpus: Corpus) -> None:
-    """Refuse a corpus in which one language's text is another's too.
+    """Refuse a corpus in which two languages have the same text.
 
-    The share is that of the smaller language's different texts which the larger has as well. Close languages
-    share short sentences; a copied file shares nearly all.
+    The share is the part of the smaller language's different texts that the larger one has too. Close
+    languages share short sentences; a copied file shares nearly all.
 
     Raises:
-        GlossaeError: two languages of a source, or of all sources together, share more than half and the
+        GlossaeError: two languages of a source, or of all sources pooled, share more than half, and the
             smaller has at least 20 different texts.
     """
     named = [(source, corpus.of_source(source)) for source in corpus.sources]

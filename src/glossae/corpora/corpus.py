@@ -1,4 +1,4 @@
-"""What text is here: a source yields raw pairs, cleaning makes them sentences, and a corpus holds those."""
+"""Sources yield raw pairs, cleaning makes sentences of them, and a corpus holds the sentences."""
 
 import hashlib
 import re
@@ -13,31 +13,32 @@ from typing import Any, NamedTuple
 _CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*")
 
 Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
-"""Shows what takes long: takes what that is, and gives what is to be called with the share done, 0 to 1."""
+"""A progress display: takes a description and gives a callback for the share done, 0 to 1."""
 
 
-def silent(_what: str) -> AbstractContextManager[Callable[[float], None]]:
+def no_progress(_what: str) -> AbstractContextManager[Callable[[float], None]]:
     """Show nothing."""
     return nullcontext(lambda _: None)
 
 
 def language_code(written: str) -> str | None:
-    """The code that `written` stands for: lower-case, without a region; None where it is no code.
+    """The language code in `written`: lower-case, without a region; None if it is not a code.
 
-    `en-GB` and `da_DK` are `en` and `da`. Any two or three letters will do: no list of languages is kept.
+    `en-GB` and `da_DK` give `en` and `da`. Any two or three letters count as a code; there is no list of
+    languages.
     """
     match = _CODE.fullmatch(written.strip())
     return match[1].lower() if match else None
 
 
 class Pair(NamedTuple):
-    """Raw sentences that are translations of each other; text that is not aligned comes one by one.
+    """Raw sentences that are translations of each other; unaligned text comes as pairs of one sentence.
 
     Attributes:
-        texts: (language, raw text), as many as there are.
-        id: the pair id, where the source has one; else it is made from the cleaned text.
-        docs: the document of each text, by the name that the source has for it, empty where it has none; `()` for a
-            pair without any.
+        texts: (language, raw text) of each sentence.
+        id: the pair id, if the source has one; otherwise cleaning makes one from the text.
+        docs: the document name of each text in the source, empty if it has none; `()` if the pair has none at
+            all.
     """
 
     texts: tuple[tuple[str, str], ...]
@@ -46,15 +47,16 @@ class Pair(NamedTuple):
 
 
 class Source(ABC):
-    """A place that text comes from; equal ones are the same place.
+    """A place that text comes from; equal sources are the same place.
 
-    Languages are the target's code, the reference's, the others': what labels and pairs refer to.
+    `languages` are always the target's code, the reference's and the others', in the order that labels refer
+    to.
     """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """A short name, fit for tables."""
+        """A short name for tables."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -63,18 +65,17 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
-        """The raw text, pair by pair; the seed is for what is made, not read.
+        """Yield the raw text, pair by pair; the seed matters only for generated text.
 
         Raises:
             GlossaeError: it cannot be read.
         """
 
     def fetch(self, _languages: Sequence[str], _progress: Progress) -> dict[str, Any]:
-        """Fetch what is not on this machine yet.
+        """Fetch the text unless it is on this machine.
 
         Returns:
-            What is on record about where it came from and what exactly it is, for JSON; nothing for what was
-            not fetched.
+            The provenance as JSON values; empty if nothing was fetched.
 
         Raises:
             GlossaeError: it cannot be fetched.
@@ -88,9 +89,9 @@ class Sentence(NamedTuple):
     Attributes:
         text: the sentence, cleaned (see `clean_text`).
         language: lower-case code without a region, such as `da`.
-        pair: sentences that are translations of each other share it; unique within a run.
-        source: the short name of where it came from, such as `ELRC_2923.tmx`.
-        doc: the document (talk, debate, article) that it is of, unique within a run; empty where the source tells none.
+        pair: the pair id, which translations of each other share; unique within a run.
+        source: the short name of the source, such as `ELRC_2923.tmx`.
+        doc: the document (talk, debate, article), unique within a run; empty if the source names none.
     """
 
     text: str
@@ -101,18 +102,18 @@ class Sentence(NamedTuple):
 
 
 def cluster(pairs: Sequence[str], docs: Sequence[str]) -> list[int]:
-    """The cluster of each sentence: those that share a pair or a document, also by way of others.
+    """The cluster of each sentence: sentences that share a pair or a document, directly or through others.
 
-    Sentences of different clusters count as drawn independently of each other.
+    Sentences of different clusters count as independent draws.
 
     Args:
-        pairs: the pair of each sentence.
-        docs: the document of each; an empty one is none.
+        pairs: the pair id of each sentence.
+        docs: the document of each sentence, empty for none.
 
     Returns:
         Numbers from 0, in order of first appearance.
     """
-    # a forest of pairs and documents; a pair and a document of the same name are two things
+    # a union-find forest of pairs and documents; a pair and a document of the same name are two nodes
     parents: dict[tuple[bool, str], tuple[bool, str]] = {}
 
     def root(node: tuple[bool, str]) -> tuple[bool, str]:
@@ -129,7 +130,7 @@ def cluster(pairs: Sequence[str], docs: Sequence[str]) -> list[int]:
 
 
 def cluster_names(pairs: Sequence[str], docs: Sequence[str]) -> list[str]:
-    """The cluster of each sentence by name, that of the first of its pairs: without documents, the pair."""
+    """The cluster name of each sentence: the id of the cluster's first pair; without documents, its own pair id."""
     numbers = cluster(pairs, docs)
     first: dict[int, str] = {}
     for number, pair in zip(numbers, pairs, strict=True):
@@ -148,7 +149,7 @@ class Corpus:
 
     @staticmethod
     def of(sentences: Iterable[Sentence]) -> "Corpus":
-        """Collect `sentences`."""
+        """Make a corpus of `sentences`."""
         return Corpus(tuple(sentences))
 
     @cached_property
@@ -163,7 +164,7 @@ class Corpus:
 
     @cached_property
     def sha256(self) -> str:
-        """A hash of every sentence with its language, pair, source and, where it has one, document, in order."""
+        """A hash of every sentence in order, with its language, pair, source and, if it has one, document."""
         digest = hashlib.sha256()
         for sentence in self.sentences:
             # unit separators cannot occur in cleaned text, so different corpora cannot collide by

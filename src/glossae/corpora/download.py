@@ -1,4 +1,4 @@
-"""One address fetched into one file that stays: carried on with where it broke off, recorded, checked at every use."""
+"""Fetch a file from a URL once: resumed after a break, recorded with its SHA-256, checked at every use."""
 
 import itertools
 import json
@@ -17,31 +17,32 @@ from urllib.parse import urlsplit
 
 from glossae._version import __version__
 from glossae.corpora.corpus import Progress
-from glossae.corpora.lines import named, shown
+from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import offline
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, write_json
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
-"""Seconds before the second try, the third and the fourth."""
+"""Seconds to wait before the second, third and fourth attempt."""
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server counts as gone."""
+"""Seconds without a byte after which the connection counts as lost."""
 _BLOCK = 2**18
-# enough to see what a file is
+# enough bytes to recognise the file type
 _HEAD = 512
-# answers that another try may well change
+# HTTP answers after which another attempt may succeed
 _PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
 
 Refusal = Callable[[bytes], str | None]
-"""From the first bytes, why a file is not the one that was asked for; None if it may be."""
+"""Takes the first bytes of a file and says why it is the wrong file; None if it may be the right one."""
 
 
 class DownloadError(GlossaeError):
-    """What could not be fetched, and why.
+    """A file that cannot be fetched, and why.
 
     Attributes:
-        status: the answer of the server, where it refused; None where it broke off or was not reached.
+        status: the server's status code, if it refused; None if the transfer broke off or the server was not
+            reached.
         reached: whether a server answered.
     """
 
@@ -52,7 +53,7 @@ class DownloadError(GlossaeError):
 
 
 class _BrokenOffError(Exception):
-    """What another try may mend; says why in its message."""
+    """A failure that another attempt may overcome; its message says why."""
 
 
 class _NotReachedError(_BrokenOffError):
@@ -60,11 +61,11 @@ class _NotReachedError(_BrokenOffError):
 
 
 def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | None = None) -> HTTPResponse:
-    """Ask for `url` over HTTP or HTTPS and nothing else, whatever it is redirected to; proxies as the environment says.
+    """Request `url` over HTTP or HTTPS only, also after redirects, with the proxies that the environment sets.
 
     Raises:
         urllib.error.HTTPError: the server refuses.
-        OSError, HTTPException, ValueError: it is not reached, or answers with something else than HTTP.
+        OSError, HTTPException, ValueError: the server is not reached, or does not answer with HTTP.
     """
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -83,14 +84,14 @@ def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | N
 
 
 def checked_address(text: str, setting: str) -> str:
-    """`text` as the start of addresses, without a slash at its end."""
+    """Check that `text` is the start of a URL, and return it without a slash at its end."""
     try:
         parts = urlsplit(text)
         plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         plain = False
     if not plain or any(mark in text for mark in "@?# ") or not text.isprintable():
-        seen = "" if "@" in text else f" {shown(text, 100)}"
+        seen = "" if "@" in text else f" {short_repr(text, 100)}"
         raise GlossaeError(
             f"{setting}: is not an address{seen}: write one such as https://mirror.example/opus, without a password"
         )
@@ -98,11 +99,11 @@ def checked_address(text: str, setting: str) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is on record about a kept file.
+class FetchedFile:
+    """The record of a fetched file.
 
     Attributes:
-        url: where it was fetched from; None if somebody put it there.
+        url: the URL that it was fetched from; None if a user put the file there.
         bytes: its size.
         sha256: its hash, in hex.
     """
@@ -112,79 +113,78 @@ class Kept:
     sha256: str
 
 
-def kept(
+def fetch_file(
     url: str, path: Path, *, check: Callable[[Path, str], None], refusal: Refusal, progress: Progress
-) -> Kept:
-    """Make sure that `path` has what is at `url`: as it stands if it is what the record says, else fetched.
+) -> FetchedFile:
+    """Make sure that `path` holds the file of `url`: keep it if it agrees with its record, otherwise fetch it.
 
-    A file that somebody put at `path` is checked, and stands from then on. What is fetched takes the place of
-    a changed file only once it has come whole and was checked. The record is `path` with `.json` added.
+    A file that a user put at `path` is checked and then recorded. A fetched file replaces a changed one only
+    when it is complete and checked. The record is `path` with `.json` added.
 
     Args:
-        url: where from.
-        path: where it is kept.
-        check: raises `GlossaeError` if a file, which messages are to call by the name given, is no good.
-        refusal: nothing that is refused is written.
+        url: the address to fetch from.
+        path: the file.
+        check: raises `GlossaeError` for a bad file; takes the file and the name for messages.
+        refusal: says from the first bytes whether the file is refused; a refused file is not written.
         progress: shows the transfer.
 
     Raises:
         DownloadError: the file is not there and cannot be fetched.
-        GlossaeError: the file is not what it should be, was changed while there is no network, or cannot be
-            written.
+        GlossaeError: the file fails the check, was changed while there is no network, or cannot be written.
     """
-    if (found := _standing(path)) is not None:
+    if (found := _valid_record(path)) is not None:
         return found
     if not path.is_file() and (variable := offline()):
         raise DownloadError(f"{variable} keeps glossae from fetching {url}", reached=False)
     with _locked(path, progress):
-        # whoever had the lock before may have fetched it
-        if (found := _standing(path)) is not None:
+        # another process may have fetched it while this one waited for the lock
+        if (found := _valid_record(path)) is not None:
             return found
         if path.is_file():
-            if not _about(path).exists():
-                check(path, named(path))
-                return _recorded(path, path, None)
+            if not _record_path(path).exists():
+                check(path, path_text(path))
+                return _write_record(path, path, None)
             _refuse_changed(path)
         part = path.with_name(f"{path.name}.part")
-        with progress(url) as report:
-            _download(_Part(part, url), refusal, report)
+        with progress(url) as advance:
+            _download(_Part(part, url), refusal, advance)
         try:
             check(part, url)
         except GlossaeError:
             part.unlink(missing_ok=True)
             raise
-        found = _recorded(part, path, url)
+        found = _write_record(part, path, url)
         try:
             part.replace(path)
-            _about(part).unlink(missing_ok=True)
+            _record_path(part).unlink(missing_ok=True)
         except OSError as error:
-            raise GlossaeError(f"{named(path)}: cannot be written ({error.strerror or error})") from error
+            raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error
         return found
 
 
-def _about(path: Path) -> Path:
-    """Where what is known about a file stands."""
+def _record_path(path: Path) -> Path:
+    """The path of a file's record."""
     return path.with_name(f"{path.name}.json")
 
 
-def _on_record(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(_about(path).read_text(encoding="utf-8"))
+        known = json.loads(_record_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
-def _record(path: Path) -> Kept | None:
-    known = _on_record(path)
+def _record(path: Path) -> FetchedFile | None:
+    known = _read_record(path)
     try:
-        return Kept(known["url"], known["bytes"], known["sha256"])
+        return FetchedFile(known["url"], known["bytes"], known["sha256"])
     except (KeyError, TypeError):
         return None
 
 
-def _standing(path: Path) -> Kept | None:
-    """The record, if there is one and the file is what it says."""
+def _valid_record(path: Path) -> FetchedFile | None:
+    """The record, if there is one and the file agrees with it."""
     record = _record(path)
     try:
         same = record and path.stat().st_size == record.bytes and file_sha256(path) == record.sha256
@@ -194,7 +194,7 @@ def _standing(path: Path) -> Kept | None:
 
 
 def _refuse_changed(path: Path) -> None:
-    """Refuse a file that is not what its record says, and was put there by somebody or cannot be fetched."""
+    """Refuse a file that differs from its record, if a user put it there or it cannot be fetched again."""
     record = _record(path)
     if record is not None and record.url is None:
         why = "and was put there, not fetched"
@@ -203,22 +203,22 @@ def _refuse_changed(path: Path) -> None:
     else:
         return
     raise GlossaeError(
-        f"{named(path)}: is not the file of before, its SHA-256 has changed, {why}: "
-        f"delete {named(_about(path))} if the file is good, or the file to have it fetched"
+        f"{path_text(path)}: is not the file of before, its SHA-256 has changed, {why}: "
+        f"delete {path_text(_record_path(path))} if the file is good, or the file to have it fetched"
     )
 
 
-def _recorded(file: Path, path: Path, url: str | None) -> Kept:
+def _write_record(file: Path, path: Path, url: str | None) -> FetchedFile:
     """Write the record of `path`, whose content is still in `file`."""
-    record = Kept(url, file.stat().st_size, file_sha256(file))
-    write_json(_about(path), asdict(record))
+    record = FetchedFile(url, file.stat().st_size, file_sha256(file))
+    write_json(_record_path(path), asdict(record))
     return record
 
 
 @contextmanager
 def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of `path`, waiting for another run that fetches it; its folder is made if need be."""
-    # only where something is fetched, and `import glossae.corpora` is to work without it
+    """Hold the lock of `path` and make its folder; wait for another run that fetches the same file."""
+    # imported here, because `import glossae.corpora` has to work without it
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -227,11 +227,11 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            with progress(f"waiting for another run that fetches {named(path)}"):
+            with progress(f"waiting for another run that fetches {path_text(path)}"):
                 lock.acquire()
     except OSError as error:
         raise GlossaeError(
-            f"{named(path.parent)}: cannot be written ({error.strerror or error}): "
+            f"{path_text(path.parent)}: cannot be written ({error.strerror or error}): "
             f"set GLOSSAE_CACHE to a folder that can"
         ) from error
     try:
@@ -241,34 +241,34 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 class _Part:
-    """What has come of a file, and what is known about the whole, which stands in `path` with `.json` added."""
+    """The part of a file that has arrived; `path` with `.json` added records the whole file's size and validators."""
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        known = _on_record(path)
+        known = _read_record(path)
         self._known = known if known.get("url") == url else {}
 
     @property
     def size(self) -> int:
-        """Bytes that have come."""
+        """Bytes that have arrived."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @property
     def whole(self) -> int | None:
-        """Bytes of the whole file, where the server said so."""
+        """The size of the whole file in bytes, if the server told it."""
         whole = self._known.get("bytes")
         return whole if isinstance(whole, int) else None
 
     def request(self) -> dict[str, str]:
-        """The headers that ask for the rest; none where only the whole can be asked for."""
+        """The headers that ask for the rest; none if only the whole file can be asked for."""
         validator = self._known.get("etag") or self._known.get("modified")
         if self.size and isinstance(validator, str):
             return {"Range": f"bytes={self.size}-", "If-Range": validator}
         return {}
 
-    def goes_on_with(self, response: HTTPResponse) -> bool:
-        """Whether a 206 continues these bytes of this very file."""
+    def continues(self, response: HTTPResponse) -> bool:
+        """Whether a 206 response continues these bytes of the same file."""
         said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if said is None or int(said[1]) != self.size:
             return False
@@ -276,36 +276,36 @@ class _Part:
         return same_size and _validators(response).items() <= self._known.items()
 
     def begin(self, response: HTTPResponse, whole: int | None) -> None:
-        """Forget what came before: this response has the file from the start, `whole` bytes of it."""
+        """Start over with a response that has the file from its start, `whole` bytes long."""
         self.drop()
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
             raise GlossaeError(
-                f"{self.url}: has {whole:,} bytes, and {named(self.path.parent)} has {free:,} free: make room, or set "
-                f"GLOSSAE_CACHE to a folder on a larger disk"
+                f"{self.url}: has {whole:,} bytes, and {path_text(self.path.parent)} has {free:,} free: "
+                f"delete some files, or set GLOSSAE_CACHE to a folder on a larger disk"
             )
         self._known = {"url": self.url, "bytes": whole, **_validators(response)}
-        write_json(_about(self.path), self._known)
+        write_json(_record_path(self.path), self._known)
 
     def drop(self) -> None:
-        """Forget what has come."""
+        """Delete the part that has arrived."""
         self._known = {}
         self.path.unlink(missing_ok=True)
-        _about(self.path).unlink(missing_ok=True)
+        _record_path(self.path).unlink(missing_ok=True)
 
 
 def _validators(response: HTTPResponse) -> dict[str, str]:
-    """What a file is known again by: a strong ETag, or when it was changed."""
+    """The headers that identify a file's version: a strong ETag, or the time of its last change."""
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-    # a weak one may stand for other bytes, and RFC 9110 forbids it in If-Range
+    # a weak ETag may stand for other bytes, and RFC 9110 forbids it in If-Range
     found = {"etag": etag} if etag and not etag.startswith("W/") else {}
     return found | ({"modified": modified} if modified else {})
 
 
-def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) -> None:
+def _download(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -> None:
     """Fetch a file into `part.path`.
 
-    What has come stays there when the transfer breaks off, and the next call carries on from there if the
+    If the transfer breaks off, the part that has arrived stays there, and the next call resumes it if the
     server still has the same file (`Range` with `If-Range`, RFC 9110).
     """
     reason = ""
@@ -313,7 +313,7 @@ def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
         if number:
             time.sleep(PAUSES[number - 1])
         try:
-            _transfer(part, refusal, report)
+            _transfer(part, refusal, advance)
             return
         except _BrokenOffError as error:
             if isinstance(error, _NotReachedError) and not number:
@@ -325,10 +325,10 @@ def _download(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
     raise DownloadError(f"{part.url}: the transfer broke off {TRIES} times (last: {reason}); {advice}")
 
 
-def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) -> None:
+def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -> None:
     if part.whole is not None and part.size == part.whole:
         return
-    with _asked(part) as response:
+    with _response(part) as response:
         if response.status not in (200, 206):
             raise _refused(part.url, response.status, response.reason)
         whole, blocks = response.length, _blocks(response)
@@ -338,7 +338,7 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
                 raise DownloadError(f"{part.url}: {why}")
             part.begin(response, whole)
             blocks = itertools.chain([head], blocks)
-        elif not part.goes_on_with(response):
+        elif not part.continues(response):
             part.drop()
             raise _BrokenOffError("it has another file there than before")
         try:
@@ -346,10 +346,10 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
                 for block in blocks:
                     file.write(block)
                     if part.whole:
-                        report(min(1.0, file.tell() / part.whole))
+                        advance(min(1.0, file.tell() / part.whole))
         except OSError as error:
             raise DownloadError(
-                f"{named(part.path)}: cannot be written ({error.strerror or error}): make room; "
+                f"{path_text(part.path)}: cannot be written ({error.strerror or error}): free some disk space; "
                 f"the same command carries on where it stopped"
             ) from error
     if part.whole is not None and part.size != part.whole:
@@ -357,7 +357,7 @@ def _transfer(part: _Part, refusal: Refusal, report: Callable[[float], None]) ->
 
 
 def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    """The body; at least the first `_HEAD` bytes at once, and b"" where there is none."""
+    """The body in blocks; the first has at least `_HEAD` bytes, or is b"" if the body is empty."""
     left = response.length
     waiting = b""
     while left != 0:
@@ -376,32 +376,32 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
     yield waiting
 
 
-def _asked(part: _Part) -> HTTPResponse:
-    """The server's answer; what another try may change is a `_BrokenOffError`."""
+def _response(part: _Part) -> HTTPResponse:
+    """The server's response; a failure that another attempt may overcome raises `_BrokenOffError`."""
     try:
         return open_url(part.url, part.request())
     except urllib.error.HTTPError as error:
-        # it is the response too, and has to be closed
+        # the error is the response too, and has to be closed
         error.close()
         if error.code == 416:
             part.drop()
         if error.code in _PASSING:
-            raise _BrokenOffError(f"it answered {error.code} {_folded(error.reason)}") from error
+            raise _BrokenOffError(f"it answered {error.code} {_single_line(error.reason)}") from error
         raise _refused(part.url, error.code, error.reason) from error
     except (OSError, HTTPException, ValueError) as error:
         raise _NotReachedError(_why(error)) from error
 
 
 def _refused(url: str, status: int, reason: object) -> DownloadError:
-    return DownloadError(f"{url}: answered {status} {_folded(reason)}", status=status)
+    return DownloadError(f"{url}: answered {status} {_single_line(reason)}", status=status)
 
 
 def _why(error: Exception) -> str:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return _folded(getattr(reason, "strerror", None) or reason) or type(reason).__name__
+    return _single_line(getattr(reason, "strerror", None) or reason) or type(reason).__name__
 
 
-def _folded(text: object) -> str:
-    """What a server or a library says, on one line."""
+def _single_line(text: object) -> str:
+    """A message of a server or a library, on one line."""
     folded = " ".join(str(text).split())
-    return folded if folded.isprintable() else shown(folded, 100)
+    return folded if folded.isprintable() else short_repr(folded, 100)

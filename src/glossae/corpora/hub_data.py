@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub as text, by way of `datasets`."""
+"""Data sets of the Hugging Face Hub as text, read with the library `datasets`."""
 
 import difflib
 import re
@@ -10,32 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from glossae.corpora.corpus import Pair, Progress, Source, language_code
-from glossae.corpora.lines import shown
+from glossae.corpora.lines import short_repr
 from glossae.corpora.readers import DOC_NAME, LANGUAGE_NAMES, PAIR_NAME, TEXT_NAMES
 from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.hub import Repository, asking, commit_of, quietly
+from glossae.hub import Repository, commit_of, hub_errors, silent_client
 
 SCHEME = "hub:"
 ROWS = 1000
-"""Rows of a table that are taken at a time."""
-# what is fetched first, to know the commit; a data set need not have it
+"""Rows of a table read at a time."""
+# this file is fetched first, to learn the commit; a data set need not have it
 _CARD = "README.md"
 _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
 _TRANSLATION = "translation."
 _STRINGS = ("string", "large_string", "string_view", "null")
-# ISO 639's code for text whose language nobody has said
+# ISO 639's code for text of undetermined language
 _UNDETERMINED = "und"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, as far as a source says; see `parse_hub`.
+    """The columns of a data set, as far as a source names them; see `parse_hub`.
 
     Attributes:
-        languages: (code, column) of text in one language; columns of a row translate each other.
-        labels: (value, code) of labels that say a language in other words.
+        languages: (code, column) of text in one language; the columns of a row translate each other.
+        labels: (value, code): the language code that a label's value stands for.
     """
 
     text: str | None = None
@@ -47,11 +47,11 @@ class Columns:
 
 
 def parse_hub(text: str) -> "HubDataSet":
-    """What `hub:OWNER/NAME[@REVISION][,KEY=VALUE]...` names.
+    """Parse `hub:OWNER/NAME[@REVISION][,KEY=VALUE]...`.
 
-    Keys are `config`, `split`, `text`, `label` or `language` (the column that says a row's language), `pair`,
-    `doc`, `label.VALUE` (the language code that a value of that column stands for), and language codes, for columns
-    in one language. A column inside another is written `OUTER.INNER`.
+    Keys are `config`, `split`, `text`, `label` or `language` (the column with a row's language), `pair`, `doc`,
+    `label.VALUE` (the language code that the value VALUE of that column stands for), and language codes, for
+    columns in one language. A nested column is written `OUTER.INNER`.
     """
     place, *settings = text.removeprefix(SCHEME).split(",")
     given: dict[str, str] = {}
@@ -59,22 +59,22 @@ def parse_hub(text: str) -> "HubDataSet":
         key, _, value = setting.partition("=")
         if not key or not value:
             raise GlossaeError(
-                f"{shown(text, 200)}: {shown(setting)} says nothing: write KEY=VALUE between commas"
+                f"{short_repr(text, 200)}: {short_repr(setting)} says nothing: write KEY=VALUE between commas"
             )
         key = "label" if key == "language" else key
         if key in given:
-            raise GlossaeError(f"{shown(text, 200)}: {key} is said twice: say it once")
+            raise GlossaeError(f"{short_repr(text, 200)}: {key} is said twice: say it once")
         given[key] = value
     try:
         repository = Repository.parse(place, "dataset")
         config, split = given.pop("config", None), given.pop("split", None)
         return HubDataSet(repository, config, split, _named_columns(given))
     except GlossaeError as error:
-        raise GlossaeError(f"{shown(text, 200)}: {error}") from error
+        raise GlossaeError(f"{short_repr(text, 200)}: {error}") from error
 
 
 def _named_columns(given: dict[str, str]) -> Columns:
-    """The columns that the settings name; an error says what is wrong, and not where."""
+    """The columns that the settings name; an error says what is wrong, and the caller adds the place."""
     text, label, pair, doc = (given.pop(key, None) for key in ("text", "label", "pair", "doc"))
     labels: list[tuple[str, str]] = []
     languages: list[tuple[str, str]] = []
@@ -83,7 +83,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
             code = language_code(value)
             if code is None:
                 raise GlossaeError(
-                    f"{shown(value)} is not a language code: write two or three letters, as in da"
+                    f"{short_repr(value)} is not a language code: write two or three letters, as in da"
                 )
             labels.append((match[1], code))
         elif code := language_code(key):
@@ -91,7 +91,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
         else:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KEYS)} and language codes"
-            raise GlossaeError(f"there is no key {shown(key)}: {hint}")
+            raise GlossaeError(f"there is no key {short_repr(key)}: {hint}")
     if languages and (text or label or labels):
         raise GlossaeError(
             "names a column for a language and a column of text with a label: say one of the two"
@@ -106,10 +106,10 @@ class HubDataSet(Source):
     """A split of a data set on the hub.
 
     Attributes:
-        repository: where it is.
-        config: which of its configurations; None for the default one.
-        split: which of its splits; None for `train`, or the only one there is.
-        columns: which columns hold what, as far as the source says.
+        repository: the repository on the hub.
+        config: the configuration; None for the default one.
+        split: the split; None for `train`, or the only one.
+        columns: the columns, as far as the source names them.
     """
 
     repository: Repository
@@ -119,18 +119,18 @@ class HubDataSet(Source):
 
     @property
     def name(self) -> str:
-        """The short name for tables: the repository's, without what was chosen of it."""
+        """The short name for tables: the repository's, without config, split and columns."""
         return f"{SCHEME}{self.repository.name}"
 
     def fetch(self, _languages: Sequence[str], _progress: Progress) -> dict[str, Any]:
-        """Ask the hub for it, so that a missing one is found before another takes long to read.
+        """Look the data set up on the hub, to refuse a missing one before other sources take time to read.
 
         Returns:
-            Where it comes from, the commit above all.
+            The provenance, with the commit.
         """
         _library()
         repository = self.repository
-        with asking(repository, self.name):
+        with hub_errors(repository, self.name):
             commit = commit_of(repository, _CARD)
         return {
             "url": repository.page,
@@ -142,11 +142,11 @@ class HubDataSet(Source):
         }
 
     def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """The rows, fetched into the caches of the hub's client and of `datasets` unless they are there.
+        """Yield the rows, fetched into the caches of the hub's client and of `datasets`.
 
-        Where the source does not name columns, it is read as, in this order: a `translation` with a text for each
+        If the source names no columns, the first of these that fits is used: a `translation` with a text per
         language code; `text` or `sentence` with a `language`, `lang` or `label`; columns named by the codes of
-        `languages`. A missing text is empty; a text without a label counts as of the language `und`.
+        `languages`. A missing text is empty; a text without a label has the language `und`.
         """
         datasets = _library()
         with _quiet(datasets):
@@ -173,12 +173,12 @@ def _library() -> Any:
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Keep `datasets` from logging, and from bars where the hub's client draws none."""
+    """Silence the log of `datasets`, and its progress bars where the hub's client draws none."""
     from huggingface_hub.utils import are_progress_bars_disabled
 
     log = datasets.utils.logging
     level, bare = log.get_verbosity(), datasets.are_progress_bars_disabled()
-    with quietly():
+    with silent_client():
         log.set_verbosity(log.CRITICAL)
         if are_progress_bars_disabled():
             datasets.disable_progress_bars()
@@ -190,17 +190,17 @@ def _quiet(datasets: Any) -> Iterator[None]:
 
 
 def _prepared(datasets: Any, source: HubDataSet) -> Any:
-    """The builder of a data set whose files are here, of the commit that its revision is."""
+    """The builder of a data set at the commit of its revision, after its files are fetched."""
     made: Path | None = None
     try:
-        with asking(source.repository, source.name):
+        with hub_errors(source.repository, source.name):
             commit = commit_of(source.repository, _CARD)
             builder = _builder(datasets, source, commit)
             folder = Path(builder.cache_dir)
             made = None if folder.exists() else folder
             builder.download_and_prepare()
     except GlossaeError:
-        # tables that were made of a file which turned out to be broken
+        # the cached tables were made from a file that turned out to be broken
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
         raise
@@ -217,7 +217,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
             raise
         what = "several configurations"
         if source.config is not None:
-            what = f"no configuration {shown(source.config)}"
+            what = f"no configuration {short_repr(source.config)}"
         choice = _choice("config", configs, source.config or "")
         raise GlossaeError(f"{source.name}: has {what}: {choice}") from error
     except RuntimeError as error:
@@ -228,7 +228,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
             f"{SCHEME}{name}@refs/convert/parquet"
         ) from error
     if builder.hash != commit:
-        # without the hub, `datasets` takes the latest that it has prepared, whichever commit that is of
+        # without the hub, `datasets` takes the latest that it has prepared, of any commit
         raise GlossaeError(
             f"{source.name}: the hub cannot be reached, and what was prepared before is of another commit "
             f"({builder.hash}): name that one with @, or run this once with a network"
@@ -237,7 +237,7 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
 
 
 def _split(source: HubDataSet, builder: Any) -> Any:
-    """The split that is wanted, as a table."""
+    """The wanted split, as a table."""
     splits = list(builder.info.splits)
     split = source.split or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
     if split is None:
@@ -246,12 +246,12 @@ def _split(source: HubDataSet, builder: Any) -> Any:
         return builder.as_dataset(split=split)
     except (ValueError, AssertionError) as error:
         raise GlossaeError(
-            f"{source.name}: has no split {shown(split)}: {_choice('split', splits, split)}"
+            f"{source.name}: has no split {short_repr(split)}: {_choice('split', splits, split)}"
         ) from error
 
 
 def _choice(key: str, names: Sequence[str], meant: str = "") -> str:
-    """What to write instead, the most likely first."""
+    """The advice to add `key`, with the most likely values first."""
     near = difflib.get_close_matches(meant, names, n=3) or list(names)[:8]
     more = f" and {len(names) - len(near)} more" if len(names) > len(near) else ""
     return f"add ,{key}= one of {', '.join(near)}{more}"
@@ -285,7 +285,7 @@ def _pairs(name: str, table: Any, given: Columns, languages: Sequence[str]) -> I
 
 
 def class_name(value: Any, classes: Sequence[str] | None) -> Any:
-    """A label of a column of classes by its name, any other as it is; None for a hidden one, which is -1."""
+    """The name of a label in a column of classes; any other value unchanged; None for a hidden label, which is -1."""
     if classes is None or value is None:
         return value
     return classes[value] if value >= 0 else None
@@ -300,7 +300,7 @@ def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -
         known = language_code(label)
         if known is None:
             raise GlossaeError(
-                f"{name}, row {number}: unknown label {shown(label)}: it is not 0 (target), 1 (reference) or a "
+                f"{name}, row {number}: unknown label {short_repr(label)}: it is not 0 (target), 1 (reference) or a "
                 f"language code; say what it stands for with ,label.{label}=CODE"
             )
         language_of[label] = known
@@ -308,10 +308,10 @@ def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -
 
 
 def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Sequence[str]) -> Columns:
-    """`given` with everything filled in, and held against the columns there are."""
+    """Complete `given` with the columns found by their names, and check that all exist."""
     text, label = given.text or _first(TEXT_NAMES, features), given.label or _first(LANGUAGE_NAMES, features)
     pair, doc = given.pair or _first([PAIR_NAME], features), given.doc or _first([DOC_NAME], features)
-    there = shown(", ".join(features), 200)
+    there = short_repr(", ".join(features), 200)
     lacking = None
     if text is None:
         lacking = "where its text is"
@@ -328,7 +328,7 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
         plan = Columns(pair=pair, doc=doc, languages=inner)
     elif lacking is None:
         plan = Columns(text, label, pair, doc)
-    # only the codes wanted: a column `id` is seldom Indonesian
+    # only the wanted codes: a column `id` is seldom Indonesian
     elif own := tuple(item for item in _by_code({c: c for c in features}) if item[0] in languages):
         plan = Columns(pair=pair, doc=doc, languages=own)
     else:
@@ -339,11 +339,11 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     texts = (plan.text, *(column for _, column in plan.languages))
     for column in (plan.text, plan.label, plan.pair, plan.doc, *texts):
         if column is not None and column not in features:
-            raise GlossaeError(f"{name}: has no column {shown(column)}; it has {there}")
+            raise GlossaeError(f"{name}: has no column {short_repr(column)}; it has {there}")
     for column in texts:
         if column is not None and getattr(features[column], "dtype", None) not in _STRINGS:
             raise GlossaeError(
-                f"{name}: its column {shown(column)} holds no text (but {shown(str(features[column]))}); "
+                f"{name}: its column {short_repr(column)} holds no text (but {short_repr(str(features[column]))}); "
                 f"it has {there}"
             )
     return plan

@@ -1,4 +1,4 @@
-"""Files as bytes, as lines of UTF-8 and as records of CSV or JSON Lines, and what can be wrong with them."""
+"""Read files as bytes, as UTF-8 lines, and as records of CSV or JSON Lines, with an error line for each fault."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from glossae.errors import GlossaeError
 
 _NAMES_COMPARED = 10_000
-# nobody writes a line of 64 MB, and a file without line ends would otherwise be read into memory whole
+# no real line has 64 MB; without the limit a file without line ends would be read into memory whole
 _MAX_LINE = 2**26
 _PACKED = {
     b"\x1f\x8b": ("is gzip-compressed", "gunzip -k"),
@@ -28,79 +28,79 @@ _PACKED = {
 }
 
 
-def shown(value: object, width: int = 40) -> str:
-    """`value` as Python writes it, escaped and shortened, fit for a one-line message."""
+def short_repr(value: object, width: int = 40) -> str:
+    """The `repr` of `value`, shortened to `width`, for a one-line message."""
     if not isinstance(value, str):
         return reprlib.repr(value)
     return repr(value if len(value) <= width else value[:width] + "…")
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """The first of `names` for a message, and how many more there are."""
+def name_list(names: Sequence[str], most: int = 12) -> str:
+    """The first `most` of `names` for a message, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def named(path: Path) -> str:
-    """`path` for a one-line message; quoted only where it holds what a line cannot show."""
+def path_text(path: Path) -> str:
+    """`path` for a one-line message; quoted only if it holds characters that a line cannot show."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
+def open_file(path: Path) -> Iterator[BufferedReader]:
     """Open `path` for reading bytes."""
     if path.is_dir():
-        raise GlossaeError(f"{named(path)}: is a folder: name a file in it")
+        raise GlossaeError(f"{path_text(path)}: is a folder: name a file in it")
     if not path.exists():
-        raise GlossaeError(f"{named(path)}: no such file{_nearest(path)}")
+        raise GlossaeError(f"{path_text(path)}: no such file{_nearest(path)}")
     if not path.is_file():
-        raise GlossaeError(f"{named(path)}: is not a regular file: save the text to one and name that")
+        raise GlossaeError(f"{path_text(path)}: is not a regular file: save the text to one and name that")
     try:
         if path.stat().st_size == 0:
-            raise GlossaeError(f"{named(path)}: is empty: give a file with text in it")
+            raise GlossaeError(f"{path_text(path)}: is empty: give a file with text in it")
         with path.open("rb") as file:
             start = file.peek(16)
             for magic, (what, unpack) in _PACKED.items():
                 if start.startswith(magic):
                     raise GlossaeError(
-                        f"{named(path)}: {what}: unpack it ({unpack} {named(path)}) and name what comes out"
+                        f"{path_text(path)}: {what}: unpack it ({unpack} {path_text(path)}) and name what comes out"
                     )
             yield file
     except OSError as error:
-        raise GlossaeError(f"{named(path)}: cannot be read ({error.strerror or error})") from error
+        raise GlossaeError(f"{path_text(path)}: cannot be read ({error.strerror or error})") from error
 
 
 def _nearest(path: Path) -> str:
-    """What to do about a missing file: the name in its folder that it may have been meant for."""
+    """Advice for a missing file: the most similar name in its folder."""
     try:
         if not path.parent.is_dir():
-            return f", nor a folder {named(path.parent)}: check the path"
+            return f", nor a folder {path_text(path.parent)}: check the path"
         names = [entry.name for entry in itertools.islice(path.parent.iterdir(), _NAMES_COMPARED)]
     except OSError:
         return ": check the path"
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {named(path.parent / near[0])}?" if near else ": check the path"
+    return f"; did you mean {path_text(path.parent / near[0])}?" if near else ": check the path"
 
 
 def text_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file; see `lines_of`."""
-    with opened(path) as file:
-        yield from lines_of(file, named(path))
+    with open_file(path) as file:
+        yield from lines_of(file, path_text(path))
 
 
 def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
-    r"""The lines of a stream of UTF-8, without their ends; a byte order mark and CRLF are taken off.
+    r"""The lines of a UTF-8 stream, without line ends, byte order mark and carriage returns.
 
-    Only `\n` ends a line: U+2028, U+0085 and their like occur inside sentences, and cutting there would
-    put aligned files out of step.
+    Only `\n` ends a line: U+2028, U+0085 and similar characters occur inside sentences, and cutting there
+    would misalign aligned files.
 
     Args:
-        stream: at its start; an error in reading it passes through.
-        name: what messages call it.
+        stream: the stream, at its start; read errors pass through.
+        name: the name for messages.
     """
     for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
         if number == 1:
-            # before UTF-16, whose mark the one of UTF-32 begins with
+            # before UTF-16, because UTF-32's mark begins with UTF-16's
             if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
                 raise GlossaeError(f"{name}, line 1: is UTF-32: {_convert('UTF-32')}")
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -130,19 +130,19 @@ def _convert(encoding: str) -> str:
 
 
 class Record(NamedTuple):
-    """Fields by their names as written, and where they are: the file and the line that they begin on."""
+    """The fields of a record by name, and where it begins: the file and the line."""
 
     where: str
     fields: dict[str, Any]
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a `.csv` file, or of one with a JSON object a line."""
+    """The records of a `.csv` file, or of a file with one JSON object per line."""
     return _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    name = named(path)
+    name = path_text(path)
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
@@ -153,18 +153,18 @@ def _jsonl(path: Path) -> Iterator[Record]:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             raise GlossaeError(f"{where}: is not JSON{column}: write one object a line") from error
         if not isinstance(fields, dict):
-            raise GlossaeError(f"{where}: is no JSON object but {shown(line)}: write one object a line")
+            raise GlossaeError(f"{where}: is no JSON object but {short_repr(line)}: write one object a line")
         yield Record(where, fields)
 
 
 def _csv(path: Path) -> Iterator[Record]:
-    # a process has one limit, and it is less than the longest sentences; it is only ever raised
+    # the limit is global to the process, and shorter than the longest sentences; it is only ever raised
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
-    name, lines = named(path), text_lines(path)
+    name, lines = path_text(path), text_lines(path)
     first = next(lines, "")
-    # what a spreadsheet writes where the comma is the decimal point
+    # spreadsheets use semicolons where the comma is the decimal point
     delimiter = ";" if ";" in first and "," not in first else ","
-    # the ends that `text_lines` took off belong to a field in quotes that goes over several lines
+    # put the line ends back that `text_lines` took off: they belong to a quoted field of several lines
     ended = (line + "\n" for line in itertools.chain([first], lines))
     rows = csv.reader(ended, delimiter=delimiter, strict=True)
     header: list[str] | None = None
@@ -173,10 +173,12 @@ def _csv(path: Path) -> Iterator[Record]:
         for row in rows:
             if row and header is None:
                 header = [cell.strip() for cell in row]
-                # a spreadsheet leaves columns without a name at the end, and nothing is in them
+                # a spreadsheet may leave empty columns without a name at the end
                 for cell, number in Counter(header).items():
                     if cell and number > 1:
-                        raise GlossaeError(f"{where}: the column {shown(cell)} is there twice: rename one")
+                        raise GlossaeError(
+                            f"{where}: the column {short_repr(cell)} is there twice: rename one"
+                        )
             elif row and header is not None:
                 if len(row) != len(header):
                     raise GlossaeError(

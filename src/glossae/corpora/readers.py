@@ -1,7 +1,7 @@
 """Readers of text files: labelled, in columns, aligned, records, treebanks (CoNLL-U), translation memories (TMX).
 
-They yield raw text; cleaning comes after. What is wrong with a file is one `GlossaeError` that names the file and
-the 1-based line.
+Readers yield raw text; cleaning comes after. A fault in a file raises one `GlossaeError` that names the file
+and the 1-based line.
 """
 
 import itertools
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from glossae.corpora.corpus import Pair, language_code
-from glossae.corpora.lines import Record, listed, named, opened, records, shown, text_lines
+from glossae.corpora.lines import Record, name_list, open_file, path_text, records, short_repr, text_lines
 from glossae.errors import GlossaeError
 
 TEXT_NAMES = ("text", "sentence")
 LANGUAGE_NAMES = ("language", "lang", "label")
 PAIR_NAME, DOC_NAME = "pair", "doc"
-"""What a column goes by that holds the text, its language, the id that translations share, and the document."""
+"""Names of the columns for the text, its language, the id that translations share, and the document."""
 
 
 def _paired(texts: Iterable[tuple[str, str]], docs: Sequence[str]) -> Pair:
@@ -27,13 +27,13 @@ def _paired(texts: Iterable[tuple[str, str]], docs: Sequence[str]) -> Pair:
 def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     """Read `sentence TAB label`, or aligned columns under a header of language codes.
 
-    The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a
-    language code. A header such as `sentence TAB label` is passed over, and so are blank lines, which
-    hold neither sentence nor label. Under a header, one more column `doc` names the document of each line.
+    The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a language
+    code. A header such as `sentence TAB label` is skipped, and so are blank lines. Under a header of codes, a
+    further column `doc` names the document of each line.
     """
     lines = text_lines(path)
     head: list[str] = []
-    # up to the second line that is not blank: what it takes to tell a header from a sentence
+    # reads up to the second line that is not blank, which tells a header from a sentence
     seen = 0
     while seen < 2 and (line := next(lines, None)) is not None:
         head.append(line)
@@ -59,13 +59,13 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
 def _with_doc(
     path: Path, lines: Iterator[str], place: int, codes: Sequence[str] | None, languages: Sequence[str]
 ) -> Iterator[Pair]:
-    """Lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
+    """Read lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
     columns = 1 + (2 if codes is None else len(codes))
     language_of = dict(zip("01", languages, strict=False))
     for number, cells in _cells(lines, 2):
         if len(cells) != columns:
             raise GlossaeError(
-                f"{named(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
+                f"{path_text(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
             )
         doc = cells.pop(place).strip()
         if codes is not None:
@@ -80,13 +80,13 @@ def _cells(lines: Iterator[str], first_number: int) -> Iterator[tuple[int, list[
 
 
 def _language_of(path: Path, number: int, label: str, language_of: dict[str, str]) -> str:
-    """The language that a label stands for, which is then in `language_of`."""
+    """The language that a label stands for; adds it to `language_of`."""
     language = language_of.get(label)
     if language is None:
         language = language_of.get(label.strip()) or language_code(label)
         if language is None:
             raise GlossaeError(
-                f"{named(path)}, line {number}: unknown label {shown(label)}: "
+                f"{path_text(path)}, line {number}: unknown label {short_repr(label)}: "
                 f"write 0 (target), 1 (reference) or a language code"
             )
         language_of[label] = language
@@ -94,10 +94,10 @@ def _language_of(path: Path, number: int, label: str, language_of: dict[str, str
 
 
 def _header_of_codes(head: list[str], languages: Sequence[str]) -> list[str | None] | None:
-    """The columns' codes if `head` begins with a header of codes.
+    """The codes of the columns, if `head` is a header of codes.
 
-    Both `en TAB da` and the labelled sentence `Hej TAB da` look like one. What follows decides: after a
-    labelled sentence comes another that ends in a label, after a header seldom anything like a code.
+    Both `en TAB da` and the labelled sentence `Hej TAB da` look like one. The next line decides: after a
+    labelled sentence it ends in a label, after a header it seldom ends in anything like a code.
     """
     if len(head) < 2:
         return None
@@ -122,13 +122,13 @@ def _labelled(
             yield Pair(((_language_of(path, number, label, language_of), text),))
         elif line.strip():
             raise GlossaeError(
-                f"{named(path)}, line {number}: no tab in {shown(line)}: "
+                f"{path_text(path)}, line {number}: no tab in {short_repr(line)}: "
                 f"write sentence TAB label on every line"
             )
 
 
 def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
-    """Read aligned columns, tab between them; a column whose code is None is passed over."""
+    """Read aligned columns, separated by tabs; a column whose code is None is skipped."""
     yield from _columns(path, text_lines(path), columns, first_number=1)
 
 
@@ -138,21 +138,21 @@ def _columns(
     for number, cells in _cells(lines, first_number):
         if len(cells) != len(columns):
             raise GlossaeError(
-                f"{named(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
+                f"{path_text(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
                 f"mend the line, or name every column with cols:CODE,CODE,-:PATH (- passes one over)"
             )
         yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
 
 
 class Lines(NamedTuple):
-    """A text in one language by the name that messages give it: its sentences, once, each with its document or ""."""
+    """One text in one language: its name for messages, and an iterator of (sentence, document or "")."""
 
     name: str
     texts: Iterator[tuple[str, str]]
 
 
 def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
-    """The sentences of a file in one language with their documents, read as the end of its name says."""
+    """The sentences of a file in one language with their documents; the file's suffix decides the reader."""
     match path.suffix.lower():
         case ".jsonl" | ".csv":
             return _texts_of_records(path)
@@ -163,11 +163,11 @@ def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
-    """Read texts that are aligned by line; a single one is text that is not aligned."""
+    """Read texts that are aligned by line, or a single text, which is not aligned."""
     readers = [lines.texts for lines in by_language.values()]
     for number, texts in enumerate(itertools.zip_longest(*readers), 1):
         if None in texts:
-            # the readers that have not ended still have lines; every file's count belongs in the message
+            # the readers that have not ended still have lines: the message gives the count of every file
             counts = [
                 f"{lines.name} has {number - 1 if text is None else number + sum(1 for _ in lines.texts)}"
                 for text, lines in zip(texts, by_language.values(), strict=True)
@@ -180,7 +180,7 @@ def read_aligned(by_language: Mapping[str, Lines]) -> Iterator[Pair]:
 
 
 class _Fields(NamedTuple):
-    """The names, as a file writes them, of the fields that matter; `columns` are (code, name)."""
+    """The field names that matter, as the file writes them; `columns` are (code, name)."""
 
     text: str | None
     language: str | None
@@ -190,11 +190,11 @@ class _Fields(NamedTuple):
 
 
 def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
-    """Read JSON Lines or CSV: `text` and `language` or `label`, or a field per language code.
+    """Read JSON Lines or CSV: `text` and `language` or `label`, or one field per language code.
 
-    Names are told without regard to case, and fields that are not needed are passed over. A label of 0 is the
-    first of `languages`, 1 the second, anything else a language code. Records that share a `pair` are
-    translations of each other; they come together, after those that have none. `doc` names a record's document.
+    Case does not matter in names, and other fields are skipped. A label of 0 is the first of `languages`, 1
+    the second, anything else a language code. Records that share a `pair` are translations of each other; they
+    come as one pair, after the records without one. `doc` names a record's document.
     """
     waiting: dict[str, list[tuple[str, str, str]]] = {}
     language_of = dict(zip("01", languages, strict=False))
@@ -232,7 +232,7 @@ def _texts_of_records(path: Path) -> Iterator[tuple[str, str]]:
 def _with_fields(path: Path, languages: Sequence[str]) -> Iterator[tuple[Record, _Fields]]:
     names: tuple[str, ...] | None = None
     for record in records(path):
-        # nearly always those of the record before
+        # records nearly always have the same fields as the record before
         if (found := tuple(record.fields)) != names:
             names, fields = found, _fields(found, languages)
         yield record, fields
@@ -256,13 +256,13 @@ def _fields(names: Iterable[str], languages: Sequence[str]) -> _Fields:
 
 def _language(record: Record, name: str, language_of: Mapping[str, str]) -> str:
     value = record.fields[name]
-    # true is 1 to Python, and no label; 1.0 is how some programs write a column of numbers
+    # in Python, true equals 1, but it is not a label; 1.0 is how some programs write a column of integers
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1)
     written = str(int(value)) if is_number else value.strip() if isinstance(value, str) else ""
     language = language_of.get(written) or language_code(written)
     if language is None:
         raise GlossaeError(
-            f"{record.where}: {name} is {shown(value)}: write 0 (target), 1 (reference) "
+            f"{record.where}: {name} is {short_repr(value)}: write 0 (target), 1 (reference) "
             f"or a language code, or name the file da=PATH where all of it is in one language"
         )
     return language
@@ -271,48 +271,49 @@ def _language(record: Record, name: str, language_of: Mapping[str, str]) -> str:
 def _text(record: Record, name: str) -> str:
     value = record.fields[name]
     if value is not None and not isinstance(value, str):
-        raise GlossaeError(f"{record.where}: {shown(name)} is {shown(value)}: write the text as a string")
+        raise GlossaeError(
+            f"{record.where}: {short_repr(name)} is {short_repr(value)}: write the text as a string"
+        )
     return value or ""
 
 
 def _identity(record: Record, name: str | None, sharing: str) -> str:
-    """What a record shares with others; empty if nothing."""
+    """The value of a field that records share, as text; empty if the record has none."""
     value: Any = None if name is None else record.fields[name]
     if value is None:
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise GlossaeError(
-            f"{record.where}: {name} is {shown(value)}: write a number or a string, the same one for {sharing}"
+            f"{record.where}: {name} is {short_repr(value)}: write a number or a string, the same one for {sharing}"
         )
     return str(value)
 
 
 def _lacking(record: Record, needed: str) -> GlossaeError:
-    return GlossaeError(
-        f"{record.where}: has {listed([shown(name) for name in record.fields]) or 'nothing'}, and needs {needed}"
-    )
+    fields = name_list([short_repr(name) for name in record.fields]) or "nothing"
+    return GlossaeError(f"{record.where}: has {fields}, and needs {needed}")
 
 
 _COLUMNS = 10
 _FORM, _UPOS, _MISC = 1, 3, 9
-# a word, a range of words, an empty node
+# the id of a word, of a range of words, of an empty node
 _PLACE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})|(\.[0-9]+))?")
 
 
 def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str, str]]:
     """The sentences of a treebank as (tokens, tags, text, document).
 
-    The tokens are forms, the tags universal parts of speech; a range such as `3-4` is one token, with the part of
-    speech of its first word. The text is the comment `# text = `, or else the words put together as
-    https://universaldependencies.org/format.html says: a blank after each that does not have `SpaceAfter=No`; a
-    range stands for its words, and empty nodes such as `5.1` for nothing. A document begins at `# newdoc`, and goes
-    by its `id`, or without one by its number in the file; before the first there is none (empty). The `sent_id`
-    tells no document: what it is made of is up to the treebank.
+    The tokens are forms, the tags universal parts of speech; a range such as `3-4` is one token, with the tag
+    of its first word. The text is the comment `# text = `; without one, it is joined by the rules of
+    https://universaldependencies.org/format.html: a blank after each word without `SpaceAfter=No`, a range in
+    place of its words, no empty nodes such as `5.1`. A document begins at `# newdoc` and is named by its `id`,
+    or else by its number in the file; before the first `# newdoc` it is empty. `sent_id` is not used for
+    documents, because each treebank forms it in its own way.
     """
     doc, docs = "", 0
     said: str | None = None
     text, tokens, tags = "", list[str](), list[str]()
-    # the last word of the range before, and whether its first is still to come
+    # the last word of the current range, and whether its first word is still to come
     covered, is_first = 0, False
     for number, line in enumerate(itertools.chain(text_lines(path), [""]), 1):
         if not line.strip():
@@ -334,7 +335,7 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
         place = _PLACE.fullmatch(cells[0])
         if place is None or len(cells) != _COLUMNS:
             raise GlossaeError(
-                f"{named(path)}, line {number}: {shown(line)} is no word of CoNLL-U, a number and nine more "
+                f"{path_text(path)}, line {number}: {short_repr(line)} is no word of CoNLL-U, a number and nine more "
                 f"columns with tabs between them: give a .conllu file, or name plain text .txt"
             )
         first, last, is_empty = place.groups()
@@ -355,19 +356,19 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _CHUNK = 1 << 16
-# elements inside a segment that hold the original format's codes, not text; `hi` and `sub` hold text
+# inside a segment these elements hold codes of the original format, not text; `hi` and `sub` hold text
 _CODES = frozenset({"bpt", "ept", "it", "ph", "ut"})
-# TMX has no element for documents. Two properties that tell them are in wide use: DGT-TM's number of the act, and the
-# address of the page in what Bitextor makes (ParaCrawl, web crawls of ELRC)
+# TMX has no element for documents. Two properties for them are in wide use: the act's number in DGT-TM, and
+# the page's address in files of Bitextor (ParaCrawl, web crawls of ELRC)
 _DOC_PROPERTIES = frozenset({"txt::doc. no.", "source-document"})
 
 
 class _TmxError(Exception):
-    """A mistake in the document; its line is known to the parser alone."""
+    """A fault in the document; only the parser knows its line."""
 
 
 class _Units:
-    """A parser's target that collects the translation units of a document and forgets the rest.
+    """A parser target that collects the translation units of a document and nothing else.
 
     No tree is built, so memory is bounded by one chunk's units, however large or deeply nested the file.
     """
@@ -381,7 +382,7 @@ class _Units:
         self._language: str | None = None
         self._property: list[str] | None = None
         self._pieces: list[str] | None = None
-        # inside a segment: for every open element, whether its text counts
+        # for every open element inside a segment, whether its text counts
         self._is_text: list[bool] = []
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -389,7 +390,9 @@ class _Units:
         if self._root is None:
             self._root = name
             if name != "tmx":
-                raise _TmxError(f"is XML but not TMX (its first element is {shown(name)}): give a TMX file")
+                raise _TmxError(
+                    f"is XML but not TMX (its first element is {short_repr(name)}): give a TMX file"
+                )
         if self._pieces is not None:
             self._is_text.append(name == "sub" or (name not in _CODES and self._is_text[-1]))
         elif name == "tu":
@@ -402,7 +405,7 @@ class _Units:
             self._language = language_code(written)
             if self._language is None:
                 raise _TmxError(
-                    f"a tuv's xml:lang is {shown(written)}: write a language code, as in da or en-GB"
+                    f"a tuv's xml:lang is {short_repr(written)}: write a language code, as in da or en-GB"
                 )
         elif name == "seg" and self._language is not None:
             self._pieces, self._is_text = [], [True]
@@ -416,7 +419,7 @@ class _Units:
                 self._pieces = None
         elif _local(tag) == "prop" and self._property is not None:
             told, self._property = "".join(self._property).strip(), None
-            # of a sentence that stood in several documents the first counts
+            # a sentence that occurs in several documents counts for the first
             if self._language is None:
                 self._unit_doc = self._unit_doc or told
             else:
@@ -440,19 +443,19 @@ def _local(tag: str) -> str:
 def read_tmx(path: Path) -> Iterator[Pair]:
     """Read a TMX file of any size and encoding.
 
-    A DOCTYPE is allowed and never followed. The codes of the original format (`bpt`, `ept`, `it`, `ph`,
-    `ut`) are left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A document
-    is told by a `prop` of type `Txt::Doc. No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its
-    translations; `tuid` tells none.
+    A DOCTYPE is allowed and never followed. Codes of the original format (`bpt`, `ept`, `it`, `ph`, `ut`) are
+    left out of the text; highlighted (`hi`) and sub-flow (`sub`) text is kept. A `prop` of type `Txt::Doc.
+    No.` (DGT-TM) or `source-document` (Bitextor), of a unit or of one of its translations, names the document;
+    `tuid` does not.
     """
-    # XML parsing is needed for this format alone, and `import glossae.corpora` is to stay cheap
+    # only this reader parses XML, and `import glossae.corpora` is to stay cheap
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
     units = _Units()
     parser = DefusedXMLParser(target=units)
     try:
-        with opened(path) as file:
+        with open_file(path) as file:
             while chunk := file.read(_CHUNK):
                 parser.feed(chunk)
                 yield from units.units
@@ -462,17 +465,17 @@ def read_tmx(path: Path) -> Iterator[Pair]:
     except ParseError as error:
         reason = str(error).partition(": line ")[0]
         raise GlossaeError(
-            f"{named(path)}, line {error.position[0]}: is not well-formed XML ({reason}): "
+            f"{path_text(path)}, line {error.position[0]}: is not well-formed XML ({reason}): "
             f"it may be truncated or of another format; fetch it again"
         ) from error
     except (DefusedXmlException, _TmxError) as error:
         what = "declares an XML entity, which is refused: write the text itself in its place"
         raise GlossaeError(
-            f"{named(path)}, line {parser.parser.CurrentLineNumber}: "
+            f"{path_text(path)}, line {parser.parser.CurrentLineNumber}: "
             f"{error if isinstance(error, _TmxError) else what}"
         ) from error
     except (LookupError, ValueError) as error:
         raise GlossaeError(
-            f"{named(path)}, line 1: its XML declaration names an encoding that cannot be read "
-            f"({shown(str(error))}): convert it to UTF-8"
+            f"{path_text(path)}, line 1: its XML declaration names an encoding that cannot be read "
+            f"({short_repr(str(error))}): convert it to UTF-8"
         ) from error

@@ -1,4 +1,4 @@
-"""Roles: what a sentence may be used for, so that no claim is tested on text that helped to make it."""
+"""Roles divide a run's text by use, so that no claim is tested on text that helped to make it."""
 
 import difflib
 from collections import Counter, defaultdict
@@ -7,39 +7,39 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.corpora.cleaning import Tally
-from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, silent
-from glossae.corpora.lines import opened
+from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, no_progress
+from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
-"""The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
+"""The roles, in order of precedence: a sentence of an earlier role is dropped from a later one."""
 OPTIONAL = ("panel", "replicate")
-"""Those that there are only where they are given; the others are cut out of train."""
+"""The roles that exist only if they are given; the others are cut out of train."""
 TEXT = "text"
-"""In place of `train`: text out of which every role but `replicate` is cut, see `build_roles`."""
+"""The key for text out of which every role but `replicate` is cut, in place of `train`; see `build_roles`."""
 SHARES = {"panel": 0.3, "test": 0.1, "select": 0.06, "tune": 0.04}
-"""What each role takes of `text`, in this order; the rest is train. Where train takes nothing, each is doubled."""
+"""Each role's share of `text`, in this order; the rest is train. Shares double for sources that train does not read."""
 
 
 @dataclass(frozen=True)
 class RoleCount:
-    """What became of the sentences of one source and language in one role.
+    """Counts of the sentences of one source and language in one role.
 
-    `read` is the sum of `sentences`, of `dropped` and of `moved`. Cleaning is counted in the role that read
-    the source, not in those that were cut out of it.
+    `read` is the sum of `sentences`, `dropped` and `moved`. Cleaning is counted in the role that read the
+    source, not in the roles that were cut out of it.
 
     Attributes:
         name: the source's short name.
-        read: how many came, from the source or, where the role was cut out of another, from that.
+        read: how many were read, from the source or from the role that this one was cut out of.
         sentences: how many the role has.
-        dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
+        dropped: how many were dropped, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
             `near_duplicate`, `over_limit`, `in_earlier_role`.
-        changed: how many were mended, by what was mended: `invisible`, `nfc`, `whitespace`, `language_marker`.
+        changed: how many were repaired, by kind of repair: `invisible`, `nfc`, `whitespace`, `language_marker`.
         moved: how many were cut out for another role, by role.
-        documents: how many documents the sentences are of; None where the source tells none of any of them.
-        sha256: of the slice's sentences, in order.
+        documents: the number of documents of the sentences; None if the source names none.
+        sha256: of the row's sentences, in order.
     """
 
     role: str
@@ -59,19 +59,20 @@ class Roles:
     """The text of a run, by role.
 
     Attributes:
-        corpora: the sentences of every role, shuffled by the seed: any stretch is a fair sample.
-        places: by role, where each of its sentences stood among those that its source has in the role that read it.
-        counts: a row per role, source and language.
-        translations_may_straddle: whether text without pair ids was cut into several roles, so that a
-            sentence and its translation may stand in different ones.
-        cuts: per role, in words, where its text came from.
-        provenance: per fetched source, by its name, what is on record about where it came from and what
-            exactly it is (of an OPUS corpus the archive's `url`, `bytes` and `sha256`).
-        left_out: languages that the text from which all roles are cut has, and that nobody asked for.
+        corpora: the sentences of every role, shuffled by the seed, so that any stretch is a fair sample.
+        places: for each role, the position of each of its sentences among those of its source in the role that
+            read it.
+        counts: one row per role, source and language.
+        translations_may_straddle: whether text without pair ids was cut into several roles, so that a sentence
+            and its translation may be in different ones.
+        cuts: for each role, a sentence on where its text came from.
+        provenance: for each fetched source, by name, its origin (for an OPUS corpus the archive's `url`,
+            `bytes` and `sha256`).
+        left_out: languages of `text` that are neither the target, the reference nor one of the others.
     """
 
     corpora: dict[str, Corpus]
-    # of the order of lines, which nothing else of a run depends on
+    # this is the only place where the order of lines matters
     places: dict[str, tuple[int, ...]] = field(compare=False, repr=False)
     counts: list[RoleCount]
     translations_may_straddle: bool
@@ -81,22 +82,22 @@ class Roles:
 
     @property
     def sentences(self) -> dict[str, dict[str, float]]:
-        """How many sentences each role has, by language."""
+        """The number of sentences of each role, by language."""
         return {
             role: dict(Counter(sentence.language for sentence in corpus.sentences))
             for role, corpus in self.corpora.items()
         }
 
 
-def untested(
+def untested_languages(
     sentences: Mapping[str, Mapping[str, float]], others: Sequence[str], left_out: Sequence[str] = ()
 ) -> list[str]:
-    """One line for each language that a run will not test or not measure, with the reason.
+    """One line, with the reason, for each language that a run will not test or not measure.
 
     Args:
-        sentences: per role, the number of sentences by language.
+        sentences: for each role, the number of sentences by language.
         others: the languages besides the target and the reference.
-        left_out: languages that the text has and the run was not asked for.
+        left_out: languages of the text that the run does not use.
     """
     tested = "panel" if "panel" in sentences else "select"
     lines = []
@@ -131,36 +132,35 @@ def build_roles(
     test_limit: int | None = None,
     trained: Sequence[str] | None = None,
     generators: Mapping[str, Generator] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Roles:
     """Fetch, read, clean and divide the text of a run.
 
-    A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing
-    `test` half of `select`, a missing `tune` 20 % of what is left of `select`; the sentences of a pair, and of a
-    document where the source tells it, go together. `panel` and `replicate` are read where they are given. The seed
-    and the text decide, not the order of lines.
+    A role that is given is read from its own sources. A missing `select` is 30 % of `train`, a missing `test`
+    half of `select`, a missing `tune` 20 % of the rest of `select`; the sentences of a pair, and of a document
+    if the source names documents, stay together. `panel` and `replicate` are read if they are given. The cuts
+    depend on the seed and the text, not on the order of lines.
 
-    With `text` in place of `train`, every role but `replicate` is cut out of it, by pair and from each source by
-    itself: 30 % panel, 10 % test, 6 % select, 4 % tune, and the rest train. A source without a language of
-    `trained` gives nothing to train and twice as much to each of the others. A share is smaller where the role's
-    limit needs less, and what it does not need goes to train. The panel is text of one kind as far as that can be
-    known: where sources have all the languages that the text has, it is cut from those sources alone. Of
-    sentences of one language with the same words one is kept, whatever their numbers and punctuation
-    (`near_duplicate`), so that no two roles have almost the same sentence.
+    With `text` in place of `train`, every role but `replicate` is cut out of it, by pair and from each source
+    separately: 30 % panel, 10 % test, 6 % select, 4 % tune, the rest train. A source without a language of
+    `trained` gives nothing to train, and twice the share to each other role. A share is smaller if the role's
+    limit needs less; the remainder goes to train. If some sources have all languages of the text, the panel is
+    cut from those alone, so that its text is of one kind. Of sentences of one language with the same words,
+    whatever their numbers and punctuation, one is kept; the others are dropped as `near_duplicate`.
 
     Args:
-        specs: per role, source strings separated by blanks; None or missing where it is to be cut. `text` takes
-            the place of all roles but `replicate`.
-        target: the code of the language looked for; label 0.
-        reference: the code of the language it is told from; label 1.
-        others: codes of more languages; their text may be missing.
+        specs: for each role, source strings separated by blanks; None or missing if the role is to be cut.
+            `text` replaces all roles but `replicate`.
+        target: the code of the target language; label 0.
+        reference: the code of the reference language; label 1.
+        others: codes of further languages; their text may be missing.
         seed: decides the cuts.
-        limit: at most so many sentences per language are taken for `train`, before any role is cut out
-            of it; the rest is counted as `over_limit`. With `text`, train has at most so many.
-        panel_limit: at most so many sentences per language in each of panel and replicate.
-        test_limit: at most so many sentences per language in each of select, tune and test.
-        trained: the languages that train is read in, which decides the shares of `text`; None: all.
-        generators: what makes text out of nothing, by name.
+        limit: the most sentences per language of `train`, before any role is cut out of it; the rest is
+            counted as `over_limit`. With `text`, the most sentences per language that train keeps.
+        panel_limit: the most sentences per language in each of panel and replicate.
+        test_limit: the most sentences per language in each of select, tune and test.
+        trained: the languages that train is read in, which decides the shares of `text`; None for all.
+        generators: generators of text, by source name.
         progress: shows what is being fetched.
 
     Raises:
@@ -177,8 +177,8 @@ def build_roles(
     limits |= dict.fromkeys(("select", "tune", "test"), test_limit)
     sources = _sources(specs, generators)
     for path in (path for given in sources.values() for source in given.values() for path in source.files):
-        # so that a missing file is found before another takes long to read
-        with opened(path):
+        # refuse a missing file before another takes time to read
+        with open_file(path):
             pass
     provenance = {
         name: facts
@@ -221,9 +221,9 @@ def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...
 def _sources(
     specs: Mapping[str, str | None], generators: Mapping[str, Generator] | None
 ) -> dict[str, dict[str, Source]]:
-    """The sources for every role that is given, and for `text`, each by a name of its own.
+    """The sources of every role that is given, and of `text`, each under its own name.
 
-    A source goes by its short name: `x.tsv`, and for another file of that name `x.tsv#2`.
+    The name is the source's short name: `x.tsv`, and for another file of that name `x.tsv#2`.
     """
     for role in specs:
         if role not in (*ROLES, TEXT):
@@ -257,7 +257,7 @@ def _sources(
 
 
 def _cut_train(division: "_Division", given: Mapping[str, Any], limit: int | None) -> None:
-    """Cut the roles that are not given out of train, and drop from each what an earlier one has."""
+    """Cut the roles that are not given out of train, and drop from each what an earlier role has."""
     division.limit("train", limit)
     if "select" in given:
         division.drop_earlier("select")
@@ -275,12 +275,12 @@ def _cut_train(division: "_Division", given: Mapping[str, Any], limit: int | Non
 
 
 class _Division:
-    """The sentences of a run while they are being divided, and the books about them."""
+    """The sentences of a run while they are being divided, and their counts."""
 
     def __init__(self, languages: tuple[str, ...], seed: int, whole: str) -> None:
         self._languages = languages
         self._seed = seed
-        # what `train` and the roles that are cut out of it were given as: `train`, or `text`
+        # the setting that `train` and the roles cut out of it come from: `train` or `text`
         self._whole = whole
         self._sentences: dict[str, list[Sentence]] = {}
         self._tallies: dict[tuple[str, str, str], Tally] = defaultdict(Tally)
@@ -299,7 +299,7 @@ class _Division:
         together: list[Sentence] = []
         for name, source in sources.items():
             sentences, tallies = read_clean(source, name, self._languages, self._seed, texts)
-            # a row for every wanted language, so that the absence of one is on the record
+            # a row for every wanted language, so that a missing language is on record
             for language in (*self._languages, *tallies):
                 self._tallies[role, name, language] = tallies.get(language, Tally())
             for place, sentence in enumerate(sentences):
@@ -313,20 +313,20 @@ class _Division:
         self._origins[role] = f"read from {', '.join(sources)}"
 
     def limit(self, role: str, limit: int | None) -> None:
-        """Keep at most `limit` sentences per language in `role`, where there is a limit and such a role."""
+        """Keep at most `limit` sentences per language in `role`, if both exist."""
         if limit is not None and role in self._sentences:
             self._sentences[role], over = within_limit(self._sentences[role], limit, seed=self._seed)
             self._drop(role, over, "over_limit")
 
     def cut(self, role: str, origin: str, share: float, words: str) -> None:
-        """Fill `role` with a share of the pairs and documents of `origin`, which loses them."""
+        """Move a share of the pairs and documents of `origin` to `role`."""
         self._origins[role] = f"{words}, cut by {self._unit(origin)}, seed {self._seed}"
         rest, taken = cut(self._sentences[origin], share, seed=self._seed, purpose=role)
         self._sentences[origin], self._sentences[role] = rest, taken
         self._moved(role, origin)
 
     def cut_text(self, trained: Sequence[str], limits: Mapping[str, int | None]) -> None:
-        """Cut panel, test, select and tune out of train, see `splits.cut_text`."""
+        """Cut panel, test, select and tune out of train; see `splits.cut_text`."""
         kept, near = without_near_duplicates(self._sentences["train"])
         self._drop("train", near, "near_duplicate")
         self._sentences["train"] = kept
@@ -340,11 +340,11 @@ class _Division:
         self._origins["panel"] += f"; {kinds}"
 
     def _unit(self, role: str) -> str:
-        """What a cut does not divide, in words."""
+        """The unit that a cut keeps whole, in words."""
         return "document" if any(sentence.doc for sentence in self._sentences[role]) else "pair"
 
     def _moved(self, role: str, origin: str) -> None:
-        """Keep the books of what `role` took from `origin`."""
+        """Count what `role` took from `origin`."""
         taken = self._sentences[role]
         self._straddle |= any(sentence.source in self._unaligned for sentence in taken)
         for sentence in taken:
@@ -352,19 +352,21 @@ class _Division:
             self._tally(role, sentence).read += 1
 
     def drop_earlier(self, role: str) -> None:
-        """Drop from `role` what is in an earlier one: the same text, or others of its pair or document."""
+        """Drop from `role` what an earlier role has: the same text, or sentences of its pair or document."""
         before = {
             name: self._sentences[name] for name in self._present() if ROLES.index(name) < ROLES.index(role)
         }
-        kept, dropped = _without(
+        kept, dropped = _divide_by_overlap(
             self._sentences[role], [sentence for sentences in before.values() for sentence in sentences]
         )
-        # where a role was cut out of another, what it lost is no file that was named for it
+        # only a role with its own sources is refused: one that was cut out of another names no file
         lost = {s.source for s in dropped} - {s.source for s in kept} if role in self._read else set()
         for name in sorted(lost):
             gone = [sentence for sentence in dropped if sentence.source == name]
             where = " and ".join(
-                f"corpora.{other}" for other, sentences in before.items() if _without(sentences, gone)[1]
+                f"corpora.{other}"
+                for other, sentences in before.items()
+                if _divide_by_overlap(sentences, gone)[1]
             )
             raise GlossaeError(
                 f"corpora.{role}: all {len(gone)} sentences of {name} are in {where} already: one text cannot be in "
@@ -433,15 +435,15 @@ class _Division:
         )
 
     def _row_place(self, item: tuple[tuple[str, str, str], Tally]) -> tuple[int, str, bool, str]:
-        """Where a row stands: by role, source, wanted languages first."""
+        """The sort key of a row: role, source, wanted languages first."""
         role, name, language = item[0]
         return ROLES.index(role), name, language not in self._languages, language
 
 
-def _without(
+def _divide_by_overlap(
     sentences: Sequence[Sentence], others: Sequence[Sentence]
 ) -> tuple[list[Sentence], list[Sentence]]:
-    """`sentences` that share neither text nor pair nor document with one of `others`, and those that do."""
+    """Divide `sentences` into those that share no text, pair or document with one of `others`, and the rest."""
     texts = {(sentence.language, sentence.text) for sentence in others}
     pairs = {sentence.pair for sentence in others}
     docs = {sentence.doc for sentence in others if sentence.doc}

@@ -1,7 +1,7 @@
-"""ScaLA from a treebank: sentences, and the same sentences with one word deleted or two neighbours swapped.
+"""Make ScaLA from a treebank: sentences, and the same with one word deleted or two neighbours swapped.
 
-The rules are ScaLA's (Nielsen 2023, *ScandEval: A Benchmark for Scandinavian Natural Language Processing*, section
-3.1), as its newest scripts carry them out; ScaLA draws its corruptions without a seed, and these have one.
+The rules are ScaLA's (Nielsen 2023, *ScandEval: A Benchmark for Scandinavian Natural Language Processing*,
+section 3.1), as in its newest scripts. ScaLA draws its corruptions without a seed; here they have one.
 """
 
 import re
@@ -13,12 +13,12 @@ from glossae.errors import GlossaeError
 
 CORRECT, INCORRECT = "correct", "incorrect"
 DELETE, SWAP = "delete", "flip_neighbours"
-# the seed of ScaLA's splits: with the treebank in its own order, they are the same ones
+# the seed of ScaLA's splits; with the treebank in its own order, the splits are the same
 SCALA_SEED = 4242
 
 _MARKS = ("PUNCT", "SYM")
 _NOUNS = ("NOUN", "PROPN")
-# a sentence can do without these, and stay a sentence
+# parts of speech that can be deleted from a sentence without corrupting it
 _KEPT = ("ADJ", "ADV", "PUNCT", "SYM", "DET", "NUM", "PART")
 _MORE_THAN = 5
 _CHARACTERS = (2, 5000)
@@ -28,7 +28,7 @@ _SMALL_TRAIN, _SMALL_VALIDATION = 64, 32
 
 
 class Tagged(NamedTuple):
-    """A sentence: tokens, the universal part of speech of each, and the text where the treebank keeps it."""
+    """A sentence: tokens, the universal part of speech of each, and the text if the treebank has it."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
@@ -60,10 +60,10 @@ _RULES: tuple[Callable[[Tagged], bool], ...] = (
 
 
 def eligible(sentences: Iterable[Tagged]) -> tuple[list[Tagged], list[int]]:
-    """The sentences that ScaLA takes, and how many are left: at first, and after each rule.
+    """The sentences that ScaLA accepts, and the numbers of sentences left: at first, and after each rule.
 
-    Dropped are, in this order: repetitions of a text; sentences of at most 5 tokens; of at most 5 different parts of
-    speech; with an odd number of `"`; that begin with a mark; with several `=`; with `SLUTORD`.
+    Dropped are, in this order: repeated texts; sentences of at most 5 tokens; of at most 5 different parts of
+    speech; with an odd number of `"`; that begin with a punctuation mark; with several `=`; with `SLUTORD`.
     """
     left = list(sentences)
     first: dict[str, Tagged] = {}
@@ -78,11 +78,11 @@ def eligible(sentences: Iterable[Tagged]) -> tuple[list[Tagged], list[int]]:
 
 
 def corrupt(tokens: Sequence[str], tags: Sequence[str], random: Random) -> tuple[str, list[str]] | None:
-    """One corruption of a sentence with its kind, `delete` or `flip_neighbours`; None if neither is legal."""
+    """One corruption of a sentence with its kind, `delete` or `flip_neighbours`; None if neither is possible."""
     made = {DELETE: _deleted, SWAP: _swapped}
     kinds = [DELETE, SWAP]
     random.shuffle(kinds)
-    # to draw again until one succeeds comes to the same as trying the other
+    # ScaLA draws again until one succeeds; trying the other kind gives the same distribution
     for kind in kinds:
         if (broken := made[kind](tokens, tags, random)) is not None:
             return kind, broken
@@ -91,7 +91,7 @@ def corrupt(tokens: Sequence[str], tags: Sequence[str], random: Random) -> tuple
 
 def _deleted(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list[str] | None:
     def joins(place: int) -> bool:
-        """Whether a noun stands beside another, so that deleting it may leave a sentence behind."""
+        """Whether a noun is beside another noun, so that deleting it may leave a correct sentence."""
         beside = (*tags[max(0, place - 1) : place], *tags[place + 1 : place + 2])
         return tags[place] in _NOUNS and any(tag in _NOUNS for tag in beside)
 
@@ -125,9 +125,9 @@ def _swapped(tokens: Sequence[str], tags: Sequence[str], random: Random) -> list
 
 
 def _partners(tags: Sequence[str], place: int) -> tuple[int, ...]:
-    """The places that the token may go to: one, or both sides.
+    """The places that the token may move to: one side, or both.
 
-    ScaLA looks at the pair PRON and AUX on the right only, and does not look at the left neighbour when it sends a
+    ScaLA checks the pair PRON and AUX on the right only, and does not check the left neighbour when it moves a
     token there.
     """
     left, right = place - 1, place + 1
@@ -147,22 +147,22 @@ def scala_splits(
 ) -> dict[str, list[tuple[str, str, int]]]:
     """Eligible sentences and their corruptions as `train`, `val`, `test` and `full_train`.
 
-    As many sentences as ScaLA has: 128 for `val`, 1,024 for `test`, 512 for `train`; in a small treebank half of the
-    test, and half again, down to 128, and below that 64 for `train`, 32 for `val` and the rest for `test`. What is in
-    neither `val` nor `test` is `full_train`. Both rows of a pair are in the same split.
+    The sizes are ScaLA's: 128 for `val`, 1,024 for `test`, 512 for `train`. For a small treebank, `test` is
+    halved until it fits, down to 128; below that, 64 for `train`, 32 for `val` and the rest for `test`.
+    `full_train` has everything that is in neither `val` nor `test`. Both rows of a pair are in the same split.
 
     Args:
-        sentences: a treebank's, in its order.
-        source: what a message calls it.
+        sentences: a treebank's sentences, in its order.
+        source: the name for messages.
         seed: of the splits, the corruptions and the order of rows.
 
     Returns:
-        Rows of text, label and the number of the sentence that they are of, from 1.
+        Rows of text, label and the number of their sentence, from 1.
 
     Raises:
         GlossaeError: there are too few eligible sentences.
     """
-    # here, because the door opens without it
+    # imported here, because `import glossae.corpora` has to work without it
     import numpy as np
 
     found, _ = eligible(sentences)
@@ -178,7 +178,7 @@ def scala_splits(
     for split in ("val", "test", "train"):
         if split == "train":
             chosen["full_train"] = list(rest)
-        # what `pandas.DataFrame.sample` draws, so that the splits are ScaLA's own
+        # draws like `pandas.DataFrame.sample`, so that the splits are ScaLA's own
         drawn = np.random.RandomState(seed).choice(len(rest), sizes[split], replace=False)
         chosen[split] = [rest[place] for place in drawn]
         rest = sorted(set(rest) - set(chosen[split]))

@@ -1,4 +1,4 @@
-"""Source strings: what they name, and reading it. A new kind is a `Source`, and a line in `parse_source`."""
+"""Parse source strings and read their text. A new kind is a `Source` class and a line in `parse_source`."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from glossae.corpora.cleaning import Tally, clean
 from glossae.corpora.corpus import Corpus, Pair, Sentence, Source, language_code
 from glossae.corpora.hub_data import SCHEME, parse_hub
-from glossae.corpora.lines import named, shown, text_lines
+from glossae.corpora.lines import path_text, short_repr, text_lines
 from glossae.corpora.opus import PREFIX, parse_opus
 from glossae.corpora.readers import (
     Lines,
@@ -26,7 +26,7 @@ from glossae.errors import GlossaeError
 from glossae.files import path_named
 
 Generator = Callable[[Sequence[str], int], Corpus]
-"""Makes a corpus out of nothing: takes the languages and a seed."""
+"""Generates a corpus from the languages and a seed."""
 
 _FORMS = (
     "PATH.tsv, PATH.jsonl, PATH.csv, PATH.tmx, cols:en,da,-:PATH, da=PATH, da=PATH,en=PATH, "
@@ -34,18 +34,18 @@ _FORMS = (
 )
 _SUFFIXES = (".tsv", ".jsonl", ".csv", ".tmx")
 _ASSIGNMENT = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
-# a comma inside a file's name is not the start of the next file
+# a comma inside a file's name does not start the next file
 _NEXT_ASSIGNMENT = re.compile(r",(?=[\w-]+=)")
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
 class File(Source):
-    """A file of several languages, read as the end of its name says.
+    """A file of several languages; its suffix decides the reader.
 
     Attributes:
         path: the file.
-        columns: the codes of aligned columns without a header, where those were named; None passes a column over.
+        columns: the codes of aligned columns without a header, if they were named; a column of None is skipped.
     """
 
     path: Path
@@ -58,11 +58,11 @@ class File(Source):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The one."""
+        """The file."""
         return (self.path,)
 
     def read(self, languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """See `read_columns`, `read_tsv`, `read_tmx` and `read_records`."""
+        """Yield pairs; see `read_columns`, `read_tsv`, `read_tmx` and `read_records`."""
         if self.columns is not None:
             return read_columns(self.path, self.columns)
         match self.path.suffix.lower():
@@ -78,8 +78,8 @@ class File(Source):
 class Aligned(Source):
     """One file per language, aligned; or a single file in one language.
 
-    In the place of a file may stand a folder of `.txt` files. Each of them is a document, and in folders that are
-    aligned the files of one name are aligned by line.
+    A folder of `.txt` files may stand in place of a file. Each file is a document, and aligned folders have
+    files of the same names, which are aligned by line.
     """
 
     paths: tuple[tuple[str, Path], ...]
@@ -91,16 +91,16 @@ class Aligned(Source):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them, those of a folder by name."""
+        """All files, those of a folder by name."""
         return tuple(
             file for _, path in self.paths for file in (_texts_in(path) if path.is_dir() else [path])
         )
 
     def read(self, _languages: Sequence[str], _seed: int) -> Iterator[Pair]:
-        """See `read_aligned`."""
+        """Yield pairs; see `read_aligned`."""
         if not any(path.is_dir() for _, path in self.paths):
             yield from read_aligned(
-                {code: Lines(named(path), read_sentences(path)) for code, path in self.paths}
+                {code: Lines(path_text(path), read_sentences(path)) for code, path in self.paths}
             )
             return
         by_name = {code: {file.name: file for file in _texts_in(path)} for code, path in self.paths}
@@ -109,11 +109,14 @@ class Aligned(Source):
             for name in sorted(first.keys() ^ files.keys()):
                 lacking = dict(self.paths)[code if name in first else first_code]
                 raise GlossaeError(
-                    f"{named(lacking)}: has no {shown(name)}: folders that are aligned hold the same names"
+                    f"{path_text(lacking)}: has no {short_repr(name)}: folders that are aligned hold the same names"
                 )
         for name in first:
             yield from read_aligned(
-                {code: Lines(named(files[name]), _document(files[name])) for code, files in by_name.items()}
+                {
+                    code: Lines(path_text(files[name]), _document(files[name]))
+                    for code, files in by_name.items()
+                }
             )
 
 
@@ -123,10 +126,10 @@ def _texts_in(folder: Path) -> list[Path]:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
     except OSError as error:
         raise GlossaeError(
-            f"{named(folder)}: cannot be read as a folder ({error.strerror or error})"
+            f"{path_text(folder)}: cannot be read as a folder ({error.strerror or error})"
         ) from error
     if not found:
-        raise GlossaeError(f"{named(folder)}: is a folder: name a file in it, or a folder of .txt files")
+        raise GlossaeError(f"{path_text(folder)}: is a folder: name a file in it, or a folder of .txt files")
     return found
 
 
@@ -136,18 +139,18 @@ def _document(path: Path) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Generated(Source):
-    """A text that is made, not read."""
+    """Text that is generated, not read."""
 
     word: str
     generator: Generator
 
     @property
     def name(self) -> str:
-        """The word that it goes by."""
+        """The source's name."""
         return self.word
 
     def read(self, languages: Sequence[str], seed: int) -> Iterator[Pair]:
-        """What the generator makes."""
+        """Yield what the generator makes."""
         pairs: dict[str, list[Sentence]] = {}
         for sentence in self.generator(languages, seed).sentences:
             pairs.setdefault(sentence.pair, []).append(sentence)
@@ -157,10 +160,10 @@ class Generated(Source):
 
 
 def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -> Source:
-    """What `text` names: a file, several, a corpus to be fetched, or one of `generators` by its bare name.
+    """Parse a source string: files, a corpus to fetch, or the bare name of one of `generators`.
 
     Raises:
-        GlossaeError: it is not a form that is understood. Whether a file exists is found out by reading it.
+        GlossaeError: the form is unknown. Only reading finds out whether a file exists.
     """
     generators = generators or {}
     if text in generators:
@@ -172,7 +175,7 @@ def parse_source(text: str, generators: Mapping[str, Generator] | None = None) -
         return _parse_aligned(text, assignment[1])
     path = path_named(text)
     if path.suffix.lower() not in _SUFFIXES:
-        raise GlossaeError(f"{shown(text, 200)}: {_refusal(text, path, generators)}")
+        raise GlossaeError(f"{short_repr(text, 200)}: {_refusal(text, path, generators)}")
     return File(path)
 
 
@@ -199,10 +202,14 @@ def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
 def _parse_columns(text: str) -> Source:
     codes, _, path = text.removeprefix("cols:").partition(":")
     if not codes or not path:
-        raise GlossaeError(f"{shown(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column")
+        raise GlossaeError(
+            f"{short_repr(text, 200)}: write cols:CODE,CODE,-:PATH, a code or - for every column"
+        )
     columns = tuple(None if code.strip() == "-" else _code(code, text) for code in codes.split(","))
     if not any(columns):
-        raise GlossaeError(f"{shown(text, 200)}: every column is passed over: name at least one language")
+        raise GlossaeError(
+            f"{short_repr(text, 200)}: every column is passed over: name at least one language"
+        )
     _refuse_repeated([code for code in columns if code is not None], text)
     return File(path_named(path), columns)
 
@@ -213,7 +220,7 @@ def _parse_aligned(text: str, first: str) -> Source:
     for part in _NEXT_ASSIGNMENT.split(text):
         written, _, path = part.partition("=")
         if not path:
-            raise GlossaeError(f"{shown(text, 200)}: no file after {written}=: write {written}=PATH")
+            raise GlossaeError(f"{short_repr(text, 200)}: no file after {written}=: write {written}=PATH")
         paths.append((_code(written, text), path_named(path)))
     _refuse_repeated([code for code, _ in paths], text)
     return Aligned(tuple(paths))
@@ -223,7 +230,7 @@ def _code(written: str, text: str) -> str:
     code = language_code(written)
     if code is None:
         raise GlossaeError(
-            f"{shown(text, 200)}: {shown(written)} is not a language code: "
+            f"{short_repr(text, 200)}: {short_repr(written)} is not a language code: "
             f"write two or three letters, as in da"
         )
     return code
@@ -231,35 +238,35 @@ def _code(written: str, text: str) -> str:
 
 def _refuse_repeated(codes: list[str], text: str) -> None:
     if len(set(codes)) < len(codes):
-        raise GlossaeError(f"{shown(text, 200)}: a language is named twice: name each once")
+        raise GlossaeError(f"{short_repr(text, 200)}: a language is named twice: name each once")
 
 
 def split_sources(text: str) -> list[str]:
-    """The source strings in a role's string: separated by blanks, a path with blanks in quotes.
+    """Split a role's string into source strings at blanks; a path with blanks is quoted.
 
     Raises:
-        GlossaeError: there is none, one is there twice, or a quote is not closed.
+        GlossaeError: there is no source, one occurs twice, or a quote is not closed.
     """
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise GlossaeError(
-            f"{shown(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
+            f"{short_repr(text, 200)}: a quote is not closed: quote a path with blanks on both sides"
         ) from error
     if not words:
         raise GlossaeError("names no source: give one, such as a PATH.tsv")
     for word in words:
         if words.count(word) > 1:
-            raise GlossaeError(f"{shown(word, 200)}: is named twice: name each source once")
+            raise GlossaeError(f"{short_repr(word, 200)}: is named twice: name each source once")
     return words
 
 
-class Reading(NamedTuple):
-    """One source, read and cleaned.
+class CleanedSource(NamedTuple):
+    """One source after reading and cleaning.
 
     Attributes:
-        corpus: the sentences, in the order they came.
-        tallies: per language that occurs, what was read, dropped and changed.
+        corpus: the sentences, in the order of the source.
+        tallies: for each language that occurs, the numbers read, dropped and changed.
     """
 
     corpus: Corpus
@@ -272,30 +279,30 @@ def read_source(
     languages: Sequence[str],
     seed: int = 0,
     generators: Mapping[str, Generator] | None = None,
-) -> Reading:
-    """Read and clean one source, fetching it first where it is to be fetched.
+) -> CleanedSource:
+    """Fetch (if need be), read and clean one source.
 
     Args:
         source: a source string, such as `talks.tsv`, `da=a.txt,en=b.txt` or `opus:ELRC_2923`.
-        languages: the codes wanted; in labelled text, 0 is the first and 1 the second.
+        languages: the wanted codes; in labelled text, 0 is the first and 1 the second.
         seed: for a generator.
-        generators: what makes text out of nothing, by name.
+        generators: generators of text, by source name.
 
     Raises:
-        GlossaeError: the source is not understood or cannot be read, or has no sentence in `languages`.
+        GlossaeError: the source is unknown, cannot be read, or has no sentence in `languages`.
     """
     wanted = tuple(code for code in map(language_code, languages) if code is not None)
     if not wanted or len(wanted) < len(languages):
         raise GlossaeError(f"languages: {list(languages)!r}: give codes of two or three letters, as in da")
     parsed = parse_source(source, generators)
     sentences, tallies = read_clean(parsed, parsed.name, wanted, seed, {})
-    return Reading(Corpus.of(sentences), tallies)
+    return CleanedSource(Corpus.of(sentences), tallies)
 
 
 def read_clean(
     source: Source, name: str, languages: Sequence[str], seed: int, earlier: Mapping[str, set[str]]
 ) -> tuple[list[Sentence], dict[str, Tally]]:
-    """Read `source` and `clean` what it gives."""
+    """Read `source` and `clean` its text."""
     sentences, tallies = clean(source.read(languages, seed), name, languages, earlier)
     if not tallies.keys() & set(languages):
         by_number = sorted(tallies.items(), key=lambda item: (-item[1].read, item[0]))

@@ -1,4 +1,4 @@
-"""Splits: which pairs and documents go where, decided by a seed and what they are, never by their order."""
+"""Splits: assign pairs and documents by a seed and their ids, never by their order in the file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,34 +9,35 @@ from glossae.corpora.cleaning import words_of
 from glossae.corpora.corpus import Sentence, cluster
 
 
-def rank(seed: int, purpose: str, pair: str) -> bytes:
-    """Where `pair` stands in the shuffle of `seed` for `purpose`; two purposes, two independent shuffles."""
-    # the id behind the hash makes the order total even where two hashes are equal
+def shuffle_key(seed: int, purpose: str, pair: str) -> bytes:
+    """The sort key of `pair` in the shuffle of `seed` for `purpose`; shuffles of two purposes are independent."""
+    # the id after the hash makes the order total even if two hashes are equal
     return blake2b(f"{seed}:{purpose}:{pair}".encode(), digest_size=8).digest() + pair.encode()
 
 
 def shuffled(sentences: Iterable[Sentence], seed: int) -> list[Sentence]:
-    """`sentences` in an order that depends on the seed and on what they say, not on how they came.
+    """Shuffle `sentences` by the seed and their content, whatever their order.
 
-    Any stretch of it is a fair sample of languages and sources; a pair's sentences stand together.
+    Any stretch of the result is a fair sample of languages and sources; a pair's sentences stay together.
     """
-    return sorted(sentences, key=lambda s: (rank(seed, "order", s.pair), s.language, s.text))
+    return sorted(sentences, key=lambda s: (shuffle_key(seed, "order", s.pair), s.language, s.text))
 
 
 def cut(
     sentences: list[Sentence], share: float, *, seed: int, purpose: str
 ) -> tuple[list[Sentence], list[Sentence]]:
-    """Divide `sentences` by pair, or document, into what is left and what is taken, each in the order it came.
+    """Divide `sentences` by pair, or document, into those left and those taken, each in the given order.
 
-    The share is taken from every source and every combination of languages by itself, so that the parts
-    are alike; of two or more such pairs at least one is taken and one is left. A document goes whole, with the pairs
-    that have a sentence in it: of documents so many are taken that their sentences come nearest to the share.
+    The share is taken from every source and every combination of languages separately, so that the two parts
+    are alike; of two or more such pairs, at least one is taken and one left. A document is taken whole, with
+    the pairs that have a sentence in it; the number of documents is the one whose sentences come nearest to
+    the share.
     """
     clusters = cluster([s.pair for s in sentences], [s.doc for s in sentences])
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(clusters, sentences, strict=True):
         members[number].append(sentence)
-    # (rank, cluster, size) of what is cut alike: pairs of a source and languages; documents, with their pairs, likewise
+    # (rank, cluster, size) by stratum: pairs by source and languages; documents, with their pairs, likewise
     groups: dict[tuple[bool, tuple[str, ...], tuple[str, ...]], list[tuple[bytes, int, int]]] = defaultdict(
         list
     )
@@ -45,7 +46,7 @@ def cut(
         sources, languages = [own[0].source], [sentence.language for sentence in own]
         if docs:
             sources, languages = list({sentence.source for sentence in own}), list(set(languages))
-        unit = rank(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
+        unit = shuffle_key(seed, purpose, min(docs) if docs else own[0].pair), number, len(own)
         groups[bool(docs), tuple(sorted(sources)), tuple(sorted(languages))].append(unit)
 
     taken: set[int] = set()
@@ -53,7 +54,7 @@ def cut(
         units.sort()
         most = round(share * len(units))
         if are_documents:
-            # so many that their sentences come nearest to the share
+            # the number whose sentences come nearest to the share
             reached = [0, *accumulate(size for _, _, size in units)]
             distances = [abs(come - share * reached[-1]) for come in reached]
             most = distances.index(min(distances))
@@ -72,19 +73,21 @@ def cut_text(
     limits: Mapping[str, int | None],
     seed: int,
 ) -> tuple[dict[str, list[Sentence]], str]:
-    """Cut one text into `panel` and other roles, from each source by itself; the rest is `train`.
+    """Cut one text into `panel` and other roles, from each source separately; the rest is `train`.
 
     Args:
         sentences: the text.
-        shares: what each role takes, in this order; a source without a language of `trained` is theirs alone.
+        shares: each role's share, in this order; a source without a language of `trained` is divided among
+            these alone.
         trained: the languages that train is read in.
-        limits: per role, the most sentences per language: a share is smaller where that needs less, and the caller
-            still has to trim to them.
+        limits: for each role, the most sentences per language; a share is smaller if that needs less, and the
+            caller still has to trim to the limit.
         seed: decides the cuts.
 
     Returns:
-        The sentences of each role, and in words whether the panel's languages come from the same sources: it is cut
-        from those that have every language of the text, if there are any. Sources that share pairs count as one.
+        The sentences of each role, and a sentence on whether the panel's languages come from the same sources:
+        the panel is cut from the sources that have every language of the text, if there are any. Sources that
+        share pairs count as one.
     """
     own = _by_source(sentences)
     everything = {sentence.language for sentence in sentences}
@@ -93,7 +96,7 @@ def cut_text(
     parts: dict[str, list[Sentence]] = {role: [] for role in ("train", *shares)}
     for source, texts in own.items():
         languages = {sentence.language for sentence in texts}
-        # where nothing is trained on, the other roles share the text between them
+        # a source that train does not read is divided among the other roles
         scale = 1.0 if languages & set(trained) else 1 / sum(shares.values())
         left, portion = texts, 1.0
         for role, share in shares.items():
@@ -117,7 +120,7 @@ def cut_text(
 
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
-    """Of sentences of one language with the same words the one of the smallest pair id, and the others."""
+    """Of sentences of one language with the same words, keep the one with the smallest pair id; return the rest too."""
     first: dict[tuple[str, str], Sentence] = {}
     keys = [(s.language, " ".join(words_of(s.text)) or s.text) for s in sentences]
     for key, sentence in zip(keys, sentences, strict=True):
@@ -128,7 +131,7 @@ def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentenc
 
 
 def _by_source(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
-    """The sentences by source; sources that have pairs in common, such as a file per language, count as one."""
+    """The sentences by source; sources with common pairs, such as one file per language, count as one."""
     numbers = cluster([s.pair for s in sentences], [s.source for s in sentences])
     members: dict[int, list[Sentence]] = defaultdict(list)
     for number, sentence in zip(numbers, sentences, strict=True):
@@ -138,13 +141,14 @@ def _by_source(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
 
 
 def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | None = None) -> list[int]:
-    """The places of the first sentences of each language, until it has so many, or all of its own.
+    """The places of the first sentences of each language, up to `wanted` each.
 
     Args:
-        languages: of each sentence, in the order in which they are taken; of a shuffled text the first are a fair
-            sample.
-        wanted: how many sentences; with `sizes`, how much of those they come to, the last one included whole.
-        sizes: of each sentence, such as its tokens.
+        languages: the language of each sentence, in the order in which they are taken; in a shuffled text the
+            first are a fair sample.
+        wanted: the number of sentences; with `sizes`, the total size, reached by the last sentence, which is
+            kept whole.
+        sizes: the size of each sentence, such as its tokens.
     """
     taken: dict[str, int] = defaultdict(int)
     places = []
@@ -159,14 +163,14 @@ def first_of_each(languages: Iterable[str], wanted: int, sizes: Iterable[int] | 
 def within_limit(
     sentences: list[Sentence], limit: int, *, seed: int
 ) -> tuple[list[Sentence], list[Sentence]]:
-    """At most `limit` sentences of every language, and those that are over it.
+    """Divide into at most `limit` sentences of every language, and those over the limit.
 
     Pairs are taken in the order of their rank, so translations stay together as far as the limit allows.
     """
     numbers: dict[str, int] = defaultdict(int)
     kept: list[Sentence] = []
     over: list[Sentence] = []
-    for sentence in sorted(sentences, key=lambda s: (rank(seed, "limit", s.pair), s.language, s.text)):
+    for sentence in sorted(sentences, key=lambda s: (shuffle_key(seed, "limit", s.pair), s.language, s.text)):
         numbers[sentence.language] += 1
         (kept if numbers[sentence.language] <= limit else over).append(sentence)
     return kept, over

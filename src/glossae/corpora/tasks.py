@@ -1,4 +1,4 @@
-"""Labelled tasks: what `NAME[:LANGUAGE][=SOURCE]` names, and its rows out of files, the hub or a treebank."""
+"""Labelled tasks: parse `NAME[:LANGUAGE][=SOURCE]`, and read rows from files, the hub or a treebank."""
 
 import difflib
 import hashlib
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from glossae.corpora.corpus import language_code, silent
+from glossae.corpora.corpus import language_code, no_progress
 from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
-from glossae.corpora.lines import Record, listed, named, records, shown, text_lines
+from glossae.corpora.lines import Record, name_list, path_text, records, short_repr, text_lines
 from glossae.corpora.readers import read_conllu
 from glossae.corpora.scala import Tagged, scala_splits
 from glossae.corpora.sources import split_sources
@@ -27,10 +27,10 @@ KNOWN: dict[str, tuple[str | None, str]] = {
     "toy-sentiment": (None, "toy:sentiment"),
     "toy-acceptability": (None, "toy:acceptability"),
 }
-"""Tasks that need no source: the paper's three, and the toy's; with their language, where it is settled."""
+"""Tasks that need no source: the paper's three and the toy's, each with its language if that is fixed."""
 
 LabelledGenerator: TypeAlias = Callable[[str, str, int], Mapping[str, Iterable["Row"]]]
-"""Makes a set's splits out of what it is called, a language and a seed."""
+"""Generates a task's splits from its name, a language and a seed."""
 
 _TASK = re.compile(r"([\w-]+)(?::([\w-]+))?(?:=(.+))?", re.DOTALL)
 _FORMS = "FOLDER, PATH.jsonl, PATH.csv, PATH.tsv, hub:OWNER/NAME, scala:PATH.conllu"
@@ -38,18 +38,18 @@ _SUFFIXES = (".jsonl", ".csv", ".tsv")
 _VALIDATION = {"val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _SPLITS = {TRAIN: TRAIN, TEST: TEST, "full_train": "full_train", **_VALIDATION}
 _TEXT_NAMES = ("text", "sentence", "tweet")
-# words before numbers, where a data set has both
+# words before numbers, for data sets that have both
 _LABEL_NAMES = ("label_text", "label", "sentiment", "class")
 
 
 class Row(NamedTuple):
-    """A row as it was read.
+    """A row as it was read, before checks.
 
     Attributes:
-        text: the text; one of nothing but blanks is dropped, and counted.
-        label: what it is called; None or empty where the source hides it.
-        where: the file and line, or the data set and row, for a message.
-        pair: rows with the same one belong together; None for a row that stands alone.
+        text: the text; a blank one is dropped and counted.
+        label: its name; None or empty if the source hides it.
+        where: the file and line, or the data set and row, for messages.
+        pair: rows with the same value stay together; None for a row that stands alone.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A text with its label; `pair` is shared by rows that have to stay in one split."""
+    """A text with its label; rows with the same `pair` stay in one split."""
 
     text: str
     label: str
@@ -71,12 +71,12 @@ class Task:
     """A labelled task.
 
     Attributes:
-        name: what tables call it.
-        language: the code of its texts' language.
-        source: where it is from, as it was asked for.
-        splits: its rows by split; `train` is always there, `test` where one was given.
-        dropped: by split, how many rows were left out, by reason.
-        provenance: what is known of where it comes from, such as a commit.
+        name: the name in tables.
+        language: the code of the texts' language.
+        source: the source string.
+        splits: the rows by split; `train` always exists, `test` if the source has one.
+        dropped: for each split, the number of dropped rows by reason.
+        provenance: the origin, such as a commit.
     """
 
     name: str
@@ -93,12 +93,12 @@ class Task:
 
     @property
     def train(self) -> tuple[Example, ...]:
-        """The rows to learn from."""
+        """The rows to train on."""
         return self.splits[TRAIN]
 
     @property
     def test(self) -> tuple[Example, ...] | None:
-        """The rows to test on; None where nobody has set any apart."""
+        """The rows to test on; None if the source has no such split."""
         return self.splits.get(TEST)
 
     @property
@@ -108,7 +108,7 @@ class Task:
         for split, rows in self.splits.items():
             digest.update(f"{split}\0{len(rows)}\0".encode())
             for row in rows:
-                # lengths first, so that no two tables are the same string of bytes
+                # lengths first, so that no two tables give the same bytes
                 for part in row:
                     data = part.encode()
                     digest.update(f"{len(data)}\0".encode() + data)
@@ -122,7 +122,7 @@ def assemble_task(
     splits: Mapping[str, Iterable[Row]],
     provenance: Mapping[str, Any] | None = None,
 ) -> Task:
-    """Rows as a task. Rows without text are dropped, and counted as `empty`.
+    """Make a task of rows. Rows without text are dropped and counted as `empty`.
 
     Raises:
         GlossaeError: there is no `train`, a split has no rows, a row has no label, another split has a label that
@@ -144,8 +144,10 @@ def assemble_task(
                 count["empty"] += 1
                 continue
             if split != TRAIN and row.label not in known:
-                some = listed([shown(label) for label in sorted(known)], 8)
-                raise GlossaeError(f"{row.where}: the label {shown(row.label)} is not one of train's, {some}")
+                some = name_list([short_repr(label) for label in sorted(known)], 8)
+                raise GlossaeError(
+                    f"{row.where}: the label {short_repr(row.label)} is not one of train's, {some}"
+                )
             # half of a surrogate pair, which JSON can hold and UTF-8 cannot
             text = row.text.encode("utf-8", "replace").decode()
             rows.append(Example(text, row.label, row.pair or f"{split} {number}"))
@@ -156,32 +158,32 @@ def assemble_task(
             known = {row.label for row in rows}
             if len(known) < 2:
                 raise GlossaeError(
-                    f"{source}: every row of train has the label {shown(rows[0].label)}: a task needs two"
+                    f"{source}: every row of train has the label {short_repr(rows[0].label)}: a task needs two"
                 )
     return Task(name, language, source, kept, dropped, provenance or {})
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task that was asked for, before it is read: its name, the code of its language, and its source."""
+    """A task before it is read: its name, the code of its language, and its source."""
 
     name: str
     language: str
     source: str
 
     def read(self, seed: int, generators: Mapping[str, LabelledGenerator] | None = None) -> Task:
-        """The task, read, fetched or made.
+        """Read, fetch or generate the task.
 
         Args:
-            seed: for what is made.
-            generators: what makes sets out of nothing, by the word before the colon.
+            seed: for generated tasks.
+            generators: generators of labelled sets, by the word before the colon.
         """
         provenance: dict[str, Any] = {}
         word, colon, what = self.source.partition(":")
         splits: Mapping[str, Iterable[Row]]
         if self.source.startswith(SCHEME):
             data = parse_hub(self.source)
-            provenance = data.fetch((), silent)
+            provenance = data.fetch((), no_progress)
             splits = _hub_splits(data)
         elif self.source.startswith(SCALA):
             splits = self._scala_splits()
@@ -206,10 +208,10 @@ class TaskSource:
 
 
 def split_tasks(text: str) -> list[TaskSource]:
-    """Every task of a recipe's string, separated by blanks.
+    """Parse every task of a recipe's string, separated by blanks.
 
     Raises:
-        GlossaeError: one is not understood, or two have the same name.
+        GlossaeError: a task cannot be parsed, or two have the same name.
     """
     found = [parse_task(word) for word in split_sources(text)]
     for name, number in Counter(task.name for task in found).items():
@@ -219,15 +221,15 @@ def split_tasks(text: str) -> list[TaskSource]:
 
 
 def parse_task(text: str) -> TaskSource:
-    """What `NAME[:LANGUAGE][=SOURCE]` names; `KNOWN` tasks have a source, and most of them a language.
+    """Parse `NAME[:LANGUAGE][=SOURCE]`; tasks in `KNOWN` have a source, and most of them a language.
 
     Raises:
-        GlossaeError: it is not of that form, or its source or its language is nowhere said.
+        GlossaeError: the form is wrong, or the source or the language is missing.
     """
     match = _TASK.fullmatch(text)
     if match is None:
         raise GlossaeError(
-            f"{shown(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
+            f"{short_repr(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
         )
     name, written, source = match.groups()
     name = name.replace("_", "-")
@@ -236,20 +238,24 @@ def parse_task(text: str) -> TaskSource:
         near = difflib.get_close_matches(name, KNOWN, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise GlossaeError(
-            f"{shown(text, 200)}: does not say where it is: {hint}write {name}:LANGUAGE=SOURCE, or one of "
+            f"{short_repr(text, 200)}: does not say where it is: {hint}write {name}:LANGUAGE=SOURCE, or one of "
             f"{', '.join(KNOWN)}"
         )
     language = settled if written is None else language_code(written)
     if language is None:
-        what = "does not say its language" if written is None else f"{shown(written)} is not a language code"
+        what = (
+            "does not say its language"
+            if written is None
+            else f"{short_repr(written)} is not a language code"
+        )
         raise GlossaeError(
-            f"{shown(text, 200)}: {what}: write {name}:CODE{'' if source is None else '=' + source}"
+            f"{short_repr(text, 200)}: {what}: write {name}:CODE{'' if source is None else '=' + source}"
         )
     return TaskSource(name, language, source or str(usual))
 
 
 class _Names(NamedTuple):
-    """The names, as a table writes them, of the columns that matter."""
+    """The names of the columns that matter, as the table writes them."""
 
     text: str
     label: str
@@ -257,15 +263,15 @@ class _Names(NamedTuple):
 
 
 def _names(columns: Sequence[str], where: str, text: str | None = None, label: str | None = None) -> _Names:
-    """The columns of text, label and pair, told by their names without regard to case, or given."""
+    """The columns of text, label and pair: as given, or found by their names without regard to case."""
     by_name: dict[str, str] = {}
     for name in columns:
         by_name.setdefault(name.strip().lower(), name)
-    there = listed([shown(name) for name in columns]) or "nothing"
+    there = name_list([short_repr(name) for name in columns]) or "nothing"
     found = []
     for given, known in ((text, _TEXT_NAMES), (label, _LABEL_NAMES)):
         if given is not None and given not in columns:
-            raise GlossaeError(f"{where}: has no column {shown(given)}; it has {there}")
+            raise GlossaeError(f"{where}: has no column {short_repr(given)}; it has {there}")
         found.append(given or next((by_name[name] for name in known if name in by_name), None))
     if found[0] is None or found[1] is None:
         what, known = ("text", _TEXT_NAMES) if found[0] is None else ("label", _LABEL_NAMES)
@@ -274,25 +280,25 @@ def _names(columns: Sequence[str], where: str, text: str | None = None, label: s
 
 
 def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
-    """A row of values of any kind; a missing text is empty, a missing label None."""
+    """Make a row of values of any type; a missing text is empty, a missing label None."""
     if text is not None and not isinstance(text, str):
-        raise GlossaeError(f"{where}: the text is {shown(text)}: write it as a string")
+        raise GlossaeError(f"{where}: the text is {short_repr(text)}: write it as a string")
     if isinstance(label, str | bool):
         label = str(label).strip()
     elif label is not None:
-        # 1.0 is how some programs write a column of whole numbers
+        # some programs write a column of integers as 1.0
         if not isinstance(label, int) and not (isinstance(label, float) and label.is_integer()):
-            raise GlossaeError(f"{where}: the label is {shown(label)}: write a word or a whole number")
+            raise GlossaeError(f"{where}: the label is {short_repr(label)}: write a word or a whole number")
         label = str(int(label))
     return Row(text or "", label, where, None if pair is None or pair == "" else str(pair))
 
 
 def _file_splits(source: str) -> dict[str, Iterator[Row]]:
-    """The splits of a file, which is all `train`, or of a folder with a file for each."""
+    """The splits of a file, which is all `train`, or of a folder with one file per split."""
     path = path_named(source)
     if not path.exists():
         raise GlossaeError(
-            f"{shown(source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"
+            f"{short_repr(source, 200)}: is neither a file nor a folder; a task's source is {_FORMS}"
         )
     if path.suffix.lower() == ".conllu":
         raise GlossaeError(f"{source}: is a treebank: write scala:{source} to make a task of it")
@@ -305,11 +311,11 @@ def _file_splits(source: str) -> dict[str, Iterator[Row]]:
             continue
         if split in found:
             raise GlossaeError(
-                f"{named(path)}: has two files for {split}, {found[split].name} and {file.name}: leave one"
+                f"{path_text(path)}: has two files for {split}, {found[split].name} and {file.name}: leave one"
             )
         found[split] = file
     if TRAIN not in found:
-        raise GlossaeError(f"{named(path)}: has no train.jsonl, train.csv or train.tsv")
+        raise GlossaeError(f"{path_text(path)}: has no train.jsonl, train.csv or train.tsv")
     return {split: _rows(file) for split, file in found.items()}
 
 
@@ -318,11 +324,11 @@ def _rows(path: Path) -> Iterator[Row]:
     kind = path.suffix.lower()
     if kind not in _SUFFIXES:
         raise GlossaeError(
-            f"{named(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
+            f"{path_text(path)}: is no {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, nor a folder of them"
         )
     columns: tuple[str, ...] | None = None
     for where, fields in _tsv(path) if kind == ".tsv" else records(path):
-        # nearly always those of the record before
+        # records nearly always have the same columns as the record before
         if (found := tuple(fields)) != columns:
             columns, names = found, _names(found, where)
         pair = None if names.pair is None else fields[names.pair]
@@ -330,12 +336,12 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _tsv(path: Path) -> Iterator[Record]:
-    """The lines of a file with a header that names its columns, or without one: then the label is the last column."""
+    """The lines of a file, with a header that names its columns or without; then the label is the last column."""
     header: list[str] | None = None
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
-        where = f"{named(path)}, line {number}"
+        where = f"{path_text(path)}, line {number}"
         cells = line.split("\t")
         if header is None:
             words = {cell.strip().lower() for cell in cells}
@@ -350,11 +356,13 @@ def _tsv(path: Path) -> Iterator[Record]:
         elif len(cells) > 1:
             yield Record(where, {"text": "\t".join(cells[:-1]), "label": cells[-1]})
         else:
-            raise GlossaeError(f"{where}: has no tab: write TEXT, a tab and LABEL, but found {shown(line)}")
+            raise GlossaeError(
+                f"{where}: has no tab: write TEXT, a tab and LABEL, but found {short_repr(line)}"
+            )
 
 
 def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
-    """Every split of a data set; where the source names one, that is all `train`."""
+    """Every split of a data set; if the source names a split, that split as `train`."""
     if source.columns.languages or source.columns.labels:
         raise GlossaeError(
             f"{source.name}: a task knows ,config= ,split= ,text= and ,label=, and no languages"
@@ -370,7 +378,7 @@ def _hub_splits(source: HubDataSet) -> dict[str, Iterator[Row]]:
 
 
 def _table_rows(source: HubDataSet, split: str, table: Any) -> Iterator[Row]:
-    """The rows of a flattened table of `datasets`; classes go by their names."""
+    """The rows of a flattened table of `datasets`; class labels are replaced by their names."""
     name = f"{source.name}, split {split}"
     names = _names(list(table.features), name, source.columns.text, source.columns.label)
     classes = getattr(table.features[names.label], "names", None)
@@ -400,11 +408,11 @@ def read_treebank(path: Path) -> Iterator[Tagged]:
                 yield Tagged(tokens, tags, said if isinstance(said, str) else None)
     else:
         raise GlossaeError(
-            f"{named(path)}: is no treebank: give a .conllu file, or .jsonl with tokens and pos_tags"
+            f"{path_text(path)}: is no treebank: give a .conllu file, or .jsonl with tokens and pos_tags"
         )
 
 
 def _words(value: Any, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise GlossaeError(f"{where}: {key} is {shown(value)}: write a list of strings")
+        raise GlossaeError(f"{where}: {key} is {short_repr(value)}: write a list of strings")
     return tuple(value)

@@ -1,4 +1,4 @@
-"""What the units do: edits, their effect on next-token loss, and sets compared at the same damage."""
+"""Edit units, measure the effect on next-token loss, and compare sets of units at the same damage."""
 
 from glossae.effects.controls import (
     UNTRAINED,
@@ -9,28 +9,28 @@ from glossae.effects.controls import (
     matched_sets,
     measure_rises,
     profiles,
-    redirected_edits,
+    random_direction_edits,
     smoothed_rate,
 )
 from glossae.effects.damage import (
     NEAR,
-    Switched,
+    SwitchOff,
     UnitSet,
     doses_at,
     doses_of_each,
     matched_sweeps,
     switch_off,
 )
-from glossae.effects.edits import Edit, Operation, compile_edits, edited, neurons_off
+from glossae.effects.edits import Edit, Operation, apply_edit, compile_edits, neurons_off
 from glossae.effects.knob import Knob
-from glossae.effects.selectivity import MATCHED_DAMAGE, best_dose, lowest, selectivity, side_effects
+from glossae.effects.selectivity import MATCHED_DAMAGE, best_dose, lowest_loss, selectivity, side_effects
 from glossae.effects.serial import serial_correlations
 from glossae.effects.sweep import (
     Arrays,
     Keep,
     Measured,
     cells,
-    described,
+    edit_columns,
     keep_nothing,
     measure_growing,
     part_edits,
@@ -73,9 +73,10 @@ __all__ = [
     "Steering",
     "Step",
     "Sweep",
-    "Switched",
+    "SwitchOff",
     "UnitRange",
     "UnitSet",
+    "apply_edit",
     "best_dose",
     "best_neurons",
     "cells",
@@ -83,16 +84,15 @@ __all__ = [
     "compare_with_one",
     "compile_edits",
     "compile_steps",
-    "described",
     "direction_arm",
     "doses",
     "doses_at",
     "doses_of_each",
-    "edited",
+    "edit_columns",
     "families",
     "keep_nothing",
     "latent_arm",
-    "lowest",
+    "lowest_loss",
     "matched_sets",
     "matched_sweeps",
     "measure_growing",
@@ -102,7 +102,7 @@ __all__ = [
     "part_edits",
     "part_rows",
     "profiles",
-    "redirected_edits",
+    "random_direction_edits",
     "selectivity",
     "serial_correlations",
     "side_effects",

@@ -1,4 +1,4 @@
-"""Controls: what other units do, drawn many times, and the rank of the selected ones among them."""
+"""Controls: the effect of other units, drawn many times, and the rank of the selected units among them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae.effects.edits import Edit, Reading, as_units, unit_rows
+from glossae.effects.edits import Edit, UnitReader, as_units, unit_rows
 from glossae.effects.sweep import Arrays, Keep, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
@@ -16,12 +16,12 @@ from glossae.sae import Sae
 from glossae.units import Units
 
 UNTRAINED = 3
-"""Autoencoders of random weights that the selected latents are held against, a seed each."""
-# tokens in a batch: what an edit makes of so few stays nearer to a CPU than of thousands
+"""The number of untrained SAEs that the selected latents are compared with, one per seed."""
+# tokens in a batch: the edited tensors of a small batch stay in a CPU's cache
 BUDGET = 1024
-# sentences after which what was measured is kept
+# sentences after which results are kept
 PART = 64
-# of each selected latent, how many of those most like it take its place in turn
+# for each selected latent, the number of most similar latents from which its substitute is drawn
 CANDIDATES = 20
 
 
@@ -31,7 +31,7 @@ class Rises:
 
     Attributes:
         target, reference: of the two languages.
-        nearest: the largest of all languages but the target; None where there is none but the reference.
+        nearest: the largest of all languages but the target; None if the reference is the only other language.
     """
 
     target: Float[np.ndarray, " edits"]
@@ -39,31 +39,32 @@ class Rises:
     nearest: Float[np.ndarray, " edits"] | None = None
 
     def statistics(self) -> dict[str, Float[np.ndarray, " edits"]]:
-        """What sets are compared by, for every edit: what the target loses, and how much more than others."""
+        """The statistics that sets are compared by, for every edit: the target's loss, and its excess over others."""
         found = {"target": self.target, "target - reference": self.target - self.reference}
         return found if self.nearest is None else found | {"target - nearest": self.target - self.nearest}
 
     def take(self, place: slice) -> "Rises":
-        """Some of the edits."""
+        """The rises under some of the edits."""
         nearest = None if self.nearest is None else self.nearest[place]
         return Rises(self.target[place], self.reference[place], nearest)
 
 
 @dataclass(frozen=True)
 class Control:
-    """A set's effect beside that of a control.
+    """The effect of a set of units, and that of a control.
 
     Attributes:
-        units, edit, value: the set that is looked at, and what is done to it.
-        control: what it is held against: a null that is drawn, or one other set with an edit of its own.
-        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less that of the
-            reference's; `target - nearest`: less the largest of all other languages', where there are others besides
-            the reference.
-        draws: how often the control was drawn; 1 for a set that is no draw.
+        units, edit, value: the set, and its edit.
+        control: the control: a null that is drawn, or another set with its own edit.
+        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less the
+            reference's rise; `target - nearest`: less the largest rise of all other languages, if there are
+            others besides the reference.
+        draws: the number of draws of the control; 1 for a set that is not drawn.
         observed: the statistic of the set.
-        null_mean, null_p95: of the draws; of one set its statistic, and nothing.
-        rank: 1 + the number of draws that are as large as what was observed, of draws + 1; None for one set. The
-            selected set was not drawn as the others were, so rank / (draws + 1) is no p-value of a random draw.
+        null_mean, null_p95: of the draws; for a single control set its statistic, and None.
+        rank: 1 + the number of draws at least as large as observed, out of draws + 1; None for a single
+            control set. The selected set was not drawn like the others, so rank / (draws + 1) is not a p-value
+            of a random draw.
     """
 
     units: str
@@ -90,10 +91,10 @@ def measure_rises(
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Rises:
-    """Run a text under every edit; what is below the site is computed once a batch for all of them.
+    """Run a text under every edit; the part below the site is computed once per batch for all of them.
 
-    Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit and
-    sentence. Every `PART` sentences are a part of the work for `keep`.
+    Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit
+    and sentence. Every `PART` sentences are one part for `keep`.
 
     Raises:
         GlossaeError: the text lacks one of the two languages, or an edit does not fit the site.
@@ -124,7 +125,7 @@ def measure_rises(
 
 
 def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, null: Rises) -> list[Control]:
-    """A set's one edit against many draws, a row for each statistic."""
+    """A set's edit compared with many draws, one row for each statistic."""
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
         own, draws = float(values[0]), drawn[name]
@@ -137,7 +138,7 @@ def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, nu
 def compare_with_one(
     units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
 ) -> list[Control]:
-    """A set's one edit beside another set's, a row for each statistic."""
+    """A set's edit compared with another set's, one row for each statistic."""
     theirs, same = other.statistics(), (units, edit.operation, edit.value, control, control_edit)
     return [
         Control(*same, name, 1, float(values[0]), float(theirs[name][0]), None, None)
@@ -146,27 +147,27 @@ def compare_with_one(
 
 
 def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:
-    """The place of what was observed among itself and the draws, the largest first; behind draws that are equal."""
+    """The rank of the observed value among itself and the draws, the largest first; after draws that are equal."""
     return int(np.count_nonzero(null >= observed)) + 1
 
 
-def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -> list[TokenEdit]:
-    """An edit that is written along random directions instead of the units' own.
+def random_direction_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -> list[TokenEdit]:
+    """The edit with random directions in place of the units' own.
 
-    Every unit has a random direction of the length of its own, and each token is moved exactly as far as the edit
-    moves it: only the directions differ.
+    Every unit gets a random direction of the length of its own, and each token moves exactly as far as under
+    the edit: only the directions differ.
 
     Args:
         edit: `set`, `zero`, `mean` or `project_out`, error-preserving.
 
     Raises:
-        GlossaeError: it is another edit.
+        GlossaeError: the edit is another one.
     """
     if edit.operation not in ("set", "zero", "mean", "project_out") or edit.splice:
         raise GlossaeError(f"controls: an edit '{edit.operation}' has no random directions in its place")
-    reading = Reading(as_units(units))
+    reading = UnitReader(as_units(units))
     wanted = edit.targets or (0.0,) * len(edit.units)
-    # as in `Edit`: what is added is an amount of each unit times its row
+    # as in `Edit`: the change is an amount of each unit times its row
     along = unit_rows(reading.units, edit.units) if edit.operation == "project_out" else None
     own = (
         reading.units.direction(edit.units).detach().double() if along is None else torch.linalg.pinv(along).T
@@ -182,7 +183,7 @@ def redirected_edits(edit: Edit, units: Sae | Units, draws: int, *, seed: int) -
             now = reading.read(x, edit.units) if along is None else base @ along.T.to(base)
             amount = torch.tensor(wanted, dtype=base.dtype, device=base.device) - now
             change = amount @ rows.to(base)
-            # random rows are nearly orthogonal, and rows that are not add up to more or to less
+            # random rows are only nearly orthogonal, so that their sum may be longer or shorter
             lengths = (amount @ own.to(base)).norm(dim=1) / change.norm(dim=1).clamp_min(1e-30)
             moved: Tensor = base + change * lengths[:, None]
             return moved
@@ -198,7 +199,7 @@ def profiles(
     norm: Float[np.ndarray, " units"],
     reference_rate: Float[np.ndarray, " units"],
 ) -> Float[np.ndarray, "units 4"]:
-    """What latents are matched on, in logarithms with the deviation 1; NaN where a latent does not fire.
+    """The features for matching latents, as standardised logarithms; NaN if a latent does not fire.
 
     Args:
         rate: the share of the target's tokens on which each fires.
@@ -210,13 +211,13 @@ def profiles(
     logs = np.full(table.shape, np.nan)
     logs[alive] = np.log(table[alive])
     spread = logs[alive].std(axis=0) if alive.any() else np.ones(table.shape[1])
-    # rows that all have one length do not differ in it, but for rounding
+    # rows of one length differ only by rounding
     scaled: Float[np.ndarray, "units 4"] = logs / np.where(spread > 1e-6, spread, np.inf)
     return scaled
 
 
 def smoothed_rate(fired: Int[np.ndarray, " units"], tokens: int) -> Float[np.ndarray, " units"]:
-    """(fired + 1/2) / (tokens + 1): a firing rate with a logarithm where a latent was never seen to fire."""
+    """(fired + 1/2) / (tokens + 1): a firing rate with a finite logarithm also for a latent that never fired."""
     rate: Float[np.ndarray, " units"] = (fired + 0.5) / (tokens + 1)
     return rate
 
@@ -229,15 +230,15 @@ def matched_sets(
     seed: int,
     candidates: int = CANDIDATES,
 ) -> Int[np.ndarray, "draws selected"]:
-    """Sets of other latents, one for each selected one, drawn from those that are nearest to it.
+    """Sets of other latents, one for each selected one, drawn from its nearest neighbours in the profile.
 
-    A set has no latent twice, and none that is selected.
+    A set has no latent twice, and no selected latent.
 
     Args:
-        candidates: how many of the nearest may take a latent's place.
+        candidates: the number of nearest neighbours to draw from.
 
     Raises:
-        GlossaeError: fewer latents are left than are selected.
+        GlossaeError: there are fewer other latents than selected ones.
     """
     free = np.isfinite(profile).all(1)
     free[list(selected)] = False
@@ -246,7 +247,7 @@ def matched_sets(
         raise GlossaeError(
             f"controls: {len(pool)} latents fire besides the {len(selected)} selected ones: too few to match them"
         )
-    # a selected latent that never fires on the target's text has no profile; any will do in its place
+    # a selected latent that never fires on the target's text has no profile; any latent may replace it
     own = np.nan_to_num(profile[list(selected)])
     width = max(candidates, len(selected))
     nearest = [pool[np.argsort(np.square(profile[pool] - row).sum(1), kind="stable")[:width]] for row in own]
@@ -254,7 +255,7 @@ def matched_sets(
     sets = np.empty((draws, len(selected)), dtype=np.int64)
     for draw in range(draws):
         taken: set[int] = set()
-        # in another order every time, so that no place gets first choice
+        # in a new order for every draw, so that no selected latent always chooses first
         for place in generator.permutation(len(selected)).tolist():
             left = [unit for unit in nearest[place].tolist() if unit not in taken]
             sets[draw, place] = left[int(generator.integers(len(left)))]

@@ -1,4 +1,4 @@
-"""Damage done by measuring: doses of the same damage for several families, and sets of units switched off."""
+"""Find doses of equal damage for several families, and switch sets of units off."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.sweep import Arrays, Keep, keep_nothing, known_enough
+from glossae.effects.sweep import Arrays, Keep, keep_nothing, precise_enough
 from glossae.effects.units import Arm, Step, Sweep, compile_steps
 from glossae.lm import (
     LanguageModel,
@@ -18,31 +18,32 @@ from glossae.lm import (
     TokenEdit,
     TokenizedCorpus,
     edits,
-    growing,
+    growing_samples,
     replayed_losses,
     sentence_losses,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.stats import Clusters, resampled_sums
 
-# how near is near enough, and how often to look
+# relative tolerance of a level, and the most search steps
 NEAR, ROUNDS = 0.02, 10
-# where a level is to be reached and not just come near to, so much more damage is looked for
+# a level that has to be reached, not only approached, is searched with this factor on the damage
 ABOVE = 1.025
-# a family that does not get there at so many times the largest dose is called off
+# the search stops for a family that does not reach the level at this many times the largest dose
 FURTHEST = 64.0
 
 
 def doses_at(
     damage: Callable[[list[float]], list[float]], known: dict[float, float], levels: Sequence[float]
 ) -> dict[float, float | None]:
-    """For each level, a dose whose damage is within 2 % of it; None if no dose gets there.
+    """For each level, a dose whose damage is within 2 % of it; None if no dose reaches it.
 
-    Where the damage first reaches a level the dose is looked for on a line through both sides in logarithms of
-    dose and damage, which near no change is straight: KL grows with the square of the dose.
+    Between the two doses around a level, the search interpolates linearly in the logarithms of dose and
+    damage, a nearly
+    straight relation for small changes: KL grows with the square of the dose.
 
     Args:
-        known: damage by dose, of positive doses, at least one; what is measured is added to it.
+        known: damage by dose, for at least one positive dose; measured doses are added to it.
     """
     (found,) = doses_of_each(lambda asked: [damage(asked[0])], [known], [levels])
     return found
@@ -55,12 +56,12 @@ def doses_of_each(
     *,
     furthest: float = FURTHEST,
 ) -> list[dict[float, float | None]]:
-    """`doses_at` for several families together, so that the doses of all of them are measured at once.
+    """`doses_at` for several families at once, so that the doses of all of them are measured together.
 
     Args:
-        damage: of several doses of each family; of none where a family has found its own.
-        known: of each family, damage by dose, as in `doses_at`.
-        furthest: how many times the largest known dose is the largest that is tried.
+        damage: measures several doses of each family; an empty list for families that are finished.
+        known: for each family, damage by dose, as in `doses_at`.
+        furthest: the largest dose that is tried, as a multiple of the largest known one.
     """
     largest = [max(own) for own in known]
     done: list[dict[float, float | None]] = [{} for _ in known]
@@ -90,7 +91,7 @@ def doses_of_each(
 
 
 def _next(known: dict[float, float], level: float) -> float:
-    """A dose that is near enough, or else where to look next."""
+    """A dose that is near enough, or else the next dose to measure."""
     near = [dose for dose, found in known.items() if abs(found - level) <= NEAR * level]
     if near:
         return min(near)
@@ -101,19 +102,19 @@ def _next(known: dict[float, float], level: float) -> float:
     high = above[0]
     below = [dose for dose in doses if dose < high]
     if not below:
-        # a little further than the square says, so that the level comes to lie between two doses
+        # slightly further than the square law says, so that the level lies between two doses
         return 0.9 * high * math.sqrt(level / known[high])
     low = below[-1]
     if known[low] <= 0:
         return math.sqrt(low * high)
     slope = math.log(known[high] / known[low]) / math.log(high / low)
     share = math.log(level / known[low]) / slope / math.log(high / low)
-    # never on an end of the bracket, from which nothing would be learnt
+    # not an end of the bracket, which would give no information
     return float(low * (high / low) ** min(0.95, max(0.05, share)))
 
 
 def _nearest(known: dict[float, float], level: float) -> float | None:
-    """The dose that came nearest, if it is within a tenth of the level."""
+    """The dose that came nearest, if its damage is within a tenth of the level."""
     dose = min(known, key=lambda dose: abs(known[dose] - level))
     return dose if abs(known[dose] - level) <= 0.1 * level else None
 
@@ -130,16 +131,17 @@ def matched_sweeps(
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Sweep]:
-    """For each set no edit, its units switched off, and on each way down a dose that just reaches each level of damage.
+    """For each set: no edit, its units switched off, and doses that just reach each level of damage.
 
-    A dose is looked for from no edit to the end of the way in the set's own sweep, and left out where the damage there
-    is below the level. Where latents at 0 do more damage than a level, the way down from 0 begins too late for it.
+    A dose path runs from no edit to an end of the set's own sweep; a level above the damage at its end is left
+    out. If latents fixed at 0 already do more damage than a level, the path of `set`, which starts at 0,
+    cannot have it.
 
     Args:
         tokens: the sentences whose loss is to rise.
-        only_off: names of sets that have no doses.
-        keep: the search of all doses is one part of the work.
-        progress: called with a share that is done, which grows more slowly from round to round.
+        only_off: names of sets without doses.
+        keep: the search of all doses is one part.
+        progress: called with a finished share, which grows more slowly from round to round.
     """
     turned = [(number, arm) for number, arm in enumerate(arms) if arm.name not in only_off]
     ways = [(number, end) for number, arm in turned for end in arm.strongest]
@@ -190,7 +192,7 @@ def matched_sweeps(
 
 
 def _partway(end: Step, share: float) -> Step:
-    """As much of the end of a way down: 0 is no edit (of `set`, the dose 0), 1 the edit itself."""
+    """A part of the end of a dose path: 0 is no edit (for `set`, the dose 0), 1 the edit itself."""
     edit = end.edit
     assert edit is not None
     assert edit.value is not None
@@ -203,16 +205,16 @@ def _partway(end: Step, share: float) -> Step:
 
 @dataclass(frozen=True)
 class UnitSet:
-    """Units that are switched off together.
+    """Units that are switched off at once.
 
     Attributes:
-        group: what they are of, such as `trained` or `untrained`; sets of one group and size differ by their seed.
-        seed: which of the group's draws they are of; 0 where there is but one.
-        size: how many units.
-        members: their numbers, where they have any.
-        dose: 1 switches off; another one is what damage was matched at.
-        at: the damage that was matched, nats a token of the target; None where units are just switched off.
-        edit: what switches them off at the site; or edits at several sites.
+        group: their kind, such as `trained` or `untrained`; sets of one group and size differ by their seed.
+        seed: the number of the group's draw; 0 if there is only one.
+        size: the number of units.
+        members: their numbers, if they have any.
+        dose: 1 switches off; other values give the matched damage.
+        at: the matched damage, nats per token of the target; None if units are simply switched off.
+        edit: the edit that switches them off at the site; or edits at several sites.
     """
 
     group: str
@@ -225,15 +227,15 @@ class UnitSet:
 
 
 @dataclass(frozen=True)
-class Switched:
-    """What switching sets off does to each sentence that was measured.
+class SwitchOff:
+    """The effect of switching sets off on each measured sentence.
 
     Attributes:
-        tokens: the sentences that were measured.
-        index: which of the text's those are.
-        raw: their summed loss under the model as it is, nats.
-        change: by how much each set raises it, nats.
-        used: whether a set was measured on a sentence: some need fewer of a language's; `change` is 0 elsewhere.
+        tokens: the measured sentences.
+        index: their numbers in the text.
+        raw: their summed loss under the unedited model, nats.
+        change: the rise under each set, nats.
+        used: whether a set was measured on a sentence: some sets need fewer; `change` is 0 elsewhere.
     """
 
     tokens: TokenizedCorpus
@@ -247,15 +249,15 @@ class Switched:
         return np.flatnonzero([s.language == language for s in self.tokens.corpus.sentences])
 
     def mean(self, language: str) -> Float[np.ndarray, " sets"]:
-        """The mean change by set, nats a token."""
+        """The mean change by set, nats per token."""
         return self._means(language, self.tokens.predicted)
 
     def per_byte(self, language: str) -> Float[np.ndarray, " sets"]:
-        """The mean change by set, nats a byte of UTF-8."""
+        """The mean change by set, nats per byte of UTF-8."""
         return self._means(language, self.tokens.predicted_bytes)
 
     def sentences(self, language: str) -> Int[np.ndarray, " sets"]:
-        """On how many of a language's sentences each set was measured."""
+        """The number of a language's sentences on which each set was measured."""
         found: Int[np.ndarray, " sets"] = self.used[:, self.rows(language)].sum(1)
         return found
 
@@ -265,7 +267,7 @@ class Switched:
         return found
 
     def resampled(self, language: str, *, draws: int, seed: int) -> Float[np.ndarray, "draws sets"]:
-        """The mean change by set, nats a token, in resamples of a language's documents (or pairs, or sentences)."""
+        """The mean change by set, nats per token, in resamples of a language's documents (or pairs, or sentences)."""
         rows = self.rows(language)
         sums = resampled_sums(
             [*self.change[:, rows], *(self.used[:, rows] * self.tokens.predicted[rows])],
@@ -289,30 +291,31 @@ def switch_off(
     budget: int = 1024,
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
-) -> Switched:
-    """Switch every set off on random sentences of each language, ever more, until the changes are known.
+) -> SwitchOff:
+    """Switch every set off on growing random samples of each language's sentences, until the changes are known.
 
-    A set is done in a language once half the 95 % interval of its mean change there is at most `precision` nats a
-    token, or a tenth of the change; or once the text is at an end. One of edits at several sites, for which the whole
-    model has to be run, is done after the first sample. Samples begin alike, so that sets are held against
-    each other on the same sentences as far as both go. Losses are computed of some tokens of each sentence
-    (`worth_scoring`), and texts that a set does not touch are not run again.
+    A set is finished in a language once half the 95 % interval of its mean change there is at most `precision`
+    nats per token, or a tenth of the change; or once the text is at its end. A set of edits at several sites,
+    which needs runs of the whole model, is finished after the first sample. A larger sample begins with the
+    smaller one, so that sets are compared on the same sentences as far as both are measured. Losses are
+    computed at some tokens of each sentence (`tokens_to_score`), and texts that a set does not change are not
+    run again.
 
     Args:
-        site: where the sets are that have one edit.
-        precision: half the width of an interval, nats a token.
-        keep: each sample of a language is a part of the work.
+        site: the site of sets with one edit.
+        precision: half the width of an interval, nats per token.
+        keep: each sample of a language is one part.
 
     Raises:
         GlossaeError: an edit does not fit the site.
     """
-    tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+    tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
     raw, change = np.zeros(len(tokens)), np.zeros((len(sets), len(tokens)))
     used = np.zeros(change.shape, dtype=bool)
     several = np.array([isinstance(each.edit, tuple) for each in sets], dtype=bool)
     open_ = {code: np.arange(len(sets)) for code in tokens.corpus.languages}
     measured = dict.fromkeys(open_, 0)
-    samples = growing([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
+    samples = growing_samples([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
     for step, sample in enumerate(samples):
         for code, numbers in open_.items():
             own = sample[code]
@@ -333,11 +336,11 @@ def switch_off(
             found = keep(f"{step}-{code}", work)
             raw[new], change[cells], used[cells] = found["raw"], found["change"], True
             measured[code] = len(own)
-            known = known_enough(change[np.ix_(numbers, own)], tokens.predicted[own], precision)
+            known = precise_enough(change[np.ix_(numbers, own)], tokens.predicted[own], precision)
             open_[code] = numbers[~(known | several[numbers])]
     chosen = np.flatnonzero(used.any(0))
     progress(1.0)
-    return Switched(tokens.take(chosen), chosen, raw[chosen], change[:, chosen], used[:, chosen])
+    return SwitchOff(tokens.take(chosen), chosen, raw[chosen], change[:, chosen], used[:, chosen])
 
 
 def _measured(

@@ -1,4 +1,4 @@
-"""Edits: an operation, units, their values and which tokens; and the functions of a site's tensor that they are."""
+"""Edits as data: an operation, units, values and positions; and the functions of a site's tensor made from them."""
 
 import math
 import weakref
@@ -22,37 +22,38 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 @dataclass(frozen=True)
 class Edit:
-    """A change to some latents of an autoencoder, or to some units of another kind.
+    """An edit of some latents of an SAE, or of units of another kind.
 
-    With b the site x, or the reconstruction of it where it is spliced, r what the units read and D their directions:
+    With b the site x, or its reconstruction if spliced, r the units' values and D their directions:
 
-    | operation | formula | what it does to each unit, at every token that is edited | `targets` |
+    | operation | formula | effect on each unit, at every edited token | `targets` |
     |---|---|---|---|
     | `none` | b | nothing | none |
-    | `set`, `mean` | b + (targets - r) D | it reads its target, also where it did not fire | what each reads |
-    | `zero` | b - r D | it reads 0 | none |
-    | `scale` | b + (targets - 1) r D | it reads its target times what it read | factors |
-    | `add` | b + targets D | its direction is added, its target times | amounts |
-    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for 0 |
+    | `set`, `mean` | b + (targets - r) D | its value becomes its target, also where it did not fire | values |
+    | `zero` | b - r D | its value becomes 0 | none |
+    | `scale` | b + (targets - 1) r D | its value is multiplied by its target | factors |
+    | `add` | b + targets D | its direction times its target is added | amounts |
+    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for
+    0 |
 
-    V has the directions at length 1 and V+ is its pseudo-inverse, so that afterwards V b is `targets`, by the smallest
-    change that does it. At targets of 0 the component along the span of the directions is gone, which for one unit is
-    the directional ablation of Deng et al. (2025, arXiv 2505.05111), x - (x.d) d. A latent reads its value in the
-    code, a neuron the coordinate, a direction the product less its offset.
+    V has the directions at length 1 and V+ is its pseudo-inverse, so that V b becomes `targets` by the
+    smallest possible change. Targets of 0 remove the component along the span of the directions; for one unit
+    that is the directional ablation of Deng et al. (2025, arXiv 2505.05111), x - (x.d) d. A latent's value is
+    that in the code, a neuron's the coordinate, a direction's the product less its offset.
 
     Attributes:
         operation: one of those.
         units: the units' numbers.
         targets: a value for each.
-        splice: the reconstruction replaces the activation, as in the paper, which latents only have. Otherwise
-            the edit is error-preserving: what the autoencoder does not explain stays as it was.
-        value: the dose that the targets stand for, as it is reported; None where there is none.
-        positions: which tokens are edited; see `glossae.lm.chosen`. `compile` knows no positions: they are for
+        splice: whether the reconstruction replaces the activation, as in the paper; only for latents.
+            Otherwise the edit is error-preserving: what the SAE does not explain stays.
+        value: the dose that the targets stand for, as reported; None if there is none.
+        positions: the edited tokens; see `glossae.lm.chosen`. `compile` ignores them: they are for
             `glossae.lm.edit` and `glossae.lm.replay`.
 
     Raises:
-        GlossaeError: the operation or the positions are unknown, a unit is named twice, a value is missing, too many,
-            or not finite. The line names the key.
+        GlossaeError: the operation or the positions are unknown, a unit is named twice, a value is missing,
+            superfluous or not finite. The line names the key.
     """
 
     operation: Operation
@@ -89,10 +90,10 @@ class Edit:
     def project_to(
         cls, units: Units, ids: Sequence[int], mean: Float[Tensor, " d"], *, positions: Positions = "all"
     ) -> "Edit":
-        """Project units to where a mean activation has them, such as that of English text.
+        """Project units to their components in a mean activation, such as that of English text.
 
         Raises:
-            GlossaeError: there is no such unit, or a direction is zero.
+            GlossaeError: a unit does not exist, or a direction is zero.
         """
         components = unit_rows(units, ids) @ mean.detach().double().to(units.direction(ids).device)
         return cls("project_out", tuple(ids), tuple(components.tolist()), positions=positions)
@@ -101,31 +102,31 @@ class Edit:
         """The function `(tokens, d) -> (tokens, d)` for `glossae.lm.edit`.
 
         Raises:
-            GlossaeError: there is no such unit, a splice is asked of what is no autoencoder's, or a direction is zero
-                that is to be projected out; or (when it is called) the site is of another width.
+            GlossaeError: a unit does not exist, a splice is asked for without an SAE, or a direction to be
+                projected out is zero; or (when it is called) the site has another width.
         """
         return compile_edits([self], units)[0]
 
     @property
     def changes(self) -> bool:
-        """Whether it does anything: the error-preserving edit of no unit is the model itself."""
+        """Whether it changes anything: an error-preserving edit of no units does not."""
         return self.splice or bool(self.units)
 
 
 def compile_edits(edits: Sequence[Edit], units: Sae | Units) -> list[TokenEdit]:
-    """Compile several edits of the same units; called on the same tensor one after the other, they encode it once.
+    """Compile several edits of the same units; on the same tensor, they share one encoding.
 
     Raises:
         GlossaeError: as for `Edit.compile`.
     """
-    reading = Reading(as_units(units))
-    return [_compiled(edit, reading) for edit in edits]
+    reader = UnitReader(as_units(units))
+    return [_compiled(edit, reader) for edit in edits]
 
 
-def edited(
+def apply_edit(
     lm: LanguageModel, site: Site, units: Sae | Units, change: Edit | None
 ) -> AbstractContextManager[None]:
-    """The model under an edit while the block runs; as it is if the edit is None.
+    """Apply an edit to the model inside the block; None for no edit.
 
     Raises:
         GlossaeError: the edit does not fit the units or the site.
@@ -140,10 +141,11 @@ def neurons_off(
 ) -> list[SiteEdit]:
     """The edits that set neurons of `mlp.hidden` to 0 at all their layers at once, for `glossae.lm.edits`.
 
-    That is how Tang et al. (2024, section 3.2) deactivate LAPE neurons. `find.lape(...).best(n)` gives such a mapping.
+    Tang et al. (2024, section 3.2) deactivate LAPE neurons this way. `evidence.lape(...).best(n)` gives such a
+    mapping.
 
     Raises:
-        GlossaeError: there is no such layer or neuron, or a neuron is named twice.
+        GlossaeError: a layer or neuron does not exist, or a neuron is named twice.
     """
     changes = []
     for layer, ids in sorted(neurons.items()):
@@ -155,14 +157,14 @@ def neurons_off(
 
 
 def as_units(units: Sae | Units) -> Units:
-    """The latents of an autoencoder; other units as they are."""
+    """The latents of an SAE; other units unchanged."""
     return Latents(units) if isinstance(units, Sae) else units
 
 
-class Reading:
-    """What units read, with the code of the last tensor kept: edits that share it encode a tensor once.
+class UnitReader:
+    """Reads units and keeps the code of the last tensor: edits that share it encode a tensor once.
 
-    Nothing is kept while gradients are recorded, nor where a tensor was written into since.
+    Nothing is kept while gradients are recorded, or for a tensor that was written into since.
     """
 
     def __init__(self, units: Units) -> None:
@@ -173,19 +175,19 @@ class Reading:
         self._reconstruction: Tensor | None = None
 
     def precise(self, x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-        """The precision that edits are computed in: the autoencoder's, or else at least float32."""
+        """The tensor in the precision of edits: the SAE's, or else at least float32."""
         if isinstance(self.units, Latents):
             return x.to(self.units.sae.W_dec.dtype)
         return x if x.dtype == torch.float64 else x.float()
 
     def read(self, x: Float[Tensor, "tokens d"], ids: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
-        """What a few units read."""
+        """The values of a few units."""
         if isinstance(self.units, Latents):
             return self.units.values(self._code(self.units, x), ids)
         return self.units.read(x, ids)
 
     def reconstruction(self, x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-        """What the autoencoder makes of x; only latents have one."""
+        """The SAE's reconstruction of x; only latents have one."""
         assert isinstance(self.units, Latents)
         codes = self._code(self.units, x)
         if self._codes is not codes:
@@ -203,9 +205,9 @@ class Reading:
         return self._codes
 
 
-def _compiled(change: Edit, reading: Reading) -> TokenEdit:
-    """The function that an edit is, by the formulas of `Edit`."""
-    units, ids, operation = reading.units, change.units, change.operation
+def _compiled(change: Edit, reader: UnitReader) -> TokenEdit:
+    """The function of an edit, by the formulas of `Edit`."""
+    units, ids, operation = reader.units, change.units, change.operation
     check_ids(units, ids)
     if change.splice and not isinstance(units, Latents):
         raise GlossaeError(f"edit: a {units.kind} has no reconstruction to splice; leave splice off")
@@ -217,7 +219,7 @@ def _compiled(change: Edit, reading: Reading) -> TokenEdit:
             raise GlossaeError(
                 f"edit: the {units.kind}s are of a site of d_in {units.d_in}, and this one is {x.shape[1]} wide"
             )
-        base = reading.reconstruction(x) if change.splice else reading.precise(x)
+        base = reader.reconstruction(x) if change.splice else reader.precise(x)
         if operation == "none" or not ids:
             return base if change.splice else x
         wanted = torch.tensor(change.targets or (0.0,) * len(ids), dtype=base.dtype, device=base.device)
@@ -225,7 +227,7 @@ def _compiled(change: Edit, reading: Reading) -> TokenEdit:
             return base + wanted @ units.direction(ids).to(base)
         if along is not None and pull is not None:
             return torch.addmm(base, wanted - base @ along.T.to(base), pull.T.to(base))
-        now = reading.read(x, ids)
+        now = reader.read(x, ids)
         by = now * (wanted - 1) if operation == "scale" else wanted - now
         return torch.addmm(base, by, units.direction(ids).to(base))
 
@@ -236,7 +238,7 @@ def unit_rows(units: Units, ids: Sequence[int]) -> Float[Tensor, "chosen d"]:
     """The directions of a few units at length 1, float64.
 
     Raises:
-        GlossaeError: there is no such unit, or a direction is zero.
+        GlossaeError: a unit does not exist, or a direction is zero.
     """
     check_ids(units, ids)
     rows = units.direction(ids).detach().double()

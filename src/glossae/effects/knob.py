@@ -1,4 +1,4 @@
-"""A knob: units that were found, in one small file, with which a plain Hugging Face model is turned."""
+"""A knob is a small file of units that turns a plain Hugging Face model."""
 
 import dataclasses
 import hashlib
@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae._version import __version__
-from glossae.effects.edits import edited
+from glossae.effects.edits import apply_edit
 from glossae.effects.units import STEERINGS, Family, Steering
 from glossae.errors import GlossaeError
 from glossae.files import replacing
-from glossae.lm import LanguageModel, NormRange, Site, check_positions, with_sites
+from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
 from glossae.sae import Sae, SaeConfig
 from glossae.units import Directions, Units
 
@@ -28,9 +28,9 @@ FORMAT = 1
 KEY = "glossae_knob"
 # the key of knobs that were saved when glossae was called sprog
 _FORMER_KEY = "sprog_knob"
-# weights of a model that are kept to know it by, and how far they may be off: half precision rounds them
+# weights of a model stored to identify it, and their tolerance: half precision rounds them
 SAMPLED, ROUNDED = 256, 0.02
-# the tensors of a file that say how far a dose goes; the others are the units'
+# the tensors of a file that scale the dose; the others are the units'
 _MEANS = ("low", "high")
 
 Tensors = dict[str, Tensor]
@@ -38,29 +38,30 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Knob:
-    """Units of one site, what is done with them, and how far they are turned.
+    """Units of one site with an operation and a dose.
 
-    `Knob.of` makes one of a family of units, `save` and `load` are its file, and
+    `Knob.all_units` makes one from a family of units, `save` and `load` write and read its file, and
 
         with knob.on(model):
             model.generate(...)
 
-    turns a plain `transformers` model, with or without cache, as long as the block runs.
+    turns a plain `transformers` model, with or without cache, inside the block.
 
     Attributes:
-        family: the units and what is done with them.
-        dose: how far they are turned; 1 takes the reference's mean to the target's (see `Family`).
-        site: where they are.
+        family: the units and the operation.
+        dose: how far the model is turned; 1 takes the reference's mean to the target's (see `Family`).
+        site: the site.
         width: of the site.
-        model: what the model is called; of a folder, its last part.
-        commit: of the hub, if it is from there.
-        weights: a few of the model's weights, by which it is known again.
+        model: the model's name; for a folder, its last part.
+        commit: the model's commit on the hub, if it is from there.
+        weights: a few of the model's weights, which identify it.
         target, reference: the languages.
-        whence: what else is known of where it came from.
-        bos: whether the texts that the units were found on begin with a BOS, which is not turned.
-        chat: where the units were found on replies in a chat, the tokens of the chat template before them, which are
-            not turned; in `generate` all that is given is not.
-        sinks: the norms outside of which a token is an attention sink, which is not turned; None: there are none.
+        origin: further facts about its origin.
+        bos: whether the units were found on texts with a BOS; the BOS is not edited.
+        chat: the tokens of the chat template, if the units were found on replies in a chat; they are not
+            edited, nor is in `generate` anything that it is given.
+        sinks: the range of norms outside of which a token is an attention sink, which is not edited; None for
+            no sinks.
         version: of glossae.
     """
 
@@ -73,7 +74,7 @@ class Knob:
     weights: Float[Tensor, " sampled"]
     target: str
     reference: str
-    whence: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     bos: bool = False
     chat: tuple[int, ...] = ()
     sinks: NormRange | None = None
@@ -90,26 +91,29 @@ class Knob:
         dose: float,
         target: str,
         reference: str,
-        whence: Mapping[str, Any] | None = None,
+        origin: Mapping[str, Any] | None = None,
         whole: bool = False,
     ) -> "Knob":
         """A knob of units at a model's site.
 
         Args:
-            whence: what else is to be known, in JSON's types.
-            whole: whether a whole encoder may be written (`set` on top-k latents needs it).
+            origin: further facts about its origin, as JSON values.
+            whole: whether the whole encoder may be saved (`set` on top-k latents needs it).
 
         Raises:
-            GlossaeError: the units are of another width, or a whole encoder is needed and was not asked for.
+            GlossaeError: the units have another width, or the whole encoder is needed and was not allowed.
         """
         width = lm.width(site)
-        if family.of.d_in != width:
+        if family.all_units.d_in != width:
             raise GlossaeError(
-                f"knob: the units are of a site of {family.of.d_in} values, and {site} has {width}"
+                f"knob: the units are of a site of {family.all_units.d_in} values, and {site} has {width}"
             )
         tensors, facts = _packed(family, whole=whole)
-        facts |= {"kind": family.of.kind, "names": [family.of.name(unit) for unit in family.ids]}
-        facts |= {"units": list(family.ids), "identity": family.of.identity}
+        facts |= {
+            "kind": family.all_units.kind,
+            "names": [family.all_units.name(unit) for unit in family.ids],
+        }
+        facts |= {"units": list(family.ids), "identity": family.all_units.identity}
         for name in _MEANS:
             tensors[name] = torch.tensor(getattr(family, name), dtype=torch.float64)
         return Knob(
@@ -122,7 +126,7 @@ class Knob:
             weights=sampled_weights(lm, site),
             target=target,
             reference=reference,
-            whence=dict(whence or {}),
+            origin=dict(origin or {}),
             bos=lm.bos,
             chat=lm.chat,
             sinks=lm.sinks.get(site),
@@ -132,17 +136,17 @@ class Knob:
 
     @property
     def names(self) -> list[str]:
-        """What the units are called."""
+        """The names of the units."""
         return list(self._facts["names"])
 
     @property
     def kind(self) -> str:
-        """What sort of units they are."""
+        """The kind of the units."""
         return str(self._facts["kind"])
 
     @cached_property
     def hash(self) -> str:
-        """Of everything but the dose: knobs of one hash are the same knob, turned or not."""
+        """The hash of everything but the dose: knobs with one hash differ at most in their dose."""
         digest = hashlib.sha256(json.dumps(self._description(), sort_keys=True, ensure_ascii=False).encode())
         for name, tensor in sorted(self._file_tensors().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -153,35 +157,35 @@ class Knob:
         """The same knob at another dose."""
         return dataclasses.replace(self, dose=float(dose))
 
-    def under(self, operation: Steering) -> "Knob":
-        """The same neurons or directions, added or projected to; of latents only what their means are of.
+    def with_operation(self, operation: Steering) -> "Knob":
+        """The same neurons or directions under `add` or `project_out`; latents only under their own operation.
 
         Raises:
-            GlossaeError: the units are latents, and it is another operation than their own.
+            GlossaeError: the units are latents, and the operation is not their own.
         """
         if operation == self.family.operation:
             return self
         if self.kind == "latent":
             raise GlossaeError(
-                f"knob: latents that {self.family.operation} cannot {operation}: make a knob of them anew"
+                f"knob: latents saved for {self.family.operation} cannot {operation}: save another knob of them"
             )
-        # these directions have length 1, so that setting them to a component is projecting to it
+        # these directions have length 1, so that setting one to a component is a projection
         kept: Steering = "add" if operation == "add" else "project_out"
         return dataclasses.replace(self, family=dataclasses.replace(self.family, operation=kept))
 
     @contextmanager
     def on(self, model: Any, *, dose: float | None = None, any_model: bool = False) -> Iterator[None]:
-        """While the block runs, the model is turned: in a forward pass, in a loss and in `generate`.
+        """Turn the model inside the block: in a forward pass, in a loss and in `generate`.
 
         Args:
-            dose: takes the place of the knob's own.
-            any_model: do not look whether it is the model that the units were found in, such as for a copy of it
-                that was trained further.
+            dose: replaces the knob's own.
+            any_model: skip the check that the model is the knob's own, for example for a fine-tuned copy.
 
         Raises:
-            GlossaeError: it is another model, lacks the site, is in training mode, or (in the pass) an input is wrong.
+            GlossaeError: the model is another one, lacks the site, is in training mode, or (in the pass) an
+                input is wrong.
         """
-        lm = model if isinstance(model, LanguageModel) else with_sites(model)
+        lm = model if isinstance(model, LanguageModel) else wrap_model(model)
         self.check(lm, any_model=any_model)
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
@@ -189,11 +193,11 @@ class Knob:
         units = self.family.units
         if isinstance(units, Sae):
             units.to(lm.device)
-        with edited(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
+        with apply_edit(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
-        """Refuse a model that the knob is not of.
+        """Refuse a model that is not the knob's own.
 
         Raises:
             GlossaeError: as for `on`.
@@ -234,7 +238,7 @@ class Knob:
         """Read a knob that `save` wrote.
 
         Raises:
-            GlossaeError: there is no such file, or it is no knob, or a broken one.
+            GlossaeError: the file does not exist, is not a knob, or is broken.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -263,7 +267,7 @@ class Knob:
         return knob
 
     def _description(self) -> dict[str, Any]:
-        family, names = self.family, ("model", "commit", "width", "target", "reference", "whence")
+        family, names = self.family, ("model", "commit", "width", "target", "reference")
         return {
             "format": FORMAT,
             "site": self.site.name,
@@ -272,7 +276,8 @@ class Knob:
             "operation": family.operation,
             "positions": family.positions,
             **{name: getattr(self, name) for name in names},
-            # keys of their own only where there is something to say, so that older knobs keep their hash
+            "whence": self.origin,
+            # these keys are written only if they hold something, so that older knobs keep their hash
             **({"bos": True} if self.bos else {}),
             **({"chat": list(self.chat)} if self.chat else {}),
             **({} if self.sinks is None else {"sinks": _as_json(self.sinks)}),
@@ -284,7 +289,7 @@ class Knob:
 
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
-    """A few weights by which a model is known: of its embeddings, and of the block at the site."""
+    """A few weights that identify a model: of its embeddings, and of the block at the site."""
     block = next(p for p in lm.blocks[site.layer].parameters() if p.ndim > 1)
     parts = []
     for weight in (lm.model.get_input_embeddings().weight, block):
@@ -299,7 +304,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _called(model: str) -> str:
-    """A hub id as it is, a folder by its last part: where it lay is nobody's business."""
+    """A hub id unchanged; of a folder only the last part, because its path may be private."""
     folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
     return PurePath(model).name or model if folder else model
 
@@ -312,7 +317,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     own = {name: tensor for name, tensor in tensors.items() if name != "weights"}
     of_units = {name: tensor for name, tensor in own.items() if name not in _MEANS}
     units, ids, norms = _unpacked(of_units, said, site)
-    # to `add`: directions have length 1 there, so that as much of a longer one is more of them
+    # for `add`: directions have length 1, so amounts are multiplied by the length before
     scale = norms if said["operation"] == "add" else [1.0] * len(norms)
     low, high = (
         tuple(value * norm for value, norm in zip(own[name].tolist(), scale, strict=True)) for name in _MEANS
@@ -330,7 +335,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
         weights=tensors["weights"],
         target=str(said["target"]),
         reference=str(said["reference"]),
-        whence=dict(said["whence"]),
+        origin=dict(said["whence"]),
         bos=bool(said.get("bos", False)),
         chat=tuple(map(int, said.get("chat", ()))),
         sinks=_range(said["sinks"]) if "sinks" in said else None,
@@ -353,22 +358,22 @@ def _range(said: list[float | None]) -> NormRange:
 
 
 def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
-    """What a family's operation needs of its units, as tensors for a file.
+    """The parts of a family's units that its operation needs, as tensors for a file.
 
-    `add` and `project_out` need the directions. `set` needs to read the units too: of neurons and directions their
-    offsets, of latents that are live above a threshold (relu, jumprelu, batchtopk) their own rows of the encoder. With
-    top-k every latent competes, so that the whole encoder is needed, which `whole` allows.
+    `add` and `project_out` need the directions. `set` also needs to read the units: for neurons and directions
+    their offsets, for latents with a threshold (relu, jumprelu, batchtopk) their rows of the encoder. With
+    top-k all latents compete, so the whole encoder is needed, which `whole` allows.
 
     Returns:
-        The tensors, and what is needed beside them to make units of them again.
+        The tensors, and the description for making units of them again.
 
     Raises:
-        GlossaeError: the whole encoder is needed and was not asked for.
+        GlossaeError: the whole encoder is needed and was not allowed.
     """
     ids = list(family.ids)
-    units = family.of
+    units = family.all_units
     if family.operation != "set" or not isinstance(family.units, Sae):
-        # neurons read themselves; directions take something off first
+        # neurons have no offset; directions subtract one
         offsets = units.offsets[ids].cpu() if isinstance(units, Directions) else torch.zeros(len(ids))
         rows = units.direction(ids).detach().cpu().contiguous()
         return {"directions": rows, "offsets": offsets.contiguous()}, {"reads": "directions"}
@@ -396,10 +401,10 @@ def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, 
 def _unpacked(
     tensors: Tensors, said: Mapping[str, Any], site: Site
 ) -> tuple[Sae | Units, tuple[int, ...], list[float]]:
-    """The units, their numbers there, and by how much `Directions` shortened each of them.
+    """The units, their numbers among these, and the factor by which `Directions` shortened each of them.
 
     Raises:
-        KeyError, ValueError, TypeError, RuntimeError: it is not what `_packed` gave.
+        KeyError, ValueError, TypeError, RuntimeError: the tensors are not those of `_packed`.
     """
     ids, count = said["units"], len(said["units"])
     if said["reads"] == "directions":
@@ -417,7 +422,7 @@ def _unpacked(
 
 
 def _of(config: SaeConfig) -> dict[str, Any]:
-    # nested sizes matter in training only; a tied autoencoder would have to keep as many rows on both sides
+    # nested sizes matter only in training; a tied SAE would need as many rows on both sides
     left_out = ("matryoshka", "tied", "model")
     return {name: value for name, value in vars(config).items() if name not in left_out}
 

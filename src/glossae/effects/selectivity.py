@@ -1,4 +1,4 @@
-"""What edits do at the same damage to the target, by interpolation: selectivity, side effects; and the best dose."""
+"""Compare edits at the same damage to the target, by interpolation: selectivity, side effects; and the best dose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,35 +14,37 @@ from glossae.lm import TokenizedCorpus
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
 from glossae.units import Kind
 
-# nats per token on the target at which languages are compared
+# rises of the target's loss at which languages are compared, nats per token
 MATCHED_DAMAGE = (0.1, 0.3)
-# the level of a one-sided lower limit
+# the level of the one-sided lower limit
 LIMIT = 0.95
-# the share of a rise that losses in float32 cannot tell from 0
+# rises below this share of the loss are rounding of float32
 ROUNDING = 1e-6
-# what stands in the place of a language where several are compared with
+# the names of comparisons with several languages
 MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
 
 
 @dataclass(frozen=True)
 class Selectivity:
-    """Target against one other language where the target's loss has risen by `at` nats per token.
+    """Target against one other language at the dose where the target's loss has risen by `at` nats per token.
 
-    A token has more bytes in one language than in another, so languages compare by nats per UTF-8 byte of predicted
-    tokens: at the same dose the target's rise is `at` times its tokens per byte. The numbers per token are beside
-    them. All are None where no dose of the sweep raises the target's loss that far (`reached`).
+    A token has more bytes in one language than in another, so languages are compared in nats per UTF-8 byte of
+    predicted
+    tokens: at that dose the target's rise per byte is `at` times its tokens per byte. Numbers per token are
+    given as well. All are None if no dose of the sweep raises the target's loss that far (`reached`).
 
     Attributes:
-        versus: another language; or, of several, the mean of their rises, or the largest (`nearest`), found in every
-            resample anew, so that its interval is that of the largest.
-        text: `test`, or `panel`: the half of the panel that units were not found on.
+        versus: another language; or, over several, the mean of their rises, or the largest (`nearest`), chosen
+            in every resample, so that the interval is that of the largest.
+        text: `test`, or `panel`: the half of the panel on which units were not selected.
         value: the interpolated dose; None if it lies between no edit and the dose 0.
         target_delta_per_byte, other_delta_per_byte: the rises, nats per byte.
         margin_per_byte: the target's rise less the other's, with its 95 % interval.
-        ratio_per_byte: the target's rise over the other's, with its 95 % interval; a number is None where it is
-            infinite, since the other's loss does not rise.
-        ratio_per_byte_least: the one-sided lower 95 % confidence limit of the ratio: 1 over the 95 % quantile, over
-            resamples, of the other's rise as a share of the target's; None where that quantile is not above 0.
+        ratio_per_byte: the target's rise over the other's, with its 95 % interval; None for infinite numbers,
+            if the other's loss does not rise.
+        ratio_per_byte_least: the one-sided lower 95 % confidence limit of the ratio: 1 over the 95 % quantile,
+            over resamples, of the other's rise as a share of the target's; None if that quantile is not above
+            0.
         target_delta, other_delta, margin, ratio: the same, nats per token.
     """
 
@@ -77,14 +79,15 @@ class Selectivity:
 
 @dataclass(frozen=True)
 class SideEffect:
-    """How far a language's predictions and activations move where the target's loss has risen by `at` nats per token.
+    """Changes of a language's predictions and activations at the dose where the target's loss has risen by `at`.
 
-    The numbers are None where no dose gets there; each has its 95 % interval over clusters.
+    `at` is in nats per token. The numbers are None if no dose reaches it; each has its 95 % interval over
+    clusters.
 
     Attributes:
         kl: KL(p || p under the edit), nats per predicted token.
         agreement: the share of predicted tokens whose most probable prediction stays.
-        change: the length of the change at the site, relative to the activation's, summed over tokens.
+        change: the norm of the change at the site, relative to the activation's, summed over tokens.
     """
 
     units: str
@@ -107,10 +110,11 @@ class SideEffect:
 
 @dataclass(frozen=True)
 class BestDose:
-    """The edit of a sweep with the lowest loss on `tune`, and what it does on `test`.
+    """The edit of a sweep with the lowest loss on `tune`, and its effect on `test`.
 
     Attributes:
-        splice: whether the edits are of the reconstruction, and changes from the one without an edit.
+        splice: whether the edits are of the reconstruction; changes are then from the reconstruction without
+            an edit.
         tune_delta: the change of the loss on `tune`, nats per token; the lowest of many, so biased down.
         delta: the change on `test`, with its 95 % interval.
         helps: whether the interval is below 0.
@@ -130,13 +134,13 @@ class BestDose:
 
 @dataclass(frozen=True)
 class _Path:
-    """Edits of one operation, from none on, ever stronger.
+    """The edits of one operation in order of strength, from no edit on.
 
     Attributes:
-        operation: `set` (down from 0), `scale` (down from 1) or `add` (down from nothing).
+        operation: `set` (down from 0), `scale` (down from 1) or `add` (down from 0).
         splice: whether they are spliced.
-        steps: what was measured, no edit first.
-        values: the doses; None for no edit where it is none of the operation's.
+        steps: the measured edits, no edit first.
+        values: the doses; None for no edit if the operation has no dose for it.
     """
 
     operation: str
@@ -145,20 +149,20 @@ class _Path:
     values: tuple[float | None, ...]
 
 
-# what is read off a path: the number itself in row 0, then its bootstrap resamples
+# a number along a path: the estimate in row 0, then its bootstrap resamples
 _Curve = Float[np.ndarray, "rows steps"]
 _Number = Float[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where on a path a curve reaches a height, row by row: which segment, and how far into it."""
+    """The place on a path where a curve reaches a height, row by row: the segment, and the fraction of it."""
 
     below: Int[np.ndarray, " rows"]
     share: Float[np.ndarray, " rows"]
 
     def on(self, curve: _Curve) -> _Number:
-        """What another curve of the path is there."""
+        """The value of another curve of the path at this place."""
         rows = np.arange(len(curve))
         left, right = (curve[rows, self.below + step] for step in (0, 1))
         found: _Number = left + self.share * (right - left)
@@ -182,9 +186,9 @@ def selectivity(
     kind: Kind = "latent",
     text: str = "test",
 ) -> list[Selectivity]:
-    """Compare along every way down that the sweep has, by interpolation.
+    """Compare languages along every path of the sweep, by interpolation.
 
-    Intervals resample clusters, of languages that share some together (`Clusters.across`).
+    Intervals resample clusters, jointly for languages that share clusters (`Clusters.across`).
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     others = [language for language in tokens.corpus.languages if language != target]
@@ -193,7 +197,7 @@ def selectivity(
     sizes = {"": tokens.predicted, "_per_byte": tokens.predicted_bytes}
     own = np.flatnonzero(languages == target)
     clusters = {code: Clusters.across(tokens.corpus, code) for code in tokens.corpus.languages}
-    # resampled as the curves are: the same seed and sentences give the same weights
+    # resampled like the curves: the same seed and sentences give the same weights
     tokens_of = {
         unit: _ratios([tokens.predicted[own]], [size[own]], draws, seed, clusters[target])
         for unit, size in sizes.items()
@@ -217,10 +221,10 @@ def selectivity(
                     numbers["value"] = place.value(path)
                     reduce = np.max if against == NEAREST else np.mean
                     for unit in sizes:
-                        # of several the mean or the largest, resample by resample
+                        # of several languages the mean or the largest, resample by resample
                         rises = np.stack([place.on(curves[code, unit]) for code in compared])
                         other = reduce(rises, axis=0)
-                        # a mean along a row adds up in another order than one down a column
+                        # NumPy adds up a row in another order than a column
                         other[0] = reduce(rises[:, 0].copy())
                         numbers |= _compared(at * tokens_of[unit][:, 0], other, unit)
                 way = (name, kind, path.operation, path.splice, text, at, against, place is not None)
@@ -247,7 +251,7 @@ def _compared(own: _Number, other: _Number, unit: str) -> dict[str, float | None
 
 
 def _over(share: float) -> float | None:
-    """1 / share; None where the share is not above 0."""
+    """1 / share; None if the share is not above 0."""
     return 1 / share if share > ROUNDING else None
 
 
@@ -262,7 +266,7 @@ def side_effects(
     seed: int,
     kind: Kind = "latent",
 ) -> list[SideEffect]:
-    """Interpolated between doses, as `selectivity` does, on every error-preserving way down."""
+    """The side effects, interpolated between doses as by `selectivity`, on every error-preserving path."""
     own, chosen = _own(tokens, target), _own(tokens, language)
     if not len(own) or not len(chosen):
         return []
@@ -303,14 +307,14 @@ def best_dose(
     draws: int,
     seed: int,
 ) -> BestDose | None:
-    """Choose the edit that lowers the target's loss most on one text (the paper's hope, section 1), report on another.
+    """Choose the edit that lowers the target's loss most on one text (the paper's hope, section 1); report on another.
 
     None if there is no edit to choose.
 
     Args:
-        tuned: a sweep on `tune`, all of it spliced or all error-preserving, with the edit `none`.
+        tuned: a sweep on `tune`, all spliced or all error-preserving, with the edit `none`.
     """
-    place = lowest(tuned, tune, target)
+    place = lowest_loss(tuned, tune, target)
     if place is None:
         return None
     chosen = tuned[place].edit
@@ -337,7 +341,7 @@ def best_dose(
     )
 
 
-def lowest(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
+def lowest_loss(measured: Sequence[Measured], tokens: TokenizedCorpus, target: str) -> int | None:
     """The place in a sweep of the edit with the target's lowest loss; None if there is no edit."""
     own = _own(tokens, target)
     sums = {
@@ -353,7 +357,7 @@ def _own(tokens: TokenizedCorpus, language: str) -> Int[np.ndarray, " own"]:
 
 
 def _paths(measured: Sequence[Measured], kind: Kind) -> list[_Path]:
-    """The ways down that a sweep has, error-preserving ones first."""
+    """The paths of a sweep, error-preserving ones first."""
     found = []
     for splice in (False, True):
         own = [(m, m.edit) for m in measured if m.edit is not None and m.edit.splice == splice]
@@ -363,7 +367,7 @@ def _paths(measured: Sequence[Measured], kind: Kind) -> list[_Path]:
             by_dose: dict[float, Measured] = {}
             for m, edit in own:
                 if (value := _dose(edit, operation, kind)) is not None and value <= most:
-                    # the same edit by another name is on the path once
+                    # an edit that occurs under two names is on the path once
                     by_dose.setdefault(value, m)
             doses = sorted(by_dose, reverse=True)
             if none and doses:
@@ -373,10 +377,10 @@ def _paths(measured: Sequence[Measured], kind: Kind) -> list[_Path]:
 
 
 def _dose(edit: Edit, operation: str, kind: Kind) -> float | None:
-    """The dose of an edit on the path of an operation, if it is on it."""
+    """The dose of an edit on the path of an operation; None if it is not on it."""
     if edit.operation == operation:
         return edit.value
-    # latents that are switched off are fixed at 0, too
+    # switched-off latents are also latents fixed at 0
     off = operation == "scale" or (operation == "set" and kind == "latent")
     return 0.0 if off and edit.operation == OFF[kind] else None
 
@@ -389,7 +393,7 @@ def _rise(
     seed: int,
     clusters: Clusters,
 ) -> _Curve:
-    """The rise of the loss of some sentences along a path, over their size: predicted tokens, or UTF-8 bytes."""
+    """The rise of the loss of some sentences along a path, per unit of their size: predicted tokens, or UTF-8 bytes."""
     changes = [m.losses[chosen] - path.steps[0].losses[chosen] for m in path.steps]
     return _ratios(changes, [size[chosen]] * len(changes), draws, seed, clusters)
 
@@ -412,8 +416,8 @@ def _ratios(
 def _reaches(curve: _Curve, at: float) -> _Place | None:
     """The first segment in which a curve reaches `at`; None if it never does.
 
-    A resample that never gets there is carried on along its last segment, and takes the curve's own place where
-    that one falls.
+    A resample that never reaches it is extrapolated along its last segment or, where that falls, takes the
+    estimate's place.
     """
     over = curve >= at
     if not over[0].any():

@@ -1,4 +1,4 @@
-"""Whether consecutive sentences of a text without documents are correlated, and what that does to intervals."""
+"""Test whether consecutive sentences of a text without documents are correlated, and the effect on intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,30 +10,32 @@ from glossae.effects.sweep import Measured
 from glossae.evidence import testing
 from glossae.lm import TokenizedCorpus
 
-# of fewer sentences nothing is said
+# fewer sentences are not tested
 LEAST = 10
 PERMUTATIONS = 999
-# the edit whose change is tested: the first of these that a sweep has, error-preserving
+# the edit whose change is tested: the first of these in a sweep, error-preserving
 _OPERATIONS = ("zero", "mean", "project_out", "set")
 
 
 @dataclass(frozen=True)
 class SerialCorrelation:
-    """How far consecutive sentences of one source and language depend on each other, in one statistic.
+    """The serial correlation of one statistic over consecutive sentences of one source and language.
 
-    The statistic of a sentence is what it adds to the error of the ratio that is reported: its nats less the ratio
+    A sentence's statistic is its contribution to the error of the reported ratio: its nats less the ratio
     times its predicted tokens.
 
     Attributes:
         text: `test`, or `panel`.
-        statistic: `loss`, of the model as it is; or `change`, of `edit` from no edit.
+        statistic: `loss`, of the unedited model; or `change`, of `edit` from no edit.
         edit: the operation; None for `loss`.
-        sentences: how many, in the order in which the source has them.
+        sentences: their number, in the order of the source.
         lag_1: their autocorrelation at lag 1.
-        p: the share of permutations of the sentences with as large a one, `(b + 1) / (draws + 1)`.
+        p: the share of permutations of the sentences with at least that autocorrelation, `(b + 1) / (draws +
+            1)`.
         q: p over all rows, as a false discovery rate (Benjamini and Hochberg 1995).
         inflation: the variance of a mean of such sentences over that of as many independent ones
-            (`variance_inflation`); intervals that take sentences for independent are too narrow by its square root.
+            (`variance_inflation`); intervals that take sentences as independent are too narrow by its square
+            root.
     """
 
     text: str
@@ -53,10 +55,10 @@ def serial_correlations(
     *,
     seed: int,
 ) -> list[SerialCorrelation]:
-    """Test the consecutive sentences of every source and language that tells no documents.
+    """Test the consecutive sentences of every source and language that names no documents.
 
     Args:
-        sweeps: by the name of a text, one sweep on it, the text, and where each of its sentences stood in its source.
+        sweeps: by the name of a text, one sweep on it, the text, and the place of each sentence in its source.
     """
     found = []
     for text, (measured, tokens, places) in sweeps.items():
@@ -94,9 +96,9 @@ def _statistics(
 
 
 def autocorrelations(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The sample autocorrelation at every lag from 0: sums of products over the sum of squares, about the mean."""
+    """The sample autocorrelation at every lag from 0: sums of products about the mean over the sum of squares."""
     centred = values - values.mean()
-    # twice as long, so that the ends do not meet
+    # padded to twice the length, so that the convolution is not circular
     spectrum = np.fft.rfft(centred, 2 * len(centred))
     sums = np.fft.irfft(np.abs(spectrum) ** 2, 2 * len(centred))[: len(centred)]
     found: Float[np.ndarray, " n"] = sums / sums[0]
@@ -120,9 +122,9 @@ def lag_1_test(
 def variance_inflation(values: Float[np.ndarray, " n"]) -> float:
     """The variance of the mean of a stationary series over that of independent values: 1 + 2 sum rho_k, at least 1.
 
-    Bayley and Hammersley (1946, J. R. Stat. Soc. Suppl. 8, 184-197). Of lags far apart the sample has noise only, so
-    the sum ends before the first pair rho_2m + rho_2m+1 that is not positive (the initial positive sequence of Geyer
-    1992, Statist. Sci. 7, 473-483, section 3.3).
+    Bayley and Hammersley (1946, J. R. Stat. Soc. Suppl. 8, 184-197). At large lags the sample has only noise,
+    so the sum ends before the first pair rho_2m + rho_2m+1 that is not positive (the initial positive sequence
+    of Geyer 1992, Statist. Sci. 7, 473-483, section 3.3).
     """
     rho = autocorrelations(values)
     pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(1)

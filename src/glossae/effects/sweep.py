@@ -1,4 +1,4 @@
-"""What the edits of sweeps do to next-token loss: the paper's section 5.2, with the model itself and intervals."""
+"""Measure the effect of sweeps' edits on next-token loss (the paper's section 5.2), with intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,35 +15,35 @@ from glossae.lm import (
     Site,
     TokenEdit,
     TokenizedCorpus,
-    growing,
+    growing_samples,
     half_width,
     narrow_enough,
     replayed,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.stats import Clusters, interval, resampled_sums
 
-# sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
+# sentences of a language in the first sample: with a precision, and without one
 FIRST, PART = 32, 256
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 Keep: TypeAlias = Callable[[str, Callable[[], Arrays]], Arrays]
-"""Do a part of the work, called by a name; or take what came of it if it was done before."""
+"""Does a named part of the work, or returns its stored result if it was done before."""
 
 
 def keep_nothing(_: str, work: Callable[[], Arrays]) -> Arrays:
-    """Do the work."""
+    """Do the work and store nothing."""
     return work()
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How far an edit moves a text's predictions and activations, summed over each sentence.
+class SentenceSideEffects:
+    """Changes of a text's predictions and activations under an edit, summed over each sentence.
 
     Attributes:
         kl: KL(p || q) in nats, p the model's prediction and q that under the edit, over predicted tokens.
-        agreed: at how many of them the most probable token stayed the same.
-        moved, size: lengths of the change at the site, and of the activation there, over all tokens.
+        agreed: the number of those at which the most probable token stayed the same.
+        moved, size: norms of the change at the site, and of the activation there, over all tokens.
     """
 
     kl: Float[np.ndarray, " sentences"]
@@ -54,12 +54,12 @@ class Moved:
 
 @dataclass(frozen=True)
 class Measured:
-    """The summed loss of every sentence under one edit; None is the model as it is."""
+    """The summed loss of every sentence under one edit; None is the unedited model."""
 
     edit: Edit | None
     in_range: bool | None
     losses: Float[np.ndarray, " sentences"]
-    moved: Moved | None = None
+    moved: SentenceSideEffects | None = None
 
 
 def measure_growing(
@@ -75,27 +75,27 @@ def measure_growing(
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
-    """Run random sentences of each language, ever more, under every edit, until the changes of loss are known.
+    """Run growing random samples of each language under every edit, until the changes of loss are known.
 
-    A language is done once, for every edit, half the 95 % interval of the mean change from no edit is at most
-    `precision` nats a token, or a tenth of the change; or once its text is at an end. Losses are computed of some
-    tokens of each sentence then (`glossae.lm.worth_scoring`). What lies below the site is computed once.
+    A language is finished once, for every edit, half the 95 % interval of the mean change from no edit is at
+    most `precision` nats per token, or a tenth of the change; or once its text is at its end. With a
+    precision, losses are computed at some tokens of each sentence (`glossae.lm.tokens_to_score`). The part below
+    the site is computed once.
 
     Args:
-        sweeps: each with no edit among its steps.
-        precision: half the width of an interval, nats a token; None measures all of the text.
-        side_effects_on: the language whose sentences `Measured.moved` is measured on; of others it is 0. None measures
-            none.
-        keep: each sample is a part of the work.
+        sweeps: each has no edit among its steps.
+        precision: half the width of an interval, nats per token; None measures all of the text.
+        side_effects_on: the language for `Measured.moved`; for others it is 0. None measures none.
+        keep: each sample is one part.
 
     Returns:
-        The sentences that were measured, in the order of the text, and the sweeps on them.
+        The measured sentences, in the order of the text, and the sweeps on them.
 
     Raises:
         GlossaeError: an edit does not fit its units, or the site.
     """
     if precision is not None:
-        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
+        tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
     languages = [sentence.language for sentence in tokens.corpus.sentences]
     steps = list(chain.from_iterable(sweeps))
     fns, base = compile_steps(steps), _bases(sweeps)
@@ -103,7 +103,7 @@ def measure_growing(
     done: dict[str, Int[np.ndarray, " own"]] = {}
     open_ = set(languages)
     first = FIRST if precision is not None else PART
-    for number, sample in enumerate(growing(languages, seed=seed, first=first)):
+    for number, sample in enumerate(growing_samples(languages, seed=seed, first=first)):
         fresh = [sample[code][len(done.get(code, ())) :] for code in sorted(open_)]
         new = np.concatenate(fresh) if fresh else np.zeros(0, dtype=np.int64)
         if not len(new):
@@ -130,7 +130,7 @@ def measure_growing(
             done[code] = own = sample[code]
             if precision is not None:
                 changes = found["losses"][:, own] - found["losses"][base][:, own]
-                if known_enough(changes, tokens.predicted[own], precision).all():
+                if precise_enough(changes, tokens.predicted[own], precision).all():
                     open_.discard(code)
     chosen = np.sort(np.concatenate(list(done.values())))
     found = {name: values[..., chosen] for name, values in found.items()}
@@ -141,7 +141,9 @@ def measure_growing(
             found["losses"][row],
             None
             if side_effects_on is None
-            else Moved(found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]),
+            else SentenceSideEffects(
+                found["kl"][row], found["agreed"][row], found["moved"][row], found["size"]
+            ),
         )
         for row, step in enumerate(steps)
     )
@@ -159,9 +161,9 @@ def _sample(
     budget: int,
     progress: Callable[[float], None],
 ) -> Arrays:
-    """Every edit's losses and side effects on a sample; the language whose predictions are compared by itself.
+    """Every edit's losses and side effects on a sample; the language whose predictions are compared is run separately.
 
-    Of the others texts that an edit does not change need not be run.
+    For the others, texts that an edit does not change need not be run.
     """
     compared = np.array([s.language == side_effects_on for s in tokens.corpus.sentences])
     names = ("losses",) if side_effects_on is None else ("losses", "kl", "agreed", "moved")
@@ -192,7 +194,7 @@ def _sample(
 
 
 def _bases(sweeps: Sequence[Sweep]) -> list[int]:
-    """For each edit the place of what its change is taken from: no edit with the same splice; of the model itself."""
+    """For each edit, the place of its base: no edit with the same splice; for the unedited model, itself."""
     places: list[int] = []
     for sweep in sweeps:
         start, edits = len(places), [step.edit for step in sweep]
@@ -201,10 +203,10 @@ def _bases(sweeps: Sequence[Sweep]) -> list[int]:
     return places
 
 
-def known_enough(
+def precise_enough(
     changes: Float[np.ndarray, "edits sentences"], predicted: Int[np.ndarray, " sentences"], precision: float
 ) -> Bool[np.ndarray, " edits"]:
-    """Whether the mean change under each edit is known as well as is asked for, nats a token."""
+    """Whether the mean change under each edit is known to the precision, nats per token."""
     total = predicted.sum()
     return np.array(
         [narrow_enough(half_width(own, predicted), float(own.sum() / total), precision) for own in changes],
@@ -218,13 +220,13 @@ class Cell:
 
     Attributes:
         edit: raw, or the operation.
-        splice: whether the reconstruction stood in the activation's place; None for raw.
-        value: the dose: the value for `set`; the share left of the difference from the reference for `scale`; how
-            often the distance between the languages for `add`.
+        splice: whether the reconstruction replaced the activation; None for raw.
+        value: the dose: the value for `set`; the remaining share of the difference from the reference for
+            `scale`; the multiple of the distance between the languages for `add`.
         ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
         delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by cluster.
-        delta_per_byte: the same of ce_per_byte, which languages compare by more nearly.
-        in_range: whether the units take this value by themselves on target text.
+        delta_per_byte: the same for ce_per_byte, which compares languages more fairly.
+        in_range: whether the units take this value without an edit on target text.
     """
 
     units: str
@@ -261,8 +263,8 @@ def cells(
     """A cell for each edit, language and source, and for all sources pooled.
 
     Args:
-        pooled: what the source of all of them together is called.
-        by_source: whether there are rows for each source by itself.
+        pooled: the source name of rows for all sources pooled.
+        by_source: whether there are also rows for each source.
     """
     languages = np.array([s.language for s in tokens.corpus.sentences])
     sources = np.array([s.source for s in tokens.corpus.sentences])
@@ -284,7 +286,7 @@ def cells(
                 cell = Cell(
                     units=name,
                     kind=kind,
-                    **described(m.edit),
+                    **edit_columns(m.edit),
                     language=language,
                     source=source,
                     ce=float(m.losses[chosen].sum() / predicted.sum()),
@@ -303,15 +305,15 @@ def cells(
     return rows
 
 
-def described(edit: Edit | None) -> dict[str, Any]:
-    """What tables say of an edit: its operation (`raw` for the model as it is), splice and dose."""
+def edit_columns(edit: Edit | None) -> dict[str, Any]:
+    """The columns of an edit in tables: its operation (`raw` for the unedited model), splice and dose."""
     if edit is None:
         return {"edit": "raw", "splice": None, "value": None}
     return {"edit": edit.operation, "splice": edit.splice, "value": edit.value}
 
 
 def base_of(measured: Sequence[Measured], m: Measured) -> Measured:
-    """What an edit's change is taken from: no edit with the same splice; for the model itself, itself."""
+    """The base of an edit's change: no edit with the same splice; for the unedited model, itself."""
     if m.edit is None:
         return m
     return next(
@@ -324,7 +326,7 @@ Way = Literal["alone", "left out"]
 
 @dataclass(frozen=True)
 class Part:
-    """What a part of a set does to a language: one unit alone, or all but that one.
+    """The effect of a part of a set on a language: of one unit alone, or of all but that one.
 
     Attributes:
         units: the set's name.
@@ -345,7 +347,7 @@ class Part:
 
 
 def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
-    """An edit of each of its units alone, and of all but that one; of one unit there is nothing to leave out."""
+    """An edit of each of its units alone, and of all but that one; for one unit there is nothing to leave out."""
     parts: list[tuple[int, Way, Edit]] = []
     for place, unit in enumerate(edit.units):
         ways: list[tuple[Way, list[int]]] = [("alone", [place])]

@@ -1,4 +1,4 @@
-"""Sets of units with the edits that are tried on them: sweeps of latents, neurons and directions, and families."""
+"""Sets of units with their edits: sweeps of latents, neurons and directions, and families for steering."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from glossae.units import Directions, Kind, Moments, Neurons, Units, difference_
 
 # the edit that switches units of each kind off
 OFF: dict[Kind, str] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
-# what is left of a latent's own value; 0 is `zero`
+# remaining shares of a latent's own value; 0 is `zero`
 LATENT_SHARES = (-1.0, -2.0, -4.0)
-# what is left of the distance from the reference's mean; 0 is the projection, below it goes to the other side
+# remaining shares of the distance from the reference's mean; 0 is the projection, below 0 lies the other side
 SHARES = (0.75, 0.5, 0.25, -0.5, -1.0, -2.0)
-# how often the distance between the means of target and reference is added
+# multiples of the distance between the means of target and reference
 MULTIPLES = (-2.0, -1.0, -0.5, 0.5, 1.0)
 
 FamilyName = Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"]
@@ -36,7 +36,7 @@ class Dose:
     Attributes:
         value: as reported: in units of the saved latent, or in multiples of each unit's 99th percentile.
         targets: each unit's value in units of the saved latent.
-        in_range: whether every unit takes such values by itself on target text (0 counts: not firing).
+        in_range: whether every unit takes such values without an edit on target text (0 counts: not firing).
     """
 
     value: float
@@ -46,7 +46,7 @@ class Dose:
 
 @dataclass(frozen=True)
 class UnitRange:
-    """What one unit emits on target text where it fires: smallest, median, 99th percentile, largest value."""
+    """One unit's values on target text where it fires: smallest, median, 99th percentile, largest."""
 
     smallest: float
     median: float
@@ -58,7 +58,7 @@ class UnitRange:
 
 
 def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> list[Dose]:
-    """The recipe's values, 0, and two in-range ones: the units' typical median and 99th percentile.
+    """The recipe's values, 0, and two in-range doses: the units' typical median and 99th percentile.
 
     Raises:
         GlossaeError: multiples of the 99th percentile are asked for and a unit never fires on the target.
@@ -73,9 +73,9 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
         medians = sorted(r.median / r.p99 for r in ranges)
         in_range = [medians[len(medians) // 2], 1.0]
     else:
-        # where the units differ much, the mean of the medians is more than one of them ever emits
-        lowest = min(r.p99 for r in ranges)
-        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest), lowest]
+        # if the units differ much, the mean of the medians is above the largest value of one of them
+        lowest_loss = min(r.p99 for r in ranges)
+        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest_loss), lowest_loss]
     result = []
     for value in sorted({0.0, *values, *in_range}):
         targets = tuple(value * (r.p99 if unit == "p99" else 1.0) for r in ranges)
@@ -84,12 +84,13 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
 
 
 class Step(NamedTuple):
-    """One way that a model is run.
+    """One run of a model: units and an edit of them.
 
     Attributes:
-        units: an autoencoder, whose latents are meant, or units of any kind.
-        edit: what is done with them; None is the model as it is.
-        in_range: whether the units take the edit's value by themselves on target text; None where nobody asks.
+        units: an SAE (its latents are the units), or units of any kind.
+        edit: the edit; None for the unedited model.
+        in_range: whether the units take the edit's value without an edit on target text; None if that is not
+            checked.
     """
 
     units: Sae | Units
@@ -98,7 +99,7 @@ class Step(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """What sort of units these are."""
+        """The kind of the units."""
         return as_units(self.units).kind
 
 
@@ -106,7 +107,7 @@ Sweep = Sequence[Step]
 
 
 def compile_steps(steps: Sweep) -> list[TokenEdit | None]:
-    """The function of each step; None is the model as it is. Neighbours of the same units encode a tensor once.
+    """The function of each step; None for the unedited model. Neighbours with the same units encode a tensor once.
 
     Raises:
         GlossaeError: an edit does not fit its units.
@@ -130,8 +131,8 @@ class Arm:
     """A set of units and its sweep.
 
     Attributes:
-        name: what tables call the set.
-        sweep: the edits, the first of which is the model itself or no edit.
+        name: the set's name in tables.
+        sweep: the edits; the first is the unedited model or no edit.
     """
 
     name: str
@@ -139,17 +140,17 @@ class Arm:
 
     @property
     def kind(self) -> Kind:
-        """What sort of units these are."""
+        """The kind of the units."""
         return self.sweep[0].kind
 
     @property
     def size(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return max(len(step.edit.units) for step in self.sweep if step.edit is not None)
 
     @property
     def off(self) -> list[Step]:
-        """The step that switches the units off; none where there are no units."""
+        """The step that switches the units off; empty without units."""
         return [
             step
             for step in self.sweep
@@ -158,15 +159,15 @@ class Arm:
 
     @property
     def strongest(self) -> list[Step]:
-        """The end of each error-preserving way down of the sweep (`set`, `scale`, `add`)."""
+        """The end of each error-preserving path of the sweep (`set`, `scale`, `add`)."""
         ends: dict[str, Step] = {}
-        lowest: dict[str, float] = {}
+        lowest_loss: dict[str, float] = {}
         for step in self.sweep:
             change = step.edit
             if change is None or change.splice or change.operation not in ("set", "scale", "add"):
                 continue
-            if (value := change.value or 0.0) < lowest.get(change.operation, 0.0):
-                ends[change.operation], lowest[change.operation] = step, value
+            if (value := change.value or 0.0) < lowest_loss.get(change.operation, 0.0):
+                ends[change.operation], lowest_loss[change.operation] = step, value
         return list(ends.values())
 
 
@@ -179,14 +180,14 @@ def latent_arm(
     *,
     splice: bool = True,
 ) -> Arm:
-    """The sweep of fixed values, with the latents switched off, and with their own values turned about.
+    """The sweep of latents: fixed values, switched off, and their own values scaled.
 
-    The model itself comes first; then, spliced and error-preserving: no edit, every dose, the reference's mean.
+    The unedited model comes first; then, spliced and error-preserving: no edit, every dose, the reference's
+    mean.
 
     Args:
-        reference_means: what each reads on the reference's text on average.
-        splice: whether the sweep is also made with the reconstruction in the activation's place, and has the raw
-            model in it.
+        reference_means: each latent's mean value on the reference's text.
+        splice: whether the sweep includes spliced edits, and the unedited model.
     """
     steps = [Step(sae, None)] if splice else []
     for spliced in (True, False) if splice else (False,):
@@ -201,7 +202,7 @@ def latent_arm(
 
 
 def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> Arm:
-    """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond."""
+    """Coordinates set to zero, to the reference's mean, and moved towards it and beyond."""
     means = neurons.read(mean[None].double(), ids)[0].tolist()
     at_mean = Directions([*map(neurons.name, ids)], neurons.direction(ids), torch.tensor(means))
     own = (Edit("none"), Edit("zero", ids), Edit("mean", ids, tuple(means)))
@@ -212,11 +213,11 @@ def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Te
 def direction_arm(
     name: str, direction: Float[Tensor, " d"], mean: Float[Tensor, " d"], target_mean: Float[Tensor, " d"]
 ) -> Arm:
-    """One direction projected to the reference's mean, drawn towards it and beyond, and added in multiples.
+    """One direction projected to the reference's mean, moved towards it and beyond, and added in multiples.
 
     Args:
         direction: of any length.
-        target_mean: the target's; the distance between the two along the direction is what multiples are of.
+        target_mean: the target's; multiples are of the distance between the two means along the direction.
     """
     precise = direction.detach().double().cpu()[None]
     unit = Directions([name], precise, precise @ mean.double().cpu())
@@ -232,23 +233,24 @@ def _scaled(ids: tuple[int, ...], shares: Sequence[float]) -> list[Edit]:
 
 @dataclass(frozen=True)
 class Family:
-    """Units that are steered together.
+    """Units that are steered as one.
 
-    At the dose c an edit wants of unit i, with m its mean on a text of each language,
+    At the dose c an edit gives unit i, with m its mean on a text of each language,
 
         set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
 
-    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and families
-    of every kind share one scale. What they do at the same dose is not the same: compare them at the same KL.
+    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and
+    families of every
+    kind share one scale. Their effects at the same dose differ: compare them at the same KL.
 
     Attributes:
-        name: what a table calls it.
-        units: the autoencoder whose latents are meant, or units of any kind.
-        ids: which of them.
-        operation: what is done with them.
-        low: the mean on reference text of what each reads; of its component for `project_out`.
+        name: the family's name in tables.
+        units: an SAE (its latents are the units), or units of any kind.
+        ids: the numbers of its units.
+        operation: the operation.
+        low: the mean of each unit's value on reference text; of its component for `project_out`.
         high: the same on target text.
-        positions: which tokens are edited.
+        positions: the edited tokens.
     """
 
     name: str
@@ -266,26 +268,26 @@ class Family:
             )
 
     @property
-    def of(self) -> Units:
-        """The units, as units."""
+    def all_units(self) -> Units:
+        """The units; the latents of an SAE."""
         return as_units(self.units)
 
     @property
     def competes(self) -> bool:
-        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
+        """Whether reading the units takes the whole encoder of an SAE, because latents compete for a top-k."""
         return (
             self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
         )
 
     def edit(self, dose: float) -> Edit:
-        """The edit that a dose is."""
+        """The edit at a dose."""
         start = [0.0] * len(self.ids) if self.operation == "add" else self.low
         steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
         targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
         return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
 
     def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
-        """The edits of several doses; on the same tensor they encode it once."""
+        """The edits at several doses, compiled; on the same tensor they share one encoding."""
         return compile_edits([self.edit(dose) for dose in doses], self.units)
 
 
@@ -302,18 +304,18 @@ def families(
     model: str = "",
     tested_neurons: Sequence[int] = (),
 ) -> list[Family]:
-    """The families of these names; one without units is left out.
+    """The families of these names, without empty ones.
 
-    Neurons are as many as latents (one at least): the best coordinates of the site (`best_neurons`). The direction is
-    the difference of the two languages' means.
+    The neurons are as many as the latents (at least one): the best coordinates of the site (`best_neurons`).
+    The direction is the difference of the two languages' means.
 
     Args:
-        latent_means: their mean values on reference and on target text, 0 counting where they do not fire.
+        latent_means: their mean values on reference and on target text, with 0 where they do not fire.
         moments: of the site on text of both languages, with products.
         tested_neurons: those that passed the run's tests, best first.
     """
     own, other = moments.mean(target), moments.mean(reference)
-    # some latents read the same on both and cannot be steered by
+    # some latents have the same mean on both languages and cannot steer
     kept = [i for i in range(len(latents)) if latent_means[0][i] != latent_means[1][i]]
     ids = tuple(int(latents[i]) for i in kept)
     low, high = (tuple(float(means[i]) for i in kept) for means in latent_means)
@@ -337,14 +339,14 @@ def families(
 def best_neurons(
     moments: Moments, target: str, reference: str, count: int, tested: Sequence[int] = ()
 ) -> tuple[int, ...]:
-    """The coordinates that stand for the target most, best first, none twice.
+    """The coordinates that separate the target best, best first, none twice.
 
-    Those that passed the run's tests come first; then those with the largest |difference of means| / deviation within
-    languages (Cohen's d).
+    Those that passed the run's tests come first; then those with the largest |difference of means| / deviation
+    within languages (Cohen's d).
 
     Args:
         moments: of the site on text of both languages, with products.
-        tested: neurons that passed, best first; those past the site's width are the coordinates' negatives.
+        tested: neurons that passed, best first; numbers beyond the site's width are the coordinates' negatives.
     """
     deviation = moments.pooled_covariance().diagonal().clamp_min(0).sqrt()
     difference = (moments.mean(target) - moments.mean(reference)).abs()

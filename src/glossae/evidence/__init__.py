@@ -1,11 +1,11 @@
-"""Which units stand for a language: rules, tests with error rates, scores, identification, stability."""
+"""Find the units that stand for a language: rules, tests with error rates, scores, identification, stability."""
 
 from glossae.evidence import identify, scores, testing
 from glossae.evidence.comparable import MatchedTokenisation, match_tokenisation, passages, tokenisation
 from glossae.evidence.identify import UNANSWERED, NgramModel
 from glossae.evidence.lape import lape
 from glossae.evidence.select import Selection, paper_rule, select
-from glossae.evidence.stability import SAME, LatentMatch, LatentMatcher, Shares, match_latents
+from glossae.evidence.stability import SAME, LatentMatch, LatentMatcher, MatchCounts, match_latents
 from glossae.evidence.testing import auroc_table
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "UNANSWERED",
     "LatentMatch",
     "LatentMatcher",
+    "MatchCounts",
     "MatchedTokenisation",
     "NgramModel",
     "Selection",
-    "Shares",
     "auroc_table",
     "identify",
     "lape",

@@ -1,4 +1,4 @@
-"""What scores ask the model itself: attribution of the loss to units, and sequences of random tokens."""
+"""Attribution of the loss to units, and sequences of random tokens: the scores that run the model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, gradients
 from glossae.units import Fired, Units
 
-# values of rows that are gathered at once
+# values of gathered rows held at once
 GATHERED = 2**24
-# a dense product does so many times the work of a gather in the same time
+# in the same time, a dense product does this many times the work of a gather
 DENSE_GAIN = 16
 RANDOM = "random"
 
@@ -27,8 +27,8 @@ class Attribution:
     Attributes:
         languages: the rows.
         predicted: predicted tokens of each language.
-        effect: by how many nats the language's summed loss would rise, to first order, if the unit were zero at
-            every token where it fires, all else left alone. Above zero: the unit helps.
+        effect: the first-order rise of the language's summed loss, in nats, if the unit were zero at every
+            token where it fires and all else stayed. Above zero: the unit helps.
     """
 
     languages: tuple[str, ...]
@@ -47,10 +47,11 @@ def gradient_attribution(
 ) -> Attribution:
     """Attribution patching to zero (Nanda 2023; Marks et al. 2024, arXiv 2403.19647), summed by language.
 
-    Where unit u fires with value v at a token whose loss gradient at the site is g, zeroing it takes v d_u off the
-    site, d_u its direction, and the loss changes by about -v g . d_u. What an autoencoder leaves unexplained stays.
-    It is a slope, taken where nothing is changed: zeroing a strong unit can cost several times as much, or turn the
-    sign of a weak effect. It is for ranking; what a unit does is measured by zeroing it.
+    Where unit u fires with value v at a token whose loss gradient at the site is g, zeroing it subtracts v d_u
+    from the site, with d_u its direction, and the loss changes by about -v g . d_u. The part that an SAE
+    leaves unexplained stays.
+    This is the slope at the unedited activation: zeroing a strong unit can cost several times as much, and a
+    weak effect can change its sign. Use it for ranking; zero a unit to measure its effect.
     """
     languages = tokens.corpus.languages
     row = {language: i for i, language in enumerate(languages)}
@@ -77,7 +78,7 @@ def _slopes(gradient: Float[Tensor, "tokens d"], found: Fired, units: Units) -> 
     """The gradient along the direction of each unit that fires, token by token."""
     present, place = found.unit.unique(return_inverse=True)
     directions = units.direction(present.tolist()).to(gradient)
-    # where most units fire everywhere (neurons), one product is faster than a row for each entry
+    # if most units fire everywhere (neurons), one product is faster than a gathered row per entry
     if len(gradient) * len(present) < DENSE_GAIN * len(place):
         return (gradient @ directions.T)[found.token, place]
     step = max(1, GATHERED // gradient.shape[1])
@@ -89,13 +90,14 @@ def _slopes(gradient: Float[Tensor, "tokens d"], found: Fired, units: Units) -> 
 
 
 def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: int = 0) -> TokenizedCorpus:
-    """For every sentence a sequence of as many tokens, each drawn uniformly from the vocabulary.
+    """For every sentence, a sequence of as many tokens drawn uniformly from the vocabulary.
 
-    What LangFIR (arXiv 2604.03532) holds text against. Special tokens, and rows of the embedding that no token has,
-    are not drawn; a prefix stays. The language is `random`, and the bytes are those of what the tokens decode to.
+    LangFIR (arXiv 2604.03532) compares text with such sequences. Special tokens, and rows of the embedding
+    without a token, are not drawn; a prefix stays. The language is `random`, and the bytes are those of the
+    decoded tokens.
 
     Raises:
-        GlossaeError: the vocabulary has nothing but special tokens.
+        GlossaeError: the vocabulary has only special tokens.
     """
     vocabulary = min(len(lm.tokenizer), int(lm.model.get_input_embeddings().num_embeddings))
     choice = np.setdiff1d(np.arange(vocabulary), lm.tokenizer.all_special_ids)

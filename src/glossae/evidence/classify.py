@@ -1,4 +1,4 @@
-"""Tell the languages of rows of numbers apart by a regression, and say how well that went."""
+"""Classify rows of numbers by language with a regression, and measure the accuracy."""
 
 import warnings
 from collections import defaultdict
@@ -14,40 +14,41 @@ from glossae.corpora import Corpus, cluster_names
 from glossae.errors import GlossaeError
 
 UNANSWERED = ""
-"""What is predicted where nothing can be said; it counts as wrong."""
+"""The prediction for a text that gives no information; it counts as wrong."""
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The inverse penalties C that are tried; a larger one penalises less."""
 FOLDS = 5
 MANY_ROWS = 5_000
-"""From so many rows on, two folds tell penalties apart as well as five."""
+"""From this number of rows on, two folds rank penalties as well as five."""
 MAX_STEPS = 10_000
 
 # resampled confusion matrices held at once, in values
 _CHUNK_VALUES = 2**24
-# the largest gradient that is left in a fit, in nats a row: of the last fit, and of those that are only compared
+# the largest gradient at which a fit stops, in nats per row: for the final fit, and for fits that are only
+# compared
 _TOLERANCE, _ROUGH = 1e-5, 1e-4
-# the path of penalties ends where the loss has risen so often in a row
+# the path of penalties ends after the loss has risen this many times in a row
 _RISES = 2
-# what a held-out row costs at most, so that one that was surely wrong is not infinitely bad
+# the largest log-loss of a held-out row, so that one confident error is not infinitely bad
 _LEAST_PROBABLE = 1e-12
 
 
 @dataclass(frozen=True)
-class Identified:
-    """How well the languages of some texts were identified.
+class Identification:
+    """The result of identifying the languages of some texts.
 
     Attributes:
-        languages: the classes: those of the text, sorted, then those that were only predicted.
-        confusion: how many rows in one language (first axis) were taken for another (second axis).
-        accuracy: the share that was right.
+        languages: the classes: the text's languages, sorted, then languages that were only predicted.
+        confusion: the number of rows by true language (first axis) and predicted language (second axis).
+        accuracy: the share of correct rows.
         accuracy_interval: its central 95 %, over resamples of the clusters.
-        macro_f1: the mean F1 of the languages of the text, each weighing the same.
+        macro_f1: the mean F1 of the text's languages, with equal weights.
         macro_f1_interval: likewise.
-        f1: of each language of the text; 0 where none of its rows was recognised.
-        units: the units that each language was given, best first; none where no units are behind it.
-        converged: whether what was fitted reached its optimum; true where nothing was fitted.
-        strength: the inverse penalty C of the regression, chosen by cross-validation; none without one.
+        f1: of each language of the text; 0 if none of its rows was recognised.
+        units: the units of each language, best first; empty if no units were used.
+        converged: whether the fit reached its optimum; true without a fit.
+        strength: the inverse penalty C of the regression, chosen by cross-validation; None without one.
     """
 
     languages: tuple[str, ...]
@@ -62,7 +63,7 @@ class Identified:
     strength: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, and how many `rows` were identified, fit for JSON."""
+        """All fields as JSON values, and the number of `rows`."""
         found = asdict(self)
         first = {"languages": list(found.pop("languages")), "confusion": found.pop("confusion").tolist()}
         return {**first, "rows": int(self.confusion.sum()), **found}
@@ -75,21 +76,21 @@ def evaluate(
     *,
     draws: int = 1000,
     seed: int = 0,
-) -> Identified:
+) -> Identification:
     """Compare predicted languages with the true ones.
 
-    Intervals are bootstraps over clusters, which are drawn whole: a pair of translations, or a sentence with all
-    its tokens. The order of rows plays no part.
+    Intervals are bootstraps over clusters, which are drawn whole: a pair of translations, or a sentence with
+    all its tokens. The order of rows plays no part.
 
     Args:
         truth: the code of each row.
         predicted: likewise; `UNANSWERED` is always wrong.
-        clusters: what is drawn together, by name.
-        draws: how many resamples.
+        clusters: the name of each row's cluster.
+        draws: the number of resamples.
         seed: of the resamples.
 
     Raises:
-        GlossaeError: there is nothing to compare.
+        GlossaeError: there are no rows.
     """
     if len(truth) == 0:
         raise GlossaeError("identification: no text to test on: give other text")
@@ -99,7 +100,7 @@ def evaluate(
     code = {language: number for number, language in enumerate(languages)}
     cell = np.array([code[a] * len(languages) + code[b] for a, b in zip(true, guessed, strict=True)])
 
-    # to draw clusters is to draw the different confusion matrices of single clusters, by how many have each
+    # drawing clusters is drawing the distinct confusion matrices of single clusters, by their frequencies
     cells, (_, cluster) = len(languages) ** 2, np.unique(names, return_inverse=True)
     count = int(cluster.max()) + 1
     tables = np.bincount(cluster * cells + cell, minlength=count * cells).reshape(count, cells)
@@ -115,7 +116,7 @@ def evaluate(
     confusion = tables.sum(0).reshape(shape)
     accuracy, f1, macro = _measures(confusion, len(known))
     accuracies, _, macros = _measures(np.concatenate(resampled).reshape(shape), len(known))
-    return Identified(
+    return Identification(
         languages=languages,
         confusion=confusion[0],
         accuracy=float(accuracy[0]),
@@ -129,9 +130,9 @@ def evaluate(
 def _measures(
     confusion: Int[np.ndarray, "draws languages languages"], known: int
 ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, "draws known"], Float[np.ndarray, " draws"]]:
-    """Accuracy, F1 of the known languages, and the mean F1 of those that a resample has."""
+    """Accuracy, F1 of the known languages, and the mean F1 of those that a resample contains."""
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    # 2 TP / (2 TP + FP + FN); 0 for a class that neither is there nor was predicted
+    # 2 TP / (2 TP + FP + FN); 0 for a class that neither occurs nor was predicted
     f1 = (2 * right / np.maximum(confusion.sum(1) + confusion.sum(2), 1))[:, :known]
     there = confusion.sum(2)[:, :known] > 0
     return right.sum(1) / confusion.sum((1, 2)), f1, (f1 * there).sum(1) / there.sum(1)
@@ -144,14 +145,14 @@ def _interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is known of some sentences or tokens.
+    """Features and labels of some sentences or tokens.
 
     Attributes:
         x: a row of numbers for each.
         languages: the code of each.
         sources: the source of each.
         pairs: the pair of each; rows of one pair depend on each other.
-        docs: the document of each, likewise; empty where none is told, None where none is told of any.
+        docs: the document of each, likewise; empty if unknown, None if all are unknown.
     """
 
     x: Float[np.ndarray, "rows columns"]
@@ -162,7 +163,7 @@ class Rows:
 
     @staticmethod
     def of(x: Float[np.ndarray, "rows columns"], corpus: Corpus) -> "Rows":
-        """Those of the sentences of a corpus."""
+        """Rows for the sentences of a corpus."""
         sentences = corpus.sentences
         columns = ([getattr(s, name) for s in sentences] for name in ("language", "source", "pair", "doc"))
         rows = Rows(x, *(np.array(column, dtype=np.str_) for column in columns))
@@ -172,34 +173,35 @@ class Rows:
         return len(self.languages)
 
     def take(self, rows: Int[np.ndarray, " chosen"] | Bool[np.ndarray, " rows"]) -> "Rows":
-        """The rows with these numbers, or those that are marked."""
+        """The rows with these numbers, or those of a mask."""
         docs = None if self.docs is None else self.docs[rows]
         return Rows(self.x[rows], self.languages[rows], self.sources[rows], self.pairs[rows], docs)
 
     def only(self, languages: Sequence[str]) -> "Rows":
-        """Those in some languages."""
+        """The rows in some languages."""
         return self.take(np.isin(self.languages, list(languages)))
 
     @cached_property
     def clusters(self) -> Shaped[np.ndarray, " rows"]:
-        """What each is drawn with: its pair, with the pairs and documents that it shares rows with."""
+        """The cluster of each row: rows that share pairs or documents, directly or through others."""
         if self.docs is None:
             return self.pairs
         return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
 
 
 def check_halves(find: Rows, held_out: Rows) -> None:
-    """Refuse to identify text that was fitted to, or in languages that nothing was fitted to.
+    """Refuse to test on fitted text, or on languages that nothing was fitted to.
 
     Raises:
-        GlossaeError: either is empty, they share a pair of a source, or `held_out` has a language of its own.
+        GlossaeError: either is empty, they share a pair of a source, or `held_out` has a language that `find`
+            lacks.
     """
     for name, half in (("to fit to", find), ("to test on", held_out)):
         if not len(half):
             raise GlossaeError(f"identification: no text {name}: give other text")
     if unknown := sorted(set(held_out.languages.tolist()) - set(find.languages.tolist())):
         raise GlossaeError(
-            f"identification: {', '.join(unknown)}: to be told apart, but there is no such text to fit to"
+            f"identification: {', '.join(unknown)}: there is text to test on, but none to fit to"
         )
     ours, theirs = (
         set(zip(half.sources.tolist(), half.pairs.tolist(), strict=True)) for half in (find, held_out)
@@ -212,22 +214,22 @@ def check_halves(find: Rows, held_out: Rows) -> None:
         )
 
 
-def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identified]:
-    """Tell languages apart by a multinomial logistic regression on the standardised columns.
+def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identification]:
+    """Classify languages by a multinomial logistic regression on the standardised columns.
 
-    Every language weighs the same. The inverse penalty is the one of `STRENGTHS` with the least log-loss in 5 folds; of
-    equal ones the strongest penalty. A cluster, such as a pair of translations, lies in one fold. Fewer folds are
-    made where a language has fewer clusters, and two of `MANY_ROWS`. Penalties are tried from the strongest on,
-    until the loss has risen twice.
+    Every language has the same weight. The inverse penalty is the one of `STRENGTHS` with the least log-loss
+    in 5 folds; of equal ones, the strongest penalty. A cluster, such as a pair of translations, lies in one
+    fold. There are fewer folds if a language has fewer clusters, and two from `MANY_ROWS` rows on. Penalties
+    are tried from the strongest on, until the loss has risen twice.
 
     Args:
-        find: what it is fitted to.
-        held_out: texts that it is tested on, each by itself.
+        find: the rows to fit to.
+        held_out: the texts to test on, each separately.
         seed: of folds and resamples.
 
     Raises:
-        GlossaeError: they share a pair; one to test on has a language that `find` lacks; there is one language only;
-            a language has one cluster only; or a value is not finite.
+        GlossaeError: the texts share a pair; one to test on has a language that `find` lacks; there is only
+            one language; a language has only one cluster; or a value is not finite.
     """
     for each in held_out:
         check_halves(find, each)
@@ -251,11 +253,11 @@ def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> lis
 
 @dataclass(frozen=True)
 class Scaling:
-    """Moments by which columns are standardised; every language weighs the same in them.
+    """Means and deviations for standardising columns, with equal weight for every language.
 
     Attributes:
         mean: of each column.
-        deviation: likewise; 1 for a column that is the same everywhere, which becomes 0.
+        deviation: likewise; 1 for a constant column, which becomes 0.
     """
 
     mean: Float[np.ndarray, " columns"]
@@ -263,16 +265,16 @@ class Scaling:
 
     @staticmethod
     def of(x: Float[np.ndarray, "rows columns"], languages: Shaped[np.ndarray, " rows"]) -> "Scaling":
-        """Those of some rows."""
+        """The scaling of some rows."""
         parts = [x[languages == language] for language in np.unique(languages)]
         mean = np.mean([part.mean(0) for part in parts], axis=0)
         deviation = np.sqrt(np.mean([np.square(part - mean).mean(0) for part in parts], axis=0))
-        # rounding leaves a little where a column is constant
+        # rounding leaves a small deviation for a constant column
         differs = deviation > 1e-6 * np.abs(mean)
         return Scaling(mean, np.where(differs & (deviation > 0), deviation, 1.0))
 
     def __call__(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-        """Rows in standard deviations from the mean."""
+        """The rows in standard deviations from the mean."""
         return np.asarray((x - self.mean) / self.deviation)
 
 
@@ -282,10 +284,10 @@ def folds(
     seed: int,
     most: int = FOLDS,
 ) -> Int[np.ndarray, " rows"]:
-    """Into which of at most `most` folds each row goes: clusters whole, those of the same languages spread evenly.
+    """The fold of each row, out of at most `most`: clusters stay whole, and those of the same languages spread evenly.
 
     Raises:
-        GlossaeError: a language has one cluster only.
+        GlossaeError: a language has only one cluster.
     """
     names, cluster = np.unique(clusters.astype(str), return_inverse=True)
     spoken: list[set[str]] = [set() for _ in names]
@@ -320,7 +322,7 @@ def _cross_validated(
     for number in np.unique(fold):
         inside = fold != number
         if len(np.unique(languages[inside])) < len(codes):
-            # all of a language fell into this fold: nobody could have known it
+            # all rows of a language are in this fold, so that the fit does not know it
             continue
         scaling = Scaling.of(x[inside], languages[inside])
         splits.append((inside, scaling(x[inside]), scaling(x[~inside]), _logistic(_ROUGH)))
@@ -352,7 +354,7 @@ def _logistic(tolerance: float) -> Any:
 
 
 def _fit(model: Any, x: np.ndarray, languages: np.ndarray, strength: float) -> bool:
-    """Fit, and say whether the optimum was reached."""
+    """Fit, and return whether the optimum was reached."""
     from sklearn.exceptions import ConvergenceWarning
 
     model.set_params(C=strength)

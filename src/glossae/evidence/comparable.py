@@ -1,4 +1,4 @@
-"""Texts made comparable: sentences joined into passages of one length, or matched by how they are tokenised."""
+"""Make texts comparable: join sentences into passages of one length, or match sentences by their tokenisation."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,35 +17,36 @@ from glossae.units import SentenceTable
 
 COVARIATES = ("tokens_per_word", "bytes_per_token")
 CALIPER = 0.2
-"""How far matched sentences may differ in each covariate, in standard deviations (Austin 2011)."""
+"""The largest difference of matched sentences in each covariate, in standard deviations (Austin 2011)."""
 
 
 def passages(table: SentenceTable, tokens: int) -> SentenceTable:
-    """The sentences of a table joined until each passage has at least so many tokens.
+    """Join the sentences of a table until each passage has at least `tokens` tokens.
 
-    A unit's mean over few tokens varies more than over many, so its AUROC over sentences depends on their length.
-    Passages of one length remove that dependence.
+    A unit's mean over few tokens varies more than over many, so its AUROC over sentences depends on their
+    length. Passages of one length remove that dependence.
 
-    Sentences are joined pair by pair within a source, and only pairs that have the same languages. So a passage of one
-    language keeps its translation, and passages depend on each other no more than sentences do. The hash of their names
-    decides which pairs are joined, and the order of sentences plays no part. A document with several pairs and text for
-    at least one passage is joined by itself; shorter documents are joined whole. A passage's value is the mean over all
-    of its tokens. Text at the end that is too short for a passage is left out.
+    Sentences are joined pair by pair within a source, and only with pairs of the same languages. So a passage
+    of one language keeps its translation, and passages depend on each other no more than sentences do. A hash
+    of the pairs' names decides which are joined; the order of sentences plays no part. A document of several
+    pairs with text for at least one passage is joined within itself; shorter documents are joined with others,
+    each whole. A passage's value is the mean over all of its tokens. A remainder that is too short for a
+    passage is left out.
 
     Args:
         table: sentences.
-        tokens: of each passage, in every language that it has.
+        tokens: the least tokens of a passage, in every language that it has.
 
     Raises:
-        GlossaeError: `tokens` is less than 1, or some language has too few tokens for a single passage.
+        GlossaeError: `tokens` is less than 1, or a language has too few tokens for a single passage.
     """
     if tokens < 1:
         raise GlossaeError(f"passages: {tokens} tokens: give at least 1")
-    groups = [group for alike in _alike(table) for group in _apart(table, alike, tokens)]
+    groups = [group for alike in _joinable_pairs(table) for group in _join_documents(table, alike, tokens)]
     passage = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     sentence = np.concatenate([np.array(group, dtype=np.int64) for group in groups]) if groups else passage
     languages, language = np.unique(table.languages.astype(str), return_inverse=True)
-    # a passage of several languages is a row of each
+    # a passage of several languages gives one row for each
     row_of = np.unique(passage * len(languages) + language[sentence])
     row = np.searchsorted(row_of, passage * len(languages) + language[sentence])
     lacking = sorted(set(languages.tolist()) - set(languages[row_of % len(languages)].tolist()))
@@ -74,8 +75,8 @@ def passages(table: SentenceTable, tokens: int) -> SentenceTable:
     )
 
 
-def _alike(table: SentenceTable) -> list[list[list[int]]]:
-    """Pairs that may be joined: of one source and with the same languages; a pair is the numbers of its sentences."""
+def _joinable_pairs(table: SentenceTable) -> list[list[list[int]]]:
+    """Pairs that may be joined: of one source and with the same languages; a pair is its sentences' numbers."""
     pairs: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, name in enumerate(zip(table.sources.tolist(), table.pairs.tolist(), strict=True)):
         pairs[name].append(number)
@@ -83,24 +84,24 @@ def _alike(table: SentenceTable) -> list[list[list[int]]]:
     for source, pair in sorted(
         pairs, key=lambda name: blake2b("\t".join(name).encode(), digest_size=16).digest()
     ):
-        # within a pair the order of the table plays no part either, since its sentences end up together
+        # the order of the table plays no part within a pair either, since its sentences end up in one passage
         numbers = pairs[source, pair]
         alike[source, tuple(sorted(set(table.languages[numbers].tolist())))].append(numbers)
     return list(alike.values())
 
 
-def _apart(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
-    """The sentences of each passage; a cluster of several pairs is joined by itself where it has text for a passage."""
+def _join_documents(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
+    """The sentences of each passage; a cluster of several pairs with text for a passage is joined within itself."""
     by_cluster: dict[str, list[list[int]]] = defaultdict(list)
     for pair in pairs:
         by_cluster[table.clusters[pair[0]]].append(pair)
     groups, short = [], list[list[int]]()
     for own in by_cluster.values():
-        found = _joined(table, own, tokens) if len(own) > 1 else []
+        found = _join_pairs(table, own, tokens) if len(own) > 1 else []
         groups += found
         if not found:
             short.append([number for pair in own for number in pair])
-    return groups + (_joined(table, short, tokens) if short else [])
+    return groups + (_join_pairs(table, short, tokens) if short else [])
 
 
 def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
@@ -116,7 +117,7 @@ def _documents(table: SentenceTable, groups: list[list[int]]) -> np.ndarray:
     return np.array([first[together[start]] for start in starts], dtype=np.str_)
 
 
-def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
+def _join_pairs(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[list[int]]:
     """The sentences of each passage."""
     groups, group = [], list[int]()
     length: dict[str, int] = defaultdict(int)
@@ -133,15 +134,15 @@ def _joined(table: SentenceTable, pairs: list[list[int]], tokens: int) -> list[l
 
 @dataclass(frozen=True)
 class MatchedTokenisation:
-    """Sentences of one language, each with one of another that is tokenised much like it.
+    """Sentences of one language, each matched with a sentence of another that is tokenised similarly.
 
     Attributes:
         first: numbers of sentences of the first language, in the tokenized corpus.
-        second: of the sentence of the second language that goes with each.
-        found: how many sentences of the first and the second language there were.
+        second: the number of the sentence of the second language matched with each.
+        found: the number of sentences of the first and the second language.
         before: by covariate, the standardised mean difference of all of them, first less second: in units of
             sqrt((s1^2 + s2^2) / 2) (Austin 2009).
-        after: the same of the matched ones, in the same units; below 0.1 in size is commonly taken as balance.
+        after: the same for the matched ones, in the same units; below 0.1 in size commonly counts as balance.
     """
 
     first: Int[np.ndarray, " matched"]
@@ -151,16 +152,16 @@ class MatchedTokenisation:
     after: dict[str, float]
 
     def __len__(self) -> int:
-        """How many sentences were matched."""
+        """The number of matches."""
         return len(self.first)
 
     @property
     def rows(self) -> Int[np.ndarray, " both"]:
-        """The numbers of all matched sentences, ascending: what to take from a table of the same text."""
+        """The numbers of all matched sentences, ascending: the rows to take from a table of the same text."""
         return np.sort(np.concatenate([self.first, self.second]))
 
     def as_json(self) -> dict[str, Any]:
-        """The counts and the balance, fit for JSON."""
+        """The counts and the balance, as JSON values."""
         return {
             "matched": len(self),
             "found": list(self.found),
@@ -172,8 +173,8 @@ class MatchedTokenisation:
 def tokenisation(tokens: TokenizedCorpus) -> Float[np.ndarray, "sentences 2"]:
     """Tokens per word and UTF-8 bytes per token of each sentence.
 
-    Words are divided by blanks. Bytes are those of the predicted tokens. A cut sentence has fewer tokens and all of
-    its words, so text should be tokenized uncut.
+    Words are divided by blanks. Bytes are those of the predicted tokens. A cut sentence has fewer tokens but
+    all of its words, so text should be tokenized uncut.
     """
     words = np.array([max(len(s.text.split()), 1) for s in tokens.corpus.sentences], dtype=np.float64)
     bytes_per_token = tokens.predicted_bytes / np.maximum(tokens.predicted, 1)
@@ -185,9 +186,10 @@ def match_tokenisation(
 ) -> MatchedTokenisation:
     """Match the sentences of two languages on tokens per word and bytes per token.
 
-    Greedy nearest neighbours without replacement (Rosenbaum and Rubin 1985): in random order, each sentence of the
-    language that has fewer takes the nearest sentence that is left within the caliper in both covariates. The distance
-    is the larger of the two differences. Sentences without a match are left out. The order of the corpus plays no part.
+    Greedy nearest neighbours without replacement (Rosenbaum and Rubin 1985): in random order, each sentence of
+    the language with fewer takes the nearest remaining sentence within the caliper in both covariates. The
+    distance is the larger of the two differences. Sentences without a match are left out. The order of the
+    corpus plays no part.
 
     Args:
         caliper: in standard deviations (see `MatchedTokenisation.before`).
@@ -204,7 +206,7 @@ def match_tokenisation(
     sides = [_numbers(tokens, language) for language in (first, second)]
     values = tokenisation(tokens)
     unit = np.sqrt(np.mean([values[side].var(0, ddof=1) for side in sides], axis=0))
-    # a covariate that does not vary within the languages cannot be scaled; any difference is then outside
+    # a covariate that is constant within the languages cannot be scaled; any difference then lies outside
     scaled = values / np.where(unit > 0, unit, np.finfo(np.float64).tiny ** 0.5)
     few, many = sorted(sides, key=len)
     taken = _greedy(scaled[few], scaled[many], caliper, seed)
@@ -226,7 +228,7 @@ def match_tokenisation(
 
 
 def _numbers(tokens: TokenizedCorpus, language: str) -> Int[np.ndarray, " chosen"]:
-    """The sentences of a language, in an order that does not depend on the corpus's."""
+    """The numbers of a language's sentences, in an order that does not depend on the corpus's."""
     sentences = tokens.corpus.sentences
     chosen = [i for i, s in enumerate(sentences) if s.language == language]
     if len(chosen) < 2:

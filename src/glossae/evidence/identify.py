@@ -1,4 +1,4 @@
-"""Tell languages apart, by sentences and by tokens: from a few units, the whole activation, or characters alone."""
+"""Identify the language of sentences and tokens from a few units, the whole activation, or characters alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from glossae.corpora import Corpus, first_of_each, rank
+from glossae.corpora import Corpus, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence.classify import (
     UNANSWERED,
-    Identified,
+    Identification,
     Rows,
     Scaling,
     check_halves,
@@ -20,12 +20,12 @@ from glossae.evidence.classify import (
 )
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.units import SentenceTable, Units, readable_tokens
 
 __all__ = [
     "UNANSWERED",
-    "Identified",
+    "Identification",
     "NgramModel",
     "Rows",
     "TokenSample",
@@ -35,7 +35,7 @@ __all__ = [
     "identify_sentences_by_largest",
     "identify_tokens",
     "identify_tokens_by_activations",
-    "pick",
+    "pick_units",
     "sample_tokens",
     "sentence_likelihoods",
     "sentence_rows",
@@ -43,27 +43,29 @@ __all__ = [
 ]
 
 Chosen = Mapping[str, tuple[int, ...]]
-"""The units of each language, as `pick` gives them."""
+"""The units of each language, from `pick_units`."""
 
-# characters of a sentence before a token's end that are read
+# characters of a sentence, before a token's end, that the n-grams see
 _LONGEST_CONTEXT = 60
-# tokens that units read at once
+# tokens at which units are read at once
 _AT_ONCE = 4096
 
 
-def pick(auroc: AurocTable, n: int, languages: Sequence[str] | None = None) -> dict[str, tuple[int, ...]]:
-    """The n best units of each language, best first; all of them where there are fewer.
+def pick_units(
+    auroc: AurocTable, n: int, languages: Sequence[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The n best units of each language, best first; all of them if there are fewer.
 
-    A unit is as good for a language as its smallest AUROC against any other: it has to tell the language from
-    its closest neighbour. Of equals, the one with the larger mean AUROC, then the first.
+    The quality of a unit for a language is its smallest AUROC over any other: it has to separate the language
+    from its nearest neighbour. Ties go to the larger mean AUROC, then to the smaller number.
 
     Args:
         auroc: of the units.
-        n: how many.
-        languages: those that are to be told apart; all of the table's if none are named.
+        n: the number of units per language.
+        languages: the languages to identify; all of the table's if none are named.
 
     Raises:
-        GlossaeError: n is less than 1, there is one language only, or the table has not all of them.
+        GlossaeError: n is less than 1, there is only one language, or the table lacks one of them.
     """
     if n < 1:
         raise GlossaeError(f"identification: {n} units a language: it takes at least 1")
@@ -83,13 +85,13 @@ def pick(auroc: AurocTable, n: int, languages: Sequence[str] | None = None) -> d
 
 def identify_sentences(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identified]:
-    """Tell the languages of sentences apart by a regression on what a few units read (see `identify_rows`).
+) -> list[Identification]:
+    """Identify the languages of sentences by a regression on the values of a few units (see `identify_rows`).
 
     Args:
         chosen: the units; the regression sees those of all languages.
-        find: what is fitted to.
-        held_out: texts to test on, each by itself.
+        find: the sentences to fit to.
+        held_out: the texts to test on, each separately.
         seed: of folds and resamples.
 
     Raises:
@@ -103,10 +105,10 @@ def identify_sentences(
 
 def identify_sentences_by_largest(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identified]:
-    """The same without a regression: the language whose units' mean standardised value is largest.
+) -> list[Identification]:
+    """Identify sentences without a regression: the language whose units' mean standardised value is largest.
 
-    Only means and deviations are taken from `find`.
+    Only means and deviations are fitted to `find`.
 
     Raises:
         GlossaeError: as for `identify_sentences`.
@@ -142,18 +144,18 @@ def _rows(table: SentenceTable, units: Sequence[int]) -> Rows:
 
 
 def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 1024) -> Rows:
-    """The mean activation at a site over each sentence's tokens, float32, one pass; no token's is kept.
+    """The mean activation at a site over each sentence's tokens, float32, in one pass; single tokens are not kept.
 
-    By a regression on it, languages are told apart as well as units of the site can at best do.
+    A regression on it is the upper bound for units of the site.
 
     Args:
         budget: tokens in a batch; the result does not depend on it.
 
     Raises:
-        GlossaeError: the model has no such site, or an activation is not finite.
+        GlossaeError: the model lacks the site, or an activation is not finite.
     """
     means = np.zeros((len(tokens), lm.width(site)), dtype=np.float32)
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         x = part.sites[site].float()
         rows, place, counts = torch.unique(part.sentence, return_inverse=True, return_counts=True)
         sums = torch.zeros(len(rows), x.shape[1], device=x.device).index_add_(0, place, x)
@@ -166,9 +168,9 @@ class TokenSample:
     """Every token of some sentences.
 
     Attributes:
-        rows: the site's activation at each token, float32, and where the token is from.
-        texts: what each token says; a character whose bytes are spread over tokens stands whole at its first, and
-            the others say nothing.
+        rows: the site's activation at each token, float32, with the token's language, source and pair.
+        texts: the text of each token; a character whose bytes span several tokens stands whole at the first,
+            and the others are empty.
         sentence: the number of each token's sentence in `corpus`, ascending.
         corpus: the sentences.
     """
@@ -188,7 +190,7 @@ class TokenSample:
         return TokenSample(self.rows.take(kept), texts, self.sentence[kept], self.corpus)
 
     def so_far(self) -> list[str]:
-        """The sentence up to each token's end, its last 60 characters: what the model had read there."""
+        """The sentence up to each token's end, its last 60 characters: the text that the model had read there."""
         found, read, before = [], "", -1
         for text, sentence in zip(self.texts, self.sentence.tolist(), strict=True):
             read = text if sentence != before else (read + text)[-_LONGEST_CONTEXT:]
@@ -208,14 +210,14 @@ def sample_tokens(
 ) -> TokenSample:
     """Tokens of whole sentences, drawn until each language has at least `per_language`, or all of its own.
 
-    Which sentences are drawn depends on the seed and on their pairs, not on their order; translations are drawn
-    together as far as that goes. A BOS is no token of them.
+    The draw depends on the seed and on the sentences' pairs, not on their order; translations are drawn
+    together as far as possible. A BOS does not count as a token.
 
     Raises:
-        GlossaeError: the model has no such site, or an activation is not finite.
+        GlossaeError: the model lacks the site, or an activation is not finite.
     """
     sentences, lengths = tokens.corpus.sentences, tokens.lengths
-    ranked = sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair))
+    ranked = sorted(range(len(sentences)), key=lambda i: shuffle_key(seed, "identify", sentences[i].pair))
     taken = first_of_each(
         (sentences[number].language for number in ranked),
         per_language,
@@ -223,12 +225,12 @@ def sample_tokens(
     )
     drawn = tokens.take(sorted(ranked[place] for place in taken))
     parts, whose, places = [], [], []
-    for part in finite(lm, activations(lm, batches(drawn, budget), [site]), drawn):
+    for part in require_finite(lm, activations(lm, batches(drawn, budget), [site]), drawn):
         parts.append(part.sites[site].float().cpu().numpy())
         whose.append(part.sentence.cpu().numpy())
         places.append(part.position.cpu().numpy())
     sentence, position = np.concatenate(whose), np.concatenate(places)
-    # batches come in the order of lengths: back to that of the text
+    # batches come in the order of lengths: sort back to that of the text
     order = np.lexsort((position, sentence))
     sentence, position = sentence[order], position[order] - drawn.prefix
     readable = [readable_tokens(lm, ids[drawn.prefix :].tolist()) for ids in drawn.ids]
@@ -239,14 +241,14 @@ def sample_tokens(
 
 def identify_tokens(
     units: Units, chosen: Chosen, find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identified]:
-    """Tell the language of single tokens by a few units, with the regression that tells that of sentences.
+) -> list[Identification]:
+    """Identify the language of single tokens by a few units, with the regression of `identify_sentences`.
 
     Args:
-        units: of the site that the samples are of.
+        units: units of the samples' site.
         chosen: those of each language.
-        find: what is fitted to.
-        held_out: samples to test on, each by itself; intervals are resamples of pairs, with all of their tokens.
+        find: the tokens to fit to.
+        held_out: the samples to test on, each separately; intervals resample pairs with all their tokens.
         seed: of folds and resamples.
 
     Raises:
@@ -255,7 +257,7 @@ def identify_tokens(
     columns = _units_of(chosen)
 
     def read(sample: TokenSample) -> Rows:
-        """What the units read at each token, a few thousand tokens at a time."""
+        """The units' values at each token, a few thousand tokens at a time."""
         with torch.no_grad():
             parts = [
                 units.read(x, columns).cpu().float() for x in torch.from_numpy(sample.rows.x).split(_AT_ONCE)
@@ -268,8 +270,8 @@ def identify_tokens(
 
 def identify_tokens_by_activations(
     find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identified]:
-    """The same by every dimension of the site: what units can at best do.
+) -> list[Identification]:
+    """The same from every dimension of the site: the upper bound for units.
 
     Raises:
         GlossaeError: as for `identify_rows`.
@@ -278,12 +280,12 @@ def identify_tokens_by_activations(
 
 
 def sentence_likelihoods(find: Corpus, held_out: Corpus) -> tuple[Rows, tuple[str, ...]]:
-    """The log-likelihood of each sentence in each language of `find` by character n-grams: no language model.
+    """The log-likelihood of each sentence in each language of `find` by character n-grams, without a language model.
 
     It is 0 in all languages for a sentence without a letter.
 
     Returns:
-        The likelihoods, and which column is which language's.
+        The likelihoods, and the language of each column.
 
     Raises:
         GlossaeError: the halves share a pair, `held_out` has a language that `find` lacks, or there is no text.
@@ -300,20 +302,20 @@ def sentence_likelihoods(find: Corpus, held_out: Corpus) -> tuple[Rows, tuple[st
 def token_likelihoods(
     find: TokenSample, held_out: TokenSample, *, so_far: bool = False
 ) -> tuple[Rows, tuple[str, ...]]:
-    """The log-likelihood of each token in each language of `find` by character n-grams: no language model.
+    """The log-likelihood of each token in each language of `find` by character n-grams, without a language model.
 
-    A token by itself is often the same in several languages, and its text is far less than an activation knows,
-    which has seen the sentence up to it. With `so_far` characters know as much. A token without a letter has a
-    likelihood as well: full stops are likelier in one language than in another. It is 0 in all languages where a
-    token says nothing.
+    A single token is often the same in several languages, and its text has far less information than an
+    activation, which depends on the sentence up to it. With `so_far`, the n-grams see that much too. A token
+    without a letter also has a
+    likelihood: full stops are likelier in some languages. It is 0 in all languages for a token without text.
 
     Args:
-        find: what is counted.
-        held_out: what is tested on.
-        so_far: whether the sentence up to the token's end is read, not the token alone.
+        find: the text to count.
+        held_out: the tokens to test on.
+        so_far: whether to score the sentence up to the token's end instead of the token alone.
 
     Returns:
-        The likelihoods, and which column is which language's.
+        The likelihoods, and the language of each column.
 
     Raises:
         GlossaeError: as for `sentence_likelihoods`.
@@ -328,26 +330,26 @@ def token_likelihoods(
         read = list(map(_spaced, held_out.texts))
     texts, languages = zip(*learnt, strict=True)
     model = NgramModel.fit(texts, languages)
-    # the same few tokens come again and again
+    # the same few tokens occur again and again
     place = {text: number for number, text in enumerate(dict.fromkeys(read))}
-    # what goes on has no end yet
+    # an unfinished sentence has no end to score
     scores = model.score(list(place), end=not so_far)
     return replace(held_out.rows, x=scores[[place[text] for text in read]]), model.languages
 
 
 def identify_by_likelihood(
     likelihoods: Rows, columns: Sequence[str], among: Sequence[str], *, seed: int = 0
-) -> Identified:
-    """Say of each text that it is in the language that it is likeliest in.
+) -> Identification:
+    """Assign each text to the language of its largest likelihood.
 
     Args:
         likelihoods: of each text in each language, as logarithms; 0 in all of them is unanswered.
         columns: the language of each column.
-        among: the languages that are told apart: only texts in these are tested on, and only these are said.
+        among: the candidate languages: only texts in these are tested, and only these are predicted.
         seed: of resamples.
 
     Raises:
-        GlossaeError: there is no text in these languages, or none of them is a column's.
+        GlossaeError: there is no text in these languages, or none of them has a column.
     """
     wanted = [place for place, code in enumerate(columns) if code in among]
     if not wanted:
@@ -359,5 +361,5 @@ def identify_by_likelihood(
 
 
 def _spaced(text: str) -> str:
-    """A space at the beginning made visible: texts are stripped before their characters are counted."""
+    """Make a space at the beginning visible: texts are stripped before their characters are counted."""
     return f"_{text[1:]}" if text.startswith(" ") else text

@@ -11,28 +11,28 @@ from torch import nn
 
 from glossae.errors import GlossaeError
 from glossae.evidence.scores import lape as lape_rule
-from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, require_finite
 
-# values of all layers held at once, 256 MiB of float32: with more, batches are smaller
+# values of all layers held at once, 256 MiB of float32: batches are made small enough for it
 VALUES = 2**26
-# what is counted where the MLP is gated: the activation function's output
+# the site of the counted values in a gated MLP: the activation function's output
 COUNTED = "mlp.activation"
 
 
 @dataclass(frozen=True)
 class LapeNeurons:
-    """The neurons of all layers, how often each is active on each language, and which are the target's.
+    """The neurons of all layers, their activation probabilities by language, and the target's neurons.
 
     Neuron i of layer l is coordinate i of the site `mlp.hidden` of layer l.
 
     Attributes:
         target: the language.
-        languages: the languages that were compared, sorted.
-        tokens: tokens of each language that were counted.
+        languages: the compared languages, sorted.
+        tokens: counted tokens of each language.
         probability: the share of a language's tokens on which a neuron is active.
-        entropy: LAPE, of the probabilities made to sum to 1 over languages, in nats; NaN where a neuron is never
-            active. Low: few languages.
-        assigned: the languages that each neuron is given to; none for most.
+        entropy: LAPE: the entropy of the probabilities normalised over languages, in nats; NaN if a neuron is
+            never active. Low: few languages.
+        assigned: the languages that each neuron is assigned to; none for most.
         ranked: the target's neurons as (layer, neuron), lowest entropy first.
     """
 
@@ -46,11 +46,11 @@ class LapeNeurons:
 
     @property
     def neurons(self) -> dict[int, tuple[int, ...]]:
-        """The target's neurons by layer, in ascending order; layers without any are left out."""
+        """The target's neurons by layer, in ascending order, without empty layers."""
         return self.best(len(self.ranked))
 
     def best(self, count: int) -> dict[int, tuple[int, ...]]:
-        """The target's `count` neurons of lowest entropy by layer; all where there are not so many."""
+        """The target's `count` neurons of lowest entropy, by layer; all if there are fewer."""
         found: dict[int, list[int]] = {}
         for layer, neuron in sorted(self.ranked[: max(0, count)]):
             found.setdefault(layer, []).append(neuron)
@@ -70,23 +70,25 @@ def lape(
 ) -> LapeNeurons:
     """The target's neurons by language activation probability entropy (LAPE; Tang et al. 2024, arXiv 2402.16438).
 
-    A neuron is active at a token where the output of its activation function is above 0 (eq. 1 and 2); in a gated
-    MLP that is the gate's side, before the product with the other. Neurons of all layers are ranked together, and
-    kept and given to languages by `scores.lape`. One pass of the model; memory is layers x neurons x languages, and
-    one batch. A token that `activations` leaves out, such as a BOS, is not counted.
+    A neuron is active at a token if the output of its activation function is above 0 (eq. 1 and 2); in a gated
+    MLP that is the gate's side, before the product with the other. Neurons of all layers are ranked together,
+    and kept and assigned to languages by `scores.lape`. One pass of the model; memory is layers x neurons x
+    languages, and one batch. Tokens that `activations` leaves out, such as a BOS, are not counted.
 
     Args:
         lm: the model.
         tokens: text in the target and at least one other language; in the paper as many tokens of each.
-        target: the language whose neurons are wanted.
-        share: of all neurons of the model, how many are kept.
-        percentile: a neuron is given to the languages on which its probability is above this quantile of all.
-        budget: tokens in a batch; fewer where the MLPs of all layers have more than 2^26 values at so many.
-        progress: called with the share of tokens done.
+        target: the language of the wanted neurons.
+        share: the share of all neurons of the model that is kept.
+        percentile: a neuron is assigned to the languages on which its probability is above this quantile of
+            all.
+        budget: tokens in a batch; fewer if the MLPs of all layers would have more than 2^26 values.
+        progress: called with the finished share.
 
     Raises:
-        GlossaeError: there is no text in the target or in any other language, `share` or `percentile` is not between
-            0 and 1, an activation is not finite, or the activation function of a gated MLP is not found.
+        GlossaeError: there is no text in the target or in any other language, `share` or `percentile` is not
+            between 0 and 1, an activation is not finite, or the activation function of a gated MLP is not
+            found.
     """
     for name, value in (("share", share), ("percentile", percentile)):
         if not 0 < value < 1:
@@ -124,7 +126,7 @@ def _count(
 ) -> tuple[Int[np.ndarray, "languages layers neurons"], Int[np.ndarray, " languages"]]:
     """How often each neuron is active on each language, and the tokens of each language."""
     lm, counted_name = _with_counted(lm)
-    # mlp.hidden as well: attention sinks are known by its norms, and leave the other sites with it
+    # with mlp.hidden as well: attention sinks are defined by its norms, and are left out at all sites of a pass
     sites = [Site(name, layer) for name in {"mlp.hidden": 0, counted_name: 0} for layer in range(lm.layers)]
     width = lm.width(sites[0])
     budget = min(budget, max(1, VALUES // (len(sites) * width)))
@@ -133,8 +135,8 @@ def _count(
     counted = torch.zeros(len(languages), dtype=torch.int64, device=lm.device)
     lengths = tokens.lengths
     done, total = 0, max(1, int(lengths.sum()))
-    # shuffled, so that the shares that progress is told are even
-    for part in finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+    # shuffled, so that progress is even
+    for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
         language = row[part.sentence]
         counted += torch.bincount(language, minlength=len(languages))
         for own in language.unique().tolist():
@@ -148,9 +150,9 @@ def _count(
 
 
 def _with_counted(lm: LanguageModel) -> tuple[LanguageModel, str]:
-    """The model with a site for the output of the MLP's activation function, and its name.
+    """The model with a site for the output of the MLP's activation function, and the site's name.
 
-    Without a gate that is `mlp.hidden`, otherwise a site `COUNTED` more.
+    Without a gate this is `mlp.hidden`, otherwise the extra site `COUNTED`.
 
     Raises:
         GlossaeError: the MLP is gated, and its activation function is not found.
@@ -158,7 +160,7 @@ def _with_counted(lm: LanguageModel) -> tuple[LanguageModel, str]:
     inside = lm.architecture.places["mlp.hidden"].path.rpartition(".")[0]
     if inside:
         children = dict(lm.blocks[0].get_submodule(inside).named_children())
-        # an activation function is the only part of an MLP without weights, but for dropout
+        # an activation function is the only part of an MLP without weights, except dropout
         functions = [
             name
             for name, child in children.items()

@@ -1,4 +1,4 @@
-"""A character n-gram model of several languages: the identifier that needs no language model."""
+"""A character n-gram model of several languages: it identifies languages without a language model."""
 
 import re
 import unicodedata
@@ -26,22 +26,22 @@ _DIGIT = re.compile(r"\d")
 
 @dataclass(frozen=True)
 class NgramModel:
-    """How often each n-gram of up to `ORDER` characters stands in each language.
+    """Counts of the n-grams of up to `ORDER` characters in each language.
 
-    Characters are in lower case and digits alike. Probabilities are interpolated with Witten and Bell's weights
-    (1991, method C; Chen and Goodman 1999, eq. 13): with c occurrences of a character after a context h that
-    occurs N(h) times before T(h) different characters,
+    Characters are lower-cased, and all digits count as one. Probabilities are interpolated with Witten and
+    Bell's weights (1991, method C; Chen and Goodman 1999, eq. 13): with c occurrences of a character after a
+    context h that occurs N(h) times before T(h) different characters,
 
         p(x | h) = (c(h, x) + T(h) p(x | h')) / (N(h) + T(h)),
 
-    h' being h without its first character; below single characters stands the uniform distribution over
-    everything that any of the languages has. So every character has a probability, in every language.
+    where h' is h without its first character; below single characters comes the uniform distribution over the
+    alphabet. So every character has a probability in every language.
 
     Attributes:
         languages: the codes, sorted.
         alphabet: code points that occur in any of them, sorted.
-        grams: per order, the n-grams that occur as numbers, sorted.
-        counts: per order, how often each stands in each language.
+        grams: per order, the n-grams that occur, as sorted integers.
+        counts: per order, the count of each in each language.
     """
 
     languages: tuple[str, ...]
@@ -66,7 +66,7 @@ class NgramModel:
         for code in codes:
             if not points[code]:
                 raise GlossaeError(f"n-grams: no text in {code}: give text in {code}")
-        # of more code points than there are symbols for, the most frequent ones
+        # of more code points than symbols, the most frequent are kept
         every, times = np.unique(
             np.concatenate([part for found in points.values() for part in found]), return_counts=True
         )
@@ -84,8 +84,8 @@ class NgramModel:
         """The log-likelihood of each text in each language, in nats; 0 for an empty text.
 
         Args:
-            texts: to score.
-            end: whether that the text ends there is part of it.
+            texts: the texts.
+            end: whether the end of the text counts as a symbol.
         """
         scores = np.zeros((len(texts), len(self.languages)))
         for numbers, symbols in self._chunks(texts):
@@ -93,7 +93,7 @@ class NgramModel:
             p = np.full((int(predicted.sum()), len(self.languages)), 1 / (len(self.alphabet) + _FIRST))
             for size, keys in enumerate(_grams(laid, predicted)):
                 count, total, types = self._looked_up(size, keys)
-                # where the context was never seen both weights are 0, and the shorter context stands
+                # for an unseen context both weights are 0, and the shorter context decides
                 p = np.where(total > 0, (count + types * p) / np.maximum(total + types, 1), p)
             starts = np.cumsum([0, *[len(part) + 1 for part in symbols[:-1]]])
             logs = np.log(p)
@@ -103,9 +103,10 @@ class NgramModel:
         return scores
 
     def probabilities(self, texts: Sequence[str]) -> Float[np.ndarray, "texts languages"]:
-        """How probable each language is for each text, all being equally probable beforehand.
+        """The probability of each language for each text, under equal prior probabilities.
 
-        A text without a letter (a number, a smiley, nothing) tells nothing: all languages are equally probable.
+        A text without a letter (a number, a smiley, nothing) gives no information: all languages are equally
+        probable.
         """
         scores = self.score(texts)
         scores[~has_letters(texts)] = 0
@@ -123,7 +124,7 @@ class NgramModel:
 
     @cached_property
     def _contexts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Per order, the contexts that occur, how often each does, and before how many characters."""
+        """Per order, the contexts that occur, how often each does, and how many characters follow it."""
         found = []
         for keys, counts in zip(self.grams, self.counts, strict=True):
             contexts, starts = np.unique(keys >> _BITS, return_index=True)
@@ -143,7 +144,7 @@ class NgramModel:
         )
 
     def _chunks(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """The texts that are not empty, with their numbers, about so many characters at a time."""
+        """The texts that are not empty, with their numbers, a limited number of characters at a time."""
         numbers: list[int] = []
         symbols: list[np.ndarray] = []
         held = 0
@@ -166,7 +167,7 @@ def has_letters(texts: Sequence[str]) -> Bool[np.ndarray, " texts"]:
 
 
 def _code_points(text: str) -> Int[np.ndarray, " characters"]:
-    """The characters of a text that count: cleaned, in lower case, every digit a 0."""
+    """The characters of a text: cleaned, in lower case, every digit a 0."""
     plain = _DIGIT.sub("0", unicodedata.normalize("NFC", clean_text(text).lower()))
     return np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
 
@@ -179,7 +180,7 @@ def _symbols(
 
 
 def _laid_out(symbols: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Texts one after the other, each after `ORDER - 1` boundaries and before one; and what is predicted."""
+    """Texts joined, each after `ORDER - 1` boundaries and before one; and which symbols are predicted."""
     before, after = np.full(ORDER - 1, _BOUNDARY), np.array([_BOUNDARY])
     laid = np.concatenate([piece for part in symbols for piece in (before, part, after)])
     predicted = np.ones(len(laid), dtype=bool)
@@ -199,6 +200,6 @@ def _grams(laid: np.ndarray, predicted: np.ndarray) -> list[np.ndarray]:
 
 
 def _places(ordered: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each wanted number stands among ordered ones, and whether it does."""
+    """The place of each wanted number among ordered ones, and whether it is there."""
     place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
     return place, ordered[place] == wanted

@@ -1,4 +1,4 @@
-"""The field's scores of units for a language, by name in `SCORES`, and how alike they rank the units."""
+"""The literature's scores of units for a language, by name in `SCORES`, and how similarly they rank the units."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ __all__ = [
     "SCORES",
     "Agreement",
     "Attribution",
-    "Evidence",
+    "ScoreInputs",
     "TokenCounts",
     "agreement",
     "all_scores",
@@ -33,12 +33,12 @@ __all__ = [
     "random_token_sequences",
 ]
 
-# values of an array of languages x units x bins that are held at once
+# values of a languages x units x bins array held at once
 ENTRIES = 4_000_000
 # Jeffreys' prior for a binomial rate
 PRIOR = 0.5
 MIN_RATE, MAX_RANDOM = 0.5, 0.05
-"""Thresholds of `random_token_filter`, which are ours: the least rate on the language, the largest on random tokens."""
+"""Thresholds of `random_token_filter`, our choice: the least rate on the language, the largest on random tokens."""
 
 Scored = Float[np.ndarray, " units"]
 PerLanguage = Num[np.ndarray, "languages units"]
@@ -52,10 +52,11 @@ class TokenCounts:
     Attributes:
         languages: the rows.
         tokens: tokens of each language.
-        fired: on how many of them each unit fires.
-        sums: sum over all tokens of what each unit reads; a latent reads 0 where it does not fire.
-        histogram: tokens in each bin of what a unit reads; a unit's bins are the same for every language and rise.
-        negative_bins: how many of the bins hold values below zero. Tokens that are in no bin read zero, and stand
+        fired: the number of them on which each unit fires.
+        sums: sum of each unit's values over all tokens; a latent's value is 0 where it does not fire.
+        histogram: tokens in each bin of a unit's values; a unit's bins ascend and are the same for every
+            language.
+        negative_bins: the number of bins for values below zero. Tokens in no bin have the value zero, and come
             between these bins and the others.
     """
 
@@ -68,7 +69,7 @@ class TokenCounts:
 
     @staticmethod
     def of(statistics: UnitStatistics) -> "TokenCounts":
-        """The counts that streamed statistics hold."""
+        """The counts in streamed statistics."""
         return TokenCounts(
             languages=statistics.languages,
             tokens=statistics.tokens.numpy(),
@@ -80,13 +81,13 @@ class TokenCounts:
 
 
 class Areas(NamedTuple):
-    """How well each unit's value detects the target among all other languages together.
+    """How well each unit's value detects the target among all other languages.
 
     Attributes:
-        auroc: how often a random value of the target is larger than one of the others, ties counted half: the
-            Mann-Whitney statistic (Hanley & McNeil 1982).
-        average_precision: the mean precision over the target's values, highest first; equal values are one step.
-            By chance it is the target's share of all values.
+        auroc: the probability that a random value of the target is larger than one of the others, ties counted
+            half: the Mann-Whitney statistic (Hanley & McNeil 1982).
+        average_precision: the mean precision over the target's values, highest first; ties are one step. By
+            chance it is the target's share of all values.
     """
 
     auroc: Scored
@@ -94,13 +95,13 @@ class Areas(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What units are scored by, for one language.
+class ScoreInputs:
+    """The data that units are scored by, for one language.
 
     Attributes:
         target: the language.
         counts: sums over tokens, by language.
-        table: what the units did sentence by sentence.
+        table: the units' values by sentence.
         attribution: the predicted change of the loss without them.
         random_rate: the share of random tokens on which each unit fires.
         seed: of the probes' split and solver.
@@ -114,10 +115,10 @@ class Evidence:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check that the parts fit together.
+        """Check that the parts agree.
 
         Raises:
-            GlossaeError: they are of different numbers of units, or lack the target or any other language.
+            GlossaeError: the numbers of units differ, or the target or any other language is missing.
         """
         sizes = {
             "counts": self.counts.fired.shape[1],
@@ -170,17 +171,17 @@ class Evidence:
 
 
 class Score(NamedTuple):
-    """A score.
+    """A score and its source.
 
     Attributes:
-        source: the paper it comes from.
+        source: the paper that defines it.
         higher_is_better: whether a high value speaks for the unit.
-        compute: the score of every unit, `(units,)`; its docstring says what the score is.
+        compute: gives the score of every unit, `(units,)`; its docstring defines the score.
     """
 
     source: str
     higher_is_better: bool
-    compute: Callable[[Evidence], Scored]
+    compute: Callable[[ScoreInputs], Scored]
 
 
 SCORES: dict[str, Score] = {}
@@ -189,10 +190,10 @@ SCORES: dict[str, Score] = {}
 
 def _score(
     name: str, source: str, *, higher_is_better: bool = True
-) -> Callable[[Callable[[Evidence], Scored]], Callable[[Evidence], Scored]]:
-    """Put a function into `SCORES`."""
+) -> Callable[[Callable[[ScoreInputs], Scored]], Callable[[ScoreInputs], Scored]]:
+    """Register a function in `SCORES`."""
 
-    def register(compute: Callable[[Evidence], Scored]) -> Callable[[Evidence], Scored]:
+    def register(compute: Callable[[ScoreInputs], Scored]) -> Callable[[ScoreInputs], Scored]:
         SCORES[name] = Score(source, higher_is_better, compute)
         return compute
 
@@ -200,107 +201,111 @@ def _score(
 
 
 @_score("rate_difference", "Kirkegaard et al. 2025, section 5.1")
-def _rate_difference(of: Evidence) -> Scored:
+def _rate_difference(evidence: ScoreInputs) -> Scored:
     """Share of the target's tokens on which a unit fires, less the largest share of another language."""
-    return _over_the_closest(of.counts.fired, of.counts.tokens, of.row)
+    return _above_closest(evidence.counts.fired, evidence.counts.tokens, evidence.row)
 
 
 @_score("mean_difference", "Deng et al. 2025, arXiv 2505.05111")
-def _mean_difference(of: Evidence) -> Scored:
+def _mean_difference(evidence: ScoreInputs) -> Scored:
     """Their nu: mean value on the target less the mean of its means on the others, in the unit's own values.
 
-    Every other language counts the same, however many tokens it has.
+    Every other language has the same weight, whatever its number of tokens.
     """
-    means = _rates(of.counts.sums, of.counts.tokens)
-    return np.asarray(means[of.row] - np.delete(means, of.row, axis=0).mean(0))
+    means = _rates(evidence.counts.sums, evidence.counts.tokens)
+    return np.asarray(means[evidence.row] - np.delete(means, evidence.row, axis=0).mean(0))
 
 
 @_score("histogram_overlap", "Kirkegaard et al. 2025, section 5.1; Weitzman 1970", higher_is_better=False)
-def _histogram_overlap(of: Evidence) -> Scored:
-    """The overlap coefficient of a unit's values on the target and on the language that is closest to it.
+def _histogram_overlap(evidence: ScoreInputs) -> Scored:
+    """The overlap coefficient of a unit's values on the target and on the language closest to it.
 
-    The sum over bins of the smaller of two shares: 1 where both histograms are the same, 0 where they do not meet.
-    It does not say which language is the high one.
+    The sum over bins of the smaller of two shares: 1 for equal histograms, 0 for disjoint ones. It does not
+    tell on which language the unit is high.
     """
-    counts = of.counts
-    overlap = np.empty(len(of.random_rate))
+    counts = evidence.counts
+    overlap = np.empty(len(evidence.random_rate))
     for part in _slices(counts, counts.histogram.shape[2]):
         shares = _with_silent(counts, part) / counts.tokens[:, None, None]
-        overlap[part] = np.minimum(shares[of.row], np.delete(shares, of.row, axis=0)).sum(2).max(0)
+        overlap[part] = (
+            np.minimum(shares[evidence.row], np.delete(shares, evidence.row, axis=0)).sum(2).max(0)
+        )
     return overlap
 
 
 @_score("lape", "Tang et al. 2024, arXiv 2402.16438", higher_is_better=False)
-def _lape(of: Evidence) -> Scored:
-    """Entropy of a unit's firing rates over languages, nats. It does not say which language is the high one."""
-    return _entropy(of.counts.fired, of.counts.tokens)
+def _lape(evidence: ScoreInputs) -> Scored:
+    """Entropy of a unit's firing rates over languages, nats. It does not tell on which language the unit is high."""
+    return _entropy(evidence.counts.fired, evidence.counts.tokens)
 
 
 @_score("token_auroc", "Hanley & McNeil 1982")
-def _token_auroc(of: Evidence) -> Scored:
-    """How often its value at a target token is above that at another language's token."""
-    return of.token_areas.auroc
+def _token_auroc(evidence: ScoreInputs) -> Scored:
+    """The probability that its value at a target token is above that at another language's token."""
+    return evidence.token_areas.auroc
 
 
 @_score("token_average_precision", "Kojima et al. 2024, arXiv 2404.02431, on tokens")
-def _token_average_precision(of: Evidence) -> Scored:
+def _token_average_precision(evidence: ScoreInputs) -> Scored:
     """Average precision of its value as a detector of the target's tokens."""
-    return of.token_areas.average_precision
+    return evidence.token_areas.average_precision
 
 
 @_score("sentence_auroc", "Hanley & McNeil 1982")
-def _sentence_auroc(of: Evidence) -> Scored:
-    """How often its mean value on a target sentence is above that on another language's sentence."""
-    return of.sentence_areas.auroc
+def _sentence_auroc(evidence: ScoreInputs) -> Scored:
+    """The probability that its mean value on a target sentence is above that on another language's sentence."""
+    return evidence.sentence_areas.auroc
 
 
 @_score("sentence_average_precision", "Kojima et al. 2024, arXiv 2404.02431, after Suau et al. 2022")
-def _sentence_average_precision(of: Evidence) -> Scored:
+def _sentence_average_precision(evidence: ScoreInputs) -> Scored:
     """Average precision of its mean value as a detector of the target's sentences."""
-    return of.sentence_areas.average_precision
+    return evidence.sentence_areas.average_precision
 
 
 @_score("mutual_information", "Shannon 1948; Gurnee et al. 2023, arXiv 2305.01610")
-def _mutual_information(of: Evidence) -> Scored:
+def _mutual_information(evidence: ScoreInputs) -> Scored:
     """Mutual information of "the unit fires" and "the language is the target", nats, Jeffreys prior.
 
-    It depends on the target's share of the tokens, and does not say which language is the high one.
+    It depends on the target's share of the tokens, and does not tell on which language the unit is high.
     """
-    fired, tokens = (_against_others(each, of.row) for each in (of.counts.fired, of.counts.tokens))
+    fired, tokens = (
+        _against_others(each, evidence.row) for each in (evidence.counts.fired, evidence.counts.tokens)
+    )
     joint = np.stack([fired, tokens[:, None] - fired]) + PRIOR
     joint = joint / joint.sum((0, 1))
     independent = joint.sum(0, keepdims=True) * joint.sum(1, keepdims=True)
-    # rounding can leave a unit that says nothing a little below zero
+    # rounding can put a unit without information slightly below zero
     return np.asarray(np.maximum((joint * np.log(joint / independent)).sum((0, 1)), 0.0))
 
 
 @_score("log_odds", "Haldane 1956; Gart & Zweifel 1967")
-def _log_odds(of: Evidence) -> Scored:
-    """Log-odds ratio of firing on the target against all others together, nats, Jeffreys prior."""
-    logs = np.log(_odds_cells(of))
+def _log_odds(evidence: ScoreInputs) -> Scored:
+    """Log-odds ratio of firing on the target against all other languages, nats, Jeffreys prior."""
+    logs = np.log(_odds_cells(evidence))
     return np.asarray(logs[0] - logs[1] - logs[2] + logs[3])
 
 
 @_score("log_odds_z", "Gart & Zweifel 1967")
-def _log_odds_z(of: Evidence) -> Scored:
-    """That log-odds ratio in standard errors, as if tokens were independent."""
-    return np.asarray(_log_odds(of) / np.sqrt((1 / _odds_cells(of)).sum(0)))
+def _log_odds_z(evidence: ScoreInputs) -> Scored:
+    """The same log-odds ratio in standard errors, as if tokens were independent."""
+    return np.asarray(_log_odds(evidence) / np.sqrt((1 / _odds_cells(evidence)).sum(0)))
 
 
 @_score("f_statistic", "Fisher 1925; Gurnee et al. 2023, arXiv 2305.01610")
-def _f_statistic(of: Evidence) -> Scored:
-    """Variance of its sentence values between the target and all others by that within: the F of a one-way ANOVA.
+def _f_statistic(evidence: ScoreInputs) -> Scored:
+    """Variance of its sentence values between the target and all others over that within: the F of a one-way ANOVA.
 
-    0 for a unit that is the same everywhere, infinite for one that is the same within both groups only. It does not
-    say which group is the high one.
+    0 for a constant unit, infinite for a unit that is constant within both groups only. It does not tell on
+    which group the unit is high.
     """
-    sizes, sums, squares = _moments(of.table, of.of_target)
+    sizes, sums, squares = _moments(evidence.table, evidence.of_target)
     total = int(sizes.sum())
     of_group = (sums**2 / sizes[:, None]).sum(0)
     between = np.maximum(of_group - sums.sum(0) ** 2 / total, 0.0)
     everything = squares.sum(0)
     within = np.maximum(everything - of_group, 0.0)
-    # below this is nothing but rounding of the sums
+    # below this is only rounding of the sums
     least = 1e-12 * everything
     infinite = np.full(len(within), np.inf)
     ratio = np.divide(between, within / max(total - 2, 1), out=infinite, where=within > least)
@@ -308,24 +313,25 @@ def _f_statistic(of: Evidence) -> Scored:
 
 
 @_score("l1_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _l1_probe(of: Evidence) -> Scored:
+def _l1_probe(evidence: ScoreInputs) -> Scored:
     """Its coefficient in an L1 logistic probe on the sentence values of all units that fire (C = 0.1, their code's)."""
-    probe = _Probe(of)
-    found = np.zeros(of.table.units)
+    probe = _Probe(evidence)
+    found = np.zeros(evidence.table.units)
     found[probe.alive] = probe.coefficients(probe.alive, strength=0.1, l1_ratio=1.0)
     return found
 
 
 @_score("adaptive_probe", "Gurnee et al. 2023, arXiv 2305.01610")
-def _adaptive_probe(of: Evidence) -> Scored:
-    """How late adaptive thresholding drops it; 0 where it was never taken up.
+def _adaptive_probe(evidence: ScoreInputs) -> Scored:
+    """The step of adaptive thresholding at which it is dropped; 0 if it was never included.
 
-    As `telescopic_sparsity_sweep` in their code: start from the 256 units of largest absolute difference of means in
-    standard deviations, or the next power of two below where fewer units fire. For k falling by halves down to 1,
+    As `telescopic_sparsity_sweep` in their code: start from the 256 units of largest absolute difference of
+    means in standard deviations, or the next power of two below if fewer units fire. For k halving down to 1,
     fit an elastic net with C = k / 20 and an L1 share of exp(-k / 20) within [0.1, 0.9], order by absolute
-    coefficient, keep the next k. Their penalty does not grow with the text: it wants thousands of sentences.
+    coefficient, keep the next k. Their penalty does not
+    grow with the text: it needs thousands of sentences.
     """
-    probe = _Probe(of)
+    probe = _Probe(evidence)
     standardised = np.abs(probe.difference[probe.alive]) / probe.deviation[probe.alive]
     kept = probe.alive[np.argsort(-standardised, kind="stable")]
     k = 2 ** int(np.log2(min(LARGEST_PROBE, len(kept))))
@@ -338,49 +344,49 @@ def _adaptive_probe(of: Evidence) -> Scored:
         kept = units[np.argsort(-np.abs(coefficients), kind="stable")]
         k //= 2
         order, kept = np.concatenate([kept[k:], order]), kept[:k]
-    found = np.zeros(of.table.units)
+    found = np.zeros(evidence.table.units)
     found[order] = np.arange(len(order), 0, -1)
     return found
 
 
 @_score("attribution", "Nanda 2023; Marks et al. 2024, arXiv 2403.19647")
-def _attribution(of: Evidence) -> Scored:
-    """Nats per token that the target would lose without it, to first order, less the most another language would.
+def _attribution(evidence: ScoreInputs) -> Scored:
+    """Nats per token that the target would lose without it, to first order, less the most for another language.
 
-    It is what targeted probe perturbation (Karvonen et al. 2025, arXiv 2503.09532) asks of probes, asked of the
-    model's own loss.
+    Targeted probe perturbation (Karvonen et al. 2025, arXiv 2503.09532) measures the same on probes; this is
+    on the model's own loss.
     """
-    found = of.attribution
-    return _over_the_closest(found.effect, found.predicted, found.languages.index(of.target))
+    found = evidence.attribution
+    return _above_closest(found.effect, found.predicted, found.languages.index(evidence.target))
 
 
 @_score("random_tokens", "LangFIR, arXiv 2604.03532")
-def _random_tokens(of: Evidence) -> Scored:
-    """Share of the target's tokens it fires on, less that of random tokens."""
-    return np.asarray(of.token_rate - of.random_rate)
+def _random_tokens(evidence: ScoreInputs) -> Scored:
+    """Share of the target's tokens on which it fires, less that of random tokens."""
+    return np.asarray(evidence.token_rate - evidence.random_rate)
 
 
 HIGHER_IS_BETTER = {name: score.higher_is_better for name, score in SCORES.items()}
 
 
-def all_scores(evidence: Evidence) -> dict[str, Scored]:
+def all_scores(evidence: ScoreInputs) -> dict[str, Scored]:
     """Every score, `(units,)` each, by name.
 
     Raises:
-        GlossaeError: a language has no tokens, or the probes have too little to be fitted on.
+        GlossaeError: a language has no tokens, or the probes have too few sentences to fit on.
     """
     return {name: score.compute(evidence) for name, score in SCORES.items()}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike scores are, over the same units.
+    """The similarity of scores over the same units.
 
     Attributes:
-        names: of the scores; rows and columns of what follows.
-        spearman: rank correlation; NaN where a score is the same for all units.
+        names: of the scores, the rows and columns of the matrices.
+        spearman: rank correlation; NaN for a constant score.
         overlap: the share of the `top` best units of one score that are among those of the other.
-        top: how many best units were compared.
+        top: the number of best units compared.
     """
 
     names: tuple[str, ...]
@@ -396,14 +402,14 @@ def agreement(
     among: Bool[np.ndarray, " units"],
     top: int = 10,
 ) -> Agreement:
-    """Rank correlations of all pairs of scores, and what their best units have in common.
+    """Rank correlations of all pairs of scores, and the overlap of their best units.
 
     Args:
-        scores: by name. NaN is worse than anything.
+        scores: by name. NaN ranks last.
         higher_is_better: by name, whether a high value is a good one.
-        among: which units are compared, such as those that ever fire. Scores that do not say which language is the
-            high one are compared fairly only among units that fire more on the target.
-        top: how many best units of each are compared; ties go by the unit's number.
+        among: the compared units, such as those that ever fire. Scores that do not tell on which language a
+            unit is high are compared fairly only among units that fire more on the target.
+        top: the number of best units of each that are compared; ties go by the unit's number.
 
     Raises:
         GlossaeError: fewer than two units are compared.
@@ -427,11 +433,11 @@ def agreement(
 
 
 class LapeUnits(NamedTuple):
-    """Units that fire on few languages, and which.
+    """Units that fire on few languages, and these languages.
 
     Attributes:
-        entropy: over languages, in nats; NaN where a unit never fires. Low: few languages.
-        languages: the languages that a unit is for; none where it was not kept.
+        entropy: over languages, in nats; NaN if a unit never fires. Low: few languages.
+        languages: the languages that a unit is assigned to; none if it was not kept.
     """
 
     entropy: Scored
@@ -445,12 +451,12 @@ def lape(
     percentile: float = 0.95,
     share: float = 0.01,
 ) -> LapeUnits:
-    """Tang et al. 2024 (arXiv 2402.16438): the units of lowest LAPE, given to all languages they are high on.
+    """Tang et al. 2024 (arXiv 2402.16438): the units of lowest LAPE, assigned to all languages they are high on.
 
     Of the units whose largest rate is above the 95th percentile of all rates (of all units and languages), the
-    lowest 1 % of all units are kept, or as many as there are; a unit is given to every language on which its rate
-    is above that percentile. Ties are broken by the unit's number. The percentile is the k-th smallest rate,
-    k = round(0.95 n), and strictly above is meant, as in the authors' code.
+    lowest 1 % of all units are kept, or as many as there are; a unit is assigned to every language on which
+    its rate is above that percentile. Ties are broken by the unit's number. The percentile is the k-th
+    smallest rate, k = round(0.95 n), and "above" is strict, as in the authors' code.
     """
     rate, found = _rates(fired, tokens), _entropy(fired, tokens)
     place = min(max(round(percentile * rate.size), 1), rate.size) - 1
@@ -464,7 +470,8 @@ def lape(
 def random_token_filter(*, rate: Scored, random_rate: Scored) -> Bool[np.ndarray, " units"]:
     """LangFIR (arXiv 2604.03532): units that fire consistently on the language and not on random tokens.
 
-    It needs text of one language only, so it cannot tell Danish from what Danish and Swedish share.
+    It needs text of one language only, so it cannot separate Danish from features that Danish and Swedish
+    share.
 
     Args:
         rate: the share of the language's tokens on which each unit fires; at least `MIN_RATE` passes.
@@ -474,48 +481,50 @@ def random_token_filter(*, rate: Scored, random_rate: Scored) -> Bool[np.ndarray
 
 
 def _rates(counts: PerLanguage, tokens: Tokens) -> Float[np.ndarray, "languages units"]:
-    """Counts or sums by the number of tokens."""
+    """Counts or sums divided by the number of tokens."""
     if not (tokens > 0).all():
         raise GlossaeError(f"scores: language {int(np.argmin(tokens))} of the counts has no tokens")
     return np.asarray(counts / tokens[:, None].astype(np.float64))
 
 
-def _over_the_closest(counts: PerLanguage, tokens: Tokens, target: int) -> Scored:
+def _above_closest(counts: PerLanguage, tokens: Tokens, target: int) -> Scored:
     """The target's rate less the largest of the other languages'."""
     rate = _rates(counts, tokens)
     return np.asarray(rate[target] - np.delete(rate, target, axis=0).max(0))
 
 
 def _against_others(counts: Num[np.ndarray, "languages *rest"], target: int) -> Num[np.ndarray, "2 *rest"]:
-    """Counts of the target, and of all other languages together."""
+    """Counts of the target, and of all other languages pooled."""
     return np.stack([counts[target], np.delete(counts, target, axis=0).sum(0)])
 
 
-def _odds_cells(of: Evidence) -> Float[np.ndarray, "4 units"]:
-    """Tokens of the target on which units fire and do not, and of all others, with the prior."""
-    fired, tokens = (_against_others(each, of.row) for each in (of.counts.fired, of.counts.tokens))
+def _odds_cells(evidence: ScoreInputs) -> Float[np.ndarray, "4 units"]:
+    """Tokens on which units fire and do not, of the target and of all others, with the prior."""
+    fired, tokens = (
+        _against_others(each, evidence.row) for each in (evidence.counts.fired, evidence.counts.tokens)
+    )
     return np.stack([fired[0], tokens[0] - fired[0], fired[1], tokens[1] - fired[1]]) + PRIOR
 
 
 def _entropy(fired: Int[np.ndarray, "languages units"], tokens: Tokens) -> Scored:
-    """The entropy of firing rates over languages, made to sum to 1, in nats; NaN where a unit never fires."""
+    """The entropy of firing rates normalised over languages, in nats; NaN if a unit never fires."""
     share = _rates(fired, tokens)
     total = share.sum(0)
     p = np.divide(share, total, out=np.zeros_like(share), where=total > 0)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    # 0 - ... so that the entropy of one language alone is no -0.0
+    # 0 - ... so that the entropy of a single language is not -0.0
     return np.where(total > 0, 0.0 - (p * logs).sum(0), np.nan)
 
 
 def _slices(counts: TokenCounts, width: int) -> Iterator[slice]:
-    """Runs of units so that languages x units x width stays small."""
+    """Runs of units for which languages x units x width stays small."""
     step = max(1, ENTRIES // max(1, len(counts.tokens) * width))
     for first in range(0, counts.fired.shape[1], step):
         yield slice(first, first + step)
 
 
 def _with_silent(counts: TokenCounts, part: slice) -> Int[np.ndarray, "languages units all_bins"]:
-    """The histogram of all tokens: one more bin, at zero, for those that are in none."""
+    """The histogram of all tokens, with one more bin, at zero, for tokens in no bin."""
     histogram = counts.histogram[:, part]
     return np.insert(histogram, counts.negative_bins, counts.tokens[:, None] - histogram.sum(2), axis=2)
 
@@ -530,7 +539,7 @@ def _token_areas(counts: TokenCounts, target: int) -> Areas:
     return areas
 
 
-# a column's groups of equal values, by falling value: the column, and how falling values are numbered
+# groups of equal values, in descending order: the column of each, and the number of each value
 VALUE_BITS = 32
 ZERO = 2**31 - 1
 
@@ -541,13 +550,14 @@ def _areas_of_columns(table: SentenceTable, of_target: np.ndarray, first: int, l
     entries = slice(matrix.indptr[first], matrix.indptr[last])
     values, label = matrix.data[entries], of_target[matrix.indices[entries]]
     column = np.repeat(np.arange(columns), np.diff(matrix.indptr[first : last + 1]))
-    # zeros that are stored are zeros like those that are not
+    # stored zeros equal zeros that are not stored
     stored = values != 0
     values, label, column = values[stored], label[stored], column[stored]
-    # one number a value that rises as the value falls: the bits of a float32 rise with it, and fall below zero
+    # an integer per value that ascends as the value descends: a float32's bits ascend with it above zero,
+    # descend below
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
     falling = np.where(bits >> 31, bits, ZERO - bits)
-    # one sort, of plain numbers, puts together what is equal within a column
+    # one sort of integers puts equal values of a column together
     key = np.sort(((column.astype(np.uint64) << VALUE_BITS | falling) << 1) | label)
     label, key = (key & 1).astype(np.int64), key >> 1
     starts = np.flatnonzero(np.diff(key, prepend=key[:1] - 1))
@@ -570,13 +580,13 @@ def _areas(
     positive: Int[np.ndarray, " groups"],
     negative: Int[np.ndarray, " groups"],
 ) -> Areas:
-    """Both areas of every column, from counts of equal values by falling value; every column has a group."""
+    """Both areas of every column, from counts of equal values in descending order; every column has a group."""
     starts = np.flatnonzero(np.diff(column, prepend=-1))
     totals = [np.add.reduceat(counts, starts).astype(np.float64) for counts in (positive, negative)]
     sizes = np.diff(starts, append=len(column))
 
     def so_far(counts: np.ndarray) -> np.ndarray:
-        """Running sums that begin anew with every column."""
+        """Running sums that restart with every column."""
         running = np.cumsum(counts)
         return np.asarray(running - np.repeat(running[starts] - counts[starts], sizes))
 
@@ -589,7 +599,7 @@ def _areas(
 def _moments(
     table: SentenceTable, of_target: np.ndarray
 ) -> tuple[Int[np.ndarray, " 2"], Float[np.ndarray, "2 units"], Float[np.ndarray, "2 units"]]:
-    """Of the sentences of the target and of all others: how many, the sum of their values, and of the squares."""
+    """For the sentences of the target and of all others: their number, the sum of values, and the sum of squares."""
     sizes = np.array([of_target.sum(), len(table) - of_target.sum()], dtype=np.int64)
     unit = np.repeat(np.arange(table.units), np.diff(table.values.indptr))
     values = table.values.data.astype(np.float64)
@@ -601,34 +611,34 @@ def _moments(
     return sizes, sums, squares
 
 
-# the share of clusters that Gurnee et al. judge probes on, and that is not fitted on
+# the share of clusters that Gurnee et al. evaluate probes on, which is not fitted
 HELD_OUT = 0.3
 LARGEST_PROBE = 256
 MAX_STEPS = 2000
-# Gurnee et al. divide activations by so many standard deviations, and the strengths of penalties go with it
+# Gurnee et al. divide activations by this many standard deviations, and their penalties refer to that scale
 DEVIATIONS = 10.0
 
 
 class _Probe:
-    """The sentences that a probe is fitted on, whole clusters, and what its values are scaled by."""
+    """The sentences that a probe is fitted on, in whole clusters, and the scale of its values."""
 
-    def __init__(self, of: Evidence) -> None:
-        clusters, cluster = np.unique(of.table.clusters, return_inverse=True)
+    def __init__(self, evidence: ScoreInputs) -> None:
+        clusters, cluster = np.unique(evidence.table.clusters, return_inverse=True)
         left_out = np.zeros(len(clusters), dtype=bool)
-        shuffled = np.random.default_rng(of.seed).permutation(len(clusters))
+        shuffled = np.random.default_rng(evidence.seed).permutation(len(clusters))
         left_out[shuffled[: round(HELD_OUT * len(clusters))]] = True
-        table = of.table.take(np.flatnonzero(~left_out[cluster]))
-        self.values, self.of_target = table.values, table.languages == of.target
-        self.seed = of.seed
+        table = evidence.table.take(np.flatnonzero(~left_out[cluster]))
+        self.values, self.of_target = table.values, table.languages == evidence.target
+        self.seed = evidence.seed
         if (found := int(self.of_target.sum())) in (0, len(table)):
             raise GlossaeError(
-                f"scores: a probe has to fit on sentences of {of.target} and of another language, "
+                f"scores: a probe has to fit on sentences of {evidence.target} and of another language, "
                 f"and there are {found} and {len(table) - found}"
             )
         sizes, sums, squares = _moments(table, self.of_target)
         total = int(sizes.sum())
         self.deviation = np.sqrt(np.maximum(squares.sum(0) / total - (sums.sum(0) / total) ** 2, 0.0))
-        # a unit that is the same everywhere cannot be scaled, and says nothing
+        # a constant unit cannot be scaled, and gives no information
         self.alive = np.flatnonzero(self.deviation > 1e-6 * np.sqrt(squares.sum(0) / total))
         if not len(self.alive):
             raise GlossaeError("scores: no unit differs between the sentences a probe is fitted on")
@@ -637,13 +647,13 @@ class _Probe:
     def coefficients(
         self, units: Int[np.ndarray, " k"], *, strength: float, l1_ratio: float
     ) -> Float[np.ndarray, " k"]:
-        """Of a probe on some units, in values by `DEVIATIONS` standard deviations; above zero for the target."""
+        """The coefficients of a probe on some units, for values divided by `DEVIATIONS` standard deviations."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         scale = diags_array(1 / (DEVIATIONS * self.deviation[units]))
         x = csr_array(self.values[:, units].astype(np.float64) @ scale)
-        # before scikit-learn 1.8 the penalty has to be named, and from then on it must not be
+        # before scikit-learn 1.8 the penalty has to be named, and from 1.8 on it must not be
         penalty = signature(LogisticRegression).parameters.get("penalty")
         named = {"penalty": "elasticnet"} if penalty is not None and penalty.default == "l2" else {}
         probe = LogisticRegression(
@@ -656,7 +666,7 @@ class _Probe:
             **named,
         )
         with warnings.catch_warnings():
-            # a ranking needs no optimum
+            # a ranking needs no exact optimum
             warnings.simplefilter("ignore", ConvergenceWarning)
             probe.fit(x, self.of_target.astype(np.int64))
         return np.asarray(probe.coef_[0], dtype=np.float64)

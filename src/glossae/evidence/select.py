@@ -1,4 +1,4 @@
-"""Select the latents of a language: by the paper's rule, or those closest to it when none passes."""
+"""Select the latents of a language by the paper's rule, or the closest to it if none passes."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,8 +19,8 @@ class Selection:
     """The selected latents, best first.
 
     Attributes:
-        rule: `paper`: they pass the paper's rule. `fallback`: none does, and these come closest. `none`: there are
-            none of either. `given`: the caller named them. `tested`: they passed the tests.
+        rule: `paper`: they pass the paper's rule. `fallback`: none passes, and these come closest. `none`:
+            there are none of either. `given`: the caller named them. `tested`: they passed the tests.
         units: their numbers.
         nearest: the latents with the largest rate difference, whether selected or not.
     """
@@ -31,7 +31,7 @@ class Selection:
 
 
 def paper_rule(rate: Rates, other: Rates, *, min_target: float = 0.5, max_reference: float = 0.01) -> Any:
-    """The paper's rule (section 5.1) on the share of tokens on which units fire: which of them pass."""
+    """Which units pass the paper's rule (section 5.1) on the shares of tokens on which they fire."""
     return (rate > min_target) & (other < max_reference)
 
 
@@ -50,16 +50,17 @@ def select(
 ) -> Selection:
     """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
 
-    When no latent passes, the fallback takes the `fallback` latents with the largest rate difference, among those that
-    fire on under `max_reference_fallback` of the reference's tokens and more often on the target's. Latents that are
-    `given` are taken as they are, in that order. Those that are `tested` (see `testing`) replace the paper's rule; when
-    there are none, the fallback is used. Neither the paper's rule nor the fallback takes a latent of `but`.
+    If no latent passes, the fallback takes the `fallback` latents with the largest rate difference, among
+    those that fire on under `max_reference_fallback` of the reference's tokens and more often on the target's.
+    Latents that are `given` are taken as they are, in that order. Those that are `tested` (see `testing`)
+    replace the paper's rule; if there are none, the fallback applies. Neither the paper's rule nor the
+    fallback takes a latent of `but`.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)
     difference = rate - other
     passing = paper_rule(rate, other, min_target=min_target, max_reference=max_reference)
     passing[list(but)] = False
-    # stable, so that equal differences keep the order of the latents' numbers
+    # stable, so that ties keep the order of the latents' numbers
     order = torch.argsort(difference, descending=True, stable=True)
     close = (other < max_reference_fallback) & (difference > 0)
     close[list(but)] = False

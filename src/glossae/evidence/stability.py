@@ -1,4 +1,4 @@
-"""Match the latents of one SAE with those of another, by what they write and by where they fire."""
+"""Match the latents of one SAE with those of another, by decoder cosine and by correlation of activations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,31 +10,32 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.units import Fired, Latents
 
 # from this |cosine| on, two directions count as the same
 SAME = 0.7
-# of each latent, how many of the other SAE's it is correlated with: those that write nearest to it
+# for each latent, the number of the other SAE's latents that it is correlated with: those of nearest decoder
+# rows
 CANDIDATES = 8
 # cosines held at once: 64 MiB of float32
 COSINES = 2**24
 # cosines held by the one-to-one matching: 256 MiB of float64
 ASSIGNED = 2**25
-# pairs of latents that fire at one token, made at once: 64 MiB of products, and as much of where each belongs
+# products of latents that fire at one token, held at once: 64 MiB, and as much for their places
 PAIRS = 2**23
-# less than this share of a latent's mean square is rounding, and no variance
+# a variance below this share of a latent's mean square is rounding
 ROUNDING = 1e-12
 
 
-class Shares(NamedTuple):
-    """How many of some latents have a match in the other SAE.
+class MatchCounts(NamedTuple):
+    """The number of latents with a match in the other SAE.
 
     Attributes:
-        of: how many were looked at.
+        of: the number of compared latents.
         cosine: how many have a latent of the other at a cosine of at least `same`.
-        correlation: how many have one that correlates with them as much.
-        both: how many have one of which both is true.
+        correlation: how many have a latent of the other at a correlation of at least `same`.
+        both: how many have one with both.
     """
 
     of: int
@@ -45,26 +46,26 @@ class Shares(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentMatch:
-    """The latents of one SAE against those of another on the same site and the same tokens.
+    """The latents of one SAE compared with those of another on the same site and the same tokens.
 
-    The cosine is that of decoder rows, with its sign: a latent that writes the opposite does not do the same. The
-    correlation is Pearson's over tokens (`LatentMatcher`). From 0.7 on a latent counts as the same, as in Paulo and
-    Belrose 2025 (arXiv 2501.16615), who match decoder and encoder rows one to one and find 30 % shared between seeds of
-    an SAE with 131,072 latents.
+    The cosine is that of decoder rows, with its sign: a latent with the opposite row is not the same. The
+    correlation is Pearson's over tokens (`LatentMatcher`). From 0.7 on a latent counts as the same, as in
+    Paulo and Belrose 2025 (arXiv 2501.16615), who match decoder and encoder rows one to one and find 30 %
+    shared between seeds of an SAE with 131,072 latents.
 
     Attributes:
-        nearest: of each latent, those of the other with the largest cosines, the nearest first.
+        nearest: for each latent, the other's latents with the largest cosines, the nearest first.
         cosine: these cosines.
-        correlation: how each correlates with these.
-        fired: on how many tokens each fires.
-        other_fired: the same of the other SAE's.
-        selected: the latents that are looked at closely.
-        partner: of each of them, its latent in the one-to-one matching of the largest total cosine, among those
-            nearest to any of them; -1 where there are more of them than latents.
-        partner_cosine, partner_correlation: with that one; 0 without one.
-        correlate: of each selected latent, the one that correlates with it most, among all of the other.
+        correlation: the correlations with them.
+        fired: the number of tokens on which each fires.
+        other_fired: the same for the other SAE.
+        selected: the latents compared with all of the other's.
+        partner: for each of them, its latent in the one-to-one matching of the largest total cosine, among
+            those nearest to any of them; -1 if the other SAE has too few latents.
+        partner_cosine, partner_correlation: with the partner; 0 without one.
+        correlate: for each selected latent, the other's latent of the largest correlation with it.
         correlate_cosine, correlate_correlation: with that one.
-        tokens: how many there were.
+        tokens: the number of tokens.
     """
 
     nearest: Int[np.ndarray, "latents candidates"]
@@ -81,22 +82,24 @@ class LatentMatch:
     correlate_correlation: Float[np.ndarray, " selected"]
     tokens: int
 
-    def firing(self, same: float = SAME) -> Shares:
-        """Of all latents that fire on the text; correlations with the nearest few only, so that is a lower bound."""
+    def firing(self, same: float = SAME) -> MatchCounts:
+        """Matches of all latents that fire: a lower bound, since only correlations with the nearest few are known."""
         return self._shares(np.flatnonzero(self.fired), None, same)
 
-    def of_selected(self, same: float = SAME) -> Shares:
-        """Of the selected latents; correlations with all of the other's."""
+    def of_selected(self, same: float = SAME) -> MatchCounts:
+        """Matches of the selected latents, from correlations with all of the other's."""
         return self._shares(self.selected, self.correlate_correlation, same)
 
-    def again(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
-        """Which selected latents have a partner of their own that is near enough by cosine and by correlation."""
+    def has_partner(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
+        """Which selected latents have a partner that is near enough both by cosine and by correlation."""
         return (self.partner_cosine >= same) & (self.partner_correlation >= same)
 
-    def _shares(self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float) -> Shares:
+    def _shares(
+        self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float
+    ) -> MatchCounts:
         near, like = self.cosine[latents] >= same, self.correlation[latents] >= same
         correlated = like.any(1) if best is None else best >= same
-        return Shares(
+        return MatchCounts(
             len(latents), *(int(which.sum()) for which in (near.any(1), correlated, (near & like).any(1)))
         )
 
@@ -118,21 +121,21 @@ def match_latents(
 
     Args:
         lm: the model.
-        site: where both read.
-        one: the latents that are looked for.
-        other: those among which they are looked for.
+        site: the site of both SAEs.
+        one: the latents to find again.
+        other: the latents to search among.
         tokens: the text.
-        selected: latents of the first to look at closely.
-        candidates: how many of the other's each latent is correlated with.
+        selected: latents of the first to compare with all of the other's.
+        candidates: the number of the other's latents that each latent is correlated with.
         budget: tokens in a batch.
-        progress: called with the share of tokens done.
+        progress: called with the finished share.
 
     Raises:
-        GlossaeError: they are of different widths, there is no such latent, or an activation is not finite.
+        GlossaeError: the widths differ, a latent does not exist, or an activation is not finite.
     """
     matcher = LatentMatcher(one, other, selected, candidates=candidates)
     total = int(tokens.lengths.sum())
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         matcher.add(part.sites[site])
         progress(matcher.tokens / total)
     return matcher.finish()
@@ -145,13 +148,14 @@ class LatentMatcher:
 
         r(i, j) = (sum a_i b_j - n m_i m_j) / sqrt((sum a_i^2 - n m_i^2) (sum b_j^2 - n m_j^2)),   m the means.
 
-    A latent is 0 where it does not fire, and those tokens count like all others. A latent that never varies has
-    correlation 0 with all. Products are summed for every latent of the first with its own candidates of the other, and
-    for the selected latents with all of the other. All sums are float64: memory is 8 bytes for each of latents x
-    candidates and of selected x others.
+    A latent is 0 where it does not fire, and those tokens count like all others. A constant latent has
+    correlation 0 with all. Products are summed for every latent of the first with its own candidates of the
+    other, and for the selected latents
+    with all of the other. All sums are float64: memory is 8 bytes for each of latents x candidates and of
+    selected x others.
 
     Raises:
-        GlossaeError: the SAEs are of different widths, or there is no such latent.
+        GlossaeError: the widths of the SAEs differ, or a latent does not exist.
     """
 
     @torch.no_grad()
@@ -170,7 +174,7 @@ class LatentMatcher:
         device = self._rows.device
         self._selected = torch.tensor(list(selected), dtype=torch.int64, device=device)
         self._candidates, self._cosine = nearest(self._rows, self._others, min(candidates, len(other)))
-        # sum, sum of squares, and on how many tokens each fires
+        # sum, sum of squares, and the number of tokens on which each fires
         self._moments = _zeros(device, 3, len(one)), _zeros(device, 3, len(other))
         self._with_candidates = _zeros(device, *self._candidates.shape)
         self._with_all = _zeros(device, len(selected), len(other))
@@ -193,7 +197,7 @@ class LatentMatcher:
 
     @torch.no_grad()
     def finish(self) -> LatentMatch:
-        """What was counted."""
+        """The matches from the counts so far."""
         rows = self._rows[self._selected]
         partner, partner_cosine = _partners(rows, self._others)
         one, other = self._moments
@@ -219,7 +223,7 @@ class LatentMatcher:
         )
 
     def _add_candidates(self, a: Fired, b: Fired) -> None:
-        # where a token and latent of the other stand in its code, by a number for both
+        # the place of each token and latent of the other in its code, by a number for both
         key, order = (b.token * len(self.other) + b.unit).sort()
         value = b.value[order]
         for rows in torch.arange(len(a.unit), device=key.device).split(
@@ -234,7 +238,7 @@ class LatentMatcher:
     def _add_selected(self, a: Fired, b: Fired, tokens: int) -> None:
         chosen = self._row[a.unit] >= 0
         row, token, value = self._row[a.unit[chosen]], a.token[chosen], a.value[chosen]
-        # codes go token by token, so what fires at a token is a run
+        # codes are in the order of tokens, so the latents that fire at a token are a run
         count = torch.bincount(b.token, minlength=tokens)
         first = count.cumsum(0) - count
         for part in _runs(count[token]):
@@ -259,7 +263,7 @@ class LatentMatcher:
 
 
 def _runs(sizes: Int[Tensor, " entries"]) -> Iterator[slice]:
-    """Runs of entries whose sizes add up to about PAIRS at most, at least one entry each."""
+    """Runs of entries whose sizes add up to at most about PAIRS, at least one entry each."""
     ends = sizes.cumsum(0)
     first = 0
     while first < len(sizes):
@@ -276,10 +280,10 @@ def _zeros(device: torch.device, *shape: int) -> Tensor:
 def _partners(
     rows: Float[Tensor, "selected d_in"], others: Float[Tensor, "others d_in"]
 ) -> tuple[Int[np.ndarray, " selected"], Float[np.ndarray, " selected"]]:
-    """The one-to-one matching of some rows with others, each row bidding for those nearest to any of the rows.
+    """The one-to-one matching of rows with others, where each row considers those nearest to any of the rows.
 
-    With as many candidates a row as there are rows this is the best there is; beyond some 300 rows they are fewer, to
-    bound the memory.
+    With as many candidates per row as there are rows this is the optimum; beyond some 300 rows there are
+    fewer, to bound the memory.
     """
     if not len(rows):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
@@ -291,7 +295,7 @@ def _partners(
 
 
 def _decoder(latents: Latents) -> Float[Tensor, "latents d_in"]:
-    # half precision would round cosines
+    # half precision would round the cosines
     rows = latents.sae.W_dec.detach()
     return rows if rows.dtype == torch.float64 else rows.float()
 
@@ -304,7 +308,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 def cosines(
     rows: Float[Tensor, "rows d_in"], directions: Float[Tensor, "directions d_in"]
 ) -> Float[Tensor, "rows directions"]:
-    """The cosine of each row with each direction; one of zeros is near nothing."""
+    """The cosine of each row with each direction; 0 for a zero vector."""
     lengths = [matrix.norm(dim=1).clamp_min(1e-12) for matrix in (rows, directions)]
     found: Tensor = rows @ directions.T / lengths[0][:, None] / lengths[1]
     return found
@@ -316,7 +320,7 @@ def nearest(
 ) -> tuple[Int[Tensor, "rows count"], Float[Tensor, "rows count"]]:
     """The `count` directions with the largest cosine to each row, and these cosines, the nearest first.
 
-    Cosines are found for some rows at a time: of 65,536 rows with as many directions they would be 16 GiB.
+    Cosines are computed for some rows at a time: for 65,536 rows and as many directions they would take 16 GiB.
     """
     step = max(1, COSINES // len(directions))
     parts = [cosines(part, directions).topk(count, dim=1) for part in rows.split(step)]
@@ -326,9 +330,10 @@ def nearest(
 def one_to_one(
     similarity: Float[np.ndarray, "rows columns"],
 ) -> tuple[Int[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Each row's column in the one-to-one matching of the largest total similarity, and how similar that is.
+    """Each row's column in the one-to-one matching of the largest total similarity, and that similarity.
 
-    By the Hungarian algorithm (Kuhn 1955). With more rows than columns some rows have none: -1, and 0.
+    By the Hungarian algorithm (Kuhn 1955). With more rows than columns, some rows have no column: -1, and
+    similarity 0.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,11 +1,11 @@
-"""Language models: loading one, its sites, what stands there, and changing it."""
+"""Language models: load a model, name its sites, read their activations and edit them."""
 
 from glossae.lm.activations import (
     Activations,
     StoredActivations,
     activations,
-    finite,
     in_text_order,
+    require_finite,
     stored_activations,
 )
 from glossae.lm.batches import (
@@ -14,7 +14,7 @@ from glossae.lm.batches import (
     Batch,
     TokenizedCorpus,
     batches,
-    growing,
+    growing_samples,
     half_width,
     narrow_enough,
     pad,
@@ -22,21 +22,30 @@ from glossae.lm.batches import (
     sentence_batches,
     tokenize,
 )
-from glossae.lm.edit import POSITIONS, Positions, SiteEdit, TokenEdit, check_positions, chosen, edit, edits
+from glossae.lm.edit import (
+    POSITIONS,
+    Positions,
+    SiteEdit,
+    TokenEdit,
+    check_positions,
+    edit,
+    edits,
+    positions_mask,
+)
 from glossae.lm.files import known_commit, locate, look_up
 from glossae.lm.generate import continue_prompts, continue_tokens
 from glossae.lm.habits import (
     Beginning,
     FoundSinks,
     adds_bos,
-    begin,
+    beginning_loss,
     chat_ids,
+    decide_beginning,
     find_sinks,
-    loss_as_begun,
     prompt_ids,
     with_sinks,
 )
-from glossae.lm.load import SPLIT, fast_bfloat16, load, resolve_device, resolve_dtype, with_sites
+from glossae.lm.load import SPLIT, fast_bfloat16, load, resolve_device, resolve_dtype, wrap_model
 from glossae.lm.loss import (
     Pool,
     final_states,
@@ -45,7 +54,7 @@ from glossae.lm.loss import (
     mean_over_text,
     sentence_losses,
     text_states,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.lm.model import LanguageModel, NormRange
 from glossae.lm.passes import Passes, clear_passes
@@ -79,37 +88,37 @@ __all__ = [
     "activations",
     "adds_bos",
     "batches",
-    "begin",
+    "beginning_loss",
     "chat_ids",
     "check_positions",
-    "chosen",
     "clear_passes",
     "continue_prompts",
     "continue_tokens",
+    "decide_beginning",
     "edit",
     "edits",
     "fast_bfloat16",
     "final_states",
     "find_sinks",
-    "finite",
     "gradients",
-    "growing",
+    "growing_samples",
     "half_width",
     "in_text_order",
     "known_commit",
     "load",
     "locate",
     "look_up",
-    "loss_as_begun",
     "mean_over_all",
     "mean_over_text",
     "narrow_enough",
     "pad",
+    "positions_mask",
     "prompt_ids",
     "random_order",
     "replay",
     "replayed",
     "replayed_losses",
+    "require_finite",
     "resolve_device",
     "resolve_dtype",
     "sentence_batches",
@@ -117,7 +126,7 @@ __all__ = [
     "stored_activations",
     "text_states",
     "tokenize",
+    "tokens_to_score",
     "with_sinks",
-    "with_sites",
-    "worth_scoring",
+    "wrap_model",
 ]

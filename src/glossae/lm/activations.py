@@ -1,4 +1,4 @@
-"""Activations out of a model: streamed, several sites in one pass, or from one pass kept on disk."""
+"""Activations of a model: streamed from several sites in one pass, or stored on disk from one pass."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,20 +17,20 @@ from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Enough, Site, Tap, attached
+from glossae.lm.sites import Activation, Site, StopPass, Tap, attach_all
 
 BySite = dict[Site, Float[Tensor, "tokens _"]]
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What one batch left at the sites, text tokens only and no attention sinks, row by row.
+    """The activations of one batch at the sites: text tokens only, without attention sinks, row by row.
 
     Attributes:
-        sites: the tensor of each site, on the model's `device` whichever its block lies on.
-        sentence: which sentence of the tokenized corpus each token belongs to.
-        position: its place in the sentence (position 0 is an attention sink in most models).
-        batch: where it came from.
+        sites: the tensor of each site, on the model's `device`.
+        sentence: the number of each token's sentence in the tokenized corpus.
+        position: the token's place in its sentence (position 0 is an attention sink in most models).
+        batch: the batch.
     """
 
     sites: BySite
@@ -41,14 +41,14 @@ class Activations:
 
 @torch.no_grad()
 def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]) -> Iterator[Activations]:
-    """Stream the activations at `sites`, one forward pass a batch.
+    """Stream the activations at `sites`, with one forward pass per batch.
 
-    Everything above the deepest site is skipped, the unembedding always. Tokens that are attention sinks at any of
-    the sites (`lm.sinks`) are left out at all of them, so that a row is the same token everywhere. Where the model has
-    `passes` and one site is asked for, a batch that comes again is not run again.
+    The pass stops above the deepest site and never computes logits. A token that is an attention sink at one
+    of the sites (`lm.sinks`) is left out at all of them, so that a row is the same token at every site. If the
+    model has `passes` and one site is asked for, a stored batch is read instead of run.
 
     Raises:
-        GlossaeError: the model has no such site.
+        GlossaeError: the model lacks a site.
     """
     taps = {site: lm.tap(site) for site in sites}
     for batch in batches:
@@ -70,9 +70,9 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
 
 
 def in_text_order(parts: Iterable[Activations]) -> BySite:
-    """The tensors of all parts together, sentence after sentence, whatever the batches were.
+    """The tensors of all parts in the order of sentences, whatever the batches were.
 
-    There has to be a part.
+    `parts` must not be empty.
     """
     seen = list(parts)
     order = torch.cat([part.sentence for part in seen]).argsort(stable=True)
@@ -82,30 +82,32 @@ def in_text_order(parts: Iterable[Activations]) -> BySite:
 def _pass(
     lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
 ) -> BySite:
-    """One forward pass, as far as the last of the taps."""
+    """One forward pass up to the last of the taps."""
     seen: BySite = {}
 
     def keep(site: Site, x: Activation) -> None:
-        # taken at once, because some blocks (Falcon's) go on to write into what a sub-layer gave
+        # copied at once, because some blocks (Falcon's) later write into a sub-layer's output
         seen[site] = x[content.to(x.device)].to(lm.device)
         if len(seen) == len(taps):
-            raise Enough
+            raise StopPass
 
     ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
-    with attached([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(Enough):
+    with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(StopPass):
         lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
     return {site: seen[site] for site in taps}
 
 
-def finite(lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCorpus) -> Iterator[Activations]:
-    """Pass activations of `tokens` on, as long as they are finite.
+def require_finite(
+    lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCorpus
+) -> Iterator[Activations]:
+    """Yield `parts` after checking that every activation is finite.
 
     Raises:
-        GlossaeError: some are not; the line names the site and shows the sentence.
+        GlossaeError: an activation is NaN or infinite; the line names the site and shows the sentence.
     """
     for part in parts:
         for site, x in part.sites.items():
-            # a sum is finite only if everything in it is, and overflows so seldom that asking twice is cheap
+            # a sum is finite only if every value is; it overflows so seldom that checking again then is cheap
             if bool(torch.isfinite(x.sum(dtype=torch.float32))) or bool(torch.isfinite(x).all()):
                 continue
             bad = int((~torch.isfinite(x)).any(1).nonzero()[0, 0])
@@ -119,7 +121,7 @@ def finite(lm: LanguageModel, parts: Iterable[Activations], tokens: TokenizedCor
 
 
 class _File(NamedTuple):
-    """A site's activations on disk, row by row."""
+    """The file of a site's activations, row by row."""
 
     path: Path
     width: int
@@ -128,15 +130,15 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredActivations:
-    """The activations of a text at several sites; the files last as long as the `with` block that made them.
+    """The activations of a text at several sites; the files exist inside the `with` block that made them.
 
-    Row i is the same token at every site. The order of rows is fixed by the text and the size of the model's batches;
-    which tokens `batches` puts together, by the text alone. A token that `activations` leaves out, a BOS or an
-    attention sink at any of the sites, has no row.
+    Row i is the same token at every site. The text and the size of the model's batches fix the order of rows;
+    the text alone fixes which tokens `batches` puts together. Tokens that `activations` leaves out (a BOS, an
+    attention sink at one of the sites) have no row.
 
     Attributes:
-        sites: where each site's activations lie.
-        sentence: which sentence of the tokenized corpus each row belongs to, on the model's `device`.
+        sites: the file of each site's activations.
+        sentence: the number of each row's sentence in the tokenized corpus, on the model's `device`.
         position: the row's place in its sentence, likewise.
     """
 
@@ -150,7 +152,7 @@ class StoredActivations:
     def read(self, site: Site) -> Float[Tensor, "tokens d"]:
         """All activations of a site, in the model's dtype and on its `device`.
 
-        On a CPU this is a mapping of the file: pages are read when they are used.
+        On a CPU the result maps the file, and pages are read on use.
 
         Raises:
             GlossaeError: the site was not stored.
@@ -160,19 +162,20 @@ class StoredActivations:
     def batches(
         self, site: Site, size: int, *, epochs: int = 1, seed: int, start: int = 0
     ) -> Iterator[Float[Tensor, "batch d"]]:
-        """Batches of `size` rows, every epoch all rows in a new random order.
+        """Yield batches of `size` rows; every epoch gives all rows in a new random order.
 
-        Epochs follow each other without a gap, so that only the last batch of all may be smaller; there are
-        `ceil(epochs len(self) / size)`. The rows of a batch are the same at every site. `train_group` takes
-        `lambda start: stored.batches(..., start=start)` with a mixer that lets batches through, and carries on from
-        a checkpoint.
+        Epochs follow each other without a gap, so that only the very last batch may be smaller; there are
+        `ceil(epochs len(self) / size)`. The rows of a batch are the same at every site. To resume from a
+        checkpoint,
+        `train_group` takes `lambda start: stored.batches(..., start=start)` with a mixer that passes batches
+            on.
 
         Args:
-            site: one of those that were stored.
-            size: rows of a batch.
+            site: one of the stored sites.
+            size: rows per batch.
             epochs: how often each row is given.
             seed: the same seed gives the same batches.
-            start: the number of the first batch that is given; earlier ones are not read.
+            start: the number of the first batch; earlier ones are not read.
 
         Raises:
             GlossaeError: the site was not stored, or `size` or `epochs` is below 1.
@@ -195,7 +198,7 @@ class StoredActivations:
                 order(epoch)[max(first - epoch * rows, 0) : last - epoch * rows]
                 for epoch in range(first // rows, -(-last // rows))
             ]
-            # in the file's order, which is faster to read; within a batch the order says nothing
+            # in the file's order, which is faster to read; the order within a batch does not matter
             yield x[torch.from_numpy(np.sort(np.concatenate(parts)))].to(self.sentence.device)
 
     def _mapped(self, site: Site) -> Tensor:
@@ -217,29 +220,30 @@ def stored_activations(
     budget: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Iterator[StoredActivations]:
-    """Run a text through the model once, and keep the activations of all sites on disk for the `with` block.
+    """Run a text through the model once, and store the activations of all sites on disk for the `with` block.
 
-    Disk: tokens x the sites' widths, in the model's dtype; memory: one batch of the model, and what is read.
+    Disk: tokens x the sites' widths, in the model's dtype; memory: one batch of the model, and the rows that
+    are read.
 
     Args:
-        folder: where a temporary folder is made; None: the system's.
+        folder: the parent of the temporary folder; None for the system's.
         progress: called with the finished share of the pass.
 
     Raises:
-        GlossaeError: the model has no such site, an activation is not finite, or there is no token.
+        GlossaeError: the model lacks a site, an activation is not finite, or there is no token.
     """
     lengths = tokens.lengths
     done, total = 0, max(1, int(lengths.sum()))
     stored: dict[Site, _File] = {}
     sentence, position = [], []
-    # kept here already
+    # `passes` would keep them a second time
     lm = replace(lm, passes=None)
     with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
         with ExitStack() as stack:
             # written, not mapped: a mapping of every site would count as this process's memory
             files: dict[Site, BinaryIO] = {}
-            # shuffled, so that shares of progress are even; with a fixed seed, so that rows are always the same
-            for part in finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+            # shuffled, so that progress is even; with a fixed seed, so that rows are always the same
+            for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
                 for site, x in part.sites.items():
                     if site not in files:
                         stored[site] = _File(Path(name) / f"{site.name}-{site.layer}", x.shape[1], x.dtype)

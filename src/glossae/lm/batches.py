@@ -1,4 +1,4 @@
-"""From sentences to right-padded batches of token ids by a budget of tokens, and growing samples of sentences."""
+"""Make token ids and right-padded batches of sentences, and draw growing samples of sentences."""
 
 import math
 import zlib
@@ -15,11 +15,11 @@ from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
 
 BATCH_TOKENS = 1024
-"""Tokens in a batch of the model, pads included. Measured: larger batches are slower on two CPU cores."""
+"""Tokens in a batch of the model, pads included. Larger batches measured slower on two CPU cores."""
 MAX_TOKENS = 256
-"""Tokens that a text is cut to, if nothing else is said."""
-# sentences whose lengths are sorted together: large enough to save most padding, small enough that a
-# batch is still a random draw from the text
+"""The default limit on the tokens of a text."""
+# sentences sorted by length together: large enough to save most padding, small enough that a batch is still a
+# random draw from the text
 WINDOW = 1024
 
 
@@ -29,14 +29,15 @@ class TokenizedCorpus:
 
     Attributes:
         corpus: the sentences that were kept, in order.
-        ids: the token ids of each, after those of the prefix.
-        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix the first token is
-            not predicted, and its bytes are not counted.
-        dropped: by (source, language), how many had fewer than two predicted-or-first tokens.
-        cut: by (source, language), how many were cut at the longest length.
-        prefix: how many tokens stand before each sentence and belong to no language: a BOS, or a chat template's.
-        scored: how many predicted tokens of each sentence, drawn at random, losses are computed of; None: all. The
-            sum over a sentence is then an estimate, the mean of those drawn times `predicted`.
+        ids: the token ids of each sentence, after those of the prefix.
+        predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix, the first token is
+            not predicted and its bytes are not counted.
+        dropped: by (source, language), how many sentences were too short.
+        cut: by (source, language), how many sentences were cut at the limit.
+        prefix: the number of tokens before each sentence that belong to no language: a BOS, or a chat
+            template's.
+        scored: how many predicted tokens of each sentence, drawn at random, have their loss computed; None for
+            all. The sum over a sentence is then an estimate: the mean of the drawn tokens times `predicted`.
     """
 
     corpus: Corpus
@@ -52,16 +53,16 @@ class TokenizedCorpus:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sentence, the prefix not counted, `(sentences,)` int64."""
+        """Tokens of each sentence, without the prefix, `(sentences,)` int64."""
         return np.array([len(ids) - self.prefix for ids in self.ids], dtype=np.int64)
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted tokens of each sentence: all but the first, or all after a prefix, `(sentences,)` int64."""
+        """Predicted tokens of each sentence: all but the first, or with a prefix all, `(sentences,)` int64."""
         return self.lengths - (not self.prefix)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
-        """The sentences with these numbers, in this order; counts of what was dropped are left behind."""
+        """The sentences with these numbers, in this order; counts of dropped and cut sentences are not copied."""
         return replace(
             self,
             corpus=Corpus.of(self.corpus.sentences[i] for i in index),
@@ -72,7 +73,7 @@ class TokenizedCorpus:
         )
 
     def scoring(self, most: int | None) -> "TokenizedCorpus":
-        """The same text, of which losses are computed of so many tokens of each sentence; None: of all.
+        """The same text, with losses computed at no more than `most` tokens of each sentence; None for all.
 
         Which tokens of a sentence are drawn depends on the sentence alone.
         """
@@ -84,11 +85,11 @@ class Batch:
     """Right-padded sentences.
 
     Attributes:
-        ids: token ids; pads are 0, which the mask hides.
-        mask: True where there is a token.
-        content: True where there is a token of the text, so not at pads and not at a prefix.
+        ids: token ids; pads are 0, and the mask hides them.
+        mask: True at tokens, False at pads.
+        content: True at tokens of the text, False at pads and at a prefix.
         index: the number of each row's sentence in its `TokenizedCorpus`.
-        scored: True at the tokens whose loss is computed; None: all of the text that is predicted.
+        scored: True at the tokens whose loss is computed; None for all predicted tokens of the text.
     """
 
     ids: Int[Tensor, "batch seq"]
@@ -98,7 +99,7 @@ class Batch:
     scored: Bool[Tensor, "batch seq"] | None = None
 
     def take(self, rows: Int[Tensor, " rows"]) -> "Batch":
-        """Some of the rows."""
+        """The batch of these rows."""
         scored = None if self.scored is None else self.scored[rows]
         return Batch(self.ids[rows], self.mask[rows], self.content[rows], self.index[rows], scored)
 
@@ -111,14 +112,14 @@ def tokenize(
     prefix: Sequence[int] = (),
     least: int = 2,
 ) -> TokenizedCorpus:
-    """Turn sentences into token ids, without special tokens, after those of `prefix` (such as `lm.prefix`).
+    """Turn sentences into token ids, without special tokens, after the ids of `prefix` (such as `lm.prefix`).
 
-    Sentences of fewer than `least` tokens are dropped (of fewer than 2 there is nothing to predict), longer ones
-    than `max_tokens`, or than the model has positions for, are cut, the prefix counted; both are counted.
+    Sentences of fewer than `least` tokens are dropped (below 2 there is nothing to predict). Sentences longer,
+    with the prefix, than `max_tokens` or the model's positions are cut. Both are counted.
 
     Raises:
-        GlossaeError: the prefix leaves no room for two tokens; or a sentence holds a special token, written out, that
-            the model has no embedding for.
+        GlossaeError: the prefix leaves less than two tokens; or a sentence contains the text of a special
+            token that the model has no embedding for.
     """
     rows = lm.model.get_input_embeddings().num_embeddings
     whole = min(max_tokens, lm.max_positions)
@@ -166,12 +167,12 @@ def tokenize(
 def batches(
     tokens: TokenizedCorpus, budget: int, *, most: int | None = None, seed: int | None = None
 ) -> Iterator[Batch]:
-    """Right-padded batches of at most `budget` tokens, pads included (a longer sentence goes alone).
+    """Right-padded batches of at most `budget` tokens, pads included; a longer sentence is a batch of its own.
 
-    With `most`, no batch has more sentences than that.
+    With `most`, a batch has at most that many sentences.
 
-    With a seed the sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches
-    of a window shuffled again; without one the order of windows is the corpus's.
+    With a seed, sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches of a
+    window shuffled again; without a seed, windows keep the order of the corpus.
     """
     generator = np.random.default_rng(seed)
     lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int64)
@@ -181,7 +182,7 @@ def batches(
         window = window[np.argsort(lengths[window], kind="stable")]
         groups, first = [], 0
         for end in range(1, len(window) + 1):
-            # the next row would be the longest of its group
+            # sorted by length, so the next row would be the longest of its group
             full = end == len(window) or (end - first + 1) * lengths[window[end]] > budget
             if full or end - first == most:
                 groups.append(window[first:end])
@@ -193,14 +194,14 @@ def batches(
 
 
 def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> Iterator[Batch]:
-    """Right-padded batches of a fixed number of sentences, shuffled (the paper's 32 a batch)."""
+    """Right-padded batches of a fixed number of sentences, shuffled (the paper has 32 per batch)."""
     order = np.random.default_rng(seed).permutation(len(tokens))
     for start in range(0, len(order), sentences):
         yield pad(tokens, order[start : start + sentences])
 
 
 def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
-    """The sentences with these numbers as one right-padded batch."""
+    """One right-padded batch of the sentences with these numbers."""
     rows = [tokens.ids[i] for i in index]
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     mask, scored = np.zeros((2, *ids.shape), dtype=bool)
@@ -209,7 +210,7 @@ def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
         ids[number, : len(row)] = row
         mask[number, : len(row)] = True
         if tokens.scored is not None:
-            # drawn by the sentence itself, so that they are the same in every batch and in every sample
+            # the sentence seeds its own draw, so that the tokens are the same in every batch and sample
             drawn = np.random.default_rng(zlib.crc32(row.tobytes())).permutation(len(row) - first)
             scored[number, first + drawn[: tokens.scored]] = True
     content = mask.copy()
@@ -223,9 +224,9 @@ def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
     )
 
 
-# of the standard normal distribution: 95 % lie within so many standard deviations
+# standard normal quantile: 95 % of the distribution lie within this many standard deviations
 Z_95 = 1.959964
-# an interval of this share of a change is narrow enough: nobody needs 2.31 of 2.3
+# an interval of half this share of the change is narrow enough
 RELATIVE = 0.1
 # sentences of a language in the first sample: below about 30 the interval of a ratio is too narrow
 # (Cochran 1977, chapter 6)
@@ -241,18 +242,18 @@ def random_order(languages: Sequence[str], *, seed: int) -> dict[str, Int[np.nda
     return order
 
 
-def growing(
+def growing_samples(
     languages: Sequence[str], *, seed: int, first: int = FIRST
 ) -> Iterator[dict[str, Int[np.ndarray, " sample"]]]:
     """Random samples of sentence numbers by language, each twice as large as the one before.
 
-    Each sample holds the one before it as its beginning, so what was measured on that need not be measured again. The
-    last sample is the whole text. Whoever stops at the first sample that is precise enough has an interval of a fixed
-    width by a sequential rule, whose coverage comes to 95 % as the width goes to 0 (Chow and Robbins 1965, Annals of
+    Each sample begins with the one before it, so that measurements of that one can be reused. The last sample
+    is the whole text. A caller that stops at the first precise enough sample has a fixed-width interval by a
+    sequential rule, whose coverage tends to 95 % as the width tends to 0 (Chow and Robbins 1965, Annals of
     Mathematical Statistics 36, 457-462).
 
     Args:
-        first: how many sentences of each language are in the first sample.
+        first: the number of sentences of each language in the first sample.
     """
     order = random_order(languages, seed=seed)
     longest, size = max(map(len, order.values()), default=0), first
@@ -266,14 +267,14 @@ def growing(
 def half_width(sums: Float[np.ndarray, " sentences"], counts: Int[np.ndarray, " sentences"]) -> float:
     """Half the width of the 95 % interval of `sums.sum() / counts.sum()`, a mean per token.
 
-    Sentences are drawn, not tokens, so the mean is a ratio of two sums: with R the ratio, n sentences and d = y - R x,
-    its variance is about n / (n - 1) sum(d^2) / (sum x)^2 (Cochran 1977, Sampling Techniques, theorem 2.5 and chapter
-    6, without the correction for a finite population: the text stands for more than itself). Infinite for fewer than
-    2 sentences or without a token.
+    Sentences are drawn, not tokens, so the mean is a ratio of two sums: with R the ratio, n sentences and d =
+    y - R x, its variance is about n / (n - 1) sum(d^2) / (sum x)^2 (Cochran 1977, Sampling Techniques, theorem
+    2.5 and chapter 6, without the finite-population correction). Infinite for fewer than 2 sentences or
+    without a token.
 
     Args:
-        sums: of a quantity over the tokens of each sentence.
-        counts: the tokens of each sentence.
+        sums: the sum of a quantity over the tokens of each sentence.
+        counts: the number of tokens of each sentence.
     """
     n, total = len(sums), float(counts.sum())
     if n < 2 or total <= 0:
@@ -283,5 +284,5 @@ def half_width(sums: Float[np.ndarray, " sentences"], counts: Int[np.ndarray, " 
 
 
 def narrow_enough(half: float, change: float, precision: float) -> bool:
-    """Whether half an interval is at most `precision`, or `RELATIVE` of the change that it is about."""
+    """Whether half the interval's width is at most `precision`, or at most `RELATIVE` of the change."""
     return half <= max(precision, RELATIVE * abs(change))

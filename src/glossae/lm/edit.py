@@ -1,4 +1,4 @@
-"""Changing a site's tensor while a model runs, at some of the tokens: in plain passes, in losses and in `generate`."""
+"""Edit a site's tensor at some of the tokens while a model runs: in forward passes, losses and `generate`."""
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
 TokenEdit = Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]
 Positions = Literal["all", "not_first", "prompt", "generated", "last"]
@@ -20,7 +20,7 @@ POSITIONS: tuple[Positions, ...] = get_args(Positions)
 
 
 class SiteEdit(NamedTuple):
-    """One change: where, what is done to the tokens there, and to which of them."""
+    """One edit: the site, the function, and the tokens that it changes."""
 
     site: Site
     fn: TokenEdit
@@ -29,25 +29,26 @@ class SiteEdit(NamedTuple):
 
 @contextmanager
 def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions = "all") -> Iterator[None]:
-    """While the block runs, replace what the site carries by `fn` of it, in every pass of `lm.model`.
+    """Replace the tensor at `site` by `fn` of it in every pass of `lm.model` inside the block.
 
-    Works in a plain forward, in a loss and in `generate`, with and without cache, left- or right-padded:
+    Works in a plain forward pass, in a loss and in `generate`, with and without cache, left- or right-padded.
     `fn` gets the tokens that the attention mask shows and `positions` chooses, `(tokens, d)`, on the model's
-    `device`; the others, pads, what stands before a text (`lm.bos`, `lm.chat`) and attention sinks (`lm.sinks`)
-    keep their tensor bit for bit. A pass without such a token is left alone. Without an attention mask every position
-    is a token. Edits nest, inner ones see what outer ones left. The edit is gone
-    after the block, also after an exception.
+    `device`. All other
+    tokens keep their values bit for bit: pads, the prefix (`lm.bos`, `lm.chat`) and attention sinks
+    (`lm.sinks`). A pass
+    without a chosen token is left alone. Without an attention mask, every position is a token. Edits nest:
+    inner ones see the result of outer ones. The edit is removed after the block, also after an exception.
 
-    A left-padded plain forward needs `position_ids` where positions are learned (GPT-2, GPT-Neo): only
-    `generate` makes them from the mask.
+    A left-padded plain forward pass needs `position_ids` if the model learns positions (GPT-2, GPT-Neo): only
+    `generate` derives them from the mask.
 
     Args:
-        fn: what is done; all tokens of a pass at once.
-        positions: `all`, `not_first`, `prompt`, `generated` or `last`; see `glossae.lm.chosen`.
+        fn: the edit; it gets all tokens of a pass at once.
+        positions: `all`, `not_first`, `prompt`, `generated` or `last`; see `glossae.lm.positions_mask`.
 
     Raises:
-        GlossaeError: the model has no such site, or there are no such positions; or (in the pass) `fn` changes the
-            shape, or the model is given an attention mask that is not `(batch, seq)`.
+        GlossaeError: the model lacks the site, or `positions` is unknown; or (in the pass) `fn` changes the
+            shape, or the attention mask is not `(batch, seq)`.
     """
     with edits(lm, [SiteEdit(site, fn, positions)]):
         yield
@@ -55,13 +56,13 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
 @contextmanager
 def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
-    """Several edits at once, as `edit` does one; at a site with several, each sees what those before it left."""
+    """Several edits as by `edit`; at one site, each edit sees the result of those before it."""
     for change in changes:
         check_positions(change.positions)
     taps = [lm.tap(change.site) for change in changes]
     with _text_of(lm) as text:
         visits = [partial(_replace, lm, text, change) for change in changes]
-        with attached(list(zip(taps, visits, strict=True))):
+        with attach_all(list(zip(taps, visits, strict=True))):
             yield
 
 
@@ -80,7 +81,7 @@ def _replace(lm: LanguageModel, text: "_Text", change: SiteEdit, x: Activation) 
 
 
 def applied(site: Site, fn: TokenEdit, tokens: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-    """What `fn` makes of the tokens; an error if it changes the shape."""
+    """`fn` of the tokens; an error if it changes the shape."""
     edited = fn(tokens)
     if edited.shape != tokens.shape:
         raise GlossaeError(f"edit: {site}: the shape {tuple(tokens.shape)} became {tuple(edited.shape)}")
@@ -88,24 +89,25 @@ def applied(site: Site, fn: TokenEdit, tokens: Float[Tensor, "tokens d"]) -> Flo
 
 
 def check_positions(positions: str) -> None:
-    """Raise a GlossaeError where positions are none of `POSITIONS`."""
+    """Raise a GlossaeError unless `positions` is one of `POSITIONS`."""
     if positions not in POSITIONS:
         raise GlossaeError(f"positions: '{positions}' is not one of {', '.join(POSITIONS)}")
 
 
-def chosen(
+def positions_mask(
     mask: Bool[Tensor, "batch text"], positions: Positions, prompt: int | None = None
 ) -> Bool[Tensor, "batch text"]:
-    """The tokens that are edited, pads never.
+    """The tokens at `positions`, never pads.
 
-    `all`: every token. `not_first`: all but the first of each row, an attention sink in most models. `prompt` and
-    `generated`: what `generate` was given, and what it wrote. `last`: the prompt's last token and all that were
-    generated, each of which was the last once, so that with and without cache the same tokens are edited. Outside
-    `generate` all of the text is the prompt.
+    `all`: every token. `not_first`: all but the first of each row, an attention sink in most models. `prompt`
+    and
+    `generated`: the tokens that `generate` was given, and those that it wrote. `last`: the prompt's last token
+    and all generated ones; each was the last once, so that the same tokens are edited with and without cache.
+    Outside `generate`, the whole text is the prompt.
 
     Args:
-        mask: True where there is a token, over the whole text so far; pads may be on either side.
-        prompt: the columns that `generate` was given; None outside it.
+        mask: True at tokens, over the whole text so far; pads may be on either side.
+        prompt: the number of columns that `generate` was given; None outside `generate`.
     """
     if positions == "all":
         return mask
@@ -130,23 +132,23 @@ def edited_tokens(
     positions: Positions,
     prompt: int | None = None,
 ) -> Bool[Tensor, "batch seq"]:
-    """The tokens of a pass that an edit changes: those at `positions`, but neither a prefix nor an attention sink.
+    """The tokens of a pass that an edit changes: those at `positions`, without prefix and attention sinks.
 
-    A prefix is a BOS, or a chat template's tokens; in a chat all that `generate` is given stands before the reply.
-    `mask` is of the whole text so far, of which x has the last columns; `prompt` is as for `chosen`.
+    A prefix is a BOS, or a chat template's tokens; in a chat, everything that `generate` is given precedes the
+    reply. `mask` covers the whole text so far, and x its last columns; `prompt` is as for `positions_mask`.
     """
-    here = chosen(mask, positions, prompt)
+    here = positions_mask(mask, positions, prompt)
     if lm.chat and prompt is not None:
-        here = here & chosen(mask, "generated", prompt)
+        here = here & positions_mask(mask, "generated", prompt)
     elif before := len(lm.chat) or int(lm.bos):
         here = here & (mask.cumsum(1) > before)
-    # with a cache the mask covers the past too; the tokens of this pass are its last columns
+    # with a cache the mask covers past tokens too; those of this pass are its last columns
     here = here[:, -x.shape[1] :].to(x.device)
     return here & lm.sinks[site].holds(x) if site in lm.sinks else here
 
 
 class _Text:
-    """The text that a model is running over: its mask, the tokens in its cache, and the columns of its prompt."""
+    """The text that a model runs over: its mask, the tokens in its cache, and the columns of its prompt."""
 
     mask: Bool[Tensor, "batch text"] | None = None
     past: int = 0
@@ -155,7 +157,7 @@ class _Text:
 
 @contextmanager
 def _text_of(lm: LanguageModel) -> Iterator[_Text]:
-    """While the block runs, what is yielded follows every pass of the model, and every `lm.model.generate`."""
+    """Yield a record that follows every pass of the model, and every `lm.model.generate`, inside the block."""
     text, model = _Text(), lm.model
     generate, own = model.generate, "generate" in vars(model)
 
@@ -168,7 +170,7 @@ def _text_of(lm: LanguageModel) -> Iterator[_Text]:
             text.prompt = None
 
     with ExitStack() as hooks:
-        # the whole model does not always call the one without the head (OPT), which also runs by itself
+        # the whole model does not always call the headless one (OPT), which may also run alone
         for module in (model, model.base_model):
             handle = module.register_forward_pre_hook(_reader(text, module), with_kwargs=True)
             hooks.callback(handle.remove)
@@ -183,7 +185,7 @@ def _text_of(lm: LanguageModel) -> Iterator[_Text]:
 
 
 def _reader(text: _Text, module: nn.Module) -> Callable[..., None]:
-    """A hook that notes the mask and the cache of each call, by name or by their place among the arguments."""
+    """A hook that records the mask and the cache of each call, whether passed by name or by position."""
     names = [*inspect.signature(type(module).forward).parameters][1:]
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
-"""A model's files before they are loaded: a folder, a GGUF file, or fetched from the hub; and Transformers kept quiet.
+"""Find or fetch a model's files before loading: a folder, a GGUF file, or files of the hub.
 
-Of the hub all files are of one commit, looked at before they are fetched, and only those that are loaded.
+Files of the hub are all of one commit, are checked before they are fetched, and only those that are loaded are
+fetched.
 """
 
 import fnmatch
@@ -19,27 +20,27 @@ from typing import Any
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.hub import Repository, asking, download, quietly
+from glossae.hub import Repository, download, hub_errors, silent_client
 
 _SAFETENSORS = ".safetensors"
 WEIGHTS = f"model{_SAFETENSORS}"
 INDEX = f"{WEIGHTS}.index.json"
-# configuration, tokenizer and chat template, in all the forms that transformers reads
+# configuration, tokenizer and chat template, in all forms that transformers reads
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-# what transformers can make a tokenizer from, older kinds included
+# files that transformers can make a tokenizer from, older kinds included
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
-# transformers runs a file of these in the place of its own functions, where they are installed
+# packages whose functions transformers uses in place of its own if they are installed
 _FAST_PATHS = ("fla", "causal_conv1d", "mamba_ssm")
 # above every level that transformers logs at
 _SILENT = 100
 
 
 def locate(name: str) -> Path | None:
-    """Where a model is: its folder or GGUF file, or None for a hub id. Nothing is loaded, asked or fetched.
+    """The folder or GGUF file of a model, or None for a hub id. Nothing is loaded or fetched.
 
     Raises:
-        GlossaeError: the name is none, or the folder is not there, is empty, or lacks a config,
-            safetensors or a tokenizer; a GGUF file cannot be read here.
+        GlossaeError: the name is impossible; the folder is missing, is empty, or lacks a config, safetensors
+            or a tokenizer; a GGUF file cannot be read on this machine.
     """
     if not name or name.startswith("@"):
         raise GlossaeError(f"model: '{name}' is neither a folder nor a hub id")
@@ -63,7 +64,7 @@ def locate(name: str) -> Path | None:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    """Refuse a folder without configuration, safetensors or tokenizer, by the names of its files."""
+    """Refuse a folder whose file names show no configuration, safetensors or tokenizer."""
     files = sorted(file.name for file in folder.iterdir())
     if not files:
         raise GlossaeError(f"model: the folder {name} is empty")
@@ -78,12 +79,12 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def no_tokenizer(name: str) -> str:
-    """What is said of a model without a tokenizer."""
+    """The error message for a model without a tokenizer."""
     return f"model: {name} has no tokenizer: there is no tokenizer.json beside its weights"
 
 
 def _only_pickles(files: Iterable[str]) -> str | None:
-    """What is wrong with a model whose weights are pickles only, fit to stand behind its name; None without any."""
+    """The fault of a model whose weights are pickles only, to stand after its name; None if there are none."""
     pickles = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt")))
     if not pickles:
         return None
@@ -91,7 +92,7 @@ def _only_pickles(files: Iterable[str]) -> str | None:
 
 
 def _check_gguf(name: str, path: Path) -> None:
-    """Refuse what is no GGUF file or a part of one, and one that no package here reads."""
+    """Refuse a file that is not a whole GGUF file, or that no installed package reads."""
     for package in ("gguf", "accelerate"):
         if find_spec(package) is None:
             raise GlossaeError(
@@ -108,12 +109,11 @@ def _check_gguf(name: str, path: Path) -> None:
 
 
 @contextmanager
-def alone(name: str, path: Path) -> Iterator[dict[str, Any]]:
-    """While the block runs, a folder with links to nothing but a model's configuration and weights.
+def link_folder(name: str, path: Path) -> Iterator[dict[str, Any]]:
+    """Yield arguments of `from_pretrained` for a temporary folder of links to a model's configuration and weights only.
 
-    Whatever else lies in the model's own folder (an adapter, generation settings, weights in other forms) would
-    otherwise be looked at by transformers, and some of it only where another package is installed. Yields what
-    `from_pretrained` is given to find the links.
+    Transformers would otherwise also look at the rest of the model's folder (an adapter, generation settings,
+    weights in other forms), at some of it only if another package is installed.
     """
     if path.is_file():
         files, more = [path], {"gguf_file": path.name}
@@ -126,7 +126,7 @@ def alone(name: str, path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _weights(name: str, folder: Path) -> list[str]:
-    """The files of weights that are loaded: one, or an index and those that it names."""
+    """The files of the weights to load: one, or an index and the files that it names."""
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [WEIGHTS]
     try:
@@ -138,9 +138,9 @@ def _weights(name: str, folder: Path) -> list[str]:
 
 @contextmanager
 def without_fast_paths() -> Iterator[None]:
-    """While the block runs, packages that would replace functions of a model cannot be imported.
+    """Block imports of packages that would replace functions of a model, inside the `with` block.
 
-    Transformers decides when it imports a model's code, which the first load of such a model does.
+    Transformers decides this when it imports a model's code, in the first load of such a model.
     """
     hidden = {name: sys.modules.get(name) for name in _FAST_PATHS}
     sys.modules.update(dict.fromkeys(_FAST_PATHS))  # type: ignore[arg-type]
@@ -155,29 +155,29 @@ def without_fast_paths() -> Iterator[None]:
 
 
 def look_up(name: str) -> None:
-    """Ask the hub for a model and look at its configuration; its weights are not fetched. Errors are as for `load`."""
+    """Look a model and its configuration up on the hub, without fetching weights. Errors are as for `load`."""
     repository = _repository(name)
-    with asking(repository, f"model: {name}"):
+    with hub_errors(repository, f"model: {name}"):
         _find(name, repository)
 
 
 def fetch(name: str) -> tuple[Path, str]:
-    """Fetch a model's configuration, tokenizer and weights into the hub's cache, as far as they are not there.
+    """Fetch a model's configuration, tokenizer and weights into the hub's cache, unless they are there.
 
     Returns:
-        The folder of its files, and the commit that its revision was when it was last asked for.
+        The folder of its files, and the commit of its revision.
 
     Raises:
-        GlossaeError: there is no such model or revision, it is gated, has no safetensors or needs code of its
-            own, it is not in the cache and cannot be fetched, or what arrives is broken.
+        GlossaeError: the model or revision does not exist, is gated, has no safetensors or needs code of its
+            own; it is not in the cache and cannot be fetched; or a file arrives broken.
     """
     repository = _repository(name)
-    with asking(repository, f"model: {name}"):
+    with hub_errors(repository, f"model: {name}"):
         folder, missing = _find(name, repository)
         if missing:
             pinned = repository.at(folder.name)
             _fetch_files(pinned, missing)
-            # in which files the weights are is known only now, where their index came with the rest
+            # only now, with the index here, are the files of the weights known
             _fetch_files(pinned, _absent(name, folder))
             if lost := _absent(name, folder):
                 raise GlossaeError(f"model: {name}: its {INDEX} names {lost[0]}, which is not on the hub")
@@ -185,7 +185,7 @@ def fetch(name: str) -> tuple[Path, str]:
 
 
 def known_commit(name: str) -> str | None:
-    """The commit of a model in the hub's cache; None if it is not there, or `name` is none. No network."""
+    """The commit of a model in the hub's cache; None if it is not there, or not on the hub. Uses no network."""
     try:
         return Repository.parse(name).known_commit
     except GlossaeError:
@@ -200,7 +200,7 @@ def _repository(name: str) -> Repository:
 
 
 def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
-    """The folder of a model on the hub, whose configuration is there, and the files that may have to be fetched."""
+    """The cache folder of a model on the hub, with its configuration fetched, and the files that may be missing."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from transformers import AutoConfig
@@ -211,8 +211,8 @@ def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
         raise
     except EntryNotFoundError as error:
         raise GlossaeError(f"model: {name} has no config.json, so it is not a Transformers model") from error
-    # can Transformers make something of it without running code of the model's own?
-    with quiet(), one_line(name):
+    # raises if Transformers would have to run code of the model's own
+    with silent_transformers(), one_line_errors(name):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizers = ("tokenizer.json", "tokenizer_config.json")
     if any((folder / file).exists() for file in tokenizers) and not _absent(name, folder):
@@ -233,26 +233,26 @@ def _fetch_files(repository: Repository, files: Sequence[str]) -> None:
     """Fetch files, several at a time."""
     from huggingface_hub import snapshot_download
 
-    # the weights last, so that where they are, the rest is too, even after an interruption
+    # the weights come last, so that if they are there, the rest is too, even after an interruption
     for weights in (False, True):
         patterns = [glob.escape(file) for file in files if file.endswith(_SAFETENSORS) is weights]
         if patterns:
-            with quietly(bars=weights):
+            with silent_client(bars=weights):
                 snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 
 def _absent(name: str, folder: Path) -> list[str]:
-    """The files of weights that are not in the folder."""
+    """The files of weights that the folder lacks."""
     return [file for file in _weights(name, folder) if not (folder / file).exists()]
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers and the hub's client print while loading; what matters of it is raised here instead."""
+def silent_transformers() -> Iterator[None]:
+    """Silence Transformers and the hub's client while loading; what matters is raised as an error."""
     from transformers.utils import logging
 
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    with quietly(bars=False):
+    with silent_client(bars=False):
         logging.set_verbosity(_SILENT)
         logging.disable_progress_bar()
         try:
@@ -264,8 +264,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def one_line(name: str) -> Iterator[None]:
-    """Whatever transformers or the file formats raise becomes one line that names the model."""
+def one_line_errors(name: str) -> Iterator[None]:
+    """Turn any error of transformers or the file formats into one line that names the model."""
     try:
         yield
     except GlossaeError:
@@ -280,12 +280,12 @@ def one_line(name: str) -> Iterator[None]:
         if type(error).__name__ == "SafetensorError":
             why = f"a *.safetensors file of it is cut short or is none ({why}): fetch or copy it again"
         elif isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError):
-            # what Python itself says of a list where a dictionary was meant says nothing of the model's files
+            # Python's own message about a list in place of a dictionary does not help with a model's files
             why = f"one of its files is not as it should be ({type(error).__name__}: {error})"
         raise GlossaeError(f"model: {name} cannot be loaded: {why}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, with the next where it ends in a colon; its class where it says nothing."""
+    """The first line of an error's message, with the next if it ends in a colon; the error's class if it is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[: 1 + lines[0].endswith(":")])

@@ -1,4 +1,4 @@
-"""Continuing prompts: one by one as text, or many side by side as token ids."""
+"""Continue prompts: one at a time as text, or in batches as token ids."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from glossae.lm.model import LanguageModel
 
 
 def settings_of(model: Any, tokenizer: Any) -> Any:
-    """Settings of generation that say nothing but which tokens begin and end a text: greedy, without penalties.
+    """Generation settings with only the tokens that begin and end a text: greedy, without penalties.
 
-    A model's own `generation_config.json` (sampling, penalties, lengths, suppressed tokens, beams) is not read. A
-    text ends with the tokenizer's end-of-text token and with those of the model's `config.json`.
+    The model's own `generation_config.json` (sampling, penalties, lengths, suppressed tokens, beams) is not
+    read. A text ends with the tokenizer's end-of-text token and with those of the model's `config.json`.
     """
     from transformers import GenerationConfig
 
@@ -34,13 +34,14 @@ def settings_of(model: Any, tokenizer: Any) -> Any:
 
 @torch.no_grad()
 def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: int = 20) -> list[str]:
-    """Continue each prompt greedily until `max_tokens` in all, prompt included, or the end of text.
+    """Continue each prompt greedily up to `max_tokens` in all, prompt included, or the end of text.
 
-    Prompts begin as `lm` says texts do: with a BOS, or as the user's turn of a chat, whose template is not counted.
+    Prompts begin as texts do for `lm`: with a BOS, or as the user's turn of a chat, whose template is not
+    counted.
 
-    Greedy and 20 tokens in all are what the lengths of the paper's Tables 1 and 2 fit. Prompts go one by
-    one: the tables are short, and no padding can then touch them. Run it inside `edit` to steer. The prompts are not
-    given back.
+    Greedy decoding and 20 tokens in all agree with the lengths in the paper's Tables 1 and 2. Prompts run one
+    at a time, so that padding cannot affect them. Run it inside `edit` to steer. The continuations do not
+    include the prompts.
     """
     end = lm.tokenizer.eos_token_id
     texts = []
@@ -69,17 +70,17 @@ def continue_tokens(
     seed: int | None = None,
     at_once: int = 64,
 ) -> list[Int[np.ndarray, " _"]]:
-    """Continue prompts of token ids by `new_tokens`, or to the end of text, which is not given back.
+    """Continue prompts of token ids by up to `new_tokens`; the results have neither prompt nor end of text.
 
-    Prompts of like length stand in a batch, padded on the left. Run it inside `edit` to steer.
+    Prompts of similar length share a batch, padded on the left. Run it inside `edit` to steer.
 
     Args:
-        new_tokens: how many are written at most.
-        ending: whether a text may end before that; otherwise the end of text is never taken.
-        seed: of a draw from the whole distribution; None takes the most probable token at every step.
+        new_tokens: the most tokens to write.
+        ending: whether a text may end earlier; otherwise the end of text is never taken.
+        seed: of sampling from the full distribution; None takes the most probable token at every step.
 
     Raises:
-        GlossaeError: a prompt is empty, or it and what is to come have no room in the model.
+        GlossaeError: a prompt is empty, or prompt and continuation exceed the model's positions.
     """
     lengths = [len(prompt) for prompt in prompts]
     if prompts and min(lengths) < 1:
@@ -107,7 +108,7 @@ def continue_tokens(
                 min_new_tokens=None if ending else new_tokens,
                 use_cache=True,
                 pad_token_id=ends[0] if ends else 0,
-                # the whole distribution: transformers would draw from the 50 most probable tokens
+                # the full distribution: transformers would sample from the 50 most probable tokens
                 **({"do_sample": False} if seed is None else {"do_sample": True, "top_k": 0, "top_p": 1.0}),
             )
             for number, row in zip(chosen, output[:, longest:].cpu().numpy(), strict=True):
@@ -117,14 +118,14 @@ def continue_tokens(
 
 
 def end_tokens(lm: LanguageModel) -> list[int]:
-    """The tokens that end a text, as `settings_of` found them."""
+    """The tokens that end a text, as set by `settings_of`."""
     said = lm.model.generation_config.eos_token_id
     return [int(token) for token in (said if isinstance(said, list) else [said]) if token is not None]
 
 
 @contextmanager
 def _drawn(lm: LanguageModel, seed: int | None) -> Iterator[None]:
-    """Draw by a seed, and leave everybody else's random numbers as they were."""
+    """Sample by a seed, and restore the global random state afterwards."""
     if seed is None:
         yield
         return

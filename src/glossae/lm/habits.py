@@ -16,32 +16,34 @@ from glossae.errors import GlossaeError
 from glossae.lm.batches import BATCH_TOKENS, TokenizedCorpus, batches, tokenize
 from glossae.lm.loss import loss_batches, predicted_logits, predicts, token_losses
 from glossae.lm.model import LanguageModel, NormRange
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
-# nats a token: a choice that costs more than this is told at once
+# nats per token: a choice of BOS that costs more than this gives a warning
 COSTLY = 0.1
-# some templates (Llama 3.2) write today's date, and a measurement must not depend on the day; this is their own default
+# some templates (Llama 3.2) write today's date, and a measurement must not depend on the day; this is their
+# own default
 DATE = "26 Jul 2024"
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """How texts begin, and what it costs.
+    """How texts begin for a model, and the loss with and without a BOS.
 
     Attributes:
         bos: whether a BOS stands before each text.
-        asked: what was asked for: `auto`, or true or false.
-        by_itself: whether the tokenizer puts a BOS there by itself.
-        loss_with, loss_without: the model's loss with a BOS and without, nats a token, on the same tokens of the same
-            sentences (all but the first of each); None where it is not finite, and with a tokenizer that has no BOS.
-        sentences: how many.
-        chat: where texts are read as the reply in a chat, the tokens of the chat template before them.
-        loss_in_chat: the loss there, on the same tokens; None without a chat.
+        asked: the setting: `auto`, True or False.
+        tokenizer_adds: whether the tokenizer adds a BOS without being told to.
+        loss_with, loss_without: the model's loss with a BOS and without, nats per token, on the same tokens of
+            the same sentences (all but the first of each); None if it is not finite, or if the tokenizer has
+            no BOS.
+        sentences: the number of sentences.
+        chat: the tokens of the chat template, if texts are read as the reply in a chat.
+        loss_in_chat: the loss after the chat template, on the same tokens; None without a chat.
     """
 
     bos: bool
     asked: bool | str
-    by_itself: bool
+    tokenizer_adds: bool
     loss_with: float | None
     loss_without: float | None
     sentences: int
@@ -50,21 +52,21 @@ class Beginning:
 
     @property
     def loss(self) -> float | None:
-        """The loss as texts begin."""
+        """The loss under the choice that was made."""
         if self.chat:
             return self.loss_in_chat
         return self.loss_with if self.bos else self.loss_without
 
     @property
     def warning(self) -> str | None:
-        """One line where the choice costs more than `COSTLY` nats a token against the other one."""
+        """One line if the choice costs more than `COSTLY` nats per token against the alternative."""
         if self.chat or self.loss_with is None or self.loss_without is None:
             return None
         cost = (self.loss_with - self.loss_without) * (1 if self.bos else -1)
         if cost <= COSTLY:
             return None
         now, other = ("with", "without") if self.bos else ("without", "with")
-        why = f" (auto: its tokenizer adds {'one' if self.by_itself else 'none'} by itself)"
+        why = f" (auto: its tokenizer adds {'one' if self.tokenizer_adds else 'none'} by itself)"
         return (
             f"bos: the model's loss is {cost:.2f} nats a token higher {now} a BOS than {other} one"
             f"{why if self.asked == 'auto' else ''}; give --bos {str(not self.bos).lower()} to read text the other way"
@@ -72,13 +74,13 @@ class Beginning:
 
 
 def adds_bos(tokenizer: Any) -> bool:
-    """Whether a tokenizer puts its BOS before a text by itself (its post-processor, or `add_bos_token`)."""
+    """Whether a tokenizer adds its BOS to a text without being told to (its post-processor, or `add_bos_token`)."""
     ids = tokenizer("a", add_special_tokens=True)["input_ids"]
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
 
 
 def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
-    """The token ids that a model continues: the prompt after `lm.prefix`, or in a chat (`lm.chat`) as the user's turn.
+    """The token ids for a model to continue: the prompt after `lm.prefix`, or as the user's turn of a chat (`lm.chat`).
 
     A chat's ids end where the reply begins. The template writes its own BOS.
 
@@ -91,13 +93,13 @@ def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
 
 
 def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
-    """The token ids of a chat up to where the reply begins: the user says `message`, in the tokenizer's template.
+    """The token ids of a chat in the tokenizer's template, from the user's `message` up to the start of the reply.
 
     Args:
-        message: what the user says; empty for what stands before a text that is read as a reply.
+        message: the user's message; empty for the template before a text that is read as a reply.
 
     Raises:
-        GlossaeError: the tokenizer has no chat template, or one that cannot be used.
+        GlossaeError: the tokenizer has no chat template, or its template cannot be used.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise GlossaeError(
@@ -117,15 +119,15 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
     return ids
 
 
-def begin(
+def decide_beginning(
     lm: LanguageModel, corpus: Corpus, asked: bool | str, *, chat: bool = False, max_tokens: int = 64
 ) -> Beginning:
-    """Decide what texts begin with, and measure the loss with it and without.
+    """Decide whether texts begin with a BOS, and measure the loss with and without one.
 
     Args:
-        asked: whether with a BOS: True or False, or `auto`: what the tokenizer does by itself.
+        asked: True or False, or `auto` for the tokenizer's own choice.
         chat: whether texts are read as the reply to an empty message in a chat, whatever `asked` says.
-        max_tokens: sentences are cut to so many, a BOS counted.
+        max_tokens: the limit on a sentence's tokens, with the BOS.
 
     Raises:
         GlossaeError: a BOS or a chat is asked for and the tokenizer has none, or no sentence has two tokens.
@@ -139,7 +141,7 @@ def begin(
     def loss(**beginning: Any) -> float | None:
         return _mean_loss(dataclasses.replace(lm, **beginning), corpus, max_tokens)
 
-    # where a BOS is asked for and there is none, this says so
+    # raises if a BOS is asked for and the tokenizer has none
     with_one = loss(bos=True, chat=()) if has_bos or bos else None
     begun = Beginning(bos, asked, own, with_one, loss(bos=False, chat=()), len(without))
     if not chat:
@@ -148,51 +150,51 @@ def begin(
     return dataclasses.replace(begun, bos=False, chat=before, loss_in_chat=loss(chat=before))
 
 
-def loss_as_begun(
+def beginning_loss(
     lm: LanguageModel, corpus: Corpus, begun: Beginning, *, max_tokens: int = 64
 ) -> float | None:
-    """The loss of a few sentences that begin as was decided, as `begin` measures it (`Beginning.loss`)."""
+    """The loss of a few sentences under the choice in `lm`, measured as by `decide_beginning` (`Beginning.loss`)."""
     return _mean_loss(dataclasses.replace(lm, bos=begun.bos, chat=begun.chat), corpus, max_tokens)
 
 
 @torch.no_grad()
 def _mean_loss(lm: LanguageModel, corpus: Corpus, max_tokens: int) -> float | None:
-    """The mean loss over all tokens of the text but the first of each sentence, nats; texts begin as `lm` says."""
+    """The mean loss over all tokens of the text but the first of each sentence, in nats; texts begin as `lm` says."""
     prefix = lm.prefix
     tokens = tokenize(lm, corpus, max_tokens=max_tokens - 1 + len(prefix), prefix=prefix)
     total, count = 0.0, 0
     for batch in loss_batches(lm, tokens, 2048):
         losses = token_losses(batch, predicted_logits(lm, batch)).cpu()
-        # the position that predicts: the last of the prefix predicts the first token of the text
+        # the predicting position: the last token of the prefix predicts the first token of the text
         kept = predicts(batch).nonzero()[:, 1] >= len(prefix)
         total, count = total + float(losses[kept].double().sum()), count + int(kept.sum())
     mean = total / count
-    # a stage that needs the activations says which sentence they break at
+    # not finite: the stage that needs the activations names the sentence where they break
     return mean if math.isfinite(mean) else None
 
 
-# A sink's norm is at least so many times the median norm, or so many times smaller: SmolLM2-135M has sinks of 6 to 130
-# times the median in its residual stream, and of a 16th of it at mlp.hidden
+# A sink's norm is at least this many times the median norm, or this many times smaller. SmolLM2-135M has sinks
+# of 6 to 130 times the median in its residual stream, and of 1/16 of it at mlp.hidden
 RATIO = 5.0
-# and no other token comes within this factor of it: what trails off evenly is a heavy tail, not a sink
+# no other token's norm is within this factor of a sink's; an evenly falling tail has no sinks
 GAP = 1.5
-# sinks are few: a larger share of the tokens is another kind of text
+# sinks are few: with a larger share of the tokens beyond the gap, they are ordinary text
 MOST = 0.2
 
 
 @dataclass(frozen=True)
 class FoundSinks:
-    """The attention sinks of one site, as they were found on some text.
+    """The attention sinks of one site, as found on some text.
 
     Attributes:
-        median: the median norm of a token there.
-        smallest, largest: a token whose norm is outside is a sink; 0 and None where there is none on that side.
-        tokens: how many tokens were looked at, also of a prefix.
-        count: how many of them are sinks.
-        text_share: the share of the text's own tokens (a prefix is none) that are sinks.
-        norm: the median norm of a sink; None where there is none.
-        first: how many of them are the first token of their text.
-        examples: the tokens themselves, the most frequent first, at most 5.
+        median: the median norm at the site.
+        smallest, largest: the norms between which a token is not a sink; 0 and None if a side has no sinks.
+        tokens: the number of tokens examined, prefix included.
+        count: the number of sinks among them.
+        text_share: the share of the text's own tokens (without prefix) that are sinks.
+        norm: the median norm of the sinks; None if there are none.
+        first: how many sinks are the first token of their text.
+        examples: the sinks' tokens, the most frequent first, at most 5.
     """
 
     site: Site
@@ -207,13 +209,13 @@ class FoundSinks:
     examples: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The facts as JSON's types, which `from_json` takes back."""
+        """The fields as JSON values, for `from_json`."""
         rest = {name: value for name, value in vars(self).items() if name != "site"}
         return {"site": self.site.name, "layer": self.site.layer, **rest, "examples": list(self.examples)}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "FoundSinks":
-        """The facts from what `to_json` gave."""
+        """Make an object from the values of `to_json`."""
         rest = {name: value for name, value in row.items() if name not in ("site", "layer", "examples")}
         return cls(site=Site(row["site"], row["layer"]), examples=tuple(row["examples"]), **rest)
 
@@ -222,17 +224,17 @@ class FoundSinks:
 def find_sinks(
     lm: LanguageModel, tokens: TokenizedCorpus, sites: Sequence[Site], *, budget: int = BATCH_TOKENS
 ) -> list[FoundSinks]:
-    """Look for attention sinks at several sites in one pass of the model, at every token, also of a prefix.
+    """Look for attention sinks at several sites in one pass of the model, at every token, prefix included.
 
-    Norms are sorted. Sinks lie beyond the widest gap (a ratio of neighbours) among those above `RATIO` times the
-    median, and likewise below a `RATIO`th of it. There are none on a side whose widest gap is narrower than `GAP`, or
-    has more than `MOST` of the tokens beyond it.
+    Norms are sorted. Sinks lie beyond the widest gap (a ratio of neighbours) among norms above `RATIO` times
+    the median, and likewise below 1 / `RATIO` of it. A side has no sinks if its widest gap is narrower than
+    `GAP`, or if more than `MOST` of the tokens lie beyond it.
 
     Args:
-        tokens: some text, a few hundred tokens or more.
+        tokens: text, a few hundred tokens or more.
 
     Raises:
-        GlossaeError: the model has no such site, or there is no text.
+        GlossaeError: the model lacks a site, or there is no text.
     """
     if not len(tokens):
         raise GlossaeError("sinks: there is no text to look for attention sinks in")
@@ -244,7 +246,7 @@ def find_sinks(
         def keep(site: Site, x: Activation, mask: Tensor = batch.mask) -> None:
             norms[site].append(x.float().norm(dim=-1).cpu()[mask])
 
-        with attached([(tap, partial(keep, site)) for site, tap in taps.items()]):
+        with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]):
             lm.model.base_model(
                 input_ids=batch.ids.to(lm.device),
                 attention_mask=batch.mask.long().to(lm.device),
@@ -264,7 +266,7 @@ def _found(
     place: Int[Tensor, " tokens"],
     prefix: int,
 ) -> FoundSinks:
-    # what is not finite is no sink: a stage that needs it says which sentence it is at
+    # a value that is not finite is not a sink: the stage that needs it names the sentence
     sound = norms.isfinite()
     norms, ids, place = norms[sound], ids[sound], place[sound]
     if not len(norms):
@@ -290,7 +292,7 @@ def _found(
 
 
 def _limit(norms: Float[Tensor, " tokens"]) -> float | None:
-    """What parts the largest norms from all others: in the middle of the gap, as a ratio; None where there is none."""
+    """The norm that separates sinks from other tokens, the geometric middle of the gap; None if there are no sinks."""
     ordered = norms.sort().values
     far = int((ordered > RATIO * float(norms.median())).sum())
     if not far:
@@ -304,7 +306,7 @@ def _limit(norms: Float[Tensor, " tokens"]) -> float | None:
 
 
 def with_sinks(lm: LanguageModel, found: Sequence[FoundSinks]) -> LanguageModel:
-    """The same model; its sinks are left out of activations, and edits leave them alone."""
+    """The same model with these sinks, which `activations` then leaves out and edits leave alone."""
     ranges = {
         sinks.site: NormRange(
             sinks.smallest, torch.inf if sinks.largest is None else sinks.largest, sinks.text_share

@@ -1,4 +1,4 @@
-"""Loading a causal language model: safetensors or GGUF, no remote code, nothing left to chance."""
+"""Load a causal language model from safetensors or GGUF, without remote code, and check its sites."""
 
 import dataclasses
 from functools import partial
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm.files import (
-    alone,
     fetch,
     first_line,
+    link_folder,
     locate,
     no_tokenizer,
-    one_line,
-    quiet,
+    one_line_errors,
+    silent_transformers,
     without_fast_paths,
 )
 from glossae.lm.generate import settings_of
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Architecture, Site, architecture_of, attached
+from glossae.lm.sites import Architecture, Site, architecture_of, attach_all
 
 SPLIT = "split"
-"""The device that shares a model out among several GPUs, which `accelerate` does."""
-# tokens that the check at load runs: any ids will do; a handful, so that their number is no other dimension's
+"""The value of `device` that shares a model out among several GPUs, with `accelerate`."""
+# tokens of the check at load: any ids serve; this number is unlikely to be another dimension's
 CHECK_TOKENS = 5
 
 
@@ -40,22 +40,24 @@ def load(
 ) -> LanguageModel:
     """Load a causal language model and its tokenizer, and check its sites by running it.
 
-    A model of the hub is fetched into the hub's cache, unless it is there; all its files are of one commit. Of a
-    folder, the configuration, the weights and the tokenizer are read and nothing else: no adapter, and no
-    `generation_config.json` (`settings_of` stands in its place). Attention is PyTorch's own, or transformers' plain
-    one where a family has no other, whatever config.json asks for and whichever packages are installed.
+    A model of the hub is fetched into the hub's cache, unless it is there, with all files of one commit. From
+    a folder,
+    only configuration, weights and tokenizer are read: no adapter, and no `generation_config.json`
+    (`settings_of` replaces it). Attention is PyTorch's own, or transformers' plain one if an architecture has no
+    other, whatever config.json asks for and whichever packages are installed.
 
     Args:
-        name: a folder, a GGUF file (whose weights are taken out of their quantization), or a hub id with an optional
-            `@REVISION`: a branch, a tag or a commit.
-        device: where to put it; `split` shares it out among all GPUs, which needs accelerate.
-        dtype: of its weights; always explicit, because the file's own would differ from model to model.
-        architecture: where its sites lie, for a family that `ARCHITECTURES` does not know.
+        name: a folder, a GGUF file (its weights are dequantized), or a hub id with an optional `@REVISION`: a
+            branch, a tag or a commit.
+        device: where the model runs; `split` shares it out among all GPUs, which needs accelerate.
+        dtype: the dtype of the weights; always explicit, because the files' own would differ from model to
+            model.
+        architecture: the places of its sites, for one that `ARCHITECTURES` lacks.
 
     Raises:
-        GlossaeError: there is no such model or revision, or it cannot be fetched; it has no safetensors, is
-            quantized, needs code of its own, lacks tensors or has some of another shape, or numbers that are not
-            finite; its tokenizer does not fit it, its sites do not behave, or it cannot be split.
+        GlossaeError: the model or revision does not exist, or cannot be fetched; it has no safetensors, is
+            quantized, needs code of its own, lacks tensors or has tensors of another shape or with values that
+            are not finite; its tokenizer does not fit it; its sites fail the check; or it cannot be split.
     """
     split = device == SPLIT
     if split:
@@ -75,13 +77,13 @@ def load(
     return dataclasses.replace(lm, widths=_check_sites(lm))
 
 
-def with_sites(model: Any) -> LanguageModel:
-    """A `transformers` model that is loaded already, which stays as it is, with its sites checked by running it.
+def wrap_model(model: Any) -> LanguageModel:
+    """Wrap a loaded `transformers` model, unchanged, after checking its sites by running it.
 
-    It has no tokenizer, which edits do not need.
+    The result has no tokenizer, which edits do not need.
 
     Raises:
-        GlossaeError: it is in training mode, of an unknown family, or its sites do not behave.
+        GlossaeError: the model is in training mode or of an unknown architecture, or its sites fail the check.
     """
     name = getattr(model, "name_or_path", "") or type(model).__name__
     if model.training:
@@ -92,12 +94,12 @@ def with_sites(model: Any) -> LanguageModel:
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is the first GPU, else the CPU, and `split` the first GPU; anything else is taken at its word.
+    """The torch device of a setting: `auto` is the first GPU, else the CPU; `split` the first GPU.
 
-    The first GPU of a split model is where token ids go, and where activations come back to.
+    A split model takes token ids on its first GPU, and activations come back to it.
 
     Raises:
-        GlossaeError: the device is not there, or cannot be split over.
+        GlossaeError: the device does not exist, or a model cannot be split over it.
     """
     if device == SPLIT:
         if find_spec("accelerate") is None:
@@ -121,16 +123,16 @@ def resolve_device(device: str) -> torch.device:
 
 def fast_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 faster than float32 (AVX-512 BF16, or AMX)."""
-    # torch has no public name for either in all the versions that we run on
+    # torch has no public name for these in all supported versions
     return any(
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU; otherwise the named one.
+    """The torch dtype of a setting: `auto` is bfloat16 on a GPU and float32 on a CPU.
 
-    A run whose CPU has `fast_bfloat16` goes on in it where the loss stays the same.
+    On a CPU with `fast_bfloat16`, a run later switches to bfloat16 if the loss stays the same.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -141,10 +143,15 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    with quiet(), one_line(name), without_fast_paths(), alone(name, folder) as where:
+    with (
+        silent_transformers(),
+        one_line_errors(name),
+        without_fast_paths(),
+        link_folder(name, folder) as where,
+    ):
         config = AutoConfig.from_pretrained(**where, trust_remote_code=False)
         how = getattr(config, "quantization_config", None)
-        # the quantized weights of a GGUF file are made numbers again
+        # the quantized weights of a GGUF file are dequantized
         if folder.is_dir() and how:
             kind = (
                 how.get("quant_method", "quantization_config")
@@ -155,9 +162,9 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
                 f"model: {name} is quantized ({kind} in its config.json), so what it computes depends on the packages "
                 "that are installed: use it with its full weights, or a GGUF file"
             )
-        # config.json may ask for one that depends on a package
+        # config.json may ask for an attention that depends on a package
         config._attn_implementation = None
-        # with output_loading_info it returns a pair, which its annotations do not say
+        # with output_loading_info it returns a pair, contrary to its annotations
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where,
             config=config,
@@ -170,9 +177,9 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
             generation_config=GenerationConfig(),
         )
     model, report = loaded
-    # not the folder of links that it was read through
+    # not the temporary folder of links
     model.name_or_path = model.config._name_or_path = str(folder)
-    # A missing tensor would be random weights, silently; tied weights are not reported as missing.
+    # Missing tensors would silently be random weights. Tied weights are not reported as missing.
     if missing := sorted(report["missing_keys"]):
         raise GlossaeError(f"model: {name} lacks the tensor {_first_of(missing)}")
     if mismatched := sorted(
@@ -182,7 +189,7 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
             f"model: {name}: the tensor {_first_of(mismatched)} has another shape than config.json says"
         )
     if split:
-        # weights that did not fit would be fetched anew for every batch of text
+        # weights that do not fit would be moved to the GPU again for every batch
         left = [
             part for part, place in getattr(model, "hf_device_map", {}).items() if place in ("cpu", "disk")
         ]
@@ -202,16 +209,17 @@ def _first_of(names: list[str]) -> str:
 
 
 def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
-    """A model's fast tokenizer, all of whose ids that text can become lie within the embedding's `rows`.
+    """A model's fast tokenizer, after checking that every id of ordinary text lies within the embedding's `rows`.
 
-    An embedding with rows to spare is common. So are special tokens beyond it that no text becomes (Gemma 3's
-    for images, pads that were added): they are left alone, but for the beginning and end of a text and the unknown.
+    Many embeddings have spare rows. Some tokenizers have special tokens beyond the embedding that no text
+    produces (Gemma 3's for images, added pads): these are allowed, except for the BOS, the end of text and the
+    unknown token.
     """
     from transformers import AutoTokenizer
 
-    with quiet(), one_line(name):
+    with silent_transformers(), one_line_errors(name):
         if folder.is_file():
-            with alone(name, folder) as where:
+            with link_folder(name, folder) as where:
                 tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
         else:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -220,7 +228,7 @@ def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
             f"model: {name} has no fast tokenizer (tokenizer.json), which is needed to know each token's bytes"
         )
     vocabulary = tokenizer.get_vocab()
-    # without any tokenizer file transformers makes one that knows its special tokens and no text
+    # without any tokenizer file, transformers makes one that knows special tokens and no text
     if len(vocabulary) <= len(tokenizer.added_tokens_decoder):
         raise GlossaeError(no_tokenizer(name))
     unfit = f"but its embedding only {rows} rows: they do not belong together"
@@ -240,7 +248,7 @@ def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
 @torch.no_grad()
 def _check_weights(name: str, model: nn.Module) -> None:
     for key, weight in model.named_parameters():
-        # NaN and infinity both show in the extremes, which takes no memory beside the tensor
+        # NaN and infinity both show in the extremes, which need no memory beside the tensor
         if weight.numel() and not torch.stack(torch.aminmax(weight)).isfinite().all():
             raise GlossaeError(
                 f"model: {name}: the tensor {key} holds numbers that are NaN or infinite in {_short(weight.dtype)}"
@@ -255,21 +263,21 @@ def _short(dtype: torch.dtype) -> str:
 def _check_sites(lm: LanguageModel) -> dict[str, int]:
     """Run the model a few times and return the width of each site name.
 
-    Checked: the logits are finite; every site of every layer carries a tensor `(batch, seq, d)`, of one width
-    per site name; putting the same tensors back changes no logit; turning its values round does (middle layer,
-    each site name).
+    Checks: the logits are finite; every site of every layer has a tensor `(batch, seq, d)`, of one width per
+    site name; putting the same tensors back changes no logit; reversing their values does (middle layer, each
+    site name).
 
     Raises:
-        GlossaeError: it cannot be run, or its logits are not finite; or a site does not behave, which means that
-            the architecture's table is wrong.
+        GlossaeError: the model cannot be run, or its logits are not finite; or a site fails its check, which
+            means that the architecture's table is wrong.
     """
     ids = torch.arange(CHECK_TOKENS, device=lm.device)[None] % lm.model.get_input_embeddings().num_embeddings
-    # without a mask transformers warns of ids that could be pads
+    # without a mask transformers warns about ids that could be pads
     run = partial(lm.model, ids, attention_mask=torch.ones_like(ids), use_cache=False)
     try:
         plain = run().logits
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        # its config.json contradicts itself, or there is no memory left
+        # its config.json contradicts itself, or memory is exhausted
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise GlossaeError(f"model: {lm.name} cannot be run: {reason}") from error
     if not torch.isfinite(plain).all():
@@ -284,7 +292,7 @@ def _check_sites(lm: LanguageModel) -> dict[str, int]:
         return x.clone()
 
     sites = [Site(name, layer) for name in lm.architecture.places for layer in range(lm.layers)]
-    with attached([(lm.tap(site), partial(look, site)) for site in sites]):
+    with attach_all([(lm.tap(site), partial(look, site)) for site in sites]):
         same = run().logits
     widths: dict[str, int] = {}
     for site in sites:
@@ -300,8 +308,8 @@ def _check_sites(lm: LanguageModel) -> dict[str, int]:
     if not torch.equal(plain, same):
         raise GlossaeError(f"model: {lm.name}: putting the same tensors back at its sites changes its logits")
     for name in lm.architecture.places:
-        # not a multiple of the tensor: a norm behind the last block would undo that
-        with attached([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
+        # reversed, not scaled: a norm after the last block would undo a factor
+        with attach_all([(lm.tap(Site(name, lm.layers // 2)), lambda x: x.flip(-1))]):
             turned = run().logits
         if torch.equal(plain, turned):
             raise GlossaeError(f"model: {lm.name}: turning the site '{name}' round changes no logit")

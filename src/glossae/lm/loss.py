@@ -1,4 +1,4 @@
-"""What a model makes of text: next-token losses by sentence, their gradient at a site, and final hidden states."""
+"""A model's next-token losses by sentence, their gradient at a site, and its final hidden states."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Site, attached
+from glossae.lm.sites import Activation, Site, attach_all
 
 # logits held at once, in values: 64 Mi float32 values are 256 MiB
 MAX_LOGITS = 2**26
-# how many times as much a loss varies within sentences as their means do, in standard deviations
+# standard deviation of a loss within sentences, relative to that of sentence means
 SPREAD = 4
 # logits whose softmax is computed at once on a CPU: 2 MiB of float32 stay in its cache
 SLAB = 2**19
-# for a gradient the logits, their float32 copy, the softmax and the gradient are there at once
+# a gradient holds the logits, their float32 copy, the softmax and the gradient at once
 GRADIENT_COPIES = 4
 
 Logits = Float[Tensor, "predicted vocabulary"]
@@ -29,20 +29,20 @@ States = Float[Tensor, "batch seq d"]
 def loss_batches(
     lm: LanguageModel, tokens: TokenizedCorpus, budget: int, *, copies: int = 1
 ) -> Iterator[Batch]:
-    """Batches whose logits fit so many times: vocabularies are large, so that often fewer than `budget` tokens do."""
+    """Batches small enough to hold their logits `copies` times: for a large vocabulary, fewer than `budget` tokens."""
     fit = max(1, MAX_LOGITS // (copies * int(lm.model.get_output_embeddings().weight.shape[0])))
     if tokens.scored is None:
         return batches(tokens, min(budget, fit))
     return batches(tokens, budget, most=max(1, fit // tokens.scored))
 
 
-def worth_scoring(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int:
-    """How many tokens of each sentence to compute losses of, for the narrowest interval at a cost, when replaying.
+def tokens_to_score(lm: LanguageModel, site: Site, tokens: TokenizedCorpus) -> int:
+    """How many tokens of each sentence to compute losses at, for the narrowest interval at a given cost of replay.
 
-    A sentence costs its tokens' pass through the blocks above the site, and each loss a pass through the unembedding.
-    With s the ratio of a loss's standard deviation within sentences to that between them, s sqrt(c1 / c2) losses of
-    a sentence are best, c1 what a sentence costs and c2 what a loss does (Cochran 1977, Sampling Techniques,
-    equation 10.26); s is taken as `SPREAD`.
+    A sentence costs its tokens' pass through the blocks above the site, and each loss a pass through the
+    unembedding. The best number is s sqrt(c1 / c2): s is the ratio of a loss's standard deviation within
+    sentences to that between them, taken as `SPREAD`; c1 is the cost of a sentence, c2 that of a loss (Cochran
+    1977, Sampling Techniques, equation 10.26).
     """
     unembedding = lm.model.get_output_embeddings().weight
     embedding = lm.model.get_input_embeddings().weight
@@ -59,8 +59,8 @@ def sentence_losses(
 ) -> Float[np.ndarray, " sentences"]:
     """The summed next-token cross-entropy of each sentence in nats, float64.
 
-    Divide sums by sums of `tokens.predicted` for the mean per token, or by sums of
-    `tokens.predicted_bytes` for the mean per byte. Run it inside `edit` for the edited model.
+    Divide sums by sums of `tokens.predicted` for the mean per token, or by sums of `tokens.predicted_bytes`
+    for the mean per byte. Run it inside `edit` for the edited model.
     """
     summed = np.zeros(len(tokens))
     for batch in loss_batches(lm, tokens, budget):
@@ -74,8 +74,8 @@ def row_losses(batch: Batch, logits: Logits) -> Float[Tensor, " batch"]:
 
 
 def predicts(batch: Batch) -> Bool[Tensor, "batch seq"]:
-    """The positions whose next token is one of the text, and its loss asked for."""
-    # pads are on the right, so that is where the mask of the next position is
+    """The positions whose next token is a token of the text with its loss asked for."""
+    # pads are on the right, so the mask of the next position decides
     real = torch.zeros_like(batch.mask)
     real[:, :-1] = _scored(batch)
     return real
@@ -86,13 +86,13 @@ def _scored(batch: Batch) -> Bool[Tensor, "batch rest"]:
 
 
 def predicted_logits(lm: LanguageModel, batch: Batch) -> Logits:
-    """The logits at the positions that `predicts` shows, row by row; the unembedding is computed there only."""
+    """The logits at the positions of `predicts`, row by row; the unembedding is computed only there."""
     ids, mask, real = batch.ids.to(lm.device), batch.mask.to(lm.device), predicts(batch)
     count = int(real.sum())
 
     def choose(_module: object, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         hidden, *rest = args
-        # what is done to logits, such as a soft cap, is done to each by itself
+        # functions of logits, such as a soft cap, act on each position separately
         return (hidden[real.to(hidden.device)][None], *rest) if hidden.shape[:2] == real.shape else None
 
     handle = lm.model.get_output_embeddings().register_forward_pre_hook(choose)
@@ -104,7 +104,7 @@ def predicted_logits(lm: LanguageModel, batch: Batch) -> Logits:
 
 
 def token_losses(batch: Batch, logits: Logits) -> Float[Tensor, " predicted"]:
-    """The cross-entropy of each predicted token in nats, float32; a softmax over all of them is never there at once."""
+    """The cross-entropy of each predicted token in nats, float32; the softmax is computed a slab of rows at a time."""
     wanted = batch.ids[:, 1:][_scored(batch)].to(logits.device)
     parts = [
         torch.nn.functional.cross_entropy(logits[rows].float(), wanted[rows], reduction="none")
@@ -114,16 +114,16 @@ def token_losses(batch: Batch, logits: Logits) -> Float[Tensor, " predicted"]:
 
 
 def slabs(logits: Logits) -> Iterator[slice]:
-    """Rows of logits, a few at a time."""
+    """Slices of the rows of logits, a few rows each."""
     step = max(1, (SLAB if logits.device.type == "cpu" else MAX_LOGITS) // logits.shape[1])
     for start in range(0, len(logits), step):
         yield slice(start, start + step)
 
 
 def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, " batch"]:
-    """Sums over the predicted tokens of each row, float64; scaled up to them where only some were asked for."""
+    """Sums over the predicted tokens of each row, float64; scaled up if only some tokens have their loss computed."""
     rows = predicts(batch).nonzero()[:, 0].to(values.device)
-    # float64 sums: a sentence's loss must not depend on how many others stand beside it
+    # float64 sums: a sentence's loss must not depend on the number of others in its batch
     summed = torch.zeros(len(batch.ids), dtype=torch.float64, device=values.device)
     summed.index_add_(0, rows, values.double())
     if batch.scored is None:
@@ -134,13 +134,13 @@ def by_row(batch: Batch, values: Float[Tensor, " predicted"]) -> Float[Tensor, "
 
 @dataclass(frozen=True)
 class Gradients:
-    """What one batch left at a site, text tokens only, row by row.
+    """The activations and gradients of one batch at a site, text tokens only, row by row.
 
     Attributes:
         x: the tensor of the site, on the model's `device`.
-        gradient: of the summed next-token loss of the batch (nats) with respect to x. A token acts on the
-            predictions from its own position on, so the last token of a sentence has none.
-        sentence: which sentence of the tokenized corpus each token belongs to.
+        gradient: of the summed next-token loss of the batch (nats) with respect to x. A token affects
+            predictions from its own position on, so the gradient at a sentence's last token is 0.
+        sentence: the number of each token's sentence in the tokenized corpus.
     """
 
     x: Float[Tensor, "tokens d"]
@@ -151,12 +151,12 @@ class Gradients:
 def gradients(
     lm: LanguageModel, tokens: TokenizedCorpus, site: Site, *, budget: int = BATCH_TOKENS
 ) -> Iterator[Gradients]:
-    """Stream a site's activations and the loss's gradient there; blocks below the site take no part in it.
+    """Stream a site's activations and the loss's gradient there, without backpropagating below the site.
 
     Run it inside `edit` for the edited model.
 
     Raises:
-        GlossaeError: the model has no such site.
+        GlossaeError: the model lacks the site.
     """
     lm.tap(site)
     for batch in loss_batches(lm, tokens, budget, copies=GRADIENT_COPIES):
@@ -169,10 +169,10 @@ def _gradients(lm: LanguageModel, batch: Batch, site: Site) -> Gradients:
 
     def cut(x: Activation) -> Activation:
         seen.append(x.detach().requires_grad_())
-        # a copy, because some blocks (Falcon's) go on to write into what a sub-layer gave
+        # a copy, because some blocks (Falcon's) later write into a sub-layer's output
         return seen[0].clone()
 
-    with attached([(lm.tap(site), cut)]):
+    with attach_all([(lm.tap(site), cut)]):
         losses = row_losses(batch, predicted_logits(lm, batch))
     (gradient,) = torch.autograd.grad(losses.sum(), seen)
     here, rows = batch.content.to(gradient.device), batch.content.nonzero()[:, 0]
@@ -184,12 +184,12 @@ def _gradients(lm: LanguageModel, batch: Batch, site: Site) -> Gradients:
 
 
 def final_states(lm: LanguageModel, batch: Batch, attend: Bool[Tensor, "batch seq"] | None = None) -> States:
-    """The final hidden state at every position: what `transformers` calls the last of the hidden states.
+    """The final hidden state at every position: the last of the hidden states in `transformers`.
 
-    Edits of `glossae.lm.edit` are in place in it, and gradients go through.
+    Edits of `glossae.lm.edit` apply, and gradients flow through.
 
     Args:
-        attend: the tokens that may be looked at; None for `batch.mask`.
+        attend: the tokens that attention sees; None for `batch.mask`.
     """
     mask = (batch.mask if attend is None else attend).long().to(lm.device)
     output = lm.model.base_model(input_ids=batch.ids.to(lm.device), attention_mask=mask, use_cache=False)
@@ -198,7 +198,7 @@ def final_states(lm: LanguageModel, batch: Batch, attend: Bool[Tensor, "batch se
 
 
 def text_states(lm: LanguageModel, batch: Batch) -> States:
-    """`final_states` of a batch whose `mask` covers its pads: they are not looked at, but edited as tokens are."""
+    """`final_states` of a batch whose `mask` covers its pads: attention does not see them, but edits change them."""
     return final_states(lm, batch, batch.content)
 
 

@@ -16,11 +16,11 @@ from glossae.lm.sites import Architecture, Site, Tap
 
 
 class NormRange(NamedTuple):
-    """The norms that tokens have at a site, attention sinks aside.
+    """The range of norms of ordinary tokens at a site; tokens outside it are attention sinks.
 
     Attributes:
-        smallest, largest: a token whose norm is outside is a sink.
-        share: the share of a text's tokens that are sinks, as far as is known.
+        smallest, largest: the ends of the range.
+        share: the share of a text's tokens that are sinks, if known.
     """
 
     smallest: float
@@ -28,7 +28,7 @@ class NormRange(NamedTuple):
     share: float = 0.0
 
     def holds(self, x: Float[Tensor, "*tokens d"]) -> Bool[Tensor, "*tokens"]:
-        """Which tokens are no sinks."""
+        """Which tokens are not sinks."""
         norm = x.float().norm(dim=-1)
         held: Tensor = (norm >= self.smallest) & (norm <= self.largest)
         return held
@@ -36,22 +36,23 @@ class NormRange(NamedTuple):
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A plain Hugging Face causal language model, in evaluation mode, and what is known about it.
+    """A Hugging Face causal language model in evaluation mode, with its tokenizer and its sites.
 
     Attributes:
-        name: the hub id or folder it was asked for by.
-        commit: the hub commit it resolved to; None for a folder.
-        model: the `transformers` model, untouched: every hook is attached for one block and removed.
+        name: its hub id or folder, as given.
+        commit: its commit on the hub; None for a folder.
+        model: the `transformers` model, unchanged: every hook is attached for one block and removed.
         tokenizer: its fast tokenizer.
-        architecture: where its sites lie.
-        widths: the last dimension of each site name, found by the check at load.
-        bos: whether texts begin with a BOS. Edits leave the first token of a text alone then, as `activations` does.
-        chat: where texts are read as the reply in a chat, the tokens of the chat template before them
-            (`glossae.lm.chat_ids`). Edits leave them alone, and in `generate` all that is given.
-        sinks: by site, the norms outside of which a token is an attention sink (`glossae.lm.find_sinks`). Sinks are
-            left out of `activations`, and edits leave them alone. A site that is not there has none.
-        passes: keeps what single sites gave on a batch, so that `activations` runs no batch twice; None: nothing is
-            kept.
+        architecture: the places of its sites.
+        widths: the last dimension of each site name, from the check at load.
+        bos: whether texts begin with a BOS. If so, edits and `activations` leave the first token of a text out.
+        chat: the tokens of the chat template (`glossae.lm.chat_ids`), if texts are read as the reply in a
+            chat. Edits leave them alone, and in `generate` everything that it is given.
+        sinks: for each site, the range of norms outside of which a token is an attention sink
+            (`glossae.lm.find_sinks`). `activations` leaves sinks out, and edits leave them alone. Sites that
+            are not listed have none.
+        passes: stores the activations of single sites by batch, so that `activations` runs no batch twice;
+            None stores nothing.
     """
 
     name: str
@@ -67,7 +68,7 @@ class LanguageModel:
 
     @property
     def prefix(self) -> tuple[int, ...]:
-        """The tokens before each text, which belong to no language: a BOS, or the chat template's.
+        """The tokens before each text that belong to no language: a BOS, or the chat template's.
 
         Raises:
             GlossaeError: texts begin with a BOS, and the tokenizer has none.
@@ -79,12 +80,12 @@ class LanguageModel:
         return (int(self.tokenizer.bos_token_id),)
 
     def write(self, prompt: str, *, new_tokens: int = 30, seed: int | None = None) -> str:
-        """Continue a prompt, within any edit that is in place, such as a turned knob.
+        """Continue a prompt, under any active edit, such as a turned knob.
 
         Args:
-            prompt: the text to go on from.
-            new_tokens: how many are written at most.
-            seed: of a draw from the whole distribution; None takes the most probable token at every step.
+            prompt: the text to continue.
+            new_tokens: the most tokens to write.
+            seed: of sampling from the full distribution; None takes the most probable token at every step.
 
         Returns:
             The continuation without the prompt.
@@ -105,12 +106,12 @@ class LanguageModel:
 
     @property
     def layers(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return len(self.blocks)
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go in, and where activations come out, also of blocks that lie elsewhere."""
+        """The device that takes token ids and returns activations, also of blocks on other devices."""
         device = self.model.device
         assert isinstance(device, torch.device)
         return device
@@ -119,7 +120,7 @@ class LanguageModel:
     def max_positions(self) -> int:
         """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it."""
         config = self.model.config.get_text_config()
-        # families differ in the key; those without positions (ALiBi, recurrent ones) have none
+        # the key differs by architecture; models without positions (ALiBi, recurrent ones) have none
         keys = ("max_position_embeddings", "n_positions", "max_seq_len")
         return next((int(n) for key in keys if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
 
@@ -127,7 +128,7 @@ class LanguageModel:
         """The module and side of a site.
 
         Raises:
-            GlossaeError: the model has no such site name or layer.
+            GlossaeError: the model lacks the site name or the layer.
         """
         places = self.architecture.places
         if site.name not in places:

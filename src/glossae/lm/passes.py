@@ -1,4 +1,4 @@
-"""What single sites gave on batches that a model has run on, kept on disk, so that no batch is run twice."""
+"""Store the activations of single sites by batch on disk, so that no batch is run twice."""
 
 import re
 import weakref
@@ -22,16 +22,17 @@ MOST_BYTES = 2**31
 
 
 class Passes:
-    """The activations of single sites by batch; what is read is bit for bit what the model gave.
+    """The stored activations of single sites by batch, bit for bit as the model gave them.
 
-    A batch is known by its token ids. While the model has hooks, as inside `edit`, or once its weights were written
-    to, nothing is read or kept. The files stay, so that work that was cut off finds them again, until `clear_passes`.
+    The key of a batch is its token ids. While the model has hooks, as inside `edit`, or after its weights were
+    written to, nothing is read or stored. The files stay until `clear_passes`, so that interrupted work finds
+    them again.
 
     Args:
-        folder: where the folder of this object's files lies; both are made once there is something to keep.
-        model: the model that passes are of.
-        identity: names the folder: what tells the model, how it runs and its text from others.
-        most: how many bytes are kept; later batches are then run as often as they come.
+        folder: the parent of this object's folder; both are made with the first file.
+        model: the model that is run.
+        identity: the name of the folder, which identifies the model, how it runs, and its text.
+        most: the most bytes to store; later batches are not stored.
     """
 
     def __init__(self, folder: Path, model: Any, identity: str, most: int = MOST_BYTES) -> None:
@@ -43,10 +44,10 @@ class Passes:
                 self._size += file.stat().st_size
 
     def path(self, model: Any, batch: Sequence[Tensor], site: Site) -> Path | None:
-        """The file of a pass over a batch's tensors; None where the model is not as it was made: it is not kept."""
+        """The file of a batch at a site; None if the model is not in its original state, so that nothing is stored."""
         if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
             return None
-        # an optimiser's step, or any other writing in place, raises a weight's version
+        # an optimiser's step, or any other write in place, raises a weight's version
         if self._model() is not model or _versions(model) != self._versions:
             return None
         digest = blake2b(repr([site, batch[0].shape]).encode(), digest_size=16)
@@ -55,7 +56,7 @@ class Passes:
         return self.folder / f"{digest.hexdigest()}.safetensors"
 
     def read(self, path: Path, device: torch.device) -> Float[Tensor, "tokens d"] | None:
-        """What was kept; None if nothing was, or if its file is broken."""
+        """The stored activations; None if there are none, or the file is broken."""
         with suppress(SafetensorError, OSError, KeyError):
             found = load_file(path)
             if bytes(found["digest"].tolist()) == _digest(found["x"]):
@@ -63,7 +64,7 @@ class Passes:
         return None
 
     def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
-        """Keep what a site gave, unless that takes more than `most` bytes or more than the disk has."""
+        """Store a site's activations, unless that exceeds `most` bytes or the free space of the disk."""
         size = x.numel() * x.element_size()
         if not size or self._size + size > self.most:
             return
@@ -78,7 +79,7 @@ class Passes:
 
 
 def clear_passes(folder: Path, *, but: str | None = None) -> None:
-    """Delete what `Passes` kept in a folder, all but what is of the identity `but`; other files are left alone."""
+    """Delete the files of `Passes` in a folder, except those of the identity `but`; other files stay."""
     for place in folder.glob("*"):
         if place.name == but or place.is_symlink() or not re.fullmatch("[0-9a-f]{16}", place.name):
             continue

@@ -1,7 +1,8 @@
-"""A batch run up to a site once, and the part of the model above it again under each of many edits.
+"""Run a batch up to a site once, and only the part of the model above it under each of many edits.
 
-The model runs its own forward every time, so masks, rotary tables, norms and heads are its own. Modules below the site
-compute nothing in a replay: they return what they returned in the first pass.
+The model runs its own forward every time, so masks, rotary tables, norms and heads are its own. Modules below
+the site
+compute nothing in a replay: they return their outputs of the first pass.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -27,22 +28,23 @@ from glossae.lm.loss import (
     slabs,
 )
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Enough, Site, attached
+from glossae.lm.sites import Activation, Site, StopPass, attach_all
 
 Reader: TypeAlias = Callable[[LanguageModel, Batch], Tensor]
-"""Runs the model over a batch, and gives what is wanted of it: `predicted_logits`, `final_states`."""
+"""Runs the model over a batch and returns the wanted output, such as `predicted_logits` or `final_states`."""
 Rows = Int[Tensor, " rows"]
 Tokens = Float[Tensor, "tokens d"]
 
 
 class Replay:
-    """What `replay` yields: `begin` with a batch, then ask for it `under` any number of edits.
+    """The object that `replay` yields: `begin` with a batch, then run it `under` any number of edits.
 
-    One batch is held at a time: what stands at the site, and what the block before it (or the modules before it in
-    its own block) returned.
+    It holds one batch at a time: the activations at the site, and the outputs of the block before it (or of
+    the modules before it in its own block).
 
     Attributes:
-        takes_rows: whether some texts of a batch can be run without the others: where the site is what a block gives.
+        takes_rows: whether some texts of a batch can run without the others: true if the site is a block's
+            output.
     """
 
     def __init__(self, lm: LanguageModel, site: Site, read: Reader) -> None:
@@ -54,19 +56,20 @@ class Replay:
         self._edited: Activation | None = None
         self._tokens: dict[Positions, tuple[Tensor, int]] = {}
         self._masks: dict[Positions, Tensor] = {}
-        # outputs are kept while recording, until the site is reached; while answering, modules return those kept
+        # while recording, outputs are kept until the site is reached; while replaying, modules return the kept
+        # ones
         self.recording = self.answering = self.reached = False
         self._whole = True
         self.rows: Rows | None = None
-        self.parts: list[_Part] = []
-        self.inside: list[_Part] = []
+        self.parts: list[_RecordedModule] = []
+        self.inside: list[_RecordedModule] = []
 
     @torch.no_grad()
     def begin(self, batch: Batch, *, logits: bool = True) -> Tensor | None:
-        """Run a batch, as it is, and keep what is needed of it; the last one is let go.
+        """Run a batch without edits and keep what replays need; the last batch is dropped.
 
-        Gives the logits at the predicted tokens, row by row, or what else is read. Without `logits` the pass stops at
-        the site, and gives None.
+        Returns the logits at the predicted tokens, row by row, or whatever `read` returns. Without `logits`
+        the pass stops at the site and returns None.
         """
         for part in self.parts:
             part.outputs.clear()
@@ -76,7 +79,7 @@ class Replay:
         self.recording, self._whole = True, logits
         found = None
         try:
-            with suppress(Enough):
+            with suppress(StopPass):
                 found = self._run(batch)
         finally:
             self.recording = False
@@ -85,36 +88,36 @@ class Replay:
 
     @torch.no_grad()
     def tokens(self, positions: Positions = "all") -> Tokens:
-        """What stands at the site where an edit at these positions changes it, row by row, on the model's `device`.
+        """The activations of the tokens at these positions, row by row, on the model's `device`.
 
-        It is the same tensor every time for the same batch, so that edits can share what they make of it.
+        It is the same tensor every time for the same batch, so that edits can share their intermediate results.
         """
-        _, x = self._begun()
+        _, x = self._current()
         check_positions(positions)
         kept = self._tokens.get(positions)
         if kept is None or kept[1] != kept[0]._version:
-            # an edit that wrote into what it was given must not reach the next one
+            # an edit that wrote into its input must not affect the next one
             tokens = x[self._mask(positions)].to(self.lm.device)
             kept = self._tokens[positions] = (tokens, tokens._version)
         return kept[0]
 
     @torch.no_grad()
     def under(self, fn: TokenEdit, positions: Positions = "all") -> Tensor:
-        """The logits at the predicted tokens under an edit, row by row, or what else is read.
+        """The output of the batch under an edit: whatever `read` returns, such as logits at predicted tokens.
 
         Raises:
-            GlossaeError: no batch was begun, there are no such positions, or `fn` changes the shape.
+            GlossaeError: no batch was begun, `positions` is unknown, or `fn` changes the shape.
         """
         tokens = self.tokens(positions)
-        return self.given(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
+        return self.under_values(applied(self.site, fn, tokens) if len(tokens) else tokens, positions)
 
     @torch.no_grad()
-    def given(self, edited: Tokens, positions: Positions = "all", rows: Rows | None = None) -> Tensor:
-        """The same with what the tokens at these positions become, as `tokens` has them.
+    def under_values(self, edited: Tokens, positions: Positions = "all", rows: Rows | None = None) -> Tensor:
+        """Like `under`, with the edited values of the tokens at these positions, in the order of `tokens`.
 
-        With `rows` (only where `takes_rows`), ascending, only these texts of the batch are run.
+        With `rows` (ascending; only if `takes_rows`), only these texts of the batch are run.
         """
-        batch, x = self._begun()
+        batch, x = self._current()
         replaced = x.clone()
         replaced[self._mask(positions)] = edited.to(x)
         if rows is not None:
@@ -127,7 +130,7 @@ class Replay:
             self._edited, self.answering, self.rows = None, False, None
 
     def changed(self, edited: Tokens, positions: Positions = "all") -> Rows:
-        """The texts of the batch in which an edit changes anything: in the others the model does what it did."""
+        """The texts of the batch in which an edit changes anything; the others have unedited outputs."""
         own = self.tokens(positions)
         moved = (edited.to(own) != own).any(1)
         rows = self._mask(positions).nonzero()[:, 0].to(moved.device)[moved]
@@ -135,16 +138,16 @@ class Replay:
         return changed
 
     def edited(self, positions: Positions = "all") -> Bool[Tensor, "batch seq"]:
-        """Which tokens of the batch an edit at these positions changes."""
+        """The tokens of the batch that an edit at these positions changes."""
         return self._mask(positions).cpu()
 
     def _mask(self, positions: Positions) -> Bool[Tensor, "batch seq"]:
-        batch, x = self._begun()
+        batch, x = self._current()
         if positions not in self._masks:
             self._masks[positions] = edited_tokens(self.lm, self.site, x, batch.mask.to(x.device), positions)
         return self._masks[positions]
 
-    def _begun(self) -> tuple[Batch, Activation]:
+    def _current(self) -> tuple[Batch, Activation]:
         if self._batch is None or self._x is None:
             raise GlossaeError(f"replay: {self.site}: no batch was begun")
         return self._batch, self._x
@@ -156,30 +159,30 @@ class Replay:
         return self._read(self.lm, batch)
 
     def enter(self, *_: Any) -> None:
-        """The site's own block begins: what its modules did in others, which may share them, does not count."""
+        """Reset the call counts when the site's own block begins: other blocks may share its modules."""
         for part in self.inside:
             part.calls = 0
             if self.recording:
                 part.outputs.clear()
 
     def visit(self, x: Activation) -> Activation | None:
-        """What is done at the site in every pass."""
+        """Handle the site's tensor in every pass."""
         if self.recording:
             self.reached = True
-            # a copy, because the block may go on to write into it
+            # a copy, because the block may later write into it
             self._x = x.clone()
             if not self._whole:
-                raise Enough
+                raise StopPass
         return self._edited
 
 
-class _Part:
-    """Stands in for the forward of a module whose output is kept, one for each call in a pass."""
+class _RecordedModule:
+    """Replaces the forward of a module whose outputs are kept, one for each call in a pass."""
 
     def __init__(self, run: Replay, module: nn.Module) -> None:
         self.run, self.forward = run, module.forward
         self.outputs: list[tuple[Any, dict[str, dict[Any, Any]]]] = []
-        self.children: list[_Part] = []
+        self.children: list[_RecordedModule] = []
         self.calls = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -193,22 +196,23 @@ class _Part:
         marks = [len(child.outputs) for child in self.children]
         output = self.forward(*args, **kwargs)
         if self.run.recording and not self.run.reached:
-            # what stands in the mappings that it was handed: keys and values for layers above, in Gemma 4
+            # restore what the module put into the mappings it was given: in Gemma 4, keys and values for
+            # layers above
             shared = {
                 name: dict(value) for name, value in kwargs.items() if isinstance(value, MutableMapping)
             }
-            # a copy, because some blocks (Falcon's) go on to write into what a sub-layer gave
+            # a copy, because some blocks (Falcon's) later write into a sub-layer's output
             self.outputs.append((_copied(output), shared))
             for child, mark in zip(self.children, marks, strict=True):
-                # what it did in this call will not be asked for: this part answers for it
+                # inner modules will not be called in a replay, because this one answers for them
                 del child.outputs[mark:]
         return output
 
 
-class _Under:
-    """Stands in for the forward of a block below the last one that is kept: nobody reads what it answers."""
+class _SkippedBlock:
+    """Replaces the forward of a block below the last one that is kept: nothing reads its output."""
 
-    def __init__(self, run: Replay, module: nn.Module, last: _Part) -> None:
+    def __init__(self, run: Replay, module: nn.Module, last: _RecordedModule) -> None:
         self.run, self.forward, self.last = run, module.forward, last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -219,7 +223,7 @@ class _Under:
 
 
 def _copied(output: Any, rows: Rows | None = None) -> Any:
-    """Tensors cloned, in whatever they are packed; or some of their rows."""
+    """Tensors cloned, in whatever containers; optionally only some of their rows."""
     if isinstance(output, Tensor):
         return output.clone() if rows is None else output[rows.to(output.device)]
     if isinstance(output, tuple | list):
@@ -230,42 +234,45 @@ def _copied(output: Any, rows: Rows | None = None) -> Any:
 
 @contextmanager
 def replay(lm: LanguageModel, site: Site, read: Reader = predicted_logits) -> Iterator[Replay]:
-    """While the block runs, batches can be begun and replayed from a site on; for many edits, `replayed` does it.
+    """Yield a `Replay`, which runs batches up to a site once and replays them above it; see also `replayed`.
 
-    Every module that is done before the site is reached records and answers: the blocks below (of which only the last
-    is kept, since it alone is read) and the modules of the site's own block. Hooks on a module that answers run as
-    ever, since what is kept is what its `forward` returned; those inside it have had their effect in the first pass.
+    Every module that finishes before the site is reached records and replays its output: the blocks below
+    (only the last output is kept, since nothing else reads the others) and the modules of the site's own
+    block. Hooks on a replaying module still run, since the kept output is that of its `forward`; hooks inside
+    it had their effect in the first pass.
 
-    Works inside `edit`, whose edits are then part of the model. The model is as it was after the block, also after an
-    exception. Gradients are not recorded.
+    Works inside `edit`, whose edits are then part of the model. The model is restored after the block, also
+    after an exception. Gradients are not recorded.
 
     Args:
-        read: how the model is run over a batch; it has to go through all of its blocks, without a cache.
+        read: how the model is run over a batch; it has to pass through all blocks, without a cache.
 
     Raises:
-        GlossaeError: the model has no such site.
+        GlossaeError: the model lacks the site.
     """
     run, tap = Replay(lm, site, read), lm.tap(site)
     below = [*lm.blocks][: site.layer + run.takes_rows]
     standing: dict[nn.Module, Any] = {}
     if below:
-        last = _Part(run, below[-1])
+        last = _RecordedModule(run, below[-1])
         run.parts.append(last)
-        standing = {block: _Under(run, block, last) for block in below[:-1]} | {below[-1]: last}
+        standing = {block: _SkippedBlock(run, block, last) for block in below[:-1]} | {below[-1]: last}
     if not run.takes_rows:
-        inside = {module: _Part(run, module) for module in tap.block.modules() if module is not tap.block}
+        inside = {
+            module: _RecordedModule(run, module) for module in tap.block.modules() if module is not tap.block
+        }
         for module, part in inside.items():
             part.children = [inside[child] for child in module.modules() if child is not module]
         run.inside = [*inside.values()]
         run.parts += run.inside
         standing |= inside
-    # a library may have put a forward of its own there already (accelerate does)
+    # a library may have put its own forward there already (accelerate does)
     own = {module: vars(module).get("forward") for module in standing}
     entering = tap.block.register_forward_pre_hook(run.enter)
     try:
         for module, forward in standing.items():
             module.forward = forward
-        with attached([(tap, run.visit)]):
+        with attach_all([(tap, run.visit)]):
             yield run
     finally:
         entering.remove()
@@ -281,14 +288,14 @@ PerSentence = Float[np.ndarray, "edits sentences"]
 
 @dataclass(frozen=True)
 class SideEffects:
-    """Sums over the tokens of each sentence, float64.
+    """Sums over the tokens of each sentence, float64, by edit.
 
     Attributes:
-        kl: KL(p || q) in nats, p the model's prediction and q that under the edit; divide by `tokens.predicted`. 0 for
-            sentences whose predictions were not asked for.
-        agreed: at how many predicted tokens the most probable one stayed the same; likewise.
-        moved: the length of the change at the site, over the tokens of the text.
-        size: the length of the activation there; `moved / size` is the relative size of the change.
+        kl: KL(p || q) in nats, p the model's prediction and q that under the edit; divide by
+            `tokens.predicted`. 0 for sentences whose predictions were not asked for.
+        agreed: the number of predicted tokens whose most probable prediction stayed the same; likewise.
+        moved: the norm of the change at the site, over the tokens of the text.
+        size: the norm of the activation there; `moved / size` is the relative size of the change.
     """
 
     kl: PerSentence
@@ -299,11 +306,11 @@ class SideEffects:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a corpus did under some edits.
+    """The losses and side effects of a corpus under some edits.
 
     Attributes:
         losses: the summed next-token loss of each sentence under each edit, nats, float64.
-        side_effects: None where they were not asked for.
+        side_effects: None if they were not asked for.
     """
 
     losses: PerSentence
@@ -322,22 +329,22 @@ def replayed(
     budget: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Replayed:
-    """Run a corpus under many edits at a site; what lies below the site is computed once for all of them.
+    """Run a corpus under many edits at a site; the part below the site is computed once for all of them.
 
-    The losses are those of `sentence_losses` inside `edit`, edit by edit; where the model's own loss is asked for too
-    (an edit None), texts that an edit does not change are not run again. One batch is held at a time, with
-    `side_effects` the model's own log-probabilities of it too. Run it inside `edit` to have other edits beside.
+    The losses equal those of `sentence_losses` inside `edit`, for each edit. If the unedited loss is asked for
+    too (an edit None), texts that an edit does not change are not run again. One batch is held at a time, with
+    `side_effects` also the model's own log-probabilities of it. Run it inside `edit` to add other edits.
 
     Args:
-        fns: the edits; None is the model as it is.
-        positions: which tokens are edited, the same under all edits or one for each.
-        side_effects: whether to compare predictions and activations with the model's own; an array says of which
-            sentences predictions are, which costs more than their loss does.
-        progress: called with the share that is done.
+        fns: the edits; None is the unedited model.
+        positions: the edited tokens, the same under all edits or one value for each.
+        side_effects: whether to compare predictions and activations with the unedited model's; an array marks
+            the sentences whose predictions are compared, which costs more than the loss.
+        progress: called with the finished share.
 
     Raises:
-        GlossaeError: the model has no such site, or there are not as many positions as edits or no such ones; or an
-            edit changes the shape.
+        GlossaeError: the model lacks the site, the number of positions differs from that of edits, a position
+            is unknown, or an edit changes the shape.
     """
     places = [positions] * len(fns) if isinstance(positions, str) else list(positions)
     if len(places) != len(fns):
@@ -353,7 +360,11 @@ def replayed(
             compared = bool(asked[columns].any())
             logits = run.begin(batch, logits=compared or None in fns)
             raw = None if logits is None else row_losses(batch, logits).cpu().numpy()
-            own = _Own(batch, logits, asked[columns]) if compared and logits is not None else None
+            own = (
+                _UneditedPredictions(batch, logits, asked[columns])
+                if compared and logits is not None
+                else None
+            )
             del logits
             if effects is not None:
                 effects.size[columns] = _lengths(batch, run.edited(), run.tokens())
@@ -370,19 +381,19 @@ def replayed(
                         losses[number, columns] = raw
                         if len(rows):
                             some = batch.take(rows)
-                            again = row_losses(some, run.given(edited, place, rows))
+                            again = row_losses(some, run.under_values(edited, place, rows))
                             losses[number, some.index.numpy()] = again.cpu().numpy()
                     else:
-                        logits = run.given(edited, place)
+                        logits = run.under_values(edited, place)
                         losses[number, columns] = row_losses(batch, logits).cpu().numpy()
                         if own is not None and effects is not None:
                             own.compare(effects, number, batch, logits)
                         if effects is not None:
-                            # what it was given may have been written into
+                            # the edit may have written into its input
                             change = edited.float() - run.tokens(place).float()
                             effects.moved[number, columns] = _lengths(batch, run.edited(place), change)
                         del logits
-                    # so that the next edit does not stand beside this one's tensors
+                    # so that this edit's tensors are free before the next edit runs
                     del edited, x
                 done += length
                 progress(done / total)
@@ -403,8 +414,8 @@ def replayed_losses(
     return replayed(lm, site, tokens, fns, positions=positions, budget=budget, progress=progress).losses
 
 
-class _Own:
-    """What the model itself predicts in a batch, once for all edits; of the sentences that are `asked` for."""
+class _UneditedPredictions:
+    """The model's unedited predictions in a batch, computed once for all edits; only of the `asked` sentences."""
 
     def __init__(self, batch: Batch, logits: Logits, asked: Bool[np.ndarray, " batch"]) -> None:
         # which of the predicted tokens are of those sentences; None for all
@@ -413,7 +424,7 @@ class _Own:
             sentences = predicts(batch).nonzero()[:, 0]
             self.chosen = torch.from_numpy(asked.copy())[sentences].to(logits.device)
             logits = logits[self.chosen]
-        # in the place of the logits where they are float32, so that there is only one of them
+        # in place of the logits if they are float32, so that there is only one copy
         self.log_p, top = logits.float(), []
         for rows in slabs(self.log_p):
             self.log_p[rows] = self.log_p[rows].log_softmax(-1)
@@ -421,7 +432,7 @@ class _Own:
         self.top = torch.cat(top)
 
     def compare(self, effects: SideEffects, number: int, batch: Batch, logits: Logits) -> None:
-        """Count what an edit changed of it."""
+        """Count what an edit changed."""
         total = len(logits)
         logits = logits if self.chosen is None else logits[self.chosen]
         kl, agreed = [], []
@@ -436,7 +447,7 @@ class _Own:
 
 
 def _lengths(batch: Batch, here: Bool[Tensor, "batch seq"], vectors: Tokens) -> Float[np.ndarray, " batch"]:
-    """The summed lengths of vectors that stand at `here`, over the tokens of each row that are text."""
+    """The summed norms of the vectors at `here`, over the tokens of each row that are text."""
     length = vectors.float().norm(dim=1).double().cpu() * batch.content[here]
     summed = torch.zeros(len(batch.ids), dtype=torch.float64)
     found: np.ndarray = summed.index_add_(0, here.nonzero()[:, 0], length).numpy()

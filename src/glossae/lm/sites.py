@@ -1,4 +1,4 @@
-"""Sites: named tensors at a layer, where each family of models has them, and hooks on them.
+"""Sites: named tensors at a layer, their places in each architecture, and hooks on them.
 
 ```
 block ── attention ── attn.out ─┐
@@ -34,13 +34,13 @@ class Site(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a site lies inside a block.
+    """The place of a site inside a block.
 
     Attributes:
-        path: a module's dotted path; "" is the block. Where layers differ, several, with a `|` between them: the
-            first that a block has.
-        side: which side of it.
-        flat: whether the block may hand it `(batch x seq, d)`, which is then made `(batch, seq, d)` again.
+        path: a module's dotted path; "" is the block. If layers differ, several paths with `|` between them:
+            the first that a block has.
+        side: its input or its output.
+        flat: whether the block may pass it as `(batch x seq, d)`, which is then reshaped to `(batch, seq, d)`.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     flat: bool = False
 
     def within(self, block: nn.Module) -> nn.Module:
-        """The module at the path in a block; an AttributeError where the block has none."""
+        """The module at the path in a block; raises AttributeError if the block has none."""
         *others, last = self.path.split("|")
         for path in others:
             with suppress(AttributeError):
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where the sites of a family of models lie.
+    """The places of an architecture's sites.
 
     Attributes:
         blocks: dotted path from the causal language model to its list of blocks.
@@ -69,54 +69,58 @@ class Architecture:
     places: dict[str, Place]
 
 
-def _family(blocks: str, projection: str, mlp: str, attention: str, flat: bool = False) -> Architecture:
-    """One row: the MLP's output projection, and the modules whose outputs are added to the residual stream."""
-    # mlp.hidden is after the activation function and, where the MLP is gated, after the product with the gate
+def _architecture(blocks: str, projection: str, mlp: str, attention: str, flat: bool = False) -> Architecture:
+    """Make an architecture from the MLP's output projection and the modules whose outputs the residual stream adds."""
+    # mlp.hidden is after the activation function and, if the MLP is gated, after the product with the gate
     hidden, written = Place(projection, "input", flat), Place(mlp, "output", flat)
     places = (hidden, written, Place(attention, "output"), Place("", "output"))
     return Architecture(blocks, dict(zip(SITE_NAMES, places, strict=True)))
 
 
-_LLAMA = _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj")
-# a norm stands behind each sub-layer, and what it gives is added
-_GEMMA2 = _family("model.layers", "mlp.down_proj", "post_feedforward_layernorm", "post_attention_layernorm")
-# these have a half for images, which text does not enter
+_LLAMA = _architecture("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj")
+# a norm follows each sub-layer, and its output is added to the residual stream
+_GEMMA2 = _architecture(
+    "model.layers", "mlp.down_proj", "post_feedforward_layernorm", "post_attention_layernorm"
+)
+# these have a vision half, which text does not enter
 _GEMMA3 = Architecture("model.language_model.layers", _GEMMA2.places)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "gpt_neox": _family("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp", "attention.dense"),
-    "gpt2": _family("transformer.h", "mlp.c_proj", "mlp", "attn.c_proj"),
-    "gpt_neo": _family("transformer.h", "mlp.c_proj", "mlp", "attn.attention.out_proj"),
-    "gptj": _family("transformer.h", "mlp.fc_out", "mlp", "attn.out_proj"),
-    "opt": _family("model.decoder.layers", "fc2", "fc2", "self_attn.out_proj", flat=True),
+    "gpt_neox": _architecture("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp", "attention.dense"),
+    "gpt2": _architecture("transformer.h", "mlp.c_proj", "mlp", "attn.c_proj"),
+    "gpt_neo": _architecture("transformer.h", "mlp.c_proj", "mlp", "attn.attention.out_proj"),
+    "gptj": _architecture("transformer.h", "mlp.fc_out", "mlp", "attn.out_proj"),
+    "opt": _architecture("model.decoder.layers", "fc2", "fc2", "self_attn.out_proj", flat=True),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
-    # most layers have linear attention in the other's place
-    "qwen3_5_text": _family("model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"),
+    # most layers have linear attention in place of the other
+    "qwen3_5_text": _architecture(
+        "model.layers", "mlp.down_proj", "mlp", "self_attn.o_proj|linear_attn.out_proj"
+    ),
     "gemma": _LLAMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
     "gemma3": _GEMMA3,
-    # `resid` is what leaves a block: with what its per-layer input added, times the layer's scalar
+    # `resid` is the block's output: with its per-layer input added, times the layer's scalar
     "gemma4_text": _GEMMA2,
     "gemma4": _GEMMA3,
-    "phi": _family("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
+    "phi": _architecture("model.layers", "mlp.fc2", "mlp", "self_attn.dense"),
     "phi3": _LLAMA,
 }
-"""Where each family's sites lie, by the `model_type` of its configuration."""
+"""The sites' places of each architecture, by the `model_type` of its configuration."""
 
 
 def architecture_of(model: Any) -> Architecture:
     """The architecture of a Hugging Face causal language model, by its `model_type`.
 
-    A model whose MLPs are wider in some layers (Gemma 4 E2B and E4B) has no site `mlp.hidden`: a site name has one
-    width.
+    A model whose MLPs are wider in some layers (Gemma 4 E2B and E4B) has no site `mlp.hidden`: a site name has
+    one width.
 
     Raises:
-        GlossaeError: it is not in `ARCHITECTURES`; the message suggests one by the names and shapes of the
-            model's modules.
+        GlossaeError: it is not in `ARCHITECTURES`; the message suggests one from the names
+            and shapes of the model's modules.
     """
     known, config = ARCHITECTURES.get(model.config.model_type), model.config.get_text_config()
     if known is None:
@@ -128,10 +132,10 @@ def architecture_of(model: Any) -> Architecture:
 
 
 def _refusal(model: Any, width: int | None) -> str:
-    """What is said of a family that the table lacks, with the architecture that its modules suggest.
+    """The error message for an unknown architecture, with the one that its modules suggest.
 
-    The blocks are the list with the most weights that lies in no other list. `mlp.out` is the block's last projection
-    back to the model's width outside the attention, `attn.out` the last one inside it.
+    The blocks are the list with the most weights that lies in no other list. `mlp.out` is the block's last
+    projection back to the model's width outside the attention, `attn.out` the last one inside it.
     """
     unknown = (
         f"model: no sites are known for the architecture '{model.config.model_type}' "
@@ -170,25 +174,25 @@ def _projections(block: nn.Module) -> Iterator[tuple[str, int, int]]:
     for name, module in block.named_modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.ndim == 2 and not isinstance(module, nn.Embedding):
-            # weights are (out, in), but those of transformers' Conv1D, which knows its `nf`, (in, out)
+            # weights are (out, in); transformers' Conv1D, which has `nf`, stores (in, out)
             wide_out, wide_in = weight.shape[::-1] if hasattr(module, "nf") else weight.shape
             yield name, wide_in, wide_out
 
 
-class Enough(Exception):  # noqa: N818 - it is no error
-    """Raised inside a hook where the rest of a pass is not needed."""
+class StopPass(Exception):  # noqa: N818 - it is no error
+    """Raised inside a hook to stop a pass whose rest is not needed."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A site's module in its block, ready to be hooked."""
+    """A site's module in its block, to attach hooks to."""
 
     block: nn.Module
     module: nn.Module
     place: Place
 
     def attach(self, visit: Visit) -> list[RemovableHandle]:
-        """Call `visit` on the site's tensor in every forward pass; what it returns (if not None) replaces it."""
+        """Call `visit` on the site's tensor in every forward pass; its result, if not None, replaces the tensor."""
         shape: list[int] = []
 
         def shown(x: Tensor) -> Tensor | None:
@@ -216,8 +220,8 @@ class Tap:
 
 
 @contextmanager
-def attached(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
-    """Attach several visits for the length of a block, and remove them whatever happens in it."""
+def attach_all(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
+    """Attach several visits inside the block, and remove them whatever happens in it."""
     handles: list[RemovableHandle] = []
     try:
         for tap, visit in taps:

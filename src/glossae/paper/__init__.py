@@ -1,4 +1,4 @@
-"""What exists only to replay the paper: its code's protocols and its printed numbers."""
+"""The replay of the paper: the protocols of its code, and its printed numbers."""
 
 from glossae.paper.as_coded import CODED_SENTENCES, as_coded, coded_cells, without_pre_encoder_bias
 from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_layers

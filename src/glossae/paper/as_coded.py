@@ -1,4 +1,4 @@
-"""What the paper's code does otherwise than its text says: its encoder, its averages of loss, and its tasks."""
+"""Protocols in which the paper's code differs from its text: the encoder, averages of loss, and tasks."""
 
 import copy
 import dataclasses
@@ -22,23 +22,23 @@ from glossae.lm import (
     text_states,
 )
 from glossae.sae import Sae
-from glossae.tasks import Arms, States, TaskScore, encode_texts, fitted, states_under
+from glossae.tasks import Arms, States, TaskScore, encode_texts, fit_unscaled, states_under
 from glossae.units import Units
 
-# what the paper's code reads of its text: 501 rows in which the languages take turns, Danish first
+# the text of the paper's code: 501 rows in which the languages alternate, Danish first
 CODED_SENTENCES = (251, 250)
-# what it says of tasks
+# the paper's settings of tasks
 CODED_TASK_ROWS, CODED_TEST_SHARE, CODED_SEED = 2000, 0.2, 42
 # rows at a time
 CODED_ROWS = 16
 
 
 def without_pre_encoder_bias(sae: Sae) -> Sae:
-    """The same weights, with an encoder that reads x where it was trained to read x - b_dec.
+    """The same weights, with an encoder that reads x although it was trained to read x - b_dec.
 
-    The paper's code finds its latents and edits them by such a code (`get_activations`), although its formula
-    (section 4.2) and its training take the bias off; what is decoded has it as ever. Weights are shared, not copied.
-    One that was trained without a pre-encoder bias is as it was.
+    The paper's code finds and edits its latents by such a code (`get_activations`), although its formula
+    (section 4.2) and its training subtract the bias; decoding adds it in any case. Weights are shared, not
+    copied. An SAE that was trained without a pre-encoder bias is returned unchanged.
     """
     other = copy.copy(sae)
     other.config = dataclasses.replace(sae.config, pre_encoder_bias=False)
@@ -47,15 +47,16 @@ def without_pre_encoder_bias(sae: Sae) -> Sae:
 
 @dataclass(frozen=True)
 class CodedCell:
-    """One language under one value, as the paper's code averages losses (its Figure 8 and Appendix C).
+    """The mean loss in one language at one value, averaged as in the paper's code (its Figure 8 and Appendix C).
 
     Attributes:
-        value: what the units are fixed at; None: the spliced code without an edit, the paper's "no modification".
+        value: the value that units are fixed at; None: the spliced code without an edit, the paper's "no
+            modification".
         language: of the sentences.
-        ce: the mean over sentences of the mean over each one's predicted tokens, nats: a token of a short sentence
-            counts for more than one of a long sentence.
+        ce: the mean over sentences of the mean over each one's predicted tokens, nats: a token of a short
+            sentence has more weight than one of a long sentence.
         delta: ce less that of no modification.
-        sentences: how many.
+        sentences: the number of sentences.
     """
 
     value: float | None
@@ -75,14 +76,14 @@ def coded_cells(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[CodedCell]:
-    """Mean loss of every language of a text under spliced edits, and without one.
+    """Mean loss of every language of a text under spliced edits, and under the splice without an edit.
 
     Args:
-        sae: the autoencoder; as coded, `without_pre_encoder_bias`.
-        edits: each with its value; the splice without an edit need not be among them.
+        sae: the SAE; as coded, `without_pre_encoder_bias`.
+        edits: each with its value; the splice without an edit is added.
 
     Raises:
-        GlossaeError: a unit is not the autoencoder's, or the model has no such site.
+        GlossaeError: a unit does not exist, or the model lacks the site.
     """
     fns = compile_edits([Edit("none", splice=True), *edits], sae)
     losses = replayed_losses(lm, site, tokens, fns, budget=budget, progress=progress)
@@ -110,18 +111,20 @@ def as_coded(
 ) -> list[TaskScore]:
     """A task under edits as in the paper's section 5.2 and Appendix D, by its code.
 
-    The first 2,000 rows of train (`full_train`, where there is one), a fifth of them to test on, weighted F1. The
-    model is frozen; its final states are averaged over all positions, pads of EOS up to the longest text
-    included, and scikit-learn's logistic regression is fitted on them as it comes: unscaled, for at most 100 steps.
-    Whether those were enough is in `converged`. The intervals are ours: the paper has none, nor the model as it is.
-    Edits are what they are; the paper's leave out the pre-encoder bias. Rows of a pair may stand on both sides of the
-    split: what was learned of a sentence is wrong of its corruption, which pulls ScaLA below chance.
+    The first 2,000 rows of train (`full_train`, if there is one), a fifth of them for testing, weighted F1.
+    The model is frozen; its final states are averaged over all positions, including pads of EOS up to the
+    longest text, and scikit-learn's logistic regression is fitted on them with its defaults: unscaled, at most
+    100 steps. `converged` tells
+    whether those were enough. The intervals are ours: the paper has none, nor the unedited model. Edits are
+    applied as given; the paper's leave out the pre-encoder bias. Rows of a pair may be on both sides of the
+    split: what was learnt about a sentence is wrong for its corruption, which pulls ScaLA below chance.
 
     Args:
-        edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
+        edits: each is an arm, besides the unedited model and, if an edit is spliced, the splice without an
+            edit.
 
     Raises:
-        GlossaeError: an edit does not fit, the tokenizer has no EOS, or the rows have one label only.
+        GlossaeError: an edit does not fit, the tokenizer has no EOS, or all rows have the same label.
     """
     from sklearn.model_selection import train_test_split
 
@@ -135,15 +138,17 @@ def as_coded(
         raise GlossaeError(f"{task.source}: the first {len(rows)} rows of train have one label only")
     tokens = encode_texts(lm, rows, task=task, max_tokens=lm.max_positions)
     states = _padded_states(lm, site, tokens, arms.steps, lambda share: progress(0.9 * share))
-    said, converged = [], []
+    predicted, converged = [], []
     for number, own in enumerate(states, 1):
-        predictions, enough = fitted(own[learned], labels[learned], own[tried], random_state=0)
-        said.append(predictions)
+        predictions, enough = fit_unscaled(own[learned], labels[learned], own[tried], random_state=0)
+        predicted.append(predictions)
         converged.append(enough)
         progress(0.9 + 0.1 * number / len(states))
     pairs = [rows[place].pair for place in tried]
     return arms.rows(
-        arms.compared(np.stack(said)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed),
+        arms.compared(
+            np.stack(predicted)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed
+        ),
         protocol="as_coded",
         metric="weighted_f1",
         n_train=len(learned),
@@ -156,9 +161,9 @@ def as_coded(
 def _padded_states(
     lm: LanguageModel, site: Site, tokens: TokenizedCorpus, steps: Sweep, progress: Callable[[float], None]
 ) -> States:
-    """Texts are padded with EOS to the longest of all, and the mean is over pads too.
+    """The mean final states of texts padded with EOS to the longest of all, with pads in the mean.
 
-    Attention does not look at pads, but they have states of their own, and are edited as every token is.
+    Attention does not see pads, but they have states of their own, and are edited like every token.
     """
     eos = lm.tokenizer.eos_token_id
     if eos is None:

@@ -1,16 +1,17 @@
-"""The paper's own probes: its optimisation replayed, beside the optimum that it was to find.
+"""Replay the optimisation of the paper's probes, beside the optimum that it was meant to find.
 
-The paper (section 4.1.1) fits its probes by Adam at a rate of 1e-3 on batches of 32 sentences, every token counting,
-from the weights that a linear layer is made with. The number of batches differs by model (`paper_batches`). The loss of
-a batch is
+The paper (section 4.1.1) fits its probes by Adam with a learning rate of 1e-3 on batches of 32 sentences, with
+every token, from the initial weights of a linear layer. The number of batches differs by model
+(`paper_batches`). The loss of a batch is
 
     mean_i [ softplus(z_i) - y_i z_i ] + lambda * ||(w, b)||
 
-on activations as they are. Adam's steps have about the same length however small the gradient is, so a probe whose
-optimum is zero does not end there: it trembles around it, and its sign still "classifies".
+on unscaled activations. Adam's steps have about the same length however small the gradient is, so a probe
+whose optimum
+is zero does not end there: it oscillates around it, and its sign still "classifies".
 
-Where this departs from the paper's code: the text is the run's sample, gone through again, in another order, until
-there are enough batches; the probes are tested on each seed's held-out sentences; weights and order are seeded.
+Differences from the paper's code: the text is the run's sample, repeated in new orders until there are enough
+batches; the probes are tested on each seed's held-out sentences; weights and order are seeded.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +28,12 @@ from glossae.probing import ProbeSample, StoredLayers, clustered_mean, stored_la
 
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32
-# batches by model, in the metadata that the paper's repository keeps of its 1,200 probes; an epoch would be 2,070
+# batches by model, from the paper's repository's metadata of its 1,200 probes; an epoch would be 2,070
 BATCHES = {"pythia-14m": 329, "pythia-70m": 509, "pythia-160m": 544}
 BATCHES |= dict.fromkeys(("pythia-410m", "pythia-1b", "pythia-1.4b", "pythia-2.8b"), 501)
-# a model that the paper did not probe gets as many as the model of its main experiment
+# any other model gets as many as the model of the paper's main experiment
 OTHER_MODELS = BATCHES["pythia-1.4b"]
-# what a row has the mean over seeds of
+# the fields that a row averages over seeds
 _MEANS = ("accuracy", "accuracy_se", "bce", "norm", "optimum_norm", "critical_lambda", "constant")
 
 
@@ -40,8 +41,8 @@ def paper_batches(model: str) -> int:
     """The number of batches that the paper's code fits a model's probes on: 329 to 544.
 
     Args:
-        model: a hub id, with `@REVISION` or without, or a folder. Its last part is compared with the paper's models;
-            any other model gets the 501 batches of Pythia 1.4B.
+        model: a hub id, with or without `@REVISION`, or a folder. Its last part is compared with the paper's
+            models; any other model gets the 501 batches of Pythia 1.4B.
     """
     # a revision may have slashes, and a folder above may have an @
     names = (PurePath(text).name.partition("@")[0].lower() for text in (model.partition("@")[0], model))
@@ -50,21 +51,22 @@ def paper_batches(model: str) -> int:
 
 @dataclass(frozen=True)
 class AsCodedCell:
-    """One probe as the paper's code has it, and the optimum at the same lambda on the same tokens.
+    """One probe as fitted by the paper's code, and the optimum at the same lambda on the same tokens.
 
     Attributes:
         accuracy: share of held-out tokens on the right side of 0.5.
-        accuracy_se: its standard error, clusters of sentences being the units of sampling.
-        bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 is knowing nothing.
+        accuracy_se: its standard error, with clusters of sentences as the sampling units.
+        bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 for a probe without information.
         norm: of weights and bias after the last batch.
         optimum_norm: of weights and bias at the optimum.
-        critical_lambda: from here on the optimum is exactly zero.
-        collapsed: whether it is, so that the accuracy is that of Adam's tremor around zero: well beyond the
-            critical lambda it is noise, just beyond it the tremor still leans the way that the data do.
+        critical_lambda: the lambda from which on the optimum is exactly zero.
+        collapsed: whether the optimum is zero, so that the accuracy is that of Adam's oscillation around zero:
+            far above the critical lambda it is noise, just above it the oscillation still leans the way of the
+            data.
         constant: the accuracy of the better constant answer on the same held-out tokens.
-        batches: how many were stepped on.
-        tokens: how many tokens there were to fit.
-        protocol: `as_coded`, always.
+        batches: the number of steps.
+        tokens: the number of tokens to fit.
+        protocol: always `as_coded`.
     """
 
     model: str
@@ -90,9 +92,9 @@ class AsCodedRow:
 
     Attributes:
         accuracy_low, accuracy_high: of the worst and the best seed.
-        collapsed: whether the optimum is exactly zero in every seed.
-        batches: how many were stepped on.
-        seeds: how many.
+        collapsed: whether the optimum is exactly zero for every seed.
+        batches: the number of steps.
+        seeds: the number of seeds.
     """
 
     model: str
@@ -129,9 +131,9 @@ def replay_layers(
     Args:
         sample: the sentences, as for `probe_layers`.
         reference: the language whose y is 1.
-        seed: of the first weights, which are other ones for every layer, lambda and seed of the sample, and of the
-            order of sentences, which is the same for every layer and lambda.
-        scratch: where the activations of all layers wait on disk, a layer in memory at a time.
+        seed: of the initial weights, which differ by layer, lambda and seed of the sample, and of the order of
+            sentences, which is common to all layers and lambdas.
+        scratch: the folder for the activations of all layers; one layer at a time is in memory.
     """
     cells: list[AsCodedCell] = []
     with stored_layers(
@@ -196,15 +198,15 @@ def replay(
     """Adam on the paper's loss, a probe for each lambda, all on the same batches.
 
     Args:
-        batches: the rows of each batch, as many as its sentences have tokens.
-        start: the weights to begin with, the bias behind them.
+        batches: the rows of each batch: all tokens of its sentences.
+        start: the initial weights, with the bias last.
 
     Returns:
         Weights and bias after the last batch.
     """
     beta = start.clone().requires_grad_()
     lambdas = torch.tensor(penalties, dtype=x.dtype, device=x.device)
-    # Adam goes by each number's own gradient, so that probes side by side do not see each other
+    # Adam treats each number separately, so that probes side by side do not affect each other
     optimizer = torch.optim.Adam([beta], lr=LEARNING_RATE)
     for rows in batches:
         logits = torch.nn.functional.linear(x[rows], beta[:, :-1], beta[:, -1])
@@ -217,16 +219,16 @@ def replay(
 
 
 def linear_start(d: int, fits: int, generator: np.random.Generator) -> Float[Tensor, "fits d_and_bias"]:
-    """The weights that `torch.nn.Linear(d, 1)` is made with, and its bias: uniform within 1 / sqrt(d) of zero."""
+    """The initial weights and bias of `torch.nn.Linear(d, 1)`: uniform within 1 / sqrt(d) of zero."""
     bound = d**-0.5
     return torch.from_numpy(generator.uniform(-bound, bound, size=(fits, d + 1))).float()
 
 
 def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
-    """What the artefact looks like: by model, layer and lambda the replayed probe beside the optimum.
+    """The replayed probe beside the optimum, by model, layer and lambda.
 
-    Where `collapsed`, a probe at its optimum would know nothing, and what `accuracy_low` and `accuracy_high` have
-    over `constant` is the optimiser's tremor.
+    If `collapsed`, a probe at its optimum has no information, and the excess of `accuracy_low` and
+    `accuracy_high` over `constant` comes from the optimiser's oscillation.
     """
     together: dict[tuple[str, int, float], list[AsCodedCell]] = {}
     for cell in cells:
@@ -257,7 +259,7 @@ def _batches(
     count: int,
     generator: np.random.Generator,
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """The rows of each of `count` batches: 32 fitted sentences, all their tokens."""
+    """The rows of each of `count` batches: 32 fitted sentences, with all their tokens."""
     fitted = np.flatnonzero(~held_out)
     rounds = -(-count * BATCH_SENTENCES // len(fitted))
     order = np.concatenate([generator.permutation(fitted) for _ in range(rounds)])

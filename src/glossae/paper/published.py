@@ -1,10 +1,10 @@
-"""The paper's own numbers (Kirkegaard & Sibbesen 2025), to stand beside a run of its recipe."""
+"""The paper's own numbers (Kirkegaard & Sibbesen 2025), to be shown beside a run of its recipe."""
 
 from typing import Any
 
-# The grid of section 4.2, as its repository keeps it (`grid_search_results.json`, rounded): means over the last
-# eleven training batches but the very last. In each row: tied with a pre-encoder bias, tied without, separate with,
-# separate without.
+# The grid of section 4.2, from the paper's repository (`grid_search_results.json`, rounded): means over the
+# last eleven training batches except the very last. In each row: tied with a pre-encoder bias, tied without,
+# separate with, separate without.
 _KINDS = ((True, True), (True, False), (False, True), (False, False))
 # k: (MSE, latents active per batch)
 _TOPK = {
@@ -24,8 +24,8 @@ _RELU = {
     0.004: ((0.0646, 0.23, 145), (0.0767, 0.003, 2), (0.0365, 1.4, 139), (0.0400, 1.5, 6)),
     0.005: ((0.0646, 0.16, 125), (0.0767, 0.001, 1), (0.0424, 0.87, 200), (0.0401, 1.4, 6)),
 }
-# token accuracy on held-out text, rounded: of each size the number of layers, the mean over layers at four lambdas,
-# and the best layer with its accuracy at the weakest and the strongest
+# token accuracy on held-out text, rounded: for each size the number of layers, the mean over layers at four
+# lambdas, and the best layer with its accuracy at the weakest and the strongest
 _LAMBDAS = (0.1, 1.26, 4.48, 30.0)
 _MODELS = {
     "14m": (6, (0.941, 0.815, 0.620, 0.545), (5, 0.976), (3, 0.766)),
@@ -48,7 +48,7 @@ _AROUND_16 = {
 
 
 def published_figures() -> dict[str, Any]:
-    """The probes of section 4.1, the grid of 4.2, what 5.1 found, and Appendices C (cross-entropy) and D (weighted F1).
+    """The probes of section 4.1, the grid of 4.2, results of 5.1, and Appendices C (cross-entropy) and D (weighted F1).
 
     `no_modification` is the spliced model without an edit: the unmodified model was not measured.
     """
@@ -80,7 +80,7 @@ def published_figures() -> dict[str, Any]:
 
 
 def _grid_cells() -> list[dict[str, Any]]:
-    """The paper's 48 autoencoders, with the keys of a grid's cells."""
+    """The paper's 48 SAEs, with the keys of a grid's cells."""
     topk = [("topk", k, None, mse, float(k), active) for k, row in _TOPK.items() for mse, active in row]
     relu = [("relu", None, l1, mse, l0, active) for l1, row in _RELU.items() for mse, l0, active in row]
     return [
@@ -100,7 +100,7 @@ def _grid_cells() -> list[dict[str, Any]]:
 
 
 def _probes() -> dict[str, Any]:
-    """Figure 3 in numbers: accuracy by model and lambda, and what stands behind it around layer 16 of Pythia 1.4B."""
+    """Figure 3 in numbers: accuracy by model and lambda, and the details around layer 16 of Pythia 1.4B."""
     return {
         "models": [
             {

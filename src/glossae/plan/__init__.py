@@ -1,4 +1,4 @@
-"""What a run would fetch, hold and cost, by arithmetic: nothing is fetched, run or written."""
+"""The dry run: downloads, memory and time of a run by arithmetic; nothing is fetched, run or written."""
 
 from glossae.plan.facts import Amounts, Shape, SourceFacts, folder_bytes, hub_cache, model_facts, task_facts
 from glossae.plan.machine import memory_bytes
@@ -13,8 +13,8 @@ from glossae.plan.quantities import (
     sentences_of,
     share_of,
     tokens_of,
-    too_few_words,
-    wrapped,
+    too_few_message,
+    wrap_text,
 )
 
 __all__ = [
@@ -36,6 +36,6 @@ __all__ = [
     "share_of",
     "task_facts",
     "tokens_of",
-    "too_few_words",
-    "wrapped",
+    "too_few_message",
+    "wrap_text",
 ]

@@ -1,4 +1,4 @@
-"""What is known before a run about its models and its text: where they are, and how large. Nothing is fetched."""
+"""Facts about a run's models and text before it starts: their places and sizes. Nothing is fetched."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def hub_snapshot(repository: str, revision: str = "main") -> Path | None:
     try:
         found = try_to_load_from_cache(repository, "config.json", cache_dir=hub_cache(), revision=revision)
     except ValueError:
-        # no name that a hub repository can have
+        # an impossible name for a hub repository
         return None
     if not isinstance(found, str) or not any(Path(found).parent.glob("*.safetensors")):
         return None
@@ -58,7 +58,7 @@ def hub_data_set(repository: str) -> Path | None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of the files in a folder; a file linked to from several places counts once."""
+    """Bytes of the files in a folder; a file with several links counts once."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -70,12 +70,12 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-# as they are called in the config.json of one family or another
+# the keys in the config.json of different architectures
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 MLP = ("intermediate_size", "n_inner", "ffn_dim")
 HEADS = ("num_attention_heads", "n_head")
-# a header is a few hundred kilobytes even for the largest models
+# a header has a few hundred kilobytes even for the largest models
 MAX_HEADER = 2**27
 FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -85,7 +85,7 @@ class Shape:
     """A causal language model's dimensions.
 
     Attributes:
-        weights: all of them, embeddings included.
+        weights: the number of all weights, embeddings included.
         tied: whether the output matrix is the embedding.
     """
 
@@ -103,20 +103,21 @@ class Shape:
         return max(0, self.weights - (1 if self.tied else 2) * self.vocabulary * self.width)
 
     def site_width(self, site: str) -> int:
-        """Values at a site."""
+        """Width of a site."""
         return self.mlp if site == "mlp.hidden" else self.width
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model that a recipe names.
+    """The facts about a model that a recipe names.
 
     Attributes:
-        name: as the recipe has it.
-        where: `folder` (or a GGUF file, or what is shipped), `cache` (of the hub) or `hub` (to be fetched).
+        name: as in the recipe.
+        where: `folder` (also for GGUF files and the shipped model), `cache` (of the hub) or `hub` (to be
+            fetched).
         shape: None if it is unknown until fetched.
         size: bytes of its files, on disk or to be fetched; None if unknown until fetched.
-        folder: where its files lie, if they do; None for a GGUF file.
+        folder: the folder of its files, if they are here; None for a GGUF file.
     """
 
     name: str
@@ -127,10 +128,11 @@ class ModelFacts:
 
 
 def model_facts(name: str) -> ModelFacts:
-    """Look a model up: a folder, the caches, the table of known ones. Nothing is fetched.
+    """Look a model up in its folder, the caches, and the table of known models. Nothing is fetched.
 
     Raises:
-        GlossaeError: a folder that is named is not there, or is no model; a GGUF file cannot be read here.
+        GlossaeError: a named folder does not exist, or is not a model; a GGUF file cannot be read on this
+            machine.
     """
     if name == "toy":
         folder = toy_model()
@@ -139,7 +141,7 @@ def model_facts(name: str) -> ModelFacts:
     if path.is_dir():
         return ModelFacts(name, "folder", _shape_of(path), _bytes_of(path), path)
     if path.is_file() and path.suffix == ".gguf":
-        # torch comes with it, which a plan of other models does without
+        # this imports torch, which plans of other models do without
         from glossae.lm import locate
 
         locate(name)
@@ -153,7 +155,7 @@ def model_facts(name: str) -> ModelFacts:
     known = sizes()["models"].get(repository)
     if known is None:
         return ModelFacts(name, "hub", None, None, None)
-    # other revisions of a model have its shape, but their files may be others
+    # other revisions of a model have its shape, but perhaps other files
     size = None if revision else (known["megabytes"] + sizes()["tokenizer_megabytes"]) * 1e6
     return ModelFacts(name, "hub", known_shape(repository), size, None)
 
@@ -165,7 +167,7 @@ def known_shape(repository: str) -> Shape:
 
 
 def _neox(layers: int, width: int, mlp: int, heads: int, vocabulary: int) -> Shape:
-    """A GPT-NeoX's weights: projections with biases, two norms a block, one at the end, two embeddings."""
+    """The weights of a GPT-NeoX: projections with biases, two norms per block, a final norm, two embeddings."""
     block = 4 * width**2 + 2 * width * mlp + 9 * width + mlp
     weights = layers * block + 2 * width + 2 * vocabulary * width
     return Shape(layers, width, mlp, heads, vocabulary, weights)
@@ -199,7 +201,7 @@ def _shape_of(folder: Path) -> Shape | None:
 
 
 def _shape_of_gguf(path: Path) -> Shape | None:
-    """The shape in a GGUF file's header; None for a family that lacks one of the keys.
+    """The shape in a GGUF file's header; None for an architecture that lacks one of the keys.
 
     Raises:
         GlossaeError: it cannot be read.
@@ -216,7 +218,7 @@ def _shape_of_gguf(path: Path) -> Shape | None:
     except (KeyError, TypeError):
         return None
     except Exception as error:
-        # broken bytes end in whatever the reader stumbles over first
+        # broken bytes raise whatever the reader meets first
         raise GlossaeError(f"{path}: cannot be read as a GGUF file ({error})") from error
     shapes = {tensor.name: [int(extent) for extent in tensor.shape] for tensor in reader.tensors}
     layers, width, mlp, heads = found.values()
@@ -230,7 +232,7 @@ def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
 
 
 def _tensors(folder: Path) -> Iterator[int]:
-    """How many values each tensor of floating-point numbers has, by the headers of the safetensors files.
+    """The number of values of each floating-point tensor, from the headers of the safetensors files.
 
     Raises:
         GlossaeError: a header cannot be read.
@@ -241,7 +243,7 @@ def _tensors(folder: Path) -> Iterator[int]:
                 (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(min(length, MAX_HEADER)))
             for name, tensor in header.items():
-                # older checkpoints keep attention masks and the like beside the weights
+                # older checkpoints store attention masks and similar tensors beside the weights
                 if name != "__metadata__" and tensor["dtype"] in FLOATS and len(tensor["shape"]) > 0:
                     count = 1
                     for extent in tensor["shape"]:
@@ -252,23 +254,23 @@ def _tensors(folder: Path) -> Iterator[int]:
 
 
 def _bytes_of(folder: Path) -> int:
-    """Bytes of what is loaded: weights, configuration, tokenizer."""
+    """Bytes of the files that are loaded: weights, configuration, tokenizer."""
     return sum(f.stat().st_size for p in ("*.safetensors", "*.json", "*.txt") for f in folder.glob(p))
 
 
-# files up to this size are read and counted; of larger ones only the size is looked at
+# files up to this size are read and counted; larger ones are estimated from their size
 READ_BYTES = 2**25
 SAMPLE = 400
-# where only bytes are known: what a sentence has in TED talks
+# for estimates from bytes: a sentence's average in TED talks
 BYTES_PER_SENTENCE = 100.0
 
 BytesPerToken = Callable[[str, list[str]], float]
-"""Bytes of UTF-8 per token of a language, given a few sentences of it if there are any."""
+"""Bytes of UTF-8 per token of a language, from a few sentences of it if there are any."""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """Text in one language."""
+    """An amount of text in one language."""
 
     sentences: float
     tokens: float
@@ -286,14 +288,14 @@ Amounts = dict[str, Amount]
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """A source that a recipe names.
+    """The facts about a source that a recipe names.
 
     Attributes:
-        name: as the recipe has it.
-        where: `file` (or what is shipped), `cache` or `net` (to be fetched).
+        name: as in the recipe.
+        where: `file` (also for shipped text), `cache` or `net` (to be fetched).
         size: bytes of its files, on disk or to be fetched; None if unknown until fetched.
-        amounts: its text, None if unknown until fetched.
-        note: what else is to be said.
+        amounts: its text; None if unknown until fetched.
+        note: a remark for the page.
     """
 
     name: str
@@ -304,10 +306,10 @@ class SourceFacts:
 
 
 def source_facts(recipe: Recipe, bytes_per_token: BytesPerToken) -> dict[str, list[SourceFacts]]:
-    """Every role that is given, and `text`, with what is known about their sources.
+    """The facts about the sources of every given role, and of `text`.
 
     Raises:
-        GlossaeError: a source is not understood, or a file of it is not there or cannot be read.
+        GlossaeError: a source cannot be parsed, or its file does not exist or cannot be read.
     """
     found: dict[str, list[SourceFacts]] = {}
     for role, spec in recipe.corpora.sources.items():
@@ -321,11 +323,11 @@ def source_facts(recipe: Recipe, bytes_per_token: BytesPerToken) -> dict[str, li
 
 
 def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[str, Amounts | None]:
-    """The text of each role, after the cuts that the run will make; None where a source's is unknown.
+    """The text of each role after the run's cuts; None if a source's text is unknown.
 
-    Sentences that a later role shares with an earlier one are dropped by the run, and counted here.
+    Sentences that a later role shares with an earlier one are dropped by the run, but counted here.
     """
-    given = {role: _together(facts) for role, facts in sources.items()}
+    given = {role: _total(facts) for role, facts in sources.items()}
     amounts = _cut_text(recipe, sources["text"]) if "text" in sources else _cut_train(recipe, given)
     amounts |= {role: given[role] for role in OPTIONAL if role in given}
     limits = dict.fromkeys(OPTIONAL, recipe.corpora.panel_limit)
@@ -356,8 +358,8 @@ def _cut_train(recipe: Recipe, given: dict[str, Amounts | None]) -> dict[str, Am
 
 
 def _cut_text(recipe: Recipe, sources: list[SourceFacts]) -> dict[str, Amounts | None]:
-    """Every role, cut out of `corpora.text` by the shares of `build_roles`, all sources counted as of one kind."""
-    whole = _together(sources)
+    """Every role, cut out of `corpora.text` by the shares of `build_roles`, with all sources counted as one kind."""
+    whole = _total(sources)
     roles = ("train", "select", "tune", "test", "panel")
     if whole is None:
         return dict.fromkeys(roles, None)
@@ -388,13 +390,13 @@ def _sum(first: Amounts | None, second: Amounts) -> Amounts:
 
 
 def _cut(amounts: Amounts | None, share: float) -> tuple[Amounts | None, Amounts | None]:
-    """What is left, and what is taken."""
+    """The rest, and the part cut off."""
     if amounts is None:
         return None, None
     return {c: a * (1 - share) for c, a in amounts.items()}, {c: a * share for c, a in amounts.items()}
 
 
-def _together(facts: list[SourceFacts]) -> Amounts | None:
+def _total(facts: list[SourceFacts]) -> Amounts | None:
     total: Amounts = {}
     for source in facts:
         if source.amounts is None:
@@ -462,7 +464,7 @@ def _opus(source: Opus, pair: tuple[str, str], bytes_per_token: BytesPerToken) -
 
 
 def _in_archive(path: Path, pair: tuple[str, str], bytes_per_token: BytesPerToken) -> Amounts | None:
-    """The text in a fetched archive, by the sizes of the files in it."""
+    """The text in a fetched archive, from the sizes of its files."""
     try:
         with zipfile.ZipFile(path) as archive:
             found: dict[str, float] = {
@@ -477,7 +479,7 @@ def _in_archive(path: Path, pair: tuple[str, str], bytes_per_token: BytesPerToke
 
 
 def bytes_per_token(model: ModelFacts) -> BytesPerToken:
-    """A function that says how many bytes of a language a token of this model has on average."""
+    """A function that gives the mean bytes per token of a language under this model's tokenizer."""
     file = None if model.folder is None else model.folder / "tokenizer.json"
     tokenizer = None if file is None or not file.is_file() else _tokenizers_file(file)
     table = sizes()["bytes_per_token"]["toy" if model.name == "toy" else "pythia"]
@@ -508,7 +510,7 @@ def task_facts(recipe: Recipe) -> list[SourceFacts]:
     """The labelled sets that the recipe's tasks read, in their order.
 
     Raises:
-        GlossaeError: a task is not understood, or a file of it is not there.
+        GlossaeError: a task cannot be parsed, or its file does not exist.
     """
     try:
         return [_task_facts(task) for task in split_tasks(recipe.tasks.names or "")]

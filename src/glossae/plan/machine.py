@@ -1,4 +1,4 @@
-"""How fast a machine is: this one by a short measurement, others by their makers' data sheets, from the table."""
+"""The speed of a machine: of this one by a short measurement, of others from data sheets in the table."""
 
 import os
 import time
@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-# of a data sheet's speeds, the share that is counted on
+# the share of a data sheet's speed that is assumed
 SHARE = 0.5
-# seconds that every operation takes at the least, however little it has to do
+# the least seconds of an operation, however small
 LAUNCH = 1e-5
-# how long one measurement takes
+# seconds of one measurement
 MEASURING = 0.15
 
 
@@ -28,14 +28,14 @@ def sizes() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run could be.
+    """The speeds and memory of a machine.
 
     Attributes:
-        name: for a table's head.
+        name: for the head of a table.
         model_rate: FLOP/s of the language model's products, in its precision.
         float_rate: FLOP/s of float32 products.
         bandwidth: bytes/s of its memory.
-        memory: bytes for the model and what is made of it.
+        memory: bytes of device memory.
         model_bytes: bytes of one weight of the language model.
         gpu: whether it is a GPU.
     """
@@ -70,7 +70,7 @@ def this_machine(device: str, dtype: str) -> Machine:
     """This machine, measured for less than a second.
 
     Args:
-        device: the recipe's; one that is not here is read as the CPU.
+        device: the recipe's; the CPU stands in for a missing device.
         dtype: the recipe's.
     """
     import torch
@@ -98,7 +98,7 @@ def this_machine(device: str, dtype: str) -> Machine:
 
 
 def memory_bytes() -> float:
-    """Bytes of this machine's memory; infinite where the system does not say."""
+    """Bytes of this machine's memory; infinite if the system does not tell."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):

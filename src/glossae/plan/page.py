@@ -1,4 +1,4 @@
-"""A dry run as text of at most 80 columns."""
+"""The dry run as text of at most 80 columns."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glossae.corpora import SHARES, untested
+from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
 from glossae.plan.facts import (
     Amounts,
@@ -28,26 +28,26 @@ from glossae.plan.quantities import (
     sentences_of,
     time_text,
     tokens_of,
-    wrapped,
+    wrap_text,
 )
 from glossae.recipe import Recipe
 
-# a name, its bytes (None: unknown until fetched; 0: none to speak of), and what it is
+# a name, its bytes (None: unknown until fetched; 0: negligible), and a description
 _Row = tuple[str, float | None, str]
-# of a device's memory, the share that may be counted on: drivers and what is freed in pieces take the rest
+# the usable share of a device's memory: drivers and fragmentation take the rest
 USABLE = 0.85
 RECORD = "run.json"
 _CHECKED = "checked by the loss at load"
 
 
 def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
-    """What a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
+    """The text on what a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
 
     Raises:
-        GlossaeError: a source or a folder that the recipe names is not there or cannot be read, or the model has
-            no such layer.
+        GlossaeError: a source or folder of the recipe does not exist or cannot be read, or the model lacks the
+            layer.
     """
-    # stages know this room's arithmetic, and this page asks them for theirs; they bring torch with them
+    # stages import this room's arithmetic, and bring torch with them, so they are imported here
     from glossae.stages import STAGES, stage_of
 
     *names, last = STAGES
@@ -59,7 +59,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     sources = source_facts(recipe, bytes_per_token(own))
     roles = role_amounts(recipe, sources)
     about = f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name
-    lines = list(wrapped("", about, gap=0))
+    lines = list(wrap_text("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
     more = [source for stage in stages for source in stage.sources(recipe)]
     lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *more])
@@ -69,17 +69,17 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     known = {role: amounts for role, amounts in roles.items() if amounts is not None}
     if len(known) == len(roles):
         sentences = {role: {code: a.sentences for code, a in own.items()} for role, own in known.items()}
-        notes += untested(sentences, recipe.languages.others)
+        notes += untested_languages(sentences, recipe.languages.others)
     counts = None
     if own.shape is not None and len(known) == len(roles):
         shapes = {name: facts.shape for name, facts in models.items()}
         counts = Quantities(recipe, own.shape, known, before or 0, shapes)
         notes += [line for stage in stages for line in stage.forecast(counts)]
     for line in notes:
-        lines += wrapped("  ", line, gap=0)
+        lines += wrap_text("  ", line, gap=0)
     if counts is None:
         listed = ", ".join(stage.name for stage in stages)
-        lines += ["", *wrapped("", f"Stages ({listed}): memory and time are {UNKNOWN}.", gap=0)]
+        lines += ["", *wrap_text("", f"Stages ({listed}): memory and time are {UNKNOWN}.", gap=0)]
         return "\n".join(lines)
     layers = counts.shape.layers
     if recipe.layer != "auto" and recipe.layer >= layers:
@@ -92,12 +92,12 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     lines += ["", *_stages(works, machines[0])]
     counted = {stage: work for stage, work, _ in works if work is not None}
     lines += ["", *_table(counted, machines)]
-    lines += ["", *_how(counts, counted, machines, out)]
+    lines += ["", *_assumptions(counts, counted, machines, out)]
     return "\n".join(lines)
 
 
 def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
-    """What is here, and what would be fetched."""
+    """The files that are here, and those that would be fetched."""
     here: list[_Row] = []
     fetched: list[_Row] = []
     for model in models.values():
@@ -128,9 +128,9 @@ def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterat
 
 def _rows(rows: list[_Row]) -> Iterator[str]:
     for name, size, what in rows:
-        # what is shipped has no size to speak of
+        # what is shipped has no size worth listing
         amount = UNKNOWN if size is None else bytes_text(size) if size else ""
-        yield from wrapped(f"  {name:<25} {amount:>9}", what)
+        yield from wrap_text(f"  {name:<25} {amount:>9}", what)
 
 
 def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts]]) -> Iterator[str]:
@@ -142,19 +142,19 @@ def _roles(roles: dict[str, Amounts | None], sources: dict[str, list[SourceFacts
     for role, amounts in roles.items():
         origin = " ".join(s.name for s in sources[role]) if role in sources else cuts[role]
         if amounts is None:
-            yield from wrapped(f"  {role:<8}", f"{UNKNOWN}   {origin}")
+            yield from wrap_text(f"  {role:<8}", f"{UNKNOWN}   {origin}")
             continue
         numbers = f"{count_text(sentences_of(amounts)):>12}{count_text(tokens_of(amounts)):>14}   "
-        yield from wrapped(f"  {role:<8}{numbers}", origin, gap=0)
+        yield from wrap_text(f"  {role:<8}{numbers}", origin, gap=0)
 
 
 def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iterator[str]:
-    """What each stage does, by numbers."""
+    """The work of each stage, in numbers."""
     yield "Stages"
     for stage, work, words in works:
         costs: list[str] = []
         if work is not None:
-            # what the report holds is not worth counting
+            # the report's bytes are negligible
             costs += [f"holds {bytes_text(work.memory(machine))}"] if work.weights else []
             flops = work.model_flops + work.float_flops
             costs += [f"{flops:.1e} FLOPs"] if flops else []
@@ -166,7 +166,7 @@ def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iter
             costs += [f"{bytes_text(size)} {what} meanwhile" for size, what in meanwhile if size > 1e6]
             costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
-        yield from wrapped(f"  {stage:<10}", words + detail, gap=0)
+        yield from wrap_text(f"  {stage:<10}", words + detail, gap=0)
 
 
 def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
@@ -185,23 +185,25 @@ def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
     yield f"  {'':<10}" + "".join(f"{text:>16}" for text in fits)
 
 
-def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path) -> Iterator[str]:
-    """What the numbers were made of."""
+def _assumptions(
+    counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path
+) -> Iterator[str]:
+    """The assumptions behind the numbers."""
     here, shape = machines[0], counts.shape
     rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
     if here.model_rate != here.float_rate:
         rates = (
             f"{here.model_rate / 1e12:,.0f} TFLOP/s for the model, {here.float_rate / 1e12:,.0f} in float32"
         )
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
         + (f" The other columns count on {SHARE:.0%} of their data sheets' speeds." if machines[1:] else "")
-        + " Fetching and loading come on top, and whatever else runs there makes it slower: expect the right "
+        + " Fetching, loading and other work on the machine take extra time: expect the right "
         "order of magnitude, within a factor of three.",
         gap=0,
     )
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"Counted: 2 FLOPs a token for each of {shape.block_weights:,} weights in {shape.layers} blocks, as far "
         f"as a pass goes, and of {shape.vocabulary * shape.width:,} in the output matrix; 2 x {counts.d_in:,} x "
@@ -213,7 +215,7 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
         here.model_bytes * work.scratch + work.checkpoints for work in works.values()
     )
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    yield from wrapped(
+    yield from wrap_text(
         "",
         f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to glossae's cache ('glossae doctor' shows both).",
@@ -222,22 +224,22 @@ def _how(counts: Quantities, works: dict[str, Work], machines: list[Machine], ou
 
 
 def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
-    """What `bos: auto` will do, and both losses where the run's folder has them; nothing where the recipe sets it.
+    """A line on what `bos: auto` will do, and both losses if the run's folder has them; none if the recipe sets bos.
 
     Args:
         bos: the recipe's setting.
         model: the run's model; only files on this machine are read.
-        out: the run's folder, whose `run.json` may have `habits` of an earlier start.
+        out: the run's folder, whose `run.json` may have `habits` from an earlier start.
     """
     if bos != "auto":
         return
     tokenizer = _tokenizer(model.folder)
     if tokenizer is None:
-        yield f"bos auto: what the tokenizer does by itself is unknown until the model is here; {_CHECKED}"
+        yield f"bos auto: whether the tokenizer adds a BOS is unknown until the model is here; {_CHECKED}"
     elif _adds_bos(tokenizer):
-        yield f"bos auto: the tokenizer adds a BOS by itself: on; {_CHECKED}"
+        yield f"bos auto: the tokenizer adds a BOS: on; {_CHECKED}"
     else:
-        yield f"bos auto: the tokenizer adds no BOS by itself: off; {_CHECKED}"
+        yield f"bos auto: the tokenizer adds no BOS: off; {_CHECKED}"
     habits = _habits(out).get(model.name) or {}
     on, off = habits.get("loss_with_bos"), habits.get("loss_without_bos")
     if isinstance(on, float) and isinstance(off, float):
@@ -245,10 +247,10 @@ def bos_lines(bos: bool | str, model: ModelFacts, out: Path) -> Iterator[str]:
 
 
 def chat_tokens(model: ModelFacts) -> int | None:
-    """How many tokens of the chat template stand before each text; None where there is no tokenizer to ask.
+    """The number of the chat template's tokens before each text; None without a tokenizer on this machine.
 
     Raises:
-        GlossaeError: the tokenizer has no chat template, or one that cannot be used.
+        GlossaeError: the tokenizer has no chat template, or its template cannot be used.
     """
     tokenizer = _tokenizer(model.folder)
     if tokenizer is None:
@@ -259,7 +261,7 @@ def chat_tokens(model: ModelFacts) -> int | None:
 
 
 def chat_line(tokens: int | None) -> str:
-    """What `chat` will do."""
+    """A line on what `chat` will do."""
     many = "unknown until the model is here" if tokens is None else f"{tokens:,}"
     return (
         "chat: each text is read as a reply in a chat, and prompts are its user's; tokens of the chat template before "
@@ -274,10 +276,10 @@ def _adds_bos(tokenizer: Any) -> bool:
 
 
 def _tokenizer(folder: Path | None) -> Any:
-    """The tokenizer in a folder; None where there is none that can be read."""
+    """The tokenizer in a folder; None if there is none that can be read."""
     if folder is None or not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return None
-    # heavy, and asked for by recipes with `bos: auto` or `chat` alone
+    # a heavy import, needed only for recipes with `bos: auto` or `chat`
     from transformers import AutoTokenizer
 
     try:
@@ -289,7 +291,7 @@ def _tokenizer(folder: Path | None) -> Any:
 
 
 def _habits(out: Path) -> dict[str, Any]:
-    """The models' habits that an earlier start of the run wrote, by model; nothing where they cannot be read."""
+    """The models' habits from an earlier start of the run, by model; empty if they cannot be read."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

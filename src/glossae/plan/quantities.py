@@ -1,8 +1,8 @@
-"""How much there is of everything in a run, and what passes over it cost.
+"""Amounts of everything in a run, and the cost of passes of the model.
 
-A pass of the model costs two FLOPs a weight and token, and its attention four a width and token of context, a
-layer; stopped at layer l it costs the share (l + 1) / layers, without the output matrix. What a stage costs is
-counted beside the stage, in `glossae.stages`.
+A pass of the model costs two FLOPs per weight and token, and its attention four per width, token of context
+and token, in each layer; a pass that stops at layer l costs the share (l + 1) / layers, without the output
+matrix. The cost of a stage is counted beside the stage, in `glossae.stages`.
 """
 
 import math
@@ -14,25 +14,25 @@ from glossae.plan.facts import Amounts, Shape
 from glossae.plan.machine import LAUNCH, Machine
 from glossae.recipe import Recipe
 
-# bytes that Python and the libraries take before any model is there, on a CPU
+# bytes of Python and the libraries before any model is loaded, on a CPU
 BASE = 0.75e9
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage costs, whatever it runs on.
+    """The cost of a stage, independent of the machine.
 
     Attributes:
         model_flops: of the language model's products.
         float_flops: of float32 products.
-        moved: bytes read and written that no product accounts for.
-        operations: how many are started.
-        seconds: what takes as long everywhere.
+        moved: bytes read and written outside of products.
+        operations: the number of operations.
+        seconds: time that is the same on every machine.
         weights: of language models held at once.
-        held: bytes held besides, on the device.
+        held: other bytes held on the device.
         written: bytes on disk.
-        scratch: values in the model's precision that wait on disk while it runs.
-        checkpoints: bytes of them on disk while it runs.
+        scratch: values in the model's precision on disk while the stage runs.
+        checkpoints: bytes of checkpoints on disk while the stage runs.
     """
 
     model_flops: float = 0
@@ -47,7 +47,7 @@ class Work:
     checkpoints: float = 0
 
     def __add__(self, other: "Work") -> "Work":
-        """One after the other: costs add up, and of what is held the larger counts."""
+        """The cost of one after the other: times add up, and of held bytes the larger counts."""
         return Work(
             self.model_flops + other.model_flops,
             self.float_flops + other.float_flops,
@@ -78,13 +78,13 @@ class Work:
 
 # operations of a block in a forward pass: each takes at least LAUNCH
 BLOCK_OPERATIONS = 40
-# what selecting costs, a latent and token: top-k looks at every pre-activation several times
+# cost of selection per latent and token: top-k reads every pre-activation several times
 SELECTING = 48
 # logits held at once (lm.loss)
 MAX_LOGITS = 2**26
-# what an entry of a sparse code costs in an encoding, a value of the site's width, in bytes
+# cost of an entry of a sparse code in an encoding, bytes per value of the site's width
 ENTRY = 12
-# of a ReLU autoencoder's latents, the share that is live at a token: beyond it glossae.sae goes over to dense products
+# the assumed share of a ReLU SAE's latents that is live at a token: above it glossae.sae uses dense products
 LIVE = 0.04
 
 
@@ -99,24 +99,24 @@ def sentences_of(amounts: Amounts, languages: tuple[str, ...] | None = None) -> 
 
 
 def share_of(sentences: float, most: float | None) -> float:
-    """The share of a text that so many sentences are at most."""
+    """The share of a text that `most` sentences make up, at most 1."""
     return 1.0 if most is None else min(1.0, most / max(1.0, sentences))
 
 
 @dataclass(frozen=True)
 class Quantities:
-    """Of one recipe, once its text and its model's shape are known."""
+    """The amounts of one recipe, after its text and its model's shape are known."""
 
     recipe: Recipe
     shape: Shape
     roles: dict[str, Amounts]
-    before: int = 0
-    """Tokens of a chat template before each text, over which the model passes too."""
+    prefix_tokens: int = 0
+    """Tokens of a chat template before each text, which the model processes too."""
     models: dict[str, Shape | None] = field(default_factory=dict)
-    """The shapes of other models by name; None where one is unknown until fetched."""
+    """The shapes of other models by name; None if unknown until fetched."""
 
     def shape_of(self, model: str) -> Shape | None:
-        """The shape of the run's model, or of another one by its name; None if it is unknown until fetched."""
+        """The shape of the run's model, or of another by its name; None if unknown until fetched."""
         return self.shape if model == self.recipe.model else self.models[model]
 
     @property
@@ -126,7 +126,7 @@ class Quantities:
 
     @property
     def latents(self) -> int:
-        """Latents of the autoencoder."""
+        """Latents of the SAE."""
         return self.recipe.sae.latents or (self.recipe.sae.expansion or 1) * self.d_in
 
     @property
@@ -135,13 +135,13 @@ class Quantities:
         return self.d_in if self.recipe.site == "mlp.hidden" else 2 * self.d_in
 
     @property
-    def live(self) -> float:
-        """Latents of the autoencoder that are live at a token."""
+    def live_latents(self) -> float:
+        """Latents of the SAE that are live at a token."""
         return LIVE * self.latents if self.recipe.sae.activation == "relu" else self.recipe.sae.k
 
     @property
     def depth(self) -> int:
-        """Blocks that a pass to the site goes through; all of them while the layer is not chosen."""
+        """Blocks in a pass to the site; all of them while the layer is not chosen."""
         return (
             self.shape.layers
             if self.recipe.layer == "auto"
@@ -160,7 +160,7 @@ class Quantities:
 
     @property
     def train_tokens(self) -> float:
-        """Tokens the autoencoder trains on in an epoch."""
+        """Tokens of an epoch of the SAE's training."""
         return tokens_of(self.roles["train"], self.recipe.trained_languages)
 
     @property
@@ -178,31 +178,35 @@ class Quantities:
         return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
 
     @property
-    def above(self) -> int:
-        """Blocks that an edit runs again, its own among them unless it is at their output; all while none is chosen."""
+    def blocks_above(self) -> int:
+        """Blocks that an edit runs again: those above the site, and its own if the site is inside; all if unknown."""
         if self.recipe.layer == "auto":
             return self.shape.layers
         return self.shape.layers - self.depth + (self.recipe.site != "resid")
 
     def forward(self, tokens: float, depth: int, *, output: bool = False, shape: Shape | None = None) -> Work:
-        """Passes over `tokens` through `depth` blocks of a model (None: the run's), and its output matrix or not."""
+        """The cost of passes over `tokens` through `depth` blocks of a model (None: the run's), maybe with logits."""
         recipe, everything, shape = self.recipe, tokens_of(self.roles["train"]), shape or self.shape
         own = everything / max(1.0, sentences_of(self.roles["train"]))
-        context, passed = own + self.before, tokens * (own + self.before) / own if own else tokens
+        context, passed = (
+            own + self.prefix_tokens,
+            tokens * (own + self.prefix_tokens) / own if own else tokens,
+        )
         share = depth / shape.layers
         flops = 2 * shape.block_weights * share + 4 * context * shape.width * depth
         logits = min(recipe.batch_tokens * shape.vocabulary, MAX_LOGITS) if output else 0
         unembedding = 2 * shape.vocabulary * shape.width if output else 0
         batch = logits / shape.vocabulary if output else recipe.batch_tokens
         # hidden states in and beside a block, the MLP's, attention over the padded length; logits of predicted
-        # tokens, twice where the model caps them
+        # tokens, twice if the model caps them
         held = (
             4 * recipe.batch_tokens * (8 * shape.width + 3 * shape.mlp + 2 * shape.heads * context)
             + 8 * logits
         )
         return Work(
             model_flops=flops * passed + unembedding * tokens,
-            # norms, the activation function and the softmax of the attention; of logits, the loss, slab by slab
+            # norms, the activation function and the softmax of the attention; for logits, the loss, slab by
+            # slab
             moved=passed * 4 * depth * (20 * shape.width + 12 * shape.mlp + 6 * shape.heads * context)
             + (12 * shape.vocabulary * tokens if output else 0),
             operations=BLOCK_OPERATIONS * depth * math.ceil(passed / batch),
@@ -211,11 +215,11 @@ class Quantities:
         )
 
     def encode(self, tokens: float) -> Work:
-        """The autoencoder's encoder: one dense product, and a selection that reads its result a few times."""
-        return self.encodings(tokens, self.d_in, self.latents, [self.live])
+        """The cost of the SAE's encoder: one dense product, and a selection that reads its result a few times."""
+        return self.encodings(tokens, self.d_in, self.latents, [self.live_latents])
 
     def encodings(self, tokens: float, d: int, m: int, live: Sequence[float]) -> Work:
-        """Several autoencoders' encoders on the same tokens, each with so many live latents at a token."""
+        """The cost of several SAEs' encoders on the same tokens; `live` has the live latents per token of each."""
         batch, count = min(tokens, self.recipe.batch_tokens), len(live)
         return Work(
             float_flops=2 * d * m * tokens * count,
@@ -224,16 +228,18 @@ class Quantities:
         )
 
 
-def too_few_words(role: str, language: str, sentences: float, *, units: int, minimum: float, q: float) -> str:
+def too_few_message(
+    role: str, language: str, sentences: float, *, units: int, minimum: float, q: float
+) -> str:
     """`panel: 12 sentences of nb are too few for a test of 4,096 units at q 0.05, which takes at least 102`.
 
     Args:
-        role: the text that is halved; units are searched on one half, and looked at again on the other.
+        role: the text that is halved; units are selected on one half and tested again on the other.
         language: its code.
-        sentences: how many it has.
-        units: how many are tested together.
+        sentences: the number of its sentences.
+        units: the number of units tested together.
         minimum: the AUROC that a unit has to exceed.
-        q: the rate of false discoveries.
+        q: the false discovery rate.
     """
     counted = f"{sentences:,}" if isinstance(sentences, int) else count_text(sentences)
     least = least_sentences(units, minimum, q)
@@ -244,8 +250,8 @@ def too_few_words(role: str, language: str, sentences: float, *, units: int, min
 
 
 def least_sentences(units: int, minimum: float, q: float) -> int:
-    """The fewest sentences of a language, in both halves together, with which a unit can pass; without translations."""
-    # scipy is heavy, and `glossae doctor` uses this room too
+    """The fewest sentences of a language, in both halves, with which a unit can pass; without translations."""
+    # scipy is a heavy import, and `glossae doctor` imports this room too
     from glossae.evidence import testing
 
     return 2 * testing.comparisons_needed(units, minimum, q)
@@ -256,7 +262,7 @@ UNKNOWN = "unknown until fetched"
 
 
 def bytes_text(size: float) -> str:
-    """Bytes in the unit that suits them, powers of ten: `2.93 GB`."""
+    """Bytes in a suitable unit, powers of ten: `2.93 GB`."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
             return f"{size / scale:.3g} {unit}" if size < 999.5 * scale else f"{size / scale:,.0f} {unit}"
@@ -264,7 +270,7 @@ def bytes_text(size: float) -> str:
 
 
 def count_text(count: float) -> str:
-    """A whole number; of large ones the first three digits, marked as about."""
+    """An integer; large ones rounded to three digits and marked with ~."""
     if count < 1000:
         return f"~{count:.0f}"
     digits = len(str(round(count))) - 3
@@ -272,7 +278,7 @@ def count_text(count: float) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """A duration with the precision that arithmetic of this kind has."""
+    """A duration, rounded to the precision of this arithmetic."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 90 * 60:
@@ -282,9 +288,9 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
-def wrapped(head: str, text: str, gap: int = 2) -> Iterator[str]:
+def wrap_text(head: str, text: str, gap: int = 2) -> Iterator[str]:
     """`head` and `text` on one line, or on several with the rest indented."""
-    # a path or a name may be longer than a line; it is better whole than cut
+    # a path or a name may be longer than a line, and is not cut
     start = head + " " * gap
     if len(start) > WIDTH - 24 and gap:
         yield head

@@ -1,4 +1,4 @@
-"""Which layer tells the languages apart: probes along a path of penalties, on every layer."""
+"""Probes on every layer, along a path of penalties, and the choice of the layer that separates the languages."""
 
 from glossae.probing.layers import (
     ProbeCell,

@@ -1,4 +1,4 @@
-"""Probes on every layer of a model, and the layer they choose: a sample of sentences, one pass, a layer at a time."""
+"""Probe every layer of a model on a sample of sentences, in one pass, and choose a layer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,16 +17,16 @@ from glossae.errors import GlossaeError
 from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, stored_activations
 from glossae.probing.path import ProbePath
 
-# of the sampled sentences, the share that each seed holds out
+# the share of the sampled sentences that each seed holds out
 HELD_OUT = 0.2
-# the layer rule looks at this share of each layer's critical lambda, so that layers whose activations
-# differ in scale are penalised alike
+# the layer rule uses this share of each layer's critical lambda, so that layers whose activations differ in
+# scale are penalised alike
 RULE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class ProbeSample:
-    """Sentences for probes, and how each seed splits them.
+    """Sentences for probes, and each seed's split of them.
 
     Attributes:
         tokens: the sampled sentences.
@@ -38,20 +38,20 @@ class ProbeSample:
 
     @property
     def seeds(self) -> int:
-        """How many ways the sentences are split."""
+        """The number of splits."""
         return len(self.held_out)
 
 
 def sample_sentences(
     tokens: TokenizedCorpus, languages: tuple[str, str], budget: int, *, seeds: int, seed: int
 ) -> ProbeSample:
-    """Draw whole sentences until each language has half the budget, plus what is held out.
+    """Draw whole sentences until each language has half the budget, and the held-out sentences.
 
-    About `budget` tokens are fitted by each seed and a quarter as many held out; less if the text is short. Sentences
+    Each seed fits about `budget` tokens and holds out a quarter as many; fewer if the text is short. Sentences
     of one document are held out together.
 
     Raises:
-        GlossaeError: a language has fewer than 10 sentences, or documents that leave nothing held out.
+        GlossaeError: a language has fewer than 10 sentences, or too few documents to hold one out.
     """
     generator = np.random.default_rng(seed)
     of = np.array([sentence.language for sentence in tokens.corpus.sentences])
@@ -83,7 +83,7 @@ def sample_sentences(
 def _documents_held_out(
     sample: TokenizedCorpus, generator: np.random.Generator
 ) -> Bool[np.ndarray, " sentences"]:
-    """Whole clusters, until each language has its share or the next would leave it nothing to fit on."""
+    """Draw whole clusters until each language has its share or the next one would leave nothing to fit on."""
     clusters = np.array(sample.corpus.clusters)
     spoken = np.array([sentence.language for sentence in sample.corpus.sentences])
     held_out = np.zeros(len(sample), dtype=bool)
@@ -106,12 +106,13 @@ def _documents_held_out(
 
 @dataclass(frozen=True)
 class StoredLayers:
-    """The activations of a sample at every layer; they are gone with the block that asked for them.
+    """The activations of a sample at every layer; they exist inside the `with` block that made them.
 
     Attributes:
-        layers: for each layer what reads its activations, `(tokens, d)` in the model's dtype.
+        layers: for each layer, a function that reads its activations, `(tokens, d)` in the model's dtype.
         sentence: the number of each token's sentence in the sample.
-        cluster: its cluster: sentences of one document or pair are no separate draws (`Corpus.clusters`).
+        cluster: the token's cluster: sentences of one document or pair are not independent draws
+            (`Corpus.clusters`).
         english: whether each token is of the reference language: the paper's y.
         held_out: which tokens each seed holds out.
     """
@@ -123,7 +124,7 @@ class StoredLayers:
     held_out: Bool[Tensor, "tokens seeds"]
 
     def path(self, x: Float[Tensor, "tokens d"], *, published: bool) -> ProbePath:
-        """Probes on a layer's activations, a fit for each seed on what it does not hold out.
+        """Probes on a layer's activations, with one fit per seed on the tokens that it does not hold out.
 
         With `published` the bias is inside the norm, as in the paper's formula.
         """
@@ -142,11 +143,11 @@ def stored_layers(
     scratch: Path | None,
     progress: Callable[[float], None],
 ) -> Iterator[StoredLayers]:
-    """Run the model once over a sample, and keep every layer's activations on disk for the block.
+    """Run the model once over a sample, and keep every layer's activations on disk inside the block.
 
     Args:
         reference: the language whose y is 1.
-        scratch: the folder to keep them in.
+        scratch: the folder for the activations.
         progress: called with the finished share of the pass.
     """
     sites = [Site(site, layer) for layer in range(lm.layers)]
@@ -168,20 +169,20 @@ def stored_layers(
 
 @dataclass(frozen=True)
 class ProbeCell:
-    """One probe: a model's layer, a lambda and a seed, tested on held-out sentences.
+    """One probe (layer, lambda, seed), tested on held-out sentences.
 
     Attributes:
-        accuracy: share of held-out tokens on the right side of 0.5. Noise where `collapsed`.
-        accuracy_se: its standard error, sentences being the units of sampling.
+        accuracy: share of held-out tokens on the right side of 0.5. Noise if `collapsed`.
+        accuracy_se: its standard error, with sentences as the sampling units.
         bce: mean held-out binary cross-entropy in nats per token.
         bce_se: its standard error, likewise.
-        norm: of the weights (with the bias where the bias is penalised).
+        norm: of the weights (with the bias, if it is penalised).
         collapsed: whether the optimum has no weights, so that the accuracy is noise.
-        critical_lambda: from here on this fit's optimum is exactly zero.
-        tokens: how many tokens were fitted.
+        critical_lambda: the lambda from which on this fit's optimum is exactly zero.
+        tokens: the number of fitted tokens.
         standardised: whether activations had mean 0 and variance 1.
-        subgradient: how far from optimal (norm of the smallest subgradient).
-        rule: whether this is the extra lambda that the layer rule looks at, not one of the grid.
+        subgradient: the norm of the smallest subgradient, which is 0 at the optimum.
+        rule: whether this is the extra lambda of the layer rule, outside the grid.
     """
 
     model: str
@@ -218,10 +219,9 @@ def probe_layers(
     y is 1 for `reference` (English) and 0 otherwise, as in the paper.
 
     Args:
-        published: the paper's setting for the grid: raw activations, and the bias inside the norm.
-            Otherwise activations are standardised and the bias is free. The rule's cells are always the
-            latter.
-        scratch: where the activations of all layers wait on disk, a layer in memory at a time.
+        published: use the paper's setting for the grid: raw activations, and the bias inside the norm.
+            Otherwise activations are standardised and the bias is free, as they always are in the rule's cells.
+        scratch: the folder for the activations of all layers; one layer at a time is in memory.
     """
     cells: list[ProbeCell] = []
     with stored_layers(
@@ -250,7 +250,7 @@ def probe_layers(
 def _cells(
     model: str, layer: int, path: ProbePath, penalties: Sequence[float], stored: StoredLayers
 ) -> list[ProbeCell]:
-    """A cell for each lambda and seed; on standardised activations (whose bias is free) for the rule's lambda too."""
+    """A cell for each lambda and seed; on standardised activations (with a free bias) also at the rule's lambda."""
     critical, standardised = path.critical_penalty, not path.penalise_bias
     grid = [torch.full_like(critical, penalty) for penalty in penalties]
     if standardised:
@@ -288,7 +288,7 @@ def _cells(
 
 
 def clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]) -> tuple[float, float]:
-    """The mean over rows, and its standard error when whole clusters (sentences, or documents) were drawn."""
+    """The mean over rows, and its standard error if whole clusters (sentences, or documents) were drawn."""
     _, number = cluster.unique(return_inverse=True)
     count = int(number.max()) + 1
     sizes = torch.zeros(count, dtype=torch.float64, device=values.device)
@@ -303,14 +303,14 @@ def clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]
 
 
 class LayerScore(NamedTuple):
-    """What the layer rule saw of one layer: means over seeds at 0.1 times the critical lambda.
+    """The layer rule's numbers for one layer: means over seeds at 0.1 times the critical lambda.
 
     Attributes:
         layer: its number.
         bce: held-out binary cross-entropy in nats per token.
         bce_se: its standard error over sentences.
-        bce_sd: how far seeds differ: the standard deviation over them; None with a single one.
-        critical_lambda: from here on there are no weights.
+        bce_sd: its standard deviation over seeds; None with a single one.
+        critical_lambda: the lambda from which on there are no weights.
     """
 
     layer: int
@@ -321,12 +321,12 @@ class LayerScore(NamedTuple):
 
 
 class LayerChoice(NamedTuple):
-    """What the layer rule saw, and the choice.
+    """The layer rule's scores and its choice.
 
     Attributes:
-        layers: a score for each.
-        best: the layer that the rule points to.
-        agreement: whether seeds put the layers in the same order: see `rank_agreement`.
+        layers: one score per layer.
+        best: the chosen layer.
+        agreement: whether seeds rank the layers alike; see `rank_agreement`.
     """
 
     layers: list[LayerScore]
@@ -337,8 +337,8 @@ class LayerChoice(NamedTuple):
 def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
     """The earliest layer whose standardised held-out BCE is within one standard error of the best.
 
-    Looks at the rule's cells of one model, each at 0.1 times its own critical lambda. The standard error
-    is the best layer's, over sentences.
+    Uses the rule's cells of one model, each at 0.1 times its own critical lambda. The standard error is the
+    best layer's, over sentences.
     """
     rows: list[LayerScore] = []
     by_seed: dict[int, list[float]] = {}
@@ -368,11 +368,11 @@ def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
 def rank_agreement(scores: Float[np.ndarray, "seeds layers"]) -> float | None:
     """Spearman's rank correlation of two seeds' scores by layer, averaged over the pairs of seeds.
 
-    Equal scores share the mean of their ranks. A seed that scores every layer alike has no order, and its pairs
-    are left out.
+    Ties share the mean of their ranks. A seed that scores every layer alike has no ranking, and its pairs are
+    left out.
 
     Returns:
-        The mean, between -1 and 1; None where no pair of seeds has two orders to compare.
+        The mean, between -1 and 1; None if no pair of seeds has two rankings to compare.
     """
     from scipy.stats import rankdata
 

@@ -1,4 +1,4 @@
-"""How well each layer tells one language from the nearest of the others, on held-out sentences."""
+"""Measure how well each layer separates a language from the nearest other one, on held-out sentences."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,25 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.errors import GlossaeError
-from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import (
+    BATCH_TOKENS,
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    require_finite,
+)
 
-# sentences that a language needs, half of which are held out
+# the least sentences of a language, half of which are held out
 LEAST_SENTENCES = 10
-# scikit-learn's inverse strength of the L2 penalty, on standardised sentence means. There are more dimensions than
-# sentences, so that without a penalty every split of the sentences would be told apart
+# scikit-learn's inverse strength of the L2 penalty, on standardised sentence means. There are more dimensions
+# than sentences, so that without a penalty any split of the sentences could be separated
 INVERSE_PENALTY = 0.1
 SOLVER_STEPS = 1000
-# draws of the bootstrap, and what an interval leaves out
+# bootstrap draws, and the tail probability that an interval leaves out
 DRAWS, LEFT_OUT = 400, 0.05
-# layers that are worth a closer look
+# the most candidate layers
 MOST_CANDIDATES = 4
 
 Scores = Float[np.ndarray, " sentences"]
@@ -26,17 +34,17 @@ Chosen = Bool[np.ndarray, " sentences"]
 
 @dataclass(frozen=True)
 class Separation:
-    """How well one score of a sentence tells the target from the nearest other language.
+    """How well a sentence score separates the target from the nearest other language.
 
     Attributes:
         nearest: the language with the least AUROC.
-        auroc: how often a held-out sentence of the target scores higher than one of the nearest language, ties
-            counted half (Hanley & McNeil 1982): the mean over seeds.
-        se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of the
-            two languages (Laplace's rule of succession), so that an AUROC of 1 is not taken for certain.
+        auroc: the probability that a held-out sentence of the target scores higher than one of the nearest
+            language, ties counted half (Hanley & McNeil 1982): the mean over seeds.
+        se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of
+            the two languages (Laplace's rule of succession), so that an AUROC of 1 has some uncertainty.
         se_seeds: its standard error over seeds; None with a single one.
-        low, high: its 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of
-            an AUROC of exactly 1 (see `features.testing.AurocTable.interval`), and near 0 likewise.
+        low, high: its 95 % interval over sentences. Near 1 it reaches down at least to 0.025^(1/m), as for an
+            AUROC of exactly 1 (see `evidence.testing.AurocTable.interval`), and near 0 likewise.
         by_language: the AUROC against each other language.
     """
 
@@ -51,7 +59,7 @@ class Separation:
 
 @dataclass(frozen=True)
 class NearestLayer:
-    """How well one layer tells the target from the nearest other language.
+    """How well one layer separates the target from the nearest other language.
 
     Attributes:
         layer: its number.
@@ -70,7 +78,7 @@ class NearestLayer:
 
     @property
     def score(self) -> float:
-        """The smaller of the two AUROCs: a layer counts if both methods find the language there."""
+        """The smaller of the two AUROCs: a layer counts only if both methods find the language there."""
         return self.weaker.auroc
 
 
@@ -85,18 +93,19 @@ def language_layers(
     budget: int = BATCH_TOKENS,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[NearestLayer]:
-    """Measure, for each layer, how well sentence means tell the target from its nearest other language.
+    """Measure, for each layer, how well sentence means separate the target from its nearest other language.
 
-    The model runs over the text once, and the mean activation of each sentence is kept, `(sentences, d)` float32 a
-    layer. Each seed splits the pairs in halves, one to fit and one to test, so that translations stay together.
-    Intervals are a Bayesian bootstrap over pairs (Rubin 1981) of the held-out sentences; the fits are taken as given.
+    The model runs over the text once, and the mean activation of each sentence is kept, `(sentences, d)`
+    float32 per layer. Each seed splits the pairs into halves, one to fit and one to test, so that translations
+    stay together. Intervals are a Bayesian bootstrap over pairs (Rubin 1981) of the held-out sentences, with
+    the fits held fixed.
 
     Args:
-        tokens: sentences of one kind in the target and two or more other languages.
+        tokens: sentences of one kind of text in the target and two or more other languages.
         progress: called with the finished share.
 
     Raises:
-        GlossaeError: a language has fewer than `LEAST_SENTENCES` sentences, or there is none but the target.
+        GlossaeError: a language has fewer than `LEAST_SENTENCES` sentences, or the target is the only language.
     """
     found = [sentence.language for sentence in tokens.corpus.sentences]
     for language in (target, *tokens.corpus.languages):
@@ -108,7 +117,7 @@ def language_layers(
     if set(found) == {target}:
         raise GlossaeError(f"layer: there is no language besides '{target}' to compare layers by")
     means, counts = _sentence_means(lm, tokens, site, budget, lambda share: progress(0.5 * share))
-    # a sentence all of whose tokens are attention sinks has no mean
+    # a sentence of attention sinks only has no mean
     kept = np.flatnonzero(counts)
     sentences = [tokens.corpus.sentences[number] for number in kept]
     languages = np.array([sentence.language for sentence in sentences])
@@ -135,11 +144,11 @@ def language_layers(
 
 
 def nearest_candidates(rows: Sequence[NearestLayer]) -> list[int]:
-    """The layers whose score is within one standard error of the best, rising.
+    """The layers whose score is within one standard error of the best, in ascending order.
 
-    The standard error is the best layer's, over sentences. Of more than `MOST_CANDIDATES` the best is kept, and those
-    are added one by one that are the furthest from all kept so far, so that they spread over the depth; of two that are
-    equally far the one with the better score, then the deeper one.
+    The standard error is the best layer's, over sentences. If there are more than `MOST_CANDIDATES`, the best
+    is kept, and then, one at a time, the layer furthest from all those kept, so that they spread over the
+    depth; of two equally far layers, the one with the better score, then the deeper one.
     """
     best = max(rows, key=lambda row: (row.score, row.difference.auroc + row.probe.auroc))
     rest = [row for row in rows if row is not best and row.score >= best.score - best.weaker.se]
@@ -156,13 +165,13 @@ def nearest_candidates(rows: Sequence[NearestLayer]) -> list[int]:
 def _sentence_means(
     lm: LanguageModel, tokens: TokenizedCorpus, site: str, budget: int, progress: Callable[[float], None]
 ) -> tuple[list[Float[np.ndarray, "sentences d"]], Int[np.ndarray, " sentences"]]:
-    """The mean activation of each sentence at each layer, and how many tokens it is over."""
+    """The mean activation of each sentence at each layer, and the number of tokens that it averages."""
     sites = [Site(site, layer) for layer in range(lm.layers)]
     means = [np.zeros((len(tokens), lm.width(place)), dtype=np.float32) for place in sites]
     counts = np.zeros(len(tokens), dtype=np.int64)
     done = 0
-    for part in finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
-        # every sentence is whole in its batch
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
+        # a batch has whole sentences
         numbers, row, lengths = part.sentence.unique(return_inverse=True, return_counts=True)
         index = numbers.cpu().numpy()
         counts[index] = lengths.cpu().numpy()
@@ -176,7 +185,7 @@ def _sentence_means(
 
 
 def _held_out(languages: np.ndarray, pair: Int[np.ndarray, " sentences"], seed: Sequence[int]) -> Chosen:
-    """Every second pair, in a random order in which pairs of the same languages stand together."""
+    """Every second pair, in a random order that keeps pairs of the same languages together."""
     generator = np.random.default_rng(seed)
     makeup = np.array([",".join(sorted(languages[pair == n])) for n in range(int(pair.max()) + 1)])
     order = np.lexsort((generator.permutation(len(makeup)), makeup))
@@ -186,7 +195,7 @@ def _held_out(languages: np.ndarray, pair: Int[np.ndarray, " sentences"], seed: 
 def _difference(
     x: Float[np.ndarray, "sentences d"], languages: np.ndarray, target: str, fitted: Chosen
 ) -> Scores:
-    """Every sentence along the difference of means of the fitted ones."""
+    """Every sentence's projection on the difference of means of the fitted ones."""
     means = {code: x[fitted & (languages == code)].mean(0) for code in np.unique(languages)}
     of_target = means.pop(target)
     scores: np.ndarray = x @ (of_target - np.mean(list(means.values()), axis=0))
@@ -194,7 +203,7 @@ def _difference(
 
 
 def _probe(x: Float[np.ndarray, "sentences d"], of_target: Chosen, fitted: Chosen) -> Scores:
-    """Every sentence by a logistic regression of the fitted ones, both classes with the same weight."""
+    """Every sentence's score by a logistic regression on the fitted ones, with equal weight for both classes."""
     from sklearn.linear_model import LogisticRegression
 
     deviation = x[fitted].std(0)
@@ -211,10 +220,10 @@ def _separation(
     held_out: Bool[np.ndarray, "seeds sentences"],
     weights: Float[np.ndarray, "draws sentences"],
 ) -> Separation:
-    """The AUROCs of a score that each seed's fit gives the sentences; `weights` are those of each bootstrap draw."""
+    """The AUROCs of a score of the sentences by each seed's fit; `weights` are those of each bootstrap draw."""
 
     def above(code: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For each seed which held-out sentences of the target score above which of another language."""
+        """For each seed, which held-out sentences of the target score above which of another language."""
         for values, out in zip(scores, held_out, strict=True):
             own, other = (np.flatnonzero(out & (languages == each)) for each in (target, code))
             mine, theirs = values[own, None], values[other]
@@ -231,7 +240,7 @@ def _separation(
         sizes.append(min(pairs.shape))
     auroc, m, seeds, draws = by_language[nearest], min(sizes), by_seed[nearest], np.mean(drawn, axis=0)
     low, high = np.quantile(draws, [LEFT_OUT / 2, 1 - LEFT_OUT / 2]).clip(0.0, 1.0)
-    # with hardly a wrong order there is hardly anything to draw
+    # if hardly any pair is in the wrong order, the bootstrap has hardly anything to draw
     end = (LEFT_OUT / 2) ** (1 / m)
     return Separation(
         nearest=nearest,

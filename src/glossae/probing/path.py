@@ -4,11 +4,11 @@ The objective is the paper's (section 4.1.1):
 
     f(w, b) = mean_i [ softplus(z_i) - y_i z_i ] + lambda * ||w||,    z_i = x_i . w + b
 
-Because the norm is not squared, the optimum is exactly w = 0 from a critical lambda on: the norm of the
-loss gradient at zero (group-lasso optimality, Yuan & Lin 2006, with one group). Away from zero f is smooth
-and convex, with the Hessian X' D X + lambda / ||w|| (I - w w' / ||w||^2), and is minimised by Newton steps
-whose systems are solved by preconditioned conjugate gradients. Several fits that differ in their rows are
-solved at once, as columns, so that each pass over the activations serves all of them.
+Because the norm is not squared, the optimum is exactly w = 0 from a critical lambda on: the norm of the loss
+gradient at zero (group-lasso optimality, Yuan & Lin 2006, with one group). Away from zero f is smooth and
+convex, with the Hessian X' D X + lambda / ||w|| (I - w w' / ||w||^2), and is minimised by Newton steps whose
+systems are solved by preconditioned conjugate gradients. Several fits on different rows are solved at once, as
+columns, so that each pass over the activations serves all of them.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Weights = Float[Tensor, "d fits"]
 Logits = Float[Tensor, "rows fits"]
 
 TOLERANCE = 1e-4
-# the solver works a little below what is promised, so that the float64 check has room
+# the solver's tolerance is a little below the promised one, so that the float64 check has room
 WORKING_TOLERANCE = 0.3 * TOLERANCE
 MAX_NEWTON_STEPS = 100
 MAX_CG_STEPS = 100
@@ -38,9 +38,9 @@ class Solution:
 
     Attributes:
         penalty: lambda.
-        weight: w; zero where collapsed.
+        weight: w; zero if collapsed.
         bias: b.
-        logits: z for every row, also those a fit did not use.
+        logits: z for every row, also those that a fit did not use.
         subgradient: norm of the smallest subgradient of f, computed in float64.
     """
 
@@ -57,9 +57,9 @@ class ProbePath:
     Args:
         x: activations, float32.
         y: 0 or 1 for each row.
-        weights: how much each row counts in each fit; columns sum to 1, held-out rows are 0.
-        penalise_bias: the norm covers the bias too (the paper's formula, i = 0 ... n); otherwise the
-            bias is free.
+        weights: the weight of each row in each fit; columns sum to 1, held-out rows are 0.
+        penalise_bias: include the bias in the norm (the paper's formula, i = 0 ... n); otherwise the bias is
+            free.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ProbePath:
         self.y = y.double()[:, None]
         self.weights = weights.double()
         rate = (self.weights * self.y).sum(0)
-        # the best bias without weights; with a penalised bias there is none to begin with
+        # the best bias without weights; a penalised bias starts at 0
         self._bias0 = torch.zeros_like(rate) if penalise_bias else torch.logit(rate)
         nothing = torch.zeros(self.x.shape[1], len(rate), dtype=torch.float64, device=x.device)
         self._gradient0 = self._exact_gradient(nothing, self._bias0)[0]
@@ -83,7 +83,7 @@ class ProbePath:
         return norms
 
     def solve(self, penalties: Sequence[Fits]) -> list[Solution]:
-        """Solve at each lambda (one value a fit), warm-started from the largest down; order is kept."""
+        """Solve at each lambda (one value per fit), warm-started from the largest down; results in the given order."""
         order = sorted(range(len(penalties)), key=lambda i: -float(penalties[i].sum()))
         solutions: dict[int, Solution] = {}
         w, b = torch.zeros_like(self._gradient0), self._bias0.clone()
@@ -92,7 +92,7 @@ class ProbePath:
             w, b = self._minimise(penalty, w, b)
             subgradient = self._checked_subgradient(penalty, w, b)
             if (subgradient > TOLERANCE).any() and self.x.dtype != torch.float64:
-                # badly scaled activations: float32 products are not enough here, nor from here on
+                # badly scaled activations: float32 products are not enough, from this lambda on
                 self.x = self.x.double()
                 w, b = self._minimise(penalty, w, b)
                 subgradient = self._checked_subgradient(penalty, w, b)
@@ -105,8 +105,9 @@ class ProbePath:
             )
         return [solutions[number] for number in range(len(penalties))]
 
-    # The activations are used in two products only, in their own precision; all else is float64. In both the few
-    # fits are the rows of a contiguous matrix: BLAS is several times faster that way round than with a few columns.
+    # The activations enter two products only, in their own precision; all else is float64. In both products
+    # the few fits are the rows of a contiguous matrix: BLAS is several times faster with a few rows than with
+    # a few columns.
 
     def _times(self, w: Weights) -> Logits:
         return torch.nn.functional.linear(self.x, w.T.to(self.x.dtype).contiguous()).double()
@@ -146,12 +147,12 @@ class ProbePath:
             if not (length * active).any():
                 break
             w, b = w + length * step_w, b + length * step_b
-            # afresh rather than by increments, so that rounding does not pile up
+            # recomputed rather than incremented, so that rounding does not accumulate
             logits = self._times(w) + b
         return w, b
 
     def _leave_zero(self, penalty: Fits, w: Weights, b: Fits, collapsed: Tensor) -> tuple[Weights, Fits]:
-        """Zero for collapsed fits; for others still at zero the best small step down the gradient."""
+        """Set collapsed fits to zero; for others still at zero, take the best small step down the gradient."""
         w = w.masked_fill(collapsed, 0.0)
         b = torch.where(collapsed, self._bias0, b)
         stuck = ~collapsed & (w.norm(dim=0) == 0)
@@ -212,12 +213,12 @@ class ProbePath:
     def _line_search(
         self, penalty: Fits, w: Weights, logits: Logits, step_w: Weights, step_logits: Logits, slope: Fits
     ) -> Fits:
-        """Halve each fit's step until it lowers f enough (Armijo); logits are linear in it, so this is cheap."""
+        """Halve each fit's step until it lowers f enough (Armijo); logits are linear in the step, so this is cheap."""
         before = self._objective(logits, w.norm(dim=0), penalty)
         length = torch.ones_like(before)
         for _ in range(40):
             after = self._objective(logits + length * step_logits, (w + length * step_w).norm(dim=0), penalty)
-            # rounding of f itself, near the optimum, is no reason to refuse a Newton step
+            # near the optimum, rounding of f itself must not reject a Newton step
             enough = after <= before + 1e-4 * length * slope + 1e-13 * before.abs()
             if enough.all():
                 return length

@@ -19,7 +19,7 @@ from glossae._version import __version__
 from glossae.corpora import OPTIONAL, Corpus, Roles
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, fingerprint, path_named
-from glossae.hub import quietly
+from glossae.hub import silent_client
 from glossae.lm import (
     MAX_TOKENS,
     SPLIT,
@@ -29,12 +29,12 @@ from glossae.lm import (
     Passes,
     Site,
     TokenizedCorpus,
-    begin,
+    beginning_loss,
+    decide_beginning,
     fast_bfloat16,
     find_sinks,
     known_commit,
     load,
-    loss_as_begun,
     resolve_device,
     resolve_dtype,
     tokenize,
@@ -213,7 +213,7 @@ class Context:
         if name == self.recipe.model:
             return self.lm
         # what is fetched only now gets no bar of its own inside the stage's
-        with quietly(bars=False):
+        with silent_client(bars=False):
             return self._with_habits(load_model(self.recipe, name))
 
     def _with_habits(self, lm: LanguageModel) -> LanguageModel:
@@ -241,7 +241,7 @@ class Context:
                 "of": known,
                 "bos": begun.bos,
                 "chat": list(begun.chat),
-                "tokenizer_adds_bos": begun.by_itself,
+                "tokenizer_adds_bos": begun.tokenizer_adds,
                 "loss_with_bos": begun.loss_with,
                 "loss_without_bos": begun.loss_without,
                 "loss_in_chat": begun.loss_in_chat,
@@ -272,7 +272,7 @@ class Context:
         if not self._tries_bfloat16(lm):
             return None
         lm.model.to(torch.bfloat16)
-        return loss_as_begun(lm, sample, begun, max_tokens=HABIT_TOKENS)
+        return beginning_loss(lm, sample, begun, max_tokens=HABIT_TOKENS)
 
     def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """A role's text as token ids of the run's model, or of another one."""
@@ -380,7 +380,7 @@ def find_habits(lm: LanguageModel, sample: Corpus, recipe: Recipe) -> tuple[Begi
     Raises:
         GlossaeError: a BOS or a chat is asked for and the tokenizer has none.
     """
-    begun = begin(lm, sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS)
+    begun = decide_beginning(lm, sample, recipe.bos, chat=recipe.chat, max_tokens=HABIT_TOKENS)
     prefix = dataclasses.replace(lm, bos=begun.bos, chat=begun.chat).prefix
     tokens = tokenize(lm, sample, max_tokens=HABIT_TOKENS + len(begun.chat), prefix=prefix)
     sites = [Site(recipe.site, layer) for layer in range(lm.layers)]

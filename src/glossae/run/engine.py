@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from glossae._version import __version__
-from glossae.corpora import Generator, Roles, build_roles, untested
+from glossae.corpora import Generator, Roles, build_roles, untested_languages
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import clear_passes, locate, look_up
@@ -44,7 +44,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     check_folder(out, recipe)
     show = Show(quiet)
     roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
-    for line in untested(roles.sentences, recipe.languages.others, roles.left_out):
+    for line in untested_languages(roles.sentences, recipe.languages.others, roles.left_out):
         show.note(line)
     context = Context(recipe, roles, RunFolder(out), show)
     for name in planned:

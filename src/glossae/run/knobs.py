@@ -51,7 +51,9 @@ def knob_of_run(place: Path, kind: Kind, operation: Steering, *, dose: float | N
             "take add or set"
         )
     knob = (
-        _of_latents(run, operation, whole) if kind == "latent" else _of_steering(place, kind).under(operation)
+        _of_latents(run, operation, whole)
+        if kind == "latent"
+        else _of_steering(place, kind).with_operation(operation)
     )
     return knob.turned(_chosen_dose(run, kind, knob.family.operation) if dose is None else dose)
 
@@ -146,6 +148,6 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,
-        whence={"recipe": recipe.name, "text": run.record["text"]["select"]},
+        origin={"recipe": recipe.name, "text": run.record["text"]["select"]},
         whole=whole,
     )

@@ -1,4 +1,4 @@
-"""Sparse autoencoders: training, reading and writing their files, and measuring how faithful they are."""
+"""Sparse autoencoders (SAEs): train them, read and write their files, and measure their fidelity."""
 
 from glossae.sae.formats.locating import fetch as fetch_sae
 from glossae.sae.formats.locating import load as read_sae

@@ -1,15 +1,15 @@
-"""One training step's forward and backward, written out: losses, and exact gradients into `.grad`.
+"""The forward and backward pass of one training step, written out: losses, and exact gradients in `.grad`.
 
-With g_t the gradient of token t's reconstruction, z the code, and `live` the entries that the activation lets
-through, the gradients are
+With g_t the gradient of token t's reconstruction, z the code, and `live` the entries that the activation
+passes, the gradients are
 
     dz[t, i]  = g_t . W_dec[i]                      dW_dec[i] = sum_t z[t, i] g_t
     dpre[t, i] = live[t, i] (dz[t, i] + l1)         dW_enc[i] = sum_t dpre[t, i] (x_t - b_dec)
     db_enc[i] = sum_t dpre[t, i]                    db_dec    = sum_t g_t - W_enc' db_enc
 
-Autograd would take fresh memory for the gradients at every step, and for large dictionaries fresh pages from the
-system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not require
-a gradient is frozen, and dW_dec is not computed.
+Autograd would allocate memory for the gradients at every step, and for large dictionaries new pages from the
+system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not
+require a gradient is frozen, and dW_dec is not computed.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,14 @@ from glossae.sae.sparse import ByLatent, Entries
 
 @dataclass(frozen=True)
 class Penalty:
-    """What a step adds to the reconstruction loss.
+    """The terms added to the reconstruction loss.
 
     Attributes:
         l1: weight of the sum of a token's latents, averaged over tokens (Bricken et al. 2023).
-        l0: weight of (L0 / target - 1)^2, L0 being the latents firing per token; its gradient reaches the
-            thresholds alone (Rajamanoharan et al. 2024; the target form is Conerly et al. 2025's).
+        l0: weight of (L0 / target - 1)^2, where L0 is the latents firing per token; its gradient reaches only
+            the thresholds (Rajamanoharan et al. 2024; the target form is Conerly et al. 2025's).
         l0_target: that target.
-        bandwidth: jumprelu: how near its threshold a pre-activation has to be to move it.
+        bandwidth: jumprelu: the width around a threshold within which a pre-activation moves it.
     """
 
     l1: float = 0.0
@@ -43,15 +43,15 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Pass:
-    """The outcome of a forward and backward.
+    """The result of a forward and backward pass.
 
     Attributes:
         gradient: the loss's gradient at the reconstruction by the whole dictionary.
-        factor: `error * factor = gradient`, the error being reconstruction minus x.
+        factor: `error * factor = gradient`, where error is reconstruction minus x.
         fires: how often each latent fired.
         smallest: batchtopk: the smallest value that fired; zero if none did.
-        along: how much of the decoder's gradient lies along each of its rows, `dW_dec[i] . W_dec[i]`: it is
-            sum_t z[t, i] dz[t, i], which the backward has at hand.
+        along: the part of the decoder's gradient along each of its rows, `dW_dec[i] . W_dec[i]`, computed as
+            sum_t z[t, i] dz[t, i] from values of the backward pass.
     """
 
     gradient: Float[Tensor, "tokens d_in"]
@@ -62,7 +62,7 @@ class Pass:
 
 
 def make_gradients(sae: Sae) -> None:
-    """Give every parameter that learns, and jumprelu's thresholds, a `.grad` to be written into."""
+    """Allocate a `.grad` for every parameter that learns, and for jumprelu's thresholds."""
     for parameter in sae.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
@@ -80,11 +80,11 @@ def sparse_pass(
     recompute: bool,
     read: Float[Tensor, "tokens d_in"] | None = None,
 ) -> Pass:
-    """Forward and backward through selected entries alone: entries x d_in work. The SAE's `.grad`s are overwritten.
+    """Run forward and backward over selected entries only, in entries x d_in work; overwrites the SAE's `.grad`s.
 
-    For jumprelu the entries are also those a little below their thresholds. Entries selected in a lower precision need
-    `recompute`: their pre-activations are computed again in float32. `read` is what the encoder reads of the batch, if
-    it is known.
+    For jumprelu the entries include those slightly below their thresholds. If entries were selected in a lower
+    precision, `recompute` computes their pre-activations again in float32. `read` is the encoder's input for
+    the batch, if known.
     """
     read, rows = sae.centred(x) if read is None else read, sae.config.latents
     pattern = ByLatent(entries.latents, entries.tokens, rows, len(x))
@@ -143,9 +143,9 @@ def dense_pass(
     penalty: Penalty,
     pre: Float[Tensor, "tokens latents"] | None = None,
 ) -> Pass:
-    """The same through dense codes, which is faster where many of all latents are live.
+    """The same through dense codes, which is faster if a large share of latents is live.
 
-    `pre` is the batch's pre-activations, if they are known in float32.
+    `pre` is the batch's pre-activations, if known in float32.
     """
     read = sae.centred(x)
     if pre is None:
@@ -181,8 +181,8 @@ def add_auxiliary(
 ) -> None:
     """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct the error of the live ones.
 
-    The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error itself, so that it does not fade as the
-    fit improves. Its gradient is added to the encoder's, the decoder's and to `along` (see `Pass`).
+    The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error, so that it does not fade as the fit
+    improves. Its gradient is added to the encoder's, the decoder's and to `along` (see `Pass`).
     """
     chosen = dead.nonzero()[:, 0]
     k = min(k, len(chosen))
@@ -209,15 +209,15 @@ def add_auxiliary(
 def _levels(
     sae: Sae, x: Float[Tensor, "tokens d_in"], part_of: Callable[[int, int], Tensor]
 ) -> tuple[list[tuple[tuple[int, int], Tensor]], Tensor, float]:
-    """For every level of latents the gradient that reaches them; the last one alone, and its factor to the error.
+    """The gradient that reaches each level of latents; the gradient of the last level, and its factor to the error.
 
-    With nested dictionaries the loss is the mean of theirs, and the latents of a level take part in the
-    reconstruction by their own dictionary and by every larger one (Bussmann et al. 2025, eq. 3).
+    With nested dictionaries the loss is the mean of their losses, and the latents of a level take part in the
+    reconstruction of their own dictionary and of every larger one (Bussmann et al. 2025, eq. 3).
     """
     ends = sae.config.matryoshka or (sae.config.latents,)
     bounds = list(zip((0, *ends[:-1]), ends, strict=True))
     factor = 2 / (x.numel() * len(bounds))
-    # in place where possible: at every step fresh memory costs more than the arithmetic in it
+    # in place if possible: allocating memory at every step costs more than the arithmetic
     x_hat = part_of(*bounds[0]).add_(sae.b_dec.detach())
     errors = []
     for number, (first, last) in enumerate(bounds):
@@ -231,14 +231,14 @@ def _levels(
 
 
 def _live(sae: Sae, pre: Tensor, threshold: Tensor | None) -> Tensor:
-    """Which entries the activation lets through. Batch-top-k has selected already; its threshold is for later."""
+    """Which entries the activation passes. Batch-top-k has selected already; its threshold is for later use."""
     if sae.config.negative:
         return torch.ones_like(pre, dtype=torch.bool)
     return pre > (threshold if sae.config.activation == "jumprelu" and threshold is not None else 0)
 
 
 def _near(pre: Tensor, threshold: Tensor | None, penalty: Penalty) -> Tensor:
-    """1 / bandwidth where an entry lies within half a bandwidth of its threshold, else 0."""
+    """1 / bandwidth for an entry within half a bandwidth of its threshold, else 0."""
     assert threshold is not None
     return ((pre - threshold).abs() < penalty.bandwidth / 2) / penalty.bandwidth
 

@@ -1,4 +1,4 @@
-"""SAEs of many kinds compared (the paper's section 4.2): a grid's cells, its Pareto fronts, and the choice."""
+"""Compare SAEs of many settings (the paper's section 4.2): a grid's cells, its Pareto fronts, and the choice."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from statistics import fmean
 
 from glossae.sae.trainer import TrainPoint
 
-# of the rule that chooses: the largest share of dead latents, and the range of FVUs that count as equal
+# the rule's bounds: the largest share of dead latents, and the range of FVUs that count as equal
 MOST_DEAD = 0.5
 EQUAL_FVU = 0.05
 
@@ -20,8 +20,8 @@ class GridCell:
         activation, tied, pre_encoder_bias: its kind.
         k: topk: latents active per token; else None.
         l1: relu: weight of the penalty; else None.
-        mse, l0, active_per_batch: mean squared error per token and dimension, latents firing per token and distinct
-            ones firing in a batch: means over the last batches of training, as `last_batches` takes them.
+        mse, l0, active_per_batch: mean squared error per token and dimension, latents firing per token, and
+            distinct latents firing in a batch: means over the last batches of training, see `last_batches`.
         fvu: by language, held out: fraction of variance unexplained.
         l0_select: held out: latents firing per token.
         dead_fraction: held out: share of latents that fire on no token.
@@ -40,20 +40,20 @@ class GridCell:
     dead_fraction: float
 
     def fvu_of(self, languages: Sequence[str]) -> float:
-        """Return the mean FVU of some languages; infinite if none of them has any variance to explain."""
+        """The mean FVU of some languages; infinite if none of them has any variance."""
         measured = [self.fvu[language] for language in languages if language in self.fvu]
         return fmean(measured) if measured else math.inf
 
 
 @dataclass(frozen=True)
 class Front:
-    """The cells that no other dominates.
+    """The cells that no other cell dominates.
 
     Attributes:
-        measures: what they are compared in: `l0_select` and `fvu`, less of each being better, or
-            `active_per_batch` and `mse`, more active latents and less error being better.
+        measures: the two compared measures: `l0_select` and `fvu`, both better if smaller, or
+            `active_per_batch` (better if larger) and `mse` (better if smaller).
         among: `all`, or the activation of the compared cells.
-        cells: their numbers.
+        cells: the numbers of the cells on the front.
     """
 
     measures: tuple[str, str]
@@ -66,9 +66,9 @@ class Choice:
     """The chosen cell.
 
     Attributes:
-        cell: its number; None if none fires seldom enough.
-        rule: the rule.
-        reason: how the rule came to this cell.
+        cell: its number; None if every cell fires too often.
+        rule: the rule, in words.
+        reason: how the rule led to this cell.
     """
 
     cell: int | None
@@ -77,9 +77,9 @@ class Choice:
 
 
 def last_batches(log: Sequence[TrainPoint]) -> tuple[float, float, float]:
-    """Return MSE, L0 and active latents per batch: means over the last eleven batches but the last, as in the paper.
+    """MSE, L0 and active latents per batch: means over the last eleven batches except the very last, as in the paper.
 
-    A training of fewer batches has the mean over all but its last, or its only one.
+    A shorter training has the mean over all batches but the last, or its only one.
     """
     points = log[-11:-1] or log[-1:]
     return (
@@ -90,12 +90,12 @@ def last_batches(log: Sequence[TrainPoint]) -> tuple[float, float, float]:
 
 
 def fronts(cells: Sequence[GridCell], languages: Sequence[str]) -> list[Front]:
-    """Return the Pareto fronts, overall and for each activation; FVU is the mean of `languages`."""
+    """The Pareto fronts, overall and for each activation; FVU is the mean of `languages`."""
     groups = {"all": list(range(len(cells)))}
     for number, cell in enumerate(cells):
         groups.setdefault(cell.activation, []).append(number)
     if len(groups) == 2:
-        # with one activation its front is the overall one
+        # with a single activation, its front is the overall one
         del groups[cells[0].activation]
     planes = {
         ("l0_select", "fvu"): [(cell.l0_select, cell.fvu_of(languages)) for cell in cells],
@@ -117,13 +117,14 @@ def _dominated(own: int, group: Sequence[int], points: Sequence[tuple[float, flo
 def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) -> Choice:
     """Choose a cell by a rule that was fixed before any grid was seen.
 
-    Sparse enough, mostly alive, and then faithful; since FVUs within a few per cent differ by less than another
-    seed makes them differ, the fewest dead latents decide between those.
+    Cells have to be sparse enough and mostly alive; the rule then takes the lowest FVU. FVUs within a few per
+    cent differ by less than they do between seeds, so among those the cell with the fewest dead latents is
+    chosen.
 
     Args:
         cells: the grid.
-        languages: whose mean FVU counts.
-        most_l0: latents that may fire per token.
+        languages: the languages of the mean FVU.
+        most_l0: the most latents that may fire per token.
     """
     rule = (
         f"Of the cells that fire at most {most_l0} latents at a token and leave at most {MOST_DEAD:.0%} of them dead, "

@@ -1,4 +1,4 @@
-"""How faithful SAEs are, language by language, and whether one belongs to a run's model and site."""
+"""Measure an SAE's fidelity by language, and check that an SAE matches a run's model, site and width."""
 
 import math
 import re
@@ -20,22 +20,22 @@ from glossae.lm import (
     TokenizedCorpus,
     activations,
     batches,
-    growing,
+    growing_samples,
     half_width,
     narrow_enough,
     random_order,
     replayed_losses,
-    worth_scoring,
+    tokens_to_score,
 )
 from glossae.sae.sae import LARGEST, Quality, Sae, SpliceLoss
 
-# tokens on which reconstruction is measured where a precision is asked for
+# tokens for measuring reconstruction, if a precision is asked for
 RECONSTRUCTED = 50_000
-# tokens behind the mean that single tokens are compared with
+# tokens of the sample for the mean that single tokens are compared with
 CENTRED = 8192
-# up to this width the principal direction is that of all tokens, beyond it that of as many tokens
+# up to this width the principal direction is computed from all tokens, beyond it from this many tokens
 MAX_WIDTH = 4096
-# vectors iterated together, and times, for the largest eigenvalue
+# subspace iteration for the largest eigenvalue: vectors, and iterations
 BLOCK, ITERATIONS = 8, 50
 # TransformerLens' names of models, and the hub's
 SAME = {"gpt2-small": "gpt2"}
@@ -43,17 +43,17 @@ IN_CACHE = re.compile(r"models--[^/]+?--([^/]+)/snapshots/")
 
 
 def check_fits(sae: Sae, *, d_in: int, model: str, site: str, layer: int) -> None:
-    """Check that an SAE was trained on a run's model and site, as far as it says so.
+    """Check that an SAE was trained on a run's model and site, as far as its config names them.
 
     Args:
         sae: the SAE.
         d_in: the width of the run's site.
-        model: the run's model; of names, the last part counts, so that a folder may stand for a hub id.
+        model: the run's model; only the last part of the name counts, so that a folder may stand for a hub id.
         site: the run's site.
         layer: its layer.
 
     Raises:
-        GlossaeError: its model, its site, its layer or its width is another.
+        GlossaeError: its model, site, layer or width differs.
     """
     config = sae.config
     here, there = Site(site, layer), Site(config.site, config.layer)
@@ -78,7 +78,7 @@ def check_fits(sae: Sae, *, d_in: int, model: str, site: str, layer: int) -> Non
 
 
 def _bare(model: str) -> str:
-    """A model's name without its owner, folder and revision."""
+    """A model's name without owner, folder and revision."""
     cached = IN_CACHE.search(model)
     name = cached[1] if cached else model.rstrip("/").rpartition("/")[2].partition("@")[0]
     return SAME.get(name.lower(), name.lower())
@@ -98,23 +98,24 @@ def measure(
 ) -> Quality:
     """Measure an SAE on a corpus, streamed: reconstruction, and losses with the reconstruction at the site.
 
-    With a precision, losses are measured on some tokens (`worth_scoring`) of random sentences of each language, twice
-    as many sentences of a judged language every time, until the 95 % interval of spliced - raw is narrow enough; and
-    reconstruction on random sentences of 50,000 tokens, with as large a share of each language.
+    With a precision, losses are measured on some tokens (`tokens_to_score`) of random sentences of each
+    language; the number of sentences of a judged language doubles until the 95 % interval of spliced - raw is
+    narrow enough. Reconstruction is then measured on random sentences of 50,000 tokens in all, with the same
+    share of each language.
 
     Args:
         lm: the model.
-        site: where the SAE belongs.
+        site: the SAE's site.
         sae: the SAE.
         tokens: the text.
-        judged: the languages that it was trained on; None: all of the text.
-        precision: half the width of the interval that is asked for, in nats per token; a tenth of the change is narrow
-            enough, too. None: all of the text is measured.
+        judged: the languages that it was trained on; None for all of the text's.
+        precision: the wanted half width of the interval, in nats per token; a tenth of the change is narrow
+            enough, too. None measures all of the text.
         seed: of the random sentences.
         budget: tokens in a batch, pads included.
         progress: called with the finished share.
     """
-    looked_at = tokens if precision is None else _some(tokens, RECONSTRUCTED, seed)
+    looked_at = tokens if precision is None else _sample_sentences(tokens, RECONSTRUCTED, seed)
     (quality,) = measure_reconstruction(
         lm, site, [sae], looked_at, budget=budget, progress=lambda x: progress(0.25 * x)
     )
@@ -135,16 +136,16 @@ def measure_reconstruction(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Quality]:
-    """Measure SAEs on a corpus in one pass of the model, all but the losses (`ce` is empty)."""
+    """Measure the reconstruction of SAEs on a corpus in one pass of the model, without losses (`ce` is empty)."""
     languages = tokens.corpus.languages
     number = {language: i for i, language in enumerate(languages)}
     of = torch.tensor([number[language] for language in _languages(tokens)], device=lm.device)
-    # in random order, so that the mean of the first ones is that of the text
+    # in random order, so that the mean of the first tokens is close to that of the text
     drawn = list(batches(tokens, budget))
     order = np.random.default_rng(0).permutation(len(drawn))
-    centre, parts = _begun(activations(lm, (drawn[place] for place in order), [site]), site)
+    centre, parts = _mean_then_stream(activations(lm, (drawn[place] for place in order), [site]), site)
     spread = _Spread(lm.width(site), int(tokens.lengths.sum()), lm.device)
-    # float64 sums: sums of squares minus squares of sums lose digits
+    # float64 sums: differences of sums of squares lose digits
     squares, count, apart = torch.zeros(3, len(languages), dtype=torch.float64, device=lm.device)
     sums = torch.zeros(len(languages), lm.width(site), dtype=torch.float64, device=lm.device)
     error, share = torch.zeros(2, len(saes), len(languages), dtype=torch.float64, device=lm.device)
@@ -160,7 +161,7 @@ def measure_reconstruction(
         squares.index_add_(0, language, distance)
         sums.index_add_(0, language, from_centre.double())
         count.index_add_(0, language, torch.ones_like(distance))
-        # a token at the mean itself has no share that is unexplained
+        # a token equal to the mean has no unexplained share
         elsewhere = distance > 0
         apart.index_add_(0, language, elsewhere.double())
         for sae, own, own_share, times in zip(saes, error, share, fired, strict=True):
@@ -171,7 +172,7 @@ def measure_reconstruction(
             times += torch.bincount(codes.indices[sae.fires(codes)], minlength=len(times))
         done += len(part.batch.index)
         progress(done / len(tokens))
-    # `sums` and `squares` are around the centre, and so are these means
+    # `sums` and `squares` are relative to the centre, and so are these means
     mean = sums.sum(0) / count.sum()
     around_all = squares - 2 * sums @ mean + count * mean.square().sum()
     around_own = squares - sums.square().sum(1) / count
@@ -198,7 +199,7 @@ def measure_reconstruction(
 
 
 class _Spread:
-    """The second moments of a stream of vectors; of wide ones, some of the vectors themselves."""
+    """The second moments of a stream of vectors; for a large width, a sample of the vectors."""
 
     def __init__(self, width: int, tokens: int, device: torch.device) -> None:
         self.wide = width > MAX_WIDTH
@@ -208,7 +209,7 @@ class _Spread:
         self.moments = torch.zeros(0 if self.wide else (width, width), dtype=torch.float64, device=device)
 
     def add(self, x: Float[Tensor, "tokens d"]) -> None:
-        """Take vectors that lie around a common centre."""
+        """Add vectors, relative to a common centre."""
         if self.wide:
             self.kept.append(x[-self.count % self.every :: self.every].double())
         else:
@@ -219,7 +220,7 @@ class _Spread:
     def top_direction(self) -> float:
         """The share of the variance along the first principal direction, by subspace iteration; 0 without variance."""
         if self.wide:
-            # the products of vectors have the same eigenvalues as those of coordinates, and are fewer
+            # the Gram matrix has the same eigenvalues as the covariance, and is smaller
             kept = torch.cat(self.kept)
             kept -= kept.mean(0)
             matrix = kept @ kept.T
@@ -237,13 +238,15 @@ class _Spread:
 
 
 def _largest(distances: Float[Tensor, " tokens"]) -> float:
-    """The share of the sum of squared distances that the largest 1 % have; 0 without any."""
+    """The share of the sum of squared distances in the largest 1 %; 0 if the sum is 0."""
     total = float(distances.sum())
     largest = distances.topk(math.ceil(LARGEST * len(distances))).values
     return float(largest.sum()) / total if total > 0 else 0.0
 
 
-def _begun(parts: Iterator[Activations], site: Site) -> tuple[Float[Tensor, " d"], Iterator[Activations]]:
+def _mean_then_stream(
+    parts: Iterator[Activations], site: Site
+) -> tuple[Float[Tensor, " d"], Iterator[Activations]]:
     """The mean over the first `CENTRED` tokens of a stream, and the stream from its beginning."""
     first, count = [], 0
     for part in parts:
@@ -255,8 +258,8 @@ def _begun(parts: Iterator[Activations], site: Site) -> tuple[Float[Tensor, " d"
     return torch.as_tensor(total / max(1, count)).float(), chain(first, parts)
 
 
-def _some(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
-    """Random sentences of about `most` tokens, the same share of each language's; all, if there are no more."""
+def _sample_sentences(tokens: TokenizedCorpus, most: int, seed: int) -> TokenizedCorpus:
+    """Random sentences of about `most` tokens, with the same share of each language; all, if there are no more."""
     lengths = tokens.lengths
     if lengths.sum() <= most:
         return tokens
@@ -283,7 +286,7 @@ def _splice_losses(
     progress: Callable[[float], None],
 ) -> dict[str, SpliceLoss]:
     def coarse(code: str) -> bool:
-        """Whether a judged language's interval is wider than asked for."""
+        """Whether a judged language's interval is still too wide."""
         ce = found[code]
         if code not in judged:
             return False
@@ -296,14 +299,14 @@ def _splice_losses(
         column = np.array(languages, dtype=object)
         samples = iter([{code: np.flatnonzero(column == code) for code in tokens.corpus.languages}])
     else:
-        tokens = tokens.scoring(worth_scoring(lm, site, tokens))
-        samples = iter(growing(languages, seed=seed))
+        tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
+        samples = iter(growing_samples(languages, seed=seed))
     losses, lengths = np.full((3, len(tokens)), np.nan), tokens.lengths
     used: dict[str, Int[np.ndarray, " sample"]] = {}
     found: dict[str, SpliceLoss] = {}
     edits: list[TokenEdit | None] = [None, lambda x: sae(x.float()), torch.zeros_like]
     for sample in samples:
-        # only judged languages that are not precise enough grow
+        # only judged languages whose interval is too wide grow
         wider = {code: own for code, own in sample.items() if code not in found or coarse(code)}
         new = [own[len(used.get(code, ())) :] for code, own in wider.items()]
         index = np.sort(np.concatenate([*new, np.zeros(0, dtype=np.int64)]))
@@ -314,7 +317,7 @@ def _splice_losses(
         def told(x: float, before: float = before, share: float = share) -> None:
             progress((before + x * share) / lengths.sum())
 
-        # the cost of ablation is large, and needs no more than the first sample
+        # the cost of ablation is large, so the first sample is enough for it
         own_edits = edits[:2] if used else edits
         losses[: len(own_edits), index] = replayed_losses(
             lm, site, tokens.take(index), own_edits, budget=budget, progress=told
@@ -335,7 +338,7 @@ def _splice_losses(
 def _splice_loss(
     losses: Float[np.ndarray, "3 sentences"], predicted: Int[np.ndarray, " sentences"]
 ) -> SpliceLoss:
-    """The losses of one language, of sums over its sentences: raw, spliced, ablated (NaN: not measured)."""
+    """The losses of one language, from sums over its sentences: raw, spliced, ablated (NaN: not measured)."""
     count = int(predicted.sum())
     raw, spliced = (float(own.sum() / count) for own in losses[:2])
     known = ~np.isnan(losses[2])

@@ -1,4 +1,4 @@
-"""The sparse autoencoder: its configuration, encoding and decoding, and its measured fidelity."""
+"""The sparse autoencoder: configuration, encoding and decoding, and measured fidelity."""
 
 import warnings
 from collections.abc import Iterator
@@ -15,38 +15,39 @@ from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
 
-# bounds of a sound SAE: nats per token that the spliced loss may lie above the model's own, the least share of loss
-# recovered, and the largest share of dead latents
+# bounds of a sound SAE: the excess of the spliced loss over the model's own in nats per token, the least share
+# of loss recovered, and the largest share of dead latents
 LOSS_BOUND, RECOVERED_BOUND, DEAD_BOUND = 0.35, 0.9, 0.15
-# the largest share of the site's variance along one direction, and in the largest 1 % of tokens: beyond them an FVU
-# describes that direction, or those tokens, and little else
+# the largest share of the site's variance along one direction, and in the largest 1 % of tokens: beyond them
+# an FVU mostly describes that direction, or those tokens
 DIRECTION_BOUND, TOKENS_BOUND = 0.5, 0.2
 LARGEST = 0.01
 
 
 class UnsoundWarning(UserWarning):
-    """`Sae.load` warns when the measured fidelity of an SAE is beyond a bound of `Sae.unsound`."""
+    """The warning of `Sae.load` for an SAE whose measured fidelity is beyond a bound of `Sae.unsound`."""
 
 
 @dataclass(frozen=True)
 class SaeConfig:
-    """What an SAE is and where it belongs.
+    """The architecture of an SAE, and the model and site that it was trained on.
 
     Attributes:
         d_in: width of the site.
         latents: number of latents.
-        k: topk: latents selected per token; batchtopk and jumprelu: the average per token that training aimed at;
-            None: no target (relu, or an SAE of another library).
-        relu: topk only: whether selected values below zero become zero. Without it a latent fires when it is
+        k: topk: latents selected per token; batchtopk and jumprelu: the training target for the average per
+            token; None: no target (relu, or an SAE of another library).
+        relu: topk only: whether selected values below zero become zero. Without it, a latent fires when it is
             selected, as in the paper's code; with it, when it is selected and above zero.
-        activation: what selects. `topk`: the k largest (Gao et al. 2024). `batchtopk`: in training the k n largest
-            of n tokens, afterwards all above one learnt threshold (Bussmann et al. 2024). `relu`: all above zero.
+        activation: the selection of latents. `topk`: the k largest (Gao et al. 2024). `batchtopk`: in training
+            the k n largest of n tokens, afterwards all above one learnt threshold (Bussmann et al. 2024).
+            `relu`: all above zero.
             `jumprelu`: all above their own thresholds (Rajamanoharan et al. 2024).
         tied: whether the encoder's matrix is the decoder's.
         pre_encoder_bias: whether `b_dec` is subtracted before encoding as well as added after decoding.
-        matryoshka: rising sizes of nested dictionaries, the last one all latents; each was trained to reconstruct by
-            itself (Bussmann et al. 2025). Empty: one dictionary.
-        model, site, layer: what it was trained on.
+        matryoshka: ascending sizes of nested dictionaries, the last one all latents; each was trained to
+            reconstruct alone (Bussmann et al. 2025). Empty: one dictionary.
+        model, site, layer: the place that it was trained on.
 
     Raises:
         GlossaeError: the activation is unknown, or `k` or `matryoshka` is impossible.
@@ -81,7 +82,7 @@ class SaeConfig:
 
     @property
     def negative(self) -> bool:
-        """Whether a latent can fire with a value below zero: top-k without a ReLU."""
+        """Whether a latent can fire with a value below zero: only top-k without a ReLU."""
         return self.activation == "topk" and not self.relu
 
 
@@ -90,12 +91,12 @@ class SpliceLoss:
     """Next-token loss of a language in nats per token.
 
     Attributes:
-        raw: of the model itself.
+        raw: of the unedited model.
         spliced: with the reconstruction at the site.
-        ablated: with zeros at the site; where losses are measured on a growing sample, on its first part.
-        recovered: (ablated - spliced) / (ablated - raw) on the same part; None where ablation changes nothing.
+        ablated: with zeros at the site; on a growing sample, measured on its first part only.
+        recovered: (ablated - spliced) / (ablated - raw) on the same part; None if ablation changes nothing.
         sentences: number of measured sentences.
-        tokens: their predicted tokens; where a precision was asked for, losses are of some of each sentence's.
+        tokens: their predicted tokens; with a precision, losses are computed at some of each sentence's.
         half_width: half the width of the 95 % interval of spliced - raw over sentences; None for fewer than 2.
     """
 
@@ -110,21 +111,22 @@ class SpliceLoss:
 
 @dataclass(frozen=True)
 class Quality:
-    """Fidelity on a corpus.
+    """The measured fidelity of an SAE on a corpus.
 
     Attributes:
-        fvu: by language, the fraction of variance unexplained: sums of squares over its tokens, around the mean of
-            the whole corpus.
-        fvu_within: the same around the language's own mean, so that telling languages apart explains nothing.
-        fvu_normalised: by language, the mean over tokens of |x - x_hat|^2 / |x - mean|^2, in which large tokens count
-            no more than small ones; the mean is that of a sample of the whole corpus (8,192 tokens).
+        fvu: by language, the fraction of variance unexplained: sums of squares over its tokens, around the
+            mean of the whole corpus.
+        fvu_within: the same around the language's own mean, so that differences between languages explain
+            nothing.
+        fvu_normalised: by language, the mean over tokens of |x - x_hat|^2 / |x - mean|^2, which weighs large
+            and small tokens alike; the mean is that of a sample of the whole corpus (8,192 tokens).
         l0: latents firing per token.
         dead_fraction: share of latents that fire on no token.
         top_direction: share of the variance along its first principal direction.
         top_tokens: share of the variance in the largest 1 % of tokens, by |x - mean|^2.
         tokens: number of measured tokens.
-        ce: by language; empty where losses were not measured.
-        judged: the languages whose losses `Sae.unsound` looks at: those that the SAE was trained on.
+        ce: by language; empty if losses were not measured.
+        judged: the languages whose losses `Sae.unsound` checks: those that the SAE was trained on.
     """
 
     fvu: dict[str, float]
@@ -142,8 +144,8 @@ class Quality:
 class Codes(NamedTuple):
     """Sparse activations: the values of selected latents and their numbers, in no set order.
 
-    With top-k every token has k. With a threshold the number differs from token to token: there are as many columns
-    as the fullest token needs, and the rest is latent 0 with the value 0, which does not fire.
+    With top-k every token has k. With a threshold the number differs between tokens: there are as many columns
+    as the token with the most latents needs, padded with latent 0 at the value 0, which does not fire.
     """
 
     values: Float[Tensor, "*tokens k"]
@@ -155,10 +157,11 @@ class Sae(nn.Module):
 
         z = phi(W_enc (x - b_dec) + b_enc),    x_hat = W_dec' z + b_dec
 
-    `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and `W_dec`
-    are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of `W_dec`; tied,
-    they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and None otherwise.
-    `quality` is its measured fidelity (None: not measured), `trained_on` its training text in words (empty: unknown).
+    `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and
+    `W_dec` are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of
+    `W_dec`; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and
+    None otherwise. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
+    training text (empty: unknown).
     """
 
     threshold: Tensor | None
@@ -177,13 +180,13 @@ class Sae(nn.Module):
         self.register_buffer("threshold", None if of_threshold is None else torch.zeros(of_threshold))
 
     def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
-        """Return what the encoder reads of x."""
+        """The encoder's input for x: x less the pre-encoder bias, if there is one."""
         return x - self.b_dec if self.config.pre_encoder_bias else x
 
     def pre_activations(
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
-        """Return the values of all latents (or of `latents`) before selection."""
+        """The values of all latents (or of `latents`) before selection."""
         some = slice(None) if latents is None else latents
         return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
 
@@ -201,13 +204,13 @@ class Sae(nn.Module):
     def _above_threshold(
         self, x: Float[Tensor, "tokens d_in"]
     ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
-        """The latents above zero and their threshold, as many columns as the fullest token has."""
+        """The latents above zero and their threshold, with as many columns as the token with the most latents."""
         parts = []
         for rows in slabs(len(x), self.config.latents):
             pre = nn.functional.linear(x[rows], self.W_enc, self.b_enc)
             above = pre > 0 if self.threshold is None else pre > self.threshold.clamp_min(0)
             width = max(1, int(above.sum(1).max()))
-            # the largest among those above; a token with fewer is filled up with latent 0 at 0
+            # the largest among those above; padded with latent 0 at the value 0
             values, indices = torch.where(above, pre, 0).topk(width, dim=1, sorted=False)
             parts.append((values, torch.where(values > 0, indices, 0)))
         if not parts:
@@ -217,7 +220,7 @@ class Sae(nn.Module):
         return torch.cat([values for values, _ in padded]), torch.cat([indices for _, indices in padded])
 
     def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
-        """Return the reconstruction from a code."""
+        """The reconstruction from a code."""
         width = codes.indices.shape[-1]
         decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
             codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
@@ -225,25 +228,25 @@ class Sae(nn.Module):
         return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
-        """Return the reconstruction of x."""
+        """The reconstruction of x."""
         return self.decode(self.encode(x))
 
     def fires(self, codes: Codes) -> Bool[Tensor, "*tokens k"]:
-        """Return which latents of a code fire: those above zero, or all selected ones where there is no ReLU."""
+        """Which latents of a code fire: those above zero, or all selected ones without a ReLU."""
         return torch.ones_like(codes.values, dtype=torch.bool) if self.config.negative else codes.values > 0
 
     @property
     def unsound(self) -> tuple[str, ...]:
-        """What makes it unsound, a sentence each with the number and its bound; empty if it is sound or not measured.
+        """One sentence for each bound that it exceeds, with the number and the bound; empty if sound or not measured.
 
-        The bounds: in a language of `quality.judged`, an FVU of 1, a spliced loss 0.35 nats per token above the
-        model's own, or less than 90 % of the loss recovered; 15 % of latents dead; 50 % of the variance along one
-        direction; 20 % of it in 1 % of tokens.
+        The bounds: in a language of `quality.judged`, an FVU of 1, a spliced loss 0.35 nats per token above
+        the model's own, or less than 90 % of the loss recovered; 15 % of latents dead; 50 % of the variance
+        along one direction; 20 % of it in 1 % of tokens.
         """
         return () if self.quality is None else tuple(_findings(self.quality))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return its tensors by name, on the CPU; a tied one has `W_enc` and no `W_dec`."""
+        """Its tensors by name, on the CPU; a tied SAE has `W_enc` and no `W_dec`."""
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
         if self.config.tied:
             del tensors["W_dec"]
@@ -262,8 +265,8 @@ class Sae(nn.Module):
         Warns with `UnsoundWarning` if its measured fidelity is beyond a bound.
 
         Raises:
-            GlossaeError: it is of no known kind, a file is missing or broken, a key is unknown, or tensors do not
-                fit the config.
+            GlossaeError: the format is unknown, a file is missing or broken, a key is unknown, or tensors do
+                not fit the config.
         """
         from glossae.sae.formats.locating import load
 
@@ -309,5 +312,5 @@ def _findings(quality: Quality) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    # four digits, so that what is beyond a bound does not look equal to it
+    # four digits, so that a value beyond a bound does not look equal to it
     return f"{100 * share:.4g} %"

@@ -1,8 +1,8 @@
 """Kernels over selected latents only: selection, encoding and decoding with exact gradients, sums by latent.
 
-A sparse code is a list of (token, latent) entries. Sorted by latent they are the rows of a sparse matrix
-`(latents, tokens)`, and everything that a training step needs of the selected latents is a product with that pattern.
-Such a product costs entries x d_in, where a dense one costs tokens x latents x d_in.
+A sparse code is a list of (token, latent) entries. Sorted by latent, they are the rows of a sparse matrix
+`(latents, tokens)`, and a training step computes everything about the selected latents as products with that
+pattern. Such a product costs entries x d_in operations; a dense one costs tokens x latents x d_in.
 """
 
 import warnings
@@ -17,9 +17,9 @@ from torch import Tensor
 
 # pre-activations held at once: 256 MiB of float32
 PRE_ACTIVATIONS = 2**26
-# values gathered at once where there is no sparse product: 64 MiB of float32
+# values gathered at once on devices without a sparse product: 64 MiB of float32
 GATHERED_VALUES = 2**24
-# latents in a stripe of the two-step search for the largest
+# latents in a stripe of the two-step search for the largest values
 STRIPE = 8
 
 
@@ -28,7 +28,7 @@ class Entries(NamedTuple):
 
     Attributes:
         tokens: the token of each entry, ascending.
-        latents: its latent; none twice per token.
+        latents: its latent; no latent occurs twice at a token.
         values: its pre-activation.
     """
 
@@ -40,7 +40,7 @@ class Entries(NamedTuple):
 def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) -> Entries:
     """Select the k largest pre-activations of every token (Gao et al. 2024, eq. 2).
 
-    Unless `signed`, it does not matter which are selected where fewer than k are above zero.
+    Unless `signed`, the choice among values below zero does not matter.
     """
     values, latents = _largest(pre, k, signed=signed)
     tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
@@ -50,21 +50,21 @@ def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) 
 def _largest(
     pre: Shaped[Tensor, "tokens latents"], k: int, *, signed: bool
 ) -> tuple[Shaped[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
-    """The k largest of every row and where they are, found in two searches through few values.
+    """The k largest values of every row and their places, found by two searches through few values.
 
-    The k stripes with the largest maxima hold the k largest values: a value outside them is no larger than each of
+    The k stripes with the largest maxima hold the k largest values: a value outside them is at most each of
     those k maxima.
     """
     rows, latents = pre.shape
     stripes = latents // STRIPE
     if pre.dtype == torch.bfloat16 and not signed:
-        # as whole numbers, bfloat16 above zero are in the same order and faster to compare; the others are all
-        # below them, though among themselves in the wrong order
+        # as integers, bfloat16 values above zero keep their order and are faster to compare; values below zero
+        # all come before them, though in the wrong order
         values, which = _largest(pre.view(torch.int16), k, signed=True)
         return values.view(torch.bfloat16), which
     if latents % STRIPE or stripes < 2 * k:
         return pre.topk(k, dim=1, sorted=False)
-    # a stripe is every `stripes`-th latent, so that its maximum is taken down columns, which is fast
+    # a stripe is every `stripes`-th latent, so that its maximum runs down columns, which is fast
     best = pre.view(rows, STRIPE, stripes).amax(1).topk(k, dim=1, sorted=False).indices
     steps = torch.arange(0, latents, stripes, device=pre.device)
     candidates = (best[:, None, :] + steps[:, None]).flatten(1)
@@ -73,23 +73,23 @@ def _largest(
 
 
 def batch_top_k(pre: Float[Tensor, "tokens latents"], count: int, guess: float) -> Entries:
-    """Select the `count` largest of all tokens together, among those above zero (Bussmann et al. 2024, eq. 5).
+    """Select the `count` largest values above zero over all tokens (Bussmann et al. 2024, eq. 5).
 
-    `guess` is about the smallest of them: it decides how long the search takes, not what is found.
+    `guess` is about the smallest of them: it affects the time of the search, not its result.
     """
     found = above(pre, max(guess, 0.0))
     while len(found.values) < count and guess > 0:
         guess = 0.5 * guess if guess > 1e-3 else 0.0
         found = above(pre, guess)
     if len(found.values) > count:
-        # sorted again, so that the entries stay token by token
+        # sorted again, so that the entries stay in the order of tokens
         kept = found.values.topk(count, sorted=False).indices.sort().values
         found = Entries(*(part[kept] for part in found))
     return found
 
 
 def above(pre: Float[Tensor, "tokens latents"], edge: float | Float[Tensor, " latents"]) -> Entries:
-    """Select all that lie above an edge, one for all or one for each latent."""
+    """Select all values above an edge, which is common to all latents or given for each."""
     tokens, latents = (pre > edge).nonzero(as_tuple=True)
     return Entries(tokens, latents, pre[tokens, latents])
 
@@ -98,8 +98,8 @@ class ByLatent:
     """A pattern of entries, sorted by latent.
 
     Attributes:
-        order: the entries' numbers in sorted order; within a latent they keep the order they came in.
-        starts: where each latent's entries begin and, at the end, how many there are.
+        order: the entries' numbers in sorted order; entries of one latent keep their order.
+        starts: the first entry of each latent and, at the end, the number of entries.
         tokens: the token of each sorted entry.
     """
 
@@ -117,17 +117,17 @@ class ByLatent:
         self.tokens = tokens[self.order]
 
     def unsorted(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
-        """Return sorted entries' values in the order that the entries came in."""
+        """Values of sorted entries in the original order of the entries."""
         out = torch.empty_like(values)
         out[self.order] = values
         return out
 
     def per_latent(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " latents"]:
-        """Return the sum of each latent's sorted values."""
+        """The sum of each latent's sorted values."""
         return torch.segment_reduce(values, "sum", offsets=self.starts, initial=0)
 
     def part(self, first: int, last: int) -> tuple["ByLatent", slice]:
-        """Return the entries of the latents from `first` up to `last`, and their place among the sorted ones."""
+        """The entries of the latents from `first` up to `last`, and their place among the sorted ones."""
         begin, end = (int(self.starts[i]) for i in (first, last))
         part = object.__new__(ByLatent)
         part.token_count = self.token_count
@@ -139,7 +139,7 @@ class ByLatent:
     def dots(
         self, weight: Float[Tensor, "latents d_in"], x: Float[Tensor, "tokens d_in"]
     ) -> Float[Tensor, " entries"]:
-        """Return `weight[latent] . x[token]` of each sorted entry."""
+        """`weight[latent] . x[token]` of each sorted entry."""
         if _has_sparse_products(x.device.type):
             pattern = self._matrix(x.new_zeros(len(self.tokens)))
             products: Tensor = torch.sparse.sampled_addmm(pattern, weight, x.T, beta=0.0).values()
@@ -174,10 +174,11 @@ class ByLatent:
 
 
 def _stable_order(latents: Int[Tensor, " entries"], count: int) -> Int[Tensor, " entries"]:
-    """What sorts the entries by latent, those of one latent staying in order."""
+    """The permutation that sorts the entries by latent, stable within a latent."""
     if latents.device.type != "cpu":
         return latents.argsort(stable=True)
-    # numpy sorts numbers of 16 bits by radix, and longer ones without their places faster than torch does with them
+    # numpy sorts 16-bit integers by radix, and longer ones without their places faster than torch does with
+    # them
     if count <= 2**16:
         return torch.from_numpy(latents.numpy().astype(np.uint16).argsort(kind="stable"))
     entries = max(1, len(latents))
@@ -189,7 +190,7 @@ def _has_sparse_products(device: str) -> bool:
     """Whether products with compressed rows exist: on a CPU they come with MKL."""
     if device not in ("cpu", "cuda") or (device == "cpu" and not torch.backends.mkl.is_available()):
         return False
-    # torch warns once that the layout is in beta; what it is used for here is tested
+    # torch warns once that the layout is in beta; the tests cover its use here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         starts, column = torch.tensor([0, 1], device=device), torch.tensor([0], device=device)
@@ -198,7 +199,7 @@ def _has_sparse_products(device: str) -> bool:
 
 
 def slabs(tokens: int, latents: int) -> Iterator[slice]:
-    """Yield slices of tokens whose dense pre-activations are held at once."""
+    """Slices of tokens whose dense pre-activations are held at once."""
     size = max(1, PRE_ACTIVATIONS // latents)
     for start in range(0, tokens, size):
         yield slice(start, min(start + size, tokens))
@@ -215,7 +216,7 @@ class TopKEncode(torch.autograd.Function):
         bias: Float[Tensor, " latents"],
         k: int,
     ) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
-        """Select; the indices have no gradient."""
+        """Select the latents; the indices have no gradient."""
         values = x.new_empty(len(x), k)
         indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
         for rows in slabs(len(x), len(weight)):
@@ -226,7 +227,7 @@ class TopKEncode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        """Return the gradients of x, weight and bias."""
+        """The gradients of x, weight and bias."""
         x, weight, indices = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
@@ -257,7 +258,7 @@ class SparseDecode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        """Return the gradients of values and weight."""
+        """The gradients of values and weight."""
         values, indices, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         wants_values, _, wants_weight = ctx.needs_input_grad

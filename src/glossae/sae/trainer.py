@@ -1,4 +1,4 @@
-"""The trainer of one SAE: its start, a step, its log, and the finished SAE; and the untrained control."""
+"""Train one SAE: initial weights, steps, log, and the finished SAE; also the untrained control."""
 
 import dataclasses
 import math
@@ -19,51 +19,51 @@ EncoderDtype = Literal["auto", "float32", "bfloat16"]
 
 # Gao et al. 2024, section 3: learning rate by the number of latents
 LR_AT_2_14 = 2e-4
-# the law was fitted to long runs. Factor for one epoch over a small corpus: 12 up to 500 steps, falling as
+# that law was fitted to long runs. Factor for one epoch over a small corpus: 12 up to 500 steps, falling as
 # steps^(-1/3) to 1 (measured in benchmarks/README.md)
 SHORT_RUN_LR, SHORT_RUN_STEPS = 12.0, 500
-# weight of the auxiliary loss. Gao et al.'s 1/32 (appendix A) is for long runs: in a run of some hundred steps it
-# revives too late (measured in benchmarks/README.md)
+# weight of the auxiliary loss. Gao et al.'s 1/32 (appendix A) suits long runs: in a run of some hundred steps
+# it revives latents too late (measured in benchmarks/README.md)
 AUX_WEIGHT = 1 / 8
-# a latent is dead once it has not fired for this share of the whole training, and no sooner than for DEAD_TOKENS
+# a latent is dead after it has not fired for this share of the whole training, and for at least DEAD_TOKENS
 DEAD_SHARE, DEAD_TOKENS = 0.05, 2_000
 LOG_POINTS = 200
-# steps at the end that have a line each: what the paper reports is a mean over the last but the very last one
+# steps at the end with one log line each: the paper reports a mean over them except the very last
 LAST_STEPS = 11
-# above this share of live entries dense products are faster than sparse ones
+# above this share of live entries, dense products are faster than sparse ones
 DENSE_ABOVE = 0.04
 # batch-top-k's threshold is a running mean over about this many steps
 THRESHOLD_STEPS = 200
-# jumprelu: the kernel's width as a share of the first threshold, the weight of the L0 term, and the thresholds'
-# learning rate over the weights': they have far to go and one number each to learn it with
+# jumprelu: the kernel's width as a share of the first threshold, the weight of the L0 term, and the
+# thresholds' learning rate as a multiple of the weights': they move far, and each learns from a single number
 BANDWIDTH, L0_WEIGHT, THRESHOLD_LR = 0.5, 1.0, 10.0
-# Weiszfeld's iteration gains about a digit a step on data like these; more is below a batch's own noise
+# Weiszfeld's iteration gains about a digit per step on such data; more digits are below a batch's noise
 MEDIAN_STEPS = 20
-# an FVU beyond this is a divergence
+# an FVU above this counts as divergence
 DIVERGED = 1e4
-# an SAE that ends beyond this FVU has learnt nothing: the batch's mean alone comes to 1, and one that fires too seldom
-# to be of use stays a little above that
+# an SAE that ends above this FVU has learnt nothing: the batch's mean alone gives 1, and an SAE that fires too
+# seldom stays a little above
 USELESS = 2.0
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train.
+    """The settings of one training.
 
     Attributes:
         steps: number of optimiser steps, for the schedule.
-        tokens: number of tokens, for what counts as dead.
+        tokens: number of tokens, for the definition of dead latents.
         lr: learning rate; None: by the size law.
         warmup, decay: shares of the steps in which the rate rises and, at the end, falls to zero.
         aux_k: dead latents that learn from the error of each token; None: half the width; 0: none.
         l1: relu: weight of a token's summed latents in the loss, in the site's own units.
-        unit_rows: keep decoder rows at length 1, so that a latent's value is the length of what it writes.
-        centre: where the pre-encoder bias starts; the geometric median is Bricken et al.'s (2023) choice.
-        encoder_dtype: precision of the encoder's product; weights and everything else are float32. `auto` is bfloat16
-            where the device is built for it.
+        unit_rows: keep decoder rows at length 1, so that a latent's value is the length of its contribution.
+        centre: initial value of the pre-encoder bias; the geometric median is Bricken et al.'s (2023) choice.
+        encoder_dtype: precision of the encoder's product; weights and everything else are float32. `auto` is
+            bfloat16 on devices that are built for it.
         published: the paper's training: no scaling, free decoder rows, small random weights, lr 1e-3, float32.
-        frozen_decoder: the decoder's rows stay as they were initialised, and only encoder, biases and thresholds
-            learn: a control for what learnt directions add (arXiv 2602.14111). Not with tied weights.
+        frozen_decoder: keep the decoder's rows at their initial values, and train only encoder, biases and
+            thresholds: a control for what learnt directions add (arXiv 2602.14111). Not with tied weights.
         seed: of the initial weights.
     """
 
@@ -84,14 +84,14 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainPoint:
-    """One line of the training log, averaged over the steps since the last; the last steps have one each.
+    """One line of the training log, averaged over the steps since the last line.
 
     Attributes:
         mse: mean squared error per token and dimension, in the site's own units.
         fvu: the same over the variance of the batch.
         l0: latents firing per token.
         active_per_batch: distinct latents firing in a batch (the paper's "active neurons").
-        dead_fraction: share of latents that count as dead.
+        dead_fraction: share of dead latents.
     """
 
     step: int
@@ -112,19 +112,20 @@ def untrained(
     centre: Centre = "mean",
     published: bool = False,
 ) -> Sae:
-    """Return the SAE that `train` starts from, before its first step: the control for what training adds.
+    """The SAE that `train` starts from, before its first step: the control for what training adds.
 
-    Decoder rows are random and have length 1, the encoder equals the decoder, the pre-encoder bias is the centre of
-    `x`, and `k` or the thresholds are those that training starts with. The input scale is folded into biases and
-    thresholds, as in a trained SAE. With the first batch, seed, centre and `published` of a training, the weights are
-    exactly those that this training started from; any other seed is one more draw of the control.
+    Decoder rows are random and have length 1, the encoder equals the decoder, the pre-encoder bias is the
+    centre of `x`, and `k` or the thresholds are the training's initial ones. The input scale is folded into
+    biases and thresholds, as in a trained SAE. With the first batch, seed, centre and `published` of a
+    training, the weights are exactly those that this training started from; another seed is another draw of
+    the control.
 
     Args:
-        config: what kind of SAE.
+        config: the architecture.
         x: activations; the first batch of the training that it is compared with.
         seed: of the random rows.
-        centre: where the pre-encoder bias starts.
-        published: the first weights of the paper's code, see `TrainSettings.published`.
+        centre: the pre-encoder bias.
+        published: initialise as the paper's code does, see `TrainSettings.published`.
 
     Raises:
         GlossaeError: there are no activations, or some are not finite.
@@ -143,11 +144,12 @@ def untrained(
 
 @torch.no_grad()
 def _start(sae: Sae, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre, published: bool) -> float:
-    """Write the first weights, and return the scale of the inputs that they are for.
+    """Write the initial weights, and return the scale of the inputs that they are for.
 
-    The scale gives inputs, less their mean, a mean length of sqrt(d_in), so that a learning rate means the same at
-    every site. Rows are random directions of length 1, the encoder the decoder's transpose (Gao et al. 2024,
-    section 3). Published: no scale, and the initial values of the paper's code, where its text is silent.
+    The scale gives inputs, less their mean, a mean length of sqrt(d_in), so that a learning rate means the
+    same at every site. Rows are random directions of length 1, the encoder the decoder's transpose (Gao et al.
+    2024, section 3).
+    Published: no scale, and the initial values of the paper's code, on which its text is silent.
     """
     config, generator = sae.config, torch.Generator().manual_seed(seed)
     x, scale = x.float(), 1.0
@@ -167,7 +169,7 @@ def _start(sae: Sae, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre,
     sae.W_dec.copy_(weight)
     sae.W_enc.copy_(weight)
     if sae.threshold is not None:
-        # thresholds start where k latents per token lie above them on average
+        # initial thresholds let k latents per token pass on average
         assert config.k is not None
         count = min(len(x) * config.k, len(x) * config.latents)
         found = batch_top_k(sae.pre_activations(x), count, 1.0)
@@ -187,7 +189,7 @@ def _centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, 
 
 @torch.no_grad()
 def _unscaled(sae: Sae, scale: float) -> Sae:
-    """The SAE for unscaled inputs, changed in place: every activation commutes with a positive scale."""
+    """Convert the SAE to unscaled inputs in place: every activation commutes with a positive scale."""
     sae.b_enc.div_(scale)
     sae.b_dec.div_(scale)
     if sae.threshold is not None:
@@ -202,8 +204,8 @@ class Trainer:
     """One SAE in training; its group computes its pre-activations.
 
     Attributes:
-        sae: the SAE, of scaled inputs until it is finished.
-        scale: what inputs are multiplied by.
+        sae: the SAE, for scaled inputs until it is finished.
+        scale: the factor of the inputs.
         mean: of the first batch, scaled.
         steps, tokens: done so far.
         log: one point for every stretch of steps so far.
@@ -239,7 +241,7 @@ class Trainer:
     def started(
         cls, config: SaeConfig, settings: TrainSettings, first: Float[Tensor, "tokens d_in"]
     ) -> "Trainer":
-        """Return a trainer at its first step, with scale, centre and thresholds from the first batch."""
+        """A trainer at its first step, with scale, centre and thresholds from the first batch."""
         trainer = cls(config, settings, first.device)
         trainer.scale = _start(trainer.sae, first, settings.seed, settings.centre, settings.published)
         trainer.mean = (first.float() * trainer.scale).mean(0)
@@ -249,7 +251,7 @@ class Trainer:
         return trainer
 
     def _learning_rate(self) -> float:
-        """Gao et al.'s law for the number of latents, larger in a short run."""
+        """Gao et al.'s law for the number of latents, with a factor for short runs."""
         if self.settings.published:
             return 1e-3
         short: float = SHORT_RUN_LR * (SHORT_RUN_STEPS / max(1, self.settings.steps)) ** (1 / 3)
@@ -257,8 +259,8 @@ class Trainer:
 
     @property
     def penalty(self) -> Penalty:
-        """What is added to the loss."""
-        # in scaled inputs errors grow with the scale's square and latents with the scale itself
+        """The terms added to the loss."""
+        # in scaled inputs, errors grow with the scale's square and latents with the scale
         l1 = self.settings.l1 * self.scale
         if self.config.activation != "jumprelu":
             return Penalty(l1)
@@ -268,7 +270,7 @@ class Trainer:
     def _optimizer(self) -> torch.optim.Optimizer:
         learnt = [parameter for parameter in self.sae.parameters() if parameter.requires_grad]
         if not self.config.pre_encoder_bias:
-            # without a pre-encoder bias there is none at all: the paper's first formula
+            # without a pre-encoder bias there is no decoder bias at all: the paper's first formula
             learnt = [parameter for parameter in learnt if parameter is not self.sae.b_dec]
         groups: list[dict[str, Any]] = [{"params": learnt, "factor": 1.0}]
         if self.config.activation == "jumprelu":
@@ -284,7 +286,7 @@ class Trainer:
     ) -> None:
         """Take one optimiser step on scaled inputs with their pre-activations.
 
-        `variance` is their sum of squares around the batch's mean, `read` what the encoder reads of them, if known.
+        `variance` is their sum of squares around the batch's mean, `read` the encoder's input, if known.
         """
         done = self._pass(x, pre, read)
         gradient = done.gradient.flatten()
@@ -306,12 +308,12 @@ class Trainer:
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
 
     def check_loss(self, squares: float, values: int, variance: float) -> tuple[float, float]:
-        """Return the mean squared error and the FVU of `values` scaled inputs; refuse a loss that diverges."""
+        """The mean squared error and the FVU of `values` scaled inputs; raises if the loss diverges."""
         mse, fvu = squares / values, squares / max(variance, 1e-30)
         step, lower = self.steps + 1, f"lower sae.lr (it is {self.lr:.2g})"
         if not math.isfinite(mse):
             raise GlossaeError(f"sae: the loss is no longer finite at step {step}; {lower}")
-        # a site whose values hardly differ has no variance to measure by
+        # a site whose values hardly differ has no variance to compare with
         if fvu > DIVERGED and mse > 1.0:
             raise GlossaeError(
                 f"sae: the loss diverges at step {step} (its error is {fvu:.0e} times the variance); {lower}"
@@ -349,11 +351,11 @@ class Trainer:
 
     @torch.no_grad()
     def _project(self, along: Float[Tensor, " latents"]) -> None:
-        """Drop the part of the gradient along each decoder row: it would only change its length."""
+        """Remove the gradient along each decoder row: it would only change the row's length."""
         rows, gradient = self.sae.W_dec, self.sae.W_dec.grad
         assert gradient is not None
         if self.config.tied:
-            # the encoder's gradient is in there too
+            # tied: this includes the encoder's gradient
             along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, 0, 0]
         gradient.addcmul_(along[:, None], rows, value=-1)
 
@@ -385,7 +387,7 @@ class Trainer:
         self.since = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors and numbers from which `restored` goes on, bit for bit."""
+        """Tensors and numbers from which `restored` continues, bit for bit."""
         tensors = {f"sae.{name}": tensor for name, tensor in self.sae.tensors().items()}
         tensors |= {"mean": self.mean, "silent": self.silent}
         for number, moments in self.optimizer.state_dict()["state"].items():
@@ -404,7 +406,7 @@ class Trainer:
         numbers: dict[str, Any],
         device: torch.device,
     ) -> "Trainer":
-        """Return a trainer where another one's `state` was taken."""
+        """A trainer at the point at which another one's `state` was taken."""
         trainer = cls(config, settings, device)
         for name, tensor in trainer.sae.state_dict().items():
             tied = config.tied and name == "W_dec"
@@ -423,7 +425,7 @@ class Trainer:
         return trainer
 
     def finish(self) -> Sae:
-        """Return the SAE for unscaled inputs."""
+        """The SAE for unscaled inputs."""
         if self.since:
             self._write_log()
         if self.log:

@@ -1,4 +1,4 @@
-"""Training SAEs on one stream of activations: the shared encoder product, mixing of tokens, checkpoints."""
+"""Train SAEs on one stream of activations: the shared encoder product, mixing of tokens, checkpoints."""
 
 import json
 import re
@@ -24,13 +24,13 @@ Job = tuple[SaeConfig, TrainSettings]
 Trained = tuple[Sae, list[TrainPoint]]
 """An SAE and the log of its training."""
 
-# pre-activations made at once, on a GPU and on a CPU: there the next step should still find them in the cache
+# pre-activations made at once, on a GPU and on a CPU, where the next step should still find them in the cache
 VALUES_AT_ONCE = (2**28, 2**21)
-# columns for the biases where they are part of the product: it is fastest in steps of 32
+# columns for the biases if they are part of the product, which is fastest in steps of 32
 ONES = 32
-# tokens by which weights are checked before they are kept
+# tokens for checking weights before they are saved
 CHECKED = 64
-# the format of checkpoints, and how many are kept
+# the format of checkpoints, and the number that is kept
 FORMAT, KEPT = 2, 2
 _NAME = re.compile(r"step-\d{9,}\.safetensors")
 
@@ -43,9 +43,9 @@ def train(
 ) -> Trained:
     """Train on batches of activations, one Adam step each, and fold the input scale into the weights.
 
-    The pre-encoder bias starts at the first batch's mean and decoder rows keep length 1, so that a latent's value is
-    the length of what it writes. Inside, inputs are scaled to a mean length of sqrt(d_in); the returned SAE takes
-    them unscaled.
+    The pre-encoder bias starts at the first batch's mean, and decoder rows keep length 1, so that a latent's
+    value is the length of its contribution. Training scales inputs to a mean length of sqrt(d_in); the
+    returned SAE takes unscaled ones.
 
     Raises:
         GlossaeError: there are no activations, some are not finite, or the loss diverges.
@@ -62,20 +62,20 @@ def train_group(
     checkpoints: "Checkpoints | None" = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Trained]:
-    """Train SAEs of one width on the same batches, each as `train` would by itself, in one pass over the stream.
+    """Train SAEs of one width on the same batches, each as `train` would alone, in one pass over the stream.
 
-    The precision of the product and whether inputs are scaled are the first job's.
+    The first job decides the precision of the product and whether inputs are scaled.
 
     Args:
-        jobs: what to train, and how.
-        stream: the chunks of activations from a given number on, the same ones whenever it is called.
-        mixer: makes batches of them.
-        checkpoints: where to leave off and go on; the result is the same bit for bit.
+        jobs: the SAEs and their settings.
+        stream: gives the chunks of activations from a given number on, the same in every call.
+        mixer: makes batches of the chunks.
+        checkpoints: saves and restores the training; the result is the same bit for bit.
         progress: called with the finished share.
 
     Raises:
-        GlossaeError: there are no activations, some are not finite, memory is out, or the loss diverges; checkpoints
-            made before are kept, and none is made of weights that diverge.
+        GlossaeError: there are no activations, some are not finite, memory is exhausted, or the loss diverges;
+            earlier checkpoints are kept, and weights that diverge are not saved.
     """
     with enough_memory(_no_memory(jobs)):
         group = None if checkpoints is None else checkpoints.restore(jobs, mixer)
@@ -103,7 +103,7 @@ class Group:
 
     @classmethod
     def started(cls, jobs: Sequence[Job], first: Float[Tensor, "tokens d_in"]) -> "Group":
-        """Return a group before its first step."""
+        """A group before its first step."""
         _require_finite(first, 1)
         with enough_memory(_no_memory(jobs)):
             return cls([Trainer.started(config, settings, first) for config, settings in jobs])
@@ -126,7 +126,7 @@ class Group:
 
     @torch.no_grad()
     def check(self, batch: Float[Tensor, "tokens d_in"]) -> None:
-        """Refuse weights that a step has ruined, by a few tokens of its batch: its own loss was taken before it."""
+        """Refuse weights that the last step has ruined, by the loss on a few tokens after the step."""
         first = self.trainers[0]
         x = batch[:CHECKED].float() * first.scale
         variance = _variance(x - self.product.offset(first.mean))
@@ -135,22 +135,22 @@ class Group:
 
 
 def _require_finite(batch: Float[Tensor, "tokens d_in"], step: int) -> None:
-    # a sum is finite only if everything in it is, and overflows so seldom that asking twice is cheap
+    # a sum is finite only if every value is; it overflows so seldom that checking again then is cheap
     if not bool(torch.isfinite(batch.sum())) and not bool(torch.isfinite(batch).all()):
         raise GlossaeError(f"sae: the model's activations are not finite (step {step})")
 
 
 def _variance(x: Float[Tensor, "tokens d_in"]) -> float:
-    """The sum of squares around the mean, of values that lie about zero already."""
+    """The sum of squares around the mean, for values that are roughly centred."""
     flat, mean = x.flatten(), x.mean(0)
     squares = float(torch.dot(flat, flat))
     variance = squares - len(x) * float(torch.dot(mean, mean))
-    # less than this is rounding
+    # a smaller value is rounding
     return variance if variance > 1e-6 * squares else 0.0
 
 
 def _no_memory(jobs: Sequence[Job]) -> str:
-    """The error where the weights, gradients and moments of these do not fit into memory."""
+    """The error for weights, gradients and moments that do not fit into memory."""
     config = jobs[0][0]
     what = "an autoencoder" if len(jobs) == 1 else f"{len(jobs)} autoencoders"
     return (
@@ -160,30 +160,30 @@ def _no_memory(jobs: Sequence[Job]) -> str:
 
 
 def _fewer(trained: Sequence[object]) -> str:
-    """The settings that make smaller what is trained; several at once are a grid."""
+    """The settings that reduce the memory of a training; several SAEs at once are a grid."""
     if len(trained) == 1:
         return "sae.latents (or sae.expansion)"
     return "grid.latents (or grid.expansion), or give fewer grid.k or grid.l1"
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices natively, and so several times as fast as float32."""
+    """Whether the device multiplies bfloat16 matrices natively, several times faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and lm.fast_bfloat16()
 
 
 def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
-    """Return the precision of the encoder's product."""
+    """The precision of the encoder's product."""
     low = fast_bfloat16(device) if wanted == "auto" else wanted == "bfloat16"
     return torch.bfloat16 if low else torch.float32
 
 
 class EncoderProduct:
-    """Pre-activations of a batch for every SAE of a group, in as few matrix products as are fast.
+    """Pre-activations of a batch for every SAE of a group, in as few matrix products as is fast.
 
-    The encoders' rows are made to lie one after the other in one matrix, of which each SAE keeps its part, so that
-    training an SAE trains it. In bfloat16 the weights themselves stay float32, and every product copies them anew.
+    The encoders' rows are stored in one matrix, of which each SAE has a view, so that training an SAE trains
+    the matrix. In bfloat16 the weights stay float32, and every product copies them.
     """
 
     def __init__(self, saes: Sequence[Sae], dtype: torch.dtype) -> None:
@@ -198,15 +198,15 @@ class EncoderProduct:
                 sae.W_enc.data = rows
         self._copy = None
         if dtype != torch.float32:
-            # on a CPU the biases are one more column, of an input that is always 1: adding them to the product costs
-            # almost as much as the product
+            # on a CPU the biases are one more column, for an input that is always 1: adding them to the
+            # product costs almost as much as the product
             width = self._weight.shape[1] + (ONES if self._weight.device.type == "cpu" else 0)
             self._copy = self._weight.new_zeros(len(self._weight), width, dtype=dtype)
 
     def offset(self, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
-        """Return what to subtract from the inputs: a lone SAE's own pre-encoder bias, for a group about their mean.
+        """What to subtract from the inputs: a single SAE's pre-encoder bias; for a group about the mean of these.
 
-        A low precision would else be spent on the mean, and a group shares its inputs.
+        A low precision would otherwise be spent on the mean, and a group shares its inputs.
         """
         (first, *others) = self.saes
         return first.b_dec.detach() if not others and first.config.pre_encoder_bias else mean
@@ -215,9 +215,9 @@ class EncoderProduct:
     def __call__(
         self, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
     ) -> Iterator[Float[Tensor, "tokens latents"]]:
-        """Yield pre-activations, one matrix for each SAE, computed when they are asked for.
+        """Yield pre-activations, one matrix for each SAE, computed on demand.
 
-        `centred` is a batch less `offset`; any offset gives the same, apart from rounding.
+        `centred` is a batch less `offset`; the result does not depend on the offset, apart from rounding.
         """
         d_in = centred.shape[1]
         weight, inputs = self._weight, centred
@@ -243,7 +243,7 @@ class EncoderProduct:
 
 
 def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
-    """SAEs one after the other, as many at a time as have at most `most` latents together, or one."""
+    """Consecutive SAEs in groups of at most `most` latents, or of one SAE."""
     run: list[Sae] = []
     for sae in saes:
         if run and sum(other.config.latents for other in run) + sae.config.latents > most:
@@ -262,14 +262,14 @@ def _bias_around(sae: Sae, offset: Float[Tensor, " d_in"]) -> Float[Tensor, " la
 
 
 class Mixer:
-    """Cuts a stream of activations into batches of `size` tokens, drawn from a pool of about `pool`.
+    """Cuts a stream of activations into batches of `size` tokens, drawn from a pool of about `pool` tokens.
 
-    Whenever the pool is full, half of it is drawn at random and given out, and new tokens are written into the
-    places that became free: nothing is copied twice. Every token comes out exactly once; the last batch may be
-    smaller. Without a `size` the stream's own chunks are the batches.
+    When the pool is full, half of it is drawn at random and given out, and new tokens are written into the
+    free places: nothing is copied twice. Every token comes out exactly once; the last batch may be smaller.
+    Without a `size`, the stream's own chunks are the batches.
 
-    `state` holds all that decides what comes next, so a stream can be left at any batch and gone on with: the chunks
-    from number `taken` on have to follow.
+    `state` holds everything that decides what comes next, so a stream can be left at any batch and resumed
+    with the chunks from number `taken` on.
 
     Attributes:
         taken: chunks taken from the stream so far.
@@ -281,14 +281,14 @@ class Mixer:
         self.generator = generator
         self.taken = 0
         self._held: Float[Tensor, "pool d_in"] | None = None
-        # places of the pool in the order in which they are given out, up to `_give`; from there on they stay
+        # places of the pool in the order of giving out, up to `_give`; later ones stay
         self._order = torch.zeros(0, dtype=torch.int64)
         self._cursor = self._give = 0
         # the part of the last chunk that did not fit into the pool
         self._rest: Float[Tensor, "_ d_in"] | None = None
 
     def batches(self, chunks: Iterator[Float[Tensor, "_ d_in"]]) -> Iterator[Float[Tensor, "_ d_in"]]:
-        """Yield the batches; `state` between two of them is that of everything before the second."""
+        """Yield the batches; between two of them, `state` covers everything before the second."""
         if self.size is None:
             for chunk in chunks:
                 self.taken += 1
@@ -301,9 +301,9 @@ class Mixer:
             yield self._held[places.to(self._held.device)]
 
     def _refill(self, chunks: Iterator[Float[Tensor, "_ d_in"]], size: int) -> bool:
-        """Fill the free places and draw the next ones to be given out; False once there is nothing left."""
+        """Fill the free places and draw the next ones to give out; False if nothing is left."""
         staying = self._order[self._give :]
-        # the pool has been full ever since there was an order
+        # once there is an order, the pool has been full
         with self._enough_memory():
             free = self._order[: self._give] if len(self._order) else torch.arange(self.pool)
         filled = 0
@@ -332,38 +332,38 @@ class Mixer:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return tensors and numbers from which `restore` goes on."""
+        """Tensors and numbers from which `restore` continues."""
         return {
             "taken": self.taken,
             "cursor": self._cursor,
             "give": self._give,
             "order": self._order,
-            # a pool that was never full has nothing beyond its last place in use
+            # a pool that was never full uses no place after its last
             "held": None if self._held is None else self._held[: int(self._order.max()) + 1],
             "rest": self._rest,
             "generator": self.generator.get_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         self.taken, self._cursor, self._give = state["taken"], state["cursor"], state["give"]
         self._order, self._held, self._rest = state["order"], state["held"], state["rest"]
         self.generator.set_state(state["generator"])
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder of their own; a training goes on from one bit for bit.
+    """The checkpoints of one training, in their own folder; a training resumes from one bit for bit.
 
-    A checkpoint is one safetensors file: the tensors are the weights, the optimiser's moments and the mixer's pool;
-    the numbers (step, place in the text, log) are JSON in its header. It is written beside and renamed, and the last
-    two are kept, so that there is a whole one at every moment.
+    A checkpoint is one safetensors file: the tensors are the weights, the optimiser's moments and the mixer's
+    pool; the numbers (step, place in the text, log) are JSON in its header. It is written to a temporary file
+    and renamed, and the last two are kept, so that a complete one always exists.
 
     Attributes:
-        folder: where they lie.
-        identity: tells this training from another: text, model, settings.
-        seconds: time between two of them; 0: after every step.
-        device: where a restored training goes on.
-        tell: receives a line on why a checkpoint was not used, and on the step at which the training goes on.
+        folder: the folder.
+        identity: identifies this training: text, model, settings.
+        seconds: time between two checkpoints; 0: after every step.
+        device: the device of a restored training.
+        tell: receives a line on why a checkpoint was not used, and on the step at which the training resumes.
     """
 
     def __init__(
@@ -378,18 +378,18 @@ class Checkpoints:
         self.folder, self.identity, self.seconds, self.tell = folder, identity, seconds, tell
         self.device = torch.device(device)
         self._last = time.monotonic()
-        # found unusable by `restore`: not counted among the last two, and removed once there is something better
+        # found unusable by `restore`: not counted among the last two, and deleted after the next save
         self._refused: set[Path] = set()
 
     def due(self) -> bool:
-        """Return whether it is time for the next one."""
+        """Whether it is time for the next checkpoint."""
         return time.monotonic() - self._last >= self.seconds
 
     def save(self, group: Group, mixer: Mixer) -> None:
-        """Write one, and remove all but the last two of this training.
+        """Write a checkpoint, and delete all but the last two of this training.
 
         Raises:
-            GlossaeError: it cannot be written, or memory is out; the ones before are still there.
+            GlossaeError: it cannot be written, or memory is exhausted; earlier ones remain.
         """
         from safetensors.torch import save_file
 
@@ -408,7 +408,7 @@ class Checkpoints:
             f"{_fewer(group.trainers)}"
         )
         with memory, replacing(path) as temporary:
-            # clones: parts of a larger tensor would take the whole of it along
+            # clones: views of a larger tensor would save all of it
             written = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
             save_file(written, temporary, metadata={"glossae": json.dumps(numbers)})
         self._refused.discard(path)
@@ -419,11 +419,11 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def restore(self, jobs: Sequence[Job], mixer: Mixer) -> Group | None:
-        """Return the training as the last good checkpoint left it, the mixer with it; None if there is none."""
+        """Restore the training and the mixer from the last good checkpoint; None if there is none."""
         for path in self._files():
             found = self._read(path, len(jobs))
             if isinstance(found, str):
-                self.tell(f"{path}: {found}, so it is not gone on with")
+                self.tell(f"{path}: {found}, so it is not used")
                 self._refused.add(path)
                 continue
             tensors, numbers = found
@@ -445,7 +445,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove them all: the training is done."""
+        """Delete all checkpoints after the training."""
         for path in self._files():
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
@@ -453,11 +453,11 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         files = self.folder.glob("step-*.safetensors")
-        # exactly the names that `save` gives: others are not ours to delete
+        # only names that `save` gives: other files are not ours to delete
         return sorted((file for file in files if _NAME.fullmatch(file.name)), reverse=True)
 
     def _read(self, path: Path, jobs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | str:
-        """What is in a checkpoint, or why it cannot be used."""
+        """The content of a checkpoint, or the reason that it cannot be used."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -470,6 +470,6 @@ class Checkpoints:
                 return {name: file.get_tensor(name) for name in file.keys()}, numbers  # noqa: SIM118
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
             if out_of_memory(error):
-                # it may be a good one
+                # an unreadable file may still be a good checkpoint
                 raise
             return f"is broken or cut short ({str(error).splitlines()[0] if str(error) else type(error).__name__})"

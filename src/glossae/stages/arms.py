@@ -276,7 +276,7 @@ def _add(context: Context, found: Arms, chosen: Chosen) -> None:
 def sets_encoding(counts: Quantities, tokens: float) -> Work:
     """The encoders of the trained autoencoder and, where other latents are measured, of random weights."""
     count = 1 + (UNTRAINED if "latent" in counts.recipe.effects.families else 0)
-    return counts.encodings(tokens, counts.d_in, counts.latents, [counts.live] * count)
+    return counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
 
 
 def direction_reading(counts: Quantities) -> Work:

@@ -18,7 +18,7 @@ from torch import Tensor
 from glossae.effects import (
     Arrays,
     Edit,
-    Switched,
+    SwitchOff,
     UnitSet,
     compile_edits,
     doses_of_each,
@@ -28,7 +28,7 @@ from glossae.effects import (
 from glossae.errors import GlossaeError
 from glossae.evidence import lape, paper_rule, passages, testing
 from glossae.files import fingerprint
-from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, worth_scoring
+from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, tokens_to_score
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
@@ -116,7 +116,7 @@ def run(context: Context, progress: Progress) -> StageResults:
             **added_by_training(
                 context,
                 [UnitSet(**row | {"members": tuple(row["members"])}) for row in sets],
-                Switched(context.tokens("test").take(measured["index"]), **measured),
+                SwitchOff(context.tokens("test").take(measured["index"]), **measured),
             ),
         }
     )
@@ -146,7 +146,7 @@ def _switched(
     panel: Panel,
     progress: Progress,
 ) -> Arrays:
-    """What switching the sets off does: the arrays of `Switched`, and the sets themselves as JSON, without edits."""
+    """What switching the sets off does: the arrays of `SwitchOff`, and the sets themselves as JSON, without edits."""
     recipe, (ranked, statistics, _) = context.recipe, searched
     mean, directions = _means(context, statistics)
     sets = _sets_off(context, ranked, mean, directions, panel.found_on, part(progress, 0.45, 0.5))
@@ -353,7 +353,7 @@ def _sets_down(
     """Sets of the largest size turned down to the same damage, found on the target's sentences of `tune`."""
     recipe, levels = context.recipe, context.recipe.baselines.damage
     own = first_sentences(only(context.tokens("tune"), context.target), DOSE_SENTENCES)
-    own = own.scoring(worth_scoring(context.lm, context.site, own))
+    own = own.scoring(tokens_to_score(context.lm, context.site, own))
     if not levels or not len(own):
         return []
     wanted: list[tuple[str, int, tuple[int, ...], Latents | Neurons | Directions, tuple[float, ...]]] = []
@@ -409,7 +409,7 @@ def _towards(
     return apply
 
 
-def added_by_training(context: Context, sets: Sequence[UnitSet], switched: Switched) -> dict[str, Any]:
+def added_by_training(context: Context, sets: Sequence[UnitSet], switched: SwitchOff) -> dict[str, Any]:
     """What each set costs each language, on how much text, and what the trained ones cost more than the untrained.
 
     The change of every sentence's loss under every set is written to `baselines/losses.parquet`.
@@ -438,7 +438,7 @@ def _named(each: UnitSet, *names: str) -> dict[str, Any]:
     return {name: getattr(each, name) for name in names}
 
 
-def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched) -> None:
+def _write_losses(context: Context, sets: Sequence[UnitSet], switched: SwitchOff) -> None:
     """Every set's change of every measured sentence's loss, so that any other statistic can be computed from it."""
     tokens, sentences = switched.tokens, switched.tokens.corpus.sentences
     rows = [
@@ -459,7 +459,7 @@ def _write_losses(context: Context, sets: Sequence[UnitSet], switched: Switched)
 
 
 def _set_rows(
-    context: Context, sets: Sequence[UnitSet], switched: Switched, samples: Samples
+    context: Context, sets: Sequence[UnitSet], switched: SwitchOff, samples: Samples
 ) -> list[dict[str, Any]]:
     """What each set costs each language, nats a token and a byte, with 95 % intervals over sentences."""
     mean, sentences, per_byte = (
@@ -492,7 +492,7 @@ def _set_rows(
 
 
 def _adds(
-    context: Context, sets: Sequence[UnitSet], switched: Switched, samples: Samples
+    context: Context, sets: Sequence[UnitSet], switched: SwitchOff, samples: Samples
 ) -> list[dict[str, Any]]:
     """Trained less untrained, size by size: with intervals over sentences and, resampled with them, over seeds.
 
@@ -585,7 +585,7 @@ def cost(counts: Quantities) -> Work:
     passes = counts.forward(tokens, counts.depth)
     if asked.lape:
         passes += counts.forward(tokens_of(counts.panel) / 2, layers)
-    codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live] * count)
+    codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
     sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in test.values())
     share = min(1.0, sentences / max(1.0, sentences_of(test)))
     # latents of the target touch its own text, and hardly any other
@@ -593,7 +593,7 @@ def cost(counts: Quantities) -> Work:
     sets = (count + 1) * len(asked.sizes) + 2 + (len(asked.sizes) + 1) * asked.lape
     searched = DOSES_TRIED * 5 * len(asked.damage)
     passes += counts.forward(share * tokens_of(test), layers, output=True)
-    passes += counts.forward((sets + searched) * touched, counts.above, output=True)
+    passes += counts.forward((sets + searched) * touched, counts.blocks_above, output=True)
     return dataclasses.replace(passes + codes, held=passes.held + codes.held)
 
 

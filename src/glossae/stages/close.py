@@ -185,10 +185,10 @@ def _matched_rows(
     }
 
 
-def _passing(frozen: testing.FrozenSet, compared: list[list[testing.Restricted]]) -> dict[str, int]:
+def _passing(frozen: testing.FrozenSet, compared: list[list[testing.SubsetTest]]) -> dict[str, int]:
     """How many units pass on all sentences, on the matched ones, and on as many others."""
     return {
-        name: int(testing.passing_restricted(frozen, [parts[place] for parts in compared]).sum())
+        name: int(testing.passing_subsets(frozen, [parts[place] for parts in compared]).sum())
         for place, name in enumerate(("all", "matched", "as_many"))
     }
 

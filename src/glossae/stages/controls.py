@@ -18,7 +18,7 @@ from glossae.effects import (
     matched_sets,
     measure_rises,
     profiles,
-    redirected_edits,
+    random_direction_edits,
     smoothed_rate,
 )
 from glossae.errors import GlossaeError
@@ -169,7 +169,7 @@ def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarr
         jobs.add(target, edit.operation, [own])
         if drawn:
             jobs.add(MATCHED, edit.operation, others)
-    jobs.add(_redirected(target), "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
+    jobs.add(_redirected(target), "zero", random_direction_edits(edits[0], sae, len(sets), seed=seed))
     for name, other in arms.autoencoders.items():
         if name != target:
             for edit in edits:
@@ -207,7 +207,7 @@ def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
         if arm.name != BEST_NEURONS:
             draws = context.recipe.effects.controls
             # another seed than the latents' random directions have
-            drawn = redirected_edits(own, units, draws, seed=context.recipe.seed + 1)
+            drawn = random_direction_edits(own, units, draws, seed=context.recipe.seed + 1)
             jobs.add(_redirected(arm.name), edit, drawn)
 
 
@@ -292,7 +292,7 @@ def cost(counts: Quantities) -> Work:
     texts = [counts.roles["test"][code] for code in wanted if code in counts.roles["test"]]
     tokens = sum(a.tokens * share_of(a.sentences, FROZEN_SENTENCES) for a in texts)
     once = counts.forward(tokens, counts.shape.layers, output=True) + sets_encoding(counts, tokens)
-    every = counts.forward(drawn(counts) * tokens, counts.above, output=True)
+    every = counts.forward(drawn(counts) * tokens, counts.blocks_above, output=True)
     # a number for each draw and sentence
     losses = Work(held=8 * drawn(counts) * len(texts) * FROZEN_SENTENCES)
     return once + every + direction_reading(counts) + losses

@@ -18,7 +18,7 @@ from glossae.effects import (
     Sweep,
     best_dose,
     cells,
-    lowest,
+    lowest_loss,
     matched_sweeps,
     measure_growing,
     part_edits,
@@ -321,7 +321,7 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
     tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
     chosen: list[Sweep] = []
     for sweep, losses in zip(sweeps, tuned, strict=True):
-        place = lowest(losses, tune, target)
+        place = lowest_loss(losses, tune, target)
         none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
         best = [] if place is None else [sweep[place]._replace(in_range=None)]
         chosen.append([Step(sweep[place or 0].units, none), *best])
@@ -508,7 +508,7 @@ def cost(counts: Quantities) -> Work:
     read = direction_reading(counts) + latent_reading(counts)
     codes = sets_encoding(counts, tokens + tuned)
     passes = counts.forward(tokens + tuned, shape.layers, output=True)
-    passes += counts.forward(edits * tokens + tried, counts.above, output=True)
+    passes += counts.forward(edits * tokens + tried, counts.blocks_above, output=True)
     # KL and agreement: another softmax of the logits of the reference's sentences of test
     passes += Work(moved=16 * shape.vocabulary * edits * tokens_of(texts[0], counts.pair[1:]))
     work = dataclasses.replace(passes + codes + read, held=passes.held + codes.held)
@@ -533,7 +533,7 @@ def _coded_work(counts: Quantities) -> Work:
     tokens = sum(a.tokens * share_of(a.sentences, min(CODED_SENTENCES)) for a in test)
     doses = len({0.0, *counts.recipe.effects.values}) + 1
     once = counts.forward(tokens, counts.depth) + counts.encode(tokens)
-    return once + counts.forward(doses * tokens, counts.above, output=True)
+    return once + counts.forward(doses * tokens, counts.blocks_above, output=True)
 
 
 def words(counts: Quantities) -> str:

@@ -265,7 +265,7 @@ def calibration_rows(family: Tested) -> list[dict[str, Any]]:
     ]
 
 
-def score_rows(evidence: scores.Evidence) -> dict[str, Any]:
+def score_rows(evidence: scores.ScoreInputs) -> dict[str, Any]:
     """How the field's other scores rank the same latents, among those that fire more on the target."""
     found = scores.all_scores(evidence)
     higher = found["rate_difference"] > 0
@@ -312,7 +312,7 @@ def latent_scores(context: Context, latents: Tested, panel: Panel, progress: Pro
     counted = scores.TokenCounts.of(statistics)
     tokens = int(counted.tokens.sum())
     random_rate = counted.fired.sum(0) / tokens
-    evidence = scores.Evidence(
+    evidence = scores.ScoreInputs(
         context.target,
         scores.TokenCounts.of(latents.statistics),
         latents.table,
@@ -390,7 +390,7 @@ def cost(counts: Quantities) -> Work:
     tokens, sentences = sum(map(tokens_of, text)), sum(map(sentences_of, text))
     passes = counts.forward(tokens + directions_from(counts), counts.depth)
     # neurons of both signs are in the table at every sentence, latents at those where they fire
-    entries = sentences * 2 * counts.d_in + min(tokens * counts.live, sentences * counts.latents)
+    entries = sentences * 2 * counts.d_in + min(tokens * counts.live_latents, sentences * counts.latents)
     draws = 2 * counts.recipe.evidence.permutations * max(1, len(text[0]) - 1)
     tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
     work = passes + counts.encode(tokens) + tests

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
-from glossae.corpora import cut, first_of_each, rank
+from glossae.corpora import cut, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence import identify, testing
 from glossae.lm import TokenizedCorpus
@@ -121,7 +121,7 @@ class Texts:
 def sample(text: Text, seed: int) -> Text:
     """At most so many sentences of each language, translations together as far as that goes."""
     sentences = text.tokens.corpus.sentences
-    order = sorted(range(len(sentences)), key=lambda i: rank(seed, "identify", sentences[i].pair))
+    order = sorted(range(len(sentences)), key=lambda i: shuffle_key(seed, "identify", sentences[i].pair))
     places = first_of_each((sentences[row].language for row in order), SENTENCES)
     return text.take(sorted(order[place] for place in places))
 
@@ -219,7 +219,7 @@ def _told(
         return reasons
     tests, rows = [texts.tests[number] for number in whole], [*reasons]
 
-    def say(level: Level, by: str, how: str, count: int | None, found: list[identify.Identified]) -> None:
+    def say(level: Level, by: str, how: str, count: int | None, found: list[identify.Identification]) -> None:
         told = {"level": level, "by": by, "how": how, "per_language": count}
         rows.extend(row(text, None) | told | each.as_json() for text, each in zip(tests, found, strict=True))
 
@@ -237,7 +237,9 @@ def _told(
     try:
         find, others = texts.find.only(languages), [text.only(languages) for text in tests]
         chosen = {
-            (kind, size): identify.pick(aurocs[kind], size, languages) for kind in units for size in sizes
+            (kind, size): identify.pick_units(aurocs[kind], size, languages)
+            for kind in units
+            for size in sizes
         }
         for (kind, size), picked in chosen.items():
             table, rest = find.tables[kind], [text.tables[kind] for text in others]

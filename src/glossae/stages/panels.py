@@ -21,7 +21,7 @@ from glossae.corpora import (
 from glossae.errors import GlossaeError
 from glossae.evidence import testing
 from glossae.lm import TokenizedCorpus, tokenize
-from glossae.plan import Quantities, too_few_words
+from glossae.plan import Quantities, too_few_message
 from glossae.plan.quantities import least_sentences
 from glossae.run.context import Context, longest_text
 
@@ -157,7 +157,7 @@ def too_small(context: Context) -> list[str]:
     settings, units = recipe.evidence, tested_units(context)
     found_on, _ = _halves(context, _plain(role, corpus)[0])
     carried = _carried(context, found_on)
-    words = functools.partial(too_few_words, role, units=units, minimum=settings.minimum, q=settings.q)
+    words = functools.partial(too_few_message, role, units=units, minimum=settings.minimum, q=settings.q)
     if not carried:
         counts = {code: len(corpus.only(code)) for code in (context.target, context.reference)}
         least = min(counts, key=lambda code: counts[code])
@@ -184,7 +184,7 @@ def _carried(context: Context, sentences: Sequence[Sentence]) -> tuple[str, ...]
     for sentence in sentences:
         pairs.setdefault(sentence.language, []).append(sentence.pair)
     settings = context.recipe.evidence
-    return testing.carried_languages(
+    return testing.languages_to_test(
         pairs, context.target, context.reference, tested_units(context), settings.minimum, settings.q
     )
 
@@ -257,7 +257,7 @@ def untested_lines(counts: Quantities) -> Iterator[str]:
     least = least_sentences(units, settings.minimum, settings.q)
 
     def words(code: str) -> str:
-        return too_few_words(
+        return too_few_message(
             role, code, amounts[code].sentences, units=units, minimum=settings.minimum, q=settings.q
         )
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from glossae.corpora import first_of_each
 from glossae.errors import GlossaeError
 from glossae.evidence import testing
-from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, finite, in_text_order
+from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, in_text_order, require_finite
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
 from glossae.plan.quantities import SELECTING
@@ -324,7 +324,7 @@ def _trials(
     counters = {site: [Counter(Latents(sae), tokens) for sae, _ in found[site]] for site in sites}
     done, every = 0, int(tokens.lengths.sum())
     with torch.no_grad():
-        for seen in finite(lm, activations(lm, batches(tokens, recipe.batch_tokens), sites), tokens):
+        for seen in require_finite(lm, activations(lm, batches(tokens, recipe.batch_tokens), sites), tokens):
             for site in sites:
                 for counter in counters[site]:
                     counter.add(seen.sites[site], seen.sentence)
@@ -403,7 +403,9 @@ def _activations(
 
     def told() -> Iterator[Activations]:
         done = 0
-        for seen in finite(lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text):
+        for seen in require_finite(
+            lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text
+        ):
             yield seen
             done += len(seen.sentence)
             progress(done / every)

@@ -350,13 +350,13 @@ def cost(counts: Quantities) -> Work:
         raise GlossaeError(f"sae.k: {sae.k} is more than the {counts.latents} latents")
     train = Work()
     if sae.from_ is None:
-        train = training_work(counts, shape, counts.depth, counts.latents, [counts.live], [sae.tied])
+        train = training_work(counts, shape, counts.depth, counts.latents, [counts.live_latents], [sae.tied])
     train = dataclasses.replace(train, written=4 * (1 if sae.tied else 2) * counts.d_in * counts.latents)
     seen, spliced = fidelity_tokens(counts)
     look = counts.forward(seen, counts.depth) + counts.encode(seen)
     codes = counts.encode(spliced)
     losses = counts.forward(spliced, shape.layers, output=True) + codes
-    losses += counts.forward(2 * spliced, counts.above, output=True)
+    losses += counts.forward(2 * spliced, counts.blocks_above, output=True)
     return train + look + dataclasses.replace(losses, held=losses.held + codes.held)
 
 

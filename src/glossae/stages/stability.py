@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glossae.evidence import SAME, LatentMatch, Shares, match_latents, testing
+from glossae.evidence import SAME, LatentMatch, MatchCounts, match_latents, testing
 from glossae.files import write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import StageResults
@@ -122,7 +122,7 @@ def _trained(folder: Path) -> str | None:
 
 def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:
     """How much of what was found, and of all that fires, is there again in another seed's autoencoder."""
-    again, passes = match.again(), np.isin(match.partner, found.units)
+    again, passes = match.has_partner(), np.isin(match.partner, found.units)
     like = np.isin(match.correlate, found.units)
     count = len(match.selected)
     return {
@@ -140,15 +140,15 @@ def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[
     }
 
 
-def _shares(shares: Shares) -> dict[str, Any]:
+def _shares(shares: MatchCounts) -> dict[str, Any]:
     of, *counts = shares
-    names = Shares._fields[1:]
+    names = MatchCounts._fields[1:]
     return {"of": of} | {name: count / of if of else None for name, count in zip(names, counts, strict=True)}
 
 
 def _unit_rows(seed: int, match: LatentMatch, found: testing.FrozenSet) -> list[dict[str, Any]]:
     """Each found unit's partner in another seed's autoencoder, and the latent there that correlates with it most."""
-    again = match.again()
+    again = match.has_partner()
     return [
         {
             "unit": int(unit),
@@ -192,17 +192,17 @@ def cost(counts: Quantities) -> Work:
     """Trainings with other seeds; of each, a pass over the half where it is tested, and one where it is matched."""
     m, d, tied = counts.latents, counts.d_in, counts.recipe.sae.tied
     tokens, sentences = tokens_of(counts.panel), sentences_of(counts.panel)
-    train = training_work(counts, counts.shape, counts.depth, m, [counts.live], [tied])
+    train = training_work(counts, counts.shape, counts.depth, m, [counts.live_latents], [tied])
     passes = counts.forward(tokens, counts.depth)
     # the new autoencoder on both halves, the run's own on the half where they are matched
     codes = counts.encode(tokens) + counts.encode(tokens / 2)
-    entries = min(tokens / 2 * counts.live, sentences / 2 * m)
+    entries = min(tokens / 2 * counts.live_latents, sentences / 2 * m)
     tests = Work(moved=entries * 400, held=entries * 60, seconds=1)
     weights = 4 * (1 if tied else 2) * d * m
     match = Work(
         float_flops=2 * d * m * m,
         # a latent's products with its candidates at every token where it fires
-        moved=tokens / 2 * counts.live * CANDIDATES * 40,
+        moved=tokens / 2 * counts.live_latents * CANDIDATES * 40,
         held=2 * weights + 8 * m * CANDIDATES * 3,
         written=weights,
     )

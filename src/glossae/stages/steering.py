@@ -73,9 +73,9 @@ def run(context: Context, progress: Progress) -> StageResults:
             "families": [
                 {
                     "family": family.name,
-                    "kind": family.of.kind,
+                    "kind": family.all_units.kind,
                     "operation": family.operation,
-                    "units": [family.of.name(unit) for unit in family.ids],
+                    "units": [family.all_units.name(unit) for unit in family.ids],
                     "unreached": steered.unreached[family.name],
                 }
                 for family in chosen
@@ -191,7 +191,7 @@ def _write_knobs(context: Context, chosen: Sequence[Family]) -> None:
             dose=1.0,
             target=context.target,
             reference=context.reference,
-            whence={"recipe": context.recipe.name, "text": context.roles.corpora["select"].sha256},
+            origin={"recipe": context.recipe.name, "text": context.roles.corpora["select"].sha256},
         )
         knob.save(folder / f"{family.name}.safetensors")
 

@@ -18,9 +18,9 @@ from glossae.lm import (
     TokenizedCorpus,
     activations,
     batches,
-    finite,
     in_text_order,
     pad,
+    require_finite,
     resolve_device,
     stored_activations,
 )
@@ -110,7 +110,7 @@ class TrainingText:
             made = (
                 batches(text, self.recipe.batch_tokens) if size is None else [pad(text, np.arange(len(text)))]
             )
-            yield in_text_order(finite(lm, activations(lm, made, [self.site]), text))[self.site]
+            yield in_text_order(require_finite(lm, activations(lm, made, [self.site]), text))[self.site]
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """The numbers of each chunk's sentences, all epochs."""

@@ -1,7 +1,7 @@
-"""Steer what a model writes, and measure the language of it."""
+"""Steer the text that a model writes, and measure its language."""
 
+from glossae.steering.measures import lingua_languages, lingua_version
 from glossae.steering.steering import MATCHED_KL, PROMPTS, Continuation, Steered, continuations, steer
-from glossae.steering.written import lingua_languages, lingua_version
 
 __all__ = [
     "MATCHED_KL",

@@ -1,4 +1,4 @@
-"""Prompts continued under edits, and under families of them over doses: how often in the target, at what cost."""
+"""Continue prompts under the edits of families over doses: the share of the target language, and the cost."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_at, edited, keep_nothing
+from glossae.effects import NEAR, Arrays, Edit, Family, Keep, apply_edit, doses_at, edit_columns, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights
-from glossae.steering.written import (
-    Identified,
+from glossae.steering.measures import (
     Ids,
     Ratio,
+    TextLanguages,
     continuation_losses,
     distinct,
-    language_of,
+    identify_languages,
     repetition,
 )
 from glossae.units import Units
@@ -41,18 +41,18 @@ PROMPTS: dict[str, tuple[str, ...]] = {
         "The zoo got a new",
     ),
 }
-# nats a token of KL on reference text at which families are compared
+# KL on reference text at which families are compared, nats per token
 MATCHED_KL = (0.1, 0.3, 1.0)
 RAW = "raw"
 NO_ANSWER = "unanswered"
 
-Shares = dict[str, float]
-"""Of all continuations, the share in each language; `unanswered` holds the rest."""
+LanguageShares = dict[str, float]
+"""The share of continuations in each language; `unanswered` is the rest."""
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """What came after a prompt; `edit` is raw or the operation, `value` the dose."""
+    """The continuation of a prompt; `edit` is raw or the operation, `value` the dose."""
 
     prompt: str
     language: str
@@ -73,11 +73,11 @@ def continuations(
     max_tokens: int,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Continuation]:
-    """Continue the prompts of each language raw, then under each edit."""
+    """Continue the prompts of each language without an edit, then under each edit."""
     rows = []
     for number, change in enumerate([None, *edits]):
-        said = described(change)
-        with edited(lm, site, units, change):
+        said = edit_columns(change)
+        with apply_edit(lm, site, units, change):
             for language in languages:
                 prompts = PROMPTS.get(language, ())
                 texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
@@ -91,24 +91,25 @@ def continuations(
 
 @dataclass(frozen=True)
 class SteeredArm:
-    """Every prompt continued under one edit, and what the edit does to reference text.
+    """Continuations of every prompt under one edit, and the edit's effect on reference text.
 
     Attributes:
-        family: whose edit it is; `raw` is the model as it is.
+        family: the family of the edit; `raw` is the unedited model.
         kind: of its units.
-        operation: what is done with them.
-        units: how many.
+        operation: the operation.
+        units: the number of units.
         value: the dose; None for raw.
-        at: the KL that this dose was looked for; None for a dose that was given.
-        kl: KL(p || p_steered), nats a token, on reference text, with its 95 % interval over sentences.
-        agreement: the share of tokens on reference text at which the most probable one stayed the same.
-        success: the share of continuations in the target language, by both identifiers where there are two.
-        repetition: the share of 4-grams of tokens that stood before in the same continuation.
-        distinct_1, distinct_2: different tokens, and pairs of them, over all there are.
-        loss: nats a token of the continuations under the model as it is.
-        tokens: new tokens a continuation.
-        shares: by identifier (`ngrams`, `lingua`, `both`) the share of each language; null without lingua.
-        on_front: whether no other arm has more success at a KL no larger (2 % do not count).
+        at: the KL that the dose was searched for; None for a given dose.
+        kl: KL(p || p_steered), nats per token, on reference text, with its 95 % interval over sentences.
+        agreement: the share of tokens on reference text at which the most probable prediction stayed the same.
+        success: the share of continuations in the target language, by both identifiers if there are two.
+        repetition: the share of 4-grams of tokens that occurred before in the same continuation.
+        distinct_1, distinct_2: the share of distinct tokens, and of distinct pairs of tokens.
+        loss: nats per token of the continuations under the unedited model.
+        tokens: new tokens per continuation.
+        shares: for each identifier (`ngrams`, `lingua`, `both`) the share of each language; null without
+            lingua.
+        on_front: whether no other arm has more success at a KL no larger (differences of 2 % do not count).
     """
 
     family: str
@@ -133,25 +134,25 @@ class SteeredArm:
     loss_low: float | None
     loss_high: float | None
     tokens: float
-    shares: dict[str, Shares | None]
+    shares: dict[str, LanguageShares | None]
     on_front: bool = False
 
 
 @dataclass(frozen=True)
 class Steered:
-    """What came of it.
+    """The result of steering.
 
     Attributes:
         arms: raw first, then family by family in the order of doses.
-        unreached: by family, the KL that no dose came to.
-        texts: by arm, its continuations.
-        answers: by arm, their languages.
+        unreached: for each family, the KLs that no dose reached.
+        texts: for each arm, its continuations.
+        answers: for each arm, the languages of its continuations.
     """
 
     arms: list[SteeredArm]
     unreached: dict[str, list[float]]
     texts: list[list[str]]
-    answers: list[Identified]
+    answers: list[TextLanguages]
 
 
 def steer(
@@ -175,20 +176,21 @@ def steer(
     keep: Keep = keep_nothing,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Steered:
-    """Steer prompts by each family at each dose, and at the doses that have these KL on reference text.
+    """Steer prompts by each family at each dose, and at the doses that have given KLs on reference text.
 
     Args:
         prompts: token ids, two or more each.
-        reference: held-out text of the language of the prompts, on which KL is measured.
-        doses: above zero; one at least.
-        at: KL to compare families at, nats a token.
-        ending: whether a continuation may end before that; where it may, short ones are left unanswered.
-        sample: the seed of a draw; None is greedy.
-        clusters: of the prompts, what is drawn whole; None: each by itself.
-        keep: what an arm writes is a part of the work, and so is each search for doses.
+        reference: held-out text in the language of the prompts, on which KL is measured.
+        doses: above zero; at least one.
+        at: the KLs to compare families at, nats per token.
+        ending: whether a continuation may end early; short ones are then left unanswered.
+        sample: the seed of sampling; None is greedy.
+        clusters: the cluster of each prompt, for resampling; None: each prompt is its own.
+        keep: an arm's continuations are one part, and so is each search for doses.
 
     Raises:
-        GlossaeError: there is no prompt or no reference text, a dose is not above zero, or as in `continue_tokens`.
+        GlossaeError: there is no prompt or no reference text, a dose is not above zero, or as for
+            `continue_tokens`.
     """
     if not len(prompts):
         raise GlossaeError("steering: there is no prompt")
@@ -205,7 +207,7 @@ def steer(
     predicted = reference.predicted.astype(np.float64)
     arms: list[SteeredArm] = []
     texts: list[list[str]] = []
-    answers: list[Identified] = []
+    answers: list[TextLanguages] = []
     unreached: dict[str, list[float]] = {}
     expected = 1 + len(families) * (len(set(doses)) + len(at))
 
@@ -214,23 +216,23 @@ def steer(
         name = RAW if family is None else family.name
 
         def write() -> Arrays:
-            with nullcontext() if family is None else edited(lm, site, family.units, change):
+            with nullcontext() if family is None else apply_edit(lm, site, family.units, change):
                 written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
             loss = continuation_losses(lm, prompts, written, budget=budget)
-            return {"ids": np.concatenate(written), "nats": loss.over, "tokens": loss.under}
+            return {"ids": np.concatenate(written), "nats": loss.numerators, "tokens": loss.denominators}
 
         kept = keep(name if family is None else f"{name}-{dose}", write)
         written = np.split(kept["ids"], np.cumsum(kept["tokens"]).astype(int)[:-1])
         said = [text.strip() for text in lm.tokenizer.batch_decode(written, skip_special_tokens=True)]
-        found = language_of(said, ngrams)
+        found = identify_languages(said, ngrams)
         hits = np.array([float(answer == target) for answer in found.best])
-        # no KL is below zero, but sums of rounded numbers can be
+        # a KL is not negative, but a sum of rounded numbers can be
         kl = _numbers("kl", Ratio(harm["kl"], predicted), of_sentences)
         kl = {key: max(0.0, value or 0.0) for key, value in kl.items()}
         success = _numbers("success", Ratio(hits, np.ones(len(written))), of_prompts)
         arm = SteeredArm(
             family=name,
-            kind=None if family is None else family.of.kind,
+            kind=None if family is None else family.all_units.kind,
             operation=None if change is None else change.operation,
             units=0 if family is None else len(family.ids),
             value=None if change is None else change.value,
@@ -244,7 +246,7 @@ def steer(
             **_numbers("loss", Ratio(kept["nats"], kept["tokens"]), of_prompts),
             tokens=float(np.mean([len(ids) for ids in written])),
             shares={
-                by: None if (own := getattr(found, by)) is None else shares(own)
+                by: None if (own := getattr(found, by)) is None else language_shares(own)
                 for by in ("ngrams", "lingua", "both")
             },
         )
@@ -285,19 +287,19 @@ def _damage(
 
 
 def _numbers(name: str, ratio: Ratio, weights: Float[np.ndarray, "draws _"]) -> dict[str, Any]:
-    """A ratio with its 95 % interval, by the names of the columns."""
+    """A ratio with its 95 % interval, under the names of the columns."""
     low, high = ratio.interval(weights)
     return {name: ratio.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def shares(answers: Sequence[str]) -> Shares:
-    """The share of each answer, in order of the alphabet; what has none is `unanswered`."""
+def language_shares(answers: Sequence[str]) -> LanguageShares:
+    """The share of each answer, in alphabetical order; texts without an answer are `unanswered`."""
     named = [answer if answer != identify.UNANSWERED else NO_ANSWER for answer in answers]
     return {answer: named.count(answer) / len(named) for answer in sorted(set(named))}
 
 
 def _with_front(arms: list[SteeredArm]) -> list[SteeredArm]:
-    """Mark the arms that no other one beats: more success at no more KL, or as much at less, within what is near."""
+    """Mark the Pareto front: arms that no other beats by more success at no more KL, or as much at less."""
 
     def beaten(arm: SteeredArm) -> bool:
         return any(

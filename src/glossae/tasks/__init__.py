@@ -1,6 +1,6 @@
-"""Downstream tasks: their rows, and what units change about them."""
+"""Measure how editing units changes the scores of downstream tasks."""
 
-from glossae.tasks.controlled import States, controlled, encode_texts, fitted, states_under
+from glossae.tasks.controlled import States, controlled, encode_texts, fit_unscaled, states_under
 from glossae.tasks.fine_tuned import Tuning, fine_tuned
 from glossae.tasks.scoring import Arms, TaskScore
 
@@ -12,6 +12,6 @@ __all__ = [
     "controlled",
     "encode_texts",
     "fine_tuned",
-    "fitted",
+    "fit_unscaled",
     "states_under",
 ]

@@ -1,4 +1,4 @@
-"""A task under edits, read off the final state without the known flaws of the paper's experiment."""
+"""Score a task under edits from the final state, without the known flaws of the paper's experiment."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -32,10 +32,10 @@ from glossae.units import Directions, Units
 States = Float[np.ndarray, "edits rows d"]
 
 CONTROLLED: tuple[Metric, ...] = ("macro_f1", "mcc")
-# strengths of the penalty that are tried, from strong to weak, on features of variance 1
+# inverse penalties C that are tried, from strong to weak penalties, on features of variance 1
 PENALTIES = tuple(float(c) for c in np.geomspace(1e-6, 1, 7))
 FOLDS = 5
-# far more than the solver needs on scaled features
+# far more iterations than the solver needs on scaled features
 MAX_ITERATIONS, TOLERANCE = 10_000, 1e-5
 
 
@@ -56,18 +56,19 @@ def controlled(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
-    """How well a task can be read off the final state, with each edit in place and without.
+    """Score a task from the final state, under each edit and without.
 
-    Features are the mean final state over a text's tokens, scaled; a logistic regression is solved to the end on
-    them, for every arm with the C that cross-validation chose on the model as it is. Where the task has test rows,
-    those are predicted, and pairs of rows resampled for intervals; else ten random splits are compared with a
-    corrected t (the C is then chosen on the first one's rows to learn from).
+    Features are the mean final state over a text's tokens, scaled. A logistic regression on them is solved to
+    the optimum, in every arm with the C that cross-validation chose on the unedited model. If the task has
+    test rows, those are predicted, and pairs of rows resampled for intervals; otherwise ten random splits are
+    compared with a corrected t (C is then chosen on the training rows of the first split).
 
     Args:
-        edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
-        planted: add an arm, units `label`, in which the labels' own directions are erased at the site (`erase_labels`):
-            what the test makes of an effect that is known to be there.
-        rows: at most so many, to learn from and to test on together.
+        edits: each is an arm, besides the unedited model and, if an edit is spliced, the splice without an
+            edit.
+        planted: add an arm, units `label`, in which the labels' own directions are erased at the site
+            (`erase_labels`): an effect that is known to exist, to see whether the test finds it.
+        rows: the most rows, for training and testing in all.
         prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
 
     Raises:
@@ -88,24 +89,26 @@ def controlled(
     labels, count = division.labels, len(division.splits)
     learned, tried = division.splits[0]
     penalty = choose_penalty(states[0][learned], labels[learned], division.groups[learned], seed=seed)
-    said, converged = [], [True] * len(arms.steps)
+    predicted, converged = [], [True] * len(arms.steps)
     for number, (train, test) in enumerate(division.splits, 1):
         found = [fit_predict(own[train], labels[train], own[test], penalty) for own in states]
-        said.append(np.stack([predictions for predictions, _ in found]))
+        predicted.append(np.stack([predictions for predictions, _ in found]))
         converged = [before and now for before, (_, now) in zip(converged, found, strict=True)]
         progress(0.7 + 0.3 * number / count)
     result: list[TaskScore] = []
     for metric in CONTROLLED:
         if count == 1:
             groups = division.groups[tried].astype(str).tolist()
-            compared = arms.compared(said[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed)
+            compared = arms.compared(
+                predicted[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed
+            )
         else:
             scores = [
                 [
                     float(METRICS[metric](confusion(labels[test], own, len(task.labels))))
                     for own in predictions
                 ]
-                for (_, test), predictions in zip(division.splits, said, strict=True)
+                for (_, test), predictions in zip(division.splits, predicted, strict=True)
             ]
             compared = by_splits(np.array(scores), arms.bases, train=len(learned), test=len(tried))
         result += arms.rows(
@@ -134,12 +137,13 @@ def erase_labels(
 ) -> tuple[Directions, Edit]:
     """The differences between labels' mean activations, and the edit that sets every token to the mean along them.
 
-    A text counts by the mean over its tokens. Afterwards the labels have the same mean at the site on the rows that
-    are learned from, so that no linear reading of a text's mean there does better than a constant on them (Belrose
-    et al. 2023, *LEACE*, theorem 3.1). Labels that can be read off the final state all the same come from elsewhere.
+    A text counts by the mean over its tokens. Afterwards the labels have the same mean at the site on the
+    training rows, so that no linear classifier of a text's mean at the site does better than a constant on
+    them (Belrose et al. 2023, *LEACE*, theorem 3.1). If the final state still predicts the labels, the
+    information comes from elsewhere.
 
     Args:
-        task: the labelled texts; of a task without test rows, the rows that the first split learns from.
+        task: the labelled texts; for a task without test rows, the training rows of the first split.
 
     Raises:
         GlossaeError: two labels have the same mean, or there are too few rows of a label.
@@ -168,11 +172,11 @@ def encode_texts(
     max_tokens: int = MAX_TOKENS,
     prefix: Sequence[int] = (),
 ) -> TokenizedCorpus:
-    """Token ids of every row of a task, in order, cut to `max_tokens`; none is dropped, as `glossae.lm.tokenize` would.
+    """Token ids of every row of a task, in order, cut to `max_tokens`; unlike `glossae.lm.tokenize`, it drops no row.
 
     Raises:
         GlossaeError: a text has no tokens, or one that the model has no embedding for; or the prefix leaves no
-            room.
+            token.
     """
     sentences = [Sentence(row.text, task.language, row.pair, task.name) for row in rows]
     tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, prefix=prefix, least=1)
@@ -192,12 +196,12 @@ def pooled_states(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> States:
-    """The final hidden state of each text under each edit, the mean over its tokens; no pad counts.
+    """The mean final hidden state over each text's tokens, without pads, under each edit.
 
-    What lies below the site is computed once for all edits.
+    The part below the site is computed once for all edits.
 
     Raises:
-        GlossaeError: the model has no such site, or an edit does not fit it.
+        GlossaeError: the model lacks the site, or an edit does not fit it.
     """
     count = len(of := list(batches(tokens, budget)))
     done = ((batch, number / count) for number, batch in enumerate(of, 1))
@@ -209,7 +213,7 @@ def states_under(
     lm: LanguageModel,
     site: Site,
     steps: Sweep,
-    made: Iterable[tuple[Batch, float]],
+    text_batches: Iterable[tuple[Batch, float]],
     rows: int,
     read: Reader,
     pool: Pool,
@@ -218,12 +222,12 @@ def states_under(
     """The states of batches of texts under each edit, float32.
 
     Args:
-        made: the batches, each with the share that is done after it.
+        text_batches: the batches, each with the finished share after it.
     """
     fns = compile_steps(steps)
     found: np.ndarray | None = None
     with replay(lm, site, read) as run:
-        for batch, share in made:
+        for batch, share in text_batches:
             own = run.begin(batch)
             for number, (step, fn) in enumerate(zip(steps, fns, strict=True)):
                 states = own if fn is None or step.edit is None else run.under(fn, step.edit.positions)
@@ -243,13 +247,13 @@ def fit_predict(
     test: Float[np.ndarray, "test d"],
     penalty: float,
 ) -> tuple[Int[np.ndarray, " test"], bool]:
-    """What a logistic regression fitted on `train` says of `test`, and whether its solver converged.
+    """Fit a logistic regression on `train` and predict `test`; also returns whether the solver converged.
 
-    Features are scaled to mean 0 and variance 1 on `train`; one that never varies stays 0. `penalty` is C, the inverse
-    of the penalty's strength.
+    Features are scaled to mean 0 and variance 1 on `train`; a constant one stays 0. `penalty` is C, the
+    inverse of the penalty's strength.
     """
     scaled, other = _scaled(train, test)
-    return fitted(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+    return fit_unscaled(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
 
 
 def choose_penalty(
@@ -261,7 +265,7 @@ def choose_penalty(
 ) -> float:
     """The C with the largest macro F1 over five held-out folds, the smallest such C; pairs stay in one fold.
 
-    It is not chosen by log-loss, by which saying the commoner label of everything wins where little can be learned.
+    Log-loss would not do: where little can be learnt, it favours predicting the commoner label for everything.
 
     Raises:
         GlossaeError: a label has fewer pairs than there are folds.
@@ -279,23 +283,25 @@ def choose_penalty(
     for train, test in folds.split(features, labels, groups):
         scaled, other = _scaled(features[train], features[test])
         for place, penalty in enumerate(PENALTIES):
-            said, _ = fitted(scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
-            scores[place] += float(macro_f1(confusion(labels[test], said, count)))
+            predicted, _ = fit_unscaled(
+                scaled, labels[train], other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE
+            )
+            scores[place] += float(macro_f1(confusion(labels[test], predicted, count)))
     return PENALTIES[int(scores.argmax())]
 
 
 def _scaled(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.preprocessing import StandardScaler
 
-    # float64, in which a mean of many rows of float32 is exact enough to be the same on any machine
+    # float64, in which the mean of many float32 rows is exact enough to be the same on any machine
     scaler = StandardScaler().fit(train.astype(np.float64))
     return scaler.transform(train.astype(np.float64)), scaler.transform(test.astype(np.float64))
 
 
-def fitted(
+def fit_unscaled(
     features: np.ndarray, labels: np.ndarray, test: np.ndarray, **options: float
 ) -> tuple[Int[np.ndarray, " test"], bool]:
-    """What scikit-learn's logistic regression says of `test`, and whether its solver converged."""
+    """The predictions of scikit-learn's logistic regression for `test`, and whether its solver converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -1,4 +1,4 @@
-"""A task that the model is fine-tuned for with the edit in place, as the paper's text says: LoRA and a linear head."""
+"""Fine-tune the model on a task with the edit in place, as the paper's text says: LoRA and a linear head."""
 
 import contextlib
 import warnings
@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import nn
 
 from glossae.corpora import Task
-from glossae.effects import Edit, edited
+from glossae.effects import Edit, apply_edit
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm import (
@@ -33,15 +33,15 @@ from glossae.units import Units
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a model is fine-tuned.
+    """The settings of fine-tuning.
 
     Attributes:
-        rank: of the matrices that are added to every linear map of the blocks (Hu et al. 2021, *LoRA*); they count
-            `2 * rank / rank` times, so that the rank changes little else.
-        epochs: passes over the rows to learn from.
-        lr: AdamW's learning rate at first; it falls to zero along a line.
-        batch_rows: rows in a step.
-        seeds: trainings of each arm, with other beginnings and other orders of the rows.
+        rank: of the matrices added to every linear map of the blocks (Hu et al. 2021, *LoRA*); their factor is
+            `2 * rank / rank`, so that the rank changes little else.
+        epochs: passes over the training rows.
+        lr: AdamW's initial learning rate; it falls linearly to zero.
+        batch_rows: rows per step.
+        seeds: trainings of each arm, with different initial weights and orders of the rows.
     """
 
     rank: int = 8
@@ -68,17 +68,18 @@ def fine_tuned(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[TaskScore]:
-    """Fine-tune the model on a task, with each edit in place and without, and test it so.
+    """Fine-tune the model on a task and test it, under each edit and without.
 
-    A linear head on the mean final state over a text's tokens, and low-rank matrices beside every linear map of the
-    blocks, are trained; the model is as it was afterwards. Every arm begins from the same matrices and sees the same
-    batches, seed by seed. Intervals resample pairs of test rows, and seeds. A task without test rows has a fifth
-    of its rows set apart, once.
+    The trained weights are a linear head on the mean final state over a text's tokens, and low-rank matrices
+    beside every linear map of the blocks; the model is restored afterwards. For each seed, every arm starts
+    from the same matrices and sees the same batches. Intervals resample pairs of test rows, and seeds. For a
+    task without test rows, a fifth of its rows is split off once.
 
     Args:
-        site: where it is edited, in training and in the test.
-        edits: each is an arm, beside the model itself and, where one is spliced, the splice without an edit.
-        rows: at most so many, to learn from and to test on together.
+        site: the site of the edits, in training and in the test.
+        edits: each is an arm, besides the unedited model and, if an edit is spliced, the splice without an
+            edit.
+        rows: the most rows, for training and testing in all.
         prefix: the tokens before each text, such as `lm.prefix`; they are not in the mean.
 
     Raises:
@@ -92,7 +93,7 @@ def fine_tuned(
     tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     train, test = tokens.take(learned), tokens.take(tried)
     labels = torch.from_numpy(division.labels[learned]).to(lm.device)
-    said = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
+    predicted = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
     for number, step in enumerate(arms.steps):
         for run in range(tuning.seeds):
             done = number * tuning.seeds + run
@@ -102,17 +103,17 @@ def fine_tuned(
 
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + run)
-                with adapted(lm, tuning.rank) as weights:
+                with lora_adapters(lm, tuning.rank) as weights:
                     width = lm.model.config.get_text_config().hidden_size
                     head = nn.Linear(width, len(task.labels)).to(lm.device)
-                    with edited(lm, site, step.units, step.edit):
+                    with apply_edit(lm, site, step.units, step.edit):
                         _train(lm, weights, head, train, labels, tuning, seed + run, told)
-                        said[number, run] = _predicted(lm, head, test, budget)
+                        predicted[number, run] = _predicted(lm, head, test, budget)
     truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
     result: list[TaskScore] = []
     for metric in CONTROLLED:
         result += arms.rows(
-            arms.compared(said, truth, groups, metric, draws=draws, seed=seed),
+            arms.compared(predicted, truth, groups, metric, draws=draws, seed=seed),
             protocol="fine_tuned",
             metric=metric,
             n_train=len(learned),
@@ -133,23 +134,23 @@ def _library() -> Any:
 
 
 @contextlib.contextmanager
-def adapted(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
-    """While the block runs, low-rank matrices stand beside every linear map of the model's blocks.
+def lora_adapters(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
+    """Add low-rank matrices to every linear map of the model's blocks inside the block.
 
     Yields:
-        The matrices, the only weights that learn. Afterwards the model's own modules are back in their places.
+        The matrices, the only weights that learn. Afterwards the model's own modules are back in place.
     """
     peft = _library()
     learning = [(weight, weight.requires_grad) for weight in lm.model.parameters()]
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
     with warnings.catch_warnings():
-        # GPT-2's linear maps are stored the other way round, which peft sees and says
+        # GPT-2 stores linear maps transposed, which peft detects and warns about
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
         wrapped = peft.LoraModel(lm.model, config, "glossae")
     try:
         weights = [weight for weight in wrapped.parameters() if weight.requires_grad]
         for weight in weights:
-            # the model may be in half precision; what learns is not
+            # the model may be in half precision; the trained weights are float32
             weight.data = weight.data.float()
         yield weights
     finally:
@@ -192,8 +193,8 @@ def _train(
 def _predicted(
     lm: LanguageModel, head: nn.Linear, test: TokenizedCorpus, budget: int
 ) -> Int[np.ndarray, " test"]:
-    said = np.empty(len(test), dtype=np.int64)
+    predicted = np.empty(len(test), dtype=np.int64)
     for batch in batches(test, budget):
         logits = head(mean_over_text(batch, final_states(lm, batch)))
-        said[batch.index.numpy()] = logits.argmax(1).cpu().numpy()
-    return said
+        predicted[batch.index.numpy()] = logits.argmax(1).cpu().numpy()
+    return predicted

@@ -1,4 +1,4 @@
-"""Scores of a task under edits: which rows are tested on, metrics, intervals, and the table."""
+"""Score tasks under edits: division into training and test rows, metrics, intervals, and the table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from glossae.corpora import Example, Task
-from glossae.effects import Edit, Step, described
+from glossae.effects import Edit, Step, edit_columns
 from glossae.errors import GlossaeError
 from glossae.sae import Sae
 from glossae.stats import bootstrap_weights, interval
@@ -18,24 +18,24 @@ from glossae.units import Units
 Protocol = Literal["controlled", "as_coded", "fine_tuned"]
 Metric = Literal["macro_f1", "mcc", "weighted_f1"]
 Confusions = Float[np.ndarray, "*more labels labels"]
-"""How many rows of a label (second to last) were taken for which (last)."""
+"""The number of rows by true label (second to last axis) and predicted label (last axis)."""
 Measure = Callable[[Confusions], Float[np.ndarray, "*more"]]
 
 SPLITS, TEST_SHARE = 10, 0.2
-# a difference is to be found so often that is there, at a level of 5 % on two sides
+# the power of the detectable difference, at a two-sided level of 5 %
 POWER, LEVEL = 0.8, 0.05
 
 
 @dataclass(frozen=True)
 class Division:
-    """The rows of a task that are used, and how they are divided.
+    """The used rows of a task, and their division.
 
     Attributes:
         rows: the rows.
         labels: the label of each, as its place among the task's labels.
         groups: the number of each row's pair.
-        splits: (train, test) places among `rows`; one where the test rows were given.
-        left_out: rows of train whose text is in test too.
+        splits: (train, test) places among `rows`; a single split if the task has test rows.
+        left_out: training rows whose text is also in test.
     """
 
     rows: tuple[Example, ...]
@@ -46,13 +46,13 @@ class Division:
 
 
 def divide(task: Task, *, rows: int, seed: int, splits: int = SPLITS) -> Division:
-    """Divide a task: by its own test rows, or else at random, several times, a fifth to be tested on.
+    """Divide a task: by its own test rows, or else into several random splits with a fifth for testing.
 
-    Rows of a pair stay together. Rows of train whose text is in test too are left out. Where there are more than
-    `rows`, as many are drawn, train and test in proportion.
+    Rows of a pair stay together. Training rows whose text is also in test are left out. If there are more than
+    `rows`, that many are drawn, from train and test in proportion.
 
     Raises:
-        GlossaeError: there are too few rows to learn from or to test on, or a label is in one part only.
+        GlossaeError: there are too few rows for training or testing, or a label is in one part only.
     """
     generator = np.random.default_rng(seed)
     test = list(task.test or ())
@@ -63,7 +63,7 @@ def divide(task: Task, *, rows: int, seed: int, splits: int = SPLITS) -> Divisio
     kept, test = _drawn(kept, share, generator), _drawn(test, share, generator)
     used = (*kept, *test)
     labels = np.array([task.labels.index(row.label) for row in used], dtype=np.int64)
-    # a pair of train is none of test, whatever it is called
+    # pairs of train and test are different, whatever their names
     named = [f"{place >= len(kept)} {row.pair}" for place, row in enumerate(used)]
     groups = np.unique(named, return_inverse=True)[1].astype(np.int64) if used else labels
     if test:
@@ -82,7 +82,7 @@ def divide(task: Task, *, rows: int, seed: int, splits: int = SPLITS) -> Divisio
 
 
 def _drawn(rows: Sequence[Example], share: float, generator: np.random.Generator) -> list[Example]:
-    """That share of the pairs, in their order."""
+    """A random share of the pairs, in their order."""
     if share >= 1:
         return list(rows)
     pairs = list(dict.fromkeys(row.pair for row in rows))
@@ -104,36 +104,38 @@ def _f1(confusions: Confusions) -> Float[np.ndarray, "*more labels"]:
 
 
 def macro_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:
-    """The mean over labels of F1 = 2 tp / (2 tp + fp + fn); a label that is nowhere has 0."""
+    """The mean over labels of F1 = 2 tp / (2 tp + fp + fn); a label that never occurs has 0."""
     return np.asarray(_f1(confusions).mean(-1))
 
 
 def weighted_f1(confusions: Confusions) -> Float[np.ndarray, "*more"]:
-    """The same, each label as much as it has rows; the paper's measure."""
+    """The mean F1 weighted by the labels' numbers of rows; the paper's measure."""
     support = confusions.sum(-1)
     return np.asarray((_f1(confusions) * support).sum(-1) / support.sum(-1))
 
 
 def matthews(confusions: Confusions) -> Float[np.ndarray, "*more"]:
     """Matthews' correlation, for any number of labels (Gorodkin 2004, equation 8); 0 where only one is predicted."""
-    rows, truth, said = confusions.sum((-1, -2)), confusions.sum(-1), confusions.sum(-2)
+    rows, truth, predicted = confusions.sum((-1, -2)), confusions.sum(-1), confusions.sum(-2)
     right = np.trace(confusions, axis1=-2, axis2=-1)
-    above = right * rows - (truth * said).sum(-1)
-    below = np.sqrt((rows**2 - (said**2).sum(-1)) * (rows**2 - (truth**2).sum(-1)))
+    above = right * rows - (truth * predicted).sum(-1)
+    below = np.sqrt((rows**2 - (predicted**2).sum(-1)) * (rows**2 - (truth**2).sum(-1)))
     return np.asarray(np.divide(above, below, out=np.zeros_like(below), where=below > 0))
 
 
 METRICS: dict[Metric, Measure] = {"macro_f1": macro_f1, "mcc": matthews, "weighted_f1": weighted_f1}
 
 
-def confusion(truth: Int[np.ndarray, " rows"], said: Int[np.ndarray, " rows"], labels: int) -> Confusions:
-    """The table of one set of predictions."""
-    counts = np.bincount(truth * labels + said, minlength=labels * labels)
+def confusion(
+    truth: Int[np.ndarray, " rows"], predicted: Int[np.ndarray, " rows"], labels: int
+) -> Confusions:
+    """The confusion matrix of one set of predictions."""
+    counts = np.bincount(truth * labels + predicted, minlength=labels * labels)
     return counts.reshape(labels, labels).astype(np.float64)
 
 
-class Compared(NamedTuple):
-    """A score of one arm, and what it is apart from its base's; columns of `TaskScore`."""
+class ScoreComparison(NamedTuple):
+    """The score of one arm and its difference from the base; columns of `TaskScore`."""
 
     score: float
     ci_low: float
@@ -147,7 +149,7 @@ class Compared(NamedTuple):
 
 def by_bootstrap(
     truth: Int[np.ndarray, " rows"],
-    said: Int[np.ndarray, "arms seeds rows"],
+    predicted: Int[np.ndarray, "arms seeds rows"],
     groups: Sequence[str],
     bases: Sequence[int],
     measure: Measure,
@@ -155,21 +157,21 @@ def by_bootstrap(
     labels: int,
     draws: int,
     seed: int,
-) -> list[Compared]:
-    """Scores on one test set: groups of rows are resampled, the same for all arms, and seeds, where there are several.
+) -> list[ScoreComparison]:
+    """Scores on one test set, with resamples of groups of rows and of seeds, in common for all arms.
 
-    A p-value is twice the smaller share of resampled differences on either side of 0, `(b + 1) / (draws + 1)`; a base
-    has none.
+    A p-value is twice the smaller share of resampled differences on either side of 0, `(b + 1) / (draws + 1)`;
+    a base has none.
 
     Args:
-        said: what each arm says, once for each seed that it was trained with.
-        groups: rows with the same one are drawn together.
+        predicted: each arm's predictions, once for each training seed.
+        groups: rows with the same number are drawn together.
     """
-    arms, seeds, _ = said.shape
+    arms, seeds, _ = predicted.shape
     size = labels * labels
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     cells = np.zeros((place.max() + 1, arms * seeds, size))
-    for column, row in enumerate(said.reshape(arms * seeds, -1)):
+    for column, row in enumerate(predicted.reshape(arms * seeds, -1)):
         np.add.at(cells[:, column], (place, truth * labels + row), 1)
     whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
     generator = np.random.default_rng(seed)
@@ -177,7 +179,7 @@ def by_bootstrap(
     weights = bootstrap_weights(generator, count, draws)
     tables = (weights @ cells.reshape(count, -1)).reshape(draws, arms, seeds, labels, labels)
     scores = measure(tables)
-    # a seed belongs to no arm: the same ones are drawn for all
+    # seeds are common to all arms, so the same ones are drawn for all
     chosen = generator.integers(seeds, size=(draws, seeds))
     scores = np.take_along_axis(scores, chosen[:, None, :], axis=2).mean(2)
     found = []
@@ -186,7 +188,7 @@ def by_bootstrap(
         side = min((deltas <= 0).sum(), (deltas >= 0).sum())
         spread = float(deltas.std(ddof=1))
         reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER))
-        compared = Compared(
+        compared = ScoreComparison(
             float(whole[arm]),
             *interval(scores[:, arm]),
             float(whole[arm] - whole[base]),
@@ -200,8 +202,8 @@ def by_bootstrap(
 
 def by_splits(
     scores: Float[np.ndarray, "splits arms"], bases: Sequence[int], *, train: int, test: int
-) -> list[Compared]:
-    """Scores on several random splits: Student's t with the variance that overlapping training sets call for.
+) -> list[ScoreComparison]:
+    """Scores on several random splits: Student's t with a variance corrected for overlapping training sets.
 
     The variance of a mean over J splits is (1 / J + test / train) s^2 (Nadeau and Bengio 2003, *Inference for the
     generalization error*, equation 8).
@@ -223,7 +225,9 @@ def by_splits(
             p = float(2 * stats.t.sf(abs(delta) / apart, count - 1))
         detectable = None if arm == base or apart == 0 else (reach + power) * apart
         ends = (delta, delta - reach * apart, delta + reach * apart)
-        found.append(Compared(score, score - reach * error, score + reach * error, *ends, p, detectable))
+        found.append(
+            ScoreComparison(score, score - reach * error, score + reach * error, *ends, p, detectable)
+        )
     return found
 
 
@@ -237,14 +241,15 @@ class TaskScore:
         edit: raw, none or the operation. splice: None for raw. value: the dose.
         protocol: controlled, as_coded or fine_tuned. metric: macro_f1, mcc or weighted_f1.
         score: with its 95 % interval, `ci_low` to `ci_high`.
-        delta: less the score without an edit (for a splice: the splice without one), with its interval and p-value.
-        p: of no difference, on two sides; None where there is no edit.
-        detectable: the smallest true difference that would be found in 80 % of tests like this one, at 5 % on two
-            sides; None where no prediction differs, which leaves no spread to tell from.
-        n_train: rows to learn from. n_test: rows to test on; of each split, where there are several.
-        splits: how many; 1 where the test rows are given or drawn once.
+        delta: less the score without an edit (for a splice: the splice without one), with its interval and
+            p-value.
+        p: of no difference, two-sided; None without an edit.
+        detectable: the smallest true difference that 80 % of such tests would find, at a two-sided 5 %; None
+            if no prediction differs, which gives no variance.
+        n_train: training rows. n_test: test rows; of each split, if there are several.
+        splits: the number of splits; 1 if the test rows are given or drawn once.
         seeds: trainings behind the score.
-        converged: whether the solver did; None for fine-tuning, which has none.
+        converged: whether the solver converged; None for fine-tuning.
         penalty: the C of the regression; None for fine-tuning.
     """
 
@@ -275,12 +280,12 @@ class TaskScore:
 
 @dataclass(frozen=True)
 class Arms:
-    """The ways that a model is run on a task: as it is, spliced without an edit where an edit is spliced, every edit.
+    """The arms of a task: the unedited model, the splice without an edit if an edit is spliced, and every edit.
 
     Attributes:
         task: the task.
-        steps: what is done in each.
-        names: of the units of each.
+        steps: the units and edit of each arm.
+        names: the name of each arm's units.
     """
 
     task: Task
@@ -289,34 +294,36 @@ class Arms:
 
     @staticmethod
     def of(task: Task, units: Sae | Units, edits: Sequence[Edit], name: str) -> "Arms":
-        """The arms of some edits, in order; those that are no more than one of the first two are left out."""
+        """The arms of some edits, in order; edits equal to one of the first two arms are left out."""
         spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
         steps = [Step(units, edit) for edit in (None, *spliced, *(edit for edit in edits if edit.units))]
         return Arms(task, steps, [name] * len(steps))
 
     @property
     def bases(self) -> list[int]:
-        """The arm that each is compared with: no edit, with the same splice."""
+        """The base of each arm: no edit, with the same splice."""
         return [int(step.edit is not None and step.edit.splice) for step in self.steps]
 
     def compared(
         self,
-        said: Int[np.ndarray, "arms seeds rows"],
+        predicted: Int[np.ndarray, "arms seeds rows"],
         truth: Int[np.ndarray, " rows"],
         groups: Sequence[str],
         metric: Metric,
         *,
         draws: int,
         seed: int,
-    ) -> list[Compared]:
+    ) -> list[ScoreComparison]:
         """`by_bootstrap` of the arms' predictions."""
         labels = len(self.task.labels)
         measure = METRICS[metric]
-        return by_bootstrap(truth, said, groups, self.bases, measure, labels=labels, draws=draws, seed=seed)
+        return by_bootstrap(
+            truth, predicted, groups, self.bases, measure, labels=labels, draws=draws, seed=seed
+        )
 
     def rows(
         self,
-        compared: Sequence[Compared],
+        compared: Sequence[ScoreComparison],
         *,
         protocol: Protocol,
         metric: Metric,
@@ -334,7 +341,7 @@ class Arms:
                 language=self.task.language,
                 units=name,
                 kind=step.kind,
-                **described(step.edit),
+                **edit_columns(step.edit),
                 protocol=protocol,
                 metric=metric,
                 **found._asdict(),

@@ -1,4 +1,4 @@
-"""Units of a model, and what one streaming pass counts of them: latents, neurons and directions."""
+"""The units of a model (latents, neurons and directions), and their counts from one streaming pass."""
 
 from glossae.units.contexts import UnitDetail, readable_tokens, sentences_to_show, token_texts, unit_details
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
@@ -20,8 +20,8 @@ from glossae.units.kinds import (
     Latents,
     Neurons,
     Units,
-    changed,
     check_ids,
+    set_units,
 )
 from glossae.units.sentences import SentenceTable
 
@@ -41,7 +41,6 @@ __all__ = [
     "Units",
     "activation_moments",
     "activation_samples",
-    "changed",
     "check_ids",
     "collect",
     "collect_all",
@@ -52,6 +51,7 @@ __all__ = [
     "random_directions",
     "readable_tokens",
     "sentences_to_show",
+    "set_units",
     "token_texts",
     "unit_details",
 ]

@@ -1,4 +1,4 @@
-"""A closer look at a few latents, token by token: their pre-activations, and texts that show them."""
+"""Token-by-token view of a few latents: their pre-activations, and texts that show them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,10 @@ class UnitDetail:
 
     Attributes:
         unit: its number.
-        auroc: how often a random target token has a larger pre-activation than a random reference token.
-        quantiles: of its values on the target's tokens where it fires, at 0.5 and 0.99; None if it never does.
+        auroc: the probability that a random target token has a larger pre-activation than a random reference
+            token.
+        quantiles: of its values on the target's tokens where it fires, at 0.5 and 0.99; None if it never fires
+            there.
         edges: bin edges of the histograms.
         counts: tokens in each bin, by language.
     """
@@ -50,7 +52,7 @@ def unit_details(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[UnitDetail]:
-    """Collect the pre-activations of `units` on a corpus: tokens x units values are held."""
+    """Collect the pre-activations of `units` on a corpus; tokens x units values are held."""
     if not units:
         return []
     chosen = torch.tensor(list(units), device=lm.device)
@@ -88,7 +90,7 @@ def unit_details(
 
 
 def sentences_to_show(corpus: Corpus, target: str, reference: str, count: int) -> Corpus:
-    """Translated pairs where the corpus has them, else the first sentences of either language."""
+    """Translated pairs if the corpus has them, otherwise the first sentences of either language."""
     by_pair: dict[str, dict[str, int]] = {}
     for number, sentence in enumerate(corpus.sentences):
         by_pair.setdefault(sentence.pair, {}).setdefault(sentence.language, number)
@@ -132,12 +134,12 @@ def token_texts(
 
 
 def readable_tokens(lm: LanguageModel, ids: Sequence[int]) -> list[str]:
-    """One string a token; a character whose bytes are spread over tokens stands whole at its first."""
+    """One string per token; a character whose bytes span several tokens stands whole at the first."""
     strings: list[str] = []
     start = 0
     while start < len(ids):
         end = start + 1
-        # U+FFFD at the end stands for bytes that are no character yet: take more tokens until they are
+        # U+FFFD at the end marks an incomplete character: take more tokens until it is complete
         while end < len(ids) and lm.tokenizer.decode(ids[start:end]).endswith("�"):
             end += 1
         strings += [lm.tokenizer.decode(ids[start:end])] + [""] * (end - start - 1)
@@ -148,7 +150,7 @@ def readable_tokens(lm: LanguageModel, ids: Sequence[int]) -> list[str]:
 def _fired_values(
     sae: Sae, x: Float[torch.Tensor, "tokens d_in"], units: torch.Tensor
 ) -> Float[torch.Tensor, "tokens units"]:
-    """The value of each of `units` at each token where it fires, NaN where it does not."""
+    """The value of each of `units` at each token where it fires, NaN elsewhere."""
     codes = sae.encode(x)
     hit = (codes.indices[:, :, None] == units) & sae.fires(codes)[:, :, None]
     values = (codes.values[:, :, None] * hit).sum(1)

@@ -1,4 +1,4 @@
-"""One pass of a language model, and what it counts of units: sums by language, and the sentence table."""
+"""Count units in one pass of a language model: sums by language, and the sentence table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.sae import Sae
 from glossae.units.histograms import LAYOUTS
 from glossae.units.kinds import CountedUnits, Latents
 from glossae.units.sentences import SentenceTable, TableBuilder
 
-# values of units that have one at every token, held at once: 16 MiB of float32
+# values of dense units held at once: 16 MiB of float32
 DENSE_VALUES = 2**22
 # a histogram's counts are int32
 MOST_TOKENS = 2**31 - 1
@@ -26,16 +26,16 @@ class UnitStatistics:
 
     Attributes:
         languages: the rows, sorted.
-        identity: whose units these are, `KIND SITE HASH`.
-        layout: where the histogram's bins end, a key of `LAYOUTS`.
+        identity: identifies the units, `KIND SITE HASH`.
+        layout: the bins of the histogram, a key of `LAYOUTS`.
         tokens: tokens of each language.
-        fired: on how many tokens each unit fires.
-        value_sum: sum over all tokens of what it reads; a latent reads 0 where it does not fire.
+        fired: the number of tokens on which each unit fires.
+        value_sum: sum of its values over all tokens; a latent's value is 0 where it does not fire.
         active_sum: sum of its values where it fires.
-        active_min: its smallest value where it fires; 0 where it never does.
+        active_min: its smallest value where it fires; 0 if it never does.
         active_max: its largest, likewise.
         pre_sum: sum of its pre-activations over all tokens.
-        histogram: tokens in each bin of values; what is in none reads zero.
+        histogram: tokens in each bin of values; zeros are in no bin.
     """
 
     languages: tuple[str, ...]
@@ -54,7 +54,7 @@ class UnitStatistics:
     def empty(
         languages: tuple[str, ...], units: CountedUnits, *, device: torch.device | str = "cpu"
     ) -> "UnitStatistics":
-        """The statistics of no text."""
+        """Statistics of an empty text."""
         layout = "fine" if units.kind == "direction" else "signed" if units.signed else "positive"
 
         def zeros(dtype: torch.dtype, *shape: int) -> Tensor:
@@ -76,7 +76,7 @@ class UnitStatistics:
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return int(self.fired.shape[1])
 
     @property
@@ -85,14 +85,14 @@ class UnitStatistics:
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every array by its name."""
+        """Every array by name."""
         return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
     def row(self, language: str) -> int:
         """The row of a language.
 
         Raises:
-            GlossaeError: there is no text in it.
+            GlossaeError: there is no text in the language.
         """
         if language not in self.languages:
             raise GlossaeError(
@@ -106,12 +106,12 @@ class UnitStatistics:
         return self.fired[row].double() / self.tokens[row]
 
     def mean_value(self, language: str) -> Float[Tensor, " units"]:
-        """Each unit's mean value over all of a language's tokens; a latent's is zero where it does not fire."""
+        """Each unit's mean value over all of a language's tokens; a latent's value is 0 where it does not fire."""
         row = self.row(language)
         return self.value_sum[row] / self.tokens[row]
 
     def mean_active(self, language: str) -> Float[Tensor, " units"]:
-        """Each unit's mean value over the tokens where it fires; 0 where it never does."""
+        """Each unit's mean value over the tokens where it fires; 0 if it never does."""
         row = self.row(language)
         return self.active_sum[row] / self.fired[row].clamp_min(1)
 
@@ -134,7 +134,7 @@ def collect(
     table: bool = True,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Collected:
-    """Run a corpus through the model once; see `collect_all`."""
+    """Run a corpus through the model once and count one set of units; see `collect_all`."""
     return collect_all(lm, site, [units], tokens, budget=budget, table=table, progress=progress)[0]
 
 
@@ -142,33 +142,35 @@ def collect(
 def collect_all(
     lm: LanguageModel,
     site: Site,
-    families: Sequence[CountedUnits],
+    unit_sets: Sequence[CountedUnits],
     tokens: TokenizedCorpus,
     *,
     budget: int = 1024,
     table: bool = True,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Collected]:
-    """Run a corpus through the model once, and count what several families of units at a site do.
+    """Run a corpus through the model once, and count several sets of units at a site.
 
-    A BOS and attention sinks never count. A latent's statistics and its row of the table are over its values in the
-    code. Neurons and directions read something at every token, and their statistics are over that; in the `active_`
-    sums, and neurons in the table, they count where they fire only, and are 0 elsewhere. In the table a direction is
-    the mean of all it reads: it would be cut off at an arbitrary offset, and ranks need none.
+    A BOS and attention sinks never count. A latent's statistics and its column of the table are over its
+    values in the code. Neurons and directions have a value at every token, and their statistics are over that;
+    in the `active_` sums, and for neurons in the table, only tokens where they fire count, and others are 0.
+    In the table a direction has the mean of all
+    its values: its offset would be an arbitrary cut, and ranks need none.
 
     Args:
         lm: the model.
-        site: where the units are.
-        families: the units.
+        site: the units' site.
+        unit_sets: the units.
         tokens: the text.
         budget: tokens in a batch.
         table: whether to build the sentence table; its row i is sentence i of `tokens`.
-        progress: called with the share of tokens done.
+        progress: called with the finished share.
 
     Raises:
-        GlossaeError: units are of another width or site, an activation is not finite, or there are too many tokens.
+        GlossaeError: units have another width or site, an activation is not finite, or there are too many
+            tokens.
     """
-    for units in families:
+    for units in unit_sets:
         if units.d_in != lm.width(site):
             raise GlossaeError(
                 f"units: {units.identity} reads {units.d_in} values at a token, and {site} of {lm.name} has "
@@ -176,9 +178,9 @@ def collect_all(
             )
         if units.identity.split()[1] not in ("-", f"{site.name}/{site.layer}"):
             raise GlossaeError(f"units: {units.identity} is not of {site}")
-    counters = [Counter(units, tokens, table=table) for units in families]
+    counters = [Counter(units, tokens, table=table) for units in unit_sets]
     done, total = 0, int(tokens.lengths.sum())
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         done += len(part.sentence)
         for counter in counters:
             counter.add(part.sites[site], part.sentence)
@@ -195,16 +197,16 @@ def latent_statistics(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> UnitStatistics:
-    """Stream a corpus through the model and the SAE, for the statistics alone."""
+    """Run a corpus through the model and the SAE once, for the statistics alone."""
     return collect(lm, site, Latents(sae), tokens, budget=budget, table=False, progress=progress)[0]
 
 
 class Counter:
-    """Counts one family of units, batch by batch; every sentence is whole in its batch.
+    """Counts one set of units, batch by batch; a batch has whole sentences only.
 
     Args:
-        units: the family.
-        tokens: the text that batches are of.
+        units: the set.
+        tokens: the text of the batches.
         table: whether to build the sentence table.
     """
 
@@ -218,7 +220,7 @@ class Counter:
         self._table = TableBuilder(tokens, units) if table else None
 
     def add(self, x: Float[Tensor, "tokens d_in"], sentence: Int[Tensor, " tokens"]) -> None:
-        """Count a batch: the site at some tokens, and the number of each token's sentence, ascending in runs."""
+        """Count a batch: activations at some tokens, and the number of each token's sentence, ascending in runs."""
         sums = self._on(x.device)
         if not len(x):
             return
@@ -248,13 +250,13 @@ class Counter:
                 self._add_dense(sums, own, ids, self.units.read(x[inside], ids), place, numbers[chosen])
 
     def finish(self) -> Collected:
-        """What was counted, on the CPU."""
+        """The counts, on the CPU."""
         sums = self._on(self._x_sum.device)
         # a pre-activation is affine in x, so its sum needs the sum of x only
         mean = self._x_sum / sums.tokens.clamp_min(1)[:, None]
         sums.pre_sum.copy_(self.units.pre_activations(mean) * sums.tokens[:, None])
         if self.units.kind == "latent":
-            # it reads 0 where it does not fire
+            # its value is 0 where it does not fire
             sums.active_sum.copy_(sums.value_sum)
         never = sums.fired == 0
         sums.active_min.masked_fill_(never, 0.0)
@@ -264,7 +266,7 @@ class Counter:
         return statistics, None if self._table is None else self._table.finish()
 
     def _on(self, device: torch.device) -> UnitStatistics:
-        """The sums, made on the device where the first batch is."""
+        """The sums, made on the device of the first batch."""
         if self._sums is None:
             self._sums = UnitStatistics.empty(self._languages, self.units, device=device)
             self._sums.active_min.fill_(torch.inf)
@@ -280,7 +282,7 @@ class Counter:
         numbers: Int[Tensor, " rows"],
         language: Int[Tensor, " rows"],
     ) -> None:
-        """Count the entries of a code, first within each sentence and unit, then those."""
+        """Count the entries of a code, first within each sentence and unit, then over these."""
         units = sums.units
         found = self.units.fired(x)
         key, order = (row[found.token] * units + found.unit).sort()

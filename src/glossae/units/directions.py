@@ -1,4 +1,4 @@
-"""Directions that tell a language from others, made from activations: the baselines that latents have to beat."""
+"""Directions that separate a language from others, made from activations: the baselines for latents."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
 from glossae.probing import ProbePath
 from glossae.units.kinds import Directions
 
 # the penalty of a probe's norm, as a share of the critical one (see `glossae.probing`)
 PENALTY_SHARE = 0.1
-# a share of a variance that is no more than the rounding of sums of float64
+# a share of the variance below this is rounding of float64 sums
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the tokens of each language, float64, from which directions are made.
+    """Sums over the tokens of each language, float64, for making directions.
 
     Attributes:
         languages: the rows, sorted.
-        site: where they were taken, if it is known.
+        site: the site of the activations, if known.
         tokens: tokens of each language.
         sum: sum of the activations of each language.
         products: sum of x x' over the tokens of all languages.
@@ -61,7 +61,7 @@ class Moments:
         """The mean activation of a language.
 
         Raises:
-            GlossaeError: there is no text in it.
+            GlossaeError: there is no text in the language.
         """
         if language not in self.languages:
             raise GlossaeError(f"moments: no text is in '{language}'; there are {', '.join(self.languages)}")
@@ -82,7 +82,7 @@ def activation_moments(
     budget: int = 1024,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Moments:
-    """Stream a corpus through the model once; memory is languages x d_in and d_in x d_in.
+    """The moments of a corpus, in one pass of the model; memory is languages x d_in and d_in x d_in.
 
     Raises:
         GlossaeError: the corpus is empty, or an activation is not finite.
@@ -108,7 +108,7 @@ def activation_moments(
 def activation_samples(
     lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, budget: int = 1024
 ) -> tuple[Float[Tensor, "tokens d_in"], Shaped[np.ndarray, " tokens"]]:
-    """The activations of every token of a corpus as float32, and the language of each; all are held.
+    """The activations of every token of a corpus as float32, and the language of each, all in memory.
 
     Raises:
         GlossaeError: the corpus is empty, or an activation is not finite.
@@ -125,20 +125,20 @@ def _by_language(
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Batches of the site's activations, with the language of each token."""
     codes = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    for part in finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
         yield part.sites[site], codes[part.sentence.cpu().numpy()]
 
 
 def difference_of_means(moments: Moments, target: str, others: Sequence[str] = ()) -> Directions:
-    """The mean of the target less that of each other language, and less that of all others together.
+    """The mean of the target less that of each other language, and less the mean of all others.
 
-    Offsets lie midway between the two means. All others together is the mean of their means, so that each counts
-    alike whatever text there is of it. With one other language there is one direction.
+    Offsets are midway between the two means. The mean of all others is the mean of their means, so that each
+    language counts alike, whatever its amount of text. With one other language there is one direction.
 
     Args:
         moments: of the activations.
         target: the language that directions point to.
-        others: the languages they point away from; every other one if none is named.
+        others: the languages that they point away from; all others if none is named.
 
     Raises:
         GlossaeError: there is no text in a language, or two have the same mean.
@@ -153,13 +153,13 @@ def discriminants(
 ) -> Directions:
     """Linear discriminants (Fisher 1936): the inverse of the covariance within languages, times the differences.
 
-    The covariance S, pooled over all languages of the moments, is shrunk to (1 - s) S + s tr(S) / d I. Offsets lie
-    midway between the two means, as for equal priors.
+    The covariance S, pooled over all languages of the moments, is shrunk to (1 - s) S + s tr(S) / d I. Offsets
+    are midway between the two means, as for equal priors.
 
     Args:
         moments: of the activations.
         target: the language that directions point to.
-        others: the languages they point away from, each by itself and all together.
+        others: the languages that they point away from, each one and their mean.
         shrinkage: s, between 0 and 1; None: the oracle-approximating one (Chen et al. 2010).
 
     Raises:
@@ -172,8 +172,8 @@ def discriminants(
     shrunk.diagonal().add_(share * level)
     names, differences, middles = _contrasts(moments, target, others)
     factor, failed = torch.linalg.cholesky_ex(shrunk)
-    # The share of each coordinate's variance that those before it leave. Of one that they determine only rounding is
-    # left, of either sign, so that the factorisation may go through all the same.
+    # The share of each coordinate's variance that is left after regression on those before it. If they
+    # determine it, only rounding is left, of either sign, so that the factorisation may succeed all the same.
     left = factor.diagonal().square() / shrunk.diagonal()
     if int(failed) or not bool((left > ROUNDING).all()):
         raise GlossaeError(
@@ -195,16 +195,16 @@ def probe_normal(
 ) -> Directions:
     """The normal of a logistic probe of the target against all the others, in the site's own coordinates.
 
-    It is fitted on activations of mean 0 and variance 1, both sides having the same weight, under a penalty of
-    `share` of the critical one (`glossae.probing.ProbePath`). It fires where the probe says target.
+    It is fitted on activations of mean 0 and variance 1, with the same weight for both sides, under a penalty
+    of `share` of the critical one (`glossae.probing.ProbePath`). It fires where the probe predicts the target.
 
     Args:
         x: activations.
-        languages: of each.
-        target: what the probe finds.
-        others: what it finds it among; every other language if none is named.
+        languages: the language of each activation.
+        target: the positive class.
+        others: the negative class; all other languages if none is named.
         share: of the lambda from which on the probe is zero; below 1.
-        site: where the activations are from.
+        site: the site of the activations.
 
     Raises:
         GlossaeError: there is no text on one of the sides, or `share` leaves nothing of the probe.
@@ -240,14 +240,14 @@ def random_directions(
     centre: Float[Tensor, " d_in"] | None = None,
     site: Site | None = None,
 ) -> Directions:
-    """Directions drawn evenly from the sphere, which have no meaning: a baseline.
+    """Directions drawn uniformly from the sphere: a baseline without meaning.
 
     Args:
-        count: how many.
+        count: the number of directions.
         d_in: width of the site.
         seed: the same seed gives the same directions.
-        centre: where they read 0, such as the mean activation; the origin if it is None.
-        site: where they are.
+        centre: the point at which they read 0, such as the mean activation; None for the origin.
+        site: their site.
     """
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(count, d_in, generator=generator, dtype=torch.float64)
@@ -270,14 +270,14 @@ def _oas(covariance: Float[Tensor, "d d"], samples: int) -> float:
 def _contrasts(
     moments: Moments, target: str, others: Sequence[str]
 ) -> tuple[list[str], Float[Tensor, "contrasts d_in"], Float[Tensor, "contrasts d_in"]]:
-    """Target against each other language, and against all together where there are several.
+    """Target against each other language, and against the mean of all others if there are several.
 
     Names, differences of the means, and the points midway between them.
     """
     names = list(others) or [language for language in moments.languages if language != target]
     own = moments.mean(target)
     if not names or target in names:
-        raise GlossaeError(f"directions: '{target}' needs other languages to be told from")
+        raise GlossaeError(f"directions: '{target}' has no other language to compare with")
     means = {name: moments.mean(name) for name in names}
     if len(names) > 1:
         label = "all others" if not others else " and ".join(names)

@@ -1,10 +1,12 @@
-"""Bins of the histograms of units' values, with edges that are the same for all units and runs.
+"""Bins for histograms of units' values, with the same edges for all units and runs.
 
-A bin is an interval of the values' magnitude whose ends are powers of two and eighths between them. So a value's bin
-is read off its sign, its exponent and the first three bits of its mantissa as a float32: exact, the same on every
-device, and one look into a table. Bins are fine where values usually are, 1/16 to 256, and coarse for 8 octaves on
-either side of that; smaller and larger values belong to the outermost bins. Zeros are in no bin: their place is
-between the bins below and those above zero.
+A bin is an interval of magnitudes; its edges are powers of two and eighths between them. So a value's bin
+follows from
+its sign, its exponent and the first three bits of its mantissa as a float32: exact, the same on every device,
+by one table look-up. Bins are fine where values usually are, 1/16 to 256, and coarse for 8 octaves on either
+side of that;
+smaller and larger values belong to the outermost bins. Zeros are in no bin: they come between the bins below
+and those above zero.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# octaves: the finely binned ones, and those on either side of them
+# octaves: with fine bins, and on either side of those
 FINE, COARSE = range(-4, 8), 8
 MANTISSA_BITS, EIGHTHS = 23, 8
 
@@ -24,10 +26,10 @@ LayoutName = Literal["positive", "signed", "fine"]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where bins end.
+    """The bins of a histogram.
 
     Attributes:
-        name: what a file calls it.
+        name: the name in files.
         per_octave: bins in each of the fine octaves: 1, 2, 4 or 8.
         coarse: bins in the 8 octaves on either side of them.
         signed: whether there are as many bins again for values below zero.
@@ -40,7 +42,7 @@ class Layout:
 
     @cached_property
     def magnitudes(self) -> Float[Tensor, " edges"]:
-        """The edges of the bins above zero, rising; the first and the last bin have no outer edge."""
+        """The edges of the bins above zero, ascending; the first and the last bin have no outer edge."""
         below = [2.0 ** (FINE[0] - COARSE + COARSE * i / self.coarse) for i in range(self.coarse)]
         fine = [2.0**octave * (1 + i / self.per_octave) for octave in FINE for i in range(self.per_octave)]
         above = [2.0 ** (FINE[-1] + 1 + COARSE * i / self.coarse) for i in range(self.coarse)]
@@ -51,12 +53,12 @@ class Layout:
 
     @property
     def zero(self) -> int:
-        """How many bins lie below zero."""
+        """The number of bins below zero."""
         return len(self.magnitudes) if self.signed else 0
 
     @property
     def bins(self) -> int:
-        """How many bins there are."""
+        """The number of bins."""
         return self.zero + len(self.magnitudes)
 
     @cached_property
@@ -70,15 +72,15 @@ class Layout:
         return torch.where(negative, (self.zero - 1 - above).clamp_min(0), self.zero + above)
 
     def of(self, values: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-        """The bin of each value that is not zero (a zero's is meaningless, as is one below zero if not `signed`)."""
+        """The bin of each nonzero value (meaningless for a zero, and for a value below zero if not `signed`)."""
         table = self._table.to(values.device)
         shift = MANTISSA_BITS - EIGHTHS.bit_length() + 1
         pattern = (values.float().contiguous().view(torch.int32) >> shift) & (len(table) - 1)
         return table[pattern]
 
 
-# Latents: above zero only. Units that read below zero too, as many as a model has coordinates. And a handful of
-# directions, which can afford more bins.
+# Latents: above zero only. Units with negative values, as many as a model has coordinates. A handful of
+# directions, for which more bins are affordable.
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (

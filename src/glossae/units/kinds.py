@@ -1,4 +1,4 @@
-"""Units of a site, with one interface to read, count and change them: latents, neurons and directions."""
+"""Latents, neurons and directions of a site, with one interface to read, count and change them."""
 
 import dataclasses
 import hashlib
@@ -15,19 +15,19 @@ from glossae.errors import GlossaeError
 from glossae.lm import Site
 from glossae.sae import Codes, Sae
 
-# values of the encoder's matrix that are turned into another precision at once: 128 MiB of float64
+# values of the encoder's matrix converted to another precision at once: 128 MiB of float64
 WEIGHTS = 2**24
 
 Kind = Literal["latent", "neuron", "direction"]
 
 
 class Fired(NamedTuple):
-    """Where units fire on a batch of tokens, one entry per token and unit.
+    """The tokens of a batch where units fire, one entry per token and unit.
 
     Attributes:
         token: the row of the batch.
         unit: the unit that fires there.
-        value: what it reads there.
+        value: its value there.
     """
 
     token: Int[Tensor, " entries"]
@@ -37,7 +37,7 @@ class Fired(NamedTuple):
 
 @runtime_checkable
 class Units(Protocol):
-    """Anything that is read at a site and pushed."""
+    """Units that can be read and changed at a site."""
 
     @property
     def kind(self) -> Kind:
@@ -51,33 +51,33 @@ class Units(Protocol):
 
     @property
     def identity(self) -> str:
-        """`KIND SITE HASH`, which tells these units from others."""
+        """`KIND SITE HASH`, which identifies these units."""
         ...
 
     def __len__(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         ...
 
     def name(self, unit: int) -> str:
-        """What a table calls one unit, such as `latent 12` or `difference of means`."""
+        """The name of one unit in tables, such as `latent 12` or `difference of means`."""
         ...
 
     def fired(self, x: Float[Tensor, "tokens d_in"]) -> Fired:
-        """Every token and unit that fires; its value is what `read` gives there."""
+        """Every token and unit that fires; its value is that of `read`."""
         ...
 
     def read(self, x: Float[Tensor, "tokens d_in"], units: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
-        """The values of a few units at every token; a latent that does not fire reads 0."""
+        """The values of a few units at every token; 0 for a latent that does not fire."""
         ...
 
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
-        """What one more of each unit adds to the site."""
+        """The change of the site per unit of each unit's value."""
         ...
 
 
 @runtime_checkable
 class CountedUnits(Units, Protocol):
-    """Units that statistics are counted of."""
+    """Units that statistics can be collected of."""
 
     @property
     def signed(self) -> bool:
@@ -85,15 +85,15 @@ class CountedUnits(Units, Protocol):
         ...
 
     def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
-        """Every unit before it is decided whether it fires: affine in x, so its mean is that of the mean token."""
+        """Every unit before the decision whether it fires: affine in x, so its mean is that of the mean token."""
         ...
 
 
 class Latents:
     """The latents of an SAE: one fires where it is selected and, if the SAE says so, above zero (`Sae.fires`).
 
-    A latent reads its value in the code, 0 where it is not selected, and writes its row of `W_dec`. Everything is
-    computed in the SAE's own precision.
+    A latent's value is that in the code, 0 where it is not selected, and its direction is its row of `W_dec`.
+    Everything is computed in the SAE's own precision.
     """
 
     kind: Kind = "latent"
@@ -116,7 +116,7 @@ class Latents:
 
     @cached_property
     def identity(self) -> str:
-        """`latent SITE HASH`, the hash over every weight and what the config says of them."""
+        """`latent SITE HASH`, where the hash covers every weight and the config's architecture."""
         config = self.sae.config
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
         for name, tensor in sorted(self.sae.state_dict().items()):
@@ -126,12 +126,12 @@ class Latents:
         return _identity(self.kind, place, digest.hexdigest())
 
     def name(self, unit: int) -> str:
-        """What a table calls it."""
+        """The latent's name in tables."""
         return f"latent {unit}"
 
     @torch.no_grad()
     def fired(self, x: Float[Tensor, "tokens d_in"]) -> Fired:
-        """Every token and latent that fires there, token by token."""
+        """Every token and latent that fires there, in the order of tokens."""
         codes = self.sae.encode(x.to(self.sae.W_enc.dtype))
         fires = self.sae.fires(codes)
         return Fired(fires.nonzero()[:, 0], codes.indices[fires], codes.values[fires])
@@ -144,7 +144,7 @@ class Latents:
         """The values of a few latents in a code, 0 where they are not selected."""
         wanted = torch.tensor(list(units), dtype=torch.int64, device=codes.values.device)
         own, place = wanted.unique(return_inverse=True)
-        # a column for each latent asked for, and one more for all the others
+        # a column for each requested latent, and one more for all the others
         column = torch.full((len(self),), len(own), device=wanted.device)
         column[own] = torch.arange(len(own), device=wanted.device)
         found = codes.values.new_zeros(len(codes.values), len(own) + 1)
@@ -171,15 +171,15 @@ class Latents:
 
 
 class Neurons:
-    """Every coordinate of a site: it reads itself, and fires where it is above zero.
+    """Every coordinate of a site: its value is the coordinate, and it fires above zero.
 
-    That is the convention of language activation probability entropy (LAPE; Tang et al. 2024, eq. 1), which counts
-    values of an MLP's activation function above zero. It fits `mlp.hidden`. Coordinates of the residual stream
-    have a meaning with either sign, so `signed` adds the negation of each.
+    This is the convention of language activation probability entropy (LAPE; Tang et al. 2024, eq. 1), which
+    counts values of an MLP's activation function above zero. It fits `mlp.hidden`. Coordinates of the residual
+    stream have a meaning with either sign, so `signed` adds the negation of each.
 
     Args:
-        site: where they are.
-        width: how many coordinates it has.
+        site: their site.
+        width: the number of coordinates.
         signed: the units `width` to `2 width - 1` are the negations of the first `width`.
         model: the model's name: coordinates of different models are different units.
     """
@@ -202,16 +202,16 @@ class Neurons:
 
     @property
     def identity(self) -> str:
-        """`neuron SITE HASH`, the hash over the model's name, the site and the width."""
+        """`neuron SITE HASH`, where the hash covers the model's name, the site and the width."""
         digest = hashlib.sha256(json.dumps([self.model, *self.site, self.width, self.both]).encode())
         return _identity(self.kind, f"{self.site.name}/{self.site.layer}", digest.hexdigest())
 
     def name(self, unit: int) -> str:
-        """What a table calls it."""
+        """The neuron's name in tables."""
         return f"neuron {unit}" if unit < self.width else f"neuron {unit - self.width}, negated"
 
     def fired(self, x: Float[Tensor, "tokens d_in"]) -> Fired:
-        """Every token and coordinate above zero there, token by token."""
+        """Every token and coordinate above zero there, in the order of tokens."""
         return _above_zero(self.pre_activations(_precise(x)))
 
     def read(self, x: Float[Tensor, "tokens d_in"], units: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
@@ -221,7 +221,7 @@ class Neurons:
         return _precise(x)[:, ids % self.width] * sign
 
     def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
-        """All of them."""
+        """All coordinates."""
         return torch.cat([x, -x], dim=1) if self.both else x
 
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
@@ -233,18 +233,18 @@ class Neurons:
 
 
 class Directions:
-    """Unit vectors with an offset each: they read `x @ v - offset`, and fire where that is above zero.
+    """Unit vectors with an offset each: their value is `x @ v - offset`, and they fire above zero.
 
     Args:
-        names: what each is called.
-        vectors: the directions. They are scaled to length 1, and their offsets with them, so that each fires where
-            it did.
-        offsets: what is taken off the product.
-        site: where they are, if it is known.
+        names: the name of each.
+        vectors: the directions. They are scaled to length 1 and their offsets likewise, so that each fires at
+            the same tokens.
+        offsets: the number subtracted from each product.
+        site: their site, if known.
 
     Raises:
-        GlossaeError: there are not as many names and offsets as vectors, a vector is zero or not finite, or an offset
-            is not finite.
+        GlossaeError: the numbers of names, vectors and offsets differ, a vector is zero or not finite, or an
+            offset is not finite.
     """
 
     kind: Kind = "direction"
@@ -267,7 +267,7 @@ class Directions:
             if not (norm > 0 and norm < float("inf") and abs(offset) < float("inf")):
                 raise GlossaeError(f"directions: '{name}' has the length {norm} and the offset {offset}")
         self.names, self.site = tuple(names), site
-        # float64 here, rounded to the precision of what is read in each product
+        # float64 here, rounded to the precision of the input in each product
         self.vectors: Tensor = vectors.double() / norms[:, None]
         self.offsets: Tensor = offsets.double() / norms
 
@@ -281,7 +281,7 @@ class Directions:
 
     @cached_property
     def identity(self) -> str:
-        """`direction SITE HASH`, the hash over the names, the vectors and the offsets."""
+        """`direction SITE HASH`, where the hash covers the names, the vectors and the offsets."""
         digest = hashlib.sha256(json.dumps(self.names).encode())
         for tensor in (self.vectors, self.offsets):
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -289,21 +289,21 @@ class Directions:
         return _identity(self.kind, place, digest.hexdigest())
 
     def name(self, unit: int) -> str:
-        """What a table calls it."""
+        """The direction's name in tables."""
         return self.names[unit]
 
     def fired(self, x: Float[Tensor, "tokens d_in"]) -> Fired:
-        """Every token and direction that reads above zero there, token by token."""
+        """Every token and direction above zero there, in the order of tokens."""
         return _above_zero(self.pre_activations(_precise(x)))
 
     def read(self, x: Float[Tensor, "tokens d_in"], units: Sequence[int]) -> Float[Tensor, "tokens chosen"]:
-        """What a few read, also where they do not fire; half precision becomes float32."""
+        """The values of a few, also where they do not fire; half precision becomes float32."""
         ids = torch.tensor(list(units), dtype=torch.int64, device=self.vectors.device)
         precise = _precise(x)
         return precise @ self.vectors[ids].to(precise).T - self.offsets[ids].to(precise)
 
     def pre_activations(self, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens units"]:
-        """What all of them read."""
+        """The values of all."""
         return x @ self.vectors.to(x).T - self.offsets.to(x)
 
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
@@ -311,25 +311,26 @@ class Directions:
         return self.vectors[torch.tensor(list(units), dtype=torch.int64, device=self.vectors.device)]
 
 
-def changed(
+def set_units(
     units: Units,
     x: Float[Tensor, "tokens d_in"],
     ids: Sequence[int],
     targets: Sequence[float] | Float[Tensor, "*tokens chosen"],
 ) -> Float[Tensor, "tokens d_in"]:
-    """The site with some units set to `targets`, and all else as it was: x + (targets - read(x)) @ direction.
+    """The site with some units set to `targets`, and all else unchanged: x + (targets - read(x)) @ direction.
 
-    For latents that is the error-preserving edit x + decode(z') - decode(z): what the SAE does not explain stays.
-    A neuron then reads its target, and so do orthogonal directions; others move each other too.
+    For latents this is the error-preserving edit x + decode(z') - decode(z): what the SAE does not explain
+    stays. Afterwards a neuron has its target value, and so do orthogonal directions; other directions move
+    each other.
 
     Args:
-        units: what is changed.
+        units: the units.
         x: the site.
-        ids: which of the units.
-        targets: what each is to read, the same at every token or token by token.
+        ids: the units to change.
+        targets: the new value of each, the same at every token or token by token.
 
     Raises:
-        GlossaeError: there is no such unit.
+        GlossaeError: a unit does not exist.
     """
     check_ids(units, ids)
     now = units.read(x, ids)
@@ -338,10 +339,10 @@ def changed(
 
 
 def check_ids(units: Units, ids: Sequence[int]) -> None:
-    """Refuse units that are not there.
+    """Refuse units that do not exist.
 
     Raises:
-        GlossaeError: there is no such unit.
+        GlossaeError: a unit does not exist.
     """
     for unit in ids:
         if not 0 <= unit < len(units):
@@ -349,7 +350,7 @@ def check_ids(units: Units, ids: Sequence[int]) -> None:
 
 
 def _identity(kind: Kind, place: str, digest: str) -> str:
-    """`KIND SITE HASH`; SITE such as `mlp.hidden/3`, or `-` where it is not known."""
+    """`KIND SITE HASH`; SITE such as `mlp.hidden/3`, or `-` if it is unknown."""
     return f"{kind} {place} {digest[:16]}"
 
 

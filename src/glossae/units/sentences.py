@@ -1,4 +1,4 @@
-"""The sentence table: what every unit did on every sentence. Tests, scores and identification read it."""
+"""The sentence table: the mean value of every unit on every sentence, for tests, scores and identification."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,22 +18,23 @@ from glossae.units.kinds import Units
 
 @dataclass(frozen=True)
 class SentenceTable:
-    """Each unit's mean value on each sentence; memory is the number of entries that are not zero.
+    """Each unit's mean value on each sentence; memory is proportional to the nonzero entries.
 
-    Tokens of a sentence depend on each other, and so do sentences of one pair, which are translations of each other,
-    and of one document. Clusters of them are drawn independently.
+    Tokens of a sentence depend on each other, and so do sentences of one pair, which are translations of each
+    other, and of one document. Clusters of such sentences are independent draws.
 
     Attributes:
-        values: `(sentences, units)` float32, by column: the mean over the sentence's tokens of what the unit
-            reads, 0 at a token where it does not fire; of a direction, of all it reads. What is not stored is 0.
-            Indices are sorted.
-        fired: `(sentences, units)` int32, by column: on how many of the sentence's tokens the unit fires.
-        tokens: of each sentence.
+        values: `(sentences, units)` float32, by column: the mean over the sentence's tokens of the unit's
+            value, 0 at a token where it does not fire; for a direction, of all its values. Entries that are
+            not stored are 0. Indices are sorted.
+        fired: `(sentences, units)` int32, by column: the number of the sentence's tokens on which the unit
+            fires.
+        tokens: the number of tokens of each sentence.
         languages: the code of each sentence.
         sources: the source of each sentence.
         pairs: the pair of each sentence.
-        identity: whose units these are, `KIND SITE HASH`; tables of different units are never joined.
-        docs: the document of each sentence, empty where it is not known; None where none is known.
+        identity: identifies the units, `KIND SITE HASH`; tables of different units are never joined.
+        docs: the document of each sentence, empty if unknown; None if all are unknown.
     """
 
     values: csc_array
@@ -50,7 +51,7 @@ class SentenceTable:
 
     @property
     def units(self) -> int:
-        """How many units it has."""
+        """The number of units."""
         return int(self.values.shape[1])
 
     @cached_property
@@ -60,7 +61,7 @@ class SentenceTable:
 
     @cached_property
     def clusters(self) -> Shaped[np.ndarray, " sentences"]:
-        """The cluster of each sentence: its pair, with the pairs and documents that it shares sentences with."""
+        """The cluster of each sentence: sentences that share pairs or documents, directly or through others."""
         if self.docs is None:
             return self.pairs
         return np.array(cluster_names(self.pairs.tolist(), self.docs.tolist()), dtype=np.str_)
@@ -89,7 +90,7 @@ class SentenceTable:
         return replace(self, values=_by_column(self.values[:, index]), fired=_by_column(self.fired[:, index]))
 
     def chunks(self, entries: int = 4_000_000) -> Iterator[tuple[int, int]]:
-        """Runs of units `(first, last + 1)` with at most about so many entries each, at least one unit."""
+        """Runs of units `(first, last + 1)` with at most about `entries` entries each, at least one unit."""
         first = 0
         while first < self.units:
             last = int(np.searchsorted(self.values.indptr, self.values.indptr[first] + entries, "right")) - 1
@@ -102,7 +103,7 @@ class SentenceTable:
         """The sentences of several tables of the same units, one after the other.
 
         Raises:
-            GlossaeError: they are tables of different units.
+            GlossaeError: the tables are of different units.
         """
         first = tables[0]
         for table in tables[1:]:
@@ -124,11 +125,11 @@ class SentenceTable:
 
 
 class TableBuilder:
-    """Builds a sentence table batch by batch; memory is 16 bytes an entry.
+    """Builds a sentence table batch by batch; memory is 16 bytes per entry.
 
     Args:
         tokens: the sentences; the table has a row for each, in this order.
-        units: whose table it is.
+        units: the units of the table.
     """
 
     def __init__(self, tokens: TokenizedCorpus, units: Units) -> None:
@@ -138,7 +139,7 @@ class TableBuilder:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def sentences(self, numbers: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]) -> None:
-        """Set how many tokens some sentences have."""
+        """Set the number of tokens of some sentences."""
         self._tokens[numbers.cpu().numpy()] = tokens.cpu().numpy()
 
     def add(
@@ -148,7 +149,7 @@ class TableBuilder:
         value_sum: Float[Tensor, " entries"],
         fired: Int[Tensor, " entries"],
     ) -> None:
-        """Add entries, no sentence and unit twice: the sum of a unit's values, and on how many tokens it fires."""
+        """Add entries, each sentence and unit once: the sum of the values, and the number of tokens that fire."""
         row = sentence.cpu().numpy()
         mean = value_sum.cpu().numpy() / self._tokens[row]
         self._parts.append(
@@ -161,7 +162,7 @@ class TableBuilder:
         )
 
     def finish(self) -> SentenceTable:
-        """The table."""
+        """Return the table."""
         kinds = (np.int32, np.int32, np.float32, np.int32)
         row, unit, mean, fired = (
             np.concatenate([np.zeros(0, dtype), *(part[i] for part in self._parts)])

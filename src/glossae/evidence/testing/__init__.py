@@ -1,4 +1,4 @@
-"""Whether units tell languages apart by more than a stated minimum, with errors held over thousands of units."""
+"""Test whether units separate languages by more than a minimum AUROC, with error control over thousands of units."""
 
 from glossae.evidence.testing.auroc import (
     AurocTable,
@@ -12,22 +12,22 @@ from glossae.evidence.testing.auroc import (
 from glossae.evidence.testing.evidence import (
     Claim,
     Evidence,
-    carried_languages,
     check_panel,
     check_power,
     claims,
     comparisons_needed,
+    languages_to_test,
     q_values,
     units_evidence,
 )
 from glossae.evidence.testing.frozen import (
     FrozenSet,
     Replication,
-    Restricted,
     SetScore,
+    SubsetTest,
     freeze,
     load_frozen,
-    passing_restricted,
+    passing_subsets,
     replicate,
     restrict,
 )
@@ -40,10 +40,9 @@ __all__ = [
     "Evidence",
     "FrozenSet",
     "Replication",
-    "Restricted",
     "SetScore",
+    "SubsetTest",
     "auroc_table",
-    "carried_languages",
     "check_panel",
     "check_power",
     "claims",
@@ -51,10 +50,11 @@ __all__ = [
     "exact_p",
     "freeze",
     "independence",
+    "languages_to_test",
     "load_frozen",
     "minimum_p",
     "multipliers",
-    "passing_restricted",
+    "passing_subsets",
     "perfect_p",
     "permutations",
     "q_values",

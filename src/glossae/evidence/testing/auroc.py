@@ -15,7 +15,7 @@ from glossae.errors import GlossaeError
 from glossae.units import SentenceTable
 
 ENTRIES = 2_000_000
-"""How many entries are held at once; several arrays of languages x entries are."""
+"""Entries of a table held at once; several arrays of languages x entries are made of them."""
 
 LEVEL = 0.95
 """Coverage of the intervals."""
@@ -24,11 +24,11 @@ Method: TypeAlias = Literal["exact", "studentised"]
 
 
 class Independence(NamedTuple):
-    """What one way of dividing the comparisons of two languages is worth.
+    """The sample size of an AUROC under one way of choosing comparisons of two languages.
 
     Attributes:
         left_out: the share of comparisons that it leaves out.
-        blocks: m, how many independent comparisons a set has at least.
+        blocks: m, the least number of independent comparisons in a set.
     """
 
     left_out: float
@@ -36,7 +36,7 @@ class Independence(NamedTuple):
 
 
 def independence(counts: Int[np.ndarray, "clusters 2"]) -> list[Independence]:
-    """How many independent comparisons an AUROC is worth, for clusters with so many sentences of two languages.
+    """How many independent comparisons an AUROC is worth, from each cluster's numbers of sentences.
 
     AUROC is the mean of a kernel in [0, 1], "the sentence of a has the larger value", over all comparisons of a
     sentence of a with one of b. Suppose that a mean can be written as an average of means W, each over at least m
@@ -46,8 +46,8 @@ def independence(counts: Int[np.ndarray, "clusters 2"]) -> list[Independence]:
 
         P(estimate >= a) <= exp(-m KL(a || A0)),   KL(a || A0) = a log(a / A0) + (1 - a) log((1 - a) / (1 - A0)).
 
-    It holds for every number of sentences and every distribution, where clusters are independent of each other and a
-    sentence's distribution is its language's, whatever cluster it is in.
+    It holds for every number of sentences and every distribution, if clusters are independent of each other
+    and a sentence's distribution depends only on its language, not on its cluster.
 
     To find m, draw clusters as points, and a comparison as an edge between the clusters of its two sentences. A set of
     comparisons without a common cluster is a matching. A colouring of the edges with c colours divides them into c
@@ -59,12 +59,12 @@ def independence(counts: Int[np.ndarray, "clusters 2"]) -> list[Independence]:
     - every cluster is a pair: twice the complete graph, and m = floor(pairs / 2).
     - a mix, or larger clusters: c = min(D + M, floor(3 D / 2)) (Vizing 1964; Shannon 1949).
 
-    Comparisons within a cluster are no edges, since the kernel's mean may be another there. With r their share, an
-    estimate of a over all comparisons means at least 1 - (1 - a) / (1 - r) over the others, and that is tested. In the
-    same way, where few clusters have both languages, one side of each may be left out, which makes the graph bipartite.
-    Both bounds hold for every a, so the smaller of the two does.
+    Comparisons within a cluster are not edges, since the kernel's mean may differ there. With r their share,
+    an estimate of a over all comparisons means at least 1 - (1 - a) / (1 - r) over the others, and that is
+    tested. In the same way, if few clusters have both languages, one side of each may be left out, which makes
+    the graph bipartite. Both bounds hold for every a, and so does the smaller of the two.
     """
-    # few shapes, many clusters
+    # there are few shapes, and many clusters of each
     shapes, times = np.unique(counts, axis=0, return_counts=True)
     shapes, times = shapes[shapes.any(1)], times[shapes.any(1)]
     ways = [_across(shapes, times)]
@@ -94,7 +94,7 @@ def _across(shapes: Int[np.ndarray, "shapes 2"], times: Int[np.ndarray, " shapes
         colours = 2 * (pairs - 1 + pairs % 2)
     else:
         between = np.outer(a, b) + np.outer(b, a)
-        # a shape that occurs once has no other of its kind
+        # a shape that occurs once has no other cluster of its kind
         between[np.arange(len(times)), np.arange(len(times))] *= times > 1
         colours = min(degree + int(between.max()), 3 * degree // 2)
     return Independence(within / (n_a * n_b), edges // colours)
@@ -106,11 +106,11 @@ class AurocTable:
 
     Attributes:
         languages: the codes, sorted.
-        estimate: `[unit, a, b]`: how often a random sentence of `a` has a larger value than a random one of `b`,
-            ties counted half; `[unit, b, a]` is one less it, and the diagonal is 0.5.
-        se: its standard error, robust to sentences of one pair depending on each other; NaN where a language
-            has one cluster only.
-        n: sentences of each language.
+        estimate: `[unit, a, b]`: the probability that a random sentence of `a` has a larger value than one of
+            `b`, ties counted half; `[unit, b, a]` is 1 minus it, and the diagonal is 0.5.
+        se: its standard error, robust to dependence between sentences of one cluster; NaN if a language has
+            only one cluster.
+        n: the number of sentences of each language.
         counts: sentences of each language in each cluster.
     """
 
@@ -139,12 +139,13 @@ class AurocTable:
     ) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
         """The ends of a 95 % Wald interval on the logit scale (Pepe 2003, section 5.2.5).
 
-        Where the estimate is 0 or 1 the standard error is 0 and says nothing. There the interval reaches to the AUROC
-        whose `exact_p` is 2.5 %: with m independent sentences a side, down from 1 to 0.025^(1/m).
+        For an estimate of 0 or 1 the standard error is 0 and gives no information. The interval then reaches
+        to the AUROC whose `exact_p` is 2.5 %: with m independent sentences per language, from 1 down to
+        0.025^(1/m).
         """
         estimate, se = self.of(target, reference), self.se_of(target, reference)
         inside = (estimate > 0) & (estimate < 1)
-        # 0.5 stands in where the logit would be infinite
+        # 0.5 replaces estimates with an infinite logit
         safe = np.where(inside, estimate, 0.5)
         half = norm.ppf(0.5 + LEVEL / 2) * se / (safe * (1 - safe))
         low, high = expit(logit(safe) - half), expit(logit(safe) + half)
@@ -163,8 +164,8 @@ def exact_p(
 ) -> Float[np.ndarray, " units"]:
     """An upper bound of each unit's p-value for "AUROC of target over reference is at most `minimum`".
 
-    exp(-m KL(estimate || minimum)) where the estimate is larger than the minimum, and 1 elsewhere (Hoeffding 1963,
-    section 5): it holds for every number of sentences and every distribution. `independence` gives m.
+    exp(-m KL(estimate || minimum)) if the estimate is larger than the minimum, and 1 otherwise (Hoeffding
+    1963, section 5): valid for every number of sentences and every distribution. `independence` gives m.
     """
     estimate = auroc.of(target, reference)
     p = np.ones_like(estimate)
@@ -178,7 +179,7 @@ def exact_p(
 
 
 def perfect_p(auroc: AurocTable, target: str, reference: str, minimum: float = 0.8) -> float:
-    """The exact p-value of a unit that tells the two apart without exception: the smallest there is."""
+    """The exact p-value of a unit that separates the two perfectly: the smallest possible."""
     return float(min(minimum**way.blocks for way in auroc.independence(target, reference)))
 
 
@@ -187,11 +188,11 @@ def studentised(
 ) -> Float[np.ndarray, " units"]:
     """Each unit's (logit estimate - logit minimum) / standard error of the logit, close to normal under the null.
 
-    Where the standard error is 0 or missing it says nothing, and the normal score of the exact p-value stands in.
+    If the standard error is 0 or missing, the normal score of the exact p-value is used instead.
 
-    Share rejected at a true AUROC of 0.8, at 0.05 and 0.001, with n sentences a side (200,000, 100,000 and 20,000
-    draws). A binomial tail with the effective sample size (Korn and Graubard 1998) is closer at 0.05, and rejects up
-    to twice too often at 0.001 with few sentences.
+    The table has the rejection rates at a true AUROC of 0.8, at levels 0.05 and 0.001, with n sentences per
+    language (200,000, 100,000 and 20,000 draws). A binomial tail with the effective sample size (Korn and
+    Graubard 1998) is closer at 0.05, but rejects up to twice too often at 0.001 with few sentences.
 
         | values                                               | n = 50        | n = 200       | n = 1000      |
         |------------------------------------------------------|---------------|---------------|---------------|
@@ -225,9 +226,9 @@ class Clusters:
     Attributes:
         languages: the codes, sorted.
         order: the table's rows, sorted by cluster and by language within it.
-        language: of each row in that order, its place in `languages`.
-        cluster: of each row in that order.
-        counts: how many sentences of each language a cluster has.
+        language: for each row in that order, its place in `languages`.
+        cluster: for each row in that order.
+        counts: the number of sentences of each language in each cluster.
     """
 
     languages: tuple[str, ...]
@@ -238,7 +239,7 @@ class Clusters:
 
     @staticmethod
     def of(table: SentenceTable) -> "Clusters":
-        """Those of a table."""
+        """The clusters of a table."""
         languages = table.present
         language = np.searchsorted(np.array(languages), table.languages.astype(str))
         names, cluster = np.unique(table.clusters.astype(str), return_inverse=True)
@@ -255,7 +256,7 @@ class Clusters:
 
     @cached_property
     def n(self) -> Int[np.ndarray, " languages"]:
-        """The sentences of each language."""
+        """The number of sentences of each language."""
         return np.asarray(self.counts.sum(0))
 
     @cached_property
@@ -270,11 +271,11 @@ class Clusters:
 
 
 class Placements(NamedTuple):
-    """A run of units, entry by entry, sorted by unit, cluster and language.
+    """The ranks of a run of units, entry by entry, sorted by unit, cluster and language.
 
-    A place is counted in half sentences: each sentence that lies below counts two, each tie one. A sentence whose
-    value is not stored lies at zero; its place is `zero`, and the place of an entry is `zero + above`. The placement
-    values of any ordered pair of languages, and the ranks of any two pooled, are sums of these.
+    A place is counted in half sentences: each sentence below counts two, each tie one. A sentence whose value
+    is not stored has the value zero; its place is `zero`, and the place of an entry is `zero + above`. The
+    placement values of any ordered pair of languages, and the ranks of any two pooled, are sums of these.
 
     Attributes:
         first: the run's first unit.
@@ -297,7 +298,7 @@ def placements(table: SentenceTable, clusters: Clusters) -> Iterator[Placements]
     Raises:
         GlossaeError: a value is not finite.
     """
-    # rows by cluster, so that the sentences of a pair stand side by side in every column
+    # rows by cluster, so that the sentences of a pair are neighbours in every column
     values = csc_array(table.values.tocsr()[clusters.order])
     for first, last in table.chunks(ENTRIES):
         start, end = int(values.indptr[first]), int(values.indptr[last])
@@ -343,7 +344,7 @@ def _place(
     seen = np.zeros(count + 1, dtype=np.int32)
     for of in range(languages):
         np.cumsum(by_value == of, out=seen[1:])
-        # below an entry and tied with it, among the stored; those at zero lie on one side of it
+        # below an entry and tied with it, among stored values; zeros lie on one side of it
         side = (
             np.stack([-at_zero[:, of], at_zero[:, of]], axis=1) - 2 * (seen[of_unit] + below[:, of])[:, None]
         )
@@ -355,9 +356,9 @@ def _place(
 def _key(
     unit: Int[np.ndarray, " entries"], value: Float[np.ndarray, " entries"]
 ) -> Integer[np.ndarray, " entries"]:
-    """Whole numbers in the order of unit, then value: those sort several times as fast as two keys."""
+    """Integers in the order of unit, then value: they sort several times as fast as two keys."""
     bits = value.astype(np.float32, copy=False).view(np.uint32)
-    # the bits of floats order as whole numbers do once the negative ones are turned around
+    # the bits of floats order as integers once those of negative values are inverted
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(2**31))
     return (unit.astype(np.uint64) << np.uint64(32)) | ordered
 
@@ -365,10 +366,10 @@ def _key(
 def auroc_table(table: SentenceTable) -> AurocTable:
     """AUROC of every unit and ordered pair of languages, about `ENTRIES` values of the table at a time.
 
-    The standard error is that of the placement values (DeLong, DeLong and Clarke-Pearson 1988): with V_i the share of
-    `b` that lies below sentence i of `a`, and W_j the share of `a` above sentence j of `b`, the variance is
-    var(V)/n_a + var(W)/n_b. Sentences of one pair count as one (Obuchowski 1997): the squares are of sums over
-    clusters, and a cluster with sentences of both languages adds the product of its two sums.
+    The standard error is that of the placement values (DeLong, DeLong and Clarke-Pearson 1988): with V_i the
+    share of `b` below sentence i of `a`, and W_j the share of `a` above sentence j of `b`, the variance is
+    var(V)/n_a + var(W)/n_b. Sentences of one cluster count as one (Obuchowski 1997): the squares are of sums
+    over clusters, and a cluster with sentences of both languages adds the product of its two sums.
 
     Raises:
         GlossaeError: a value is not finite.
@@ -387,7 +388,7 @@ def _auroc_of(
 ) -> tuple[Float[np.ndarray, "units languages languages"], Float[np.ndarray, "units languages languages"]]:
     """Estimate and standard error of a run of units.
 
-    Counts are whole half sentences, so that a unit that tells two languages apart without exception has an estimate
+    Counts are integers (half sentences), so that a unit that separates two languages perfectly has an estimate
     of exactly 1 and a standard error of exactly 0.
     """
     sums = _Sums(part, clusters)
@@ -397,7 +398,7 @@ def _auroc_of(
     of_language = (clusters.counts > 0).sum(0)
     either = ((clusters.counts[:, :, None] > 0) | (clusters.counts[:, None, :] > 0)).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # one cluster says nothing of how clusters differ
+        # one cluster gives no variance between clusters
         own = sums.squares() * np.where(of_language > 1, of_language / (of_language - 1), np.nan)[:, None]
         both = sums.products() * np.where(either > 1, either / (either - 1), np.nan)
         variance = own + own.swapaxes(1, 2) - both - both.swapaxes(1, 2)
@@ -411,8 +412,8 @@ class _Sums:
     """Sums of placements over clusters, by unit, own language a and other language b.
 
     With G_k the sum of `above[b]` over the sentences of `a` in cluster k, m_k their number, and g the mean of
-    `above[b]` over all sentences of `a`, the influence of a cluster's sentences of `a` is G_k - m_k g. What is not
-    stored adds nothing to a sum of `above`, so all of these run over the entries only.
+    `above[b]` over all sentences of `a`, the influence of a cluster's sentences of `a` is G_k - m_k g. Values
+    that are not stored add nothing to a sum of `above`, so all of these run over the entries only.
     """
 
     def __init__(self, part: Placements, clusters: Clusters) -> None:
@@ -431,7 +432,7 @@ class _Sums:
         square = self._by_other(lambda b: np.square(self.above[b], dtype=np.float64))
         n = self.clusters.n.astype(np.float64)[:, None]
         if self.clusters.single:
-            # n S2 - S1^2 rather than with the mean: whole numbers, and exactly zero if all are alike
+            # n S2 - S1^2 rather than with the mean: integers, and exactly zero if all are equal
             return np.asarray(np.maximum(n * square - np.square(self.first), 0) / n)
         own = self.counts[self.cluster, self.language]
         weighted = self._by_other(lambda b: self.above[b] * own)
@@ -449,7 +450,7 @@ class _Sums:
         return np.asarray(self._stored() - cross - cross.swapaxes(1, 2) + means * together)
 
     def _stored(self) -> Float[np.ndarray, "units languages languages"]:
-        """The sum over clusters of the product of the two G_k, where both are stored."""
+        """The sum over clusters of the product of the two G_k, if both are stored."""
         shape = (self.units, self.languages, self.languages)
         total = np.zeros(np.prod(shape, dtype=int))
         group = self.unit * len(self.counts) + self.cluster
@@ -466,7 +467,7 @@ class _Sums:
         return half + half.swapaxes(1, 2)
 
     def _merge(self) -> None:
-        """Make one entry out of a cluster's entries of one language and unit."""
+        """Merge a cluster's entries of one language and unit into one."""
         key = (self.unit * len(self.counts) + self.cluster) * self.languages + self.language
         begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else key
         if len(begins):

@@ -1,4 +1,4 @@
-"""Which units stand for a language: the claims of a panel, each tested over every unit at a false discovery rate."""
+"""Test the claims of a panel on every unit at a false discovery rate: which units stand for a language."""
 
 import csv
 import math
@@ -25,27 +25,27 @@ from glossae.evidence.testing.permutation import Multipliers, Permutations, mult
 from glossae.evidence.testing.permutation import permutations as permute
 from glossae.units import SentenceTable
 
-EVERYBODY = "en"
-"""The language that "not English" is about: what nearly every model has seen most of."""
+COMMON_LANGUAGE = "en"
+"""The language of the claim "non-English": the one that nearly every model has read most."""
 APART = 0.05
-"""The share of a language's sentences that may come from other sources than the first language's do."""
+"""The largest share by which two languages' sentences may differ in their sources."""
 
 Within: TypeAlias = Literal["source", "all"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That a unit stands for the languages inside, and for none of those outside.
+    """The claim that a unit stands for the languages inside, and for none of those outside.
 
-    It holds where every language inside is told from every one outside: an intersection of alternatives, so its
-    p-value is the largest of theirs (Berger 1982).
+    It holds if every language inside is separated from every one outside: an intersection of alternatives, so
+    its p-value is the largest of theirs (Berger 1982).
 
     Attributes:
         name: such as `Danish`, `Danish, Norwegian Bokmål aside`, `Scandinavian` or `non-English`.
         inside: codes, sorted.
         outside: codes, sorted.
-        same: wider names that this panel cannot tell from it, since they have the same languages inside and
-            outside: with Danish and English only, `Danish` may as well be `non-English`.
+        same: wider names that this panel cannot distinguish from it, since they have the same languages inside
+            and outside: with Danish and English only, `Danish` may as well be `non-English`.
     """
 
     name: str
@@ -62,8 +62,9 @@ class Claim:
 def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     """The claims that a panel allows, the most specific first: the target, its groups from narrow to wide, non-English.
 
-    A group's claim needs two of its languages in the panel and one outside of it. Where the panel has a language so
-    close to the target that readers of one read the other (Bokmål, of Danish), there is a claim that leaves it aside.
+    A group's claim needs two of its languages in the panel and one outside it. If the panel has a language so
+    close to the target that readers of one read the other (Bokmål, for Danish), there is a claim that leaves
+    it aside.
 
     Raises:
         GlossaeError: the panel lacks the target, or has no other language.
@@ -83,8 +84,8 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     for group in _column(target, "groups"):
         inside = {code for code in panel if group in _column(code, "groups")}
         sets.append((group, inside, everybody - inside))
-    if target != EVERYBODY and EVERYBODY in panel:
-        sets.append((f"non-{_name(EVERYBODY)}", everybody - {EVERYBODY}, {EVERYBODY}))
+    if target != COMMON_LANGUAGE and COMMON_LANGUAGE in panel:
+        sets.append((f"non-{_name(COMMON_LANGUAGE)}", everybody - {COMMON_LANGUAGE}, {COMMON_LANGUAGE}))
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for name, inside, outside in sets:
         if outside:
@@ -95,7 +96,7 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
 
 
 def _name(code: str) -> str:
-    """The English name of a language; its code, if `languages.tsv` lacks it."""
+    """The English name of a language; its code if `languages.tsv` lacks it."""
     return _languages()[code]["name"] if code in _languages() else code
 
 
@@ -112,7 +113,7 @@ def _languages() -> dict[str, dict[str, str]]:
 
 
 def check_panel(table: SentenceTable, within: Within = "source") -> None:
-    """Refuse languages from different sources: a unit that tells talks from news would pass for a language.
+    """Refuse languages from different sources: a unit that separates talks from news would pass for a language.
 
     Raises:
         GlossaeError: a language has more than a twentieth of its sentences from other sources than another has.
@@ -127,7 +128,7 @@ def check_panel(table: SentenceTable, within: Within = "source") -> None:
     first, *others = table.present
     for language in others:
         difference = shares[language] - shares[first]
-        # of 95 and 5 sentences the share is a twentieth, but for rounding
+        # for 95 and 5 sentences the share is 5 %, up to rounding
         if np.abs(difference).sum() / 2 > APART + 1e-9:
             here, there = names[difference.argmax()], names[difference.argmin()]
             raise GlossaeError(
@@ -141,15 +142,15 @@ def check_panel(table: SentenceTable, within: Within = "source") -> None:
 def comparisons_needed(units: int, minimum: float = 0.8, q: float = 0.05) -> int:
     """The fewest independent comparisons with which one unit out of `units` can pass.
 
-    They are ceil(log(q / units) / log(minimum)). The p-value of a unit without exception is minimum^m with m
-    independent comparisons (see `perfect_p`), and the first discovery of Benjamini and Hochberg (1995) among
-    the units has to have at most q / units. m sentences of each language are m comparisons, and m pairs of translations
-    are m / 2 (see `independence`).
+    That is ceil(log(q / units) / log(minimum)). The p-value of a perfect unit is minimum^m with m independent
+    comparisons (see `perfect_p`), and the first discovery of Benjamini and Hochberg (1995) among the units
+    needs at most q / units. m sentences of each language are m comparisons, and m pairs of translations are m
+    / 2 (see `independence`).
     """
     return max(1, math.ceil(math.log(q / units) / math.log(minimum)))
 
 
-def carried_languages(
+def languages_to_test(
     pairs: Mapping[str, Sequence[str]],
     target: str,
     reference: str,
@@ -157,19 +158,19 @@ def carried_languages(
     minimum: float = 0.8,
     q: float = 0.05,
 ) -> tuple[str, ...]:
-    """The languages of a text that have enough sentences for a test of `units` units, before any unit is computed.
+    """The languages of a text with enough sentences for a test of `units` units, before any unit is computed.
 
     Args:
         pairs: by language, the pair of each sentence; sentences that share one are translations of each other.
         target: the language that units are to stand for.
-        reference: a language that they are compared with in any case.
-        units: how many are tested together.
+        reference: a language that is always compared.
+        units: the number of units tested together.
         minimum: the AUROC that a unit has to exceed.
-        q: the rate of false discoveries.
+        q: the false discovery rate.
 
     Returns:
-        The target, the reference, and each other language with enough sentences for every claim's comparisons; nothing
-        where target or reference lacks them.
+        The target, the reference, and each other language with enough sentences for every claim's comparisons;
+        empty if target or reference has too few.
     """
     kept: tuple[str, ...] = (target, reference)
     if not set(kept) <= pairs.keys():
@@ -199,10 +200,10 @@ def carried_languages(
 def check_power(
     auroc: AurocTable, comparisons: Sequence[tuple[str, str]], units: int, minimum: float, q: float
 ) -> None:
-    """Refuse so few sentences that even a unit without exception could not pass.
+    """Refuse so few sentences that even a perfect unit could not pass.
 
     Raises:
-        GlossaeError: naming the languages, and how many sentences it takes.
+        GlossaeError: with the languages, and the number of sentences needed.
     """
     for target, reference in comparisons:
         if perfect_p(auroc, target, reference, minimum) <= q / units:
@@ -222,10 +223,10 @@ class ClaimEvidence:
     """One claim, tested on every unit.
 
     Attributes:
-        claim: what is claimed.
+        claim: the claim.
         p: each unit's p-value: the largest over the claim's comparisons.
         q: the same as false discovery rates, over all units.
-        family_wise: max-T adjusted p-values, for strong claims about single units; None where no draws were asked
+        family_wise: max-T adjusted p-values, for strong claims about single units; None if no draws were asked
             for.
     """
 
@@ -237,7 +238,7 @@ class ClaimEvidence:
 
 @dataclass(frozen=True)
 class UnitEvidence:
-    """What is known of one unit.
+    """The test results of one unit.
 
     Attributes:
         unit: its number.
@@ -245,7 +246,7 @@ class UnitEvidence:
         p, q: by claim.
         auroc: of the target over each other language.
         interval: of each of these, 95 %.
-        fires_on: the other languages that it tells from the reference as well as asked of the target.
+        fires_on: the other languages that it separates from the reference by the minimum asked of the target.
     """
 
     unit: int
@@ -263,14 +264,14 @@ class Evidence:
 
     Attributes:
         target: the language.
-        reference: what `fires_on` is measured against.
+        reference: the language that `fires_on` compares with.
         minimum: the AUROC that a unit has to exceed.
         level: the false discovery rate at which a unit passes a claim; it holds claim by claim.
         method: of the p-values.
-        identity: whose units these are.
+        identity: identifies the units.
         claims: the most specific first.
         auroc: of every unit and ordered pair of languages.
-        permutations: permuted labels, comparison by comparison, if asked for: the null "no difference", and how
+        permutations: permuted labels for each comparison, if asked for: the null "no difference", and how
             often its p-values are small when it holds.
     """
 
@@ -297,7 +298,7 @@ class Evidence:
         raise GlossaeError(f"{name}: the table's languages allow no such claim, only {known}")
 
     def passing(self, name: str) -> tuple[int, ...]:
-        """The units that pass a claim, those with the largest smallest AUROC first."""
+        """The units that pass a claim, in descending order of their smallest AUROC."""
         units = np.flatnonzero(self.claim(name).q <= self.level)
         return tuple(units[np.argsort(-self.weakest(name)[units], kind="stable")].tolist())
 
@@ -309,13 +310,13 @@ class Evidence:
 
     @cached_property
     def names(self) -> tuple[str | None, ...]:
-        """What each unit is called: the most specific claim that it passes."""
+        """The name of each unit: the most specific claim that it passes."""
         passes = np.array([evidence.q <= self.level for evidence in self.claims])
         first = np.where(passes.any(0), passes.argmax(0), -1)
         return tuple(self.claims[i].claim.name if i >= 0 else None for i in first.tolist())
 
     def units(self, units: Sequence[int]) -> list[UnitEvidence]:
-        """All that is known of some units."""
+        """The test results of some units."""
         others = [language for language in self.auroc.languages if language != self.target]
         ends = {other: self.auroc.interval(self.target, other) for other in others}
         fires = {
@@ -354,18 +355,20 @@ def units_evidence(
 ) -> Evidence:
     """Test every claim about `target` on every unit.
 
-    A unit's p-value for a claim is the largest over the claim's comparisons, each of the null "AUROC is at most
-    `minimum`" (see `minimum_p`); Benjamini-Hochberg over the units gives q. The test is one-sided: a unit that is lower
-    on the target than elsewhere passes nothing.
+    A unit's p-value for a claim is the largest over the claim's comparisons, each of the null "AUROC is at
+    most `minimum`" (see `minimum_p`); Benjamini-Hochberg over the units gives q. The test is one-sided: a unit
+    that is lower on the target than elsewhere passes nothing.
 
     Args:
-        permutations: draws, for max-T adjusted p-values at the minimum and for the null "no difference"; 0 for none.
-        reference: what `fires_on` is measured against; English, or else the first language outside.
+        permutations: draws, for max-T adjusted p-values at the minimum and for the null "no difference"; 0 for
+            none.
+        reference: the language that `fires_on` compares with; by default English, or else the first language
+            outside.
         within: `source` refuses a table whose languages come from different sources, or in different shares.
 
     Raises:
-        GlossaeError: a language is missing; the languages' sources differ; there are so few sentences that no unit
-            could pass; a setting is out of its range.
+        GlossaeError: a language is missing; the languages' sources differ; there are so few sentences that no
+            unit could pass; a setting is out of its range.
     """
     if not 0.5 <= minimum < 1:
         raise GlossaeError(f"minimum: is {minimum}: give an AUROC of at least 0.5 and less than 1")
@@ -376,7 +379,7 @@ def units_evidence(
     allowed = claims(target, table.present)
     if reference is None:
         outside = allowed[0].outside
-        reference = EVERYBODY if EVERYBODY in outside else outside[0]
+        reference = COMMON_LANGUAGE if COMMON_LANGUAGE in outside else outside[0]
     if reference not in table.present or reference == target:
         raise GlossaeError(f"reference: {reference} is not one of the table's other languages")
     check_panel(table, within)
@@ -420,7 +423,7 @@ def claim_evidence(
 
 
 def q_values(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """The smallest false discovery rate at which each test would be among the discoveries.
+    """The smallest false discovery rate at which each test would be a discovery.
 
     By Benjamini and Hochberg (1995), for independent or positively dependent tests.
     """

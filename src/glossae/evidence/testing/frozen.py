@@ -1,4 +1,4 @@
-"""A selected set of units that can no longer change: tested again on other text, and as one score."""
+"""Freeze a selected set of units, and test it again on other text, unit by unit and as one score."""
 
 import json
 from collections.abc import Sequence
@@ -29,17 +29,19 @@ from glossae.units import SentenceTable
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """Units that were selected on one text, written down before another was opened: by `freeze`, or `load_frozen`.
+    """Units that were selected on one text and written to a file before another text was read.
+
+    Only `freeze` and `load_frozen` make one.
 
     Attributes:
         units: their numbers, best first.
-        claim: what they passed, such as `Danish`.
+        claim: the claim that they passed, such as `Danish`.
         target: the language that the claim is about.
         inside, outside: the claim's languages on that text.
         minimum, q, method: of the test.
-        identity: whose units these are.
+        identity: identifies the units.
         text: the hash of the text that they were selected on.
-        hash: of all the above.
+        hash: of all other attributes.
     """
 
     units: tuple[int, ...]
@@ -56,19 +58,17 @@ class FrozenSet:
 
     def __post_init__(self) -> None:
         if self.hash != _hash(asdict(self)):
-            raise GlossaeError(
-                f"the frozen set of {self.claim} is not what it was: its hash is not {self.hash}"
-            )
+            raise GlossaeError(f"the frozen set of {self.claim} was changed: its hash is not {self.hash}")
 
     def check_units(self, identity: str) -> None:
-        """Raise GlossaeError for units of another SAE, site or model, naming both."""
+        """Raise GlossaeError for units of another SAE, site or model; the line names both."""
         if identity != self.identity:
             raise GlossaeError(
                 f"the frozen set of {self.claim} is of the units {self.identity}, and these are {identity}"
             )
 
     def check_text(self, text: str) -> None:
-        """Raise GlossaeError for the text that the set was selected on, by its hash."""
+        """Raise GlossaeError if the text with this hash is the one that the set was selected on."""
         if text == self.text:
             raise GlossaeError(
                 f"the frozen set of {self.claim} was selected on this very text: test it on another"
@@ -76,16 +76,16 @@ class FrozenSet:
 
 
 def freeze(evidence: Evidence, claim: str, path: Path, *, text: str) -> FrozenSet:
-    """Write down the units that pass a claim. The false discovery rate is that of all of them together.
+    """Write the units that pass a claim to a file. The false discovery rate is that of all of them together.
 
     Args:
-        evidence: from the text that may be looked at for selecting.
-        claim: its name.
+        evidence: from the text for selecting.
+        claim: the claim's name.
         path: a JSON file.
         text: the hash of that text.
 
     Raises:
-        GlossaeError: there is no such claim; another set is frozen there; the file cannot be written.
+        GlossaeError: there is no such claim; another set is frozen in the file; the file cannot be written.
     """
     tested = evidence.claim(claim).claim
     fields: dict[str, Any] = {
@@ -111,7 +111,7 @@ def load_frozen(path: Path) -> FrozenSet:
     """Read a frozen set.
 
     Raises:
-        GlossaeError: the file cannot be read, is none, or was changed since.
+        GlossaeError: the file cannot be read, is not a frozen set, or was changed since.
     """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -124,28 +124,28 @@ def load_frozen(path: Path) -> FrozenSet:
     try:
         intact = fields["hash"] == _hash(fields)
     except ValueError:
-        # not a finite number, or half a character: it has no hash
+        # a number that is not finite, or half a surrogate pair: it has no hash
         intact = False
     if not intact:
         raise GlossaeError(f"{path}: was changed since it was frozen: bring the file back, or select anew")
-    # only now is anything known of its types
+    # after the hash, the types are known to be right
     return FrozenSet(**(fields | {key: tuple(fields[key]) for key in ("units", "inside", "outside")}))
 
 
 @dataclass(frozen=True)
 class Replication:
-    """A frozen set tested again on another text.
+    """The result of testing a frozen set again on another text.
 
     Attributes:
         frozen: the set.
-        text: the hash of the text it was tested on.
-        claim: the claim, against those of its languages that this text has.
-        p: of each of the set's units, in its order.
+        text: the hash of the text that it was tested on.
+        claim: the claim, with those of its languages that this text has.
+        p: for each of the set's units, in its order.
         q: the same as false discovery rates, over the set only.
         passed: which units pass at the set's q.
         share: the share that passes; None if the set is empty.
-        low, high: the ends of an exact binomial interval of the share, 95 % (Clopper and Pearson 1934). Units
-            that are tested on one text depend on each other, so it is a guide rather than exact.
+        low, high: an exact binomial 95 % interval of the share (Clopper and Pearson 1934). Units tested on one
+            text depend on each other, so it is approximate.
         auroc: of the set's units, in its order.
     """
 
@@ -164,19 +164,21 @@ class Replication:
 def replicate(
     frozen: FrozenSet, table: SentenceTable, *, text: str, within: Within = "source"
 ) -> Replication:
-    """Test a frozen set again on a text that was not looked at before: the same claim, minimum, method and q.
+    """Test a frozen set again on another text, with the same claim, minimum, method and q.
 
-    The claim is tested against the languages that both texts have. `Replication.auroc` has all languages of the table.
+    The claim is tested against the languages that both texts have. `Replication.auroc` has all languages of
+    the table.
 
     Args:
-        frozen: the set; only a set that was written down has this type.
-        table: the same units on the other text, all of them.
+        frozen: the set; only a set that was written to a file has this type.
+        table: all units of the same kind on the other text.
         text: the hash of that text.
         within: as in `units_evidence`.
 
     Raises:
-        GlossaeError: the units are others; it is the text that the set was selected on; it lacks a language inside the
-            claim or all that are outside; its languages come from different sources or have too few sentences.
+        GlossaeError: the units differ; the text is the one that the set was selected on; it lacks a language
+            inside the claim or all languages outside; its languages come from different sources or have too
+            few sentences.
     """
     frozen.check_units(table.identity)
     frozen.check_text(text)
@@ -201,14 +203,14 @@ def replicate(
 
 
 @dataclass(frozen=True)
-class Restricted:
-    """A frozen set against one language, on some of another text's sentences.
+class SubsetTest:
+    """The test of a frozen set against one language, on some of another text's sentences.
 
     Attributes:
         other: the language.
         auroc: of the set's units, in its order, on these sentences.
-        p: of each unit, for "AUROC of the target over the other is at most the set's minimum".
-        reason: why there are too few sentences for any unit to pass; None where there are enough.
+        p: for each unit, of "AUROC of the target over the other is at most the set's minimum".
+        reason: why there are too few sentences for any unit to pass; None if there are enough.
     """
 
     other: str
@@ -219,20 +221,20 @@ class Restricted:
 
 def restrict(
     frozen: FrozenSet, table: SentenceTable, other: str, rows: Sequence[int] | np.ndarray, *, text: str
-) -> Restricted:
-    """Test a frozen set's target against one language, on the sentences `rows` of a text not looked at before.
+) -> SubsetTest:
+    """Test a frozen set's target against one language, on the sentences `rows` of another text.
 
     Args:
         frozen: the set.
-        table: the same units on that text, all of them.
+        table: all units of the same kind on that text.
         other: the language.
-        rows: numbers of sentences of the target and of `other`, such as matched ones; sentences in further languages
-            play no part.
+        rows: numbers of sentences of the target and of `other`, such as matched ones; sentences in further
+            languages are ignored.
         text: the hash of the whole text.
 
     Raises:
-        GlossaeError: the units are others, it is the text that the set was selected on, or one of the two languages
-            has no sentence among the rows.
+        GlossaeError: the units differ, the text is the one that the set was selected on, or one of the two
+            languages has no sentence among the rows.
     """
     frozen.check_units(table.identity)
     frozen.check_text(text)
@@ -246,11 +248,11 @@ def restrict(
     except GlossaeError as error:
         reason = str(error)
     p = minimum_p(auroc, frozen.target, other, frozen.minimum, method=frozen.method)
-    return Restricted(other, auroc, p, reason)
+    return SubsetTest(other, auroc, p, reason)
 
 
-def passing_restricted(frozen: FrozenSet, parts: Sequence[Restricted]) -> Bool[np.ndarray, " units"]:
-    """Which of a frozen set's units pass against every language of `parts`, at the set's rate of false discoveries.
+def passing_subsets(frozen: FrozenSet, parts: Sequence[SubsetTest]) -> Bool[np.ndarray, " units"]:
+    """Which of a frozen set's units pass against every language of `parts`, at the set's false discovery rate.
 
     A unit's p-value is the largest over the parts; Benjamini-Hochberg over the set gives q, as in `replicate`.
 
@@ -268,16 +270,17 @@ def passing_restricted(frozen: FrozenSet, parts: Sequence[Restricted]) -> Bool[n
 
 @dataclass(frozen=True)
 class SetScore:
-    """The mean of a frozen set's standardised values.
+    """A score of sentences: the mean of a frozen set's standardised values.
 
-    Each unit's value on a sentence is divided by its standard deviation over the sentences that the set was found on,
-    so that no unit counts for more because its values are larger. Means are not taken off: that would shift all
-    sentences alike, and change no rank.
+    Each unit's value on a sentence is divided by its standard deviation over the sentences that the set was
+    selected on, so
+    that units with larger values do not weigh more. Means are not subtracted: that would shift all sentences
+    alike, and change no rank.
 
     Attributes:
         units: their numbers.
-        deviation: the standard deviation of each on the text that the set was found on.
-        identity: whose units these are.
+        deviation: the standard deviation of each on the text that the set was selected on.
+        identity: identifies the units.
     """
 
     units: tuple[int, ...]
@@ -286,7 +289,7 @@ class SetScore:
 
     @staticmethod
     def of(frozen: FrozenSet, table: SentenceTable) -> "SetScore":
-        """The score of a frozen set, scaled by the table that it was found on.
+        """The score of a frozen set, scaled by the table that it was selected on.
 
         Raises:
             GlossaeError: the set is empty, or the table is of other units.
@@ -302,7 +305,7 @@ class SetScore:
         return SetScore(frozen.units, np.sqrt(np.maximum(squares - mean**2, 0)), table.identity)
 
     def values(self, table: SentenceTable) -> Float32[np.ndarray, " sentences"]:
-        """The score of every sentence; a unit that was the same everywhere on the text it was found on adds nothing.
+        """The score of every sentence; a unit that was constant on the text that it was selected on adds nothing.
 
         Raises:
             GlossaeError: the table is of other units.
@@ -314,7 +317,7 @@ class SetScore:
         return np.asarray(values @ (weight / len(weight)), dtype=np.float32)
 
     def auroc(self, table: SentenceTable, rows: Sequence[int] | np.ndarray | None = None) -> AurocTable:
-        """AUROC of the score, as the one unit of the result, on all sentences or on those with the numbers `rows`.
+        """AUROC of the score, as the only unit of the result, on all sentences or on those with the numbers `rows`.
 
         Raises:
             GlossaeError: the table is of other units.

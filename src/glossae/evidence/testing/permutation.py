@@ -17,13 +17,13 @@ from glossae.units import SentenceTable
 Comparison: TypeAlias = tuple[str, str]
 """Target and reference."""
 Centre: TypeAlias = tuple[Float[np.ndarray, " units"], Float[np.ndarray, " draws"] | None]
-"""What is taken off a sum: of each unit its value, times each draw's factor; None for 1."""
+"""A term subtracted from a sum: a value for each unit, times a factor for each draw; None for 1."""
 
 ALPHAS = (0.05, 0.001)
 DENSE = 0.05
-"""From this share of stored values on, a plain matrix product is the faster one (measured on two cores)."""
+"""From this share of stored values on, a dense matrix product is faster (measured on two cores)."""
 BLOCK = 128
-"""Units whose sums are held at once: with a thousand draws half a megabyte, which stays near the core."""
+"""Units whose sums are held at once: half a megabyte with a thousand draws, which stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Permutations:
 
     Attributes:
         comparisons: target and reference of each row.
-        z: each unit's rank sum, standardised by its exact moments over all permutations; 0 where it never varies.
-        maxima: of each drawn permutation, the largest z of any unit.
-        below: for each of `ALPHAS`, the share of drawn permutations and varying units with a p-value under it.
+        z: each unit's rank sum, standardised by its exact moments over all permutations; 0 if it never varies.
+        maxima: for each drawn permutation, the largest z of any unit.
+        below: for each of `ALPHAS`, the share of drawn permutations and varying units with a p-value below it.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -51,11 +51,11 @@ def permutations(
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Permutations:
-    """Moments over all permutations, and the maxima over units of `draws` of them, in one pass over the table.
+    """Moments over all permutations, and the maxima over units in `draws` of them, in one pass over the table.
 
-    A comparison's permutations depend on the seed, its languages and the pairs, and on no order. Per run of units and
-    comparison they are one product, (units x sentences) x (sentences x draws), with ranks counted from that
-    of zero, so that what is not stored adds nothing.
+    A comparison's permutations depend on the seed, its languages and the pairs, not on any order. For each run
+    of units and each comparison they are one product, (units x sentences) x (sentences x draws), with ranks
+    counted from that of zero, so that values that are not stored add nothing.
 
     Raises:
         GlossaeError: a value is not finite.
@@ -76,7 +76,7 @@ def permutations(
             place = shuffle.place[part.row]
             chosen = np.flatnonzero(place >= 0)
             a, b = (clusters.languages.index(language) for language in comparison)
-            # the place among both languages together is the rank, but for a constant
+            # the place among both languages together is the rank, up to a constant
             rank = part.above[a, chosen] + part.above[b, chosen]
             unit, place = part.unit[chosen], place[chosen]
             observed, mean, variance = shuffle.moments(unit, place, rank, units)
@@ -84,7 +84,7 @@ def permutations(
             deviation = np.sqrt(np.where(varies, variance, 1.0))
             z[row, part.first : part.first + units] = np.where(varies, (observed - mean) / deviation, 0.0)
             if draws and varies.any():
-                weights = stored(unit, place, rank, (units, len(deal)))[varies]
+                weights = sparse_rows(unit, place, rank, (units, len(deal)))[varies]
                 largest, above = largest_scores(
                     weights, signs(deal, draws), [(mean[varies], None)], deviation[varies], cuts
                 )
@@ -97,11 +97,11 @@ def permutations(
 
 @dataclass(frozen=True)
 class Multipliers:
-    """How large the largest of the units' scores becomes by chance, whatever their AUROC.
+    """The distribution of the largest of the units' scores by chance, at any AUROC.
 
     Attributes:
         comparisons: target and reference of each row.
-        maxima: of each draw, the largest score of any unit.
+        maxima: for each draw, the largest score of any unit.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -110,10 +110,10 @@ class Multipliers:
     def adjusted(
         self, score: Float[np.ndarray, "comparisons units"], comparisons: Sequence[Comparison]
     ) -> Float[np.ndarray, " units"]:
-        """Single-step max-T adjusted p-values of a claim: of each unit's smallest score over its comparisons.
+        """Single-step max-T adjusted p-values of a claim, for each unit's smallest score over its comparisons.
 
-        A claim is wrong where any one comparison is null, and which one may differ from unit to unit; so a score is
-        held against the largest over all units and all of the claim's comparisons, which share their draws.
+        A claim is wrong if any one comparison is null, and that one may differ between units; so a score is
+        compared with the largest over all units and all of the claim's comparisons, which share their draws.
 
         Args:
             score: `studentised`, a row for each comparison.
@@ -136,14 +136,14 @@ def multipliers(
 ) -> Multipliers:
     """Draw the largest score: a random sign for each cluster's influence (Chernozhukov, Chetverikov and Kato 2013).
 
-    An estimate is its AUROC plus a sum of influences, the placement values less their mean, and the sum of squares over
-    clusters is its variance (see `auroc_table`). With a random sign for each cluster the same sum has mean 0, that
-    variance and, between units and comparisons, the estimates' own covariances.
+    An estimate is its AUROC plus a sum of influences, the placement values less their mean, and the sum of
+    squares over clusters is its variance (see `auroc_table`). With a random sign for each cluster the same sum
+    has mean 0, that variance and, between units and comparisons, the estimates' own covariances.
 
-    Permuted labels would be wrong here: they belong to an AUROC of 0.5. Under a null of 0.8 the pooled groups make all
-    units that differ look more dependent on each other than their estimates are, and the largest score too small. With
-    60 units at an AUROC of exactly 0.8, correlated 0.75 within languages, and 80 pairs, the family-wise error at 0.1
-    was 27 of 120 with permuted labels.
+    Permuted labels would be wrong here: they belong to an AUROC of 0.5. Under a null of 0.8, pooling the
+    groups makes units that differ look more dependent on each other than their estimates are, and the largest
+    score too small. With 60 units at an AUROC of exactly 0.8, correlated 0.75 within languages, and 80 pairs,
+    the family-wise error at 0.1 was 27 of 120 with permuted labels.
     """
     clusters = Clusters.of(table)
     generator = np.random.default_rng(seed)
@@ -161,15 +161,15 @@ def multipliers(
             varies = np.flatnonzero(deviation > 0)
             if not len(varies):
                 continue
-            # the stored sentences' places above zero, each among the other language; of those of `b` the negative
+            # the stored sentences' places above zero, each among the other language; negative for those of `b`
             present = np.asarray(clusters.counts[:, [a, b]].any(1))
             language = clusters.language[part.row]
             chosen = np.flatnonzero((language == a) | (language == b))
             weight = np.where(language[chosen] == a, part.above[b, chosen], -part.above[a, chosen])
             cluster = (np.cumsum(present) - 1)[clusters.cluster[part.row[chosen]]]
             shape = (len(part.zero), int(present.sum()))
-            weights = stored(part.unit[chosen], cluster, weight, shape)[varies]
-            # what is not stored has an influence too: all sentences less the mean of those of its language
+            weights = sparse_rows(part.unit[chosen], cluster, weight, shape)[varies]
+            # values that are not stored have an influence too: all sentences less the mean of their language
             centres = []
             for own, other, way in ((a, b, 1), (b, a, -1)):
                 mean = 2.0 * clusters.n[other] * auroc.estimate[run, own, other] - part.zero[:, other]
@@ -182,15 +182,15 @@ def multipliers(
 
 @dataclass(frozen=True)
 class Shuffle:
-    """How the labels of two languages are permuted, such that clusters stay together.
+    """The permutations of the labels of two languages that keep clusters together.
 
-    A cluster with sentences of both languages permutes its labels: a pair flips. Clusters of one language only exchange
-    their language with others of the same size.
+    A cluster with sentences of both languages permutes its labels: a pair flips. A cluster of one language
+    exchanges its language with another of the same size.
 
     Attributes:
-        place: of each row of the clusters, its number among the rows of the two languages; -1 for other rows.
-        label: of each of those, 1 for the target and -1 for the reference.
-        cluster: of each of those.
+        place: for each row of the clusters, its number among the rows of the two languages; -1 for other rows.
+        label: for each of those, 1 for the target and -1 for the reference.
+        cluster: for each of those.
         counts: sentences of target and reference in each cluster.
     """
 
@@ -216,14 +216,15 @@ class Shuffle:
         rank: Int[np.ndarray, " entries"],
         units: int,
     ) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
-        """Rank sums of the target less that of the reference, with exact mean and variance over all permutations.
+        """Rank sums of the target less those of the reference, with exact mean and variance over all permutations.
 
-        An entry has its unit, in order, its sentence among those of the two languages, and its rank among them (the
-        midrank of ties), counted from the rank of zero and doubled.
+        An entry has its unit (ascending), its sentence among those of the two languages, and its rank among
+        them (the midrank of ties), counted from the rank of zero and doubled.
 
-        Dealing p labels of one kind and q of another to values c_1 ... c_s gives the difference of the two
+        Assigning p labels of one kind and q of another to values c_1 ... c_s gives the difference of the two
         sums a mean of (p - q) / s sum(c) and a variance of 4 p q / (s (s - 1)) (sum(c^2) - sum(c)^2 / s)
-        (Lehmann 1975, appendix 4). For a pair that is the squared difference of its ranks. Clusters are independent.
+        (Lehmann 1975, appendix 4). For a pair the variance is the squared difference of its ranks. Clusters
+        are independent.
         """
 
         def by_unit(unit: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -232,7 +233,7 @@ class Shuffle:
         value = rank.astype(np.float64)
         observed = by_unit(unit, value * self.label[place])
         cluster = self.cluster[place]
-        # one sum for each unit and cluster: their entries stand together
+        # one sum for each unit and cluster, whose entries are neighbours
         begins = np.flatnonzero(
             np.diff(unit, prepend=-1).astype(bool) | np.diff(cluster, prepend=-1).astype(bool)
         )
@@ -258,14 +259,14 @@ class Shuffle:
         return observed, mean, np.maximum(variance, 0)
 
     def draw(self, count: int, generator: np.random.Generator) -> UInt8[np.ndarray, "sentences bytes"]:
-        """Draw permutations: a sentence's bit is set where it gets the target's label; eight permutations a byte."""
+        """Draw permutations: a sentence's bit is set if it gets the target's label; eight permutations per byte."""
         target = np.zeros((len(self.label), count), dtype=bool)
         target[self.label > 0] = True
         first = np.searchsorted(self.cluster, np.arange(len(self.counts)))
         for shape in np.unique(self.counts, axis=0):
             if not shape.all():
                 continue
-            # rows of a cluster stand together, in the order of their languages
+            # rows of a cluster are neighbours, in the order of their languages
             begins = first[(self.counts == shape).all(1)]
             rows = begins[:, None] + np.arange(shape.sum())
             if shape.sum() == 2:
@@ -286,7 +287,7 @@ class Shuffle:
         return np.asarray(self.counts.sum(1))
 
     def _strata(self) -> list[tuple[Int[np.ndarray, " members"], int]]:
-        """Of the clusters of one language, those of each size, and how many of them are the target's."""
+        """The clusters of one language by size, and how many of each size are the target's."""
         lone = (self.counts.prod(1) == 0) & (self._size > 0)
         return [
             (members, int((self.counts[members, 0] > 0).sum()))
@@ -303,13 +304,13 @@ def signs(bits: UInt8[np.ndarray, "sentences bytes"], draws: int) -> Float[np.nd
     return drawn
 
 
-def stored(
+def sparse_rows(
     unit: Int[np.ndarray, " entries"],
     sentence: Int[np.ndarray, " entries"],
     weight: np.ndarray,
     shape: tuple[int, int],
 ) -> csr_array:
-    """`(units, sentences)` float32, of entries in the order of their units; those of one place add up."""
+    """`(units, sentences)` float32, from entries in the order of their units; entries of one place add up."""
     indptr = np.searchsorted(unit, np.arange(shape[0] + 1))
     return csr_array((weight.astype(np.float32), sentence, indptr), shape=shape)
 
@@ -323,19 +324,20 @@ def largest_scores(
 ) -> tuple[Float[np.ndarray, " draws"], Int[np.ndarray, " cuts"]]:
     """The largest of the units' scores, (weights @ drawn - centres) / deviation, in each draw.
 
-    And for each cut, how many scores of units and draws are larger. There are far more scores than stored values, and
-    several passes over all of them would cost more than the product. So a block at a time is made, standardised and
-    reduced, on as many threads as torch has. The results do not depend on the order of the blocks.
+    And for each cut, the number of larger scores over units and draws. There are far more scores than stored
+    values, and several passes over all of them would cost more than the product. So blocks are computed,
+    standardised and reduced one at a time, on as many threads as torch has. The results do not depend on the
+    order of the blocks.
 
     Args:
-        weights: `(units, sentences)` float32, of what is stored.
+        weights: `(units, sentences)` float32, of stored values.
         drawn: the signs.
-        centres: taken off one after the other.
+        centres: subtracted one after the other.
         deviation: positive, of each unit.
-        cuts: above which scores are counted.
+        cuts: the thresholds above which scores are counted.
 
     Returns:
-        The maxima, minus infinity without units, and the counts.
+        The maxima (minus infinity without units), and the counts.
     """
     full = np.diff(weights.indptr) > DENSE * len(drawn)
     signs_of = torch.from_numpy(drawn)
@@ -358,7 +360,7 @@ def largest_scores(
         units = np.flatnonzero(chosen)
         return [units[first : first + BLOCK] for first in range(0, len(units), BLOCK)]
 
-    # a dense product has torch's threads already
+    # a dense product already uses torch's threads
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         parts = [*pool.map(sparse, blocks(~full)), *map(dense, blocks(full))]
     maxima = np.max([np.full(drawn.shape[1], -np.inf), *(largest for largest, _ in parts)], axis=0)

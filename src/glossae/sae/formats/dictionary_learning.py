@@ -1,9 +1,10 @@
-"""dictionary_learning's `ae.pt`, with the `config.json` of its training beside it.
+"""Read dictionary_learning's `ae.pt`, with the `config.json` of its training beside it.
 
-The names of the tensors tell the library's class, but for `AutoEncoderTopK` and `BatchTopKSAE`, which have the same:
-those need the config. Linear layers there are `(out, in)`, so a column of `decoder.weight` is a latent's. Latents are
-in the units of the file; the library's own `from_pretrained` divides those of `AutoEncoder` by the norms of the
-decoder's columns, unless it is told not to.
+The names of the tensors tell the library's class, except for `AutoEncoderTopK` and `BatchTopKSAE`, which have
+the same
+names: those need the config. Linear layers there are `(out, in)`, so a column of `decoder.weight` is a
+latent's. Latents are in the units of the file; the library's own `from_pretrained` divides those of
+`AutoEncoder` by the norms of the decoder's columns, unless it is told not to.
 """
 
 import itertools
@@ -30,9 +31,9 @@ ACTIVATIONS = {
 }
 # tensors of the gated classes
 GATED = ("r_mag", "gate_bias", "mag_bias")
-# `submodule_name` in the library's own scripts, and which site that is
+# `submodule_name` in the library's own scripts, and the site that it stands for
 SUBMODULES = {"resid_post": "resid", "mlp_out": "mlp.out", "attn_out": "attn.out"}
-# keys of a trainer that decide how it trains, and of the buffer that its batches come from
+# keys of a trainer that describe its training, and of the buffer of its batches
 TRAINING = """
 trainer_class lr steps seed device wandb_name warmup_steps decay_start auxk_alpha top_k_aux threshold_beta
 threshold_start_step l1_penalty sparsity_warmup_steps resample_steps bandwidth sparsity_penalty target_l0
@@ -43,9 +44,9 @@ BUFFER = "d_submodule n_ctxs ctx_len refresh_batch_size out_batch_size device la
 
 
 def read(path: Path) -> Sae:
-    """Read a file of tensors; of a pickle, nothing but tensors is read."""
+    """Read a file of tensors; from a pickle, only tensors are loaded."""
     tensors = Tensors.unpickled(path)
-    # a checkpoint of a training lies a folder further down
+    # the checkpoint of a training is one folder further down
     folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
     there = (folder / CONFIG).is_file()
     keys = Keys.read(folder / CONFIG) if there else Keys({}, folder / CONFIG)
@@ -80,7 +81,7 @@ def read(path: Path) -> Sae:
 
 
 def _class_of(tensors: Tensors, trainer: Keys) -> str:
-    """The library's class; the config's name of it has to go with the tensors."""
+    """The library's class; the config's class name has to agree with the tensors."""
     for name in GATED:
         if name in tensors:
             raise GlossaeError(f"{tensors.path}: holds '{name}'; {GATE}")
@@ -103,7 +104,7 @@ def _class_of(tensors: Tensors, trainer: Keys) -> str:
 
 
 def _wholes(tensors: Tensors, name: str) -> list[int]:
-    """Take the whole numbers, above zero, of a tensor of any shape."""
+    """Take the positive integers of a tensor of any shape."""
     tensor = tensors.tensors.pop(name)
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel() or tensor.min() < 1:
         raise GlossaeError(f"{tensors.path}: {name} should hold whole numbers above zero")
@@ -111,7 +112,7 @@ def _wholes(tensors: Tensors, name: str) -> list[int]:
 
 
 def _weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
-    """The file's tensors as `Sae` names and shapes them."""
+    """The file's tensors under the names and in the shapes of `Sae`."""
     if kind in (JUMPRELU, MATRYOSHKA):
         weights = tensors.weights(columns=("W_enc",))
     else:
@@ -133,13 +134,13 @@ def _weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
                 "a batch-top-k autoencoder's latents depend on the batch; train it for longer"
             )
     elif kind == TOPK and "threshold" in tensors:
-        # kept for those who want it; the class itself selects k
+        # kept in the file as information; the class itself selects k
         tensors.take("threshold")
     return weights
 
 
 def _belongs(keys: Keys, trainer: Keys) -> tuple[Site, str]:
-    """The site and the model; a site that the names do not say is left open."""
+    """The site and the model; a site that the names do not tell is left open."""
     buffer = keys.group("buffer")
     side = buffer.only("io", "in", "out", why=TRANSCODER)
     buffer.done(BUFFER.split())
@@ -150,5 +151,5 @@ def _belongs(keys: Keys, trainer: Keys) -> tuple[Site, str]:
     if side != "in" and short in SUBMODULES and layer is not None and of_layer in ("", str(layer)):
         return Site(SUBMODULES[short], layer), model
     site = site_of(name, model, "input" if side == "in" else "output")
-    # where the site is open the layer alone is kept
+    # without a site, the layer alone is kept
     return site if site.name else Site("", layer or 0), model

@@ -1,4 +1,4 @@
-"""Find the SAE at a place: in a folder or file, by the names of its files, or on the hub."""
+"""Find an SAE in a folder or file, by the names of its files, or on the hub."""
 
 import fnmatch
 import glob
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from glossae.errors import GlossaeError
-from glossae.hub import Repository, asking, commit_of, quietly
+from glossae.hub import Repository, commit_of, hub_errors, silent_client
 from glossae.sae.formats import dictionary_learning, own, sae_lens, scopes, sparsify
 from glossae.sae.formats.reading import Keys
 from glossae.sae.sae import Sae
@@ -18,10 +18,10 @@ SCHEME = "hub:"
 def load(place: Path) -> Sae:
     """Read the SAE in a folder or file.
 
-    The folder may also be one that holds a single SAE one level down: a run, or the root of an export.
+    A folder may also contain a single SAE one level down: a run, or the root of an export.
 
     Raises:
-        GlossaeError: there is none or more than one, or it cannot be read.
+        GlossaeError: there is no SAE or more than one, or it cannot be read.
     """
     if place.is_file():
         return _reader(place)(place)
@@ -43,7 +43,7 @@ def load(place: Path) -> Sae:
 
 
 def _read_shared(path: Path) -> Sae:
-    """Read a `sae.safetensors`, which glossae and sparsify both have: the config beside it tells whose it is."""
+    """Read a `sae.safetensors`, a name that glossae and sparsify share: the config tells which of them wrote it."""
     keys = Keys.read(path.parent / own.CONFIG)
     if "format" in keys:
         return own.read(path)
@@ -60,10 +60,10 @@ BY_NAME: dict[str, Callable[[Path], Sae]] = {
     scopes.GEMMA_ARRAYS: scopes.read_gemma,
     scopes.GEMMA_WEIGHTS: scopes.read_gemma,
     dictionary_learning.WEIGHTS: dictionary_learning.read,
-    # a folder further down than the config
+    # one folder below the config
     scopes.LLAMA_WEIGHTS: scopes.read_llama,
 }
-# a file that is named is told by its ending as well; the longest first
+# for a named file, the suffix decides too; the longest first
 BY_SUFFIX: dict[str, Callable[[Path], Sae]] = {
     ".sae.pt": scopes.read_qwen,
     ".npz": scopes.read_gemma,
@@ -72,7 +72,7 @@ BY_SUFFIX: dict[str, Callable[[Path], Sae]] = {
 
 
 def _weights_among(files: Iterable[str]) -> list[str]:
-    """Those of a folder's files, by their paths inside it, that are an SAE's weights by their names."""
+    """The paths, among a folder's files, whose names are those of an SAE's weights."""
     there = sorted(files)
     return [
         *(name for name in BY_NAME if name in there),
@@ -98,21 +98,22 @@ def _reader(path: Path) -> Callable[[Path], Sae]:
     raise GlossaeError(f"{path}: is no known autoencoder's file (none of {', '.join(BY_NAME)})")
 
 
-class Fetched(NamedTuple):
-    """The place of an SAE's files, and their commit."""
+class FetchedSae(NamedTuple):
+    """The folder or file of a fetched SAE, and its commit."""
 
     place: Path
     commit: str
 
 
-def fetch(text: str) -> Fetched:
+def fetch(text: str) -> FetchedSae:
     """Fetch one SAE of a repository, `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`, into the hub's cache.
 
-    Of a folder its configurations and its weights are fetched. A folder with the weights of several SAEs (Qwen-Scope
-    has all layers in one) needs the file named, and only that file is fetched.
+    From a folder, configurations and weights are fetched. If a folder has the weights of several SAEs
+    (Qwen-Scope keeps all layers in one), the file has to be named, and only that file is fetched.
 
     Raises:
-        GlossaeError: the name is none, the hub or the network refuses, or the folder holds no SAE or several.
+        GlossaeError: the name is impossible, the hub or the network refuses, or the folder has no SAE or
+            several.
     """
     owner, *rest = text.removeprefix(SCHEME).split("/", 2)
     place = "/".join(rest[1:]).strip("/")
@@ -122,21 +123,21 @@ def fetch(text: str) -> Fetched:
         raise GlossaeError(f"{text}: {error}") from error
     if ".." in PurePosixPath(place).parts:
         raise GlossaeError(f"{text}: names a folder outside the repository")
-    with asking(repository, text):
-        # a small file that tells the commit; a repository need not have it
+    with hub_errors(repository, text):
+        # a small file, to learn the commit; a repository need not have it
         commit = commit_of(repository, "README.md")
         there = repository.folder / "snapshots" / commit / place
-        # the weights come last, so where they are, the rest is too
+        # the weights come last, so if they are there, the rest is too
         if not _is_whole(there):
             _download(text, repository.at(commit), place)
-    return Fetched(there, commit)
+    return FetchedSae(there, commit)
 
 
 def _is_whole(place: Path) -> bool:
     if not place.is_dir():
         return place.is_file()
     known = _weights_among(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
-    # one layer's file may have come by its own name, which does not make the folder hold one SAE
+    # a single layer's file may have been fetched by its name, which does not make the folder hold one SAE
     return len(known) == 1 and known[0] in BY_NAME
 
 
@@ -167,7 +168,7 @@ def _download(text: str, repository: Repository, place: str) -> None:
     for chosen, bars in ((small, False), (weights, True)):
         patterns = [glob.escape(f"{prefix}{file}") for file in chosen]
         if patterns:
-            with quietly(bars=bars):
+            with silent_client(bars=bars):
                 snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
 
 

@@ -1,11 +1,11 @@
-"""Other libraries' names of sites: TransformerLens' hooks, and modules of Hugging Face models."""
+"""Names of sites in other libraries: TransformerLens' hooks, and modules of Hugging Face models."""
 
 import re
 
 from glossae.errors import GlossaeError
 from glossae.lm import ARCHITECTURES, Site
 
-# of an SAE that does not say where it belongs
+# for an SAE that does not name its site
 UNKNOWN = Site("", 0)
 # TransformerLens' hooks inside `blocks.LAYER.`
 HOOKS = {
@@ -22,32 +22,32 @@ OUTPUTS = {
     **dict.fromkeys(("attention", "attn", "self_attn", "attention.dense", "self_attn.o_proj"), "attn.out"),
     **dict.fromkeys(("attn.c_proj", "attn.out_proj", "self_attn.out_proj", "self_attn.dense"), "attn.out"),
     "attn.attention.out_proj": "attn.out",
-    # of MLPs without a gate only; with one, the module has another name
+    # only MLPs without a gate; with one, the module has another name
     "mlp.act": "mlp.hidden",
 }
 # sites that are inputs of modules
 INPUTS = dict.fromkeys(
     ("mlp.dense_4h_to_h", "mlp.down_proj", "mlp.c_proj", "mlp.fc_out", "fc2", "mlp.fc2"), "mlp.hidden"
 )
-# families whose MLP output is the very output of a module `mlp.act`
+# architectures whose MLP output is exactly the output of a module `mlp.act`
 ACTS = ("gpt_neox", "gpt2", "gptj")
-# in these a norm stands between a sub-layer and what is added to the residual stream
+# in these a norm stands between a sub-layer and the residual stream
 NORMED = re.compile(r"gemma-?[23]|olmo-?2", re.IGNORECASE)
 NORMED_OUTPUTS = {
     "": "resid",
     "post_feedforward_layernorm": "mlp.out",
     "post_attention_layernorm": "attn.out",
 }
-# with more digits it is no layer, and Python would refuse to read it
+# a number with more digits is not a layer, and Python would refuse to parse it
 MODULE = re.compile(r"(?:^|\.)(?:layers|h)\.(\d{1,5})(?:\.(.+))?")
 HOOK = re.compile(r"blocks\.(\d{1,5})\.(.+)")
 
 
 def site_of(name: str, model: str = "", side: str = "output") -> Site:
-    """Return the site of a hook of TransformerLens or a module of a Hugging Face model; `UNKNOWN` for other names.
+    """The site of a hook of TransformerLens or a module of a Hugging Face model; `UNKNOWN` for other names.
 
-    Names are such as `blocks.3.hook_resid_post`, `gpt_neox.layers.3.mlp` and `h.3`. `model` matters since some models'
-    modules of the same name are not the same site.
+    Names are such as `blocks.3.hook_resid_post`, `gpt_neox.layers.3.mlp` and `h.3`. `model` matters because
+    modules of the same name are different sites in some models.
     """
     if hook := HOOK.fullmatch(name):
         layer, inside = int(hook[1]), hook[2]
@@ -62,19 +62,19 @@ def site_of(name: str, model: str = "", side: str = "output") -> Site:
     return Site(found, int(module[1])) if found else UNKNOWN
 
 
-def hookpoint(site: Site, family: str | None) -> str:
-    """Return the module, relative to `model.base_model`, whose output is a site.
+def hookpoint(site: Site, model_type: str | None) -> str:
+    """The module, relative to `model.base_model`, whose output is the site.
 
     Args:
-        site: which.
-        family: the `model_type` of the model's configuration. Where it is not known, blocks are called
+        site: the site.
+        model_type: the `model_type` of the model's configuration. If unknown, blocks are taken to be called
             `layers` and an MLP `mlp`, as in most models.
 
     Raises:
-        GlossaeError: the site is not a module's output, or that of a module without a common name.
+        GlossaeError: the site is not a module's output, or the module has no common name.
     """
     ask = "name the module with --hookpoint"
-    architecture = ARCHITECTURES.get(family or "")
+    architecture = ARCHITECTURES.get(model_type or "")
     if architecture is None or site.name not in architecture.places:
         blocks, path = "layers", {"resid": "", "mlp.out": "mlp"}.get(site.name)
         if path is None:
@@ -85,7 +85,7 @@ def hookpoint(site: Site, family: str | None) -> str:
         blocks = architecture.blocks.partition(".")[2]
         path, side = architecture.places[site.name][:2]
         if side == "input":
-            if family not in ACTS:
+            if model_type not in ACTS:
                 raise GlossaeError(
                     f"--to: sparsify reads what modules give, and {site.name} is what {path} is given; {ask}"
                 )

@@ -25,7 +25,7 @@ def save(sae: Sae, folder: Path) -> None:
 
 
 def read(path: Path) -> Sae:
-    """Read what `save` wrote, given the path of its tensors."""
+    """Read the files of `save`, given the path of the tensors."""
     keys = Keys.read(path.parent / CONFIG)
     if keys.value("format") != FORMAT_VERSION:
         raise GlossaeError(f"{keys.path}: is not a glossae autoencoder of format {FORMAT_VERSION}")

@@ -1,4 +1,4 @@
-"""Reading an SAE's files: every key of a config and every tensor is used, known to be harmless, or refused by name."""
+"""Read an SAE's files: every key of a config and every tensor is used, known to be harmless, or refused by name."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from glossae.sae.sae import Sae, SaeConfig
 # characters of a value in an error message
 SHOWN = 60
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-# reasons to refuse that several libraries' files share
+# reasons for refusal that several libraries' files share
 TRANSCODER = "a transcoder does not give back what it reads"
 LINEAR_PATH = "glossae's autoencoders have no linear path beside the latents"
 GATE = "glossae's autoencoders have no gate beside the encoder"
@@ -51,22 +51,22 @@ class Keys:
         return self.values.get(key) is not None
 
     def value(self, key: str) -> Any:
-        """Return the value of a key, as it is; None if it is missing."""
+        """The value of a key, unchecked; None if it is missing."""
         self.asked.add(key)
         return self.values.get(key)
 
     def refused(self, key: str, why: str) -> GlossaeError:
-        """Return the error that names a key, its value, and the reason."""
+        """The error that names a key, its value, and the reason."""
         shown = json.dumps(self.values.get(key), ensure_ascii=False)
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
         return GlossaeError(f"{self.path}: {self.within}{key} is {shown}; {why}")
 
     def missing(self, key: str) -> GlossaeError:
-        """Return the error that names a missing key."""
+        """The error that names a missing key."""
         return GlossaeError(f"{self.path}: the key '{self.within}{key}' is missing")
 
     def only(self, key: str, *allowed: Any, why: str) -> Any:
-        """Return the value of a key; any but `allowed` and None is refused."""
+        """The value of a key; values other than `allowed` and None are refused."""
         value = self.value(key)
         if value is not None and value not in allowed:
             raise self.refused(key, why)
@@ -79,21 +79,21 @@ class Keys:
         return value
 
     def number(self, key: str) -> float | None:
-        """Return a finite number, or None."""
+        """A finite number, or None."""
         value: float | None = self._checked(key, _is_number, "a number")
         if value is not None and not math.isfinite(value):
             raise self.refused(key, "it should be a finite number")
         return value
 
     def needed(self, key: str) -> float:
-        """Return a finite number that has to be there."""
+        """A finite number that must be present."""
         number = self.number(key)
         if number is None:
             raise self.missing(key)
         return number
 
     def maybe_whole(self, key: str, least: int = 1) -> int | None:
-        """Return a whole number (32.0 is one), or None."""
+        """An integer (32.0 counts as one), or None."""
         number = self.number(key)
         if number is None:
             return None
@@ -102,19 +102,19 @@ class Keys:
         return int(number)
 
     def whole(self, key: str, least: int = 1) -> int:
-        """Return a whole number that has to be there."""
+        """An integer that must be present."""
         value = self.maybe_whole(key, least)
         if value is None:
             raise self.missing(key)
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """Return true or false."""
+        """True or false."""
         value = self._checked(key, lambda x: isinstance(x, bool), "true or false")
         return default if value is None else bool(value)
 
     def text(self, key: str) -> str:
-        """Return a text; empty if it is missing."""
+        """A text; empty if it is missing."""
         return self._checked(key, lambda x: isinstance(x, str), "a text") or ""
 
     def _listed(self, key: str, fits: Callable[[Any], bool], kind: str) -> Any:
@@ -123,29 +123,29 @@ class Keys:
         )
 
     def wholes(self, key: str) -> tuple[int, ...]:
-        """Return a list of whole numbers; empty if it is missing."""
+        """A list of integers; empty if it is missing."""
         return tuple(self._listed(key, lambda x: type(x) is int and 0 < x < 2**62, "whole numbers"))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts; empty if it is missing."""
+        """A list of texts; empty if it is missing."""
         return tuple(self._listed(key, lambda x: isinstance(x, str), "texts"))
 
     def group(self, key: str) -> "Keys":
-        """Return the keys of an object inside; none if it is missing."""
+        """The keys of a nested object; none if it is missing."""
         value = self._checked(key, lambda x: isinstance(x, dict), "an object")
         return Keys(value or {}, self.path, f"{self.within}{key}.")
 
     def done(self, harmless: Collection[str] = ()) -> None:
-        """Account for the keys that nobody asked for."""
+        """Refuse keys that were not read and are not harmless."""
         for key in sorted(self.values):
             if key in self and key not in self.asked and key not in harmless:
                 raise GlossaeError(
-                    f"{self.path}: the key '{self.within}{key}' is not known, so what it changes is not either"
+                    f"{self.path}: the key '{self.within}{key}' is unknown, and so is its effect"
                 )
 
 
 class Tensors:
-    """The tensors of a file: each is taken by its name there, and `done` refuses the rest."""
+    """The tensors of a file: each is taken by its name, and `done` refuses those that were not."""
 
     def __init__(self, tensors: dict[str, Tensor], path: Path) -> None:
         self.tensors, self.path = dict(tensors), path
@@ -163,13 +163,13 @@ class Tensors:
 
     @classmethod
     def unpickled(cls, path: Path) -> "Tensors":
-        """Read a pickled dict of tensors by their names (`torch.save`); nothing else in it is unpickled."""
+        """Read a pickled dict of tensors by name (`torch.save`); nothing else is unpickled."""
         try:
-            # torch warns of unknown protocols before it fails
+            # torch warns about unknown protocols before it fails
             with warnings.catch_warnings(action="ignore"):
                 state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            # broken bytes end in whatever the unpickler stumbles over first
+            # broken bytes raise whatever the unpickler meets first
             reason = str(error).partition("\n")[0]
             raise GlossaeError(f"{path}: cannot be read as tensors alone ({reason})") from error
         if not isinstance(state, dict) or not all(
@@ -182,7 +182,7 @@ class Tensors:
         return name in self.tensors
 
     def take(self, name: str, *shape: int | None) -> Tensor:
-        """Take a tensor as float32; None in its shape is any extent."""
+        """Take a tensor as float32; None in its shape is any size."""
         wanted = str(tuple("any" if extent is None else extent for extent in shape)).replace("'", "")
         if name not in self.tensors:
             raise GlossaeError(f"{self.path}: {name} should be {wanted} and is missing")
@@ -208,10 +208,10 @@ class Tensors:
         d_in: int | None = None,
         latents: int | None = None,
     ) -> dict[str, Tensor]:
-        """Take weights as `Sae` names and shapes them.
+        """Take weights under the names and in the shapes of `Sae`.
 
-        `names` are the file's own, where they differ; matrices in `columns` have a column for each latent; the file
-        has none of `without`. Without `d_in` and `latents`, `W_enc` decides the shapes.
+        `names` are the file's own names, where they differ; matrices in `columns` have a column for each
+        latent; the file has no tensor of `without`. Without `d_in` and `latents`, `W_enc` decides the shapes.
         """
         taken: dict[str, Tensor] = {}
         for own in ("W_enc", "W_dec", "b_enc", "b_dec"):
@@ -225,19 +225,19 @@ class Tensors:
         return taken
 
     def drop_ones(self, name: str) -> None:
-        """Drop a tensor of ones, if it is there."""
+        """Remove a tensor of ones, if it is there."""
         if name in self and not bool((self.take(name, *self.tensors[name].shape) == 1).all()):
             raise GlossaeError(f"{self.path}: {name} is not all ones; {SCALED}")
 
     def done(self) -> None:
-        """Account for the tensors that were not taken."""
+        """Refuse tensors that were not taken."""
         if self.tensors:
             name = min(self.tensors)
             raise GlossaeError(f"{self.path}: holds a tensor '{name}' that this autoencoder does not have")
 
 
 def fold_norms(weights: dict[str, Tensor]) -> None:
-    """Give decoder rows length 1, and move their length into the encoder: latents are then lengths."""
+    """Scale decoder rows to length 1, and move their length into the encoder: latents are then lengths."""
     norms = weights["W_dec"].norm(dim=1)
     weights["W_enc"] = weights["W_enc"] * norms[:, None]
     weights["b_enc"] = weights["b_enc"] * norms
@@ -245,7 +245,7 @@ def fold_norms(weights: dict[str, Tensor]) -> None:
 
 
 def build(path: Path, weights: dict[str, Tensor], site: Site, **settings: Any) -> Sae:
-    """Return the SAE of these tensors, named and shaped as `Sae` has them; tied, without `W_dec`."""
+    """Make the SAE of these tensors, named and shaped as in `Sae`; if tied, without `W_dec`."""
     latents, d_in = weights["W_enc"].shape
     try:
         config = SaeConfig(d_in, latents, site=site.name, layer=site.layer, **settings)

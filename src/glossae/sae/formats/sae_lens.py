@@ -1,8 +1,9 @@
-"""SAELens' folders: `cfg.json` and `sae_weights.safetensors`, of version 6 and of those before it.
+"""Read and write SAELens' folders: `cfg.json` and `sae_weights.safetensors`, of version 6 and of those before it.
 
 Its codes are `act((x - b_dec apply_b_dec_to_input) @ W_enc + b_enc)`, and `x_hat = f @ W_dec + b_dec`. Before
-version 6 the config is flat, afterwards what it belongs to stands in `metadata`. Checkpoints of a training
-differ from what is saved at its end: see `_scale` and `_fold_scale`.
+version 6 the config is flat; since then the model and site are in `metadata`. Checkpoints of a training differ
+from the files
+saved at its end: see `_scale` and `_fold_scale`.
 """
 
 from pathlib import Path
@@ -19,7 +20,8 @@ from glossae.sae.formats.writing import check_free, write_card, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
-# the first version with nested metadata; without one SAELens reads the file as older and drops them
+# the first version with nested metadata; without this key, SAELens takes the file for an older one and drops
+# them
 WRITTEN_AS = "6.0.0"
 AVERAGE = "expected_average_only_in"
 BATCHTOPK = ("batchtopk", "matryoshka_batchtopk")
@@ -40,8 +42,8 @@ NOT_OURS = {
 }
 AS_THEY_ARE = "glossae's autoencoders read activations as they are"
 SPLIT = "glossae's sites are not split by head"
-# keys of training, of the text, of the model and of logging, over all versions: they do not change what the SAE
-# computes. Scaling of latents shows in the tensors, whatever `finetuning_scaling_factor` says
+# keys of training, of the text, of the model and of logging, over all versions: they do not change what the
+# SAE computes. Scaling of latents shows in the tensors, whatever `finetuning_scaling_factor` says
 HARMLESS = """
 dtype device verbose seed sae_lens_version sae_lens_training_version
 model_class_name model_kwargs model_from_pretrained_kwargs hook_layer hook_point_layer hook_eval hook_point_eval
@@ -79,7 +81,7 @@ def read(path: Path) -> Sae:
     d_in, latents = keys.whole("d_in"), keys.whole("d_sae")
     widths = keys.wholes("matryoshka_widths") if architecture == "matryoshka_batchtopk" else ()
     if widths and widths[-1] != latents:
-        # SAELens, too, adds the widest
+        # SAELens also adds the largest size
         widths = (*widths, latents)
     k, biased, scale = _k(keys, architecture), keys.flag("apply_b_dec_to_input", True), _scale(keys)
     keys.done(HARMLESS.split())
@@ -87,8 +89,8 @@ def read(path: Path) -> Sae:
     if scale is not None:
         _fold_scale(weights, scale, rescaled)
     if rescaled:
-        # pre-activations are multiplied by the decoder rows' norms before they are selected, and divided again before
-        # they are decoded. A batch-top-k threshold already counts in the product
+        # pre-activations are multiplied by the decoder rows' norms before selection, and divided again before
+        # decoding. A batch-top-k threshold already refers to the product
         fold_norms(weights)
     return build(
         keys.path,
@@ -103,7 +105,7 @@ def read(path: Path) -> Sae:
 
 
 def _architecture(keys: Keys) -> str:
-    """One of `ACTIVATIONS`; older files say it by their activation function."""
+    """One of `ACTIVATIONS`; older files name it by their activation function."""
     said = keys.value("architecture")
     said = "standard" if said is None else said
     if not isinstance(said, str) or said not in ACTIVATIONS:
@@ -124,7 +126,7 @@ def _k(keys: Keys, architecture: str) -> int | None:
     older.only("signed", False, why=ABSOLUTE)
     older.done()
     if architecture in BATCHTOPK:
-        # an average, so it need not be whole
+        # an average, so it need not be an integer
         average = keys.number("k")
         return int(average) if average is not None and average >= 1 and average == int(average) else None
     if architecture != "topk":
@@ -153,10 +155,10 @@ def _belongs(keys: Keys) -> tuple[Site, str]:
 
 
 def _scale(keys: Keys) -> float | None:
-    """What inputs are multiplied by before they are read; None: nothing.
+    """The factor of the inputs; None for no factor.
 
-    While SAELens trains with `expected_average_only_in`, the factor stands beside the weights; at the end it is
-    folded into them and the config says "none".
+    While SAELens trains with `expected_average_only_in`, the factor is stored beside the weights; at the end
+    it is folded into them and the config says "none".
     """
     how = keys.only("normalize_activations", "none", False, True, AVERAGE, why=AS_THEY_ARE)
     scaled = how in (True, AVERAGE)
@@ -179,7 +181,7 @@ def _weights(tensors: Tensors, d_in: int, latents: int, architecture: str) -> di
     if architecture in BATCHTOPK:
         weights["threshold"] = tensors.take("topk_threshold")
     elif architecture == "jumprelu":
-        # older checkpoints of a training have its logarithm
+        # older checkpoints of a training store its logarithm
         log = "log_threshold" in tensors
         threshold = tensors.take("log_threshold" if log else "threshold", latents)
         weights["threshold"] = threshold.exp() if log else threshold
@@ -190,10 +192,10 @@ def _weights(tensors: Tensors, d_in: int, latents: int, architecture: str) -> di
 
 
 def _fold_scale(weights: dict[str, Tensor], scale: float, rescaled: bool) -> None:
-    """Make weights for `scale x` weights for x, as SAELens does at the end of a training.
+    """Turn weights for `scale x` into weights for x, as SAELens does at the end of a training.
 
-    `b_enc` and thresholds stand as they are, but for a threshold that is compared after multiplication with the
-    norms of the decoder's rows: those shrink.
+    `b_enc` and thresholds stay the same, except a threshold that is compared after multiplication with the
+    norms of the decoder's rows: those norms shrink.
     """
     weights["W_enc"] = weights["W_enc"] * scale
     weights["W_dec"] = weights["W_dec"] / scale
@@ -203,13 +205,13 @@ def _fold_scale(weights: dict[str, Tensor], scale: float, rescaled: bool) -> Non
 
 
 def write(sae: Sae, folder: Path) -> str:
-    """Write a folder that SAELens 6 reads, and return a line on it.
+    """Write a folder that SAELens 6 reads, and return a line about it.
 
     Batch-top-k becomes jumprelu with one threshold for all, as SAELens itself saves it; a tied encoder is
     written out.
 
     Raises:
-        GlossaeError: SAELens has no such SAE, or the folder holds other things.
+        GlossaeError: SAELens has no such SAE, or the folder holds other files.
     """
     config = sae.config
     if config.negative:

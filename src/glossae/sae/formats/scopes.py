@@ -1,4 +1,4 @@
-"""Released SAEs of three suites, each in its own files: Gemma Scope, Llama Scope and Qwen-Scope."""
+"""Read released SAEs of three suites, each in its own format: Gemma Scope, Llama Scope and Qwen-Scope."""
 
 import contextlib
 import math
@@ -27,10 +27,10 @@ LLAMA_NAMES = {
     "b_enc": "encoder.bias",
     "b_dec": "decoder.bias",
 }
-# the config does not name the model; the folder's name does
+# the config does not name the model, but the folder's name does
 LLAMA_FOLDER = re.compile(r"Llama3_1-8B-Base-L\d+[A-Z]+-\d+x")
 LLAMA_MODEL = "meta-llama/Llama-3.1-8B"
-# keys that say how training began and went, and where
+# keys on initialisation, training and devices
 LLAMA_HARMLESS = """
 device seed dtype bias_init_method decoder_exactly_fixed_norm init_decoder_norm init_encoder_norm
 init_encoder_with_decoder_transpose lp l1_coefficient l1_coefficient_warmup_steps initial_k k_warmup_steps
@@ -45,15 +45,15 @@ QWEN_REPOSITORY = re.compile(r"SAE-Res-(Qwen[\w.-]*?)-W\d+K-L0_(\d{1,6})(?![\w.-
 def read_gemma(path: Path) -> Sae:
     """Read Gemma Scope's `params.npz` (Gemma 2), or Gemma Scope 2's `params.safetensors` (Gemma 3).
 
-    JumpReLU on raw activations, without a pre-encoder bias: `f = pre (pre > threshold)` with `pre = x @ W_enc +
-    b_enc`, and `x_hat = f @ W_dec + b_dec` (Lieberum et al. 2024). The first have no config: the names of their
-    folders say what they belong to, `gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71`.
+    JumpReLU on raw activations, without a pre-encoder bias: `f = pre (pre > threshold)` with `pre = x @ W_enc
+    + b_enc`, and `x_hat = f @ W_dec + b_dec` (Lieberum et al. 2024). Gemma Scope has no config: the names of
+    its folders give model and site, `gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71`.
     """
     if path.suffix == ".npz":
         tensors, (site, model) = _arrays(path), _gemma_by_folders(path.absolute())
     else:
         tensors, (site, model) = Tensors.read(path), _gemma_by_config(path.parent / "config.json")
-    # files write the names with capitals or with small letters
+    # some files write the names in capitals, others in small letters
     tensors.tensors = {re.sub("^w_", "W_", name): tensor for name, tensor in tensors.tensors.items()}
     if "affine_skip_connection" in tensors:
         raise GlossaeError(f"{path}: holds 'affine_skip_connection'; {LINEAR_PATH}")
@@ -65,12 +65,12 @@ def read_gemma(path: Path) -> Sae:
 
 
 def _arrays(path: Path) -> Tensors:
-    """The arrays of a file; nothing in it is unpickled."""
+    """The arrays of a file, without unpickling."""
     try:
         with path.open("rb") as file, contextlib.closing(np.load(file, allow_pickle=False)) as arrays:
             read = {name: arrays[name] for name in arrays.files}
     except Exception as error:
-        # broken bytes end in whatever the zip file's reader or the header's stumbles over first
+        # broken bytes raise whatever the zip or header reader meets first
         raise GlossaeError(f"{path}: cannot be read as NumPy arrays by name ({error})") from error
     for name, array in read.items():
         if array.dtype.kind != "f":
@@ -79,8 +79,8 @@ def _arrays(path: Path) -> Tensors:
 
 
 def _gemma_by_folders(path: Path) -> tuple[Site, str]:
-    """The site and the model, as far as the names of the folders say them."""
-    # 7 names say what it is; those around them are the user's own
+    """The site and the model, as far as the names of the folders tell them."""
+    # the last 7 parts of the path can name them; folders above are the user's own
     name = "/".join(path.parts[-7:])
     if GEMMA_TRANSCODER.search(name):
         raise GlossaeError(f"{path}: is a transcoder's by its path; {TRANSCODER}")
@@ -91,14 +91,14 @@ def _gemma_by_folders(path: Path) -> tuple[Site, str]:
     if "embedding" in path.parts:
         raise GlossaeError(f"{path}: is of the embeddings by its path, and glossae has no such site")
     size, tuned, kind = release.groups()
-    # `att` reads the heads before they are put together
+    # `att` reads the heads before they are concatenated
     site = GEMMA_SITES.get(kind)
     model = f"google/gemma-2-{size}{'-it' if tuned == 'it' else ''}"
     return Site(site, int(layer[1])) if site and layer else UNKNOWN, model
 
 
 def _gemma_by_config(path: Path) -> tuple[Site, str]:
-    """The site and the model of a Gemma Scope 2 SAE, by its config, if it has one."""
+    """The site and the model of a Gemma Scope 2 SAE, from its config, if it has one."""
     if not path.is_file():
         return _gemma_by_folders(path.absolute())
     keys = Keys.read(path)
@@ -108,9 +108,9 @@ def _gemma_by_config(path: Path) -> tuple[Site, str]:
     keys.only("apply_b_dec_to_input", False, why="Gemma Scope's read x as it is")
     model, hook = keys.text("model_name"), keys.text("hf_hook_point_in")
     keys.only("hf_hook_point_out", hook, "", why=TRANSCODER)
-    # its width and how sparse it came out
+    # its width and its resulting sparsity
     keys.done(("width", "l0"))
-    # a config has the authors' own name of the model; this is the hub's
+    # the config has the authors' own name of the model; this is the hub's
     model = model.replace("gemma-v3", "gemma-3")
     if "270m" in model:
         model = model.removesuffix("-pt")
@@ -123,14 +123,15 @@ def _gemma_by_config(path: Path) -> tuple[Site, str]:
 def read_llama(path: Path) -> Sae:
     """Read Llama Scope's `hyperparams.json` and `checkpoints/final.safetensors`, as lm_saes wrote them in 2024.
 
-    Weights are those of training, where activations are scaled to a mean norm of sqrt(d_in). Reading them does what
-    lm_saes does (He et al. 2024, arXiv:2410.20526, section 3.3.4): with
+    The weights are those of training, where activations are scaled to a mean norm of sqrt(d_in). Reading them
+    follows lm_saes (He et al. 2024, arXiv:2410.20526, section 3.3.4): with
     `a = sqrt(d_in) / dataset_average_activation_norm`,
 
         b_enc / a_in,    b_dec / a_out,    W_dec a_in / a_out,
 
-    and then decoder rows get length 1 and the encoder what they had, where `sparsity_include_decoder_norm` says so.
-    The threshold counts in what the encoder gives after both. Codes and reconstructions are those of raw activations.
+    and then, if `sparsity_include_decoder_norm` is set, decoder rows get length 1 and the encoder takes their
+    lengths. The threshold applies to the encoder's output after both. Codes and reconstructions are those of
+    raw activations.
     """
     folder = path.parent.parent
     keys = Keys.read(folder / LLAMA_CONFIG)
@@ -180,7 +181,7 @@ def _llama_activation(keys: Keys) -> tuple[str, int | None, float]:
 
 
 def _llama_scales(keys: Keys, d_in: int) -> tuple[float, float]:
-    """What training multiplied activations by, on the way in and on the way out."""
+    """The factors of activations in training, at the input and at the output."""
     how = keys.only(
         "norm_activation",
         "dataset-wise",
@@ -205,13 +206,13 @@ def _llama_scales(keys: Keys, d_in: int) -> tuple[float, float]:
 def read_qwen(path: Path) -> Sae:
     """Read Qwen-Scope's `layer{N}.sae.pt`: four pickled tensors for a layer of a Qwen 3 or Qwen 3.5 model.
 
-    Top-k of the residual stream behind a block, without a ReLU and without a pre-encoder bias: `f = topk(x @ W_enc.T +
-    b_enc)`, and `x_hat = f @ W_dec.T + b_dec` with `W_enc` `(latents, d_in)` and `W_dec` `(d_in, latents)` (the models'
-    cards; Qwen Team 2026, arXiv:2605.11887). The file's name has the layer, the repository's the model and k:
-    `Qwen/SAE-Res-Qwen3-8B-Base-W64K-L0_50`.
+    Top-k of the residual stream after a block, without a ReLU and without a pre-encoder bias: `f = topk(x @
+    W_enc.T + b_enc)`, and `x_hat = f @ W_dec.T + b_dec` with `W_enc` `(latents, d_in)` and `W_dec` `(d_in,
+    latents)` (the models' cards; Qwen Team 2026, arXiv:2605.11887). The file's name gives the layer, the
+    repository's name the model and k: `Qwen/SAE-Res-Qwen3-8B-Base-W64K-L0_50`.
     """
     layer = QWEN_NAME.fullmatch(path.name)
-    # 4 names of folders may be the repository's; those around them are the user's own
+    # the last 4 parts of the path can be the repository's name; folders above are the user's own
     repository = QWEN_REPOSITORY.search("/".join(path.absolute().parent.parts[-4:]))
     if layer is None or repository is None:
         raise GlossaeError(

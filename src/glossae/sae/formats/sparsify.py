@@ -1,7 +1,7 @@
-"""sparsify's folders: `HOOKPOINT/cfg.json` and `HOOKPOINT/sae.safetensors`, of both its generations.
+"""Read and write sparsify's folders: `HOOKPOINT/cfg.json` and `HOOKPOINT/sae.safetensors`, of both its generations.
 
-Its codes are the k largest of `relu((x - b_dec) @ encoder.weight' + encoder.bias)`, and `x_hat = f @ W_dec + b_dec`.
-glossae's top-k selects before the ReLU: the codes are the same but for latents selected at zero.
+Its codes are the k largest of `relu((x - b_dec) @ encoder.weight' + encoder.bias)`, and `x_hat = f @ W_dec +
+b_dec`. glossae's top-k selects before the ReLU: the codes are the same except for latents selected at zero.
 """
 
 import re
@@ -18,11 +18,11 @@ from glossae.sae.sae import Sae
 WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
 NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
 NOT_OURS = {"signed": ABSOLUTE, "transcode": TRANSCODER, "skip_connection": LINEAR_PATH}
-# how the decoder starts and other terms of the loss
+# initialisation of the decoder, and other terms of the loss
 HARMLESS = frozenset({"normalize_decoder", "multi_topk", "expansion_factor"})
 SEED = re.compile(r"seed\d+")
 MODULE = re.compile(r"\w+(\.\w+)*")
-# how far the length of a decoder row may be from 1 by rounding
+# how far rounding may move the length of a decoder row from 1
 UNIT = 1e-3
 KIND = "a sparsify export"
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Sae:
     for key, why in NOT_OURS.items():
         keys.only(key, False, why=why)
     d_in, k = keys.whole("d_in"), keys.whole("k")
-    # 0 stands for the factor
+    # 0 means: use the factor
     latents = keys.maybe_whole("num_latents", least=0) or d_in * keys.whole("expansion_factor")
     keys.done(HARMLESS)
     site, model = _belongs(path.parent.absolute())
@@ -45,12 +45,12 @@ def read(path: Path) -> Sae:
 
 
 def _belongs(folder: Path) -> tuple[Site, str]:
-    """The site by the folder's name, the model by the training's config beside it, if there is one."""
+    """The site from the folder's name, the model from the training's config beside it, if there is one."""
     folder = folder.parent if SEED.fullmatch(folder.name) else folder
     try:
         training = Keys.read(folder.parent / ROOT_CONFIG).values
     except GlossaeError:
-        # none, or one of something else that lies here
+        # no config, or an unrelated file
         training = {}
     names = (training.get("model"), training.get("revision"))
     model = "@".join(name for name in names if isinstance(name, str) and name)
@@ -58,9 +58,9 @@ def _belongs(folder: Path) -> tuple[Site, str]:
 
 
 def write(sae: Sae, root: Path, hookpoint: str) -> str:
-    """Write a folder of sparsify's, and return a line on it.
+    """Write a folder in sparsify's format, and return a line about it.
 
-    Without a pre-encoder bias, the encoder's bias takes back what sparsify subtracts: that is exact.
+    For an SAE without a pre-encoder bias, the encoder's bias cancels sparsify's subtraction: that is exact.
 
     Args:
         sae: the SAE.
@@ -68,7 +68,7 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
         hookpoint: the module whose output it reads; empty: unknown, and the files go into `root` itself.
 
     Raises:
-        GlossaeError: sparsify has no such SAE, or the folder holds other things.
+        GlossaeError: sparsify has no such SAE, or the folder holds other files.
     """
     config = sae.config
     if config.activation != "topk":

@@ -1,4 +1,4 @@
-"""Writing an SAE's two files and its model card, and what an export may overwrite."""
+"""Write an SAE's two files and its model card, and check what an export may overwrite."""
 
 import json
 from collections.abc import Collection
@@ -12,18 +12,19 @@ from glossae.files import replacing, write_text
 from glossae.sae.sae import Sae
 
 CARD = "README.md"
-# a file that begins with it is the card of an earlier export
+# a file that begins with this is the card of an earlier export
 HEADING = "# Sparse autoencoder, exported by glossae"
 
 
 def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings: dict[str, Any]) -> None:
     """Write tensors and their config.
 
-    Both are whole before either takes its place, and the config does so last: a folder that has one is whole.
+    Both are complete before either is renamed, and the config is renamed last: a folder with a config is
+    complete.
     """
     from safetensors.torch import save_file
 
-    # copies: two names for one tensor, or a transposed one, are not for a file
+    # copies: safetensors refuses shared and transposed tensors
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     text = json.dumps(settings, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(config) as new_config, replacing(weights) as new_weights:
@@ -32,7 +33,7 @@ def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings
 
 
 def write_card(sae: Sae, folder: Path) -> None:
-    """Write a model card: first what makes the SAE unsound, then what it is and how faithful."""
+    """Write a model card: first the bounds that the SAE exceeds, then its facts and fidelity."""
     config, quality = sae.config, sae.quality
     lines = [HEADING, ""]
     if sae.unsound:
@@ -75,19 +76,19 @@ def write_card(sae: Sae, folder: Path) -> None:
 
 
 def check_free(folder: Path, files: Collection[str], kind: str, folders: Collection[str] = ()) -> None:
-    """Check that an export may be written into a folder: it is missing, or holds an earlier export only.
+    """Check that an export may be written into a folder: it does not exist, or holds only an earlier export.
 
     Args:
-        folder: where the export goes.
+        folder: the folder of the export.
         files: the export's files besides the card.
-        kind: what they are, in words.
+        kind: the kind of export, in words.
         folders: other folders that may be there.
     """
     if folder.exists() and not folder.is_dir():
         raise GlossaeError(f"--out: {folder} is a file; give a folder")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         is_file = path.is_file()
-        # a name that begins with a dot was left by a write that was cut short
+        # a name that begins with a dot is left over from an interrupted write
         if path.name.startswith(".") or (
             is_file and path.name == CARD and path.read_bytes().startswith(HEADING.encode())
         ):

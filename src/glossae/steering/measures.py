@@ -1,4 +1,4 @@
-"""What was written after prompts, measured: its language, how it repeats itself, and its loss under the model."""
+"""Measure continuations: their language, their repetition, and their loss under the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from glossae.evidence import identify
 from glossae.lm import LanguageModel, TokenizedCorpus, sentence_losses
 from glossae.stats import interval
 
-# n-grams of tokens whose share that stood before in the same text is called repetition
+# the n of the n-grams whose repeated share is the repetition
 REPEATED = 4
-# what is asked of either identifier before its answer counts
+# the least probability at which an identifier's answer counts
 LEAST_PROBABLE = 0.5
-# with fewer letters a text is left unanswered
+# texts with fewer letters are left unanswered
 LEAST_LETTERS = 10
-# languages that a continuation could be mistaken for, beside the run's own
+# languages that a continuation could be mistaken for, besides the run's own
 NEIGHBOURS = ("da", "nb", "sv", "en", "de", "nl", "fr")
 
 Ids = Sequence[Int[np.ndarray, " _"]]
@@ -28,61 +28,61 @@ Ids = Sequence[Int[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class Ratio:
-    """Sums over prompts (or sentences), one over the other, with what each of them adds.
+    """A ratio of two sums over prompts (or sentences), with the terms of both.
 
     Attributes:
-        over: numerators.
-        under: denominators.
+        numerators: the terms of the first sum.
+        denominators: the terms of the second sum.
     """
 
-    over: Float[np.ndarray, " prompts"]
-    under: Float[np.ndarray, " prompts"]
+    numerators: Float[np.ndarray, " prompts"]
+    denominators: Float[np.ndarray, " prompts"]
 
     @property
     def value(self) -> float | None:
-        """The ratio of the sums; None where there is nothing to divide by."""
-        under = float(self.under.sum())
-        return float(self.over.sum()) / under if under else None
+        """The ratio of the sums; None if the denominator is 0."""
+        under = float(self.denominators.sum())
+        return float(self.numerators.sum()) / under if under else None
 
     def interval(self, weights: Float[np.ndarray, "draws prompts"]) -> tuple[float | None, float | None]:
         """The central 95 % of the ratio over resamples."""
-        under = weights @ self.under
+        under = weights @ self.denominators
         if not (under > 0).any():
             return None, None
-        return interval((weights @ self.over)[under > 0] / under[under > 0])
+        return interval((weights @ self.numerators)[under > 0] / under[under > 0])
 
 
-def repetition(written: Ids, n: int = REPEATED) -> Ratio:
-    """The share of n-grams of tokens that stood before in the same text (Welleck et al. 2020, eq. 10: seq-rep-n)."""
-    grams = [_grams(ids, n) for ids in written]
+def repetition(continuations: Ids, n: int = REPEATED) -> Ratio:
+    """The share of n-grams of tokens that occurred before in the same text (Welleck et al. 2020, eq. 10: seq-rep-n)."""
+    grams = [_grams(ids, n) for ids in continuations]
     return Ratio(
         np.array([len(found) - len(set(found)) for found in grams], dtype=np.float64),
         np.array([len(found) for found in grams], dtype=np.float64),
     )
 
 
-def distinct(written: Ids, n: int) -> float | None:
-    """How many different n-grams of tokens there are in all texts together, over all there are (Li et al. 2016).
+def distinct(continuations: Ids, n: int) -> float | None:
+    """The number of distinct n-grams of tokens in all texts, over that of all n-grams (Li et al. 2016).
 
-    None where no text has any. It falls with the amount of text: compare it between arms of as many prompts.
+    None if no text has any. It falls with the amount of text: compare it between arms with as many prompts.
     """
-    grams = [gram for ids in written for gram in _grams(ids, n)]
+    grams = [gram for ids in continuations for gram in _grams(ids, n)]
     return len(set(grams)) / len(grams) if grams else None
 
 
-def continuation_losses(lm: LanguageModel, prompts: Ids, written: Ids, *, budget: int = 1024) -> Ratio:
-    """Summed nats of what was written, given its prompt, and how many tokens that are.
+def continuation_losses(lm: LanguageModel, prompts: Ids, continuations: Ids, *, budget: int = 1024) -> Ratio:
+    """Summed nats of the continuations given their prompts, and their numbers of tokens.
 
-    The loss of prompt and continuation less that of the prompt: a model reads from left to right. Nothing may
-    be edited meanwhile.
+    It is the loss of prompt and continuation less that of the prompt, which is valid for a causal model. No
+    edit may be active.
     """
-    some = [number for number, ids in enumerate(written) if len(ids)]
-    nats = np.zeros(len(written))
+    some = [number for number, ids in enumerate(continuations) if len(ids)]
+    nats = np.zeros(len(continuations))
     if some:
-        whole = _as_tokens([np.concatenate([prompts[i], written[i]]) for i in some])
+        whole = _as_tokens([np.concatenate([prompts[i], continuations[i]]) for i in some])
         before = _as_tokens([prompts[i] for i in some])
         nats[some] = sentence_losses(lm, whole, budget=budget) - sentence_losses(lm, before, budget=budget)
-    return Ratio(nats, np.array([len(ids) for ids in written], dtype=np.float64))
+    return Ratio(nats, np.array([len(ids) for ids in continuations], dtype=np.float64))
 
 
 def _as_tokens(rows: Ids) -> TokenizedCorpus:
@@ -102,13 +102,13 @@ def _grams(ids: Int[np.ndarray, " _"], n: int) -> list[tuple[int, ...]]:
 
 
 @dataclass(frozen=True)
-class Identified:
-    """A language for each text, or `UNANSWERED`.
+class TextLanguages:
+    """The language of each text, or `UNANSWERED`.
 
     Attributes:
         ngrams: by the character n-gram model.
-        lingua: by lingua; None where it is not installed.
-        both: what both say; `UNANSWERED` where they differ. None without lingua.
+        lingua: by lingua; None if it is not installed.
+        both: the common answer; `UNANSWERED` if they differ. None without lingua.
     """
 
     ngrams: list[str]
@@ -117,32 +117,32 @@ class Identified:
 
     @property
     def best(self) -> list[str]:
-        """What both say, or else the n-grams."""
+        """The common answer if there is lingua, else that of the n-grams."""
         return self.ngrams if self.both is None else self.both
 
 
-def language_of(texts: Sequence[str], ngrams: identify.NgramModel) -> Identified:
+def identify_languages(texts: Sequence[str], ngrams: identify.NgramModel) -> TextLanguages:
     """Identify texts; those with fewer than `LEAST_LETTERS` letters are unanswered, by both."""
     long = [sum(c.isalpha() for c in text) >= LEAST_LETTERS for text in texts]
 
-    def kept(answers: Sequence[str]) -> list[str]:
+    def require_letters(answers: Sequence[str]) -> list[str]:
         return [
             answer if enough else identify.UNANSWERED for answer, enough in zip(answers, long, strict=True)
         ]
 
-    own = kept(ngrams.identify(texts, least=LEAST_PROBABLE))
+    own = require_letters(ngrams.identify(texts, least=LEAST_PROBABLE))
     detector = lingua_detector(lingua_languages(ngrams.languages))
     if detector is None:
-        return Identified(own, None, None)
-    found = kept(
+        return TextLanguages(own, None, None)
+    found = require_letters(
         [_answer(values) for values in detector.compute_language_confidence_values_in_parallel(list(texts))]
     )
     both = [one if one == other else identify.UNANSWERED for one, other in zip(own, found, strict=True)]
-    return Identified(own, found, both)
+    return TextLanguages(own, found, both)
 
 
 def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
-    """What lingua is asked to choose from: `NEIGHBOURS` and the run's own languages, as far as it knows them."""
+    """The languages that lingua chooses from: `NEIGHBOURS` and the run's own, as far as it knows them."""
     try:
         from lingua import IsoCode639_1
     except ImportError:
@@ -153,7 +153,7 @@ def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
 
 
 def lingua_version() -> str | None:
-    """Which lingua is installed; None if none is. What it says may differ from one to the next."""
+    """The installed version of lingua; None if there is none. Its answers may differ between versions."""
     try:
         return version("lingua-language-detector")
     except PackageNotFoundError:
@@ -162,7 +162,7 @@ def lingua_version() -> str | None:
 
 @lru_cache(maxsize=4)
 def lingua_detector(languages: tuple[str, ...]) -> Any:
-    """A detector of lingua's for these languages; None where lingua is not installed (extra `lid`)."""
+    """Lingua's detector for these languages; None if lingua is not installed (extra `lid`)."""
     try:
         from lingua import IsoCode639_1, LanguageDetectorBuilder
     except ImportError:
