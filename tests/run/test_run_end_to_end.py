@@ -12,7 +12,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from results_contract import breaches, contract
 
 import glossae
 from glossae.cli import main
@@ -117,9 +116,8 @@ def test_the_numbers_of_a_figure_are_those_of_the_results(finished, results):
 # ---- results.json
 
 
-def test_results_keep_the_contract(results):
-    assert breaches(results, contract("da")) == []
-    assert list(results) == list(contract("da"))
+def test_results_keep_the_contract(finished, results):
+    assert results == json.loads(json.dumps(glossae.open_run(finished).results.to_json()))
     assert results["next_token"]["serial_correlation"]
     assert results["next_token"]["chosen"]
 
@@ -256,7 +254,7 @@ def test_every_prompt_is_continued_raw_and_steered(results):
 def test_the_fallback_takes_only_what_it_may(finished, results):
     features = results["features"]
     assert features["rule"] == "fallback"
-    units = [row["unit"] for row in features["da"]]
+    units = [row["unit"] for row in features["units"]]
     table = (
         glossae.open_run(finished)
         .table("features/statistics")
@@ -272,11 +270,11 @@ def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, caps
     changes = {"features__min_target": 0.03, "features__max_reference": 0.05}
     assert world.run(copy_of_finished, "--until", "features", **changes) == 0
     run = glossae.open_run(copy_of_finished)
-    features = run.results["features"]
+    features = run.results.features
     table = run.table("features/statistics").pivot(index="unit", columns="language", values="rate")
     selected = table[(table["da"] > 0.03) & (table["en"] < 0.05)].index
-    assert features["rule"] == "paper"
-    assert {row["unit"] for row in features["da"]} == set(selected)
+    assert features.rule == "paper"
+    assert {row.unit for row in features.units} == set(selected)
     assert len(selected) > 0
     text = page_text(copy_of_finished / "report.html")
     assert "this run's rule (firing on more than 3 % of Danish and less than 5 % of English tokens)" in text
@@ -287,12 +285,12 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     captured = capsys.readouterr()
     assert "no unit" in captured.out
     run = glossae.open_run(copy_of_finished)
-    assert run.results["features"]["da"] == []
-    assert run.results["features"]["nearest"]
-    assert {cell["edit"] for cell in sweep_of(run.results)} == {"raw", "none"}
+    assert run.results.features.units == []
+    assert run.results.features.nearest
+    assert {cell["edit"] for cell in sweep_of(run.results.to_json())} == {"raw", "none"}
     # what is cheaper is measured all the same
-    assert {row["kind"] for row in run.results["next_token"]["selectivity"]} == {"neuron", "direction"}
-    assert run.results["next_token"]["one_by_one"] == []
+    assert {row["kind"] for row in run.results.next_token["selectivity"]} == {"neuron", "direction"}
+    assert run.results.next_token["one_by_one"] == []
     assert "No latent passes the paper's rule" in page_text(copy_of_finished / "report.html")
 
 

@@ -12,6 +12,7 @@ from glossae.corpora.lines import opened
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
+from glossae.results import RoleCount
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
 """The roles, in order of precedence: a sentence that is in an earlier one is dropped from a later one."""
@@ -21,37 +22,6 @@ TEXT = "text"
 """In place of `train`: text out of which every role but `replicate` is cut, see `build_roles`."""
 SHARES = {"panel": 0.3, "test": 0.1, "select": 0.06, "tune": 0.04}
 """What each role takes of `text`, in this order; the rest is train. Where train takes nothing, each is doubled."""
-
-
-@dataclass(frozen=True)
-class RoleCount:
-    """What became of the sentences of one source and language in one role.
-
-    `read` is the sum of `sentences`, of `dropped` and of `moved`. Cleaning is counted in the role that read
-    the source, not in those that were cut out of it.
-
-    Attributes:
-        name: the source's short name.
-        read: how many came, from the source or, where the role was cut out of another, from that.
-        sentences: how many the role has.
-        dropped: how many were left out, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
-            `near_duplicate`, `over_limit`, `in_earlier_role`.
-        changed: how many were mended, by what was mended: `invisible`, `nfc`, `whitespace`, `language_marker`.
-        moved: how many were cut out for another role, by role.
-        documents: how many documents the sentences are of; None where the source tells none of any of them.
-        sha256: of the slice's sentences, in order.
-    """
-
-    role: str
-    name: str
-    language: str
-    read: int
-    sentences: int
-    dropped: dict[str, int]
-    changed: dict[str, int]
-    moved: dict[str, int]
-    documents: int | None
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -416,9 +386,20 @@ class _Division:
             dropped, changed, moved = (
                 dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
             )
-            documents, sha256 = len({s.doc for s in own if s.doc}) or None, Corpus.of(own).sha256
-            facts = (tally.read, len(own), dropped, changed, moved, documents, sha256)
-            counts.append(RoleCount(role, name, language, *facts))
+            counts.append(
+                RoleCount(
+                    role=role,
+                    name=name,
+                    language=language,
+                    read=tally.read,
+                    sentences=len(own),
+                    dropped=dropped,
+                    changed=changed,
+                    moved=moved,
+                    documents=len({s.doc for s in own if s.doc}) or None,
+                    sha256=Corpus.of(own).sha256,
+                )
+            )
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         return Roles(
             corpora,

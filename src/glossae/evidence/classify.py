@@ -3,7 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from glossae.corpora import Corpus, cluster_names
 from glossae.errors import GlossaeError
+from glossae.results import Identified
 
 UNANSWERED = ""
 """What is predicted where nothing can be said; it counts as wrong."""
@@ -31,41 +32,6 @@ _TOLERANCE, _ROUGH = 1e-5, 1e-4
 _RISES = 2
 # what a held-out row costs at most, so that one that was surely wrong is not infinitely bad
 _LEAST_PROBABLE = 1e-12
-
-
-@dataclass(frozen=True)
-class Identified:
-    """How well the languages of some texts were identified.
-
-    Attributes:
-        languages: the classes: those of the text, sorted, then those that were only predicted.
-        confusion: how many rows in one language (first axis) were taken for another (second axis).
-        accuracy: the share that was right.
-        accuracy_interval: its central 95 %, over resamples of the clusters.
-        macro_f1: the mean F1 of the languages of the text, each weighing the same.
-        macro_f1_interval: likewise.
-        f1: of each language of the text; 0 where none of its rows was recognised.
-        units: the units that each language was given, best first; none where no units are behind it.
-        converged: whether what was fitted reached its optimum; true where nothing was fitted.
-        strength: the inverse penalty C of the regression, chosen by cross-validation; none without one.
-    """
-
-    languages: tuple[str, ...]
-    confusion: Int[np.ndarray, "languages languages"]
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    macro_f1: float
-    macro_f1_interval: tuple[float, float]
-    f1: dict[str, float]
-    units: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    converged: bool = True
-    strength: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it, and how many `rows` were identified, fit for JSON."""
-        found = asdict(self)
-        first = {"languages": list(found.pop("languages")), "confusion": found.pop("confusion").tolist()}
-        return {**first, "rows": int(self.confusion.sum()), **found}
 
 
 def evaluate(
@@ -117,7 +83,8 @@ def evaluate(
     accuracies, _, macros = _measures(np.concatenate(resampled).reshape(shape), len(known))
     return Identified(
         languages=languages,
-        confusion=confusion[0],
+        confusion=confusion[0].tolist(),
+        rows=int(confusion.sum()),
         accuracy=float(accuracy[0]),
         accuracy_interval=_interval(accuracies),
         macro_f1=float(macro[0]),
@@ -245,7 +212,7 @@ def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> lis
     for each in held_out:
         said = model.classes_[model.predict_proba(scaling(each.x.astype(np.float64))).argmax(1)]
         evaluated = evaluate(each.languages, said, each.clusters, seed=seed)
-        found.append(replace(evaluated, converged=converged, strength=strength))
+        found.append(evaluated.model_copy(update={"converged": converged, "strength": strength}))
     return found
 
 

@@ -11,7 +11,6 @@ from glossae.corpora import Corpus, first_of_each, rank
 from glossae.errors import GlossaeError
 from glossae.evidence.classify import (
     UNANSWERED,
-    Identified,
     Rows,
     Scaling,
     check_halves,
@@ -21,11 +20,11 @@ from glossae.evidence.classify import (
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, finite
+from glossae.results import Identified
 from glossae.units import SentenceTable, Units, readable_tokens
 
 __all__ = [
     "UNANSWERED",
-    "Identified",
     "NgramModel",
     "Rows",
     "TokenSample",
@@ -98,7 +97,7 @@ def identify_sentences(
     _check_units(find, held_out)
     columns = _units_of(chosen)
     found = identify_rows(_rows(find, columns), [_rows(each, columns) for each in held_out], seed=seed)
-    return [replace(each, units=dict(chosen)) for each in found]
+    return [each.model_copy(update={"units": dict(chosen)}) for each in found]
 
 
 def identify_sentences_by_largest(
@@ -122,7 +121,7 @@ def identify_sentences_by_largest(
         scores = [scaling(own.x).mean(1) for scaling, own in zip(scalings, rows, strict=True)]
         said = [languages[number] for number in np.stack(scores, axis=1).argmax(1)]
         evaluated = evaluate(each.languages, said, each.clusters, seed=seed)
-        found.append(replace(evaluated, units=dict(chosen)))
+        found.append(evaluated.model_copy(update={"units": dict(chosen)}))
     return found
 
 
@@ -263,7 +262,7 @@ def identify_tokens(
         return replace(sample.rows, x=torch.cat(parts).numpy())
 
     found = identify_rows(read(find), [read(each) for each in held_out], seed=seed)
-    return [replace(each, units=dict(chosen)) for each in found]
+    return [each.model_copy(update={"units": dict(chosen)}) for each in found]
 
 
 def identify_tokens_by_activations(

@@ -1,7 +1,7 @@
 """What exists only to replay the paper: its code's protocols and its printed numbers."""
 
 from glossae.paper.as_coded import CODED_SENTENCES, as_coded, coded_cells, without_pre_encoder_bias
-from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_layers
+from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.paper.published import published_figures
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "coded_cells",
     "paper_batches",
     "published_figures",
+    "replay_agreement",
     "replay_layers",
     "without_pre_encoder_bias",
 ]

@@ -14,7 +14,6 @@ there are enough batches; the probes are tested on each seed's held-out sentence
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -23,7 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.lm import LanguageModel
-from glossae.probing import ProbeSample, StoredLayers, clustered_mean, stored_layers
+from glossae.probing import ProbeSample, StoredLayers, clustered_mean, rank_agreement, stored_layers
+from glossae.results import AsCodedRow, Lambda, Result
 
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32
@@ -48,28 +48,12 @@ def paper_batches(model: str) -> int:
     return next((BATCHES[name] for name in names if name in BATCHES), OTHER_MODELS)
 
 
-@dataclass(frozen=True)
-class AsCodedCell:
-    """One probe as the paper's code has it, and the optimum at the same lambda on the same tokens.
-
-    Attributes:
-        accuracy: share of held-out tokens on the right side of 0.5.
-        accuracy_se: its standard error, clusters of sentences being the units of sampling.
-        bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 is knowing nothing.
-        norm: of weights and bias after the last batch.
-        optimum_norm: of weights and bias at the optimum.
-        critical_lambda: from here on the optimum is exactly zero.
-        collapsed: whether it is, so that the accuracy is that of Adam's tremor around zero: well beyond the
-            critical lambda it is noise, just beyond it the tremor still leans the way that the data do.
-        constant: the accuracy of the better constant answer on the same held-out tokens.
-        batches: how many were stepped on.
-        tokens: how many tokens there were to fit.
-        protocol: `as_coded`, always.
-    """
+class AsCodedCell(Result):
+    """One probe as the paper's code has it, and the optimum at the same lambda on the same tokens: see `AsCodedRow`."""
 
     model: str
     layer: int
-    penalty: float
+    penalty: Lambda
     seed: int
     accuracy: float
     accuracy_se: float
@@ -78,38 +62,13 @@ class AsCodedCell:
     optimum_norm: float
     critical_lambda: float
     collapsed: bool
+    """Whether the optimum is exactly zero, so that the accuracy is that of Adam's tremor around zero: well beyond the
+    critical lambda it is noise, just beyond it the tremor still leans the way that the data do."""
     constant: float
     batches: int
     tokens: int
+    """How many there were to fit."""
     protocol: str = "as_coded"
-
-
-@dataclass(frozen=True)
-class AsCodedRow:
-    """The cells of a layer and lambda: means over seeds.
-
-    Attributes:
-        accuracy_low, accuracy_high: of the worst and the best seed.
-        collapsed: whether the optimum is exactly zero in every seed.
-        batches: how many were stepped on.
-        seeds: how many.
-    """
-
-    model: str
-    layer: int
-    penalty: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    accuracy_se: float
-    bce: float
-    norm: float
-    optimum_norm: float
-    critical_lambda: float
-    collapsed: bool
-    constant: float
-    batches: int
-    seeds: int
 
 
 def replay_layers(
@@ -249,6 +208,12 @@ def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
         )
         rows.append(row)
     return rows
+
+
+def replay_agreement(cells: Sequence[AsCodedCell], penalty: float, seeds: int) -> float | None:
+    """Whether seeds put the layers in the same order by the accuracy of the replayed probes: see `rank_agreement`."""
+    at = [cell for cell in cells if cell.penalty == penalty]
+    return rank_agreement(np.array([[c.accuracy for c in at if c.seed == seed] for seed in range(seeds)]))
 
 
 def _batches(

@@ -1,6 +1,13 @@
 """Units of a model, and what one streaming pass counts of them: latents, neurons and directions."""
 
-from glossae.units.contexts import UnitDetail, readable_tokens, sentences_to_show, token_texts, unit_details
+from glossae.units.contexts import (
+    UnitDetail,
+    readable_tokens,
+    sentences_to_show,
+    token_texts,
+    unit_details,
+    unit_row,
+)
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
 from glossae.units.directions import (
     Moments,
@@ -54,4 +61,5 @@ __all__ = [
     "sentences_to_show",
     "token_texts",
     "unit_details",
+    "unit_row",
 ]

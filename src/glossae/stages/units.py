@@ -1,20 +1,18 @@
 """The units of a run: those that its tests and its rule found, and what is cheaper than latents at its site."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from glossae.effects import Dose, UnitRange, doses
-from glossae.evidence import Selection, passages, select, testing
+from glossae.evidence import EvidenceSettings, Panel, Selection, families, select, testing
 from glossae.lm import TokenizedCorpus
 from glossae.paper import without_pre_encoder_bias
+from glossae.results import EvidenceResult
 from glossae.run.context import Context, Progress
 from glossae.run.folder import read_column
 from glossae.sae import Sae
-from glossae.stages.panels import Panel, first_tokens
 from glossae.units import (
     CountedUnits,
     Directions,
@@ -23,52 +21,11 @@ from glossae.units import (
     Neurons,
     SentenceTable,
     UnitStatistics,
-    activation_samples,
-    collect_all,
-    difference_of_means,
-    discriminants,
     latent_statistics,
-    probe_normal,
-    random_directions,
 )
 
-# rows of a family of units that the report shows
-MOST_ROWS = 40
-RANDOM_DIRECTIONS = 8
-# tokens of each language behind a direction: enough for a mean and a probe of so many dimensions, and quickly read
-DIRECTION_TOKENS, PER_DIMENSION = 20_000, 8
 # the paper's code looks for its latents in so many sentences, as they come
 SELECTED_ON = 100
-
-
-@dataclass(frozen=True)
-class Tested:
-    """A family of units with what was found of it."""
-
-    units: CountedUnits
-    table: SentenceTable
-    statistics: UnitStatistics
-    evidence: testing.Evidence
-    frozen: testing.FrozenSet
-
-
-@dataclass(frozen=True)
-class Again:
-    """Every frozen set on other text.
-
-    Attributes:
-        on: `held_out` or `replicate`.
-        rows: how much of each set passes, for `results.json`.
-        replications: by kind of unit, where the text allowed it.
-        close: the sets against close languages, and on matched sentences (`close_languages`).
-        tables: what every unit did on the text, by kind.
-    """
-
-    on: str
-    rows: list[dict[str, Any]]
-    replications: dict[str, testing.Replication]
-    close: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    tables: dict[str, SentenceTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +89,19 @@ def by_the_rule(
     )
 
 
+def evidence_settings(context: Context) -> EvidenceSettings:
+    """How the run tests units."""
+    recipe, own = context.recipe, dataclasses.asdict(context.recipe.evidence)
+    del own["seeds"]
+    return EvidenceSettings(
+        target=context.target,
+        reference=context.reference,
+        seed=recipe.seed,
+        budget=recipe.batch_tokens,
+        **own,
+    )
+
+
 def find_in(
     context: Context,
     latents: Latents,
@@ -152,80 +122,24 @@ def find_in(
         GlossaeError: that half has too little text of a language to test it.
     """
     ((statistics, table),) = tables_of(context, [latents], panel.found_on, progress)
-    text = panel.found_on.corpus.sha256
+    text, settings = panel.found_on.corpus.sha256, evidence_settings(context)
     return statistics, {
-        language: find_and_freeze(context, table, path, text=text, language=language)[1]
+        language: families.find_and_freeze(table, settings, path, text=text, language=language)[1]
         for language, path in paths.items()
     }
 
 
 def tables_of(
-    context: Context, families: Sequence[CountedUnits], tokens: TokenizedCorpus, progress: Progress
+    context: Context, units: Sequence[CountedUnits], tokens: TokenizedCorpus, progress: Progress
 ) -> list[tuple[UnitStatistics, SentenceTable]]:
-    """Of each family of units at the run's site: its statistics and its table of sentences, in one pass over a text."""
-    collected = collect_all(
-        context.lm, context.site, families, tokens, budget=context.recipe.batch_tokens, progress=progress
-    )
-    return [(statistics, table) for statistics, table in collected if table is not None]
+    """Of each family of units at the run's site: its statistics and its table of sentences."""
+    budget = context.recipe.batch_tokens
+    return families.tables_of(context.lm, context.site, units, tokens, budget=budget, progress=progress)
 
 
-def evidence_on(
-    context: Context,
-    table: SentenceTable,
-    language: str | None = None,
-    permutations: int = 0,
-    progress: Progress = lambda _: None,
-) -> testing.Evidence:
-    """Test every claim on a table by the recipe's settings, for the target or another language."""
-    settings = context.recipe.evidence
-    return testing.units_evidence(
-        passages(table, settings.tokens),
-        language or context.target,
-        minimum=settings.minimum,
-        q=settings.q,
-        method=settings.method,
-        permutations=permutations,
-        seed=context.recipe.seed,
-        reference=context.reference,
-        within="all",
-        progress=progress,
-    )
-
-
-def find_and_freeze(
-    context: Context,
-    table: SentenceTable,
-    path: Path,
-    *,
-    text: str,
-    language: str | None = None,
-    permutations: int = 0,
-    progress: Progress = lambda _: None,
-) -> tuple[testing.Evidence, testing.FrozenSet]:
-    """Test every claim on a table by the recipe's settings, and write down what passes as one language's.
-
-    Where nothing is told from every other language, what is told from all but the closest is written down.
-
-    Args:
-        context: the run.
-        table: the units on the text that is searched, sentence by sentence.
-        path: of the frozen set; overwrites an earlier one.
-        text: that text's hash.
-        language: whose units are looked for; None: the target's.
-        permutations: draws, as in `testing.units_evidence`.
-        progress: is told the share that is done.
-    """
-    evidence = evidence_on(context, table, language, permutations, progress)
-    path.unlink(missing_ok=True)
-    # frozen, with a hash of what was found and on which text, before any other text is opened
-    return evidence, testing.freeze(evidence, own_claim([evidence]), path, text=text)
-
-
-def own_claim(found: Sequence[testing.Evidence]) -> str:
-    """The first claim of a language alone that some unit passes: told from all others, or from all but the closest."""
-    own = [each.claim for each in found[0].claims if len(each.claim.inside) == 1]
-    passed = (claim.name for claim in own if any(evidence.passing(claim.name) for evidence in found))
-    return next(passed, own[0].name)
+def evidence_on(context: Context, table: SentenceTable) -> testing.Evidence:
+    """Test every claim on a table by the recipe's settings."""
+    return families.evidence_on(table, evidence_settings(context))
 
 
 @dataclass(frozen=True)
@@ -245,7 +159,7 @@ class FoundLatents:
 def found_latents(context: Context) -> FoundLatents:
     """Read the frozen latents, and what the tests say of every latent."""
     folder = context.folder.path / "evidence"
-    if context.folder.summary("evidence").evidence["reason"] is not None:
+    if not isinstance(context.folder.summary("evidence").evidence, EvidenceResult):
         return FoundLatents((), {"q_value": None, "sentence_auroc": None})
     frozen = testing.load_frozen(folder / "latents.json")
 
@@ -264,51 +178,27 @@ def found_latents(context: Context) -> FoundLatents:
 
 def tested_neurons(context: Context) -> tuple[int, ...]:
     """The neurons that passed the run's tests, best first; none where nothing was tested."""
-    summary: dict[str, Any] = context.folder.summary("evidence").evidence
-    if summary["reason"] is not None:
+    if not isinstance(context.folder.summary("evidence").evidence, EvidenceResult):
         return ()
     return testing.load_frozen(context.folder.path / "evidence" / "neurons.json").units
 
 
 def site_neurons(context: Context) -> Neurons:
-    """The site's coordinates: with both signs, except at mlp.hidden."""
-    lm, site = context.lm, context.site
-    return Neurons(site, lm.width(site), signed=site.name != "mlp.hidden", model=lm.name)
+    """The site's coordinates."""
+    return families.site_neurons(context.lm, context.site)
 
 
 def language_directions(context: Context) -> tuple[Directions, Moments]:
-    """The difference of means, the discriminant and the probe's normal, target against reference; and random ones.
-
-    Beside them the moments of the text of `train` that they are made from.
-    """
-    recipe, lm, target, reference = context.recipe, context.lm, context.target, context.reference
-    site = context.site
-    enough = min(DIRECTION_TOKENS, PER_DIMENSION * lm.width(site))
-    tokens = first_tokens(context.pair_tokens("train"), enough)
-    x, languages = activation_samples(lm, site, tokens, budget=recipe.batch_tokens)
-    moments = Moments.of(x, languages, site=site)
-    means = difference_of_means(moments, target, (reference,))
-    found = [
-        ("difference of means", means),
-        ("discriminant", discriminants(moments, target, (reference,))),
-        ("probe", probe_normal(x, languages, target, (reference,), site=site)),
-        (
-            "random",
-            random_directions(
-                RANDOM_DIRECTIONS, lm.width(site), seed=recipe.seed, centre=moments.mean(reference), site=site
-            ),
-        ),
-    ]
-    names = [
-        name if len(directions) == 1 else f"{name} {number}"
-        for name, directions in found
-        for number in range(len(directions))
-    ]
-    vectors, offsets = (
-        torch.cat([getattr(directions, what).cpu() for _, directions in found])
-        for what in ("vectors", "offsets")
+    """Directions of the target against the reference, and random ones, and the moments of text of `train`."""
+    return families.language_directions(
+        context.lm,
+        context.site,
+        context.pair_tokens("train"),
+        context.target,
+        context.reference,
+        seed=context.recipe.seed,
+        budget=context.recipe.batch_tokens,
     )
-    return Directions(names, vectors, offsets, site=site), moments
 
 
 def coded_statistics(context: Context, sae: Sae, progress: Progress) -> UnitStatistics:
