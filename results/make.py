@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from glossae.results import NearestLanguage, Results, read_results
 from glossae.run import headlines
 
 HERE = Path(__file__).resolve().parent
@@ -103,10 +104,8 @@ def measured() -> str:
     parts = [HEAD]
     for name, words in MODELS.items():
         if (HERE / name / "results.json").is_file():
-            results, facts = (
-                json.loads((HERE / name / file).read_text(encoding="utf-8"))
-                for file in ("results.json", "run.json")
-            )
+            results = read_results(Results, HERE / name / "results.json")
+            facts = json.loads((HERE / name / "run.json").read_text(encoding="utf-8"))
             parts += [f"## {words}\n", _model(name, results, facts)]
             for file, table in (("hope.json", _hope), ("grid.json", _grid)):
                 if (HERE / name / file).is_file():
@@ -127,10 +126,10 @@ languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål
 """
 
 
-def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
+def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
     place = f"results/{name}"
-    habits, sae, found = facts["habits"], results["sae"], results["baselines"]
-    layer = results["probe"]["layer_used"] if results["probe"] else sae["layer"]
+    habits, sae, found, probe = facts["habits"], results.sae, results.baselines, results.probe
+    layer = probe.layer_used if probe else sae.layer
     sinks = [row for row in habits["sinks"] if row["count"]]
     minutes = sum(facts["seconds"].values()) / 60
     lines = [
@@ -141,30 +140,26 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
         f"BOS: {'on' if habits['bos'] else 'off'}; loss with one {_n(habits['loss_with_bos'], 2)}, without "
         f"{_n(habits['loss_without_bos'], 2)}. Attention sinks at `resid` of {len(sinks)} of "
         f"{len(habits['sinks'])} layers (`run.json: habits`).\n",
-        f"Layer {layer}, {sae['latents']:,} latents, k {sae['k']}, {sae['train_tokens']:,} tokens; "
-        f"{100 * sae['dead_fraction']:.0f} % dead (`results.json: sae`). "
-        + (
-            f"Unsound: {' '.join(sae['unsound'])}"
-            if sae["unsound"]
-            else "Nothing is unsound by the stated bounds."
-        )
+        f"Layer {layer}, {sae.latents:,} latents, k {sae.k}, {sae.train_tokens:,} tokens; "
+        f"{100 * sae.dead_fraction:.0f} % dead (`results.json: sae`). "
+        + (f"Unsound: {' '.join(sae.unsound)}" if sae.unsound else "Nothing is unsound by the stated bounds.")
         + "\n",
         _table(
             ("language", "FVU", "loss", "spliced", "± "),
             [
                 (
                     code,
-                    _n(sae["fvu"].get(code), 2),
-                    _n(ce["raw"], 2),
-                    _n(ce["spliced"], 2),
-                    _n(ce["half_width"], 2),
+                    _n(sae.fvu.get(code), 2),
+                    _n(ce.raw, 2),
+                    _n(ce.spliced, 2),
+                    _n(ce.half_width, 2),
                 )
-                for code, ce in sae["ce"].items()
+                for code, ce in sae.ce.items()
             ],
         ),
     ]
-    if results["probe"] and results["probe"].get("nearest"):
-        lines += [_layers(results["probe"]["nearest"])]
+    if probe and probe.nearest:
+        lines += [_layers(probe.nearest)]
     if found is None or found["reason"] is not None:
         return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
     places = list(found["autoencoders"][0]["again"])
@@ -335,15 +330,14 @@ def _range(values: list[float], digits: int) -> str:
     )
 
 
-def _layers(nearest: dict[str, Any]) -> str:
-    rows = nearest["rows"]
+def _layers(nearest: NearestLanguage) -> str:
     text = "Least AUROC over the nearest language by layer (`results.json: probe.nearest`): "
-    text += ", ".join(f"{row['layer']} {row['score']:.2f}" for row in rows)
-    if nearest["trials"]:
+    text += ", ".join(f"{row.layer} {row.score:.2f}" for row in nearest.rows)
+    if nearest.trials:
         text += "; latents found by short autoencoders: "
         found: dict[int, int] = {}
-        for row in nearest["trials"]:
-            found[row["layer"]] = found.get(row["layer"], 0) + row["found"]
+        for row in nearest.trials:
+            found[row.layer] = found.get(row.layer, 0) + row.found
         text += ", ".join(f"layer {layer} {count}" for layer, count in found.items())
     return text + ".\n"
 
