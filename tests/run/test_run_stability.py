@@ -140,7 +140,7 @@ def test_the_page_and_the_terminal_say_so(world, seeded, stability, settings, tm
     out = shutil.copytree(seeded, tmp_path / "run")
     assert glossae.cli.main([*world.line(out, **settings), *UNTIL]) == 0
     said = capsys.readouterr().out
-    assert f"stability seed 1: {stability['seeds'][0]['found']} Danish" in said
+    assert f"stability seed 1: {stability.seeds[0].found} Danish" in said
 
 
 def test_too_little_text_trains_nothing(world, tmp_path):

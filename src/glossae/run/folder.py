@@ -307,8 +307,8 @@ def as_rows(items: list[Any]) -> list[dict[str, Any]]:
     return [item.to_json() if isinstance(item, Result) else dataclasses.asdict(item) for item in items]
 
 
-def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray]) -> None:
-    """Write rows (dictionaries with the same keys), or columns by name, as a Parquet file."""
+def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray] | pd.DataFrame) -> None:
+    """Write rows (dictionaries with the same keys), columns by name, or a table as a Parquet file."""
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
 

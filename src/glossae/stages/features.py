@@ -1,7 +1,9 @@
 """The stage `features`: select the units by the run's rule, and look at them closely."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
 
 from glossae.files import fingerprint, write_json
 from glossae.lm import tokenize
@@ -65,8 +67,8 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         for unit in looked_at
     }
-    _write_statistics(context, statistics)
-    _write_histograms(context, list(details.values()))
+    write_table(folder / "statistics.parquet", _statistics_table(statistics))
+    write_table(folder / "histograms.parquet", _histograms_table(details.values()))
     shown = sentences_to_show(
         context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
     )
@@ -123,48 +125,39 @@ def _range_row(statistics: UnitStatistics, detail: UnitDetail, target: str) -> d
     }
 
 
-def _write_statistics(context: Context, statistics: UnitStatistics) -> None:
-    rows = []
+def _statistics_table(statistics: UnitStatistics) -> pd.DataFrame:
+    """A row for each language and latent."""
+    parts = []
     for language in statistics.languages:
         row = statistics.row(language)
-        columns = zip(
-            statistics.fired[row].tolist(),
-            statistics.rate(language).tolist(),
-            statistics.mean_pre[row].tolist(),
-            statistics.mean_active(language).tolist(),
-            statistics.active_max[row].tolist(),
-            strict=True,
-        )
-        rows += [
-            {
-                "unit": unit,
-                "language": language,
-                "tokens": int(statistics.tokens[row]),
-                "fired": fired,
-                "rate": rate,
-                "mean": mean,
-                "mean_active": mean_active,
-                "max_active": max_active,
-            }
-            for unit, (fired, rate, mean, mean_active, max_active) in enumerate(columns)
-        ]
-    write_table(context.folder.path / "features" / "statistics.parquet", rows)
-
-
-def _write_histograms(context: Context, details: list[UnitDetail]) -> None:
-    rows = [
-        {
-            "unit": detail.unit,
-            "language": language,
-            "left": float(left),
-            "right": float(right),
-            "count": int(count),
+        columns = {
+            "fired": statistics.fired[row],
+            "rate": statistics.rate(language),
+            "mean": statistics.mean_pre[row],
+            "mean_active": statistics.mean_active(language),
+            "max_active": statistics.active_max[row].double(),
         }
+        own = {"unit": range(statistics.units), "language": language, "tokens": int(statistics.tokens[row])}
+        parts.append(pd.DataFrame(own | {name: values.cpu().numpy() for name, values in columns.items()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _histograms_table(details: Iterable[UnitDetail]) -> pd.DataFrame:
+    """A row for each latent, language and bin of its pre-activations."""
+    parts = [
+        pd.DataFrame(
+            {
+                "unit": detail.unit,
+                "language": language,
+                "left": detail.edges[:-1],
+                "right": detail.edges[1:],
+                "count": counts,
+            }
+        )
         for detail in details
         for language, counts in detail.counts.items()
-        for left, right, count in zip(detail.edges[:-1], detail.edges[1:], counts, strict=True)
     ]
-    write_table(context.folder.path / "features" / "histograms.parquet", rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:

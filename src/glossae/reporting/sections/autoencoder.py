@@ -116,18 +116,11 @@ def _details(files: RunFiles, sae: SaeResult) -> dict[str, str]:
 
 def _fidelity(files: RunFiles, sae: SaeResult) -> Blocks:
     """What the reconstruction costs and leaves unexplained, by language."""
-    losses = sae.ce
-    codes = [code for code in files.languages if code in sae.fvu or code in losses]
+    losses = {code: sae.ce[code] for code in files.languages if code in sae.ce}
     parts = [
         f"the {language_name(code)} loss {moves(losses[code].spliced - losses[code].raw)}"
         for code in files.languages[:2]
-        if code in losses
     ]
-    cost = (
-        f"With the reconstruction in the site's place, {listed(parts)}."
-        if parts
-        else "What the reconstruction costs was not measured."
-    )
     text = (
         "all of select"
         if files.recipe.by_the_paper
@@ -135,9 +128,10 @@ def _fidelity(files: RunFiles, sae: SaeResult) -> Blocks:
     )
     yield table(
         "Fidelity by language",
-        f"{cost} Measured on {text}, cross-entropy in nats per token. ±: half the width of the 95 % interval of "
-        "what the reconstruction adds, over sentences. Recovered: how far the reconstruction closes the gap between "
-        f"zeros in the site's place ({percent(0)}) and the model itself ({percent(1)}).",
+        f"With the reconstruction in the site's place, {listed(parts)}. Measured on {text}, cross-entropy in nats per "
+        "token. ±: half the width of the 95 % interval of what the reconstruction adds, over sentences. Recovered: how "
+        f"far the reconstruction closes the gap between zeros in the site's place ({percent(0)}) and the model itself "
+        f"({percent(1)}).",
         [
             {
                 "Language": language_name(code),
@@ -149,8 +143,7 @@ def _fidelity(files: RunFiles, sae: SaeResult) -> Blocks:
                 "Zeros in place": number(ce.ablated),
                 "Recovered": _recovered(ce.recovered),
             }
-            for code in codes
-            if (ce := losses.get(code)) is not None
+            for code, ce in losses.items()
         ],
     )
     if sae.sinks:
@@ -184,7 +177,7 @@ def _fidelity(files: RunFiles, sae: SaeResult) -> Blocks:
                 "Within the language": number(sae.fvu_within.get(code)),
                 "Mean over tokens": number(sae.fvu_normalised.get(code)),
             }
-            for code in codes
+            for code in losses
         ],
     )
 

@@ -64,13 +64,11 @@ def probes_blocks(files: RunFiles) -> Blocks:
         yield not_run("Probes")
         return
     yield from _nearest(files, probe)
-    cells, layers = probe.cells, probe.layers
-    if probe.nearest is not None and not cells:
+    layers, own = probe.layers, files.recipe.model
+    if not layers:
+        # the nearest language chose, and the paper's probes were not asked for
         return
-    # the run's own model is probed first
-    own = files.recipe.model
-    means = _probe_table(cells)
-    pictures = []
+    pictures, means = list[Picture](), _probe_table(probe.cells)
     if not means.empty:
         finding = _accuracy(files, means, own)
         pictures.append(
@@ -83,42 +81,40 @@ def probes_blocks(files: RunFiles) -> Blocks:
                 "Bars: standard error at the smallest lambda.",
             )
         )
-    if layers:
-        finding = _order(probe, own) + _layer(files, probe)
-        pictures.append(
-            Picture(
-                "The layer rule" if probe.nearest is None else "The pair alone",
-                _draw_layers(layers, own, probe.layer_used, finding),
-                finding,
-                "Binary cross-entropy on held-out sentences at 0.1 times each layer's critical lambda, "
-                "so that layers are penalised alike. Bars: standard error over sentences.",
-            )
+    finding = _order(probe, own) + _layer(files, probe)
+    pictures.append(
+        Picture(
+            "The layer rule" if probe.nearest is None else "The pair alone",
+            _draw_layers(layers, own, probe.layer_used, finding),
+            finding,
+            "Binary cross-entropy on held-out sentences at 0.1 times each layer's critical lambda, "
+            "so that layers are penalised alike. Bars: standard error over sentences.",
         )
+    )
     # one model's two figures fit beside each other
     if len({row.model for row in layers}) == 1 and len(pictures) == 2:
         yield SideBySide(pictures)
     else:
         yield from pictures
-        yield _best_layers(layers) if layers else Paragraph("The layer rule: not run.", "absent")
+        yield _best_layers(layers)
     if not means.empty:
         yield _norms(means[means["model"] == own], own)
-    if layers:
-        yield table(
-            "Layers",
-            f"{model_name(own)} at 0.1 times each layer's critical lambda, means over seeds: held-out loss with its "
-            "standard error over sentences, the standard deviation between seeds, and the lambda from which on there "
-            "are no weights.",
-            [
-                {
-                    "Layer": str(row.layer),
-                    f"BCE{NO_BREAK}± SE": f"{number(row.bce)} ± {number(row.bce_se)}",
-                    "Between seeds": number(row.bce_sd),
-                    "Critical lambda": number(row.critical_lambda, 2),
-                }
-                for row in layers
-                if row.model == own
-            ],
-        )
+    yield table(
+        "Layers",
+        f"{model_name(own)} at 0.1 times each layer's critical lambda, means over seeds: held-out loss with its "
+        "standard error over sentences, the standard deviation between seeds, and the lambda from which on there "
+        "are no weights.",
+        [
+            {
+                "Layer": str(row.layer),
+                f"BCE{NO_BREAK}± SE": f"{number(row.bce)} ± {number(row.bce_se)}",
+                "Between seeds": number(row.bce_sd),
+                "Critical lambda": number(row.critical_lambda, 2),
+            }
+            for row in layers
+            if row.model == own
+        ],
+    )
     if probe.as_coded:
         yield from _as_coded(probe, probe.as_coded, own)
 
@@ -303,8 +299,6 @@ def _layer(files: RunFiles, probe: ProbeResult) -> str:
             f"nearest language decides, and this run uses layer {used}."
         )
     words = f"The rule ({pair.rule}) points to layer {best}"
-    if used is None:
-        return f"{words}."
     if probe.chosen_by == "probe":
         return f"{words}, and this run uses it."
     return f"{words}; the recipe names {'the same layer' if used == best else f'layer {used}'}."
