@@ -5,7 +5,7 @@ from typing import Any
 
 from glossae.corpora import OPTIONAL
 from glossae.errors import GlossaeError
-from glossae.evidence import Family, evidence_result, find_families
+from glossae.evidence import Family, evidence_result, families, find_families
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import EvidenceResult, IdentificationRow, NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -16,11 +16,10 @@ from glossae.stages.stage import Stage, settings_of
 from glossae.stages.units import evidence_settings, language_directions, site_neurons
 from glossae.units import CountedUnits, Latents
 
-# of a dry run: sentences of each language behind attribution, and random tokens; sentences of a language that
-# languages are told apart on; tokens of each language behind a direction, and tokens of it a dimension; seconds of a
-# regression by units of two kinds, and of one by the whole activation, a dimension
+# of a dry run: sentences of each language behind attribution, random tokens, and sentences of a language that
+# languages are told apart on (evidence.result, evidence.identification); seconds of a regression by units of two
+# kinds, and of one by the whole activation, a dimension
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS, IDENTIFIED_SENTENCES = 200, 2000, 2000
-DIRECTION_TOKENS, PER_DIMENSION = 20_000, 8
 SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 0.4, 0.008
 
 
@@ -35,17 +34,17 @@ def run(context: Context, progress: Progress) -> StageResults:
             site_neurons(context),
             language_directions(context)[0],
         ]
-        families = find_families(lm, site, units, panel, settings, folder, part(progress, 0.0, 0.6))
+        found = find_families(lm, site, units, panel, settings, folder, part(progress, 0.0, 0.6))
     except GlossaeError as error:
         if "panel" in context.roles.corpora:
             raise
         # text that was not given for this may be too little for it, and the run goes on without
         progress(1.0)
         return StageResults(evidence=NotTested(reason=str(error)))
-    write_table(folder / "units.parquet", [row for family in families for row in _table_rows(family)])
+    write_table(folder / "units.parquet", [row for family in found for row in _table_rows(family)])
     elsewhere = replication_panel(context)
     return StageResults(
-        evidence=evidence_result(lm, site, families, panel, elsewhere, settings, part(progress, 0.6, 1.0))
+        evidence=evidence_result(lm, site, found, panel, elsewhere, settings, part(progress, 0.6, 1.0))
     )
 
 
@@ -108,7 +107,7 @@ def _told_apart(evidence: EvidenceResult) -> Iterator[str]:
 
 def directions_from(counts: Quantities) -> float:
     """Tokens of train that directions are made from."""
-    return min(counts.train_tokens, 2 * min(DIRECTION_TOKENS, PER_DIMENSION * counts.d_in))
+    return min(counts.train_tokens, 2 * min(families.DIRECTION_TOKENS, families.PER_DIMENSION * counts.d_in))
 
 
 def cost(counts: Quantities) -> Work:

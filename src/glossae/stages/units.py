@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glossae import paper
 from glossae.effects import Dose, UnitRange, doses
 from glossae.evidence import EvidenceSettings, Panel, Selection, families, select, testing
 from glossae.lm import TokenizedCorpus
-from glossae.paper import without_pre_encoder_bias
 from glossae.results import EvidenceResult
 from glossae.run.context import Context, Progress
 from glossae.run.folder import read_column
@@ -21,11 +21,7 @@ from glossae.units import (
     Neurons,
     SentenceTable,
     UnitStatistics,
-    latent_statistics,
 )
-
-# the paper's code looks for its latents in so many sentences, as they come
-SELECTED_ON = 100
 
 
 @dataclass(frozen=True)
@@ -202,24 +198,9 @@ def language_directions(context: Context) -> tuple[Directions, Moments]:
 
 
 def coded_statistics(context: Context, sae: Sae, progress: Progress) -> UnitStatistics:
-    """What latents do on the first 100 sentences of `select`, by the code that leaves out the pre-encoder bias.
+    """What latents do on the first 100 sentences of `select`, by the paper's code.
 
     Roles come in an order of the run's seed, so these are no more chosen than the paper's, which its split shuffled.
     """
-    tokens = context.pair_tokens("select")
-    return latent_statistics(
-        context.lm,
-        context.site,
-        without_pre_encoder_bias(sae),
-        tokens.take(_first_of_both(tokens)),
-        budget=context.recipe.batch_tokens,
-        progress=progress,
-    )
-
-
-def _first_of_both(tokens: TokenizedCorpus) -> list[int]:
-    """The first 100 sentences, of which at least one is of each language."""
-    languages = [sentence.language for sentence in tokens.corpus.sentences]
-    firsts = {languages.index(code) for code in set(languages)}
-    rest = [place for place in range(len(languages)) if place not in firsts]
-    return sorted([*firsts, *rest[: SELECTED_ON - len(firsts)]])
+    tokens, budget = context.pair_tokens("select"), context.recipe.batch_tokens
+    return paper.coded_statistics(context.lm, context.site, sae, tokens, budget=budget, progress=progress)
