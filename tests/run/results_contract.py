@@ -5,8 +5,6 @@ from typing import Any
 
 NUMBER = (int, float)
 PER_LANGUAGE = {str: NUMBER}
-PER_LANGUAGE_OR_NULL = {str: (int, float, None)}
-COUNTS = {str: int}
 
 BASELINES = {
     "reason": None,
