@@ -1,29 +1,25 @@
-"""Which units stand for a language: rules, tests with error rates, scores, identification, stability."""
+"""Which units stand for a language: rules, tests with error rates, confounders, identification, stability."""
 
 from glossae.evidence import families, identify, panels, scores, testing
-from glossae.evidence.comparable import MatchedTokenisation, match_tokenisation, passages, tokenisation
-from glossae.evidence.confounders import MOST_ROWS
+from glossae.evidence.comparable import match_tokenisation, passages, tokenisation
 from glossae.evidence.families import Family, find_families, own_claim
 from glossae.evidence.identify import UNANSWERED, NgramModel
 from glossae.evidence.lape import lape
 from glossae.evidence.layers import SHORT, nearest_language, short_sizes
-from glossae.evidence.panels import Panel, first_sentences, first_tokens
+from glossae.evidence.panels import Panel, first_sentences
 from glossae.evidence.result import evidence_result
 from glossae.evidence.select import Selection, paper_rule, select
 from glossae.evidence.settings import EvidenceSettings
-from glossae.evidence.stability import SAME, LatentMatch, LatentMatcher, match_latents, stability_result
+from glossae.evidence.stability import LatentMatch, LatentMatcher, match_latents, stability_result
 from glossae.evidence.testing import auroc_table
 
 __all__ = [
-    "MOST_ROWS",
-    "SAME",
     "SHORT",
     "UNANSWERED",
     "EvidenceSettings",
     "Family",
     "LatentMatch",
     "LatentMatcher",
-    "MatchedTokenisation",
     "NgramModel",
     "Panel",
     "Selection",
@@ -32,7 +28,6 @@ __all__ = [
     "families",
     "find_families",
     "first_sentences",
-    "first_tokens",
     "identify",
     "lape",
     "match_latents",
