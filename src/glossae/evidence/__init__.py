@@ -1,11 +1,11 @@
 """Which units stand for a language: rules, tests with error rates, confounders, identification, stability."""
 
-from glossae.evidence import families, identify, panels, scores, testing
+from glossae.evidence import families, identify, layers, panels, scores, testing
 from glossae.evidence.comparable import match_tokenisation, passages, tokenisation
 from glossae.evidence.families import Family, find_families, own_claim
 from glossae.evidence.identify import UNANSWERED, NgramModel
 from glossae.evidence.lape import lape
-from glossae.evidence.layers import SHORT, nearest_language, short_sizes
+from glossae.evidence.layers import nearest_language, short_sizes
 from glossae.evidence.panels import Panel, first_sentences
 from glossae.evidence.result import evidence_result
 from glossae.evidence.select import Selection, paper_rule, select
@@ -14,7 +14,6 @@ from glossae.evidence.stability import LatentMatch, LatentMatcher, match_latents
 from glossae.evidence.testing import auroc_table
 
 __all__ = [
-    "SHORT",
     "UNANSWERED",
     "EvidenceSettings",
     "Family",
@@ -30,6 +29,7 @@ __all__ = [
     "first_sentences",
     "identify",
     "lape",
+    "layers",
     "match_latents",
     "match_tokenisation",
     "nearest_language",

@@ -1,7 +1,6 @@
 """The layer of the target's nearest other language: where it is told from it, settled by short autoencoders."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,25 +30,8 @@ NEAREST_RULE = (
     "means and a standardised probe, is within one standard error of the best, the one whose short autoencoders have "
     "the most latents at evidence.minimum or above against every other language"
 )
-
-
-class ShortTraining(NamedTuple):
-    """How short autoencoders are trained.
-
-    Attributes:
-        tokens: of their text, at most.
-        epochs: over it.
-        step_tokens: of a step.
-        most_k: latents active at a token, at most.
-    """
-
-    tokens: int
-    epochs: int
-    step_tokens: int
-    most_k: int
-
-
-SHORT = ShortTraining(tokens=20_000, epochs=2, step_tokens=256, most_k=64)
+# the short autoencoders: tokens of their text, at most, epochs over it, tokens of a step, and latents active at a token
+TOKENS, EPOCHS, STEP_TOKENS, MOST_K = 20_000, 2, 256, 64
 # their sizes, of which none is larger than the run's own autoencoder
 LATENTS = (512, 2048)
 # what is kept of their text in memory, as values (1 GiB of float32)
@@ -137,7 +119,7 @@ def nearest_language(
                 SaeConfig(
                     d_in=lm.width(place),
                     latents=size,
-                    k=min(k, SHORT.most_k, size),
+                    k=min(k, MOST_K, size),
                     model=lm.name,
                     site=site,
                     layer=place.layer,
@@ -227,8 +209,8 @@ def _train(
     progress: Progress,
 ) -> list[tuple[Sae, float]]:
     """Short autoencoders on a site's activations, and their FVU in the last steps of training."""
-    steps = -(-len(x) // SHORT.step_tokens) * SHORT.epochs
-    settings = TrainSettings(steps=steps, tokens=len(x) * SHORT.epochs, lr=lr, seed=seed)
+    steps = -(-len(x) // STEP_TOKENS) * EPOCHS
+    settings = TrainSettings(steps=steps, tokens=len(x) * EPOCHS, lr=lr, seed=seed)
     try:
         trained = train_group(
             [(config, settings) for config in configs],
@@ -248,7 +230,7 @@ def _activations(
 ) -> dict[Site, Float[Tensor, "tokens d"]]:
     """The activations of a text's first sentences at several sites, in one pass of the model."""
     languages = [sentence.language for sentence in tokens.corpus.sentences]
-    most = min(SHORT.tokens, VALUES // sum(lm.width(site) for site in sites))
+    most = min(TOKENS, VALUES // sum(lm.width(site) for site in sites))
     each = most // len(tokens.corpus.languages)
     text = tokens.take(first_of_each(languages, each, [int(length) for length in tokens.lengths]))
     every = int(text.lengths.sum())
@@ -266,6 +248,6 @@ def _activations(
 def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_ d"]]:
     """The batches of all epochs, each epoch in its own random order."""
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(SHORT.epochs):
-        for places in torch.randperm(len(x), generator=generator).split(SHORT.step_tokens):
+    for _ in range(EPOCHS):
+        for places in torch.randperm(len(x), generator=generator).split(STEP_TOKENS):
             yield x[places.to(x.device)]

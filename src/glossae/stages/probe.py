@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from glossae.errors import GlossaeError
-from glossae.evidence import SHORT, nearest_language, panels, short_sizes
+from glossae.evidence import layers, nearest_language, panels, short_sizes
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
 from glossae.plan.quantities import SELECTING
@@ -89,7 +89,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     folder.mkdir(parents=True, exist_ok=True)
     cells: list[ProbeCell] = []
     replayed: list[AsCodedCell] = []
-    layers: list[ProbeLayer] = []
+    rows: list[ProbeLayer] = []
     agreement: list[OrderAgreement] = []
     pair: PairLayer | None = None
     for number, name in enumerate(names):
@@ -122,7 +122,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         if name == recipe.model:
             pair = PairLayer(layer=choice.best, rule=PAIR_RULE)
         cells += found
-        layers += choice.layers
+        rows += choice.layers
         of_model: dict[str, Any] = {"model": name, "seeds": sample.seeds}
         agreement.append(OrderAgreement(**of_model, scores="rule", penalty=None, spearman=choice.agreement))
         if recipe.replays_probes:
@@ -163,7 +163,7 @@ def run(context: Context, progress: Progress) -> StageResults:
             pair=pair,
             nearest=nearest,
             only_pair=only_pair,
-            layers=layers,
+            layers=rows,
             agreement=agreement,
             cells=cells,
             as_coded=as_coded_table(replayed) if replayed else None,
@@ -304,9 +304,9 @@ def comparing_work(counts: Quantities) -> Work:
     seen = [(a, share_of(a.sentences / 2, SENTENCES) / 2) for a in counts.panel.values()]
     tokens = sum(amount.tokens * share for amount, share in seen)
     sentences = sum(amount.sentences * share for amount, share in seen)
-    text = min(SHORT.tokens, counts.train_tokens)
-    seen_tokens, k = text * SHORT.epochs, min(recipe.sae.k, SHORT.most_k)
-    steps = math.ceil(text / SHORT.step_tokens) * SHORT.epochs
+    text = min(layers.TOKENS, counts.train_tokens)
+    seen_tokens, k = text * layers.EPOCHS, min(recipe.sae.k, layers.MOST_K)
+    steps = math.ceil(text / layers.STEP_TOKENS) * layers.EPOCHS
     fits = recipe.probe.seeds * shape.layers
     work = counts.forward(2 * tokens + text, shape.layers)
     work += Work(
