@@ -1073,6 +1073,11 @@ class Results(StageResults):
     schema_version: int
     """The version of this contract, `SCHEMA_VERSION`."""
 
+    def to_json(self) -> dict[str, Any]:
+        """What JSON holds of it, what names the run first."""
+        content = super().to_json()
+        return {key: content[key] for key in Results.__annotations__} | content
+
 
 def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
     """Read `results.json`, or what one stage left of it.
