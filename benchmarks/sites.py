@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from glossae.cli import main as glossae
+from glossae.run import open_run
 
 SHARED = Path(__file__).parents[2] / "shared"
 SITES = ("mlp.hidden", "resid")
@@ -49,24 +50,24 @@ def run(site: str, layer: int, arguments: argparse.Namespace, out: Path) -> dict
         started = time.perf_counter()
         if glossae(line) != 0:
             raise SystemExit(f"glossae {' '.join(line)} failed")
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    sae, features = results["sae"], results["features"]
+    results = open_run(out).results
+    sae, features = results.sae, results.features
     row: dict[str, object] = {
         "site": site,
         "layer": layer,
-        "d_in": sae["d_in"],
-        "latents": sae["latents"],
-        "k": sae["k"],
-        "tokens": sae["train_tokens"],
-        "fvu": {code: sae["fvu"][code] for code in ("da", "en")},
-        "recovered": {code: sae["ce"][code]["recovered"] for code in ("da", "en")},
-        "dead_fraction": sae["dead_fraction"],
-        "rule": features["rule"],
-        "units": len(features["da"]),
-        "best_rate": features["da"][0]["rate"] if features["da"] else None,
+        "d_in": sae.d_in,
+        "latents": sae.latents,
+        "k": sae.k,
+        "tokens": sae.train_tokens,
+        "fvu": {code: sae.fvu[code] for code in ("da", "en")},
+        "recovered": {code: sae.ce[code].recovered for code in ("da", "en")},
+        "dead_fraction": sae.dead_fraction,
+        "rule": features.rule,
+        "units": len(features.units),
+        "best_rate": features.units[0].rate if features.units else None,
         "seconds": time.perf_counter() - started,
     }
-    for reached in results["next_token"]["selectivity"]:
+    for reached in results.next_token["selectivity"]:
         if (reached["at"], reached["versus"], reached["splice"]) == (0.3, "en", False) and reached["reached"]:
             row["english_at_0.3"] = reached["other_delta"]
     return row

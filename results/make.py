@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from glossae.results import NearestLanguage, Results, read_results
 from glossae.run import headlines
 
 HERE = Path(__file__).resolve().parent
@@ -103,10 +104,8 @@ def measured() -> str:
     parts = [HEAD]
     for name, words in MODELS.items():
         if (HERE / name / "results.json").is_file():
-            results, facts = (
-                json.loads((HERE / name / file).read_text(encoding="utf-8"))
-                for file in ("results.json", "run.json")
-            )
+            results = read_results(Results, HERE / name / "results.json")
+            facts = json.loads((HERE / name / "run.json").read_text(encoding="utf-8"))
             parts += [f"## {words}\n", _model(name, results, facts)]
             for file, table in (("hope.json", _hope), ("grid.json", _grid)):
                 if (HERE / name / file).is_file():
@@ -127,10 +126,10 @@ other languages, so only Tatoeba, with one kind of text for all, separates Danis
 """
 
 
-def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
+def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
     place = f"results/{name}"
-    habits, sae, found = facts["habits"], results["sae"], results["baselines"]
-    layer = results["probe"]["layer_used"] if results["probe"] else sae["layer"]
+    habits, sae, found, probe = facts["habits"], results.sae, results.baselines, results.probe
+    layer = probe.layer_used if probe else sae.layer
     sinks = [row for row in habits["sinks"] if row["count"]]
     minutes = sum(facts["seconds"].values()) / 60
     lines = [
@@ -138,29 +137,29 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
         "\n".join(["```text", *headlines(results, "da", "en"), "```\n"]),
         f"Run: {minutes:.0f} minutes on {facts['threads']} threads, {facts['peak_memory_mb'] / 1000:.1f} GB "
         f"(`{place}/run.json`: {', '.join(f'{s} {v:.0f} s' for s, v in facts['seconds'].items())}).\n",
-        f"BOS: {'on' if habits['bos'] else 'off'}; loss with a BOS {_n(habits['loss_with_bos'], 2)}, without "
-        f"{_n(habits['loss_without_bos'], 2)}. {len(sinks)} of {len(habits['sinks'])} layers have attention sinks at "
-        "`resid` (`run.json: habits`).\n",
-        f"Layer {layer}, {sae['latents']:,} latents, k {sae['k']}, {sae['train_tokens']:,} tokens; "
-        f"{100 * sae['dead_fraction']:.0f} % dead (`results.json: sae`). "
-        + (f"Unsound: {' '.join(sae['unsound'])}" if sae["unsound"] else "No bound of soundness is exceeded.")
+        f"BOS: {'on' if habits['bos'] else 'off'}; loss with one {_n(habits['loss_with_bos'], 2)}, without "
+        f"{_n(habits['loss_without_bos'], 2)}. Attention sinks at `resid` of {len(sinks)} of "
+        f"{len(habits['sinks'])} layers (`run.json: habits`).\n",
+        f"Layer {layer}, {sae.latents:,} latents, k {sae.k}, {sae.train_tokens:,} tokens; "
+        f"{100 * sae.dead_fraction:.0f} % dead (`results.json: sae`). "
+        + (f"Unsound: {' '.join(sae.unsound)}" if sae.unsound else "Nothing is unsound by the stated bounds.")
         + "\n",
         _table(
             ("language", "FVU", "loss", "spliced", "± "),
             [
                 (
                     code,
-                    _n(sae["fvu"].get(code), 2),
-                    _n(ce["raw"], 2),
-                    _n(ce["spliced"], 2),
-                    _n(ce["half_width"], 2),
+                    _n(sae.fvu.get(code), 2),
+                    _n(ce.raw, 2),
+                    _n(ce.spliced, 2),
+                    _n(ce.half_width, 2),
                 )
-                for code, ce in sae["ce"].items()
+                for code, ce in sae.ce.items()
             ],
         ),
     ]
-    if results["probe"] and results["probe"].get("nearest"):
-        lines += [_layers(results["probe"]["nearest"])]
+    if probe and probe.nearest:
+        lines += [_layers(probe.nearest)]
     if found is None or found["reason"] is not None:
         return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
     places = list(found["autoencoders"][0]["again"])
@@ -299,10 +298,10 @@ def _grid(name: str) -> str:
         f"SAEs of several sites, layers, sizes, k and kinds{done} (`results/{name}/grid.json`, made by "
         f"`results/grid.py` in {grid['seconds'] / 60:.0f} minutes with {grid['torch_threads']} threads), trained on "
         f"{grid['train_tokens']:,} tokens, {grid['epochs']} epochs, {grid['seeds']} seeds. AUROCs are of Danish "
-        "against each other language within Europarl, Tatoeba and treebanks. `passing` counts the units with an AUROC of "
-        f"at least {grid['minimum']:g} against all on {grid['sentences']['tune']} sentences of each language (tune), and "
-        f"`again` those of them that pass on {grid['sentences']['test']} others (test). `best, tune` and `test` are "
-        "the least AUROC of the best unit on tune. `off` is the change of loss on test with the first "
+        "against each other language within Europarl, Tatoeba and treebanks. `passing` counts the units with an AUROC "
+        f"of at least {grid['minimum']:g} against all on {grid['sentences']['tune']} sentences of each language "
+        f"(tune), and `again` those of them that pass on {grid['sentences']['test']} others (test). `best, tune` and `test` "
+        "are the least AUROC of the best unit on tune. `off` is the change of loss on test with the first "
         f"{grid['off']} units switched off, in nats per token; `adds` is its difference between trained and untrained "
         "SAEs, for Danish, and for Danish less the nearest other language. Means over seeds, with ranges in "
         "brackets.\n\n"
@@ -335,15 +334,14 @@ def _range(values: list[float], digits: int) -> str:
     )
 
 
-def _layers(nearest: dict[str, Any]) -> str:
-    rows = nearest["rows"]
-    text = "AUROC of Danish over its nearest language, by layer (`results.json: probe.nearest`): "
-    text += ", ".join(f"{row['layer']} {row['score']:.2f}" for row in rows)
-    if nearest["trials"]:
-        text += "; latents found by short trainings of SAEs: "
+def _layers(nearest: NearestLanguage) -> str:
+    text = "Least AUROC over the nearest language by layer (`results.json: probe.nearest`): "
+    text += ", ".join(f"{row.layer} {row.score:.2f}" for row in nearest.rows)
+    if nearest.trials:
+        text += "; latents found by short autoencoders: "
         found: dict[int, int] = {}
-        for row in nearest["trials"]:
-            found[row["layer"]] = found.get(row["layer"], 0) + row["found"]
+        for row in nearest.trials:
+            found[row.layer] = found.get(row.layer, 0) + row.found
         text += ", ".join(f"layer {layer} {count}" for layer, count in found.items())
     return text + ".\n"
 

@@ -78,8 +78,8 @@ def test_the_numbers_are_those_of_a_run(names, tmp_path):
         == 0
     )
     features = json.loads((tmp_path / "run" / "results.json").read_text())["features"]
-    assert [row["unit"] for row in features["da"]] == list(names["units"].numbers)
-    assert [row["rate"] for row in features["da"]] == list(names["units"].table["rate"])
+    assert [row["unit"] for row in features["units"]] == list(names["units"].numbers)
+    assert [row["rate"] for row in features["units"]] == list(names["units"].table["rate"])
 
 
 def test_units_that_do_not_pass_say_so(names):

@@ -1,6 +1,5 @@
 """`glossae export` writes what it says in one line, or says in one line why not."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -116,7 +115,7 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
     assert [card.index(part) for part in parts] == sorted(card.index(part) for part in parts)
 
     # exported again into the same folder, sound: the card follows
-    run.quality = dataclasses.replace(run.quality, dead_fraction=0.0)
+    run.quality = run.quality.model_copy(update={"dead_fraction": 0.0})
     run.save(tmp_path / "run" / "sae")
     said(capsys, f"export run --to {to} --out out")
     assert "unsound" not in (tmp_path / place / "README.md").read_text()

@@ -27,7 +27,7 @@ from glossae.files import write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import StageResults
+from glossae.results import EvidenceResult, Result, StageResults
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder
@@ -423,10 +423,14 @@ def probe(
     """
     context = _context(lm, text, target, reference, {"site": site, "seed": seed, **(settings or {})})
     found = _done(context, "probe").probe
-    nearest = found.get("nearest")
-    table = pd.DataFrame(nearest["rows"] if nearest else found["layers"])
-    rule = nearest["rule"] if nearest else "the layer at which a probe tells target from reference best"
-    return Layers(int(found["best_layer"]), rule, table)
+    assert found is not None
+    rows: Sequence[Result] = found.nearest.rows if found.nearest else found.layers
+    rule = "the layer at which a probe tells target from reference best"
+    return Layers(
+        found.best_layer,
+        found.nearest.rule if found.nearest else rule,
+        pd.DataFrame([row.to_json() for row in rows]),
+    )
 
 
 def train(
@@ -512,14 +516,18 @@ def find(
     context = _context(lm, text, target, reference, own, sae)
     results = _done(context, "sae", "evidence", "features")
     features, evidence = results.features, results.evidence
-    rows = features[context.target]
+    assert features is not None
+    claims: list[Result] = []
+    if isinstance(evidence, EvidenceResult):
+        claims = [*evidence.claims, *evidence.replication]
+    rows = [row.to_json() for row in features.units]
     return Units(
-        tuple(int(row["unit"]) for row in rows),
+        tuple(row.unit for row in features.units),
         context.target,
         context.reference,
-        features["rule"],
+        features.rule,
         pd.DataFrame(rows, columns=None if rows else ["unit", "rate"]),
-        pd.DataFrame([*evidence.get("claims", ()), *evidence.get("replication", ())]),
+        pd.DataFrame([row.to_json() for row in claims]),
         context,
     )
 

@@ -6,10 +6,13 @@ are in nats a token where the name does not say otherwise, languages are codes. 
 """
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from statistics import fmean
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
 
@@ -37,11 +40,974 @@ class Result(BaseModel):
 
 # ---- corpora, probe, grid, sae
 
+
+class RoleCount(Result):
+    """What became of the sentences of one source and language in one role.
+
+    `read` is the sum of `sentences`, of `dropped` and of `moved`. Cleaning is counted in the role that read the
+    source, not in those that were cut out of it.
+    """
+
+    role: str
+    """`train`, `select`, `tune`, `test`, and where given `panel` and `replicate`."""
+    name: str
+    """The source's short name."""
+    language: str
+    read: int
+    """Sentences that came, from the source or, where the role was cut out of another, from that."""
+    sentences: int
+    """Sentences that the role has."""
+    dropped: dict[str, int]
+    """Sentences that were left out, by reason."""
+    changed: dict[str, int]
+    """Sentences that were mended, by what was mended."""
+    moved: dict[str, int]
+    """Sentences that were cut out for another role, by role."""
+    documents: int | None
+    """Documents that the sentences are of; None where the source tells none of any of them."""
+    sha256: str
+    """Of the slice's sentences, in order."""
+
+
+class CorpusRow(RoleCount):
+    """The same as tokens of the run's model; sentences of under 2 tokens are dropped."""
+
+    tokens: int
+    cut: int
+    """Sentences longer than `max_tokens`, of which the beginning is used."""
+
+
+Lambda = Annotated[float, Field(validation_alias="lambda", serialization_alias="lambda")]
+"""A probe's penalty, which JSON has under the key `lambda`."""
+
+
+class ProbeCell(Result):
+    """One probe: a model's layer, a lambda and a seed, tested on held-out sentences."""
+
+    model: str
+    layer: int
+    penalty: Lambda
+    seed: int
+    accuracy: float
+    """Share of held-out tokens on the right side of 0.5. Noise where `collapsed`."""
+    accuracy_se: float
+    """Its standard error, sentences being the units of sampling."""
+    bce: float
+    """Mean held-out binary cross-entropy, nats a token."""
+    bce_se: float
+    """Its standard error, likewise."""
+    norm: float
+    """Of the weights (with the bias where the bias is penalised)."""
+    collapsed: bool
+    """Whether the optimum has no weights, so that the accuracy is noise."""
+    critical_lambda: float
+    """From here on this fit's optimum is exactly zero."""
+    tokens: int
+    """Tokens that were fitted."""
+    standardised: bool
+    """Whether activations had mean 0 and variance 1."""
+    subgradient: float
+    """How far from optimal: norm of the smallest subgradient."""
+    rule: bool
+    """Whether this is the extra lambda that the layer rule looks at, not one of the recipe's."""
+
+
+class ProbeLayer(Result):
+    """What the rule of the pair has seen of a layer: means over seeds at 0.1 times the critical lambda."""
+
+    model: str
+    layer: int
+    bce: float
+    """Held-out cross-entropy, nats a token."""
+    bce_se: float
+    """Its standard error over sentences."""
+    bce_sd: float | None
+    """Its standard deviation between seeds; None with one seed."""
+    critical_lambda: float
+
+
+class OrderAgreement(Result):
+    """Whether seeds put a model's layers in the same order."""
+
+    model: str
+    scores: Literal["rule", "as_coded"]
+    """By the losses of the layer rule, or by the accuracies of the replayed probes."""
+    penalty: Annotated[float | None, Field(validation_alias="lambda", serialization_alias="lambda")]
+    """Of the replayed probes; None for the rule, which has one of its own."""
+    spearman: float | None
+    """Mean rank correlation of two seeds; None where no two have an order."""
+    seeds: int
+
+
+class AsCodedRow(Result):
+    """Probes of a layer and lambda as the paper's code optimises them, beside the optimum: means over seeds."""
+
+    model: str
+    layer: int
+    penalty: Lambda
+    accuracy: float
+    accuracy_low: float
+    """Of the worst seed."""
+    accuracy_high: float
+    """Of the best seed."""
+    accuracy_se: float
+    bce: float
+    """Held-out, nats a token; ln 2 is knowing nothing."""
+    norm: float
+    """Of weights and bias after the last batch."""
+    optimum_norm: float
+    """Of weights and bias at the optimum."""
+    critical_lambda: float
+    """From here on the optimum is exactly zero."""
+    collapsed: bool
+    """Whether the optimum is exactly zero in every seed."""
+    constant: float
+    """Accuracy of the better constant answer on the same tokens."""
+    batches: int
+    """Batches that were stepped on."""
+    seeds: int
+
+
+class PairLayer(Result):
+    """The layer that target against reference alone points to."""
+
+    layer: int
+    rule: str
+
+
+class Separation(Result):
+    """How well one score of a sentence tells the target from the nearest other language."""
+
+    nearest: str
+    """The language with the least AUROC."""
+    auroc: float
+    """Of held-out sentences of the target over the nearest language's (Hanley & McNeil 1982): mean over seeds."""
+    se: float
+    """Its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of the two
+    languages (Laplace's rule of succession), so that an AUROC of 1 is not taken for certain."""
+    se_seeds: float | None
+    """Its standard error over seeds; None with a single one."""
+    low: float
+    """The 95 % interval over sentences. Near 1 it reaches down to 0.025^(1/m) at least, as far as that of an AUROC of
+    exactly 1, and near 0 likewise."""
+    high: float
+    by_language: dict[str, float]
+    """The AUROC against each other language."""
+
+
+class NearestLayer(Result):
+    """How well one layer tells the target from the nearest other language."""
+
+    layer: int
+    difference: Separation
+    """By the difference of means: the target's mean less the mean of the other languages' means."""
+    probe: Separation
+    """By an L2 logistic regression of the target against all others, on standardised values."""
+    score: float
+    """The smaller of the two AUROCs: a layer counts if both methods find the language there."""
+    se: float
+    """Of the method with the smaller AUROC."""
+
+
+class LayerTrial(Result):
+    """A short autoencoder at a candidate layer."""
+
+    layer: int
+    latents: int
+    k: int
+    fvu: float
+    """In the last steps of its training."""
+    found: int
+    """Latents whose least AUROC against another language is `minimum` or more."""
+    best_latent: int
+    best_auroc: float
+    """The largest least AUROC of a latent."""
+
+
+class NearestLanguage(Result):
+    """The choice of the layer by the target's nearest other language."""
+
+    role: str
+    source: str | None
+    """The source of the role that is looked at; None where somebody named a panel."""
+    sentences: dict[str, int]
+    seeds: int
+    minimum: float
+    """The least AUROC of a latent that counts as found."""
+    rows: list[NearestLayer]
+    candidates: list[int]
+    """Layers within one standard error of the best."""
+    trials: list[LayerTrial]
+    """None of them where there is one candidate."""
+    train_tokens: int
+    """Tokens that the short autoencoders are trained on."""
+    chosen: int
+    rule: str
+
+
+class ProbeResult(Result):
+    """The layer, and the probes that it is chosen by."""
+
+    site: str
+    best_layer: int
+    """What the rule points to."""
+    rule: str
+    pair: PairLayer | None
+    """None where the pair's probes were not fitted."""
+    nearest: NearestLanguage | None
+    """None without a third language, by the paper, and where the recipe names the layer."""
+    only_pair: str | None
+    """Why the rule sees the pair only, where it could have seen more."""
+    layers: list[ProbeLayer]
+    agreement: list[OrderAgreement]
+    cells: list[ProbeCell]
+    as_coded: list[AsCodedRow] | None
+    layer_used: int | None = None
+    """The layer of the run; None before the run has said it."""
+    chosen_by: Literal["probe", "recipe"] | None = None
+
+
+class SaeKind(Result):
+    """A kind of autoencoder."""
+
+    activation: str
+    tied: bool
+    """Whether encoder and decoder are one matrix."""
+    pre_encoder_bias: bool
+
+
+class PaperCell(SaeKind):
+    """One autoencoder of a grid by the last batches of its training, which is what the paper prints."""
+
+    k: int | None
+    """Of topk: latents active at a token."""
+    l1: float | None
+    """Of relu: weight of the penalty."""
+    mse: float
+    """Mean squared error per token and dimension."""
+    l0: float
+    """Latents that fire at a token."""
+    active_per_batch: float
+    """Distinct latents that fire in a batch."""
+
+
+class GridCell(PaperCell):
+    """One autoencoder of a grid."""
+
+    fvu: dict[str, float]
+    """By language, held out: fraction of variance unexplained."""
+    l0_select: float
+    """Latents that fire at a token, held out."""
+    dead_fraction: float
+    """Share of latents that fire on no token, held out."""
+
+    def fvu_of(self, languages: Sequence[str]) -> float:
+        """The mean FVU of some languages; infinite if none of them has any variance to explain."""
+        measured = [self.fvu[language] for language in languages if language in self.fvu]
+        return fmean(measured) if measured else math.inf
+
+
+class GridFront(Result):
+    """The cells that no other dominates."""
+
+    measures: tuple[str, str]
+    """`l0_select` and `fvu`, less of each being better, or `active_per_batch` and `mse`, more active latents and less
+    error being better."""
+    among: str
+    """`all`, or the activation of the compared cells."""
+    cells: tuple[int, ...]
+    """Their numbers."""
+
+
+class GridChoice(Result):
+    """The chosen cell."""
+
+    cell: int | None
+    """Its number; None if none fires seldom enough."""
+    rule: str
+    reason: str
+    """How the rule came to this cell."""
+
+
+class GridResult(Result):
+    """Small autoencoders of many kinds, trained in one pass."""
+
+    model: str
+    site: str
+    layer: int
+    d_in: int
+    """Width of the site."""
+    latents: int
+    """Of each."""
+    train_tokens: int
+    steps: int
+    tokens: int
+    """Tokens of `select` that are measured."""
+    cells: list[GridCell]
+    pareto: list[GridFront] = []
+    chosen: GridChoice | None = None
+    """By a rule that depends on `sae.k`; None before the run has said it."""
+
+
+class SpliceLoss(Result):
+    """Next-token loss of a language, nats a token."""
+
+    raw: float
+    """Of the model itself."""
+    spliced: float
+    """With the reconstruction at the site."""
+    ablated: float
+    """With zeros at the site; where losses are measured on a growing sample, on its first part."""
+    recovered: float | None
+    """(ablated - spliced) / (ablated - raw) on the same part; None where ablation changes nothing."""
+    sentences: int
+    tokens: int
+    """Predicted tokens; where a precision was asked for, losses are of some of each sentence's."""
+    half_width: float | None
+    """Half the width of the 95 % interval of spliced - raw over sentences; None for fewer than 2."""
+
+
+class Fidelity(Result):
+    """How faithful an autoencoder is to a text."""
+
+    fvu: dict[str, float]
+    """By language, the fraction of variance unexplained: sums of squares over its tokens, around the mean of the whole
+    text."""
+    fvu_within: dict[str, float]
+    """The same around the language's own mean, so that telling languages apart explains nothing."""
+    fvu_normalised: dict[str, float]
+    """By language, the mean over tokens of |x - x_hat|^2 / |x - mean|^2, in which large tokens count no more than small
+    ones; the mean is that of a sample of the whole text (8,192 tokens)."""
+    l0: float
+    """Latents that fire at a token."""
+    dead_fraction: float
+    """Share of latents that fire on no token."""
+    top_direction: float
+    """Share of the variance along its first principal direction."""
+    top_tokens: float
+    """Share of the variance in the largest 1 % of tokens, by |x - mean|^2."""
+    tokens: int
+    """Measured tokens."""
+    ce: dict[str, SpliceLoss] = {}
+    """By language; empty where losses were not measured."""
+
+
+class SinkLosses(Result):
+    """What it costs a language that the paper splices attention sinks too, nats a token."""
+
+    raw: float
+    spliced: float
+    """With the reconstruction in the place of every token."""
+    left_alone: float
+    """With the reconstruction in the place of every token but the sinks."""
+    half_width: float | None
+    """Half the width of the 95 % interval of spliced - left_alone; None for fewer than 2 sentences."""
+    sentences: int
+    tokens: int
+
+
+class SaeResult(Fidelity):
+    """The autoencoder, and its fidelity on `select`."""
+
+    site: str
+    layer: int
+    d_in: int
+    """Width of the site."""
+    latents: int
+    activation: str
+    k: int | None
+    """Latents active at a token; None where the activation has none, and where it is not known."""
+    train_tokens: int | None
+    """None where the autoencoder was not trained here."""
+    from_: Annotated[str | None, Field(validation_alias="from", serialization_alias="from")]
+    """Where the autoencoder was taken from."""
+    from_commit: str | None
+    """Of the hub, if it came from there."""
+    unsound: list[str]
+    """What is wrong with it."""
+    sinks: dict[str, SinkLosses]
+    """By language, where the paper's protocol splices attention sinks."""
+
+
 # ---- evidence, stability, features
+
+
+class NotTested(Result):
+    """What could not be done, and why."""
+
+    reason: str
+
+
+Estimate = tuple[float, float | None, float | None]
+"""A number and the ends of its 95 % interval; None of a language over itself, and of a lone sentence."""
+
+
+class DoubtfulPair(Result):
+    """Two languages, and the sentences of both whose words are all in the word lists of both."""
+
+    languages: tuple[str, str]
+    sentences: dict[str, int]
+    doubtful: dict[str, int]
+
+
+class PanelRow(Result):
+    """A text that units are tested on."""
+
+    role: str
+    source: str | None
+    """The one source that it is of; None where somebody named a panel."""
+    sentences: dict[str, tuple[int, int]]
+    """By language, of the half on which units are found and of the half held out."""
+    identical: int
+    """Texts that stood in two languages and were taken out of both."""
+    ambiguous: dict[str, int]
+    """By language, sentences whose words all belong to another language of the panel too."""
+    too_few: dict[str, int]
+    """By language, sentences that were left out, since so few cannot carry a test."""
+    doubtful: list[DoubtfulPair]
+
+
+class ClaimRow(Result):
+    """How many units of a kind pass a claim."""
+
+    kind: str
+    claim: str
+    inside: tuple[str, ...]
+    outside: tuple[str, ...]
+    """The languages that a unit has to tell those inside from, each by itself."""
+    same: tuple[str, ...]
+    """Other claims that are the same with these languages."""
+    units: int
+    of: int
+    family_wise: int | None
+    """Units that pass with not even one false discovery expected; None where no draws were asked for."""
+
+
+class UnitAgain(Result):
+    """One unit of a frozen set on other text."""
+
+    passed: bool
+    auroc: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+
+
+class UnitEvidence(Result):
+    """What is known of one unit."""
+
+    unit: int
+    """Its number."""
+    name: str | None
+    """The most specific claim that it passes, if any."""
+    p: dict[str, float]
+    """By claim."""
+    q: dict[str, float]
+    """By claim."""
+    auroc: dict[str, float]
+    """Of the target over each other language."""
+    interval: dict[str, tuple[float, float]]
+    """Of each of these, 95 %."""
+    fires_on: tuple[str, ...]
+    """The other languages that it tells from the reference as well as asked of the target."""
+
+
+class FamilyUnit(UnitEvidence):
+    """A unit of a family that was tested."""
+
+    kind: str
+    label: str
+    selected: bool
+    """Whether it is in the frozen set; if not, it is the one that came closest, or a direction."""
+    again: dict[str, UnitAgain]
+    """By text: `held_out`, `replicate`."""
+
+
+class ReplicationRow(Result):
+    """How much of a frozen set passes again, in passages of at least so many tokens."""
+
+    kind: str
+    on: str
+    """`held_out` or `replicate`."""
+    tokens: int
+    reason: str | None = None
+    """Why it could not be tested again."""
+    units: int
+    passed: int | None = None
+    share: float | None = None
+    low: float | None = None
+    """The 95 % interval of the share (Clopper and Pearson 1934)."""
+    high: float | None = None
+
+
+class CalibrationRow(Result):
+    """How often labels dealt out anew give a p-value of "no difference" under a level."""
+
+    kind: str
+    target: str
+    reference: str
+    alpha: float
+    share: float
+
+
+class LanguageMatrix(Result):
+    """AUROC of every language over every other by a frozen set as one score, with 95 % intervals."""
+
+    kind: str
+    on: str
+    languages: tuple[str, ...]
+    units: int
+    auroc: list[list[float]]
+    low: list[list[float | None]]
+    high: list[list[float | None]]
+
+
+class MatchedEstimates(Result):
+    """AUROC on the sentences that were matched from, and on those matched for their tokenisation."""
+
+    all: Estimate
+    matched: Estimate
+
+
+class MatchedUnit(MatchedEstimates):
+    """The same of one unit."""
+
+    unit: int
+    label: str
+
+
+class MatchedPassing(Result):
+    """How many units pass on all sentences, on the matched ones, and on as many that are not matched."""
+
+    all: int
+    matched: int
+    as_many: int
+
+
+class TokenisationMatch(Result):
+    """How many sentences of two languages are tokenised alike, and how far apart the languages are."""
+
+    matched: int
+    found: tuple[int, int]
+    """Sentences of the first and the second language."""
+    before: dict[str, float]
+    """By covariate, the standardised mean difference of all sentences, first less second: in units of
+    sqrt((s1^2 + s2^2) / 2) (Austin 2009)."""
+    after: dict[str, float]
+    """The same of the matched ones, in the same units; below 0.1 in size is commonly taken as balance."""
+
+
+class MatchedRow(TokenisationMatch):
+    """A frozen set against one language on sentences that are tokenised alike."""
+
+    kind: str
+    on: str
+    other: str
+    reason: str | None
+    """Why there are too few sentences for any unit to pass."""
+    passed: MatchedPassing | None
+    set: MatchedEstimates
+    """The set as one score."""
+    units: list[MatchedUnit]
+
+
+class MatchedClaim(Result):
+    """How many units of a frozen set pass its claim, on all sentences and on matched ones."""
+
+    kind: str
+    on: str
+    claim: str
+    units: int
+    outside: list[str]
+    left_out: dict[str, str]
+    """Why a language is left out."""
+    passed: int | None
+    """On all sentences; None where there is no language to test against."""
+    passed_matched: int | None
+    passed_as_many: int | None
+
+
+class UnambiguousRow(Result):
+    """The target over a language with which it has doubtful sentences, with these and without."""
+
+    kind: str
+    on: str
+    other: str
+    left_out: dict[str, int]
+    all: Estimate
+    without: Estimate
+
+
+class SourcesApart(Result):
+    """Whether the languages of a text come from different sources."""
+
+    on: str
+    reason: str | None
+    """How they do; None where they do not."""
+
+
+class SourceRow(Result):
+    """AUROCs of a frozen set inside one source, or of one source over another in the target."""
+
+    kind: str
+    source: str
+    versus: str | None
+    """The other language; None for two sources of the target."""
+    other_source: str | None
+    sentences: tuple[int, int]
+    units: int
+    least: float
+    median: float
+    most: float
+    told: int
+    """Units at `minimum` or more; of two sources, in either direction."""
+
+
+class WithinSource(Result):
+    """The check for sources as confounders, on text that no unit was selected on."""
+
+    apart: list[SourcesApart]
+    rows: list[SourceRow]
+
+
+class RandomTokenUnit(Result):
+    """A frozen latent under LangFIR's filter."""
+
+    unit: int
+    rate: float
+    """Share of the target's tokens on which it fires."""
+    random_rate: float
+    """Share of random tokens on which it fires."""
+    on_random: bool
+    kept: bool
+
+
+class RandomTokens(Result):
+    """LangFIR's filter (arXiv 2604.03532): latents that fire on random tokens are thrown out."""
+
+    tokens: int
+    min_rate: float
+    max_random: float
+    units: list[RandomTokenUnit]
+
+
+class ScoresResult(Result):
+    """How far the field's scores rank latents alike, among those that fire more on the target."""
+
+    compared: int
+    """Latents that are ranked."""
+    names: list[str]
+    spearman: list[list[float | None]]
+    """None where a score is the same for all latents."""
+    shared: list[list[float]]
+    """The share of the `top` best that two scores have in common."""
+    top: int
+    attributed: dict[str, int]
+    """By language, the predictions behind attribution."""
+    random_tokens: RandomTokens
+
+
+class Identified(Result):
+    """How well the languages of some texts were identified."""
+
+    languages: tuple[str, ...]
+    """The classes: those of the text, sorted, then those that were only predicted."""
+    confusion: list[list[int]]
+    """How many rows in one language (first axis) were taken for another (second axis)."""
+    rows: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    """Its central 95 %, over resamples of the clusters."""
+    macro_f1: float
+    """The mean F1 of the languages of the text, each weighing the same."""
+    macro_f1_interval: tuple[float, float]
+    f1: dict[str, float]
+    """Of each language of the text; 0 where none of its rows was recognised."""
+    units: dict[str, tuple[int, ...]] = {}
+    """The units that each language was given, best first; none where no units are behind it."""
+    converged: bool = True
+    """Whether what was fitted reached its optimum; true where nothing was fitted."""
+    strength: float | None = None
+    """The inverse penalty C of the regression, chosen by cross-validation; None without one."""
+
+
+class NotIdentified(Result):
+    """Languages that a text has too little of to tell them apart."""
+
+    set: tuple[str, ...]
+    """The languages."""
+    fitted_on: str
+    """`panel` or `replicate`."""
+    on: str
+    """What is tested on: `held_out` or `replicate`."""
+    reason: str
+
+
+class IdentificationRow(Identified):
+    """One set of languages, told apart in one way on one text."""
+
+    set: tuple[str, ...]
+    fitted_on: str
+    on: str
+    reason: None = None
+    level: Literal["sentence", "token"]
+    by: str
+    """`latent`, `neuron`, `activation`, `ngram` or `ngram so far`."""
+    how: str
+    """`regression`, `largest` or `likelihood`."""
+    per_language: int | None
+    """Units of each language; None where no units are behind it."""
+
+
+class EvidenceResult(Result):
+    """The tests of which units stand for the language, and what else may be behind it."""
+
+    reason: None = None
+    minimum: float
+    """The null is a sentence AUROC of at most this."""
+    q: float
+    """The rate of false discoveries, over all units of a kind."""
+    method: str
+    tokens: int
+    """Tokens of the passages that sentences are joined into; 1 for sentences themselves."""
+    panels: list[PanelRow]
+    claims: list[ClaimRow]
+    units: list[FamilyUnit]
+    replication: list[ReplicationRow]
+    calibration: list[CalibrationRow]
+    matrix: list[LanguageMatrix]
+    matched: list[MatchedRow]
+    matched_claims: list[MatchedClaim]
+    unambiguous: list[UnambiguousRow]
+    within_source: WithinSource
+    scores: ScoresResult | None
+    identification: list[IdentificationRow | NotIdentified]
+
+
+class MatchShares(Result):
+    """The share of some latents that have a match in another seed's autoencoder; None where there are none."""
+
+    of: int
+    """How many were looked at."""
+    cosine: float | None
+    """With a latent there whose decoder row is at a cosine of at least `same`."""
+    correlation: float | None
+    """With one that correlates with them as much."""
+    both: float | None
+    """With one of which both is true."""
+
+
+class SelectedShares(MatchShares):
+    """The same of the frozen latents."""
+
+    one_to_one: float | None
+    """Where no two have one partner, both."""
+    partner_found: float | None
+    """Whose partner passes the test there."""
+    correlate_found: float | None
+    """Of which the one that correlates most does."""
+    again_and_found: float | None
+
+
+class SeedRow(Result):
+    """An autoencoder of another seed."""
+
+    seed: int
+    found: int
+    """Latents that pass the test there."""
+    of: int
+    firing: MatchShares
+    """Of all latents that fire; correlations are with the nearest few, so that is a lower bound."""
+    selected: SelectedShares
+
+
+class Partner(Result):
+    """A frozen latent in another seed's autoencoder."""
+
+    seed: int
+    again: bool
+    """Whether its partner is near enough by cosine and by correlation."""
+    partner: int
+    """Its latent in the one-to-one matching of the largest total cosine; -1 without one."""
+    partner_cosine: float
+    partner_correlation: float
+    partner_found: bool
+    """Whether that one passes the test there."""
+    correlate: int
+    """The latent that correlates with it most."""
+    correlate_cosine: float
+    correlate_correlation: float
+    correlate_found: bool
+
+
+class StableUnit(Result):
+    """A frozen latent, and its partners."""
+
+    unit: int
+    label: str
+    seeds: list[Partner]
+
+
+class StabilityResult(Result):
+    """Whether the frozen latents come again in autoencoders of other seeds."""
+
+    reason: None = None
+    same: float
+    """From this cosine, or correlation, on two latents count as the same."""
+    claim: str
+    role: str
+    tokens: int
+    """Tokens over which latents are correlated."""
+    found: int
+    of: int
+    seeds: list[SeedRow]
+    units: list[StableUnit]
+
+
+class UnitRow(Result):
+    """A selected latent, or one nearest to the rule."""
+
+    unit: int
+    """Its number."""
+    kind: str
+    rate: dict[str, float]
+    """By language, the share of tokens on which it fires."""
+    mean: dict[str, float]
+    """By language, its mean pre-activation over all tokens."""
+    mean_active: dict[str, float]
+    """By language, its mean value where it fires; 0 where it never does."""
+    max_active: dict[str, float]
+    token_auroc: float
+    """How often a token of the target has a larger pre-activation than one of the reference."""
+    sentence_auroc: float | None
+    """The least AUROC of the target's sentences over another language's, on the tests' text; None without them."""
+    q_value: float | None
+    """Of the claim that the run takes units by; None where nothing was tested."""
+
+
+class Thresholds(Result):
+    """Of the rule on firing rates: shares of tokens."""
+
+    min_target: float
+    max_reference: float
+    max_reference_fallback: float
+
+
+class SelectedOn(Result):
+    """How much text of a language the rule saw, and how often the selected units fired there."""
+
+    tokens: int
+    rate: dict[str, float]
+    """By unit."""
+
+
+class FeaturesResult(Result):
+    """The units that the run's rule selects, on `select`."""
+
+    rule: str
+    """The rule that chose them: `paper`, `tested`, `fallback`, `given`, or `none` where no unit passes."""
+    units: list[UnitRow]
+    """Those selected, the best first."""
+    nearest: list[UnitRow]
+    """Those with the largest difference of rates, whether selected or not."""
+    thresholds: Thresholds
+    selected_on: dict[str, SelectedOn] | None
+    """By language, where the rule saw less than all of `select`."""
+    tokens: dict[str, int]
+    sentences: dict[str, int]
+
 
 # ---- baselines, effects, controls
 
 # ---- tasks, steering
+
+# ---- what the paper prints
+
+
+class PaperMean(Result):
+    """The mean accuracy over a model's layers."""
+
+    penalty: Lambda
+    mean: float
+
+
+class PaperBest(Result):
+    """The best layer of a model."""
+
+    penalty: Lambda
+    layer: int
+    accuracy: float
+
+
+class PaperModel(Result):
+    """Accuracies of a model's probes (Figure 3)."""
+
+    model: str
+    layers: int
+    """How many it has."""
+    accuracy: list[PaperMean]
+    best: list[PaperBest]
+
+
+class PaperProbe(Result):
+    """A probe of one layer."""
+
+    model: str
+    layer: int
+    penalty: Lambda
+    norm: float
+    """Of the weights."""
+    bce: float
+    """Nats a token."""
+    accuracy: float
+
+
+class PaperProbes(Result):
+    """The probes of section 4.1."""
+
+    models: list[PaperModel]
+    cells: list[PaperProbe]
+
+
+class PaperGrid(Result):
+    """The grid of section 4.2."""
+
+    model: str
+    layer: int
+    cells: list[PaperCell]
+    chosen: SaeKind
+
+
+class PaperLosses(Result):
+    """Appendix C: cross-entropy, nats a token, with the units at each value."""
+
+    source: str
+    values: list[int]
+    losses: dict[str, list[float]]
+    """By language, at each value."""
+    no_modification: dict[str, float]
+    """By language, of the spliced model without an edit: the unmodified model was not measured."""
+
+
+class PaperTasks(Result):
+    """Appendix D: scores of tasks with the units at each value."""
+
+    metric: str
+    values: list[int]
+    scores: dict[str, list[float]]
+    """By task, at each value."""
+    no_modification: dict[str, float]
+    """By task, as for the losses."""
+
+
+class PublishedFigures(Result):
+    """The paper's own numbers (Kirkegaard & Sibbesen 2025)."""
+
+    probes: PaperProbes
+    grid: PaperGrid
+    selected_units: list[int]
+    """What section 5.1 found."""
+    next_token: PaperLosses
+    tasks: PaperTasks
+
 
 # ---- the whole
 
@@ -54,19 +1020,19 @@ class StageResults(Result):
 
     model_config = ConfigDict(extra="allow")
 
-    corpora: Any = None
+    corpora: list[CorpusRow] | None = None
     """The text: a row for each role, file and language."""
-    probe: Any = None
+    probe: ProbeResult | None = None
     """The layer, and the probes that it is chosen by."""
-    grid: Any = None
+    grid: GridResult | None = None
     """Small autoencoders of many kinds, where a grid was asked for."""
-    sae: Any = None
+    sae: SaeResult | None = None
     """The autoencoder."""
-    evidence: Any = None
+    evidence: EvidenceResult | NotTested | None = None
     """The tests of which units stand for a language."""
-    stability: Any = None
+    stability: StabilityResult | NotTested | None = None
     """Whether the units come again in autoencoders of other seeds, where those were asked for."""
-    features: Any = None
+    features: FeaturesResult | None = None
     """The units that the run's rule selects."""
     baselines: Any = None
     """What training adds: trained and untrained autoencoders by one rule."""
@@ -80,6 +1046,8 @@ class StageResults(Result):
     """Continuations under edits."""
     steering: Any = None
     """What the steered model writes, where prompts were asked for."""
+    published: PublishedFigures | None = None
+    """The paper's own figures, where the recipe is `paper`."""
 
     def joined(self: "Kind", *others: "StageResults") -> "Kind":
         """With the keys that others fill."""
@@ -104,8 +1072,11 @@ class Results(StageResults):
     """From which every random draw comes."""
     schema_version: int
     """The version of this contract, `SCHEMA_VERSION`."""
-    published: Any = None
-    """The paper's own figures, where the recipe is `paper`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What JSON holds of it, what names the run first."""
+        content = super().to_json()
+        return {key: content[key] for key in Results.__annotations__} | content
 
 
 def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:

@@ -55,6 +55,11 @@ ONE, X = random_sae(), torch.randn(TOKENS, D_IN, generator=torch.Generator().man
 FIRING = np.flatnonzero(codes_by_hand(ONE, X)[2].any(0))
 
 
+def counts(shares):
+    """How many were looked at, and the shares with a match."""
+    return shares.of, shares.cosine, shares.correlation, shares.both
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(LATENTS)))
 def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
@@ -62,18 +67,18 @@ def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
     place = np.argsort(order)
     assert found.partner.tolist() == found.correlate.tolist() == place[FIRING].tolist()
     assert found.nearest[:, 0].tolist() == place.tolist()
-    for shares in (found.firing(), found.of_selected()):
-        assert tuple(shares) == (len(FIRING),) * 4
-    assert found.has_partner().all()
+    for shares in (found.firing(), found.of_selected(())):
+        assert counts(shares) == (len(FIRING), 1, 1, 1)
+    assert found.again().all()
     assert found.partner_correlation == pytest.approx(1, abs=1e-6)
     assert found.other_fired[place].tolist() == found.fired.tolist()
 
 
 def test_another_dictionary_has_none_of_them():
     found = matched_on(X, ONE, unrelated(), FIRING.tolist())
-    for shares in (found.firing(), found.of_selected()):
-        assert (shares.of, *shares[1:]) == (len(FIRING), 0, 0, 0)
-    assert not found.has_partner().any()
+    for shares in (found.firing(), found.of_selected(())):
+        assert counts(shares) == (len(FIRING), 0, 0, 0)
+    assert not found.again().any()
     # each has a partner all the same, and no two the same one
     assert len(set(found.partner.tolist())) == len(FIRING)
 
@@ -116,8 +121,9 @@ def test_cosines_are_those_of_decoder_rows_with_their_sign():
     chosen = FIRING.tolist().index(5)
     assert (found.correlate[chosen], found.correlate_correlation[chosen]) == (5, pytest.approx(1))
     assert found.correlate_cosine[chosen] == pytest.approx(-1, abs=1e-5)
-    assert tuple(found.of_selected()) == tuple(np.array([len(FIRING)] * 4) - [0, 1, 0, 1])
-    assert tuple(found.has_partner()) == tuple(unit != 5 for unit in FIRING)
+    all_but_one = (len(FIRING) - 1) / len(FIRING)
+    assert counts(found.of_selected(())) == (len(FIRING), all_but_one, 1, all_but_one)
+    assert tuple(found.again()) == tuple(unit != 5 for unit in FIRING)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 300])
@@ -165,7 +171,7 @@ def test_two_latents_of_one_do_not_share_a_partner():
     assert found.nearest[FIRING[:2], 0].tolist() == [3, 3]
     assert found.partner[0] == 3
     assert found.partner[1] != 3
-    assert found.of_selected().cosine == 2
+    assert found.of_selected(()).cosine == 1
     assert (found.partner_cosine >= 0.7).tolist() == [True, False]
 
 
@@ -195,7 +201,7 @@ def test_nothing_selected_and_nothing_that_fires():
     quiet = random_sae()
     quiet.b_enc.data -= 100
     found = matched_on(X, quiet, ONE)
-    assert tuple(found.firing()) == tuple(found.of_selected()) == (0, 0, 0, 0)
+    assert counts(found.firing()) == counts(found.of_selected(())) == (0, None, None, None)
     assert found.partner.shape == found.correlate.shape == (0,)
     assert (found.correlation == 0).all()
 

@@ -11,14 +11,13 @@ from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm import TokenizedCorpus
 from glossae.probing import (
-    NearestLayer,
-    Separation,
     choose_layer,
     language_layers,
     nearest_candidates,
     probe_layers,
     sample_sentences,
 )
+from glossae.results import NearestLayer, Separation
 
 SENTENCES = 40
 LATE = 2
@@ -150,8 +149,9 @@ def test_too_little_text_is_refused(planted, text):
 
 
 def row(layer, auroc, other=1.0, se=0.02):
-    made = [Separation("sv", each, se, None, 0.0, 1.0, {"sv": each}) for each in (auroc, other)]
-    return NearestLayer(layer, *made)
+    facts = {"nearest": "sv", "se": se, "se_seeds": None, "low": 0.0, "high": 1.0}
+    first, second = (Separation(auroc=each, by_language={"sv": each}, **facts) for each in (auroc, other))
+    return NearestLayer(layer=layer, difference=first, probe=second, score=min(auroc, other), se=se)
 
 
 def test_candidates_are_within_one_standard_error_of_the_best():

@@ -1,6 +1,5 @@
 """Run folders made up from a seed: the files of a run, consistent with one another, without any model."""
 
-import dataclasses
 import html
 import json
 import re
@@ -15,14 +14,15 @@ from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
 from glossae.reporting import write_report
 from glossae.reporting.blocks import Block, Paragraph, Table
-from glossae.sae import GridCell, choose, fronts
+from glossae.results import GridCell
+from glossae.sae import choose, fronts
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 LATENTS = 200
 CASES = ("found", "fallback", "unselective", "empty", "published")
 STAGES = ("corpora", "probe", "grid", "sae", "features", "effects")
 
-PUBLISHED = published_figures()
+PUBLISHED = published_figures().to_json()
 
 
 # ---- what tests read
@@ -65,6 +65,16 @@ def table_of(page: str, label: str) -> str:
 def row(names: str, *values: Any, **more: Any) -> dict[str, Any]:
     """A row of results.json from names in one string and as many values."""
     return dict(zip(names.split(), values, strict=True)) | more
+
+
+def evidence(**changes: Any) -> dict[str, Any]:
+    """`evidence` of results.json with nothing in its lists but what is given."""
+    lists = (
+        "panels claims units replication calibration matrix matched matched_claims unambiguous identification"
+    )
+    nothing: dict[str, Any] = {name: [] for name in lists.split()}
+    own = row("reason minimum q method tokens scores", None, 0.8, 0.05, "exact", 1, None)
+    return own | nothing | {"within_source": {"apart": [], "rows": []}} | changes
 
 
 def fabricate(
@@ -182,11 +192,11 @@ class _Made:
             self.selected = []
 
     def corpora(self) -> list[dict[str, Any]]:
-        names = "role name language sentences tokens read cut sha256 dropped changed moved"
+        names = "role name language sentences tokens read cut documents sha256 dropped changed moved"
         return [
             row(
                 names,
-                *(role, "toy", code, count, 20 * count, count + 10, 1),
+                *(role, "toy", code, count, 20 * count, count + 10, 1, None),
                 f"{role}{code}".encode().hex().ljust(64, "0"),
                 *({"duplicate": 3, "too_long": 0}, {"nfc": 2}, {"select": 7} if role == "train" else {}),
             )
@@ -200,14 +210,17 @@ class _Made:
         for name in names:
             for layer in range(4):
                 critical, bce = 0.6 + 0.9 * layer, 0.4 - 0.1 * layer
-                own = row("model layer bce bce_se critical_lambda", name, layer, bce, 0.01, critical)
-                layers.append(own | {"bce_sd": 0.02})
+                own = row("model layer bce bce_se", name, layer, bce, 0.01)
+                critical_lambda = {"critical_lambda": critical}
+                layers.append(own | {"bce_sd": 0.02} | critical_lambda)
                 for seed in range(3):
                     for penalty in (0.1, 1.0, 10.0, 0.1 * critical):
                         dead = penalty >= critical
                         accuracy = 0.55 if dead else 0.98 - 0.05 * (3 - layer) - 0.04 * penalty
                         cells.append(
                             own
+                            | critical_lambda
+                            | row("tokens standardised subgradient", 2000, True, 0.0)
                             | row("lambda seed accuracy", penalty, seed, accuracy + 0.002 * seed)
                             | row("bce norm", *((0.693, 0.0) if dead else (bce, 1.0 / penalty)))
                             | row("collapsed rule accuracy_se", dead, penalty == 0.1 * critical, 0.004)
@@ -218,7 +231,8 @@ class _Made:
             "best_layer": 3,
             "rule": "the earliest layer within one standard error of the best",
             **{"cells": cells, "layers": layers, "agreement": agreement, "as_coded": None},
-            **{"layer_used": 2, "chosen_by": "recipe"},
+            **{"layer_used": 2, "chosen_by": "recipe", "nearest": None, "only_pair": None},
+            "pair": {"layer": 3, "rule": "the earliest layer within one standard error of the best"},
         }
 
     def grid(self) -> dict[str, Any]:
@@ -242,9 +256,9 @@ class _Made:
         where = row("model site layer d_in latents", "EleutherAI/pythia-14m", "resid", 3, 512, 2048)
         return where | {
             **{"train_tokens": 56_000, "steps": 70, "tokens": 12_000},
-            "cells": [dataclasses.asdict(cell) for cell in cells],
-            "pareto": [dataclasses.asdict(front) for front in fronts(cells, ("da", "en"))],
-            "chosen": dataclasses.asdict(choose(cells, ("da", "en"), 32)),
+            "cells": [cell.to_json() for cell in cells],
+            "pareto": [front.to_json() for front in fronts(cells, ("da", "en"))],
+            "chosen": choose(cells, ("da", "en"), 32).to_json(),
         }
 
     def sae(self) -> dict[str, Any]:
@@ -257,6 +271,7 @@ class _Made:
 
         return {
             **row("site layer d_in latents activation k", "resid", 2, 64, LATENTS, "topk", 8),
+            **row("from from_commit", None, None),
             **row("tokens train_tokens l0 dead_fraction", 12_000, 56_000, 7.9, 0.032),
             **row("fvu fvu_within fvu_normalised", *map(by_language, (0.1, 0.15, 0.17))),
             **row("top_direction top_tokens unsound sinks ce", 0.21, 0.04, [], {}, ce),
@@ -265,9 +280,10 @@ class _Made:
     def features(self) -> dict[str, Any]:
         return {
             "rule": {"found": "paper", "published": "paper", "empty": "none"}.get(self.case, "fallback"),
-            "da": [self._unit(unit) for unit in self.selected],
+            "units": [self._unit(unit) for unit in self.selected],
             "nearest": [self._unit(unit) for unit in self.nearest],
             "thresholds": {"min_target": 0.5, "max_reference": 0.01, "max_reference_fallback": 0.02},
+            **row("selected_on tokens sentences", None, *2 * [dict.fromkeys(self.languages, 9_000)]),
         }
 
     def _unit(self, unit: int) -> dict[str, Any]:
@@ -275,7 +291,8 @@ class _Made:
             **row("unit kind token_auroc sentence_auroc q_value", unit, "latent", 0.97, None, None),
             "rate": {code: float(self.rates[code][unit]) for code in self.languages},
             "mean": {code: 2.5 if code == "da" else 0.1 for code in self.languages},
-            "mean_active": {code: 3.1 if code == "da" else None for code in self.languages},
+            "mean_active": {code: 3.1 if code == "da" else 0.0 for code in self.languages},
+            "max_active": {code: 6.0 if code == "da" else 0.0 for code in self.languages},
         }
 
     def delta(self, language: str, value: float, splice: bool) -> float:
@@ -396,7 +413,8 @@ def replayed(model: str, penalties: tuple[float, ...] = (0.1, 1.0, 10.0)) -> lis
     names = "collapsed accuracy accuracy_low accuracy_high norm optimum_norm"
     dead, alive = (True, 0.7, 0.31, 0.913, 0.0034, 0.0), (False, 0.9, 0.88, 0.92, 0.8, 1.9)
     return [
-        row("model layer lambda constant batches", model, layer, penalty, 0.523, 501)
+        row("model layer lambda constant batches seeds", model, layer, penalty, 0.523, 501, 3)
+        | row("accuracy_se bce critical_lambda", 0.01, 0.69, 0.9)
         | row(names, *(dead if penalty >= 1 else alive))
         for layer in range(4)
         for penalty in penalties

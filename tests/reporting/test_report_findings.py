@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated_run import change_results, fabricate, plain, results_of, row
+from fabricated_run import change_results, evidence, fabricate, plain, results_of, row
 
 from glossae.errors import GlossaeError
 from glossae.reporting.findings import at_matched_damage, selective_at, third_languages, units_found, verdict
@@ -41,7 +41,8 @@ def test_found(tmp_path: Path) -> None:
     assert "Random latents" in text
     assert "unsound" not in text
     # another rule is not called the paper's
-    files = changed(tmp_path, features={"thresholds": {"min_target": 0.3, "max_reference": 0.05}})
+    limits = {"min_target": 0.3, "max_reference": 0.05, "max_reference_fallback": 0.02}
+    files = changed(tmp_path, features={"thresholds": limits})
     rule = "this run's rule (firing on more than 30 % of Danish and less than 5 % of English tokens)"
     assert rule in plain(units_found(files))
 
@@ -153,10 +154,13 @@ def test_the_sweep_says_rises_where_it_rises(tmp_path: Path, splice: bool) -> No
     ],
 )
 def test_third_languages(tmp_path: Path, swedish: float, german: float, claim: str) -> None:
-    units = results_of(fabricate(tmp_path))["features"]["da"]
+    units = results_of(fabricate(tmp_path))["features"]["units"]
     rate = row("da en sv de", 0.8, 0.002, swedish, german)
     assert claim in third_languages(
-        changed(tmp_path, features={"da": [unit | {"rate": rate} for unit in units]})
+        changed(
+            tmp_path,
+            features={"units": [unit | {"rate": rate} for unit in units]},
+        )
     )
 
 
@@ -171,19 +175,16 @@ def panel(outside: tuple[str, ...], found: int = 3, **again: int) -> dict[str, A
         for on, passed in again.items()
         for tokens in (1, 32)
     ]
-    return {
-        **row("reason tokens replication", None, 1, rows),
-        "claims": [
-            claim | row("kind units of", *kind) for kind in (("latent", found, 200), ("neuron", 40, 64))
-        ],
-    }
+    kinds = (("latent", found, 200), ("neuron", 40, 64))
+    claims = [claim | row("kind units of family_wise", *kind, None) for kind in kinds]
+    return evidence(replication=rows, claims=claims)
 
 
 def test_the_verdict_counts_panel_languages_and_held_out_replication(tmp_path: Path) -> None:
     assert "No third language was measured" in verdict_of(files_of(tmp_path, others=()))
 
-    def verdict_with(evidence: dict[str, Any]) -> str:
-        change_results(tmp_path, evidence=evidence)
+    def verdict_with(found: dict[str, Any]) -> str:
+        change_results(tmp_path, evidence=found)
         return verdict_of(read_run(tmp_path))
 
     text = verdict_with(panel(("en", "sv", "de"), held_out=3, replicate=2))

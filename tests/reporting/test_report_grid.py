@@ -1,7 +1,6 @@
 """The section on the grid says what its cells are, and what the paper's are."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,26 +17,29 @@ from glossae.reporting.sections.grid import (
     rank_correlation,
     same_cells,
 )
+from glossae.results import GridCell, GridChoice, PaperCell
 
-PAPER = published_figures()["grid"]["cells"]
+PAPER = published_figures().grid.cells
 
 
-def cell(activation: str, size: float, tied: bool, bias: bool, *measured: float) -> dict[str, Any]:
+def cell(activation: str, size: float, tied: bool, bias: bool, *measured: float) -> GridCell:
     """A cell with its mean squared error, L0 and latents active in a batch."""
     k, l1 = (size, None) if activation == "topk" else (None, size)
     own = row("activation tied pre_encoder_bias k l1", activation, tied, bias, k, l1)
-    return own | row("mse l0 active_per_batch", *measured)
+    return GridCell(
+        **own, **row("mse l0 active_per_batch", *measured), fvu={}, l0_select=0.0, dead_fraction=0.0
+    )
 
 
 # ---- the paper's numbers, as they are written down
 
 
 def test_the_papers_numbers_are_where_they_belong() -> None:
-    at_k_30 = {(c["tied"], c["pre_encoder_bias"]): c["active_per_batch"] for c in PAPER if c["k"] == 30}
+    at_k_30 = {(c.tied, c.pre_encoder_bias): c.active_per_batch for c in PAPER if c.k == 30}
     assert at_k_30 == {(True, True): 763, (True, False): 810, (False, True): 482, (False, False): 560}
-    assert [c["l0"] for c in PAPER if c["l1"] == 0.0005] == [35.2, 35.7, 146, 155]
-    assert [c["mse"] for c in PAPER if c["l1"] == 0.005] == [0.0646, 0.0767, 0.0424, 0.0401]
-    assert [c["mse"] for c in PAPER if c["k"] == 2] == [0.0239, 0.0236, 0.0216, 0.0212]
+    assert [c.l0 for c in PAPER if c.l1 == 0.0005] == [35.2, 35.7, 146, 155]
+    assert [c.mse for c in PAPER if c.l1 == 0.005] == [0.0646, 0.0767, 0.0424, 0.0401]
+    assert [c.mse for c in PAPER if c.k == 2] == [0.0239, 0.0236, 0.0216, 0.0212]
 
 
 def test_where_the_papers_text_and_its_numbers_part() -> None:
@@ -48,7 +50,7 @@ def test_where_the_papers_text_and_its_numbers_part() -> None:
     assert "smaller in 2 of 12 pairs, at best by 1.9 %" in bias
     assert free.startswith("The decoder rows of its ReLU autoencoders are free.")
     # of a part of the numbers
-    (bias,) = disagreements([c for c in PAPER if c["k"] == 30])
+    (bias,) = disagreements([c for c in PAPER if c.k == 30])
     assert "smaller in 0 of 2 pairs." in bias
     assert disagreements([PAPER[0]]) == []
 
@@ -94,21 +96,23 @@ def test_outdone_is_no_more_active_and_no_worse() -> None:
 
 
 def test_rank_correlation_is_of_order() -> None:
-    pairs = same_cells([c | {"mse": c["mse"] ** 2} for c in PAPER], PAPER)
+    def changed(cell: PaperCell, mse: float) -> PaperCell:
+        return cell.model_copy(update={"mse": mse})
+
+    pairs = same_cells([changed(c, c.mse**2) for c in PAPER], PAPER)
     assert len(pairs) == 48
     assert rank_correlation(pairs, "mse") == pytest.approx(1)
-    backwards = [(own, other | {"mse": -other["mse"]}) for own, other in pairs]
+    backwards = [(own, changed(other, -other.mse)) for own, other in pairs]
     assert rank_correlation(backwards, "mse") == pytest.approx(-1)
     assert rank_correlation(pairs[:1], "mse") is None
-    assert rank_correlation([(own, other | {"mse": 1.0}) for own, other in pairs], "mse") is None
+    assert rank_correlation([(own, changed(other, 1.0)) for own, other in pairs], "mse") is None
 
 
 def test_the_choice_names_where_it_differs_from_the_papers() -> None:
     cells = [cell("topk", 8, tied, bias, 0.1, 8, 10) for tied in (True, False) for bias in (True, False)]
-    published = {"chosen": {"activation": "topk", "tied": False, "pre_encoder_bias": True}}
 
     def chosen(place: int | None) -> str:
-        return choice({"cells": cells, "chosen": {"cell": place, "reason": "So."}}, published)
+        return choice(cells, GridChoice(cell=place, rule="", reason="So."), published_figures().grid)
 
     assert chosen(2).endswith("otherwise): the same kind.")
     assert chosen(3).endswith("otherwise): the rule differs in the bias.")

@@ -119,7 +119,7 @@ def test_csv_holds_what_the_results_say(reported: Callable[[str], Path]) -> None
     table = pd.read_csv(folder / "figures" / "figure-8-next-token.csv")
     assert table["ce"].tolist() == pytest.approx([cell["ce"] for cell in results["next_token"]["cells"]])
     rates = pd.read_csv(folder / "figures" / "firing-rates.csv").set_index("unit")
-    assert set(rates.index[rates["selected"]]) == {unit["unit"] for unit in results["features"]["da"]}
+    assert set(rates.index[rates["selected"]]) == {unit["unit"] for unit in results["features"]["units"]}
 
 
 def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:

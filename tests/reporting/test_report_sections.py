@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fabricated_run import (
     change_results,
+    evidence,
     fabricate,
     page_of,
     plain,
@@ -35,6 +36,7 @@ from glossae.reporting.sections.selectivity import path_words, selectivity_block
 from glossae.reporting.sections.steering import steering_blocks
 from glossae.reporting.sections.tasks import tasks_blocks
 from glossae.reporting.sections.units import rates_blocks
+from glossae.results import ScoresResult, StageResults
 
 MODEL = "models/tiny"
 
@@ -62,8 +64,6 @@ def test_collapsed_probes_are_marked_and_their_accuracy_stands_in_no_table(probe
     cells = results_of(probed)["probe"]["cells"]
     probe_page(probed, cells=[cell | {"collapsed": True} for cell in cells])
     assert pd.read_csv(probed / "figures" / "figure-3-probes.csv")["collapsed"].all()
-    # folders of earlier versions do not name collapsed probes: their norm does
-    cells = [{key: cell[key] for key in cell if key != "collapsed"} for cell in cells]
     page = probe_page(probed, cells=cells)
     drawn = pd.read_csv(probed / "figures" / "figure-3-probes.csv")
     expected = [penalty >= critical for critical in (0.6, 1.5, 2.4, 3.3) for penalty in (0.1, 1.0, 10.0)]
@@ -123,7 +123,7 @@ def test_sources_with_documents_are_told_from_those_without(tmp_path: Path) -> N
 def test_the_cost_of_spliced_sinks_has_a_table(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, until="sae")
     assert "Attention sinks spliced" not in tables(autoencoder_blocks(read_run(folder)))
-    losses = row("raw spliced left_alone half_width sentences", 4.1, 8.9, 4.5, 0.25, 256)
+    losses = row("raw spliced left_alone half_width sentences tokens", 4.1, 8.9, 4.5, 0.25, 256, 4000)
     change_results(folder, sae=results_of(folder)["sae"] | {"sinks": {"en": losses}})
     (line,) = tables(autoencoder_blocks(read_run(folder)))["Attention sinks spliced"].rows
     assert list(line) == ["English", "256", "4.100", "8.900", "4.500", "4.400", "0.250"]
@@ -189,23 +189,25 @@ MATRIX = {
     "high": [[None, 0.99, 0.93], [0.03, None, 0.35], [0.15, 0.8, None]],
 }
 MATCHED = {
-    **row("kind on other matched found passed", "latent", "held_out", "sv", 12, [500, 400], None),
+    **row(
+        "kind on other matched found passed reason", "latent", "held_out", "sv", 12, [500, 400], None, None
+    ),
     "before": {"tokens_per_word": 1.23, "bytes_per_token": -0.5},
     "after": {"tokens_per_word": 0.04, "bytes_per_token": -0.01},
     "set": {"all": [0.9, 0.85, 0.93], "matched": [0.8, None, None]},
     "units": [{"unit": 7, "label": "latent 7", "all": [0.9, 0.8, 0.95], "matched": [0.75, 0.5, 0.9]}],
 }
 CLAIM = row("kind on claim units outside left_out", "latent", "held_out", "Danish", 2, [], {})
+CLAIM |= dict.fromkeys(("passed", "passed_matched", "passed_as_many"))
+PANEL = row("role source sentences identical ambiguous too_few", "panel", None, {}, 0, {}, {})
 PAIR = {"languages": ["da", "sv"], "sentences": {"da": 500, "sv": 400}, "doubtful": {"da": 5, "sv": 0}}
 
 
 def close(ambiguous: Any = "keep", **changes: Any) -> tuple[str, dict[str, Table]]:
     """The sentences and the tables of the section on close languages."""
-    few = {"left_out": {"sv": "12 and 12 sentences are too few"}, "passed": None}
-    evidence = row(
-        "reason matrix matched matched_claims panels unambiguous",
-        *(None, [MATRIX], [MATCHED], [CLAIM | few], [{"role": "panel", "doubtful": [PAIR]}], []),
-    )
+    few = {"left_out": {"sv": "12 and 12 sentences are too few"}}
+    own = row("matrix matched matched_claims", [MATRIX], [MATCHED], [CLAIM | few])
+    found = evidence(**own | {"panels": [PANEL | {"doubtful": [PAIR]}]} | changes)
     recipe = Recipe(
         name="made",
         model="tiny",
@@ -214,7 +216,7 @@ def close(ambiguous: Any = "keep", **changes: Any) -> tuple[str, dict[str, Table
         sae=SaeSettings(latents=8, k=4),
     )
     recipe = dataclasses.replace(recipe, evidence=dataclasses.replace(recipe.evidence, ambiguous=ambiguous))
-    blocks = list(close_blocks(RunFiles(recipe, results={"evidence": evidence | changes})))
+    blocks = list(close_blocks(RunFiles(recipe, results=StageResults(evidence=found))))
     return said(blocks), tables(blocks)
 
 
@@ -252,7 +254,7 @@ def test_the_fate_of_doubtful_sentences_is_reported() -> None:
     assert "were kept" in found.caption
     assert "set aside before" in close("drop")[1][label].caption
     nothing = PAIR | {"doubtful": {"da": 0, "sv": 0}}
-    assert "no sentences could be" in close(panels=[{"role": "panel", "doubtful": [nothing]}])[0]
+    assert "no sentences could be" in close(panels=[PANEL | {"doubtful": [nothing]}])[0]
 
 
 def test_without_a_selected_set_there_is_one_line() -> None:
@@ -262,11 +264,15 @@ def test_without_a_selected_set_there_is_one_line() -> None:
 
 
 def test_the_random_token_filter_is_shown_where_tokens_were_drawn() -> None:
-    random = row("max_random min_rate tokens units", 0.01, 0.02, 5000, [])
-    assert list(score_blocks({"random_tokens": random})) == list(score_blocks({})) == []
+    def scores(*units: dict[str, Any]) -> ScoresResult:
+        names = "compared names spearman shared top attributed random_tokens"
+        random = row("max_random min_rate tokens units", 0.01, 0.02, 5000, list(units))
+        return ScoresResult(**row(names, 0, [], [], [], 0, {}, random))
+
+    assert list(score_blocks(scores())) == []
     units = [(4, True, False, 0.4, 0.001), (5, False, True, 0.4, 0.1)]
-    random["units"] = [row("unit kept on_random rate random_rate", *unit) for unit in units]
-    blocks = list(score_blocks({"random_tokens": random}))
+    found = scores(*(row("unit kept on_random rate random_rate", *unit) for unit in units))
+    blocks = list(score_blocks(found))
     assert "would keep 1; 1 fire on more than 1 % of random tokens" in said(blocks)
     assert [line[1] for line in tables(blocks)["Random tokens"].rows] == ["keeps", "throws out"]
 
@@ -277,14 +283,16 @@ def test_the_random_token_filter_is_shown_where_tokens_were_drawn() -> None:
 def test_identification_names_what_the_units_lose_to() -> None:
     names = "level set fitted_on on by how per_language macro_f1 reason converged"
     facts = {"macro_f1_interval": [0.4, 0.9], "accuracy": 0.7, "languages": ["da", "en", ""]}
+    facts |= {"accuracy_interval": [0.6, 0.8], "rows": 20}
     facts |= {"confusion": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "f1": {"da": 0.8, "en": 0.9}}
     by = (("latent", "regression", 1, 0.5), ("latent", "regression", 5, 0.6), ("latent", "largest", 5, 0.4))
     by += (("neuron", "regression", 5, 0.55), ("ngram", "regression", None, 0.95))
     rows = [
         row(names, "sentence", ["da", "en"], "panel", "held_out", *each, None, True) | facts for each in by
     ]
-    rows.append(rows[0] | {"set": ["da", "is"], "reason": "too little text"})
-    results = {"evidence": {"identification": rows}}
+    names = "set fitted_on on reason"
+    rows.append(row(names, ["da", "is"], "panel", "held_out", "too little text"))
+    results = StageResults(evidence=evidence(identification=rows))
     blocks = list(identification_blocks(RunFiles(load_recipe("demo"), results=results)))
     assert (
         "Sentences in Danish and English, the half held out: macro-F1 0.600 by at most 5 latents a language; they "
@@ -300,15 +308,19 @@ def test_identification_names_what_the_units_lose_to() -> None:
 
 
 def test_partners_in_other_seeds_are_counted_and_listed() -> None:
-    shares = row("of cosine correlation both partner_found", 12, 0.5, 0.4, 0.3, 0.5)
+    shares = row("of cosine correlation both", 12, 0.5, 0.4, 0.3)
+    more = row("one_to_one partner_found correlate_found again_and_found", 0.2, 0.5, 0.4, 0.1)
     seeds = [
-        {"seed": n, "found": 4, "selected": shares | {"both": 0.1 * n}, "firing": shares} for n in (1, 2)
+        row("seed found of", n, 4, 64) | {"selected": shares | more | {"both": 0.1 * n}, "firing": shares}
+        for n in (1, 2)
     ]
     names = "seed partner partner_found partner_cosine partner_correlation again"
     partners = [row(names, 1, 3, True, 0.9, 0.8, True), row(names, 2, -1, False, 0.1, 0.1, False)]
-    stability = row("reason claim same tokens found seeds", None, "Danish", 0.7, 9000, 1, seeds)
-    stability["units"] = [{"label": "latent 7", "seeds": partners}]
-    blocks = list(other_seeds(RunFiles(load_recipe("demo"), results={"stability": stability})))
+    correlate = row("correlate correlate_cosine correlate_correlation correlate_found", 3, 0.9, 0.8, True)
+    names = "reason claim role same tokens found of seeds"
+    stability = row(names, None, "Danish", "panel", 0.7, 9000, 1, 64, seeds)
+    stability["units"] = [row("unit label seeds", 7, "latent 7", [own | correlate for own in partners])]
+    blocks = list(other_seeds(RunFiles(load_recipe("demo"), results=StageResults(stability=stability))))
     text = "Of the one latent found as Danish, 10 % to 20 % are there again in two autoencoders trained with another"
     assert text in said(blocks)
     assert tables(blocks)["Partners"].rows == [("7", Cell("3: 0.90", "0.80, found"), Cell("–"), "1")]

@@ -316,13 +316,13 @@ def test_a_changed_setting_redoes_what_depends_on_it(world, copy_of_finished, wo
 
 
 def test_another_layer_redoes_what_comes_after_the_probes(world, copy_of_finished, works):
-    used = glossae.open_run(copy_of_finished).results["probe"]["layer_used"]
+    used = glossae.open_run(copy_of_finished).results.probe.layer_used
     assert works(world.line(copy_of_finished, layer=used)) == []
     again = ["sae", "evidence", "features", "effects"]
     assert works(world.line(copy_of_finished, layer=(used + 1) % 3)) == again
-    probe = glossae.open_run(copy_of_finished).results["probe"]
-    assert (probe["best_layer"], probe["layer_used"]) == (used, (used + 1) % 3)
-    assert probe["chosen_by"] == "recipe"
+    probe = glossae.open_run(copy_of_finished).results.probe
+    assert (probe.best_layer, probe.layer_used) == (used, (used + 1) % 3)
+    assert probe.chosen_by == "recipe"
 
 
 def test_a_changed_setting_gives_what_a_fresh_run_gives(world, copy_of_finished, tmp_path):
@@ -358,7 +358,7 @@ def test_another_probed_models_weights_are_noticed(world, copy_of_finished, tmp_
     other = shutil.copytree(world.model, tmp_path / "other")
     line = world.line(copy_of_finished, probe__models=other)
     assert works(line) == ["probe"]
-    models = {cell["model"] for cell in glossae.open_run(copy_of_finished).results["probe"]["cells"]}
+    models = {cell.model for cell in glossae.open_run(copy_of_finished).results.probe.cells}
     assert models == {str(world.model), str(other)}
     weights = other / "model.safetensors"
     os.utime(weights, ns=(1, 1))

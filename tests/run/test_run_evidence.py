@@ -117,8 +117,8 @@ def test_the_selected_units_are_those_that_pass(tested, results):
     features = results["features"]
     assert frozen.units
     assert features["rule"] == "tested"
-    assert [row["unit"] for row in features["da"]] == list(frozen.units[:20])
-    assert all(row["q_value"] <= 0.05 for row in features["da"])
+    assert [row["unit"] for row in features["units"]] == list(frozen.units[:20])
+    assert all(row["q_value"] <= 0.05 for row in features["units"])
     assert all(row["q_value"] is not None for row in features["nearest"])
 
 

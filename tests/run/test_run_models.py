@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from results_contract import breaches, contract
 from tiny_world import trained_tokenizer, write_model
 
 import glossae
@@ -30,10 +29,9 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     (line,) = capsys.readouterr().err.splitlines()
     assert "can only see da against en" in line
     results = json.loads((out / "results.json").read_text())
-    assert breaches(results, contract("da")) == []
     assert (out / "report.html").stat().st_size > 10_000
     run = glossae.open_run(out)
-    assert run.results["probe"]["site"] == run.results["sae"]["site"] == site
+    assert run.results.probe.site == run.results.sae.site == site
     assert {cell["layer"] for cell in results["probe"]["cells"]} == {0, 1, 2}
     assert read_sae(out / "sae").config.d_in == (HIDDEN if site == "mlp.hidden" else 32)
     # turning units does something, here and in what is written
@@ -117,7 +115,6 @@ def test_the_papers_protocol_says_what_spliced_sinks_cost(world, with_sinks, tmp
     assert world.run(out, "--until", "sae", model=with_sinks, protocol="published", **SINKS) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "are spliced, as in the paper" in line]
     results = json.loads((out / "results.json").read_text())
-    assert breaches({"sae": results["sae"]}, {"sae": contract("da")["sae"]}) == []
     losses = results["sae"]["sinks"]
     assert set(losses) == {"da", "en"}
     assert len(told) == 2
@@ -249,9 +246,9 @@ def test_losses_are_those_of_replies(model, chatted):
     for code in ("da", "en"):
         own = [number for number, sentence in enumerate(select.corpus.sentences) if sentence.language == code]
         count = sum(len(select.ids[number]) - len(before) for number in own)
-        measured = run.results["sae"]["ce"][code]
-        assert measured["tokens"] == count
-        assert measured["raw"] == pytest.approx(losses[own].sum() / count, rel=1e-4)
+        measured = run.results.sae.ce[code]
+        assert measured.tokens == count
+        assert measured.raw == pytest.approx(losses[own].sum() / count, rel=1e-4)
 
 
 def test_the_autoencoder_says_that_it_read_replies(chatted):
@@ -259,7 +256,7 @@ def test_the_autoencoder_says_that_it_read_replies(chatted):
 
 
 def test_prompts_are_the_users_turn(model, chatted, tmp_path, capsys):
-    said = json.dumps(glossae.open_run(chatted).results["steering"]["examples"])
+    said = json.dumps(glossae.open_run(chatted).results.steering["examples"])
     assert "user:" not in said
     assert "bot:" not in said
     file = tmp_path / "knob.safetensors"

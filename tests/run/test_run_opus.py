@@ -34,9 +34,9 @@ def test_a_run_fetches_once(world, opus, talks, tmp_path, capfd, monkeypatch):
     assert run.record["provenance"] == {
         "opus:Tiny": {"url": url, "bytes": len(talks), "sha256": hashlib.sha256(talks).hexdigest()}
     }
-    rows = run.results["corpora"]
-    assert {row["name"] for row in rows} == {"opus:Tiny"}
-    assert sum(row["sentences"] for row in rows) > PAIRS
+    rows = run.results.corpora
+    assert {row.name for row in rows} == {"opus:Tiny"}
+    assert sum(row.sentences for row in rows) > PAIRS
     assert run.record["translations_may_straddle"] is False
 
     opus.close()

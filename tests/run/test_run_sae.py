@@ -104,7 +104,7 @@ def test_named_units_are_taken_as_they_are(world, autoencoder, tmp_path, page):
     assert world.run(out, layer=1, features__units="7,3") == 0
     features = results(out)["features"]
     assert features["rule"] == "given"
-    assert [row["unit"] for row in features["da"]] == [7, 3]
+    assert [row["unit"] for row in features["units"]] == [7, 3]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Two latents were named in the recipe and not selected" in page
 

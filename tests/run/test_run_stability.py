@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from results_contract import STABILITY, breaches
 from test_run_evidence import SMALL, write_panel
 
 import glossae
@@ -43,28 +42,24 @@ def seeded(world, settings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stability(seeded):
-    return glossae.open_run(seeded).results["stability"]
+    return glossae.open_run(seeded).results.stability
 
 
 def results(folder):
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
-def test_results_follow_the_contract(stability):
-    assert breaches(stability, STABILITY) == []
-
-
 def test_each_seed_is_trained_and_tested_by_itself(seeded, stability):
-    assert [row["seed"] for row in stability["seeds"]] == [1, 2]
+    assert [row.seed for row in stability.seeds] == [1, 2]
     saes = [read_sae(seeded / place) for place in ("sae", "stability/seed_1", "stability/seed_2")]
     assert all(sae.config == saes[0].config for sae in saes)
     assert not any(torch.equal(sae.W_dec, saes[0].W_dec) for sae in saes[1:])
     assert not torch.equal(saes[1].W_dec, saes[2].W_dec)
     frozen = testing.load_frozen(seeded / "evidence" / "latents.json")
-    assert (stability["found"], stability["claim"]) == (len(frozen.units), "Danish")
-    for row in stability["seeds"]:
-        other = testing.load_frozen(seeded / "stability" / f"seed_{row['seed']}" / "latents.json")
-        assert row["found"] == len(other.units)
+    assert (stability.found, stability.claim) == (len(frozen.units), "Danish")
+    for row in stability.seeds:
+        other = testing.load_frozen(seeded / "stability" / f"seed_{row.seed}" / "latents.json")
+        assert row.found == len(other.units)
         # the same test on the same text
         assert (other.text, other.minimum, other.q) == (frozen.text, frozen.minimum, frozen.q)
         assert other.identity != frozen.identity
@@ -82,24 +77,24 @@ def test_shares_are_those_of_the_table(seeded, stability):
     table = pd.read_parquet(seeded / "stability" / "units.parquet")
     found = testing.load_frozen(seeded / "evidence" / "latents.json").units
     assert found
-    for row in stability["seeds"]:
-        own = table[table["seed"] == row["seed"]]
+    for row in stability.seeds:
+        own = table[table["seed"] == row.seed]
         assert own["unit"].tolist() == list(found)
         assert own["partner"].is_unique
-        selected, firing = row["selected"], row["firing"]
-        assert selected["of"] == len(found) <= stability["of"]
-        assert 0 < firing["of"] <= stability["of"]
+        selected, firing = row.selected, row.firing
+        assert selected.of == len(found) <= stability.of
+        assert 0 < firing.of <= stability.of
         near = (own["partner_cosine"] >= 0.7) & (own["partner_correlation"] >= 0.7)
         assert own["again"].tolist() == near.tolist()
-        assert selected["one_to_one"] == near.mean()
-        assert selected["correlation"] == (own["correlate_correlation"] >= 0.7).mean()
-        assert selected["partner_found"] == own["partner_found"].mean()
-        assert selected["correlate_found"] == own["correlate_found"].mean()
-        assert selected["both"] >= selected["one_to_one"]
+        assert selected.one_to_one == near.mean()
+        assert selected.correlation == (own["correlate_correlation"] >= 0.7).mean()
+        assert selected.partner_found == own["partner_found"].mean()
+        assert selected.correlate_found == own["correlate_found"].mean()
+        assert selected.both >= selected.one_to_one
         for shares in (selected, firing):
-            assert shares["both"] <= min(shares["cosine"], shares["correlation"])
-    first = stability["units"][0]
-    assert (first["unit"], len(first["seeds"])) == (found[0], 2)
+            assert shares.both <= min(shares.cosine, shares.correlation)
+    first = stability.units[0]
+    assert (first.unit, len(first.seeds)) == (found[0], 2)
     assert (table["correlate_correlation"] >= table["partner_correlation"]).all()
     assert np.isfinite(table.select_dtypes("number").to_numpy()).all()
 
@@ -121,9 +116,9 @@ def test_a_finished_seed_is_not_trained_again(world, seeded, stability, settings
     (out / "stability" / "seed_1" / f"{TEMPORARY}sae.safetensors.x1.safetensors").write_bytes(b"0" * 64)
     assert world.run(out, *UNTIL, **settings | {"evidence__seeds": 3}) == 0
     assert trained == ["stability/seed_1", "stability/seed_3"]
-    again = results(out)["stability"]
-    assert again["seeds"][:2] == stability["seeds"]
-    assert len(again["seeds"]) == 3
+    again = glossae.open_run(out).results.stability
+    assert again.seeds[:2] == stability.seeds
+    assert len(again.seeds) == 3
     assert not list((out / "stability").rglob(".*"))
     # other settings of the autoencoder are other trainings
     trained.clear()
@@ -145,7 +140,7 @@ def test_the_page_and_the_terminal_say_so(world, seeded, stability, settings, tm
     out = shutil.copytree(seeded, tmp_path / "run")
     assert glossae.cli.main([*world.line(out, **settings), *UNTIL]) == 0
     said = capsys.readouterr().out
-    assert f"stability seed 1: {stability['seeds'][0]['found']} Danish" in said
+    assert f"stability seed 1: {stability.seeds[0].found} Danish" in said
 
 
 def test_too_little_text_trains_nothing(world, tmp_path):

@@ -66,7 +66,7 @@ def runs(world, tmp_path_factory):
             results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
             chosen = results["next_token"]["chosen"]
             text = read["select" if rule == "paper" else "panel"]
-            found[rule] = chosen, len(results["features"]["da"]), text
+            found[rule] = chosen, len(results["features"]["units"]), text
     return found, read_sae(folder / "run" / "sae"), read["first"]
 
 

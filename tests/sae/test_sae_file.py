@@ -1,6 +1,5 @@
 """An SAE comes back from its folder as it went in, or not at all."""
 
-import dataclasses
 import json
 
 import pytest
@@ -9,7 +8,8 @@ from other_libraries import refusal
 from safetensors.torch import load_file, save_file
 
 from glossae.errors import GlossaeError
-from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, UnsoundWarning
+from glossae.results import SpliceLoss
+from glossae.sae import Quality, Sae, SaeConfig, UnsoundWarning
 
 CONFIG = SaeConfig(d_in=6, latents=10, k=3, relu=False, model="tiny", site="resid", layer=2)
 QUALITY = Quality(
@@ -22,8 +22,11 @@ QUALITY = Quality(
     top_tokens=0.03,
     tokens=1234,
     ce={
-        "da": SpliceLoss(4.0, 4.1, 9.0, 0.98, 64, 900, 0.01),
-        "en": SpliceLoss(3.0, 3.1, 3.0, None, 1, 9, None),
+        code: SpliceLoss(**dict(zip(SpliceLoss.model_fields, losses, strict=True)))
+        for code, losses in {
+            "da": (4.0, 4.1, 9.0, 0.98, 64, 900, 0.01),
+            "en": (3.0, 3.1, 3.0, None, 1, 9, None),
+        }.items()
     },
     judged=("da",),
 )
@@ -101,7 +104,7 @@ def test_measured_fidelity_and_text_are_kept(tmp_path):
 
 def test_loading_an_unsound_one_warns_once(tmp_path):
     sae = make()
-    sae.quality = dataclasses.replace(QUALITY, dead_fraction=0.95)
+    sae.quality = QUALITY.model_copy(update={"dead_fraction": 0.95})
     sae.save(tmp_path)
     with pytest.warns(UnsoundWarning) as caught:
         loaded = Sae.load(tmp_path)

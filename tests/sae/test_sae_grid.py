@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glossae.results import GridCell
 from glossae.sae import (
-    GridCell,
     SaeConfig,
     TrainPoint,
     TrainSettings,
@@ -37,7 +37,7 @@ PAIR = ("da", "en")
 def cell(**changes):
     if isinstance(changes.get("fvu"), float):
         changes["fvu"] = dict.fromkeys(PAIR, changes["fvu"])
-    return dataclasses.replace(CELL, **changes)
+    return CELL.model_copy(update=changes)
 
 
 values = st.integers(0, 6).map(float) | st.floats(0, 6)

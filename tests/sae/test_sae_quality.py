@@ -1,7 +1,5 @@
 """Fidelity is measured over all tokens, language by language; an SAE from elsewhere is used only where it belongs."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,8 @@ import torch
 from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm import Site, activations, batches, edit, half_width, pad, sentence_losses, tokenize
-from glossae.sae import Quality, Sae, SaeConfig, SpliceLoss, check_fits, measure, measure_reconstruction
+from glossae.results import SpliceLoss
+from glossae.sae import Quality, Sae, SaeConfig, check_fits, measure, measure_reconstruction
 
 SITE, D = Site("mlp.hidden", 1), 48
 
@@ -200,6 +199,12 @@ def test_a_precision_decides_how_much_is_measured(tiny_lm, much, monkeypatch):
 
 # ---- when one is unsound
 
+
+def loss(raw, spliced, ablated, recovered):
+    own = {"raw": raw, "spliced": spliced, "ablated": ablated, "recovered": recovered}
+    return SpliceLoss(**own, sentences=64, tokens=1000, half_width=0.02)
+
+
 SOUND = Quality(
     fvu={"da": 0.2},
     fvu_within={"da": 0.25},
@@ -209,7 +214,7 @@ SOUND = Quality(
     top_direction=0.5,
     top_tokens=0.2,
     tokens=50_000,
-    ce={"fr": SpliceLoss(4.0, 9.0, 12.0, 0.375, 64, 1000, 0.02)},
+    ce={"fr": loss(4.0, 9.0, 12.0, 0.375)},
     judged=("da", "en"),
 )
 
@@ -218,7 +223,7 @@ SOUND = Quality(
     ("changes", "said"),
     [
         ({}, []),
-        ({"ce": {"da": SpliceLoss(4.0, 4.25, 12.0, 0.9, 64, 1000, 0.02)}}, []),
+        ({"ce": {"da": loss(4.0, 4.25, 12.0, 0.9)}}, []),
         ({"fvu": {"da": 1.0}}, ["The reconstruction is no nearer to the activations in da than their mean"]),
         (
             {"dead_fraction": 0.953},
@@ -227,11 +232,11 @@ SOUND = Quality(
         ({"top_direction": 0.9991}, ["One direction carries 99.91 % of the variance at the site"]),
         ({"top_tokens": 0.21}, ["1 % of the tokens carry 21 % of the variance at the site"]),
         (
-            {"ce": {"da": SpliceLoss(4.0, 4.5, 20.0, 0.97, 64, 1000, 0.02)}},
+            {"ce": {"da": loss(4.0, 4.5, 20.0, 0.97)}},
             ["The loss in da is 0.500 nats a token higher with the reconstruction in the site's place; the"],
         ),
         (
-            {"ce": {"da": SpliceLoss(4.0, 4.3, 6.0, 0.85, 64, 1000, 0.02)}},
+            {"ce": {"da": loss(4.0, 4.3, 6.0, 0.85)}},
             ["The reconstruction recovers 85 % of the loss in da; the bound is at least 90 %."],
         ),
         # languages that it was not trained on are not held against it
@@ -243,7 +248,7 @@ SOUND = Quality(
 )
 def test_each_bound_has_its_sentence(changes, said):
     sae = random_sae()
-    sae.quality = dataclasses.replace(SOUND, **changes)
+    sae.quality = SOUND.model_copy(update=changes)
     assert [finding[: len(words)] for finding, words in zip(sae.unsound, said, strict=True)] == said
 
 

@@ -12,6 +12,7 @@ from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
+from glossae.results import RoleCount
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
 """The roles, in order of precedence: a sentence of an earlier role is dropped from a later one."""
@@ -21,37 +22,6 @@ TEXT = "text"
 """The key for text out of which every role but `replicate` is cut, in place of `train`; see `build_roles`."""
 SHARES = {"panel": 0.3, "test": 0.1, "select": 0.06, "tune": 0.04}
 """Each role's share of `text`, in this order; the rest is train. Shares double for sources that train does not read."""
-
-
-@dataclass(frozen=True)
-class RoleCount:
-    """Counts of the sentences of one source and language in one role.
-
-    `read` is the sum of `sentences`, `dropped` and `moved`. Cleaning is counted in the role that read the
-    source, not in the roles that were cut out of it.
-
-    Attributes:
-        name: the source's short name.
-        read: how many were read, from the source or from the role that this one was cut out of.
-        sentences: how many the role has.
-        dropped: how many were dropped, by reason: `other_language`, `empty`, `too_long`, `duplicate`,
-            `near_duplicate`, `over_limit`, `in_earlier_role`.
-        changed: how many were repaired, by kind of repair: `invisible`, `nfc`, `whitespace`, `language_marker`.
-        moved: how many were cut out for another role, by role.
-        documents: the number of documents of the sentences; None if the source names none.
-        sha256: of the row's sentences, in order.
-    """
-
-    role: str
-    name: str
-    language: str
-    read: int
-    sentences: int
-    dropped: dict[str, int]
-    changed: dict[str, int]
-    moved: dict[str, int]
-    documents: int | None
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -418,9 +388,20 @@ class _Division:
             dropped, changed, moved = (
                 dict(sorted(fact.items())) for fact in (tally.dropped, tally.changed, tally.moved)
             )
-            documents, sha256 = len({s.doc for s in own if s.doc}) or None, Corpus.of(own).sha256
-            facts = (tally.read, len(own), dropped, changed, moved, documents, sha256)
-            counts.append(RoleCount(role, name, language, *facts))
+            counts.append(
+                RoleCount(
+                    role=role,
+                    name=name,
+                    language=language,
+                    read=tally.read,
+                    sentences=len(own),
+                    dropped=dropped,
+                    changed=changed,
+                    moved=moved,
+                    documents=len({s.doc for s in own if s.doc}) or None,
+                    sha256=Corpus.of(own).sha256,
+                )
+            )
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         return Roles(
             corpora,

@@ -1,31 +1,46 @@
-"""Find the units that stand for a language: rules, tests with error rates, scores, identification, stability."""
+"""Which units stand for a language: rules, tests with error rates, confounders, identification, stability."""
 
-from glossae.evidence import identify, scores, testing
-from glossae.evidence.comparable import MatchedTokenisation, match_tokenisation, passages, tokenisation
+from glossae.evidence import families, identify, layers, panels, scores, testing
+from glossae.evidence.comparable import match_tokenisation, passages, tokenisation
+from glossae.evidence.families import Family, find_families, own_claim
 from glossae.evidence.identify import UNANSWERED, NgramModel
 from glossae.evidence.lape import lape
+from glossae.evidence.layers import nearest_language, short_sizes
+from glossae.evidence.panels import Panel, first_sentences
+from glossae.evidence.result import evidence_result
 from glossae.evidence.select import Selection, paper_rule, select
-from glossae.evidence.stability import SAME, LatentMatch, LatentMatcher, MatchCounts, match_latents
+from glossae.evidence.settings import EvidenceSettings
+from glossae.evidence.stability import LatentMatch, LatentMatcher, match_latents, stability_result
 from glossae.evidence.testing import auroc_table
 
 __all__ = [
-    "SAME",
     "UNANSWERED",
+    "EvidenceSettings",
+    "Family",
     "LatentMatch",
     "LatentMatcher",
-    "MatchCounts",
-    "MatchedTokenisation",
     "NgramModel",
+    "Panel",
     "Selection",
     "auroc_table",
+    "evidence_result",
+    "families",
+    "find_families",
+    "first_sentences",
     "identify",
     "lape",
+    "layers",
     "match_latents",
     "match_tokenisation",
+    "nearest_language",
+    "own_claim",
+    "panels",
     "paper_rule",
     "passages",
     "scores",
     "select",
+    "short_sizes",
+    "stability_result",
     "testing",
     "tokenisation",
 ]

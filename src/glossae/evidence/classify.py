@@ -3,7 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from glossae.corpora import Corpus, cluster_names
 from glossae.errors import GlossaeError
+from glossae.results import Identified
 
 UNANSWERED = ""
 """The prediction for a text that gives no information; it counts as wrong."""
@@ -34,41 +35,6 @@ _RISES = 2
 _LEAST_PROBABLE = 1e-12
 
 
-@dataclass(frozen=True)
-class Identification:
-    """The result of identifying the languages of some texts.
-
-    Attributes:
-        languages: the classes: the text's languages, sorted, then languages that were only predicted.
-        confusion: the number of rows by true language (first axis) and predicted language (second axis).
-        accuracy: the share of correct rows.
-        accuracy_interval: its central 95 %, over resamples of the clusters.
-        macro_f1: the mean F1 of the text's languages, with equal weights.
-        macro_f1_interval: likewise.
-        f1: of each language of the text; 0 if none of its rows was recognised.
-        units: the units of each language, best first; empty if no units were used.
-        converged: whether the fit reached its optimum; true without a fit.
-        strength: the inverse penalty C of the regression, chosen by cross-validation; None without one.
-    """
-
-    languages: tuple[str, ...]
-    confusion: Int[np.ndarray, "languages languages"]
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    macro_f1: float
-    macro_f1_interval: tuple[float, float]
-    f1: dict[str, float]
-    units: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    converged: bool = True
-    strength: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """All fields as JSON values, and the number of `rows`."""
-        found = asdict(self)
-        first = {"languages": list(found.pop("languages")), "confusion": found.pop("confusion").tolist()}
-        return {**first, "rows": int(self.confusion.sum()), **found}
-
-
 def evaluate(
     truth: Sequence[str] | Shaped[np.ndarray, " rows"],
     predicted: Sequence[str] | Shaped[np.ndarray, " rows"],
@@ -76,7 +42,7 @@ def evaluate(
     *,
     draws: int = 1000,
     seed: int = 0,
-) -> Identification:
+) -> Identified:
     """Compare predicted languages with the true ones.
 
     Intervals are bootstraps over clusters, which are drawn whole: a pair of translations, or a sentence with
@@ -116,9 +82,10 @@ def evaluate(
     confusion = tables.sum(0).reshape(shape)
     accuracy, f1, macro = _measures(confusion, len(known))
     accuracies, _, macros = _measures(np.concatenate(resampled).reshape(shape), len(known))
-    return Identification(
+    return Identified(
         languages=languages,
-        confusion=confusion[0],
+        confusion=confusion[0].tolist(),
+        rows=int(confusion.sum()),
         accuracy=float(accuracy[0]),
         accuracy_interval=_interval(accuracies),
         macro_f1=float(macro[0]),
@@ -214,7 +181,7 @@ def check_halves(find: Rows, held_out: Rows) -> None:
         )
 
 
-def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identification]:
+def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> list[Identified]:
     """Classify languages by a multinomial logistic regression on the standardised columns.
 
     Every language has the same weight. The inverse penalty is the one of `STRENGTHS` with the least log-loss
@@ -247,7 +214,7 @@ def identify_rows(find: Rows, held_out: Sequence[Rows], *, seed: int = 0) -> lis
     for each in held_out:
         said = model.classes_[model.predict_proba(scaling(each.x.astype(np.float64))).argmax(1)]
         evaluated = evaluate(each.languages, said, each.clusters, seed=seed)
-        found.append(replace(evaluated, converged=converged, strength=strength))
+        found.append(evaluated.model_copy(update={"converged": converged, "strength": strength}))
     return found
 
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +12,7 @@ from scipy.spatial import KDTree
 from glossae.corpora import cluster
 from glossae.errors import GlossaeError
 from glossae.lm import TokenizedCorpus
+from glossae.results import TokenisationMatch
 from glossae.units import SentenceTable
 
 COVARIATES = ("tokens_per_word", "bytes_per_token")
@@ -160,14 +160,9 @@ class MatchedTokenisation:
         """The numbers of all matched sentences, ascending: the rows to take from a table of the same text."""
         return np.sort(np.concatenate([self.first, self.second]))
 
-    def as_json(self) -> dict[str, Any]:
-        """The counts and the balance, as JSON values."""
-        return {
-            "matched": len(self),
-            "found": list(self.found),
-            "before": self.before,
-            "after": self.after,
-        }
+    def counts(self) -> TokenisationMatch:
+        """The counts and the balance."""
+        return TokenisationMatch(matched=len(self), found=self.found, before=self.before, after=self.after)
 
 
 def tokenisation(tokens: TokenizedCorpus) -> Float[np.ndarray, "sentences 2"]:

@@ -11,7 +11,6 @@ from glossae.corpora import Corpus, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence.classify import (
     UNANSWERED,
-    Identification,
     Rows,
     Scaling,
     check_halves,
@@ -21,11 +20,11 @@ from glossae.evidence.classify import (
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
+from glossae.results import Identified
 from glossae.units import SentenceTable, Units, readable_tokens
 
 __all__ = [
     "UNANSWERED",
-    "Identification",
     "NgramModel",
     "Rows",
     "TokenSample",
@@ -85,7 +84,7 @@ def pick_units(
 
 def identify_sentences(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identification]:
+) -> list[Identified]:
     """Identify the languages of sentences by a regression on the values of a few units (see `identify_rows`).
 
     Args:
@@ -100,12 +99,12 @@ def identify_sentences(
     _check_units(find, held_out)
     columns = _units_of(chosen)
     found = identify_rows(_rows(find, columns), [_rows(each, columns) for each in held_out], seed=seed)
-    return [replace(each, units=dict(chosen)) for each in found]
+    return [each.model_copy(update={"units": dict(chosen)}) for each in found]
 
 
 def identify_sentences_by_largest(
     chosen: Chosen, find: SentenceTable, held_out: Sequence[SentenceTable], *, seed: int = 0
-) -> list[Identification]:
+) -> list[Identified]:
     """Identify sentences without a regression: the language whose units' mean standardised value is largest.
 
     Only means and deviations are fitted to `find`.
@@ -124,7 +123,7 @@ def identify_sentences_by_largest(
         scores = [scaling(own.x).mean(1) for scaling, own in zip(scalings, rows, strict=True)]
         said = [languages[number] for number in np.stack(scores, axis=1).argmax(1)]
         evaluated = evaluate(each.languages, said, each.clusters, seed=seed)
-        found.append(replace(evaluated, units=dict(chosen)))
+        found.append(evaluated.model_copy(update={"units": dict(chosen)}))
     return found
 
 
@@ -241,7 +240,7 @@ def sample_tokens(
 
 def identify_tokens(
     units: Units, chosen: Chosen, find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identification]:
+) -> list[Identified]:
     """Identify the language of single tokens by a few units, with the regression of `identify_sentences`.
 
     Args:
@@ -265,12 +264,12 @@ def identify_tokens(
         return replace(sample.rows, x=torch.cat(parts).numpy())
 
     found = identify_rows(read(find), [read(each) for each in held_out], seed=seed)
-    return [replace(each, units=dict(chosen)) for each in found]
+    return [each.model_copy(update={"units": dict(chosen)}) for each in found]
 
 
 def identify_tokens_by_activations(
     find: TokenSample, held_out: Sequence[TokenSample], *, seed: int = 0
-) -> list[Identification]:
+) -> list[Identified]:
     """The same from every dimension of the site: the upper bound for units.
 
     Raises:
@@ -339,7 +338,7 @@ def token_likelihoods(
 
 def identify_by_likelihood(
     likelihoods: Rows, columns: Sequence[str], among: Sequence[str], *, seed: int = 0
-) -> Identification:
+) -> Identified:
     """Assign each text to the language of its largest likelihood.
 
     Args:

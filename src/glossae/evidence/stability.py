@@ -1,8 +1,8 @@
 """Match the latents of one SAE with those of another, by decoder cosine and by correlation of activations."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
+from glossae.evidence.confounders import MOST_ROWS
+from glossae.evidence.testing import FrozenSet
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
+from glossae.results import MatchShares, Partner, SeedRow, SelectedShares, StabilityResult, StableUnit
 from glossae.units import Fired, Latents
 
 # from this |cosine| on, two directions count as the same
@@ -26,22 +29,6 @@ ASSIGNED = 2**25
 PAIRS = 2**23
 # a variance below this share of a latent's mean square is rounding
 ROUNDING = 1e-12
-
-
-class MatchCounts(NamedTuple):
-    """The number of latents with a match in the other SAE.
-
-    Attributes:
-        of: the number of compared latents.
-        cosine: how many have a latent of the other at a cosine of at least `same`.
-        correlation: how many have a latent of the other at a correlation of at least `same`.
-        both: how many have one with both.
-    """
-
-    of: int
-    cosine: int
-    correlation: int
-    both: int
 
 
 @dataclass(frozen=True)
@@ -82,26 +69,92 @@ class LatentMatch:
     correlate_correlation: Float[np.ndarray, " selected"]
     tokens: int
 
-    def firing(self, same: float = SAME) -> MatchCounts:
-        """Matches of all latents that fire: a lower bound, since only correlations with the nearest few are known."""
-        return self._shares(np.flatnonzero(self.fired), None, same)
-
-    def of_selected(self, same: float = SAME) -> MatchCounts:
-        """Matches of the selected latents, from correlations with all of the other's."""
-        return self._shares(self.selected, self.correlate_correlation, same)
-
-    def has_partner(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
-        """Which selected latents have a partner that is near enough both by cosine and by correlation."""
+    def again(self, same: float = SAME) -> Bool[np.ndarray, " selected"]:
+        """Which selected latents have a partner of their own that is near enough by cosine and by correlation."""
         return (self.partner_cosine >= same) & (self.partner_correlation >= same)
+
+    def firing(self, same: float = SAME) -> MatchShares:
+        """Of all latents that fire on the text; correlations with the nearest few only, so that is a lower bound."""
+        return MatchShares(**self._shares(np.flatnonzero(self.fired), None, same))
+
+    def of_selected(self, found: Sequence[int], same: float = SAME) -> SelectedShares:
+        """Of the selected latents; correlations with all of the other's, of which `found` pass the test there."""
+        again, passes = self.again(same), np.isin(self.partner, found)
+        masks = {
+            "one_to_one": again,
+            "partner_found": passes,
+            "correlate_found": np.isin(self.correlate, found),
+            "again_and_found": again & passes,
+        }
+        own = {name: float(mask.mean()) if len(mask) else None for name, mask in masks.items()}
+        return SelectedShares(**self._shares(self.selected, self.correlate_correlation, same) | own)
+
+    def partners(self, seed: int, found: Sequence[int]) -> list[Partner]:
+        """Each selected latent's partner, and the latent that correlates with it most; `found` pass the test there."""
+        again = self.again()
+        return [
+            Partner(
+                seed=seed,
+                again=bool(again[row]),
+                partner=int(self.partner[row]),
+                partner_cosine=float(self.partner_cosine[row]),
+                partner_correlation=float(self.partner_correlation[row]),
+                partner_found=int(self.partner[row]) in found,
+                correlate=int(self.correlate[row]),
+                correlate_cosine=float(self.correlate_cosine[row]),
+                correlate_correlation=float(self.correlate_correlation[row]),
+                correlate_found=int(self.correlate[row]) in found,
+            )
+            for row in range(len(self.selected))
+        ]
 
     def _shares(
         self, latents: np.ndarray, best: Float[np.ndarray, " chosen"] | None, same: float
-    ) -> MatchCounts:
+    ) -> dict[str, Any]:
         near, like = self.cosine[latents] >= same, self.correlation[latents] >= same
         correlated = like.any(1) if best is None else best >= same
-        return MatchCounts(
-            len(latents), *(int(which.sum()) for which in (near.any(1), correlated, (near & like).any(1)))
-        )
+        of = len(latents)
+        masks = {"cosine": near.any(1), "correlation": correlated, "both": (near & like).any(1)}
+        return {"of": of} | {name: int(mask.sum()) / of if of else None for name, mask in masks.items()}
+
+
+def stability_result(
+    matches: Mapping[int, tuple[LatentMatch, Sequence[int]]],
+    frozen: FrozenSet,
+    latents: Latents,
+    role: str,
+) -> StabilityResult:
+    """Whether a frozen set comes again in autoencoders of other seeds.
+
+    Args:
+        matches: by seed, the match with that autoencoder, and its latents that pass the same test.
+        frozen: the set; its latents are those that each match has selected.
+        latents: all that it is of.
+        role: of the text that latents are matched on.
+    """
+    partners = [match.partners(seed, found) for seed, (match, found) in matches.items()]
+    return StabilityResult(
+        same=SAME,
+        claim=frozen.claim,
+        role=role,
+        tokens=max(match.tokens for match, _ in matches.values()),
+        found=len(frozen.units),
+        of=len(latents),
+        seeds=[
+            SeedRow(
+                seed=seed,
+                found=len(found),
+                of=len(match.other_fired),
+                firing=match.firing(),
+                selected=match.of_selected(found),
+            )
+            for seed, (match, found) in matches.items()
+        ],
+        units=[
+            StableUnit(unit=unit, label=latents.name(unit), seeds=[rows[place] for rows in partners])
+            for place, unit in enumerate(frozen.units[:MOST_ROWS])
+        ],
+    )
 
 
 @torch.no_grad()

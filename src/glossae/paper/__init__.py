@@ -1,7 +1,13 @@
 """The replay of the paper: the protocols of its code, and its printed numbers."""
 
-from glossae.paper.as_coded import CODED_SENTENCES, as_coded, coded_cells, without_pre_encoder_bias
-from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_layers
+from glossae.paper.as_coded import (
+    CODED_SENTENCES,
+    as_coded,
+    coded_cells,
+    coded_statistics,
+    without_pre_encoder_bias,
+)
+from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.paper.published import published_figures
 
 __all__ = [
@@ -10,8 +16,10 @@ __all__ = [
     "as_coded",
     "as_coded_table",
     "coded_cells",
+    "coded_statistics",
     "paper_batches",
     "published_figures",
+    "replay_agreement",
     "replay_layers",
     "without_pre_encoder_bias",
 ]

@@ -23,11 +23,13 @@ from glossae.lm import (
 )
 from glossae.sae import Sae
 from glossae.tasks import Arms, States, TaskScore, encode_texts, fit_unscaled, states_under
-from glossae.units import Units
+from glossae.units import Units, UnitStatistics, latent_statistics
 
 # the text of the paper's code: 501 rows in which the languages alternate, Danish first
 CODED_SENTENCES = (251, 250)
-# the paper's settings of tasks
+# the number of sentences on which it selects latents
+SELECTED_ON = 100
+# its settings of tasks
 CODED_TASK_ROWS, CODED_TEST_SHARE, CODED_SEED = 2000, 0.2, 42
 # rows at a time
 CODED_ROWS = 16
@@ -43,6 +45,26 @@ def without_pre_encoder_bias(sae: Sae) -> Sae:
     other = copy.copy(sae)
     other.config = dataclasses.replace(sae.config, pre_encoder_bias=False)
     return other
+
+
+def coded_statistics(
+    lm: LanguageModel,
+    site: Site,
+    sae: Sae,
+    tokens: TokenizedCorpus,
+    *,
+    budget: int = 1024,
+    progress: Callable[[float], None] = lambda _: None,
+) -> UnitStatistics:
+    """What latents do on a text's first 100 sentences, by the code that leaves out the pre-encoder bias.
+
+    Of each language at least one sentence is among them.
+    """
+    languages = [sentence.language for sentence in tokens.corpus.sentences]
+    firsts = {languages.index(code) for code in set(languages)}
+    rest = [place for place in range(len(languages)) if place not in firsts]
+    read = tokens.take(sorted([*firsts, *rest[: SELECTED_ON - len(firsts)]]))
+    return latent_statistics(lm, site, without_pre_encoder_bias(sae), read, budget=budget, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ batches; the probes are tested on each seed's held-out sentences; weights and or
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -24,7 +23,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from glossae.lm import LanguageModel
-from glossae.probing import ProbeSample, StoredLayers, clustered_mean, stored_layers
+from glossae.probing import ProbeSample, StoredLayers, clustered_mean, rank_agreement, stored_layers
+from glossae.results import AsCodedRow, Lambda, Result
 
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32
@@ -49,29 +49,12 @@ def paper_batches(model: str) -> int:
     return next((BATCHES[name] for name in names if name in BATCHES), OTHER_MODELS)
 
 
-@dataclass(frozen=True)
-class AsCodedCell:
-    """One probe as fitted by the paper's code, and the optimum at the same lambda on the same tokens.
-
-    Attributes:
-        accuracy: share of held-out tokens on the right side of 0.5.
-        accuracy_se: its standard error, with clusters of sentences as the sampling units.
-        bce: mean held-out binary cross-entropy in nats per token; ln 2 = 0.693 for a probe without information.
-        norm: of weights and bias after the last batch.
-        optimum_norm: of weights and bias at the optimum.
-        critical_lambda: the lambda from which on the optimum is exactly zero.
-        collapsed: whether the optimum is zero, so that the accuracy is that of Adam's oscillation around zero:
-            far above the critical lambda it is noise, just above it the oscillation still leans the way of the
-            data.
-        constant: the accuracy of the better constant answer on the same held-out tokens.
-        batches: the number of steps.
-        tokens: the number of tokens to fit.
-        protocol: always `as_coded`.
-    """
+class AsCodedCell(Result):
+    """One probe as the paper's code has it, and the optimum at the same lambda on the same tokens: see `AsCodedRow`."""
 
     model: str
     layer: int
-    penalty: float
+    penalty: Lambda
     seed: int
     accuracy: float
     accuracy_se: float
@@ -80,38 +63,13 @@ class AsCodedCell:
     optimum_norm: float
     critical_lambda: float
     collapsed: bool
+    """Whether the optimum is exactly zero, so that the accuracy is that of Adam's tremor around zero: well beyond the
+    critical lambda it is noise, just beyond it the tremor still leans the way that the data do."""
     constant: float
     batches: int
     tokens: int
+    """How many there were to fit."""
     protocol: str = "as_coded"
-
-
-@dataclass(frozen=True)
-class AsCodedRow:
-    """The cells of a layer and lambda: means over seeds.
-
-    Attributes:
-        accuracy_low, accuracy_high: of the worst and the best seed.
-        collapsed: whether the optimum is exactly zero for every seed.
-        batches: the number of steps.
-        seeds: the number of seeds.
-    """
-
-    model: str
-    layer: int
-    penalty: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    accuracy_se: float
-    bce: float
-    norm: float
-    optimum_norm: float
-    critical_lambda: float
-    collapsed: bool
-    constant: float
-    batches: int
-    seeds: int
 
 
 def replay_layers(
@@ -251,6 +209,12 @@ def as_coded_table(cells: Sequence[AsCodedCell]) -> list[AsCodedRow]:
         )
         rows.append(row)
     return rows
+
+
+def replay_agreement(cells: Sequence[AsCodedCell], penalty: float, seeds: int) -> float | None:
+    """Whether seeds put the layers in the same order by the accuracy of the replayed probes: see `rank_agreement`."""
+    at = [cell for cell in cells if cell.penalty == penalty]
+    return rank_agreement(np.array([[c.accuracy for c in at if c.seed == seed] for seed in range(seeds)]))
 
 
 def _batches(

@@ -1,6 +1,18 @@
 """The paper's own numbers (Kirkegaard & Sibbesen 2025), to be shown beside a run of its recipe."""
 
-from typing import Any
+from glossae.results import (
+    PaperBest,
+    PaperCell,
+    PaperGrid,
+    PaperLosses,
+    PaperMean,
+    PaperModel,
+    PaperProbe,
+    PaperProbes,
+    PaperTasks,
+    PublishedFigures,
+    SaeKind,
+)
 
 # The grid of section 4.2, from the paper's repository (`grid_search_results.json`, rounded): means over the
 # last eleven training batches except the very last. In each row: tied with a pre-encoder bias, tied without,
@@ -47,85 +59,85 @@ _AROUND_16 = {
 }
 
 
-def published_figures() -> dict[str, Any]:
-    """The probes of section 4.1, the grid of 4.2, results of 5.1, and Appendices C (cross-entropy) and D (weighted F1).
+def published_figures() -> PublishedFigures:
+    """The probes of section 4.1, the grid of 4.2, the latents of 5.1, and Appendices C and D."""
+    return PublishedFigures(
+        probes=_probes(),
+        grid=PaperGrid(
+            model="EleutherAI/pythia-14m",
+            layer=3,
+            cells=_grid_cells(),
+            chosen=SaeKind(activation="topk", tied=False, pre_encoder_bias=True),
+        ),
+        selected_units=[20680, 26335, 27584, 41388, 44148, 46619],
+        next_token=PaperLosses(
+            source="ELRC_2923",
+            values=[-8, -6, -4, -2, 0, 2, 4, 6, 8],
+            losses={
+                "da": [4.24, 3.68, 3.31, 3.09, 2.96, 2.90, 2.89, 2.92, 3.01],
+                "en": [4.15, 3.99, 3.88, 3.81, 3.77, 3.77, 3.81, 3.87, 3.96],
+            },
+            no_modification={"da": 2.94, "en": 3.77},
+        ),
+        tasks=PaperTasks(
+            metric="weighted F1",
+            values=[-8, -4, 0, 4, 8],
+            scores={
+                "angry-tweets": [0.547, 0.590, 0.596, 0.612, 0.590],
+                "scala-da": [0.402, 0.462, 0.486, 0.465, 0.458],
+                "tweet-sentiment": [0.591, 0.603, 0.601, 0.606, 0.614],
+            },
+            no_modification={"angry-tweets": 0.607, "scala-da": 0.470, "tweet-sentiment": 0.609},
+        ),
+    )
 
-    `no_modification` is the spliced model without an edit: the unmodified model was not measured.
-    """
-    return {
-        "probes": _probes(),
-        "grid": {
-            "model": "EleutherAI/pythia-14m",
-            "layer": 3,
-            "cells": _grid_cells(),
-            "chosen": {"activation": "topk", "tied": False, "pre_encoder_bias": True},
-        },
-        "selected_units": [20680, 26335, 27584, 41388, 44148, 46619],
-        "next_token": {
-            "source": "ELRC_2923",
-            "values": [-8, -6, -4, -2, 0, 2, 4, 6, 8],
-            "da": [4.24, 3.68, 3.31, 3.09, 2.96, 2.90, 2.89, 2.92, 3.01],
-            "en": [4.15, 3.99, 3.88, 3.81, 3.77, 3.77, 3.81, 3.87, 3.96],
-            "no_modification": {"da": 2.94, "en": 3.77},
-        },
-        "tasks": {
-            "metric": "weighted F1",
-            "values": [-8, -4, 0, 4, 8],
-            "angry-tweets": [0.547, 0.590, 0.596, 0.612, 0.590],
-            "scala-da": [0.402, 0.462, 0.486, 0.465, 0.458],
-            "tweet-sentiment": [0.591, 0.603, 0.601, 0.606, 0.614],
-            "no_modification": {"angry-tweets": 0.607, "scala-da": 0.470, "tweet-sentiment": 0.609},
-        },
-    }
 
-
-def _grid_cells() -> list[dict[str, Any]]:
-    """The paper's 48 SAEs, with the keys of a grid's cells."""
+def _grid_cells() -> list[PaperCell]:
+    """The paper's 48 autoencoders."""
     topk = [("topk", k, None, mse, float(k), active) for k, row in _TOPK.items() for mse, active in row]
     relu = [("relu", None, l1, mse, l0, active) for l1, row in _RELU.items() for mse, l0, active in row]
     return [
-        {
-            "activation": activation,
-            "tied": tied,
-            "pre_encoder_bias": bias,
-            "k": k,
-            "l1": l1,
-            "mse": mse,
-            "l0": l0,
-            "active_per_batch": active,
-        }
+        PaperCell(
+            activation=activation,
+            tied=tied,
+            pre_encoder_bias=bias,
+            k=k,
+            l1=l1,
+            mse=mse,
+            l0=l0,
+            active_per_batch=active,
+        )
         for number, (activation, k, l1, mse, l0, active) in enumerate([*topk, *relu])
         for tied, bias in [_KINDS[number % len(_KINDS)]]
     ]
 
 
-def _probes() -> dict[str, Any]:
-    """Figure 3 in numbers: accuracy by model and lambda, and the details around layer 16 of Pythia 1.4B."""
-    return {
-        "models": [
-            {
-                "model": f"EleutherAI/pythia-{size}",
-                "layers": layers,
-                "accuracy": [
-                    {"lambda": penalty, "mean": mean} for penalty, mean in zip(_LAMBDAS, means, strict=True)
-                ],
-                "best": [
-                    {"lambda": penalty, "layer": layer, "accuracy": accuracy}
-                    for penalty, (layer, accuracy) in ((_LAMBDAS[0], weakest), (_LAMBDAS[-1], strongest))
-                ],
-            }
-            for size, (layers, means, weakest, strongest) in _MODELS.items()
-        ],
-        "cells": [
-            {
-                "model": "EleutherAI/pythia-1.4b",
-                "layer": layer,
-                "lambda": penalty,
-                "norm": norm,
-                "bce": bce,
-                "accuracy": accuracy,
-            }
-            for penalty, row in _AROUND_16.items()
-            for layer, (norm, bce, accuracy) in zip((15, 16, 17), row, strict=True)
-        ],
-    }
+def _probes() -> PaperProbes:
+    """Figure 3 in numbers: accuracy by model and lambda, and what stands behind it around layer 16 of Pythia 1.4B."""
+    models = [
+        PaperModel(
+            model=f"EleutherAI/pythia-{size}",
+            layers=layers,
+            accuracy=[
+                PaperMean(penalty=penalty, mean=mean) for penalty, mean in zip(_LAMBDAS, means, strict=True)
+            ],
+            best=[
+                PaperBest(penalty=penalty, layer=layer, accuracy=accuracy)
+                for penalty, (layer, accuracy) in ((_LAMBDAS[0], weakest), (_LAMBDAS[-1], strongest))
+            ],
+        )
+        for size, (layers, means, weakest, strongest) in _MODELS.items()
+    ]
+    cells = [
+        PaperProbe(
+            model="EleutherAI/pythia-1.4b",
+            layer=layer,
+            penalty=penalty,
+            norm=norm,
+            bce=bce,
+            accuracy=accuracy,
+        )
+        for penalty, row in _AROUND_16.items()
+        for layer, (norm, bce, accuracy) in zip((15, 16, 17), row, strict=True)
+    ]
+    return PaperProbes(models=models, cells=cells)

@@ -16,6 +16,7 @@ from torch import Tensor
 from glossae.errors import GlossaeError
 from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, stored_activations
 from glossae.probing.path import ProbePath
+from glossae.results import ProbeCell, ProbeLayer
 
 # the share of the sampled sentences that each seed holds out
 HELD_OUT = 0.2
@@ -167,41 +168,6 @@ def stored_layers(
         )
 
 
-@dataclass(frozen=True)
-class ProbeCell:
-    """One probe (layer, lambda, seed), tested on held-out sentences.
-
-    Attributes:
-        accuracy: share of held-out tokens on the right side of 0.5. Noise if `collapsed`.
-        accuracy_se: its standard error, with sentences as the sampling units.
-        bce: mean held-out binary cross-entropy in nats per token.
-        bce_se: its standard error, likewise.
-        norm: of the weights (with the bias, if it is penalised).
-        collapsed: whether the optimum has no weights, so that the accuracy is noise.
-        critical_lambda: the lambda from which on this fit's optimum is exactly zero.
-        tokens: the number of fitted tokens.
-        standardised: whether activations had mean 0 and variance 1.
-        subgradient: the norm of the smallest subgradient, which is 0 at the optimum.
-        rule: whether this is the extra lambda of the layer rule, outside the grid.
-    """
-
-    model: str
-    layer: int
-    penalty: float
-    seed: int
-    accuracy: float
-    accuracy_se: float
-    bce: float
-    bce_se: float
-    norm: float
-    collapsed: bool
-    critical_lambda: float
-    tokens: int
-    standardised: bool
-    subgradient: float
-    rule: bool
-
-
 def probe_layers(
     lm: LanguageModel,
     sample: ProbeSample,
@@ -302,24 +268,6 @@ def clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]
     return float(mean), float(spread.sqrt() / sizes.sum())
 
 
-class LayerScore(NamedTuple):
-    """The layer rule's numbers for one layer: means over seeds at 0.1 times the critical lambda.
-
-    Attributes:
-        layer: its number.
-        bce: held-out binary cross-entropy in nats per token.
-        bce_se: its standard error over sentences.
-        bce_sd: its standard deviation over seeds; None with a single one.
-        critical_lambda: the lambda from which on there are no weights.
-    """
-
-    layer: int
-    bce: float
-    bce_se: float
-    bce_sd: float | None
-    critical_lambda: float
-
-
 class LayerChoice(NamedTuple):
     """The layer rule's scores and its choice.
 
@@ -329,7 +277,7 @@ class LayerChoice(NamedTuple):
         agreement: whether seeds rank the layers alike; see `rank_agreement`.
     """
 
-    layers: list[LayerScore]
+    layers: list[ProbeLayer]
     best: int
     agreement: float | None
 
@@ -340,7 +288,7 @@ def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
     Uses the rule's cells of one model, each at 0.1 times its own critical lambda. The standard error is the
     best layer's, over sentences.
     """
-    rows: list[LayerScore] = []
+    rows: list[ProbeLayer] = []
     by_seed: dict[int, list[float]] = {}
     for layer in sorted({cell.layer for cell in cells if cell.rule}):
         seeds = [cell for cell in cells if cell.layer == layer and cell.rule]
@@ -348,8 +296,9 @@ def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
             by_seed.setdefault(cell.seed, []).append(cell.bce)
         losses = [cell.bce for cell in seeds]
         rows.append(
-            LayerScore(
-                layer,
+            ProbeLayer(
+                model=cells[0].model,
+                layer=layer,
                 bce=float(np.mean(losses)),
                 bce_se=float(np.mean([cell.bce_se for cell in seeds])),
                 bce_sd=float(np.std(losses, ddof=1)) if len(losses) > 1 else None,

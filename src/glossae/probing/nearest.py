@@ -1,7 +1,6 @@
 """Measure how well each layer separates a language from the nearest other one, on held-out sentences."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,6 +15,7 @@ from glossae.lm import (
     batches,
     require_finite,
 )
+from glossae.results import NearestLayer, Separation
 
 # the least sentences of a language, half of which are held out
 LEAST_SENTENCES = 10
@@ -30,56 +30,6 @@ MOST_CANDIDATES = 4
 
 Scores = Float[np.ndarray, " sentences"]
 Chosen = Bool[np.ndarray, " sentences"]
-
-
-@dataclass(frozen=True)
-class Separation:
-    """How well a sentence score separates the target from the nearest other language.
-
-    Attributes:
-        nearest: the language with the least AUROC.
-        auroc: the probability that a held-out sentence of the target scores higher than one of the nearest
-            language, ties counted half (Hanley & McNeil 1982): the mean over seeds.
-        se: its standard error over sentences, at least 1 / (m + 2) with m held-out sentences of the smaller of
-            the two languages (Laplace's rule of succession), so that an AUROC of 1 has some uncertainty.
-        se_seeds: its standard error over seeds; None with a single one.
-        low, high: its 95 % interval over sentences. Near 1 it reaches down at least to 0.025^(1/m), as for an
-            AUROC of exactly 1 (see `evidence.testing.AurocTable.interval`), and near 0 likewise.
-        by_language: the AUROC against each other language.
-    """
-
-    nearest: str
-    auroc: float
-    se: float
-    se_seeds: float | None
-    low: float
-    high: float
-    by_language: dict[str, float]
-
-
-@dataclass(frozen=True)
-class NearestLayer:
-    """How well one layer separates the target from the nearest other language.
-
-    Attributes:
-        layer: its number.
-        difference: by the difference of means: the target's mean less the mean of the other languages' means.
-        probe: by an L2 logistic regression of the target against all others, on standardised values.
-    """
-
-    layer: int
-    difference: Separation
-    probe: Separation
-
-    @property
-    def weaker(self) -> Separation:
-        """The method with the smaller AUROC."""
-        return min(self.difference, self.probe, key=lambda method: method.auroc)
-
-    @property
-    def score(self) -> float:
-        """The smaller of the two AUROCs: a layer counts only if both methods find the language there."""
-        return self.weaker.auroc
 
 
 def language_layers(
@@ -138,7 +88,10 @@ def language_layers(
         difference, probe = (
             _separation(scores, languages, target, held_out, weights) for scores in (of_difference, of_probe)
         )
-        rows.append(NearestLayer(layer, difference, probe))
+        weaker = min(difference, probe, key=lambda method: method.auroc)
+        rows.append(
+            NearestLayer(layer=layer, difference=difference, probe=probe, score=weaker.auroc, se=weaker.se)
+        )
         progress(0.5 + 0.5 * (layer + 1) / lm.layers)
     return rows
 
@@ -151,7 +104,7 @@ def nearest_candidates(rows: Sequence[NearestLayer]) -> list[int]:
     depth; of two equally far layers, the one with the better score, then the deeper one.
     """
     best = max(rows, key=lambda row: (row.score, row.difference.auroc + row.probe.auroc))
-    rest = [row for row in rows if row is not best and row.score >= best.score - best.weaker.se]
+    rest = [row for row in rows if row is not best and row.score >= best.score - best.se]
     kept = [best.layer]
     while rest and len(kept) < MOST_CANDIDATES:
         furthest = max(

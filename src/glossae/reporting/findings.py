@@ -19,6 +19,7 @@ from glossae.reporting.wording import (
     short,
     whole,
 )
+from glossae.results import UnitRow
 
 PLACES = {"held_out": "the half held out", "replicate": "the other text"}
 """The texts that units are tested on again."""
@@ -34,7 +35,7 @@ _DAMAGES = (0.1, 0.3)
 
 def verdict(files: RunFiles) -> list[str]:
     """Whether units were found, what passes tests, what the units do, for which languages they stand, and limits."""
-    unsound = files.get("sae", "unsound")
+    unsound = files.results.sae.unsound if files.results.sae else None
     paragraphs = [
         [f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else ""],
         [what_training_adds(files)],
@@ -52,22 +53,19 @@ def verdict(files: RunFiles) -> list[str]:
 
 def site_words(files: RunFiles) -> str:
     """Which place in the model: `resid of layer 4`."""
-    site, layer = files.recipe.site, (files.get("probe") or {}).get("layer_used", files.recipe.layer)
-    if sae := files.get("sae"):
-        site, layer = sae["site"], sae["layer"]
+    site: str = files.recipe.site
+    layer, probe = files.recipe.layer, files.results.probe
+    if probe and probe.layer_used is not None:
+        layer = probe.layer_used
+    if sae := files.results.sae:
+        site, layer = sae.site, sae.layer
     return f"{site}, layer to be chosen" if layer == "auto" else f"{site} of layer {layer}"
 
 
-def threshold(files: RunFiles, name: str) -> float:
-    """`min_target`, `max_reference` or `max_reference_fallback`: as the run applied it, or else of its recipe."""
-    given = files.get("features", "thresholds") or {}
-    limit: float = given.get(name, getattr(files.recipe.features, name))
-    return limit
-
-
 def thresholds(files: RunFiles) -> tuple[float, float]:
-    """The least rate on the target and the greatest on the reference."""
-    return threshold(files, "min_target"), threshold(files, "max_reference")
+    """The least rate on the target and the greatest on the reference: as the run applied them, or of its recipe."""
+    rule = files.results.features.thresholds if files.results.features else files.recipe.features
+    return rule.min_target, rule.max_reference
 
 
 def rule_words(files: RunFiles) -> str:
@@ -81,25 +79,25 @@ def rule_words(files: RunFiles) -> str:
     )
 
 
-def _firing(files: RunFiles, unit: Row) -> str:
+def _firing(files: RunFiles, unit: UnitRow) -> str:
     """`latent 123, fires on 26 % of Danish and 1.2 % of English tokens`."""
-    (least, most), (target, reference), rate = thresholds(files), files.names, unit["rate"]
+    (least, most), (target, reference), rate = thresholds(files), files.names, unit.rate
     return (
-        f"{unit['kind']} {unit['unit']}, fires on {percent(rate[files.target], apart_from=least)} of {target} and "
+        f"{unit.kind} {unit.unit}, fires on {percent(rate[files.target], apart_from=least)} of {target} and "
         f"{percent(rate[files.reference], apart_from=most)} of {reference} tokens"
     )
 
 
 def units_found(files: RunFiles) -> str:
     """Whether units were found, by which rule, and how often the first fires."""
-    if not files.get("features"):
+    if not (features := files.results.features):
         if "features" in files.to_come:
             return "Units have not been looked for yet."
         return "Units were not looked for in this run."
-    units, rule, (target, reference) = files.units, files.get("features", "rule"), files.names
+    units, rule, (target, reference) = features.units, features.rule, files.names
     by_tests = files.recipe.features.rule == "tested"
     asked = "this run's tests" if by_tests else rule_words(files)
-    limit = percent(threshold(files, "max_reference_fallback"))
+    limit = percent(features.thresholds.max_reference_fallback)
     if not units:
         words = f"No latent passes {asked}"
         if files.recipe.features.fallback:
@@ -107,8 +105,8 @@ def units_found(files: RunFiles) -> str:
                 f", and none fires more often on {target} while staying under {limit} of {reference} tokens, as the "
                 "fallback asks"
             )
-        nearest = files.rows("features", "nearest")
-        return f"{words}." + (f" The nearest, {_firing(files, nearest[0])}." if nearest else "")
+        nearest = "".join(f" The nearest, {_firing(files, unit)}." for unit in features.nearest[:1])
+        return f"{words}.{nearest}"
     first, latents = _firing(files, units[0]), capital(plural(len(units), "latent"))
     if rule in ("given", "tested"):
         how = (
@@ -128,16 +126,16 @@ def units_found(files: RunFiles) -> str:
 def _passing_rates(files: RunFiles) -> str:
     """How many of the fallback's latents pass the rule on firing rates."""
     least, most = thresholds(files)
-    passing = sum(u["rate"][files.target] > least and u["rate"][files.reference] < most for u in files.units)
+    passing = sum(u.rate[files.target] > least and u.rate[files.reference] < most for u in files.units)
     return f" Of these {whole(passing)} pass{'es' if passing == 1 else ''} {rule_words(files)}."
 
 
-def _shortfall(files: RunFiles, unit: Row) -> str:
+def _shortfall(files: RunFiles, unit: UnitRow) -> str:
     (least, most), (target, reference) = thresholds(files), files.names
     short_of = []
-    if unit["rate"][files.target] <= least:
+    if unit.rate[files.target] <= least:
         short_of.append(f"too seldom on {target}")
-    if unit["rate"][files.reference] >= most:
+    if unit.rate[files.reference] >= most:
         short_of.append(f"too often on {reference}")
     return f", {listed(short_of)} for the rule" if short_of else ""
 
@@ -148,18 +146,17 @@ def third_languages(files: RunFiles) -> str:
     if not units:
         return ""
     target, reference = files.names
-    others = [code for code in files.languages[2:] if all(code in unit["rate"] for unit in units)]
+    others = [code for code in files.languages[2:] if all(code in unit.rate for unit in units)]
     if not others:
         # languages besides the pair that units were tested against, or whose loss was measured
-        further = {
-            code for row in files.rows("evidence", "claims") for code in row["inside"] + row["outside"]
-        }
+        claims = files.tested.claims if files.tested else []
+        further = {code for row in claims for code in row.inside + row.outside}
         further |= {cell["language"] for cell in files.rows("next_token", "cells")}
         if further - {files.target, files.reference}:
             return ""
         return f"No third language was measured, so nothing here tells “{target}” from “not {reference}”."
-    own = fmean(unit["rate"][files.target] for unit in units)
-    rates = {code: fmean(unit["rate"][code] for unit in units) for code in others}
+    own = fmean(unit.rate[files.target] for unit in units)
+    rates = {code: fmean(unit.rate[code] for unit in units) for code in others}
     shown = listed([f"{percent(rate)} of {language_name(code)}" for code, rate in rates.items()])
     average = "" if len(units) == 1 else ", averaged over the units"
     words = f"On other languages they fire on {shown} tokens, against {percent(own)} of {target}{average}: "
@@ -175,23 +172,23 @@ def third_languages(files: RunFiles) -> str:
 
 def panel_words(files: RunFiles) -> str:
     """How many latents pass the tests against every other language of the panel, and again on held-out text."""
-    said = []
+    said, tested = list[str](), files.tested
+    if tested is None:
+        return ""
     # told from all others, or else from all but the closest
-    for claim in where(files.rows("evidence", "claims"), kind="latent", inside=[files.target]):
-        others = claim["outside"]
+    for claim in tested.claims:
+        if claim.kind != "latent" or claim.inside != (files.target,):
+            continue
+        others = claim.outside
         said.append(
             f"Tested against {plural(len(others), 'other language')} ({language_list(others)}), "
-            f"{whole(claim['units'])} of {whole(claim['of'])} latents pass as {claim['claim']}."
+            f"{whole(claim.units)} of {whole(claim.of)} latents pass as {claim.claim}."
         )
-        if claim["units"]:
+        if claim.units:
             again = [
-                f"{whole(row['passed'])} of {whole(row['units'])} on {PLACES[row['on']]}"
-                for row in where(
-                    files.rows("evidence", "replication"),
-                    kind="latent",
-                    tokens=files.get("evidence", "tokens"),
-                )
-                if row["on"] in PLACES and row["passed"] is not None
+                f"{whole(row.passed)} of {whole(row.units)} on {PLACES[row.on]}"
+                for row in tested.replication
+                if (row.kind, row.tokens) == ("latent", tested.tokens) and row.passed is not None
             ]
             if again:
                 said.append(f"The same test on text that was not searched: {listed(again)} pass again.")
@@ -337,7 +334,7 @@ def others_at_matched_damage(files: RunFiles) -> str:
 
 def _effect(files: RunFiles) -> list[str]:
     """What turning the units down costs either language, and whether that is selective."""
-    if not files.get("features"):
+    if not files.results.features:
         return []
     nothing = f"No selective latent was found at this site ({site_words(files)})."
     if not files.units:
@@ -407,7 +404,7 @@ def statistic_words(files: RunFiles, statistic: str) -> str:
 
 
 def _limits(files: RunFiles) -> str:
-    if not files.get("features"):
+    if not files.results.features:
         return ""
     if files.rows("next_token", "controls"):
         return against_controls(files)

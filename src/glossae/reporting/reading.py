@@ -11,7 +11,7 @@ import pandas as pd
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe
 from glossae.reporting.wording import language_name
-from glossae.results import Results, StageResults, read_results
+from glossae.results import EvidenceResult, Result, Results, StageResults, UnitRow, read_results
 
 Row: TypeAlias = dict[str, Any]
 
@@ -22,6 +22,11 @@ def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     for key, value in wanted.items():
         found = [row for row in found if row[key] == value]
     return found
+
+
+def frame(rows: Iterable[Result]) -> pd.DataFrame:
+    """Rows of results.json as a table."""
+    return pd.DataFrame([row.to_json() for row in rows])
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,20 @@ class RunFiles:
         return tuple(self.run.get("to_come") or ())
 
     @property
-    def units(self) -> list[Row]:
-        """The selected units of the target language, the best first."""
-        return self.rows("features", self.target)
+    def tested(self) -> EvidenceResult | None:
+        """The tests of units, where they were made."""
+        evidence = self.results.evidence
+        return evidence if isinstance(evidence, EvidenceResult) else None
 
     @property
-    def shown_units(self) -> list[Row]:
+    def units(self) -> list[UnitRow]:
+        """The selected units, the best first."""
+        return self.results.features.units if self.results.features else []
+
+    @property
+    def shown_units(self) -> list[UnitRow]:
         """The selected units, or where there are none, those nearest to the rule."""
-        return self.units or self.rows("features", "nearest")
+        return self.units or (self.results.features.nearest if self.results.features else [])
 
 
 def read_run(folder: Path) -> RunFiles:

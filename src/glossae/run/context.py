@@ -299,7 +299,11 @@ class Context:
     def site(self) -> Site:
         """The run's site, at the recipe's layer or at the one that the stage `probe` chose, once that is done."""
         layer = self.recipe.layer
-        return self.site_at(self.folder.summary("probe").probe["best_layer"] if layer == "auto" else layer)
+        if layer == "auto":
+            probe = self.folder.summary("probe").probe
+            assert probe is not None
+            layer = probe.best_layer
+        return self.site_at(layer)
 
     @property
     def resampling(self) -> dict[str, int]:

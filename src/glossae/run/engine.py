@@ -19,7 +19,7 @@ from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
 from glossae.recipe import Recipe, nearest
-from glossae.results import SCHEMA_VERSION, Results, StageResults
+from glossae.results import SCHEMA_VERSION, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
 from glossae.stages import STAGES, load_stages, stage_of
@@ -200,12 +200,12 @@ def run_stage(context: Context, name: str) -> float:
     with parts.timed() as seconds:
         with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
-        facts = _facts(seconds(), summary.sae)
+        facts = _facts(seconds(), summary.sae or summary.grid)
     folder.finish(name, whole, summary, facts)
     return time.perf_counter() - started
 
 
-def _facts(seconds: float, sae: Any) -> dict[str, Any]:
+def _facts(seconds: float, trained: SaeResult | GridResult | None) -> dict[str, Any]:
     """What `run.json` says of a stage: how long in all tries, how much memory, how fast."""
     # kibibytes on Linux, bytes on macOS
     unit = 1 if sys.platform == "darwin" else 1024
@@ -213,8 +213,8 @@ def _facts(seconds: float, sae: Any) -> dict[str, Any]:
         "seconds": seconds,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-    if sae and sae["train_tokens"]:
-        facts["tokens_per_second"] = sae["train_tokens"] / seconds
+    if trained and trained.train_tokens:
+        facts["tokens_per_second"] = trained.train_tokens / seconds
     return facts
 
 

@@ -32,12 +32,13 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import Results, StageResults, read_results
+from glossae.results import Result, Results, StageResults, read_results
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
 Json = TypeVar("Json")
 Row = TypeVar("Row")
+AResult = TypeVar("AResult", bound=Result)
 
 RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
 LOCK = ".lock"
@@ -269,8 +270,13 @@ class Parts:
         return found
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
-        """Instances of a dataclass whose values JSON holds; `work` makes them, unless they are there."""
+        """Instances of a dataclass or a `Result`; `work` makes them, unless they are there."""
         return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
+
+    def result(self, of: type[AResult], name: str, work: Callable[[], AResult | None]) -> AResult | None:
+        """A `Result` or None; `work` makes it, unless it is there."""
+        found = self.json(name, lambda: None if (made := work()) is None else made.to_json())
+        return None if found is None else of.model_validate(found)
 
     @contextmanager
     def timed(self) -> Iterator[Callable[[], float]]:
@@ -297,12 +303,12 @@ class Parts:
 
 
 def as_rows(items: list[Any]) -> list[dict[str, Any]]:
-    """Dataclass instances as dictionaries, for JSON and for tables."""
-    return [dataclasses.asdict(item) for item in items]
+    """Dataclass instances or `Result`s as dictionaries, for JSON and for tables."""
+    return [item.to_json() if isinstance(item, Result) else dataclasses.asdict(item) for item in items]
 
 
-def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray]) -> None:
-    """Write rows (dictionaries with the same keys), or columns by name, as a Parquet file."""
+def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray] | pd.DataFrame) -> None:
+    """Write rows (dictionaries with the same keys), columns by name, or a table as a Parquet file."""
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
 

@@ -135,6 +135,8 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         tuple(float(stored[name][str(unit)]) for unit in units)
         for name in ("reference_means", "target_means")
     )
+    sae = run.results.sae
+    assert sae is not None
     recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
     lm = _loaded(recipe.model, "cpu")
     if habits is not None:
@@ -143,7 +145,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
             lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(
         lm,
-        Site(recipe.site, int(run.results.sae["layer"])),
+        Site(recipe.site, sae.layer),
         Family(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,

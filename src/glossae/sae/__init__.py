@@ -5,21 +5,19 @@ from glossae.sae.formats.locating import load as read_sae
 from glossae.sae.formats.names import hookpoint
 from glossae.sae.formats.sae_lens import write as to_sae_lens
 from glossae.sae.formats.sparsify import write as to_sparsify
-from glossae.sae.grid import GridCell, choose, fronts, last_batches
-from glossae.sae.quality import check_fits, measure, measure_reconstruction
-from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, SpliceLoss, UnsoundWarning
+from glossae.sae.grid import choose, fronts, last_batches
+from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
+from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, UnsoundWarning
 from glossae.sae.trainer import TrainPoint, TrainSettings, untrained
 from glossae.sae.training import Checkpoints, Mixer, fast_bfloat16, train, train_group
 
 __all__ = [
     "Checkpoints",
     "Codes",
-    "GridCell",
     "Mixer",
     "Quality",
     "Sae",
     "SaeConfig",
-    "SpliceLoss",
     "TrainPoint",
     "TrainSettings",
     "UnsoundWarning",
@@ -33,6 +31,7 @@ __all__ = [
     "measure",
     "measure_reconstruction",
     "read_sae",
+    "sink_losses",
     "to_sae_lens",
     "to_sparsify",
     "train",

@@ -1,79 +1,14 @@
 """Compare SAEs of many settings (the paper's section 4.2): a grid's cells, its Pareto fronts, and the choice."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
+from glossae.results import GridCell, GridChoice, GridFront
 from glossae.sae.trainer import TrainPoint
 
 # the rule's bounds: the largest share of dead latents, and the range of FVUs that count as equal
 MOST_DEAD = 0.5
 EQUAL_FVU = 0.05
-
-
-@dataclass(frozen=True)
-class GridCell:
-    """One SAE of a grid.
-
-    Attributes:
-        activation, tied, pre_encoder_bias: its kind.
-        k: topk: latents active per token; else None.
-        l1: relu: weight of the penalty; else None.
-        mse, l0, active_per_batch: mean squared error per token and dimension, latents firing per token, and
-            distinct latents firing in a batch: means over the last batches of training, see `last_batches`.
-        fvu: by language, held out: fraction of variance unexplained.
-        l0_select: held out: latents firing per token.
-        dead_fraction: held out: share of latents that fire on no token.
-    """
-
-    activation: str
-    tied: bool
-    pre_encoder_bias: bool
-    k: int | None
-    l1: float | None
-    mse: float
-    l0: float
-    active_per_batch: float
-    fvu: dict[str, float]
-    l0_select: float
-    dead_fraction: float
-
-    def fvu_of(self, languages: Sequence[str]) -> float:
-        """The mean FVU of some languages; infinite if none of them has any variance."""
-        measured = [self.fvu[language] for language in languages if language in self.fvu]
-        return fmean(measured) if measured else math.inf
-
-
-@dataclass(frozen=True)
-class Front:
-    """The cells that no other cell dominates.
-
-    Attributes:
-        measures: the two compared measures: `l0_select` and `fvu`, both better if smaller, or
-            `active_per_batch` (better if larger) and `mse` (better if smaller).
-        among: `all`, or the activation of the compared cells.
-        cells: the numbers of the cells on the front.
-    """
-
-    measures: tuple[str, str]
-    among: str
-    cells: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The chosen cell.
-
-    Attributes:
-        cell: its number; None if every cell fires too often.
-        rule: the rule, in words.
-        reason: how the rule led to this cell.
-    """
-
-    cell: int | None
-    rule: str
-    reason: str
 
 
 def last_batches(log: Sequence[TrainPoint]) -> tuple[float, float, float]:
@@ -89,8 +24,8 @@ def last_batches(log: Sequence[TrainPoint]) -> tuple[float, float, float]:
     )
 
 
-def fronts(cells: Sequence[GridCell], languages: Sequence[str]) -> list[Front]:
-    """The Pareto fronts, overall and for each activation; FVU is the mean of `languages`."""
+def fronts(cells: Sequence[GridCell], languages: Sequence[str]) -> list[GridFront]:
+    """Return the Pareto fronts, overall and for each activation; FVU is the mean of `languages`."""
     groups = {"all": list(range(len(cells)))}
     for number, cell in enumerate(cells):
         groups.setdefault(cell.activation, []).append(number)
@@ -102,7 +37,11 @@ def fronts(cells: Sequence[GridCell], languages: Sequence[str]) -> list[Front]:
         ("active_per_batch", "mse"): [(-cell.active_per_batch, cell.mse) for cell in cells],
     }
     return [
-        Front(measures, among, tuple(own for own in group if not _dominated(own, group, points)))
+        GridFront(
+            measures=measures,
+            among=among,
+            cells=tuple(own for own in group if not _dominated(own, group, points)),
+        )
         for measures, points in planes.items()
         for among, group in groups.items()
     ]
@@ -114,7 +53,7 @@ def _dominated(own: int, group: Sequence[int], points: Sequence[tuple[float, flo
     return any(a <= x and b <= y and (a, b) != (x, y) for a, b in (points[other] for other in group))
 
 
-def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) -> Choice:
+def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) -> GridChoice:
     """Choose a cell by a rule that was fixed before any grid was seen.
 
     Cells have to be sparse enough and mostly alive; the rule then takes the lowest FVU. FVUs within a few per
@@ -136,9 +75,8 @@ def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) ->
     sparse = [number for number, cell in enumerate(cells) if cell.l0_select <= most_l0]
     if not sparse:
         least = min(cell.l0_select for cell in cells)
-        return Choice(
-            None, rule, f"No cell fires at most {most_l0} latents at a token; the sparsest fires {least:.1f}."
-        )
+        reason = f"No cell fires at most {most_l0} latents at a token; the sparsest fires {least:.1f}."
+        return GridChoice(cell=None, rule=rule, reason=reason)
     alive = [number for number in sparse if dead[number] <= MOST_DEAD]
     passing = alive or sparse
     least = min(fvu[number] for number in passing)
@@ -154,4 +92,4 @@ def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) ->
         f"{len(sparse)} of {len(cells)} cells are sparse enough, {few_dead}; the least FVU is {least:.3f}, "
         f"{near} ({dead[best]:.1%} dead)."
     )
-    return Choice(best, rule, reason)
+    return GridChoice(cell=best, rule=rule, reason=reason)

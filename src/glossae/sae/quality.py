@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from glossae.errors import GlossaeError
 from glossae.lm import (
     Activations,
+    FoundSinks,
     LanguageModel,
     Site,
     TokenEdit,
@@ -26,8 +26,10 @@ from glossae.lm import (
     random_order,
     replayed_losses,
     tokens_to_score,
+    with_sinks,
 )
-from glossae.sae.sae import LARGEST, Quality, Sae, SpliceLoss
+from glossae.results import SinkLosses, SpliceLoss
+from glossae.sae.sae import LARGEST, Quality, Sae
 
 # tokens for measuring reconstruction, if a precision is asked for
 RECONSTRUCTED = 50_000
@@ -35,7 +37,9 @@ RECONSTRUCTED = 50_000
 CENTRED = 8192
 # up to this width the principal direction is computed from all tokens, beyond it from this many tokens
 MAX_WIDTH = 4096
-# subspace iteration for the largest eigenvalue: vectors, and iterations
+# sentences of each language on which spliced attention sinks are held against sinks left alone
+SINK_SENTENCES = 256
+# vectors iterated together, and times, for the largest eigenvalue
 BLOCK, ITERATIONS = 8, 50
 # TransformerLens' names of models, and the hub's
 SAME = {"gpt2-small": "gpt2"}
@@ -123,7 +127,47 @@ def measure(
     losses = _splice_losses(
         lm, site, sae, tokens, judged, precision, seed, budget, lambda x: progress(0.25 + 0.75 * x)
     )
-    return replace(quality, ce=losses, judged=tuple(judged))
+    return quality.model_copy(update={"ce": losses, "judged": tuple(judged)})
+
+
+def sink_losses(
+    lm: LanguageModel,
+    site: Site,
+    sae: Sae,
+    sinks: Sequence[FoundSinks],
+    tokens: TokenizedCorpus,
+    *,
+    seed: int = 0,
+    budget: int = 1024,
+) -> dict[str, SinkLosses]:
+    """Measure by language what it costs to splice attention sinks too, on the same 256 random sentences.
+
+    Args:
+        lm: the model, which leaves no token out.
+        site: where the SAE belongs.
+        sae: the SAE.
+        sinks: those found at the site.
+        tokens: the text.
+        seed: of the random sentences.
+        budget: tokens in a batch, pads included.
+    """
+    found = {}
+    for language, numbers in random_order(_languages(tokens), seed=seed).items():
+        text = tokens.take(np.sort(numbers[:SINK_SENTENCES]))
+        edits: list[TokenEdit | None] = [None, lambda x: sae(x.float())]
+        raw, spliced = replayed_losses(lm, site, text, edits, budget=budget)
+        (left_alone,) = replayed_losses(with_sinks(lm, sinks), site, text, edits[1:], budget=budget)
+        predicted = text.predicted
+        half = half_width(spliced - left_alone, predicted)
+        found[language] = SinkLosses(
+            raw=float(raw.sum() / predicted.sum()),
+            spliced=float(spliced.sum() / predicted.sum()),
+            left_alone=float(left_alone.sum() / predicted.sum()),
+            half_width=half if math.isfinite(half) else None,
+            sentences=len(text),
+            tokens=int(predicted.sum()),
+        )
+    return found
 
 
 @torch.no_grad()
@@ -345,10 +389,10 @@ def _splice_loss(
     own_raw, own_spliced, ablated = losses[:, known].sum(1) / predicted[known].sum()
     reached = half_width(losses[1] - losses[0], predicted)
     return SpliceLoss(
-        raw,
-        spliced,
-        float(ablated),
-        float((ablated - own_spliced) / (ablated - own_raw)) if ablated != own_raw else None,
+        raw=raw,
+        spliced=spliced,
+        ablated=float(ablated),
+        recovered=float((ablated - own_spliced) / (ablated - own_raw)) if ablated != own_raw else None,
         sentences=len(predicted),
         tokens=count,
         half_width=reached if math.isfinite(reached) else None,

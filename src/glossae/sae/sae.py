@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
+from glossae.results import Fidelity
 from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
@@ -86,59 +87,11 @@ class SaeConfig:
         return self.activation == "topk" and not self.relu
 
 
-@dataclass(frozen=True)
-class SpliceLoss:
-    """Next-token loss of a language in nats per token.
+class Quality(Fidelity):
+    """Fidelity on a corpus."""
 
-    Attributes:
-        raw: of the unedited model.
-        spliced: with the reconstruction at the site.
-        ablated: with zeros at the site; on a growing sample, measured on its first part only.
-        recovered: (ablated - spliced) / (ablated - raw) on the same part; None if ablation changes nothing.
-        sentences: number of measured sentences.
-        tokens: their predicted tokens; with a precision, losses are computed at some of each sentence's.
-        half_width: half the width of the 95 % interval of spliced - raw over sentences; None for fewer than 2.
-    """
-
-    raw: float
-    spliced: float
-    ablated: float
-    recovered: float | None
-    sentences: int
-    tokens: int
-    half_width: float | None
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The measured fidelity of an SAE on a corpus.
-
-    Attributes:
-        fvu: by language, the fraction of variance unexplained: sums of squares over its tokens, around the
-            mean of the whole corpus.
-        fvu_within: the same around the language's own mean, so that differences between languages explain
-            nothing.
-        fvu_normalised: by language, the mean over tokens of |x - x_hat|^2 / |x - mean|^2, which weighs large
-            and small tokens alike; the mean is that of a sample of the whole corpus (8,192 tokens).
-        l0: latents firing per token.
-        dead_fraction: share of latents that fire on no token.
-        top_direction: share of the variance along its first principal direction.
-        top_tokens: share of the variance in the largest 1 % of tokens, by |x - mean|^2.
-        tokens: number of measured tokens.
-        ce: by language; empty if losses were not measured.
-        judged: the languages whose losses `Sae.unsound` checks: those that the SAE was trained on.
-    """
-
-    fvu: dict[str, float]
-    fvu_within: dict[str, float]
-    fvu_normalised: dict[str, float]
-    l0: float
-    dead_fraction: float
-    top_direction: float
-    top_tokens: float
-    tokens: int
-    ce: dict[str, SpliceLoss] = field(default_factory=dict)
     judged: tuple[str, ...] = ()
+    """The languages whose losses `Sae.unsound` looks at: those that the SAE was trained on."""
 
 
 class Codes(NamedTuple):

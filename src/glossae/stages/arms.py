@@ -7,13 +7,16 @@ import torch
 
 from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
 from glossae.errors import GlossaeError
-from glossae.evidence import Selection, paper_rule, testing
+from glossae.evidence import Panel, Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
+from glossae.results import EvidenceResult
 from glossae.run.context import Context, Progress, part
 from glossae.run.folder import as_rows
 from glossae.sae import Sae
 from glossae.stages.evidence import directions_from
-from glossae.stages.found import (
+from glossae.stages.panels import tested_panel
+from glossae.stages.sae import load_sae, untrained_autoencoders
+from glossae.stages.units import (
     Selected,
     by_the_rule,
     coded_statistics,
@@ -24,8 +27,6 @@ from glossae.stages.found import (
     site_neurons,
     tested_neurons,
 )
-from glossae.stages.panels import Panel, tested_panel
-from glossae.stages.sae import load_sae, untrained_autoencoders
 from glossae.units import Latents, UnitStatistics, collect_all, latent_statistics
 
 # what tables call the sets that are no language's own
@@ -152,8 +153,8 @@ def _choose(
 
 def _tested(context: Context) -> bool:
     """Whether the run's rule is its tests, and its text allows them."""
-    reason = context.folder.summary("evidence").evidence["reason"]
-    return context.recipe.features.rule == "tested" and reason is None
+    evidence = context.folder.summary("evidence").evidence
+    return context.recipe.features.rule == "tested" and isinstance(evidence, EvidenceResult)
 
 
 def _trained_and_untrained(

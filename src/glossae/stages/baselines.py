@@ -26,7 +26,7 @@ from glossae.effects import (
     switch_off,
 )
 from glossae.errors import GlossaeError
-from glossae.evidence import lape, paper_rule, passages, testing
+from glossae.evidence import Panel, first_sentences, lape, own_claim, paper_rule, passages, testing
 from glossae.files import fingerprint
 from glossae.lm import TokenEdit, TokenizedCorpus, replayed_losses, tokens_to_score
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
@@ -34,10 +34,10 @@ from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import write_table
 from glossae.sae import measure_reconstruction, read_sae
-from glossae.stages.found import evidence_on, own_claim, site_neurons, tables_of
-from glossae.stages.panels import Panel, first_sentences, replication_panel, tested_panel
+from glossae.stages.panels import replication_panel, tested_panel
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
 from glossae.stages.stage import Stage, settings_of
+from glossae.stages.units import evidence_on, site_neurons, tables_of
 from glossae.stats import interval
 from glossae.units import Directions, Latents, Neurons, UnitStatistics
 

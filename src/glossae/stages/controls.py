@@ -22,6 +22,7 @@ from glossae.effects import (
     smoothed_rate,
 )
 from glossae.errors import GlossaeError
+from glossae.evidence import first_sentences
 from glossae.files import write_json
 from glossae.lm import TokenEdit, TokenizedCorpus
 from glossae.plan import Quantities, Work, share_of
@@ -39,7 +40,6 @@ from glossae.stages.arms import (
     sets_encoding,
 )
 from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
-from glossae.stages.panels import first_sentences
 from glossae.stages.stage import Stage
 
 MATCHED, REDIRECTED = "matched latents", "random directions"

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from glossae.plan import Quantities, Work, tokens_of
-from glossae.results import StageResults
+from glossae.results import CorpusRow, StageResults
 from glossae.run.context import Context, Inputs, Progress
-from glossae.run.folder import as_rows
 from glossae.stages.stage import Stage
 
 # tokens a second of a fast tokenizer on one core
@@ -24,11 +23,11 @@ def run(context: Context, progress: Progress) -> StageResults:
         for count in (c for c in context.roles.counts if c.role == role):
             where = (count.name, count.language)
             short = tokens.dropped.get(where, 0)
-            (row,) = as_rows([count])
-            row["sentences"] -= short
+            own = dict(count)
             if short:
-                row["dropped"]["under_2_tokens"] = short
-            rows.append({**row, "tokens": lengths.get(where, 0), "cut": tokens.cut.get(where, 0)})
+                own["sentences"] -= short
+                own["dropped"] = {**count.dropped, "under_2_tokens": short}
+            rows.append(CorpusRow(**own, tokens=lengths.get(where, 0), cut=tokens.cut.get(where, 0)))
         progress((number + 1) / len(roles))
     return StageResults(corpora=rows)
 
@@ -44,14 +43,11 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     rows = results.corpora or []
     if any((results.probe, results.grid, results.sae)):
         return
-    for role in dict.fromkeys(row["role"] for row in rows):
-        own = [row for row in rows if row["role"] == role]
+    for role in dict.fromkeys(row.role for row in rows):
         counted = []
-        for language in dict.fromkeys(row["language"] for row in own):
-            sentences, tokens = (
-                sum(row[what] for row in own if row["language"] == language)
-                for what in ("sentences", "tokens")
-            )
+        for language in dict.fromkeys(row.language for row in rows if row.role == role):
+            own = [row for row in rows if (row.role, row.language) == (role, language)]
+            sentences, tokens = sum(row.sentences for row in own), sum(row.tokens for row in own)
             counted.append(f"{language} {sentences:,} sentences, {tokens:,} tokens")
         yield f"corpora   {role}: {'; '.join(counted)}"
 
@@ -61,7 +57,7 @@ STAGE = Stage(
     does="counting sentences and tokens",
     run=run,
     inputs=lambda context: Inputs(
-        tuple(context.roles.corpora), {"counts": [vars(count) for count in context.roles.counts]}
+        tuple(context.roles.corpora), {"counts": [dict(count) for count in context.roles.counts]}
     ),
     cost=cost,
     words=lambda _: "counts the text's sentences and tokens",

@@ -27,6 +27,7 @@ from glossae.effects import (
     serial_correlations,
     side_effects,
 )
+from glossae.evidence import first_sentences
 from glossae.lm import TokenizedCorpus
 from glossae.paper import CODED_SENTENCES, coded_cells, without_pre_encoder_bias
 from glossae.plan import (
@@ -43,10 +44,10 @@ from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
-from glossae.stages.found import Selected
-from glossae.stages.panels import first_sentences, tested_panel
+from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
+from glossae.stages.units import Selected
 from glossae.steering import Continuation, continuations
 
 # the damage at whose dose units are looked at one by one

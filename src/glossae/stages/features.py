@@ -1,18 +1,19 @@
 """The stage `features`: select the units by the run's rule, and look at them closely."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
 
 from glossae.files import fingerprint, write_json
 from glossae.lm import tokenize
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, count_text, tokens_of
-from glossae.results import StageResults
+from glossae.results import FeaturesResult, SelectedOn, StageResults, Thresholds
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import write_table
-from glossae.stages.found import by_the_rule, coded_statistics, found_latents
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
+from glossae.stages.units import by_the_rule, coded_statistics, found_latents
 from glossae.units import (
     UnitDetail,
     UnitStatistics,
@@ -20,6 +21,7 @@ from glossae.units import (
     sentences_to_show,
     token_texts,
     unit_details,
+    unit_row,
 )
 
 
@@ -58,12 +60,15 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
     }
     rows = {
-        unit: _unit_row(statistics, details[unit])
-        | {name: values and values[unit] for name, values in evidence.columns.items()}
+        unit: unit_row(
+            statistics,
+            details[unit],
+            **{name: None if values is None else values[unit] for name, values in evidence.columns.items()},
+        )
         for unit in looked_at
     }
-    _write_statistics(context, statistics)
-    _write_histograms(context, list(details.values()))
+    write_table(folder / "statistics.parquet", _statistics_table(statistics))
+    write_table(folder / "histograms.parquet", _histograms_table(details.values()))
     shown = sentences_to_show(
         context.roles.corpora["test"], context.target, context.reference, recipe.report.texts
     )
@@ -82,50 +87,30 @@ def run(context: Context, progress: Progress) -> StageResults:
         folder / "ranges.json", {"ranges": ranges, "reference_means": means, "target_means": target_means}
     )
     return StageResults(
-        features={
-            "rule": selection.rule,
-            context.target: [rows[unit] for unit in selection.units],
-            "nearest": [rows[unit] for unit in selection.nearest],
-            "thresholds": {
-                "min_target": rule.min_target,
-                "max_reference": rule.max_reference,
-                "max_reference_fallback": rule.max_reference_fallback,
-            },
-            "selected_on": None if seen is statistics else _selected_on(seen, selection.units),
-            "tokens": {
-                language: int(count)
-                for language, count in zip(statistics.languages, statistics.tokens, strict=True)
-            },
-            "sentences": {language: len(tokens.corpus.only(language)) for language in statistics.languages},
-        }
+        features=FeaturesResult(
+            rule=selection.rule,
+            units=[rows[unit] for unit in selection.units],
+            nearest=[rows[unit] for unit in selection.nearest],
+            thresholds=Thresholds(
+                min_target=rule.min_target,
+                max_reference=rule.max_reference,
+                max_reference_fallback=rule.max_reference_fallback,
+            ),
+            selected_on=None if seen is statistics else _selected_on(seen, selection.units),
+            tokens=dict(zip(statistics.languages, map(int, statistics.tokens), strict=True)),
+            sentences={language: len(tokens.corpus.only(language)) for language in statistics.languages},
+        )
     )
 
 
-def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, Any]:
+def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, SelectedOn]:
     """How much text the rule saw, where that was not all of `select`, and how often the units fired there."""
     return {
-        language: {
-            "tokens": int(seen.tokens[seen.row(language)]),
-            "rate": {str(unit): float(seen.rate(language)[unit]) for unit in units},
-        }
+        language: SelectedOn(
+            tokens=int(seen.tokens[seen.row(language)]),
+            rate={str(unit): float(seen.rate(language)[unit]) for unit in units},
+        )
         for language in seen.languages
-    }
-
-
-def _unit_row(statistics: UnitStatistics, detail: UnitDetail) -> dict[str, Any]:
-    unit, languages = detail.unit, statistics.languages
-    return {
-        "unit": unit,
-        "kind": "latent",
-        "rate": {language: float(statistics.rate(language)[unit]) for language in languages},
-        "mean": {
-            language: float(statistics.mean_pre[statistics.row(language), unit]) for language in languages
-        },
-        "mean_active": {language: float(statistics.mean_active(language)[unit]) for language in languages},
-        "max_active": {
-            language: float(statistics.active_max[statistics.row(language), unit]) for language in languages
-        },
-        "token_auroc": detail.auroc,
     }
 
 
@@ -140,58 +125,49 @@ def _range_row(statistics: UnitStatistics, detail: UnitDetail, target: str) -> d
     }
 
 
-def _write_statistics(context: Context, statistics: UnitStatistics) -> None:
-    rows = []
+def _statistics_table(statistics: UnitStatistics) -> pd.DataFrame:
+    """A row for each language and latent."""
+    parts = []
     for language in statistics.languages:
         row = statistics.row(language)
-        columns = zip(
-            statistics.fired[row].tolist(),
-            statistics.rate(language).tolist(),
-            statistics.mean_pre[row].tolist(),
-            statistics.mean_active(language).tolist(),
-            statistics.active_max[row].tolist(),
-            strict=True,
-        )
-        rows += [
-            {
-                "unit": unit,
-                "language": language,
-                "tokens": int(statistics.tokens[row]),
-                "fired": fired,
-                "rate": rate,
-                "mean": mean,
-                "mean_active": mean_active,
-                "max_active": max_active,
-            }
-            for unit, (fired, rate, mean, mean_active, max_active) in enumerate(columns)
-        ]
-    write_table(context.folder.path / "features" / "statistics.parquet", rows)
-
-
-def _write_histograms(context: Context, details: list[UnitDetail]) -> None:
-    rows = [
-        {
-            "unit": detail.unit,
-            "language": language,
-            "left": float(left),
-            "right": float(right),
-            "count": int(count),
+        columns = {
+            "fired": statistics.fired[row],
+            "rate": statistics.rate(language),
+            "mean": statistics.mean_pre[row],
+            "mean_active": statistics.mean_active(language),
+            "max_active": statistics.active_max[row].double(),
         }
+        own = {"unit": range(statistics.units), "language": language, "tokens": int(statistics.tokens[row])}
+        parts.append(pd.DataFrame(own | {name: values.cpu().numpy() for name, values in columns.items()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _histograms_table(details: Iterable[UnitDetail]) -> pd.DataFrame:
+    """A row for each latent, language and bin of its pre-activations."""
+    parts = [
+        pd.DataFrame(
+            {
+                "unit": detail.unit,
+                "language": language,
+                "left": detail.edges[:-1],
+                "right": detail.edges[1:],
+                "count": counts,
+            }
+        )
         for detail in details
         for language, counts in detail.counts.items()
-        for left, right, count in zip(detail.edges[:-1], detail.edges[1:], counts, strict=True)
     ]
-    write_table(context.folder.path / "features" / "histograms.parquet", rows)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The selected latents and how often each fires."""
     if features := results.features:
         units = ", ".join(
-            f"{row['unit']} ({row['rate'][target]:.0%} {target}, {row['rate'][reference]:.1%} {reference})"
-            for row in features[target]
+            f"{row.unit} ({row.rate[target]:.0%} {target}, {row.rate[reference]:.1%} {reference})"
+            for row in features.units
         )
-        yield f"features  rule {features['rule']}: {units or 'no unit'}"
+        yield f"features  rule {features.rule}: {units or 'no unit'}"
 
 
 def cost(counts: Quantities) -> Work:

@@ -10,10 +10,10 @@ from glossae.lm import LanguageModel, Site
 from glossae.plan import UNKNOWN, Quantities, Work, count_text, tokens_of
 from glossae.plan.quantities import LIVE
 from glossae.recipe import Recipe
-from glossae.results import StageResults
+from glossae.results import GridCell, GridResult, StageResults
 from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import GridCell, SaeConfig, choose, fronts, last_batches, measure_reconstruction
+from glossae.sae import SaeConfig, choose, fronts, last_batches, measure_reconstruction
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
@@ -126,23 +126,22 @@ def run(context: Context, progress: Progress) -> StageResults:
                 dead_fraction=quality.dead_fraction,
             )
         )
-    rows = as_rows(cells)
-    write_table(folder / "cells.parquet", rows)
+    write_table(folder / "cells.parquet", as_rows(cells))
     logs = [{"cell": number, **row} for number, (_, log) in enumerate(trained) for row in as_rows(log)]
     write_table(folder / "log.parquet", logs)
     config = jobs[0][0]
     return StageResults(
-        grid={
-            "model": lm.name,
-            "site": site.name,
-            "layer": site.layer,
-            "d_in": config.d_in,
-            "latents": config.latents,
-            "train_tokens": trained[0][1][-1].tokens,
-            "steps": trained[0][1][-1].step,
-            "tokens": measured[0].tokens,
-            "cells": rows,
-        }
+        grid=GridResult(
+            model=lm.name,
+            site=site.name,
+            layer=site.layer,
+            d_in=config.d_in,
+            latents=config.latents,
+            train_tokens=trained[0][1][-1].tokens,
+            steps=trained[0][1][-1].step,
+            tokens=measured[0].tokens,
+            cells=cells,
+        )
     )
 
 
@@ -159,33 +158,28 @@ def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
 
 def adds(recipe: Recipe, results: StageResults) -> StageResults:
     """The fronts among the cells, and the one that the rule chooses, which depends on `sae.k`."""
-    cells = [GridCell(**row) for row in results.grid["cells"]]
-    pair = (recipe.languages.target, recipe.languages.reference)
-    (chosen,) = as_rows([choose(cells, pair, recipe.sae.k)])
-    pareto = as_rows(fronts(cells, pair))
-    return StageResults(grid={**results.grid, "pareto": pareto, "chosen": chosen})
+    assert results.grid is not None
+    cells, pair = results.grid.cells, (recipe.languages.target, recipe.languages.reference)
+    more = {"pareto": fronts(cells, pair), "chosen": choose(cells, pair, recipe.sae.k)}
+    return StageResults(grid=results.grid.model_copy(update=more))
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The autoencoder that the rule chooses."""
-    if not (grid := results.grid):
+    if not (grid := results.grid) or grid.chosen is None:
         return
-    cells, number = grid["cells"], grid["chosen"]["cell"]
+    cells, number = grid.cells, grid.chosen.cell
     if number is None:
-        yield f"grid      {len(cells)} autoencoders, none chosen: {grid['chosen']['reason']}"
+        yield f"grid      {len(cells)} autoencoders, none chosen: {grid.chosen.reason}"
         return
     cell = cells[number]
-    size = f"k {cell['k']}" if cell["l1"] is None else f"L1 {cell['l1']:g}"
-    kind = "tied" if cell["tied"] else "separate matrices"
-    bias = "with" if cell["pre_encoder_bias"] else "without"
-    fvu = ", ".join(
-        f"{language} {cell['fvu'][language]:.3f}"
-        for language in (target, reference)
-        if language in cell["fvu"]
-    )
+    size = f"k {cell.k}" if cell.l1 is None else f"L1 {cell.l1:g}"
+    kind = "tied" if cell.tied else "separate matrices"
+    bias = "with" if cell.pre_encoder_bias else "without"
+    fvu = ", ".join(f"{code} {cell.fvu[code]:.3f}" for code in (target, reference) if code in cell.fvu)
     yield (
-        f"grid      {len(cells)} autoencoders; the rule says {cell['activation']}, {size}, {kind}, {bias} pre-encoder "
-        f"bias: FVU {fvu}; {cell['dead_fraction']:.1%} dead"
+        f"grid      {len(cells)} autoencoders; the rule says {cell.activation}, {size}, {kind}, {bias} pre-encoder "
+        f"bias: FVU {fvu}; {cell.dead_fraction:.1%} dead"
     )
 
 

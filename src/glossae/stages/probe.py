@@ -6,63 +6,39 @@ language, and by the paper, the probes of the target against the reference choos
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from glossae.corpora import first_of_each
 from glossae.errors import GlossaeError
-from glossae.evidence import testing
-from glossae.lm import Activations, Site, TokenizedCorpus, activations, batches, in_text_order, require_finite
-from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_layers
+from glossae.evidence import layers, nearest_language, panels, short_sizes
+from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
 from glossae.plan.quantities import SELECTING
-from glossae.probing import (
-    LEAST_SENTENCES,
-    NearestLayer,
-    ProbeCell,
-    choose_layer,
-    language_layers,
-    nearest_candidates,
-    probe_layers,
-    rank_agreement,
-    sample_sentences,
-)
+from glossae.probing import LEAST_SENTENCES, choose_layer, probe_layers, sample_sentences
 from glossae.recipe import Recipe
-from glossae.results import StageResults
-from glossae.run.context import Context, Inputs, Progress, model_identity, part
+from glossae.results import (
+    NearestLanguage,
+    OrderAgreement,
+    PairLayer,
+    ProbeCell,
+    ProbeLayer,
+    ProbeResult,
+    StageResults,
+)
+from glossae.run.context import Context, Inputs, Progress, longest_text, model_identity, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
-from glossae.stages.panels import panel_text, searched_sample
+from glossae.stages.panels import panel_text
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.training import STEP_OPERATIONS, TRAINED_ENTRY
-from glossae.units import Counter, Latents
+from glossae.stages.units import evidence_settings
 
 PAIR_RULE = (
     "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within one standard error of "
     "the best"
 )
-NEAREST_RULE = (
-    "of the layers whose least held-out sentence AUROC against another language, by the weaker of a difference of "
-    "means and a standardised probe, is within one standard error of the best, the one whose short autoencoders have "
-    "the most latents at evidence.minimum or above against every other language"
-)
-
 # sentences of a language that layers are compared on
 SENTENCES = 60
-# the short autoencoders: their text, as tokens, and what is kept of it in memory, as values (1 GiB of float32); their
-# sizes, of which none is larger than the run's own autoencoder
-TOKENS, VALUES = 20_000, 2**28
-LATENTS, MOST_K = (512, 2048), 64
-EPOCHS, STEP_TOKENS = 2, 256
-# lines of the training log that a FVU is averaged over
-LAST_POINTS = 10
-
 # of a dry run: passes of the probes' solver over a layer's activations, for all penalties together (150 to 350 were
 # seen); as many passes as the float64 check takes, once a penalty
 SOLVER_PASSES, CHECK_PASSES = 220, 7
@@ -95,7 +71,9 @@ def run(context: Context, progress: Progress) -> StageResults:
     recipe, folder, parts = context.recipe, context.folder.path / "probe", context.parts["probe"]
     nearest, only_pair = None, None
     if recipe.layer == "auto" and not recipe.by_the_paper:
-        nearest = parts.json("nearest", lambda: choose_by_nearest(context, part(progress, 0.0, 0.3)))
+        nearest = parts.result(
+            NearestLanguage, "nearest", lambda: _by_nearest(context, part(progress, 0.0, 0.3))
+        )
         if nearest is None:
             only_pair = (
                 f"probe: the layer rule can only see {context.target} against {context.reference}: give text in more "
@@ -111,9 +89,9 @@ def run(context: Context, progress: Progress) -> StageResults:
     folder.mkdir(parents=True, exist_ok=True)
     cells: list[ProbeCell] = []
     replayed: list[AsCodedCell] = []
-    layers: list[dict[str, Any]] = []
-    agreement: list[dict[str, Any]] = []
-    pair: dict[str, Any] | None = None
+    rows: list[ProbeLayer] = []
+    agreement: list[OrderAgreement] = []
+    pair: PairLayer | None = None
     for number, name in enumerate(names):
         lm = context.model(name)
         sample = sample_sentences(
@@ -142,10 +120,11 @@ def run(context: Context, progress: Progress) -> StageResults:
         found = parts.rows(ProbeCell, f"cells-{number}", probing)
         choice = choose_layer(found)
         if name == recipe.model:
-            pair = {"layer": choice.best, "rule": PAIR_RULE}
+            pair = PairLayer(layer=choice.best, rule=PAIR_RULE)
         cells += found
-        layers += [{"model": name, **row._asdict()} for row in choice.layers]
-        agreement.append(_agreement_row(name, "rule", None, choice.agreement, sample.seeds))
+        rows += choice.layers
+        of_model: dict[str, Any] = {"model": name, "seeds": sample.seeds}
+        agreement.append(OrderAgreement(**of_model, scores="rule", penalty=None, spearman=choice.agreement))
         if recipe.replays_probes:
             replaying = partial(
                 replay_layers,
@@ -159,52 +138,37 @@ def run(context: Context, progress: Progress) -> StageResults:
             coded = parts.rows(AsCodedCell, f"as_coded-{number}", replaying)
             replayed += coded
             agreement += [
-                _agreement_row(
-                    name, "as_coded", penalty, _agreement(coded, penalty, sample.seeds), sample.seeds
+                OrderAgreement(
+                    **of_model,
+                    scores="as_coded",
+                    penalty=penalty,
+                    spearman=replay_agreement(coded, penalty, sample.seeds),
                 )
                 for penalty in recipe.probe.lambdas
             ]
-    rows = _with_lambda(as_rows(cells))
     # those of an earlier run in this folder are not this one's
     for name in ("cells", "as_coded"):
         (folder / f"{name}.parquet").unlink(missing_ok=True)
-    if rows:
-        write_table(folder / "cells.parquet", rows)
+    if cells:
+        write_table(folder / "cells.parquet", as_rows(cells))
     if replayed:
-        write_table(folder / "as_coded.parquet", _with_lambda(as_rows(replayed)))
-    chosen = {"layer": nearest["chosen"], "rule": nearest["rule"]} if nearest is not None else pair
+        write_table(folder / "as_coded.parquet", as_rows(replayed))
+    chosen = pair if nearest is None else PairLayer(layer=nearest.chosen, rule=nearest.rule)
     assert chosen is not None
     return StageResults(
-        probe={
-            "site": recipe.site,
-            "best_layer": chosen["layer"],
-            "rule": chosen["rule"],
-            "pair": pair,
-            "nearest": nearest,
-            "only_pair": only_pair,
-            "layers": layers,
-            "agreement": agreement,
-            "cells": rows,
-            "as_coded": _with_lambda(as_rows(as_coded_table(replayed))) if replayed else None,
-        }
+        probe=ProbeResult(
+            site=recipe.site,
+            best_layer=chosen.layer,
+            rule=chosen.rule,
+            pair=pair,
+            nearest=nearest,
+            only_pair=only_pair,
+            layers=rows,
+            agreement=agreement,
+            cells=cells,
+            as_coded=as_coded_table(replayed) if replayed else None,
+        )
     )
-
-
-def _agreement_row(
-    model: str, scores: str, penalty: float | None, spearman: float | None, seeds: int
-) -> dict[str, Any]:
-    return {"model": model, "scores": scores, "lambda": penalty, "spearman": spearman, "seeds": seeds}
-
-
-def _agreement(cells: list[AsCodedCell], penalty: float, seeds: int) -> float | None:
-    """Whether seeds put the layers in the same order by the accuracy of the replayed probes."""
-    at = [cell for cell in cells if cell.penalty == penalty]
-    return rank_agreement(np.array([[c.accuracy for c in at if c.seed == seed] for seed in range(seeds)]))
-
-
-def _with_lambda(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What Python cannot call `lambda` goes by that name in files."""
-    return [{"lambda" if key == "penalty" else key: value for key, value in row.items()} for row in rows]
 
 
 def nearest_inputs(context: Context) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -221,7 +185,7 @@ def nearest_inputs(context: Context) -> tuple[tuple[str, ...], dict[str, Any]]:
     settings = {
         "minimum": recipe.evidence.minimum,
         "ambiguous": recipe.evidence.ambiguous,
-        "latents": _sizes(context),
+        "latents": short_sizes(_latents(context)),
         "k": recipe.sae.k,
         "lr": recipe.sae.lr,
         "text": recipe.sae.text,
@@ -229,14 +193,13 @@ def nearest_inputs(context: Context) -> tuple[tuple[str, ...], dict[str, Any]]:
     return (role,), {"nearest": settings}
 
 
-def _sizes(context: Context) -> list[int]:
-    """How many latents each short autoencoder has."""
+def _latents(context: Context) -> int:
+    """The latents of the run's own autoencoder, which the short ones do not exceed."""
     sae = context.recipe.sae
-    own = sae.latents or (sae.expansion or 1) * context.lm.widths[context.recipe.site]
-    return [latents for latents in LATENTS if latents <= own] or [own]
+    return sae.latents or (sae.expansion or 1) * context.lm.widths[context.recipe.site]
 
 
-def choose_by_nearest(context: Context, progress: Progress) -> dict[str, Any] | None:
+def _by_nearest(context: Context, progress: Progress) -> NearestLanguage | None:
     """Choose the layer where the target is told from its nearest other language; None without a third language.
 
     Layers are compared on the half of the panel on which units are found, and never on the half that is held out.
@@ -249,189 +212,52 @@ def choose_by_nearest(context: Context, progress: Progress) -> dict[str, Any] | 
     if not roles:
         return None
     try:
-        role, source, tokens = searched_sample(context, SENTENCES)
+        role, source, corpus = panel_text(context)
+        tokens = panels.searched_sample(
+            context.lm,
+            corpus,
+            evidence_settings(context),
+            role=role,
+            each=SENTENCES,
+            max_tokens=longest_text(recipe, context.lm),
+        )
     except GlossaeError:
         if roles == ("panel",):
             raise
         # nobody gave this text to test units on; the evidence says what is wrong with it
         return None
-    languages = [sentence.language for sentence in tokens.corpus.sentences]
-    enough = {code for code in languages if languages.count(code) >= LEAST_SENTENCES}
-    if context.target not in enough or len(enough) < 3:
-        return None
-    tokens = tokens.take([place for place, code in enumerate(languages) if code in enough])
-    rows = language_layers(
+    return nearest_language(
         context.lm,
         tokens,
+        context.training_tokens(),
         site=recipe.site,
         target=context.target,
+        role=role,
+        source=source,
+        latents=_latents(context),
+        k=recipe.sae.k,
+        lr=recipe.sae.lr,
+        minimum=recipe.evidence.minimum,
         seeds=recipe.probe.seeds,
         seed=recipe.seed,
         budget=recipe.batch_tokens,
-        progress=part(progress, 0.0, 0.4),
+        progress=progress,
     )
-    candidates = nearest_candidates(rows)
-    # a single candidate leaves nothing to settle
-    trained, trials = (
-        _trials(context, candidates, tokens, part(progress, 0.4, 1.0)) if len(candidates) > 1 else (0, [])
-    )
-    progress(1.0)
-    return {
-        "role": role,
-        "source": source,
-        "sentences": {code: len(tokens.corpus.only(code)) for code in tokens.corpus.languages},
-        "seeds": recipe.probe.seeds,
-        "minimum": recipe.evidence.minimum,
-        "rows": [dataclasses.asdict(row) | {"score": row.score, "se": row.weaker.se} for row in rows],
-        "candidates": candidates,
-        "trials": trials,
-        "train_tokens": trained,
-        "chosen": _chosen(rows, candidates, trials),
-        "rule": NEAREST_RULE,
-    }
-
-
-def _chosen(rows: Sequence[NearestLayer], candidates: Sequence[int], trials: Sequence[dict[str, Any]]) -> int:
-    """The candidate with most latents of the target, then with the best latent, then with the best score."""
-
-    def merit(layer: int) -> tuple[float, ...]:
-        own = [trial for trial in trials if trial["layer"] == layer]
-        return (
-            sum(trial["found"] for trial in own),
-            max((trial["best_auroc"] for trial in own), default=0.0),
-            next(row.score for row in rows if row.layer == layer),
-        )
-
-    return max(candidates, key=merit)
-
-
-def _trials(
-    context: Context, candidates: Sequence[int], tokens: TokenizedCorpus, progress: Progress
-) -> tuple[int, list[dict[str, Any]]]:
-    """Train short autoencoders at each candidate, and count their latents that tell the target from every other.
-
-    Returns:
-        The tokens they are trained on, and a row for each autoencoder.
-    """
-    recipe, lm = context.recipe, context.lm
-    sites = [context.site_at(layer) for layer in candidates]
-    stored = _activations(context, sites, part(progress, 0.0, 0.3))
-    trained = len(stored[sites[0]])
-    found: dict[Site, list[tuple[Sae, float]]] = {}
-    for number, site in enumerate(sites):
-        own = part(progress, 0.3 + 0.6 * number / len(sites), 0.3 + 0.6 * (number + 1) / len(sites))
-        found[site] = _train(context, site, stored.pop(site), own)
-    counters = {site: [Counter(Latents(sae), tokens) for sae, _ in found[site]] for site in sites}
-    done, every = 0, int(tokens.lengths.sum())
-    with torch.no_grad():
-        for seen in require_finite(lm, activations(lm, batches(tokens, recipe.batch_tokens), sites), tokens):
-            for site in sites:
-                for counter in counters[site]:
-                    counter.add(seen.sites[site], seen.sentence)
-            done += len(seen.sentence)
-            progress(0.9 + 0.1 * done / every)
-    rows = []
-    for site in sites:
-        for (sae, fvu), counter in zip(found[site], counters[site], strict=True):
-            _, table = counter.finish()
-            assert table is not None
-            areas = testing.auroc_table(table)
-            others = [code for code in areas.languages if code != context.target]
-            least = np.min([areas.of(context.target, code) for code in others], axis=0)
-            best = int(least.argmax())
-            rows.append(
-                {
-                    "layer": site.layer,
-                    "latents": sae.config.latents,
-                    "k": sae.config.k,
-                    "fvu": fvu,
-                    "found": int((least >= recipe.evidence.minimum).sum()),
-                    "best_latent": best,
-                    "best_auroc": float(least[best]),
-                }
-            )
-    return trained, rows
-
-
-def _train(
-    context: Context, site: Site, x: Float[Tensor, "tokens d"], progress: Progress
-) -> list[tuple[Sae, float]]:
-    """A short autoencoder of each size on a site's activations, and its FVU in the last steps of its training.
-
-    Raises:
-        GlossaeError: the loss diverges.
-    """
-    recipe = context.recipe
-    settings = TrainSettings(
-        steps=-(-len(x) // STEP_TOKENS) * EPOCHS, tokens=len(x) * EPOCHS, lr=recipe.sae.lr, seed=recipe.seed
-    )
-    jobs = [
-        (
-            SaeConfig(
-                d_in=x.shape[1],
-                latents=latents,
-                k=min(recipe.sae.k, MOST_K, latents),
-                model=recipe.model,
-                site=site.name,
-                layer=site.layer,
-            ),
-            settings,
-        )
-        for latents in _sizes(context)
-    ]
-    try:
-        trained = train_group(
-            jobs, lambda _: _steps(x, recipe.seed), Mixer(None, 0, torch.Generator()), progress=progress
-        )
-    except GlossaeError as error:
-        raise GlossaeError(
-            f"layer: a short autoencoder at layer {site.layer}, to choose the layer: {error}"
-        ) from error
-    return [(sae, float(np.mean([point.fvu for point in log[-LAST_POINTS:]]))) for sae, log in trained]
-
-
-def _activations(
-    context: Context, sites: Sequence[Site], progress: Progress
-) -> dict[Site, Float[Tensor, "tokens d"]]:
-    """The activations of the first sentences of the training text at several sites, in one pass of the model."""
-    lm, tokens = context.lm, context.training_tokens()
-    languages = [sentence.language for sentence in tokens.corpus.sentences]
-    most = min(TOKENS, VALUES // sum(lm.width(site) for site in sites))
-    each = most // len(tokens.corpus.languages)
-    text = tokens.take(first_of_each(languages, each, [int(length) for length in tokens.lengths]))
-    every = int(text.lengths.sum())
-
-    def told() -> Iterator[Activations]:
-        done = 0
-        for seen in require_finite(
-            lm, activations(lm, batches(text, context.recipe.batch_tokens), sites), text
-        ):
-            yield seen
-            done += len(seen.sentence)
-            progress(done / every)
-
-    return {site: x.float() for site, x in in_text_order(told()).items()}
-
-
-def _steps(x: Float[Tensor, "tokens d"], seed: int) -> Iterator[Float[Tensor, "_ d"]]:
-    """The batches of all epochs, each epoch in its own random order."""
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(EPOCHS):
-        for places in torch.randperm(len(x), generator=generator).split(STEP_TOKENS):
-            yield x[places.to(x.device)]
 
 
 def adds(recipe: Recipe, results: StageResults) -> StageResults:
     """The layer that the run uses: said here, so that another layer does not probe every layer again."""
-    auto, probe = recipe.layer == "auto", results.probe
-    layer = probe["best_layer"] if auto else recipe.layer
-    return StageResults(probe={**probe, "layer_used": layer, "chosen_by": "probe" if auto else "recipe"})
+    assert results.probe is not None
+    auto = recipe.layer == "auto"
+    used = results.probe.best_layer if auto else recipe.layer
+    more = {"layer_used": used, "chosen_by": "probe" if auto else "recipe"}
+    return StageResults(probe=results.probe.model_copy(update=more))
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The layer."""
     if probe := results.probe:
-        yield f"probe     layer {probe['layer_used']} ({probe['chosen_by']}; the rule says {probe['best_layer']})"
+        yield f"probe     layer {probe.layer_used} ({probe.chosen_by}; the rule says {probe.best_layer})"
 
 
 def compares_layers(counts: Quantities) -> bool:
@@ -478,17 +304,18 @@ def comparing_work(counts: Quantities) -> Work:
     seen = [(a, share_of(a.sentences / 2, SENTENCES) / 2) for a in counts.panel.values()]
     tokens = sum(amount.tokens * share for amount, share in seen)
     sentences = sum(amount.sentences * share for amount, share in seen)
-    text = min(TOKENS, counts.train_tokens)
-    steps, k = math.ceil(text / STEP_TOKENS) * EPOCHS, min(recipe.sae.k, MOST_K)
+    text = min(layers.TOKENS, counts.train_tokens)
+    seen_tokens, k = text * layers.EPOCHS, min(recipe.sae.k, layers.MOST_K)
+    steps = math.ceil(text / layers.STEP_TOKENS) * layers.EPOCHS
     fits = recipe.probe.seeds * shape.layers
     work = counts.forward(2 * tokens + text, shape.layers)
     work += Work(
         moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
     )
-    for m in [m for m in LATENTS if m <= counts.latents] or [counts.latents]:
+    for m in short_sizes(counts.latents):
         one = Work(
-            float_flops=2 * d * m * text * EPOCHS,
-            moved=text * EPOCHS * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
+            float_flops=2 * d * m * seen_tokens,
+            moved=seen_tokens * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
             operations=steps * STEP_OPERATIONS,
             held=4 * MOST_CANDIDATES * text * d + 18 * 2 * d * m,
         )

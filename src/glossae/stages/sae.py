@@ -1,42 +1,28 @@
 """The stage `sae`: train the autoencoder, or take a given one, and measure it."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.lm import (
-    FoundSinks,
-    LanguageModel,
-    TokenizedCorpus,
-    activations,
-    batches,
-    half_width,
-    random_order,
-    replayed_losses,
-    with_sinks,
-)
+from glossae.lm import FoundSinks, LanguageModel, TokenizedCorpus, activations, batches
 from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
 from glossae.recipe import Recipe
-from glossae.results import StageResults
+from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, untrained
+from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
 SEEDS = 2**32
 """How many seeds there are."""
-# sentences of each language on which spliced attention sinks are held against sinks left alone
-SINK_SENTENCES = 256
 # tokens of train that an untrained autoencoder takes its centre and scale from
 START_TOKENS = 1024
 
@@ -127,75 +113,47 @@ def run(context: Context, progress: Progress) -> StageResults:
         progress=part(progress, 0.75, 1.0),
     )
     sae.save(folder)
-    sinks = _with_sinks_left_alone(context, sae)
+    sinks = _sinks_spliced(context, sae)
     for language, losses in sinks.items():
         context.show.note(
             f"attention sinks at {site} are spliced, as in the paper: the loss in {language} is "
-            f"{losses['spliced']:.2f} nats a token with the reconstruction in place, {losses['left_alone']:.2f} with "
-            f"the sinks left alone, {losses['raw']:.2f} without it (protocol controlled leaves them alone)"
+            f"{losses.spliced:.2f} nats a token with the reconstruction in place, {losses.left_alone:.2f} with the "
+            f"sinks left alone, {losses.raw:.2f} without it (protocol controlled leaves them alone)"
         )
     config = sae.config
     return StageResults(
-        sae={
-            "site": site.name,
-            "layer": site.layer,
-            "d_in": config.d_in,
-            "latents": config.latents,
-            "activation": config.activation,
-            "k": config.k,
-            "tokens": quality.tokens,
-            "train_tokens": log[-1].tokens if log else None,
-            "from": recipe.sae.from_,
-            "from_commit": None if context.given is None else context.given.commit,
-            "l0": quality.l0,
-            "dead_fraction": quality.dead_fraction,
-            "fvu": quality.fvu,
-            "fvu_within": quality.fvu_within,
-            "fvu_normalised": quality.fvu_normalised,
-            "top_direction": quality.top_direction,
-            "top_tokens": quality.top_tokens,
-            "unsound": list(sae.unsound),
-            "ce": {language: as_rows([ce])[0] for language, ce in quality.ce.items()},
-            "sinks": sinks,
-        }
+        sae=SaeResult(
+            **{name: value for name, value in quality if name != "judged"},
+            site=site.name,
+            layer=site.layer,
+            d_in=config.d_in,
+            latents=config.latents,
+            activation=config.activation,
+            k=config.k,
+            train_tokens=log[-1].tokens if log else None,
+            from_=recipe.sae.from_,
+            from_commit=None if context.given is None else context.given.commit,
+            unsound=list(sae.unsound),
+            sinks=sinks,
+        )
     )
 
 
-def _with_sinks_left_alone(context: Context, sae: Sae) -> dict[str, dict[str, float | int | None]]:
-    """What it costs the target and the reference that the paper splices attention sinks too, nats a token.
-
-    Both losses are of the same random sentences of `select`. Nothing where sinks are left alone anyway, and where the
-    site has none.
-    """
-    site, budget = context.site, context.recipe.batch_tokens
+def _sinks_spliced(context: Context, sae: Sae) -> dict[str, SinkLosses]:
+    """What it costs that the paper splices attention sinks; nothing where they are left alone, or there are none."""
     found = [FoundSinks.from_json(row) for row in context.habits["sinks"]]
-    here = [each for each in found if each.site == site and each.count]
+    here = [each for each in found if each.site == context.site and each.count]
     if not here or not context.recipe.by_the_paper:
         return {}
-    tokens = context.pair_tokens("select")
-    order = random_order(
-        [sentence.language for sentence in tokens.corpus.sentences], seed=context.recipe.seed
+    return sink_losses(
+        context.lm,
+        context.site,
+        sae,
+        here,
+        context.pair_tokens("select"),
+        seed=context.recipe.seed,
+        budget=context.recipe.batch_tokens,
     )
-    said = {}
-    for language, numbers in order.items():
-        text = tokens.take(np.sort(numbers[:SINK_SENTENCES]))
-        raw, spliced = replayed_losses(
-            context.lm, site, text, [None, lambda x: sae(x.float())], budget=budget
-        )
-        (left_alone,) = replayed_losses(
-            with_sinks(context.lm, here), site, text, [lambda x: sae(x.float())], budget=budget
-        )
-        predicted = text.predicted
-        half = half_width(spliced - left_alone, predicted)
-        said[language] = {
-            "raw": float(raw.sum() / predicted.sum()),
-            "spliced": float(spliced.sum() / predicted.sum()),
-            "left_alone": float(left_alone.sum() / predicted.sum()),
-            "half_width": half if math.isfinite(half) else None,
-            "sentences": len(text),
-            "tokens": int(predicted.sum()),
-        }
-    return said
 
 
 def load_sae(context: Context) -> Sae:
@@ -330,11 +288,11 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What is unsound about the autoencoder, its size and its FVU."""
     if not (sae := results.sae):
         return
-    yield from (f"unsound   {finding}" for finding in sae.get("unsound", []))
+    yield from (f"unsound   {finding}" for finding in sae.unsound)
     # only top-k has k of every token; elsewhere k is at best what was aimed at
-    sparsity = f"k {sae['k']}" if sae["activation"] == "topk" else f"L0 {sae['l0']:.1f}"
-    fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae["fvu"].items())
-    yield f"sae       {sae['latents']} latents, {sparsity}: FVU {fvu}; {sae['dead_fraction']:.1%} dead"
+    sparsity = f"k {sae.k}" if sae.activation == "topk" else f"L0 {sae.l0:.1f}"
+    fvu = ", ".join(f"{language} {value:.3f}" for language, value in sae.fvu.items())
+    yield f"sae       {sae.latents} latents, {sparsity}: FVU {fvu}; {sae.dead_fraction:.1%} dead"
 
 
 def cost(counts: Quantities) -> Work:

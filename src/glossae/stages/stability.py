@@ -3,22 +3,19 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from glossae.evidence import SAME, LatentMatch, MatchCounts, match_latents, testing
+from glossae.evidence import match_latents, stability_result, testing
 from glossae.files import write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
-from glossae.results import StageResults
+from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, read_sae
-from glossae.stages.found import MOST_ROWS, find_in
 from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
 from glossae.stages.stage import Stage
 from glossae.stages.training import training_work
+from glossae.stages.units import find_in
 from glossae.units import Latents
 
 # what says that the autoencoder beside it is whole, and of which training
@@ -34,15 +31,15 @@ def run(context: Context, progress: Progress) -> StageResults:
     run's. Matches are made on the half of the panel that is held out.
     """
     recipe, folder = context.recipe, context.folder.path
-    reason = context.folder.summary("evidence").evidence["reason"]
-    if reason is not None:
+    evidence = context.folder.summary("evidence").evidence
+    if isinstance(evidence, NotTested):
         # without units there is nothing to look for
         progress(1.0)
-        return StageResults(stability={"reason": reason})
+        return StageResults(stability=evidence)
     panel = tested_panel(context)
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
-    shares, units, tokens = [], [], 0
+    matches = {}
     for number, seed in enumerate(other_seeds(recipe, recipe.evidence.seeds)):
         own = part(progress, number / recipe.evidence.seeds, (number + 1) / recipe.evidence.seeds)
         other = Latents(_autoencoder(context, seed, part(own, 0.0, 0.8)))
@@ -58,38 +55,18 @@ def run(context: Context, progress: Progress) -> StageResults:
             budget=recipe.batch_tokens,
             progress=part(own, 0.9, 1.0),
         )
-        shares.append(_share_row(seed, match, found))
-        units += _unit_rows(seed, match, found)
-        tokens = match.tokens
+        matches[seed] = match, found.units
     table = folder / "stability" / "units.parquet"
-    if units:
-        write_table(table, units)
+    rows = [
+        {"unit": unit, **partner.to_json()}
+        for seed, (match, units) in matches.items()
+        for unit, partner in zip(match.selected.tolist(), match.partners(seed, units), strict=True)
+    ]
+    if rows:
+        write_table(table, rows)
     else:
         table.unlink(missing_ok=True)
-    return StageResults(
-        stability={
-            "reason": None,
-            "same": SAME,
-            "claim": frozen.claim,
-            "role": panel.role,
-            "tokens": tokens,
-            "found": len(frozen.units),
-            "of": len(one),
-            "seeds": shares,
-            "units": [
-                {
-                    "unit": unit,
-                    "label": one.name(unit),
-                    "seeds": [
-                        {key: value for key, value in row.items() if key != "unit"}
-                        for row in units
-                        if row["unit"] == unit
-                    ],
-                }
-                for unit in frozen.units[:MOST_ROWS]
-            ],
-        }
-    )
+    return StageResults(stability=stability_result(matches, frozen, one, panel.role))
 
 
 def _place(context: Context, seed: int) -> Path:
@@ -120,72 +97,22 @@ def _trained(folder: Path) -> str | None:
     return found.get("identity") if whole else None
 
 
-def _share_row(seed: int, match: LatentMatch, found: testing.FrozenSet) -> dict[str, Any]:
-    """How much of what was found, and of all that fires, is there again in another seed's autoencoder."""
-    again, passes = match.has_partner(), np.isin(match.partner, found.units)
-    like = np.isin(match.correlate, found.units)
-    count = len(match.selected)
-    return {
-        "seed": seed,
-        "found": len(found.units),
-        "of": len(match.other_fired),
-        "firing": _shares(match.firing()),
-        "selected": _shares(match.of_selected())
-        | {
-            "one_to_one": float(again.mean()) if count else None,
-            "partner_found": float(passes.mean()) if count else None,
-            "correlate_found": float(like.mean()) if count else None,
-            "again_and_found": float((again & passes).mean()) if count else None,
-        },
-    }
-
-
-def _shares(shares: MatchCounts) -> dict[str, Any]:
-    of, *counts = shares
-    names = MatchCounts._fields[1:]
-    return {"of": of} | {name: count / of if of else None for name, count in zip(names, counts, strict=True)}
-
-
-def _unit_rows(seed: int, match: LatentMatch, found: testing.FrozenSet) -> list[dict[str, Any]]:
-    """Each found unit's partner in another seed's autoencoder, and the latent there that correlates with it most."""
-    again = match.has_partner()
-    return [
-        {
-            "unit": int(unit),
-            "seed": seed,
-            "again": bool(again[row]),
-            **{
-                f"{whose}{what}": value
-                for whose in ("partner", "correlate")
-                for what, value in {
-                    "": int(getattr(match, whose)[row]),
-                    "_cosine": float(getattr(match, f"{whose}_cosine")[row]),
-                    "_correlation": float(getattr(match, f"{whose}_correlation")[row]),
-                    "_found": int(getattr(match, whose)[row]) in found.units,
-                }.items()
-            },
-        }
-        for row, unit in enumerate(match.selected.tolist())
-    ]
-
-
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """Of each seed, how many units it has and how many of the run's are there again."""
     if not (stability := results.stability):
         return
-    if stability["reason"] is not None:
-        yield f"stability not looked at: {stability['reason']}"
+    if isinstance(stability, NotTested):
+        yield f"stability not looked at: {stability.reason}"
         return
-    for row in stability["seeds"]:
+    for row in stability.seeds:
         again = "none to look for"
-        if stability["found"]:
-            selected = row["selected"]
+        if stability.found:
+            own = row.selected
             again = (
-                f"{selected['both']:.0%} of the run's {stability['found']} there again "
-                f"(cosine {selected['cosine']:.0%}, correlation {selected['correlation']:.0%}), "
-                f"partners of {selected['partner_found']:.0%} found too"
+                f"{own.both:.0%} of the run's {stability.found} there again (cosine {own.cosine:.0%}, correlation "
+                f"{own.correlation:.0%}), partners of {own.partner_found:.0%} found too"
             )
-        yield f"stability seed {row['seed']}: {row['found']} {stability['claim']}; {again}"
+        yield f"stability seed {row.seed}: {row.found} {stability.claim}; {again}"
 
 
 def cost(counts: Quantities) -> Work:

@@ -16,9 +16,9 @@ from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, token
 from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, check_length, part
 from glossae.run.folder import KNOBS, as_rows, write_table
-from glossae.stages.found import tested_neurons
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
+from glossae.stages.units import tested_neurons
 from glossae.stats import Clusters
 from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
 from glossae.units import activation_moments

@@ -14,9 +14,9 @@ from glossae.recipe import Recipe, Tasks
 from glossae.results import StageResults
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import as_rows, write_table
-from glossae.stages.found import selected_latents
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
+from glossae.stages.units import selected_latents
 from glossae.tasks import TaskScore, Tuning, controlled, fine_tuned
 from glossae.toy import toy_rows
 

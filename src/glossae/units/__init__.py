@@ -1,6 +1,13 @@
 """The units of a model (latents, neurons and directions), and their counts from one streaming pass."""
 
-from glossae.units.contexts import UnitDetail, readable_tokens, sentences_to_show, token_texts, unit_details
+from glossae.units.contexts import (
+    UnitDetail,
+    readable_tokens,
+    sentences_to_show,
+    token_texts,
+    unit_details,
+    unit_row,
+)
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
 from glossae.units.directions import (
     Moments,
@@ -54,4 +61,5 @@ __all__ = [
     "set_units",
     "token_texts",
     "unit_details",
+    "unit_row",
 ]

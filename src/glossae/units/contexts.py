@@ -11,7 +11,9 @@ from scipy.stats import rankdata
 
 from glossae.corpora import Corpus
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, pad
+from glossae.results import UnitRow
 from glossae.sae import Sae
+from glossae.units.counting import UnitStatistics
 
 BINS = 60
 # longer sentences make the figure unreadable
@@ -37,6 +39,21 @@ class UnitDetail:
     quantiles: tuple[float, float] | None
     edges: Float[np.ndarray, " edges"]
     counts: dict[str, np.ndarray]
+
+
+def unit_row(statistics: UnitStatistics, detail: UnitDetail, **tested: float | None) -> UnitRow:
+    """What a run says of a latent; `tested` are its `sentence_auroc` and `q_value`."""
+    unit, rows = detail.unit, {language: statistics.row(language) for language in statistics.languages}
+    return UnitRow(
+        unit=unit,
+        kind="latent",
+        rate={language: float(statistics.rate(language)[unit]) for language in rows},
+        mean={language: float(statistics.mean_pre[row, unit]) for language, row in rows.items()},
+        mean_active={language: float(statistics.mean_active(language)[unit]) for language in rows},
+        max_active={language: float(statistics.active_max[row, unit]) for language, row in rows.items()},
+        token_auroc=detail.auroc,
+        **tested,
+    )
 
 
 @torch.no_grad()

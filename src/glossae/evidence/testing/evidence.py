@@ -23,6 +23,7 @@ from glossae.evidence.testing.auroc import (
 )
 from glossae.evidence.testing.permutation import Multipliers, Permutations, multipliers
 from glossae.evidence.testing.permutation import permutations as permute
+from glossae.results import UnitEvidence
 from glossae.units import SentenceTable
 
 COMMON_LANGUAGE = "en"
@@ -234,28 +235,6 @@ class ClaimEvidence:
     p: Float[np.ndarray, " units"]
     q: Float[np.ndarray, " units"]
     family_wise: Float[np.ndarray, " units"] | None
-
-
-@dataclass(frozen=True)
-class UnitEvidence:
-    """The test results of one unit.
-
-    Attributes:
-        unit: its number.
-        name: the most specific claim that it passes, if any.
-        p, q: by claim.
-        auroc: of the target over each other language.
-        interval: of each of these, 95 %.
-        fires_on: the other languages that it separates from the reference by the minimum asked of the target.
-    """
-
-    unit: int
-    name: str | None
-    p: dict[str, float]
-    q: dict[str, float]
-    auroc: dict[str, float]
-    interval: dict[str, tuple[float, float]]
-    fires_on: tuple[str, ...]
 
 
 @dataclass(frozen=True)

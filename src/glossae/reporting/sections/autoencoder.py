@@ -9,6 +9,7 @@ from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Drawing, draw
 from glossae.reporting.findings import site_words
 from glossae.reporting.reading import Row, RunFiles, where
 from glossae.reporting.wording import language_name, listed, moves, number, percent, plural, whole
+from glossae.results import SaeResult
 
 _PANELS = (
     ("fvu", "variance unexplained (FVU)", BLUE),
@@ -21,12 +22,12 @@ _POINTS = 600
 
 def autoencoder_blocks(files: RunFiles) -> Blocks:
     """Table 4, the training log, fidelity by language."""
-    sae = files.get("sae")
+    sae = files.results.sae
     if not sae:
         yield not_run("The autoencoder")
         return
-    if sae["unsound"]:
-        yield Paragraph(f"This autoencoder is unsound. {' '.join(sae['unsound'])}", "warning")
+    if sae.unsound:
+        yield Paragraph(f"This autoencoder is unsound. {' '.join(sae.unsound)}", "warning")
     if habits := (files.run.get("habits") or {}).get(files.recipe.model):
         yield Paragraph(f"{_beginnings(habits)}. {_sinks(files, sae, habits)}", "note")
     yield table(
@@ -67,9 +68,9 @@ def _beginnings(habits: Row) -> str:
     return begin
 
 
-def _sinks(files: RunFiles, sae: Row, habits: Row) -> str:
+def _sinks(files: RunFiles, sae: SaeResult, habits: Row) -> str:
     """Which tokens are attention sinks at the site."""
-    at_site = where(habits["sinks"], site=sae["site"], layer=sae["layer"])
+    at_site = where(habits["sinks"], site=sae.site, layer=sae.layer)
     here = [row for row in at_site if row["count"] > 0]
     if not here:
         return "No attention sinks were found at this site."
@@ -83,11 +84,11 @@ def _sinks(files: RunFiles, sae: Row, habits: Row) -> str:
     )
 
 
-def _details(files: RunFiles, sae: Row) -> dict[str, str]:
-    settings, taken = files.recipe.sae, sae.get("from")
-    activation = str(sae["activation"])
-    if sae["k"] is not None:
-        activation += f", k = {sae['k']}"
+def _details(files: RunFiles, sae: SaeResult) -> dict[str, str]:
+    settings, taken = files.recipe.sae, sae.from_
+    activation = sae.activation
+    if sae.k is not None:
+        activation += f", k = {sae.k}"
     elif settings.l1 is not None and not taken:
         activation += f", L1 weight {settings.l1:g}"
     training = {
@@ -97,36 +98,29 @@ def _details(files: RunFiles, sae: Row) -> dict[str, str]:
         if settings.batch_sentences
         else f"{whole(settings.batch_tokens)} tokens",
         "Epochs": str(settings.epochs),
-        "Tokens trained on": whole(sae.get("train_tokens")),
+        "Tokens trained on": whole(sae.train_tokens),
     }
     return {
         "Site": site_words(files),
-        "Width of the site": whole(sae["d_in"]),
-        "Latents": f"{whole(sae['latents'])} ({number(sae['latents'] / sae['d_in'], 1)} times the width)",
+        "Width of the site": whole(sae.d_in),
+        "Latents": f"{whole(sae.latents)} ({number(sae.latents / sae.d_in, 1)} times the width)",
         "Activation": activation,
         **({"Taken from": taken} if taken else training),
-        "Tokens measured on": whole(sae["tokens"]),
-        "L0 (latents firing at a token)": number(sae["l0"], 1),
-        "Dead latents (firing on no token)": percent(sae["dead_fraction"], digits=1),
-        "Variance along one direction": percent(sae["top_direction"], digits=1),
-        "Variance in the largest 1 % of tokens": percent(sae["top_tokens"], digits=1),
+        "Tokens measured on": whole(sae.tokens),
+        "L0 (latents firing at a token)": number(sae.l0, 1),
+        "Dead latents (firing on no token)": percent(sae.dead_fraction, digits=1),
+        "Variance along one direction": percent(sae.top_direction, digits=1),
+        "Variance in the largest 1 % of tokens": percent(sae.top_tokens, digits=1),
     }
 
 
-def _fidelity(files: RunFiles, sae: Row) -> Blocks:
+def _fidelity(files: RunFiles, sae: SaeResult) -> Blocks:
     """What the reconstruction costs and leaves unexplained, by language."""
-    losses = sae["ce"] or {}
-    codes = [code for code in files.languages if code in sae["fvu"] or code in losses]
+    losses = {code: sae.ce[code] for code in files.languages if code in sae.ce}
     parts = [
-        f"the {language_name(code)} loss {moves(losses[code]['spliced'] - losses[code]['raw'])}"
+        f"the {language_name(code)} loss {moves(losses[code].spliced - losses[code].raw)}"
         for code in files.languages[:2]
-        if losses.get(code)
     ]
-    cost = (
-        f"With the reconstruction in the site's place, {listed(parts)}."
-        if parts
-        else "What the reconstruction costs was not measured."
-    )
     text = (
         "all of select"
         if files.recipe.by_the_paper
@@ -134,25 +128,25 @@ def _fidelity(files: RunFiles, sae: Row) -> Blocks:
     )
     yield table(
         "Fidelity by language",
-        f"{cost} Measured on {text}, cross-entropy in nats per token. ±: half the width of the 95 % interval of "
-        "what the reconstruction adds, over sentences. Recovered: how far the reconstruction closes the gap between "
-        f"zeros in the site's place ({percent(0)}) and the model itself ({percent(1)}).",
+        f"With the reconstruction in the site's place, {listed(parts)}. Measured on {text}, cross-entropy in nats per "
+        "token. ±: half the width of the 95 % interval of what the reconstruction adds, over sentences. Recovered: how "
+        f"far the reconstruction closes the gap between zeros in the site's place ({percent(0)}) and the model itself "
+        f"({percent(1)}).",
         [
             {
                 "Language": language_name(code),
-                "Sentences": whole(ce.get("sentences")),
-                "Tokens": whole(ce.get("tokens")),
-                "Raw model": number(ce.get("raw")),
-                "Reconstruction in place": number(ce.get("spliced")),
-                "±": number(ce.get("half_width")),
-                "Zeros in place": number(ce.get("ablated")),
-                "Recovered": _recovered(ce.get("recovered")),
+                "Sentences": whole(ce.sentences),
+                "Tokens": whole(ce.tokens),
+                "Raw model": number(ce.raw),
+                "Reconstruction in place": number(ce.spliced),
+                "±": number(ce.half_width),
+                "Zeros in place": number(ce.ablated),
+                "Recovered": _recovered(ce.recovered),
             }
-            for code in codes
-            for ce in [losses.get(code) or {}]
+            for code, ce in losses.items()
         ],
     )
-    if sae["sinks"]:
+    if sae.sinks:
         yield table(
             "Attention sinks spliced",
             "The paper splices attention sinks like any other token. Here the same sentences have the "
@@ -161,29 +155,29 @@ def _fidelity(files: RunFiles, sae: Row) -> Blocks:
             [
                 {
                     "Language": language_name(code),
-                    "Sentences": whole(ce["sentences"]),
-                    "Raw model": number(ce["raw"]),
-                    "Sinks spliced": number(ce["spliced"]),
-                    "Sinks left alone": number(ce["left_alone"]),
-                    "Added by sinks": number(ce["spliced"] - ce["left_alone"]),
-                    "±": number(ce["half_width"]),
+                    "Sentences": whole(ce.sentences),
+                    "Raw model": number(ce.raw),
+                    "Sinks spliced": number(ce.spliced),
+                    "Sinks left alone": number(ce.left_alone),
+                    "Added by sinks": number(ce.spliced - ce.left_alone),
+                    "±": number(ce.half_width),
                 }
-                for code, ce in sae["sinks"].items()
+                for code, ce in sae.sinks.items()
             ],
         )
     yield table(
         "Reconstruction by language",
-        f"The fraction of variance unexplained (FVU), on {whole(sae['tokens'])} tokens of select: around the mean "
+        f"The fraction of variance unexplained (FVU), on {whole(sae.tokens)} tokens of select: around the mean "
         "of the whole text; around the language's own mean, where telling languages apart explains nothing; and as "
         "a mean over tokens of each token's own share, where large tokens count no more than small ones.",
         [
             {
                 "Language": language_name(code),
-                "FVU": number(sae["fvu"].get(code)),
-                "Within the language": number(sae["fvu_within"].get(code)),
-                "Mean over tokens": number(sae["fvu_normalised"].get(code)),
+                "FVU": number(sae.fvu.get(code)),
+                "Within the language": number(sae.fvu_within.get(code)),
+                "Mean over tokens": number(sae.fvu_normalised.get(code)),
             }
-            for code in codes
+            for code in losses
         ],
     )
 

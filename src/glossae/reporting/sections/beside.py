@@ -1,14 +1,17 @@
 """The paper's numbers beside this run's, cell by cell, and where its code does not do what its text says."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from glossae.reporting.blocks import Blocks, Cell, Line, Paragraph, Table, table
 from glossae.reporting.findings import find_cell
 from glossae.reporting.reading import Row, RunFiles, where
 from glossae.reporting.wording import capital, interval, language_name, number, percent, short, signed
+from glossae.results import AsCodedRow, PaperBest, PaperMean, PaperModel, PaperTasks, ProbeCell
+
+Penalised = TypeVar("Penalised", ProbeCell, AsCodedRow, ProbeCell | AsCodedRow, PaperMean, PaperBest)
 
 # what is done, by the paper's text and by its code (its repository's notebooks)
 _SWITCHES = (
@@ -43,7 +46,7 @@ _SWITCHES = (
 
 def beside_blocks(files: RunFiles) -> Blocks:
     """Figures 3 and 4, Appendices C and D beside this run's; nothing of the paper's where it is another recipe."""
-    published, coded = files.get("published"), files.recipe.protocol == "as_coded"
+    published, coded = files.results.published, files.recipe.protocol == "as_coded"
     if not published and not coded:
         yield Paragraph(
             "The paper's own numbers stand beside those of its recipe, which this is not; --protocol as_coded "
@@ -67,7 +70,7 @@ def beside_blocks(files: RunFiles) -> Blocks:
             words=3,
         )
     yield from _probes(files)
-    if published and files.get("grid"):
+    if published and files.results.grid:
         yield Paragraph("Figure 4's 48 autoencoders stand beside the paper's in their own section, above.")
     yield from _next_token(files)
     yield from _tasks(files)
@@ -78,15 +81,15 @@ def beside_blocks(files: RunFiles) -> Blocks:
 
 def _probes(files: RunFiles) -> Blocks:
     """Accuracy by model and lambda; and around layer 16 what stands behind it; nothing of another recipe's."""
-    published, probe = files.get("published", "probes"), files.get("probe")
-    if published is None:
+    if files.results.published is None:
         return
+    published, probe = files.results.published.probes, files.results.probe
     if not probe:
         yield Paragraph("Figure 3: probes were not run.", "absent")
         return
-    coded, optima = probe.get("as_coded") or [], probe["cells"]
-    theirs = {model["model"]: model for model in published["models"]}
-    models = dict.fromkeys((*theirs, *(row["model"] for row in optima)))
+    coded, optima = probe.as_coded or [], probe.cells
+    theirs = {model.model: model for model in published.models}
+    models = dict.fromkeys((*theirs, *(row.model for row in optima)))
     yield table(
         "Figure 3, beside the paper",
         "Accuracy on held-out tokens, the mean over layers (and seeds); under it the best layer. The paper's are those "
@@ -94,20 +97,26 @@ def _probes(files: RunFiles) -> Blocks:
         [
             {
                 "Model": name,
-                "Lambda": short(cell["lambda"]),
-                "The paper": _their_accuracy(theirs.get(name), cell["lambda"]),
-                "As coded": _our_accuracy(coded, name, cell["lambda"]),
-                "The optimum": _our_accuracy(optima, name, cell["lambda"]),
+                "Lambda": short(cell.penalty),
+                "The paper": _their_accuracy(theirs.get(name), cell.penalty),
+                "As coded": _our_accuracy(coded, name, cell.penalty),
+                "The optimum": _our_accuracy(optima, name, cell.penalty),
             }
             for name in models
-            for cell in published["models"][0]["accuracy"]
+            for cell in published.models[0].accuracy
         ],
     )
-    pairs = []
-    for row in published["cells"]:
-        own = where(_at(coded, row["lambda"]), model=row["model"], layer=row["layer"])
-        pairs.append((row, own[0] if own else {}))
-    if any(own for _, own in pairs):
+    pairs = [
+        (
+            row,
+            next(
+                (own for own in _at(coded, row.penalty) if (own.model, own.layer) == (row.model, row.layer)),
+                None,
+            ),
+        )
+        for row in published.cells
+    ]
+    if any(own is not None for _, own in pairs):
         yield Table(
             "Around layer 16 of Pythia 1.4B",
             "What is behind the paper's choice of a layer: where the norm is nothing and the cross-entropy is that of "
@@ -115,33 +124,38 @@ def _probes(files: RunFiles) -> Blocks:
             ("Lambda", "Layer", "Norm", "As coded", "Cross-entropy", "As coded", "Accuracy", "As coded"),
             [
                 (
-                    short(row["lambda"]),
-                    str(row["layer"]),
-                    *(number(r.get(key)) for key in ("norm", "bce", "accuracy") for r in (row, own)),
+                    short(row.penalty),
+                    str(row.layer),
+                    *(
+                        number(getattr(each, key, None))
+                        for key in ("norm", "bce", "accuracy")
+                        for each in (row, own)
+                    ),
                 )
                 for row, own in pairs
             ],
         )
 
 
-def _at(rows: Sequence[Row], value: float) -> list[Row]:
+def _at(rows: Iterable[Penalised], value: float) -> list[Penalised]:
     # lambdas are rounded in the paper's tables
-    return [row for row in rows if math.isclose(row["lambda"], value, rel_tol=0.01)]
+    return [row for row in rows if math.isclose(row.penalty, value, rel_tol=0.01)]
 
 
-def _their_accuracy(model: Row | None, value: float) -> Cell:
-    means = _at(model["accuracy"], value) if model else []
-    best = _at(model["best"], value) if model else []
+def _their_accuracy(model: PaperModel | None, value: float) -> Cell:
+    means = _at(model.accuracy, value) if model else []
+    best = _at(model.best, value) if model else []
     return Cell(
-        percent(means[0]["mean"], digits=1) if means else "–",
-        _best_layer(best[0]["layer"], best[0]["accuracy"]) if best else "",
+        percent(means[0].mean, digits=1) if means else "–",
+        _best_layer(best[0].layer, best[0].accuracy) if best else "",
     )
 
 
-def _our_accuracy(rows: Sequence[Row], model: str, value: float) -> str | Cell:
+def _our_accuracy(rows: Sequence[ProbeCell | AsCodedRow], model: str, value: float) -> str | Cell:
     layers: dict[int, list[float]] = {}
-    for row in _at(where(rows, model=model), value):
-        layers.setdefault(row["layer"], []).append(row["accuracy"])
+    for row in _at(rows, value):
+        if row.model == model:
+            layers.setdefault(row.layer, []).append(row.accuracy)
     if not layers:
         return "–"
     means = {layer: mean(values) for layer, values in layers.items()}
@@ -172,13 +186,13 @@ def _next_token(files: RunFiles) -> Blocks:
     """Losses and changes, what the target's change is to the reference's, and how many go the paper's way."""
     pair = (files.target, files.reference)
     columns: dict[str, _Losses] = {}
-    published = files.get("published", "next_token")
-    if published and all(code in published for code in pair):
+    published = files.results.published.next_token if files.results.published else None
+    if published and all(code in published.losses for code in pair):
         columns["paper"] = {
             (code, float(value)): ce
             for code in pair
-            for value, ce in zip(published["values"], published[code], strict=True)
-        } | {(code, None): published["no_modification"][code] for code in pair}
+            for value, ce in zip(published.values, published.losses[code], strict=True)
+        } | {(code, None): published.no_modification[code] for code in pair}
     coded, cells = files.rows("next_token", "as_coded"), files.rows("next_token", "cells")
     if coded:
         columns["coded"] = {(row["language"], row["value"]): row["ce"] for row in coded}
@@ -283,10 +297,10 @@ _OURS = {"As coded": ("as_coded", "weighted_f1"), "Controlled, macro F1": ("cont
 
 def _tasks(files: RunFiles) -> Blocks:
     """The paper's three tasks at its values, whatever of them was set here; nothing of another recipe's."""
-    published = files.get("published", "tasks")
-    if published is None:
+    if files.results.published is None:
         return
-    names = [key for key in published if key not in ("metric", "values", "no_modification")]
+    published = files.results.published.tasks
+    names = list(published.scores)
     rows = [row for row in files.rows("tasks") if row["task"] in names and row["splice"] is True]
     found = {
         (row["task"], row["protocol"], row["metric"], row["value"]): row
@@ -299,7 +313,7 @@ def _tasks(files: RunFiles) -> Blocks:
         yield Paragraph(said, "finding")
     lines: list[Line] = []
     for name in names:
-        for value in (*published["values"], None):
+        for value in (*published.values, None):
             score, change = _theirs(published, name, value)
             lines.append(
                 {
@@ -311,7 +325,7 @@ def _tasks(files: RunFiles) -> Blocks:
             )
     yield table(
         "Appendix D, beside the paper",
-        f"The paper: {published['metric']}. Under each score the change from no modification, and for ours its 95 % "
+        f"The paper: {published.metric}. Under each score the change from no modification, and for ours its 95 % "
         "interval.",
         lines,
     )
@@ -324,17 +338,17 @@ def _score(row: Row | None) -> str | Cell:
     return Cell(number(row["score"]), f"{signed(row['delta'])} ({spread})")
 
 
-def _theirs(published: Row, name: str, value: float | None) -> tuple[float, float | None]:
+def _theirs(published: PaperTasks, name: str, value: float | None) -> tuple[float, float | None]:
     """The paper's score, and its change from no modification."""
-    none: float = published["no_modification"][name]
+    none = published.no_modification[name]
     if value is None:
         return none, None
-    score: float = published[name][published["values"].index(value)]
+    score = published.scores[name][published.values.index(int(value))]
     return score, score - none
 
 
 def _same_way(
-    published: Row, found: dict[tuple[str, str, str, float | None], Row], names: Sequence[str]
+    published: PaperTasks, found: dict[tuple[str, str, str, float | None], Row], names: Sequence[str]
 ) -> str:
     """How many of the paper's changes have the same sign here; and how many of ours are more than chance."""
     words = []
@@ -342,7 +356,7 @@ def _same_way(
         pairs = [
             (_theirs(published, name, value)[1], found[(name, *ours, value)])
             for name in names
-            for value in published["values"]
+            for value in published.values
             if (name, *ours, value) in found
         ]
         if not pairs:

@@ -1,6 +1,6 @@
 """What the units do to the next token (section 5.2): Figure 8 and the tables of Appendix C."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +23,7 @@ from glossae.reporting.wording import (
     signed,
     whole,
 )
+from glossae.results import PaperLosses
 
 # the false discovery rate at which consecutive sentences are called correlated
 SERIAL_LEVEL = 0.05
@@ -41,7 +42,7 @@ def effects_blocks(files: RunFiles) -> Blocks:
         finding = (
             "No latent was selected, so there is nothing to fix: only the model and the splice were measured."
         )
-    published = files.get("published", "next_token")
+    published = files.results.published.next_token if files.results.published else None
     yield Paragraph(
         f"The paper's Figure 7 is a drawing of the set-up: the autoencoder sits on {site_words(files)}. "
         "Spliced, its reconstruction replaces the activation, as in the paper; error-preserving, only the "
@@ -137,7 +138,7 @@ def sweep_details(files: RunFiles, splice: bool) -> str:
 # ---- tables
 
 
-def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
+def _sweep_table(files: RunFiles, splice: bool, published: PaperLosses | None) -> Table:
     raw = {code: find_cell(files, code, "raw", None) for code in files.languages}
     values = doses(files, splice)
     columns: list[str | Cell] = ["Value"]
@@ -151,9 +152,9 @@ def _sweep_table(files: RunFiles, splice: bool, published: Row | None) -> Table:
         line += [find_cell(files, code, "none", splice), raw[code]]
         name = language_name(code)
         rows.append([Cell(name, "nats per token"), *(number(cell["ce"]) if cell else "–" for cell in line)])
-        if splice and published is not None and code in published:
-            theirs = dict(zip(map(float, published["values"]), published[code], strict=True))
-            none = (published.get("no_modification") or {}).get(code)
+        if splice and published is not None and code in published.losses:
+            theirs = dict(zip(map(float, published.values), published.losses[code], strict=True))
+            none = published.no_modification.get(code)
             losses = [*(theirs.get(value) for value in values), none]
             rows.append([Cell(name, "the paper's"), *(number(loss, 2) for loss in losses), "not measured"])
         if values:
@@ -233,7 +234,7 @@ def _serial_correlation(rows: Sequence[Row]) -> Blocks:
 
 
 def _draw_sweep(
-    files: RunFiles, cells: Sequence[Row], published: Mapping[str, Any] | None, description: str
+    files: RunFiles, cells: Sequence[Row], published: PaperLosses | None, description: str
 ) -> Drawing:
     """Loss against the fixed value, a panel for each way of editing; in that of the splice the paper's own curves."""
     pooled = where(cells, source="all")
@@ -294,9 +295,9 @@ def _shade_out_of_range(panel: Axes, cells: Sequence[Row]) -> None:
             label = None
 
 
-def _paint_published(panel: Axes, published: Mapping[str, Any], languages: Sequence[str]) -> None:
+def _paint_published(panel: Axes, published: PaperLosses, languages: Sequence[str]) -> None:
     for language in languages[:2]:
-        if language in published:
-            values, losses = (list(map(float, published[key])) for key in ("values", language))
+        if language in published.losses:
+            values, losses = list(map(float, published.values)), published.losses[language]
             style: Any = {"color": language_colour(languages, language), "alpha": 0.55, "linewidth": 1.0}
             panel.plot(values, losses, marker="x", label=f"{language_name(language)}, the paper", **style)

@@ -13,10 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from glossae.reporting.blocks import Blocks, Cell, Line, Paragraph, Picture, not_run, table
 from glossae.reporting.canvas import BLUE, INK, ORANGE, Drawing, draw, legend_below, ring
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.wording import language_name, listed, model_name, number, percent, plural, short, whole
+from glossae.results import GridCell, GridChoice, GridFront, PaperCell, PaperGrid, SaeKind
 
-Pairs: TypeAlias = Sequence[tuple[Row, Row]]
+Pairs: TypeAlias = Sequence[tuple[PaperCell, PaperCell]]
 """Cells of the grid with the paper's of the same kind."""
 _Marks: TypeAlias = tuple[Collection[int], Collection[int]]
 """The numbers of cells that are not dominated in the left panel's terms, and in the right one's."""
@@ -37,23 +38,22 @@ _ALIKE = 0.05
 
 def grid_blocks(files: RunFiles) -> Blocks:
     """Figure 4, what each choice changes, the cell that the rule chooses, and every cell in numbers."""
-    grid = files.get("grid")
-    if not grid:
+    grid, published = files.results.grid, files.results.published
+    if not grid or grid.chosen is None:
         yield not_run("The grid search over autoencoders")
         return
-    cells: list[Row] = grid["cells"]
-    published = files.get("published", "grid")
-    pairs = same_cells(cells, published["cells"]) if published else []
+    cells, paper = grid.cells, None if published is None else published.grid
+    pairs = same_cells(cells, paper.cells) if paper else []
     theirs = [other for _, other in pairs]
-    overall = {tuple(f["measures"]): f["cells"] for f in grid["pareto"] if f["among"] == "all"}
+    overall = {front.measures: front.cells for front in grid.pareto if front.among == "all"}
     left, right = (overall.get(measures, ()) for measures in _FRONTS)
     found = finding(cells)
-    numbers = _numbers(cells, (left, right), grid["chosen"]["cell"], pairs)
-    whose = "" if grid["model"] == files.recipe.model else f" of {model_name(grid['model'])}"
+    numbers = _numbers(cells, (left, right), grid.chosen.cell, pairs)
+    whose = "" if grid.model == files.recipe.model else f" of {model_name(grid.model)}"
     yield Paragraph(
-        f"{plural(len(cells), 'autoencoder')} of {whole(grid['latents'])} latents each, all trained in one "
-        f"pass over the same {whole(grid['train_tokens'])} tokens, on {grid['site']} of layer {grid['layer']}{whose} "
-        f"({whole(grid['d_in'])} wide), and measured on {whole(grid['tokens'])} tokens of select."
+        f"{plural(len(cells), 'autoencoder')} of {whole(grid.latents)} latents each, all trained in one "
+        f"pass over the same {whole(grid.train_tokens)} tokens, on {grid.site} of layer {grid.layer}{whose} "
+        f"({whole(grid.d_in)} wide), and measured on {whole(grid.tokens)} tokens of select."
     )
     yield Picture(
         "Figure 4",
@@ -64,9 +64,9 @@ def grid_blocks(files: RunFiles) -> Blocks:
         "and a smaller error (right).",
     )
     yield from _choices(cells, pairs)
-    yield Paragraph(choice(grid, published), "finding")
+    yield Paragraph(choice(cells, grid.chosen, paper), "finding")
     yield Paragraph(
-        f"The rule, fixed before any grid was seen: {grid['chosen']['rule']} FVU is the mean of "
+        f"The rule, fixed before any grid was seen: {grid.chosen.rule} FVU is the mean of "
         f"{files.names[0]}'s and {files.names[1]}'s. This run's own autoencoder "
         "does not follow it: it is what the recipe says, in the next section."
     )
@@ -80,33 +80,43 @@ def grid_blocks(files: RunFiles) -> Blocks:
         f"FVU and dead latents (firing on no token) are held out, on select.{beside} "
         "Not dominated: among all cells, or among those of the same activation.",
         [
-            _line(grid, place, cell, same.get(_key(cell)), files.languages[:2])
+            _line(
+                cell, place, grid.pareto, place == grid.chosen.cell, same.get(_key(cell)), files.languages[:2]
+            )
             for place, cell in enumerate(cells)
         ],
         words=2,
     )
 
 
-def _line(grid: Row, place: int, cell: Row, other: Row | None, pair: Sequence[str]) -> Line:
+def _line(
+    cell: GridCell,
+    place: int,
+    pareto: Sequence[GridFront],
+    chosen: bool,
+    other: PaperCell | None,
+    pair: Sequence[str],
+) -> Line:
     def beside(name: str, text: Callable[[float], str]) -> str | Cell:
-        return text(cell[name]) if other is None else Cell(text(cell[name]), text(other[name]))
+        own = text(getattr(cell, name))
+        return own if other is None else Cell(own, text(getattr(other, name)))
 
     fronts = []
     for measures, words in _FRONTS.items():
-        own = [f["among"] for f in grid["pareto"] if tuple(f["measures"]) == measures and place in f["cells"]]
+        own = [front.among for front in pareto if front.measures == measures and place in front.cells]
         if own:
             fronts.append(words if "all" in own else f"{words} ({_activation(own[0])})")
     return {
-        "Kind": Cell(_kind(cell), "chosen by the rule") if place == grid["chosen"]["cell"] else _kind(cell),
+        "Kind": Cell(_kind(cell), "chosen by the rule") if chosen else _kind(cell),
         "Not dominated in": "; ".join(fronts) or "–",
-        "k or L1": short(cell["k"] if cell["l1"] is None else cell["l1"]),
+        "k or L1": short(cell.l1 if cell.l1 is not None else cell.k or 0),
         "Error": beside("mse", short),
         "L0": beside("l0", short),
         "Active in a batch": beside(
             "active_per_batch", lambda value: short(value) if value < 100 else whole(value)
         ),
-        **{f"FVU: {language_name(code)}": number(cell["fvu"].get(code)) for code in pair},
-        "Dead": percent(cell["dead_fraction"], digits=1),
+        **{f"FVU: {language_name(code)}": number(cell.fvu.get(code)) for code in pair},
+        "Dead": percent(cell.dead_fraction, digits=1),
     }
 
 
@@ -117,34 +127,32 @@ def _activation(activation: str) -> str:
     return _ACTIVATIONS.get(activation, activation)
 
 
-def _kind(cell: Row) -> str:
+def _kind(cell: SaeKind) -> str:
     """`TopK, separate, bias`."""
-    matrices = "tied" if cell["tied"] else "separate"
-    return (
-        f"{_activation(cell['activation'])}, {matrices}, {'bias' if cell['pre_encoder_bias'] else 'no bias'}"
-    )
+    matrices = "tied" if cell.tied else "separate"
+    return f"{_activation(cell.activation)}, {matrices}, {'bias' if cell.pre_encoder_bias else 'no bias'}"
 
 
-def _kind_words(cell: Row) -> str:
+def _kind_words(cell: SaeKind) -> str:
     """`TopK, separate matrices, with a pre-encoder bias`."""
     matrices, bias = (
-        "tied" if cell["tied"] else "separate",
-        "with" if cell["pre_encoder_bias"] else "without",
+        "tied" if cell.tied else "separate",
+        "with" if cell.pre_encoder_bias else "without",
     )
-    return f"{_activation(cell['activation'])}, {matrices} matrices, {bias} a pre-encoder bias"
+    return f"{_activation(cell.activation)}, {matrices} matrices, {bias} a pre-encoder bias"
 
 
-def _sparsity(cell: Row) -> str:
+def _sparsity(cell: PaperCell) -> str:
     """`k 30` or `L1 0.001`."""
-    return f"k {cell['k']}" if cell["k"] is not None else f"L1 {short(cell['l1'])}"
+    return f"L1 {short(cell.l1)}" if cell.l1 is not None else f"k {cell.k}"
 
 
-def _key(cell: Row, without: str | None = None) -> tuple[object, ...]:
+def _key(cell: PaperCell, without: str | None = None) -> tuple[object, ...]:
     """What a cell is, all of it or all but one thing."""
-    return tuple(cell[name] for name in (*_KIND, "k", "l1") if name != without)
+    return tuple(getattr(cell, name) for name in (*_KIND, "k", "l1") if name != without)
 
 
-def same_cells(cells: Sequence[Row], others: Sequence[Row]) -> list[tuple[Row, Row]]:
+def same_cells(cells: Sequence[PaperCell], others: Sequence[PaperCell]) -> list[tuple[PaperCell, PaperCell]]:
     """Cells of one grid with those of the same kind in another."""
     known = {_key(other): other for other in others}
     return [(cell, known[_key(cell)]) for cell in cells if _key(cell) in known]
@@ -188,39 +196,41 @@ class Comparison:
         return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def comparisons(cells: Sequence[Row]) -> list[Comparison]:
+def comparisons(cells: Sequence[PaperCell]) -> list[Comparison]:
     """What tying and a pre-encoder bias change, for each activation, and for small and large k."""
     found = []
     for what in _CHOICES:
         for among, group in _groups(cells):
-            lacking = {_key(cell, what): cell for cell in group if not cell[what]}
-            having = [cell for cell in group if cell[what] and _key(cell, what) in lacking]
+            lacking = {_key(cell, what): cell for cell in group if not getattr(cell, what)}
+            having = [cell for cell in group if getattr(cell, what) and _key(cell, what) in lacking]
             for measure in _MEASURES:
-                pairs = [(cell[measure], lacking[_key(cell, what)][measure]) for cell in having]
+                pairs = [
+                    (getattr(cell, measure), getattr(lacking[_key(cell, what)], measure)) for cell in having
+                ]
                 # no ratio to an autoencoder that fires nowhere
                 if ratios := tuple(own / other for own, other in pairs if other > 0):
                     found.append(Comparison(what, among, measure, ratios))
     return found
 
 
-def large_k(cells: Sequence[Row]) -> int | None:
+def large_k(cells: Sequence[PaperCell]) -> int | None:
     """From where on a k of the grid is large: the upper half of them; None if there is one at most."""
-    ks = sorted({cell["k"] for cell in cells if cell["k"] is not None})
+    ks = sorted({cell.k for cell in cells if cell.k is not None})
     return ks[len(ks) // 2] if len(ks) > 1 else None
 
 
-def _groups(cells: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def _groups(cells: Sequence[PaperCell]) -> Iterator[tuple[str, list[PaperCell]]]:
     bound = large_k(cells)
-    for activation in dict.fromkeys(cell["activation"] for cell in cells):
-        own = where(cells, activation=activation)
+    for activation in dict.fromkeys(cell.activation for cell in cells):
+        own = [cell for cell in cells if cell.activation == activation]
         if bound is None or activation != "topk":
             yield _activation(activation), own
         else:
-            yield f"TopK, k below {bound}", [cell for cell in own if cell["k"] < bound]
-            yield f"TopK, k {bound} and more", [cell for cell in own if cell["k"] >= bound]
+            for words, large in ((f"TopK, k below {bound}", False), (f"TopK, k {bound} and more", True)):
+                yield words, [cell for cell in own if ((cell.k or 0) >= bound) is large]
 
 
-def _choices(cells: Sequence[Row], pairs: Pairs) -> Blocks:
+def _choices(cells: Sequence[PaperCell], pairs: Pairs) -> Blocks:
     """What tying and the bias change, and whether it is what they change in the paper's numbers."""
     own = comparisons([cell for cell, _ in pairs] or cells)
     theirs = {c.names: c for c in comparisons([other for _, other in pairs])}
@@ -259,19 +269,19 @@ def _choices(cells: Sequence[Row], pairs: Pairs) -> Blocks:
     )
 
 
-def outdone(cells: Sequence[Row], activation: str, by: str) -> tuple[int, int]:
+def outdone(cells: Sequence[PaperCell], activation: str, by: str) -> tuple[int, int]:
     """Of the cells of one activation, how many one of the other's outdoes, and of how many.
 
     One outdoes another that fires no fewer latents at a token and has no smaller error.
     """
-    own, others = where(cells, activation=activation), where(cells, activation=by)
-    beaten = sum(any(b["l0"] <= a["l0"] and b["mse"] <= a["mse"] for b in others) for a in own)
+    own, others = ([cell for cell in cells if cell.activation == name] for name in (activation, by))
+    beaten = sum(any(b.l0 <= a.l0 and b.mse <= a.mse for b in others) for a in own)
     return beaten, len(own)
 
 
 def rank_correlation(pairs: Pairs, measure: str) -> float | None:
     """Spearman's, between the cells of two grids; None where one of them has no order."""
-    ranks = pd.DataFrame([(own[measure], other[measure]) for own, other in pairs]).rank()
+    ranks = pd.DataFrame([[getattr(cell, measure) for cell in pair] for pair in pairs]).rank()
     if len(ranks) < 2 or (ranks.nunique() == 1).any():
         return None
     return float(ranks[0].corr(ranks[1]))
@@ -280,43 +290,42 @@ def rank_correlation(pairs: Pairs, measure: str) -> float | None:
 # ---- sentences
 
 
-def finding(cells: Sequence[Row]) -> str:
+def finding(cells: Sequence[PaperCell]) -> str:
     """Which activation outdoes the other; with one activation, how far the error goes."""
-    if {cell["activation"] for cell in cells} == {"topk", "relu"}:
+    if {cell.activation for cell in cells} == {"topk", "relu"}:
         beaten, of_relu = outdone(cells, "relu", "topk")
         back, of_topk = outdone(cells, "topk", "relu")
         return (
             f"{beaten} of the {of_relu} ReLU autoencoders are outdone by a TopK one, with no more latents active at a "
             f"token and no more error; {back} of the {of_topk} TopK ones by a ReLU one."
         )
-    best, worst = (pick(cells, key=lambda cell: cell["mse"]) for pick in (min, max))
+    best, worst = (pick(cells, key=lambda cell: cell.mse) for pick in (min, max))
     return (
-        f"The mean squared error goes from {short(worst['mse'])} ({_sparsity(worst)}) "
-        f"to {short(best['mse'])} ({_sparsity(best)})."
+        f"The mean squared error goes from {short(worst.mse)} ({_sparsity(worst)}) "
+        f"to {short(best.mse)} ({_sparsity(best)})."
     )
 
 
-def choice(grid: Row, published: Row | None) -> str:
+def choice(cells: Sequence[GridCell], chosen: GridChoice, published: PaperGrid | None) -> str:
     """What the rule chooses, why, and whether the paper chose the same kind."""
-    chosen = grid["chosen"]
-    cell = None if chosen["cell"] is None else grid["cells"][chosen["cell"]]
+    cell = None if chosen.cell is None else cells[chosen.cell]
     what = "none" if cell is None else f"{_kind_words(cell)}, {_sparsity(cell)}"
-    words = f"The rule chooses {what}. {chosen['reason']}"
+    words = f"The rule chooses {what}. {chosen.reason}"
     if published is None:
         return words
-    theirs = published["chosen"]
+    theirs = published.chosen
     words += f" The paper chose {_kind_words(theirs)} (of the matrices its Table 4 says otherwise)"
     if cell is None:
         return f"{words}."
     names = zip(_KIND, ("the activation", "the matrices", "the bias"), strict=True)
-    apart = [name for part, name in names if cell[part] != theirs[part]]
+    apart = [name for part, name in names if getattr(cell, part) != getattr(theirs, part)]
     return f"{words}: {'the same kind' if not apart else 'the rule differs in ' + listed(apart)}."
 
 
-def disagreements(cells: Sequence[Row]) -> list[str]:
+def disagreements(cells: Sequence[PaperCell]) -> list[str]:
     """Where the paper's text says something else than its own numbers, or more than they can bear."""
     bound = large_k(cells)
-    topk = where(cells, activation="topk")
+    topk = [cell for cell in cells if cell.activation == "topk"]
     found = comparisons(topk)
     large = f"TopK, k {bound} and more"
     tied = {c.measure: c for c in found if bound and (c.what, c.among) == ("tied", large)}
@@ -325,10 +334,10 @@ def disagreements(cells: Sequence[Row]) -> list[str]:
     said = []
     if bound and len(tied) == len(_MEASURES):
         fewest = [
-            min(where(topk, k=k), key=lambda cell: float(cell["active_per_batch"]))
-            for k in sorted({cell["k"] for cell in topk if cell["k"] >= bound})
+            min((cell for cell in topk if cell.k == k), key=lambda cell: cell.active_per_batch)
+            for k in sorted({cell.k for cell in topk if cell.k is not None and cell.k >= bound})
         ]
-        theirs = all(cell["pre_encoder_bias"] and not cell["tied"] for cell in fewest)
+        theirs = all(cell.pre_encoder_bias and not cell.tied for cell in fewest)
         said.append(
             f"Of tied matrices the paper's text sees no clear impact. Its own numbers show one: from k {bound} on, "
             f"{tied['active_per_batch'].words} as many latents are active in a batch, at {tied['mse'].words} the error"
@@ -351,28 +360,32 @@ def disagreements(cells: Sequence[Row]) -> list[str]:
 # ---- the figure
 
 
-def _numbers(cells: Sequence[Row], marks: _Marks, chosen: int | None, pairs: Pairs) -> pd.DataFrame:
+def _numbers(cells: Sequence[GridCell], marks: _Marks, chosen: int | None, pairs: Pairs) -> pd.DataFrame:
     """The grid's numbers in one flat table, the paper's beside them where it has the same cell."""
     theirs = {_key(own): other for own, other in pairs}
     rows = []
     for place, cell in enumerate(cells):
-        row = {name: value for name, value in cell.items() if name != "fvu"}
-        row |= {f"fvu_{language}": value for language, value in cell["fvu"].items()}
+        row: dict[str, Any] = {name: value for name, value in cell if name != "fvu"}
+        row |= {f"fvu_{language}": value for language, value in cell.fvu.items()}
         row |= {"on_l0_fvu_front": place in marks[0], "on_active_mse_front": place in marks[1]}
         row["chosen"] = place == chosen
         if pairs:
-            other = theirs.get(_key(cell), {})
-            row |= {f"paper_{name}": other.get(name) for name in (*_PANELS, "mse")}
+            other = theirs.get(_key(cell))
+            row |= {f"paper_{name}": getattr(other, name, None) for name in (*_PANELS, "mse")}
         rows.append(row)
     # some kinds have no k: without this they would make numbers with a point of all
     return pd.DataFrame(rows).astype({"k": "Int64"})
 
 
 def _draw_grid(
-    cells: Sequence[Row], marks: _Marks, published: Sequence[Row], numbers: pd.DataFrame, description: str
+    cells: Sequence[GridCell],
+    marks: _Marks,
+    published: Sequence[PaperCell],
+    numbers: pd.DataFrame,
+    description: str,
 ) -> Drawing:
     """Error by sparsity, the run's own with rings around marked cells, and below it the paper's if it has some."""
-    rows: list[tuple[str, Sequence[Row], _Marks]] = [("This run" if published else "", cells, marks)]
+    rows: list[tuple[str, Sequence[PaperCell], _Marks]] = [("This run" if published else "", cells, marks)]
     rows += [("The paper", published, ((), ()))] if published else []
 
     def paint(figure: Figure) -> None:
@@ -383,29 +396,29 @@ def _draw_grid(
                 _paint(panel, shown, measure, some)
         for panel, (measure, words) in zip(axes[-1], _PANELS.items(), strict=True):
             panel.set_xlabel(words)
-            _scale(panel, "x", [cell[measure] for _, shown, _ in rows for cell in shown])
+            _scale(panel, "x", [getattr(cell, measure) for _, shown, _ in rows for cell in shown])
         for line in axes:
             line[0].set_ylabel("mean squared error")
-        _scale(axes[0][0], "y", [cell["mse"] for _, shown, _ in rows for cell in shown])
+        _scale(axes[0][0], "y", [cell.mse for _, shown, _ in rows for cell in shown])
         legend_below(figure, axes[0][:1], 3)
 
     return draw("figure-4-grid", (10.4, 1.5 + 3.5 * len(rows)), paint, numbers, description)
 
 
-def _paint(panel: Axes, cells: Sequence[Row], measure: str, ringed: Collection[int]) -> None:
-    kinds: dict[str, list[Row]] = {}
+def _paint(panel: Axes, cells: Sequence[PaperCell], measure: str, ringed: Collection[int]) -> None:
+    kinds: dict[str, list[PaperCell]] = {}
     for cell in cells:
         kinds.setdefault(_kind(cell), []).append(cell)
     for words, line in kinds.items():
         kind = line[0]
-        colour = _COLOURS.get(kind["activation"], INK)
-        xs, errors = ([cell[key] for cell in line] for key in (measure, "mse"))
-        style: Any = {"linestyle": "--", "marker": "s"} if kind["tied"] else {"linestyle": "-", "marker": "o"}
+        colour = _COLOURS.get(kind.activation, INK)
+        xs, errors = ([getattr(cell, key) for cell in line] for key in (measure, "mse"))
+        style: Any = {"linestyle": "--", "marker": "s"} if kind.tied else {"linestyle": "-", "marker": "o"}
         style |= {"color": colour, "linewidth": 1.1, "markersize": 4.5, "label": words}
-        panel.plot(xs, errors, markerfacecolor=colour if kind["pre_encoder_bias"] else "white", **style)
+        panel.plot(xs, errors, markerfacecolor=colour if kind.pre_encoder_bias else "white", **style)
     if ringed:
         some = [cells[place] for place in sorted(ringed)]
-        ring(panel, [cell[measure] for cell in some], [cell["mse"] for cell in some])
+        ring(panel, [getattr(cell, measure) for cell in some], [cell.mse for cell in some])
 
 
 def _scale(panel: Axes, side: str, values: Sequence[float]) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from glossae.reporting.blocks import Blocks, Cell, Listing, Paragraph, not_run, table
-from glossae.reporting.reading import Row, RunFiles
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.wording import capital, language_name, listed, number, whole
+from glossae.results import CorpusRow
 
 _USES = {
     "train": "the autoencoder and the probes",
@@ -18,7 +19,7 @@ _USES = {
 
 def text_blocks(files: RunFiles) -> Blocks:
     """The roles with what was read, kept and left out."""
-    rows = files.rows("corpora")
+    rows = files.results.corpora
     if not rows:
         yield not_run("Text")
         return
@@ -32,23 +33,23 @@ def text_blocks(files: RunFiles) -> Blocks:
             "so that the roles are less apart than they look.",
             "warning",
         )
-    first = {row["role"]: place for place, row in reversed(list(enumerate(rows)))}
+    first = {row.role: place for place, row in reversed(list(enumerate(rows)))}
     yield table(
         "Text by role",
         "Sentences and tokens that each role has, and what became of the rest. "
         "Cut: texts longer than the limit, of which the beginning was used.",
         [
             {
-                "Role": Cell(row["role"], _USES.get(row["role"], "") if first[row["role"]] == place else ""),
-                "Source": row["name"],
-                "Language": language_name(row["language"]),
-                "Read": whole(row.get("read")),
-                "Kept": whole(row["sentences"]),
-                "Tokens": whole(row["tokens"]),
-                "Cut": whole(row.get("cut")),
-                "Dropped": _tally(row["dropped"]),
-                "Mended": _tally(row.get("changed")),
-                "To others": _tally(row.get("moved")),
+                "Role": Cell(row.role, _USES.get(row.role, "") if first[row.role] == place else ""),
+                "Source": row.name,
+                "Language": language_name(row.language),
+                "Read": whole(row.read),
+                "Kept": whole(row.sentences),
+                "Tokens": whole(row.tokens),
+                "Cut": whole(row.cut),
+                "Dropped": _tally(row.dropped),
+                "Mended": _tally(row.changed),
+                "To others": _tally(row.moved),
             }
             for place, row in enumerate(rows)
         ],
@@ -56,25 +57,25 @@ def text_blocks(files: RunFiles) -> Blocks:
     )
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[CorpusRow]) -> str:
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        role = counts.setdefault(row["role"], {})
-        role[row["language"]] = role.get(row["language"], 0) + row["sentences"]
+        role = counts.setdefault(row.role, {})
+        role[row.language] = role.get(row.language, 0) + row.sentences
     parts = [
         f"{role} has {listed([f'{whole(n)} {language_name(code)}' for code, n in own.items()])} sentences"
         for role, own in counts.items()
     ]
-    dropped = sum(sum(row["dropped"].values()) for row in rows)
+    dropped = sum(sum(row.dropped.values()) for row in rows)
     return f"{capital('; '.join(parts))}. {whole(dropped) if dropped else 'None'} were dropped."
 
 
-def _documents(rows: Sequence[Row]) -> str:
+def _documents(rows: Sequence[CorpusRow]) -> str:
     """Which sources tell documents, and what is drawn as one where they do not."""
     told: dict[str, int] = {}
     for row in rows:
-        if row["sentences"]:
-            told[row["name"]] = max(told.get(row["name"], 0), row.get("documents") or 0)
+        if row.sentences:
+            told[row.name] = max(told.get(row.name, 0), row.documents or 0)
     having = [f"{name} ({whole(n)} in one role and language at most)" for name, n in told.items() if n]
     lacking = [name for name, count in told.items() if not count]
     parts = []
@@ -90,10 +91,8 @@ def _documents(rows: Sequence[Row]) -> str:
     return " ".join(parts)
 
 
-def _tally(counts: Mapping[str, int] | None) -> str:
-    parts = [
-        f"{whole(count)} {reason.replace('_', ' ')}" for reason, count in (counts or {}).items() if count
-    ]
+def _tally(counts: Mapping[str, int]) -> str:
+    parts = [f"{whole(count)} {reason.replace('_', ' ')}" for reason, count in counts.items() if count]
     return ", ".join(parts) or "–"
 
 
@@ -134,16 +133,16 @@ def how_blocks(files: RunFiles) -> Blocks:
         [{"What": name, "In this run": str(value)} for name, value in facts.items() if value is not None],
         words=2,
     )
-    if corpora := files.rows("corpora"):
+    if corpora := files.results.corpora:
         yield table(
             "Hashes of the text",
             "SHA-256 of what each role holds after cleaning.",
             [
                 {
-                    "Role": row["role"],
-                    "Source": row["name"],
-                    "Language": language_name(row["language"]),
-                    "SHA-256": row["sha256"],
+                    "Role": row.role,
+                    "Source": row.name,
+                    "Language": language_name(row.language),
+                    "SHA-256": row.sha256,
                 }
                 for row in corpora
             ],

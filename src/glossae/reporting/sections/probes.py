@@ -24,7 +24,7 @@ from glossae.reporting.canvas import (
     panels,
     rows_of,
 )
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles, frame
 from glossae.reporting.wording import (
     NO_BREAK,
     counted,
@@ -40,6 +40,15 @@ from glossae.reporting.wording import (
     visible,
     whole,
 )
+from glossae.results import (
+    AsCodedRow,
+    NearestLanguage,
+    NearestLayer,
+    ProbeCell,
+    ProbeLayer,
+    ProbeResult,
+    Separation,
+)
 
 # an optimum that is exactly zero is reached to rounding
 _ZERO = 1e-9
@@ -50,19 +59,16 @@ _HOLLOW: Any = {"linestyle": "none", "marker": "o", "markerfacecolor": "white", 
 
 def probes_blocks(files: RunFiles) -> Blocks:
     """Figure 3, what the layer rules saw, and the paper's own optimisation where it was replayed."""
-    probe = files.get("probe")
+    probe = files.results.probe
     if not probe:
         yield not_run("Probes")
         return
     yield from _nearest(files, probe)
-    cells, layers = probe["cells"], probe.get("layers") or []
-    if probe.get("nearest") is not None and not cells:
+    layers, own = probe.layers, files.recipe.model
+    if not layers:
+        # the nearest language chose, and the paper's probes were not asked for
         return
-    models = [cell["model"] for cell in cells]
-    # the run's own model is probed first
-    own = files.recipe.model if files.recipe.model in models or not models else str(models[0])
-    means = _probe_table(cells)
-    pictures = []
+    pictures, means = list[Picture](), _probe_table(probe.cells)
     if not means.empty:
         finding = _accuracy(files, means, own)
         pictures.append(
@@ -75,56 +81,52 @@ def probes_blocks(files: RunFiles) -> Blocks:
                 "Bars: standard error at the smallest lambda.",
             )
         )
-    if layers:
-        finding = _order(probe, own) + _layer(files, probe)
-        pictures.append(
-            Picture(
-                "The layer rule" if probe.get("nearest") is None else "The pair alone",
-                _draw_layers(layers, own, probe.get("layer_used"), finding),
-                finding,
-                "Binary cross-entropy on held-out sentences at 0.1 times each layer's critical lambda, "
-                "so that layers are penalised alike. Bars: standard error over sentences.",
-            )
+    finding = _order(probe, own) + _layer(files, probe)
+    pictures.append(
+        Picture(
+            "The layer rule" if probe.nearest is None else "The pair alone",
+            _draw_layers(layers, own, probe.layer_used, finding),
+            finding,
+            "Binary cross-entropy on held-out sentences at 0.1 times each layer's critical lambda, "
+            "so that layers are penalised alike. Bars: standard error over sentences.",
         )
+    )
     # one model's two figures fit beside each other
-    if len({row["model"] for row in layers}) == 1 and len(pictures) == 2:
+    if len({row.model for row in layers}) == 1 and len(pictures) == 2:
         yield SideBySide(pictures)
     else:
         yield from pictures
-        yield _best_layers(layers) if layers else Paragraph("The layer rule: not run.", "absent")
+        yield _best_layers(layers)
     if not means.empty:
         yield _norms(means[means["model"] == own], own)
-    if layers:
-        yield table(
-            "Layers",
-            f"{model_name(own)} at 0.1 times each layer's critical lambda, means over seeds: held-out loss with its "
-            "standard error over sentences, the standard deviation between seeds, and the lambda from which on there "
-            "are no weights.",
-            [
-                {
-                    "Layer": str(row["layer"]),
-                    f"BCE{NO_BREAK}± SE": f"{number(row['bce'])} ± {number(row['bce_se'])}",
-                    "Between seeds": number(row.get("bce_sd")),
-                    "Critical lambda": number(row.get("critical_lambda"), 2),
-                }
-                for row in where(layers, model=own)
-            ],
-        )
-    if coded := probe.get("as_coded"):
-        yield from _as_coded(probe, coded, own)
+    yield table(
+        "Layers",
+        f"{model_name(own)} at 0.1 times each layer's critical lambda, means over seeds: held-out loss with its "
+        "standard error over sentences, the standard deviation between seeds, and the lambda from which on there "
+        "are no weights.",
+        [
+            {
+                "Layer": str(row.layer),
+                f"BCE{NO_BREAK}± SE": f"{number(row.bce)} ± {number(row.bce_se)}",
+                "Between seeds": number(row.bce_sd),
+                "Critical lambda": number(row.critical_lambda, 2),
+            }
+            for row in layers
+            if row.model == own
+        ],
+    )
+    if probe.as_coded:
+        yield from _as_coded(probe, probe.as_coded, own)
 
 
 # ---- accuracy by layer and lambda
 
 
-def _probe_table(cells: Sequence[Row]) -> pd.DataFrame:
+def _probe_table(cells: Sequence[ProbeCell]) -> pd.DataFrame:
     """Means over seeds of the grid's cells, by model, layer and lambda, and whether any seed collapsed."""
-    found = pd.DataFrame([cell for cell in cells if not cell.get("rule")])
+    found = frame([cell for cell in cells if not cell.rule])
     if found.empty:
         return found
-    if "collapsed" not in found:
-        # in folders of earlier versions the norm alone tells
-        found["collapsed"] = found["norm"] <= _ZERO
     # models keep the order in which they were probed
     found["model"] = pd.Categorical(found["model"], categories=list(dict.fromkeys(found["model"])))
     means = found.groupby(["model", "layer", "lambda"], observed=True, as_index=False).agg(
@@ -243,9 +245,9 @@ def _norms(means: pd.DataFrame, own: str) -> Table:
 # ---- the rule on the pair
 
 
-def _draw_layers(layers: Sequence[Row], model: str, used: int | None, description: str) -> Drawing:
+def _draw_layers(layers: Sequence[ProbeLayer], model: str, used: int | None, description: str) -> Drawing:
     """Held-out BCE by layer with its standard error, the best layer's band, and the layer that `model` uses."""
-    numbers = pd.DataFrame(layers)
+    numbers = frame(layers)
     models = list(dict.fromkeys(numbers["model"]))
     columns = min(len(models), 3)
 
@@ -275,50 +277,49 @@ def _draw_layers(layers: Sequence[Row], model: str, used: int | None, descriptio
     return draw("layer-rule", size, paint, numbers, description)
 
 
-def _order(probe: Row, own: str) -> str:
+def _order(probe: ProbeResult, own: str) -> str:
     """Whether seeds agree on the order of the layers."""
-    for row in where(probe.get("agreement") or [], model=own, scores="rule"):
-        if row["spearman"] is not None:
+    for row in probe.agreement:
+        if (row.model, row.scores) == (own, "rule") and row.spearman is not None:
             return (
-                f"Over {counted(row['seeds'])} seeds the orders of the layers by this loss have a mean rank "
-                f"correlation of {number(row['spearman'], 2)}. "
+                f"Over {counted(row.seeds)} seeds the orders of the layers by this loss have a mean rank "
+                f"correlation of {number(row.spearman, 2)}. "
             )
     return ""
 
 
-def _layer(files: RunFiles, probe: Row) -> str:
-    # folders of earlier versions have one rule, that of the pair
-    pair = probe.get("pair") or {"layer": probe["best_layer"], "rule": probe["rule"]}
-    best, used = pair["layer"], probe.get("layer_used")
-    if probe.get("nearest") is not None:
+def _layer(files: RunFiles, probe: ProbeResult) -> str:
+    pair = probe.pair
+    if pair is None:
+        return ""
+    best, used = pair.layer, probe.layer_used
+    if probe.nearest is not None:
         return (
-            f"By {' against '.join(files.names)} alone, the rule ({pair['rule']}) would point to layer {best}; the "
+            f"By {' against '.join(files.names)} alone, the rule ({pair.rule}) would point to layer {best}; the "
             f"nearest language decides, and this run uses layer {used}."
         )
-    words = f"The rule ({pair['rule']}) points to layer {best}"
-    if used is None:
-        return f"{words}."
-    if probe.get("chosen_by") == "probe":
+    words = f"The rule ({pair.rule}) points to layer {best}"
+    if probe.chosen_by == "probe":
         return f"{words}, and this run uses it."
     return f"{words}; the recipe names {'the same layer' if used == best else f'layer {used}'}."
 
 
-def _best_layers(layers: Sequence[Row]) -> Table:
+def _best_layers(layers: Sequence[ProbeLayer]) -> Table:
     """The rule's numbers for many models, whose panels are small."""
-    best: dict[str, Row] = {}
+    best: dict[str, ProbeLayer] = {}
     for row in layers:
-        if row["model"] not in best or row["bce"] < best[row["model"]]["bce"]:
-            best[row["model"]] = row
+        if row.model not in best or row.bce < best[row.model].bce:
+            best[row.model] = row
     return table(
         "Best layer by model",
         "The layer with the lowest held-out loss; the rule takes the earliest within one standard error.",
         [
             {
                 "Model": model,
-                "Layers": whole(len(where(layers, model=model))),
-                "Layer": str(row["layer"]),
-                f"BCE{NO_BREAK}± SE": f"{number(row['bce'])} ± {number(row['bce_se'])}",
-                "Critical lambda": number(row.get("critical_lambda"), 2),
+                "Layers": whole(sum(row.model == model for row in layers)),
+                "Layer": str(row.layer),
+                f"BCE{NO_BREAK}± SE": f"{number(row.bce)} ± {number(row.bce_se)}",
+                "Critical lambda": number(row.critical_lambda, 2),
             }
             for model, row in best.items()
         ],
@@ -328,12 +329,12 @@ def _best_layers(layers: Sequence[Row]) -> Table:
 # ---- the rule by the nearest language
 
 
-def _nearest(files: RunFiles, probe: Row) -> Blocks:
-    """The choice by the nearest language, or that it could not be made; nothing in folders without it."""
-    found = probe.get("nearest")
+def _nearest(files: RunFiles, probe: ProbeResult) -> Blocks:
+    """The choice by the nearest language, or that it could not be made."""
+    found = probe.nearest
     target, reference = files.names
     if found is None:
-        if probe.get("only_pair") is not None:
+        if probe.only_pair is not None:
             yield Paragraph(
                 f"The layer rule can only see {target} against {reference}. A layer that tells these two apart may not "
                 f"tell {target} from a closer language. Give text in more languages (corpora.panel, "
@@ -341,26 +342,26 @@ def _nearest(files: RunFiles, probe: Row) -> Blocks:
                 "warning",
             )
         return
-    rows, candidates, chosen = found["rows"], found["candidates"], found["chosen"]
-    best = max(rows, key=lambda row: row["score"])
-    worst = min(rows, key=lambda row: row["score"])
-    weaker = min((best["difference"], best["probe"]), key=lambda method: float(method["auroc"]))
+    rows, candidates, chosen = found.rows, found.candidates, found.chosen
+    best = max(rows, key=lambda row: row.score)
+    worst = min(rows, key=lambda row: row.score)
+    weaker = min((best.difference, best.probe), key=lambda method: method.auroc)
     finding = (
-        f"{target} is told best from its nearest other language, {language_name(weaker['nearest'])}, at layer "
-        f"{best['layer']}: the weaker of both methods has an AUROC of {number(best['score'], 2)} there, and "
-        f"{number(worst['score'], 2)} at layer {worst['layer']}. {_settled(found)}"
+        f"{target} is told best from its nearest other language, {language_name(weaker.nearest)}, at layer "
+        f"{best.layer}: the weaker of both methods has an AUROC of {number(best.score, 2)} there, and "
+        f"{number(worst.score, 2)} at layer {worst.layer}. {_settled(found)}"
     )
-    if probe.get("layer_used") not in (None, chosen):
-        finding += f" The recipe names layer {probe['layer_used']}."
-    by_probe = [float(row["probe"]["auroc"]) for row in rows]
-    counts = [f"{language_name(code)} {whole(count)}" for code, count in found["sentences"].items()]
+    if probe.layer_used not in (None, chosen):
+        finding += f" The recipe names layer {probe.layer_used}."
+    by_probe = [row.probe.auroc for row in rows]
+    counts = [f"{language_name(code)} {whole(count)}" for code, count in found.sentences.items()]
     yield Picture(
         "The nearest language by layer",
         _draw_nearest(rows, candidates, chosen, finding),
         finding,
         f"The least AUROC of a sentence of {target} over one of another language, by layer: by "
         "the difference of means, and by an L2 logistic regression on standardised sentence means. Pairs are split in "
-        f"halves, one to fit and one to test, {plural(found['seeds'], 'time')}. Below 0.5, sentences of the other "
+        f"halves, one to fit and one to test, {plural(found.seeds, 'time')}. Below 0.5, sentences of the other "
         f"language lie further along the difference. By the regression alone it is {number(min(by_probe), 2)} to "
         f"{number(max(by_probe), 2)} over all layers. Bars: 95 % intervals over held-out sentences. Shaded: the layers "
         "within one standard error of the best, four at most, spread over the depth. "
@@ -371,53 +372,53 @@ def _nearest(files: RunFiles, probe: Row) -> Blocks:
         "Least held-out AUROC against another language with its 95 % interval over sentences, and that language.",
         [
             {
-                "Layer": str(row["layer"]),
-                "Candidate": "yes" if row["layer"] in candidates else "",
-                "Nearest by difference": language_name(row["difference"]["nearest"]),
-                "Nearest by probe": language_name(row["probe"]["nearest"]),
-                "Difference of means": _auroc(row["difference"]),
-                "Probe": _auroc(row["probe"]),
+                "Layer": str(row.layer),
+                "Candidate": "yes" if row.layer in candidates else "",
+                "Nearest by difference": language_name(row.difference.nearest),
+                "Nearest by probe": language_name(row.probe.nearest),
+                "Difference of means": _auroc(row.difference),
+                "Probe": _auroc(row.probe),
             }
             for row in rows
         ],
         words=4,
     )
-    if found["trials"]:
+    if found.trials:
         yield table(
             "Short autoencoders at the candidates",
-            f"Two sizes of TopK autoencoders a layer, trained on {whole(found['train_tokens'])} tokens, two epochs. "
+            f"Two sizes of TopK autoencoders a layer, trained on {whole(found.train_tokens)} tokens, two epochs. "
             f"Found: latents that rank sentences of {target} above those of every other language "
-            f"with an AUROC of {short(found['minimum'])} or more; best: the largest least AUROC of a latent. They only "
+            f"with an AUROC of {short(found.minimum)} or more; best: the largest least AUROC of a latent. They only "
             "choose the layer, and no claim is made of these latents.",
             [
                 {
-                    "Layer": str(trial["layer"]),
-                    "Latents": whole(trial["latents"]),
-                    "k": str(trial["k"]),
-                    "FVU": number(trial["fvu"], 2),
-                    "Found": whole(trial["found"]),
-                    "Best": number(trial["best_auroc"], 2),
+                    "Layer": str(trial.layer),
+                    "Latents": whole(trial.latents),
+                    "k": str(trial.k),
+                    "FVU": number(trial.fvu, 2),
+                    "Found": whole(trial.found),
+                    "Best": number(trial.best_auroc, 2),
                 }
-                for trial in found["trials"]
+                for trial in found.trials
             ],
         )
 
 
-def _auroc(method: Row) -> Cell:
-    ends = interval(method["low"], method["high"], 2)
-    if method["se_seeds"] is not None:
-        ends += f"; SE{NO_BREAK}{number(method['se_seeds'])} over seeds"
-    return Cell(number(method["auroc"], 2), ends)
+def _auroc(method: Separation) -> Cell:
+    ends = interval(method.low, method.high, 2)
+    if method.se_seeds is not None:
+        ends += f"; SE{NO_BREAK}{number(method.se_seeds)} over seeds"
+    return Cell(number(method.auroc, 2), ends)
 
 
-def _settled(found: Row) -> str:
+def _settled(found: NearestLanguage) -> str:
     """What chose among the candidates."""
-    chosen, trials = found["chosen"], found["trials"]
+    chosen, trials = found.chosen, found.trials
     if not trials:
         return f"No other layer is within one standard error, so layer {chosen} is chosen."
-    layers = listed([str(layer) for layer in found["candidates"]])
-    latents = sum(trial["found"] for trial in where(trials, layer=chosen))
-    every = f"with an AUROC of {short(found['minimum'])} or more against every other language"
+    layers = listed([str(layer) for layer in found.candidates])
+    latents = sum(trial.found for trial in trials if trial.layer == chosen)
+    every = f"with an AUROC of {short(found.minimum)} or more against every other language"
     if not latents:
         return (
             f"At layers {layers} short autoencoders find no latent {every}; layer {chosen}, where one comes closest, "
@@ -429,12 +430,13 @@ def _settled(found: Row) -> str:
     )
 
 
-def _draw_nearest(rows: Sequence[Row], candidates: Sequence[int], chosen: int, description: str) -> Drawing:
+def _draw_nearest(
+    rows: Sequence[NearestLayer], candidates: Sequence[int], chosen: int, description: str
+) -> Drawing:
     """Least held-out AUROC by layer for both methods with 95 % intervals, the candidates, and the layer chosen."""
-    kept = ("nearest", "auroc", "se", "se_seeds", "low", "high")
     numbers = pd.DataFrame(
         [
-            {"layer": row["layer"], "method": name} | {key: row[method][key] for key in kept}
+            {"layer": row.layer, "method": name} | getattr(row, method).model_dump(exclude={"by_language"})
             for row in rows
             for method, (name, _) in _METHODS.items()
         ]
@@ -453,8 +455,8 @@ def _draw_nearest(rows: Sequence[Row], candidates: Sequence[int], chosen: int, d
             bars = [end.clip(lower=0) for end in ends]
             style: Any = {"color": colour, "marker": "o", "capsize": 3, "linewidth": 1.4, "label": name}
             panel.errorbar(line["layer"] + shift, line["auroc"], yerr=bars, **style)
-        (mark,) = where(rows, layer=chosen)
-        panel.plot([chosen], [mark["score"]], "D", color=ORANGE, markersize=9, label="chosen", zorder=3)
+        (mark,) = (row for row in rows if row.layer == chosen)
+        panel.plot([chosen], [mark.score], "D", color=ORANGE, markersize=9, label="chosen", zorder=3)
         panel.set_xlabel("layer")
         panel.set_ylabel("AUROC against the nearest language")
         panel.set_ylim(min(0.45, float(numbers["low"].min())), 1.02)
@@ -467,15 +469,16 @@ def _draw_nearest(rows: Sequence[Row], candidates: Sequence[int], chosen: int, d
 # ---- the paper's own optimisation
 
 
-def _as_coded(probe: Row, rows: Sequence[Row], own: str) -> Blocks:
+def _as_coded(probe: ProbeResult, rows: Sequence[AsCodedRow], own: str) -> Blocks:
     """The replay of the paper's optimiser beside the optimum: a figure of every model, a table of the run's own."""
-    numbers = pd.DataFrame(rows)
+    numbers = frame(rows)
     means = numbers[numbers["model"] == own]
     batches = int(means["batches"].iloc[0])
     # by lambda, whether seeds put the layers in the same order by the accuracy of the replayed probes
-    agreement: dict[float, float | None] = {
-        row["lambda"]: row["spearman"]
-        for row in where(probe.get("agreement") or [], model=own, scores="as_coded")
+    agreement = {
+        row.penalty: row.spearman
+        for row in probe.agreement
+        if (row.model, row.scores) == (own, "as_coded") and row.penalty is not None
     }
     finding = _replayed(means, agreement, own)
     yield Paragraph(

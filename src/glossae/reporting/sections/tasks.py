@@ -22,6 +22,7 @@ from glossae.reporting.wording import (
     signed,
     whole,
 )
+from glossae.results import PaperTasks
 
 _PROTOCOLS = {
     "controlled": "Controlled",
@@ -50,8 +51,8 @@ def tasks_blocks(files: RunFiles) -> Blocks:
         return
     yield Paragraph(" ".join(_sets(files)))
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
-        published = files.get("published", "tasks") if protocol == "as_coded" else None
-        yield from _protocol(files, protocol, where(rows, protocol=protocol), published)
+        paper = files.results.published if protocol == "as_coded" else None
+        yield from _protocol(files, protocol, where(rows, protocol=protocol), paper.tasks if paper else None)
 
 
 def _sets(files: RunFiles) -> Iterator[str]:
@@ -64,7 +65,7 @@ def _sets(files: RunFiles) -> Iterator[str]:
         yield f"{name} ({language_name(facts['language'])}, {labels}): {counts}{left_out}."
 
 
-def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: Row | None) -> Blocks:
+def _protocol(files: RunFiles, protocol: str, rows: Sequence[Row], published: PaperTasks | None) -> Blocks:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     main = where(rows, metric=metrics[0])
     metric, name = _METRICS[metrics[0]], _PROTOCOLS[protocol]
@@ -120,7 +121,7 @@ def _finding(rows: Sequence[Row], metric: str) -> str:
     return f"{start} A true difference of {listed(reach)} {power}."
 
 
-def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published: Row | None) -> Table:
+def _table(protocol: str, rows: Sequence[Row], metrics: Sequence[str], published: PaperTasks | None) -> Table:
     by_key: dict[tuple[str, str, bool | None, float | None], dict[str, Row]] = {}
     for row in rows:
         by_key.setdefault((row["task"], row["edit"], row["splice"], row["value"]), {})[row["metric"]] = row
@@ -163,19 +164,21 @@ def _edit(edit: str, splice: bool | None, value: float | None) -> str | Cell:
     return Cell("no modification" if edit == "none" else f"fixed at {short(value or 0.0)}", way)
 
 
-def _theirs(published: Row, task: str, edit: str, splice: bool | None, value: float | None) -> str:
-    if not splice or task not in published:
+def _theirs(published: PaperTasks, task: str, edit: str, splice: bool | None, value: float | None) -> str:
+    if not splice or task not in published.scores:
         return "–"
     if edit == "none":
-        return number((published.get("no_modification") or {}).get(task))
-    return number(dict(zip(map(float, published["values"]), published[task], strict=True)).get(value or 0.0))
+        return number(published.no_modification.get(task))
+    return number(
+        dict(zip(map(float, published.values), published.scores[task], strict=True)).get(value or 0.0)
+    )
 
 
 # ---- the figure
 
 
 def _draw_tasks(
-    files: RunFiles, rows: Sequence[Row], metric: str, published: Row | None, description: str
+    files: RunFiles, rows: Sequence[Row], metric: str, published: PaperTasks | None, description: str
 ) -> Drawing:
     """A score against the fixed value, a panel for each task, with 95 % intervals and the paper's own scores."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
@@ -185,9 +188,11 @@ def _draw_tasks(
         for panel, task in zip(axes, tasks, strict=True):
             own = where(rows, task=task)
             _paint_task(panel, own, language_colour(files.languages, own[0]["language"]))
-            if published is not None and task in published:
-                values = [float(value) for value in published["values"]]
-                panel.plot(values, published[task], color=QUIET, marker="x", linewidth=1.0, label="the paper")
+            if published is not None and task in published.scores:
+                values = [float(value) for value in published.values]
+                panel.plot(
+                    values, published.scores[task], color=QUIET, marker="x", linewidth=1.0, label="the paper"
+                )
             panel.set_title(f"{task} ({language_name(own[0]['language'])})")
             panel.set_xlabel(f"units fixed at ({dose_unit(files)})")
             panel.set_ylabel(metric)

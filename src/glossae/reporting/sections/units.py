@@ -34,8 +34,9 @@ from glossae.reporting.canvas import (
     rows_of,
 )
 from glossae.reporting.findings import rule_words, third_languages, thresholds, units_found
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles, where
 from glossae.reporting.wording import counted, language_name, listed, number, percent, short, visible, whole
+from glossae.results import UnitRow
 
 _MOST_ROWS = 40
 _MOST_PANELS = 12
@@ -50,7 +51,7 @@ _PLACES = 160
 
 def rates_blocks(files: RunFiles) -> Blocks:
     """Every latent's rates, and the selected ones in numbers."""
-    if not files.get("features"):
+    if not files.results.features:
         yield not_run("Selection of units")
         return
     found = " ".join(filter(None, (units_found(files), third_languages(files))))
@@ -65,27 +66,28 @@ def rates_blocks(files: RunFiles) -> Blocks:
         yield Paragraph(found, "finding")
     yield from _unit_table(files)
     yield from _untrained(files)
-    if published := files.get("published", "selected_units"):
+    if files.results.published:
+        theirs = files.results.published.selected_units
         yield Paragraph(
-            f"The paper found {counted(len(published))}: {listed([str(unit) for unit in published])}. "
+            f"The paper found {counted(len(theirs))}: {listed([str(unit) for unit in theirs])}. "
             "Its weights are not released, so the numbers of latents cannot agree, only their behaviour."
         )
 
 
 def _unit_table(files: RunFiles) -> Blocks:
-    units = files.shown_units
-    if not units:
+    units, features = files.shown_units, files.results.features
+    if not units or not features:
         return
     title = "The nearest latents, none of them selected"
     if files.units:
         titles = {"fallback": "The fallback's latents", "given": "The named latents"}
-        title = titles.get(str(files.get("features", "rule")), "Selected latents")
-    codes = [code for code in files.languages if code in units[0]["rate"]]
+        title = titles.get(features.rule, "Selected latents")
+    codes = [code for code in files.languages if code in units[0].rate]
     names = {code: language_name(code) for code in codes}
     pair = codes[:2]
     target, reference = names[codes[0]], language_name(files.reference)
     more = "" if len(units) <= _MOST_ROWS else f" The first {_MOST_ROWS} of {whole(len(units))}."
-    tested = all(unit["q_value"] is not None for unit in units)
+    tested = all(unit.q_value is not None for unit in units)
     sentences = (
         f" AUROC of sentences: how well its mean ranks {target} sentences above those of another language, the least "
         "over the languages that it is told from; q is of that test."
@@ -99,16 +101,13 @@ def _unit_table(files: RunFiles) -> Blocks:
         f"tokens: how well its pre-activation ranks {target} tokens above {reference} ones.{sentences}{more}",
         [
             {
-                "Latent": str(unit["unit"]),
-                **{f"fires: {names[code]}": percent(unit["rate"].get(code), digits=1) for code in codes},
-                **{f"mean: {names[code]}": number(unit["mean"].get(code), 2) for code in pair},
-                **{
-                    f"where it fires: {names[code]}": number(unit["mean_active"].get(code), 2)
-                    for code in pair
-                },
-                "AUROC of tokens": number(unit["token_auroc"]),
-                **({"AUROC of sentences": number(unit["sentence_auroc"])} if tested else {}),
-                **({"q of sentences": short(unit["q_value"])} if tested else {}),
+                "Latent": str(unit.unit),
+                **{f"fires: {names[code]}": percent(unit.rate.get(code), digits=1) for code in codes},
+                **{f"mean: {names[code]}": number(unit.mean.get(code), 2) for code in pair},
+                **{f"where it fires: {names[code]}": number(unit.mean_active.get(code), 2) for code in pair},
+                "AUROC of tokens": number(unit.token_auroc),
+                **({"AUROC of sentences": number(unit.sentence_auroc)} if tested else {}),
+                **({"q of sentences": short(unit.q_value or 0)} if tested else {}),
             }
             for unit in units[:_MOST_ROWS]
         ],
@@ -161,7 +160,7 @@ def _untrained(files: RunFiles) -> Blocks:
 def _draw_rates(files: RunFiles, statistics: pd.DataFrame, description: str) -> Drawing:
     """A mark per latent, larger where several share a place; the rule's region shaded, selected ones ringed."""
     languages, target, reference = files.languages, files.target, files.reference
-    selected = [unit["unit"] for unit in files.units]
+    selected = [unit.unit for unit in files.units]
     wide = statistics.pivot(index="unit", columns="language", values="rate").fillna(0.0)
     numbers = wide.reindex(columns=[code for code in languages if code in wide.columns]).add_prefix("rate_")
     numbers["selected"] = numbers.index.isin(selected)
@@ -208,17 +207,17 @@ def _draw_rates(files: RunFiles, statistics: pd.DataFrame, description: str) -> 
 
 def preactivations_blocks(files: RunFiles) -> Blocks:
     """Figure 5."""
-    if not files.get("features") or files.histograms is None:
+    if not files.results.features or files.histograms is None:
         yield not_run("Pre-activations")
         return
     known = set(files.histograms["unit"])
-    units = [unit for unit in files.shown_units if unit["unit"] in known]
+    units = [unit for unit in files.shown_units if unit.unit in known]
     if not units:
         yield Paragraph("There is no latent to show.", "absent")
         return
     finding = _means(files, units)
     more = "" if len(units) <= _MOST_PANELS else f" The first {_MOST_PANELS} of {len(units)}."
-    drawn = [unit["unit"] for unit in units[:_MOST_PANELS]]
+    drawn = [unit.unit for unit in units[:_MOST_PANELS]]
     yield Picture(
         "Figure 5",
         _draw_preactivations(files.histograms, drawn, files.languages, finding),
@@ -228,10 +227,10 @@ def preactivations_blocks(files: RunFiles) -> Blocks:
     )
 
 
-def _means(files: RunFiles, units: list[Row]) -> str:
+def _means(files: RunFiles, units: list[UnitRow]) -> str:
     """How many units have the higher mean on the target, and by how much the first."""
     target, reference = files.names
-    means = [(unit["mean"][files.target], unit["mean"][files.reference]) for unit in units]
+    means = [(unit.mean[files.target], unit.mean[files.reference]) for unit in units]
     higher = sum(own > other for own, other in means)
     which = "selected" if files.units else "nearest"
     if len(units) == 1:
@@ -242,13 +241,10 @@ def _means(files: RunFiles, units: list[Row]) -> str:
         share = f"{higher} of the {len(units)} {which} latents have a higher mean pre-activation"
     words = (
         f"{share} on {target} than on {reference} tokens: for latent "
-        f"{units[0]['unit']}, {number(means[0][0], 2)} against {number(means[0][1], 2)}"
+        f"{units[0].unit}, {number(means[0][0], 2)} against {number(means[0][1], 2)}"
     )
-    auroc = units[0]["token_auroc"]
-    if auroc is None:
-        return f"{words}."
     return (
-        f"{words}; in {percent(auroc, digits=1)} of pairs of one {target} and "
+        f"{words}; in {percent(units[0].token_auroc, digits=1)} of pairs of one {target} and "
         f"one {reference} token it is higher on the {target} one."
     )
 
@@ -347,10 +343,10 @@ def _along(files: RunFiles) -> tuple[int, list[_Text]]:
         texts = [
             _Text(text["language"], str(text["pair"]), text["tokens"], own["pre"], own["fires"])
             for text in files.texts
-            if (own := text["units"].get(str(unit["unit"]))) is not None and text["tokens"]
+            if (own := text["units"].get(str(unit.unit))) is not None and text["tokens"]
         ]
         if texts:
-            return unit["unit"], texts
+            return unit.unit, texts
     return 0, []
 
 

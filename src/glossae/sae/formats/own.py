@@ -6,9 +6,10 @@ from typing import Any
 
 from glossae.errors import GlossaeError
 from glossae.lm import Site
+from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
 from glossae.sae.formats.writing import write_pair
-from glossae.sae.sae import Quality, Sae, SpliceLoss
+from glossae.sae.sae import Quality, Sae
 
 FORMAT_VERSION = 2
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
@@ -20,7 +21,7 @@ def save(sae: Sae, folder: Path) -> None:
     if sae.trained_on:
         settings["trained_on"] = sae.trained_on
     if sae.quality is not None:
-        settings["quality"] = {"unsound": sae.unsound, **dataclasses.asdict(sae.quality)}
+        settings["quality"] = {"unsound": sae.unsound, **sae.quality.to_json()}
     write_pair(folder / WEIGHTS, sae.tensors(), folder / CONFIG, settings)
 
 

@@ -1,6 +1,6 @@
-"""Language identification within the evidence: how well a few units tell languages apart, beside what is cheaper."""
+"""How well a few units tell languages apart, beside what is cheaper: the whole activation, and characters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,11 +10,12 @@ from jaxtyping import Int
 from glossae.corpora import cut, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence import identify, testing
-from glossae.lm import TokenizedCorpus
-from glossae.plan import Quantities, Work
-from glossae.run.context import Context, Progress
-from glossae.stages.found import Again, Tested
-from glossae.stages.panels import Panel
+from glossae.evidence.confounders import OtherText
+from glossae.evidence.families import Family
+from glossae.evidence.panels import Panel
+from glossae.evidence.settings import EvidenceSettings
+from glossae.lm import LanguageModel, Site, TokenizedCorpus
+from glossae.results import IdentificationRow, Identified, NotIdentified
 from glossae.units import SentenceTable, Units
 
 # sentences of a language that are fitted to, and as many that are tested on: more would take longer and say the same
@@ -28,9 +29,6 @@ Level = Literal["sentence", "token"]
 
 KINDS = ("latent", "neuron")
 """The kinds of units that languages are told apart by; directions are of one pair of languages."""
-
-# of a dry run: seconds of a regression by units of two kinds, and of one by the whole activation, a dimension
-SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 0.4, 0.008
 
 
 @dataclass(frozen=True)
@@ -89,22 +87,23 @@ class Texts:
     columns: tuple[str, ...]
 
     @staticmethod
-    def read(context: Context, find: Text, tests: Sequence[Text]) -> "Texts":
+    def read(
+        lm: LanguageModel, site: Site, find: Text, tests: Sequence[Text], *, seed: int, budget: int
+    ) -> "Texts":
         """Run everything through the model."""
-        lm, site, recipe = context.lm, context.site, context.recipe
         known = tuple(find.sizes())
         tests = [own for text in tests if len((own := text.only(known)).tokens)]
         means, tokens = [], []
         for text in (find, *tests):
-            means.append(identify.sentence_rows(lm, site, text.tokens, budget=recipe.batch_tokens))
+            means.append(identify.sentence_rows(lm, site, text.tokens, budget=budget))
             tokens.append(
                 identify.sample_tokens(
                     lm,
                     site,
                     text.tokens,
                     per_language=TOKENS // len(known),
-                    seed=recipe.seed,
-                    budget=recipe.batch_tokens,
+                    seed=seed,
+                    budget=budget,
                 )
             )
         likelihoods = [
@@ -136,97 +135,111 @@ def halves(text: Text, seed: int) -> list[Text]:
 
 
 def identification(
-    context: Context,
-    tested: Sequence[Tested],
-    again: Sequence[Again],
+    lm: LanguageModel,
+    site: Site,
+    families: Sequence[Family],
     panel: Panel,
-    elsewhere: Panel | None,
-    progress: Progress,
-) -> list[dict[str, Any]]:
+    again: Sequence[OtherText],
+    settings: EvidenceSettings,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[IdentificationRow | NotIdentified]:
     """Tell languages apart on text that nothing was fitted to: sentences, and single tokens.
 
     Fitted is on the half of the panel that units are found on; tested on the half held out, and on the other text
     where that has all of the languages. Languages that only the other text has are fitted to on half of that.
+
+    Args:
+        lm: the model.
+        site: where the units read.
+        families: those found on the panel; directions are left out.
+        panel: the text.
+        again: the half held out, and other text where there is some.
+        settings: which sets of languages, and how many units of each.
+        progress: is told the share that is done.
     """
-    if not context.recipe.evidence.identify:
-        return []
-    seed = context.recipe.seed
-    families = {family.units.kind: family for family in tested if family.units.kind in KINDS}
-    tables = {place.on: place.tables for place in again}
-    find = sample(
-        Text("panel", panel.found_on, {kind: family.table for kind, family in families.items()}), seed
-    )
-    tests = [sample(Text("panel", panel.held_out, tables["held_out"]), seed)]
-    other = None
-    if elsewhere is not None:
-        other = sample(Text("replicate", elsewhere.held_out, tables["replicate"]), seed)
-        tests.append(other)
-    units: dict[str, Units] = {kind: family.units for kind, family in families.items()}
-    aurocs: dict[str, testing.AurocTable] = {kind: family.evidence.auroc for kind, family in families.items()}
-    texts = Texts.read(context, find, tests)
-    work = [(texts, aurocs, each) for each in _sets(context, tests[0].sizes())]
-    if other is not None and (new := set(other.sizes()) - set(find.sizes())):
-        first, second = halves(other, seed)
-        own: dict[str, testing.AurocTable] = {
-            kind: testing.auroc_table(table) for kind, table in first.tables.items()
+    seed = settings.seed
+    kinds: dict[str, Family] = {
+        family.units.kind: family for family in families if family.units.kind in KINDS
+    }
+
+    def text_of(role: str, text: OtherText) -> Text:
+        tables: dict[str, SentenceTable] = {
+            each.units.kind: table for each, table in zip(text.families, text.tables, strict=True)
         }
-        sets = [each for each in _sets(context, other.sizes()) if new & set(each)]
-        both = Texts.read(context, first, [second])
-        work += [(both, own, each) for each in sets]
-    rows: list[dict[str, Any]] = []
+        return sample(Text(role, text.tokens, tables), seed)
+
+    find = sample(Text("panel", panel.found_on, {kind: family.table for kind, family in kinds.items()}), seed)
+    tests = [text_of(role, text) for role, text in zip(("panel", "replicate"), again, strict=False)]
+    units: dict[str, Units] = {kind: family.units for kind, family in kinds.items()}
+    aurocs: dict[str, testing.AurocTable] = {kind: family.evidence.auroc for kind, family in kinds.items()}
+    read: dict[str, Any] = {"seed": seed, "budget": settings.budget}
+    texts = Texts.read(lm, site, find, tests, **read)
+    work = [(texts, aurocs, each) for each in _sets(settings, tests[0].sizes())]
+    for other in tests[1:]:
+        new = set(other.sizes()) - set(find.sizes())
+        if not new:
+            continue
+        first, second = halves(other, seed)
+        own: dict[str, testing.AurocTable] = {kind: testing.auroc_table(first.tables[kind]) for kind in kinds}
+        both = Texts.read(lm, site, first, [second], **read)
+        work += [(both, own, each) for each in _sets(settings, other.sizes()) if new & set(each)]
+    rows: list[IdentificationRow | NotIdentified] = []
     for number, (texts, auroc, languages) in enumerate(work):
-        rows += _told(context, units, auroc, texts, languages)
+        rows += _told(settings, units, auroc, texts, languages)
         progress((number + 1) / len(work))
     return rows
 
 
-def _sets(context: Context, sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
+def _sets(settings: EvidenceSettings, sizes: Mapping[str, int]) -> list[tuple[str, ...]]:
     """The pair; all languages; the target and each other one; and what the recipe names."""
-    target, reference = context.target, context.reference
+    target, reference = settings.target, settings.reference
     found: list[tuple[str, ...]] = [(target, reference)] if {target, reference} <= set(sizes) else []
     found += [tuple(sizes)] if len(sizes) > 1 else []
-    found += [own] if (own := context.recipe.evidence.identify_languages) else []
+    found += [own] if (own := settings.identify_languages) else []
     found += [(target, code) for code in sizes if code != target and target in sizes]
     return list(dict.fromkeys(tuple(sorted(each)) for each in found))
 
 
 def _told(
-    context: Context,
+    settings: EvidenceSettings,
     units: Mapping[str, Units],
     aurocs: Mapping[str, testing.AurocTable],
     texts: Texts,
     languages: tuple[str, ...],
-) -> list[dict[str, Any]]:
+) -> list[IdentificationRow | NotIdentified]:
     """How well one set of languages is told apart, by sentences and then by tokens; or why it is not."""
-    seed, sizes = context.recipe.seed, context.recipe.evidence.identify_units
-    if len(languages) == 2 and set(languages) != {context.target, context.reference}:
+    seed, sizes = settings.seed, settings.identify_units
+    if len(languages) == 2 and set(languages) != {settings.target, settings.reference}:
         # for the target against one other the largest number of units only
         sizes = (max(sizes),)
 
-    def row(text: Text, reason: str | None) -> dict[str, Any]:
+    def where(text: Text) -> dict[str, Any]:
         on = "held_out" if text.role == "panel" else "replicate"
-        return {"set": list(languages), "fitted_on": texts.find.role, "on": on, "reason": reason}
+        return {"set": languages, "fitted_on": texts.find.role, "on": on}
 
-    reasons, whole = [], []
+    reasons, whole = list[IdentificationRow | NotIdentified](), list[int]()
     for number, text in enumerate(texts.tests):
         few = _too_few(texts.find, text, languages)
         if few is None:
             whole.append(number)
         elif text.role == texts.find.role:
             # what the other text lacks is no loss of the panel's
-            reasons.append(row(text, few))
+            reasons.append(NotIdentified(**where(text), reason=few))
     if not whole:
         return reasons
     tests, rows = [texts.tests[number] for number in whole], [*reasons]
 
-    def say(level: Level, by: str, how: str, count: int | None, found: list[identify.Identification]) -> None:
-        told = {"level": level, "by": by, "how": how, "per_language": count}
-        rows.extend(row(text, None) | told | each.as_json() for text, each in zip(tests, found, strict=True))
+    def say(level: Level, by: str, how: str, count: int | None, found: list[Identified]) -> None:
+        told: dict[str, Any] = {"level": level, "by": by, "how": how, "per_language": count}
+        rows.extend(
+            IdentificationRow(**where(text), **told, **dict(each))
+            for text, each in zip(tests, found, strict=True)
+        )
 
-    def likeliest(level: Level, by: str, place: int) -> None:
+    def likeliest(level: Level, by: str, column: int) -> None:
         found = [
             identify.identify_by_likelihood(
-                texts.likelihoods[number][place], texts.columns, languages, seed=seed
+                texts.likelihoods[number][column], texts.columns, languages, seed=seed
             )
             for number in whole
         ]
@@ -260,7 +273,7 @@ def _told(
         likeliest("token", "ngram", 1)
         likeliest("token", "ngram so far", 2)
     except GlossaeError as error:
-        return reasons + [row(text, str(error)) for text in tests]
+        return reasons + [NotIdentified(**where(text), reason=str(error)) for text in tests]
     return rows
 
 
@@ -273,20 +286,3 @@ def _too_few(find: Text, test: Text, languages: tuple[str, ...]) -> str | None:
                 "to tell it apart"
             )
     return None
-
-
-def identification_work(counts: Quantities, text: Sequence[Mapping[str, Any]]) -> Work:
-    """Another pass over a sample of each half of a panel (and of what replicates it), and all regressions."""
-    languages = len(text[0])
-    if not counts.recipe.evidence.identify or languages < 2:
-        return Work()
-    # of each half, and of the other text
-    read = sum(
-        a.tokens * min(1.0, halves * SENTENCES / max(1.0, a.sentences))
-        for halves, amounts in zip((2, 1, 1), text, strict=False)
-        for a in amounts.values()
-    )
-    # the pair and all together by every number of units, each other language by one; sentences and tokens
-    sets = len(counts.recipe.evidence.identify_units) * min(2, languages - 1) + languages - 2
-    seconds = sets * 2 * 2 * SECONDS_BY_UNITS + languages * 2 * counts.d_in * SECONDS_BY_COLUMN
-    return counts.forward(read, counts.depth) + Work(seconds=seconds)
