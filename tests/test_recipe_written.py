@@ -126,7 +126,7 @@ def test_to_dict_has_every_setting_and_only_plain_values():
     recipe = load_recipe("paper")
     values = recipe.to_dict()
     for setting in all_settings(Recipe):
-        group = values[setting.group.group] if setting.group.group else values
-        value = group[setting.key.rpartition(".")[2]]
+        group, _, name = setting.key.rpartition(".")
+        value = (values[group] if group else values)[name]
         assert type(value) in (str, int, float, bool, list, type(None))
         assert not isinstance(value, float) or math.isfinite(value)

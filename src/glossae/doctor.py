@@ -15,18 +15,6 @@ from glossae.environment import cache_folder, install, offline
 from glossae.errors import GlossaeError
 from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrapped
 
-HELP = """\
-usage: glossae doctor
-
-Look at this machine and say what it has: versions against what glossae needs, devices and the precision a
-model would get there, caches and their sizes, free disk, what the environment says about the network, and
-which optional features are there or how to install them. Nothing is fetched and no network is used; a
-token is reported by where it is, never shown.
-
-The exit status is 0 when glossae can run here ('glossae run demo' needs no more), even where an optional
-feature is missing. It is 2, with one line on standard error about what to mend, when a package is missing
-or too old, Python is, torch does not load, or the cache cannot be written."""
-
 PYTHON = (3, 11)
 # the extras that are a person's, with what each is for; `dev` is for work on glossae itself
 FEATURES = {

@@ -1,6 +1,6 @@
-"""What to do, typed: the settings of a run, and how they are read."""
+"""The settings of a run, with their types and limits, and how they are read."""
 
-from glossae.recipe.fields import BadSettingError, Settings, all_settings
+from glossae.recipe.fields import BadSettingError, all_settings, fit
 from glossae.recipe.reading import (
     PRECISIONS,
     QUICK,
@@ -14,6 +14,7 @@ from glossae.recipe.reading import (
 )
 from glossae.recipe.settings import (
     Corpora,
+    Count,
     Effects,
     Evidence,
     Features,
@@ -25,6 +26,8 @@ from glossae.recipe.settings import (
     SaeSettings,
     Steering,
     Tasks,
+    Text,
+    Whole,
 )
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "SHORT",
     "BadSettingError",
     "Corpora",
+    "Count",
     "Effects",
     "Evidence",
     "Features",
@@ -43,10 +47,12 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
-    "Settings",
     "Steering",
     "Tasks",
+    "Text",
+    "Whole",
     "all_settings",
+    "fit",
     "load_recipe",
     "nearest",
     "recipe_values",

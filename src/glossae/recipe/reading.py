@@ -1,27 +1,18 @@
 """From a name or a file, and flags, to a recipe; or to one line that says what is wrong and where."""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.recipe.fields import (
-    NONE_WORDS,
-    BadSettingError,
-    Raw,
-    Setting,
-    Settings,
-    UnfitError,
-    all_settings,
-    fit,
-    is_group,
-    shown,
-)
-from glossae.recipe.settings import Recipe, declared_languages
+from glossae.recipe import yaml_text
+from glossae.recipe.fields import NONE_WORDS, BadSettingError, Raw, all_settings, fit, shown
+from glossae.recipe.settings import CUT_ROLES, Recipe
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 
@@ -31,7 +22,7 @@ _REPLACES = {
     "sae.latents": ("sae.expansion",),
     "grid.expansion": ("grid.latents",),
     "grid.latents": ("grid.expansion",),
-    "corpora.text": tuple(f"corpora.{role}" for role in ("train", "select", "tune", "test", "panel")),
+    "corpora.text": tuple(f"corpora.{role}" for role in CUT_ROLES),
     "corpora.train": ("corpora.text",),
     # what is given cannot be trained again
     "sae.from": ("baselines.trained", "baselines.frozen", "evidence.seeds"),
@@ -39,10 +30,11 @@ _REPLACES = {
 # what a recipe says about itself does not hold for those made from it
 _OWN = ("name", "description")
 
-_SETTINGS: dict[str, Setting] = {setting.key: setting for setting in all_settings(Recipe)}
+_SETTINGS = {setting.key: setting.field for setting in all_settings(Recipe)}
 _KEYS = tuple(_SETTINGS)
 # the groups of stages that run only where they are asked for
 _ASKED_FOR = ("grid", "steering", "tasks")
+_NO_SETTINGS = "expected settings, each a line 'key: value'"
 _GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _KEYS if "." in key))
 
 SHORT = {"target": "languages.target", "reference": "languages.reference", "text": "corpora.text"}
@@ -98,7 +90,6 @@ class _Given(NamedTuple):
 
 
 _Layer: TypeAlias = dict[str, _Given]
-_Group = TypeVar("_Group", bound=Settings)
 
 
 def load_recipe(
@@ -119,30 +110,34 @@ def load_recipe(
     path, merged = _merged(source, overrides, quick)
     _require(path, merged)
     _languages_of_text(path, merged)
+    values: dict[str, Any] = {group: {} for group in _GROUPS}
+    for key, given in merged.items():
+        group, _, name = key.rpartition(".")
+        (values[group] if group else values)[name] = given.value
     try:
-        return _build(Recipe, merged)
+        return Recipe.model_validate(values)
     except BadSettingError as error:
         where = merged[error.key].where if error.key in merged else f"{_label(path)}: {error.key}"
         raise GlossaeError(f"{where}: {error.reason}") from error
 
 
 def recipe_values(
-    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+    source: str | Path | None, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
 ) -> dict[str, Any]:
-    """The values that `load_recipe` would give each setting, by dotted key; `MISSING` for those that it needs.
+    """The value that `load_recipe` would give each setting, by dotted key, without the settings that it still needs.
 
-    Each value is held to its own type and limits, and not against the others.
+    Each value is held to its own type and limits, and not against the others. Without a source, these are the defaults.
 
     Raises:
         GlossaeError: as `load_recipe`, but not for what is missing.
     """
-    _, merged = _merged(source, overrides, quick)
-    needed = _missing(merged)
-    values = {}
-    for key, setting in _SETTINGS.items():
-        default = MISSING if key in needed else setting.default
-        values[key] = _fitted(merged[key], setting.hint) if key in merged else default
-    return values
+    merged = {} if source is None else _merged(source, overrides, quick)[1]
+    missing = [] if source is None else _missing(merged)
+    return {
+        key: _value(key, merged)
+        for key, field in _SETTINGS.items()
+        if key in merged or not (field.is_required() or key in missing)
+    }
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -187,19 +182,28 @@ def _quick(merged: _Layer, flags: _Layer) -> _Layer:
     """The layer of `--quick`: what is smaller than the recipe's own, and not replaced by a flag anyway."""
     layer: _Layer = {}
     replaced = {other for key in flags for other in _REPLACES.get(key, ())}
-    for key, small in (*QUICK.items(), *((key, QUICK_PRECISION) for key in PRECISIONS)):
-        setting = _SETTINGS[key]
-        own = _fitted(merged[key], setting.hint) if key in merged else setting.default
+    for key, small in (QUICK | dict.fromkeys(PRECISIONS, QUICK_PRECISION)).items():
+        own = _value(key, merged)
         number = isinstance(own, int | float) and not isinstance(own, bool)
         is_small = number and (own >= small if key in PRECISIONS else own <= small)
         if not is_small and key not in replaced:
-            layer[key] = _Given(list(small) if isinstance(small, tuple) else small, f"--quick: {key}")
+            layer[key] = _Given(small, f"--quick: {key}")
     return layer
+
+
+def _value(key: str, merged: _Layer) -> Any:
+    """What is given for a setting, as its type, or else its default."""
+    if key not in merged:
+        return _SETTINGS[key].default
+    try:
+        return fit(merged[key].value, _SETTINGS[key].rebuild_annotation())
+    except ValueError as error:
+        raise GlossaeError(f"{merged[key].where}: {error}") from error
 
 
 def _missing(merged: _Layer) -> list[str]:
     """The keys that a recipe still needs."""
-    needed = [key for key, setting in _SETTINGS.items() if setting.default is MISSING]
+    needed = [key for key, field in _SETTINGS.items() if field.is_required()]
     train = merged.get("corpora.train")
     if train is None or train.value is None:
         needed += [SHORT["target"], SHORT["text"]]
@@ -210,25 +214,18 @@ def _missing(merged: _Layer) -> list[str]:
 
 
 def _require(path: Path, merged: _Layer) -> None:
-    """Refuse a recipe in which something is missing.
-
-    Raises:
-        GlossaeError: naming all that is.
-    """
+    """Refuse a recipe that misses settings, and name all of them."""
     missing = _missing(merged)
-    short = {key: name for name, key in SHORT.items()}
     if missing:
         examples = {
-            "model": "MODEL",
-            "target": "sv",
-            "reference": "de",
-            "text": '"sv=A.txt en=B.txt da=C.txt"',
+            "model": "--model MODEL",
+            "languages.target": "--target sv",
+            "languages.reference": "--reference de",
+            "corpora.text": '--text "sv=A.txt en=B.txt da=C.txt"',
         }
-        flags = [(short.get(key, key), examples[short.get(key, key)]) for key in missing]
-        raise GlossaeError(
-            f"{_label(path)}: {', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing: give "
-            + " ".join(f"--{flag} {example}" for flag, example in flags)
-        )
+        flags = " ".join(examples[key] for key in missing)
+        are = "is" if len(missing) == 1 else "are"
+        raise GlossaeError(f"{_label(path)}: {', '.join(missing)}: {are} missing: give {flags}")
 
 
 def _languages_of_text(path: Path, merged: _Layer) -> None:
@@ -237,32 +234,39 @@ def _languages_of_text(path: Path, merged: _Layer) -> None:
     Raises:
         GlossaeError: it names neither the target nor the reference, where it names all that it has.
     """
-    given = merged.get(SHORT["text"])
+    given = merged.get("corpora.text")
     if given is None or not isinstance(given.value, str):
         return
-    named, is_all = declared_languages(given.value)
+    named, is_all = _named_languages(given.value)
     pair = {name: merged[SHORT[name]].value for name in ("target", "reference") if SHORT[name] in merged}
-    pair.setdefault("reference", _SETTINGS[SHORT["reference"]].default)
+    pair.setdefault("reference", _SETTINGS["languages.reference"].default)
     for name, code in pair.items():
         if is_all and code not in named:
-            raise GlossaeError(
-                f"{given.where}: names no text in {shown(code)}, the {name}; it has {', '.join(named)}: add a "
-                f"source, or give --{name} another"
-            )
+            has = f"names no text in {shown(code)}, the {name}; it has {', '.join(named)}"
+            raise GlossaeError(f"{given.where}: {has}: add a source, or give --{name} another")
     others = [code for code in named if code not in pair.values()]
     merged.setdefault("languages.others", _Given(others, f"{_label(path)}: languages.others"))
 
 
-def _fitted(given: _Given, hint: Any) -> Any:
-    """What is given as the type of its setting.
+def _named_languages(text: str) -> tuple[list[str], bool]:
+    """The languages that source strings name, in order, and whether they name all that the sources have.
 
-    Raises:
-        GlossaeError: it is not one, or is outside the limits.
+    `da=PATH`, `da=PATH,en=PATH` and `cols:en,da:PATH` name them; other sources have to be read.
     """
+    found: dict[str, None] = {}
+    is_all = True
     try:
-        return fit(given.value, hint)
-    except UnfitError as error:
-        raise GlossaeError(f"{given.where}: {error}") from error
+        words = shlex.split(text)
+    except ValueError:
+        # whoever reads the text refuses a quote that is not closed
+        return [], False
+    for word in words:
+        codes = re.findall(r"(?:^|,)([\w-]+)=", word) if re.match(r"[\w-]+=", word) else []
+        if word.startswith("cols:"):
+            codes = [code for code in word.split(":")[1].split(",") if code.strip() != "-"]
+        found |= dict.fromkeys(re.split("[-_]", code.strip().lower())[0] for code in codes)
+        is_all = is_all and bool(codes)
+    return list(found), is_all
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -286,13 +290,13 @@ def _end(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def unknown_flag(flag: str, others: Iterable[str] = ()) -> GlossaeError:
-    """The error for `flag`, which is neither a setting nor one of `others`."""
-    key = flag.lstrip("-")
-    if key in _GROUPS:
-        example = next(known for known in _KEYS if known.startswith(f"{key}."))
-        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{example}")
-    return GlossaeError(f"unknown flag '{flag}'{nearest(key, (*_KEYS, *others), prefix='--')}")
+def unknown_flag(flag: str, known: Iterable[str] = _KEYS) -> GlossaeError:
+    """The error for `flag`, which is none of `known`."""
+    key, known = flag.lstrip("-"), list(known)
+    within = [name for name in known if name.startswith(f"{key}.")]
+    if within:
+        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{within[0]}")
+    return GlossaeError(f"unknown flag '{flag}'{nearest(key, known, prefix='--')}")
 
 
 def _locate(source: str) -> Path:
@@ -341,11 +345,9 @@ def _locate_base(base: str, child: Path) -> Path:
 
 def _from_file(path: Path) -> tuple[str | None, _Layer]:
     """The base a file names, and what the file sets itself."""
-    content = _yaml(path)
-    if content is None:
-        content = {}
+    content = yaml_text.read(path) or {}
     if not isinstance(content, dict):
-        raise GlossaeError(f"{path}: expected settings, each a line 'key: value', got {shown(content)}")
+        raise GlossaeError(f"{path}: {_NO_SETTINGS}, got {shown(content)}")
     base = content.pop("base", None)
     if not isinstance(base, str | None):
         raise GlossaeError(f"{path}: base: expected the name or path of a recipe, got {shown(base)}")
@@ -366,39 +368,18 @@ def _label(path: Path) -> str:
     return path.name if path.parent == SHIPPED else str(path)
 
 
-def _yaml(path: Path) -> Raw:
-    from glossae.recipe import yaml_text
-
-    try:
-        if path.exists() and not path.is_file():
-            raise GlossaeError(f"{path}: is not a regular file")
-        return yaml_text.read(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise GlossaeError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise GlossaeError(f"{path}: line {line}: is not UTF-8 text") from error
-    except yaml_text.BrokenYamlError as error:
-        raise GlossaeError(f"{path}: {error}") from error
-
-
-def _flat(path: Path, content: Mapping[str, Raw]) -> Iterator[tuple[str, Raw]]:
+def _flat(path: Path, content: dict[str, Raw], group: str = "") -> Iterator[tuple[str, Raw]]:
     """The settings of a file with their dotted keys."""
     for name, value in content.items():
-        if name in _GROUPS and isinstance(value, dict):
-            within: Iterable[tuple[str, Raw]] = ((f"{name}.{key}", inner) for key, inner in value.items())
-        elif name in _GROUPS and value is None:
-            within = ()
-        elif name in _GROUPS:
-            raise GlossaeError(
-                f"{path}: {name}: expected settings, each a line 'key: value', got {shown(value)}"
-            )
+        key = f"{group}{name}"
+        if key in _GROUPS and isinstance(value, dict | None):
+            yield from _flat(path, value or {}, f"{key}.")
+        elif key in _GROUPS:
+            raise GlossaeError(f"{path}: {key}: {_NO_SETTINGS}, got {shown(value)}")
+        elif key in _KEYS:
+            yield key, value
         else:
-            within = ((name, value),)
-        for key, inner in within:
-            if key not in _KEYS:
-                raise GlossaeError(f"{path}: unknown key '{key}'{nearest(key, (*_KEYS, *_GROUPS, 'base'))}")
-            yield key, inner
+            raise GlossaeError(f"{path}: unknown key '{key}'{nearest(key, (*_KEYS, *_GROUPS, 'base'))}")
 
 
 def _from_flags(overrides: Mapping[str, str]) -> _Layer:
@@ -409,13 +390,3 @@ def _from_flags(overrides: Mapping[str, str]) -> _Layer:
         key: _Given(None if text.lower() in NONE_WORDS else text, f"--{key}")
         for key, text in overrides.items()
     }
-
-
-def _build(group: type[_Group], merged: _Layer) -> _Group:
-    arguments: dict[str, Any] = {}
-    for name, hint in group.hints().items():
-        if is_group(hint):
-            arguments[name] = _build(hint, merged)
-        elif (key := group.key(name)) in merged:
-            arguments[name] = _fitted(merged[key], hint)
-    return group(**arguments)
