@@ -1,6 +1,5 @@
 """A recipe is read right or refused in one line that names the file and the key."""
 
-import itertools
 import os
 import re
 from collections import defaultdict
@@ -11,16 +10,17 @@ import pytest
 from glossae.errors import GlossaeError
 from glossae.recipe import (
     PRECISIONS,
-    QUICK,
     BadSettingError,
     Corpora,
     Effects,
+    Grid,
     Languages,
     Probe,
     Recipe,
     SaeSettings,
     load_recipe,
     nearest,
+    quick_settings,
     recipe_values,
     shipped_recipes,
 )
@@ -51,9 +51,6 @@ def flag_refusal(**overrides: str) -> str:
     return str(caught.value)
 
 
-# ---- shipped recipes and defaults
-
-
 def test_shipped_recipes_read_and_say_what_they_are():
     assert {"demo", "pythia-14m", "pythia-70m", "paper"} <= set(shipped_recipes())
     for name, description in shipped_recipes().items():
@@ -80,12 +77,7 @@ def test_no_other_recipe_has_a_grid_unless_asked_for():
 
 
 def test_lambdas_are_the_papers_ten():
-    lambdas = Probe().lambdas
-    assert len(lambdas) == 10
-    assert lambdas[0] == pytest.approx(0.1)
-    assert lambdas[-1] == pytest.approx(30)
-    ratios = [high / low for low, high in itertools.pairwise(lambdas)]
-    assert ratios == pytest.approx([300 ** (1 / 9)] * 9)
+    assert Probe().lambdas == pytest.approx([0.1 * 300 ** (step / 9) for step in range(10)])
 
 
 def test_a_recipe_does_not_change():
@@ -95,32 +87,31 @@ def test_a_recipe_does_not_change():
     hash(recipe)
 
 
-def test_a_group_made_in_python_is_held_to_the_same_limits():
-    with pytest.raises(BadSettingError, match=r"^sae\.k: must be at least 1, got 0$"):
-        SaeSettings(latents=8, k=0)
-    with pytest.raises(BadSettingError, match=r"^sae\.k: must be at most sae\.latents, 8, got 9$"):
-        SaeSettings(latents=8, k=9)
-    with pytest.raises(BadSettingError, match=r"^languages\.reference: must be another language"):
-        Languages(reference="da")
-    with pytest.raises(BadSettingError, match=r"^languages\.refrence: is no setting$"):
-        Languages(refrence="sv")
-    with pytest.raises(BadSettingError, match=r"^sae: expected a group of settings, got 3$"):
-        Recipe(name="mine", model="toy", corpora={"train": "toy"}, sae=3)
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda: SaeSettings(latents=8, k=0), "sae.k: must be at least 1, got 0"),
+        (lambda: SaeSettings(latents=8, k=9), "sae.k: must be at most sae.latents, 8, got 9"),
+        (lambda: SaeSettings(latents=8, lr="x"), "sae.lr: expected a number or none, got 'x'"),
+        (lambda: Grid(latents=32, k=(4, 40)), "grid.k: must be at most grid.latents, 32, got 40"),
+        (lambda: Grid(latents=32, expansion=4), "grid.latents: give either this or grid.expansion, not both"),
+        (lambda: Languages(refrence="sv"), "languages.refrence: is no setting"),
+        (lambda: Recipe(corpora={"train": "toy"}), "name: is missing"),
+        (
+            lambda: Recipe(name="a", model="b", corpora={"train": "c"}, sae=3),
+            "sae: expected a group of settings",
+        ),
+    ],
+)
+def test_a_group_made_in_python_is_held_to_the_same_limits(make, line):
+    with pytest.raises(BadSettingError, match=f"^{re.escape(line)}"):
+        make()
 
 
-# ---- files
-
-
-def test_a_grid_is_held_to_its_sizes():
-    assert (
-        flag_refusal(grid__k="4,40", grid__latents="32")
-        == "--grid.k: must be at most grid.latents, 32, got 40"
+def test_a_grid_on_another_model_needs_a_layer_if_there_is_a_grid():
+    assert flag_refusal(grid__k="4", grid__model="gpt2").startswith(
+        "--grid.model: needs grid.layer beside it"
     )
-    refused = flag_refusal(grid__expansion="4", grid__latents="32")
-    assert refused == "--grid.latents: give either this or grid.expansion, not both"
-    refused = flag_refusal(grid__k="4", grid__model="gpt2")
-    assert refused.startswith("--grid.model: needs grid.layer beside it")
-    # without a grid, or with a layer, it may be named
     assert load_recipe("demo", {"grid.model": "gpt2"}).grid.model == "gpt2"
     assert load_recipe("demo", {"grid.k": "4", "grid.model": "gpt2", "layer": "2"}).grid.layer is None
 
@@ -271,9 +262,6 @@ def test_a_run_folder_points_to_its_recipe(tmp_path):
         load_recipe(tmp_path)
 
 
-# ---- overrides
-
-
 def test_overrides_are_text_of_the_settings_type():
     recipe = load_recipe(
         "demo",
@@ -396,8 +384,6 @@ def test_a_last_part_that_several_groups_have_is_named_where_every_run_has_it(tm
         read(tmp_path, f"base: demo\n{word}: 16\n")
 
 
-# ---- text, quick, precision
-
 TEXT = {"model": "toy", "languages.target": "sv", "corpora.text": "sv=A.txt en=B.txt da=C,nl=D"}
 
 
@@ -485,15 +471,17 @@ def test_find_says_all_that_it_needs():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_quick_makes_any_recipe_small(name):
     given = GIVEN[name]
-    own, quick = recipe_values(name, given), recipe_values(name, given, quick=True)
     load_recipe(name, given, quick=True)
-    for key, small in QUICK.items():
-        if isinstance(own[key], int) and not isinstance(own[key], bool):
-            assert quick[key] == min(own[key], small)
-        else:
-            assert quick[key] == small
-    changed = {key for key in own if own[key] != quick[key]}
-    assert changed <= {*QUICK, *PRECISIONS, "sae.expansion", "grid.expansion"}
+    settings = {
+        key: ",".join(value) if isinstance(value, list) else value or "none"
+        for key, value in quick_settings().items()
+    }
+    own, small = recipe_values(name, given), recipe_values(name, given | settings)
+    for key, value in recipe_values(name, given, quick=True).items():
+        number = key in settings and isinstance(own[key], int | float) and not isinstance(own[key], bool)
+        smaller = max if key in PRECISIONS else min
+        assert value == (smaller(own[key], small[key]) if number else small[key]), key
+    assert settings.keys() >= set(PRECISIONS)
 
 
 def test_flags_win_over_quick():
@@ -501,8 +489,3 @@ def test_flags_win_over_quick():
     recipe = load_recipe("pythia-14m", overrides, quick=True)
     assert (recipe.sae.expansion, recipe.sae.latents) == (3, None)
     assert (recipe.effects.tune, recipe.probe.seeds, recipe.effects.prompts) == (True, 9, False)
-
-
-def test_a_word_that_ends_several_keys_names_them_all():
-    assert flag_refusal(k="3") == "unknown flag '--k'; did you mean '--sae.k'?"
-    assert flag_refusal(others="3") == "unknown flag '--others'; did you mean '--languages.others'?"

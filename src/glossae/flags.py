@@ -10,14 +10,12 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from glossae.errors import GlossaeError
 from glossae.recipe import (
     PRECISIONS,
-    QUICK,
-    QUICK_PRECISION,
-    SHORT,
     Recipe,
     Text,
     all_settings,
     fit,
     nearest,
+    quick_settings,
     recipe_values,
     unknown_flag,
 )
@@ -38,9 +36,14 @@ carries on after a crash, and a changed setting re-runs what depends on it.
 Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Commas separate
 the elements of a list, and none removes a value. 'glossae run RECIPE --help' shows that recipe's values."""
 
+_SHORT = {"languages.target": "target", "languages.reference": "reference", "corpora.text": "text"}
 _TEXT_HELP = """\
 The languages, and your text in them: one source for each language, or sources with several. All text of a
 run is cut out of it."""
+
+
+def _layout(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=36)
 
 
 class _Once(argparse.Action):
@@ -56,10 +59,7 @@ class Parser(argparse.ArgumentParser):
     """A parser without abbreviations. Its errors are `GlossaeError`s of one line."""
 
     def __init__(self, **options: Any) -> None:
-        def layout(prog: str) -> argparse.HelpFormatter:
-            return argparse.RawDescriptionHelpFormatter(prog, max_help_position=36)
-
-        super().__init__(allow_abbrev=False, add_help=False, formatter_class=layout, **options)
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=_layout, **options)
         self.register("action", None, _Once)
         self.set_defaults(parser=self)
         self.needed: list[argparse.Action] = []
@@ -141,10 +141,10 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--out", type=typed(Text), metavar="DIR", help="the run's folder [runs/NAME]")
     until = f"the last stage: {', '.join(STAGES)}"
     command.add_argument("--until", dest="stage", choices=STAGES, metavar="STAGE", help=until)
-    small = ", ".join(f"{key} {_as_text(value)}" for key, value in QUICK.items())
+    small = ", ".join(f"{key} {_as_text(value)}" for key, value in quick_settings().items())
     quick = (
-        "a first page in about two minutes, from less text and fewer measurements: reduces what is larger in the "
-        f"recipe to {small}, {' and '.join(PRECISIONS)} {QUICK_PRECISION}. Flags override it"
+        "a first page in about two minutes, from less text and fewer measurements. It reduces what is larger in the "
+        f"recipe to {small}. Flags override it"
     )
     command.add_argument("--quick", action="store_true", help=quick)
     precision = f"the precision of every stage: {', '.join(PRECISIONS)} at once"
@@ -152,16 +152,15 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)
-    short = {key: name for name, key in SHORT.items()}
     sections: dict[type, Any] = {}
     for group, key, field in all_settings(Recipe):
         if group not in sections:
             about = (inspect.getdoc(group) or "").partition("\n")[0]
             sections[group] = parser.add_argument_group(key.rpartition(".")[0] or "the recipe", about)
-        flags = [f"--{short[key]}", f"--{key}"] if key in short else [f"--{key}"]
+        flags = [f"--{name}" for name in (_SHORT.get(key), key) if name]
         words = " ".join((field.description or "").split()).replace("%", "%%")
-        alone = {"nargs": "?", "const": "true"} if key == "chat" else {}
-        (text if key in short else sections[group]).add_argument(
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if key == "chat" else {}
+        (text if key in _SHORT else sections[group]).add_argument(
             *flags, dest=key, metavar=_metavar(field.annotation), help=f"{words} [%(default)s]", **alone
         )
     return parser
@@ -186,7 +185,7 @@ def _as_text(value: Any) -> str:
     """A value as one would write it on the command line, its numbers shortened."""
     if value is None or value == ():
         return "none"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ",".join(map(_as_text, value))
     if isinstance(value, bool):
         return str(value).lower()

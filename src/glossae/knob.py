@@ -75,8 +75,10 @@ def add_knob(commands: Any) -> None:
 def _save(given: argparse.Namespace) -> None:
     from glossae.run.knobs import knob_of_run
 
-    out, kind, operation = Path(given.out), given.kind or "latent", given.operation or "add"
+    kind: Any = given.kind or "latent"
+    operation: Any = given.operation or "add"
     found = knob_of_run(Path(given.run), kind, operation, dose=given.dose, whole=given.whole)
+    out = Path(given.out)
     found.save(out)
     size = out.stat().st_size
     amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -3,11 +3,9 @@
 from glossae.recipe.fields import BadSettingError, all_settings, fit
 from glossae.recipe.reading import (
     PRECISIONS,
-    QUICK,
-    QUICK_PRECISION,
-    SHORT,
     load_recipe,
     nearest,
+    quick_settings,
     recipe_values,
     shipped_recipes,
     unknown_flag,
@@ -32,9 +30,6 @@ from glossae.recipe.settings import (
 
 __all__ = [
     "PRECISIONS",
-    "QUICK",
-    "QUICK_PRECISION",
-    "SHORT",
     "BadSettingError",
     "Corpora",
     "Count",
@@ -55,6 +50,7 @@ __all__ = [
     "fit",
     "load_recipe",
     "nearest",
+    "quick_settings",
     "recipe_values",
     "shipped_recipes",
     "unknown_flag",

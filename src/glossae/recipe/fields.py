@@ -86,9 +86,7 @@ def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Values: TypeAlias = Annotated[tuple[Element, ...], BeforeValidator(_elements), AfterValidator(_distinct)]
 """A list in which nothing comes twice."""
-Some: TypeAlias = Annotated[
-    tuple[Element, ...], BeforeValidator(_elements), AfterValidator(_distinct), Field(min_length=1)
-]
+Some: TypeAlias = Annotated[Values[Element], Field(min_length=1)]
 """A list with at least one element, in which nothing comes twice."""
 
 
@@ -101,12 +99,14 @@ class BadSettingError(GlossaeError):
         self.reason = reason
 
 
-class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True):
+class Settings(BaseModel):
     """A group of settings. Its `title` is the first part of their dotted keys.
 
     Raises:
         BadSettingError: a value has another type, or is impossible.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -119,10 +119,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False, use_
                 raise
             errors = [each for each in error.errors() if each["loc"][:1] == place]
             key = _dotted(cls, str(place[0]))
-            hint = next(
-                (setting.field.annotation for setting in all_settings(cls) if setting.key == key), None
-            )
-            raise BadSettingError(key, _reason(errors, hint)) from error
+            hints = {setting.key: setting.field.annotation for setting in all_settings(cls)}
+            raise BadSettingError(key, _reason(errors, hints.get(key))) from error
         for name, reason in group.problems():
             raise BadSettingError(_dotted(cls, name), reason)
         return group

@@ -41,11 +41,11 @@ def read(path: Path) -> Raw:
 class _Loader(yaml.BaseLoader):
     """PyYAML's loader of text, with our words for none, and keys that are given once."""
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> str | None:
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         text = str(node.value)
         return None if node.style is None and text.lower() in ("", *NONE_WORDS) else text
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Raw]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[str, Raw] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
