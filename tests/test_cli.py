@@ -201,7 +201,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch, line, values):
         ),
         ("run demo --sae.k -1", "--sae.k: must be at least 1, got '-1'"),
         ("run demo --sae.lr -inf", "--sae.lr: must be a finite number, got '-inf'"),
-        ("run missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        ("run missing.yaml", "missing.yaml: no such file"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(runs, capsys, line, message):

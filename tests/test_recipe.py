@@ -238,7 +238,7 @@ def test_a_file_of_aliases_of_aliases_is_refused_quickly(tmp_path):
     ("source", "line"),
     [
         ("demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, find, paper, "),
-        ("missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        ("missing.yaml", "missing.yaml: no such file"),
         (".", "'.' is a folder, not a recipe"),
         ("", "'' is a folder, not a recipe"),
         ("x" * 5000 + ".yaml", "is longer than the name of a file can be"),

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 130
-        after an interruption; 141 when whoever was reading the output has left.
+        after an interruption; 141 when the reader of the output has left.
     """
     try:
         _command(sys.argv[1:] if argv is None else list(argv))
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        # what the system refuses wherever it is asked: a name too long for it, a disk that is full
+        # the system refuses: a name too long for it, a disk that is full
         if error.errno is None:
             raise
         return _refusal(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))

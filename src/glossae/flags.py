@@ -169,13 +169,12 @@ def add_run(commands: Any) -> Parser:
 def overrides(given: argparse.Namespace) -> dict[str, str]:
     """The settings that flags of `glossae run` name, as text by dotted key."""
     values = vars(given)
-    precisions = dict.fromkeys(PRECISIONS, given.precision)
-    found = precisions | {key: values[key] for _, key, _ in all_settings(Recipe) if values[key] is not None}
-    return {key: value for key, value in found.items() if value is not None}
+    found = {} if given.precision is None else dict.fromkeys(PRECISIONS, given.precision)
+    return found | {key: values[key] for _, key, _ in all_settings(Recipe) if values[key] is not None}
 
 
 def show_values(given: argparse.Namespace) -> None:
-    """Let the help of `glossae run` show the values of the recipe that is given, or else the defaults."""
+    """Set the values that the help of `glossae run` shows: the given recipe's, or else the defaults."""
     values = recipe_values(given.recipe, overrides(given), given.quick)
     texts = {key: _as_text(values[key]) if key in values else "needed" for _, key, _ in all_settings(Recipe)}
     given.parser.set_defaults(**texts)

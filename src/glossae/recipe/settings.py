@@ -156,11 +156,11 @@ class SaeSettings(Settings, title="sae"):
     pre_encoder_bias: bool = True
     """Whether a bias is subtracted before encoding and added again after decoding; else there is none."""
     centre: Literal["mean", "geometric_median", "zero"] = "mean"
-    """First value of that bias, computed from the first batch (published: random)."""
+    """First value of the pre-encoder bias: the first batch's mean or geometric median, or zero (published: random)."""
     unit_rows: bool = True
     """Keep the decoder's rows at length 1 (published: they are free)."""
     text: Literal["pair", "all"] = "pair"
-    """The languages of train that it is trained on: the target and the reference, or the others too."""
+    """Languages of train that the autoencoder is trained on: the target and the reference, or the others too."""
     matryoshka: Values[Count] = ()
     """Sizes of nested dictionaries. Each reconstructs by itself, besides the whole; none: no nested dictionaries."""
     lr: Positive | None = None
@@ -247,7 +247,7 @@ class Features(Settings, title="features"):
     max_reference: Fraction = 0.01
     """A unit fires on less than this share of the reference's tokens."""
     fallback: Whole = 4
-    """How many units to select, marked as such, when none passes."""
+    """Number of units to select when none passes the rule; the page marks them."""
     max_reference_fallback: Fraction = 0.02
     """Units of the fallback fire on less than this share of the reference's tokens."""
     units: Values[Whole] = ()

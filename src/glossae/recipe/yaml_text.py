@@ -20,8 +20,8 @@ def read(path: Path) -> Raw:
         GlossaeError: it is no YAML, holds several documents, gives a key twice, or contains itself.
         OSError: it cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise GlossaeError(f"{path}: is not a regular file")
+    if not path.is_file():
+        raise GlossaeError(f"{path}: {'is not a regular file' if path.exists() else 'no such file'}")
     data = path.read_bytes()
     try:
         content: Raw = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)
