@@ -124,8 +124,8 @@ def test_help_of_run_teaches_every_setting(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["run", "--help"]) == 0
     shown = capsys.readouterr().out
-    for setting in all_settings(Recipe):
-        assert re.search(rf"--{re.escape(setting.key)} \S+\s+[A-Z].*\[.*\]\n", shown), setting.key
+    for key in all_settings(Recipe):
+        assert re.search(rf"--{re.escape(key)} \S+\s+[A-Z].*\[.*\]\n", shown), key
     for words in (
         "glossae run demo --sae.k 16",
         "--sae.k N",

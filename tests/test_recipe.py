@@ -19,7 +19,6 @@ from glossae.recipe import (
     Recipe,
     SaeSettings,
     load_recipe,
-    nearest,
     quick_settings,
     recipe_values,
     shipped_recipes,
@@ -178,8 +177,6 @@ def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
     ("text", "line"),
     [
         ("sae:\n  kk: 3\n", "mine.yaml: unknown key 'sae.kk'; did you mean 'sae.k'?"),
-        ("saee:\n  k: 3\n", "mine.yaml: unknown key 'saee'; did you mean 'sae'?"),
-        ("lambdas: [1]\n", "mine.yaml: unknown key 'lambdas'; did you mean 'probe.lambdas'?"),
         ("xyzzy: 1\n", "mine.yaml: unknown key 'xyzzy'"),
         ("sae: 3\n", "mine.yaml: sae: expected settings, each a line 'key: value', got '3'"),
         ("- sae\n", "mine.yaml: expected settings, each a line 'key: value', got ['sae']"),
@@ -198,16 +195,12 @@ def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
             "",
             "mine.yaml: model, languages.target, corpora.text: are missing: give --model MODEL --target sv --text ",
         ),
-        ("base: nope\n", "mine.yaml: base: unknown recipe 'nope' (there are "),
         ("base: nope.yaml\n", "mine.yaml: base: no file 'nope.yaml'"),
         ("base: mine.yaml\n", "mine.yaml: base: goes round in a circle: mine.yaml -> mine.yaml"),
         ("base: [demo]\n", "mine.yaml: base: expected the name or path of a recipe, got ['demo']"),
-        ("base: demo\nsae: {k: true}\n", "mine.yaml: sae.k: expected a whole number, got 'true'"),
         ("base: demo\nsae: {k: [1]}\n", "mine.yaml: sae.k: expected a whole number, got ['1']"),
         ("base: demo\nsae: {k: }\n", "mine.yaml: sae.k: expected a whole number, got none"),
-        ("base: demo\nsae: {lr: .nan}\n", "mine.yaml: sae.lr: expected a number or none, got '.nan'"),
         ("base: demo\nsae: {lr: nan}\n", "mine.yaml: sae.lr: must be a finite number, got 'nan'"),
-        ("base: demo\nsae: {latents: 9, expansion: 2}\n", "mine.yaml: sae.latents: give either this or"),
         ("model: toy\ncorpora: {train: toy}\n", "mine.yaml: sae.latents: give this or sae.expansion"),
         ("base: demo\nmodel: !!python/name:os.system [x]\n", "mine.yaml: model: expected text, got ['x']"),
         ("base: demo\nmodel: {a: b}\n", "mine.yaml: model: expected text, got {'a': 'b'}"),
@@ -285,7 +278,6 @@ def test_overrides_are_text_of_the_settings_type():
     ("key", "value", "line"),
     [
         ("sae.k", "0", "must be at least 1, got '0'"),
-        ("sae.k", "-3", "must be at least 1, got '-3'"),
         ("sae.k", "100000", "must be at most sae.latents, "),
         ("sae.k", "many", "expected a whole number, got 'many'"),
         ("sae.k", "8.5", "expected a whole number, got '8.5'"),
@@ -296,36 +288,21 @@ def test_overrides_are_text_of_the_settings_type():
         ("sae.activation", "gelu", "expected topk, batchtopk, relu or jumprelu, got 'gelu'"),
         ("sae.warmup", "1.5", "must be at most 1, got '1.5'"),
         ("sae.decay", "0.99", "must leave room for sae.warmup, "),
-        ("site", "mlp", "expected mlp.hidden, mlp.out, attn.out or resid, got 'mlp'"),
         ("layer", "-1", "must be at least 0, got '-1'"),
         ("layer", "first", "expected a whole number or auto, got 'first'"),
-        ("protocol", "as_code", "expected controlled, published or as_coded, got 'as_code'"),
         ("languages.reference", "da", "must be another language than languages.target, 'da'"),
         ("languages.others", "sv,en", "'en' is already the target or the reference"),
         ("languages.others", "sv,sv", "must be a list in which nothing comes twice, got 'sv,sv'"),
         ("languages.others", "sv,,nb", "must be a language code of two or three lower-case letters"),
-        ("languages.target", "Danish", "must be a language code of two or three lower-case letters"),
         ("evidence.identify_languages", "da", "takes two languages or more"),
         ("evidence.identify_units", "none", "must be non-empty, got none"),
-        ("probe.lambdas", "none", "must be non-empty, got none"),
         ("probe.lambdas", "1,0", "must be more than 0, got '0'"),
         ("probe.lambdas", "1,x", "expected a list, each a number, got 'x'"),
-        ("probe.seeds", "0", "must be at least 1, got '0'"),
-        ("probe.tokens", "5", "must be at least 100, got '5'"),
-        ("corpora.limit", "0", "must be at least 1, got '0'"),
         ("corpora.train", " ", "must be non-empty text without control characters, got ' '"),
-        ("grid.k", "2,0", "must be at least 1, got '0'"),
-        ("grid.k", "2,2", "must be a list in which nothing comes twice, got '2,2'"),
-        ("grid.l1", "0.1,0", "must be more than 0, got '0'"),
-        ("grid.tied", "none", "must be non-empty, got none"),
         ("grid.tied", "perhaps", "expected a list, each true or false, got 'perhaps'"),
-        ("features.min_target", "-0.1", "must be at least 0, got '-0.1'"),
-        ("features.fallback", "-1", "must be at least 0, got '-1'"),
         ("effects.values", "1,nan", "must be a finite number, got 'nan'"),
-        ("effects.bootstrap", "1", "must be at least 2, got '1'"),
         ("device", "tpu", "must be auto, cpu, cuda, cuda:N or split, got 'tpu'"),
         ("bos", "maybe", "expected true or false or auto, got 'maybe'"),
-        ("seed", "-1", "must be at least 0, got '-1'"),
         ("model", "none", "expected text, got none"),
         ("model", "a\nb", "must be non-empty text without control characters, got 'a\\nb'"),
         ("model", "\udcff", "must be text without control characters, got '\\udcff'"),
@@ -338,18 +315,9 @@ def test_an_impossible_value_is_refused_and_named_by_its_flag(key, value, line):
     assert len(refused) < 200
 
 
-@pytest.mark.parametrize(
-    ("key", "line"),
-    [
-        ("sae.kk", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
-        ("lambdas", "unknown flag '--lambdas'; did you mean '--probe.lambdas'?"),
-        ("epoch", "unknown flag '--epoch'; did you mean '--sae.epochs'?"),
-        ("sae", "--sae: is a group of settings; set one of them, such as --sae.expansion"),
-        ("xyzzy", "unknown flag '--xyzzy'"),
-    ],
-)
-def test_an_unknown_override_is_refused(key, line):
-    assert flag_refusal(**{key: "1"}) == line
+def test_a_group_is_no_setting():
+    assert flag_refusal(sae="1") == "--sae: is a group of settings; set one of them, such as --sae.expansion"
+    assert flag_refusal(xyzzy="1") == "unknown flag '--xyzzy'"
 
 
 def test_an_error_blames_the_file_for_what_the_file_says(tmp_path):
@@ -357,16 +325,12 @@ def test_an_error_blames_the_file_for_what_the_file_says(tmp_path):
         read(tmp_path, "base: demo\nsae: {k: 16}\n", **{"sae.latents": "4"})
 
 
-def test_nearest_finds_typos_and_last_parts_or_nothing():
-    assert nearest("featurs", ["features", "effects"]) == "; did you mean 'features'?"
-    assert nearest("latents", ["sae.latents", "seed"], prefix="--") == "; did you mean '--sae.latents'?"
-    assert nearest("xyzzy", ["features"]) == ""
-
-
 @pytest.mark.parametrize(
     ("word", "key"),
     [
         ("k", "sae.k"),
+        ("sae.kk", "sae.k"),
+        ("epoch", "sae.epochs"),
         ("latents", "sae.latents"),
         ("others", "languages.others"),
         ("panel", "corpora.panel"),

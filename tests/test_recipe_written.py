@@ -99,8 +99,8 @@ def test_any_text_is_a_recipe_or_one_line(folder, text):
 def test_to_dict_has_every_setting_and_only_plain_values():
     recipe = load_recipe("paper")
     values = recipe.to_dict()
-    for setting in all_settings(Recipe):
-        group, _, name = setting.key.rpartition(".")
+    for key in all_settings(Recipe):
+        group, _, name = key.rpartition(".")
         value = (values[group] if group else values)[name]
         assert type(value) in (str, int, float, bool, list, type(None))
         assert not isinstance(value, float) or math.isfinite(value)

@@ -1,7 +1,6 @@
 """The parser of the command line, and the flags of `glossae run`: every setting of a recipe by its dotted key."""
 
 import argparse
-import inspect
 import re
 import types
 from collections.abc import Callable, Sequence
@@ -152,11 +151,12 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)
-    sections: dict[type, Any] = {}
-    for group, key, field in all_settings(Recipe):
+    sections: dict[str, Any] = {}
+    for key, field in all_settings(Recipe).items():
+        group = key.rpartition(".")[0]
         if group not in sections:
-            about = (inspect.getdoc(group) or "").partition("\n")[0]
-            sections[group] = parser.add_argument_group(key.rpartition(".")[0] or "the recipe", about)
+            about = Recipe.model_fields[group].annotation.__doc__ if group else Recipe.__doc__
+            sections[group] = parser.add_argument_group(group or "the recipe", about)
         flags = [f"--{name}" for name in (_SHORT.get(key), key) if name]
         words = " ".join((field.description or "").split()).replace("%", "%%")
         alone: dict[str, Any] = {"nargs": "?", "const": "true"} if key == "chat" else {}
@@ -170,13 +170,13 @@ def overrides(given: argparse.Namespace) -> dict[str, str]:
     """The settings that flags of `glossae run` name, as text by dotted key."""
     values = vars(given)
     found = {} if given.precision is None else dict.fromkeys(PRECISIONS, given.precision)
-    return found | {key: values[key] for _, key, _ in all_settings(Recipe) if values[key] is not None}
+    return found | {key: values[key] for key in all_settings(Recipe) if values[key] is not None}
 
 
 def show_values(given: argparse.Namespace) -> None:
     """Set the values that the help of `glossae run` shows: the given recipe's, or else the defaults."""
     values = recipe_values(given.recipe, overrides(given), given.quick)
-    texts = {key: _as_text(values[key]) if key in values else "needed" for _, key, _ in all_settings(Recipe)}
+    texts = {key: _as_text(values[key]) if key in values else "needed" for key in all_settings(Recipe)}
     given.parser.set_defaults(**texts)
 
 

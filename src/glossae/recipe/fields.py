@@ -6,7 +6,7 @@ mistake has the same error line wherever it was made.
 
 import reprlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -119,8 +119,8 @@ class Settings(BaseModel):
                 raise
             errors = [each for each in error.errors() if each["loc"][:1] == place]
             key = _dotted(cls, str(place[0]))
-            hints = {setting.key: setting.field.annotation for setting in all_settings(cls)}
-            raise BadSettingError(key, _reason(errors, hints.get(key))) from error
+            field = all_settings(cls).get(key)
+            raise BadSettingError(key, _reason(errors, field and field.annotation)) from error
         for name, reason in group.problems():
             raise BadSettingError(_dotted(cls, name), reason)
         return group
@@ -130,32 +130,20 @@ class Settings(BaseModel):
         return iter(())
 
 
-class Setting(NamedTuple):
-    """One setting of a recipe.
-
-    Attributes:
-        group: the class that it belongs to.
-        key: its dotted key, as in YAML and on the command line.
-        field: pydantic's account of it: its type, default and description.
-    """
-
-    group: type[Settings]
-    key: str
-    field: FieldInfo
-
-
 def _dotted(group: type[Settings], name: str) -> str:
     title = group.model_config.get("title")
     return f"{title}.{name}" if title else name
 
 
-def all_settings(group: type[Settings]) -> Iterator[Setting]:
-    """Every setting of `group` and of the groups within it, in order."""
+def all_settings(group: type[Settings]) -> dict[str, FieldInfo]:
+    """Every setting of `group` and of the groups within it, by dotted key, in order."""
+    found: dict[str, FieldInfo] = {}
     for name, field in group.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            yield from all_settings(field.annotation)
+            found |= all_settings(field.annotation)
         else:
-            yield Setting(group, _dotted(group, field.alias or name), field)
+            found[_dotted(group, field.alias or name)] = field
+    return found
 
 
 def fit(value: object, hint: Any) -> Any:

@@ -41,7 +41,7 @@ _EXAMPLES = {
 }
 _NO_SETTINGS = "expected settings, each a line 'key: value'"
 
-_FIELDS = {setting.key: setting.field for setting in all_settings(Recipe)}
+_FIELDS = all_settings(Recipe)
 _GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _FIELDS if "." in key))
 PRECISIONS = tuple(key for key in _FIELDS if key.endswith(".precision"))
 """The settings that say how precisely a stage measures; `--precision` sets them all."""

@@ -460,7 +460,7 @@ class Recipe(Settings):
         }
         for key, number in trained.items():
             if number and self.sae.from_ is not None:
-                yield key, "needs an autoencoder that is trained here, and sae.from gives one that is trained"
+                yield key, "needs an autoencoder that is trained here: sae.from gives one, so set it to 0"
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested dictionaries of lists and scalars, as JSON and YAML have them."""
