@@ -52,7 +52,7 @@ class Corpora(Settings, title="corpora"):
     tune: Text | None = None
     """Text on which doses are set; none: 20 % of what is left of select."""
     test: Text | None = None
-    """Text for every claim; none: half of select."""
+    """Text on which every claim is tested; none: half of select."""
     panel: Text | None = None
     """Text of one kind in all languages, on which units are tested against each language; none: select."""
     replicate: Text | None = None
@@ -76,10 +76,6 @@ class Corpora(Settings, title="corpora"):
     def sources(self) -> dict[str, str | None]:
         """The sources of each role, and of `text`."""
         return {role: getattr(self, role) for role in ("text", *CUT_ROLES, "replicate")}
-
-
-# the paper's grid has autoencoders of four times its site's width
-GRID_EXPANSION = 4
 
 
 class Probe(Settings, title="probe"):
@@ -125,8 +121,8 @@ class Grid(Settings, title="grid"):
         return bool(self.k or self.l1)
 
     def size(self, d_in: int) -> int:
-        """Number of latents of each autoencoder, on a site of width `d_in`."""
-        return self.latents or (self.expansion or GRID_EXPANSION) * d_in
+        """Number of latents on a site of width `d_in`: by default four times the width, as in the paper."""
+        return self.latents or (self.expansion or 4) * d_in
 
     def problems(self) -> Problems:
         """One size, and enough latents for every k."""
@@ -225,7 +221,7 @@ class Evidence(Settings, title="evidence"):
     identify: bool = True
     """Also identify the language of sentences and tokens by a few units, the whole activation and n-grams."""
     identify_units: Some[Count] = (1, 5, 20)
-    """Numbers of units for each language in that identification."""
+    """Numbers of units per language that the identification uses."""
     identify_languages: Values[Language] = ()
     """Also identify these languages together, beside the pair, all of the panel, and the target and each other one."""
 
@@ -277,7 +273,7 @@ class Effects(Settings, title="effects"):
     """The effect of turning the units up and down."""
 
     sweep: bool = True
-    """Fix the selected units at each of the values, and measure other sets beside them; false: leave the stage out."""
+    """Fix the selected units at each of the values, and measure other sets beside them; false: no such stage."""
     values: Some[float] = tuple(map(float, range(-8, 9, 2)))
     """The values that the units are fixed at."""
     unit: Literal["latent", "p99"] = "latent"
@@ -320,7 +316,7 @@ class Steering(Settings, title="steering"):
     values: Some[Positive] = (1.0, 2.0, 4.0, 8.0)
     """Doses: 1 moves each unit from its mean on the reference's text to its mean on the target's."""
     kl: Values[Positive] = (0.1, 0.3, 1.0)
-    """Doses are also searched for that change the reference's text by these many nats a token."""
+    """Search for the doses that change the reference's text by each of these values, in nats a token."""
     families: Some[
         Literal["latents_set", "latents_add", "neurons_set", "neurons_add", "means_add", "means_project"]
     ] = ("latents_set", "latents_add", "neurons_add", "means_add", "means_project")
@@ -328,7 +324,7 @@ class Steering(Settings, title="steering"):
     sample: bool = False
     """Draw every token, by the run's seed, instead of taking the most probable one."""
     examples: Whole = 4
-    """Number of cut prompts whose continuations are shown, besides the paper's."""
+    """Number of cut prompts whose continuations the page shows, besides the paper's."""
 
     @property
     def wanted(self) -> bool:
@@ -365,7 +361,7 @@ class Report(Settings, title="report"):
     """The page of the run."""
 
     texts: Whole = 6
-    """Number of sentences of each language that are shown with coloured tokens."""
+    """Number of sentences of each language that the page shows with coloured tokens."""
     title: Text | None = None
     """The page's title; none: made from the model and the languages."""
 
