@@ -300,11 +300,11 @@ def _grid(name: str) -> str:
         f"{grid['train_tokens']:,} tokens, {grid['epochs']} epochs, {grid['seeds']} seeds. AUROCs are of Danish "
         "against each other language within Europarl, Tatoeba and treebanks. `passing` counts the units with an AUROC "
         f"of at least {grid['minimum']:g} against all on {grid['sentences']['tune']} sentences of each language "
-        f"(tune), and `again` those of them that pass on {grid['sentences']['test']} others (test). `best, tune` and `test` "
-        "are the least AUROC of the best unit on tune. `off` is the change of loss on test with the first "
-        f"{grid['off']} units switched off, in nats per token; `adds` is its difference between trained and untrained "
-        "SAEs, for Danish, and for Danish less the nearest other language. Means over seeds, with ranges in "
-        "brackets.\n\n"
+        f"(tune), and `again` those of them that pass on {grid['sentences']['test']} others (test). "
+        "`best, tune` and `test` are the least AUROC of the best unit on tune. `off` is the change of loss on test "
+        f"with the first {grid['off']} units switched off, in nats per token; `adds` is its difference between trained "
+        "and untrained SAEs, for Danish, and for Danish less the nearest other language. Means over seeds, with ranges "
+        "in brackets.\n\n"
     ) + _table(
         (
             *("site, layer", "autoencoder", "units", "passing", "again", "best, tune", "test"),

@@ -1,5 +1,6 @@
 """The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error."""
 
+import argparse
 import os
 import re
 import sys
@@ -7,35 +8,34 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from glossae import flags
+from glossae import export, flags, knob
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
-from glossae.recipe import load_recipe, nearest, recipe_values, shipped_recipes
+from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
 
-_HELP = """\
+_ABOUT = """\
 glossae finds the units inside a language model that stand for a language, tests that they do, and turns
-them up or down.
+them up or down."""
 
-  glossae run demo            the whole way, from text to report, on a toy: offline, minutes on two cores
+_EXAMPLES = """\
+  glossae run demo            every step, from text to report, on a toy: offline, minutes on two cores
   glossae run find            the same on your model, language and text: --model, --target, --text
-  glossae run RECIPE          the same as another recipe says, with your model and text if you like
+  glossae run RECIPE          another recipe, with your model and text if you like
   glossae run ... --quick     a first page in two minutes
-  glossae run ... --dry-run   what that would fetch, hold and take; nothing is run, no network
-  glossae run --help          all that can be set, and how
-  glossae recipes             the recipes that come with glossae
-  glossae export              an autoencoder in another library's format
-  glossae knob                what a run has found as one small file, and a model turned by it
-  glossae doctor              what this machine has, and what is missing for which feature
-  glossae --version           the version
-  glossae --help              this
+  glossae run ... --dry-run   what a run would download, hold in memory and take; no network
+  glossae run --help          all settings
 
 A run is a folder: its report.html is the page to read, results.json has every number."""
 
-_RECIPES_HELP = """\
-usage: glossae recipes
+_DOCTOR = """\
+Show what this machine has: versions and those that glossae needs, devices and the precision of a model on
+each, caches and their sizes, free disk, what the environment says about the network, and how to install
+missing optional features. No network is used; the place of a token is shown, the token is not.
 
-List the recipes that come with glossae. 'glossae run NAME --help' shows what one of them sets."""
+The exit status is 0 when glossae can run here ('glossae run demo' needs no more), even where an optional
+feature is missing. It is 2, with one line on standard error about what to mend, when a package is missing
+or too old, Python is, torch does not load, or the cache cannot be written."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 130
-        after an interruption; 141 when whoever was reading the output has left.
+        after an interruption; 141 when the reader of the output has left.
     """
     try:
         _command(sys.argv[1:] if argv is None else list(argv))
@@ -59,69 +59,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        # what the system refuses wherever it is asked: a name too long for it, a disk that is full
+        # the system refuses: a name too long for it, a disk that is full
         if error.errno is None:
             raise
         return _refusal(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
     return 0
 
 
-def _command(argv: list[str]) -> None:
-    match argv:
-        case ["run", *arguments]:
-            _run(arguments)
-        case ["recipes", "-h" | "--help"]:
-            print(_RECIPES_HELP)
-        case ["recipes"]:
-            recipes = shipped_recipes()
-            width = max(map(len, recipes))
-            for name, description in recipes.items():
-                print(f"{name:{width}}  {description}")
-        case ["doctor"] | ["doctor", "-h" | "--help"]:
-            from glossae import doctor
-
-            for line in doctor.examine() if len(argv) == 1 else [doctor.HELP]:
-                print(line)
-        case ["recipes" | "doctor" as command, word, *_]:
-            raise GlossaeError(f"{command}: unexpected '{word}'")
-        case ["export", *arguments]:
-            from glossae import export
-
-            given = export.parse(arguments)
-            print(export.HELP if given is None else export.export(given))
-        case ["knob", *arguments]:
-            from glossae import knob
-
-            print(knob.knob(arguments))
-        case ["-h" | "--help"]:
-            print(_HELP)
-        case ["--version"]:
-            print(f"glossae {__version__}")
-        case []:
-            raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
-        case ["-h" | "--help" | "--version", word, *_]:
-            raise GlossaeError(f"unexpected '{word}'")
-        case [word, *_] if word.startswith("-"):
-            near = nearest(word, ("--help", "--version"))
-            raise GlossaeError(f"unknown flag '{word}'{near} (flags follow the command)")
-        case [word, *_]:
-            near = nearest(word, ("run", "recipes", "export", "knob", "doctor"))
-            raise GlossaeError(
-                f"unknown command '{word}'{near} (there are run, recipes, export, knob and doctor)"
-            )
-
-
-def _run(arguments: list[str]) -> None:
-    given = flags.parse(arguments)
+def _command(words: Sequence[str]) -> None:
+    if not words:
+        raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
+    if words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+        raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
+    parser = flags.Parser(prog="glossae", usage="glossae COMMAND ...", description=_ABOUT, epilog=_EXAMPLES)
+    parser.add_argument("--version", action="store_true", help="show the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="glossae")
+    flags.add_run(commands).set_defaults(do=_run)
+    recipes = "list the recipes that come with glossae"
+    about = (
+        "List the recipes that come with glossae. 'glossae run NAME --help' shows the values of one of them."
+    )
+    commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
+    export.add_export(commands)
+    knob.add_knob(commands)
+    doctor = "show what this machine has, and what is missing for which feature"
+    commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
+    given = parser.read(words)
     if given.help:
-        named = given.recipe is not None
-        values = recipe_values(given.recipe, given.overrides, given.quick) if named else None
-        print(flags.help_text(values), end="")
-        return
+        if given.command == "run":
+            flags.show_values(given)
+        print(given.parser.format_help(), end="")
+    elif given.version:
+        print(f"glossae {__version__}")
+    else:
+        given.do(given)
+
+
+def _recipes(_: argparse.Namespace) -> None:
+    recipes = shipped_recipes()
+    width = max(map(len, recipes))
+    for name, description in recipes.items():
+        print(f"{name:{width}}  {description}")
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from glossae.doctor import examine
+
+    for line in examine():
+        print(line)
+
+
+def _run(given: argparse.Namespace) -> None:
     if given.recipe is None:
         raise GlossaeError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
-    recipe = load_recipe(given.recipe, given.overrides, given.quick)
-    out = given.out or Path("runs") / recipe.name
+    recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)
+    out = Path(given.out or f"runs/{recipe.name}")
 
     # on a shared machine, threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -134,12 +126,12 @@ def _run(arguments: list[str]) -> None:
     if given.dry_run:
         from glossae.plan import dry_run
 
-        print(dry_run(recipe, out, given.until))
+        print(dry_run(recipe, out, given.stage))
         return
     # torch and transformers take seconds to import: only once the recipe is known to be right
     from glossae.run import run_recipe
 
-    run_recipe(recipe, out, until=given.until, quiet=given.quiet)
+    run_recipe(recipe, out, until=given.stage, quiet=given.quiet)
 
 
 def _refusal(message: str) -> int:

@@ -15,17 +15,6 @@ from glossae.environment import cache_folder, install, offline
 from glossae.errors import GlossaeError
 from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap_text
 
-HELP = """\
-usage: glossae doctor
-
-Report on this machine: installed and needed versions, devices and the precision of a model on each, caches
-and their sizes, free disk space, network settings of the environment, and optional features or how to install
-them. Nothing is fetched and no network is used; the place of a token is reported, the token is never shown.
-
-The exit status is 0 if 'glossae run demo' can run here, also if an optional feature is missing. It is 2, with
-one line on standard error about the repair, if a package is missing or too old, Python is too old, torch does
-not load, or the cache cannot be written."""
-
 PYTHON = (3, 11)
 # the extras for users, with the purpose of each; `dev` is for work on glossae itself
 FEATURES = {

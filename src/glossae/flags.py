@@ -1,73 +1,72 @@
-"""The flags of `glossae run`: every setting of a recipe by its dotted key, and the help that teaches them."""
+"""The parser of the command line, and the flags of `glossae run`: every setting of a recipe by its dotted key."""
 
 import argparse
-import ast
-import inspect
-import itertools
 import re
 import types
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from glossae.errors import GlossaeError
 from glossae.recipe import (
     PRECISIONS,
-    QUICK,
-    QUICK_PRECISION,
-    SHORT,
     Recipe,
-    Settings,
+    Text,
     all_settings,
+    fit,
     nearest,
+    quick_settings,
+    recipe_values,
     unknown_flag,
 )
 from glossae.stages import STAGES
 
 _ABOUT = """\
-Run a recipe from text to report. What is already done in the folder is not done again: the same
-command carries on after a crash, and a changed setting re-runs what depends on it.
+Run a recipe from text to report. Work that is done in the folder is not done again: the same command
+carries on after a crash, and a changed setting re-runs what depends on it.
 
   glossae run find --model M --target sv --text "sv=A.txt en=B.txt da=C.txt" --out runs/sv
                                                      Swedish units of your model, on your text
-  glossae run demo                                     the toy, offline
-  glossae run demo --sae.k 16 --until sae              another k, and no further than the autoencoder
+  glossae run demo                                   the toy, offline
+  glossae run demo --sae.k 16 --until sae            another k, no further than the autoencoder
   glossae run pythia-14m --model FOLDER --layer 4 --corpora.train A.tsv --corpora.test B.tmx --out runs/mine
-  glossae run mine.yaml                                a recipe of your own; 'base: demo' in it inherits
-  glossae run paper --dry-run                          what would be fetched, memory, time; no network
+  glossae run mine.yaml                              a recipe of your own; 'base: demo' in it inherits
+  glossae run paper --dry-run                        downloads, memory and time; no network
 
-Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Lists are
-separated by commas, and none takes a value away. 'glossae run RECIPE --help' shows that recipe's values."""
+Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Commas separate
+the elements of a list, and none removes a value. 'glossae run RECIPE --help' shows that recipe's values."""
 
-
+_SHORT = {"languages.target": "target", "languages.reference": "reference", "corpora.text": "text"}
 _TEXT_HELP = """\
-Short for languages.target, languages.reference and corpora.text. They name your text, a source for each language
-or sources with several, and everything that a run reads is cut out of it."""
+The languages, and your text in them: one source for each language, or sources with several. All text of a
+run is cut out of it."""
 
-_SHORT_HELP = {
-    "target": ("CODE", "the language whose units are looked for, such as sv"),
-    "reference": ("CODE", "the language that they must leave alone [en]"),
-    "text": (
-        "TEXT",
-        'sources separated by blanks: "sv=A.txt en=B.txt da=C.txt", an aligned file, opus:NAME, ...; languages besides '
-        "the two are measured too",
-    ),
-}
+
+def _layout(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=36)
+
+
+class _Once(argparse.Action):
+    """Store the value of a flag that may be given once."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002
+        if getattr(namespace, self.dest) is not None:
+            raise GlossaeError(f"{option_string}: is given twice")
+        setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that knows no abbreviations and leaves by an exception."""
+    """A parser without abbreviations. Its errors are `GlossaeError`s of one line."""
 
-    def __init__(self, prog: str, usage: str = "", description: str = "") -> None:
-        super().__init__(
-            prog=prog,
-            usage=usage,
-            description=description,
-            add_help=False,
-            allow_abbrev=False,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=36),
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=_layout, **options)
+        self.register("action", None, _Once)
+        self.set_defaults(parser=self)
+        self.needed: list[argparse.Action] = []
+        self.add_argument("-h", "--help", action="store_true", help="show this")
+
+    def need(self, *names: str, **options: Any) -> None:
+        """Add an argument that `read` refuses to miss."""
+        self.needed.append(self.add_argument(*names, **options))
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print together with the usage."""
@@ -75,189 +74,118 @@ class Parser(argparse.ArgumentParser):
             message.removeprefix("argument ").replace("expected one argument", "needs a value")
         )
 
-    def read(
-        self, arguments: Sequence[str], signed: Collection[str] = ()
-    ) -> tuple[dict[str, Any], str | None]:
-        """The values by name, and the first word that is not understood, a flag before others.
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        choices = [*(action.choices or ())]
+        if choices and value not in choices:
+            flag = f"{action.option_strings[0]}: " if action.option_strings else ""
+            there_are = f"there are {', '.join(choices[:-1])} and {choices[-1]}"
+            raise GlossaeError(
+                f"{flag}unknown {action.dest} '{value}'{nearest(value, choices)} ({there_are})"
+            )
 
-        Args:
-            arguments: flags and other words in any order.
-            signed: flags whose value may begin with a dash. `--key -8,0` is `--key=-8,0`: argparse would take the
-                value for a flag.
-        """
-        joined: list[str] = []
-        for argument in arguments:
-            if joined and joined[-1] in signed and re.match(r"-(?!-|h$)", argument):
-                joined[-1] += f"={argument}"
-            else:
-                joined.append(argument)
-        namespace, rest = self.parse_known_intermixed_args(joined)
-        words = sorted(rest, key=lambda word: not word.startswith("-"))
-        return vars(namespace), words[0] if words else None
-
-
-class Once(argparse.Action):
-    """A flag that may be given once."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Keep the value.
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The values of a command line; `parser` is the parser of its command.
 
         Raises:
-            GlossaeError: there is one already.
+            GlossaeError: a flag is unknown, has no value or comes twice, or a word is missing or one too many.
         """
-        if getattr(namespace, self.dest) is not None:
-            raise GlossaeError(f"{option_string}: is given twice")
-        setattr(namespace, self.dest, values)
+        joined: list[str] = []
+        for word in words:
+            # `--chat` by itself is `--chat true`
+            if joined[-1:] == ["--chat"] and word.lower() not in ("true", "false"):
+                joined[-1] = "--chat=true"
+            # argparse would take `-8,0` for a flag
+            if re.match(r"-(\.?\d|inf|nan)", word) and joined and re.fullmatch("--[^=]+", joined[-1]):
+                joined[-1] += f"={word}"
+            else:
+                joined.append(word)
+        given, rest = self.parse_known_args(joined)
+        parser = given.parser
+        for word in sorted(rest, key=lambda word: not word.startswith("-")):
+            if not word.startswith("-"):
+                raise GlossaeError(f"{parser.prog.removeprefix('glossae ')}: unexpected '{word}'")
+            known = [flag.lstrip("-") for flag in parser._option_string_actions]
+            raise unknown_flag(word.partition("=")[0], known)
+        for action in parser.needed:
+            if not (given.help or getattr(given, action.dest)):
+                name = action.option_strings[0] if action.option_strings else action.metavar
+                raise GlossaeError(
+                    f"{parser.prog.removeprefix('glossae ')}: {name} is missing: {action.help}"
+                )
+        return given
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read what follows `glossae run`.
+def typed(hint: Any) -> Callable[[str], Any]:
+    """The `type` of an argument whose value is read as a setting of type `hint` is."""
 
-    Returns:
-        `recipe`, `out`, `until` as given or None; `quiet`, `dry_run`, `quick` and `help` as booleans; and `overrides`:
-        text by dotted key, short names and `--precision` written out.
+    def read(text: str) -> Any:
+        try:
+            return fit(text, hint)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-    Raises:
-        GlossaeError: a flag is unknown, has no value or comes twice, there are two recipes, or no such stage.
-    """
-    keys = [setting.key for setting in all_settings(Recipe)]
-    signed = {f"--{key}" for key in (*keys, "precision", *SHORT)}
-    values, word = _parser(None).read(_with_chat(arguments), signed)
-    if word is not None and word.startswith("-"):
-        own = ("out", "until", "quiet", "quick", "dry-run", "help", "precision", *SHORT)
-        raise unknown_flag(word.partition("=")[0], others=own)
-    if word is not None:
-        raise GlossaeError(f"unexpected '{word}' after the recipe '{values['recipe']}'")
-    if values["until"] not in (None, *STAGES):
-        near = nearest(values["until"], STAGES)
-        raise GlossaeError(
-            f"--until: unknown stage '{values['until']}'{near} (there are {', '.join(STAGES)})"
-        )
-    if values["out"] == "":
-        raise GlossaeError("--out: expected a folder, got ''")
-    given = {name: values[name] for name in ("recipe", "until", "quiet", "dry_run", "help", "quick")}
-    out = None if values["out"] is None else Path(values["out"])
-    return argparse.Namespace(out=out, overrides=_overrides(values, keys), **given)
+    return read
 
 
-def _overrides(values: dict[str, Any], keys: Sequence[str]) -> dict[str, str]:
-    """The settings that flags name, by dotted key.
-
-    Raises:
-        GlossaeError: one is named by its short and by its dotted key, or a role has text of its own.
-    """
-    found: dict[str, str] = {}
-    if values["precision"] is not None:
-        found |= dict.fromkeys(PRECISIONS, values["precision"])
-    found |= {key: values[key] for key in keys if values[key] is not None}
-    for short, key in SHORT.items():
-        if values[short] is not None and values[key] is not None:
-            raise GlossaeError(f"--{short}: is short for --{key}, which is given too: give one of the two")
-        if values[short] is not None:
-            found[key] = values[short]
-    for role in ("train", "select", "tune", "test", "panel"):
-        if {"corpora.text", f"corpora.{role}"} <= found.keys():
-            text = "text" if values["text"] is not None else "corpora.text"
-            raise GlossaeError(
-                f"--{text} and --corpora.{role}: every role but replicate is cut out of the text: give one of the two"
-            )
-    return found
-
-
-def help_text(values: Mapping[str, Any] | None) -> str:
-    """The help of `glossae run`, with a recipe's values by dotted key, or else the settings' defaults."""
-    return _parser(values).format_help()
-
-
-def _with_chat(arguments: Sequence[str]) -> list[str]:
-    """`--chat` by itself is `--chat=true`."""
-    return [
-        "--chat=true"
-        if argument == "--chat" and (following or "").lower() not in ("true", "false")
-        else argument
-        for argument, following in itertools.zip_longest(arguments, arguments[1:])
-    ]
-
-
-def _parser(recipe: Mapping[str, Any] | None) -> Parser:
-    parser = Parser(
-        "glossae run",
-        "glossae run RECIPE [--out DIR] [--until STAGE] [--quick] [--quiet] [--dry-run] [--KEY VALUE ...]",
-        _ABOUT,
+def add_run(commands: Any) -> Parser:
+    """Add `glossae run` to the commands."""
+    usage = "glossae run RECIPE [--out DIR] [--until STAGE] [--quick] [--quiet] [--dry-run] [--KEY VALUE ...]"
+    parser: Parser = commands.add_parser(
+        "run", help="run a recipe, from text to report", usage=usage, description=_ABOUT
     )
-    short = parser.add_argument_group("languages and text", _TEXT_HELP)
-    for name, (metavar, text) in _SHORT_HELP.items():
-        short.add_argument(f"--{name}", action=Once, metavar=metavar, help=text)
+    text = parser.add_argument_group("languages and text", _TEXT_HELP)
     command = parser.add_argument_group("the command")
-    command.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="a name ('glossae recipes' lists them) or a YAML file"
+    recipe = "a name ('glossae recipes' lists them) or a YAML file"
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help=recipe)
+    command.add_argument("--out", type=typed(Text), metavar="DIR", help="the run's folder [runs/NAME]")
+    until = f"the last stage: {', '.join(STAGES)}"
+    command.add_argument("--until", dest="stage", choices=STAGES, metavar="STAGE", help=until)
+    small = ", ".join(f"{key} {_as_text(value)}" for key, value in quick_settings().items())
+    quick = (
+        "a first page in about two minutes, from less text and fewer measurements. It reduces what is larger in the "
+        f"recipe to {small}. Flags override it"
     )
-    command.add_argument("--out", action=Once, metavar="DIR", help="the run's folder [runs/NAME]")
-    command.add_argument("--until", action=Once, metavar="STAGE", help=f"the last stage: {', '.join(STAGES)}")
-    command.add_argument("--quick", action="store_true", help=_quick_help())
-    precise = f"how precisely every stage measures: {', '.join(PRECISIONS)} at once"
-    command.add_argument("--precision", action=Once, metavar="X", help=precise)
+    command.add_argument("--quick", action="store_true", help=quick)
+    precision = f"the precision of every stage: {', '.join(PRECISIONS)} at once"
+    command.add_argument("--precision", metavar="X", help=precision)
     command.add_argument("--quiet", action="store_true", help="show no progress")
-    command.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="fetch, run and write nothing; say what a run would fetch, hold and take",
-    )
-    command.add_argument("-h", "--help", action="store_true", help="show this")
-    values = recipe or {}
-    docs = _docs()
-    sections: dict[type[Settings], argparse._ArgumentGroup] = {}
-    for setting in all_settings(Recipe):
-        if setting.group not in sections:
-            about = (inspect.getdoc(setting.group) or "").partition("\n")[0]
-            sections[setting.group] = parser.add_argument_group(setting.group.group or "the recipe", about)
-        value = values.get(setting.key, setting.default)
-        text = f"{docs[setting.group.__name__, setting.name]} [{_as_text(value)}]"
-        sections[setting.group].add_argument(
-            f"--{setting.key}", action=Once, metavar=_metavar(setting.hint), help=text.replace("%", "%%")
+    dry_run = "fetch, run and write nothing; show downloads, memory and time"
+    command.add_argument("--dry-run", action="store_true", help=dry_run)
+    sections: dict[str, Any] = {}
+    for key, field in all_settings(Recipe).items():
+        group = key.rpartition(".")[0]
+        if group not in sections:
+            about = Recipe.model_fields[group].annotation.__doc__ if group else Recipe.__doc__
+            sections[group] = parser.add_argument_group(group or "the recipe", about)
+        flags = [f"--{name}" for name in (_SHORT.get(key), key) if name]
+        words = " ".join((field.description or "").split()).replace("%", "%%")
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if key == "chat" else {}
+        (text if key in _SHORT else sections[group]).add_argument(
+            *flags, dest=key, metavar=_metavar(field.annotation), help=f"{words} [%(default)s]", **alone
         )
     return parser
 
 
-def _quick_help() -> str:
-    small = ", ".join(f"{key} {_as_text(value)}" for key, value in QUICK.items())
-    precise = f", {' and '.join(PRECISIONS)} {QUICK_PRECISION}"
-    return (
-        "a first page in about two minutes, of less text and fewer measurements. It sets what the recipe has larger "
-        f"to: {small}{precise}. A flag for one of them wins"
-    )
+def overrides(given: argparse.Namespace) -> dict[str, str]:
+    """The settings that flags of `glossae run` name, as text by dotted key."""
+    values = vars(given)
+    found = {} if given.precision is None else dict.fromkeys(PRECISIONS, given.precision)
+    return found | {key: values[key] for key in all_settings(Recipe) if values[key] is not None}
 
 
-def _docs() -> dict[tuple[str, str], str]:
-    """The text under each setting in the source, by its class and name."""
-    docs = {}
-    # settings of one kind stand in a module together
-    modules = dict.fromkeys(inspect.getmodule(setting.group) for setting in all_settings(Recipe))
-    groups = [group for module in modules if module for group in ast.parse(inspect.getsource(module)).body]
-    for group in groups:
-        if not isinstance(group, ast.ClassDef):
-            continue
-        for setting, text in itertools.pairwise(group.body):
-            if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr):
-                words = ast.literal_eval(text.value).split()
-                docs[group.name, ast.unparse(setting.target)] = " ".join(words)
-    return docs
+def show_values(given: argparse.Namespace) -> None:
+    """Set the values that the help of `glossae run` shows: the given recipe's, or else the defaults."""
+    values = recipe_values(given.recipe, overrides(given), given.quick)
+    texts = {key: _as_text(values[key]) if key in values else "needed" for key in all_settings(Recipe)}
+    given.parser.set_defaults(**texts)
 
 
 def _as_text(value: Any) -> str:
     """A value as one would write it on the command line, its numbers shortened."""
-    if value is MISSING:
-        return "needed"
     if value is None or value == ():
         return "none"
-    if isinstance(value, tuple):
-        return ",".join(_as_text(element) for element in value)
+    if isinstance(value, tuple | list):
+        return ",".join(map(_as_text, value))
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -271,9 +199,7 @@ def _metavar(hint: Any) -> str:
     if origin is Literal:
         return "|".join(args)
     if origin in (Union, types.UnionType):
-        return "|".join(_metavar(arm) for arm in args)
+        return "|".join(map(_metavar, args))
     if origin is tuple:
-        element = _metavar(args[0])
-        return f"{element},{element},..."
-    words = {str: "TEXT", bool: "true|false", int: "N", float: "X", types.NoneType: "none"}
-    return words[hint]
+        return f"{_metavar(args[0])},{_metavar(args[0])},..."
+    return {str: "TEXT", bool: "true|false", int: "N", float: "X", types.NoneType: "none"}[hint]

@@ -1,6 +1,5 @@
 """What sections say where something was not measured, was measured twice, or contradicts."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -215,7 +214,9 @@ def close(ambiguous: Any = "keep", **changes: Any) -> tuple[str, dict[str, Table
         corpora=Corpora(train="toy"),
         sae=SaeSettings(latents=8, k=4),
     )
-    recipe = dataclasses.replace(recipe, evidence=dataclasses.replace(recipe.evidence, ambiguous=ambiguous))
+    recipe = recipe.model_copy(
+        update={"evidence": recipe.evidence.model_copy(update={"ambiguous": ambiguous})}
+    )
     blocks = list(close_blocks(RunFiles(recipe, results=StageResults(evidence=found))))
     return said(blocks), tables(blocks)
 

@@ -150,8 +150,8 @@ def edits_of(arm):
 def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
     def cost(amount, draws):
         amounts = dict.fromkeys(("da", "en"), amount)
-        settings = dataclasses.replace(counting.recipe.effects, controls=draws, families=())
-        recipe = dataclasses.replace(counting.recipe, effects=settings, site="resid")
+        settings = counting.recipe.effects.model_copy(update={"controls": draws, "families": ()})
+        recipe = counting.recipe.model_copy(update={"effects": settings, "site": "resid"})
         other = dataclasses.replace(counting, recipe=recipe, roles=counting.roles | {"test": amounts})
         return other, controls.cost(other).model_flops
 
@@ -168,7 +168,7 @@ def test_controls_run_every_draw_on_no_more_than_the_frozen_sentences(counting):
 
 def test_as_coded_is_counted_on_top(counting):
     def flops(protocol):
-        recipe = dataclasses.replace(counting.recipe, protocol=protocol)
+        recipe = counting.recipe.model_copy(update={"protocol": protocol})
         return effects.cost(dataclasses.replace(counting, recipe=recipe)).model_flops
 
     assert flops("published") < flops("as_coded") < 2 * flops("published")
@@ -183,7 +183,7 @@ def test_an_edit_runs_what_is_above_its_site(counting):
     ):
         layer = layer if layer == "auto" else int(layer)
         other = dataclasses.replace(
-            counting, recipe=dataclasses.replace(counting.recipe, site=site, layer=layer)
+            counting, recipe=counting.recipe.model_copy(update={"site": site, "layer": layer})
         )
         assert other.blocks_above == above
         # on what is measured of test, and of the target's sentences of tune and of test
@@ -211,8 +211,8 @@ def test_an_edit_runs_what_is_above_its_site(counting):
 def test_steps_and_tokens_are_those_of_the_training(counting):
     own = counting.recipe.sae
     assert (counting.train_tokens, counting.steps) == (4000, -(-4000 * own.epochs // own.batch_tokens))
-    by_sentence = dataclasses.replace(
-        counting.recipe, sae=dataclasses.replace(own, batch_sentences=32, epochs=1)
+    by_sentence = counting.recipe.model_copy(
+        update={"sae": own.model_copy(update={"batch_sentences": 32, "epochs": 1})}
     )
     counted = dataclasses.replace(counting, recipe=by_sentence)
     assert (counted.steps, round(counted.step_tokens)) == (7, 571)
@@ -242,21 +242,21 @@ def test_fidelity_is_foretold_by_its_precision(counting):
     amounts = dict.fromkeys(("da", "en"), Amount(10_000, 200_000))
 
     def of(**changes):
-        recipe = dataclasses.replace(counting.recipe, **changes)
+        recipe = counting.recipe.model_copy(update=changes)
         return dataclasses.replace(counting, recipe=recipe, roles=dict.fromkeys(ROLES, amounts))
 
     own = counting.recipe.sae
-    coarse, fine = (of(sae=dataclasses.replace(own, precision=p)) for p in (0.1, 0.02))
+    coarse, fine = (of(sae=own.model_copy(update={"precision": p})) for p in (0.1, 0.02))
     # of a standard deviation of 0.5: 96 and 2,401 sentences, and samples of 32, 64, 128, ...
     assert (sae.fidelity_sentences(coarse), sae.fidelity_sentences(fine)) == (128, 4096)
     assert sae.fidelity_tokens(coarse) == (50_000, 2 * 128 * 20)
     assert sae.cost(fine).model_flops > sae.cost(coarse).model_flops
     # the paper measures all of its text
-    paper = of(sae=dataclasses.replace(own, precision=0.1), protocol="published")
+    paper = of(sae=own.model_copy(update={"precision": 0.1}), protocol="published")
     assert sae.fidelity_sentences(paper) is None
     assert sae.fidelity_tokens(paper) == (400_000, 400_000)
     # the finest that there is asks for no more than all there is
-    assert sae.fidelity_sentences(of(sae=dataclasses.replace(own, precision=1e-300))) == 16_384
+    assert sae.fidelity_sentences(of(sae=own.model_copy(update={"precision": 1e-300}))) == 16_384
     # and there is no more than there is
     assert sae.fidelity_tokens(dataclasses.replace(fine, roles=counting.roles)) == (4000, 4000)
 
@@ -273,7 +273,7 @@ def test_a_chats_template_is_passed_over_too(counting):
 
 def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
     def of(model="toy", **changes):
-        recipe = dataclasses.replace(counting.recipe, probe=Probe(tokens=400, **changes))
+        recipe = counting.recipe.model_copy(update={"probe": Probe(tokens=400, **changes)})
         counts = dataclasses.replace(counting, recipe=recipe)
         return probe.probing_work(counts, model, counts.shape, 0)
 
@@ -292,7 +292,7 @@ def test_replaying_the_papers_probes_costs_another_pass_and_its_steps(counting):
 
 def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
     def of(**changes):
-        recipe = dataclasses.replace(counting.recipe, grid=Grid(latents=64, layer=2, **changes))
+        recipe = counting.recipe.model_copy(update={"grid": Grid(latents=64, layer=2, **changes)})
         return grid.cost(dataclasses.replace(counting, recipe=recipe, models={"another": counting.shape}))
 
     one, four = of(k=(4,), tied=(False,), pre_encoder_bias=(True,)), of(k=(4,))
@@ -310,7 +310,7 @@ def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
 
 def test_other_seeds_cost_a_training_each(counting):
     def of(seeds):
-        recipe = dataclasses.replace(counting.recipe, evidence=Evidence(seeds=seeds))
+        recipe = counting.recipe.model_copy(update={"evidence": Evidence(seeds=seeds)})
         return stability.cost(dataclasses.replace(counting, recipe=recipe))
 
     none, one, three = of(0), of(1), of(3)
@@ -325,7 +325,7 @@ def test_other_seeds_cost_a_training_each(counting):
 
 def test_steering_costs_what_is_written_and_every_kl(counting):
     def of(**changes):
-        recipe = dataclasses.replace(counting.recipe, steering=Steering(**{"prompts": 20} | changes))
+        recipe = counting.recipe.model_copy(update={"steering": Steering(**{"prompts": 20} | changes)})
         return steering.cost(dataclasses.replace(counting, recipe=recipe))
 
     def passes(tokens):
@@ -415,7 +415,7 @@ def test_this_machine_is_measured():
 
 def test_tasks_cost_a_pass_and_what_lies_above_the_site_for_every_edit(counting):
     def work(**changes):
-        recipe = dataclasses.replace(counting.recipe, layer=1, tasks=Tasks(**changes))
+        recipe = counting.recipe.model_copy(update={"layer": 1, "tasks": Tasks(**changes)})
         return tasks.cost(dataclasses.replace(counting, recipe=recipe))
 
     assert work() == Work()
@@ -426,7 +426,7 @@ def test_tasks_cost_a_pass_and_what_lies_above_the_site_for_every_edit(counting)
     layers = counting.shape.layers
     # a pass to the site for what is planted, a whole one, and the blocks above it for every other arm
     passes = (2 + layers + (arms - 1) * (layers - 2)) / layers
-    whole = dataclasses.replace(counting, recipe=dataclasses.replace(counting.recipe, layer=1))
+    whole = dataclasses.replace(counting, recipe=counting.recipe.model_copy(update={"layer": 1}))
     once = whole.forward(tokens, layers).model_flops
     assert one.model_flops == pytest.approx(passes * once)
     assert tasks.task_arms(Tasks(names="angry-tweets")) == arms

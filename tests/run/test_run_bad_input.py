@@ -277,7 +277,7 @@ SETTINGS = {
     "a device that is not there": ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used here"),
     "the same language twice": ({"languages__others": "en"}, "--languages.others: 'en' is already the"),
     "no values": ({"effects__values": ""}, "--effects.values: must be non-empty"),
-    "a share above 1": ({"features__min_target": 2}, "--features.min_target: must be from 0 to 1, got '2'"),
+    "a share above 1": ({"features__min_target": 2}, "--features.min_target: must be at most 1, got '2'"),
 }  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from tiny_world import trained_tokenizer, write_model
 import glossae
 from glossae.cli import main
 from glossae.corpora import build_roles
-from glossae.flags import parse
 from glossae.lm import load, sentence_losses, tokenize
 from glossae.sae import read_sae
 from tiny_families import HIDDEN, write_family
@@ -209,12 +208,6 @@ def chatted(world, model, tmp_path_factory):
 def refusal(capsys, line):
     assert main([*map(str, line)]) == 2
     return capsys.readouterr().err.removeprefix("glossae: ").rstrip("\n")
-
-
-def test_the_flag_needs_no_value():
-    assert parse(["demo", "--chat"]).overrides == {"chat": "true"}
-    assert parse(["--chat", "demo", "--layer", "1"]) == parse(["demo", "--layer", "1", "--chat", "true"])
-    assert parse(["demo", "--chat", "false"]).overrides == {"chat": "false"}
 
 
 def test_what_does_not_go_with_a_chat_is_refused(world, tmp_path, capsys):

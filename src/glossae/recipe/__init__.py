@@ -1,19 +1,18 @@
-"""What to do, typed: the settings of a run, and how they are read."""
+"""The settings of a run, with their types and limits, and how they are read."""
 
-from glossae.recipe.fields import BadSettingError, Settings, all_settings
+from glossae.recipe.fields import BadSettingError, all_settings, fit
 from glossae.recipe.reading import (
     PRECISIONS,
-    QUICK,
-    QUICK_PRECISION,
-    SHORT,
     load_recipe,
     nearest,
+    quick_settings,
     recipe_values,
     shipped_recipes,
     unknown_flag,
 )
 from glossae.recipe.settings import (
     Corpora,
+    Count,
     Effects,
     Evidence,
     Features,
@@ -25,15 +24,15 @@ from glossae.recipe.settings import (
     SaeSettings,
     Steering,
     Tasks,
+    Text,
+    Whole,
 )
 
 __all__ = [
     "PRECISIONS",
-    "QUICK",
-    "QUICK_PRECISION",
-    "SHORT",
     "BadSettingError",
     "Corpora",
+    "Count",
     "Effects",
     "Evidence",
     "Features",
@@ -43,12 +42,15 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
-    "Settings",
     "Steering",
     "Tasks",
+    "Text",
+    "Whole",
     "all_settings",
+    "fit",
     "load_recipe",
     "nearest",
+    "quick_settings",
     "recipe_values",
     "shipped_recipes",
     "unknown_flag",

@@ -1,268 +1,225 @@
-"""From a name or a file, and flags, to a recipe; or to one line that says what is wrong and where."""
+"""Read a recipe: a shipped name or a file with its bases, then `--quick`, then flags.
+
+Every error is one line that names the file or flag, and the key.
+"""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.recipe.fields import (
-    NONE_WORDS,
-    BadSettingError,
-    Raw,
-    Setting,
-    Settings,
-    UnfitError,
-    all_settings,
-    fit,
-    is_group,
-    shown,
-)
-from glossae.recipe.settings import Recipe, declared_languages
+from glossae.recipe import yaml_text
+from glossae.recipe.fields import NONE_WORDS, BadSettingError, Raw, all_settings, fit, shown
+from glossae.recipe.settings import CUT_ROLES, Recipe
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
+QUICK = Path(__file__).parent / "quick.yaml"
 
-# Keys of which one takes the place of others: whoever sets it in a later layer means the earlier ones no longer.
+# A setting removes others that an earlier layer has set.
 _REPLACES = {
     "sae.expansion": ("sae.latents",),
     "sae.latents": ("sae.expansion",),
     "grid.expansion": ("grid.latents",),
     "grid.latents": ("grid.expansion",),
-    "corpora.text": tuple(f"corpora.{role}" for role in ("train", "select", "tune", "test", "panel")),
+    "corpora.text": tuple(f"corpora.{role}" for role in CUT_ROLES),
     "corpora.train": ("corpora.text",),
-    # what is given cannot be trained again
+    # a given autoencoder cannot be trained again
     "sae.from": ("baselines.trained", "baselines.frozen", "evidence.seeds"),
 }
-# what a recipe says about itself does not hold for those made from it
-_OWN = ("name", "description")
-
-_SETTINGS: dict[str, Setting] = {setting.key: setting for setting in all_settings(Recipe)}
-_KEYS = tuple(_SETTINGS)
 # the groups of stages that run only where they are asked for
 _ASKED_FOR = ("grid", "steering", "tasks")
-_GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _KEYS if "." in key))
-
-SHORT = {"target": "languages.target", "reference": "languages.reference", "text": "corpora.text"}
-"""Short names of settings on the command line."""
-
-PRECISIONS = tuple(key for key in _KEYS if key.rpartition(".")[2] == "precision")
-"""The settings that say how precisely a stage measures; `--precision` sets them all."""
-
-QUICK: dict[str, Any] = {
-    "max_tokens": 32,
-    "corpora.limit": 150,
-    "corpora.panel_limit": 120,
-    "corpora.test_limit": 20,
-    "probe.models": (),
-    "probe.seeds": 1,
-    "probe.tokens": 4000,
-    "grid.k": (),
-    "grid.l1": (),
-    "sae.latents": 1024,
-    "sae.k": 32,
-    "sae.matryoshka": (),
-    "sae.batch_tokens": 128,
-    "evidence.permutations": 0,
-    "evidence.scores": False,
-    "evidence.seeds": 0,
-    "evidence.identify": False,
-    "baselines.untrained": 1,
-    "baselines.trained": 0,
-    "baselines.frozen": 0,
-    "baselines.sizes": (1, 4),
-    "baselines.damage": (),
-    "baselines.lape": False,
-    "effects.bootstrap": 200,
-    "effects.families": ("direction",),
-    "effects.sentences": 20,
-    "effects.tune": False,
-    "effects.controls": 0,
-    "effects.prompts": False,
-    "steering.prompts": 0,
-    "tasks.names": None,
-    "report.texts": 2,
+_EXAMPLES = {
+    "model": "--model MODEL",
+    "languages.target": "--target sv",
+    "languages.reference": "--reference de",
+    "corpora.text": '--text "sv=A.txt en=B.txt da=C.txt"',
 }
-"""What `--quick` sets; of a number that the recipe has smaller already, the recipe's stays."""
-QUICK_PRECISION = 0.05
-"""What `--quick` sets every precision to that the recipe has finer."""
+_NO_SETTINGS = "expected settings, each a line 'key: value'"
+
+_FIELDS = all_settings(Recipe)
+_GROUPS = tuple(dict.fromkeys(key.partition(".")[0] for key in _FIELDS if "." in key))
+PRECISIONS = tuple(key for key in _FIELDS if key.endswith(".precision"))
+"""The settings that say how precisely a stage measures; `--precision` sets them all."""
 
 
 class _Given(NamedTuple):
-    """A value with where it was given, as an error line begins."""
+    """A value, and the beginning of an error line about it: where it was given."""
 
     value: Raw
     where: str
 
 
 _Layer: TypeAlias = dict[str, _Given]
-_Group = TypeVar("_Group", bound=Settings)
+_NO_FLAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def load_recipe(
-    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
-) -> Recipe:
+def load_recipe(source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False) -> Recipe:
     """Read a recipe.
 
     Args:
         source: a shipped name, or the path of a YAML file.
-        overrides: text by dotted key, as on the command line; lists are separated by commas, and `none` is
-            None.
-        quick: whether the settings of `QUICK` replace the recipe's. `overrides` win over them.
+        overrides: text by dotted key, as on the command line; commas separate a list, and `none` is None.
+        quick: whether `--quick` reduces the recipe. `overrides` win over it.
 
     Raises:
-        GlossaeError: there is no such recipe, it is not YAML, or a setting is unknown, missing, of the wrong
-            type or impossible. The line names the file or flag and the key.
+        GlossaeError: there is no such recipe, it is not YAML, or a setting is unknown, missing, of the wrong type or
+            impossible.
     """
     path, merged = _merged(source, overrides, quick)
-    _require(path, merged)
-    _languages_of_text(path, merged)
+    if missing := _missing(merged):
+        are = f"{', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing"
+        raise GlossaeError(f"{_label(path)}: {are}: give {' '.join(map(_EXAMPLES.__getitem__, missing))}")
+    _add_languages(path, merged)
+    values: dict[str, Any] = {group: {} for group in _GROUPS}
+    for key, given in merged.items():
+        group, _, name = key.rpartition(".")
+        (values[group] if group else values)[name] = given.value
     try:
-        return _build(Recipe, merged)
+        return Recipe.model_validate(values)
     except BadSettingError as error:
         where = merged[error.key].where if error.key in merged else f"{_label(path)}: {error.key}"
         raise GlossaeError(f"{where}: {error.reason}") from error
 
 
 def recipe_values(
-    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+    source: str | Path | None, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False
 ) -> dict[str, Any]:
-    """The values that `load_recipe` would give each setting, by dotted key; `MISSING` for those that it needs.
+    """The value that `load_recipe` would give each setting, by dotted key, without the settings that it still needs.
 
-    Each value is held to its own type and limits, and not against the others.
+    Each value is held to its own type and limits only. Without a source, these are the defaults.
 
     Raises:
-        GlossaeError: as `load_recipe`, but not for what is missing.
+        GlossaeError: as `load_recipe`, but not for missing settings.
     """
-    _, merged = _merged(source, overrides, quick)
-    needed = _missing(merged)
-    values = {}
-    for key, setting in _SETTINGS.items():
-        default = MISSING if key in needed else setting.default
-        values[key] = _fitted(merged[key], setting.hint) if key in merged else default
-    return values
+    merged = {} if source is None else _merged(source, overrides, quick)[1]
+    missing = ["name", "model"] if source is None else _missing(merged)
+    return {key: _value(key, merged) for key in _FIELDS if key not in missing}
+
+
+def quick_settings() -> dict[str, Raw]:
+    """The settings of `--quick`, by dotted key."""
+    return dict(_flat(QUICK, yaml_text.read(QUICK)))
 
 
 def shipped_recipes() -> dict[str, str]:
-    """The names of the recipes that come with glossae, each with one line about it."""
+    """The names of the recipes that come with glossae, each with its description."""
     return {path.stem: str(_merged(path)[1]["description"].value) for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
 def _merged(
-    source: str | Path, overrides: Mapping[str, str] = MappingProxyType({}), quick: bool = False
+    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False
 ) -> tuple[Path, _Layer]:
     """A recipe's file, and what it, its bases and the flags set."""
     try:
         path = _locate(str(source))
-        layers = _with_bases(path)
+        layers = _layers(path)
     except (OSError, ValueError) as error:
-        # what asking about a path can raise, and reading it: no permission, a name too long, a null byte
+        # no permission, a name too long, a null byte
         file, why = getattr(error, "filename", None) or source, getattr(error, "strerror", None) or error
         raise GlossaeError(f"{file}: cannot be read ({why})") from error
     merged: _Layer = {}
     for layer in layers:
         _lay(layer, merged)
-    flags = _from_flags(overrides)
+    flags: _Layer = {}
+    for key, text in overrides.items():
+        if key not in _FIELDS:
+            raise unknown_flag(f"--{key}")
+        flags[key] = _Given(None if text.lower() in NONE_WORDS else text, f"--{key}")
     if quick:
-        _lay(_quick(merged, flags), merged)
+        _lay(_reduced(merged, flags), merged)
     _lay(flags, merged)
     return path, merged
 
 
 def _lay(layer: _Layer, merged: _Layer) -> None:
-    """Set what `layer` sets in `merged`, and unset there what that takes the place of."""
+    """Set in `merged` what `layer` sets, and remove what `layer` replaces."""
     for key, given in layer.items():
         for other in _REPLACES.get(key, ()) if given.value is not None else ():
             if other not in layer:
                 merged.pop(other, None)
     if "corpora.text" in layer and "languages.others" not in layer:
-        # those of another text; this one says itself which languages it has
+        # they were another text's
         merged.pop("languages.others", None)
     merged |= layer
 
 
-def _quick(merged: _Layer, flags: _Layer) -> _Layer:
-    """The layer of `--quick`: what is smaller than the recipe's own, and not replaced by a flag anyway."""
-    layer: _Layer = {}
+def _reduced(merged: _Layer, flags: _Layer) -> _Layer:
+    """The settings of `--quick` that are smaller than the recipe's, without those that a flag replaces."""
     replaced = {other for key in flags for other in _REPLACES.get(key, ())}
-    for key, small in (*QUICK.items(), *((key, QUICK_PRECISION) for key in PRECISIONS)):
-        setting = _SETTINGS[key]
-        own = _fitted(merged[key], setting.hint) if key in merged else setting.default
+    layer = {key: _Given(value, f"--quick: {key}") for key, value in quick_settings().items()}
+    for key in list(layer):
+        own, small = _value(key, merged), _value(key, layer)
         number = isinstance(own, int | float) and not isinstance(own, bool)
-        is_small = number and (own >= small if key in PRECISIONS else own <= small)
-        if not is_small and key not in replaced:
-            layer[key] = _Given(list(small) if isinstance(small, tuple) else small, f"--quick: {key}")
+        if key in replaced or (number and (own >= small if key in PRECISIONS else own <= small)):
+            del layer[key]
     return layer
+
+
+def _value(key: str, merged: _Layer) -> Any:
+    """The value of a setting, as its type."""
+    if key not in merged:
+        return _FIELDS[key].default
+    try:
+        return fit(merged[key].value, _FIELDS[key].rebuild_annotation())
+    except ValueError as error:
+        raise GlossaeError(f"{merged[key].where}: {error}") from error
 
 
 def _missing(merged: _Layer) -> list[str]:
     """The keys that a recipe still needs."""
-    needed = [key for key, setting in _SETTINGS.items() if setting.default is MISSING]
-    train = merged.get("corpora.train")
-    if train is None or train.value is None:
-        needed += [SHORT["target"], SHORT["text"]]
-        target = merged.get(SHORT["target"])
-        # what the target is told from is English by default, unless it is English
-        needed += [SHORT["reference"]] if target is not None and target.value == "en" else []
+    needed = ["model"]
+    if "corpora.train" not in merged or merged["corpora.train"].value is None:
+        needed += ["languages.target", "corpora.text"]
+        # the reference is English by default
+        if "languages.target" in merged and merged["languages.target"].value == "en":
+            needed.append("languages.reference")
     return [key for key in needed if key not in merged]
 
 
-def _require(path: Path, merged: _Layer) -> None:
-    """Refuse a recipe in which something is missing.
-
-    Raises:
-        GlossaeError: naming all that is.
-    """
-    missing = _missing(merged)
-    short = {key: name for name, key in SHORT.items()}
-    if missing:
-        examples = {
-            "model": "MODEL",
-            "target": "sv",
-            "reference": "de",
-            "text": '"sv=A.txt en=B.txt da=C.txt"',
-        }
-        flags = [(short.get(key, key), examples[short.get(key, key)]) for key in missing]
-        raise GlossaeError(
-            f"{_label(path)}: {', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing: give "
-            + " ".join(f"--{flag} {example}" for flag, example in flags)
-        )
-
-
-def _languages_of_text(path: Path, merged: _Layer) -> None:
+def _add_languages(path: Path, merged: _Layer) -> None:
     """Measure the other languages that `corpora.text` names, where `languages.others` does not say which.
 
     Raises:
         GlossaeError: it names neither the target nor the reference, where it names all that it has.
     """
-    given = merged.get(SHORT["text"])
-    if given is None or not isinstance(given.value, str):
+    text = merged.get("corpora.text")
+    if text is None or not isinstance(text.value, str):
         return
-    named, is_all = declared_languages(given.value)
-    pair = {name: merged[SHORT[name]].value for name in ("target", "reference") if SHORT[name] in merged}
-    pair.setdefault("reference", _SETTINGS[SHORT["reference"]].default)
-    for name, code in pair.items():
+    named, is_all = _named_languages(text.value)
+    default = _Given(_FIELDS["languages.reference"].default, "")
+    pair = [merged.get(f"languages.{name}", default).value for name in ("target", "reference")]
+    for name, code in zip(("target", "reference"), pair, strict=True):
         if is_all and code not in named:
-            raise GlossaeError(
-                f"{given.where}: names no text in {shown(code)}, the {name}; it has {', '.join(named)}: add a "
-                f"source, or give --{name} another"
-            )
-    others = [code for code in named if code not in pair.values()]
+            has = f"names no text in {shown(code)}, the {name}; it has {', '.join(named)}"
+            raise GlossaeError(f"{text.where}: {has}: add a source, or give --{name} another")
+    others = [code for code in named if code not in pair]
     merged.setdefault("languages.others", _Given(others, f"{_label(path)}: languages.others"))
 
 
-def _fitted(given: _Given, hint: Any) -> Any:
-    """What is given as the type of its setting.
+def _named_languages(text: str) -> tuple[list[str], bool]:
+    """The languages that source strings name, in order, and whether they name all that the sources have.
 
-    Raises:
-        GlossaeError: it is not one, or is outside the limits.
+    `da=PATH`, `da=PATH,en=PATH` and `cols:en,da:PATH` name them; other sources have to be read.
     """
+    found: dict[str, None] = {}
+    is_all = True
     try:
-        return fit(given.value, hint)
-    except UnfitError as error:
-        raise GlossaeError(f"{given.where}: {error}") from error
+        words = shlex.split(text)
+    except ValueError:
+        # whoever reads the text refuses a quote that is not closed
+        return [], False
+    for word in words:
+        codes = re.findall(r"(?:^|,)([\w-]+)=", word) if re.match(r"[\w-]+=", word) else []
+        if word.startswith("cols:"):
+            codes = [code for code in word.split(":")[1].split(",") if code.strip() != "-"]
+        found |= dict.fromkeys(re.split("[-_]", code.strip().lower())[0] for code in codes)
+        is_all = is_all and bool(codes)
+    return list(found), is_all
 
 
 def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -286,13 +243,13 @@ def _end(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def unknown_flag(flag: str, others: Iterable[str] = ()) -> GlossaeError:
-    """The error for `flag`, which is neither a setting nor one of `others`."""
-    key = flag.lstrip("-")
-    if key in _GROUPS:
-        example = next(known for known in _KEYS if known.startswith(f"{key}."))
-        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{example}")
-    return GlossaeError(f"unknown flag '{flag}'{nearest(key, (*_KEYS, *others), prefix='--')}")
+def unknown_flag(flag: str, known: Iterable[str] = _FIELDS) -> GlossaeError:
+    """The error for `flag`, which is none of `known`."""
+    key, known = flag.lstrip("-"), list(known)
+    within = [name for name in known if name.startswith(f"{key}.")]
+    if within:
+        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{within[0]}")
+    return GlossaeError(f"unknown flag '{flag}'{nearest(key, known, prefix='--')}")
 
 
 def _locate(source: str) -> Path:
@@ -312,24 +269,35 @@ def _locate(source: str) -> Path:
     )
 
 
-def _with_bases(path: Path) -> list[_Layer]:
-    """The layers of a recipe's file, the bases' before its own."""
-    layers: list[_Layer] = []
-    trail: list[Path] = []
-    while True:
-        base, layer = _from_file(path)
-        layers.insert(0, layer)
-        trail.append(path.resolve())
-        if base is None:
-            return layers
-        beside = path.parent / base
-        child, path = path, beside if beside.is_file() else _locate_base(base, path)
-        if path.resolve() in trail:
-            circle = " -> ".join(step.name for step in (*trail, path))
-            raise GlossaeError(f"{child}: base: goes round in a circle: {circle}")
+def _layers(path: Path, trail: tuple[Path, ...] = ()) -> list[_Layer]:
+    """The settings of a file, and before them those of its bases. `trail` has the files that it is a base of."""
+    trail = (*trail, path.resolve())
+    content = yaml_text.read(path)
+    base = content.pop("base", None) if isinstance(content, dict) else None
+    if not isinstance(base, str | None):
+        raise GlossaeError(f"{path}: base: expected the name or path of a recipe, got {shown(base)}")
+    # a recipe does not inherit its name
+    own: _Layer = {
+        "name": _Given(path.stem, f"{path}: name"),
+        "description": _Given("", f"{path}: description"),
+    }
+    layer: _Layer = {}
+    for key, value in _flat(path, content):
+        if key in layer:
+            raise GlossaeError(f"{_label(path)}: {key}: is given twice")
+        layer[key] = _Given(value, f"{_label(path)}: {key}")
+    if base is None:
+        return [own | layer]
+    parent = _base(base, path)
+    if parent.resolve() in trail:
+        circle = " -> ".join(step.name for step in (*trail, parent))
+        raise GlossaeError(f"{path}: base: goes round in a circle: {circle}")
+    return [*_layers(parent, trail), own | layer]
 
 
-def _locate_base(base: str, child: Path) -> Path:
+def _base(base: str, child: Path) -> Path:
+    if (child.parent / base).is_file():
+        return child.parent / base
     try:
         path = _locate(base)
     except GlossaeError as error:
@@ -339,83 +307,22 @@ def _locate_base(base: str, child: Path) -> Path:
     return path
 
 
-def _from_file(path: Path) -> tuple[str | None, _Layer]:
-    """The base a file names, and what the file sets itself."""
-    content = _yaml(path)
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise GlossaeError(f"{path}: expected settings, each a line 'key: value', got {shown(content)}")
-    base = content.pop("base", None)
-    if not isinstance(base, str | None):
-        raise GlossaeError(f"{path}: base: expected the name or path of a recipe, got {shown(base)}")
-    layer: _Layer = {
-        "name": _Given(path.stem, f"{path}: name"),
-        "description": _Given("", f"{path}: description"),
-    }
-    for key, value in _flat(path, content):
-        where = f"{_label(path)}: {key}"
-        if key in layer and key not in _OWN:
-            raise GlossaeError(f"{where}: is given twice")
-        layer[key] = _Given(value, where)
-    return base, layer
-
-
 def _label(path: Path) -> str:
-    """What error lines call a file: those that came with glossae by their name."""
+    """The name of a file in error lines: without its folder if it came with glossae."""
     return path.name if path.parent == SHIPPED else str(path)
 
 
-def _yaml(path: Path) -> Raw:
-    from glossae.recipe import yaml_text
-
-    try:
-        if path.exists() and not path.is_file():
-            raise GlossaeError(f"{path}: is not a regular file")
-        return yaml_text.read(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise GlossaeError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise GlossaeError(f"{path}: line {line}: is not UTF-8 text") from error
-    except yaml_text.BrokenYamlError as error:
-        raise GlossaeError(f"{path}: {error}") from error
-
-
-def _flat(path: Path, content: Mapping[str, Raw]) -> Iterator[tuple[str, Raw]]:
-    """The settings of a file with their dotted keys."""
+def _flat(path: Path, content: Raw, group: str = "") -> Iterator[tuple[str, Raw]]:
+    """The settings of a file, or of a group in it, with their dotted keys."""
+    if content is None:
+        return
+    if not isinstance(content, dict):
+        raise GlossaeError(f"{path}: {f'{group}: ' if group else ''}{_NO_SETTINGS}, got {shown(content)}")
     for name, value in content.items():
-        if name in _GROUPS and isinstance(value, dict):
-            within: Iterable[tuple[str, Raw]] = ((f"{name}.{key}", inner) for key, inner in value.items())
-        elif name in _GROUPS and value is None:
-            within = ()
-        elif name in _GROUPS:
-            raise GlossaeError(
-                f"{path}: {name}: expected settings, each a line 'key: value', got {shown(value)}"
-            )
+        key = f"{group}.{name}" if group else name
+        if key in _GROUPS:
+            yield from _flat(path, value, key)
+        elif key in _FIELDS:
+            yield key, value
         else:
-            within = ((name, value),)
-        for key, inner in within:
-            if key not in _KEYS:
-                raise GlossaeError(f"{path}: unknown key '{key}'{nearest(key, (*_KEYS, *_GROUPS, 'base'))}")
-            yield key, inner
-
-
-def _from_flags(overrides: Mapping[str, str]) -> _Layer:
-    for key in overrides:
-        if key not in _KEYS:
-            raise unknown_flag(f"--{key}")
-    return {
-        key: _Given(None if text.lower() in NONE_WORDS else text, f"--{key}")
-        for key, text in overrides.items()
-    }
-
-
-def _build(group: type[_Group], merged: _Layer) -> _Group:
-    arguments: dict[str, Any] = {}
-    for name, hint in group.hints().items():
-        if is_group(hint):
-            arguments[name] = _build(hint, merged)
-        elif (key := group.key(name)) in merged:
-            arguments[name] = _fitted(merged[key], hint)
-    return group(**arguments)
+            raise GlossaeError(f"{path}: unknown key '{key}'{nearest(key, (*_FIELDS, *_GROUPS, 'base'))}")

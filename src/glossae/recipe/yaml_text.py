@@ -1,81 +1,60 @@
-"""YAML without its traps.
+"""YAML in which every scalar stays text, so that the type of a setting decides what it means.
 
-Every scalar stays the text that was written, and the setting's type decides what it means. So the Norwegian
-code `no` is no boolean, `1e-3` is a number, and `012` is twelve. What YAML shrugs at is refused: a key given
-twice, a second document, a list that contains itself.
+The Norwegian code `no` is no boolean, `1e-3` is a number, and `012` is twelve. A key that is given twice, a second
+document and a list that contains itself are refused.
 """
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from glossae.errors import GlossaeError
 from glossae.recipe.fields import NONE_WORDS, Raw
 
 
-class BrokenYamlError(ValueError):
-    """What is wrong with the text, with the line where there is one."""
-
-
-def read(text: str) -> Raw:
-    """What the one document in `text` holds; None if it is empty.
+def read(path: Path) -> Raw:
+    """The content of a YAML file; None if it is empty.
 
     Raises:
-        BrokenYamlError: it is not YAML, holds several documents, gives a key twice, or runs in a circle.
+        GlossaeError: it is no YAML, holds several documents, gives a key twice, or contains itself.
+        OSError: it cannot be read.
     """
+    if not path.is_file():
+        raise GlossaeError(f"{path}: {'is not a regular file' if path.exists() else 'no such file'}")
+    data = path.read_bytes()
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return None if node is None else _Reader().value(node)
+        content: Raw = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)
+        return content
+    except UnicodeDecodeError as error:
+        line, reason = data.count(b"\n", 0, error.start), "is not UTF-8 text"
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        line = error.problem_mark.line if error.problem_mark else 0
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise BrokenYamlError(f"line {mark.line + 1}: {reason}" if mark else reason) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise BrokenYamlError(f"line {line}: {error.reason}") from error
-    except RecursionError as error:
-        raise BrokenYamlError("nested too deeply to be a recipe") from error
+        line, reason = data.decode("utf-8-sig").count("\n", 0, error.position), error.reason
+    except RecursionError:
+        line, reason = 0, "nested too deeply to be a recipe"
+    raise GlossaeError(f"{path}: line {line + 1}: {reason}")
 
 
-class _Reader:
-    """Turns nodes into values. An alias is the very node that it names, so a node is read only once."""
+class _Loader(yaml.BaseLoader):
+    """PyYAML's loader of text, with our words for none, and keys that are given once."""
 
-    def __init__(self) -> None:
-        self.values: dict[yaml.Node, Raw] = {}
-        self.open: set[yaml.Node] = set()
-
-    def value(self, node: yaml.Node) -> Raw:
-        if node in self.open:
-            raise _broken(node, "this contains itself")
-        if node not in self.values:
-            self.open.add(node)
-            self.values[node] = self._read(node)
-            self.open.remove(node)
-        return self.values[node]
-
-    def _read(self, node: yaml.Node) -> Raw:
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(element) for element in node.value]
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node)
-        assert isinstance(node, yaml.ScalarNode)
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         text = str(node.value)
-        is_none = node.style is None and (text == "" or text.lower() in NONE_WORDS)
-        return None if is_none else text
+        return None if node.style is None and text.lower() in ("", *NONE_WORDS) else text
 
-    def _mapping(self, node: yaml.MappingNode) -> Raw:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[str, Raw] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise _broken(key_node, "a key must be a word")
-            key = str(key_node.value)
-            if key in mapping:
-                raise _broken(key_node, f"the key '{key}' is given twice")
-            mapping[key] = self.value(value_node)
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
+            if key.value in mapping:
+                problem = f"the key '{key.value}' is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            mapping[key.value] = self.construct_object(value, deep=deep)
         return mapping
-
-
-def _broken(node: yaml.Node, reason: str) -> BrokenYamlError:
-    return BrokenYamlError(f"line {node.start_mark.line + 1}: {reason}")
 
 
 def write(value: dict[str, Any]) -> str:
@@ -86,8 +65,9 @@ def write(value: dict[str, Any]) -> str:
 class _Dumper(yaml.SafeDumper):
     def represent_text(self, data: str) -> yaml.ScalarNode:
         # PyYAML quotes what YAML would take for something other than text, but does not know our "none"
-        style = '"' if data.lower() in NONE_WORDS else None
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+        return self.represent_scalar(
+            "tag:yaml.org,2002:str", data, style='"' if data.lower() in NONE_WORDS else None
+        )
 
     def represent_row(self, data: list[Any]) -> yaml.SequenceNode:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)

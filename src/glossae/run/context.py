@@ -333,7 +333,7 @@ class Context:
             "chat": recipe.chat,
             "max_tokens": recipe.max_tokens,
             "batch_tokens": recipe.batch_tokens,
-            "languages": dataclasses.asdict(recipe.languages),
+            "languages": recipe.languages.model_dump(),
             "site": recipe.site,
             "protocol": recipe.protocol,
             "seed": recipe.seed,

@@ -212,7 +212,7 @@ def train_autoencoder(
     """
     recipe, site = context.recipe, context.site
     if seed is not None:
-        recipe = dataclasses.replace(recipe, seed=seed)
+        recipe = recipe.model_copy(update={"seed": seed})
     text = TrainingText(context.lm, site, context.training_tokens(), recipe)
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=site.layer)

@@ -1,6 +1,5 @@
 """The units of a run: those that its tests and its rule found, and what is cheaper than latents at its site."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ def by_the_rule(
 
 def evidence_settings(context: Context) -> EvidenceSettings:
     """How the run tests units."""
-    recipe, own = context.recipe, dataclasses.asdict(context.recipe.evidence)
+    recipe, own = context.recipe, context.recipe.evidence.model_dump()
     del own["seeds"]
     return EvidenceSettings(
         target=context.target,
