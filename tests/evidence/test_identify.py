@@ -201,7 +201,7 @@ def test_bad_halves_are_refused():
         for find, held_out, match in (
             (table, table, "both fitted to and tested on"),
             (table, planted(1, source="new.tsv", identity="neuron"), "different units"),
-            (table.take(np.flatnonzero(table.languages != "sv")), other, "sv: to be told apart"),
+            (table.take(np.flatnonzero(table.languages != "sv")), other, "sv: there is text to test on"),
             (table, other.take([]), "no text to test on"),
             (table.take([]), other, "no text to fit to"),
         ):
