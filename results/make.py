@@ -298,7 +298,7 @@ def _grid(name: str) -> str:
     return (
         f"SAEs of several sites, layers, sizes, k and kinds{done} (`results/{name}/grid.json`, made by "
         f"`results/grid.py` in {grid['seconds'] / 60:.0f} minutes with {grid['torch_threads']} threads), trained on "
-        f"{grid['train_tokens']:,} tokens, {grid['epochs']} epochs, {grid['seeds']} seeds. AUROCs are of Danish against "
+        f"{grid['train_tokens']:,} tokens, {grid['epochs']} epochs, {grid['seeds']} seeds. AUROCs: Danish against "
         "each other language within Europarl, Tatoeba and treebanks. `passing` counts units with an AUROC of at "
         f"least {grid['minimum']:g} against all on {grid['sentences']['tune']} sentences of each language (tune), "
         f"and `again` those of them that pass on {grid['sentences']['test']} others (test). `best, tune` and `test` "
