@@ -187,7 +187,7 @@ def test_directions_are_added_or_projected_to(tiny_lm, ids, tmp_path):
     assert knob.with_operation("add") is knob
     assert knob.with_operation("set").family.operation == "project_out"
     assert Knob.load(projecting.save(tmp_path / "again")).family.operation == "project_out"
-    with pytest.raises(GlossaeError, match="knob: latents that add cannot set"):
+    with pytest.raises(GlossaeError, match="knob: latents saved for add cannot set"):
         knob_of(tiny_lm).with_operation("set")
 
 

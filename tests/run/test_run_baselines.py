@@ -58,7 +58,7 @@ def run(world, tmp_path_factory):
         patched.setattr(sae_stage, "untrained", untrained)
         patched.setattr(baselines, "_ranked", ranked)
         # every token of a sentence has its loss computed, not some of them, so that a script can recompute the sum
-        patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
+        patched.setattr(switched_off, "tokens_to_score", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0
     results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
     return folder / "run", results["baselines"], seen | {"panel_file": panel}

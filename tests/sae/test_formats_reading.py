@@ -510,7 +510,7 @@ CONFIGS = [
         {"metadata": {"hook_name": "blocks.2.attn.hook_z"}, "reshape_activations": None},
         'hook_name is "blocks.2.attn.hook_z"',
     ),
-    (lens, {"sharpening": 2.0}, "the key 'sharpening' is unknown, and so is its effect"),
+    (lens, {"sharpening": 2.0}, "the key 'sharpening' is not known, so its effect is unknown"),
     (sparse, {"activation": "groupmax"}, 'activation is "groupmax"'),
     (sparse, {"signed": True}, "signed is true; glossae's top-k does not select by absolute value"),
     (sparse, {"transcode": True}, "transcode is true; a transcoder does not give back what it reads"),

@@ -140,7 +140,7 @@ class Keys:
         for key in sorted(self.values):
             if key in self and key not in self.asked and key not in harmless:
                 raise GlossaeError(
-                    f"{self.path}: the key '{self.within}{key}' is unknown, and so is its effect"
+                    f"{self.path}: the key '{self.within}{key}' is not known, so its effect is unknown"
                 )
 
 
