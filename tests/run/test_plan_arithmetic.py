@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glossae.corpora import ROLES, build_roles
 from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from glossae.evidence import families
 from glossae.lm import Site
 from glossae.plan import Quantities, Work, model_facts, quantities, tokens_of
 from glossae.plan.facts import Amount, known_shape, role_amounts, source_facts
 from glossae.plan.machine import Machine, listed_gpus, sizes, this_machine
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
-from glossae.stages import controls, effects, found, grid, probe, sae, stability, steering, tasks, training
+from glossae.stages import controls, effects, evidence, grid, probe, sae, stability, steering, tasks, training
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
 
@@ -70,6 +71,7 @@ def test_the_toys_shape_is_that_of_its_weights():
 def test_numbers_taken_from_the_code_are_still_there():
     from glossae import lm
     from glossae.effects import units as arms
+    from glossae.evidence import identification, result
     from glossae.evidence import stability as matching
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
@@ -86,6 +88,8 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert own == (training.VALUES_AT_ONCE, training.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
+    own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)
+    assert own == (evidence.ATTRIBUTED_SENTENCES, evidence.RANDOM_TOKENS, evidence.IDENTIFIED_SENTENCES)
     assert inspect.signature(lm.continue_tokens).parameters["at_once"].default == steering.PROMPTS_AT_ONCE
     counts = (arms.LATENT_SHARES, arms.SHARES, arms.MULTIPLES)
     assert tuple(map(len, counts)) == (effects.LATENT_SHARES, effects.SHARES, effects.MULTIPLES)
@@ -202,7 +206,7 @@ def test_an_edit_runs_what_is_above_its_site(counting):
         every = other.forward(own * edits, above, output=True)
         once = other.forward(3 * own, 3, output=True)
         # directions from train, latents of random weights on select
-        read = 4000 + 2 * found.PER_DIMENSION * other.d_in
+        read = 4000 + 2 * families.PER_DIMENSION * other.d_in
         read = other.forward(read, other.depth)
         flops = sum(work.model_flops for work in (every, once, read))
         assert effects.cost(other).model_flops == pytest.approx(flops)

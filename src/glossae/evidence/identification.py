@@ -98,12 +98,7 @@ class Texts:
             means.append(identify.sentence_rows(lm, site, text.tokens, budget=budget))
             tokens.append(
                 identify.sample_tokens(
-                    lm,
-                    site,
-                    text.tokens,
-                    per_language=TOKENS // len(known),
-                    seed=seed,
-                    budget=budget,
+                    lm, site, text.tokens, per_language=TOKENS // len(known), seed=seed, budget=budget
                 )
             )
         likelihoods = [

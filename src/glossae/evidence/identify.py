@@ -9,14 +9,7 @@ from jaxtyping import Int
 
 from glossae.corpora import Corpus, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
-from glossae.evidence.classify import (
-    UNANSWERED,
-    Rows,
-    Scaling,
-    check_halves,
-    evaluate,
-    identify_rows,
-)
+from glossae.evidence.classify import UNANSWERED, Rows, Scaling, check_halves, evaluate, identify_rows
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite

@@ -119,10 +119,7 @@ class LatentMatch:
 
 
 def stability_result(
-    matches: Mapping[int, tuple[LatentMatch, Sequence[int]]],
-    frozen: FrozenSet,
-    latents: Latents,
-    role: str,
+    matches: Mapping[int, tuple[LatentMatch, Sequence[int]]], frozen: FrozenSet, latents: Latents, role: str
 ) -> StabilityResult:
     """Whether a frozen set comes again in autoencoders of other seeds.
 

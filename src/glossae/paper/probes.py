@@ -218,10 +218,7 @@ def replay_agreement(cells: Sequence[AsCodedCell], penalty: float, seeds: int) -
 
 
 def _batches(
-    stored: StoredLayers,
-    held_out: Bool[np.ndarray, " sentences"],
-    count: int,
-    generator: np.random.Generator,
+    stored: StoredLayers, held_out: Bool[np.ndarray, " sentences"], count: int, generator: np.random.Generator
 ) -> Iterator[Int[Tensor, " batch"]]:
     """The rows of each of `count` batches: 32 fitted sentences, with all their tokens."""
     fitted = np.flatnonzero(~held_out)

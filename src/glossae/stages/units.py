@@ -12,15 +12,7 @@ from glossae.results import EvidenceResult
 from glossae.run.context import Context, Progress
 from glossae.run.folder import read_column
 from glossae.sae import Sae
-from glossae.units import (
-    CountedUnits,
-    Directions,
-    Latents,
-    Moments,
-    Neurons,
-    SentenceTable,
-    UnitStatistics,
-)
+from glossae.units import CountedUnits, Directions, Latents, Moments, Neurons, SentenceTable, UnitStatistics
 
 
 @dataclass(frozen=True)

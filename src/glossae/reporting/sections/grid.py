@@ -135,10 +135,7 @@ def _kind(cell: SaeKind) -> str:
 
 def _kind_words(cell: SaeKind) -> str:
     """`TopK, separate matrices, with a pre-encoder bias`."""
-    matrices, bias = (
-        "tied" if cell.tied else "separate",
-        "with" if cell.pre_encoder_bias else "without",
-    )
+    matrices, bias = ("tied" if cell.tied else "separate", "with" if cell.pre_encoder_bias else "without")
     return f"{_activation(cell.activation)}, {matrices} matrices, {bias} a pre-encoder bias"
 
 

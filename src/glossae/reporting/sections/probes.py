@@ -484,7 +484,7 @@ def _as_coded(probe: ProbeResult, rows: Sequence[AsCodedRow], own: str) -> Block
     yield Paragraph(
         f"The paper's code does not solve for the optimum: for this model it takes {batches} steps of Adam "
         "at a rate of 0.001, on batches of 32 sentences, on raw activations. Here that is replayed on this run's "
-        "text, from seeded weights, and set beside the optimum at the same lambda.",
+        "text, from seeded weights, and set beside the optimum at the same lambda."
     )
     yield Picture(
         "Figure 3 as coded",
