@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from glossae.results import Baselines, BestDose, LossChange, Results, TaskScore, read_results
 from glossae.run import headlines
 
 HERE = Path(__file__).resolve().parent
@@ -103,10 +104,8 @@ def measured() -> str:
     parts = [HEAD]
     for name, words in MODELS.items():
         if (HERE / name / "results.json").is_file():
-            results, facts = (
-                json.loads((HERE / name / file).read_text(encoding="utf-8"))
-                for file in ("results.json", "run.json")
-            )
+            results = read_results(Results, HERE / name / "results.json")
+            facts = json.loads((HERE / name / "run.json").read_text(encoding="utf-8"))
             parts += [f"## {words}\n", _model(name, results, facts)]
             for file, table in (("hope.json", _hope), ("grid.json", _grid)):
                 if (HERE / name / file).is_file():
@@ -127,10 +126,10 @@ languages, so only Tatoeba, where all are of one kind, tells Danish from Bokmål
 """
 
 
-def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
+def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
     place = f"results/{name}"
-    habits, sae, found = facts["habits"], results["sae"], results["baselines"]
-    layer = results["probe"]["layer_used"] if results["probe"] else sae["layer"]
+    habits, sae, found = facts["habits"], results.sae, results.baselines
+    layer = results.probe["layer_used"] if results.probe else sae["layer"]
     sinks = [row for row in habits["sinks"] if row["count"]]
     minutes = sum(facts["seconds"].values()) / 60
     lines = [
@@ -163,31 +162,28 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
             ],
         ),
     ]
-    if results["probe"] and results["probe"].get("nearest"):
-        lines += [_layers(results["probe"]["nearest"])]
-    if found is None or found["reason"] is not None:
-        return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
-    places = list(found["autoencoders"][0]["again"])
+    if results.probe and results.probe.get("nearest"):
+        lines += [_layers(results.probe["nearest"])]
+    if found is None or found.reason is not None:
+        return "\n".join([*lines, f"Baselines: {None if found is None else found.reason}\n"])
+    places = list(found.autoencoders[0].again)
     lines += [
-        f"One rule for all: AUROC over {found['minimum']:g} against each of "
-        f"{', '.join(found['outside'])} at q {found['q']:g} "
+        f"One rule for all: AUROC over {found.minimum:g} against each of "
+        f"{', '.join(found.outside)} at q {found.q:g} "
         "(`results.json: baselines.autoencoders`).\n",
         _table(
             ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),
             [
                 (
-                    row["group"],
-                    row["seed"],
-                    row["passing"],
-                    "–" if row["paper"] is None else row["paper"],
-                    _n(row["weakest"], 2),
-                    *(
-                        f"{row['again'][p]['best']:.2f} ({row['again'][p]['above']} of {row['again'][p]['of']})"
-                        for p in places
-                    ),
-                    _n(row["stable"], 2),
+                    row.group,
+                    row.seed,
+                    row.passing,
+                    "–" if row.paper is None else row.paper,
+                    _n(row.weakest, 2),
+                    *(f"{row.again[p].best:.2f} ({row.again[p].above} of {row.again[p].of})" for p in places),
+                    _n(row.stable, 2),
                 )
-                for row in found["autoencoders"]
+                for row in found.autoencoders
             ],
         ),
         "Trained less untrained, switched off (`results.json: baselines.adds`).\n",
@@ -195,14 +191,13 @@ def _model(name: str, results: dict[str, Any], facts: dict[str, Any]) -> str:
             ("", "latents", "trained", "untrained", "difference"),
             [
                 (
-                    {"target": "rise of da", "margin": "rise of da less the nearest language's"}[row["what"]],
-                    row["size"],
-                    f"{row['trained']:+.3f}",
-                    f"{row['untrained']:+.3f}",
-                    f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                    {"target": "rise of da", "margin": "rise of da less the nearest language's"}[row.what],
+                    row.size,
+                    f"{row.trained:+.3f}",
+                    f"{row.untrained:+.3f}",
+                    f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
                 )
-                for row in found["adds"]
-                if row["what"] != "units"
+                for row in found.differences
             ],
         ),
         "Switched off, or turned down until Danish on tune has risen by `at`: change of loss, nats a token, mean over "
@@ -216,7 +211,9 @@ def _hope(name: str) -> str:
     """The paper's hope: whether a dose lowers the target's loss, or lifts a task."""
     found = json.loads((HERE / name / "hope.json").read_text(encoding="utf-8"))
     tasks = [
-        row for row in found["tasks"] if row["edit"] not in ("raw", "none") and row["metric"] == "macro_f1"
+        row
+        for row in map(TaskScore.model_validate, found["tasks"])
+        if row.edit not in ("raw", "none") and row.metric == "macro_f1"
     ]
     return "\n".join(
         [
@@ -227,13 +224,13 @@ def _hope(name: str) -> str:
                 ("units", "spliced", "edit", "on tune", "on test"),
                 [
                     (
-                        row["units"],
-                        "yes" if row["splice"] else "no",
+                        row.units,
+                        "yes" if row.splice else "no",
                         _edit(row),
-                        f"{row['tune_delta']:+.4f}",
-                        f"{row['delta']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]",
+                        f"{row.tune_delta:+.4f}",
+                        f"{row.delta:+.4f} [{row.ci_low:+.4f}, {row.ci_high:+.4f}]",
                     )
-                    for row in found["best_dose"]
+                    for row in map(BestDose.model_validate, found["best_dose"])
                 ],
             ),
             f"Danish tasks under each dose (`results/{name}/hope.json: tasks`): macro-F1, and its change from no edit "
@@ -243,13 +240,13 @@ def _hope(name: str) -> str:
                 ("task", "units", "spliced", "edit", "score", "change", "p"),
                 [
                     (
-                        row["task"],
-                        row["units"],
-                        "yes" if row["splice"] else "no",
+                        row.task,
+                        row.units,
+                        "yes" if row.splice else "no",
                         _edit(row),
-                        f"{row['score']:.3f}",
-                        f"{row['delta']:+.3f} [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]",
-                        "–" if row["p"] is None else f"{row['p']:.3f}",
+                        f"{row.score:.3f}",
+                        f"{row.delta:+.3f} [{row.delta_low:+.3f}, {row.delta_high:+.3f}]",
+                        "–" if row.p is None else f"{row.p:.3f}",
                     )
                     for row in tasks
                 ],
@@ -258,8 +255,8 @@ def _hope(name: str) -> str:
     )
 
 
-def _edit(row: dict[str, Any]) -> str:
-    return str(row["edit"]) if row["value"] is None else f"{row['edit']} {row['value']:g}"
+def _edit(row: BestDose | TaskScore) -> str:
+    return row.edit if row.value is None else f"{row.edit} {row.value:g}"
 
 
 def _grid(name: str) -> str:
@@ -348,12 +345,12 @@ def _layers(nearest: dict[str, Any]) -> str:
     return text + ".\n"
 
 
-def _sets(found: dict[str, Any]) -> str:
+def _sets(found: Baselines) -> str:
     """Each set's change of loss by language, the seeds of a group together."""
-    languages = list(found["measured"])
-    sets: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in found["sets"]:
-        sets.setdefault((row["group"], row["size"], row["at"]), []).append(row["change"])
+    languages = list(found.measured)
+    sets: dict[tuple[Any, ...], list[dict[str, LossChange]]] = {}
+    for row in found.sets:
+        sets.setdefault((row.group, row.size, row.at), []).append(row.change)
     return _table(
         ("units", "size", "seeds", "at", *languages),
         [
@@ -362,7 +359,7 @@ def _sets(found: dict[str, Any]) -> str:
                 size,
                 len(own),
                 "off" if at is None else f"{at:g}",
-                *(f"{sum(change[code]['delta'] for change in own) / len(own):+.3f}" for code in languages),
+                *(f"{sum(change[code].delta for change in own) / len(own):+.3f}" for code in languages),
             )
             for (group, size, at), own in sets.items()
         ],

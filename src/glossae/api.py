@@ -30,7 +30,7 @@ from glossae.recipe import Recipe, load_recipe
 from glossae.results import StageResults
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
-from glossae.run.folder import RunFolder
+from glossae.run.folder import RunFolder, as_rows
 from glossae.sae import Sae
 from glossae.stages.sae import load_sae
 from glossae.toy import toy_model
@@ -560,7 +560,9 @@ def sweep(
     }
     context = _context(lm, text, units.target, units.reference, own, load_sae(before))
     found = _done(context, "sae", "evidence", "features", "effects").next_token
-    return Effect(units.target, pd.DataFrame(found["cells"]), pd.DataFrame(found["selectivity"]))
+    assert found is not None
+    cells, compared = (pd.DataFrame(as_rows(rows)) for rows in (found.cells, found.selectivity))
+    return Effect(units.target, cells, compared)
 
 
 def report(folder: str | Path) -> Path:

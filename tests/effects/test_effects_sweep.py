@@ -1,7 +1,5 @@
 """A sweep's numbers are those of every sentence by itself, summed by hand; and consecutive sentences are tested."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -182,7 +180,7 @@ def test_the_seed_decides_the_intervals_and_nothing_else(measured, tokens, table
     assert cells(measured, tokens, name="da", draws=200, seed=1) == table
     other = cells(measured, tokens, name="da", draws=200, seed=2)
     ends = dict.fromkeys(("ci_low", "ci_high", "byte_ci_low", "byte_ci_high"), 0)
-    same = [[dataclasses.replace(cell, **ends) for cell in each] for each in (table, other)]
+    same = [[cell.model_copy(update=ends) for cell in each] for each in (table, other)]
     assert same[0] == same[1]
     assert other != table
     panel = cells(measured, tokens, name="x", kind="neuron", draws=9, seed=0, pooled="panel", by_source=False)

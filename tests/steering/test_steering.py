@@ -15,9 +15,10 @@ from glossae.effects import Edit, Family, families
 from glossae.errors import GlossaeError
 from glossae.evidence import UNANSWERED, NgramModel
 from glossae.lm import Site, continue_tokens, edit, tokenize
+from glossae.results import Continuation
 from glossae.sae import Sae, SaeConfig
 from glossae.stats import bootstrap_weights
-from glossae.steering import MATCHED_KL, PROMPTS, Continuation, continuations, lingua_languages, steer
+from glossae.steering import MATCHED_KL, PROMPTS, continuations, lingua_languages, steer
 from glossae.steering.written import (
     LEAST_LETTERS,
     Ratio,
@@ -66,7 +67,11 @@ def test_every_continuation_is_greedy_under_its_edit(tiny_lm, sae, count_hooks):
                 with by_hand(tiny_lm, sae, change):
                     text = greedy(tiny_lm, prompt, 30)
                 name, value = ("raw", None) if change is None else ("set", change.value)
-                expected.append(Continuation(prompt, language, "da", name, value, text))
+                expected.append(
+                    Continuation(
+                        prompt=prompt, language=language, units="da", edit=name, value=value, text=text
+                    )
+                )
     assert rows == expected
     raw, steered, spliced = ([row.text for row in rows[start : start + 8]] for start in (0, 8, 16))
     assert raw != steered != spliced != raw

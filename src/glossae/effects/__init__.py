@@ -2,7 +2,6 @@
 
 from glossae.effects.controls import (
     UNTRAINED,
-    Control,
     Rises,
     compare_with_draws,
     compare_with_one,
@@ -61,7 +60,6 @@ __all__ = [
     "UNTRAINED",
     "Arm",
     "Arrays",
-    "Control",
     "Dose",
     "Edit",
     "Family",

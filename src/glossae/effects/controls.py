@@ -12,6 +12,7 @@ from glossae.effects.edits import Edit, Reading, as_units, unit_rows
 from glossae.effects.sweep import Arrays, Keep, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
+from glossae.results import Control
 from glossae.sae import Sae
 from glossae.units import Units
 
@@ -47,36 +48,6 @@ class Rises:
         """Some of the edits."""
         nearest = None if self.nearest is None else self.nearest[place]
         return Rises(self.target[place], self.reference[place], nearest)
-
-
-@dataclass(frozen=True)
-class Control:
-    """A set's effect beside that of a control.
-
-    Attributes:
-        units, edit, value: the set that is looked at, and what is done to it.
-        control: what it is held against: a null that is drawn, or one other set with an edit of its own.
-        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less that of the
-            reference's; `target - nearest`: less the largest of all other languages', where there are others besides
-            the reference.
-        draws: how often the control was drawn; 1 for a set that is no draw.
-        observed: the statistic of the set.
-        null_mean, null_p95: of the draws; of one set its statistic, and nothing.
-        rank: 1 + the number of draws that are as large as what was observed, of draws + 1; None for one set. The
-            selected set was not drawn as the others were, so rank / (draws + 1) is no p-value of a random draw.
-    """
-
-    units: str
-    edit: str
-    value: float | None
-    control: str
-    control_edit: str
-    statistic: str
-    draws: int
-    observed: float
-    null_mean: float
-    null_p95: float | None
-    rank: int | None
 
 
 def measure_rises(
@@ -128,9 +99,21 @@ def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, nu
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
         own, draws = float(values[0]), drawn[name]
-        null_mean, null_p95 = float(draws.mean()), float(np.quantile(draws, 0.95))
-        same = (units, edit.operation, edit.value, control, edit.operation, name)
-        rows.append(Control(*same, len(draws), own, null_mean, null_p95, rank(own, draws)))
+        rows.append(
+            Control(
+                units=units,
+                edit=edit.operation,
+                value=edit.value,
+                control=control,
+                control_edit=edit.operation,
+                statistic=name,
+                draws=len(draws),
+                observed=own,
+                null_mean=float(draws.mean()),
+                null_p95=float(np.quantile(draws, 0.95)),
+                rank=rank(own, draws),
+            )
+        )
     return rows
 
 
@@ -138,9 +121,21 @@ def compare_with_one(
     units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
 ) -> list[Control]:
     """A set's one edit beside another set's, a row for each statistic."""
-    theirs, same = other.statistics(), (units, edit.operation, edit.value, control, control_edit)
+    theirs = other.statistics()
     return [
-        Control(*same, name, 1, float(values[0]), float(theirs[name][0]), None, None)
+        Control(
+            units=units,
+            edit=edit.operation,
+            value=edit.value,
+            control=control,
+            control_edit=control_edit,
+            statistic=name,
+            draws=1,
+            observed=float(values[0]),
+            null_mean=float(theirs[name][0]),
+            null_p95=None,
+            rank=None,
+        )
         for name, values in observed.statistics().items()
     ]
 

@@ -11,6 +11,7 @@ from glossae.effects.edits import Edit
 from glossae.effects.sweep import Measured, base_of
 from glossae.effects.units import OFF
 from glossae.lm import TokenizedCorpus
+from glossae.results import BestDose, Selectivity, SideEffect
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
 from glossae.units import Kind
 
@@ -22,110 +23,6 @@ LIMIT = 0.95
 ROUNDING = 1e-6
 # what stands in the place of a language where several are compared with
 MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
-
-
-@dataclass(frozen=True)
-class Selectivity:
-    """Target against one other language where the target's loss has risen by `at` nats per token.
-
-    A token has more bytes in one language than in another, so languages compare by nats per UTF-8 byte of predicted
-    tokens: at the same dose the target's rise is `at` times its tokens per byte. The numbers per token are beside
-    them. All are None where no dose of the sweep raises the target's loss that far (`reached`).
-
-    Attributes:
-        versus: another language; or, of several, the mean of their rises, or the largest (`nearest`), found in every
-            resample anew, so that its interval is that of the largest.
-        text: `test`, or `panel`: the half of the panel that units were not found on.
-        value: the interpolated dose; None if it lies between no edit and the dose 0.
-        target_delta_per_byte, other_delta_per_byte: the rises, nats per byte.
-        margin_per_byte: the target's rise less the other's, with its 95 % interval.
-        ratio_per_byte: the target's rise over the other's, with its 95 % interval; a number is None where it is
-            infinite, since the other's loss does not rise.
-        ratio_per_byte_least: the one-sided lower 95 % confidence limit of the ratio: 1 over the 95 % quantile, over
-            resamples, of the other's rise as a share of the target's; None where that quantile is not above 0.
-        target_delta, other_delta, margin, ratio: the same, nats per token.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool
-    text: str
-    at: float
-    versus: str
-    reached: bool
-    value: float | None = None
-    target_delta_per_byte: float | None = None
-    other_delta_per_byte: float | None = None
-    margin_per_byte: float | None = None
-    margin_per_byte_low: float | None = None
-    margin_per_byte_high: float | None = None
-    ratio_per_byte: float | None = None
-    ratio_per_byte_low: float | None = None
-    ratio_per_byte_high: float | None = None
-    ratio_per_byte_least: float | None = None
-    target_delta: float | None = None
-    other_delta: float | None = None
-    margin: float | None = None
-    margin_low: float | None = None
-    margin_high: float | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    ratio_least: float | None = None
-
-
-@dataclass(frozen=True)
-class SideEffect:
-    """How far a language's predictions and activations move where the target's loss has risen by `at` nats per token.
-
-    The numbers are None where no dose gets there; each has its 95 % interval over clusters.
-
-    Attributes:
-        kl: KL(p || p under the edit), nats per predicted token.
-        agreement: the share of predicted tokens whose most probable prediction stays.
-        change: the length of the change at the site, relative to the activation's, summed over tokens.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool
-    at: float
-    language: str
-    reached: bool
-    kl: float | None = None
-    kl_low: float | None = None
-    kl_high: float | None = None
-    agreement: float | None = None
-    agreement_low: float | None = None
-    agreement_high: float | None = None
-    change: float | None = None
-    change_low: float | None = None
-    change_high: float | None = None
-
-
-@dataclass(frozen=True)
-class BestDose:
-    """The edit of a sweep with the lowest loss on `tune`, and what it does on `test`.
-
-    Attributes:
-        splice: whether the edits are of the reconstruction, and changes from the one without an edit.
-        tune_delta: the change of the loss on `tune`, nats per token; the lowest of many, so biased down.
-        delta: the change on `test`, with its 95 % interval.
-        helps: whether the interval is below 0.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    value: float | None
-    splice: bool
-    tune_delta: float
-    delta: float
-    ci_low: float
-    ci_high: float
-    helps: bool
 
 
 @dataclass(frozen=True)
@@ -223,8 +120,19 @@ def selectivity(
                         # a mean along a row adds up in another order than one down a column
                         other[0] = reduce(rises[:, 0].copy())
                         numbers |= _compared(at * tokens_of[unit][:, 0], other, unit)
-                way = (name, kind, path.operation, path.splice, text, at, against, place is not None)
-                rows.append(Selectivity(*way, **numbers))
+                rows.append(
+                    Selectivity(
+                        units=name,
+                        kind=kind,
+                        edit=path.operation,
+                        splice=path.splice,
+                        text=text,
+                        at=at,
+                        versus=against,
+                        reached=place is not None,
+                        **numbers,
+                    )
+                )
     return rows
 
 
@@ -274,20 +182,35 @@ def side_effects(
         damage = _rise(path, tokens.predicted, own, draws, seed, Clusters.across(tokens.corpus, target))
         moved = [m.moved for m in path.steps if m.moved is not None]
         assert len(moved) == len(path.steps), "measure_growing(..., side_effects_on=language)"
-        curves = [
-            _ratios([getattr(m, what)[chosen] for m in moved], sizes, draws, seed, clusters)
-            for what, sizes in (
-                ("kl", [predicted] * len(moved)),
-                ("agreed", [predicted] * len(moved)),
-                ("moved", [m.size[chosen] for m in moved]),
-            )
-        ]
+        sums = {
+            "kl": ([m.kl for m in moved], [predicted] * len(moved)),
+            "agreement": ([m.agreed for m in moved], [predicted] * len(moved)),
+            "change": ([m.moved for m in moved], [m.size[chosen] for m in moved]),
+        }
+        curves = {
+            what: _ratios([own[chosen] for own in over], under, draws, seed, clusters)
+            for what, (over, under) in sums.items()
+        }
         for at in MATCHED_DAMAGE:
             place = _reaches(damage, at)
-            there = [] if place is None else [place.on(curve) for curve in curves]
-            found = [value for each in there for value in (float(each[0]), *interval(each[1:]))]
-            way = (name, kind, path.operation, False, at, language, place is not None)
-            rows.append(SideEffect(*way, *found))
+            numbers: dict[str, float] = {}
+            for what, curve in curves.items():
+                if place is not None:
+                    there = place.on(curve)
+                    low, high = interval(there[1:])
+                    numbers |= {what: float(there[0]), f"{what}_low": low, f"{what}_high": high}
+            rows.append(
+                SideEffect(
+                    units=name,
+                    kind=kind,
+                    edit=path.operation,
+                    splice=False,
+                    at=at,
+                    language=language,
+                    reached=place is not None,
+                    **numbers,
+                )
+            )
     return rows
 
 
@@ -324,16 +247,16 @@ def best_dose(
     samples = resampled_ratios([change], predicted, draws=draws, seed=seed, clusters=clusters)
     low, high = interval(samples[:, 0])
     return BestDose(
-        name,
-        kind,
-        chosen.operation,
-        chosen.value,
-        chosen.splice,
-        float(tuned_change[own].sum() / tune.predicted[own].sum()),
-        float(change.sum() / predicted.sum()),
-        low,
-        high,
-        bool(high < 0),
+        units=name,
+        kind=kind,
+        edit=chosen.operation,
+        value=chosen.value,
+        splice=chosen.splice,
+        tune_delta=float(tuned_change[own].sum() / tune.predicted[own].sum()),
+        delta=float(change.sum() / predicted.sum()),
+        ci_low=low,
+        ci_high=high,
+        helps=bool(high < 0),
     )
 
 

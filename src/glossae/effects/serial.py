@@ -1,7 +1,6 @@
 """Whether consecutive sentences of a text without documents are correlated, and what that does to intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,43 +8,13 @@ from jaxtyping import Float, Int
 from glossae.effects.sweep import Measured
 from glossae.evidence import testing
 from glossae.lm import TokenizedCorpus
+from glossae.results import SerialCorrelation
 
 # of fewer sentences nothing is said
 LEAST = 10
 PERMUTATIONS = 999
 # the edit whose change is tested: the first of these that a sweep has, error-preserving
 _OPERATIONS = ("zero", "mean", "project_out", "set")
-
-
-@dataclass(frozen=True)
-class SerialCorrelation:
-    """How far consecutive sentences of one source and language depend on each other, in one statistic.
-
-    The statistic of a sentence is what it adds to the error of the ratio that is reported: its nats less the ratio
-    times its predicted tokens.
-
-    Attributes:
-        text: `test`, or `panel`.
-        statistic: `loss`, of the model as it is; or `change`, of `edit` from no edit.
-        edit: the operation; None for `loss`.
-        sentences: how many, in the order in which the source has them.
-        lag_1: their autocorrelation at lag 1.
-        p: the share of permutations of the sentences with as large a one, `(b + 1) / (draws + 1)`.
-        q: p over all rows, as a false discovery rate (Benjamini and Hochberg 1995).
-        inflation: the variance of a mean of such sentences over that of as many independent ones
-            (`variance_inflation`); intervals that take sentences for independent are too narrow by its square root.
-    """
-
-    text: str
-    source: str
-    language: str
-    statistic: str
-    edit: str | None
-    sentences: int
-    lag_1: float
-    p: float
-    q: float
-    inflation: float
 
 
 def serial_correlations(
@@ -74,10 +43,23 @@ def serial_correlations(
                 if not errors.any():
                     # an edit that changes nothing
                     continue
-                facts = (text, source, language, statistic, edit, len(numbers))
-                found.append((*facts, *lag_1_test(errors, seed=seed), variance_inflation(errors)))
-    q = testing.q_values(np.array([row[7] for row in found], dtype=np.float64))
-    return [SerialCorrelation(*row[:8], float(own), row[8]) for row, own in zip(found, q, strict=True)]
+                lag_1, p = lag_1_test(errors, seed=seed)
+                found.append(
+                    SerialCorrelation(
+                        text=text,
+                        source=source,
+                        language=language,
+                        statistic=statistic,
+                        edit=edit,
+                        sentences=len(numbers),
+                        lag_1=lag_1,
+                        p=p,
+                        q=p,
+                        inflation=variance_inflation(errors),
+                    )
+                )
+    q = testing.q_values(np.array([row.p for row in found], dtype=np.float64))
+    return [row.model_copy(update={"q": float(own)}) for row, own in zip(found, q, strict=True)]
 
 
 def _statistics(

@@ -21,6 +21,7 @@ from glossae.lm import (
     replayed,
     worth_scoring,
 )
+from glossae.results import LossCell, PartEffect
 from glossae.stats import Clusters, interval, resampled_sums
 
 # sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
@@ -212,41 +213,6 @@ def known_enough(
     )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Mean loss on one language of one source under one edit.
-
-    Attributes:
-        edit: raw, or the operation.
-        splice: whether the reconstruction stood in the activation's place; None for raw.
-        value: the dose: the value for `set`; the share left of the difference from the reference for `scale`; how
-            often the distance between the languages for `add`.
-        ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
-        delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by cluster.
-        delta_per_byte: the same of ce_per_byte, which languages compare by more nearly.
-        in_range: whether the units take this value by themselves on target text.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool | None
-    value: float | None
-    language: str
-    source: str
-    ce: float
-    ce_per_byte: float
-    delta: float
-    ci_low: float
-    ci_high: float
-    delta_per_byte: float
-    byte_ci_low: float
-    byte_ci_high: float
-    tokens: int
-    sentences: int
-    in_range: bool | None
-
-
 def cells(
     measured: Sequence[Measured],
     tokens: TokenizedCorpus,
@@ -257,7 +223,7 @@ def cells(
     kind: str = "latent",
     pooled: str = "all",
     by_source: bool = True,
-) -> list[Cell]:
+) -> list[LossCell]:
     """A cell for each edit, language and source, and for all sources pooled.
 
     Args:
@@ -281,7 +247,7 @@ def cells(
             for number, (m, change) in enumerate(zip(measured, changes, strict=True)):
                 low, high = interval(sums[:, number] / sums[:, -2])
                 byte_low, byte_high = interval(sums[:, number] / sums[:, -1])
-                cell = Cell(
+                cell = LossCell(
                     units=name,
                     kind=kind,
                     **described(m.edit),
@@ -322,28 +288,6 @@ def base_of(measured: Sequence[Measured], m: Measured) -> Measured:
 Way = Literal["alone", "left out"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """What a part of a set does to a language: one unit alone, or all but that one.
-
-    Attributes:
-        units: the set's name.
-        unit: the unit.
-        way: `alone`, or `left out`.
-        delta: the change of the loss from no edit, nats per token, with its 95 % interval.
-    """
-
-    units: str
-    unit: int
-    way: Way
-    edit: str
-    value: float | None
-    language: str
-    delta: float
-    ci_low: float
-    ci_high: float
-
-
 def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
     """An edit of each of its units alone, and of all but that one; of one unit there is nothing to leave out."""
     parts: list[tuple[int, Way, Edit]] = []
@@ -367,13 +311,21 @@ def part_rows(
     name: str,
     draws: int,
     seed: int,
-) -> list[Part]:
+) -> list[PartEffect]:
     """A row for each part (`part_edits`) and language; `measured` is no edit, then each part's."""
     table = cells(measured, tokens, name=name, draws=draws, seed=seed, by_source=False)
     # no edit comes first in every language
     return [
-        Part(
-            name, unit, way, edit.operation, edit.value, cell.language, cell.delta, cell.ci_low, cell.ci_high
+        PartEffect(
+            units=name,
+            unit=unit,
+            way=way,
+            edit=edit.operation,
+            value=edit.value,
+            language=cell.language,
+            delta=cell.delta,
+            ci_low=cell.ci_low,
+            ci_high=cell.ci_high,
         )
         for start in range(0, len(table), len(measured))
         for (unit, way, edit), cell in zip(parts, table[start + 1 : start + len(measured)], strict=True)

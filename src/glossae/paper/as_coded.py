@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,8 +20,9 @@ from glossae.lm import (
     replayed_losses,
     text_states,
 )
+from glossae.results import CodedCell, TaskScore
 from glossae.sae import Sae
-from glossae.tasks import Arms, States, TaskScore, encode_texts, fitted, states_under
+from glossae.tasks import Arms, States, encode_texts, fitted, states_under
 from glossae.units import Units
 
 # what the paper's code reads of its text: 501 rows in which the languages take turns, Danish first
@@ -43,26 +43,6 @@ def without_pre_encoder_bias(sae: Sae) -> Sae:
     other = copy.copy(sae)
     other.config = dataclasses.replace(sae.config, pre_encoder_bias=False)
     return other
-
-
-@dataclass(frozen=True)
-class CodedCell:
-    """One language under one value, as the paper's code averages losses (its Figure 8 and Appendix C).
-
-    Attributes:
-        value: what the units are fixed at; None: the spliced code without an edit, the paper's "no modification".
-        language: of the sentences.
-        ce: the mean over sentences of the mean over each one's predicted tokens, nats: a token of a short sentence
-            counts for more than one of a long sentence.
-        delta: ce less that of no modification.
-        sentences: how many.
-    """
-
-    value: float | None
-    language: str
-    ce: float
-    delta: float
-    sentences: int
 
 
 def coded_cells(
@@ -92,7 +72,15 @@ def coded_cells(
     for code in tokens.corpus.languages:
         own = means[:, languages == code].mean(1)
         for value, ce in zip([None, *(edit.value for edit in edits)], own.tolist(), strict=True):
-            cells.append(CodedCell(value, code, ce, ce - float(own[0]), int((languages == code).sum())))
+            cells.append(
+                CodedCell(
+                    value=value,
+                    language=code,
+                    ce=ce,
+                    delta=ce - float(own[0]),
+                    sentences=int((languages == code).sum()),
+                )
+            )
     return cells
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from glossae.reporting.canvas import Drawing
-from glossae.reporting.reading import Row
 from glossae.reporting.wording import interval, number, percent
+from glossae.results import Result
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def table(label: str, caption: str, lines: Iterable[Line], words: int = 1) -> Ta
 
 
 def estimate(
-    row: Row, name: str, digits: int = 3, write: Callable[..., str] = number, ends: str | None = None
+    row: Result, name: str, digits: int = 3, write: Callable[..., str] = number, ends: str | None = None
 ) -> Cell:
-    """`row[name]` above its interval, whose ends are `row["{ends}_low"]` and `row["{ends}_high"]`.
+    """The estimate `name` of a row above its interval, whose ends are `{ends}_low` and `{ends}_high`.
 
     Args:
         row: of results.json.
@@ -125,7 +125,6 @@ def estimate(
         write: writes the estimate.
         ends: what the names of the ends begin with, if not `name`.
     """
-    low, high = (row[f"{ends or name}_{end}"] for end in ("low", "high"))
-    return Cell(
-        write(row[name], digits), interval(low, high, digits, percent if write is percent else number)
-    )
+    low, high = (getattr(row, f"{ends or name}_{end}") for end in ("low", "high"))
+    write_end = percent if write is percent else number
+    return Cell(write(getattr(row, name), digits), interval(low, high, digits, write_end))

@@ -11,7 +11,7 @@ import pandas as pd
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe
 from glossae.reporting.wording import language_name
-from glossae.results import Results, StageResults, read_results
+from glossae.results import NextToken, Result, Results, StageResults, read_results
 
 Row: TypeAlias = dict[str, Any]
 
@@ -22,6 +22,11 @@ def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     for key, value in wanted.items():
         found = [row for row in found if row[key] == value]
     return found
+
+
+def frame(rows: Iterable[Result]) -> pd.DataFrame:
+    """Rows of results.json as a table."""
+    return pd.DataFrame([row.to_json() for row in rows])
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,16 @@ class RunFiles:
     def rows(self, *keys: str) -> list[Row]:
         """The list of rows under nested keys of results.json; an empty one where there is none."""
         return list(self.get(*keys) or [])
+
+    @property
+    def next_token(self) -> NextToken:
+        """What sets of units do to the next token's loss; empty where it was not measured."""
+        return self.results.next_token or NextToken()
+
+    @property
+    def published(self) -> Row:
+        """The paper's own figures; empty where the recipe is not the paper's."""
+        return getattr(self.results, "published", None) or {}
 
     @property
     def target(self) -> str:

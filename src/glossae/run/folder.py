@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -32,7 +32,7 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import Results, StageResults, read_results
+from glossae.results import Result, Results, StageResults, read_results
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
@@ -269,7 +269,7 @@ class Parts:
         return found
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
-        """Instances of a dataclass whose values JSON holds; `work` makes them, unless they are there."""
+        """Instances of a class whose values JSON holds; `work` makes them, unless they are there."""
         return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
 
     @contextmanager
@@ -296,9 +296,9 @@ class Parts:
         return lambda own, work: self.arrays(f"{name}-{own}", work)
 
 
-def as_rows(items: list[Any]) -> list[dict[str, Any]]:
-    """Dataclass instances as dictionaries, for JSON and for tables."""
-    return [dataclasses.asdict(item) for item in items]
+def as_rows(items: Sequence[Any]) -> list[dict[str, Any]]:
+    """Results and dataclass instances as dictionaries, for JSON and for tables."""
+    return [item.to_json() if isinstance(item, Result) else dataclasses.asdict(item) for item in items]
 
 
 def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray]) -> None:

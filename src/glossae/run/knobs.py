@@ -91,20 +91,21 @@ def _loaded(model: str, device: str) -> LanguageModel:
 
 def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
     """The dose that writes most of the target language at a KL of at most `MOST_KL`, by the stage steering."""
-    steering = run.results.steering or {}
+    steering = run.results.steering
     arms = [
         arm
-        for arm in steering.get("arms", [])
-        if arm["kind"] == kind
-        and arm["operation"] in _SAME.get(operation, (operation,))
-        and arm["kl"] <= 1.05 * MOST_KL
+        for arm in (steering.arms if steering else [])
+        if arm.kind == kind
+        and arm.operation in _SAME.get(operation, (operation,))
+        and arm.value is not None
+        and arm.kl <= 1.05 * MOST_KL
     ]
     if not arms:
         raise GlossaeError(
             f"--dose: is missing, and the run has none of {kind}s with {operation} to choose (stage steering); "
             "give one, such as 4"
         )
-    return float(max(arms, key=lambda arm: (arm["success"], -arm["kl"]))["value"])
+    return max(arms, key=lambda arm: (arm.success, -arm.kl)).value or 0.0
 
 
 def _of_steering(place: Path, kind: Kind) -> Knob:

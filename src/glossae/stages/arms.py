@@ -9,8 +9,8 @@ from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, directio
 from glossae.errors import GlossaeError
 from glossae.evidence import Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
+from glossae.results import ChosenLatents
 from glossae.run.context import Context, Progress, part
-from glossae.run.folder import as_rows
 from glossae.sae import Sae
 from glossae.stages.evidence import directions_from
 from glossae.stages.found import (
@@ -35,35 +35,6 @@ RANDOM_WEIGHTS = "random weights"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What the run's rule takes of an autoencoder's latents as a language's.
-
-    Attributes:
-        units: the set's name.
-        language: whose latents were looked for.
-        seed: of an autoencoder's random weights; None for the trained one.
-        asked: the rule that the recipe asks for (`features.rule`).
-        rule: how the set came about: `Selection.rule`, such as `fallback` where no latent passes.
-        passing: how many latents pass the rule that is asked for; None where nothing could be tested.
-        of: how many latents there are.
-        text: the hash of the text that the rule read.
-        members: the set, best first, at most as many as were selected for the target.
-        means: what each reads on the reference's text on average.
-    """
-
-    units: str
-    language: str
-    seed: int | None
-    asked: str
-    rule: str
-    passing: int | None
-    of: int
-    text: str
-    members: tuple[int, ...]
-    means: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Arms:
     """Every set, the selected latents first, and what the others were made from.
 
@@ -81,7 +52,7 @@ class Arms:
     autoencoders: dict[str, Sae]
     latents: dict[str, tuple[int, ...]]
     means: dict[str, tuple[float, ...]]
-    chosen: list[Chosen] = field(default_factory=list)
+    chosen: list[ChosenLatents] = field(default_factory=list)
 
 
 def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -> Arms:
@@ -99,12 +70,11 @@ def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -
     arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
     found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
     if "latent" in families and selected.units:
-        rows = parts.json(
-            "chosen", lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7)))
+        own = part(progress, 0.0, 0.7)
+        found.chosen.extend(
+            parts.rows(ChosenLatents, "chosen", lambda: _choose(context, selected, sae, panel, own))
         )
-        for row in rows:
-            each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
-            found.chosen.append(each)
+        for each in found.chosen:
             if each.units != target and each.members:
                 _add(context, found, each)
     if "neuron" not in families and "direction" not in families:
@@ -137,7 +107,7 @@ def _cheaper(context: Context, count: int) -> Arrays:
 
 def _choose(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """The run's rule on the trained autoencoder and on random weights, and for other languages."""
     try:
         panel = panel or tested_panel(context)
@@ -158,7 +128,7 @@ def _tested(context: Context) -> bool:
 
 def _trained_and_untrained(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
     rule, target = context.recipe.features, context.target
     seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
@@ -198,7 +168,7 @@ def _trained_and_untrained(
 
 def _other_languages(
     context: Context, selected: Selected, sae: Sae, panel: Panel, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """Each other language's latents by the same rule, as many, on the half of the panel that units are found on."""
     text = panel.found_on
     codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
@@ -243,9 +213,9 @@ def _as_chosen(
     text: str,
     members: tuple[int, ...],
     statistics: UnitStatistics,
-) -> Chosen:
+) -> ChosenLatents:
     means = statistics.mean_value(context.reference)
-    return Chosen(
+    return ChosenLatents(
         units=name,
         language=language,
         seed=seed,
@@ -259,7 +229,7 @@ def _as_chosen(
     )
 
 
-def _add(context: Context, found: Arms, chosen: Chosen) -> None:
+def _add(context: Context, found: Arms, chosen: ChosenLatents) -> None:
     """The sweep of a set of another language, or of random weights, at the selected set's values."""
     name, units = chosen.units, chosen.members
     sae = found.autoencoders[context.target]

@@ -566,15 +566,12 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What switching units off costs, trained and untrained."""
     what = {"target": target, "margin": f"{target} less the nearest"}
     baselines = results.baselines
-    if not baselines or baselines["reason"] is not None:
-        return
-    for row in baselines["adds"]:
-        if row["what"] in what:
-            yield (
-                f"baselines {row['size']} latent{'s' * (row['size'] > 1)} off, {what[row['what']]}: "
-                f"trained {row['trained']:+.3f}, untrained {row['untrained']:+.3f} nats "
-                f"(difference {row['difference']:+.3f}, 95 % {row['low']:+.3f} to {row['high']:+.3f})"
-            )
+    for row in baselines.differences if baselines else []:
+        yield (
+            f"baselines {row.size} latent{'s' * (row.size > 1)} off, {what[row.what]}: "
+            f"trained {row.trained:+.3f}, untrained {row.untrained:+.3f} nats "
+            f"(difference {row.difference:+.3f}, 95 % {row.low:+.3f} to {row.high:+.3f})"
+        )
 
 
 def cost(counts: Quantities) -> Work:

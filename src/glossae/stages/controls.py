@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from glossae.effects import (
-    Control,
     Edit,
     Operation,
     Rises,
@@ -23,12 +21,11 @@ from glossae.effects import (
 )
 from glossae.errors import GlossaeError
 from glossae.files import write_json
-from glossae.lm import TokenEdit, TokenizedCorpus
+from glossae.lm import TokenEdit
 from glossae.plan import Quantities, Work, share_of
-from glossae.recipe import Recipe
-from glossae.results import StageResults
+from glossae.results import Control, Controls, Likeness, StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
-from glossae.run.folder import as_rows, read_column
+from glossae.run.folder import read_column
 from glossae.stages.arms import (
     BEST_NEURON,
     BEST_NEURONS,
@@ -82,7 +79,8 @@ def run(context: Context, progress: Progress) -> StageResults:
     pair = (context.target, context.reference)
     text = only(context.tokens("test"), *pair, *recipe.effects.controls_on)
     tokens = first_sentences(text, FROZEN_SENTENCES)
-    value = matched_dose(context.folder.summary("effects").next_token["selectivity"], context.target)
+    measured = context.folder.summary("effects").next_token
+    value = None if measured is None else matched_dose(measured.selectivity, context.target)
     edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
     jobs, matched = _Jobs(), None
     if arms.selected.units:
@@ -103,17 +101,17 @@ def run(context: Context, progress: Progress) -> StageResults:
         keep=context.parts["controls"].arrays,
         progress=part(progress, 0.05, 1.0),
     )
-    rows = _rows(context, arms, edits, jobs, rises)
+    codes = [s.language for s in tokens.corpus.sentences]
     return StageResults(
-        controls={
-            "controls": as_rows(rows),
-            "controls_on": {
-                **_size(tokens),
-                "draws": recipe.effects.controls,
-                "edits": len(jobs.fns),
-                "matched": matched,
-            },
-        }
+        controls=Controls(
+            rows=_rows(context, arms, edits, jobs, rises),
+            sentences={code: codes.count(code) for code in tokens.corpus.languages},
+            tokens=int(tokens.predicted.sum()),
+            sha256=tokens.corpus.sha256,
+            draws=recipe.effects.controls,
+            edits=len(jobs.fns),
+            matched=matched,
+        )
     )
 
 
@@ -124,7 +122,7 @@ def _ablations(arms: Arms) -> list[Edit]:
     return [Edit("zero", selected.units), Edit("mean", selected.units, selected.means)]
 
 
-def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Any]]:
+def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Likeness]]:
     """The drawn sets, and how like the selected ones they are."""
     sae = arms.autoencoders[context.target]
     path = context.folder.path / "features" / "statistics.parquet"
@@ -140,7 +138,7 @@ def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Any]]:
         profiles(rate, active, norm, other), units, context.recipe.effects.controls, seed=context.recipe.seed
     )
     return sets, {
-        what: {"selected": float(values[list(units)].mean()), "drawn": float(values[sets].mean())}
+        what: Likeness(selected=float(values[list(units)].mean()), drawn=float(values[sets].mean()))
         for what, values in (
             ("rate", rate),
             ("reference_rate", column("rate", context.reference)),
@@ -250,28 +248,13 @@ def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rise
     return rows
 
 
-def _size(tokens: TokenizedCorpus) -> dict[str, Any]:
-    codes = np.array([s.language for s in tokens.corpus.sentences])
-    return {
-        "sentences": {code: int((codes == code).sum()) for code in tokens.corpus.languages},
-        "tokens": int(tokens.predicted.sum()),
-        "sha256": tokens.corpus.sha256,
-    }
-
-
-def adds(recipe: Recipe, results: StageResults) -> StageResults:
-    """The controls among the effects."""
-    return StageResults(next_token=results.next_token | results.controls)
-
-
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """A line for each set, edit and drawn control: every statistic, and the set's rank among the draws."""
     found: dict[tuple[str, str, int, str], list[str]] = {}
-    for row in (results.next_token or {}).get("controls") or []:
-        if row["rank"] is not None:
-            said = f"{row['statistic']} {row['observed']:+.4f}, rank {row['rank']:,} of {row['draws'] + 1:,}"
-            key = (row["units"], row["edit"], row["draws"], row["control"])
-            found.setdefault(key, []).append(said)
+    for row in results.controls.rows if results.controls else []:
+        if row.rank is not None:
+            said = f"{row.statistic} {row.observed:+.4f}, rank {row.rank:,} of {row.draws + 1:,}"
+            found.setdefault((row.units, row.edit, row.draws, row.control), []).append(said)
     for (units, edit, draws, control), parts in found.items():
         yield f"controls  {units} {edit} against {draws:,} {control}, nats per byte: {'; '.join(parts)}"
 
@@ -316,8 +299,6 @@ STAGE = Stage(
         f"{2 + len(counts.recipe.effects.controls_on)} languages each"
     ),
     asked=lambda recipe: recipe.effects.controls > 0,
-    # part of next_token
     check=check,
-    adds=adds,
     lines=lines,
 )

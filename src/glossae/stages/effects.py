@@ -39,7 +39,17 @@ from glossae.plan import (
     share_of,
     tokens_of,
 )
-from glossae.results import StageResults
+from glossae.results import (
+    BestDose,
+    CodedCell,
+    Continuation,
+    LossCell,
+    NextToken,
+    PartEffect,
+    Selectivity,
+    StageResults,
+    SweptSet,
+)
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
@@ -47,7 +57,7 @@ from glossae.stages.found import Selected
 from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
-from glossae.steering import Continuation, continuations
+from glossae.steering import continuations
 
 # the damage at whose dose units are looked at one by one
 DAMAGE = 0.3
@@ -104,23 +114,24 @@ def run(context: Context, progress: Progress) -> StageResults:
         own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
         texts[name], measured[name] = _measure(context, arms, name, tokens, own)
         done += share
-    table, compared = [], []
+    table: list[LossCell] = []
+    compared: list[Selectivity] = []
     for name, tokens in texts.items():
         for number, (arm, sweep) in enumerate(zip(arms.arms, measured[name], strict=True)):
             how: dict[str, Any] = {"name": arm.name, "kind": arm.kind, **context.resampling}
             pooled, by_source = "all" if name == "test" else name, name == "test" and number == 0
-            table += as_rows(cells(sweep, tokens, pooled=pooled, by_source=by_source, **how))
+            table += cells(sweep, tokens, pooled=pooled, by_source=by_source, **how)
             if arm.name not in _other_languages(arms):
-                compared += as_rows(selectivity(sweep, tokens, context.target, text=name, **how))
-    write_table(folder / "next_token.parquet", table)
+                compared += selectivity(sweep, tokens, context.target, text=name, **how)
+    write_table(folder / "next_token.parquet", as_rows(table))
     _write_losses(folder / "losses.parquet", arms, texts, measured)
     test, target, reference = texts["test"], context.target, context.reference
     moved = [
         row
         for arm, sweep in zip(arms.arms, measured["test"], strict=True)
         if arm.name not in _other_languages(arms)
-        for row in as_rows(
-            side_effects(sweep, test, target, reference, name=arm.name, kind=arm.kind, **context.resampling)
+        for row in side_effects(
+            sweep, test, target, reference, name=arm.name, kind=arm.kind, **context.resampling
         )
     ]
     one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
@@ -128,30 +139,28 @@ def run(context: Context, progress: Progress) -> StageResults:
     coded, written = None, None
     if recipe.protocol == "as_coded":
         own = part(progress, 0.93, 0.95)
-        coded = parts.json(
-            "as_coded", lambda: coded_sweep(context, arms.selected, context.tokens("test"), own)
+        coded = parts.rows(
+            CodedCell, "as_coded", lambda: coded_sweep(context, arms.selected, context.tokens("test"), own)
         )
     if recipe.effects.prompts:
-        written = parts.json(
-            "generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0)))
-        )
+        own = part(progress, 0.95, 1.0)
+        written = parts.rows(Continuation, "generation", lambda: _continued(context, arms, own))
     # the selected latents' sweep has the model as it is too
     correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
     }
     return StageResults(
-        next_token={
-            "cells": table,
-            "selectivity": compared,
-            "side_effects": moved,
-            "one_by_one": one_by_one,
-            "best_dose": tuned,
-            "sets": _sets(arms),
-            "serial_correlation": as_rows(serial_correlations(correlated, seed=recipe.seed)),
-            "chosen": as_rows(arms.chosen),
-            "as_coded": coded,
-            "controls": None,
-        },
+        next_token=NextToken(
+            cells=table,
+            selectivity=compared,
+            side_effects=moved,
+            one_by_one=one_by_one,
+            best_dose=tuned,
+            sets=_sets(arms),
+            serial_correlation=serial_correlations(correlated, seed=recipe.seed),
+            chosen=arms.chosen,
+            as_coded=coded,
+        ),
         generation=written,
     )
 
@@ -266,14 +275,12 @@ def _capped(context: Context, tokens: TokenizedCorpus) -> TokenizedCorpus:
     return tokens if most is None else first_sentences(tokens, most)
 
 
-def matched_dose(rows: Sequence[dict[str, Any]], name: str, at: float = DAMAGE) -> float | None:
-    """The value at which a set costs the target so much on `test`, error-preserving; None where there is none."""
-    for row in rows:
-        key = (row["units"], row["text"], row["edit"], row["splice"], row["at"])
-        if key == (name, "test", "set", False, at):
-            value: float | None = row["value"]
-            return value
-    return None
+def matched_dose(rows: Sequence[Selectivity], name: str) -> float | None:
+    """The value at which a set costs the target 0.3 nats on `test`, error-preserving; None where there is none."""
+    wanted = (name, "test", "set", False, DAMAGE)
+    return next(
+        (row.value for row in rows if (row.units, row.text, row.edit, row.splice, row.at) == wanted), None
+    )
 
 
 def at_dose(arms: Arms, value: float) -> Edit:
@@ -290,10 +297,10 @@ def at_dose(arms: Arms, value: float) -> Edit:
 def _one_by_one(
     context: Context,
     arms: Arms,
-    compared: Sequence[dict[str, Any]],
+    compared: Sequence[Selectivity],
     test: TokenizedCorpus,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> list[PartEffect]:
     """Every selected latent alone and left out: switched off, and at the dose of 0.3 nats where there is one."""
     if not arms.selected.units:
         return []
@@ -306,10 +313,10 @@ def _one_by_one(
     sweeps = [[Step(sae, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
     text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
     tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
-    return as_rows(part_rows(parts, measured, tokens, name=context.target, **context.resampling))
+    return part_rows(parts, measured, tokens, name=context.target, **context.resampling)
 
 
-def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[dict[str, Any]]:
+def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[BestDose]:
     """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
     settings, target = context.recipe.effects, context.target
     whole, own = _capped(context, only(context.tokens("tune"), target)), only(test, target)
@@ -330,7 +337,7 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
         best_dose(losses, tune, sweep, own, target, name=arm.name, kind=arm.kind, **context.resampling)
         for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
     ]
-    return as_rows([row for row in rows if row is not None])
+    return [row for row in rows if row is not None]
 
 
 def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
@@ -339,15 +346,15 @@ def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
     return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
-def _sets(arms: Arms) -> list[dict[str, Any]]:
+def _sets(arms: Arms) -> list[SweptSet]:
     """What each set is."""
     return [
-        {
-            "units": arm.name,
-            "kind": arm.kind,
-            "size": arm.size,
-            "members": list(arms.latents.get(arm.name, ())) or _members(arm.sweep),
-        }
+        SweptSet(
+            units=arm.name,
+            kind=arm.kind,
+            size=arm.size,
+            members=list(arms.latents.get(arm.name, ())) or _members(arm.sweep),
+        )
         for arm in arms.arms
     ]
 
@@ -369,7 +376,7 @@ def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:
 
 def coded_sweep(
     context: Context, selected: Selected, tokens: TokenizedCorpus, progress: Progress
-) -> list[dict[str, Any]]:
+) -> list[CodedCell]:
     """The sweep of Appendix C by the mis-read code, on 251 sentences of the target and 250 of the reference."""
     languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
     wanted = zip((context.target, context.reference), CODED_SENTENCES, strict=True)
@@ -377,16 +384,14 @@ def coded_sweep(
     edits = [
         Edit("set", selected.units, dose.targets, splice=True, value=dose.value) for dose in selected.doses
     ]
-    return as_rows(
-        coded_cells(
-            context.lm,
-            context.site,
-            without_pre_encoder_bias(load_sae(context)),
-            tokens.take(sorted(chosen.tolist())),
-            edits,
-            budget=context.recipe.batch_tokens,
-            progress=progress,
-        )
+    return coded_cells(
+        context.lm,
+        context.site,
+        without_pre_encoder_bias(load_sae(context)),
+        tokens.take(sorted(chosen.tolist())),
+        edits,
+        budget=context.recipe.batch_tokens,
+        progress=progress,
     )
 
 
@@ -394,48 +399,45 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What equal damage to the target costs the reference, and how many latents pass the rule without training."""
     if not (next_token := results.next_token):
         return
-    for row in next_token["selectivity"]:
-        if row["versus"] == reference and not row["splice"] and _headline(row, target):
+    for row in next_token.selectivity:
+        if row.versus == reference and not row.splice and _headline(row, target):
             yield _selectivity_line(row)
-    own = [
-        row
-        for row in next_token.get("chosen") or []
-        if row["language"] == target and row["passing"] is not None
-    ]
-    untrained = [str(row["passing"]) for row in own if row["seed"] is not None]
-    for row in own:
-        if row["seed"] is None and untrained:
+    own = [each for each in next_token.chosen if each.language == target and each.passing is not None]
+    untrained = [str(each.passing) for each in own if each.seed is not None]
+    for each in own:
+        if each.seed is None and untrained:
             yield (
-                f"effects   {row['passing']} of {row['of']} latents pass the rule '{row['asked']}'; untrained, by the "
+                f"effects   {each.passing} of {each.of} latents pass the rule '{each.asked}'; untrained, by the "
                 f"same rule on the same text: {', '.join(untrained)}"
             )
 
 
-def _headline(row: dict[str, Any], target: str) -> bool:
+def _headline(row: Selectivity, target: str) -> bool:
     """The selected latents at every damage; of what is cheaper, where it is projected, the larger."""
-    if row["text"] != "test":
+    if row.text != "test":
         return False
-    if row["units"] == target:
-        return bool(row["edit"] == "set")
-    return bool(row["kind"] != "latent" and row["edit"] == "scale" and row["at"] == 0.3)
+    if row.units == target:
+        return row.edit == "set"
+    return row.kind != "latent" and row.edit == "scale" and row.at == DAMAGE
 
 
-def _selectivity_line(row: dict[str, Any]) -> str:
-    start = f"effects   {row['units']} +{row['at']:.1f} nats per token: "
-    if not row["reached"]:
+def _selectivity_line(row: Selectivity) -> str:
+    start = f"effects   {row.units} +{row.at:.1f} nats per token: "
+    if not row.reached:
         return start + "no dose of the sweep reaches it"
-    if row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None:
-        low, high = row["ratio_per_byte_low"], row["ratio_per_byte_high"]
-        ratio = f"{row['ratio_per_byte']:.1f}, 95 % {low:.1f} to {high:.1f}"
-    elif row["ratio_per_byte_least"] is not None:
+    if row.ratio_per_byte is not None and row.ratio_per_byte_high is not None:
+        ratio = (
+            f"{row.ratio_per_byte:.1f}, 95 % {row.ratio_per_byte_low:.1f} to {row.ratio_per_byte_high:.1f}"
+        )
+    elif row.ratio_per_byte_least is not None:
         # the other language's rise may be 0, so that only the lower end is known
-        ratio = f"at least {row['ratio_per_byte_least']:,.1f}, one-sided 95 %"
+        ratio = f"at least {row.ratio_per_byte_least:,.1f}, one-sided 95 %"
     else:
         ratio = "without limit"
     return (
-        f"{start}per byte {row['target_delta_per_byte']:+.4f}, {row['versus']} {row['other_delta_per_byte']:+.4f}, "
-        f"difference {row['margin_per_byte']:+.4f} (95 % {row['margin_per_byte_low']:+.4f} to "
-        f"{row['margin_per_byte_high']:+.4f}), ratio {ratio}"
+        f"{start}per byte {row.target_delta_per_byte:+.4f}, {row.versus} {row.other_delta_per_byte:+.4f}, "
+        f"difference {row.margin_per_byte:+.4f} (95 % {row.margin_per_byte_low:+.4f} to "
+        f"{row.margin_per_byte_high:+.4f}), ratio {ratio}"
     )
 
 

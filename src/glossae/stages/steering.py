@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,18 @@ from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import TokenizedCorpus, prompt_ids
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
-from glossae.results import StageResults
+from glossae.results import (
+    Identifiers,
+    Lingua,
+    StageResults,
+    SteeredFamily,
+    SteeringExample,
+    SteeringPrompts,
+    SteeringResult,
+    SteeringText,
+)
 from glossae.run.context import Context, Inputs, Progress, check_length, part
-from glossae.run.folder import KNOBS, as_rows, write_table
+from glossae.run.folder import KNOBS, write_table
 from glossae.stages.found import tested_neurons
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
@@ -68,25 +77,25 @@ def run(context: Context, progress: Progress) -> StageResults:
     _write_knobs(context, chosen)
     _write_texts(context, steered, said)
     return StageResults(
-        steering={
-            "arms": as_rows(steered.arms),
-            "families": [
-                {
-                    "family": family.name,
-                    "kind": family.of.kind,
-                    "operation": family.operation,
-                    "units": [family.of.name(unit) for unit in family.ids],
-                    "unreached": steered.unreached[family.name],
-                }
+        steering=SteeringResult(
+            arms=steered.arms,
+            families=[
+                SteeredFamily(
+                    family=family.name,
+                    kind=family.of.kind,
+                    operation=family.operation,
+                    units=[family.of.name(unit) for unit in family.ids],
+                    unreached=steered.unreached[family.name],
+                )
                 for family in chosen
             ],
-            "left_out": [name for name in settings.families if name not in {one.name for one in chosen}],
-            "kl": list(settings.kl),
-            "prompts": {"paper": papers, "test": len(prompts) - papers, "tokens": settings.prompt_tokens},
-            "kl_text": {"sentences": len(sentences), "tokens": int(sentences.predicted.sum())},
-            "identifiers": {"ngrams": list(ngrams.languages), "lingua": _lingua(ngrams)},
-            "examples": _examples(steered, said, papers + settings.examples),
-        }
+            left_out=[name for name in settings.families if name not in {one.name for one in chosen}],
+            kl=list(settings.kl),
+            prompts=SteeringPrompts(paper=papers, test=len(prompts) - papers, tokens=settings.prompt_tokens),
+            kl_text=SteeringText(sentences=len(sentences), tokens=int(sentences.predicted.sum())),
+            identifiers=Identifiers(ngrams=list(ngrams.languages), lingua=_lingua(ngrams)),
+            examples=_examples(steered, said, papers + settings.examples),
+        )
     )
 
 
@@ -171,9 +180,9 @@ def _ngrams(context: Context) -> identify.NgramModel:
     return identify.NgramModel.fit([s.text for s in learnt], [s.language for s in learnt])
 
 
-def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:
+def _lingua(ngrams: identify.NgramModel) -> Lingua | None:
     languages = lingua_languages(ngrams.languages)
-    return {"version": lingua_version() or "unknown", "languages": list(languages)} if languages else None
+    return Lingua(version=lingua_version() or "unknown", languages=list(languages)) if languages else None
 
 
 def _write_knobs(context: Context, chosen: Sequence[Family]) -> None:
@@ -215,17 +224,17 @@ def _write_texts(context: Context, steered: Steered, prompts: Sequence[str]) -> 
     write_table(context.folder.path / "steering" / "continuations.parquet", rows)
 
 
-def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[dict[str, Any]]:
+def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[SteeringExample]:
     """The first continuations, raw and at the KL that families are compared at."""
     return [
-        {
-            "prompt": prompts[number],
-            "family": arm.family,
-            "value": arm.value,
-            "at": arm.at,
-            "text": texts[number],
-            "language": None if found.best[number] == identify.UNANSWERED else found.best[number],
-        }
+        SteeringExample(
+            prompt=prompts[number],
+            family=arm.family,
+            value=arm.value,
+            at=arm.at,
+            text=texts[number],
+            language=None if found.best[number] == identify.UNANSWERED else found.best[number],
+        )
         for number in range(min(count, len(prompts)))
         for arm, texts, found in zip(steered.arms, steered.texts, steered.answers, strict=True)
         if arm.value is None or arm.at is not None
@@ -234,11 +243,11 @@ def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[dict
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """At each KL, how often the families write the target language."""
-    steering = results.steering or {"kl": []}
-    for at in steering["kl"]:
-        arms = [arm for arm in steering["arms"] if arm["at"] == at]
-        if arms:
-            said = ", ".join(f"{arm['family']} {arm['success']:.0%}" for arm in arms)
+    if (steering := results.steering) is None:
+        return
+    for at in steering.kl:
+        if arms := [arm for arm in steering.arms if arm.at == at]:
+            said = ", ".join(f"{arm.family} {arm.success:.0%}" for arm in arms)
             yield f"steering  {target} at KL {at:g}: {said}"
 
 

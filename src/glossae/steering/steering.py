@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_a
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
+from glossae.results import Continuation, SteeredArm
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights
 from glossae.steering.written import (
@@ -50,18 +51,6 @@ Shares = dict[str, float]
 """Of all continuations, the share in each language; `unanswered` holds the rest."""
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """What came after a prompt; `edit` is raw or the operation, `value` the dose."""
-
-    prompt: str
-    language: str
-    units: str
-    edit: str
-    value: float | None
-    text: str
-
-
 def continuations(
     lm: LanguageModel,
     site: Site,
@@ -82,59 +71,18 @@ def continuations(
                 prompts = PROMPTS.get(language, ())
                 texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
                 rows += [
-                    Continuation(prompt, language, name, said["edit"], said["value"], text)
+                    Continuation(
+                        prompt=prompt,
+                        language=language,
+                        units=name,
+                        edit=said["edit"],
+                        value=said["value"],
+                        text=text,
+                    )
                     for prompt, text in zip(prompts, texts, strict=True)
                 ]
         progress((number + 1) / (len(edits) + 1))
     return rows
-
-
-@dataclass(frozen=True)
-class SteeredArm:
-    """Every prompt continued under one edit, and what the edit does to reference text.
-
-    Attributes:
-        family: whose edit it is; `raw` is the model as it is.
-        kind: of its units.
-        operation: what is done with them.
-        units: how many.
-        value: the dose; None for raw.
-        at: the KL that this dose was looked for; None for a dose that was given.
-        kl: KL(p || p_steered), nats a token, on reference text, with its 95 % interval over sentences.
-        agreement: the share of tokens on reference text at which the most probable one stayed the same.
-        success: the share of continuations in the target language, by both identifiers where there are two.
-        repetition: the share of 4-grams of tokens that stood before in the same continuation.
-        distinct_1, distinct_2: different tokens, and pairs of them, over all there are.
-        loss: nats a token of the continuations under the model as it is.
-        tokens: new tokens a continuation.
-        shares: by identifier (`ngrams`, `lingua`, `both`) the share of each language; null without lingua.
-        on_front: whether no other arm has more success at a KL no larger (2 % do not count).
-    """
-
-    family: str
-    kind: str | None
-    operation: str | None
-    units: int
-    value: float | None
-    at: float | None
-    kl: float
-    kl_low: float
-    kl_high: float
-    agreement: float
-    success: float
-    success_low: float
-    success_high: float
-    repetition: float | None
-    repetition_low: float | None
-    repetition_high: float | None
-    distinct_1: float | None
-    distinct_2: float | None
-    loss: float | None
-    loss_low: float | None
-    loss_high: float | None
-    tokens: float
-    shares: dict[str, Shares | None]
-    on_front: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,4 +254,4 @@ def _with_front(arms: list[SteeredArm]) -> list[SteeredArm]:
             for other in arms
         )
 
-    return [replace(arm, on_front=not beaten(arm)) for arm in arms]
+    return [arm.model_copy(update={"on_front": not beaten(arm)}) for arm in arms]

@@ -2,12 +2,11 @@
 
 from glossae.tasks.controlled import States, controlled, encode_texts, fitted, states_under
 from glossae.tasks.fine_tuned import Tuning, fine_tuned
-from glossae.tasks.scoring import Arms, TaskScore
+from glossae.tasks.scoring import Arms
 
 __all__ = [
     "Arms",
     "States",
-    "TaskScore",
     "Tuning",
     "controlled",
     "encode_texts",

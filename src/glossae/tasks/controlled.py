@@ -25,8 +25,9 @@ from glossae.lm import (
     replay,
     tokenize,
 )
+from glossae.results import TaskScore
 from glossae.sae import Sae
-from glossae.tasks.scoring import METRICS, Arms, Metric, TaskScore, by_splits, confusion, divide, macro_f1
+from glossae.tasks.scoring import METRICS, Arms, Metric, by_splits, confusion, divide, macro_f1
 from glossae.units import Directions, Units
 
 States = Float[np.ndarray, "edits rows d"]

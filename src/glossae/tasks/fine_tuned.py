@@ -25,9 +25,10 @@ from glossae.lm import (
     mean_over_text,
     sentence_batches,
 )
+from glossae.results import TaskScore
 from glossae.sae import Sae
 from glossae.tasks.controlled import CONTROLLED, encode_texts
-from glossae.tasks.scoring import Arms, TaskScore, divide
+from glossae.tasks.scoring import Arms, divide
 from glossae.units import Units
 
 

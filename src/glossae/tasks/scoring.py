@@ -11,6 +11,7 @@ from scipy import stats
 from glossae.corpora import Example, Task
 from glossae.effects import Edit, Step, described
 from glossae.errors import GlossaeError
+from glossae.results import TaskScore
 from glossae.sae import Sae
 from glossae.stats import bootstrap_weights, interval
 from glossae.units import Units
@@ -225,52 +226,6 @@ def by_splits(
         ends = (delta, delta - reach * apart, delta + reach * apart)
         found.append(Compared(score, score - reach * error, score + reach * error, *ends, p, detectable))
     return found
-
-
-@dataclass(frozen=True)
-class TaskScore:
-    """A score on a task with an edit in place.
-
-    Attributes:
-        task: its name. language: of its texts.
-        units: the units' name. kind: latent, neuron or direction.
-        edit: raw, none or the operation. splice: None for raw. value: the dose.
-        protocol: controlled, as_coded or fine_tuned. metric: macro_f1, mcc or weighted_f1.
-        score: with its 95 % interval, `ci_low` to `ci_high`.
-        delta: less the score without an edit (for a splice: the splice without one), with its interval and p-value.
-        p: of no difference, on two sides; None where there is no edit.
-        detectable: the smallest true difference that would be found in 80 % of tests like this one, at 5 % on two
-            sides; None where no prediction differs, which leaves no spread to tell from.
-        n_train: rows to learn from. n_test: rows to test on; of each split, where there are several.
-        splits: how many; 1 where the test rows are given or drawn once.
-        seeds: trainings behind the score.
-        converged: whether the solver did; None for fine-tuning, which has none.
-        penalty: the C of the regression; None for fine-tuning.
-    """
-
-    task: str
-    language: str
-    units: str
-    kind: str
-    edit: str
-    splice: bool | None
-    value: float | None
-    protocol: Protocol
-    metric: Metric
-    score: float
-    ci_low: float
-    ci_high: float
-    delta: float
-    delta_low: float
-    delta_high: float
-    p: float | None
-    detectable: float | None
-    n_train: int
-    n_test: int
-    splits: int
-    seeds: int
-    converged: bool | None
-    penalty: float | None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from glossae.reporting.blocks import Blocks, Cell, Line, Paragraph, Table, table
 from glossae.reporting.findings import find_cell
 from glossae.reporting.reading import Row, RunFiles, where
 from glossae.reporting.wording import capital, interval, language_name, number, percent, short, signed
+from glossae.results import TaskScore
 
 # what is done, by the paper's text and by its code (its repository's notebooks)
 _SWITCHES = (
@@ -172,21 +173,24 @@ def _next_token(files: RunFiles) -> Blocks:
     """Losses and changes, what the target's change is to the reference's, and how many go the paper's way."""
     pair = (files.target, files.reference)
     columns: dict[str, _Losses] = {}
-    published = files.get("published", "next_token")
+    published = files.published.get("next_token")
     if published and all(code in published for code in pair):
         columns["paper"] = {
             (code, float(value)): ce
             for code in pair
             for value, ce in zip(published["values"], published[code], strict=True)
         } | {(code, None): published["no_modification"][code] for code in pair}
-    coded, cells = files.rows("next_token", "as_coded"), files.rows("next_token", "cells")
+    coded = files.next_token.as_coded or []
     if coded:
-        columns["coded"] = {(row["language"], row["value"]): row["ce"] for row in coded}
+        columns["coded"] = {(row.language, row.value): row.ce for row in coded}
     for name, splice in (("splice", True), ("kept", False)):
+        wanted = (files.target, "all", splice)
         own = {
-            (row["language"], row["value"]): row["ce"]
-            for row in where(cells, units=files.target, source="all", splice=splice)
-            if row["language"] in pair and row["edit"] in ("set", "none")
+            (cell.language, cell.value): cell.ce
+            for cell in files.next_token.cells
+            if (cell.units, cell.source, cell.splice) == wanted
+            and cell.language in pair
+            and cell.edit in ("set", "none")
         }
         if own:
             columns[name] = own
@@ -209,7 +213,7 @@ def _next_token(files: RunFiles) -> Blocks:
             "finding",
         )
     values = sorted({value for losses in columns.values() for _, value in losses if value is not None})
-    counts = {row["language"]: row["sentences"] for row in coded}
+    counts = {row.language: row.sentences for row in coded}
     on = (
         f" As coded: means over {' and '.join(str(counts[code]) for code in pair)} sentences."
         if counts
@@ -225,7 +229,7 @@ def _next_token(files: RunFiles) -> Blocks:
             }
             lines.append({"Language": Cell(language_name(code), what), **found})
         if (raw := find_cell(files, code, "raw", None)) is not None:
-            ce = number(raw["ce"])
+            ce = number(raw.ce)
             measured = {_COLUMNS[name]: ce if name in ("splice", "kept") else "–" for name in columns}
             lines.append({"Language": Cell(language_name(code), "raw model"), **measured})
     yield table(
@@ -277,21 +281,22 @@ def _same_sign(changes: dict[str, _Losses]) -> str:
 
 # ---- Appendix D: tasks under every value, as coded and controlled
 
+_TaskKey: TypeAlias = tuple[str, str, str, float | None]
 # by what the columns are called: protocol and metric
 _OURS = {"As coded": ("as_coded", "weighted_f1"), "Controlled, macro F1": ("controlled", "macro_f1")}
 
 
 def _tasks(files: RunFiles) -> Blocks:
     """The paper's three tasks at its values, whatever of them was set here; nothing of another recipe's."""
-    published = files.get("published", "tasks")
+    published = files.published.get("tasks")
     if published is None:
         return
     names = [key for key in published if key not in ("metric", "values", "no_modification")]
-    rows = [row for row in files.rows("tasks") if row["task"] in names and row["splice"] is True]
-    found = {
-        (row["task"], row["protocol"], row["metric"], row["value"]): row
+    rows = [row for row in files.results.tasks or [] if row.task in names and row.splice is True]
+    found: dict[_TaskKey, TaskScore] = {
+        (row.task, row.protocol, row.metric, row.value): row
         for row in reversed(rows)
-        if row["edit"] == ("none" if row["value"] is None else "set")
+        if row.edit == ("none" if row.value is None else "set")
     }
     if not rows:
         yield Paragraph("Its tasks were not set in this run: tasks.names asks for them.", "absent")
@@ -317,11 +322,10 @@ def _tasks(files: RunFiles) -> Blocks:
     )
 
 
-def _score(row: Row | None) -> str | Cell:
-    if row is None or row["value"] is None:
-        return "–" if row is None else number(row["score"])
-    spread = interval(row["delta_low"], row["delta_high"])
-    return Cell(number(row["score"]), f"{signed(row['delta'])} ({spread})")
+def _score(row: TaskScore | None) -> str | Cell:
+    if row is None or row.value is None:
+        return "–" if row is None else number(row.score)
+    return Cell(number(row.score), f"{signed(row.delta)} ({interval(row.delta_low, row.delta_high)})")
 
 
 def _theirs(published: Row, name: str, value: float | None) -> tuple[float, float | None]:
@@ -333,9 +337,7 @@ def _theirs(published: Row, name: str, value: float | None) -> tuple[float, floa
     return score, score - none
 
 
-def _same_way(
-    published: Row, found: dict[tuple[str, str, str, float | None], Row], names: Sequence[str]
-) -> str:
+def _same_way(published: Row, found: dict[_TaskKey, TaskScore], names: Sequence[str]) -> str:
     """How many of the paper's changes have the same sign here; and how many of ours are more than chance."""
     words = []
     for title, ours in _OURS.items():
@@ -347,8 +349,8 @@ def _same_way(
         ]
         if not pairs:
             continue
-        alike = sum((theirs or 0.0) * own["delta"] > 0 for theirs, own in pairs)
-        clear = sum(own["p"] is not None and own["p"] < 0.05 / len(pairs) for _, own in pairs)
+        alike = sum((theirs or 0.0) * own.delta > 0 for theirs, own in pairs)
+        clear = sum(own.p is not None and own.p < 0.05 / len(pairs) for _, own in pairs)
         words.append(
             f"{title[0].lower()}{title[1:]}: {alike} of {len(pairs)} changes have the paper's sign, and {clear} "
             f"differ from no modification at p < {0.05 / len(pairs):.2g} (0.05 over their number)"
