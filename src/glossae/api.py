@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
-from glossae.effects import Family, Knob
+from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, with_sites
@@ -329,7 +329,7 @@ class Units(_Result):
             for name in ("reference_means", "target_means")
         )
         sae = load_sae(self._context)
-        family = Family("latents_add", sae, self.numbers, "add", low, high)
+        family = UnitSet("latents_add", sae, self.numbers, "add", low, high)
         return Knob.of(
             self._context.lm,
             self._context.site,

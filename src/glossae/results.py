@@ -120,14 +120,17 @@ class MeasuredText(Result):
     loss: float
 
 
+Comparison = Literal["target", "margin"]
+"""The rise of the target's loss; or that less the largest rise of another language's."""
+
+
 class TrainingAdds(Result):
     """What switching off a trained autoencoder's latents costs more than an untrained one's, means over seeds.
 
     The interval is over sentences and, resampled with them, over seeds.
     """
 
-    what: Literal["target", "margin"]
-    """The rise of the target's loss; or that less the largest rise of another language's."""
+    what: Comparison
     size: int
     """How many latents."""
     trained: float

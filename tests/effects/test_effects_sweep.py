@@ -13,10 +13,10 @@ from glossae.effects import (
     Edit,
     Measured,
     cells,
-    direction_arm,
-    latent_arm,
+    direction_set,
+    latent_set,
     measure_growing,
-    neuron_arm,
+    neuron_set,
     part_edits,
     part_rows,
     serial_correlations,
@@ -47,7 +47,7 @@ def tokens(tiny_lm, tiny_corpus):
 @pytest.fixture(scope="module")
 def steps():
     """The part of a sweep without the latents' shares, which are no edits that are made by hand."""
-    sweep = latent_arm("da", random_sae(), UNITS, DOSES, (0.25, 0.125)).sweep
+    sweep = latent_set("da", random_sae(), UNITS, DOSES, (0.25, 0.125)).sweep
     return [step for step in sweep if step.edit is None or step.edit.operation in ("none", "set", "mean")]
 
 
@@ -102,8 +102,8 @@ def test_no_edit_is_left_behind(tiny_lm, tokens, steps, count_hooks):
 def arms():
     target_mean = MEAN + torch.randn(D, generator=torch.Generator().manual_seed(0))
     return [
-        neuron_arm("best neurons", Neurons(SITE, D), (4, 9), MEAN),
-        direction_arm("difference of means", target_mean - MEAN, MEAN, target_mean),
+        neuron_set("best neurons", Neurons(SITE, D), (4, 9), MEAN),
+        direction_set("difference of means", target_mean - MEAN, MEAN, target_mean),
     ]
 
 

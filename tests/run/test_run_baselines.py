@@ -43,18 +43,18 @@ def run(world, tmp_path_factory):
     panel = write_panel(folder)
     seen = {}
     with pytest.MonkeyPatch.context() as patched:
-        make, find = sae_stage.untrained, baselines._ranked
+        make, find = sae_stage.untrained, baselines._searched
 
         def untrained(config, x, **options):
             seen["first"] = x
             return make(config, x, **options)
 
-        def ranked(context, families, half, progress):
-            seen["panel"] = half.found_on
-            return find(context, families, half, progress)
+        def searched(context, panel, progress):
+            seen["panel"] = panel.found_on
+            return find(context, panel, progress)
 
         patched.setattr(sae_stage, "untrained", untrained)
-        patched.setattr(baselines, "_ranked", ranked)
+        patched.setattr(baselines, "_searched", searched)
         # every token of a sentence has its loss computed, not some of them, so that a script can recompute the sum
         patched.setattr(switched_off, "worth_scoring", lambda *_: 1000)
         assert world.run(folder / "run", **SMALL | {"corpora__panel": panel}) == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from effects_sae import NEVER, SITE, D, by_hand, logits_by_hand, random_sae
 from glossae.corpora import Corpus
-from glossae.effects import Edit, Family, families
+from glossae.effects import Edit, UnitSet, families
 from glossae.errors import GlossaeError
 from glossae.evidence import UNANSWERED, NgramModel
 from glossae.lm import Site, continue_tokens, edit, tokenize
@@ -193,7 +193,7 @@ def test_steering_to_what_writes_danish_writes_danish(tiny_lm, to_danish, prompt
     said = ngrams.probabilities([piece * 6 for piece in pieces])[:, ngrams.languages.index("da")]
     token = int(np.argmax(said * [sum(c.isalpha() for c in piece) >= 2 for piece in pieces]))
     units = Directions(["to Danish"], rows[token : token + 1], torch.zeros(1), site=site)
-    family = Family("means_add", units, (0,), "add", (0.0,), (1.0,))
+    family = UnitSet("means_add", units, (0,), "add", (0.0,), (1.0,))
     found = to_danish([family], site, doses=[300.0], at=(), new_tokens=8, draws=20)
     raw, pushed = found.arms
     assert set(found.texts[1]) == {(pieces[token] * 8).strip()}
@@ -205,7 +205,7 @@ def test_steering_to_what_writes_danish_writes_danish(tiny_lm, to_danish, prompt
 
 
 def test_a_dose_that_changes_nothing_changes_no_continuation(made, to_danish):
-    still = Family("latents_add", made["latents_add"].units, (30, 2), "add", (1.0, 2.0), (1.0, 2.0))
+    still = UnitSet("latents_add", made["latents_add"].units, (30, 2), "add", (1.0, 2.0), (1.0, 2.0))
     found = to_danish([still], doses=[8.0], at=(0.1,), new_tokens=8, draws=5)
     assert found.texts[0] == found.texts[1]
     assert found.arms[1].kl == pytest.approx(0, abs=1e-6)

@@ -1,5 +1,6 @@
 """What the units do: edits, their effect on next-token loss, and sets compared at the same damage."""
 
+from glossae.effects import baselines
 from glossae.effects.controls import (
     UNTRAINED,
     Rises,
@@ -11,15 +12,7 @@ from glossae.effects.controls import (
     redirected_edits,
     smoothed_rate,
 )
-from glossae.effects.damage import (
-    NEAR,
-    Switched,
-    UnitSet,
-    doses_at,
-    doses_of_each,
-    matched_sweeps,
-    switch_off,
-)
+from glossae.effects.damage import NEAR, Switched, doses_at, matched_sweeps, switch_off
 from glossae.effects.edits import Edit, Operation, compile_edits, edited, neurons_off
 from glossae.effects.knob import Knob
 from glossae.effects.selectivity import MATCHED_DAMAGE, best_dose, lowest, selectivity, side_effects
@@ -37,20 +30,19 @@ from glossae.effects.sweep import (
 )
 from glossae.effects.units import (
     FAMILIES,
-    Arm,
     Dose,
-    Family,
     Steering,
     Step,
     Sweep,
     UnitRange,
+    UnitSet,
     best_neurons,
     compile_steps,
-    direction_arm,
+    direction_set,
     doses,
     families,
-    latent_arm,
-    neuron_arm,
+    latent_set,
+    neuron_set,
 )
 
 __all__ = [
@@ -58,11 +50,9 @@ __all__ = [
     "MATCHED_DAMAGE",
     "NEAR",
     "UNTRAINED",
-    "Arm",
     "Arrays",
     "Dose",
     "Edit",
-    "Family",
     "Keep",
     "Knob",
     "Measured",
@@ -74,6 +64,7 @@ __all__ = [
     "Switched",
     "UnitRange",
     "UnitSet",
+    "baselines",
     "best_dose",
     "best_neurons",
     "cells",
@@ -82,20 +73,19 @@ __all__ = [
     "compile_edits",
     "compile_steps",
     "described",
-    "direction_arm",
+    "direction_set",
     "doses",
     "doses_at",
-    "doses_of_each",
     "edited",
     "families",
     "keep_nothing",
-    "latent_arm",
+    "latent_set",
     "lowest",
     "matched_sets",
     "matched_sweeps",
     "measure_growing",
     "measure_rises",
-    "neuron_arm",
+    "neuron_set",
     "neurons_off",
     "part_edits",
     "part_rows",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.effects.edits import edited
-from glossae.effects.units import STEERINGS, Family, Steering
+from glossae.effects.units import STEERINGS, Steering, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import replacing
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, with_sites
@@ -49,7 +49,7 @@ class Knob:
 
     Attributes:
         family: the units and what is done with them.
-        dose: how far they are turned; 1 takes the reference's mean to the target's (see `Family`).
+        dose: how far they are turned; 1 takes the reference's mean to the target's (see `UnitSet`).
         site: where they are.
         width: of the site.
         model: what the model is called; of a folder, its last part.
@@ -64,7 +64,7 @@ class Knob:
         version: of glossae.
     """
 
-    family: Family
+    family: UnitSet
     dose: float
     site: Site
     width: int
@@ -85,7 +85,7 @@ class Knob:
     def of(
         lm: LanguageModel,
         site: Site,
-        family: Family,
+        family: UnitSet,
         *,
         dose: float,
         target: str,
@@ -186,10 +186,9 @@ class Knob:
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
         )
-        units = self.family.units
-        if isinstance(units, Sae):
-            units.to(lm.device)
-        with edited(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
+        if isinstance(self.family.units, Sae):
+            self.family.units.to(lm.device)
+        with edited(lm, self.site, self.family.of, self.family.edit(self.dose if dose is None else dose)):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
@@ -319,7 +318,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     )
     kept = ("reads", "config", "kind", "names", "units", "identity")
     facts = {key: value for key, value in said.items() if key in kept}
-    family = Family(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
+    family = UnitSet(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
     return Knob(
         family=family,
         dose=float(said["dose"]),
@@ -352,7 +351,7 @@ def _range(said: list[float | None]) -> NormRange:
     )
 
 
-def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
+def _packed(family: UnitSet, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
     """What a family's operation needs of its units, as tensors for a file.
 
     `add` and `project_out` need the directions. `set` needs to read the units too: of neurons and directions their

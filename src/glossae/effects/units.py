@@ -1,7 +1,7 @@
 """Sets of units with the edits that are tried on them: sweeps of latents, neurons and directions, and families."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from glossae.effects.edits import Edit, as_units, compile_edits, unit_rows
 from glossae.errors import GlossaeError
 from glossae.lm import Positions, Site, TokenEdit
+from glossae.results import TurnedSet
 from glossae.sae import Sae
 from glossae.units import Directions, Kind, Moments, Neurons, Units, difference_of_means
 
@@ -126,26 +127,72 @@ def compile_steps(steps: Sweep) -> list[TokenEdit | None]:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A set of units and its sweep.
+class UnitSet:
+    """Units that are turned together, and how: step by step (`sweep`), or by doses on one scale (`edit`).
+
+    At the dose c an edit wants of unit i, with m its mean on a text of each language,
+
+        set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
+
+    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and units
+    of every kind share one scale. What they do at the same dose is not the same: compare them at the same KL.
 
     Attributes:
-        name: what tables call the set.
-        sweep: the edits, the first of which is the model itself or no edit.
+        name: what tables call the set, or the group of sets that it is one of.
+        units: the autoencoder whose latents are meant, or units of any kind; None of neurons of several layers.
+        ids: which of them.
+        sweep: the steps that are tried, the first of which is the model itself or no edit; of sets that are switched
+            off, the one step that does it.
+        operation: what doses do.
+        low: the mean on reference text of what each reads; of its component for `project_out`.
+        high: the same on target text.
+        positions: which tokens are edited by doses.
+        seed: which draw of its group the set is; 0 where there is but one.
+        at: the rise of the target's loss that the dose of its step was looked for, nats a token.
+        layers: neurons of `mlp.hidden` by layer, which are switched off at 0 all together.
+
+    Raises:
+        GlossaeError: there is not a mean of either language for each unit.
     """
 
     name: str
-    sweep: Sweep
+    units: Sae | Units | None = None
+    ids: tuple[int, ...] = ()
+    operation: Steering | None = None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    positions: Positions = "all"
+    sweep: Sweep = ()
+    seed: int = 0
+    at: float | None = None
+    layers: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.operation is not None and not len(self.ids) == len(self.low) == len(self.high):
+            raise GlossaeError(
+                f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
+            )
+
+    @property
+    def of(self) -> Units:
+        """The units, as units."""
+        assert self.units is not None
+        return as_units(self.units)
 
     @property
     def kind(self) -> Kind:
         """What sort of units these are."""
-        return self.sweep[0].kind
+        return "neuron" if self.units is None else self.of.kind
 
     @property
     def size(self) -> int:
         """How many units there are."""
-        return max(len(step.edit.units) for step in self.sweep if step.edit is not None)
+        return len(self.ids) + sum(map(len, self.layers.values()))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The numbers of latents and neurons, for tables."""
+        return () if self.kind == "direction" else self.ids
 
     @property
     def off(self) -> list[Step]:
@@ -169,8 +216,40 @@ class Arm:
                 ends[change.operation], lowest[change.operation] = step, value
         return list(ends.values())
 
+    @property
+    def competes(self) -> bool:
+        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
+        return (
+            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
+        )
 
-def latent_arm(
+    @property
+    def row(self) -> TurnedSet:
+        """What tables say of a set that is switched off, or turned down to a given damage."""
+        dose = None if not self.sweep or self.sweep[0].edit is None else self.sweep[0].edit.value
+        return TurnedSet(
+            group=self.name,
+            seed=self.seed,
+            size=self.size,
+            members=self.members,
+            dose=1.0 if dose is None else dose,
+            at=self.at,
+        )
+
+    def edit(self, dose: float) -> Edit:
+        """The edit that a dose is."""
+        assert self.operation is not None
+        start = [0.0] * len(self.ids) if self.operation == "add" else self.low
+        steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
+        targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
+        return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
+
+    def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
+        """The edits of several doses; on the same tensor they encode it once."""
+        return compile_edits([self.edit(dose) for dose in doses], self.of)
+
+
+def latent_set(
     name: str,
     sae: Sae,
     units: tuple[int, ...],
@@ -178,8 +257,8 @@ def latent_arm(
     reference_means: tuple[float, ...],
     *,
     splice: bool = True,
-) -> Arm:
-    """The sweep of fixed values, with the latents switched off, and with their own values turned about.
+) -> UnitSet:
+    """Latents with the sweep of fixed values, with the latents switched off, and with their own values turned about.
 
     The model itself comes first; then, spliced and error-preserving: no edit, every dose, the reference's mean.
 
@@ -197,21 +276,22 @@ def latent_arm(
     if units:
         edits = [Edit("zero", units), *_scaled(units, LATENT_SHARES)]
         steps += [Step(sae, edit) for edit in edits]
-    return Arm(name, steps)
+    return UnitSet(name, sae, units, low=reference_means, sweep=steps)
 
 
-def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> Arm:
+def neuron_set(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> UnitSet:
     """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond."""
     means = neurons.read(mean[None].double(), ids)[0].tolist()
     at_mean = Directions([*map(neurons.name, ids)], neurons.direction(ids), torch.tensor(means))
     own = (Edit("none"), Edit("zero", ids), Edit("mean", ids, tuple(means)))
     drawn = _scaled(tuple(range(len(ids))), SHARES)
-    return Arm(name, [*(Step(neurons, edit) for edit in own), *(Step(at_mean, edit) for edit in drawn)])
+    steps = [*(Step(neurons, edit) for edit in own), *(Step(at_mean, edit) for edit in drawn)]
+    return UnitSet(name, neurons, ids, sweep=steps)
 
 
-def direction_arm(
+def direction_set(
     name: str, direction: Float[Tensor, " d"], mean: Float[Tensor, " d"], target_mean: Float[Tensor, " d"]
-) -> Arm:
+) -> UnitSet:
     """One direction projected to the reference's mean, drawn towards it and beyond, and added in multiples.
 
     Args:
@@ -223,70 +303,12 @@ def direction_arm(
     (gap,) = unit.read(target_mean.double()[None], (0,))[0].tolist()
     off = Edit("project_out", (0,), Edit.project_to(unit, (0,), mean).targets, value=0.0)
     added = [Edit("add", (0,), (multiple * gap,), value=multiple) for multiple in MULTIPLES]
-    return Arm(name, [Step(unit, edit) for edit in (Edit("none"), off, *_scaled((0,), SHARES), *added)])
+    steps = [Step(unit, edit) for edit in (Edit("none"), off, *_scaled((0,), SHARES), *added)]
+    return UnitSet(name, unit, (0,), sweep=steps)
 
 
 def _scaled(ids: tuple[int, ...], shares: Sequence[float]) -> list[Edit]:
     return [Edit("scale", ids, (share,) * len(ids), value=share) for share in shares]
-
-
-@dataclass(frozen=True)
-class Family:
-    """Units that are steered together.
-
-    At the dose c an edit wants of unit i, with m its mean on a text of each language,
-
-        set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
-
-    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and families
-    of every kind share one scale. What they do at the same dose is not the same: compare them at the same KL.
-
-    Attributes:
-        name: what a table calls it.
-        units: the autoencoder whose latents are meant, or units of any kind.
-        ids: which of them.
-        operation: what is done with them.
-        low: the mean on reference text of what each reads; of its component for `project_out`.
-        high: the same on target text.
-        positions: which tokens are edited.
-    """
-
-    name: str
-    units: Sae | Units
-    ids: tuple[int, ...]
-    operation: Steering
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    positions: Positions = "all"
-
-    def __post_init__(self) -> None:
-        if not len(self.ids) == len(self.low) == len(self.high):
-            raise GlossaeError(
-                f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
-            )
-
-    @property
-    def of(self) -> Units:
-        """The units, as units."""
-        return as_units(self.units)
-
-    @property
-    def competes(self) -> bool:
-        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
-        return (
-            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
-        )
-
-    def edit(self, dose: float) -> Edit:
-        """The edit that a dose is."""
-        start = [0.0] * len(self.ids) if self.operation == "add" else self.low
-        steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
-        targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
-        return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
-
-    def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
-        """The edits of several doses; on the same tensor they encode it once."""
-        return compile_edits([self.edit(dose) for dose in doses], self.units)
 
 
 def families(
@@ -301,7 +323,7 @@ def families(
     reference: str,
     model: str = "",
     tested_neurons: Sequence[int] = (),
-) -> list[Family]:
+) -> list[UnitSet]:
     """The families of these names; one without units is left out.
 
     Neurons are as many as latents (one at least): the best coordinates of the site (`best_neurons`). The direction is
@@ -323,15 +345,18 @@ def families(
     direction = difference_of_means(moments, target, (reference,))
     along = unit_rows(direction, (0,))[0].cpu()
     start, end = ((float(along @ mean.double().cpu()),) for mean in (other, own))
-    made: dict[FamilyName, Family] = {
-        "latents_set": Family("latents_set", sae, ids, "set", low, high),
-        "latents_add": Family("latents_add", sae, ids, "add", low, high),
-        "neurons_set": Family("neurons_set", neurons, best, "set", *at_best),
-        "neurons_add": Family("neurons_add", neurons, best, "add", *at_best),
-        "means_add": Family("means_add", direction, (0,), "add", start, end),
-        "means_project": Family("means_project", direction, (0,), "project_out", start, end),
+    made: dict[
+        FamilyName, tuple[Sae | Units, tuple[int, ...], Steering, tuple[float, ...], tuple[float, ...]]
+    ]
+    made = {
+        "latents_set": (sae, ids, "set", low, high),
+        "latents_add": (sae, ids, "add", low, high),
+        "neurons_set": (neurons, best, "set", *at_best),
+        "neurons_add": (neurons, best, "add", *at_best),
+        "means_add": (direction, (0,), "add", start, end),
+        "means_project": (direction, (0,), "project_out", start, end),
     }
-    return [made[name] for name in names if made[name].ids]
+    return [UnitSet(name, *made[name]) for name in names if made[name][1]]
 
 
 def best_neurons(

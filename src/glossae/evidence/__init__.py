@@ -3,7 +3,7 @@
 from glossae.evidence import identify, scores, testing
 from glossae.evidence.comparable import MatchedTokenisation, match_tokenisation, passages, tokenisation
 from glossae.evidence.identify import UNANSWERED, NgramModel
-from glossae.evidence.lape import lape
+from glossae.evidence.lape import LapeNeurons, lape
 from glossae.evidence.select import Selection, paper_rule, select
 from glossae.evidence.stability import SAME, LatentMatch, LatentMatcher, Shares, match_latents
 from glossae.evidence.testing import auroc_table
@@ -11,6 +11,7 @@ from glossae.evidence.testing import auroc_table
 __all__ = [
     "SAME",
     "UNANSWERED",
+    "LapeNeurons",
     "LatentMatch",
     "LatentMatcher",
     "MatchedTokenisation",

@@ -22,7 +22,16 @@ from glossae.lm import (
 )
 from glossae.results import CodedCell, TaskScore
 from glossae.sae import Sae
-from glossae.tasks import Arms, States, encode_texts, fitted, states_under
+from glossae.tasks import (
+    States,
+    bases,
+    by_bootstrap,
+    encode_texts,
+    fitted,
+    score_rows,
+    states_under,
+    task_set,
+)
 from glossae.units import Units
 
 # what the paper's code reads of its text: 501 rows in which the languages take turns, Danish first
@@ -113,7 +122,7 @@ def as_coded(
     """
     from sklearn.model_selection import train_test_split
 
-    arms = Arms.of(task, units, edits, name)
+    own = task_set(units, edits, name)
     rows = task.splits.get("full_train", task.train)[:CODED_TASK_ROWS]
     labels = np.array([task.labels.index(row.label) for row in rows], dtype=np.int64)
     learned, tried = train_test_split(
@@ -122,21 +131,33 @@ def as_coded(
     if len(np.unique(labels[learned])) < 2:
         raise GlossaeError(f"{task.source}: the first {len(rows)} rows of train have one label only")
     tokens = encode_texts(lm, rows, task=task, max_tokens=lm.max_positions)
-    states = _padded_states(lm, site, tokens, arms.steps, lambda share: progress(0.9 * share))
+    states = _padded_states(lm, site, tokens, own.sweep, lambda share: progress(0.9 * share))
     said, converged = [], []
-    for number, own in enumerate(states, 1):
-        predictions, enough = fitted(own[learned], labels[learned], own[tried], random_state=0)
+    for number, features in enumerate(states, 1):
+        predictions, enough = fitted(features[learned], labels[learned], features[tried], random_state=0)
         said.append(predictions)
         converged.append(enough)
         progress(0.9 + 0.1 * number / len(states))
     pairs = [rows[place].pair for place in tried]
-    return arms.rows(
-        arms.compared(np.stack(said)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed),
+    compared = by_bootstrap(
+        labels[tried],
+        np.stack(said)[:, None],
+        pairs,
+        bases(own.sweep),
+        "weighted_f1",
+        labels=len(task.labels),
+        draws=draws,
+        seed=seed,
+    )
+    return score_rows(
+        task,
+        [own],
+        compared,
+        converged,
         protocol="as_coded",
         metric="weighted_f1",
         n_train=len(learned),
         n_test=len(tried),
-        converged=converged,
         penalty=1.0,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glossae.effects import FAMILIES, Family, Knob, Steering
+from glossae.effects import FAMILIES, Knob, Steering, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import (
     FoundSinks,
@@ -143,7 +143,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
     return Knob.of(
         lm,
         Site(recipe.site, int(run.results.sae["layer"])),
-        Family(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
+        UnitSet(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,

@@ -1,11 +1,20 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
+from glossae.effects import (
+    UNTRAINED,
+    Arrays,
+    Dose,
+    UnitSet,
+    best_neurons,
+    direction_set,
+    latent_set,
+    neuron_set,
+)
 from glossae.errors import GlossaeError
 from glossae.evidence import Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
@@ -35,27 +44,36 @@ RANDOM_WEIGHTS = "random weights"
 
 
 @dataclass(frozen=True)
-class Arms:
-    """Every set, the selected latents first, and what the others were made from.
+class MeasuredSets:
+    """The sets of units whose effects are measured, and what the latents among them were chosen by.
 
     Attributes:
         selected: the selected latents.
-        arms: their sweep, then the others'.
-        autoencoders: by the name of a set of latents, whose they are.
-        latents: by that name, which.
-        means: by that name, what each reads on the reference's text on average.
+        sets: their set, then the others'; each has its sweep.
         chosen: how sets of latents were chosen, and how many latents pass the same rule; of the selected ones, too.
     """
 
     selected: Selected
-    arms: list[Arm]
-    autoencoders: dict[str, Sae]
-    latents: dict[str, tuple[int, ...]]
-    means: dict[str, tuple[float, ...]]
-    chosen: list[ChosenLatents] = field(default_factory=list)
+    sets: list[UnitSet]
+    chosen: list[ChosenLatents]
+
+    @property
+    def own(self) -> UnitSet:
+        """The selected latents."""
+        return self.sets[0]
+
+    @property
+    def other_latents(self) -> list[UnitSet]:
+        """Other languages' latents, and those of random weights."""
+        return [each for each in self.sets[1:] if each.kind == "latent"]
+
+    @property
+    def only_off(self) -> set[str]:
+        """Other languages' latents, which are only switched off, and not compared at matched damage."""
+        return {each.units for each in self.chosen if each.units == each.language} - {self.own.name}
 
 
-def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -> Arms:
+def measured_sets(context: Context, progress: Progress, panel: Panel | None = None) -> MeasuredSets:
     """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
 
     What was chosen before is read from the parts of the effects stage.
@@ -67,30 +85,29 @@ def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -
     """
     families, target, parts = context.recipe.effects.families, context.target, context.parts["effects"]
     selected, sae = selected_latents(context, context.recipe.effects.values), load_sae(context)
-    arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
-    found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
+    sets = [latent_set(target, sae, selected.units, selected.doses, selected.means)]
+    chosen: list[ChosenLatents] = []
     if "latent" in families and selected.units:
         own = part(progress, 0.0, 0.7)
-        found.chosen.extend(
-            parts.rows(ChosenLatents, "chosen", lambda: _choose(context, selected, sae, panel, own))
-        )
-        for each in found.chosen:
-            if each.units != target and each.members:
-                _add(context, found, each)
-    if "neuron" not in families and "direction" not in families:
-        return found
-    cheaper = parts.arrays("cheaper", lambda: _cheaper(context, max(1, len(selected.units))))
-    mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
-    if "neuron" in families:
-        ranked = tuple(cheaper["neurons"].tolist())
-        for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
-            if name == BEST_NEURON or len(ranked) > 1:
-                arms.append(neuron_arm(name, site_neurons(context), ids, mean))
-    if "direction" in families:
-        for name, vector in zip(DIRECTIONS, vectors, strict=True):
-            arms.append(direction_arm(name, vector, mean, target_mean))
-    progress(1.0)
-    return found
+        chosen = parts.rows(ChosenLatents, "chosen", lambda: _choose(context, selected, sae, panel, own))
+        sets += [
+            _latents_of(context, selected, sae, each)
+            for each in chosen
+            if each.units != target and each.members
+        ]
+    if "neuron" in families or "direction" in families:
+        cheaper = parts.arrays("cheaper", lambda: _cheaper(context, max(1, len(selected.units))))
+        mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
+        if "neuron" in families:
+            ranked = tuple(cheaper["neurons"].tolist())
+            for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
+                if name == BEST_NEURON or len(ranked) > 1:
+                    sets.append(neuron_set(name, site_neurons(context), ids, mean))
+        if "direction" in families:
+            for name, vector in zip(DIRECTIONS, vectors, strict=True):
+                sets.append(direction_set(name, vector, mean, target_mean))
+        progress(1.0)
+    return MeasuredSets(selected, sets, chosen)
 
 
 def _cheaper(context: Context, count: int) -> Arrays:
@@ -229,18 +246,15 @@ def _as_chosen(
     )
 
 
-def _add(context: Context, found: Arms, chosen: ChosenLatents) -> None:
-    """The sweep of a set of another language, or of random weights, at the selected set's values."""
-    name, units = chosen.units, chosen.members
-    sae = found.autoencoders[context.target]
+def _latents_of(context: Context, selected: Selected, sae: Sae, chosen: ChosenLatents) -> UnitSet:
+    """The latents of another language, or of random weights, with a sweep at the selected set's values."""
     if chosen.seed is not None:
         (sae,) = untrained_autoencoders(context, [chosen.seed])
     # multiples of a percentile that nobody knows of these are left out; 0 is the same for all
     own = context.recipe.effects.unit == "latent"
-    values = [dose.value for dose in found.selected.doses if dose.value == 0 or (own and dose.value < 0)]
-    dose_list = [Dose(value, (value,) * len(units), False) for value in values]
-    found.arms.append(latent_arm(name, sae, units, dose_list, chosen.means, splice=False))
-    found.autoencoders[name], found.latents[name], found.means[name] = sae, units, chosen.means
+    values = [dose.value for dose in selected.doses if dose.value == 0 or (own and dose.value < 0)]
+    dose_list = [Dose(value, (value,) * len(chosen.members), False) for value in values]
+    return latent_set(chosen.units, sae, chosen.members, dose_list, chosen.means, splice=False)
 
 
 def sets_encoding(counts: Quantities, tokens: float) -> Work:

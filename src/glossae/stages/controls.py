@@ -10,6 +10,7 @@ from glossae.effects import (
     Edit,
     Operation,
     Rises,
+    UnitSet,
     compare_with_draws,
     compare_with_one,
     compile_edits,
@@ -30,13 +31,14 @@ from glossae.stages.arms import (
     BEST_NEURON,
     BEST_NEURONS,
     DIRECTIONS,
-    Arms,
-    all_arms,
+    MeasuredSets,
     direction_reading,
+    measured_sets,
     sets_encoding,
 )
 from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
 from glossae.stages.panels import first_sentences
+from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage
 
 MATCHED, REDIRECTED = "matched latents", "random directions"
@@ -75,23 +77,23 @@ class _Jobs:
 def run(context: Context, progress: Progress) -> StageResults:
     """Draw the nulls, measure them and every set on the frozen sentences in one pass, and compare."""
     recipe = context.recipe
-    arms = all_arms(context, part(progress, 0.0, 0.05))
+    found = measured_sets(context, part(progress, 0.0, 0.05))
     pair = (context.target, context.reference)
     text = only(context.tokens("test"), *pair, *recipe.effects.controls_on)
     tokens = first_sentences(text, FROZEN_SENTENCES)
     measured = context.folder.summary("effects").next_token
     value = None if measured is None else matched_dose(measured.selectivity, context.target)
-    edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
+    edits = _ablations(found) + ([] if value is None else [at_dose(found, value)])
     jobs, matched = _Jobs(), None
-    if arms.selected.units:
-        sets, matched = _matched(context, arms)
+    if found.selected.units:
+        sets, matched = _matched(context, found)
         # frozen before anything of them is measured
         write_json(
             context.folder.path / "controls" / "drawn.json",
             {"text": tokens.corpus.sha256, "sets": sets.tolist(), "seed": recipe.seed},
         )
-        _latents(context, arms, edits, sets, jobs)
-    _cheaper(context, arms, jobs)
+        _latents(context, found, edits, sets, jobs)
+    _cheaper(context, found, jobs)
     rises = measure_rises(
         context.lm,
         context.site,
@@ -104,7 +106,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     codes = [s.language for s in tokens.corpus.sentences]
     return StageResults(
         controls=Controls(
-            rows=_rows(context, arms, edits, jobs, rises),
+            rows=_rows(context, found, edits, jobs, rises),
             sentences={code: codes.count(code) for code in tokens.corpus.languages},
             tokens=int(tokens.predicted.sum()),
             sha256=tokens.corpus.sha256,
@@ -115,16 +117,13 @@ def run(context: Context, progress: Progress) -> StageResults:
     )
 
 
-def _ablations(arms: Arms) -> list[Edit]:
-    selected = arms.selected
-    if not selected.units:
-        return []
-    return [Edit("zero", selected.units), Edit("mean", selected.units, selected.means)]
+def _ablations(found: MeasuredSets) -> list[Edit]:
+    own = found.own
+    return [Edit("zero", own.ids), Edit("mean", own.ids, own.low)] if own.ids else []
 
 
-def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Likeness]]:
+def _matched(context: Context, found: MeasuredSets) -> tuple[np.ndarray, dict[str, Likeness]]:
     """The drawn sets, and how like the selected ones they are."""
-    sae = arms.autoencoders[context.target]
     path = context.folder.path / "features" / "statistics.parquet"
 
     def column(name: str, language: str) -> np.ndarray:
@@ -132,8 +131,8 @@ def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Likene
 
     rate, active = (column(name, context.target) for name in ("rate", "mean_active"))
     other = smoothed_rate(column("fired", context.reference), int(column("tokens", context.reference)[0]))
-    norm = sae.W_dec.detach().double().norm(dim=1).cpu().numpy()
-    units = arms.selected.units
+    norm = load_sae(context).W_dec.detach().double().norm(dim=1).cpu().numpy()
+    units = found.own.ids
     sets = matched_sets(
         profiles(rate, active, norm, other), units, context.recipe.effects.controls, seed=context.recipe.seed
     )
@@ -148,10 +147,12 @@ def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Likene
     }
 
 
-def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarray, jobs: _Jobs) -> None:
+def _latents(
+    context: Context, found: MeasuredSets, edits: Sequence[Edit], sets: np.ndarray, jobs: _Jobs
+) -> None:
     """The selected set under each edit, and the drawn sets in its place; then the same along random directions."""
     target, seed = context.target, context.recipe.seed
-    sae = arms.autoencoders[target]
+    own = found.own
     means = _reference_means(context)
     for edit in edits:
         drawn = [
@@ -163,25 +164,22 @@ def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarr
             )
             for units in (sets.tolist() if edit.operation in context.recipe.effects.controls_edits else ())
         ]
-        own, *others = compile_edits([edit, *drawn], sae)
-        jobs.add(target, edit.operation, [own])
+        of_selected, *others = compile_edits([edit, *drawn], own.of)
+        jobs.add(target, edit.operation, [of_selected])
         if drawn:
             jobs.add(MATCHED, edit.operation, others)
-    jobs.add(_redirected(target), "zero", redirected_edits(edits[0], sae, len(sets), seed=seed))
-    for name, other in arms.autoencoders.items():
-        if name != target:
-            for edit in edits:
-                jobs.add(name, edit.operation, compile_edits([_same(arms, name, edit)], other))
+    jobs.add(_redirected(target), "zero", redirected_edits(edits[0], own.of, len(sets), seed=seed))
+    for other in found.other_latents:
+        for edit in edits:
+            jobs.add(other.name, edit.operation, compile_edits([_same(other, edit)], other.of))
 
 
-def _same(arms: Arms, name: str, edit: Edit) -> Edit:
+def _same(other: UnitSet, edit: Edit) -> Edit:
     """An edit of the selected latents made to another set of latents, which may be smaller."""
-    units = arms.latents[name]
     if edit.operation == "zero":
-        return Edit("zero", units)
-    if edit.operation == "mean":
-        return Edit("mean", units, arms.means[name])
-    return Edit("set", units, edit.targets[: len(units)], value=edit.value)
+        return Edit("zero", other.ids)
+    targets = other.low if edit.operation == "mean" else edit.targets[: other.size]
+    return Edit(edit.operation, other.ids, targets, value=edit.value)
 
 
 def _reference_means(context: Context) -> Float[np.ndarray, " latents"]:
@@ -194,19 +192,19 @@ def _reference_means(context: Context) -> Float[np.ndarray, " latents"]:
     return means
 
 
-def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
+def _cheaper(context: Context, found: MeasuredSets, jobs: _Jobs) -> None:
     """Neurons and directions brought to the reference's mean; the same written along random directions."""
-    for arm in arms.arms:
-        edit = "mean" if arm.kind == "neuron" else "project_out"
-        if arm.kind == "latent":
+    for each in found.sets:
+        if each.kind == "latent":
             continue
-        ((units, own),) = [(at, do) for at, do, _ in arm.sweep if do is not None and do.operation == edit]
-        jobs.add(arm.name, edit, compile_edits([own], units))
-        if arm.name != BEST_NEURONS:
+        ((units, off, _),) = each.off
+        assert off is not None
+        jobs.add(each.name, off.operation, compile_edits([off], units))
+        if each.name != BEST_NEURONS:
             draws = context.recipe.effects.controls
             # another seed than the latents' random directions have
-            drawn = redirected_edits(own, units, draws, seed=context.recipe.seed + 1)
-            jobs.add(_redirected(arm.name), edit, drawn)
+            drawn = redirected_edits(off, units, draws, seed=context.recipe.seed + 1)
+            jobs.add(_redirected(each.name), off.operation, drawn)
 
 
 def _redirected(name: str) -> str:
@@ -214,7 +212,9 @@ def _redirected(name: str) -> str:
     return f"{REDIRECTED} for {name}"
 
 
-def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rises: Rises) -> list[Control]:
+def _rows(
+    context: Context, found: MeasuredSets, edits: Sequence[Edit], jobs: _Jobs, rises: Rises
+) -> list[Control]:
     target, rows = context.target, []
     for edit in edits:
         own = jobs.of(rises, target, edit.operation)
@@ -240,7 +240,7 @@ def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rise
         others: list[tuple[str, Operation]] = [
             *singles,
             (BEST_NEURONS, "mean"),
-            *((name, edit.operation) for name in arms.autoencoders if name != target),
+            *((other.name, edit.operation) for other in found.other_latents),
         ]
         for name, operation in others:
             if (name, operation) in jobs.places:

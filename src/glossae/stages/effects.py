@@ -52,7 +52,7 @@ from glossae.results import (
 )
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
+from glossae.stages.arms import MeasuredSets, direction_reading, latent_reading, measured_sets, sets_encoding
 from glossae.stages.found import Selected
 from glossae.stages.panels import first_sentences, tested_panel
 from glossae.stages.sae import load_sae
@@ -103,7 +103,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
     recipe, parts, folder = context.recipe, context.parts["effects"], context.folder.path / "effects"
     panel = tested_panel(context) if "panel" in context.roles.corpora else None
-    arms = all_arms(context, part(progress, 0.0, 0.1), panel)
+    found = measured_sets(context, part(progress, 0.0, 0.1), panel)
     whole = {"test": context.tokens("test")} | ({} if panel is None else {PANEL: panel.held_out})
     sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}
     texts: dict[str, TokenizedCorpus] = {}
@@ -112,39 +112,39 @@ def run(context: Context, progress: Progress) -> StageResults:
     for name, tokens in whole.items():
         share = sizes[name] / sum(sizes.values())
         own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
-        texts[name], measured[name] = _measure(context, arms, name, tokens, own)
+        texts[name], measured[name] = _measure(context, found, name, tokens, own)
         done += share
     table: list[LossCell] = []
     compared: list[Selectivity] = []
     for name, tokens in texts.items():
-        for number, (arm, sweep) in enumerate(zip(arms.arms, measured[name], strict=True)):
-            how: dict[str, Any] = {"name": arm.name, "kind": arm.kind, **context.resampling}
+        for number, (each, sweep) in enumerate(zip(found.sets, measured[name], strict=True)):
+            how: dict[str, Any] = {"name": each.name, "kind": each.kind, **context.resampling}
             pooled, by_source = "all" if name == "test" else name, name == "test" and number == 0
             table += cells(sweep, tokens, pooled=pooled, by_source=by_source, **how)
-            if arm.name not in _other_languages(arms):
+            if each.name not in found.only_off:
                 compared += selectivity(sweep, tokens, context.target, text=name, **how)
     write_table(folder / "next_token.parquet", as_rows(table))
-    _write_losses(folder / "losses.parquet", arms, texts, measured)
+    _write_losses(folder / "losses.parquet", found, texts, measured)
     test, target, reference = texts["test"], context.target, context.reference
     moved = [
         row
-        for arm, sweep in zip(arms.arms, measured["test"], strict=True)
-        if arm.name not in _other_languages(arms)
+        for own, sweep in zip(found.sets, measured["test"], strict=True)
+        if own.name not in found.only_off
         for row in side_effects(
-            sweep, test, target, reference, name=arm.name, kind=arm.kind, **context.resampling
+            sweep, test, target, reference, name=own.name, kind=own.kind, **context.resampling
         )
     ]
-    one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
-    tuned = _tuned(context, arms, test, part(progress, 0.85, 0.93))
+    one_by_one = _one_by_one(context, found, compared, test, part(progress, 0.75, 0.85))
+    tuned = _tuned(context, found, test, part(progress, 0.85, 0.93))
     coded, written = None, None
     if recipe.protocol == "as_coded":
         own = part(progress, 0.93, 0.95)
         coded = parts.rows(
-            CodedCell, "as_coded", lambda: coded_sweep(context, arms.selected, context.tokens("test"), own)
+            CodedCell, "as_coded", lambda: coded_sweep(context, found.selected, context.tokens("test"), own)
         )
     if recipe.effects.prompts:
         own = part(progress, 0.95, 1.0)
-        written = parts.rows(Continuation, "generation", lambda: _continued(context, arms, own))
+        written = parts.rows(Continuation, "generation", lambda: _continued(context, found, own))
     # the selected latents' sweep has the model as it is too
     correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
@@ -156,9 +156,12 @@ def run(context: Context, progress: Progress) -> StageResults:
             side_effects=moved,
             one_by_one=one_by_one,
             best_dose=tuned,
-            sets=_sets(arms),
+            sets=[
+                SweptSet(units=own.name, kind=own.kind, size=own.size, members=list(own.members))
+                for own in found.sets
+            ],
             serial_correlation=serial_correlations(correlated, seed=recipe.seed),
-            chosen=arms.chosen,
+            chosen=found.chosen,
             as_coded=coded,
         ),
         generation=written,
@@ -166,15 +169,15 @@ def run(context: Context, progress: Progress) -> StageResults:
 
 
 def _measure(
-    context: Context, arms: Arms, name: str, tokens: TokenizedCorpus, progress: Progress
+    context: Context, found: MeasuredSets, name: str, tokens: TokenizedCorpus, progress: Progress
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
     """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
-    recipe, own = context.recipe, [arms.arms[0].sweep]
+    recipe = context.recipe
     # of the reference's predictions on test alone is it asked how far they move
     moved = context.reference if name == "test" else None
-    text, found = _grown(
+    text, own = _grown(
         context,
-        own,
+        [found.own.sweep],
         _capped(context, tokens),
         name,
         part(progress, 0.0, 0.5),
@@ -184,16 +187,16 @@ def _measure(
     sweeps = matched_sweeps(
         context.lm,
         context.site,
-        arms.arms[1:],
+        found.sets[1:],
         only(text, context.target),
         MATCHED_DAMAGE,
-        only_off=_other_languages(arms),
+        only_off=found.only_off,
         budget=recipe.batch_tokens,
         keep=context.parts["effects"].under(f"{name}-others"),
         progress=part(progress, 0.5, 0.7),
     )
     _, others = _grown(context, sweeps, text, f"{name}-others", part(progress, 0.7, 1.0), None, moved)
-    return text, found + others
+    return text, own + others
 
 
 def _grown(
@@ -220,18 +223,13 @@ def _grown(
     )
 
 
-def _other_languages(arms: Arms) -> set[str]:
-    """The sets of other languages' latents, which are only switched off, and not compared at matched damage."""
-    return {each.units for each in arms.chosen if each.units == each.language} - {arms.arms[0].name}
-
-
-def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continuation]:
+def _continued(context: Context, found: MeasuredSets, progress: Progress) -> list[Continuation]:
     return continuations(
         context.lm,
         context.site,
-        arms.autoencoders[context.target],
+        found.own.of,
         (context.target, context.reference),
-        _steering(arms.selected.units, arms.selected.doses),
+        _steering(found.selected.units, found.selected.doses),
         name=context.target,
         max_tokens=context.recipe.effects.max_length,
         progress=progress,
@@ -239,7 +237,10 @@ def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continu
 
 
 def _write_losses(
-    path: Path, arms: Arms, texts: dict[str, TokenizedCorpus], measured: dict[str, list[list[Measured]]]
+    path: Path,
+    found: MeasuredSets,
+    texts: dict[str, TokenizedCorpus],
+    measured: dict[str, list[list[Measured]]],
 ) -> None:
     """Every measured sentence's loss under every edit, so that any other statistic can be computed from it."""
     columns: dict[str, list[np.ndarray]] = {}
@@ -248,12 +249,12 @@ def _write_losses(
             what: np.array([getattr(sentence, what) for sentence in tokens.corpus.sentences], dtype=object)
             for what in ("language", "source", "pair", "doc")
         } | {"tokens": tokens.predicted, "bytes": tokens.predicted_bytes}
-        for arm, sweep in zip(arms.arms, measured[name], strict=True):
+        for own, sweep in zip(found.sets, measured[name], strict=True):
             for m in sweep:
                 edit, splice, value = (
                     ("raw", None, None) if m.edit is None else (m.edit.operation, m.edit.splice, m.edit.value)
                 )
-                of_edit = {"text": name, "units": arm.name, "edit": edit, "splice": splice, "value": value}
+                of_edit = {"text": name, "units": own.name, "edit": edit, "splice": splice, "value": value}
                 repeated = {
                     what: np.full(len(tokens), value, dtype=object) for what, value in of_edit.items()
                 }
@@ -283,10 +284,10 @@ def matched_dose(rows: Sequence[Selectivity], name: str) -> float | None:
     )
 
 
-def at_dose(arms: Arms, value: float) -> Edit:
+def at_dose(found: MeasuredSets, value: float) -> Edit:
     """The selected latents set to any value between two of the sweep's, each in its own units."""
-    units = arms.selected.units
-    for dose in arms.selected.doses:
+    units = found.selected.units
+    for dose in found.selected.doses:
         # targets are in proportion to the value, whatever it counts
         if dose.value:
             targets = tuple(value * target / dose.value for target in dose.targets)
@@ -296,34 +297,36 @@ def at_dose(arms: Arms, value: float) -> Edit:
 
 def _one_by_one(
     context: Context,
-    arms: Arms,
+    found: MeasuredSets,
     compared: Sequence[Selectivity],
     test: TokenizedCorpus,
     progress: Progress,
 ) -> list[PartEffect]:
     """Every selected latent alone and left out: switched off, and at the dose of 0.3 nats where there is one."""
-    if not arms.selected.units:
+    if not found.selected.units:
         return []
-    edits = [Edit("zero", arms.selected.units)]
+    edits = [Edit("zero", found.selected.units)]
     value = matched_dose(compared, context.target)
     if value is not None:
-        edits.append(at_dose(arms, value))
+        edits.append(at_dose(found, value))
     parts = [row for edit in edits for row in part_edits(edit)]
-    sae = arms.autoencoders[context.target]
-    sweeps = [[Step(sae, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
+    units = found.own.of
+    sweeps = [[Step(units, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
     text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
     tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
     return part_rows(parts, measured, tokens, name=context.target, **context.resampling)
 
 
-def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[BestDose]:
+def _tuned(
+    context: Context, found: MeasuredSets, test: TokenizedCorpus, progress: Progress
+) -> list[BestDose]:
     """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
     settings, target = context.recipe.effects, context.target
     whole, own = _capped(context, only(context.tokens("tune"), target)), only(test, target)
     if not settings.tune or not len(whole) or not len(own):
         return []
-    ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
-    ways = [(arm, sweep) for arm, sweep in ways if sweep]
+    ways = [(own, _only_spliced(own.sweep, splice)) for splice in (False, True) for own in found.sets]
+    ways = [(own, sweep) for own, sweep in ways if sweep]
     sweeps = [sweep for _, sweep in ways]
     tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
     chosen: list[Sweep] = []
@@ -334,8 +337,8 @@ def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progre
         chosen.append([Step(sweep[place or 0].units, none), *best])
     _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), None)
     rows = [
-        best_dose(losses, tune, sweep, own, target, name=arm.name, kind=arm.kind, **context.resampling)
-        for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
+        best_dose(losses, tune, sweep, own, target, name=each.name, kind=each.kind, **context.resampling)
+        for (each, _), losses, sweep in zip(ways, tuned, tested, strict=True)
     ]
     return [row for row in rows if row is not None]
 
@@ -346,32 +349,13 @@ def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
     return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
-def _sets(arms: Arms) -> list[SweptSet]:
-    """What each set is."""
-    return [
-        SweptSet(
-            units=arm.name,
-            kind=arm.kind,
-            size=arm.size,
-            members=list(arms.latents.get(arm.name, ())) or _members(arm.sweep),
-        )
-        for arm in arms.arms
-    ]
-
-
-def _members(sweep: Sweep) -> list[int]:
-    if sweep[0].kind != "neuron":
-        return []
-    return list(next((edit.units for _, edit, _ in sweep if edit is not None and edit.units), ()))
-
-
 def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:
-    """Two arms beside the raw model: as far down as the sweep goes, and as far up as is in range."""
+    """Two edits beside the raw model: as far down as the sweep goes, and as far up as is in range."""
     if not dose_list:
         return []
     inside = [dose for dose in dose_list if dose.in_range]
-    arms = [dose_list[0], inside[-1] if inside else dose_list[-1]]
-    return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
+    ends = [dose_list[0], inside[-1] if inside else dose_list[-1]]
+    return [Edit("set", units, dose.targets, value=dose.value) for dose in ends]
 
 
 def coded_sweep(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from glossae.corpora import first_of_each
-from glossae.effects import FAMILIES, Family, Knob, families
+from glossae.effects import FAMILIES, Knob, UnitSet, families
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import TokenizedCorpus, prompt_ids
@@ -83,7 +83,7 @@ def run(context: Context, progress: Progress) -> StageResults:
                 SteeredFamily(
                     family=family.name,
                     kind=family.of.kind,
-                    operation=family.operation,
+                    operation=str(family.operation),
                     units=[family.of.name(unit) for unit in family.ids],
                     unreached=steered.unreached[family.name],
                 )
@@ -149,7 +149,7 @@ def _prompts(context: Context) -> _Prompts:
     return _Prompts(prompts, texts, len(papers), tokens.take(long))
 
 
-def _families(context: Context, progress: Progress) -> list[Family]:
+def _families(context: Context, progress: Progress) -> list[UnitSet]:
     """What is compared; means are those of `select`."""
     recipe, stored = context.recipe, context.folder.read("features", "ranges.json")
     units = tuple(int(unit) for unit in stored["reference_means"])
@@ -185,7 +185,7 @@ def _lingua(ngrams: identify.NgramModel) -> Lingua | None:
     return Lingua(version=lingua_version() or "unknown", languages=list(languages)) if languages else None
 
 
-def _write_knobs(context: Context, chosen: Sequence[Family]) -> None:
+def _write_knobs(context: Context, chosen: Sequence[UnitSet]) -> None:
     """Each family as a knob at the dose 1; a whole encoder is the run's own and need not be written again."""
     folder = context.folder.path / "steering" / KNOBS
     for name in FAMILIES:

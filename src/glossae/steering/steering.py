@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import NEAR, Arrays, Edit, Family, Keep, described, doses_at, edited, keep_nothing
+from glossae.effects import NEAR, Arrays, Edit, Keep, UnitSet, described, doses_at, edited, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
@@ -105,7 +105,7 @@ class Steered:
 def steer(
     lm: LanguageModel,
     site: Site,
-    families: Sequence[Family],
+    families: Sequence[UnitSet],
     prompts: Ids,
     reference: TokenizedCorpus,
     ngrams: identify.NgramModel,
@@ -157,12 +157,12 @@ def steer(
     unreached: dict[str, list[float]] = {}
     expected = 1 + len(families) * (len(set(doses)) + len(at))
 
-    def measure(family: Family | None, dose: float | None, level: float | None, harm: Arrays) -> None:
+    def measure(family: UnitSet | None, dose: float | None, level: float | None, harm: Arrays) -> None:
         change = None if family is None or dose is None else family.edit(dose)
         name = RAW if family is None else family.name
 
         def write() -> Arrays:
-            with nullcontext() if family is None else edited(lm, site, family.units, change):
+            with nullcontext() if family is None else edited(lm, site, family.of, change):
                 written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
             loss = continuation_losses(lm, prompts, written, budget=budget)
             return {"ids": np.concatenate(written), "nats": loss.over, "tokens": loss.under}
@@ -206,7 +206,7 @@ def steer(
         harm: dict[float, Arrays] = {}
 
         def damage(
-            values: Sequence[float], family: Family = family, harm: dict[float, Arrays] = harm
+            values: Sequence[float], family: UnitSet = family, harm: dict[float, Arrays] = harm
         ) -> list[float]:
             work = partial(_damage, lm, site, family, values, reference, budget)
             found = keep(f"{family.name}-kl-{len(harm)}", work)
@@ -224,7 +224,12 @@ def steer(
 
 
 def _damage(
-    lm: LanguageModel, site: Site, family: Family, values: Sequence[float], text: TokenizedCorpus, budget: int
+    lm: LanguageModel,
+    site: Site,
+    family: UnitSet,
+    values: Sequence[float],
+    text: TokenizedCorpus,
+    budget: int,
 ) -> Arrays:
     fns, positions = family.compiled(values), family.positions
     found = replayed(lm, site, text, fns, positions=positions, side_effects=True, budget=budget).side_effects

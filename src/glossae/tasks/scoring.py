@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
 from glossae.corpora import Example, Task
-from glossae.effects import Edit, Step, described
+from glossae.effects import Edit, Step, Sweep, UnitSet, described
 from glossae.errors import GlossaeError
 from glossae.results import TaskScore
 from glossae.sae import Sae
@@ -151,7 +151,7 @@ def by_bootstrap(
     said: Int[np.ndarray, "arms seeds rows"],
     groups: Sequence[str],
     bases: Sequence[int],
-    measure: Measure,
+    metric: Metric,
     *,
     labels: int,
     draws: int,
@@ -172,6 +172,7 @@ def by_bootstrap(
     cells = np.zeros((place.max() + 1, arms * seeds, size))
     for column, row in enumerate(said.reshape(arms * seeds, -1)):
         np.add.at(cells[:, column], (place, truth * labels + row), 1)
+    measure = METRICS[metric]
     whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
     generator = np.random.default_rng(seed)
     count = len(cells)
@@ -228,77 +229,47 @@ def by_splits(
     return found
 
 
-@dataclass(frozen=True)
-class Arms:
-    """The ways that a model is run on a task: as it is, spliced without an edit where an edit is spliced, every edit.
+def task_set(units: Sae | Units, edits: Sequence[Edit], name: str) -> UnitSet:
+    """A set with all ways that a model is run on a task: as it is, spliced where an edit is spliced, every edit.
 
-    Attributes:
-        task: the task.
-        steps: what is done in each.
-        names: of the units of each.
+    Edits that are no more than one of the first two are left out.
     """
+    spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
+    ways = (None, *spliced, *(edit for edit in edits if edit.units))
+    return UnitSet(name, units, sweep=[Step(units, edit) for edit in ways])
 
-    task: Task
-    steps: list[Step]
-    names: list[str]
 
-    @staticmethod
-    def of(task: Task, units: Sae | Units, edits: Sequence[Edit], name: str) -> "Arms":
-        """The arms of some edits, in order; those that are no more than one of the first two are left out."""
-        spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
-        steps = [Step(units, edit) for edit in (None, *spliced, *(edit for edit in edits if edit.units))]
-        return Arms(task, steps, [name] * len(steps))
+def bases(steps: Sweep) -> list[int]:
+    """The step that each is compared with: no edit, with the same splice."""
+    return [int(step.edit is not None and step.edit.splice) for step in steps]
 
-    @property
-    def bases(self) -> list[int]:
-        """The arm that each is compared with: no edit, with the same splice."""
-        return [int(step.edit is not None and step.edit.splice) for step in self.steps]
 
-    def compared(
-        self,
-        said: Int[np.ndarray, "arms seeds rows"],
-        truth: Int[np.ndarray, " rows"],
-        groups: Sequence[str],
-        metric: Metric,
-        *,
-        draws: int,
-        seed: int,
-    ) -> list[Compared]:
-        """`by_bootstrap` of the arms' predictions."""
-        labels = len(self.task.labels)
-        measure = METRICS[metric]
-        return by_bootstrap(truth, said, groups, self.bases, measure, labels=labels, draws=draws, seed=seed)
-
-    def rows(
-        self,
-        compared: Sequence[Compared],
-        *,
-        protocol: Protocol,
-        metric: Metric,
-        n_train: int,
-        n_test: int,
-        splits: int = 1,
-        seeds: int = 1,
-        converged: Sequence[bool] | None = None,
-        penalty: float | None = None,
-    ) -> list[TaskScore]:
-        """A row of the table for each arm."""
-        return [
-            TaskScore(
-                task=self.task.name,
-                language=self.task.language,
-                units=name,
-                kind=step.kind,
-                **described(step.edit),
-                protocol=protocol,
-                metric=metric,
-                **found._asdict(),
-                n_train=n_train,
-                n_test=n_test,
-                splits=splits,
-                seeds=seeds,
-                converged=None if converged is None else converged[number],
-                penalty=penalty,
-            )
-            for number, (step, name, found) in enumerate(zip(self.steps, self.names, compared, strict=True))
-        ]
+def score_rows(
+    task: Task,
+    sets: Sequence[UnitSet],
+    compared: Sequence[Compared],
+    converged: Sequence[bool] | None = None,
+    *,
+    splits: int = 1,
+    seeds: int = 1,
+    penalty: float | None = None,
+    **facts: Any,
+) -> list[TaskScore]:
+    """A row of the table for each step of some sets."""
+    steps = [(own.name, step) for own in sets for step in own.sweep]
+    return [
+        TaskScore(
+            task=task.name,
+            language=task.language,
+            units=name,
+            kind=step.kind,
+            **described(step.edit),
+            **found._asdict(),
+            splits=splits,
+            seeds=seeds,
+            converged=None if converged is None else converged[number],
+            penalty=penalty,
+            **facts,
+        )
+        for number, ((name, step), found) in enumerate(zip(steps, compared, strict=True))
+    ]
