@@ -4,6 +4,7 @@ from glossae.effects import baselines
 from glossae.effects.controls import (
     UNTRAINED,
     Rises,
+    compare_sets,
     compare_with_draws,
     compare_with_one,
     matched_sets,
@@ -15,7 +16,14 @@ from glossae.effects.controls import (
 from glossae.effects.damage import NEAR, Switched, doses_at, matched_sweeps, switch_off
 from glossae.effects.edits import Edit, Operation, compile_edits, edited, neurons_off
 from glossae.effects.knob import Knob
-from glossae.effects.selectivity import MATCHED_DAMAGE, best_dose, lowest, selectivity, side_effects
+from glossae.effects.selectivity import (
+    MATCHED_DAMAGE,
+    best_dose,
+    best_doses,
+    lowest,
+    selectivity,
+    side_effects,
+)
 from glossae.effects.serial import serial_correlations
 from glossae.effects.sweep import (
     Arrays,
@@ -26,6 +34,7 @@ from glossae.effects.sweep import (
     keep_nothing,
     measure_growing,
     part_edits,
+    part_effects,
     part_rows,
 )
 from glossae.effects.units import (
@@ -66,8 +75,10 @@ __all__ = [
     "UnitSet",
     "baselines",
     "best_dose",
+    "best_doses",
     "best_neurons",
     "cells",
+    "compare_sets",
     "compare_with_draws",
     "compare_with_one",
     "compile_edits",
@@ -88,6 +99,7 @@ __all__ = [
     "neuron_set",
     "neurons_off",
     "part_edits",
+    "part_effects",
     "part_rows",
     "profiles",
     "redirected_edits",

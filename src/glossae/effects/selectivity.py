@@ -1,6 +1,6 @@
 """What edits do at the same damage to the target, by interpolation: selectivity, side effects; and the best dose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.sweep import Measured, base_of
-from glossae.effects.units import OFF
-from glossae.lm import TokenizedCorpus
+from glossae.effects.sweep import Keep, Measured, base_of, keep_nothing, measure_growing
+from glossae.effects.units import OFF, Step, Sweep, UnitSet
+from glossae.lm import LanguageModel, Site, TokenizedCorpus
 from glossae.results import BestDose, Selectivity, SideEffect
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
 from glossae.units import Kind
@@ -212,6 +212,75 @@ def side_effects(
                 )
             )
     return rows
+
+
+def best_doses(
+    lm: LanguageModel,
+    site: Site,
+    sets: Sequence[UnitSet],
+    tune: TokenizedCorpus,
+    test: TokenizedCorpus,
+    target: str,
+    *,
+    precision: float | None,
+    draws: int,
+    seed: int,
+    budget: int = 1024,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[BestDose]:
+    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits.
+
+    Args:
+        tune, test: sentences of the target.
+        precision: half the width of an interval on `tune`, as in `measure_growing`; `test` is measured whole.
+        keep: each sample is a part of the work.
+    """
+    if not len(tune) or not len(test):
+        return []
+    ways = [(each, _of_one_kind(each.sweep, splice)) for splice in (False, True) for each in sets]
+    ways = [(each, sweep) for each, sweep in ways if sweep]
+
+    def measured(
+        name: str,
+        sweeps: Sequence[Sweep],
+        text: TokenizedCorpus,
+        precision: float | None,
+        shares: tuple[float, float],
+    ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+        start, end = shares
+        return measure_growing(
+            lm,
+            site,
+            sweeps,
+            text,
+            precision=precision,
+            seed=seed,
+            budget=budget,
+            keep=lambda own, work: keep(f"{name}-{own}", work),
+            progress=lambda share: progress(start + (end - start) * share),
+        )
+
+    sweeps = [sweep for _, sweep in ways]
+    tune, tuned = measured("tune", sweeps, tune, precision, (0.0, 0.8))
+    chosen: list[Sweep] = []
+    for sweep, losses in zip(sweeps, tuned, strict=True):
+        place = lowest(losses, tune, target)
+        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
+        best = [] if place is None else [sweep[place]._replace(in_range=None)]
+        chosen.append([Step(sweep[place or 0].units, none), *best])
+    _, tested = measured("tuned", chosen, test, None, (0.8, 1.0))
+    rows = [
+        best_dose(losses, tune, own, test, target, name=each.name, kind=each.kind, draws=draws, seed=seed)
+        for (each, _), losses, own in zip(ways, tuned, tested, strict=True)
+    ]
+    return [row for row in rows if row is not None]
+
+
+def _of_one_kind(sweep: Sweep, splice: bool) -> list[Step]:
+    """The spliced or the error-preserving edits; nothing where there is none but the splice itself."""
+    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
+    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
 def best_dose(

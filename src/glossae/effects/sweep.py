@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.units import Sweep, compile_steps
+from glossae.effects.units import Step, Sweep, compile_steps
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -23,6 +23,7 @@ from glossae.lm import (
 )
 from glossae.results import LossCell, PartEffect
 from glossae.stats import Clusters, interval, resampled_sums
+from glossae.units import Units
 
 # sentences of a language that are measured first: where a precision is asked for, and where all are measured anyway
 FIRST, PART = 32, 256
@@ -301,6 +302,29 @@ def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
                 (unit, way, replace(edit, units=tuple(edit.units[i] for i in kept), targets=targets))
             )
     return parts
+
+
+def part_effects(
+    lm: LanguageModel,
+    site: Site,
+    units: Units,
+    edits: Sequence[Edit],
+    tokens: TokenizedCorpus,
+    *,
+    name: str,
+    precision: float | None,
+    draws: int,
+    seed: int,
+    budget: int = 1024,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[PartEffect]:
+    """What each unit of some edits does alone, and all but that one; on as much text as `measure_growing` needs."""
+    parts = [row for edit in edits for row in part_edits(edit)]
+    steps = [Step(units, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]
+    how: dict[str, Any] = {"budget": budget, "keep": keep, "progress": progress}
+    text, (measured,) = measure_growing(lm, site, [steps], tokens, precision=precision, seed=seed, **how)
+    return part_rows(parts, measured, text, name=name, draws=draws, seed=seed)
 
 
 def part_rows(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae.effects.edits import Edit, as_units, compile_edits, unit_rows
+from glossae.effects.edits import Edit, Operation, as_units, compile_edits, unit_rows
 from glossae.errors import GlossaeError
 from glossae.lm import Positions, Site, TokenEdit
 from glossae.results import TurnedSet
@@ -16,7 +16,7 @@ from glossae.sae import Sae
 from glossae.units import Directions, Kind, Moments, Neurons, Units, difference_of_means
 
 # the edit that switches units of each kind off
-OFF: dict[Kind, str] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
+OFF: dict[Kind, Operation] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 # what is left of a latent's own value; 0 is `zero`
 LATENT_SHARES = (-1.0, -2.0, -4.0)
 # what is left of the distance from the reference's mean; 0 is the projection, below it goes to the other side

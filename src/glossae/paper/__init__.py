@@ -1,6 +1,12 @@
 """What exists only to replay the paper: its code's protocols and its printed numbers."""
 
-from glossae.paper.as_coded import CODED_SENTENCES, as_coded, coded_cells, without_pre_encoder_bias
+from glossae.paper.as_coded import (
+    CODED_SENTENCES,
+    as_coded,
+    coded_cells,
+    coded_text,
+    without_pre_encoder_bias,
+)
 from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_layers
 from glossae.paper.published import published_figures
 
@@ -10,6 +16,7 @@ __all__ = [
     "as_coded",
     "as_coded_table",
     "coded_cells",
+    "coded_text",
     "paper_batches",
     "published_figures",
     "replay_layers",

@@ -54,6 +54,14 @@ def without_pre_encoder_bias(sae: Sae) -> Sae:
     return other
 
 
+def coded_text(tokens: TokenizedCorpus, languages: Sequence[str]) -> TokenizedCorpus:
+    """The first 251 and 250 sentences of two languages, which is what the paper's code reads of its text."""
+    codes = np.array([sentence.language for sentence in tokens.corpus.sentences])
+    wanted = zip(languages, CODED_SENTENCES, strict=True)
+    chosen = np.concatenate([np.flatnonzero(codes == code)[:most] for code, most in wanted])
+    return tokens.take(sorted(chosen.tolist()))
+
+
 def coded_cells(
     lm: LanguageModel,
     site: Site,

@@ -53,7 +53,7 @@ def knob_of_run(place: Path, kind: Kind, operation: Steering, *, dose: float | N
     knob = (
         _of_latents(run, operation, whole) if kind == "latent" else _of_steering(place, kind).under(operation)
     )
-    return knob.turned(_chosen_dose(run, kind, knob.family.operation) if dose is None else dose)
+    return knob.turned(_chosen_dose(run, kind, knob.family.operation or operation) if dose is None else dose)
 
 
 def continued_by(

@@ -1,6 +1,7 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,9 +178,8 @@ def _trained_and_untrained(
         selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
         members = selected.units if name == target else selection.units[: len(selected.units)]
         passing = _passing(context, seen, target, units)
-        rows.append(
-            _as_chosen(context, name, target, seeds.get(name), selection, passing, text, members, statistics)
-        )
+        facts = {"units": name, "language": target, "seed": seeds.get(name), "text": text}
+        rows.append(_chosen(context, statistics, selection, members, passing=passing, **facts))
     return rows
 
 
@@ -204,8 +204,9 @@ def _other_languages(
         units = frozen[code].units if code in frozen else ()
         selection = by_the_rule(context, statistics, code, units, but=selected.units)
         members = selection.units[: len(selected.units)]
-        passing, sha = _passing(context, statistics, code, units), text.corpus.sha256
-        rows.append(_as_chosen(context, code, code, None, selection, passing, sha, members, statistics))
+        passing = _passing(context, statistics, code, units)
+        facts = {"units": code, "language": code, "seed": None, "text": text.corpus.sha256}
+        rows.append(_chosen(context, statistics, selection, members, passing=passing, **facts))
     return rows
 
 
@@ -220,30 +221,12 @@ def _passing(
     return int(paper_rule(*rates, min_target=rule.min_target, max_reference=rule.max_reference).sum())
 
 
-def _as_chosen(
-    context: Context,
-    name: str,
-    language: str,
-    seed: int | None,
-    selection: Selection,
-    passing: int | None,
-    text: str,
-    members: tuple[int, ...],
-    statistics: UnitStatistics,
+def _chosen(
+    context: Context, statistics: UnitStatistics, selection: Selection, members: tuple[int, ...], **facts: Any
 ) -> ChosenLatents:
-    means = statistics.mean_value(context.reference)
-    return ChosenLatents(
-        units=name,
-        language=language,
-        seed=seed,
-        asked=context.recipe.features.rule,
-        rule=selection.rule,
-        passing=passing,
-        of=len(means),
-        text=text,
-        members=members,
-        means=tuple(means[list(members)].tolist()),
-    )
+    means, asked = statistics.mean_value(context.reference), context.recipe.features.rule
+    facts |= {"members": members, "means": tuple(means[list(members)].tolist())}
+    return ChosenLatents(asked=asked, rule=selection.rule, of=len(means), **facts)
 
 
 def _latents_of(context: Context, selected: Selected, sae: Sae, chosen: ChosenLatents) -> UnitSet:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,19 @@ import numpy as np
 from glossae.effects import (
     MATCHED_DAMAGE,
     UNTRAINED,
-    Dose,
     Edit,
     Measured,
-    Step,
-    Sweep,
-    best_dose,
+    best_doses,
     cells,
-    lowest,
     matched_sweeps,
     measure_growing,
-    part_edits,
-    part_rows,
+    part_effects,
     selectivity,
     serial_correlations,
     side_effects,
 )
 from glossae.lm import TokenizedCorpus
-from glossae.paper import CODED_SENTENCES, coded_cells, without_pre_encoder_bias
+from glossae.paper import CODED_SENTENCES, coded_cells, coded_text, without_pre_encoder_bias
 from glossae.plan import (
     BLOCK_OPERATIONS,
     Amounts,
@@ -111,18 +107,18 @@ def run(context: Context, progress: Progress) -> StageResults:
     done = 0.0
     for name, tokens in whole.items():
         share = sizes[name] / sum(sizes.values())
-        own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
-        texts[name], measured[name] = _measure(context, found, name, tokens, own)
+        told = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
+        texts[name], measured[name] = _measure(context, found, name, tokens, told)
         done += share
     table: list[LossCell] = []
     compared: list[Selectivity] = []
     for name, tokens in texts.items():
         for number, (each, sweep) in enumerate(zip(found.sets, measured[name], strict=True)):
-            how: dict[str, Any] = {"name": each.name, "kind": each.kind, **context.resampling}
+            own: dict[str, Any] = {"name": each.name, "kind": each.kind, **context.resampling}
             pooled, by_source = "all" if name == "test" else name, name == "test" and number == 0
-            table += cells(sweep, tokens, pooled=pooled, by_source=by_source, **how)
+            table += cells(sweep, tokens, pooled=pooled, by_source=by_source, **own)
             if each.name not in found.only_off:
-                compared += selectivity(sweep, tokens, context.target, text=name, **how)
+                compared += selectivity(sweep, tokens, context.target, text=name, **own)
     write_table(folder / "next_token.parquet", as_rows(table))
     _write_losses(folder / "losses.parquet", found, texts, measured)
     test, target, reference = texts["test"], context.target, context.reference
@@ -134,17 +130,45 @@ def run(context: Context, progress: Progress) -> StageResults:
             sweep, test, target, reference, name=own.name, kind=own.kind, **context.resampling
         )
     ]
-    one_by_one = _one_by_one(context, found, compared, test, part(progress, 0.75, 0.85))
-    tuned = _tuned(context, found, test, part(progress, 0.85, 0.93))
+    one_by_one: list[PartEffect] = []
+    tuned: list[BestDose] = []
+    how: dict[str, Any] = {
+        "precision": recipe.effects.precision,
+        "budget": recipe.batch_tokens,
+        **context.resampling,
+    }
+    if found.own.ids:
+        value = matched_dose(compared, target)
+        one_by_one = part_effects(
+            context.lm,
+            context.site,
+            found.own.of,
+            [Edit("zero", found.own.ids), *([] if value is None else [at_dose(found, value)])],
+            first_sentences(test, FROZEN_SENTENCES),
+            name=target,
+            keep=parts.under("one-by-one"),
+            progress=part(progress, 0.75, 0.85),
+            **how,
+        )
+    if recipe.effects.tune:
+        tuned = best_doses(
+            context.lm,
+            context.site,
+            found.sets,
+            _capped(context, only(context.tokens("tune"), target)),
+            only(test, target),
+            target,
+            keep=parts.arrays,
+            progress=part(progress, 0.85, 0.93),
+            **how,
+        )
     coded, written = None, None
     if recipe.protocol == "as_coded":
-        own = part(progress, 0.93, 0.95)
-        coded = parts.rows(
-            CodedCell, "as_coded", lambda: coded_sweep(context, found.selected, context.tokens("test"), own)
-        )
+        replaying = partial(coded_sweep, context, found.selected, part(progress, 0.93, 0.95))
+        coded = parts.rows(CodedCell, "as_coded", replaying)
     if recipe.effects.prompts:
-        own = part(progress, 0.95, 1.0)
-        written = parts.rows(Continuation, "generation", lambda: _continued(context, found, own))
+        writing = partial(_continued, context, found, part(progress, 0.95, 1.0))
+        written = parts.rows(Continuation, "generation", writing)
     # the selected latents' sweep has the model as it is too
     correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
@@ -172,17 +196,22 @@ def _measure(
     context: Context, found: MeasuredSets, name: str, tokens: TokenizedCorpus, progress: Progress
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
     """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
-    recipe = context.recipe
-    # of the reference's predictions on test alone is it asked how far they move
-    moved = context.reference if name == "test" else None
-    text, own = _grown(
-        context,
+    recipe, keep = context.recipe, context.parts["effects"].under
+    how: dict[str, Any] = {
+        "seed": recipe.seed,
+        # of the reference's predictions on test alone is it asked how far they move
+        "side_effects_on": context.reference if name == "test" else None,
+        "budget": recipe.batch_tokens,
+    }
+    text, own = measure_growing(
+        context.lm,
+        context.site,
         [found.own.sweep],
         _capped(context, tokens),
-        name,
-        part(progress, 0.0, 0.5),
-        recipe.effects.precision,
-        moved,
+        precision=recipe.effects.precision,
+        keep=keep(name),
+        progress=part(progress, 0.0, 0.5),
+        **how,
     )
     sweeps = matched_sweeps(
         context.lm,
@@ -192,44 +221,35 @@ def _measure(
         MATCHED_DAMAGE,
         only_off=found.only_off,
         budget=recipe.batch_tokens,
-        keep=context.parts["effects"].under(f"{name}-others"),
+        keep=keep(f"{name}-others"),
         progress=part(progress, 0.5, 0.7),
     )
-    _, others = _grown(context, sweeps, text, f"{name}-others", part(progress, 0.7, 1.0), None, moved)
-    return text, own + others
-
-
-def _grown(
-    context: Context,
-    sweeps: Sequence[Sweep],
-    tokens: TokenizedCorpus,
-    name: str,
-    progress: Progress,
-    precision: float | None,
-    side_effects_on: str | None = None,
-) -> tuple[TokenizedCorpus, list[list[Measured]]]:
-    """`measure_growing` at the run's site; what is finished is kept by this name."""
-    return measure_growing(
+    _, others = measure_growing(
         context.lm,
         context.site,
         sweeps,
-        tokens,
-        precision=precision,
-        seed=context.recipe.seed,
-        side_effects_on=side_effects_on,
-        budget=context.recipe.batch_tokens,
-        keep=context.parts["effects"].under(name),
-        progress=progress,
+        text,
+        precision=None,
+        keep=keep(f"{name}-others"),
+        progress=part(progress, 0.7, 1.0),
+        **how,
     )
+    return text, own + others
 
 
 def _continued(context: Context, found: MeasuredSets, progress: Progress) -> list[Continuation]:
+    """Raw, and under two edits: as far down as the sweep goes, and as far up as is in range."""
+    doses = found.selected.doses
+    inside = [dose for dose in doses if dose.in_range]
     return continuations(
         context.lm,
         context.site,
         found.own.of,
         (context.target, context.reference),
-        _steering(found.selected.units, found.selected.doses),
+        [
+            Edit("set", found.own.ids, dose.targets, value=dose.value)
+            for dose in (*doses[:1], *(inside or doses)[-1:])
+        ],
         name=context.target,
         max_tokens=context.recipe.effects.max_length,
         progress=progress,
@@ -295,84 +315,14 @@ def at_dose(found: MeasuredSets, value: float) -> Edit:
     return Edit("set", units, (value,) * len(units), value=value)
 
 
-def _one_by_one(
-    context: Context,
-    found: MeasuredSets,
-    compared: Sequence[Selectivity],
-    test: TokenizedCorpus,
-    progress: Progress,
-) -> list[PartEffect]:
-    """Every selected latent alone and left out: switched off, and at the dose of 0.3 nats where there is one."""
-    if not found.selected.units:
-        return []
-    edits = [Edit("zero", found.selected.units)]
-    value = matched_dose(compared, context.target)
-    if value is not None:
-        edits.append(at_dose(found, value))
-    parts = [row for edit in edits for row in part_edits(edit)]
-    units = found.own.of
-    sweeps = [[Step(units, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
-    text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
-    tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
-    return part_rows(parts, measured, tokens, name=context.target, **context.resampling)
-
-
-def _tuned(
-    context: Context, found: MeasuredSets, test: TokenizedCorpus, progress: Progress
-) -> list[BestDose]:
-    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
-    settings, target = context.recipe.effects, context.target
-    whole, own = _capped(context, only(context.tokens("tune"), target)), only(test, target)
-    if not settings.tune or not len(whole) or not len(own):
-        return []
-    ways = [(own, _only_spliced(own.sweep, splice)) for splice in (False, True) for own in found.sets]
-    ways = [(own, sweep) for own, sweep in ways if sweep]
-    sweeps = [sweep for _, sweep in ways]
-    tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
-    chosen: list[Sweep] = []
-    for sweep, losses in zip(sweeps, tuned, strict=True):
-        place = lowest(losses, tune, target)
-        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
-        best = [] if place is None else [sweep[place]._replace(in_range=None)]
-        chosen.append([Step(sweep[place or 0].units, none), *best])
-    _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), None)
-    rows = [
-        best_dose(losses, tune, sweep, own, target, name=each.name, kind=each.kind, **context.resampling)
-        for (each, _), losses, sweep in zip(ways, tuned, tested, strict=True)
-    ]
-    return [row for row in rows if row is not None]
-
-
-def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
-    """The edits of one kind; nothing where there is none but the splice itself."""
-    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
-    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
-
-
-def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:
-    """Two edits beside the raw model: as far down as the sweep goes, and as far up as is in range."""
-    if not dose_list:
-        return []
-    inside = [dose for dose in dose_list if dose.in_range]
-    ends = [dose_list[0], inside[-1] if inside else dose_list[-1]]
-    return [Edit("set", units, dose.targets, value=dose.value) for dose in ends]
-
-
-def coded_sweep(
-    context: Context, selected: Selected, tokens: TokenizedCorpus, progress: Progress
-) -> list[CodedCell]:
-    """The sweep of Appendix C by the mis-read code, on 251 sentences of the target and 250 of the reference."""
-    languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    wanted = zip((context.target, context.reference), CODED_SENTENCES, strict=True)
-    chosen = np.concatenate([np.flatnonzero(languages == code)[:most] for code, most in wanted])
-    edits = [
-        Edit("set", selected.units, dose.targets, splice=True, value=dose.value) for dose in selected.doses
-    ]
+def coded_sweep(context: Context, selected: Selected, progress: Progress) -> list[CodedCell]:
+    """The sweep of Appendix C by the mis-read code."""
+    edits = [Edit("set", selected.units, dose.targets, True, dose.value) for dose in selected.doses]
     return coded_cells(
         context.lm,
         context.site,
         without_pre_encoder_bias(load_sae(context)),
-        tokens.take(sorted(chosen.tolist())),
+        coded_text(context.tokens("test"), (context.target, context.reference)),
         edits,
         budget=context.recipe.batch_tokens,
         progress=progress,

@@ -3,22 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
-import numpy as np
 
 from glossae.corpora import first_of_each
 from glossae.effects import FAMILIES, Knob, UnitSet, families
-from glossae.errors import GlossaeError
 from glossae.evidence import identify
-from glossae.lm import TokenizedCorpus, prompt_ids
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
 from glossae.results import (
     Identifiers,
     Lingua,
     StageResults,
     SteeredFamily,
-    SteeringExample,
     SteeringPrompts,
     SteeringResult,
     SteeringText,
@@ -28,8 +22,7 @@ from glossae.run.folder import KNOBS, write_table
 from glossae.stages.found import tested_neurons
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
-from glossae.stats import Clusters
-from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
+from glossae.steering import Steered, cut_prompts, lingua_languages, lingua_version, steer
 from glossae.units import activation_moments
 
 # sentences of each language that the n-gram identifier learns from: more hardly helps, and takes its time
@@ -50,7 +43,14 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
     recipe, settings = context.recipe, context.recipe.steering
     lm, site = context.lm, context.site
-    prompts, said, papers, sentences = _prompts(context)
+    prompts = cut_prompts(
+        lm,
+        context.tokens("test"),
+        context.reference,
+        count=settings.prompts,
+        length=settings.prompt_tokens,
+        new_tokens=settings.tokens,
+    )
     chosen = _families(context, part(progress, 0.0, 0.1))
     ngrams = _ngrams(context)
     progress(0.15)
@@ -58,8 +58,8 @@ def run(context: Context, progress: Progress) -> StageResults:
         lm,
         site,
         chosen,
-        prompts,
-        sentences,
+        prompts.ids,
+        prompts.sentences,
         ngrams,
         context.target,
         doses=settings.values,
@@ -69,13 +69,13 @@ def run(context: Context, progress: Progress) -> StageResults:
         sample=recipe.seed if settings.sample else None,
         draws=recipe.effects.bootstrap,
         seed=recipe.seed,
-        clusters=_clusters(papers, sentences),
+        clusters=prompts.clusters,
         budget=recipe.batch_tokens,
         keep=context.parts["steering"].arrays,
         progress=part(progress, 0.15, 0.98),
     )
     _write_knobs(context, chosen)
-    _write_texts(context, steered, said)
+    _write_texts(context, steered, prompts.texts)
     return StageResults(
         steering=SteeringResult(
             arms=steered.arms,
@@ -91,62 +91,16 @@ def run(context: Context, progress: Progress) -> StageResults:
             ],
             left_out=[name for name in settings.families if name not in {one.name for one in chosen}],
             kl=list(settings.kl),
-            prompts=SteeringPrompts(paper=papers, test=len(prompts) - papers, tokens=settings.prompt_tokens),
-            kl_text=SteeringText(sentences=len(sentences), tokens=int(sentences.predicted.sum())),
+            prompts=SteeringPrompts(
+                paper=prompts.papers, test=len(prompts.sentences), tokens=settings.prompt_tokens
+            ),
+            kl_text=SteeringText(
+                sentences=len(prompts.sentences), tokens=int(prompts.sentences.predicted.sum())
+            ),
             identifiers=Identifiers(ngrams=list(ngrams.languages), lingua=_lingua(ngrams)),
-            examples=_examples(steered, said, papers + settings.examples),
+            examples=steered.examples(prompts.texts, prompts.papers + settings.examples),
         )
     )
-
-
-def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
-    """The paper's prompts each by itself, then those of `sentences` by document."""
-    cut = Clusters.within(sentences.corpus, np.arange(len(sentences)))
-    return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
-
-
-class _Prompts(NamedTuple):
-    """The paper's prompts, then those cut from `test`.
-
-    Attributes:
-        ids: what the model is given.
-        texts: the same without what stands before them.
-        papers: how many are the paper's.
-        sentences: the whole sentences of the cut ones.
-    """
-
-    ids: list[np.ndarray]
-    texts: list[str]
-    papers: int
-    sentences: TokenizedCorpus
-
-
-def _prompts(context: Context) -> _Prompts:
-    settings, lm, tokens = context.recipe.steering, context.lm, context.tokens("test")
-    long = [
-        number
-        for number, sentence in enumerate(tokens.corpus.sentences)
-        # one that is nearly over would be ended and not continued
-        if sentence.language == context.reference
-        and len(tokens.ids[number]) >= tokens.prefix + 2 * settings.prompt_tokens
-    ][: settings.prompts]
-    if not long:
-        raise GlossaeError(
-            f"steering.prompt_tokens: to cut a prompt of {settings.prompt_tokens} a sentence has to have twice as many "
-            f"tokens, and test has none in {context.reference}"
-        )
-    papers = {
-        text: np.array(prompt_ids(lm, text), dtype=np.int64) for text in PROMPTS.get(context.reference, ())
-    }
-    # a tokenizer that knows few words makes long prompts, for which small models have no room
-    papers = {text: ids for text, ids in papers.items() if len(ids) + settings.tokens <= lm.max_positions}
-    prompts, texts = [*papers.values()], [*papers]
-    for number in long:
-        before, own = np.split(tokens.ids[number][: tokens.prefix + settings.prompt_tokens], [tokens.prefix])
-        texts.append(lm.tokenizer.decode(own, skip_special_tokens=True).strip())
-        # in a chat a prompt is the user's turn, and what stands before texts ends where the reply begins
-        prompts.append(np.array(prompt_ids(lm, texts[-1])) if lm.chat else np.concatenate([before, own]))
-    return _Prompts(prompts, texts, len(papers), tokens.take(long))
 
 
 def _families(context: Context, progress: Progress) -> list[UnitSet]:
@@ -222,23 +176,6 @@ def _write_texts(context: Context, steered: Steered, prompts: Sequence[str]) -> 
                 }
             )
     write_table(context.folder.path / "steering" / "continuations.parquet", rows)
-
-
-def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[SteeringExample]:
-    """The first continuations, raw and at the KL that families are compared at."""
-    return [
-        SteeringExample(
-            prompt=prompts[number],
-            family=arm.family,
-            value=arm.value,
-            at=arm.at,
-            text=texts[number],
-            language=None if found.best[number] == identify.UNANSWERED else found.best[number],
-        )
-        for number in range(min(count, len(prompts)))
-        for arm, texts, found in zip(steered.arms, steered.texts, steered.answers, strict=True)
-        if arm.value is None or arm.at is not None
-    ]
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:

@@ -12,8 +12,16 @@ from jaxtyping import Float
 from glossae.effects import NEAR, Arrays, Edit, Keep, UnitSet, described, doses_at, edited, keep_nothing
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
-from glossae.results import Continuation, SteeredArm
+from glossae.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    continue_prompts,
+    continue_tokens,
+    prompt_ids,
+    replayed,
+)
+from glossae.results import Continuation, SteeredArm, SteeringExample
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights
 from glossae.steering.written import (
@@ -49,6 +57,66 @@ NO_ANSWER = "unanswered"
 
 Shares = dict[str, float]
 """Of all continuations, the share in each language; `unanswered` holds the rest."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The paper's prompts, then those cut from a text.
+
+    Attributes:
+        ids: what the model is given.
+        texts: the same without what stands before them.
+        papers: how many are the paper's.
+        sentences: the whole sentences of the cut ones.
+    """
+
+    ids: list[np.ndarray]
+    texts: list[str]
+    papers: int
+    sentences: TokenizedCorpus
+
+    @property
+    def clusters(self) -> Clusters:
+        """The paper's prompts each by itself, then the others by document."""
+        cut = Clusters.within(self.sentences.corpus, np.arange(len(self.sentences)))
+        return Clusters(
+            np.concatenate([np.arange(self.papers), self.papers + cut.of]), self.papers + cut.count
+        )
+
+
+def cut_prompts(
+    lm: LanguageModel, tokens: TokenizedCorpus, language: str, *, count: int, length: int, new_tokens: int
+) -> Prompts:
+    """The paper's prompts in a language, and the first tokens of sentences of a text.
+
+    Args:
+        count: at most so many sentences.
+        length: tokens of a prompt; a sentence has twice as many, or it would be ended and not continued.
+        new_tokens: what the model has to have room for; longer ones of the paper's prompts are left out.
+
+    Raises:
+        GlossaeError: no sentence is long enough.
+    """
+    long = [
+        number
+        for number, sentence in enumerate(tokens.corpus.sentences)
+        if sentence.language == language and len(tokens.ids[number]) >= tokens.prefix + 2 * length
+    ][:count]
+    if not long:
+        raise GlossaeError(
+            f"steering.prompt_tokens: to cut a prompt of {length} a sentence has to have twice as many tokens, and "
+            f"test has none in {language}"
+        )
+    papers = {text: np.array(prompt_ids(lm, text), dtype=np.int64) for text in PROMPTS.get(language, ())}
+    # a tokenizer that knows few words makes long prompts, for which small models have no room
+    papers = {text: ids for text, ids in papers.items() if len(ids) + new_tokens <= lm.max_positions}
+    prompts, texts = [*papers.values()], [*papers]
+    for number in long:
+        before, own = np.split(tokens.ids[number][: tokens.prefix + length], [tokens.prefix])
+        texts.append(lm.tokenizer.decode(own, skip_special_tokens=True).strip())
+        # in a chat a prompt is the user's turn, and what stands before texts ends where the reply begins
+        prompts.append(np.array(prompt_ids(lm, texts[-1])) if lm.chat else np.concatenate([before, own]))
+    return Prompts(prompts, texts, len(papers), tokens.take(long))
 
 
 def continuations(
@@ -100,6 +168,22 @@ class Steered:
     unreached: dict[str, list[float]]
     texts: list[list[str]]
     answers: list[Identified]
+
+    def examples(self, prompts: Sequence[str], count: int) -> list[SteeringExample]:
+        """The continuations of the first prompts, raw and at the KL that families are compared at."""
+        return [
+            SteeringExample(
+                prompt=prompts[number],
+                family=arm.family,
+                value=arm.value,
+                at=arm.at,
+                text=texts[number],
+                language=None if found.best[number] == identify.UNANSWERED else found.best[number],
+            )
+            for number in range(min(count, len(prompts)))
+            for arm, texts, found in zip(self.arms, self.texts, self.answers, strict=True)
+            if arm.value is None or arm.at is not None
+        ]
 
 
 def steer(
