@@ -14,7 +14,7 @@ from glossae.effects.controls import (
     smoothed_rate,
 )
 from glossae.effects.damage import NEAR, Switched, doses_at, matched_sweeps, switch_off
-from glossae.effects.edits import Edit, Operation, compile_edits, edited, neurons_off
+from glossae.effects.edits import Edit, compile_edits, edited, neurons_off
 from glossae.effects.knob import Knob
 from glossae.effects.selectivity import (
     MATCHED_DAMAGE,
@@ -65,7 +65,6 @@ __all__ = [
     "Keep",
     "Knob",
     "Measured",
-    "Operation",
     "Rises",
     "Steering",
     "Step",

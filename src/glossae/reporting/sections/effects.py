@@ -92,11 +92,10 @@ def _changes(files: RunFiles, splice: bool, value: float) -> list[str]:
     for code in (files.target, files.reference):
         cell = find_cell(files, code, "set", splice, value)
         if cell is not None:
-            spread = interval(cell.ci_low, cell.ci_high)
             # an interval that reaches below zero is no longer one of a rise
-            of = "" if spread and cell.ci_low >= 0 else " of the change"
-            inside = f" (95{NO_BREAK}% interval{of} {spread})" if spread else ""
-            words.append(f"the {language_name(code)} loss {moves(cell.delta)}{inside}")
+            of = "" if cell.ci_low >= 0 else " of the change"
+            inside = f"(95{NO_BREAK}% interval{of} {interval(cell.ci_low, cell.ci_high)})"
+            words.append(f"the {language_name(code)} loss {moves(cell.delta)} {inside}")
     return words
 
 
