@@ -6,7 +6,6 @@ from typing import Any, ClassVar, TypeAlias
 
 from glossae.reporting.canvas import Drawing
 from glossae.reporting.wording import interval, number, percent
-from glossae.results import Result
 
 
 @dataclass(frozen=True)
@@ -114,17 +113,12 @@ def table(label: str, caption: str, lines: Iterable[Line], words: int = 1) -> Ta
 
 
 def estimate(
-    row: Result, name: str, digits: int = 3, write: Callable[..., str] = number, ends: str | None = None
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int = 3,
+    write: Callable[..., str] = number,
 ) -> Cell:
-    """The estimate `name` of a row above its interval, whose ends are `{ends}_low` and `{ends}_high`.
-
-    Args:
-        row: of results.json.
-        name: of the estimate.
-        digits: decimals of all three.
-        write: writes the estimate.
-        ends: what the names of the ends begin with, if not `name`.
-    """
-    low, high = (getattr(row, f"{ends or name}_{end}") for end in ("low", "high"))
+    """An estimate above its interval, all with so many decimals; `write` writes the estimate."""
     write_end = percent if write is percent else number
-    return Cell(write(getattr(row, name), digits), interval(low, high, digits, write_end))
+    return Cell(write(value, digits), interval(low, high, digits, write_end))

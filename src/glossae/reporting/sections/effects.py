@@ -181,7 +181,7 @@ def _sweep_table(files: RunFiles, splice: bool, published: Mapping[str, Any] | N
 def _change(cell: LossCell | None) -> str | Cell:
     if cell is None or cell.edit in ("none", "raw"):
         return "–"
-    return estimate(cell, "delta", write=signed, ends="ci")
+    return estimate(cell.delta, cell.ci_low, cell.ci_high, write=signed)
 
 
 def _serial_correlation(rows: Sequence[SerialCorrelation]) -> Blocks:

@@ -92,7 +92,7 @@ def _ratio(row: Selectivity | None) -> str | Cell:
 
 def _margin(row: Selectivity) -> Cell:
     """The difference of the rises per byte, with its interval."""
-    return estimate(row, "margin_per_byte", 4, signed)
+    return estimate(row.margin_per_byte, row.margin_per_byte_low, row.margin_per_byte_high, 4, signed)
 
 
 # ---- latents, neurons and directions side by side
@@ -208,8 +208,10 @@ def _side_effects(files: RunFiles) -> Blocks:
                     "Units": Cell(set_name(files, row.units), row.kind),
                     "Edit": row.edit,
                     f"{target} rises by": short(row.at),
-                    "KL": estimate(row, "kl", 4),
-                    "Top-1 agreement": estimate(row, "agreement", 1, percent),
+                    "KL": estimate(row.kl, row.kl_low, row.kl_high, 4),
+                    "Top-1 agreement": estimate(
+                        row.agreement, row.agreement_low, row.agreement_high, 1, percent
+                    ),
                     "Size of the change": Cell(percent(row.change, digits=1)),
                 }
                 for row in rows
@@ -284,7 +286,7 @@ def _edit(edit: str, value: float | None, to: str = " to") -> str:
 
 
 def _delta(row: PartEffect | BestDose, digits: int = 3) -> Cell:
-    return estimate(row, "delta", digits, signed, ends="ci")
+    return estimate(row.delta, row.ci_low, row.ci_high, digits, signed)
 
 
 def _best_dose(files: RunFiles) -> Blocks:

@@ -194,15 +194,15 @@ def _table(files: RunFiles, label: str, doses: str, arms: Sequence[SteeredArm]) 
             "Family": _name(arm.family),
             "KL": number(arm.kl, 2),
             "Dose": "–" if arm.value is None else short(arm.value),
-            target: estimate(arm, "success", 0, percent),
+            target: estimate(arm.success, arm.success_low, arm.success_high, 0, percent),
             **{language_name(code): percent(best.get(code, 0.0)) for code in others},
             "None": percent(best.get("unanswered", 0.0)),
             **{
                 f"{target} by {name}": percent(shares[j].get(files.target, 0.0)) for j, name in judges.items()
             },
-            "Repetition": estimate(arm, "repetition", 0, percent),
+            "Repetition": estimate(arm.repetition, arm.repetition_low, arm.repetition_high, 0, percent),
             "Distinct 1, 2": f"{number(arm.distinct_1, 2)}, {number(arm.distinct_2, 2)}",
-            "Loss": estimate(arm, "loss", 2),
+            "Loss": estimate(arm.loss, arm.loss_low, arm.loss_high, 2),
             "Same top token": percent(arm.agreement),
         }
 

@@ -129,8 +129,15 @@ def _table(protocol: str, rows: Sequence[TaskScore], metrics: Sequence[str], pub
         line: list[str | Cell] = [key[0], _edit(*key[1:])]
         own = [found[metric] for metric in metrics]
         for row in own:
-            line.append(estimate(row, "score", ends="ci"))
-            line += ["–", "–"] if row.p is None else [estimate(row, "delta", write=signed), _p(row.p)]
+            line.append(estimate(row.score, row.ci_low, row.ci_high))
+            line += (
+                ["–", "–"]
+                if row.p is None
+                else [
+                    estimate(row.delta, row.delta_low, row.delta_high, write=signed),
+                    _p(row.p),
+                ]
+            )
         first = own[0]
         times = f", {first.splits} splits" if first.splits > 1 else ""
         line += [
