@@ -24,7 +24,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.corpora import Corpus, first_of_each, read_source
-from glossae.effects import Edit, SwitchOff, UnitSet, compile_edits, neurons_off, switch_off
+from glossae.effects import Edit, Step, SwitchOff, UnitSet, switch_off
 from glossae.evidence import lape, testing
 from glossae.files import write_json
 from glossae.lm import (
@@ -185,15 +185,13 @@ def steps(x: Tensor, seed: int) -> Iterator[Tensor]:
             yield x[places]
 
 
-def off_edit(units: Latents | Neurons | Directions, chosen: tuple[int, ...], mean: Tensor) -> Any:
+def off_edit(units: Latents | Neurons | Directions, chosen: tuple[int, ...], mean: Tensor) -> Edit:
     """What switches units off: latents at 0, others at the mean of the other languages."""
     if isinstance(units, Latents):
-        return compile_edits([Edit("zero", chosen)], units)[0]
+        return Edit("zero", chosen)
     if isinstance(units, Neurons):
-        return compile_edits(
-            [Edit("mean", chosen, tuple(units.read(mean[None], chosen)[0].tolist()))], units
-        )[0]
-    return Edit.project_to(units, chosen[:1], mean).compile(units)
+        return Edit("mean", chosen, tuple(units.read(mean[None], chosen)[0].tolist()))
+    return Edit.project_to(units, chosen[:1], mean)
 
 
 def resampled_difference(
@@ -302,7 +300,8 @@ def main(folder: Path, name: str) -> None:
             for group, seed, units, fvu, mean in made:
                 found, first = row(units, kept["tune"], kept["test"], site)
                 own.append({**cell, "layer": site.layer, "group": group, "seed": seed, "fvu": fvu, **found})
-                sets.append(UnitSet(group, seed, len(first), first, edit=off_edit(units, first, mean)))
+                step = Step(units, off_edit(units, first, mean))
+                sets.append(UnitSet(group, units, first, seed=seed, sweep=[step]))
             if DEPTHS[cell["depth"]] >= DEPTHS[BASE["depth"]]:
                 off(lm, site, own, sets, off_text)
             save(own)
@@ -363,7 +362,7 @@ def lape_row(
         lm,
         at,
         [found],
-        [UnitSet("LAPE", 0, len(best), (), edit=tuple(neurons_off(lm, neurons.best(OFF))))],
+        [UnitSet("LAPE", layers=neurons.best(OFF))],
         off_text,
     )
     return found
@@ -380,8 +379,7 @@ def off(
             code: [float(switched.mean(code)[place]), *interval(own[:, place])] for code, own in draws.items()
         }
     trained, control = (
-        [place for place, each in enumerate(sets) if each.group == group]
-        for group in ("trained", "untrained")
+        [place for place, each in enumerate(sets) if each.name == group] for group in ("trained", "untrained")
     )
     for place in trained:
         rows[place]["adds"] = resampled_difference(switched, trained, control)

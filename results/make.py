@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from glossae.results import NearestLanguage, Results, read_results
+from glossae.results import Baselines, BestDose, LossChange, NearestLanguage, Results, TaskScore, read_results
 from glossae.run import headlines
 
 HERE = Path(__file__).resolve().parent
@@ -160,28 +160,25 @@ def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
     ]
     if probe and probe.nearest:
         lines += [_layers(probe.nearest)]
-    if found is None or found["reason"] is not None:
-        return "\n".join([*lines, f"Baselines: {None if found is None else found['reason']}\n"])
-    places = list(found["autoencoders"][0]["again"])
+    if found is None or found.reason is not None:
+        return "\n".join([*lines, f"Baselines: {None if found is None else found.reason}\n"])
+    places = list(found.autoencoders[0].again)
     lines += [
-        f"Units passing one rule, for trained SAEs and baselines: AUROC over {found['minimum']:g} against each of "
-        f"{', '.join(found['outside'])} at q {found['q']:g} (`results.json: baselines.autoencoders`).\n",
+        f"Units passing one rule, for trained SAEs and baselines: AUROC over {found.minimum:g} against each of "
+        f"{', '.join(found.outside)} at q {found.q:g} (`results.json: baselines.autoencoders`).\n",
         _table(
             ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),
             [
                 (
-                    row["group"],
-                    row["seed"],
-                    row["passing"],
-                    "–" if row["paper"] is None else row["paper"],
-                    _n(row["weakest"], 2),
-                    *(
-                        f"{row['again'][p]['best']:.2f} ({row['again'][p]['above']} of {row['again'][p]['of']})"
-                        for p in places
-                    ),
-                    _n(row["stable"], 2),
+                    row.group,
+                    row.seed,
+                    row.passing,
+                    "–" if row.paper is None else row.paper,
+                    _n(row.weakest, 2),
+                    *(f"{row.again[p].best:.2f} ({row.again[p].above} of {row.again[p].of})" for p in places),
+                    _n(row.stable, 2),
                 )
-                for row in found["autoencoders"]
+                for row in found.autoencoders
             ],
         ),
         "Rise of the loss with latents switched off, trained less untrained SAEs, nats per token "
@@ -190,14 +187,13 @@ def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
             ("", "latents", "trained", "untrained", "difference"),
             [
                 (
-                    {"target": "rise of da", "margin": "rise of da less the nearest language's"}[row["what"]],
-                    row["size"],
-                    f"{row['trained']:+.3f}",
-                    f"{row['untrained']:+.3f}",
-                    f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                    {"target": "rise of da", "margin": "rise of da less the nearest language's"}[row.what],
+                    row.size,
+                    f"{row.trained:+.3f}",
+                    f"{row.untrained:+.3f}",
+                    f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
                 )
-                for row in found["adds"]
-                if row["what"] != "units"
+                for row in found.differences
             ],
         ),
         "Change of loss with units switched off, or turned down until the Danish loss on tune has risen by `at`: nats "
@@ -211,7 +207,9 @@ def _hope(name: str) -> str:
     """Tables on the paper's hope that a dose lowers the target's loss or improves a task."""
     found = json.loads((HERE / name / "hope.json").read_text(encoding="utf-8"))
     tasks = [
-        row for row in found["tasks"] if row["edit"] not in ("raw", "none") and row["metric"] == "macro_f1"
+        row
+        for row in map(TaskScore.model_validate, found["tasks"])
+        if row.edit not in ("raw", "none") and row.metric == "macro_f1"
     ]
     return "\n".join(
         [
@@ -223,13 +221,13 @@ def _hope(name: str) -> str:
                 ("units", "spliced", "edit", "on tune", "on test"),
                 [
                     (
-                        row["units"],
-                        "yes" if row["splice"] else "no",
+                        row.units,
+                        "yes" if row.splice else "no",
                         _edit(row),
-                        f"{row['tune_delta']:+.4f}",
-                        f"{row['delta']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]",
+                        f"{row.tune_delta:+.4f}",
+                        f"{row.delta:+.4f} [{row.ci_low:+.4f}, {row.ci_high:+.4f}]",
                     )
-                    for row in found["best_dose"]
+                    for row in map(BestDose.model_validate, found["best_dose"])
                 ],
             ),
             f"Danish tasks at each dose (`results/{name}/hope.json: tasks`): macro-F1, and its change from no edit "
@@ -240,13 +238,13 @@ def _hope(name: str) -> str:
                 ("task", "units", "spliced", "edit", "score", "change", "p"),
                 [
                     (
-                        row["task"],
-                        row["units"],
-                        "yes" if row["splice"] else "no",
+                        row.task,
+                        row.units,
+                        "yes" if row.splice else "no",
                         _edit(row),
-                        f"{row['score']:.3f}",
-                        f"{row['delta']:+.3f} [{row['delta_low']:+.3f}, {row['delta_high']:+.3f}]",
-                        "–" if row["p"] is None else f"{row['p']:.3f}",
+                        f"{row.score:.3f}",
+                        f"{row.delta:+.3f} [{row.delta_low:+.3f}, {row.delta_high:+.3f}]",
+                        "–" if row.p is None else f"{row.p:.3f}",
                     )
                     for row in tasks
                 ],
@@ -255,8 +253,8 @@ def _hope(name: str) -> str:
     )
 
 
-def _edit(row: dict[str, Any]) -> str:
-    return str(row["edit"]) if row["value"] is None else f"{row['edit']} {row['value']:g}"
+def _edit(row: BestDose | TaskScore) -> str:
+    return row.edit if row.value is None else f"{row.edit} {row.value:g}"
 
 
 def _grid(name: str) -> str:
@@ -346,12 +344,12 @@ def _layers(nearest: NearestLanguage) -> str:
     return text + ".\n"
 
 
-def _sets(found: dict[str, Any]) -> str:
+def _sets(found: Baselines) -> str:
     """Each set's change of loss by language, the seeds of a group together."""
-    languages = list(found["measured"])
-    sets: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in found["sets"]:
-        sets.setdefault((row["group"], row["size"], row["at"]), []).append(row["change"])
+    languages = list(found.measured)
+    sets: dict[tuple[Any, ...], list[dict[str, LossChange]]] = {}
+    for row in found.sets:
+        sets.setdefault((row.group, row.size, row.at), []).append(row.change)
     return _table(
         ("units", "size", "seeds", "at", *languages),
         [
@@ -360,7 +358,7 @@ def _sets(found: dict[str, Any]) -> str:
                 size,
                 len(own),
                 "off" if at is None else f"{at:g}",
-                *(f"{sum(change[code]['delta'] for change in own) / len(own):+.3f}" for code in languages),
+                *(f"{sum(change[code].delta for change in own) / len(own):+.3f}" for code in languages),
             )
             for (group, size, at), own in sets.items()
         ],

@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
-from glossae.effects import Family, Knob
+from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
@@ -30,7 +30,7 @@ from glossae.recipe import Recipe, load_recipe
 from glossae.results import EvidenceResult, Result, StageResults
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
-from glossae.run.folder import RunFolder
+from glossae.run.folder import RunFolder, as_rows
 from glossae.sae import Sae
 from glossae.stages.sae import load_sae
 from glossae.toy import toy_model
@@ -329,7 +329,7 @@ class Units(_Result):
             for name in ("reference_means", "target_means")
         )
         sae = load_sae(self._context)
-        family = Family("latents_add", sae, self.numbers, "add", low, high)
+        family = UnitSet("latents_add", sae, self.numbers, "add", low, high)
         return Knob.of(
             self._context.lm,
             self._context.site,
@@ -568,7 +568,9 @@ def sweep(
     }
     context = _context(lm, text, units.target, units.reference, own, load_sae(before))
     found = _done(context, "sae", "evidence", "features", "effects").next_token
-    return Effect(units.target, pd.DataFrame(found["cells"]), pd.DataFrame(found["selectivity"]))
+    assert found is not None
+    cells, compared = (pd.DataFrame(as_rows(rows)) for rows in (found.cells, found.selectivity))
+    return Effect(units.target, cells, compared)
 
 
 def report(folder: str | Path) -> Path:

@@ -13,11 +13,11 @@ from glossae.effects import (
     Edit,
     Step,
     UnitSet,
-    direction_arm,
+    direction_set,
     doses_at,
-    latent_arm,
+    latent_set,
     matched_sweeps,
-    neuron_arm,
+    neuron_set,
     neurons_off,
     switch_off,
 )
@@ -56,49 +56,49 @@ def test_near_enough_is_two_percent_and_what_no_dose_does_is_not_found():
 
 def test_doses_reach_the_damage_and_no_more(tiny_lm, tiny_corpus):
     target_mean = MEAN + torch.randn(D, generator=torch.Generator().manual_seed(0))
-    arms = [
-        latent_arm("da", random_sae(), (30, 2), [], (0.25, 0.125)),
-        neuron_arm("best neurons", Neurons(SITE, D), (4, 9), MEAN),
-        direction_arm("difference of means", target_mean - MEAN, MEAN, target_mean),
+    sets = [
+        latent_set("da", random_sae(), (30, 2), [], (0.25, 0.125)),
+        neuron_set("best neurons", Neurons(SITE, D), (4, 9), MEAN),
+        direction_set("difference of means", target_mean - MEAN, MEAN, target_mean),
     ]
-    own = tokenize(tiny_lm, Corpus.of(tiny_corpus.only("da").sentences[:8]))
+    text = tokenize(tiny_lm, Corpus.of(tiny_corpus.only("da").sentences[:8]))
 
     def damage(sweep):
-        found = measured_on(tiny_lm, sweep, own)
-        return {m.edit: float((m.losses - found[0].losses).sum() / own.predicted.sum()) for m in found}
+        found = measured_on(tiny_lm, sweep, text)
+        return {m.edit: float((m.losses - found[0].losses).sum() / text.predicted.sum()) for m in found}
 
     ends = {}
-    for arm in arms:
-        for end in arm.strongest:
+    for own in sets:
+        for end in own.strongest:
             rises = damage([Step(end.units, Edit("none")), end])
-            ends[arm.name, end.edit.operation] = rises[end.edit]
+            ends[own.name, end.edit.operation] = rises[end.edit]
     level = 0.8 * min(end for end in ends.values() if end > 0.01)
     reached = {name for name, end in ends.items() if end > level}
     assert {name for name, _ in reached} == {"best neurons", "difference of means"}
     found = set()
     off = {"da": "zero", "best neurons": "mean", "difference of means": "project_out"}
-    for arm, sweep in zip(
-        arms, matched_sweeps(tiny_lm, SITE, arms, own, [level, 1e6], only_off=["da"]), strict=True
+    for own, sweep in zip(
+        sets, matched_sweeps(tiny_lm, SITE, sets, text, [level, 1e6], only_off=["da"]), strict=True
     ):
         rises = damage(sweep)
         none, switched, *others = rises
-        assert (none.operation, switched.operation) == ("none", off[arm.name])
+        assert (none.operation, switched.operation) == ("none", off[own.name])
         for change in others:
-            found.add((arm.name, change.operation))
+            found.add((own.name, change.operation))
             assert level <= rises[change] <= 1.05 * level
     assert found == reached
     assert all(
-        len(sweep) == 2 for sweep in matched_sweeps(tiny_lm, SITE, arms, own, [level], only_off=[*off])
+        len(sweep) == 2 for sweep in matched_sweeps(tiny_lm, SITE, sets, text, [level], only_off=[*off])
     )
 
 
 def test_sets_are_switched_off_side_by_side(tiny_lm, tiny_corpus):
-    text, zero = tokenize(tiny_lm, tiny_corpus), Edit("zero", (1, 2)).compile(random_sae())
-    everywhere = tuple(neurons_off(tiny_lm, {0: (1, 2), 2: (5,)}))
+    text, sae, zero = tokenize(tiny_lm, tiny_corpus), random_sae(), Edit("zero", (1, 2))
+    everywhere = {0: (1, 2), 2: (5,)}
     sets = [
-        UnitSet("latents", 0, 2, (1, 2), edit=zero),
-        UnitSet("everywhere", 0, 3, (), edit=everywhere),
-        UnitSet("nothing", 0, 0, (), edit=lambda x: x),
+        UnitSet("latents", sae, (1, 2), sweep=[Step(sae, zero)]),
+        UnitSet("everywhere", layers=everywhere),
+        UnitSet("nothing", sae, sweep=[Step(sae, Edit("zero"))]),
     ]
     kept = {}
 
@@ -111,9 +111,9 @@ def test_sets_are_switched_off_side_by_side(tiny_lm, tiny_corpus):
     # a precision of 0 is that of a tenth of the change, or of the whole text
     scored = found.tokens
     raw = sentence_losses(tiny_lm, scored)
-    with edit(tiny_lm, SITE, zero):
+    with edit(tiny_lm, SITE, zero.compile(sae)):
         one = sentence_losses(tiny_lm, scored) - raw
-    with edits(tiny_lm, everywhere):
+    with edits(tiny_lm, neurons_off(tiny_lm, everywhere)):
         other = sentence_losses(tiny_lm, scored) - raw
     np.testing.assert_allclose(found.raw, raw, rtol=1e-5, atol=1e-4)
     for row, used, change in zip(found.change, found.used, (one, other, 0 * raw), strict=True):

@@ -282,11 +282,22 @@ def test_together_they_encode_a_tensor_once(drawn, monkeypatch):
         (("set", (4, 1, 4), (1.0, 2.0, 3.0)), "edit: the unit 4 is named twice$"),
         (("none", (3,), (1.0,)), "edit: units: 'none' changes no unit, so it has none"),
         (("zero", (3,), (1.0,)), "edit: targets: 'zero' has none; 'set' takes values"),
+        (("draw", (3,), (1.0,)), "edit: value: 'draw' needs one: the share of the way to the targets"),
     ],
 )
 def test_what_is_no_edit_is_refused_by_its_key(given, line):
     with pytest.raises(GlossaeError, match=f"^{line}"):
         Edit(*given)
+
+
+@pytest.mark.parametrize("units", [random_sae(), Neurons(SITE, D)])
+def test_draw_goes_a_share_of_the_way_that_set_goes(units):
+    x = torch.randn(20, D, generator=torch.Generator().manual_seed(0))
+    ids, targets = (4, 9), (0.5, -1.0)
+    whole = Edit("set", ids, targets).compile(units)(x) - x
+    for share in (1.0, 0.25, -0.5):
+        moved = Edit("draw", ids, targets, value=share).compile(units)(x) - x
+        torch.testing.assert_close(moved, share * whole, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import glossae
 from effects_sae import LATENTS, SITE, D, random_sae
-from glossae.effects import Family, Knob
+from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit, load
 from glossae.sae import Sae, SaeConfig
@@ -53,7 +53,7 @@ KINDS = [
 
 
 def knob_of(lm, kind="topk", operation="add", *, dose=3.0, **options):
-    family = Family(f"{kind}_{operation}", units_of(kind), IDS, operation, LOW, HIGH)
+    family = UnitSet(f"{kind}_{operation}", units_of(kind), IDS, operation, LOW, HIGH)
     return Knob.of(lm, SITE, family, dose=dose, target="da", reference="en", **options)
 
 
@@ -237,7 +237,7 @@ def test_a_model_in_training_is_refused(tiny_lm):
 
 
 def test_units_of_another_width_are_refused(tiny_lm):
-    family = Family("x", Neurons(Site("resid", 1), 32), (0,), "add", (0.0,), (1.0,))
+    family = UnitSet("x", Neurons(Site("resid", 1), 32), (0,), "add", (0.0,), (1.0,))
     with pytest.raises(
         GlossaeError, match="knob: the units are of a site of 32 values, and mlp.hidden of layer 1 has 48"
     ):

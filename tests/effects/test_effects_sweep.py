@@ -1,7 +1,5 @@
 """A sweep's numbers are those of every sentence by itself, summed by hand; and consecutive sentences are tested."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,10 +13,10 @@ from glossae.effects import (
     Edit,
     Measured,
     cells,
-    direction_arm,
-    latent_arm,
+    direction_set,
+    latent_set,
     measure_growing,
-    neuron_arm,
+    neuron_set,
     part_edits,
     part_rows,
     serial_correlations,
@@ -49,7 +47,7 @@ def tokens(tiny_lm, tiny_corpus):
 @pytest.fixture(scope="module")
 def steps():
     """The part of a sweep without the latents' shares, which are no edits that are made by hand."""
-    sweep = latent_arm("da", random_sae(), UNITS, DOSES, (0.25, 0.125)).sweep
+    sweep = latent_set("da", random_sae(), UNITS, DOSES, (0.25, 0.125)).sweep
     return [step for step in sweep if step.edit is None or step.edit.operation in ("none", "set", "mean")]
 
 
@@ -104,8 +102,8 @@ def test_no_edit_is_left_behind(tiny_lm, tokens, steps, count_hooks):
 def arms():
     target_mean = MEAN + torch.randn(D, generator=torch.Generator().manual_seed(0))
     return [
-        neuron_arm("best neurons", Neurons(SITE, D), (4, 9), MEAN),
-        direction_arm("difference of means", target_mean - MEAN, MEAN, target_mean),
+        neuron_set("best neurons", Neurons(SITE, D), (4, 9), MEAN),
+        direction_set("difference of means", target_mean - MEAN, MEAN, target_mean),
     ]
 
 
@@ -182,7 +180,7 @@ def test_the_seed_decides_the_intervals_and_nothing_else(measured, tokens, table
     assert cells(measured, tokens, name="da", draws=200, seed=1) == table
     other = cells(measured, tokens, name="da", draws=200, seed=2)
     ends = dict.fromkeys(("ci_low", "ci_high", "byte_ci_low", "byte_ci_high"), 0)
-    same = [[dataclasses.replace(cell, **ends) for cell in each] for each in (table, other)]
+    same = [[cell.model_copy(update=ends) for cell in each] for each in (table, other)]
     assert same[0] == same[1]
     assert other != table
     panel = cells(measured, tokens, name="x", kind="neuron", draws=9, seed=0, pooled="panel", by_source=False)

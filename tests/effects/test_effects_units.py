@@ -11,14 +11,14 @@ from glossae.effects import (
     FAMILIES,
     Dose,
     Edit,
-    Family,
     UnitRange,
+    UnitSet,
     best_neurons,
-    direction_arm,
+    direction_set,
     doses,
     families,
-    latent_arm,
-    neuron_arm,
+    latent_set,
+    neuron_set,
 )
 from glossae.errors import GlossaeError
 from glossae.units import Latents, Moments, Neurons, activation_moments, activation_samples
@@ -106,8 +106,8 @@ def test_doses_are_in_order_and_some_above_0_are_in_range(values, ranges, unit):
 
 def test_a_sweep_of_latents_is_the_model_then_every_dose_spliced_and_not():
     sae, dose_list = random_sae(), [Dose(-2.0, (-2.0, -4.0), False), Dose(0.0, (0.0, 0.0), True)]
-    arm = latent_arm("da", sae, (30, 2), dose_list, (0.25, 0.125))
-    found = [(step.edit, step.in_range) for step in arm.sweep]
+    made = latent_set("da", sae, (30, 2), dose_list, (0.25, 0.125))
+    found = [(step.edit, step.in_range) for step in made.sweep]
     expected = [(None, None)]
     for splice in (True, False):
         expected.append((Edit("none", splice=splice), None))
@@ -116,11 +116,11 @@ def test_a_sweep_of_latents_is_the_model_then_every_dose_spliced_and_not():
     expected.append((Edit("zero", (30, 2)), None))
     expected += [(Edit("scale", (30, 2), (s, s), value=s), None) for s in (-1.0, -2.0, -4.0)]
     assert found == expected
-    assert (arm.kind, arm.size) == ("latent", 2)
-    kept = latent_arm("da", sae, (30, 2), dose_list, (0.25, 0.125), splice=False)
+    assert (made.kind, made.size) == ("latent", 2)
+    kept = latent_set("da", sae, (30, 2), dose_list, (0.25, 0.125), splice=False)
     assert [step.edit for step in kept.sweep] == [e for e, _ in expected if e is not None and not e.splice]
     # without units there is nothing to set
-    none = latent_arm("none", sae, (), [], ())
+    none = latent_set("none", sae, (), [], ())
     assert [step.edit for step in none.sweep] == [None, Edit("none", splice=True), Edit("none")]
     assert (none.size, none.off, none.strongest) == (0, [], [])
 
@@ -128,19 +128,19 @@ def test_a_sweep_of_latents_is_the_model_then_every_dose_spliced_and_not():
 def test_shares_lie_on_the_line_from_no_edit_through_the_mean():
     generator = torch.Generator().manual_seed(0)
     x, target_mean = torch.randn(30, D, generator=generator), MEAN + torch.randn(D, generator=generator)
-    neurons = neuron_arm("best neurons", Neurons(SITE, D), (4, 9), MEAN)
-    direction = direction_arm("difference of means", target_mean - MEAN, MEAN, target_mean)
+    neurons = neuron_set("best neurons", Neurons(SITE, D), (4, 9), MEAN)
+    direction = direction_set("difference of means", target_mean - MEAN, MEAN, target_mean)
     assert (neurons.kind, neurons.size, direction.kind, direction.size) == ("neuron", 2, "direction", 1)
 
-    def moved(arm, operation, value):
-        (step,) = [s for s in arm.sweep if s.edit and (s.edit.operation, s.edit.value) == (operation, value)]
+    def moved(own, operation, value):
+        (step,) = [s for s in own.sweep if s.edit and (s.edit.operation, s.edit.value) == (operation, value)]
         return step.edit.compile(step.units)(x).double() - x.double()
 
-    for arm, whole in ((neurons, ("mean", None)), (direction, ("project_out", 0.0))):
-        assert [step.edit.operation for step in arm.off] == [whole[0]]
+    for own, whole in ((neurons, ("mean", None)), (direction, ("project_out", 0.0))):
+        assert [step.edit.operation for step in own.off] == [whole[0]]
         for share in (0.75, 0.25, -1.0):
-            expected = (1 - share) * moved(arm, *whole)
-            torch.testing.assert_close(moved(arm, "scale", share), expected, atol=1e-4, rtol=1e-4)
+            expected = (1 - share) * moved(own, *whole)
+            torch.testing.assert_close(moved(own, "scale", share), expected, atol=1e-4, rtol=1e-4)
     # a neuron at the mean reads the mean, a direction too
     after = x + moved(neurons, "mean", None)
     torch.testing.assert_close(after[:, [4, 9]], MEAN[[4, 9]].double().expand(30, 2), atol=1e-5, rtol=0)
@@ -224,4 +224,4 @@ def test_families_come_in_the_order_asked_and_latents_that_read_alike_are_left_o
 
 def test_a_family_has_a_mean_for_each_unit():
     with pytest.raises(GlossaeError, match="steering: x: 2 units, 1 and 2 means"):
-        Family("x", Neurons(SITE, 4), (0, 1), "add", (0.0,), (1.0, 2.0))
+        UnitSet("x", Neurons(SITE, 4), (0, 1), "add", (0.0,), (1.0, 2.0))

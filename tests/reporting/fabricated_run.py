@@ -1,21 +1,26 @@
 """Run folders made up from a seed: the files of a run, consistent with one another, without any model."""
 
+import contextlib
 import html
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
 from glossae.reporting import write_report
 from glossae.reporting.blocks import Block, Paragraph, Table
-from glossae.results import GridCell
+from glossae.results import GridCell, Result
 from glossae.sae import choose, fronts
+
+Kind = TypeVar("Kind", bound=Result)
 
 VALUES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
 LATENTS = 200
@@ -60,6 +65,24 @@ def table_of(page: str, label: str) -> str:
 
 
 # ---- what tests write
+
+
+def filled(kind: type[Kind], /, **given: Any) -> Kind:
+    """A result with these values; what else it needs is None, 0, or empty."""
+
+    def nothing(field: FieldInfo) -> Any:
+        of = TypeAdapter(field.annotation)
+        for value in (None, 0, "", [], {}):
+            with contextlib.suppress(ValidationError):
+                return of.validate_python(value)
+        raise AssertionError(f"no empty {field.annotation}")
+
+    lacking = {
+        name: nothing(field)
+        for name, field in kind.model_fields.items()
+        if field.is_required() and name not in given
+    }
+    return kind(**lacking | given)
 
 
 def row(names: str, *values: Any, **more: Any) -> dict[str, Any]:
@@ -112,7 +135,6 @@ def fabricate(
             "cells": made.cells(),
             "selectivity": made.selectivity(),
             "chosen": made.chosen(),
-            "controls": None,
         },
         "generation": made.generation(prompt),
     }
@@ -321,15 +343,21 @@ class _Made:
                         row("units kind edit splice value", "da", "latent", edit, splice, value)
                         | row("language source ce ce_per_byte delta", code, source, ce, ce / 3.3, moved)
                         | row("ci_low ci_high tokens sentences", moved - spread, moved + spread, 4800, 240)
+                        | row(
+                            "delta_per_byte byte_ci_low byte_ci_high",
+                            moved / 3.3,
+                            *(moved - spread, moved + spread),
+                        )
                         | {"in_range": None if value is None else 0 <= value <= 5}
                     )
         return cells
 
     def chosen(self) -> list[dict[str, Any]]:
         """As many latents pass without training as with it."""
-        names = "units seed language asked rule passing of members"
+        names = "units seed language asked rule passing of text members means"
         who = [("da", None), *((f"random weights {seed + 1}", seed) for seed in range(3))]
-        return [row(names, *each, "da", "paper", "paper", 3, 64, [1, 2, 3]) for each in who]
+        more = ("da", "paper", "paper", 3, 64, "0" * 64, [1, 2, 3], [0.1, 0.2, 0.3])
+        return [row(names, *each, *more) for each in who]
 
     def selectivity(self) -> list[dict[str, Any]]:
         if not self.selected:
@@ -342,7 +370,7 @@ class _Made:
                     other = self.delta(versus, value, splice)
                     rows.append(
                         row("units kind edit splice at versus", "da", "latent", "set", splice, at, versus)
-                        | {"reached": True, "value": None if value > 0 else value}
+                        | {"text": "test", "reached": True, "value": None if value > 0 else value}
                         | _compared(at, other, "")
                         | _compared(at / 4, other / 4, "_per_byte")
                     )

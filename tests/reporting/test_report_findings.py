@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated_run import change_results, evidence, fabricate, plain, results_of, row
+from fabricated_run import change_results, evidence, fabricate, filled, plain, results_of, row
 
 from glossae.errors import GlossaeError
 from glossae.reporting.findings import at_matched_damage, selective_at, third_languages, units_found, verdict
@@ -12,6 +12,7 @@ from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.sections.autoencoder import autoencoder_blocks
 from glossae.reporting.sections.effects import sweep, sweep_details
 from glossae.reporting.wording import listed, model_name, moves, number, percent, signed, visible, whole
+from glossae.results import ChosenLatents
 
 
 def files_of(folder: Path, case: str = "found", **options: Any) -> RunFiles:
@@ -102,7 +103,7 @@ def test_an_empty_selection_claims_nothing(tmp_path: Path) -> None:
 
 def test_damage_that_is_never_reached(tmp_path: Path) -> None:
     next_token = results_of(fabricate(tmp_path))["next_token"]
-    named = ("units", "kind", "edit", "splice", "at", "versus")
+    named = ("units", "kind", "edit", "splice", "text", "at", "versus")
     rows = [
         {name: own[name] if name in named else None for name in own} | {"reached": False}
         for own in next_token["selectivity"]
@@ -129,15 +130,15 @@ def test_a_dose_above_zero_is_not_made_up(tmp_path: Path) -> None:
 def test_the_sweep_says_rises_where_it_rises(tmp_path: Path, splice: bool) -> None:
     files = files_of(tmp_path)
     cells = {
-        cell["language"]: cell
-        for cell in files.rows("next_token", "cells")
-        if (cell["splice"], cell["value"], cell["source"]) == (splice, -8.0, "all")
+        cell.language: cell
+        for cell in files.next_token.cells
+        if (cell.splice, cell.value, cell.source) == (splice, -8.0, "all")
     }
     danish, english = cells["da"], cells["en"]
     text = plain(sweep(files, splice))
     assert "at -8 (a value the units never take by themselves)" in text
-    assert f"Danish loss rises by {danish['delta']:.3f} nats (95 % interval {danish['ci_low']:.3f} to" in text
-    assert f"English loss falls by {-english['delta']:.3f} nats (95 % interval of the change -0.030" in text
+    assert f"Danish loss rises by {danish.delta:.3f} nats (95 % interval {danish.ci_low:.3f} to" in text
+    assert f"English loss falls by {-english.delta:.3f} nats (95 % interval of the change -0.030" in text
     assert "but not lower than with the units unmodified" in plain(sweep_details(files, splice))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("unit: latent", "unit: p99"))
@@ -225,7 +226,10 @@ def test_the_verdict_counts_random_weights(
 ) -> None:
     fabricate(tmp_path)
     counts = [("da", None, 9), ("sv", None, 30), *(("da", seed, count) for seed, count in enumerate(random))]
-    rows = [row("language seed passing", *count) for count in counts]
+    rows = [
+        filled(ChosenLatents, language=code, seed=seed, passing=count).to_json()
+        for code, seed, count in counts
+    ]
     text = verdict_of(changed(tmp_path, next_token={"chosen": rows}))
     assert expected in text
     assert ("random weights" in text.lower()) == bool(expected)

@@ -11,6 +11,7 @@ from fabricated_run import (
     change_results,
     evidence,
     fabricate,
+    filled,
     page_of,
     plain,
     replayed,
@@ -35,7 +36,22 @@ from glossae.reporting.sections.selectivity import path_words, selectivity_block
 from glossae.reporting.sections.steering import steering_blocks
 from glossae.reporting.sections.tasks import tasks_blocks
 from glossae.reporting.sections.units import rates_blocks
-from glossae.results import ScoresResult, StageResults
+from glossae.results import (
+    Baselines,
+    FoundUnits,
+    LossChange,
+    ScoresResult,
+    SerialCorrelation,
+    SideEffect,
+    StageResults,
+    SteeredFamily,
+    SteeringResult,
+    SweptSet,
+    SwitchedSet,
+    TaskScore,
+    TrainingAdds,
+    TrainingCarries,
+)
 
 MODEL = "models/tiny"
 
@@ -149,9 +165,9 @@ def test_latents_that_pass_are_counted_trained_and_untrained(
     assert "55, 53 and 54 pass it on the same text" in text
 
 
-def serial_row(source: str, q: float, inflation: float, **more: Any) -> dict[str, Any]:
-    own = row("text source language edit sentences lag_1 p", "test", source, "da", "zero", 200, 0.31, q)
-    return own | {"q": q, "inflation": inflation} | more
+def serial_row(source: str, q: float, inflation: float, edit: str | None = "zero") -> dict[str, Any]:
+    own = {"text": "test", "source": source, "language": "da", "edit": edit, "q": q, "inflation": inflation}
+    return filled(SerialCorrelation, **own).to_json()
 
 
 def test_correlated_sentences_are_warned_of_by_source(tmp_path: Path) -> None:
@@ -337,8 +353,9 @@ def test_families_are_compared_at_the_same_damage(tmp_path: Path) -> None:
     selectivity = next_token["selectivity"] + more
     ends = row("kl kl_low kl_high agreement agreement_low agreement_high", 0.01, 0.0, 0.02, 0.9, 0.85, 0.95)
     moved = row("units kind edit at reached change", "da", "latent", "set", 0.3, True, 0.2) | ends
-    sets = {"sets": [{}, {}], "selectivity": selectivity, "side_effects": [moved]}
-    cells = [cell | {"delta_per_byte": 0.0} for cell in next_token["cells"]]
+    sets = {"sets": [filled(SweptSet).to_json()] * 2, "selectivity": selectivity}
+    sets["side_effects"] = [filled(SideEffect, **moved).to_json()]
+    cells = next_token["cells"]
     cells += [cell | {"edit": "zero"} for cell in cells if cell["edit"] == "set" and cell["value"] == 0]
     change_results(tmp_path, next_token=next_token | sets | {"cells": cells})
     blocks = list(selectivity_blocks(read_run(tmp_path)))
@@ -357,16 +374,21 @@ def test_families_are_compared_at_the_same_damage(tmp_path: Path) -> None:
 
 
 def baselines(*adds: tuple[str, float, float, float], reason: str | None = None) -> str:
-    names = "what size trained untrained difference low high"
-    rows = [row(names, what, 4, 0.1, 0.3, middle, low, high) for what, middle, low, high in adds]
-    change = {code: {"delta": delta} for code, delta in (("da", 0.1), ("nb", 0.06), ("en", 0.0))}
-    found = {
-        "reason": reason,
-        "adds": [*rows, row("what size trained untrained", "units", None, [1], [1])],
-        "autoencoders": [{"group": group, "passing": n} for group, n in (("trained", 15), ("untrained", 73))],
-        "sets": [row("group seed at size nearest change", "trained", 0, None, 4, "nb", change)],
-    }
-    return what_training_adds(RunFiles(load_recipe("demo"), results={"baselines": found}))
+    rows = [
+        filled(TrainingAdds, what=what, size=4, difference=middle, low=low, high=high)
+        for what, middle, low, high in adds
+    ]
+    losses = {"da": 0.1, "nb": 0.06, "en": 0.0}
+    change = {code: filled(LossChange, delta=delta) for code, delta in losses.items()}
+    found = Baselines(
+        reason=reason,
+        adds=[*rows, TrainingCarries(trained=[1], untrained=[1])],
+        autoencoders=[
+            filled(FoundUnits, group=group, passing=n) for group, n in (("trained", 15), ("untrained", 73))
+        ],
+        sets=[filled(SwitchedSet, group="trained", size=4, nearest="nb", change=change)],
+    )
+    return what_training_adds(RunFiles(load_recipe("demo"), results=StageResults(baselines=found)))
 
 
 @pytest.mark.parametrize("interval", [(-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)])
@@ -402,7 +424,12 @@ def arm(family: str = "raw", **changes: Any) -> dict[str, Any]:
     estimates |= row("repetition repetition_low repetition_high", 0.1, 0.05, 0.15)
     shares = {"ngrams": {"da": 0.01, "en": 0.99}, "lingua": {"en": 1.0}, "both": {"en": 0.99}}
     own = row(names, family, None, None, None, None, 0.0, 1.0, False, 0.4, 0.7) | estimates
-    return own | row("loss loss_low loss_high shares", 2.0, 1.9, 2.1, shares) | changes
+    return (
+        own
+        | row("loss loss_low loss_high shares", 2.0, 1.9, 2.1, shares)
+        | {"units": 1, "kl_low": 0.0, "kl_high": 0.0, "tokens": 20.0}
+        | changes
+    )
 
 
 def steering(**changes: Any) -> dict[str, Any]:
@@ -411,26 +438,27 @@ def steering(**changes: Any) -> dict[str, Any]:
         own = {"kind": kind, "operation": operation}
         arms.append(arm(family, **own, value=2.0, kl=0.04, success=0.0))
         arms.append(arm(family, **own, value=9.16, at=1.0, kl=1.002, success=success, on_front=success > 0.4))
-    names, attack = "prompt family at text language", "<script>alert(1)</script> & så \x00"
+    names, attack = "prompt family value at text language", "<script>alert(1)</script> & så \x00"
     return {
         "arms": arms,
-        "families": [{"family": family, "unreached": []} for family, *_ in FAMILIES],
-        **{"left_out": [], "kl": [1.0], "kl_text": {"tokens": 5123}},
+        "families": [filled(SteeredFamily, family=family).to_json() for family, *_ in FAMILIES],
+        **{"left_out": [], "kl": [1.0], "kl_text": {"sentences": 200, "tokens": 5123}},
         "prompts": {"paper": 4, "test": 200, "tokens": 8},
         "identifiers": {
             "ngrams": ["da", "en"],
             "lingua": {"version": "2.1", "languages": ["da", "en", "nb"]},
         },
         "examples": [
-            row(names, "Once <b>", "raw", None, "", None),
-            row(names, "Once <b>", "means_project", 1.0, attack, "da"),
+            row(names, "Once <b>", "raw", None, None, "", None),
+            row(names, "Once <b>", "means_project", 9.16, 1.0, attack, "da"),
         ],
     } | changes
 
 
 def steered(**changes: Any) -> tuple[str, dict[str, Table]]:
     """The sentences and the tables of the section on steering."""
-    files = RunFiles(load_recipe("demo"), results={"steering": steering(**changes)})
+    found = SteeringResult.model_validate(steering(**changes))
+    files = RunFiles(load_recipe("demo"), results=StageResults(steering=found))
     blocks = list(steering_blocks(files))
     return said(blocks), tables(blocks)
 
@@ -498,7 +526,7 @@ def task(
               score + 0.04, p)  # fmt: skip
     own |= row("delta delta_low delta_high", 0.0 if p is None else score - 0.6, -0.05, 0.01)
     own |= row("n_train n_test splits converged", 1600, 400, 1, False)
-    return own | {"detectable": None if p is None else 0.03} | more
+    return filled(TaskScore, **own | {"detectable": None if p is None else 0.03} | more).to_json()
 
 
 def coded() -> list[dict[str, Any]]:

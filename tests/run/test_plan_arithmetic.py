@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from glossae.corpora import ROLES, build_roles
-from glossae.effects import UNTRAINED, UnitRange, direction_arm, doses, latent_arm, neuron_arm
+from glossae.effects import UNTRAINED, UnitRange, direction_set, doses, latent_set, neuron_set
 from glossae.evidence import families
 from glossae.lm import Site
 from glossae.plan import Quantities, Work, model_facts, quantities, tokens_of
@@ -132,16 +132,16 @@ def test_edits_are_as_many_as_the_sets_have(counting):
     ranges = [UnitRange(0.5, 1.5, 3.0, 5.0)]
     dose_list = doses(counting.recipe.effects.values, ranges, "latent")
     one = Sae(SaeConfig(d_in=8, latents=4, k=2))
-    arm = latent_arm("da", one, (1,), dose_list, (0.1,))
+    arm = latent_set("da", one, (1,), dose_list, (0.1,))
     # the raw model and its error-preserving edit of nothing are one pass
     assert edits_of(arm) == effects.edits_of(counting) + 2
 
     mean, neurons = torch.zeros(8), Neurons(Site("resid", 1), 8, signed=True)
     below = [dose for dose in dose_list if dose.value <= 0]
     others = [
-        *[latent_arm("random weights", one, (2,), below, (0.0,), splice=False)] * UNTRAINED,
-        *[neuron_arm("best", neurons, (3,), mean)] * 2,
-        *[direction_arm("probe", torch.ones(8), mean, torch.ones(8))] * 2,
+        *[latent_set("random weights", one, (2,), below, (0.0,), splice=False)] * UNTRAINED,
+        *[neuron_set("best", neurons, (3,), mean)] * 2,
+        *[direction_set("probe", torch.ones(8), mean, torch.ones(8))] * 2,
     ]
     # each has no edit at all among its own
     assert sum(edits_of(arm) - 1 for arm in others) == effects.cheaper(counting)

@@ -5,6 +5,7 @@ import json
 import pytest
 from test_run_evidence import CODES, SMALL, write_panel
 
+import glossae
 from glossae.run import headlines
 from toy_grammar import sentences
 
@@ -35,61 +36,61 @@ def controlled(world, panel, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def next_token(controlled):
-    return json.loads((controlled / "results.json").read_text(encoding="utf-8"))["next_token"]
+def results(controlled):
+    return glossae.open_run(controlled).results
+
+
+@pytest.fixture(scope="module")
+def next_token(results):
+    return results.next_token
 
 
 def test_every_family_is_measured_on_test_and_on_the_half_held_out(next_token):
-    sets = {row["units"]: row for row in next_token["sets"]}
+    sets = {row.units: row for row in next_token.sets}
     untrained = {f"random weights {number}" for number in (1, 2, 3)}
     others = {"best neurons", "best neuron", "difference of means", "probe"}
     assert {"da", *untrained, *others} <= set(sets)
     assert set(sets) & {"sv", "de"}
-    assert [row["kind"] for row in sets.values()].count("direction") == 2
+    assert [row.kind for row in sets.values()].count("direction") == 2
     for code in {"sv", "de"} & set(sets):
-        assert not set(sets[code]["members"]) & set(sets["da"]["members"])
-    cells = next_token["cells"]
-    assert {c["language"] for c in cells if c["source"] == "panel"} == set(CODES)
-    assert max(c["sentences"] for c in cells) == 30
+        assert not set(sets[code].members) & set(sets["da"].members)
+    cells = next_token.cells
+    assert {c.language for c in cells if c.source == "panel"} == set(CODES)
+    assert max(c.sentences for c in cells) == 30
     for name, row in sets.items():
-        own = [c for c in cells if c["units"] == name]
-        assert {c["kind"] for c in own} == {row["kind"]}
-        assert {"all", "panel"} <= {c["source"] for c in own}
+        own = [c for c in cells if c.units == name]
+        assert {c.kind for c in own} == {row.kind}
+        assert {"all", "panel"} <= {c.source for c in own}
     # raw and spliced are the selected latents' alone
-    assert {c["units"] for c in cells if c["splice"] is not False} == {"da"}
-    keys = [(c["units"], c["edit"], c["splice"], c["value"], c["language"], c["source"]) for c in cells]
+    assert {c.units for c in cells if c.splice is not False} == {"da"}
+    keys = [(c.units, c.edit, c.splice, c.value, c.language, c.source) for c in cells]
     assert len(keys) == len(set(keys))
 
 
 def test_damage_is_matched_for_every_family(next_token):
-    rows = next_token["selectivity"]
-    assert {row["kind"] for row in rows} == {"latent", "neuron", "direction"}
-    assert {row["text"] for row in rows} == {"test", "panel"}
-    assert {"en", "sv", "mean of others", "nearest"} <= {
-        row["versus"] for row in rows if row["text"] == "panel"
-    }
+    rows = next_token.selectivity
+    assert {row.kind for row in rows} == {"latent", "neuron", "direction"}
+    assert {row.text for row in rows} == {"test", "panel"}
+    assert {"en", "sv", "mean of others", "nearest"} <= {row.versus for row in rows if row.text == "panel"}
     # other languages' latents are only switched off
-    compared = {row["units"] for row in next_token["sets"]} - {"sv", "de"}
-    assert {row["units"] for row in next_token["side_effects"]} == compared
-    assert {row["units"] for row in rows} == compared
-    others = [cell for cell in next_token["cells"] if cell["units"] in ("sv", "de")]
-    assert {cell["edit"] for cell in others} == {"none", "zero"}
+    compared = {row.units for row in next_token.sets} - {"sv", "de"}
+    assert {row.units for row in next_token.side_effects} == compared
+    assert {row.units for row in rows} == compared
+    others = [cell for cell in next_token.cells if cell.units in ("sv", "de")]
+    assert {cell.edit for cell in others} == {"none", "zero"}
 
-    best = {
-        splice: [row for row in next_token["best_dose"] if row["splice"] == splice]
-        for splice in (False, True)
-    }
-    assert {row["units"] for row in best[False]} == {row["units"] for row in next_token["sets"]}
-    assert "da" in {row["units"] for row in best[True]}
-    parts = next_token["one_by_one"]
-    assert {row["unit"] for row in parts} == set(next_token["sets"][0]["members"])
+    best = {splice: [row for row in next_token.best_dose if row.splice == splice] for splice in (False, True)}
+    assert {row.units for row in best[False]} == {row.units for row in next_token.sets}
+    assert "da" in {row.units for row in best[True]}
+    parts = next_token.one_by_one
+    assert {row.unit for row in parts} == set(next_token.sets[0].members)
 
 
-def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
-    rows = next_token["controls"]
+def test_controls_have_a_row_for_every_edit_null_and_statistic(results):
+    rows = results.controls.rows
     assert rows
-    drawn = [row for row in rows if row["rank"] is not None]
-    assert {(row["units"], row["edit"], row["control"]) for row in drawn} >= {
+    drawn = [row for row in rows if row.rank is not None]
+    assert {(row.units, row.edit, row.control) for row in drawn} >= {
         ("da", "zero", "matched latents"),
         ("da", "mean", "matched latents"),
         ("da", "zero", "random directions"),
@@ -98,44 +99,40 @@ def test_controls_have_a_row_for_every_edit_null_and_statistic(next_token):
         ("probe", "project_out", "random directions"),
     }
     for row in drawn:
-        assert row["draws"] == DRAWS
-        assert 1 <= row["rank"] <= DRAWS + 1
-        assert row["observed"] <= row["null_p95"] or row["rank"] <= 2
+        assert row.draws == DRAWS
+        assert 1 <= row.rank <= DRAWS + 1
+        assert row.observed <= row.null_p95 or row.rank <= 2
     # drawn latents are set at no dose where that is not asked for; the sets are
-    assert not any(row["edit"] == "set" for row in drawn if row["control"] == "matched latents")
-    one = [row for row in rows if row["rank"] is None]
-    assert {row["draws"] for row in one} == {1}
-    assert {"best neurons", "difference of means", "random weights 1"} <= {row["control"] for row in one}
+    assert not any(row.edit == "set" for row in drawn if row.control == "matched latents")
+    one = [row for row in rows if row.rank is None]
+    assert {row.draws for row in one} == {1}
+    assert {"best neurons", "difference of means", "random weights 1"} <= {row.control for row in one}
     for statistic in ("target", "target - reference", "target - nearest"):
-        assert sum(row["statistic"] == statistic for row in rows) == len(rows) / 3
+        assert sum(row.statistic == statistic for row in rows) == len(rows) / 3
 
 
-def test_what_is_drawn_is_frozen_and_like_what_it_stands_for(controlled, next_token):
+def test_what_is_drawn_is_frozen_and_like_what_it_stands_for(controlled, results):
     drawn = json.loads((controlled / "controls" / "drawn.json").read_text(encoding="utf-8"))
-    members = next_token["sets"][0]["members"]
+    members = results.next_token.sets[0].members
     assert len(drawn["sets"]) == DRAWS
     assert all(len(set(row)) == len(members) and not set(row) & set(members) for row in drawn["sets"])
-    on = next_token["controls_on"]
-    assert drawn["text"] == on["sha256"]
-    assert set(on["sentences"]) == {"da", "en", "sv"}
-    assert set(on["matched"]) == {"rate", "reference_rate", "mean_active", "norm"}
+    assert drawn["text"] == results.controls.sha256
+    assert set(results.controls.sentences) == {"da", "en", "sv"}
+    assert set(results.controls.matched) == {"rate", "reference_rate", "mean_active", "norm"}
 
 
-def test_the_console_says_every_statistic_with_its_rank_and_both_units(controlled):
-    results = json.loads((controlled / "results.json").read_text(encoding="utf-8"))
+def test_the_console_says_every_statistic_with_its_rank_and_both_units(results):
     lines = headlines(results, "da", "en")
     drawn = [line for line in lines if line.startswith("controls")]
-    assert len(drawn) == len(
-        {(r["units"], r["edit"], r["control"]) for r in results["next_token"]["controls"] if r["rank"]}
-    )
+    assert len(drawn) == len({(r.units, r.edit, r.control) for r in results.controls.rows if r.rank})
     for line in drawn:
         assert line.count(f" of {DRAWS + 1}") == 3
         for statistic in ("target", "target - reference", "target - nearest"):
             assert f" {statistic} " in line
         assert ", p " not in line
     (passing,) = [line for line in lines if "untrained" in line]
-    rows = [row for row in results["next_token"]["chosen"] if row["language"] == "da"]
-    assert passing.endswith(", ".join(str(row["passing"]) for row in rows[1:]))
+    rows = [row for row in results.next_token.chosen if row.language == "da"]
+    assert passing.endswith(", ".join(str(row.passing) for row in rows[1:]))
     for line in lines:
         if line.startswith("effects") and "nats per token" in line and "no dose" not in line:
             assert "difference" in line
@@ -171,17 +168,13 @@ def test_other_draws_measure_nothing_but_the_controls_anew(world, controlled, pa
     assert world.run(out, **fewer, corpora__panel=panel) == 0
     after = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
     assert [stage for stage in after if after[stage] != before[stage]] == ["controls"]
-    old, new = (
-        json.loads((folder / "results.json").read_text(encoding="utf-8"))["next_token"]
-        for folder in (controlled, out)
-    )
-    assert {row["draws"] for row in new["controls"]} == {9, 1}
+    old, new = (glossae.open_run(folder).results.controls.rows for folder in (controlled, out))
+    assert {row.draws for row in new} == {9, 1}
     # the same seed draws the same sets, so what they are held against is the same to the bit
-    assert [row["observed"] for row in new["controls"]] == [row["observed"] for row in old["controls"]]
+    assert [row.observed for row in new] == [row.observed for row in old]
     none = FEW | {"effects__controls": 0}
     assert world.run(out, **none, corpora__panel=panel) == 0
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert results["next_token"]["controls"] is None
+    assert glossae.open_run(out).results.controls is None
     assert "were not drawn in this run" in (out / "report.html").read_text(encoding="utf-8")
 
 
@@ -189,10 +182,10 @@ def test_without_families_the_selected_latents_stand_alone(world, tmp_path):
     out = tmp_path / "run"
     alone = SMALL | {"evidence__permutations": 0, "effects__families": "none", "effects__tune": "false"}
     assert world.run(out, **alone) == 0
-    found = json.loads((out / "results.json").read_text(encoding="utf-8"))["next_token"]
-    assert [row["units"] for row in found["sets"]] == ["da"]
-    assert found["best_dose"] == []
-    assert found["controls"] is None
+    found = glossae.open_run(out).results
+    assert [row.units for row in found.next_token.sets] == ["da"]
+    assert found.next_token.best_dose == []
+    assert found.controls is None
 
 
 def test_a_language_without_text_in_test_is_refused_before_any_work(world, tmp_path, capsys):

@@ -249,7 +249,7 @@ def test_the_autoencoder_says_that_it_read_replies(chatted):
 
 
 def test_prompts_are_the_users_turn(model, chatted, tmp_path, capsys):
-    said = json.dumps(glossae.open_run(chatted).results.steering["examples"])
+    said = str(glossae.open_run(chatted).results.steering.examples)
     assert "user:" not in said
     assert "bot:" not in said
     file = tmp_path / "knob.safetensors"

@@ -176,10 +176,10 @@ def test_the_sweep_is_told_beside_the_papers(paper):
     assert "4.24" in page
     with (paper.run.path / "figures" / "figure-8-next-token.csv").open(encoding="utf-8", newline="") as file:
         assert {row["language"] for row in csv.DictReader(file)} == {"da", "en"}
-    cells = paper.run.results.next_token["cells"]
-    assert {"raw", "none"} <= {cell["edit"] for cell in cells}
+    cells = paper.run.results.next_token.cells
+    assert {"raw", "none"} <= {cell.edit for cell in cells}
     if paper.run.results.features.units:
-        values = {cell["value"] for cell in cells if cell["edit"] == "set"}
+        values = {cell.value for cell in cells if cell.edit == "set"}
         assert {-8.0, 0.0, 8.0} <= values  # 0 is always in a sweep
 
 
@@ -192,8 +192,8 @@ def test_the_recipe_sets_the_papers_three_tasks(paper):
     if paper.run.recipe.tasks.names is None:
         assert tasks is None
         return
-    assert {row["task"] for row in tasks} == {"toy-sentiment"}
-    assert {row["protocol"] for row in tasks} == {"controlled"}
+    assert {row.task for row in tasks} == {"toy-sentiment"}
+    assert {row.protocol for row in tasks} == {"controlled"}
 
 
 def test_nothing_is_not_a_number(paper):

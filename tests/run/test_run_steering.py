@@ -5,13 +5,11 @@ import shutil
 
 import pandas as pd
 import pytest
-from results_contract import STEERING, breaches
 
 import glossae
 from glossae.cli import main
 from glossae.lm import load
 from glossae.recipe import load_recipe, shipped_recipes
-from glossae.results import Results
 from glossae.sae import read_sae
 
 SMALL = {
@@ -40,7 +38,7 @@ def steered(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def steering(steered):
-    return glossae.open_run(steered).results["steering"]
+    return glossae.open_run(steered).results.steering
 
 
 def refusal(capsys, *line):
@@ -63,12 +61,6 @@ def said(capsys, *line):
 # ---- the stage
 
 
-def test_steering_keeps_the_contract(steered, steering):
-    assert breaches(steering, STEERING) == []
-    results = json.loads((steered / "results.json").read_text())
-    assert set(results) == set(Results.model_fields)
-
-
 def test_no_shipped_recipe_steers_unless_asked_to():
     assert [name for name in shipped_recipes() if name != "find" and load_recipe(name).steering.wanted] == []
     assert load_recipe("demo", {"steering.prompts": "200"}).steering.wanted
@@ -76,32 +68,32 @@ def test_no_shipped_recipe_steers_unless_asked_to():
 
 def test_without_prompts_there_is_no_stage(finished):
     run = glossae.open_run(finished)
-    assert run.results["steering"] is None
+    assert run.results.steering is None
     assert not (finished / "steering").exists()
     assert "Steering over doses: not run." in (finished / "report.html").read_text()
 
 
 def test_families_stand_side_by_side(steering):
-    families = [row["family"] for row in steering["families"]]
-    assert families + steering["left_out"] == sorted(
-        families + steering["left_out"],
+    families = [row.family for row in steering.families]
+    assert families + steering.left_out == sorted(
+        families + steering.left_out,
         key=["latents_set", "latents_add", "neurons_add", "means_add", "means_project"].index,
     )
     assert {"neurons_add", "means_add", "means_project"} <= set(families)
-    for row in steering["families"]:
-        arms = [arm for arm in steering["arms"] if arm["family"] == row["family"]]
-        assert 2.0 in [arm["value"] for arm in arms]
-        matched = [arm for arm in arms if arm["at"] == 0.02]
-        assert len(matched) + row["unreached"].count(0.02) == 1
+    for row in steering.families:
+        arms = [arm for arm in steering.arms if arm.family == row.family]
+        assert 2.0 in [arm.value for arm in arms]
+        matched = [arm for arm in arms if arm.at == 0.02]
+        assert len(matched) + row.unreached.count(0.02) == 1
         for arm in matched:
-            assert arm["kl"] == pytest.approx(0.02, rel=0.1)
+            assert arm.kl == pytest.approx(0.02, rel=0.1)
 
 
 def test_prompts_are_the_papers_and_the_first_tokens_of_test(world, steered, steering):
     texts = pd.read_parquet(steered / "steering" / "continuations.parquet")
-    count = steering["prompts"]["paper"] + steering["prompts"]["test"]
-    assert steering["prompts"]["test"] == 5
-    assert len(texts) == count * len(steering["arms"])
+    count = steering.prompts.paper + steering.prompts.test
+    assert steering.prompts.test == 5
+    assert len(texts) == count * len(steering.arms)
     raw = texts[texts["family"] == "raw"]
     assert raw["prompt"].iloc[0] == "Once upon a time there was a"
     lm = load(str(world.model))
@@ -127,7 +119,7 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
         told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
         worked = [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
         assert worked == expected
-    assert {arm["tokens"] for arm in glossae.open_run(out).results["steering"]["arms"]} == {4.0}
+    assert {arm.tokens for arm in glossae.open_run(out).results.steering.arms} == {4.0}
     # knobs of families that are no longer asked for are gone
     names = {path.name for path in (out / "steering" / "knobs").iterdir()}
     assert names == {"means_add.safetensors", "mine.safetensors"}
@@ -158,8 +150,8 @@ def test_the_page_has_the_table_the_figure_and_the_examples(steered, steering):
     assert "difference of means, added" in page
     assert (steered / "figures" / "steering-front.svg").is_file()
     numbers = pd.read_csv(steered / "figures" / "steering-front.csv")
-    assert len(numbers) == len(steering["arms"])
-    assert numbers["kl"].tolist() == pytest.approx([arm["kl"] for arm in steering["arms"]])
+    assert len(numbers) == len(steering.arms)
+    assert numbers["kl"].tolist() == pytest.approx([arm.kl for arm in steering.arms])
 
 
 # ---- knobs
@@ -207,11 +199,11 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
 
 def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, capsys):
     file = tmp_path / "knob.safetensors"
-    arms = [arm for arm in steering["arms"] if arm["family"] == "means_project" and arm["kl"] <= 1.05]
-    best = max(arms, key=lambda arm: (arm["success"], -arm["kl"]))
+    arms = [arm for arm in steering.arms if arm.family == "means_project" and arm.kl <= 1.05]
+    best = max(arms, key=lambda arm: (arm.success, -arm.kl))
     said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--operation", "project_out")
     knob = glossae.Knob.load(file)
-    assert (knob.dose, knob.family.operation) == (best["value"], "project_out")
+    assert (knob.dose, knob.family.operation) == (best.value, "project_out")
 
 
 def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, capsys):

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from effects_sae import NEVER, SITE, D, by_hand, logits_by_hand, random_sae
 from glossae.corpora import Corpus
-from glossae.effects import Edit, Family, families
+from glossae.effects import Edit, UnitSet, families
 from glossae.errors import GlossaeError
 from glossae.evidence import UNANSWERED, NgramModel
 from glossae.lm import Site, continue_tokens, edit, tokenize
+from glossae.results import Continuation
 from glossae.sae import Sae, SaeConfig
 from glossae.stats import bootstrap_weights
-from glossae.steering import MATCHED_KL, PROMPTS, Continuation, continuations, lingua_languages, steer
+from glossae.steering import MATCHED_KL, PROMPTS, continuations, lingua_languages, steer
 from glossae.steering.measures import (
     LEAST_LETTERS,
     Ratio,
@@ -66,7 +67,11 @@ def test_every_continuation_is_greedy_under_its_edit(tiny_lm, sae, count_hooks):
                 with by_hand(tiny_lm, sae, change):
                     text = greedy(tiny_lm, prompt, 30)
                 name, value = ("raw", None) if change is None else ("set", change.value)
-                expected.append(Continuation(prompt, language, "da", name, value, text))
+                expected.append(
+                    Continuation(
+                        prompt=prompt, language=language, units="da", edit=name, value=value, text=text
+                    )
+                )
     assert rows == expected
     raw, steered, spliced = ([row.text for row in rows[start : start + 8]] for start in (0, 8, 16))
     assert raw != steered != spliced != raw
@@ -188,7 +193,7 @@ def test_steering_to_what_writes_danish_writes_danish(tiny_lm, to_danish, prompt
     said = ngrams.probabilities([piece * 6 for piece in pieces])[:, ngrams.languages.index("da")]
     token = int(np.argmax(said * [sum(c.isalpha() for c in piece) >= 2 for piece in pieces]))
     units = Directions(["to Danish"], rows[token : token + 1], torch.zeros(1), site=site)
-    family = Family("means_add", units, (0,), "add", (0.0,), (1.0,))
+    family = UnitSet("means_add", units, (0,), "add", (0.0,), (1.0,))
     found = to_danish([family], site, doses=[300.0], at=(), new_tokens=8, draws=20)
     raw, pushed = found.arms
     assert set(found.texts[1]) == {(pieces[token] * 8).strip()}
@@ -200,7 +205,7 @@ def test_steering_to_what_writes_danish_writes_danish(tiny_lm, to_danish, prompt
 
 
 def test_a_dose_that_changes_nothing_changes_no_continuation(made, to_danish):
-    still = Family("latents_add", made["latents_add"].units, (30, 2), "add", (1.0, 2.0), (1.0, 2.0))
+    still = UnitSet("latents_add", made["latents_add"].units, (30, 2), "add", (1.0, 2.0), (1.0, 2.0))
     found = to_danish([still], doses=[8.0], at=(0.1,), new_tokens=8, draws=5)
     assert found.texts[0] == found.texts[1]
     assert found.arms[1].kl == pytest.approx(0, abs=1e-6)

@@ -16,9 +16,9 @@ from glossae.corpora import Example, assemble_task
 from glossae.effects import Edit, apply_edit
 from glossae.errors import GlossaeError
 from glossae.lm import Site, edit
-from glossae.tasks import Arms, Tuning, controlled, encode_texts, fine_tuned
+from glossae.tasks import Tuning, bases, by_bootstrap, controlled, encode_texts, fine_tuned, task_set
 from glossae.tasks.controlled import erase_labels, pooled_states
-from glossae.tasks.scoring import METRICS, by_bootstrap, by_splits, confusion, divide
+from glossae.tasks.scoring import METRICS, by_splits, confusion, divide
 from glossae.units import Directions
 from labelled_rows import rows
 
@@ -56,7 +56,7 @@ def predictions(rows, wrong, seed):
 def bootstrapped(truth, said, groups=None, draws=400, bases=None):
     groups, bases = groups or [str(row) for row in range(len(truth))], bases or [0] * len(said)
     options = {"labels": 3, "draws": draws, "seed": 0}
-    return by_bootstrap(truth, np.stack(said)[:, None], groups, bases, METRICS["macro_f1"], **options)
+    return by_bootstrap(truth, np.stack(said)[:, None], groups, bases, "macro_f1", **options)
 
 
 def test_arms_are_compared_on_the_same_rows():
@@ -212,14 +212,14 @@ def test_a_bos_is_not_in_the_mean(tiny_lm, task):
     assert states[0] == pytest.approx(out[1:].mean(0).numpy(), abs=1e-4)
 
 
-def test_arms(task):
+def test_a_task_is_set_without_an_edit_and_under_each():
     spliced, kept = Edit("set", (1,), (2.0,), splice=True), Edit("set", (1,), (2.0,))
-    arms = Arms.of(task, random_sae(), [spliced, kept], "da")
-    assert [step.edit for step in arms.steps] == [None, Edit("none", splice=True), spliced, kept]
-    assert (arms.bases, arms.names) == ([0, 1, 1, 0], ["da"] * 4)
+    steps = task_set(random_sae(), [spliced, kept], "da").sweep
+    assert [step.edit for step in steps] == [None, Edit("none", splice=True), spliced, kept]
+    assert bases(steps) == [0, 1, 1, 0]
     # without units there is nothing to do
-    arms = Arms.of(task, random_sae(), [Edit("none"), Edit("set")], "da")
-    assert [step.edit for step in arms.steps] == [None]
+    (step,) = task_set(random_sae(), [Edit("none"), Edit("set")], "da").sweep
+    assert step.edit is None
 
 
 def test_rows_are_limited_in_proportion_and_pairs_stay_whole(task):

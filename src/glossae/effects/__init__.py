@@ -1,9 +1,10 @@
 """Edit units, measure the effect on next-token loss, and compare sets of units at the same damage."""
 
+from glossae.effects import baselines
 from glossae.effects.controls import (
     UNTRAINED,
-    Control,
     Rises,
+    compare_sets,
     compare_with_draws,
     compare_with_one,
     matched_sets,
@@ -12,18 +13,17 @@ from glossae.effects.controls import (
     random_direction_edits,
     smoothed_rate,
 )
-from glossae.effects.damage import (
-    NEAR,
-    SwitchOff,
-    UnitSet,
-    doses_at,
-    doses_of_each,
-    matched_sweeps,
-    switch_off,
-)
-from glossae.effects.edits import Edit, Operation, apply_edit, compile_edits, neurons_off
+from glossae.effects.damage import NEAR, SwitchOff, doses_at, matched_sweeps, switch_off
+from glossae.effects.edits import Edit, apply_edit, compile_edits, neurons_off
 from glossae.effects.knob import Knob
-from glossae.effects.selectivity import MATCHED_DAMAGE, best_dose, lowest_loss, selectivity, side_effects
+from glossae.effects.selectivity import (
+    MATCHED_DAMAGE,
+    best_dose,
+    best_doses,
+    lowest_loss,
+    selectivity,
+    side_effects,
+)
 from glossae.effects.serial import serial_correlations
 from glossae.effects.sweep import (
     Arrays,
@@ -34,24 +34,24 @@ from glossae.effects.sweep import (
     keep_nothing,
     measure_growing,
     part_edits,
+    part_effects,
     part_rows,
 )
 from glossae.effects.units import (
     FAMILIES,
-    Arm,
     Dose,
-    Family,
     Steering,
     Step,
     Sweep,
     UnitRange,
+    UnitSet,
     best_neurons,
     compile_steps,
-    direction_arm,
+    direction_set,
     doses,
     families,
-    latent_arm,
-    neuron_arm,
+    latent_set,
+    neuron_set,
 )
 
 __all__ = [
@@ -59,16 +59,12 @@ __all__ = [
     "MATCHED_DAMAGE",
     "NEAR",
     "UNTRAINED",
-    "Arm",
     "Arrays",
-    "Control",
     "Dose",
     "Edit",
-    "Family",
     "Keep",
     "Knob",
     "Measured",
-    "Operation",
     "Rises",
     "Steering",
     "Step",
@@ -77,29 +73,32 @@ __all__ = [
     "UnitRange",
     "UnitSet",
     "apply_edit",
+    "baselines",
     "best_dose",
+    "best_doses",
     "best_neurons",
     "cells",
+    "compare_sets",
     "compare_with_draws",
     "compare_with_one",
     "compile_edits",
     "compile_steps",
-    "direction_arm",
+    "direction_set",
     "doses",
     "doses_at",
-    "doses_of_each",
     "edit_columns",
     "families",
     "keep_nothing",
-    "latent_arm",
+    "latent_set",
     "lowest_loss",
     "matched_sets",
     "matched_sweeps",
     "measure_growing",
     "measure_rises",
-    "neuron_arm",
+    "neuron_set",
     "neurons_off",
     "part_edits",
+    "part_effects",
     "part_rows",
     "profiles",
     "random_direction_edits",

@@ -1,6 +1,6 @@
 """Controls: the effect of other units, drawn many times, and the rank of the selected units among them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae.effects.edits import Edit, UnitReader, as_units, unit_rows
+from glossae.effects.edits import Edit, UnitReader, as_units, compile_edits, unit_rows
 from glossae.effects.sweep import Arrays, Keep, keep_nothing
+from glossae.effects.units import OFF, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
+from glossae.results import Control
 from glossae.sae import Sae
 from glossae.units import Units
 
@@ -47,37 +49,6 @@ class Rises:
         """The rises under some of the edits."""
         nearest = None if self.nearest is None else self.nearest[place]
         return Rises(self.target[place], self.reference[place], nearest)
-
-
-@dataclass(frozen=True)
-class Control:
-    """The effect of a set of units, and that of a control.
-
-    Attributes:
-        units, edit, value: the set, and its edit.
-        control: the control: a null that is drawn, or another set with its own edit.
-        statistic: `target`: the rise of the target's loss, nats per byte; `target - reference`: less the
-            reference's rise; `target - nearest`: less the largest rise of all other languages, if there are
-            others besides the reference.
-        draws: the number of draws of the control; 1 for a set that is not drawn.
-        observed: the statistic of the set.
-        null_mean, null_p95: of the draws; for a single control set its statistic, and None.
-        rank: 1 + the number of draws at least as large as observed, out of draws + 1; None for a single
-            control set. The selected set was not drawn like the others, so rank / (draws + 1) is not a p-value
-            of a random draw.
-    """
-
-    units: str
-    edit: str
-    value: float | None
-    control: str
-    control_edit: str
-    statistic: str
-    draws: int
-    observed: float
-    null_mean: float
-    null_p95: float | None
-    rank: int | None
 
 
 def measure_rises(
@@ -129,21 +100,152 @@ def compare_with_draws(units: str, edit: Edit, observed: Rises, control: str, nu
     rows, drawn = [], null.statistics()
     for name, values in observed.statistics().items():
         own, draws = float(values[0]), drawn[name]
-        null_mean, null_p95 = float(draws.mean()), float(np.quantile(draws, 0.95))
-        same = (units, edit.operation, edit.value, control, edit.operation, name)
-        rows.append(Control(*same, len(draws), own, null_mean, null_p95, rank(own, draws)))
+        rows.append(
+            Control(
+                units=units,
+                edit=edit.operation,
+                value=edit.value,
+                control=control,
+                control_edit=edit.operation,
+                statistic=name,
+                draws=len(draws),
+                observed=own,
+                null_mean=float(draws.mean()),
+                null_p95=float(np.quantile(draws, 0.95)),
+                rank=rank(own, draws),
+            )
+        )
     return rows
 
 
 def compare_with_one(
     units: str, edit: Edit, observed: Rises, control: str, control_edit: str, other: Rises
 ) -> list[Control]:
-    """A set's edit compared with another set's, one row for each statistic."""
-    theirs, same = other.statistics(), (units, edit.operation, edit.value, control, control_edit)
+    """A set's one edit beside another set's, a row for each statistic."""
+    theirs = other.statistics()
     return [
-        Control(*same, name, 1, float(values[0]), float(theirs[name][0]), None, None)
+        Control(
+            units=units,
+            edit=edit.operation,
+            value=edit.value,
+            control=control,
+            control_edit=control_edit,
+            statistic=name,
+            draws=1,
+            observed=float(values[0]),
+            null_mean=float(theirs[name][0]),
+            null_p95=None,
+            rank=None,
+        )
         for name, values in observed.statistics().items()
     ]
+
+
+MATCHED, REDIRECTED = "matched latents", "random directions"
+
+
+def compare_sets(
+    lm: LanguageModel,
+    site: Site,
+    tokens: TokenizedCorpus,
+    sets: Sequence[UnitSet],
+    edits: Sequence[Edit],
+    target: str,
+    reference: str,
+    *,
+    drawn: Int[np.ndarray, "draws selected"] | None,
+    means: Float[np.ndarray, " latents"],
+    matched_under: Collection[str],
+    draws: int,
+    seed: int,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> tuple[list[Control], int]:
+    """Compare the selected latents with drawn ones, random directions and other sets, measured in one pass of a text.
+
+    Neurons and directions are brought to the reference's mean, and held against random directions themselves.
+
+    Args:
+        sets: the selected latents, then the others, each with its sweep.
+        edits: of the selected latents, the one that switches them off first; none where none were selected.
+        drawn: sets of latents in their place (`matched_sets`).
+        means: what every latent reads on the reference's text on average.
+        matched_under: the operations under which drawn sets are measured.
+        draws: how often random directions are drawn.
+        keep, progress: as in `measure_rises`.
+
+    Returns:
+        The rows, and how many edits were measured.
+
+    Raises:
+        GlossaeError: as `measure_rises`.
+    """
+    own, latents = sets[0], [each for each in sets[1:] if each.kind == "latent"]
+    cheaper = [each for each in sets[1:] if each.kind != "latent"]
+    fns: list[TokenEdit] = []
+    places: dict[tuple[str, str], slice] = {}
+
+    def add(name: str, edit: str, more: Sequence[TokenEdit]) -> None:
+        places[name, edit] = slice(len(fns), len(fns) + len(more))
+        fns.extend(more)
+
+    units = own.all_units
+    for edit in edits:
+        same = []
+        if drawn is not None and edit.operation in matched_under:
+            for ids in drawn:
+                wanted = tuple(means[ids].tolist()) if edit.operation == "mean" else edit.targets
+                same.append(Edit(edit.operation, tuple(ids.tolist()), wanted, value=edit.value))
+        first, *others = compile_edits([edit, *same], units)
+        add(own.name, edit.operation, [first])
+        if others:
+            add(MATCHED, edit.operation, others)
+    if edits:
+        add(_redirected(own), edits[0].operation, random_direction_edits(edits[0], units, draws, seed=seed))
+    for each in latents:
+        for edit in edits:
+            add(each.name, edit.operation, [_same(each, edit).compile(each.all_units)])
+    for each in cheaper:
+        ((at, off, _),) = each.off
+        assert off is not None
+        add(each.name, off.operation, [off.compile(at)])
+        if each.size == 1:
+            # another seed than the latents' random directions have
+            add(_redirected(each), off.operation, random_direction_edits(off, at, draws, seed=seed + 1))
+    found = measure_rises(lm, site, tokens, fns, target, reference, keep=keep, progress=progress)
+    rises = {place: found.take(which) for place, which in places.items()}
+    rows = []
+    for edit in edits:
+        for control, name in ((MATCHED, MATCHED), (REDIRECTED, _redirected(own))):
+            if (null := rises.get((name, edit.operation))) is not None:
+                rows += compare_with_draws(own.name, edit, rises[own.name, edit.operation], control, null)
+    # one neuron or direction each, then several
+    cheaper.sort(key=lambda each: each.size > 1)
+    for each in cheaper:
+        operation = OFF[each.kind]
+        if (null := rises.get((_redirected(each), operation))) is not None:
+            edit = Edit(operation)
+            rows += compare_with_draws(each.name, edit, rises[each.name, operation], REDIRECTED, null)
+    for edit in edits:
+        observed = rises[own.name, edit.operation]
+        for each in (*cheaper, *latents):
+            operation = edit.operation if each.kind == "latent" else OFF[each.kind]
+            other = rises[each.name, operation]
+            rows += compare_with_one(own.name, edit, observed, each.name, operation, other)
+    return rows, len(fns)
+
+
+def _redirected(units: UnitSet) -> str:
+    """The draws in the place of a set."""
+    return f"{REDIRECTED} for {units.name}"
+
+
+def _same(other: UnitSet, edit: Edit) -> Edit:
+    """An edit of the selected latents made to another set of latents, which may be smaller."""
+    if edit.operation == "zero":
+        return Edit("zero", other.ids)
+    targets = other.low if edit.operation == "mean" else edit.targets[: other.size]
+    return Edit(edit.operation, other.ids, targets, value=edit.value)
 
 
 def rank(observed: float, null: Float[np.ndarray, " draws"]) -> int:

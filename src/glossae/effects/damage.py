@@ -8,14 +8,12 @@ from functools import partial
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from glossae.effects.edits import Edit
+from glossae.effects.edits import Edit, neurons_off
 from glossae.effects.sweep import Arrays, Keep, keep_nothing, precise_enough
-from glossae.effects.units import Arm, Step, Sweep, compile_steps
+from glossae.effects.units import Step, Sweep, UnitSet, compile_steps
 from glossae.lm import (
     LanguageModel,
     Site,
-    SiteEdit,
-    TokenEdit,
     TokenizedCorpus,
     edits,
     growing_samples,
@@ -122,7 +120,7 @@ def _nearest(known: dict[float, float], level: float) -> float | None:
 def matched_sweeps(
     lm: LanguageModel,
     site: Site,
-    arms: Sequence[Arm],
+    sets: Sequence[UnitSet],
     tokens: TokenizedCorpus,
     levels: Sequence[float],
     *,
@@ -143,8 +141,8 @@ def matched_sweeps(
         keep: the search of all doses is one part.
         progress: called with a finished share, which grows more slowly from round to round.
     """
-    turned = [(number, arm) for number, arm in enumerate(arms) if arm.name not in only_off]
-    ways = [(number, end) for number, arm in turned for end in arm.strongest]
+    turned = [(number, own) for number, own in enumerate(sets) if own.name not in only_off]
+    ways = [(number, end) for number, own in turned for end in own.strongest]
     rounds = 0
 
     def rises(steps: Sweep) -> list[float]:
@@ -155,9 +153,9 @@ def matched_sweeps(
         return [float((own - losses[0]).sum() / tokens.predicted.sum()) for own in losses[1:]]
 
     def search() -> Arrays:
-        first = [step for _, arm in turned for step in (*arm.off, *arm.strongest)]
+        first = [step for _, own in turned for step in (*own.off, *own.strongest)]
         damage = dict(zip(map(id, first), rises(first), strict=True))
-        switched = {number: damage[id(step)] for number, arm in turned for step in arm.off}
+        switched = {number: damage[id(step)] for number, own in turned for step in own.off}
         known, wished = [], []
         for number, end in ways:
             assert end.edit is not None
@@ -183,7 +181,7 @@ def matched_sweeps(
         return {"shares": shares}
 
     shares = keep("doses", search)["shares"] if ways and len(tokens) else np.full((len(ways), 0), np.nan)
-    found = [[Step(arm.sweep[0].units, Edit("none")), *arm.off] for arm in arms]
+    found = [[Step(own.sweep[0].units, Edit("none")), *own.off] for own in sets]
     for (number, end), own in zip(ways, shares, strict=True):
         doses = sorted({float(share) for share in own if not math.isnan(share)})
         found[number] += [_partway(end, dose) for dose in doses]
@@ -204,31 +202,8 @@ def _partway(end: Step, share: float) -> Step:
 
 
 @dataclass(frozen=True)
-class UnitSet:
-    """Units that are switched off at once.
-
-    Attributes:
-        group: their kind, such as `trained` or `untrained`; sets of one group and size differ by their seed.
-        seed: the number of the group's draw; 0 if there is only one.
-        size: the number of units.
-        members: their numbers, if they have any.
-        dose: 1 switches off; other values give the matched damage.
-        at: the matched damage, nats per token of the target; None if units are simply switched off.
-        edit: the edit that switches them off at the site; or edits at several sites.
-    """
-
-    group: str
-    seed: int
-    size: int
-    members: tuple[int, ...]
-    dose: float = 1.0
-    at: float | None = None
-    edit: TokenEdit | tuple[SiteEdit, ...] = ()
-
-
-@dataclass(frozen=True)
 class SwitchOff:
-    """The effect of switching sets off on each measured sentence.
+    """What switching sets off does to each sentence that was measured.
 
     Attributes:
         tokens: the measured sentences.
@@ -294,17 +269,17 @@ def switch_off(
 ) -> SwitchOff:
     """Switch every set off on growing random samples of each language's sentences, until the changes are known.
 
-    A set is finished in a language once half the 95 % interval of its mean change there is at most `precision`
-    nats per token, or a tenth of the change; or once the text is at its end. A set of edits at several sites,
-    which needs runs of the whole model, is finished after the first sample. A larger sample begins with the
-    smaller one, so that sets are compared on the same sentences as far as both are measured. Losses are
-    computed at some tokens of each sentence (`tokens_to_score`), and texts that a set does not change are not
-    run again.
+    A set is done in a language once half the 95 % interval of its mean change there is at most `precision` nats a
+    token, or a tenth of the change; or once the text is at an end. One of neurons of several layers, for which the
+    whole model has to be run, is done after the first sample. Samples begin alike, so that sets are held against
+    each other on the same sentences as far as both go. Losses are computed of some tokens of each sentence
+    (`tokens_to_score`), and texts that a set does not touch are not run again.
 
     Args:
-        site: the site of sets with one edit.
-        precision: half the width of an interval, nats per token.
-        keep: each sample of a language is one part.
+        site: where the sets are that have a step.
+        sets: each with one step, or with neurons of several layers.
+        precision: half the width of an interval, nats a token.
+        keep: each sample of a language is a part of the work.
 
     Raises:
         GlossaeError: an edit does not fit the site.
@@ -312,7 +287,7 @@ def switch_off(
     tokens = tokens.scoring(tokens_to_score(lm, site, tokens))
     raw, change = np.zeros(len(tokens)), np.zeros((len(sets), len(tokens)))
     used = np.zeros(change.shape, dtype=bool)
-    several = np.array([isinstance(each.edit, tuple) for each in sets], dtype=bool)
+    several = np.array([bool(each.layers) for each in sets], dtype=bool)
     open_ = {code: np.arange(len(sets)) for code in tokens.corpus.languages}
     measured = dict.fromkeys(open_, 0)
     samples = growing_samples([sentence.language for sentence in tokens.corpus.sentences], seed=seed)
@@ -351,19 +326,19 @@ def _measured(
     budget: int,
     progress: Callable[[float], None],
 ) -> Arrays:
-    here = {number: each.edit for number, each in enumerate(sets) if not isinstance(each.edit, tuple)}
+    here = [number for number, each in enumerate(sets) if not each.layers]
     losses = replayed_losses(
         lm,
         site,
         tokens,
-        [None, *here.values()],
+        [None, *compile_steps([sets[number].sweep[0] for number in here])],
         budget=budget,
         progress=lambda done: progress(done * (len(here) + 1) / (len(sets) + 1)),
     )
     change = np.zeros((len(sets), len(tokens)))
-    change[list(here)] = losses[1:] - losses[0]
+    change[here] = losses[1:] - losses[0]
     for number, each in enumerate(sets):
-        if isinstance(each.edit, tuple):
-            with edits(lm, each.edit):
+        if each.layers:
+            with edits(lm, neurons_off(lm, each.layers)):
                 change[number] = sentence_losses(lm, tokens, budget=budget) - losses[0]
     return {"raw": losses[0], "change": change}

@@ -16,7 +16,7 @@ from glossae.lm import POSITIONS, LanguageModel, Positions, Site, SiteEdit, Toke
 from glossae.sae import Codes, Sae
 from glossae.units import Latents, Neurons, Units, check_ids
 
-Operation = Literal["none", "set", "zero", "mean", "scale", "add", "project_out"]
+Operation = Literal["none", "set", "zero", "mean", "draw", "scale", "add", "project_out"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -29,12 +29,12 @@ class Edit:
     | operation | formula | effect on each unit, at every edited token | `targets` |
     |---|---|---|---|
     | `none` | b | nothing | none |
-    | `set`, `mean` | b + (targets - r) D | its value becomes its target, also where it did not fire | values |
-    | `zero` | b - r D | its value becomes 0 | none |
-    | `scale` | b + (targets - 1) r D | its value is multiplied by its target | factors |
-    | `add` | b + targets D | its direction times its target is added | amounts |
-    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for
-    0 |
+    | `set`, `mean` | b + (targets - r) D | it reads its target, also where it did not fire | what each reads |
+    | `zero` | b - r D | it reads 0 | none |
+    | `draw` | b + value (targets - r) D | it goes that share of the way to its target | what each reads |
+    | `scale` | b + (targets - 1) r D | it reads its target times what it read | factors |
+    | `add` | b + targets D | its direction is added, its target times | amounts |
+    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for 0 |
 
     V has the directions at length 1 and V+ is its pseudo-inverse, so that V b becomes `targets` by the
     smallest possible change. Targets of 0 remove the component along the span of the directions; for one unit
@@ -83,6 +83,8 @@ class Edit:
         for place, target in enumerate(self.targets):
             if not math.isfinite(target):
                 raise GlossaeError(f"edit: targets[{place}]: {target} is not a finite number")
+        if self.operation == "draw" and self.value is None:
+            raise GlossaeError("edit: value: 'draw' needs one: the share of the way to the targets")
         if self.value is not None and not math.isfinite(self.value):
             raise GlossaeError(f"edit: value: {self.value} is not a finite number")
 
@@ -229,6 +231,8 @@ def _compiled(change: Edit, reader: UnitReader) -> TokenEdit:
             return torch.addmm(base, wanted - base @ along.T.to(base), pull.T.to(base))
         now = reader.read(x, ids)
         by = now * (wanted - 1) if operation == "scale" else wanted - now
+        if operation == "draw":
+            by = (change.value or 0.0) * by
         return torch.addmm(base, by, units.direction(ids).to(base))
 
     return apply

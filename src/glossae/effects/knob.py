@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.effects.edits import apply_edit
-from glossae.effects.units import STEERINGS, Family, Steering
+from glossae.effects.units import STEERINGS, Steering, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import replacing
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
@@ -48,24 +48,24 @@ class Knob:
     turns a plain `transformers` model, with or without cache, inside the block.
 
     Attributes:
-        family: the units and the operation.
-        dose: how far the model is turned; 1 takes the reference's mean to the target's (see `Family`).
-        site: the site.
+        family: the units and what is done with them.
+        dose: how far they are turned; 1 takes the reference's mean to the target's (see `UnitSet`).
+        site: where they are.
         width: of the site.
         model: the model's name; for a folder, its last part.
         commit: the model's commit on the hub, if it is from there.
         weights: a few of the model's weights, which identify it.
         target, reference: the languages.
         origin: further facts about its origin.
-        bos: whether the units were found on texts with a BOS; the BOS is not edited.
+        bos: whether the units were found on texts with a BOS; the BOS is not apply_edit.
         chat: the tokens of the chat template, if the units were found on replies in a chat; they are not
-            edited, nor is in `generate` anything that it is given.
-        sinks: the range of norms outside of which a token is an attention sink, which is not edited; None for
+            apply_edit, nor is in `generate` anything that it is given.
+        sinks: the range of norms outside of which a token is an attention sink, which is not apply_edit; None for
             no sinks.
         version: of glossae.
     """
 
-    family: Family
+    family: UnitSet
     dose: float
     site: Site
     width: int
@@ -86,7 +86,7 @@ class Knob:
     def of(
         lm: LanguageModel,
         site: Site,
-        family: Family,
+        family: UnitSet,
         *,
         dose: float,
         target: str,
@@ -190,10 +190,11 @@ class Knob:
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
         )
-        units = self.family.units
-        if isinstance(units, Sae):
-            units.to(lm.device)
-        with apply_edit(lm, self.site, units, self.family.edit(self.dose if dose is None else dose)):
+        if isinstance(self.family.units, Sae):
+            self.family.units.to(lm.device)
+        with apply_edit(
+            lm, self.site, self.family.all_units, self.family.edit(self.dose if dose is None else dose)
+        ):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
@@ -324,7 +325,7 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     )
     kept = ("reads", "config", "kind", "names", "units", "identity")
     facts = {key: value for key, value in said.items() if key in kept}
-    family = Family(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
+    family = UnitSet(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
     return Knob(
         family=family,
         dose=float(said["dose"]),
@@ -357,8 +358,8 @@ def _range(said: list[float | None]) -> NormRange:
     )
 
 
-def _packed(family: Family, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
-    """The parts of a family's units that its operation needs, as tensors for a file.
+def _packed(family: UnitSet, *, whole: bool = False) -> tuple[Tensors, dict[str, Any]]:
+    """What a family's operation needs of its units, as tensors for a file.
 
     `add` and `project_out` need the directions. `set` also needs to read the units: for neurons and directions
     their offsets, for latents with a threshold (relu, jumprelu, batchtopk) their rows of the encoder. With

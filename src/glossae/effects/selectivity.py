@@ -1,6 +1,6 @@
 """Compare edits at the same damage to the target, by interpolation: selectivity, side effects; and the best dose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.sweep import Measured, base_of
-from glossae.effects.units import OFF
-from glossae.lm import TokenizedCorpus
+from glossae.effects.sweep import Keep, Measured, base_of, keep_nothing, measure_growing
+from glossae.effects.units import OFF, Step, Sweep, UnitSet
+from glossae.lm import LanguageModel, Site, TokenizedCorpus
+from glossae.results import BestDose, Selectivity, SideEffect
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums
 from glossae.units import Kind
 
@@ -22,114 +23,6 @@ LIMIT = 0.95
 ROUNDING = 1e-6
 # the names of comparisons with several languages
 MEAN_OF_OTHERS, NEAREST = "mean of others", "nearest"
-
-
-@dataclass(frozen=True)
-class Selectivity:
-    """Target against one other language at the dose where the target's loss has risen by `at` nats per token.
-
-    A token has more bytes in one language than in another, so languages are compared in nats per UTF-8 byte of
-    predicted
-    tokens: at that dose the target's rise per byte is `at` times its tokens per byte. Numbers per token are
-    given as well. All are None if no dose of the sweep raises the target's loss that far (`reached`).
-
-    Attributes:
-        versus: another language; or, over several, the mean of their rises, or the largest (`nearest`), chosen
-            in every resample, so that the interval is that of the largest.
-        text: `test`, or `panel`: the half of the panel on which units were not selected.
-        value: the interpolated dose; None if it lies between no edit and the dose 0.
-        target_delta_per_byte, other_delta_per_byte: the rises, nats per byte.
-        margin_per_byte: the target's rise less the other's, with its 95 % interval.
-        ratio_per_byte: the target's rise over the other's, with its 95 % interval; None for infinite numbers,
-            if the other's loss does not rise.
-        ratio_per_byte_least: the one-sided lower 95 % confidence limit of the ratio: 1 over the 95 % quantile,
-            over resamples, of the other's rise as a share of the target's; None if that quantile is not above
-            0.
-        target_delta, other_delta, margin, ratio: the same, nats per token.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool
-    text: str
-    at: float
-    versus: str
-    reached: bool
-    value: float | None = None
-    target_delta_per_byte: float | None = None
-    other_delta_per_byte: float | None = None
-    margin_per_byte: float | None = None
-    margin_per_byte_low: float | None = None
-    margin_per_byte_high: float | None = None
-    ratio_per_byte: float | None = None
-    ratio_per_byte_low: float | None = None
-    ratio_per_byte_high: float | None = None
-    ratio_per_byte_least: float | None = None
-    target_delta: float | None = None
-    other_delta: float | None = None
-    margin: float | None = None
-    margin_low: float | None = None
-    margin_high: float | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    ratio_least: float | None = None
-
-
-@dataclass(frozen=True)
-class SideEffect:
-    """Changes of a language's predictions and activations at the dose where the target's loss has risen by `at`.
-
-    `at` is in nats per token. The numbers are None if no dose reaches it; each has its 95 % interval over
-    clusters.
-
-    Attributes:
-        kl: KL(p || p under the edit), nats per predicted token.
-        agreement: the share of predicted tokens whose most probable prediction stays.
-        change: the norm of the change at the site, relative to the activation's, summed over tokens.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool
-    at: float
-    language: str
-    reached: bool
-    kl: float | None = None
-    kl_low: float | None = None
-    kl_high: float | None = None
-    agreement: float | None = None
-    agreement_low: float | None = None
-    agreement_high: float | None = None
-    change: float | None = None
-    change_low: float | None = None
-    change_high: float | None = None
-
-
-@dataclass(frozen=True)
-class BestDose:
-    """The edit of a sweep with the lowest loss on `tune`, and its effect on `test`.
-
-    Attributes:
-        splice: whether the edits are of the reconstruction; changes are then from the reconstruction without
-            an edit.
-        tune_delta: the change of the loss on `tune`, nats per token; the lowest of many, so biased down.
-        delta: the change on `test`, with its 95 % interval.
-        helps: whether the interval is below 0.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    value: float | None
-    splice: bool
-    tune_delta: float
-    delta: float
-    ci_low: float
-    ci_high: float
-    helps: bool
 
 
 @dataclass(frozen=True)
@@ -227,8 +120,19 @@ def selectivity(
                         # NumPy adds up a row in another order than a column
                         other[0] = reduce(rises[:, 0].copy())
                         numbers |= _compared(at * tokens_of[unit][:, 0], other, unit)
-                way = (name, kind, path.operation, path.splice, text, at, against, place is not None)
-                rows.append(Selectivity(*way, **numbers))
+                rows.append(
+                    Selectivity(
+                        units=name,
+                        kind=kind,
+                        edit=path.operation,
+                        splice=path.splice,
+                        text=text,
+                        at=at,
+                        versus=against,
+                        reached=place is not None,
+                        **numbers,
+                    )
+                )
     return rows
 
 
@@ -278,21 +182,105 @@ def side_effects(
         damage = _rise(path, tokens.predicted, own, draws, seed, Clusters.across(tokens.corpus, target))
         moved = [m.moved for m in path.steps if m.moved is not None]
         assert len(moved) == len(path.steps), "measure_growing(..., side_effects_on=language)"
-        curves = [
-            _ratios([getattr(m, what)[chosen] for m in moved], sizes, draws, seed, clusters)
-            for what, sizes in (
-                ("kl", [predicted] * len(moved)),
-                ("agreed", [predicted] * len(moved)),
-                ("moved", [m.size[chosen] for m in moved]),
-            )
-        ]
+        sums = {
+            "kl": ([m.kl for m in moved], [predicted] * len(moved)),
+            "agreement": ([m.agreed for m in moved], [predicted] * len(moved)),
+            "change": ([m.moved for m in moved], [m.size[chosen] for m in moved]),
+        }
+        curves = {
+            what: _ratios([own[chosen] for own in over], under, draws, seed, clusters)
+            for what, (over, under) in sums.items()
+        }
         for at in MATCHED_DAMAGE:
             place = _reaches(damage, at)
-            there = [] if place is None else [place.on(curve) for curve in curves]
-            found = [value for each in there for value in (float(each[0]), *interval(each[1:]))]
-            way = (name, kind, path.operation, False, at, language, place is not None)
-            rows.append(SideEffect(*way, *found))
+            numbers: dict[str, float] = {}
+            for what, curve in curves.items():
+                if place is not None:
+                    there = place.on(curve)
+                    low, high = interval(there[1:])
+                    numbers |= {what: float(there[0]), f"{what}_low": low, f"{what}_high": high}
+            rows.append(
+                SideEffect(
+                    units=name,
+                    kind=kind,
+                    edit=path.operation,
+                    splice=False,
+                    at=at,
+                    language=language,
+                    reached=place is not None,
+                    **numbers,
+                )
+            )
     return rows
+
+
+def best_doses(
+    lm: LanguageModel,
+    site: Site,
+    sets: Sequence[UnitSet],
+    tune: TokenizedCorpus,
+    test: TokenizedCorpus,
+    target: str,
+    *,
+    precision: float | None,
+    draws: int,
+    seed: int,
+    budget: int = 1024,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[BestDose]:
+    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits.
+
+    Args:
+        tune, test: sentences of the target.
+        precision: half the width of an interval on `tune`, as in `measure_growing`; `test` is measured whole.
+        keep: each sample is a part of the work.
+    """
+    if not len(tune) or not len(test):
+        return []
+    ways = [(each, _of_one_kind(each.sweep, splice)) for splice in (False, True) for each in sets]
+    ways = [(each, sweep) for each, sweep in ways if sweep]
+
+    def measured(
+        name: str,
+        sweeps: Sequence[Sweep],
+        text: TokenizedCorpus,
+        precision: float | None,
+        shares: tuple[float, float],
+    ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
+        start, end = shares
+        return measure_growing(
+            lm,
+            site,
+            sweeps,
+            text,
+            precision=precision,
+            seed=seed,
+            budget=budget,
+            keep=lambda own, work: keep(f"{name}-{own}", work),
+            progress=lambda share: progress(start + (end - start) * share),
+        )
+
+    sweeps = [sweep for _, sweep in ways]
+    tune, tuned = measured("tune", sweeps, tune, precision, (0.0, 0.8))
+    chosen: list[Sweep] = []
+    for sweep, losses in zip(sweeps, tuned, strict=True):
+        place = lowest_loss(losses, tune, target)
+        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
+        best = [] if place is None else [sweep[place]._replace(in_range=None)]
+        chosen.append([Step(sweep[place or 0].units, none), *best])
+    _, tested = measured("tuned", chosen, test, None, (0.8, 1.0))
+    rows = [
+        best_dose(losses, tune, own, test, target, name=each.name, kind=each.kind, draws=draws, seed=seed)
+        for (each, _), losses, own in zip(ways, tuned, tested, strict=True)
+    ]
+    return [row for row in rows if row is not None]
+
+
+def _of_one_kind(sweep: Sweep, splice: bool) -> list[Step]:
+    """The spliced or the error-preserving edits; nothing where there is none but the splice itself."""
+    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
+    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
 
 
 def best_dose(
@@ -328,16 +316,16 @@ def best_dose(
     samples = resampled_ratios([change], predicted, draws=draws, seed=seed, clusters=clusters)
     low, high = interval(samples[:, 0])
     return BestDose(
-        name,
-        kind,
-        chosen.operation,
-        chosen.value,
-        chosen.splice,
-        float(tuned_change[own].sum() / tune.predicted[own].sum()),
-        float(change.sum() / predicted.sum()),
-        low,
-        high,
-        bool(high < 0),
+        units=name,
+        kind=kind,
+        edit=chosen.operation,
+        value=chosen.value,
+        splice=chosen.splice,
+        tune_delta=float(tuned_change[own].sum() / tune.predicted[own].sum()),
+        delta=float(change.sum() / predicted.sum()),
+        ci_low=low,
+        ci_high=high,
+        helps=bool(high < 0),
     )
 
 

@@ -1,7 +1,6 @@
 """Test whether consecutive sentences of a text without documents are correlated, and the effect on intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,45 +8,13 @@ from jaxtyping import Float, Int
 from glossae.effects.sweep import Measured
 from glossae.evidence import testing
 from glossae.lm import TokenizedCorpus
+from glossae.results import SerialCorrelation
 
 # fewer sentences are not tested
 LEAST = 10
 PERMUTATIONS = 999
 # the edit whose change is tested: the first of these in a sweep, error-preserving
 _OPERATIONS = ("zero", "mean", "project_out", "set")
-
-
-@dataclass(frozen=True)
-class SerialCorrelation:
-    """The serial correlation of one statistic over consecutive sentences of one source and language.
-
-    A sentence's statistic is its contribution to the error of the reported ratio: its nats less the ratio
-    times its predicted tokens.
-
-    Attributes:
-        text: `test`, or `panel`.
-        statistic: `loss`, of the unedited model; or `change`, of `edit` from no edit.
-        edit: the operation; None for `loss`.
-        sentences: their number, in the order of the source.
-        lag_1: their autocorrelation at lag 1.
-        p: the share of permutations of the sentences with at least that autocorrelation, `(b + 1) / (draws +
-            1)`.
-        q: p over all rows, as a false discovery rate (Benjamini and Hochberg 1995).
-        inflation: the variance of a mean of such sentences over that of as many independent ones
-            (`variance_inflation`); intervals that take sentences as independent are too narrow by its square
-            root.
-    """
-
-    text: str
-    source: str
-    language: str
-    statistic: str
-    edit: str | None
-    sentences: int
-    lag_1: float
-    p: float
-    q: float
-    inflation: float
 
 
 def serial_correlations(
@@ -76,10 +43,23 @@ def serial_correlations(
                 if not errors.any():
                     # an edit that changes nothing
                     continue
-                facts = (text, source, language, statistic, edit, len(numbers))
-                found.append((*facts, *lag_1_test(errors, seed=seed), variance_inflation(errors)))
-    q = testing.q_values(np.array([row[7] for row in found], dtype=np.float64))
-    return [SerialCorrelation(*row[:8], float(own), row[8]) for row, own in zip(found, q, strict=True)]
+                lag_1, p = lag_1_test(errors, seed=seed)
+                found.append(
+                    SerialCorrelation(
+                        text=text,
+                        source=source,
+                        language=language,
+                        statistic=statistic,
+                        edit=edit,
+                        sentences=len(numbers),
+                        lag_1=lag_1,
+                        p=p,
+                        q=p,
+                        inflation=variance_inflation(errors),
+                    )
+                )
+    q = testing.q_values(np.array([row.p for row in found], dtype=np.float64))
+    return [row.model_copy(update={"q": float(own)}) for row, own in zip(found, q, strict=True)]
 
 
 def _statistics(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.units import Sweep, compile_steps
+from glossae.effects.units import Step, Sweep, compile_steps
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -21,7 +21,9 @@ from glossae.lm import (
     replayed,
     tokens_to_score,
 )
+from glossae.results import LossCell, PartEffect
 from glossae.stats import Clusters, interval, resampled_sums
+from glossae.units import Units
 
 # sentences of a language in the first sample: with a precision, and without one
 FIRST, PART = 32, 256
@@ -214,41 +216,6 @@ def precise_enough(
     )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Mean loss on one language of one source under one edit.
-
-    Attributes:
-        edit: raw, or the operation.
-        splice: whether the reconstruction replaced the activation; None for raw.
-        value: the dose: the value for `set`; the remaining share of the difference from the reference for
-            `scale`; the multiple of the distance between the languages for `add`.
-        ce: nats per predicted token. ce_per_byte: nats per UTF-8 byte of predicted tokens.
-        delta: ce minus that of `none` with the same splice, and its 95 % interval, paired by cluster.
-        delta_per_byte: the same for ce_per_byte, which compares languages more fairly.
-        in_range: whether the units take this value without an edit on target text.
-    """
-
-    units: str
-    kind: str
-    edit: str
-    splice: bool | None
-    value: float | None
-    language: str
-    source: str
-    ce: float
-    ce_per_byte: float
-    delta: float
-    ci_low: float
-    ci_high: float
-    delta_per_byte: float
-    byte_ci_low: float
-    byte_ci_high: float
-    tokens: int
-    sentences: int
-    in_range: bool | None
-
-
 def cells(
     measured: Sequence[Measured],
     tokens: TokenizedCorpus,
@@ -259,7 +226,7 @@ def cells(
     kind: str = "latent",
     pooled: str = "all",
     by_source: bool = True,
-) -> list[Cell]:
+) -> list[LossCell]:
     """A cell for each edit, language and source, and for all sources pooled.
 
     Args:
@@ -283,7 +250,7 @@ def cells(
             for number, (m, change) in enumerate(zip(measured, changes, strict=True)):
                 low, high = interval(sums[:, number] / sums[:, -2])
                 byte_low, byte_high = interval(sums[:, number] / sums[:, -1])
-                cell = Cell(
+                cell = LossCell(
                     units=name,
                     kind=kind,
                     **edit_columns(m.edit),
@@ -324,28 +291,6 @@ def base_of(measured: Sequence[Measured], m: Measured) -> Measured:
 Way = Literal["alone", "left out"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """The effect of a part of a set on a language: of one unit alone, or of all but that one.
-
-    Attributes:
-        units: the set's name.
-        unit: the unit.
-        way: `alone`, or `left out`.
-        delta: the change of the loss from no edit, nats per token, with its 95 % interval.
-    """
-
-    units: str
-    unit: int
-    way: Way
-    edit: str
-    value: float | None
-    language: str
-    delta: float
-    ci_low: float
-    ci_high: float
-
-
 def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
     """An edit of each of its units alone, and of all but that one; for one unit there is nothing to leave out."""
     parts: list[tuple[int, Way, Edit]] = []
@@ -361,6 +306,29 @@ def part_edits(edit: Edit) -> list[tuple[int, Way, Edit]]:
     return parts
 
 
+def part_effects(
+    lm: LanguageModel,
+    site: Site,
+    units: Units,
+    edits: Sequence[Edit],
+    tokens: TokenizedCorpus,
+    *,
+    name: str,
+    precision: float | None,
+    draws: int,
+    seed: int,
+    budget: int = 1024,
+    keep: Keep = keep_nothing,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[PartEffect]:
+    """What each unit of some edits does alone, and all but that one; on as much text as `measure_growing` needs."""
+    parts = [row for edit in edits for row in part_edits(edit)]
+    steps = [Step(units, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]
+    how: dict[str, Any] = {"budget": budget, "keep": keep, "progress": progress}
+    text, (measured,) = measure_growing(lm, site, [steps], tokens, precision=precision, seed=seed, **how)
+    return part_rows(parts, measured, text, name=name, draws=draws, seed=seed)
+
+
 def part_rows(
     parts: Sequence[tuple[int, Way, Edit]],
     measured: Sequence[Measured],
@@ -369,13 +337,21 @@ def part_rows(
     name: str,
     draws: int,
     seed: int,
-) -> list[Part]:
+) -> list[PartEffect]:
     """A row for each part (`part_edits`) and language; `measured` is no edit, then each part's."""
     table = cells(measured, tokens, name=name, draws=draws, seed=seed, by_source=False)
     # no edit comes first in every language
     return [
-        Part(
-            name, unit, way, edit.operation, edit.value, cell.language, cell.delta, cell.ci_low, cell.ci_high
+        PartEffect(
+            units=name,
+            unit=unit,
+            way=way,
+            edit=edit.operation,
+            value=edit.value,
+            language=cell.language,
+            delta=cell.delta,
+            ci_low=cell.ci_low,
+            ci_high=cell.ci_high,
         )
         for start in range(0, len(table), len(measured))
         for (unit, way, edit), cell in zip(parts, table[start + 1 : start + len(measured)], strict=True)

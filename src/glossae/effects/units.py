@@ -1,22 +1,23 @@
 """Sets of units with their edits: sweeps of latents, neurons and directions, and families for steering."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae.effects.edits import Edit, as_units, compile_edits, unit_rows
+from glossae.effects.edits import Edit, Operation, as_units, compile_edits, unit_rows
 from glossae.errors import GlossaeError
 from glossae.lm import Positions, Site, TokenEdit
+from glossae.results import TurnedSet
 from glossae.sae import Sae
 from glossae.units import Directions, Kind, Moments, Neurons, Units, difference_of_means
 
 # the edit that switches units of each kind off
-OFF: dict[Kind, str] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
-# remaining shares of a latent's own value; 0 is `zero`
+OFF: dict[Kind, Operation] = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
+# what is left of a latent's own value; 0 is `zero`
 LATENT_SHARES = (-1.0, -2.0, -4.0)
 # remaining shares of the distance from the reference's mean; 0 is the projection, below 0 lies the other side
 SHARES = (0.75, 0.5, 0.25, -0.5, -1.0, -2.0)
@@ -74,8 +75,8 @@ def doses(values: Sequence[float], ranges: Sequence[UnitRange], unit: str) -> li
         in_range = [medians[len(medians) // 2], 1.0]
     else:
         # if the units differ much, the mean of the medians is above the largest value of one of them
-        lowest_loss = min(r.p99 for r in ranges)
-        in_range = [min(sum(r.median for r in ranges) / len(ranges), lowest_loss), lowest_loss]
+        least_p99 = min(r.p99 for r in ranges)
+        in_range = [min(sum(r.median for r in ranges) / len(ranges), least_p99), least_p99]
     result = []
     for value in sorted({0.0, *values, *in_range}):
         targets = tuple(value * (r.p99 if unit == "p99" else 1.0) for r in ranges)
@@ -127,26 +128,72 @@ def compile_steps(steps: Sweep) -> list[TokenEdit | None]:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """A set of units and its sweep.
+class UnitSet:
+    """Units that are turned together, and how: step by step (`sweep`), or by doses on one scale (`edit`).
+
+    At the dose c an edit wants of unit i, with m its mean on a text of each language,
+
+        set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
+
+    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and units
+    of every kind share one scale. What they do at the same dose is not the same: compare them at the same KL.
 
     Attributes:
-        name: the set's name in tables.
-        sweep: the edits; the first is the unedited model or no edit.
+        name: what tables call the set, or the group of sets that it is one of.
+        units: the autoencoder whose latents are meant, or units of any kind; None of neurons of several layers.
+        ids: which of them.
+        sweep: the steps that are tried, the first of which is the model itself or no edit; of sets that are switched
+            off, the one step that does it.
+        operation: what doses do.
+        low: the mean on reference text of what each reads; of its component for `project_out`.
+        high: the same on target text.
+        positions: which tokens are edited by doses.
+        seed: which draw of its group the set is; 0 where there is but one.
+        at: the rise of the target's loss that the dose of its step was looked for, nats a token.
+        layers: neurons of `mlp.hidden` by layer, which are switched off at 0 all together.
+
+    Raises:
+        GlossaeError: there is not a mean of either language for each unit.
     """
 
     name: str
-    sweep: Sweep
+    units: Sae | Units | None = None
+    ids: tuple[int, ...] = ()
+    operation: Steering | None = None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    positions: Positions = "all"
+    sweep: Sweep = ()
+    seed: int = 0
+    at: float | None = None
+    layers: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.operation is not None and not len(self.ids) == len(self.low) == len(self.high):
+            raise GlossaeError(
+                f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
+            )
+
+    @property
+    def all_units(self) -> Units:
+        """The units, as units."""
+        assert self.units is not None
+        return as_units(self.units)
 
     @property
     def kind(self) -> Kind:
-        """The kind of the units."""
-        return self.sweep[0].kind
+        """What sort of units these are."""
+        return "neuron" if self.units is None else self.all_units.kind
 
     @property
     def size(self) -> int:
-        """The number of units."""
-        return max(len(step.edit.units) for step in self.sweep if step.edit is not None)
+        """How many units there are."""
+        return len(self.ids) + sum(map(len, self.layers.values()))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The numbers of latents and neurons, for tables."""
+        return () if self.kind == "direction" else self.ids
 
     @property
     def off(self) -> list[Step]:
@@ -161,17 +208,49 @@ class Arm:
     def strongest(self) -> list[Step]:
         """The end of each error-preserving path of the sweep (`set`, `scale`, `add`)."""
         ends: dict[str, Step] = {}
-        lowest_loss: dict[str, float] = {}
+        lowest: dict[str, float] = {}
         for step in self.sweep:
             change = step.edit
             if change is None or change.splice or change.operation not in ("set", "scale", "add"):
                 continue
-            if (value := change.value or 0.0) < lowest_loss.get(change.operation, 0.0):
-                ends[change.operation], lowest_loss[change.operation] = step, value
+            if (value := change.value or 0.0) < lowest.get(change.operation, 0.0):
+                ends[change.operation], lowest[change.operation] = step, value
         return list(ends.values())
 
+    @property
+    def competes(self) -> bool:
+        """Whether reading the units takes all of an autoencoder, as where latents compete for a top-k."""
+        return (
+            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
+        )
 
-def latent_arm(
+    @property
+    def row(self) -> TurnedSet:
+        """What tables say of a set that is switched off, or turned down to a given damage."""
+        dose = None if not self.sweep or self.sweep[0].edit is None else self.sweep[0].edit.value
+        return TurnedSet(
+            group=self.name,
+            seed=self.seed,
+            size=self.size,
+            members=self.members,
+            dose=1.0 if dose is None else dose,
+            at=self.at,
+        )
+
+    def edit(self, dose: float) -> Edit:
+        """The edit that a dose is."""
+        assert self.operation is not None
+        start = [0.0] * len(self.ids) if self.operation == "add" else self.low
+        steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
+        targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
+        return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
+
+    def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
+        """The edits of several doses; on the same tensor they encode it once."""
+        return compile_edits([self.edit(dose) for dose in doses], self.all_units)
+
+
+def latent_set(
     name: str,
     sae: Sae,
     units: tuple[int, ...],
@@ -179,8 +258,8 @@ def latent_arm(
     reference_means: tuple[float, ...],
     *,
     splice: bool = True,
-) -> Arm:
-    """The sweep of latents: fixed values, switched off, and their own values scaled.
+) -> UnitSet:
+    """Latents with the sweep of fixed values, with the latents switched off, and with their own values turned about.
 
     The unedited model comes first; then, spliced and error-preserving: no edit, every dose, the reference's
     mean.
@@ -198,22 +277,23 @@ def latent_arm(
     if units:
         edits = [Edit("zero", units), *_scaled(units, LATENT_SHARES)]
         steps += [Step(sae, edit) for edit in edits]
-    return Arm(name, steps)
+    return UnitSet(name, sae, units, low=reference_means, sweep=steps)
 
 
-def neuron_arm(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> Arm:
-    """Coordinates set to zero, to the reference's mean, and moved towards it and beyond."""
+def neuron_set(name: str, neurons: Neurons, ids: tuple[int, ...], mean: Float[Tensor, " d"]) -> UnitSet:
+    """Coordinates set to zero, to the reference's mean, and drawn towards it and beyond."""
     means = neurons.read(mean[None].double(), ids)[0].tolist()
     at_mean = Directions([*map(neurons.name, ids)], neurons.direction(ids), torch.tensor(means))
     own = (Edit("none"), Edit("zero", ids), Edit("mean", ids, tuple(means)))
     drawn = _scaled(tuple(range(len(ids))), SHARES)
-    return Arm(name, [*(Step(neurons, edit) for edit in own), *(Step(at_mean, edit) for edit in drawn)])
+    steps = [*(Step(neurons, edit) for edit in own), *(Step(at_mean, edit) for edit in drawn)]
+    return UnitSet(name, neurons, ids, sweep=steps)
 
 
-def direction_arm(
+def direction_set(
     name: str, direction: Float[Tensor, " d"], mean: Float[Tensor, " d"], target_mean: Float[Tensor, " d"]
-) -> Arm:
-    """One direction projected to the reference's mean, moved towards it and beyond, and added in multiples.
+) -> UnitSet:
+    """One direction projected to the reference's mean, drawn towards it and beyond, and added in multiples.
 
     Args:
         direction: of any length.
@@ -224,71 +304,12 @@ def direction_arm(
     (gap,) = unit.read(target_mean.double()[None], (0,))[0].tolist()
     off = Edit("project_out", (0,), Edit.project_to(unit, (0,), mean).targets, value=0.0)
     added = [Edit("add", (0,), (multiple * gap,), value=multiple) for multiple in MULTIPLES]
-    return Arm(name, [Step(unit, edit) for edit in (Edit("none"), off, *_scaled((0,), SHARES), *added)])
+    steps = [Step(unit, edit) for edit in (Edit("none"), off, *_scaled((0,), SHARES), *added)]
+    return UnitSet(name, unit, (0,), sweep=steps)
 
 
 def _scaled(ids: tuple[int, ...], shares: Sequence[float]) -> list[Edit]:
     return [Edit("scale", ids, (share,) * len(ids), value=share) for share in shares]
-
-
-@dataclass(frozen=True)
-class Family:
-    """Units that are steered as one.
-
-    At the dose c an edit gives unit i, with m its mean on a text of each language,
-
-        set, project_out: m_reference + c (m_target - m_reference)        add: c (m_target - m_reference) more
-
-    so that 1 takes the reference's mean to the target's, 0 is the reference's own mean (or no change), and
-    families of every
-    kind share one scale. Their effects at the same dose differ: compare them at the same KL.
-
-    Attributes:
-        name: the family's name in tables.
-        units: an SAE (its latents are the units), or units of any kind.
-        ids: the numbers of its units.
-        operation: the operation.
-        low: the mean of each unit's value on reference text; of its component for `project_out`.
-        high: the same on target text.
-        positions: the edited tokens.
-    """
-
-    name: str
-    units: Sae | Units
-    ids: tuple[int, ...]
-    operation: Steering
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    positions: Positions = "all"
-
-    def __post_init__(self) -> None:
-        if not len(self.ids) == len(self.low) == len(self.high):
-            raise GlossaeError(
-                f"steering: {self.name}: {len(self.ids)} units, {len(self.low)} and {len(self.high)} means"
-            )
-
-    @property
-    def all_units(self) -> Units:
-        """The units; the latents of an SAE."""
-        return as_units(self.units)
-
-    @property
-    def competes(self) -> bool:
-        """Whether reading the units takes the whole encoder of an SAE, because latents compete for a top-k."""
-        return (
-            self.operation == "set" and isinstance(self.units, Sae) and self.units.config.activation == "topk"
-        )
-
-    def edit(self, dose: float) -> Edit:
-        """The edit at a dose."""
-        start = [0.0] * len(self.ids) if self.operation == "add" else self.low
-        steps = [high - low for low, high in zip(self.low, self.high, strict=True)]
-        targets = tuple(one + dose * step for one, step in zip(start, steps, strict=True))
-        return Edit(self.operation, self.ids, targets, value=dose, positions=self.positions)
-
-    def compiled(self, doses: Sequence[float]) -> list[TokenEdit]:
-        """The edits at several doses, compiled; on the same tensor they share one encoding."""
-        return compile_edits([self.edit(dose) for dose in doses], self.units)
 
 
 def families(
@@ -303,8 +324,8 @@ def families(
     reference: str,
     model: str = "",
     tested_neurons: Sequence[int] = (),
-) -> list[Family]:
-    """The families of these names, without empty ones.
+) -> list[UnitSet]:
+    """The families of these names; one without units is left out.
 
     The neurons are as many as the latents (at least one): the best coordinates of the site (`best_neurons`).
     The direction is the difference of the two languages' means.
@@ -325,15 +346,18 @@ def families(
     direction = difference_of_means(moments, target, (reference,))
     along = unit_rows(direction, (0,))[0].cpu()
     start, end = ((float(along @ mean.double().cpu()),) for mean in (other, own))
-    made: dict[FamilyName, Family] = {
-        "latents_set": Family("latents_set", sae, ids, "set", low, high),
-        "latents_add": Family("latents_add", sae, ids, "add", low, high),
-        "neurons_set": Family("neurons_set", neurons, best, "set", *at_best),
-        "neurons_add": Family("neurons_add", neurons, best, "add", *at_best),
-        "means_add": Family("means_add", direction, (0,), "add", start, end),
-        "means_project": Family("means_project", direction, (0,), "project_out", start, end),
+    made: dict[
+        FamilyName, tuple[Sae | Units, tuple[int, ...], Steering, tuple[float, ...], tuple[float, ...]]
+    ]
+    made = {
+        "latents_set": (sae, ids, "set", low, high),
+        "latents_add": (sae, ids, "add", low, high),
+        "neurons_set": (neurons, best, "set", *at_best),
+        "neurons_add": (neurons, best, "add", *at_best),
+        "means_add": (direction, (0,), "add", start, end),
+        "means_project": (direction, (0,), "project_out", start, end),
     }
-    return [made[name] for name in names if made[name].ids]
+    return [UnitSet(name, *made[name]) for name in names if made[name][1]]
 
 
 def best_neurons(

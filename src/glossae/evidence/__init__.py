@@ -4,7 +4,7 @@ from glossae.evidence import families, identify, layers, panels, scores, testing
 from glossae.evidence.comparable import match_tokenisation, passages, tokenisation
 from glossae.evidence.families import Family, find_families, own_claim
 from glossae.evidence.identify import UNANSWERED, NgramModel
-from glossae.evidence.lape import lape
+from glossae.evidence.lape import LapeNeurons, lape
 from glossae.evidence.layers import nearest_language, short_sizes
 from glossae.evidence.panels import Panel, first_sentences
 from glossae.evidence.result import evidence_result
@@ -17,6 +17,7 @@ __all__ = [
     "UNANSWERED",
     "EvidenceSettings",
     "Family",
+    "LapeNeurons",
     "LatentMatch",
     "LatentMatcher",
     "NgramModel",

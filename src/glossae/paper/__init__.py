@@ -5,6 +5,7 @@ from glossae.paper.as_coded import (
     as_coded,
     coded_cells,
     coded_statistics,
+    coded_text,
     without_pre_encoder_bias,
 )
 from glossae.paper.probes import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
@@ -17,6 +18,7 @@ __all__ = [
     "as_coded_table",
     "coded_cells",
     "coded_statistics",
+    "coded_text",
     "paper_batches",
     "published_figures",
     "replay_agreement",

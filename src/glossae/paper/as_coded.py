@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,8 +20,18 @@ from glossae.lm import (
     replayed_losses,
     text_states,
 )
+from glossae.results import CodedCell, TaskScore
 from glossae.sae import Sae
-from glossae.tasks import Arms, States, TaskScore, encode_texts, fit_unscaled, states_under
+from glossae.tasks import (
+    States,
+    bases,
+    by_bootstrap,
+    encode_texts,
+    fit_unscaled,
+    score_rows,
+    states_under,
+    task_set,
+)
 from glossae.units import Units, UnitStatistics, latent_statistics
 
 # the text of the paper's code: 501 rows in which the languages alternate, Danish first
@@ -67,25 +76,12 @@ def coded_statistics(
     return latent_statistics(lm, site, without_pre_encoder_bias(sae), read, budget=budget, progress=progress)
 
 
-@dataclass(frozen=True)
-class CodedCell:
-    """The mean loss in one language at one value, averaged as in the paper's code (its Figure 8 and Appendix C).
-
-    Attributes:
-        value: the value that units are fixed at; None: the spliced code without an edit, the paper's "no
-            modification".
-        language: of the sentences.
-        ce: the mean over sentences of the mean over each one's predicted tokens, nats: a token of a short
-            sentence has more weight than one of a long sentence.
-        delta: ce less that of no modification.
-        sentences: the number of sentences.
-    """
-
-    value: float | None
-    language: str
-    ce: float
-    delta: float
-    sentences: int
+def coded_text(tokens: TokenizedCorpus, languages: Sequence[str]) -> TokenizedCorpus:
+    """The first 251 and 250 sentences of two languages, which is what the paper's code reads of its text."""
+    codes = np.array([sentence.language for sentence in tokens.corpus.sentences])
+    wanted = zip(languages, CODED_SENTENCES, strict=True)
+    chosen = np.concatenate([np.flatnonzero(codes == code)[:most] for code, most in wanted])
+    return tokens.take(sorted(chosen.tolist()))
 
 
 def coded_cells(
@@ -115,7 +111,15 @@ def coded_cells(
     for code in tokens.corpus.languages:
         own = means[:, languages == code].mean(1)
         for value, ce in zip([None, *(edit.value for edit in edits)], own.tolist(), strict=True):
-            cells.append(CodedCell(value, code, ce, ce - float(own[0]), int((languages == code).sum())))
+            cells.append(
+                CodedCell(
+                    value=value,
+                    language=code,
+                    ce=ce,
+                    delta=ce - float(own[0]),
+                    sentences=int((languages == code).sum()),
+                )
+            )
     return cells
 
 
@@ -150,7 +154,7 @@ def as_coded(
     """
     from sklearn.model_selection import train_test_split
 
-    arms = Arms.of(task, units, edits, name)
+    own = task_set(units, edits, name)
     rows = task.splits.get("full_train", task.train)[:CODED_TASK_ROWS]
     labels = np.array([task.labels.index(row.label) for row in rows], dtype=np.int64)
     learned, tried = train_test_split(
@@ -159,23 +163,35 @@ def as_coded(
     if len(np.unique(labels[learned])) < 2:
         raise GlossaeError(f"{task.source}: the first {len(rows)} rows of train have one label only")
     tokens = encode_texts(lm, rows, task=task, max_tokens=lm.max_positions)
-    states = _padded_states(lm, site, tokens, arms.steps, lambda share: progress(0.9 * share))
-    predicted, converged = [], []
-    for number, own in enumerate(states, 1):
-        predictions, enough = fit_unscaled(own[learned], labels[learned], own[tried], random_state=0)
-        predicted.append(predictions)
+    states = _padded_states(lm, site, tokens, own.sweep, lambda share: progress(0.9 * share))
+    said, converged = [], []
+    for number, features in enumerate(states, 1):
+        predictions, enough = fit_unscaled(
+            features[learned], labels[learned], features[tried], random_state=0
+        )
+        said.append(predictions)
         converged.append(enough)
         progress(0.9 + 0.1 * number / len(states))
     pairs = [rows[place].pair for place in tried]
-    return arms.rows(
-        arms.compared(
-            np.stack(predicted)[:, None], labels[tried], pairs, "weighted_f1", draws=draws, seed=seed
-        ),
+    compared = by_bootstrap(
+        labels[tried],
+        np.stack(said)[:, None],
+        pairs,
+        bases(own.sweep),
+        "weighted_f1",
+        labels=len(task.labels),
+        draws=draws,
+        seed=seed,
+    )
+    return score_rows(
+        task,
+        [own],
+        compared,
+        converged,
         protocol="as_coded",
         metric="weighted_f1",
         n_train=len(learned),
         n_test=len(tried),
-        converged=converged,
         penalty=1.0,
     )
 

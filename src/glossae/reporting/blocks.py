@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from glossae.reporting.canvas import Drawing
-from glossae.reporting.reading import Row
 from glossae.reporting.wording import interval, number, percent
 
 
@@ -114,18 +113,12 @@ def table(label: str, caption: str, lines: Iterable[Line], words: int = 1) -> Ta
 
 
 def estimate(
-    row: Row, name: str, digits: int = 3, write: Callable[..., str] = number, ends: str | None = None
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int = 3,
+    write: Callable[..., str] = number,
 ) -> Cell:
-    """`row[name]` above its interval, whose ends are `row["{ends}_low"]` and `row["{ends}_high"]`.
-
-    Args:
-        row: of results.json.
-        name: of the estimate.
-        digits: decimals of all three.
-        write: writes the estimate.
-        ends: what the names of the ends begin with, if not `name`.
-    """
-    low, high = (row[f"{ends or name}_{end}"] for end in ("low", "high"))
-    return Cell(
-        write(row[name], digits), interval(low, high, digits, percent if write is percent else number)
-    )
+    """An estimate above its interval, all with so many decimals; `write` writes the estimate."""
+    write_end = percent if write is percent else number
+    return Cell(write(value, digits), interval(low, high, digits, write_end))

@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.sections.baselines import what_training_adds
 from glossae.reporting.wording import (
     NO_BREAK,
@@ -19,7 +19,7 @@ from glossae.reporting.wording import (
     short,
     whole,
 )
-from glossae.results import UnitRow
+from glossae.results import Control, LossCell, Selectivity, UnitRow
 
 PLACES = {"held_out": "the half held out", "replicate": "the other text"}
 """The texts that units are tested on again."""
@@ -151,7 +151,7 @@ def third_languages(files: RunFiles) -> str:
         # languages besides the pair that units were tested against, or whose loss was measured
         claims = files.tested.claims if files.tested else []
         further = {code for row in claims for code in row.inside + row.outside}
-        further |= {cell["language"] for cell in files.rows("next_token", "cells")}
+        further |= {cell.language for cell in files.next_token.cells}
         if further - {files.target, files.reference}:
             return ""
         return f"No third language was measured, so nothing here tells “{target}” from “not {reference}”."
@@ -198,10 +198,13 @@ def panel_words(files: RunFiles) -> str:
 
 def random_weights_words(files: RunFiles) -> str:
     """How many latents pass the run's rule in autoencoders with random weights, beside the trained one."""
-    chosen = where(files.rows("next_token", "chosen"), language=files.target)
-    rows = [row for row in chosen if row["passing"] is not None]
-    trained = [row["passing"] for row in rows if row["seed"] is None]
-    random = [row["passing"] for row in rows if row["seed"] is not None]
+    rows = [
+        (row.seed, row.passing)
+        for row in files.next_token.chosen
+        if row.language == files.target and row.passing is not None
+    ]
+    trained = [passing for seed, passing in rows if seed is None]
+    random = [passing for seed, passing in rows if seed is not None]
     if not trained or not random:
         return ""
     counts = listed([whole(count) for count in random])
@@ -214,19 +217,21 @@ def random_weights_words(files: RunFiles) -> str:
 
 def find_cell(
     files: RunFiles, language: str, edit: str, splice: bool | None, value: float | None = None
-) -> Row | None:
+) -> LossCell | None:
     """The cell of the target's units on pooled text, if it was measured."""
-    cells = where(
-        files.rows("next_token", "cells"), source="all", language=language, edit=edit, splice=splice
-    )
-    own = [cell for cell in cells if cell["units"] in (None, files.target) and value in (None, cell["value"])]
-    return own[0] if own else None
+    wanted = (files.target, "all", language, edit, splice)
+    for cell in files.next_token.cells:
+        own = (cell.units, cell.source, cell.language, cell.edit, cell.splice)
+        if own == wanted and value in (None, cell.value):
+            return cell
+    return None
 
 
 def doses(files: RunFiles, splice: bool) -> list[float]:
     """The values at which the units were fixed, in order."""
-    cells = where(files.rows("next_token", "cells"), edit="set", splice=splice, units=files.target)
-    return sorted({cell["value"] for cell in cells})
+    wanted = ("set", splice, files.target)
+    found = {c.value for c in files.next_token.cells if (c.edit, c.splice, c.units) == wanted}
+    return sorted(value for value in found if value is not None)
 
 
 def dose_words(files: RunFiles, value: str) -> str:
@@ -239,16 +244,16 @@ def dose_unit(files: RunFiles) -> str:
     return "times the 99th percentile" if files.recipe.effects.unit == "p99" else "in units of the latent"
 
 
-def has_interval(row: Row) -> bool:
+def has_interval(row: Selectivity) -> bool:
     """Whether the ratio per byte and its 95 % interval are finite: the other language's loss rises."""
-    return row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None
+    return row.ratio_per_byte is not None and row.ratio_per_byte_high is not None
 
 
-def ratio_words(row: Row) -> str:
+def ratio_words(row: Selectivity) -> str:
     """The ratio per byte: `5.8`, or `≥ 30`, its one-sided 95 % limit where its interval has no upper end."""
     if has_interval(row):
-        return number(row["ratio_per_byte"], 1)
-    least = row["ratio_per_byte_least"]
+        return number(row.ratio_per_byte, 1)
+    least = row.ratio_per_byte_least
     return "no limit" if least is None else f"≥{NO_BREAK}{_limit(least)}"
 
 
@@ -256,12 +261,12 @@ def _limit(least: float) -> str:
     return whole(least) if least >= 100 else short(least)
 
 
-def _ratio_said(row: Row) -> str:
+def _ratio_said(row: Selectivity) -> str:
     """The same within a sentence."""
-    least = row["ratio_per_byte_least"]
+    least = row.ratio_per_byte_least
     if has_interval(row):
-        spread = interval(row["ratio_per_byte_low"], row["ratio_per_byte_high"], 1)
-        return f"a ratio of {number(row['ratio_per_byte'], 1)}, 95{NO_BREAK}% interval {spread}"
+        spread = interval(row.ratio_per_byte_low, row.ratio_per_byte_high, 1)
+        return f"a ratio of {number(row.ratio_per_byte, 1)}, 95{NO_BREAK}% interval {spread}"
     if least is None:
         return "no limit to the ratio"
     return f"a ratio of at least {_limit(least)}, a one-sided 95{NO_BREAK}% limit"
@@ -269,12 +274,14 @@ def _ratio_said(row: Row) -> str:
 
 def _selectivity_row(
     files: RunFiles, at: float, splice: bool = False, versus: str | None = None
-) -> Row | None:
+) -> Selectivity | None:
     """The row that compares the target with another language, or the reference, at `at` nats of damage."""
-    wanted = {"edit": "set", "splice": splice, "at": at, "versus": versus or files.reference}
+    wanted = (files.target, "set", splice, at, versus or files.reference)
     # on test, whose rows come first, or else on the panel
-    rows = where(files.rows("next_token", "selectivity"), units=files.target, **wanted)
-    return rows[0] if rows else None
+    rows = files.next_token.selectivity
+    return next(
+        (row for row in rows if (row.units, row.edit, row.splice, row.at, row.versus) == wanted), None
+    )
 
 
 def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
@@ -283,24 +290,24 @@ def at_matched_damage(files: RunFiles, at: float, splice: bool) -> str:
     if row is None:
         return ""
     target, reference = files.names
-    if not row["reached"]:
+    if not row.reached:
         deltas = [
-            cell["delta"]
+            cell.delta
             for value in doses(files, splice)
             if value <= 0 and (cell := find_cell(files, files.target, "set", splice, value)) is not None
         ]
         most = f"; at most it {moves(max(deltas))}" if deltas else ""
         return f"The {target} loss never rises by {short(at)} nats as the units are turned down{most}."
-    where = (
+    place = (
         "between no edit and the value 0"
-        if row["value"] is None
-        else f"with the units at {dose_words(files, number(row['value'], 2))}"
+        if row.value is None
+        else f"with the units at {dose_words(files, number(row.value, 2))}"
     )
-    spread = interval(row["margin_per_byte_low"], row["margin_per_byte_high"], 4)
+    spread = interval(row.margin_per_byte_low, row.margin_per_byte_high, 4)
     return (
-        f"When the {target} loss has risen by {short(at)} nats per token, {number(row['target_delta_per_byte'], 4)} "
-        f"per byte ({where}), the {reference} loss {moves(row['other_delta_per_byte'], 4, past=True)} per byte: a "
-        f"difference of {number(row['margin_per_byte'], 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
+        f"When the {target} loss has risen by {short(at)} nats per token, {number(row.target_delta_per_byte, 4)} "
+        f"per byte ({place}), the {reference} loss {moves(row.other_delta_per_byte or 0.0, 4, past=True)} per byte: a "
+        f"difference of {number(row.margin_per_byte, 4)} (95{NO_BREAK}% interval {spread}), {_ratio_said(row)}."
     )
 
 
@@ -308,9 +315,9 @@ def selective_at(files: RunFiles) -> dict[float, bool]:
     """By damage to the target, where it was reached: whether the reference loses less than half of that, per byte."""
     rows = {at: _selectivity_row(files, at) for at in _DAMAGES}
     return {
-        at: bool(row["other_delta_per_byte"] < SELECTIVE_SHARE * row["target_delta_per_byte"])
+        at: (row.other_delta_per_byte or 0.0) < SELECTIVE_SHARE * (row.target_delta_per_byte or 0.0)
         for at, row in rows.items()
-        if row and row["reached"]
+        if row and row.reached
     }
 
 
@@ -319,15 +326,13 @@ def others_at_matched_damage(files: RunFiles) -> str:
     target, _ = files.names
     for at in reversed(_DAMAGES):
         found = {code: _selectivity_row(files, at, versus=code) for code in files.languages[2:]}
-        rows = {language_name(code): row for code, row in found.items() if row is not None and row["reached"]}
+        rows = [(code, row) for code, row in found.items() if row is not None and row.reached]
         if rows:
-            own = next(row["target_delta_per_byte"] for row in rows.values())
-            parts = [
-                f"the {name} loss {moves(row['other_delta_per_byte'], 4, past=True)}"
-                for name, row in rows.items()
-            ]
+            own = rows[0][1].target_delta_per_byte or 0.0
+            others = {language_name(code): row.other_delta_per_byte or 0.0 for code, row in rows}
+            parts = [f"the {name} loss {moves(delta, 4, past=True)}" for name, delta in others.items()]
             words = f"When {target} has lost {number(own, 4)} nats per byte, {listed(parts)}."
-            more = [name for name, row in rows.items() if row["other_delta_per_byte"] >= own]
+            more = [name for name, delta in others.items() if delta >= own]
             return f"{words} So {target} loses no more than {listed(more)}." if more else words
     return ""
 
@@ -339,8 +344,8 @@ def _effect(files: RunFiles) -> list[str]:
     nothing = f"No selective latent was found at this site ({site_words(files)})."
     if not files.units:
         return [nothing]
-    if not files.get("next_token"):
-        if files.get("baselines"):
+    if not files.results.next_token:
+        if files.results.baselines:
             return []
         if "effects" in files.to_come:
             return ["What the units do to the loss has not been measured yet."]
@@ -348,7 +353,7 @@ def _effect(files: RunFiles) -> list[str]:
     compared = [at_matched_damage(files, at, splice=False) for at in _DAMAGES]
     # where the loss does not even rise by the smaller step, the larger says nothing new
     smaller = _selectivity_row(files, _DAMAGES[0])
-    if smaller is not None and not smaller["reached"]:
+    if smaller is not None and not smaller.reached:
         compared = compared[:1]
     selective = selective_at(files)
     target, reference = files.names
@@ -375,24 +380,25 @@ def _effect(files: RunFiles) -> list[str]:
 
 def against_controls(files: RunFiles) -> str:
     """The rank of the selected units among drawn ones, by every statistic."""
-    own = where(files.rows("next_token", "controls"), units=files.target)
-    rows = [row for row in own if row["rank"] is not None]
+    controls = files.results.controls
+    own = controls.rows if controls else []
+    rows = [row for row in own if row.units == files.target and row.rank is not None]
     found: dict[tuple[str, str], list[str]] = {}
     done = {"zero": "switched off", "mean": "at the reference's mean"}
     for row in rows:
-        edit = done.get(row["edit"]) or f"fixed at {number(row['value'], 2)}"
-        ranks = found.setdefault((edit, row["control"]), [])
-        ranks.append(f"{rank_words(row)} by {statistic_words(files, row['statistic'])}")
+        edit = done.get(row.edit) or f"fixed at {number(row.value, 2)}"
+        ranks = found.setdefault((edit, row.control), [])
+        ranks.append(f"{rank_words(row)} by {statistic_words(files, row.statistic)}")
     said = "; ".join(
-        f"{edit}, among the selected set and {whole(rows[0]['draws'])} draws of {control}: {', '.join(ranks)}"
+        f"{edit}, among the selected set and {whole(rows[0].draws)} draws of {control}: {', '.join(ranks)}"
         for (edit, control), ranks in found.items()
     )
     return f"{capital(said)}." if said else ""
 
 
-def rank_words(row: Row) -> str:
+def rank_words(row: Control) -> str:
     """`rank 1 of 1001`: the place of a set among itself and the draws."""
-    return f"rank {whole(row['rank'])} of {whole(row['draws'] + 1)}"
+    return f"rank {whole(row.rank)} of {whole(row.draws + 1)}"
 
 
 def statistic_words(files: RunFiles, statistic: str) -> str:
@@ -406,7 +412,7 @@ def statistic_words(files: RunFiles, statistic: str) -> str:
 def _limits(files: RunFiles) -> str:
     if not files.results.features:
         return ""
-    if files.rows("next_token", "controls"):
+    if files.results.controls and files.results.controls.rows:
         return against_controls(files)
     words = "Random latents and random directions were not drawn in this run (effects.controls): "
     if not files.units:

@@ -11,7 +11,7 @@ import pandas as pd
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe
 from glossae.reporting.wording import language_name
-from glossae.results import EvidenceResult, Result, Results, StageResults, UnitRow, read_results
+from glossae.results import EvidenceResult, NextToken, Result, Results, StageResults, UnitRow, read_results
 
 Row: TypeAlias = dict[str, Any]
 
@@ -53,16 +53,10 @@ class RunFiles:
     texts: list[Row] = field(default_factory=list)
     task_sets: Row = field(default_factory=dict)
 
-    def get(self, *keys: str) -> Any:
-        """What results.json holds under nested keys; None where a key is missing or null."""
-        value: Any = self.results
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
-        return value
-
-    def rows(self, *keys: str) -> list[Row]:
-        """The list of rows under nested keys of results.json; an empty one where there is none."""
-        return list(self.get(*keys) or [])
+    @property
+    def next_token(self) -> NextToken:
+        """What sets of units do to the next token's loss; empty where it was not measured."""
+        return self.results.next_token or NextToken()
 
     @property
     def target(self) -> str:

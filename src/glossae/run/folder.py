@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -270,7 +270,7 @@ class Parts:
         return found
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
-        """Instances of a dataclass or a `Result`; `work` makes them, unless they are there."""
+        """Instances of a class whose values JSON holds; `work` makes them, unless they are there."""
         return [of(**row) for row in self.json(name, lambda: as_rows(work()))]
 
     def result(self, of: type[AResult], name: str, work: Callable[[], AResult | None]) -> AResult | None:
@@ -302,8 +302,8 @@ class Parts:
         return lambda own, work: self.arrays(f"{name}-{own}", work)
 
 
-def as_rows(items: list[Any]) -> list[dict[str, Any]]:
-    """Dataclass instances or `Result`s as dictionaries, for JSON and for tables."""
+def as_rows(items: Sequence[Any]) -> list[dict[str, Any]]:
+    """Results and dataclass instances as dictionaries, for JSON and for tables."""
     return [item.to_json() if isinstance(item, Result) else dataclasses.asdict(item) for item in items]
 
 

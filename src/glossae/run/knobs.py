@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glossae.effects import FAMILIES, Family, Knob, Steering
+from glossae.effects import FAMILIES, Knob, Steering, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import (
     FoundSinks,
@@ -55,7 +55,7 @@ def knob_of_run(place: Path, kind: Kind, operation: Steering, *, dose: float | N
         if kind == "latent"
         else _of_steering(place, kind).with_operation(operation)
     )
-    return knob.turned(_chosen_dose(run, kind, knob.family.operation) if dose is None else dose)
+    return knob.turned(_chosen_dose(run, kind, knob.family.operation or operation) if dose is None else dose)
 
 
 def continued_by(
@@ -93,20 +93,21 @@ def _loaded(model: str, device: str) -> LanguageModel:
 
 def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
     """The dose that writes most of the target language at a KL of at most `MOST_KL`, by the stage steering."""
-    steering = run.results.steering or {}
+    steering = run.results.steering
     arms = [
         arm
-        for arm in steering.get("arms", [])
-        if arm["kind"] == kind
-        and arm["operation"] in _SAME.get(operation, (operation,))
-        and arm["kl"] <= 1.05 * MOST_KL
+        for arm in (steering.arms if steering else [])
+        if arm.kind == kind
+        and arm.operation in _SAME.get(operation, (operation,))
+        and arm.value is not None
+        and arm.kl <= 1.05 * MOST_KL
     ]
     if not arms:
         raise GlossaeError(
             f"--dose: is missing, and the run has none of {kind}s with {operation} to choose (stage steering); "
             "give one, such as 4"
         )
-    return float(max(arms, key=lambda arm: (arm["success"], -arm["kl"]))["value"])
+    return max(arms, key=lambda arm: (arm.success, -arm.kl)).value or 0.0
 
 
 def _of_steering(place: Path, kind: Kind) -> Knob:
@@ -146,7 +147,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
     return Knob.of(
         lm,
         Site(recipe.site, sae.layer),
-        Family(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
+        UnitSet(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,

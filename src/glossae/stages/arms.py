@@ -1,17 +1,26 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from glossae.effects import UNTRAINED, Arm, Arrays, Dose, best_neurons, direction_arm, latent_arm, neuron_arm
+from glossae.effects import (
+    UNTRAINED,
+    Arrays,
+    Dose,
+    UnitSet,
+    best_neurons,
+    direction_set,
+    latent_set,
+    neuron_set,
+)
 from glossae.errors import GlossaeError
 from glossae.evidence import Panel, Selection, paper_rule, testing
 from glossae.plan import Quantities, Work, tokens_of
-from glossae.results import EvidenceResult
+from glossae.results import ChosenLatents, EvidenceResult
 from glossae.run.context import Context, Progress, part
-from glossae.run.folder import as_rows
 from glossae.sae import Sae
 from glossae.stages.evidence import directions_from
 from glossae.stages.panels import tested_panel
@@ -36,56 +45,36 @@ RANDOM_WEIGHTS = "random weights"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What the run's rule takes of an autoencoder's latents as a language's.
-
-    Attributes:
-        units: the set's name.
-        language: whose latents were looked for.
-        seed: of an autoencoder's random weights; None for the trained one.
-        asked: the rule that the recipe asks for (`features.rule`).
-        rule: how the set came about: `Selection.rule`, such as `fallback` where no latent passes.
-        passing: how many latents pass the rule that is asked for; None where nothing could be tested.
-        of: how many latents there are.
-        text: the hash of the text that the rule read.
-        members: the set, best first, at most as many as were selected for the target.
-        means: what each reads on the reference's text on average.
-    """
-
-    units: str
-    language: str
-    seed: int | None
-    asked: str
-    rule: str
-    passing: int | None
-    of: int
-    text: str
-    members: tuple[int, ...]
-    means: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Arms:
-    """Every set, the selected latents first, and what the others were made from.
+class MeasuredSets:
+    """The sets of units whose effects are measured, and what the latents among them were chosen by.
 
     Attributes:
         selected: the selected latents.
-        arms: their sweep, then the others'.
-        autoencoders: by the name of a set of latents, whose they are.
-        latents: by that name, which.
-        means: by that name, what each reads on the reference's text on average.
+        sets: their set, then the others'; each has its sweep.
         chosen: how sets of latents were chosen, and how many latents pass the same rule; of the selected ones, too.
     """
 
     selected: Selected
-    arms: list[Arm]
-    autoencoders: dict[str, Sae]
-    latents: dict[str, tuple[int, ...]]
-    means: dict[str, tuple[float, ...]]
-    chosen: list[Chosen] = field(default_factory=list)
+    sets: list[UnitSet]
+    chosen: list[ChosenLatents]
+
+    @property
+    def own(self) -> UnitSet:
+        """The selected latents."""
+        return self.sets[0]
+
+    @property
+    def other_latents(self) -> list[UnitSet]:
+        """Other languages' latents, and those of random weights."""
+        return [each for each in self.sets[1:] if each.kind == "latent"]
+
+    @property
+    def only_off(self) -> set[str]:
+        """Other languages' latents, which are only switched off, and not compared at matched damage."""
+        return {each.units for each in self.chosen if each.units == each.language} - {self.own.name}
 
 
-def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -> Arms:
+def measured_sets(context: Context, progress: Progress, panel: Panel | None = None) -> MeasuredSets:
     """The selected latents; and, as far as `effects.families` has them, other latents, neurons and directions.
 
     What was chosen before is read from the parts of the effects stage.
@@ -97,31 +86,29 @@ def all_arms(context: Context, progress: Progress, panel: Panel | None = None) -
     """
     families, target, parts = context.recipe.effects.families, context.target, context.parts["effects"]
     selected, sae = selected_latents(context, context.recipe.effects.values), load_sae(context)
-    arms = [latent_arm(target, sae, selected.units, selected.doses, selected.means)]
-    found = Arms(selected, arms, {target: sae}, {target: selected.units}, {target: selected.means})
+    sets = [latent_set(target, sae, selected.units, selected.doses, selected.means)]
+    chosen: list[ChosenLatents] = []
     if "latent" in families and selected.units:
-        rows = parts.json(
-            "chosen", lambda: as_rows(_choose(context, selected, sae, panel, part(progress, 0.0, 0.7)))
-        )
-        for row in rows:
-            each = Chosen(**row | {name: tuple(row[name]) for name in ("members", "means")})
-            found.chosen.append(each)
-            if each.units != target and each.members:
-                _add(context, found, each)
-    if "neuron" not in families and "direction" not in families:
-        return found
-    cheaper = parts.arrays("cheaper", lambda: _cheaper(context, max(1, len(selected.units))))
-    mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
-    if "neuron" in families:
-        ranked = tuple(cheaper["neurons"].tolist())
-        for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
-            if name == BEST_NEURON or len(ranked) > 1:
-                arms.append(neuron_arm(name, site_neurons(context), ids, mean))
-    if "direction" in families:
-        for name, vector in zip(DIRECTIONS, vectors, strict=True):
-            arms.append(direction_arm(name, vector, mean, target_mean))
-    progress(1.0)
-    return found
+        own = part(progress, 0.0, 0.7)
+        chosen = parts.rows(ChosenLatents, "chosen", lambda: _choose(context, selected, sae, panel, own))
+        sets += [
+            _latents_of(context, selected, sae, each)
+            for each in chosen
+            if each.units != target and each.members
+        ]
+    if "neuron" in families or "direction" in families:
+        cheaper = parts.arrays("cheaper", lambda: _cheaper(context, max(1, len(selected.units))))
+        mean, target_mean, *vectors = map(torch.from_numpy, cheaper["vectors"])
+        if "neuron" in families:
+            ranked = tuple(cheaper["neurons"].tolist())
+            for name, ids in ((BEST_NEURONS, ranked), (BEST_NEURON, ranked[:1])):
+                if name == BEST_NEURON or len(ranked) > 1:
+                    sets.append(neuron_set(name, site_neurons(context), ids, mean))
+        if "direction" in families:
+            for name, vector in zip(DIRECTIONS, vectors, strict=True):
+                sets.append(direction_set(name, vector, mean, target_mean))
+        progress(1.0)
+    return MeasuredSets(selected, sets, chosen)
 
 
 def _cheaper(context: Context, count: int) -> Arrays:
@@ -138,7 +125,7 @@ def _cheaper(context: Context, count: int) -> Arrays:
 
 def _choose(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """The run's rule on the trained autoencoder and on random weights, and for other languages."""
     try:
         panel = panel or tested_panel(context)
@@ -159,7 +146,7 @@ def _tested(context: Context) -> bool:
 
 def _trained_and_untrained(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
     rule, target = context.recipe.features, context.target
     seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
@@ -191,15 +178,14 @@ def _trained_and_untrained(
         selection = by_the_rule(context, seen, target, units, given=rule.units if name == target else ())
         members = selected.units if name == target else selection.units[: len(selected.units)]
         passing = _passing(context, seen, target, units)
-        rows.append(
-            _as_chosen(context, name, target, seeds.get(name), selection, passing, text, members, statistics)
-        )
+        facts = {"units": name, "language": target, "seed": seeds.get(name), "text": text}
+        rows.append(_chosen(context, statistics, selection, members, passing=passing, **facts))
     return rows
 
 
 def _other_languages(
     context: Context, selected: Selected, sae: Sae, panel: Panel, progress: Progress
-) -> list[Chosen]:
+) -> list[ChosenLatents]:
     """Each other language's latents by the same rule, as many, on the half of the panel that units are found on."""
     text = panel.found_on
     codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
@@ -218,8 +204,9 @@ def _other_languages(
         units = frozen[code].units if code in frozen else ()
         selection = by_the_rule(context, statistics, code, units, but=selected.units)
         members = selection.units[: len(selected.units)]
-        passing, sha = _passing(context, statistics, code, units), text.corpus.sha256
-        rows.append(_as_chosen(context, code, code, None, selection, passing, sha, members, statistics))
+        passing = _passing(context, statistics, code, units)
+        facts = {"units": code, "language": code, "seed": None, "text": text.corpus.sha256}
+        rows.append(_chosen(context, statistics, selection, members, passing=passing, **facts))
     return rows
 
 
@@ -234,44 +221,23 @@ def _passing(
     return int(paper_rule(*rates, min_target=rule.min_target, max_reference=rule.max_reference).sum())
 
 
-def _as_chosen(
-    context: Context,
-    name: str,
-    language: str,
-    seed: int | None,
-    selection: Selection,
-    passing: int | None,
-    text: str,
-    members: tuple[int, ...],
-    statistics: UnitStatistics,
-) -> Chosen:
-    means = statistics.mean_value(context.reference)
-    return Chosen(
-        units=name,
-        language=language,
-        seed=seed,
-        asked=context.recipe.features.rule,
-        rule=selection.rule,
-        passing=passing,
-        of=len(means),
-        text=text,
-        members=members,
-        means=tuple(means[list(members)].tolist()),
-    )
+def _chosen(
+    context: Context, statistics: UnitStatistics, selection: Selection, members: tuple[int, ...], **facts: Any
+) -> ChosenLatents:
+    means, asked = statistics.mean_value(context.reference), context.recipe.features.rule
+    facts |= {"members": members, "means": tuple(means[list(members)].tolist())}
+    return ChosenLatents(asked=asked, rule=selection.rule, of=len(means), **facts)
 
 
-def _add(context: Context, found: Arms, chosen: Chosen) -> None:
-    """The sweep of a set of another language, or of random weights, at the selected set's values."""
-    name, units = chosen.units, chosen.members
-    sae = found.autoencoders[context.target]
+def _latents_of(context: Context, selected: Selected, sae: Sae, chosen: ChosenLatents) -> UnitSet:
+    """The latents of another language, or of random weights, with a sweep at the selected set's values."""
     if chosen.seed is not None:
         (sae,) = untrained_autoencoders(context, [chosen.seed])
     # multiples of a percentile that nobody knows of these are left out; 0 is the same for all
     own = context.recipe.effects.unit == "latent"
-    values = [dose.value for dose in found.selected.doses if dose.value == 0 or (own and dose.value < 0)]
-    dose_list = [Dose(value, (value,) * len(units), False) for value in values]
-    found.arms.append(latent_arm(name, sae, units, dose_list, chosen.means, splice=False))
-    found.autoencoders[name], found.latents[name], found.means[name] = sae, units, chosen.means
+    values = [dose.value for dose in selected.doses if dose.value == 0 or (own and dose.value < 0)]
+    dose_list = [Dose(value, (value,) * len(chosen.members), False) for value in values]
+    return latent_set(chosen.units, sae, chosen.members, dose_list, chosen.means, splice=False)
 
 
 def sets_encoding(counts: Quantities, tokens: float) -> Work:

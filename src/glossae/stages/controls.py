@@ -1,48 +1,21 @@
 """The stage `controls`: hold what the selected units do against what others would, drawn ones and cheaper sets."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
 
-from glossae.effects import (
-    Control,
-    Edit,
-    Operation,
-    Rises,
-    compare_with_draws,
-    compare_with_one,
-    compile_edits,
-    matched_sets,
-    measure_rises,
-    profiles,
-    random_direction_edits,
-    smoothed_rate,
-)
+from glossae.effects import Edit, UnitSet, compare_sets, matched_sets, profiles, smoothed_rate
 from glossae.errors import GlossaeError
 from glossae.evidence import first_sentences
 from glossae.files import write_json
-from glossae.lm import TokenEdit, TokenizedCorpus
 from glossae.plan import Quantities, Work, share_of
-from glossae.recipe import Recipe
-from glossae.results import StageResults
+from glossae.results import Controls, Likeness, StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
-from glossae.run.folder import as_rows, read_column
-from glossae.stages.arms import (
-    BEST_NEURON,
-    BEST_NEURONS,
-    DIRECTIONS,
-    Arms,
-    all_arms,
-    direction_reading,
-    sets_encoding,
-)
+from glossae.run.folder import read_column
+from glossae.stages.arms import direction_reading, measured_sets, sets_encoding
 from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
+from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage
-
-MATCHED, REDIRECTED = "matched latents", "random directions"
 
 
 def check(context: Context) -> None:
@@ -60,218 +33,91 @@ def check(context: Context) -> None:
             )
 
 
-@dataclass
-class _Jobs:
-    """Edits to be measured in one pass, by what they are called."""
-
-    fns: list[TokenEdit] = field(default_factory=list)
-    places: dict[tuple[str, str], slice] = field(default_factory=dict)
-
-    def add(self, name: str, edit: str, fns: Sequence[TokenEdit]) -> None:
-        self.places[name, edit] = slice(len(self.fns), len(self.fns) + len(fns))
-        self.fns += fns
-
-    def of(self, rises: Rises, name: str, edit: str) -> Rises:
-        return rises.take(self.places[name, edit])
-
-
 def run(context: Context, progress: Progress) -> StageResults:
     """Draw the nulls, measure them and every set on the frozen sentences in one pass, and compare."""
-    recipe = context.recipe
-    arms = all_arms(context, part(progress, 0.0, 0.05))
-    pair = (context.target, context.reference)
-    text = only(context.tokens("test"), *pair, *recipe.effects.controls_on)
+    recipe, effects = context.recipe, context.recipe.effects
+    found = measured_sets(context, part(progress, 0.0, 0.05))
+    pair, own = (context.target, context.reference), found.own
+    text = only(context.tokens("test"), *pair, *effects.controls_on)
     tokens = first_sentences(text, FROZEN_SENTENCES)
-    value = matched_dose(context.folder.summary("effects").next_token["selectivity"], context.target)
-    edits = _ablations(arms) + ([] if value is None else [at_dose(arms, value)])
-    jobs, matched = _Jobs(), None
-    if arms.selected.units:
-        sets, matched = _matched(context, arms)
+    # what every latent reads on the reference's text of `select` on average
+    means = _column(context, "rate", context.reference) * _column(context, "mean_active", context.reference)
+    edits: list[Edit] = []
+    drawn, matched = None, None
+    if own.ids:
+        measured = context.folder.summary("effects").next_token
+        value = None if measured is None else matched_dose(measured.selectivity, context.target)
+        edits = [Edit("zero", own.ids), Edit("mean", own.ids, own.low)]
+        edits += [] if value is None else [at_dose(found, value)]
+        drawn, matched = _matched(context, own)
         # frozen before anything of them is measured
         write_json(
             context.folder.path / "controls" / "drawn.json",
-            {"text": tokens.corpus.sha256, "sets": sets.tolist(), "seed": recipe.seed},
+            {"text": tokens.corpus.sha256, "sets": drawn.tolist(), "seed": recipe.seed},
         )
-        _latents(context, arms, edits, sets, jobs)
-    _cheaper(context, arms, jobs)
-    rises = measure_rises(
+    rows, count = compare_sets(
         context.lm,
         context.site,
         tokens,
-        jobs.fns,
+        found.sets,
+        edits,
         *pair,
+        drawn=drawn,
+        means=means,
+        matched_under=effects.controls_edits,
+        draws=effects.controls,
+        seed=recipe.seed,
         keep=context.parts["controls"].arrays,
         progress=part(progress, 0.05, 1.0),
     )
-    rows = _rows(context, arms, edits, jobs, rises)
+    codes = [s.language for s in tokens.corpus.sentences]
     return StageResults(
-        controls={
-            "controls": as_rows(rows),
-            "controls_on": {
-                **_size(tokens),
-                "draws": recipe.effects.controls,
-                "edits": len(jobs.fns),
-                "matched": matched,
-            },
-        }
-    )
-
-
-def _ablations(arms: Arms) -> list[Edit]:
-    selected = arms.selected
-    if not selected.units:
-        return []
-    return [Edit("zero", selected.units), Edit("mean", selected.units, selected.means)]
-
-
-def _matched(context: Context, arms: Arms) -> tuple[np.ndarray, dict[str, Any]]:
-    """The drawn sets, and how like the selected ones they are."""
-    sae = arms.autoencoders[context.target]
-    path = context.folder.path / "features" / "statistics.parquet"
-
-    def column(name: str, language: str) -> np.ndarray:
-        return np.array(read_column(path, name, language=language))
-
-    rate, active = (column(name, context.target) for name in ("rate", "mean_active"))
-    other = smoothed_rate(column("fired", context.reference), int(column("tokens", context.reference)[0]))
-    norm = sae.W_dec.detach().double().norm(dim=1).cpu().numpy()
-    units = arms.selected.units
-    sets = matched_sets(
-        profiles(rate, active, norm, other), units, context.recipe.effects.controls, seed=context.recipe.seed
-    )
-    return sets, {
-        what: {"selected": float(values[list(units)].mean()), "drawn": float(values[sets].mean())}
-        for what, values in (
-            ("rate", rate),
-            ("reference_rate", column("rate", context.reference)),
-            ("mean_active", active),
-            ("norm", norm),
+        controls=Controls(
+            rows=rows,
+            sentences={code: codes.count(code) for code in tokens.corpus.languages},
+            tokens=int(tokens.predicted.sum()),
+            sha256=tokens.corpus.sha256,
+            draws=effects.controls,
+            edits=count,
+            matched=matched,
         )
-    }
-
-
-def _latents(context: Context, arms: Arms, edits: Sequence[Edit], sets: np.ndarray, jobs: _Jobs) -> None:
-    """The selected set under each edit, and the drawn sets in its place; then the same along random directions."""
-    target, seed = context.target, context.recipe.seed
-    sae = arms.autoencoders[target]
-    means = _reference_means(context)
-    for edit in edits:
-        drawn = [
-            Edit(
-                edit.operation,
-                tuple(units),
-                tuple(means[units].tolist()) if edit.operation == "mean" else edit.targets,
-                value=edit.value,
-            )
-            for units in (sets.tolist() if edit.operation in context.recipe.effects.controls_edits else ())
-        ]
-        own, *others = compile_edits([edit, *drawn], sae)
-        jobs.add(target, edit.operation, [own])
-        if drawn:
-            jobs.add(MATCHED, edit.operation, others)
-    jobs.add(_redirected(target), "zero", random_direction_edits(edits[0], sae, len(sets), seed=seed))
-    for name, other in arms.autoencoders.items():
-        if name != target:
-            for edit in edits:
-                jobs.add(name, edit.operation, compile_edits([_same(arms, name, edit)], other))
-
-
-def _same(arms: Arms, name: str, edit: Edit) -> Edit:
-    """An edit of the selected latents made to another set of latents, which may be smaller."""
-    units = arms.latents[name]
-    if edit.operation == "zero":
-        return Edit("zero", units)
-    if edit.operation == "mean":
-        return Edit("mean", units, arms.means[name])
-    return Edit("set", units, edit.targets[: len(units)], value=edit.value)
-
-
-def _reference_means(context: Context) -> Float[np.ndarray, " latents"]:
-    """What every latent reads on the reference's text of `select` on average."""
-    path = context.folder.path / "features" / "statistics.parquet"
-    rate, active = (
-        np.array(read_column(path, column, language=context.reference)) for column in ("rate", "mean_active")
     )
-    means: Float[np.ndarray, " latents"] = rate * active
-    return means
 
 
-def _cheaper(context: Context, arms: Arms, jobs: _Jobs) -> None:
-    """Neurons and directions brought to the reference's mean; the same written along random directions."""
-    for arm in arms.arms:
-        edit = "mean" if arm.kind == "neuron" else "project_out"
-        if arm.kind == "latent":
-            continue
-        ((units, own),) = [(at, do) for at, do, _ in arm.sweep if do is not None and do.operation == edit]
-        jobs.add(arm.name, edit, compile_edits([own], units))
-        if arm.name != BEST_NEURONS:
-            draws = context.recipe.effects.controls
-            # another seed than the latents' random directions have
-            drawn = random_direction_edits(own, units, draws, seed=context.recipe.seed + 1)
-            jobs.add(_redirected(arm.name), edit, drawn)
+def _column(context: Context, name: str, language: str) -> np.ndarray:
+    """What every latent has in a column of the statistics of `select`."""
+    path = context.folder.path / "features" / "statistics.parquet"
+    return np.array(read_column(path, name, language=language))
 
 
-def _redirected(name: str) -> str:
-    """The draws in the place of a set, among the jobs."""
-    return f"{REDIRECTED} for {name}"
-
-
-def _rows(context: Context, arms: Arms, edits: Sequence[Edit], jobs: _Jobs, rises: Rises) -> list[Control]:
-    target, rows = context.target, []
-    for edit in edits:
-        own = jobs.of(rises, target, edit.operation)
-        for control, place in ((MATCHED, MATCHED), (REDIRECTED, _redirected(target))):
-            if (place, edit.operation) in jobs.places:
-                drawn = jobs.of(rises, place, edit.operation)
-                rows += compare_with_draws(target, edit, own, control, drawn)
-    singles: list[tuple[str, Operation]] = [
-        (BEST_NEURON, "mean"),
-        *((name, "project_out") for name in DIRECTIONS),
-    ]
-    for name, operation in singles:
-        if (name, operation) in jobs.places:
-            rows += compare_with_draws(
-                name,
-                Edit(operation, value=None),
-                jobs.of(rises, name, operation),
-                REDIRECTED,
-                jobs.of(rises, _redirected(name), operation),
-            )
-    for edit in edits:
-        own = jobs.of(rises, target, edit.operation)
-        others: list[tuple[str, Operation]] = [
-            *singles,
-            (BEST_NEURONS, "mean"),
-            *((name, edit.operation) for name in arms.autoencoders if name != target),
-        ]
-        for name, operation in others:
-            if (name, operation) in jobs.places:
-                rows += compare_with_one(target, edit, own, name, operation, jobs.of(rises, name, operation))
-    return rows
-
-
-def _size(tokens: TokenizedCorpus) -> dict[str, Any]:
-    codes = np.array([s.language for s in tokens.corpus.sentences])
-    return {
-        "sentences": {code: int((codes == code).sum()) for code in tokens.corpus.languages},
-        "tokens": int(tokens.predicted.sum()),
-        "sha256": tokens.corpus.sha256,
+def _matched(context: Context, own: UnitSet) -> tuple[np.ndarray, dict[str, Likeness]]:
+    """The drawn sets, and how like the selected ones they are."""
+    target, reference = context.target, context.reference
+    rate, active = (_column(context, name, target) for name in ("rate", "mean_active"))
+    tokens = int(_column(context, "tokens", reference)[0])
+    other = smoothed_rate(_column(context, "fired", reference), tokens)
+    norm = load_sae(context).W_dec.detach().double().norm(dim=1).cpu().numpy()
+    profile, draws = profiles(rate, active, norm, other), context.recipe.effects.controls
+    sets = matched_sets(profile, own.ids, draws, seed=context.recipe.seed)
+    compared = {
+        "rate": rate,
+        "reference_rate": _column(context, "rate", reference),
+        "mean_active": active,
+        "norm": norm,
     }
-
-
-def adds(recipe: Recipe, results: StageResults) -> StageResults:
-    """The controls among the effects."""
-    return StageResults(next_token=results.next_token | results.controls)
+    return sets, {
+        what: Likeness(selected=float(values[list(own.ids)].mean()), drawn=float(values[sets].mean()))
+        for what, values in compared.items()
+    }
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """A line for each set, edit and drawn control: every statistic, and the set's rank among the draws."""
     found: dict[tuple[str, str, int, str], list[str]] = {}
-    for row in (results.next_token or {}).get("controls") or []:
-        if row["rank"] is not None:
-            said = f"{row['statistic']} {row['observed']:+.4f}, rank {row['rank']:,} of {row['draws'] + 1:,}"
-            key = (row["units"], row["edit"], row["draws"], row["control"])
-            found.setdefault(key, []).append(said)
+    for row in results.controls.rows if results.controls else []:
+        if row.rank is not None:
+            said = f"{row.statistic} {row.observed:+.4f}, rank {row.rank:,} of {row.draws + 1:,}"
+            found.setdefault((row.units, row.edit, row.draws, row.control), []).append(said)
     for (units, edit, draws, control), parts in found.items():
         yield f"controls  {units} {edit} against {draws:,} {control}, nats per byte: {'; '.join(parts)}"
 
@@ -316,8 +162,6 @@ STAGE = Stage(
         f"{2 + len(counts.recipe.effects.controls_on)} languages each"
     ),
     asked=lambda recipe: recipe.effects.controls > 0,
-    # part of next_token
     check=check,
-    adds=adds,
     lines=lines,
 )

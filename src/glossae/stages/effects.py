@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,20 @@ import numpy as np
 from glossae.effects import (
     MATCHED_DAMAGE,
     UNTRAINED,
-    Dose,
     Edit,
     Measured,
-    Step,
-    Sweep,
-    best_dose,
+    best_doses,
     cells,
-    lowest_loss,
     matched_sweeps,
     measure_growing,
-    part_edits,
-    part_rows,
+    part_effects,
     selectivity,
     serial_correlations,
     side_effects,
 )
 from glossae.evidence import first_sentences
 from glossae.lm import TokenizedCorpus
-from glossae.paper import CODED_SENTENCES, coded_cells, without_pre_encoder_bias
+from glossae.paper import CODED_SENTENCES, coded_cells, coded_text, without_pre_encoder_bias
 from glossae.plan import (
     BLOCK_OPERATIONS,
     Amounts,
@@ -40,15 +36,25 @@ from glossae.plan import (
     share_of,
     tokens_of,
 )
-from glossae.results import StageResults
+from glossae.results import (
+    BestDose,
+    CodedCell,
+    Continuation,
+    LossCell,
+    NextToken,
+    PartEffect,
+    Selectivity,
+    StageResults,
+    SweptSet,
+)
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.stages.arms import Arms, all_arms, direction_reading, latent_reading, sets_encoding
+from glossae.stages.arms import MeasuredSets, direction_reading, latent_reading, measured_sets, sets_encoding
 from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.units import Selected
-from glossae.steering import Continuation, continuations
+from glossae.steering import continuations
 
 # the damage at whose dose units are looked at one by one
 DAMAGE = 0.3
@@ -94,7 +100,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Every set's effects on `test` and on the half of the panel that is held out; and what follows from it."""
     recipe, parts, folder = context.recipe, context.parts["effects"], context.folder.path / "effects"
     panel = tested_panel(context) if "panel" in context.roles.corpora else None
-    arms = all_arms(context, part(progress, 0.0, 0.1), panel)
+    found = measured_sets(context, part(progress, 0.0, 0.1), panel)
     whole = {"test": context.tokens("test")} | ({} if panel is None else {PANEL: panel.held_out})
     sizes = {name: float(tokens.lengths.sum()) for name, tokens in whole.items()}
     texts: dict[str, TokenizedCorpus] = {}
@@ -102,128 +108,149 @@ def run(context: Context, progress: Progress) -> StageResults:
     done = 0.0
     for name, tokens in whole.items():
         share = sizes[name] / sum(sizes.values())
-        own = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
-        texts[name], measured[name] = _measure(context, arms, name, tokens, own)
+        told = part(progress, 0.1 + 0.6 * done, 0.1 + 0.6 * (done + share))
+        texts[name], measured[name] = _measure(context, found, name, tokens, told)
         done += share
-    table, compared = [], []
+    table: list[LossCell] = []
+    compared: list[Selectivity] = []
     for name, tokens in texts.items():
-        for number, (arm, sweep) in enumerate(zip(arms.arms, measured[name], strict=True)):
-            how: dict[str, Any] = {"name": arm.name, "kind": arm.kind, **context.resampling}
+        for number, (each, sweep) in enumerate(zip(found.sets, measured[name], strict=True)):
+            own: dict[str, Any] = {"name": each.name, "kind": each.kind, **context.resampling}
             pooled, by_source = "all" if name == "test" else name, name == "test" and number == 0
-            table += as_rows(cells(sweep, tokens, pooled=pooled, by_source=by_source, **how))
-            if arm.name not in _other_languages(arms):
-                compared += as_rows(selectivity(sweep, tokens, context.target, text=name, **how))
-    write_table(folder / "next_token.parquet", table)
-    _write_losses(folder / "losses.parquet", arms, texts, measured)
+            table += cells(sweep, tokens, pooled=pooled, by_source=by_source, **own)
+            if each.name not in found.only_off:
+                compared += selectivity(sweep, tokens, context.target, text=name, **own)
+    write_table(folder / "next_token.parquet", as_rows(table))
+    _write_losses(folder / "losses.parquet", found, texts, measured)
     test, target, reference = texts["test"], context.target, context.reference
     moved = [
         row
-        for arm, sweep in zip(arms.arms, measured["test"], strict=True)
-        if arm.name not in _other_languages(arms)
-        for row in as_rows(
-            side_effects(sweep, test, target, reference, name=arm.name, kind=arm.kind, **context.resampling)
+        for own, sweep in zip(found.sets, measured["test"], strict=True)
+        if own.name not in found.only_off
+        for row in side_effects(
+            sweep, test, target, reference, name=own.name, kind=own.kind, **context.resampling
         )
     ]
-    one_by_one = _one_by_one(context, arms, compared, test, part(progress, 0.75, 0.85))
-    tuned = _tuned(context, arms, test, part(progress, 0.85, 0.93))
+    one_by_one: list[PartEffect] = []
+    tuned: list[BestDose] = []
+    how: dict[str, Any] = {
+        "precision": recipe.effects.precision,
+        "budget": recipe.batch_tokens,
+        **context.resampling,
+    }
+    if found.own.ids:
+        value = matched_dose(compared, target)
+        one_by_one = part_effects(
+            context.lm,
+            context.site,
+            found.own.all_units,
+            [Edit("zero", found.own.ids), *([] if value is None else [at_dose(found, value)])],
+            first_sentences(test, FROZEN_SENTENCES),
+            name=target,
+            keep=parts.under("one-by-one"),
+            progress=part(progress, 0.75, 0.85),
+            **how,
+        )
+    if recipe.effects.tune:
+        tuned = best_doses(
+            context.lm,
+            context.site,
+            found.sets,
+            _capped(context, only(context.tokens("tune"), target)),
+            only(test, target),
+            target,
+            keep=parts.arrays,
+            progress=part(progress, 0.85, 0.93),
+            **how,
+        )
     coded, written = None, None
     if recipe.protocol == "as_coded":
-        own = part(progress, 0.93, 0.95)
-        coded = parts.json(
-            "as_coded", lambda: coded_sweep(context, arms.selected, context.tokens("test"), own)
-        )
+        replaying = partial(coded_sweep, context, found.selected, part(progress, 0.93, 0.95))
+        coded = parts.rows(CodedCell, "as_coded", replaying)
     if recipe.effects.prompts:
-        written = parts.json(
-            "generation", lambda: as_rows(_continued(context, arms, part(progress, 0.95, 1.0)))
-        )
+        writing = partial(_continued, context, found, part(progress, 0.95, 1.0))
+        written = parts.rows(Continuation, "generation", writing)
     # the selected latents' sweep has the model as it is too
     correlated: dict[str, tuple[Sequence[Measured], TokenizedCorpus, np.ndarray]] = {
         name: (measured[name][0], tokens, _places(context, name, tokens)) for name, tokens in texts.items()
     }
     return StageResults(
-        next_token={
-            "cells": table,
-            "selectivity": compared,
-            "side_effects": moved,
-            "one_by_one": one_by_one,
-            "best_dose": tuned,
-            "sets": _sets(arms),
-            "serial_correlation": as_rows(serial_correlations(correlated, seed=recipe.seed)),
-            "chosen": as_rows(arms.chosen),
-            "as_coded": coded,
-            "controls": None,
-        },
+        next_token=NextToken(
+            cells=table,
+            selectivity=compared,
+            side_effects=moved,
+            one_by_one=one_by_one,
+            best_dose=tuned,
+            sets=[
+                SweptSet(units=own.name, kind=own.kind, size=own.size, members=list(own.members))
+                for own in found.sets
+            ],
+            serial_correlation=serial_correlations(correlated, seed=recipe.seed),
+            chosen=found.chosen,
+            as_coded=coded,
+        ),
         generation=written,
     )
 
 
 def _measure(
-    context: Context, arms: Arms, name: str, tokens: TokenizedCorpus, progress: Progress
+    context: Context, found: MeasuredSets, name: str, tokens: TokenizedCorpus, progress: Progress
 ) -> tuple[TokenizedCorpus, list[list[Measured]]]:
     """The selected latents' whole sweep on as much text as its changes need; then on that text the other sets."""
-    recipe, own = context.recipe, [arms.arms[0].sweep]
-    # of the reference's predictions on test alone is it asked how far they move
-    moved = context.reference if name == "test" else None
-    text, found = _grown(
-        context,
-        own,
+    recipe, keep = context.recipe, context.parts["effects"].under
+    how: dict[str, Any] = {
+        "seed": recipe.seed,
+        # of the reference's predictions on test alone is it asked how far they move
+        "side_effects_on": context.reference if name == "test" else None,
+        "budget": recipe.batch_tokens,
+    }
+    text, own = measure_growing(
+        context.lm,
+        context.site,
+        [found.own.sweep],
         _capped(context, tokens),
-        name,
-        part(progress, 0.0, 0.5),
-        recipe.effects.precision,
-        moved,
+        precision=recipe.effects.precision,
+        keep=keep(name),
+        progress=part(progress, 0.0, 0.5),
+        **how,
     )
     sweeps = matched_sweeps(
         context.lm,
         context.site,
-        arms.arms[1:],
+        found.sets[1:],
         only(text, context.target),
         MATCHED_DAMAGE,
-        only_off=_other_languages(arms),
+        only_off=found.only_off,
         budget=recipe.batch_tokens,
-        keep=context.parts["effects"].under(f"{name}-others"),
+        keep=keep(f"{name}-others"),
         progress=part(progress, 0.5, 0.7),
     )
-    _, others = _grown(context, sweeps, text, f"{name}-others", part(progress, 0.7, 1.0), None, moved)
-    return text, found + others
-
-
-def _grown(
-    context: Context,
-    sweeps: Sequence[Sweep],
-    tokens: TokenizedCorpus,
-    name: str,
-    progress: Progress,
-    precision: float | None,
-    side_effects_on: str | None = None,
-) -> tuple[TokenizedCorpus, list[list[Measured]]]:
-    """`measure_growing` at the run's site; what is finished is kept by this name."""
-    return measure_growing(
+    _, others = measure_growing(
         context.lm,
         context.site,
         sweeps,
-        tokens,
-        precision=precision,
-        seed=context.recipe.seed,
-        side_effects_on=side_effects_on,
-        budget=context.recipe.batch_tokens,
-        keep=context.parts["effects"].under(name),
-        progress=progress,
+        text,
+        precision=None,
+        keep=keep(f"{name}-others"),
+        progress=part(progress, 0.7, 1.0),
+        **how,
     )
+    return text, own + others
 
 
-def _other_languages(arms: Arms) -> set[str]:
-    """The sets of other languages' latents, which are only switched off, and not compared at matched damage."""
-    return {each.units for each in arms.chosen if each.units == each.language} - {arms.arms[0].name}
-
-
-def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continuation]:
+def _continued(context: Context, found: MeasuredSets, progress: Progress) -> list[Continuation]:
+    """Raw, and under two edits: as far down as the sweep goes, and as far up as is in range."""
+    doses = found.selected.doses
+    inside = [dose for dose in doses if dose.in_range]
     return continuations(
         context.lm,
         context.site,
-        arms.autoencoders[context.target],
+        found.own.all_units,
         (context.target, context.reference),
-        _steering(arms.selected.units, arms.selected.doses),
+        [
+            Edit("set", found.own.ids, dose.targets, value=dose.value)
+            for dose in (*doses[:1], *(inside or doses)[-1:])
+        ],
         name=context.target,
         max_tokens=context.recipe.effects.max_length,
         progress=progress,
@@ -231,7 +258,10 @@ def _continued(context: Context, arms: Arms, progress: Progress) -> list[Continu
 
 
 def _write_losses(
-    path: Path, arms: Arms, texts: dict[str, TokenizedCorpus], measured: dict[str, list[list[Measured]]]
+    path: Path,
+    found: MeasuredSets,
+    texts: dict[str, TokenizedCorpus],
+    measured: dict[str, list[list[Measured]]],
 ) -> None:
     """Every measured sentence's loss under every edit, so that any other statistic can be computed from it."""
     columns: dict[str, list[np.ndarray]] = {}
@@ -240,12 +270,12 @@ def _write_losses(
             what: np.array([getattr(sentence, what) for sentence in tokens.corpus.sentences], dtype=object)
             for what in ("language", "source", "pair", "doc")
         } | {"tokens": tokens.predicted, "bytes": tokens.predicted_bytes}
-        for arm, sweep in zip(arms.arms, measured[name], strict=True):
+        for own, sweep in zip(found.sets, measured[name], strict=True):
             for m in sweep:
                 edit, splice, value = (
                     ("raw", None, None) if m.edit is None else (m.edit.operation, m.edit.splice, m.edit.value)
                 )
-                of_edit = {"text": name, "units": arm.name, "edit": edit, "splice": splice, "value": value}
+                of_edit = {"text": name, "units": own.name, "edit": edit, "splice": splice, "value": value}
                 repeated = {
                     what: np.full(len(tokens), value, dtype=object) for what, value in of_edit.items()
                 }
@@ -267,20 +297,18 @@ def _capped(context: Context, tokens: TokenizedCorpus) -> TokenizedCorpus:
     return tokens if most is None else first_sentences(tokens, most)
 
 
-def matched_dose(rows: Sequence[dict[str, Any]], name: str, at: float = DAMAGE) -> float | None:
-    """The value at which a set costs the target so much on `test`, error-preserving; None where there is none."""
-    for row in rows:
-        key = (row["units"], row["text"], row["edit"], row["splice"], row["at"])
-        if key == (name, "test", "set", False, at):
-            value: float | None = row["value"]
-            return value
-    return None
+def matched_dose(rows: Sequence[Selectivity], name: str) -> float | None:
+    """The value at which a set costs the target 0.3 nats on `test`, error-preserving; None where there is none."""
+    wanted = (name, "test", "set", False, DAMAGE)
+    return next(
+        (row.value for row in rows if (row.units, row.text, row.edit, row.splice, row.at) == wanted), None
+    )
 
 
-def at_dose(arms: Arms, value: float) -> Edit:
+def at_dose(found: MeasuredSets, value: float) -> Edit:
     """The selected latents set to any value between two of the sweep's, each in its own units."""
-    units = arms.selected.units
-    for dose in arms.selected.doses:
+    units = found.selected.units
+    for dose in found.selected.doses:
         # targets are in proportion to the value, whatever it counts
         if dose.value:
             targets = tuple(value * target / dose.value for target in dose.targets)
@@ -288,106 +316,17 @@ def at_dose(arms: Arms, value: float) -> Edit:
     return Edit("set", units, (value,) * len(units), value=value)
 
 
-def _one_by_one(
-    context: Context,
-    arms: Arms,
-    compared: Sequence[dict[str, Any]],
-    test: TokenizedCorpus,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Every selected latent alone and left out: switched off, and at the dose of 0.3 nats where there is one."""
-    if not arms.selected.units:
-        return []
-    edits = [Edit("zero", arms.selected.units)]
-    value = matched_dose(compared, context.target)
-    if value is not None:
-        edits.append(at_dose(arms, value))
-    parts = [row for edit in edits for row in part_edits(edit)]
-    sae = arms.autoencoders[context.target]
-    sweeps = [[Step(sae, edit) for edit in (Edit("none"), *(edit for *_, edit in parts))]]
-    text, precision = first_sentences(test, FROZEN_SENTENCES), context.recipe.effects.precision
-    tokens, (measured,) = _grown(context, sweeps, text, "one-by-one", progress, precision)
-    return as_rows(part_rows(parts, measured, tokens, name=context.target, **context.resampling))
-
-
-def _tuned(context: Context, arms: Arms, test: TokenizedCorpus, progress: Progress) -> list[dict[str, Any]]:
-    """Of each set the edit with the target's lowest loss on `tune`, tested on `test`; likewise of spliced edits."""
-    settings, target = context.recipe.effects, context.target
-    whole, own = _capped(context, only(context.tokens("tune"), target)), only(test, target)
-    if not settings.tune or not len(whole) or not len(own):
-        return []
-    ways = [(arm, _only_spliced(arm.sweep, splice)) for splice in (False, True) for arm in arms.arms]
-    ways = [(arm, sweep) for arm, sweep in ways if sweep]
-    sweeps = [sweep for _, sweep in ways]
-    tune, tuned = _grown(context, sweeps, whole, "tune", part(progress, 0.0, 0.8), settings.precision)
-    chosen: list[Sweep] = []
-    for sweep, losses in zip(sweeps, tuned, strict=True):
-        place = lowest_loss(losses, tune, target)
-        none = Edit("none", splice=any(step.edit and step.edit.splice for step in sweep))
-        best = [] if place is None else [sweep[place]._replace(in_range=None)]
-        chosen.append([Step(sweep[place or 0].units, none), *best])
-    _, tested = _grown(context, chosen, own, "tuned", part(progress, 0.8, 1.0), None)
-    rows = [
-        best_dose(losses, tune, sweep, own, target, name=arm.name, kind=arm.kind, **context.resampling)
-        for (arm, _), losses, sweep in zip(ways, tuned, tested, strict=True)
-    ]
-    return as_rows([row for row in rows if row is not None])
-
-
-def _only_spliced(sweep: Sweep, splice: bool) -> list[Step]:
-    """The edits of one kind; nothing where there is none but the splice itself."""
-    kept = [step for step in sweep if step.edit is not None and step.edit.splice == splice]
-    return kept if any(step.edit and step.edit.operation != "none" for step in kept) else []
-
-
-def _sets(arms: Arms) -> list[dict[str, Any]]:
-    """What each set is."""
-    return [
-        {
-            "units": arm.name,
-            "kind": arm.kind,
-            "size": arm.size,
-            "members": list(arms.latents.get(arm.name, ())) or _members(arm.sweep),
-        }
-        for arm in arms.arms
-    ]
-
-
-def _members(sweep: Sweep) -> list[int]:
-    if sweep[0].kind != "neuron":
-        return []
-    return list(next((edit.units for _, edit, _ in sweep if edit is not None and edit.units), ()))
-
-
-def _steering(units: tuple[int, ...], dose_list: Sequence[Dose]) -> list[Edit]:
-    """Two arms beside the raw model: as far down as the sweep goes, and as far up as is in range."""
-    if not dose_list:
-        return []
-    inside = [dose for dose in dose_list if dose.in_range]
-    arms = [dose_list[0], inside[-1] if inside else dose_list[-1]]
-    return [Edit("set", units, dose.targets, value=dose.value) for dose in arms]
-
-
-def coded_sweep(
-    context: Context, selected: Selected, tokens: TokenizedCorpus, progress: Progress
-) -> list[dict[str, Any]]:
-    """The sweep of Appendix C by the mis-read code, on 251 sentences of the target and 250 of the reference."""
-    languages = np.array([sentence.language for sentence in tokens.corpus.sentences])
-    wanted = zip((context.target, context.reference), CODED_SENTENCES, strict=True)
-    chosen = np.concatenate([np.flatnonzero(languages == code)[:most] for code, most in wanted])
-    edits = [
-        Edit("set", selected.units, dose.targets, splice=True, value=dose.value) for dose in selected.doses
-    ]
-    return as_rows(
-        coded_cells(
-            context.lm,
-            context.site,
-            without_pre_encoder_bias(load_sae(context)),
-            tokens.take(sorted(chosen.tolist())),
-            edits,
-            budget=context.recipe.batch_tokens,
-            progress=progress,
-        )
+def coded_sweep(context: Context, selected: Selected, progress: Progress) -> list[CodedCell]:
+    """The sweep of Appendix C by the mis-read code."""
+    edits = [Edit("set", selected.units, dose.targets, True, dose.value) for dose in selected.doses]
+    return coded_cells(
+        context.lm,
+        context.site,
+        without_pre_encoder_bias(load_sae(context)),
+        coded_text(context.tokens("test"), (context.target, context.reference)),
+        edits,
+        budget=context.recipe.batch_tokens,
+        progress=progress,
     )
 
 
@@ -395,48 +334,45 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """What equal damage to the target costs the reference, and how many latents pass the rule without training."""
     if not (next_token := results.next_token):
         return
-    for row in next_token["selectivity"]:
-        if row["versus"] == reference and not row["splice"] and _headline(row, target):
+    for row in next_token.selectivity:
+        if row.versus == reference and not row.splice and _headline(row, target):
             yield _selectivity_line(row)
-    own = [
-        row
-        for row in next_token.get("chosen") or []
-        if row["language"] == target and row["passing"] is not None
-    ]
-    untrained = [str(row["passing"]) for row in own if row["seed"] is not None]
-    for row in own:
-        if row["seed"] is None and untrained:
+    own = [each for each in next_token.chosen if each.language == target and each.passing is not None]
+    untrained = [str(each.passing) for each in own if each.seed is not None]
+    for each in own:
+        if each.seed is None and untrained:
             yield (
-                f"effects   {row['passing']} of {row['of']} latents pass the rule '{row['asked']}'; untrained, by the "
+                f"effects   {each.passing} of {each.of} latents pass the rule '{each.asked}'; untrained, by the "
                 f"same rule on the same text: {', '.join(untrained)}"
             )
 
 
-def _headline(row: dict[str, Any], target: str) -> bool:
+def _headline(row: Selectivity, target: str) -> bool:
     """The selected latents at every damage; of what is cheaper, where it is projected, the larger."""
-    if row["text"] != "test":
+    if row.text != "test":
         return False
-    if row["units"] == target:
-        return bool(row["edit"] == "set")
-    return bool(row["kind"] != "latent" and row["edit"] == "scale" and row["at"] == 0.3)
+    if row.units == target:
+        return row.edit == "set"
+    return row.kind != "latent" and row.edit == "scale" and row.at == DAMAGE
 
 
-def _selectivity_line(row: dict[str, Any]) -> str:
-    start = f"effects   {row['units']} +{row['at']:.1f} nats per token: "
-    if not row["reached"]:
+def _selectivity_line(row: Selectivity) -> str:
+    start = f"effects   {row.units} +{row.at:.1f} nats per token: "
+    if not row.reached:
         return start + "no dose of the sweep reaches it"
-    if row["ratio_per_byte"] is not None and row["ratio_per_byte_high"] is not None:
-        low, high = row["ratio_per_byte_low"], row["ratio_per_byte_high"]
-        ratio = f"{row['ratio_per_byte']:.1f}, 95 % {low:.1f} to {high:.1f}"
-    elif row["ratio_per_byte_least"] is not None:
+    if row.ratio_per_byte is not None and row.ratio_per_byte_high is not None:
+        ratio = (
+            f"{row.ratio_per_byte:.1f}, 95 % {row.ratio_per_byte_low:.1f} to {row.ratio_per_byte_high:.1f}"
+        )
+    elif row.ratio_per_byte_least is not None:
         # the other language's rise may be 0, so that only the lower end is known
-        ratio = f"at least {row['ratio_per_byte_least']:,.1f}, one-sided 95 %"
+        ratio = f"at least {row.ratio_per_byte_least:,.1f}, one-sided 95 %"
     else:
         ratio = "without limit"
     return (
-        f"{start}per byte {row['target_delta_per_byte']:+.4f}, {row['versus']} {row['other_delta_per_byte']:+.4f}, "
-        f"difference {row['margin_per_byte']:+.4f} (95 % {row['margin_per_byte_low']:+.4f} to "
-        f"{row['margin_per_byte_high']:+.4f}), ratio {ratio}"
+        f"{start}per byte {row.target_delta_per_byte:+.4f}, {row.versus} {row.other_delta_per_byte:+.4f}, "
+        f"difference {row.margin_per_byte:+.4f} (95 % {row.margin_per_byte_low:+.4f} to "
+        f"{row.margin_per_byte_high:+.4f}), ratio {ratio}"
     )
 
 

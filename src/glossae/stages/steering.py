@@ -3,24 +3,26 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from glossae.corpora import first_of_each
-from glossae.effects import FAMILIES, Family, Knob, families
-from glossae.errors import GlossaeError
+from glossae.effects import FAMILIES, Knob, UnitSet, families
 from glossae.evidence import identify
-from glossae.lm import TokenizedCorpus, prompt_ids
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
-from glossae.results import StageResults
+from glossae.results import (
+    Identifiers,
+    Lingua,
+    StageResults,
+    SteeredFamily,
+    SteeringPrompts,
+    SteeringResult,
+    SteeringText,
+)
 from glossae.run.context import Context, Inputs, Progress, check_length, part
-from glossae.run.folder import KNOBS, as_rows, write_table
+from glossae.run.folder import KNOBS, write_table
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.units import tested_neurons
-from glossae.stats import Clusters
-from glossae.steering import PROMPTS, Steered, lingua_languages, lingua_version, steer
+from glossae.steering import Steered, cut_prompts, lingua_languages, lingua_version, steer
 from glossae.units import activation_moments
 
 # sentences of each language that the n-gram identifier learns from: more hardly helps, and takes its time
@@ -41,7 +43,14 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
     recipe, settings = context.recipe, context.recipe.steering
     lm, site = context.lm, context.site
-    prompts, said, papers, sentences = _prompts(context)
+    prompts = cut_prompts(
+        lm,
+        context.tokens("test"),
+        context.reference,
+        count=settings.prompts,
+        length=settings.prompt_tokens,
+        new_tokens=settings.tokens,
+    )
     chosen = _families(context, part(progress, 0.0, 0.1))
     ngrams = _ngrams(context)
     progress(0.15)
@@ -49,8 +58,8 @@ def run(context: Context, progress: Progress) -> StageResults:
         lm,
         site,
         chosen,
-        prompts,
-        sentences,
+        prompts.ids,
+        prompts.sentences,
         ngrams,
         context.target,
         doses=settings.values,
@@ -60,87 +69,41 @@ def run(context: Context, progress: Progress) -> StageResults:
         sample=recipe.seed if settings.sample else None,
         draws=recipe.effects.bootstrap,
         seed=recipe.seed,
-        clusters=_clusters(papers, sentences),
+        clusters=prompts.clusters,
         budget=recipe.batch_tokens,
         keep=context.parts["steering"].arrays,
         progress=part(progress, 0.15, 0.98),
     )
     _write_knobs(context, chosen)
-    _write_texts(context, steered, said)
+    _write_texts(context, steered, prompts.texts)
     return StageResults(
-        steering={
-            "arms": as_rows(steered.arms),
-            "families": [
-                {
-                    "family": family.name,
-                    "kind": family.all_units.kind,
-                    "operation": family.operation,
-                    "units": [family.all_units.name(unit) for unit in family.ids],
-                    "unreached": steered.unreached[family.name],
-                }
+        steering=SteeringResult(
+            arms=steered.arms,
+            families=[
+                SteeredFamily(
+                    family=family.name,
+                    kind=family.all_units.kind,
+                    operation=str(family.operation),
+                    units=[family.all_units.name(unit) for unit in family.ids],
+                    unreached=steered.unreached[family.name],
+                )
                 for family in chosen
             ],
-            "left_out": [name for name in settings.families if name not in {one.name for one in chosen}],
-            "kl": list(settings.kl),
-            "prompts": {"paper": papers, "test": len(prompts) - papers, "tokens": settings.prompt_tokens},
-            "kl_text": {"sentences": len(sentences), "tokens": int(sentences.predicted.sum())},
-            "identifiers": {"ngrams": list(ngrams.languages), "lingua": _lingua(ngrams)},
-            "examples": _examples(steered, said, papers + settings.examples),
-        }
+            left_out=[name for name in settings.families if name not in {one.name for one in chosen}],
+            kl=list(settings.kl),
+            prompts=SteeringPrompts(
+                paper=prompts.papers, test=len(prompts.sentences), tokens=settings.prompt_tokens
+            ),
+            kl_text=SteeringText(
+                sentences=len(prompts.sentences), tokens=int(prompts.sentences.predicted.sum())
+            ),
+            identifiers=Identifiers(ngrams=list(ngrams.languages), lingua=_lingua(ngrams)),
+            examples=steered.examples(prompts.texts, prompts.papers + settings.examples),
+        )
     )
 
 
-def _clusters(papers: int, sentences: TokenizedCorpus) -> Clusters:
-    """The paper's prompts each by itself, then those of `sentences` by document."""
-    cut = Clusters.within(sentences.corpus, np.arange(len(sentences)))
-    return Clusters(np.concatenate([np.arange(papers), papers + cut.of]), papers + cut.count)
-
-
-class _Prompts(NamedTuple):
-    """The paper's prompts, then those cut from `test`.
-
-    Attributes:
-        ids: what the model is given.
-        texts: the same without what stands before them.
-        papers: how many are the paper's.
-        sentences: the whole sentences of the cut ones.
-    """
-
-    ids: list[np.ndarray]
-    texts: list[str]
-    papers: int
-    sentences: TokenizedCorpus
-
-
-def _prompts(context: Context) -> _Prompts:
-    settings, lm, tokens = context.recipe.steering, context.lm, context.tokens("test")
-    long = [
-        number
-        for number, sentence in enumerate(tokens.corpus.sentences)
-        # one that is nearly over would be ended and not continued
-        if sentence.language == context.reference
-        and len(tokens.ids[number]) >= tokens.prefix + 2 * settings.prompt_tokens
-    ][: settings.prompts]
-    if not long:
-        raise GlossaeError(
-            f"steering.prompt_tokens: to cut a prompt of {settings.prompt_tokens} a sentence has to have twice as many "
-            f"tokens, and test has none in {context.reference}"
-        )
-    papers = {
-        text: np.array(prompt_ids(lm, text), dtype=np.int64) for text in PROMPTS.get(context.reference, ())
-    }
-    # a tokenizer that knows few words makes long prompts, for which small models have no room
-    papers = {text: ids for text, ids in papers.items() if len(ids) + settings.tokens <= lm.max_positions}
-    prompts, texts = [*papers.values()], [*papers]
-    for number in long:
-        before, own = np.split(tokens.ids[number][: tokens.prefix + settings.prompt_tokens], [tokens.prefix])
-        texts.append(lm.tokenizer.decode(own, skip_special_tokens=True).strip())
-        # in a chat a prompt is the user's turn, and what stands before texts ends where the reply begins
-        prompts.append(np.array(prompt_ids(lm, texts[-1])) if lm.chat else np.concatenate([before, own]))
-    return _Prompts(prompts, texts, len(papers), tokens.take(long))
-
-
-def _families(context: Context, progress: Progress) -> list[Family]:
+def _families(context: Context, progress: Progress) -> list[UnitSet]:
     """What is compared; means are those of `select`."""
     recipe, stored = context.recipe, context.folder.read("features", "ranges.json")
     units = tuple(int(unit) for unit in stored["reference_means"])
@@ -171,12 +134,12 @@ def _ngrams(context: Context) -> identify.NgramModel:
     return identify.NgramModel.fit([s.text for s in learnt], [s.language for s in learnt])
 
 
-def _lingua(ngrams: identify.NgramModel) -> dict[str, Any] | None:
+def _lingua(ngrams: identify.NgramModel) -> Lingua | None:
     languages = lingua_languages(ngrams.languages)
-    return {"version": lingua_version() or "unknown", "languages": list(languages)} if languages else None
+    return Lingua(version=lingua_version() or "unknown", languages=list(languages)) if languages else None
 
 
-def _write_knobs(context: Context, chosen: Sequence[Family]) -> None:
+def _write_knobs(context: Context, chosen: Sequence[UnitSet]) -> None:
     """Each family as a knob at the dose 1; a whole encoder is the run's own and need not be written again."""
     folder = context.folder.path / "steering" / KNOBS
     for name in FAMILIES:
@@ -215,30 +178,13 @@ def _write_texts(context: Context, steered: Steered, prompts: Sequence[str]) -> 
     write_table(context.folder.path / "steering" / "continuations.parquet", rows)
 
 
-def _examples(steered: Steered, prompts: Sequence[str], count: int) -> list[dict[str, Any]]:
-    """The first continuations, raw and at the KL that families are compared at."""
-    return [
-        {
-            "prompt": prompts[number],
-            "family": arm.family,
-            "value": arm.value,
-            "at": arm.at,
-            "text": texts[number],
-            "language": None if found.best[number] == identify.UNANSWERED else found.best[number],
-        }
-        for number in range(min(count, len(prompts)))
-        for arm, texts, found in zip(steered.arms, steered.texts, steered.answers, strict=True)
-        if arm.value is None or arm.at is not None
-    ]
-
-
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """At each KL, how often the families write the target language."""
-    steering = results.steering or {"kl": []}
-    for at in steering["kl"]:
-        arms = [arm for arm in steering["arms"] if arm["at"] == at]
-        if arms:
-            said = ", ".join(f"{arm['family']} {arm['success']:.0%}" for arm in arms)
+    if (steering := results.steering) is None:
+        return
+    for at in steering.kl:
+        if arms := [arm for arm in steering.arms if arm.at == at]:
+            said = ", ".join(f"{arm.family} {arm.success:.0%}" for arm in arms)
             yield f"steering  {target} at KL {at:g}: {said}"
 
 

@@ -11,13 +11,13 @@ from glossae.files import write_json
 from glossae.paper import as_coded, without_pre_encoder_bias
 from glossae.plan import Quantities, Work, task_facts
 from glossae.recipe import Recipe, Tasks
-from glossae.results import StageResults
+from glossae.results import StageResults, TaskScore
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.sae import load_sae
 from glossae.stages.stage import Stage, settings_of
 from glossae.stages.units import selected_latents
-from glossae.tasks import TaskScore, Tuning, controlled, fine_tuned
+from glossae.tasks import Tuning, controlled, fine_tuned
 from glossae.toy import toy_rows
 
 # of a dry run: tokens of a row, and of the longest of two thousand, in the paper's three tasks
@@ -66,11 +66,10 @@ def run(context: Context, progress: Progress) -> StageResults:
     for number, task in enumerate(tasks):
         own = part(progress, number / len(tasks), (number + 1) / len(tasks))
         rows += _scores(context, task, edits, str(number), own)
-    table = as_rows(rows)
     folder = context.folder.path / "tasks"
-    write_table(folder / "scores.parquet", table)
+    write_table(folder / "scores.parquet", as_rows(rows))
     write_json(folder / "sets.json", {task.name: _facts(task) for task in tasks})
-    return StageResults(tasks=table)
+    return StageResults(tasks=rows)
 
 
 def _scores(

@@ -2,17 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from glossae.effects import NEAR, Arrays, Edit, Family, Keep, apply_edit, doses_at, edit_columns, keep_nothing
+from glossae.effects import (
+    NEAR,
+    Arrays,
+    Edit,
+    Keep,
+    UnitSet,
+    apply_edit,
+    doses_at,
+    edit_columns,
+    keep_nothing,
+)
 from glossae.errors import GlossaeError
 from glossae.evidence import identify
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, continue_prompts, continue_tokens, replayed
+from glossae.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    continue_prompts,
+    continue_tokens,
+    prompt_ids,
+    replayed,
+)
+from glossae.results import Continuation, SteeredArm, SteeringExample
 from glossae.sae import Sae
 from glossae.stats import Clusters, bootstrap_weights
 from glossae.steering.measures import (
@@ -51,15 +70,63 @@ LanguageShares = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """The continuation of a prompt; `edit` is raw or the operation, `value` the dose."""
+class Prompts:
+    """The paper's prompts, then those cut from a text.
 
-    prompt: str
-    language: str
-    units: str
-    edit: str
-    value: float | None
-    text: str
+    Attributes:
+        ids: what the model is given.
+        texts: the same without what stands before them.
+        papers: how many are the paper's.
+        sentences: the whole sentences of the cut ones.
+    """
+
+    ids: list[np.ndarray]
+    texts: list[str]
+    papers: int
+    sentences: TokenizedCorpus
+
+    @property
+    def clusters(self) -> Clusters:
+        """The paper's prompts each by itself, then the others by document."""
+        cut = Clusters.within(self.sentences.corpus, np.arange(len(self.sentences)))
+        return Clusters(
+            np.concatenate([np.arange(self.papers), self.papers + cut.of]), self.papers + cut.count
+        )
+
+
+def cut_prompts(
+    lm: LanguageModel, tokens: TokenizedCorpus, language: str, *, count: int, length: int, new_tokens: int
+) -> Prompts:
+    """The paper's prompts in a language, and the first tokens of sentences of a text.
+
+    Args:
+        count: at most so many sentences.
+        length: tokens of a prompt; a sentence has twice as many, or it would be ended and not continued.
+        new_tokens: what the model has to have room for; longer ones of the paper's prompts are left out.
+
+    Raises:
+        GlossaeError: no sentence is long enough.
+    """
+    long = [
+        number
+        for number, sentence in enumerate(tokens.corpus.sentences)
+        if sentence.language == language and len(tokens.ids[number]) >= tokens.prefix + 2 * length
+    ][:count]
+    if not long:
+        raise GlossaeError(
+            f"steering.prompt_tokens: to cut a prompt of {length} a sentence has to have twice as many tokens, and "
+            f"test has none in {language}"
+        )
+    papers = {text: np.array(prompt_ids(lm, text), dtype=np.int64) for text in PROMPTS.get(language, ())}
+    # a tokenizer that knows few words makes long prompts, for which small models have no room
+    papers = {text: ids for text, ids in papers.items() if len(ids) + new_tokens <= lm.max_positions}
+    prompts, texts = [*papers.values()], [*papers]
+    for number in long:
+        before, own = np.split(tokens.ids[number][: tokens.prefix + length], [tokens.prefix])
+        texts.append(lm.tokenizer.decode(own, skip_special_tokens=True).strip())
+        # in a chat a prompt is the user's turn, and what stands before texts ends where the reply begins
+        prompts.append(np.array(prompt_ids(lm, texts[-1])) if lm.chat else np.concatenate([before, own]))
+    return Prompts(prompts, texts, len(papers), tokens.take(long))
 
 
 def continuations(
@@ -82,60 +149,18 @@ def continuations(
                 prompts = PROMPTS.get(language, ())
                 texts = continue_prompts(lm, prompts, max_tokens=max_tokens)
                 rows += [
-                    Continuation(prompt, language, name, said["edit"], said["value"], text)
+                    Continuation(
+                        prompt=prompt,
+                        language=language,
+                        units=name,
+                        edit=said["edit"],
+                        value=said["value"],
+                        text=text,
+                    )
                     for prompt, text in zip(prompts, texts, strict=True)
                 ]
         progress((number + 1) / (len(edits) + 1))
     return rows
-
-
-@dataclass(frozen=True)
-class SteeredArm:
-    """Continuations of every prompt under one edit, and the edit's effect on reference text.
-
-    Attributes:
-        family: the family of the edit; `raw` is the unedited model.
-        kind: of its units.
-        operation: the operation.
-        units: the number of units.
-        value: the dose; None for raw.
-        at: the KL that the dose was searched for; None for a given dose.
-        kl: KL(p || p_steered), nats per token, on reference text, with its 95 % interval over sentences.
-        agreement: the share of tokens on reference text at which the most probable prediction stayed the same.
-        success: the share of continuations in the target language, by both identifiers if there are two.
-        repetition: the share of 4-grams of tokens that occurred before in the same continuation.
-        distinct_1, distinct_2: the share of distinct tokens, and of distinct pairs of tokens.
-        loss: nats per token of the continuations under the unedited model.
-        tokens: new tokens per continuation.
-        shares: for each identifier (`ngrams`, `lingua`, `both`) the share of each language; null without
-            lingua.
-        on_front: whether no other arm has more success at a KL no larger (differences of 2 % do not count).
-    """
-
-    family: str
-    kind: str | None
-    operation: str | None
-    units: int
-    value: float | None
-    at: float | None
-    kl: float
-    kl_low: float
-    kl_high: float
-    agreement: float
-    success: float
-    success_low: float
-    success_high: float
-    repetition: float | None
-    repetition_low: float | None
-    repetition_high: float | None
-    distinct_1: float | None
-    distinct_2: float | None
-    loss: float | None
-    loss_low: float | None
-    loss_high: float | None
-    tokens: float
-    shares: dict[str, LanguageShares | None]
-    on_front: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,11 +179,27 @@ class Steered:
     texts: list[list[str]]
     answers: list[TextLanguages]
 
+    def examples(self, prompts: Sequence[str], count: int) -> list[SteeringExample]:
+        """The continuations of the first prompts, raw and at the KL that families are compared at."""
+        return [
+            SteeringExample(
+                prompt=prompts[number],
+                family=arm.family,
+                value=arm.value,
+                at=arm.at,
+                text=texts[number],
+                language=None if found.best[number] == identify.UNANSWERED else found.best[number],
+            )
+            for number in range(min(count, len(prompts)))
+            for arm, texts, found in zip(self.arms, self.texts, self.answers, strict=True)
+            if arm.value is None or arm.at is not None
+        ]
+
 
 def steer(
     lm: LanguageModel,
     site: Site,
-    families: Sequence[Family],
+    families: Sequence[UnitSet],
     prompts: Ids,
     reference: TokenizedCorpus,
     ngrams: identify.NgramModel,
@@ -211,12 +252,12 @@ def steer(
     unreached: dict[str, list[float]] = {}
     expected = 1 + len(families) * (len(set(doses)) + len(at))
 
-    def measure(family: Family | None, dose: float | None, level: float | None, harm: Arrays) -> None:
+    def measure(family: UnitSet | None, dose: float | None, level: float | None, harm: Arrays) -> None:
         change = None if family is None or dose is None else family.edit(dose)
         name = RAW if family is None else family.name
 
         def write() -> Arrays:
-            with nullcontext() if family is None else apply_edit(lm, site, family.units, change):
+            with nullcontext() if family is None else apply_edit(lm, site, family.all_units, change):
                 written = continue_tokens(lm, prompts, new_tokens=new_tokens, ending=ending, seed=sample)
             loss = continuation_losses(lm, prompts, written, budget=budget)
             return {"ids": np.concatenate(written), "nats": loss.numerators, "tokens": loss.denominators}
@@ -260,7 +301,7 @@ def steer(
         harm: dict[float, Arrays] = {}
 
         def damage(
-            values: Sequence[float], family: Family = family, harm: dict[float, Arrays] = harm
+            values: Sequence[float], family: UnitSet = family, harm: dict[float, Arrays] = harm
         ) -> list[float]:
             work = partial(_damage, lm, site, family, values, reference, budget)
             found = keep(f"{family.name}-kl-{len(harm)}", work)
@@ -278,7 +319,12 @@ def steer(
 
 
 def _damage(
-    lm: LanguageModel, site: Site, family: Family, values: Sequence[float], text: TokenizedCorpus, budget: int
+    lm: LanguageModel,
+    site: Site,
+    family: UnitSet,
+    values: Sequence[float],
+    text: TokenizedCorpus,
+    budget: int,
 ) -> Arrays:
     fns, positions = family.compiled(values), family.positions
     found = replayed(lm, site, text, fns, positions=positions, side_effects=True, budget=budget).side_effects
@@ -308,4 +354,4 @@ def _with_front(arms: list[SteeredArm]) -> list[SteeredArm]:
             for other in arms
         )
 
-    return [replace(arm, on_front=not beaten(arm)) for arm in arms]
+    return [arm.model_copy(update={"on_front": not beaten(arm)}) for arm in arms]

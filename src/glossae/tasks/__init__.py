@@ -2,16 +2,18 @@
 
 from glossae.tasks.controlled import States, controlled, encode_texts, fit_unscaled, states_under
 from glossae.tasks.fine_tuned import Tuning, fine_tuned
-from glossae.tasks.scoring import Arms, TaskScore
+from glossae.tasks.scoring import bases, by_bootstrap, score_rows, task_set
 
 __all__ = [
-    "Arms",
     "States",
-    "TaskScore",
     "Tuning",
+    "bases",
+    "by_bootstrap",
     "controlled",
     "encode_texts",
     "fine_tuned",
     "fit_unscaled",
+    "score_rows",
     "states_under",
+    "task_set",
 ]

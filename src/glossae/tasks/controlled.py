@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from glossae.corpora import Corpus, Example, Sentence, Task
-from glossae.effects import Edit, Step, Sweep, compile_steps
+from glossae.effects import Edit, Step, Sweep, UnitSet, compile_steps
 from glossae.errors import GlossaeError
 from glossae.lm import (
     MAX_TOKENS,
@@ -25,8 +25,20 @@ from glossae.lm import (
     replay,
     tokenize,
 )
+from glossae.results import TaskScore
 from glossae.sae import Sae
-from glossae.tasks.scoring import METRICS, Arms, Metric, TaskScore, by_splits, confusion, divide, macro_f1
+from glossae.tasks.scoring import (
+    METRICS,
+    Metric,
+    bases,
+    by_bootstrap,
+    by_splits,
+    confusion,
+    divide,
+    macro_f1,
+    score_rows,
+    task_set,
+)
 from glossae.units import Directions, Units
 
 States = Float[np.ndarray, "edits rows d"]
@@ -74,22 +86,22 @@ def controlled(
     Raises:
         GlossaeError: an edit does not fit, or there are too few rows of a label.
     """
-    arms = Arms.of(task, units, edits, name)
+    sets = [task_set(units, edits, name)]
     division = divide(task, rows=rows, seed=seed)
     tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     if planted:
         directions, erase = erase_labels(
             lm, site, task, rows=rows, seed=seed, max_tokens=max_tokens, prefix=prefix, budget=budget
         )
-        arms.steps.append(Step(directions, erase))
-        arms.names.append("label")
+        sets.append(UnitSet("label", directions, sweep=[Step(directions, erase)]))
+    steps = [step for own in sets for step in own.sweep]
     states = pooled_states(
-        lm, site, tokens, arms.steps, budget=budget, progress=lambda share: progress(0.7 * share)
+        lm, site, tokens, steps, budget=budget, progress=lambda share: progress(0.7 * share)
     )
     labels, count = division.labels, len(division.splits)
     learned, tried = division.splits[0]
     penalty = choose_penalty(states[0][learned], labels[learned], division.groups[learned], seed=seed)
-    predicted, converged = [], [True] * len(arms.steps)
+    predicted, converged = [], [True] * len(steps)
     for number, (train, test) in enumerate(division.splits, 1):
         found = [fit_predict(own[train], labels[train], own[test], penalty) for own in states]
         predicted.append(np.stack([predictions for predictions, _ in found]))
@@ -99,8 +111,15 @@ def controlled(
     for metric in CONTROLLED:
         if count == 1:
             groups = division.groups[tried].astype(str).tolist()
-            compared = arms.compared(
-                predicted[0][:, None], labels[tried], groups, metric, draws=draws, seed=seed
+            compared = by_bootstrap(
+                labels[tried],
+                predicted[0][:, None],
+                groups,
+                bases(steps),
+                metric,
+                labels=len(task.labels),
+                draws=draws,
+                seed=seed,
             )
         else:
             scores = [
@@ -110,15 +129,17 @@ def controlled(
                 ]
                 for (_, test), predictions in zip(division.splits, predicted, strict=True)
             ]
-            compared = by_splits(np.array(scores), arms.bases, train=len(learned), test=len(tried))
-        result += arms.rows(
+            compared = by_splits(np.array(scores), bases(steps), train=len(learned), test=len(tried))
+        result += score_rows(
+            task,
+            sets,
             compared,
+            converged,
             protocol="controlled",
             metric=metric,
             n_train=len(learned),
             n_test=len(tried),
             splits=count,
-            converged=converged,
             penalty=penalty,
         )
     return result

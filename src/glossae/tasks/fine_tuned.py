@@ -25,9 +25,10 @@ from glossae.lm import (
     mean_over_text,
     sentence_batches,
 )
+from glossae.results import TaskScore
 from glossae.sae import Sae
 from glossae.tasks.controlled import CONTROLLED, encode_texts
-from glossae.tasks.scoring import Arms, TaskScore, divide
+from glossae.tasks.scoring import bases, by_bootstrap, divide, score_rows, task_set
 from glossae.units import Units
 
 
@@ -87,19 +88,19 @@ def fine_tuned(
     """
     _library()
     tuning = tuning or Tuning()
-    arms = Arms.of(task, units, edits, name)
+    own = task_set(units, edits, name)
     division = divide(task, rows=rows, seed=seed, splits=1)
     ((learned, tried),) = division.splits
     tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     train, test = tokens.take(learned), tokens.take(tried)
     labels = torch.from_numpy(division.labels[learned]).to(lm.device)
-    predicted = np.empty((len(arms.steps), tuning.seeds, len(tried)), dtype=np.int64)
-    for number, step in enumerate(arms.steps):
+    predicted = np.empty((len(own.sweep), tuning.seeds, len(tried)), dtype=np.int64)
+    for number, step in enumerate(own.sweep):
         for run in range(tuning.seeds):
             done = number * tuning.seeds + run
 
             def told(share: float, done: int = done) -> None:
-                progress((done + share) / (len(arms.steps) * tuning.seeds))
+                progress((done + share) / (len(own.sweep) * tuning.seeds))
 
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed + run)
@@ -112,8 +113,20 @@ def fine_tuned(
     truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
     result: list[TaskScore] = []
     for metric in CONTROLLED:
-        result += arms.rows(
-            arms.compared(predicted, truth, groups, metric, draws=draws, seed=seed),
+        compared = by_bootstrap(
+            truth,
+            predicted,
+            groups,
+            bases(own.sweep),
+            metric,
+            labels=len(task.labels),
+            draws=draws,
+            seed=seed,
+        )
+        result += score_rows(
+            task,
+            [own],
+            compared,
             protocol="fine_tuned",
             metric=metric,
             n_train=len(learned),

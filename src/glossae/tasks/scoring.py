@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
 from glossae.corpora import Example, Task
-from glossae.effects import Edit, Step, edit_columns
+from glossae.effects import Edit, Step, Sweep, UnitSet, edit_columns
 from glossae.errors import GlossaeError
+from glossae.results import TaskScore
 from glossae.sae import Sae
 from glossae.stats import bootstrap_weights, interval
 from glossae.units import Units
@@ -152,7 +153,7 @@ def by_bootstrap(
     predicted: Int[np.ndarray, "arms seeds rows"],
     groups: Sequence[str],
     bases: Sequence[int],
-    measure: Measure,
+    metric: Metric,
     *,
     labels: int,
     draws: int,
@@ -173,6 +174,7 @@ def by_bootstrap(
     cells = np.zeros((place.max() + 1, arms * seeds, size))
     for column, row in enumerate(predicted.reshape(arms * seeds, -1)):
         np.add.at(cells[:, column], (place, truth * labels + row), 1)
+    measure = METRICS[metric]
     whole = measure(cells.sum(0).reshape(arms, seeds, labels, labels)).mean(1)
     generator = np.random.default_rng(seed)
     count = len(cells)
@@ -231,126 +233,47 @@ def by_splits(
     return found
 
 
-@dataclass(frozen=True)
-class TaskScore:
-    """A score on a task with an edit in place.
+def task_set(units: Sae | Units, edits: Sequence[Edit], name: str) -> UnitSet:
+    """A set with all ways that a model is run on a task: as it is, spliced where an edit is spliced, every edit.
 
-    Attributes:
-        task: its name. language: of its texts.
-        units: the units' name. kind: latent, neuron or direction.
-        edit: raw, none or the operation. splice: None for raw. value: the dose.
-        protocol: controlled, as_coded or fine_tuned. metric: macro_f1, mcc or weighted_f1.
-        score: with its 95 % interval, `ci_low` to `ci_high`.
-        delta: less the score without an edit (for a splice: the splice without one), with its interval and
-            p-value.
-        p: of no difference, two-sided; None without an edit.
-        detectable: the smallest true difference that 80 % of such tests would find, at a two-sided 5 %; None
-            if no prediction differs, which gives no variance.
-        n_train: training rows. n_test: test rows; of each split, if there are several.
-        splits: the number of splits; 1 if the test rows are given or drawn once.
-        seeds: trainings behind the score.
-        converged: whether the solver converged; None for fine-tuning.
-        penalty: the C of the regression; None for fine-tuning.
+    Edits that are no more than one of the first two are left out.
     """
-
-    task: str
-    language: str
-    units: str
-    kind: str
-    edit: str
-    splice: bool | None
-    value: float | None
-    protocol: Protocol
-    metric: Metric
-    score: float
-    ci_low: float
-    ci_high: float
-    delta: float
-    delta_low: float
-    delta_high: float
-    p: float | None
-    detectable: float | None
-    n_train: int
-    n_test: int
-    splits: int
-    seeds: int
-    converged: bool | None
-    penalty: float | None
+    spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
+    ways = (None, *spliced, *(edit for edit in edits if edit.units))
+    return UnitSet(name, units, sweep=[Step(units, edit) for edit in ways])
 
 
-@dataclass(frozen=True)
-class Arms:
-    """The arms of a task: the unedited model, the splice without an edit if an edit is spliced, and every edit.
+def bases(steps: Sweep) -> list[int]:
+    """The step that each is compared with: no edit, with the same splice."""
+    return [int(step.edit is not None and step.edit.splice) for step in steps]
 
-    Attributes:
-        task: the task.
-        steps: the units and edit of each arm.
-        names: the name of each arm's units.
-    """
 
-    task: Task
-    steps: list[Step]
-    names: list[str]
-
-    @staticmethod
-    def of(task: Task, units: Sae | Units, edits: Sequence[Edit], name: str) -> "Arms":
-        """The arms of some edits, in order; edits equal to one of the first two arms are left out."""
-        spliced = [Edit("none", splice=True)] if any(edit.splice for edit in edits) else []
-        steps = [Step(units, edit) for edit in (None, *spliced, *(edit for edit in edits if edit.units))]
-        return Arms(task, steps, [name] * len(steps))
-
-    @property
-    def bases(self) -> list[int]:
-        """The base of each arm: no edit, with the same splice."""
-        return [int(step.edit is not None and step.edit.splice) for step in self.steps]
-
-    def compared(
-        self,
-        predicted: Int[np.ndarray, "arms seeds rows"],
-        truth: Int[np.ndarray, " rows"],
-        groups: Sequence[str],
-        metric: Metric,
-        *,
-        draws: int,
-        seed: int,
-    ) -> list[ScoreComparison]:
-        """`by_bootstrap` of the arms' predictions."""
-        labels = len(self.task.labels)
-        measure = METRICS[metric]
-        return by_bootstrap(
-            truth, predicted, groups, self.bases, measure, labels=labels, draws=draws, seed=seed
+def score_rows(
+    task: Task,
+    sets: Sequence[UnitSet],
+    compared: Sequence[ScoreComparison],
+    converged: Sequence[bool] | None = None,
+    *,
+    splits: int = 1,
+    seeds: int = 1,
+    penalty: float | None = None,
+    **facts: Any,
+) -> list[TaskScore]:
+    """A row of the table for each step of some sets."""
+    steps = [(own.name, step) for own in sets for step in own.sweep]
+    return [
+        TaskScore(
+            task=task.name,
+            language=task.language,
+            units=name,
+            kind=step.kind,
+            **edit_columns(step.edit),
+            **found._asdict(),
+            splits=splits,
+            seeds=seeds,
+            converged=None if converged is None else converged[number],
+            penalty=penalty,
+            **facts,
         )
-
-    def rows(
-        self,
-        compared: Sequence[ScoreComparison],
-        *,
-        protocol: Protocol,
-        metric: Metric,
-        n_train: int,
-        n_test: int,
-        splits: int = 1,
-        seeds: int = 1,
-        converged: Sequence[bool] | None = None,
-        penalty: float | None = None,
-    ) -> list[TaskScore]:
-        """A row of the table for each arm."""
-        return [
-            TaskScore(
-                task=self.task.name,
-                language=self.task.language,
-                units=name,
-                kind=step.kind,
-                **edit_columns(step.edit),
-                protocol=protocol,
-                metric=metric,
-                **found._asdict(),
-                n_train=n_train,
-                n_test=n_test,
-                splits=splits,
-                seeds=seeds,
-                converged=None if converged is None else converged[number],
-                penalty=penalty,
-            )
-            for number, (step, name, found) in enumerate(zip(self.steps, self.names, compared, strict=True))
-        ]
+        for number, ((name, step), found) in enumerate(zip(steps, compared, strict=True))
+    ]

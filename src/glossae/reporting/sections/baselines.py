@@ -1,9 +1,7 @@
 """What training adds: units of trained and untrained autoencoders by one rule, and of what needs neither."""
 
-from typing import Any
-
 from glossae.reporting.blocks import Blocks, Cell, Paragraph, Table, not_run, table
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.wording import (
     NO_BREAK,
     interval,
@@ -15,42 +13,42 @@ from glossae.reporting.wording import (
     span,
     whole,
 )
+from glossae.results import Baselines, LossChange, SwitchedSet, ToldAgain, TrainingAdds
 
 _PLACES = {"held_out": "half held out", "replicate": "other text"}
 
 
 def baselines_blocks(files: RunFiles) -> Blocks:
     """The verdict, the autoencoders, and the sets that were switched off."""
-    found = files.get("baselines")
+    found = files.results.baselines
     if not found:
         yield not_run(
             "Untrained autoencoders, coordinates, directions and LAPE neurons (baselines.untrained)"
         )
-    elif found["reason"] is not None:
-        yield Paragraph(f"Nothing was compared: {found['reason']}.", "absent")
+    elif found.reason is not None:
+        yield Paragraph(f"Nothing was compared: {found.reason}.", "absent")
     else:
         yield Paragraph(what_training_adds(files), "finding")
         yield _autoencoders(found)
         yield _difference(found, language_name(files.target))
         for damaged in (False, True):
-            rows = [row for row in found["sets"] if (row["at"] is not None) is damaged]
+            rows = [row for row in found.sets if (row.at is not None) is damaged]
             if rows or not damaged:
-                yield _sets(files, found["measured"], rows, damaged)
+                yield _sets(files, found, rows, damaged)
 
 
 def what_training_adds(files: RunFiles) -> str:
     """One verdict: what a trained autoencoder's units do that an untrained one's do not; empty without baselines."""
-    found = files.get("baselines")
-    if not found or found["reason"] is not None:
+    found = files.results.baselines
+    if not found or found.reason is not None:
         return ""
     target = language_name(files.target)
-    rows = [row for row in found["adds"] if row["what"] in ("target", "margin")]
-    better = [row for row in rows if row["low"] > 0]
-    worse = [row for row in rows if row["high"] < 0]
+    better = [row for row in found.differences if row.low > 0]
+    worse = [row for row in found.differences if row.high < 0]
     trained, untrained = (
         span(whole(min(passing)), whole(max(passing)))
         for group in ("trained", "untrained")
-        for passing in [[row["passing"] for row in where(found["autoencoders"], group=group)]]
+        for passing in [[row.passing for row in found.autoencoders if row.group == group]]
     )
     counts = (
         f"{_own_set(files, found)}{trained} latents of the trained and {untrained} of untrained autoencoders pass the "
@@ -69,75 +67,74 @@ def what_training_adds(files: RunFiles) -> str:
     return f"{nothing} {counts}"
 
 
-def _own_set(files: RunFiles, found: Row) -> str:
+def _own_set(files: RunFiles, found: Baselines) -> str:
     """What the run's own best latents cost the target and the nearest language, switched off."""
-    own = where(found["sets"], group="trained", seed=files.recipe.seed, at=None)
-    if not own or own[-1]["nearest"] is None:
+    wanted = ("trained", files.recipe.seed, None)
+    own = [row for row in found.sets if (row.group, row.seed, row.at) == wanted]
+    if not own or own[-1].nearest is None:
         return ""
-    change, nearest = own[-1]["change"], own[-1]["nearest"]
+    change, nearest = own[-1].change, own[-1].nearest
     return (
-        f"Switched off, the {plural(own[-1]['size'], 'latent')} furthest from every other language cost "
-        f"{language_name(files.target)} {signed(change[files.target]['delta'])} nats a token, and the language that "
-        f"loses most besides, {language_name(nearest)}, {signed(change[nearest]['delta'])}. "
+        f"SwitchOff off, the {plural(own[-1].size, 'latent')} furthest from every other language cost "
+        f"{language_name(files.target)} {signed(change[files.target].delta)} nats a token, and the language that "
+        f"loses most besides, {language_name(nearest)}, {signed(change[nearest].delta)}. "
     )
 
 
-def _each(rows: list[Row], word: str) -> str:
+def _each(rows: list[TrainingAdds], word: str) -> str:
     """The difference at the largest size, of each kind that there is; the table has all."""
     words = {"target": "costs the target", "margin": "costs the target, less the nearest language,"}
-    largest = {row["what"]: row for row in sorted(rows, key=lambda row: row["size"])}
+    largest = {row.what: row for row in sorted(rows, key=lambda row: row.size)}
     parts = [
-        f"switching off {plural(row['size'], 'latent')} {words[what]} {number(abs(row['difference']))} nats a token "
-        f"{word} (95{NO_BREAK}% {interval(row['low'], row['high'], write=signed)})"
+        f"switching off {plural(row.size, 'latent')} {words[what]} {number(abs(row.difference))} nats a token "
+        f"{word} (95{NO_BREAK}% {interval(row.low, row.high, write=signed)})"
         for what, row in largest.items()
     ]
     return f"{'; '.join(parts)}."
 
 
-def _autoencoders(found: Row) -> Table:
-    places = list(found["autoencoders"][0]["again"])
-    languages = sorted({code for row in found["autoencoders"] for code in row["fvu"] or {}})
+def _autoencoders(found: Baselines) -> Table:
+    places = list(found.autoencoders[0].again)
+    languages = sorted({code for row in found.autoencoders for code in row.fvu or {}})
 
-    def again(facts: Row) -> Cell:
-        aside = {code: value for code, value in facts["auroc"].items() if code not in found["outside"]}
-        parts = [f"{facts['above']} of {facts['of']}"]
-        parts += [f"{code} {number(value, 2)}" for code, value in aside.items()]
-        return Cell(number(facts["best"]), "; ".join(parts))
+    def again(told: ToldAgain) -> Cell:
+        parts = [f"{told.above} of {told.of}"]
+        parts += [f"{c} {number(value, 2)}" for c, value in told.auroc.items() if c not in found.outside]
+        return Cell(number(told.best), "; ".join(parts))
 
     return table(
         "One rule for all",
-        f"Passing: units that pass the run's test (AUROC over {number(found['minimum'], 2)} against "
-        f"{language_list(found['outside'])}, q {found['q']:g}) on the half that is "
+        f"Passing: units that pass the run's test (AUROC over {number(found.minimum, 2)} against "
+        f"{language_list(found.outside)}, q {found.q:g}) on the half that is "
         "searched; paper: latents that pass the paper's rule there. Least AUROC: of the best unit, over the nearest of "
         "these, there and on other text, and beside it that over a language that was left aside; above: how many of "
         "the first units are above the minimum on it. Stable: the share of the first units that have a latent with a "
         "decoder cosine of 0.7 in the group's other seeds. Untrained: the weights as training starts.",
         [
             {
-                "Units": row["group"],
-                "seed": str(row["seed"]),
-                "of": whole(row["units"]),
-                "passing": whole(row["passing"]),
-                "paper": whole(row["paper"]),
-                "least AUROC": number(row["weakest"]),
-                **{
-                    Cell(_PLACES[place], "least AUROC; above"): again(row["again"][place]) for place in places
-                },
-                "stable": number(row["stable"], 2),
-                **{f"FVU {code}": number((row["fvu"] or {}).get(code), 2) for code in languages},
+                "Units": row.group,
+                "seed": str(row.seed),
+                "of": whole(row.units),
+                "passing": whole(row.passing),
+                "paper": whole(row.paper),
+                "least AUROC": number(row.weakest),
+                **{Cell(_PLACES[place], "least AUROC; above"): again(row.again[place]) for place in places},
+                "stable": number(row.stable, 2),
+                **{f"FVU {code}": number((row.fvu or {}).get(code), 2) for code in languages},
             }
-            for row in found["autoencoders"]
+            for row in found.autoencoders
         ],
         words=2,
     )
 
 
-def _difference(found: Row, target: str) -> Table:
-    rows = [row for row in found["adds"] if row["what"] != "units"]
+def _difference(found: Baselines, target: str) -> Table:
+    rows = found.differences
     words = {"target": f"rise of {target}", "margin": f"rise of {target} less the nearest language's"}
-    carried = where(found["adds"], what="units")[0]
-    trained, untrained = (", ".join(map(str, carried[group])) for group in ("trained", "untrained"))
-    seeds = " and ".join(map(str, rows[0]["seeds"])) if rows else ""
+    trained, untrained = (
+        ", ".join(map(str, sizes)) for sizes in (found.carries.trained, found.carries.untrained)
+    )
+    seeds = " and ".join(map(str, rows[0].seeds)) if rows else ""
     return Table(
         "Trained less untrained",
         "Latents switched off, nats a token, mean over seeds; intervals over sentences and seeds together "
@@ -146,24 +143,23 @@ def _difference(found: Row, target: str) -> Table:
         ("What", "latents", "trained", "untrained", "difference"),
         [
             (
-                words[row["what"]],
-                whole(row["size"]),
-                signed(row["trained"]),
-                signed(row["untrained"]),
-                Cell(signed(row["difference"]), interval(row["low"], row["high"], write=signed)),
+                words[row.what],
+                whole(row.size),
+                signed(row.trained),
+                signed(row.untrained),
+                Cell(signed(row.difference), interval(row.low, row.high, write=signed)),
             )
             for row in rows
         ],
     )
 
 
-def _sets(files: RunFiles, measured: Row, rows: list[Row], damaged: bool) -> Table:
+def _sets(files: RunFiles, found: Baselines, rows: list[SwitchedSet], damaged: bool) -> Table:
     """The change of every language's loss with a set switched off, or turned down to a given damage."""
-    languages = [code for code in files.languages if code in measured]
-    languages += [code for code in measured if code not in languages]
+    measured = found.measured
+    languages = [code for code in dict.fromkeys((*files.languages, *measured)) if code in measured]
     counts = "; ".join(
-        f"{language_name(code)} {whole(measured[code]['sentences'])} sentences, loss "
-        f"{number(measured[code]['loss'], 2)}"
+        f"{language_name(code)} {whole(measured[code].sentences)} sentences, loss {number(measured[code].loss, 2)}"
         for code in languages
     )
     how = (
@@ -175,12 +171,12 @@ def _sets(files: RunFiles, measured: Row, rows: list[Row], damaged: bool) -> Tab
         "to it; LAPE neurons of all layers at 0."
     )
 
-    def change(of: dict[str, Any]) -> Cell:
-        spread = interval(of["low"], of["high"], write=signed)
-        return Cell(signed(of["delta"]), f"{spread}; {signed(of['per_byte'], 4)}")
+    def change(of: LossChange) -> Cell:
+        spread = interval(of.low, of.high, write=signed)
+        return Cell(signed(of.delta), f"{spread}; {signed(of.per_byte, 4)}")
 
     return Table(
-        "At the same damage" if damaged else "Switched off",
+        "At the same damage" if damaged else "SwitchOff off",
         f"{how} Change of loss, nats a token, on test, with 95 % intervals over sentences; below it nats a byte. "
         f"Measured on: {counts}.",
         (
@@ -192,11 +188,11 @@ def _sets(files: RunFiles, measured: Row, rows: list[Row], damaged: bool) -> Tab
         ),
         [
             (
-                row["group"],
-                str(row["seed"]),
-                whole(row["size"]),
-                *((number(row["at"], 1), number(row["dose"], 2)) if damaged else ()),
-                *(change(row["change"][code]) for code in languages),
+                row.group,
+                str(row.seed),
+                whole(row.size),
+                *((number(row.at, 1), number(row.dose, 2)) if damaged else ()),
+                *(change(row.change[code]) for code in languages),
             )
             for row in rows
         ],

@@ -7,9 +7,9 @@ from typing import TypeAlias, TypeVar
 
 from glossae.reporting.blocks import Blocks, Cell, Line, Paragraph, Table, table
 from glossae.reporting.findings import find_cell
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.wording import capital, interval, language_name, number, percent, short, signed
-from glossae.results import AsCodedRow, PaperBest, PaperMean, PaperModel, PaperTasks, ProbeCell
+from glossae.results import AsCodedRow, PaperBest, PaperMean, PaperModel, PaperTasks, ProbeCell, TaskScore
 
 Penalised = TypeVar("Penalised", ProbeCell, AsCodedRow, ProbeCell | AsCodedRow, PaperMean, PaperBest)
 
@@ -193,14 +193,17 @@ def _next_token(files: RunFiles) -> Blocks:
             for code in pair
             for value, ce in zip(published.values, published.losses[code], strict=True)
         } | {(code, None): published.no_modification[code] for code in pair}
-    coded, cells = files.rows("next_token", "as_coded"), files.rows("next_token", "cells")
+    coded = files.next_token.as_coded or []
     if coded:
-        columns["coded"] = {(row["language"], row["value"]): row["ce"] for row in coded}
+        columns["coded"] = {(row.language, row.value): row.ce for row in coded}
     for name, splice in (("splice", True), ("kept", False)):
+        wanted = (files.target, "all", splice)
         own = {
-            (row["language"], row["value"]): row["ce"]
-            for row in where(cells, units=files.target, source="all", splice=splice)
-            if row["language"] in pair and row["edit"] in ("set", "none")
+            (cell.language, cell.value): cell.ce
+            for cell in files.next_token.cells
+            if (cell.units, cell.source, cell.splice) == wanted
+            and cell.language in pair
+            and cell.edit in ("set", "none")
         }
         if own:
             columns[name] = own
@@ -223,7 +226,7 @@ def _next_token(files: RunFiles) -> Blocks:
             "finding",
         )
     values = sorted({value for losses in columns.values() for _, value in losses if value is not None})
-    counts = {row["language"]: row["sentences"] for row in coded}
+    counts = {row.language: row.sentences for row in coded}
     on = (
         f" As coded: means over {' and '.join(str(counts[code]) for code in pair)} sentences."
         if counts
@@ -239,7 +242,7 @@ def _next_token(files: RunFiles) -> Blocks:
             }
             lines.append({"Language": Cell(language_name(code), what), **found})
         if (raw := find_cell(files, code, "raw", None)) is not None:
-            ce = number(raw["ce"])
+            ce = number(raw.ce)
             measured = {_COLUMNS[name]: ce if name in ("splice", "kept") else "–" for name in columns}
             lines.append({"Language": Cell(language_name(code), "raw model"), **measured})
     yield table(
@@ -291,6 +294,7 @@ def _same_sign(changes: dict[str, _Losses]) -> str:
 
 # ---- Appendix D: tasks under every value, as coded and controlled
 
+_TaskKey: TypeAlias = tuple[str, str, str, float | None]
 # by what the columns are called: protocol and metric
 _OURS = {"As coded": ("as_coded", "weighted_f1"), "Controlled, macro F1": ("controlled", "macro_f1")}
 
@@ -301,11 +305,11 @@ def _tasks(files: RunFiles) -> Blocks:
         return
     published = files.results.published.tasks
     names = list(published.scores)
-    rows = [row for row in files.rows("tasks") if row["task"] in names and row["splice"] is True]
-    found = {
-        (row["task"], row["protocol"], row["metric"], row["value"]): row
+    rows = [row for row in files.results.tasks or [] if row.task in names and row.splice is True]
+    found: dict[_TaskKey, TaskScore] = {
+        (row.task, row.protocol, row.metric, row.value): row
         for row in reversed(rows)
-        if row["edit"] == ("none" if row["value"] is None else "set")
+        if row.edit == ("none" if row.value is None else "set")
     }
     if not rows:
         yield Paragraph("Its tasks were not set in this run: tasks.names asks for them.", "absent")
@@ -331,11 +335,10 @@ def _tasks(files: RunFiles) -> Blocks:
     )
 
 
-def _score(row: Row | None) -> str | Cell:
-    if row is None or row["value"] is None:
-        return "–" if row is None else number(row["score"])
-    spread = interval(row["delta_low"], row["delta_high"])
-    return Cell(number(row["score"]), f"{signed(row['delta'])} ({spread})")
+def _score(row: TaskScore | None) -> str | Cell:
+    if row is None or row.value is None:
+        return "–" if row is None else number(row.score)
+    return Cell(number(row.score), f"{signed(row.delta)} ({interval(row.delta_low, row.delta_high)})")
 
 
 def _theirs(published: PaperTasks, name: str, value: float | None) -> tuple[float, float | None]:
@@ -347,9 +350,7 @@ def _theirs(published: PaperTasks, name: str, value: float | None) -> tuple[floa
     return score, score - none
 
 
-def _same_way(
-    published: PaperTasks, found: dict[tuple[str, str, str, float | None], Row], names: Sequence[str]
-) -> str:
+def _same_way(published: PaperTasks, found: dict[_TaskKey, TaskScore], names: Sequence[str]) -> str:
     """How many of the paper's changes have the same sign here; and how many of ours are more than chance."""
     words = []
     for title, ours in _OURS.items():
@@ -361,8 +362,8 @@ def _same_way(
         ]
         if not pairs:
             continue
-        alike = sum((theirs or 0.0) * own["delta"] > 0 for theirs, own in pairs)
-        clear = sum(own["p"] is not None and own["p"] < 0.05 / len(pairs) for _, own in pairs)
+        alike = sum((theirs or 0.0) * own.delta > 0 for theirs, own in pairs)
+        clear = sum(own.p is not None and own.p < 0.05 / len(pairs) for _, own in pairs)
         words.append(
             f"{title[0].lower()}{title[1:]}: {alike} of {len(pairs)} changes have the paper's sign, and {clear} "
             f"differ from no modification at p < {0.05 / len(pairs):.2g} (0.05 over their number)"

@@ -11,9 +11,10 @@ from glossae.reporting.findings import (
     ratio_words,
     statistic_words,
 )
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.sections.effects import WAYS
 from glossae.reporting.wording import NO_BREAK, interval, language_name, number, percent, short, signed, whole
+from glossae.results import BestDose, LossCell, PartEffect, Selectivity
 
 # of a set's edits, those that the matrix of languages shows
 _ABLATIONS = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
@@ -21,9 +22,9 @@ _ABLATIONS = {"latent": "zero", "neuron": "mean", "direction": "project_out"}
 
 def selectivity_blocks(files: RunFiles) -> Blocks:
     """What other languages lose where the target has lost a given amount: this set, other sets, its parts, draws."""
-    own = where(files.rows("next_token", "selectivity"), units=files.target, edit="set")
     # rows of the panel stand with those of the other sets, below
-    rows = [row for row in own if row.get("text", "test") == "test"]
+    wanted = (files.target, "set", "test")
+    rows = [row for row in files.next_token.selectivity if (row.units, row.edit, row.text) == wanted]
     if rows:
         for splice, way in ((False, "Error-preserving"), (True, "With the splice")):
             said = " ".join(filter(None, (at_matched_damage(files, at, splice) for at in (0.1, 0.3))))
@@ -43,58 +44,55 @@ def selectivity_blocks(files: RunFiles) -> Blocks:
             [_selectivity_row(row) for row in rows],
             words=3,
         )
-    elif files.get("next_token"):
+    elif files.results.next_token:
         yield Paragraph("There is no sweep to compare languages along.", "absent")
     else:
         yield not_run("Selectivity")
-    if len(files.rows("next_token", "sets")) > 1:
+    several = len(files.next_token.sets) > 1
+    if several:
         yield from _families(files)
     yield from _best(files)
     yield from _side_effects(files)
-    if len(files.rows("next_token", "sets")) > 1:
+    if several:
         yield from _matrix(files)
     yield from _one_by_one(files)
     yield from _best_dose(files)
     yield from _controls(files)
 
 
-def _selectivity_row(row: Row) -> tuple[str | Cell, ...]:
+def _selectivity_row(row: Selectivity) -> tuple[str | Cell, ...]:
     # several languages together have no code
-    together = " " in row["versus"] or row["versus"] == "nearest"
-    versus = row["versus"] if together else language_name(row["versus"])
-    head = (
-        WAYS[bool(row["splice"])],
-        f"{row['units']} ({row['kind']}s)",
-        Cell(versus, "held-out panel" if row.get("text") == "panel" else ""),
-    )
-    if not row["reached"]:
-        return (*head, short(row["at"]), "not reached", "–", "–", "–", "–")
+    together = " " in row.versus or row.versus == "nearest"
+    versus = row.versus if together else language_name(row.versus)
+    head = (WAYS[row.splice], f"{row.units} ({row.kind}s)", Cell(versus))
+    if not row.reached:
+        return (*head, short(row.at), "not reached", "–", "–", "–", "–")
     return (
         *head,
-        Cell(short(row["at"]), f"{number(row['target_delta_per_byte'], 4)} per byte"),
-        "above 0" if row["value"] is None else number(row["value"], 2),
-        signed(row["other_delta_per_byte"], 4),
+        Cell(short(row.at), f"{number(row.target_delta_per_byte, 4)} per byte"),
+        "above 0" if row.value is None else number(row.value, 2),
+        signed(row.other_delta_per_byte, 4),
         _margin(row),
         _ratio(row),
-        Cell(signed(row["other_delta"]), f"difference {signed(row['margin'])}"),
+        Cell(signed(row.other_delta), f"difference {signed(row.margin)}"),
     )
 
 
-def _ratio(row: Row | None) -> str | Cell:
+def _ratio(row: Selectivity | None) -> str | Cell:
     """The ratio per byte; in small print what it is, and the difference."""
-    if row is None or not row["reached"]:
+    if row is None or not row.reached:
         return "–"
     spread = (
-        interval(row["ratio_per_byte_low"], row["ratio_per_byte_high"], 1)
+        interval(row.ratio_per_byte_low, row.ratio_per_byte_high, 1)
         if has_interval(row)
         else f"one-sided 95{NO_BREAK}% limit"
     )
-    return Cell(ratio_words(row), f"{spread}; difference {signed(row['margin_per_byte'], 4)}")
+    return Cell(ratio_words(row), f"{spread}; difference {signed(row.margin_per_byte, 4)}")
 
 
-def _margin(row: Row) -> Cell:
+def _margin(row: Selectivity) -> Cell:
     """The difference of the rises per byte, with its interval."""
-    return estimate(row, "margin_per_byte", 4, signed)
+    return estimate(row.margin_per_byte, row.margin_per_byte_low, row.margin_per_byte_high, 4, signed)
 
 
 # ---- latents, neurons and directions side by side
@@ -117,30 +115,29 @@ def path_words(kind: str, edit: str) -> str:
     return "drawn to the reference's mean and beyond"
 
 
-def _own(files: RunFiles) -> list[Row]:
+def _own(files: RunFiles) -> list[Selectivity]:
     """Rows at matched damage to the run's target, error-preserving."""
-    rows = files.rows("next_token", "selectivity")
-    return [row for row in rows if not row["splice"] and row["units"] not in files.languages[1:]]
+    rows = files.next_token.selectivity
+    return [row for row in rows if not row.splice and row.units not in files.languages[1:]]
 
 
 def _families(files: RunFiles) -> Blocks:
     target, reference = files.names
-    groups: dict[tuple[str, str, float, str], dict[str, Row]] = {}
+    groups: dict[tuple[str, str, float, str], dict[str, Selectivity]] = {}
     for row in _own(files):
-        key = (row["units"], row["edit"], row["at"], row.get("text", "test"))
-        groups.setdefault(key, {})[row["versus"]] = row
+        groups.setdefault((row.units, row.edit, row.at, row.text), {})[row.versus] = row
     lines: list[Line] = []
     for at in (0.3, 0.1):
         for (name, edit, height, text), versus in groups.items():
             if height != at:
                 continue
-            kind = next(iter(versus.values()))["kind"]
+            kind = next(iter(versus.values())).kind
             other = versus.get(files.reference)
             # of two languages there is one other, which is the nearest too
             nearest, mean = versus.get("nearest", other), versus.get("mean of others", other)
-            if nearest is None or not nearest["reached"]:
+            if nearest is None or not nearest.reached:
                 nearest = other = mean = None
-            per_byte = f"{number(nearest['target_delta_per_byte'], 4)} per byte" if nearest else ""
+            per_byte = f"{number(nearest.target_delta_per_byte, 4)} per byte" if nearest else ""
             lines.append(
                 {
                     "Units": Cell(set_name(files, name), kind),
@@ -170,26 +167,26 @@ def _families(files: RunFiles) -> Blocks:
 def _best(files: RunFiles) -> Blocks:
     """Whether the selected latents are the most selective of what was tried."""
 
-    def least(row: Row) -> tuple[float, float]:
+    def least(row: Selectivity) -> tuple[float, float]:
         # a ratio without a lower limit is infinite; then the difference counts
-        limit = row["ratio_per_byte_least"]
-        return math.inf if limit is None else limit, row["margin_per_byte"]
+        limit = row.ratio_per_byte_least
+        return math.inf if limit is None else limit, row.margin_per_byte or 0.0
 
     target, reference = files.names
-    best: dict[str, Row] = {}
+    best: dict[str, Selectivity] = {}
     for row in _own(files):
-        wanted = (row["at"], row["versus"], row.get("text", "test")) == (0.3, files.reference, "test")
-        if wanted and row["reached"]:
-            best[row["kind"]] = max(best.get(row["kind"], row), row, key=least)
+        wanted = (row.at, row.versus, row.text) == (0.3, files.reference, "test")
+        if wanted and row.reached:
+            best[row.kind] = max(best.get(row.kind, row), row, key=least)
     if len(best) < 2 or "latent" not in best:
         return
     order = sorted(best.values(), key=least, reverse=True)
     parts = ", ".join(
-        f"{row['kind']}s {ratio_words(row)}, difference {signed(row['margin_per_byte'], 4)} "
-        f"({set_name(files, row['units'])}, {row['edit']})"
+        f"{row.kind}s {ratio_words(row)}, difference {signed(row.margin_per_byte, 4)} "
+        f"({set_name(files, row.units)}, {row.edit})"
         for row in order
     )
-    lost = "" if order[0]["kind"] == "latent" else " Here latents lose to what is cheaper."
+    lost = "" if order[0].kind == "latent" else " Here latents lose to what is cheaper."
     yield Paragraph(
         f"At 0.3 nats per token of {target}, by the one-sided 95{NO_BREAK}% lower limit of the "
         f"ratio over {reference} per byte, the best of each family: {parts}.{lost}",
@@ -199,7 +196,7 @@ def _best(files: RunFiles) -> Blocks:
 
 def _side_effects(files: RunFiles) -> Blocks:
     target, reference = files.names
-    rows = where(files.rows("next_token", "side_effects"), reached=True)
+    rows = [row for row in files.next_token.side_effects if row.reached]
     if rows:
         yield table(
             f"Side effects on {reference}",
@@ -208,12 +205,14 @@ def _side_effects(files: RunFiles) -> Blocks:
             f"length of the change at the site relative to the activation's. Small print: 95{NO_BREAK}% intervals.",
             [
                 {
-                    "Units": Cell(set_name(files, row["units"]), row["kind"]),
-                    "Edit": row["edit"],
-                    f"{target} rises by": short(row["at"]),
-                    "KL": estimate(row, "kl", 4),
-                    "Top-1 agreement": estimate(row, "agreement", 1, percent),
-                    "Size of the change": Cell(percent(row["change"], digits=1)),
+                    "Units": Cell(set_name(files, row.units), row.kind),
+                    "Edit": row.edit,
+                    f"{target} rises by": short(row.at),
+                    "KL": estimate(row.kl, row.kl_low, row.kl_high, 4),
+                    "Top-1 agreement": estimate(
+                        row.agreement, row.agreement_low, row.agreement_high, 1, percent
+                    ),
+                    "Size of the change": Cell(percent(row.change, digits=1)),
                 }
                 for row in rows
             ],
@@ -225,19 +224,17 @@ def _matrix(files: RunFiles) -> Blocks:
     """Every set's ablation on every language."""
     cells = [
         cell
-        for cell in files.rows("next_token", "cells")
-        if cell["source"] in ("all", "panel")
-        and not cell["splice"]
-        and cell["edit"] == _ABLATIONS[cell["kind"]]
+        for cell in files.next_token.cells
+        if cell.source in ("all", "panel") and not cell.splice and cell.edit == _ABLATIONS[cell.kind]
     ]
-    columns = list(dict.fromkeys((cell["source"], cell["language"]) for cell in cells))
-    found = {(cell["units"], cell["source"], cell["language"]): cell for cell in cells}
+    columns = list(dict.fromkeys((cell.source, cell.language) for cell in cells))
+    found = {(cell.units, cell.source, cell.language): cell for cell in cells}
 
-    def change(cell: Row | None) -> str | Cell:
+    def change(cell: LossCell | None) -> str | Cell:
         if cell is None:
             return "–"
-        spread = interval(cell["ci_low"], cell["ci_high"])
-        return Cell(signed(cell["delta"]), f"{spread}; per byte {signed(cell['delta_per_byte'])}")
+        spread = interval(cell.ci_low, cell.ci_high)
+        return Cell(signed(cell.delta), f"{spread}; per byte {signed(cell.delta_per_byte)}")
 
     if cells:
         yield table(
@@ -253,19 +250,19 @@ def _matrix(files: RunFiles) -> Blocks:
                     )
                     for source, language in columns
                 }
-                for name, edit in dict.fromkeys((cell["units"], cell["edit"]) for cell in cells)
+                for name, edit in dict.fromkeys((cell.units, cell.edit) for cell in cells)
             ],
             words=2,
         )
 
 
 def _one_by_one(files: RunFiles) -> Blocks:
-    rows = files.rows("next_token", "one_by_one")
-    lines: dict[tuple[int, str, str, float | None], dict[str, Row]] = {}
+    rows = files.next_token.one_by_one
+    lines: dict[tuple[int, str, str, float | None], dict[str, PartEffect]] = {}
     for row in rows:
-        line = lines.setdefault((row["unit"], row["way"], row["edit"], row["value"]), {})
-        line[row["language"]] = row
-    codes = dict.fromkeys(row["language"] for row in rows)
+        line = lines.setdefault((row.unit, row.way, row.edit, row.value), {})
+        line[row.language] = row
+    codes = dict.fromkeys(row.language for row in rows)
     if rows:
         yield table(
             "Latent by latent",
@@ -288,13 +285,13 @@ def _edit(edit: str, value: float | None, to: str = " to") -> str:
     return edit if value is None else f"{edit}{to} {number(value, 2)}"
 
 
-def _delta(row: Row, digits: int = 3) -> Cell:
-    return estimate(row, "delta", digits, signed, ends="ci")
+def _delta(row: PartEffect | BestDose, digits: int = 3) -> Cell:
+    return estimate(row.delta, row.ci_low, row.ci_high, digits, signed)
 
 
 def _best_dose(files: RunFiles) -> Blocks:
     target = language_name(files.target)
-    rows = files.rows("next_token", "best_dose")
+    rows = files.next_token.best_dose
     if rows:
         yield table(
             "The best dose",
@@ -303,12 +300,12 @@ def _best_dose(files: RunFiles) -> Blocks:
             "edit's change is from the reconstruction without an edit.",
             [
                 {
-                    "Units": set_name(files, row["units"]),
-                    "Spliced": "yes" if row["splice"] else "no",
-                    "Edit": _edit(row["edit"], row["value"], to=""),
-                    "On tune": signed(row["tune_delta"], 4),
+                    "Units": set_name(files, row.units),
+                    "Spliced": "yes" if row.splice else "no",
+                    "Edit": _edit(row.edit, row.value, to=""),
+                    "On tune": signed(row.tune_delta, 4),
                     "On test": _delta(row, 4),
-                    "Helps": "yes" if row["helps"] else "no",
+                    "Helps": "yes" if row.helps else "no",
                 }
                 for row in rows
             ],
@@ -321,17 +318,17 @@ def _best_dose(files: RunFiles) -> Blocks:
 
 def _controls(files: RunFiles) -> Blocks:
     """The table of ranks with what it says; nothing where no controls were drawn."""
-    rows = files.rows("next_token", "controls")
-    if not rows:
+    controls = files.results.controls
+    if not controls or not controls.rows:
         return
     if said := against_controls(files):
         yield Paragraph(said, "finding")
     target, reference = files.names
-    on = files.get("next_token", "controls_on") or {}
-    counts = (on.get("sentences") or {}).items()
-    sentences = ", ".join(f"{whole(count)} {language_name(code)}" for code, count in counts)
+    sentences = ", ".join(
+        f"{whole(count)} {language_name(code)}" for code, count in controls.sentences.items()
+    )
     likeness = ""
-    if matched := on.get("matched"):
+    if matched := controls.matched:
         words = {
             "rate": f"of {target} tokens",
             "reference_rate": f"of {reference} tokens",
@@ -339,7 +336,7 @@ def _controls(files: RunFiles) -> Blocks:
             "norm": "long",
         }
         pairs = [
-            f"{number(matched[what]['drawn'])} against {number(matched[what]['selected'])} {likewise}"
+            f"{number(matched[what].drawn)} against {number(matched[what].selected)} {likewise}"
             for what, likewise in words.items()
         ]
         likeness = f" (drawn against selected: {', '.join(pairs)})"
@@ -354,19 +351,19 @@ def _controls(files: RunFiles) -> Blocks:
         "since the set was not drawn like them. Other rows: one other set.",
         [
             {
-                "Units": set_name(files, row["units"]),
-                "Edit": _edit(row["edit"], row["value"]),
+                "Units": set_name(files, row.units),
+                "Edit": _edit(row.edit, row.value),
                 "Against": Cell(
-                    set_name(files, row["control"]),
-                    row["control_edit"] if row["rank"] is None else f"{whole(row['draws'])} draws",
+                    set_name(files, row.control),
+                    row.control_edit if row.rank is None else f"{whole(row.draws)} draws",
                 ),
-                "Rise of": statistic_words(files, row["statistic"]),
-                "Observed": signed(row["observed"], 4),
-                "Control": signed(row["null_mean"], 4),
-                "95 % of draws below": signed(row["null_p95"], 4),
-                "Rank": "–" if row["rank"] is None else rank_words(row),
+                "Rise of": statistic_words(files, row.statistic),
+                "Observed": signed(row.observed, 4),
+                "Control": signed(row.null_mean, 4),
+                "95 % of draws below": signed(row.null_p95, 4),
+                "Rank": "–" if row.rank is None else rank_words(row),
             }
-            for row in rows
+            for row in controls.rows
         ],
         words=4,
     )

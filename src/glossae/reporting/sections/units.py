@@ -34,7 +34,7 @@ from glossae.reporting.canvas import (
     rows_of,
 )
 from glossae.reporting.findings import rule_words, third_languages, thresholds, units_found
-from glossae.reporting.reading import RunFiles, where
+from glossae.reporting.reading import RunFiles
 from glossae.reporting.wording import counted, language_name, listed, number, percent, short, visible, whole
 from glossae.results import UnitRow
 
@@ -116,14 +116,14 @@ def _unit_table(files: RunFiles) -> Blocks:
 
 def _untrained(files: RunFiles) -> Blocks:
     """How many latents pass the run's rule in the trained autoencoder, and with random weights."""
-    rows = where(files.rows("next_token", "chosen"), language=files.target)
-    untrained = [row for row in rows if row["seed"] is not None]
+    rows = [row for row in files.next_token.chosen if row.language == files.target]
+    untrained = [row for row in rows if row.seed is not None]
     if len(rows) == len(untrained) or not untrained:
         return
-    trained = where(rows, seed=None)[0]
-    rule = "the run's tests" if trained["asked"] == "tested" else rule_words(files)
-    own, others = trained["passing"], [row["passing"] for row in untrained]
-    if own is not None and None not in others:
+    trained = next(row for row in rows if row.seed is None)
+    rule = "the run's tests" if trained.asked == "tested" else rule_words(files)
+    own, others = trained.passing, [row.passing for row in untrained if row.passing is not None]
+    if own is not None and len(others) == len(untrained):
         if own > max(others):
             training = "The trained autoencoder has more than any of them."
         elif own < min(others):
@@ -133,7 +133,7 @@ def _untrained(files: RunFiles) -> Blocks:
                 "That is no more than without training: that latents pass says nothing of what was learned."
             )
         yield Paragraph(
-            f"{whole(own)} of {whole(trained['of'])} trained latents pass {rule}; of "
+            f"{whole(own)} of {whole(trained.of)} trained latents pass {rule}; of "
             f"{counted(len(untrained))} autoencoders with random weights, "
             f"{listed([whole(count) for count in others])} pass it on the same text. {training}",
             "finding",
@@ -145,12 +145,12 @@ def _untrained(files: RunFiles) -> Blocks:
         "fallback: none passes, and the nearest are taken.",
         [
             {
-                "Autoencoder": "trained" if row["seed"] is None else f"untrained, seed {row['seed']}",
+                "Autoencoder": "trained" if row.seed is None else f"untrained, seed {row.seed}",
                 "Latents that pass": "not tested"
-                if row["passing"] is None
-                else f"{whole(row['passing'])} of {whole(row['of'])}",
-                "Set": counted(len(row["members"])),
-                "Chosen by": row["rule"],
+                if row.passing is None
+                else f"{whole(row.passing)} of {whole(row.of)}",
+                "Set": counted(len(row.members)),
+                "Chosen by": row.rule,
             }
             for row in (trained, *untrained)
         ],
