@@ -103,7 +103,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("recipes")
 
 
-@hypothesis_settings(max_examples=50, deadline=None)
 @given(values=settings())
 def test_what_is_written_is_read_back_equal(folder, values):
     groups = {name: GROUPS[name](**value) for name, value in values.items() if name in GROUPS}

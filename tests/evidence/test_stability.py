@@ -55,7 +55,7 @@ ONE, X = random_sae(), torch.randn(TOKENS, D_IN, generator=torch.Generator().man
 FIRING = np.flatnonzero(codes_by_hand(ONE, X)[2].any(0))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(LATENTS)))
 def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
     found = matched_on(X, ONE, reordered(ONE, list(order)), FIRING.tolist())

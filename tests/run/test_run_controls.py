@@ -12,7 +12,7 @@ DRAWS = 19
 FEW = SMALL | {
     "evidence__permutations": 0,
     "evidence__scores": "false",
-    "effects__prompts": "false",
+    "effects__tune": "true",
     "effects__sentences": 30,
     "effects__families": "latent,neuron,direction",
     "effects__controls": DRAWS,

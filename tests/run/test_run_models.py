@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from results_contract import breaches, contract
-from tiny_world import trained_tokenizer, write_model
+from tiny_world import EVERYTHING, trained_tokenizer, write_model
 
 import glossae
 from glossae.cli import main
@@ -26,7 +26,7 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     model = write_family(tmp_path / "model", family, tokenizer, vocab_size=len(tokenizer))
     out = tmp_path / "run"
     capsys.readouterr()
-    assert world.run(out, model=model, site=site) == 0
+    assert world.run(out, model=model, site=site, **EVERYTHING) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert "can only see da against en" in line
     results = json.loads((out / "results.json").read_text())

@@ -31,13 +31,18 @@ SMALL = {
     "effects.values": "-4,0,4",
     "effects.bootstrap": "20",
     "effects.max_length": "12",
-    # sets beside the selected latents take most of a run, and are looked at end to end
-    "effects.families": "direction",
+    # what takes most of a run is looked at end to end
+    "effects.families": "none",
+    "effects.tune": "false",
+    "effects.prompts": "false",
     "report.texts": "2",
     # the stage has tests of its own
     "baselines.untrained": "0",
 }
 """The settings that make every stage small."""
+
+EVERYTHING = {"effects__families": "direction", "effects__tune": "true", "effects__prompts": "true"}
+"""What they leave out of the effects."""
 
 RECIPE = """\
 description: A recipe of the tests' own, so that the shipped ones can be tuned without a test noticing.
