@@ -395,7 +395,8 @@ def test_what_is_trained_does_not_depend_on_the_size_of_the_models_batches(world
     logs = []
     for size in (60, 4096):
         out = tmp_path / str(size)
-        assert world.run(out, "--until", "sae", batch_tokens=size, sae__epochs=epochs) == 0
+        changes = {"sae__epochs": epochs, "layer": 1, "probe__paper": "false"}
+        assert world.run(out, "--until", "sae", batch_tokens=size, **changes) == 0
         logs.append(glossae.open_run(out).table("sae/log"))
     np.testing.assert_allclose(logs[0]["mse"], logs[1]["mse"], rtol=1e-3)
 

@@ -205,7 +205,7 @@ def model(world, tmp_path_factory):
 def chatted(world, model, tmp_path_factory):
     """The folder of a run in a chat; not to be written to."""
     out = tmp_path_factory.mktemp("chatted") / "run"
-    assert world.run(out, "--chat", model=model, **CHAT) == 0
+    assert world.run_undrawn(out, "--chat", model=model, **CHAT) == 0
     return out
 
 

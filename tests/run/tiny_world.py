@@ -6,9 +6,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pytest
 import torch
 
 from glossae.cli import main
+from glossae.stages import stage_of
 from toy_grammar import sentences
 
 PAIRS = 90
@@ -185,3 +187,9 @@ class World:
     def run(self, out: Path, *more: str, **changes: Any) -> int:
         """Run it in this process, without progress."""
         return main([*self.line(out, **changes), "--quiet", *more])
+
+    def run_undrawn(self, out: Path, *more: str, **changes: Any) -> int:
+        """The same without its page, which takes most of a small run; for fixtures whose page nobody looks at."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage_of("report"), "run", lambda *_: {})
+            return self.run(out, *more, **changes)
