@@ -21,9 +21,9 @@ demo: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python results/make.py $(abspath $(FROM))
 
-# a file of tests at a time on each of two cores
+# a file of tests at a time on each of two cores, in the order of tests/conftest.py
 test: $(TOOLS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # under a minute: what needs no run
 quick: $(TOOLS)
