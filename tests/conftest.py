@@ -35,7 +35,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not (item.path.parent.name == "run" or item.path.name == "test_api.py"))
 
 
-
 PAIRS = [
     (f"{da} {verb_da} {thing_da}.", f"{en} {verb_en} {thing_en}.")
     for da, en in [

@@ -177,7 +177,7 @@ SETTINGS = {
     ),
     "a context longer than the model's by far": ({"max_tokens": 10**9}, "max_tokens: 1000000000 is more than the 64"),
     "continuations longer than the model's context": (
-        {"effects__max_length": 100},
+        {"effects__max_length": 100, "effects__prompts": "true"},
         "effects.max_length: 100 is more than the 64 tokens that ",
     ),
     "a device that is not there": ({"device": "cuda:99"}, "device: 'cuda:99' cannot be used here"),
