@@ -21,7 +21,7 @@ from tiny_families import HIDDEN, write_family
 
 
 @pytest.mark.parametrize(("family", "site"), [("llama", "mlp.hidden"), ("gpt2", "attn.out")])
-def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
+def test_a_run_from_text_to_what_is_written(world, tmp_path, capsys, family, site):
     tokenizer = trained_tokenizer()
     model = write_family(tmp_path / "model", family, tokenizer, vocab_size=len(tokenizer))
     out = tmp_path / "run"
@@ -31,7 +31,6 @@ def test_a_run_from_text_to_report(world, tmp_path, capsys, page, family, site):
     assert "can only see da against en" in line
     results = json.loads((out / "results.json").read_text())
     assert breaches(results, contract("da")) == []
-    assert (out / "report.html").stat().st_size > 10_000
     run = glossae.open_run(out)
     assert run.results["probe"]["site"] == run.results["sae"]["site"] == site
     assert {cell["layer"] for cell in results["probe"]["cells"]} == {0, 1, 2}
