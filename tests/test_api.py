@@ -26,6 +26,13 @@ LESS = {
     "effects.tune": "false",
     "effects.prompts": "false",
 }
+FEWEST = LESS | {
+    "corpora.limit": "60",
+    "corpora.panel_limit": "120",
+    "corpora.test_limit": "6",
+    "sae.precision": "1",
+    "evidence.minimum": "0.6",
+}
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -58,16 +65,16 @@ def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
     for written, here in (
         ('"google/gemma-3-270m"', repr(str(folder))),
         ('gl.probe(lm, text, target="da")', "Found()"),
-        ("layer=found.best", "layer=found.best, latents=512, k=16, epochs=1"),
+        ("layer=found.best", "layer=found.best, latents=256, k=16, epochs=1"),
     ):
         assert written in page
         page = page.replace(written, here)
     for code in ("da", "en", "sv"):
-        lines = "".join(f"{pair[code]}\n" for pair in sentences(500, seed=5))
+        lines = "".join(f"{pair[code]}\n" for pair in sentences(200, seed=5))
         (tmp_path / f"{code}.txt").write_text(lines, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     load_recipe = api.load_recipe
-    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, FEWEST | changes))
 
     class Found:
         best = 9
