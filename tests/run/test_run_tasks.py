@@ -73,7 +73,10 @@ def with_tasks(world, names, finished, tmp_path_factory):
 
 def test_the_contract_holds(with_tasks):
     results = glossae.open_run(with_tasks).results
-    assert breaches(results, contract("da") | {"tasks": [TASK]}) == []
+    expected = contract("da") | {"tasks": [TASK]}
+    # the tiny world continues no prompts
+    del expected["generation"]
+    assert breaches(results, expected) == []
 
 
 def test_every_arm_is_there_by_every_protocol(with_tasks):
