@@ -168,7 +168,7 @@ def test_other_draws_measure_nothing_but_the_controls_anew(world, controlled, pa
     shutil.copytree(controlled, out)
     before = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
     fewer = FEW | {"effects__controls": 9}
-    assert world.run(out, **fewer, corpora__panel=panel) == 0
+    assert world.run_undrawn(out, **fewer, corpora__panel=panel) == 0
     after = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
     assert [stage for stage in after if after[stage] != before[stage]] == ["controls"]
     old, new = (
