@@ -10,7 +10,8 @@ PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
 
-PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/probing tests/test_recipe.py tests/test_cli.py tests/test_environment.py
+PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/probing tests/test_recipe.py \
+	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
 .PHONY: demo results quick test test-slow test-peers lint format clean
 
@@ -21,9 +22,9 @@ demo: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python results/make.py $(abspath $(FROM))
 
-# a file of tests at a time on each of two cores
+# a file of tests at a time on each of two cores, in the order of tests/conftest.py
 test: $(TOOLS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # under a minute: what needs no run
 quick: $(TOOLS)

@@ -2,13 +2,38 @@
 
 import doctest
 import json
+import os
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import glossae as gl
+from glossae import api
 from glossae.errors import GlossaeError
+from toy_grammar import sentences
+
+# less text and fewer arms than `find` has by itself
+LESS = {
+    "corpora.limit": "200",
+    "corpora.panel_limit": "180",
+    "corpora.test_limit": "12",
+    "evidence.minimum": "0.7",
+    "baselines.untrained": "0",
+    "effects.bootstrap": "50",
+    "effects.families": "none",
+    "effects.tune": "false",
+    "effects.prompts": "false",
+}
+FEWEST = LESS | {
+    "corpora.limit": "60",
+    "corpora.panel_limit": "120",
+    "corpora.test_limit": "6",
+    "sae.precision": "1",
+    "evidence.minimum": "0.6",
+}
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +41,52 @@ def names():
     """What the examples of the docstrings have made, one after the other."""
     found = {"gl": gl}
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    for name in ("load", "text", "probe", "train", "find", "sweep"):
-        example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
-        assert example.examples, f"{name} shows no use"
-        result = runner.run(example, clear_globs=False)
-        found = example.globs
-        assert result.failed == 0
+    load_recipe = api.load_recipe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+        for name in ("load", "text", "probe", "train", "find", "sweep"):
+            example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
+            assert example.examples, f"{name} shows no use"
+            result = runner.run(example, clear_globs=False)
+            found = example.globs
+            assert result.failed == 0
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["gemma-3-270m", "smollm2-135m-instruct"])
+def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
+    """`shared/models/real_models.py FOLDER` makes the models; GLOSSAE_REAL_MODELS names FOLDER."""
+    folder = Path(os.environ.get("GLOSSAE_REAL_MODELS", "")) / model
+    if "GLOSSAE_REAL_MODELS" not in os.environ or not folder.is_dir():
+        pytest.skip(f"GLOSSAE_REAL_MODELS names no folder that has {model}")
+    (page,) = re.findall(r"```python\n(.*?)```", (DOCS / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+    # the layer is given rather than looked for, and the autoencoder is small
+    for written, here in (
+        ('"google/gemma-3-270m"', repr(str(folder))),
+        ('gl.probe(lm, text, target="da")', "Found()"),
+        ("layer=found.best", "layer=found.best, latents=256, k=16, epochs=1"),
+    ):
+        assert written in page
+        page = page.replace(written, here)
+    for code in ("da", "en", "sv"):
+        lines = "".join(f"{pair[code]}\n" for pair in sentences(200, seed=5))
+        (tmp_path / f"{code}.txt").write_text(lines, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    load_recipe = api.load_recipe
+    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, FEWEST | changes))
+
+    class Found:
+        best = 9
+
+    said = []
+    exec(page, names := {"Found": Found, "print": said.append})
+    (written,) = said
+    assert isinstance(written, str)
+    assert written != names["lm"].write("When he went fishing he saw")
+    assert set(names["effect"].table["language"]) == {"da", "en", "sv"}
+    assert gl.Knob.load("danish.safetensors").names == [f"latent {n}" for n in names["units"].numbers]
+    print(f"{model}: {names['units']!r}, FVU {names['sae'].quality}; turned by 4: {written!r}")
 
 
 def test_every_public_name_is_there_and_explained():
@@ -70,13 +134,12 @@ def test_the_numbers_are_those_of_a_run(names, tmp_path):
     from glossae.cli import main
 
     line = (
-        "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8"
+        "run find --model toy --target da --text toy --languages.others sv,nb,de --sae.latents 512 --sae.k 8 "
+        f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0 --dtype float32"
     )
-    more = f"--sae.epochs 3 --layer {names['found'].best} --baselines.trained 0 --baselines.frozen 0 --dtype float32"
-    assert (
-        main([*line.split(), *more.split(), "--until", "features", "--quiet", "--out", str(tmp_path / "run")])
-        == 0
-    )
+    less = [f"--{key}={value}" for key, value in LESS.items()]
+    run = [*line.split(), *less, "--until", "features", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(run) == 0
     features = json.loads((tmp_path / "run" / "results.json").read_text())["features"]
     assert [row["unit"] for row in features["units"]] == list(names["units"].numbers)
     assert [row["rate"] for row in features["units"]] == list(names["units"].table["rate"])

@@ -78,7 +78,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("recipes")
 
 
-@hypothesis_settings(max_examples=50, deadline=None)
 @given(values=settings())
 def test_what_is_written_is_read_back_equal(folder, values):
     recipe = Recipe(**values)

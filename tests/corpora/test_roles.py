@@ -226,7 +226,6 @@ cells = st.text("bcdfgé \t", max_size=3)
 rows = st.lists(st.tuples(cells, st.sampled_from(["0", "1", "sv", "fr"])), max_size=60)
 
 
-@settings(max_examples=50, deadline=None)
 @given(rows, rows, st.randoms(), st.integers(0, 3), st.none() | st.integers(20, 30))
 def test_any_division(folder, train, test, random, seed, limit):
     # twenty sentences per language make sure that there is something to cut
@@ -403,7 +402,6 @@ def test_replicate_alone_is_given_beside_text(folder):
         build({"text": files_of(folder, {"da": 50})})
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     sizes=st.fixed_dictionaries({code: st.integers(8, 60) for code in ("da", "en", "sv", "de")}),
     aligned=st.integers(0, 40),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
@@ -157,7 +157,6 @@ def test_covariates_are_counted(tiny_tokens):
         assert values[number, 1] == (len(text.encode()) - first) / (len(tiny_tokens.ids[number]) - 1)
 
 
-@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30), st.sampled_from([0.1, 0.5, 2.0]))
 def test_partners_lie_within_the_caliper_and_are_used_once(seed, danish, english, caliper):
     tokens = text_of(seed, danish, english)

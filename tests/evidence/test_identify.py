@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -37,7 +37,6 @@ SITE = Site("resid", 1)
 # ---- accuracy, F1 and confusion
 
 
-@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(
@@ -141,7 +140,6 @@ def told(find, held_out, per_language=1, tell=identify_sentences, seed=0):
 both_ways = pytest.mark.parametrize("tell", [identify_sentences, identify_sentences_by_largest])
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_no_unit_left_out_is_better_against_the_closest_language(seed, n):
     generator = np.random.default_rng(seed)
@@ -220,7 +218,6 @@ def test_bad_halves_are_refused():
 # ---- the regression
 
 
-@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.sampled_from(LANGUAGES), st.integers(0, 9)), min_size=6, max_size=40),
     st.integers(0, 9),

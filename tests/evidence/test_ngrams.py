@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glossae.corpora import Corpus, Sentence
@@ -72,7 +72,6 @@ def test_odd_text_has_a_finite_score_and_probabilities(model, text):
     assert model.identify([text])[0] in {*TEXTS, UNANSWERED}
 
 
-@settings(max_examples=100)
 @given(texts=st.lists(st.text(st.characters(), max_size=30), max_size=8), random=st.randoms())
 def test_any_texts_score_alike_alone_and_in_any_order(model, texts, random):
     together = model.score(texts)

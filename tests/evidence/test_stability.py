@@ -60,7 +60,7 @@ def counts(shares):
     return shares.of, shares.cosine, shares.correlation, shares.both
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(LATENTS)))
 def test_the_same_dictionary_in_another_order_is_there_again_whole(order):
     found = matched_on(X, ONE, reordered(ONE, list(order)), FIRING.tolist())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import binom, norm
@@ -38,7 +38,6 @@ def tables(draw, clustering=("lone", "pairs", "documents")):
     return values, languages, pairs.astype(str)
 
 
-@settings(max_examples=100)
 @given(tables(), st.sampled_from([1, 7, 60]))
 def test_it_equals_brute_force_with_ties_negatives_and_pairs(made, entries):
     values, languages, pairs = made
@@ -59,7 +58,6 @@ def test_it_equals_brute_force_with_ties_negatives_and_pairs(made, entries):
                 assert found.se_of(a, b)[unit] == pytest.approx(se, abs=1e-7, nan_ok=True)
 
 
-@settings(max_examples=50)
 @given(tables(clustering=("lone",)))
 def test_without_pairs_the_error_is_delongs(made):
     values, languages, pairs = made

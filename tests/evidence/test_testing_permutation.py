@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm, rankdata
 
@@ -71,7 +71,6 @@ def test_moments_and_draws_are_those_of_all_deals(languages, pairs):
         assert (found.maxima[0] <= cut).mean() == pytest.approx((scored <= cut).mean(), abs=0.04)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0))
 def test_without_pairs_p_is_that_of_mann_and_whitney(seed, share):
     generator = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def test_losses_equal_cross_entropy_by_hand(tiny_lm, bos):
     assert losses.sum() / tokens.predicted.sum() == pytest.approx(expected.sum() / predicted, rel=1e-4)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=10), st.integers(1, 200), st.randoms())
 def test_batched_equals_one_by_one_in_the_order_of_the_sentences(
     tiny_lm, random_tokens, lengths, budget, random
@@ -135,7 +135,7 @@ def test_gradients_are_finite_differences_also_of_an_edited_model(tiny_model, ti
     assert np.abs(edited - plain).max() > 1e-3 or site == Site("attn.out", 0)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=8), st.integers(1, 200))
 def test_batches_of_any_size_give_the_same_gradients(tiny_lm, random_tokens, lengths, budget):
     tokens, site, direction = random_tokens(lengths), Site("resid", 1), torch.linspace(-1, 1, 32)

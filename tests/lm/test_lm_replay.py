@@ -284,7 +284,7 @@ def test_a_module_may_be_called_by_many_and_often(tiny_model, tokens):
         block.mlp.dense_h_to_4h = torch.nn.Sequential(
             Twice(shared, torch.nn.Linear(32, 32)), block.mlp.dense_h_to_4h
         )
-    for site in ALL_SITES:
+    for site in ALL_SITES[1::3]:
         assert_as_full_passes(lm, site, tokens, [push, None, double])
 
 
@@ -293,7 +293,7 @@ def test_modules_may_write_into_what_others_gave(tiny_model, tokens):
     for block in lm.blocks:
         block.mlp.act = Overwriting()
         block.post_attention_dropout = Overwriting()
-    for site in ALL_SITES:
+    for site in ALL_SITES[1::3]:
         assert_as_full_passes(lm, site, tokens, [push, None, double])
 
 

@@ -63,7 +63,7 @@ def assert_optimal(solution, x, y, weights, *, published):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     shares=st.lists(st.floats(0.001, 1.5), min_size=1, max_size=4),
@@ -128,7 +128,7 @@ def test_logits_are_those_of_all_rows(published):
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), power=st.floats(-2, 2))
 def test_the_critical_lambda_is_the_gradients_norm_at_zero(published, seed, power):
     x, y, weights = data(seed, scales=10**power)
@@ -141,7 +141,7 @@ def test_the_critical_lambda_is_the_gradients_norm_at_zero(published, seed, powe
 
 
 @PROTOCOLS
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_weights_are_exactly_zero_from_the_critical_lambda_on_and_not_below(published, seed):
     x, y, weights = data(seed)

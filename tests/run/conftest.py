@@ -51,7 +51,7 @@ def page():
 def _no_page(request, monkeypatch):
     """Every run draws its page anew, which is most of its time here: it is drawn only where it is looked at.
 
-    Runs of fixtures that several tests share come before this, and are drawn.
+    Runs of fixtures that several tests share come before this, and are drawn unless made by `run_undrawn`.
     """
     if "page" not in request.fixturenames:
         monkeypatch.setattr(stage_of("report"), "run", lambda *_: {})

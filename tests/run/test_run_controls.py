@@ -13,7 +13,7 @@ DRAWS = 19
 FEW = SMALL | {
     "evidence__permutations": 0,
     "evidence__scores": "false",
-    "effects__prompts": "false",
+    "effects__tune": "true",
     "effects__sentences": 30,
     "effects__families": "latent,neuron,direction",
     "effects__controls": DRAWS,
@@ -165,7 +165,7 @@ def test_other_draws_measure_nothing_but_the_controls_anew(world, controlled, pa
     shutil.copytree(controlled, out)
     before = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
     fewer = FEW | {"effects__controls": 9}
-    assert world.run(out, **fewer, corpora__panel=panel) == 0
+    assert world.run_undrawn(out, **fewer, corpora__panel=panel) == 0
     after = json.loads((out / "run.json").read_text(encoding="utf-8"))["stages"]
     assert [stage for stage in after if after[stage] != before[stage]] == ["controls"]
     old, new = (glossae.open_run(folder).results.controls.rows for folder in (controlled, out))

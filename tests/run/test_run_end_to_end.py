@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from tiny_world import EVERYTHING
 
 import glossae
 from glossae.cli import main
@@ -35,7 +36,7 @@ FILES = [
 @pytest.fixture(scope="module")
 def world(world):
     """The tiny world with every set of units."""
-    return world.other(effects__families="latent,neuron,direction")
+    return world.other(**EVERYTHING | {"effects__families": "latent,neuron,direction"})
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,17 @@ def test_the_numbers_of_a_figure_are_those_of_the_results(finished, results):
         splice = "" if cell["splice"] is None else str(cell["splice"])
         value = "" if cell["value"] is None else str(cell["value"])
         assert drawn[cell["edit"], splice, value, cell["language"], cell["source"]] == cell["ce"]
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_folder(world, finished, tmp_path, page):
+    other = tmp_path / "elsewhere" / "other"
+    assert world.run(other) == 0
+    for name in ("results.json", "sae/sae.safetensors"):
+        assert (other / name).read_bytes() == (finished / name).read_bytes()
+    names = sorted(path.name for path in finished.glob("figures/*"))
+    assert sorted(path.name for path in other.glob("figures/*")) == names
+    for name in names:
+        assert (other / "figures" / name).read_bytes() == (finished / "figures" / name).read_bytes(), name
 
 
 # ---- results.json

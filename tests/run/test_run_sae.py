@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from safetensors import safe_open
@@ -21,7 +22,7 @@ def results(out):
 def autoencoder(world, tmp_path_factory):
     """The folder of an autoencoder of the tiny world at layer 1, and what a run with it found."""
     out = tmp_path_factory.mktemp("given") / "trained"
-    assert world.run(out, layer=1) == 0
+    assert world.run_undrawn(out, layer=1) == 0
     return out
 
 
@@ -180,10 +181,9 @@ def ruined_at(monkeypatch):
 
 @pytest.mark.parametrize("lr", [1e30, 1e3])
 def test_a_late_divergence_leaves_the_last_good_checkpoints_to_go_on_from(
-    world, tmp_path, capsys, monkeypatch, ruined_at, lr
+    world, tmp_path, capsys, monkeypatch, ruined_at, whole, lr
 ):
     out = tmp_path / "out"
-    assert run(world, tmp_path / "whole", capsys)[0] == 0
     ruined_at(12, lr)
     status, (line,) = run(world, out, capsys)
     assert status == 2
@@ -195,9 +195,7 @@ def test_a_late_divergence_leaves_the_last_good_checkpoints_to_go_on_from(
     assert all(map(is_whole, checkpoints(out)))
     monkeypatch.undo()
     assert run(world, out, capsys) == (0, [])
-    assert (out / "sae" / "sae.safetensors").read_bytes() == (
-        tmp_path / "whole" / "sae" / "sae.safetensors"
-    ).read_bytes()
+    assert (out / "sae" / "sae.safetensors").read_bytes() == whole
 
 
 def test_a_training_that_went_astray_is_refused_at_its_end(world, tmp_path, capsys):
@@ -244,41 +242,46 @@ def test_activations_that_are_not_finite_name_the_sentence(world, tmp_path, caps
 # ---- checkpoints
 
 
-@pytest.fixture
-def cut_off(world, tmp_path, capsys, monkeypatch):
-    """A function that makes a run which was cut off in the training of a stage: its folder."""
+def cut_off_in(world, out, stage, **changes):
+    """A run which is cut off in the training of a stage."""
+    original, reported = Show.stage, []
 
-    def cut_off(stage="sae", **changes):
-        from contextlib import contextmanager
+    @contextmanager
+    def watched(self, name, what):
+        def report(fraction):
+            if name == stage:
+                reported.append(fraction)
+                if len(reported) == 22:
+                    raise KeyboardInterrupt
 
-        original, reported = Show.stage, []
+        with original(self, name, what):
+            yield report
 
-        @contextmanager
-        def watched(self, name, what):
-            def report(fraction):
-                if name == stage:
-                    reported.append(fraction)
-                    if len(reported) == 22:
-                        raise KeyboardInterrupt
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Show, "stage", watched)
+        assert world.run_undrawn(out, "--until", "sae", **LONG | {"sae__checkpoint": 0} | changes) == 130
+    assert [step_of(path) for path in checkpoints(out, stage)] == [18, 19]
+    return out
 
-            with original(self, name, what):
-                yield report
 
-        out = tmp_path / "cut off"
-        with monkeypatch.context() as patch:
-            patch.setattr(Show, "stage", watched)
-            assert run(world, out, capsys, **changes)[0] == 130
-        assert [step_of(path) for path in checkpoints(out, stage)] == [18, 19]
-        return out
-
-    return cut_off
+@pytest.fixture(scope="module")
+def was_cut_off(world, tmp_path_factory):
+    """The folder of a run which was cut off in its training; not to be written to."""
+    return cut_off_in(world, tmp_path_factory.mktemp("cut off") / "run", "sae")
 
 
 @pytest.fixture
-def whole(world, tmp_path, capsys):
+def cut_off(was_cut_off, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(was_cut_off, tmp_path / "cut off")
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
     """The bytes of the autoencoder of a run that was left alone."""
-    assert run(world, tmp_path / "whole", capsys)[0] == 0
-    return (tmp_path / "whole" / "sae" / "sae.safetensors").read_bytes()
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert world.run_undrawn(out, "--until", "sae", **LONG, sae__checkpoint=0) == 0
+    return (out / "sae" / "sae.safetensors").read_bytes()
 
 
 def started_from(monkeypatch):
@@ -298,8 +301,7 @@ def started_from(monkeypatch):
 def test_a_checkpoint_cut_short_is_refused_by_name_and_the_older_one_used(
     world, capsys, monkeypatch, cut_off, whole, keep
 ):
-    out = cut_off()
-    newer = checkpoints(out)[1]
+    out, newer = cut_off, checkpoints(cut_off)[1]
     content = newer.read_bytes()
     newer.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     steps = started_from(monkeypatch)
@@ -313,8 +315,7 @@ def test_a_checkpoint_cut_short_is_refused_by_name_and_the_older_one_used(
 def test_a_checkpoint_from_another_run_is_refused_by_name_and_the_older_one_used(
     world, tmp_path, capsys, monkeypatch, cut_off, whole
 ):
-    other = cut_off(seed=7).rename(tmp_path / "other")
-    out = cut_off()
+    other, out = cut_off_in(world, tmp_path / "other", "sae", seed=7), cut_off
     foreign = shutil.copy(checkpoints(other)[1], out / "sae" / "checkpoints" / "step-000000025.safetensors")
     steps = started_from(monkeypatch)
     status, (line,) = run(world, out, capsys)
@@ -323,9 +324,9 @@ def test_a_checkpoint_from_another_run_is_refused_by_name_and_the_older_one_used
     assert (out / "sae" / "sae.safetensors").read_bytes() == whole
 
 
-def test_a_grids_checkpoint_cut_short_is_refused_by_name_too(world, capsys, monkeypatch, cut_off):
+def test_a_grids_checkpoint_cut_short_is_refused_by_name_too(world, tmp_path, capsys, monkeypatch):
     grid = {"grid__k": "2", "grid__latents": 64, "grid__tied": "false"}
-    out = cut_off("grid", **grid)
+    out = cut_off_in(world, tmp_path / "out", "grid", **grid)
     newer = checkpoints(out, "grid")[1]
     newer.write_bytes(newer.read_bytes()[:-1])
     steps = started_from(monkeypatch)
@@ -339,8 +340,7 @@ def test_checkpoints_of_other_settings_do_not_push_out_those_of_these(
     world, tmp_path, capsys, monkeypatch, cut_off
 ):
     """The other training got farther, so its checkpoints have the higher numbers."""
-    out = cut_off()
-    ours = out / "sae" / "checkpoints"
+    out, ours = cut_off, cut_off / "sae" / "checkpoints"
     seen = []
     original = Trainer.step
 
@@ -368,14 +368,12 @@ def test_checkpoints_of_other_settings_do_not_push_out_those_of_these(
 def test_a_checkpoint_for_which_there_is_no_memory_is_not_a_broken_one(world, capsys, monkeypatch, cut_off):
     import safetensors
 
-    out = cut_off()
-
     def full(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors, "safe_open", full)
-        status, (line,) = run(world, out, capsys)
+        status, (line,) = run(world, cut_off, capsys)
     assert status == 2
     assert line.startswith("glossae: sae: there is not enough memory to train an autoencoder of 64 latents")
-    assert [step_of(path) for path in checkpoints(out)] == [18, 19]
+    assert [step_of(path) for path in checkpoints(cut_off)] == [18, 19]

@@ -62,7 +62,7 @@ def runs(world, tmp_path_factory):
         patched.setattr(effect_arms, "collect_all", collect_all)
         for rule in ("paper", "tested"):
             changes = SMALL | {"corpora__panel": panel, "features__rule": rule}
-            assert world.run(folder / "run", **changes) == 0
+            assert world.run_undrawn(folder / "run", **changes) == 0
             results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
             chosen = results["next_token"]["chosen"]
             text = read["select" if rule == "paper" else "panel"]

@@ -6,9 +6,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pytest
 import torch
 
 from glossae.cli import main
+from glossae.stages import stage_of
 from toy_grammar import sentences
 
 PAIRS = 90
@@ -31,13 +33,18 @@ SMALL = {
     "effects.values": "-4,0,4",
     "effects.bootstrap": "20",
     "effects.max_length": "12",
-    # sets beside the selected latents take most of a run, and are looked at end to end
-    "effects.families": "direction",
+    # what takes most of a run is looked at end to end
+    "effects.families": "none",
+    "effects.tune": "false",
+    "effects.prompts": "false",
     "report.texts": "2",
     # the stage has tests of its own
     "baselines.untrained": "0",
 }
 """The settings that make every stage small."""
+
+EVERYTHING = {"effects__families": "direction", "effects__tune": "true", "effects__prompts": "true"}
+"""What they leave out of the effects."""
 
 RECIPE = """\
 description: A recipe of the tests' own, so that the shipped ones can be tuned without a test noticing.
@@ -180,3 +187,9 @@ class World:
     def run(self, out: Path, *more: str, **changes: Any) -> int:
         """Run it in this process, without progress."""
         return main([*self.line(out, **changes), "--quiet", *more])
+
+    def run_undrawn(self, out: Path, *more: str, **changes: Any) -> int:
+        """The same without its page, which takes most of a small run; for fixtures whose page nobody looks at."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage_of("report"), "run", lambda *_: {})
+            return self.run(out, *more, **changes)

@@ -761,7 +761,7 @@ CHANGED = [
 
 
 @pytest.mark.parametrize("case", range(len(CHANGED)))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_of_any_key(tmp_path, case, data):
     writer, name, config = CHANGED[case]
@@ -781,7 +781,7 @@ def test_any_value_of_any_key(tmp_path, case, data):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_broken_bytes(tmp_path, writer, data):
     folder = tmp_path / "one"

@@ -27,7 +27,7 @@ def sample():
 
 
 @given(seed=SEEDS, count=st.integers(0, 40))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_same_seed_same_sentences_all_different(seed, count):
     written = sentences(count, seed)
     assert written == sentences(count, seed)
@@ -40,7 +40,7 @@ def test_same_seed_same_sentences_all_different(seed, count):
 
 
 @given(seed=SEEDS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_every_construction_can_be_drawn_in_every_language(seed):
     draw = Draw(Random(seed))
     for name in CONSTRUCTIONS:

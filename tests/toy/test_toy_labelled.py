@@ -43,7 +43,7 @@ def others():
 
 @pytest.mark.parametrize("name", SETS)
 @given(seed=st.integers(0, 2**63), number=st.integers(0, 30), language=st.sampled_from(LANGUAGES))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_same_seed_same_rows_and_a_longer_set_goes_on(name, seed, number, language):
     made = SETS[name](number, seed, language)
     assert made == SETS[name](number, seed, language)
