@@ -1,5 +1,6 @@
 """The door of a notebook: the paper's idea in ten lines, and an example that runs for every public name."""
 
+import dataclasses
 import doctest
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 import glossae as gl
 from glossae import api
 from glossae.errors import GlossaeError
+from glossae.run import engine
 from toy_grammar import sentences
 
 # less text and fewer arms than `find` has by itself
@@ -109,6 +111,24 @@ def test_tables_figures_and_html(names):
 def test_a_sweep_says_how_selective_the_units_are(names):
     versus = set(names["effect"].selectivity["versus"])
     assert {"en", "sv", "nb", "de", "nearest"} <= versus
+
+
+def test_a_sweep_continues_what_find_has_done(names, monkeypatch):
+    ran = []
+    stage_of = engine.stage_of
+
+    def counting(name):
+        stage = stage_of(name)
+        return dataclasses.replace(stage, run=lambda *given: (ran.append(name), stage.run(*given))[1])
+
+    monkeypatch.setattr(engine, "stage_of", counting)
+    lm, units, text = names["lm"], names["units"], names["text"]
+    again = gl.sweep(lm, units, text, values=[-4, 2])
+    assert ran == ["effects"]
+    assert set(again.table["value"].dropna()) >= {-4.0, 2.0}
+    assert units[units.numbers[0]].contexts
+    with pytest.raises(GlossaeError, match="effects.sentences: must be at least 1"):
+        gl.sweep(lm, units, text, settings={"effects.sentences": 0})
 
 
 def test_results_are_written_and_read_again(names, tmp_path):

@@ -406,9 +406,7 @@ def q_values(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
 
     By Benjamini and Hochberg (1995), for independent or positively dependent tests.
     """
-    tests = len(p)
-    order = np.argsort(p, kind="stable")
-    stepped = np.minimum.accumulate((p[order] * tests / np.arange(1, tests + 1))[::-1])[::-1]
-    q = np.empty(tests)
-    q[order] = np.minimum(stepped, 1)
+    from scipy.stats import false_discovery_control
+
+    q: np.ndarray = false_discovery_control(p)
     return q
