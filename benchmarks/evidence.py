@@ -40,7 +40,7 @@ from sklearn.metrics import roc_auc_score
 
 from evidence_codes import LANGUAGES, Drawn, draw_codes, draw_text
 from glossae.evidence import testing
-from glossae.evidence.testing import evidence as tested
+from glossae.evidence.testing import claims as tested
 from glossae.lm import TokenizedCorpus
 from glossae.sae import Sae, SaeConfig
 from glossae.units import Counter, Latents, SentenceTable, UnitStatistics

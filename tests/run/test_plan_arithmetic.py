@@ -18,7 +18,8 @@ from glossae.plan.facts import Amount, known_shape, role_amounts, source_facts
 from glossae.plan.machine import Machine, listed_gpus, sizes, this_machine
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig
-from glossae.stages import controls, effects, evidence, grid, probe, sae, stability, steering, tasks, training
+from glossae.stages import controls, effects, evidence, grid, probe, sae, stability, steering, tasks
+from glossae.stages.shared import sae_jobs as training
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
 
@@ -70,7 +71,7 @@ def test_the_toys_shape_is_that_of_its_weights():
 
 def test_numbers_taken_from_the_code_are_still_there():
     from glossae import lm
-    from glossae.effects import units as arms
+    from glossae.effects import sets as arms
     from glossae.evidence import identification, result
     from glossae.evidence import stability as matching
     from glossae.lm import loss

@@ -9,7 +9,7 @@ import glossae
 from glossae.cli import main
 from glossae.run.context import Show
 from glossae.sae import choose, fronts
-from glossae.stages.training import TrainingText
+from glossae.stages.shared.sae_jobs import TrainingText
 
 SMALL = {
     "layer": 1,

@@ -9,8 +9,8 @@ from scipy.stats import false_discovery_control, mannwhitneyu
 from tiny_world import untrained_code, untrained_rows, write_panel
 
 from glossae.sae import Sae, SaeConfig, read_sae
-from glossae.stages import arms as effect_arms
 from glossae.stages import sae as sae_stage
+from glossae.stages.shared import measured_sets as effect_arms
 
 LAYER = 1
 SMALL = {

@@ -25,19 +25,7 @@ from glossae.effects.selectivity import (
     side_effects,
 )
 from glossae.effects.serial import serial_correlations
-from glossae.effects.sweep import (
-    Arrays,
-    Keep,
-    Measured,
-    cells,
-    edit_columns,
-    keep_nothing,
-    measure_growing,
-    part_edits,
-    part_effects,
-    part_rows,
-)
-from glossae.effects.units import (
+from glossae.effects.sets import (
     FAMILIES,
     Dose,
     Steering,
@@ -52,6 +40,18 @@ from glossae.effects.units import (
     families,
     latent_set,
     neuron_set,
+)
+from glossae.effects.sweep import (
+    Arrays,
+    Keep,
+    Measured,
+    cells,
+    edit_columns,
+    keep_nothing,
+    measure_growing,
+    part_edits,
+    part_effects,
+    part_rows,
 )
 
 __all__ = [

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glossae.effects.damage import SwitchOff, doses_of_each
 from glossae.effects.edits import Edit
-from glossae.effects.units import Step, UnitSet, compile_steps
+from glossae.effects.sets import Step, UnitSet, compile_steps
 from glossae.evidence import LapeNeurons, paper_rule, passages, testing
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, replayed_losses, tokens_to_score
 from glossae.results import (

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.effects.edits import Edit, UnitReader, as_units, compile_edits, unit_rows
+from glossae.effects.sets import OFF, UnitSet
 from glossae.effects.sweep import Arrays, Keep, keep_nothing
-from glossae.effects.units import OFF, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site, TokenEdit, TokenizedCorpus, replayed_losses
 from glossae.results import Control

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit, neurons_off
+from glossae.effects.sets import Step, Sweep, UnitSet, compile_steps
 from glossae.effects.sweep import Arrays, Keep, keep_nothing, precise_enough
-from glossae.effects.units import Step, Sweep, UnitSet, compile_steps
 from glossae.lm import (
     LanguageModel,
     Site,

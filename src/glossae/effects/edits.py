@@ -48,7 +48,7 @@ class Edit:
         splice: whether the reconstruction replaces the activation, as in the paper; only for latents.
             Otherwise the edit is error-preserving: what the SAE does not explain stays.
         value: the dose that the targets stand for, as reported; None if there is none.
-        positions: the edited tokens; see `glossae.lm.chosen`. `compile` ignores them: they are for
+        positions: the edited tokens; see `glossae.lm.positions_mask`. `compile` ignores them: they are for
             `glossae.lm.edit` and `glossae.lm.replay`.
 
     Raises:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.effects.edits import apply_edit
-from glossae.effects.units import STEERINGS, Steering, UnitSet
+from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import replacing
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
@@ -57,10 +57,10 @@ class Knob:
         weights: a few of the model's weights, which identify it.
         target, reference: the languages.
         origin: further facts about its origin.
-        bos: whether the units were found on texts with a BOS; the BOS is not apply_edit.
+        bos: whether the units were found on texts with a BOS; the BOS is not edited.
         chat: the tokens of the chat template, if the units were found on replies in a chat; they are not
-            apply_edit, nor is in `generate` anything that it is given.
-        sinks: the range of norms outside of which a token is an attention sink, which is not apply_edit; None for
+            edited, nor is in `generate` anything that it is given.
+        sinks: the range of norms outside of which a token is an attention sink, which is not edited; None for
             no sinks.
         version: of glossae.
     """

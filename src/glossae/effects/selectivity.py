@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from glossae.effects.edits import Edit
+from glossae.effects.sets import OFF, Step, Sweep, UnitSet
 from glossae.effects.sweep import Keep, Measured, base_of, keep_nothing, measure_growing
-from glossae.effects.units import OFF, Step, Sweep, UnitSet
 from glossae.lm import LanguageModel, Site, TokenizedCorpus
 from glossae.results import BestDose, Selectivity, SideEffect
 from glossae.stats import Clusters, interval, resampled_ratios, resampled_sums

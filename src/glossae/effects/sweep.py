@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from glossae.effects.edits import Edit
-from glossae.effects.units import Step, Sweep, compile_steps
+from glossae.effects.sets import Step, Sweep, compile_steps
 from glossae.lm import (
     LanguageModel,
     Site,

@@ -20,10 +20,10 @@ from glossae.results import Baselines, FoundUnits, StageResults, TurnedSet
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import measure_reconstruction, read_sae
-from glossae.stages.panels import replication_panel, tested_panel
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
+from glossae.stages.shared.panels import replication_panel, tested_panel
+from glossae.stages.shared.units import evidence_on, site_neurons, tables_of
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import evidence_on, site_neurons, tables_of
 from glossae.units import Latents, Neurons, UnitStatistics
 
 # sentences of the target on which doses are looked for

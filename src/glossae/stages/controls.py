@@ -12,9 +12,9 @@ from glossae.plan import Quantities, Work, share_of
 from glossae.results import Controls, Likeness, StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import read_column
-from glossae.stages.arms import direction_reading, measured_sets, sets_encoding
 from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.measured_sets import direction_reading, measured_sets, sets_encoding
 from glossae.stages.stage import Stage
 
 

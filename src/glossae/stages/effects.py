@@ -49,11 +49,17 @@ from glossae.results import (
 )
 from glossae.run.context import Context, Inputs, Progress, check_length, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.stages.arms import MeasuredSets, direction_reading, latent_reading, measured_sets, sets_encoding
-from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.measured_sets import (
+    MeasuredSets,
+    direction_reading,
+    latent_reading,
+    measured_sets,
+    sets_encoding,
+)
+from glossae.stages.shared.panels import tested_panel
+from glossae.stages.shared.units import Selected
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import Selected
 from glossae.steering import continuations
 
 # the damage at whose dose units are looked at one by one
@@ -63,7 +69,7 @@ FROZEN_SENTENCES = 200
 PANEL = "panel"
 
 # of a dry run: edits of a sweep, shares that are left of a latent's value and of a distance, multiples added
-# (effects.arms), and damages that sets are compared at
+# (effects.sets), and damages that sets are compared at
 LATENT_SHARES, SHARES, MULTIPLES, MATCHED = 3, 6, 5, len(MATCHED_DAMAGE)
 # doses that are tried to match a damage
 DOSES_TRIED = 5

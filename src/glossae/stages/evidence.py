@@ -10,10 +10,10 @@ from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import EvidenceResult, IdentificationRow, NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import write_table
-from glossae.stages.panels import replication_panel, tested_panel, too_small, untested_lines
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.panels import replication_panel, tested_panel, too_small, untested_lines
+from glossae.stages.shared.units import evidence_settings, language_directions, site_neurons
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import evidence_settings, language_directions, site_neurons
 from glossae.units import CountedUnits, Latents
 
 # of a dry run: sentences of each language behind attribution, random tokens, and sentences of a language that

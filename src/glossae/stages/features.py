@@ -12,8 +12,8 @@ from glossae.results import FeaturesResult, SelectedOn, StageResults, Thresholds
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import write_table
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.units import by_the_rule, coded_statistics, found_latents
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import by_the_rule, coded_statistics, found_latents
 from glossae.units import (
     UnitDetail,
     UnitStatistics,

@@ -14,8 +14,14 @@ from glossae.results import GridCell, GridResult, StageResults
 from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import SaeConfig, choose, fronts, last_batches, measure_reconstruction
+from glossae.stages.shared.sae_jobs import (
+    TrainingText,
+    check_memory,
+    train_jobs,
+    train_settings,
+    training_work,
+)
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
 # what the main autoencoder is, in sae.*, is not how a grid's are trained
 NOT_THE_GRIDS = (

@@ -28,10 +28,10 @@ from glossae.results import (
 )
 from glossae.run.context import Context, Inputs, Progress, longest_text, model_identity, part
 from glossae.run.folder import as_rows, write_table
-from glossae.stages.panels import panel_text
+from glossae.stages.shared.panels import panel_text
+from glossae.stages.shared.sae_jobs import STEP_OPERATIONS, TRAINED_ENTRY
+from glossae.stages.shared.units import evidence_settings
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.training import STEP_OPERATIONS, TRAINED_ENTRY
-from glossae.stages.units import evidence_settings
 
 PAIR_RULE = (
     "the earliest layer whose standardised held-out BCE at 0.1 x the critical lambda is within one standard error of "

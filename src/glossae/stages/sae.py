@@ -18,8 +18,14 @@ from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
+from glossae.stages.shared.sae_jobs import (
+    TrainingText,
+    check_memory,
+    train_jobs,
+    train_settings,
+    training_work,
+)
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.training import TrainingText, check_memory, train_jobs, train_settings, training_work
 
 SEEDS = 2**32
 """How many seeds there are."""
@@ -27,7 +33,7 @@ SEEDS = 2**32
 START_TOKENS = 1024
 
 # of a dry run: tokens on which reconstruction is measured where a precision is asked for, and sentences in the first
-# sample of losses (glossae.sae.quality, lm.sampling)
+# sample of losses (glossae.sae.quality, lm.batches)
 RECONSTRUCTED, FIRST = 50_000, 32
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
@@ -202,7 +208,7 @@ def train_autoencoder(
     Args:
         context: the run.
         folder: the stage's, or one within it.
-        report: progress.
+        progress: is told the share that is done.
         seed: of the first weights and of the order of the text; None: the recipe's.
         more: more to train in the same pass, by the name of a folder within `folder`, where they are saved: what is
             different in their `TrainSettings`.

@@ -11,11 +11,11 @@ from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, read_sae
-from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
+from glossae.stages.shared.panels import tested_panel
+from glossae.stages.shared.sae_jobs import training_work
+from glossae.stages.shared.units import find_in
 from glossae.stages.stage import Stage
-from glossae.stages.training import training_work
-from glossae.stages.units import find_in
 from glossae.units import Latents
 
 # what says that the autoencoder beside it is whole, and of which training

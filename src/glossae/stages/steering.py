@@ -20,8 +20,8 @@ from glossae.results import (
 from glossae.run.context import Context, Inputs, Progress, check_length, part
 from glossae.run.folder import KNOBS, write_table
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.units import tested_neurons
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import tested_neurons
 from glossae.steering import Steered, cut_prompts, lingua_languages, lingua_version, steer
 from glossae.units import activation_moments
 

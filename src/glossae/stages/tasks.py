@@ -15,8 +15,8 @@ from glossae.results import StageResults, TaskScore
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import as_rows, write_table
 from glossae.stages.sae import load_sae
+from glossae.stages.shared.units import selected_latents
 from glossae.stages.stage import Stage, settings_of
-from glossae.stages.units import selected_latents
 from glossae.tasks import Tuning, controlled, fine_tuned
 from glossae.toy import toy_rows
 

@@ -9,7 +9,7 @@ from glossae.evidence.testing.auroc import (
     perfect_p,
     studentised,
 )
-from glossae.evidence.testing.evidence import (
+from glossae.evidence.testing.claims import (
     Claim,
     Evidence,
     check_panel,

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from glossae.errors import GlossaeError
 from glossae.evidence.testing.auroc import AurocTable, Method, auroc_table, minimum_p
-from glossae.evidence.testing.evidence import (
+from glossae.evidence.testing.claims import (
     Claim,
     Evidence,
     Within,

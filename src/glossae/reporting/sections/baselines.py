@@ -75,7 +75,7 @@ def _own_set(files: RunFiles, found: Baselines) -> str:
         return ""
     change, nearest = own[-1].change, own[-1].nearest
     return (
-        f"SwitchOff off, the {plural(own[-1].size, 'latent')} furthest from every other language cost "
+        f"Switched off, the {plural(own[-1].size, 'latent')} furthest from every other language cost "
         f"{language_name(files.target)} {signed(change[files.target].delta)} nats a token, and the language that "
         f"loses most besides, {language_name(nearest)}, {signed(change[nearest].delta)}. "
     )
@@ -176,7 +176,7 @@ def _sets(files: RunFiles, found: Baselines, rows: list[SwitchedSet], damaged: b
         return Cell(signed(of.delta), f"{spread}; {signed(of.per_byte, 4)}")
 
     return Table(
-        "At the same damage" if damaged else "SwitchOff off",
+        "At the same damage" if damaged else "Switched off",
         f"{how} Change of loss, nats a token, on test, with 95 % intervals over sentences; below it nats a byte. "
         f"Measured on: {counts}.",
         (

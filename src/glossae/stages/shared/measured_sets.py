@@ -23,9 +23,9 @@ from glossae.results import ChosenLatents, EvidenceResult
 from glossae.run.context import Context, Progress, part
 from glossae.sae import Sae
 from glossae.stages.evidence import directions_from
-from glossae.stages.panels import tested_panel
 from glossae.stages.sae import load_sae, untrained_autoencoders
-from glossae.stages.units import (
+from glossae.stages.shared.panels import tested_panel
+from glossae.stages.shared.units import (
     Selected,
     by_the_rule,
     coded_statistics,
@@ -81,7 +81,7 @@ def measured_sets(context: Context, progress: Progress, panel: Panel | None = No
 
     Args:
         context: the run.
-        report: is told the share that is done.
+        progress: is told the share that is done.
         panel: the run's panel, where it is at hand.
     """
     families, target, parts = context.recipe.effects.families, context.target, context.parts["effects"]

@@ -9,7 +9,7 @@ from glossae.evidence import Panel, panels
 from glossae.plan import Quantities, too_few_message
 from glossae.plan.quantities import least_sentences
 from glossae.run.context import Context, longest_text
-from glossae.stages.units import evidence_settings
+from glossae.stages.shared.units import evidence_settings
 
 
 def tested_panel(context: Context) -> Panel:

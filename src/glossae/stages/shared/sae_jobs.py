@@ -160,7 +160,7 @@ def train_jobs(
         jobs: what to train, and how.
         text: what to train on.
         identity: a fingerprint over whatever decides a bit of the result.
-        report: progress.
+        progress: is told the share that is done.
 
     Raises:
         GlossaeError: as `train_group`.
