@@ -211,5 +211,5 @@ def test_the_table_is_means_over_seeds_beside_the_optimum(cells):
             max(c.accuracy for c in of),
         )
         assert row.collapsed == all(cell.collapsed for cell in of)
-    half = [dataclasses.replace(cells[0], collapsed=True), dataclasses.replace(cells[0], collapsed=False)]
+    half = [cells[0].model_copy(update={"collapsed": zero}) for zero in (True, False)]
     assert as_coded_table(half)[0].collapsed is False

@@ -209,5 +209,5 @@ def test_languages_that_are_not_there_are_named(moments, make):
         make(moments, "sv")
     with pytest.raises(GlossaeError, match="^moments: no text is in 'sv'"):
         make(moments, "da", ["sv"])
-    with pytest.raises(GlossaeError, match="^directions: 'da' needs other languages"):
+    with pytest.raises(GlossaeError, match="^directions: 'da' has no other language"):
         make(moments, "da", ["da"])
