@@ -67,7 +67,7 @@ def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
     for written, here in (
         ('"google/gemma-3-270m"', repr(str(folder))),
         ('gl.probe(lm, text, target="da")', "Found()"),
-        ("layer=found.best", "layer=found.best, latents=256, k=16, epochs=1"),
+        ("layer=layers.best", "layer=layers.best, latents=256, k=16, epochs=1"),
     ):
         assert written in page
         page = page.replace(written, here)
