@@ -162,7 +162,32 @@ def test_the_numbers_are_those_of_a_run(names, tmp_path):
     assert main(run) == 0
     features = json.loads((tmp_path / "run" / "results.json").read_text())["features"]
     assert [row["unit"] for row in features["units"]] == list(names["units"].numbers)
-    assert [row["rate"] for row in features["units"]] == list(names["units"].table["rate"])
+    assert [row["rate"] for row in features["units"]] == names["units"].table.filter(like="rate.").rename(
+        columns=lambda name: name[5:]
+    ).to_dict("records")
+
+
+def test_settings_are_named_as_they_were_given(names):
+    lm, text = names["lm"], names["text"]
+    for settings, line in (
+        ({"latents": 512}, "^unknown setting 'latents'; did you mean 'sae.latents'"),
+        ({"model": "other"}, "^settings: model: is given by the model and the text"),
+        ({"sae.k": 0}, "^sae.k: must be at least 1"),
+    ):
+        with pytest.raises(GlossaeError, match=line):
+            gl.train(lm, text, layer=1, settings=settings)
+
+
+def test_what_is_printed_is_short(names):
+    for name in ("lm", "text", "sae", "effect"):
+        assert len(repr(names[name])) < 3000
+    assert "512 latents" in repr(names["sae"])
+
+
+def test_an_sae_of_other_languages_is_named(names, monkeypatch):
+    monkeypatch.setattr(api, "_done", lambda *_: pytest.skip.Exception("looked no further"))
+    with pytest.warns(UserWarning, match="trained on da and en, not on sv"), pytest.raises(AttributeError):
+        gl.find(names["lm"], names["sae"], names["text"], target="sv")
 
 
 def test_units_that_do_not_pass_say_so(names):
@@ -192,7 +217,10 @@ def test_text_that_is_handed_over():
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: gl.text(da="da.txt"), "name two languages at least"),
+        (lambda: gl.text(da="nofile.txt", en=["a"]), "da: there is no file 'nofile.txt'"),
+        (lambda: gl.text(da=pd.Series(["a", None]), en=["b"]), "da: expected a file or a list of sentences"),
+        (lambda: gl.text(danish=["a"], en=["b"]), "'danish' is no language code"),
+        (lambda: gl.text(da=["a"]), "name two languages at least"),
         (lambda: gl.text(pd.DataFrame({"sentence": ["x"]})), "a data frame has the columns"),
         (lambda: gl.load("no/such/model/here"), "model"),
         (lambda: gl.text(da=["x"], en=["y"]).roles("sv", "en"), "the text has no sv"),

@@ -112,6 +112,8 @@ def test_recipes_are_listed(capsys):
         ),
         ("-h", ["glossae run demo", "--dry-run"]),
         ("recipes --help", ["usage: glossae recipes"]),
+        ("--help run demo", ["usage: glossae run"]),
+        ("-h knob save nowhere --out k.st", ["usage: glossae knob save"]),
     ],
 )
 def test_help_shows_the_ways_in(capsys, line, words):

@@ -153,6 +153,7 @@ def test_help(capsys):
         ("export run/recipe.yaml --to sae-lens --out out", "run/recipe.yaml: is no known autoencoder's file"),
         ("export run --to sae-lens --out run", "--out: run holds 'recipe.yaml', which is no part of a SAEL"),
         ("export run --to sae-lens --out mine", "--out: mine holds 'README.md', which is no part of"),
+        ("export run --to sae-lens --out missing/../mine", "--out: missing/../mine holds 'README.md', which"),
         ("export run --to sae-lens --out run/recipe.yaml", "--out: run/recipe.yaml is a file; give a folder"),
         ("export run --to sparsify --out run/sae --hookpoint=", "--out: run/sae holds glossae's own autoen"),
         ("exprot run", "unknown command 'exprot'; did you mean 'export'?"),

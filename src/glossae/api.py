@@ -7,8 +7,10 @@ numbers are those of `glossae run find` on the same model and text.
 import dataclasses
 import html
 import json
+import re
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +25,7 @@ from matplotlib.figure import Figure
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
-from glossae.files import write_json
+from glossae.files import path_named, write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
@@ -32,6 +34,7 @@ from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder, as_rows
 from glossae.sae import Sae
+from glossae.stages import stage_of
 from glossae.stages.sae import load_sae
 from glossae.toy import toy_model
 
@@ -65,7 +68,7 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
     return dataclasses.replace(lm, name=str(model))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     """Text in several languages; see `text`.
 
@@ -92,6 +95,10 @@ class Text:
         """Sentences by language and role."""
         target, reference = _pair(self, None, None)
         return pd.DataFrame(self.roles(target, reference).sentences).fillna(0).astype(int)
+
+    def __repr__(self) -> str:
+        given = f" and {len(self.given)} sentences given" if self.given else ""
+        return f"Text({', '.join(self.languages)}: {self.sources}{given})"
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html())
@@ -131,9 +138,18 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
         if source == "toy" and not codes:
             codes = ["da", "en", "sv", "nb", "de"]
     for code, values in languages.items():
+        if not re.fullmatch("[a-z]{2,3}", code):
+            raise GlossaeError(
+                f"text: '{code}' is no language code of two or three lower-case letters, such as da"
+            )
         if isinstance(values, str | Path):
+            if not re.search("[:,]", str(values)) and not path_named(str(values)).exists():
+                raise GlossaeError(f"text: {code}: there is no file '{values}'")
             words.append(f'"{code}={values}"')
         elif values is not None:
+            values = list(values)
+            if not values or not all(isinstance(line, str) for line in values):
+                raise GlossaeError(f"text: {code}: expected a file or a list of sentences, each a string")
             sentences += [
                 Sentence(str(line), code, f"{GIVEN}:{code}:{place}", GIVEN)
                 for place, line in enumerate(values)
@@ -151,7 +167,8 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
         pairs = frame["pair"] if "pair" in frame.columns else range(len(frame))
         docs = frame["doc"] if "doc" in frame.columns else [""] * len(frame)
         for line, code, pair, doc in zip(frame["text"], frame["language"], pairs, docs, strict=True):
-            yield Sentence(str(line), str(code), f"{GIVEN}:{pair}", GIVEN, str(doc))
+            if isinstance(line, str) and isinstance(code, str):
+                yield Sentence(line, code, f"{GIVEN}:{pair}", GIVEN, str(doc))
         return
     if not len(frame.columns) or not all(2 <= len(str(name)) <= 3 for name in frame.columns):
         raise GlossaeError(
@@ -170,6 +187,9 @@ class _Tabled:
     """What a notebook shows of a result: its table."""
 
     table: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}\n{self.table}"
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(max_rows=40))
@@ -265,8 +285,8 @@ class Unit:
                 for piece, value in tokens
             )
             rows.append(f"<tr><td>{html.escape(language)}</td><td style='text-align:left'>{shown}</td></tr>")
-        facts = html.escape(json.dumps(self.facts, ensure_ascii=False, default=str))
-        return f"<p>latent {self.number}: {facts}</p><table>{''.join(rows)}</table>"
+        facts = pd.DataFrame([self.facts]).to_html(index=False, float_format="{:.3g}".format)
+        return f"<p>latent {self.number}</p>{facts}<table>{''.join(rows)}</table>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -278,8 +298,10 @@ class Units(_Tabled):
     Attributes:
         numbers: of the latents.
         target, reference: the languages.
-        rule: `tested` or `paper` where they pass; `fallback` where none passes: those that come closest.
-        table: a row for each: rates by language, `q_value`, `sentence_auroc` (the least over another language).
+        rule: `tested` or `paper` where they pass; `fallback` where none passes: those with the largest difference
+            between the firing rates on the target and the reference.
+        table: a row for each: `rate.da` and so on by language, `q_value`, `sentence_auroc` (the least over another
+            language).
         tests: every claim that was tested, with how many units of each kind pass it, and again on held-out text.
     """
 
@@ -296,7 +318,7 @@ class Units(_Tabled):
         return len(self.numbers)
 
     def __repr__(self) -> str:
-        closest = "none passes; the closest are " if self.rule == "fallback" else ""
+        closest = "none passes; by firing rates alone " if self.rule == "fallback" else ""
         return f"Units({self.target}: {closest}{', '.join(map(str, self.numbers)) or 'none'})"
 
     def _repr_html_(self) -> str:
@@ -358,7 +380,7 @@ class Units(_Tabled):
 
     def plot(self) -> Figure:
         """The firing rates by language."""
-        rates = pd.DataFrame(list(self.table["rate"]), index=self.table["unit"])
+        rates = self.table.set_index("unit").filter(like="rate.").rename(columns=lambda name: name[5:])
         figure = Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         if not rates.empty:
@@ -476,6 +498,8 @@ def train(
     Raises:
         GlossaeError: a setting is wrong, the layer is not there, or the training diverges.
     """
+    if not isinstance(layer, int):
+        raise GlossaeError(f"layer: expected a layer's number, such as gl.probe(...).best, got {layer!r}")
     own = {"site": site, "layer": layer, "seed": seed}
     own |= {"sae.latents": latents, "sae.k": k, "sae.epochs": epochs}
     context = _context(lm, text, target, reference, {**own, **(settings or {})})
@@ -497,7 +521,7 @@ def find(
     """Find the latents that stand for a language, by tests against every other language of the text.
 
     >>> units = gl.find(lm, sae, text, target="da")
-    >>> units.rule in ("tested", "fallback")  # fallback: none passes, and these come closest
+    >>> units.rule in ("tested", "fallback")  # fallback: none passes
     True
     >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and held-out sentences with its activation
     >>> unit.number == units.numbers[0]
@@ -517,8 +541,17 @@ def find(
     Raises:
         GlossaeError: the autoencoder is not of this model, or there is too little text.
     """
+    if not isinstance(sae, Sae):
+        raise GlossaeError("sae: expected an SAE, from gl.train or gl.Sae.load")
     own = {"features.rule": rule, "seed": seed, **(settings or {})}
     context = _context(lm, text, target, reference, own, sae)
+    judged = sae.quality.judged if sae.quality else None
+    if judged and context.target not in judged:
+        warnings.warn(
+            f"the SAE was trained on {' and '.join(judged)}, not on {context.target}: train it with "
+            f"target='{context.target}'",
+            stacklevel=2,
+        )
     results = _done(context, "sae", "evidence", "features")
     features, evidence = results.features, results.evidence
     assert features is not None
@@ -531,7 +564,7 @@ def find(
         context.target,
         context.reference,
         features.rule,
-        pd.DataFrame(rows, columns=None if rows else ["unit", "rate"]),
+        pd.json_normalize(rows) if rows else pd.DataFrame(columns=["unit"]),
         pd.DataFrame([row.to_json() for row in claims]),
         context,
         text,
@@ -569,7 +602,8 @@ def sweep(
     if lm is before.loaded and text == units._text and all(key.startswith("effects.") for key in own):
         # the folder of `find` has all that stands before the effects
         effects = before.recipe.effects
-        changed = {key.removeprefix("effects."): _flag(value) for key, value in own.items()}
+        flags = {key.removeprefix("effects."): _flag(value) for key, value in own.items()}
+        changed = {key: None if value == "none" else value for key, value in flags.items()}
         recipe = before.recipe.model_copy(update={"effects": type(effects)(**effects.model_dump() | changed)})
         context = dataclasses.replace(before, recipe=recipe)
     else:
@@ -607,6 +641,9 @@ def _recipe(
     model: str, text: Text, target: str | None, reference: str | None, settings: Mapping[str, Any]
 ) -> Recipe:
     target, reference = _pair(text, target, reference)
+    for key in settings:
+        if key in ("model", "corpora.text") or key.startswith("languages."):
+            raise GlossaeError(f"settings: {key}: is given by the model and the text")
     own = {
         "model": model,
         "corpora.text": text.sources,
@@ -618,7 +655,17 @@ def _recipe(
         "baselines.frozen": 0,
         **settings,
     }
-    return load_recipe("find", {key: _flag(value) for key, value in own.items()})
+    try:
+        return load_recipe("find", {key: _flag(value) for key, value in own.items()})
+    except GlossaeError as error:
+        # settings are no flags here
+        line = (
+            str(error)
+            .replace("unknown flag '--", "unknown setting '")
+            .replace("'--", "'")
+            .replace(" --", " ")
+        )
+        raise GlossaeError(line.removeprefix("--")) from error
 
 
 def _flag(value: Any) -> str:
@@ -651,7 +698,7 @@ def _context(
         own |= {"site": sae.config.site, "layer": sae.config.layer, "sae.from": scratch / GIVEN}
     try:
         recipe = _recipe(lm.name, text, target, reference, {**own, **settings})
-        context = Context(recipe, _roles(text, recipe), RunFolder(scratch), Show(quiet=True), loaded=lm)
+        context = Context(recipe, _roles(text, recipe), RunFolder(scratch), Show(quiet=False), loaded=lm)
     except BaseException:
         shutil.rmtree(scratch)
         raise
@@ -662,5 +709,6 @@ def _context(
 def _done(context: Context, *stages: str) -> StageResults:
     """Carry out stages, and what they put into `results.json`."""
     for name in stages:
+        stage_of(name).check(context)
         run_stage(context, name)
     return StageResults().joined(*(context.folder.summary(name) for name in stages))

@@ -19,7 +19,7 @@ glossae finds the units inside a language model that stand for a language, tests
 them up or down."""
 
 _EXAMPLES = """\
-  glossae run demo            every step, from text to report, on a toy: offline, minutes on two cores
+  glossae run demo            every step, from text to report, on a toy: offline, a minute on two cores
   glossae run find            the same on your model, language and text: --model, --target, --text
   glossae run RECIPE          another recipe, with your model and text if you like
   glossae run ... --quick     a first page in two minutes

@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, _Once)
         self.set_defaults(parser=self)
         self.needed: list[argparse.Action] = []
-        self.add_argument("-h", "--help", action="store_true", help="show this")
+        self.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show this")
 
     def need(self, *names: str, **options: Any) -> None:
         """Add an argument that `read` refuses to miss."""
@@ -100,6 +100,8 @@ class Parser(argparse.ArgumentParser):
             else:
                 joined.append(word)
         given, rest = self.parse_known_args(joined)
+        # without a default, so that the command's own parser does not take back a `--help` before the command
+        given.help = "help" in given
         parser = given.parser
         for word in sorted(rest, key=lambda word: not word.startswith("-")):
             if not word.startswith("-"):

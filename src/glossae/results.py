@@ -1690,7 +1690,7 @@ def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise GlossaeError(f"{path}: cannot be read ({where}: {first['msg']}){again}") from error
-    except (OSError, ValueError) as error:
+        where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+        raise GlossaeError(f"{path}: cannot be read ({where}{first['msg']}){again}") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise GlossaeError(f"{path}: cannot be read ({error}){again}") from error

@@ -214,8 +214,8 @@ def test_the_verdict_counts_panel_languages_and_held_out_replication(tmp_path: P
         ),
         (
             (8, 9, 4),
-            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So no more "
-            "pass for the training.",
+            "With random weights, 8, 9 and 4 latents pass the same rule on the same text; trained, 9. So training "
+            "makes no more latents pass.",
         ),
         ((), ""),
         ((None, None), ""),
@@ -233,7 +233,7 @@ def test_the_verdict_counts_random_weights(
     text = verdict_of(changed(tmp_path, next_token={"chosen": rows}))
     assert expected in text
     assert ("random weights" in text.lower()) == bool(expected)
-    assert ("So no more" in text) == ("So no more" in expected)
+    assert ("So training" in text) == ("So training" in expected)
 
 
 # ---- wording

@@ -6,7 +6,9 @@ import os
 import pytest
 from filelock import FileLock
 
+from glossae import open_run
 from glossae.cli import main
+from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, replacing
 from glossae.stages import stage_of
 
@@ -246,3 +248,29 @@ def test_without_out_the_run_is_named_after_its_recipe(world, tmp_path, monkeypa
     without = [word for word in line if word not in ("--out", str(tmp_path / "unused"))]
     assert main([*without, "--quiet", "--until", "corpora"]) == 0
     assert (tmp_path / "runs" / "tiny" / "results.json").is_file()
+
+
+# ---- what belongs together
+
+
+def test_a_stage_that_was_made_from_another_sae_is_refused(world, copy_of_finished, tmp_path, capsys):
+    out = copy_of_finished
+    assert world.run(out, "--until", "sae", sae__lr=0.003) == 0
+    with pytest.raises(GlossaeError, match="the stage '(features|evidence)' was made from another '(sae|evidence)'"):
+        open_run(out).table("features/statistics")
+    capsys.readouterr()
+    assert main(["knob", "save", str(out), "--out", str(tmp_path / "k.st"), "--dose", "2"]) == 2
+    assert "was made from another" in capsys.readouterr().err
+    assert not (tmp_path / "k.st").exists()
+    assert len(open_run(out).table("probe/cells"))
+
+
+def test_a_file_that_was_changed_is_not_read(copy_of_finished, tmp_path, capsys):
+    file = copy_of_finished / "features" / "ranges.json"
+    file.write_text(file.read_text().replace("0", "1", 1))
+    assert main(["knob", "save", str(copy_of_finished), "--out", str(tmp_path / "k.st"), "--dose", "2"]) == 2
+    assert "ranges.json: was changed since the stage 'features' wrote it" in capsys.readouterr().err
+    table = copy_of_finished / "effects" / "next_token.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    with pytest.raises(GlossaeError, match=r"next_token\.parquet: was changed"):
+        open_run(copy_of_finished).table("effects/next_token")

@@ -34,7 +34,7 @@ class NormRange(NamedTuple):
         return held
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LanguageModel:
     """A Hugging Face causal language model in evaluation mode, with its tokenizer and its sites.
 
@@ -65,6 +65,10 @@ class LanguageModel:
     chat: tuple[int, ...] = ()
     sinks: Mapping[Site, NormRange] = field(default_factory=dict)
     passes: Passes | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{site} {width}" for site, width in self.widths.items())
+        return f"LanguageModel({self.name}: {self.layers} layers, sites {sites})"
 
     @property
     def prefix(self) -> tuple[int, ...]:

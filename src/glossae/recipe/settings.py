@@ -10,8 +10,9 @@ from pydantic import Field
 from glossae.recipe import yaml_text
 from glossae.recipe.fields import CODE, DEVICE, LINE, NAME, TEXT, Problems, Settings, Some, Values
 
-Whole: TypeAlias = Annotated[int, Field(ge=0)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1
+Whole: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Text: TypeAlias = Annotated[str, Field(pattern=TEXT)]

@@ -209,7 +209,7 @@ def random_weights_words(files: RunFiles) -> str:
         return ""
     counts = listed([whole(count) for count in random])
     words = f"With random weights, {counts} latents pass the same rule on the same text; trained, {whole(trained[0])}."
-    return words if trained[0] > max(random) else f"{words} So no more pass for the training."
+    return words if trained[0] > max(random) else f"{words} So training makes no more latents pass."
 
 
 # ---- what the units do to the loss

@@ -41,6 +41,7 @@ from glossae.lm import (
     with_sinks,
 )
 from glossae.recipe import Recipe
+from glossae.results import SCHEMA_VERSION
 from glossae.run.folder import PASSES, Parts, RunFolder
 from glossae.sae import Sae, fetch_sae, read_sae
 from glossae.toy import toy_model
@@ -326,6 +327,7 @@ class Context:
         recipe = self.recipe
         return {
             "glossae": __version__,
+            "schema_version": SCHEMA_VERSION,
             "model": model_identity(recipe.model),
             "device": str(resolve_device(recipe.device)),
             "dtype": recipe.dtype,

@@ -188,7 +188,8 @@ def _run_stages(context: Context, planned: list[str], pages: _Pages) -> list[str
 def run_stage(context: Context, name: str) -> float:
     """Run a stage unless it is done; return the seconds that it took, 0 if it was done before."""
     stage, folder = stage_of(name), context.folder
-    of_parts, whole = context.fingerprints(stage.inputs(context))
+    inputs = stage.inputs(context)
+    of_parts, whole = context.fingerprints(inputs)
     parts = context.parts[name] = Parts.of(folder.path / name, of_parts)
     if folder.is_done(name, whole):
         context.show.skipped(name)
@@ -201,7 +202,7 @@ def run_stage(context: Context, name: str) -> float:
         with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
-    folder.finish(name, whole, summary, facts)
+    folder.finish(name, whole, summary, facts, inputs.after)
     return time.perf_counter() - started
 
 

@@ -138,8 +138,22 @@ class RunFolder:
             if own and not any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in keep):
                 path.unlink(missing_ok=True)
 
-    def finish(self, stage: str, fingerprint: str, summary: StageResults, facts: dict[str, Any]) -> None:
-        """Write a stage's summary, then record that it is done, with the hashes of its files.
+    def finish(
+        self,
+        stage: str,
+        fingerprint: str,
+        summary: StageResults,
+        facts: dict[str, Any],
+        after: tuple[str, ...] = (),
+    ) -> None:
+        """Write a stage's summary, then record that it is done, with the hashes of its files and of what it read.
+
+        Args:
+            stage: its name.
+            fingerprint: of its inputs.
+            summary: the keys of `results.json` that it fills.
+            facts: what else `run.json` says of it.
+            after: the stages, or files of stages, that it was made from.
 
         Raises:
             GlossaeError: a number in it is not finite.
@@ -158,14 +172,18 @@ class RunFolder:
             for path, name in names.items()
             if not {PARTS, CHECKPOINTS} & set(name.parts)
         }
-        self.record["stages"][stage] = {"fingerprint": fingerprint, **facts, "files": files}
+        made_from = {what: self.outputs(what) for what in after}
+        self.record["stages"][stage] = {
+            "fingerprint": fingerprint,
+            **facts,
+            "made_from": made_from,
+            "files": files,
+        }
         self.save()
 
     def outputs(self, what: str) -> str:
         """A fingerprint of a finished stage (`sae`), inputs and files, or of one file (`features/ranges.json`)."""
-        stage, _, name = what.partition("/")
-        done = _done(self.path, self.record, stage)
-        return str(done["files"][name]) if name else fingerprint([done["fingerprint"], done["files"]])
+        return _outputs(self.path, self.record, what)
 
     def save(self) -> None:
         """Write `run.json`."""
@@ -177,17 +195,16 @@ class RunFolder:
         Raises:
             GlossaeError: it is not done, or cannot be read.
         """
-        _done(self.path, self.record, stage)
-        return read_results(StageResults, self.path / stage / "summary.json", _again(stage))
+        path = _unchanged(self.path, self.record, stage, "summary.json")
+        return read_results(StageResults, path, _again(stage))
 
     def read(self, stage: str, name: str) -> dict[str, Any]:
         """What a finished stage left in the JSON file `name`.
 
         Raises:
-            GlossaeError: it is not done, or cannot be read.
+            GlossaeError: it is not done, or the file was changed or cannot be read.
         """
-        _done(self.path, self.record, stage)
-        return _read(self.path / stage / name, _again(stage))
+        return _read(_unchanged(self.path, self.record, stage, name), _again(stage))
 
 
 @contextmanager
@@ -357,8 +374,8 @@ class Run:
                 str(p.relative_to(self.path).with_suffix("")) for p in self.path.glob("*/*.parquet")
             )
             raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
-        _done(self.path, self.record, name.partition("/")[0])
-        return pd.read_parquet(path)
+        stage, _, file = name.partition("/")
+        return pd.read_parquet(_unchanged(self.path, self.record, stage, f"{file}.parquet"))
 
     def sae(self) -> Sae:
         """The run's autoencoder.
@@ -382,11 +399,39 @@ def open_run(path: str | Path) -> Run:
 
 
 def _done(path: Path, record: dict[str, Any], stage: str) -> dict[str, Any]:
-    """What `run.json` has of a finished stage; the files of another may be an earlier run's, or half of this one's."""
-    found: dict[str, Any] | None = record.get("stages", {}).get(stage)
+    """What `run.json` has of a finished stage.
+
+    The files of a stage that is not recorded may be an earlier run's, or half of this one's. Those of a stage that was
+    made from files which another run has replaced since do not belong to them.
+    """
+    stages = record.get("stages", {})
+    found: dict[str, Any] | None = stages.get(stage) if isinstance(stages, dict) else None
     if found is None:
         raise GlossaeError(f"{path}: the stage '{stage}' is not done in this run")
+    for what, outputs in found.get("made_from", {}).items():
+        if _outputs(path, record, what) != outputs:
+            raise GlossaeError(
+                f"{path}: the stage '{stage}' was made from another '{what.partition('/')[0]}' than the one that is "
+                "here now: run the recipe again, as far as that stage"
+            )
     return found
+
+
+def _outputs(path: Path, record: dict[str, Any], what: str) -> str:
+    stage, _, name = what.partition("/")
+    done = _done(path, record, stage)
+    return str(done["files"][name]) if name else fingerprint([done["fingerprint"], done["files"]])
+
+
+def _unchanged(path: Path, record: dict[str, Any], stage: str, name: str) -> Path:
+    """The path of a finished stage's file, which is as the stage wrote it."""
+    file, files = path / stage / name, _done(path, record, stage).get("files", {})
+    try:
+        if file_sha256(file) == files.get(name):
+            return file
+    except OSError as error:
+        raise GlossaeError(f"{file}: cannot be read ({error.strerror}){_again(stage)}") from error
+    raise GlossaeError(f"{file}: was changed since the stage '{stage}' wrote it{_again(stage)}")
 
 
 def _again(stage: str) -> str:
@@ -399,6 +444,6 @@ def _read(path: Path, again: str = "") -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it does not hold what it should")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GlossaeError(f"{path}: cannot be read ({error}){again}") from error
     return content

@@ -50,6 +50,9 @@ def knob_of_run(place: Path, kind: Kind, operation: Steering, *, dose: float | N
             "--operation: project_out: what is known of latents are their means, not those of components along them: "
             "take add or set"
         )
+    if kind == "latent" and dose is None:
+        # the model takes long to load
+        dose = _chosen_dose(run, kind, operation)
     knob = (
         _of_latents(run, operation, whole)
         if kind == "latent"
@@ -136,8 +139,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         tuple(float(stored[name][str(unit)]) for unit in units)
         for name in ("reference_means", "target_means")
     )
-    sae = run.results.sae
-    assert sae is not None
+    sae = read_sae(run.path)
     recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
     lm = _loaded(recipe.model, "cpu")
     if habits is not None:
@@ -146,8 +148,8 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
             lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
     return Knob.of(
         lm,
-        Site(recipe.site, sae.layer),
-        UnitSet(f"latents_{operation}", read_sae(run.path), units, operation, low, high),
+        Site(recipe.site, sae.config.layer or 0),
+        UnitSet(f"latents_{operation}", sae, units, operation, low, high),
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,

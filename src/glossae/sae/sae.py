@@ -205,11 +205,17 @@ class Sae(nn.Module):
             del tensors["W_dec"]
         return tensors
 
-    def save(self, folder: Path) -> None:
+    def extra_repr(self) -> str:
+        """What `repr` shows: the site, the layer and the size."""
+        config = self.config
+        place = f"{config.site} of layer {config.layer}, " if config.site else ""
+        return f"{place}{config.latents} latents, {config.activation}, k {config.k}"
+
+    def save(self, folder: Path | str) -> None:
         """Write `sae.safetensors` and `cfg.json` into a folder."""
         from glossae.sae.formats import own
 
-        own.save(self, folder)
+        own.save(self, Path(folder))
 
     @classmethod
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":

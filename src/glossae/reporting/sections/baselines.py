@@ -87,7 +87,7 @@ def _each(rows: list[TrainingAdds], word: str) -> str:
     largest = {row.what: row for row in sorted(rows, key=lambda row: row.size)}
     parts = [
         f"switching off {plural(row.size, 'latent')} {words[what]} {number(abs(row.difference))} nats a token "
-        f"{word} (95{NO_BREAK}% {interval(row.low, row.high, write=signed)})"
+        f"{word} than with untrained weights (95{NO_BREAK}% {interval(row.low, row.high, write=signed)})"
         for what, row in largest.items()
     ]
     return f"{'; '.join(parts)}."

@@ -84,9 +84,11 @@ def check_free(folder: Path, files: Collection[str], kind: str, folders: Collect
         kind: the kind of export, in words.
         folders: other folders that may be there.
     """
-    if folder.exists() and not folder.is_dir():
+    # `missing/..` is there once `missing` is made
+    there = folder.resolve()
+    if there.exists() and not there.is_dir():
         raise GlossaeError(f"--out: {folder} is a file; give a folder")
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(there.iterdir()) if there.is_dir() else ():
         is_file = path.is_file()
         # a name that begins with a dot is left over from an interrupted write
         if path.name.startswith(".") or (
