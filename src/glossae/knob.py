@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from glossae.flags import typed
-from glossae.recipe import Count, Text, Whole
+from glossae.recipe import Count, Seed, Text
 
 _USAGE = """\
 glossae knob save RUN --out FILE [--kind latent|neuron|direction] [--operation add|set|project_out]
@@ -66,7 +66,7 @@ def add_knob(commands: Any) -> None:
     apply.add_argument("--dose", type=typed(float), metavar="X", help="another dose than the file's")
     apply.add_argument("--tokens", type=typed(Count), metavar="N", help="number of new tokens [30]")
     sample = "draw every token, by this seed [take the most probable one]"
-    apply.add_argument("--sample", type=typed(Whole), metavar="SEED", help=sample)
+    apply.add_argument("--sample", type=typed(Seed), metavar="SEED", help=sample)
     apply.add_argument("--device", metavar="DEVICE", help="cpu, cuda or auto [auto]")
     another = "allow another model, such as one trained further; its site must have the same width"
     apply.add_argument("--any-model", action="store_true", help=another)

@@ -256,7 +256,9 @@ def test_without_out_the_run_is_named_after_its_recipe(world, tmp_path, monkeypa
 def test_a_stage_that_was_made_from_another_sae_is_refused(world, copy_of_finished, tmp_path, capsys):
     out = copy_of_finished
     assert world.run(out, "--until", "sae", sae__lr=0.003) == 0
-    with pytest.raises(GlossaeError, match="the stage '(features|evidence)' was made from another '(sae|evidence)'"):
+    with pytest.raises(
+        GlossaeError, match="the stage '(features|evidence)' was made from another '(sae|evidence)'"
+    ):
         open_run(out).table("features/statistics")
     capsys.readouterr()
     assert main(["knob", "save", str(out), "--out", str(tmp_path / "k.st"), "--dose", "2"]) == 2

@@ -22,10 +22,10 @@ from glossae.recipe.settings import (
     Recipe,
     Report,
     SaeSettings,
+    Seed,
     Steering,
     Tasks,
     Text,
-    Whole,
 )
 
 __all__ = [
@@ -42,10 +42,10 @@ __all__ = [
     "Recipe",
     "Report",
     "SaeSettings",
+    "Seed",
     "Steering",
     "Tasks",
     "Text",
-    "Whole",
     "all_settings",
     "fit",
     "load_recipe",

@@ -10,9 +10,11 @@ from pydantic import Field
 from glossae.recipe import yaml_text
 from glossae.recipe.fields import CODE, DEVICE, LINE, NAME, TEXT, Problems, Settings, Some, Values
 
-LARGEST = 2**31 - 1
-Whole: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST)]
-Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
+Whole: TypeAlias = Annotated[int, Field(ge=0)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=2**32 - 1)]
+# what a loop counts up to; sizes have no limit here, because memory is named first
+Times: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Text: TypeAlias = Annotated[str, Field(pattern=TEXT)]
@@ -86,7 +88,7 @@ class Probe(Settings, title="probe"):
     """The models to probe; none: the run's own."""
     lambdas: Some[Positive] = tuple(0.1 * 300 ** (step / 9) for step in range(10))
     """Strengths of the penalty."""
-    seeds: Count = 3
+    seeds: Times = 3
     """Number of samples and splits, for standard errors."""
     tokens: Annotated[int, Field(ge=100)] = 40_000
     """Tokens in a sample, half of them of each language."""
@@ -162,7 +164,7 @@ class SaeSettings(Settings, title="sae"):
     """Sizes of nested dictionaries. Each reconstructs by itself, besides the whole; none: no nested dictionaries."""
     lr: Positive | None = None
     """Learning rate; none: computed from the number of latents."""
-    epochs: Count = 1
+    epochs: Times = 1
     """Passes over the text."""
     batch_tokens: Count = 1024
     """Tokens in a step."""
@@ -347,9 +349,9 @@ class Tasks(Settings, title="tasks"):
     """At most this many rows of a task, for training and test together; as_coded has its own 2,000."""
     finetune: bool = False
     """Also fine-tune the model with each edit in place (LoRA, error-preserving edits), which needs peft."""
-    seeds: Count = 3
+    seeds: Times = 3
     """Number of fine-tunings with each edit."""
-    epochs: Count = 3
+    epochs: Times = 3
     """Passes of a fine-tuning over its rows."""
 
     @property
@@ -384,7 +386,7 @@ class Recipe(Settings):
     protocol: Literal["controlled", "published", "as_coded"] = "controlled"
     """The paper's experiments without their known flaws (controlled), as its text has them (published), or as published
     and beside it as its code does (as_coded). The report has a section on the differences."""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
     device: Annotated[str, Field(pattern=DEVICE)] = "auto"
     """Device: cpu, cuda or cuda:N; auto: a GPU if there is one; split: all GPUs share the model (needs accelerate)."""
