@@ -10,7 +10,7 @@ PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
 
-PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/probing tests/test_recipe.py \
+PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
 .PHONY: demo results quick test test-slow test-peers lint format clean
