@@ -456,7 +456,7 @@ def probe(
     return Layers(
         found.best_layer,
         found.nearest.rule if found.nearest else rule,
-        pd.DataFrame([row.to_json() for row in rows]),
+        pd.DataFrame(as_rows(rows)),
     )
 
 
@@ -558,14 +558,14 @@ def find(
     claims: list[Result] = []
     if isinstance(evidence, EvidenceResult):
         claims = [*evidence.claims, *evidence.replication]
-    rows = [row.to_json() for row in features.units]
+    rows = as_rows(features.units)
     return Units(
         tuple(row.unit for row in features.units),
         context.target,
         context.reference,
         features.rule,
         pd.json_normalize(rows) if rows else pd.DataFrame(columns=["unit"]),
-        pd.DataFrame([row.to_json() for row in claims]),
+        pd.DataFrame(as_rows(claims)),
         context,
         text,
     )

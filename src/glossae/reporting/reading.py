@@ -16,14 +16,6 @@ from glossae.results import EvidenceResult, NextToken, Result, Results, StageRes
 Row: TypeAlias = dict[str, Any]
 
 
-def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """The rows that have the wanted values under these keys."""
-    found = list(rows)
-    for key, value in wanted.items():
-        found = [row for row in found if row[key] == value]
-    return found
-
-
 def frame(rows: Iterable[Result]) -> pd.DataFrame:
     """Rows of results.json as a table."""
     return pd.DataFrame([row.to_json() for row in rows])

@@ -195,7 +195,7 @@ class RunFolder:
         Raises:
             GlossaeError: it is not done, or cannot be read.
         """
-        path = _unchanged(self.path, self.record, stage, "summary.json")
+        path = _written(self.path, self.record, stage, "summary.json")
         return read_results(StageResults, path, _again(stage))
 
     def read(self, stage: str, name: str) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class RunFolder:
         Raises:
             GlossaeError: it is not done, or the file was changed or cannot be read.
         """
-        return _read(_unchanged(self.path, self.record, stage, name), _again(stage))
+        return _read(_written(self.path, self.record, stage, name), _again(stage))
 
 
 @contextmanager
@@ -375,7 +375,7 @@ class Run:
             )
             raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
         stage, _, file = name.partition("/")
-        return pd.read_parquet(_unchanged(self.path, self.record, stage, f"{file}.parquet"))
+        return pd.read_parquet(_written(self.path, self.record, stage, f"{file}.parquet"))
 
     def sae(self) -> Sae:
         """The run's autoencoder.
@@ -423,7 +423,7 @@ def _outputs(path: Path, record: dict[str, Any], what: str) -> str:
     return str(done["files"][name]) if name else fingerprint([done["fingerprint"], done["files"]])
 
 
-def _unchanged(path: Path, record: dict[str, Any], stage: str, name: str) -> Path:
+def _written(path: Path, record: dict[str, Any], stage: str, name: str) -> Path:
     """The path of a finished stage's file, which is as the stage wrote it."""
     file, files = path / stage / name, _done(path, record, stage).get("files", {})
     try:

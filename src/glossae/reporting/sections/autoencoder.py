@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from glossae.reporting.blocks import Blocks, Paragraph, Picture, not_run, table
 from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Drawing, draw
 from glossae.reporting.findings import site_words
-from glossae.reporting.reading import Row, RunFiles, where
+from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.wording import language_name, listed, moves, number, percent, plural, whole
 from glossae.results import SaeResult
 
@@ -70,7 +70,7 @@ def _beginnings(habits: Row) -> str:
 
 def _sinks(files: RunFiles, sae: SaeResult, habits: Row) -> str:
     """Which tokens are attention sinks at the site."""
-    at_site = where(habits["sinks"], site=sae.site, layer=sae.layer)
+    at_site = [row for row in habits["sinks"] if (row["site"], row["layer"]) == (sae.site, sae.layer)]
     here = [row for row in at_site if row["count"] > 0]
     if not here:
         return "No attention sinks were found at this site."

@@ -64,11 +64,6 @@ class MeasuredSets:
         return self.sets[0]
 
     @property
-    def other_latents(self) -> list[UnitSet]:
-        """Other languages' latents, and those of random weights."""
-        return [each for each in self.sets[1:] if each.kind == "latent"]
-
-    @property
     def only_off(self) -> set[str]:
         """Other languages' latents, which are only switched off, and not compared at matched damage."""
         return {each.units for each in self.chosen if each.units == each.language} - {self.own.name}
