@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from glossae._version import __version__
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.errors import GlossaeError
-from glossae.files import replacing
+from glossae.files import replacing, shared_name
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
 from glossae.sae import Sae, SaeConfig
 from glossae.units import Directions, Units
@@ -121,7 +121,7 @@ class Knob:
             dose=dose,
             site=site,
             width=width,
-            model=_called(lm.name),
+            model=shared_name(lm.name),
             commit=lm.commit,
             weights=sampled_weights(lm, site),
             target=target,
@@ -302,12 +302,6 @@ def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= ROUNDED * one.std())
-
-
-def _called(model: str) -> str:
-    """A hub id unchanged; of a folder only the last part, because its path may be private."""
-    folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
-    return PurePath(model).name or model if folder else model
 
 
 def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
