@@ -1,4 +1,4 @@
-"""The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error."""
+"""The command line of `glossae`. A mistake is one line on standard error."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from glossae import export, flags, knob
+from glossae import export, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -82,6 +82,7 @@ def _command(words: Sequence[str]) -> None:
     commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
     export.add_export(commands)
     knob.add_knob(commands)
+    push.add_push(commands)
     doctor = "show what this machine has, and what is missing for which feature"
     commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
     given = parser.read(words)

@@ -205,7 +205,7 @@ def push(
     *,
     message: str,
     mark: str,
-    replaces: Collection[str],
+    replaces: Collection[str] = (),
     private: bool = False,
 ) -> str:
     """Push files in one commit, into a new repository or one that an earlier push filled.
@@ -238,8 +238,6 @@ def push(
         raise GlossaeError(
             f"{name}: a push needs a token that may write: log in with 'hf auth login', or set HF_TOKEN"
         )
-    if CARD in files and len(files) < 2:
-        raise GlossaeError(f"{name}: there is nothing to push but a card")
     with _push_errors(repository):
         api, contents = HfApi(), dict(files)
         there = _files_there(api, repository, private)
@@ -261,7 +259,6 @@ def push(
             for path, content in contents.items()
         ]
         operations += [CommitOperationDelete(path) for path in sorted(old)]
-        # the client may print addresses and hints
         return str(api.create_commit(name, operations, commit_message=message, revision=branch).commit_url)
 
 
@@ -358,7 +355,7 @@ def _push_error_text(error: BaseException, repository: Repository) -> str | None
         case HfHubHTTPError():
             status, said = error.response.status_code, str(error.server_message or error).partition("\n")[0]
             if status == 401 and "Invalid credentials" in str(error):
-                return "cannot be pushed: the hub does not accept your token: renew it with 'hf auth login' or in HF_TOKEN"
+                return "cannot be pushed: the hub does not accept your token: renew it ('hf auth login', HF_TOKEN)"
             if status in (401, 403, 404):
                 return (
                     f"cannot be pushed: your token may not write there ({status}): make one with the right to write at "

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from torch import Tensor
 from glossae._version import __version__
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
+from glossae.effects.sharing import FILE, knob_card, locate
 from glossae.errors import GlossaeError
-from glossae.files import replacing, shared_name
+from glossae.files import replacing, shared_name, write_text
+from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
-from glossae.sae import Sae, SaeConfig
+from glossae.sae import CARD, MARK, Sae, SaeConfig
 from glossae.units import Directions, Units
 
 FORMAT = 1
@@ -203,7 +206,7 @@ class Knob:
         Raises:
             GlossaeError: as for `on`.
         """
-        own, other = f"{self.model}{f' ({self.commit[:12]})' if self.commit else ''}", _called(lm.name)
+        own, other = f"{self.model}{f' ({self.commit[:12]})' if self.commit else ''}", shared_name(lm.name)
         if self.site.layer >= lm.layers or self.site.name not in lm.architecture.places:
             raise GlossaeError(
                 f"knob: it is for {self.site} of {own}, and {other} has no such site: it has the layers 0 to "
@@ -266,6 +269,41 @@ class Knob:
         if knob.hash != own:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
+
+    @staticmethod
+    def from_pretrained(name: Path | str, *, revision: str | None = None, filename: str = FILE) -> "Knob":
+        """Read the knob of a repository on the hub, or of a local folder.
+
+        Args:
+            name: `OWNER/NAME`, or a folder or file that is here.
+            revision: a branch, tag or commit.
+            filename: the knob's file in it.
+
+        Raises:
+            GlossaeError: as `load`, or the hub or the network refuses.
+        """
+        return Knob.load(locate(name, revision, filename))
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write what `push_to_hub` pushes into a folder: the knob's file and a card."""
+        self.save(Path(folder) / FILE)
+        write_text(Path(folder) / CARD, knob_card(self, Path(folder).name))
+
+    def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
+        """Push the knob with a card in one commit, and return the address of the commit.
+
+        Args:
+            name: `OWNER/NAME`; it is made if need be.
+            revision: a branch that exists; None for the main one.
+            private: make a new repository private.
+
+        Raises:
+            GlossaeError: as `glossae.hub.push`.
+        """
+        repository = Repository.parse(name if revision is None else f"{name}@{revision}")
+        with tempfile.TemporaryDirectory() as place:
+            files = {CARD: knob_card(self, repository.name), FILE: self.save(Path(place) / FILE)}
+            return push(repository, files, message="Push a knob by glossae", mark=MARK, private=private)
 
     def _description(self) -> dict[str, Any]:
         family, names = self.family, ("model", "commit", "width", "target", "reference")

@@ -160,7 +160,7 @@ class _Pages:
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
         """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
         folder = self._context.folder
-        results = _assemble(self._context.recipe, folder, done)
+        results = assemble(self._context.recipe, folder, done)
         folder.record["to_come"] = list(to_come)
         folder.save()
         write_json(folder.path / RESULTS, results.to_json())
@@ -219,7 +219,7 @@ def _facts(seconds: float, trained: SaeResult | GridResult | None) -> dict[str, 
     return facts
 
 
-def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
+def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
     """The contents of `results.json`; what was not done is None."""
     results = Results(
         recipe=recipe.name,

@@ -5,6 +5,9 @@ from glossae.sae.formats.locating import fetch as fetch_sae
 from glossae.sae.formats.locating import load as read_sae
 from glossae.sae.formats.names import hook_name, hookpoint
 from glossae.sae.formats.sae_lens import write as to_sae_lens
+from glossae.sae.formats.sharing import FILES as SHARED_FILES
+from glossae.sae.formats.sharing import snippets
+from glossae.sae.formats.sharing import write as to_shared
 from glossae.sae.formats.sparsify import write as to_sparsify
 from glossae.sae.grid import choose, fronts, last_batches
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
@@ -15,6 +18,7 @@ from glossae.sae.training import Checkpoints, Mixer, fast_bfloat16, train, train
 __all__ = [
     "CARD",
     "MARK",
+    "SHARED_FILES",
     "Checkpoints",
     "Codes",
     "Mixer",
@@ -39,8 +43,10 @@ __all__ = [
     "read_sae",
     "sae_card",
     "sink_losses",
+    "snippets",
     "table",
     "to_sae_lens",
+    "to_shared",
     "to_sparsify",
     "train",
     "train_group",

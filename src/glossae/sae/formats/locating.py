@@ -122,6 +122,12 @@ def fetch(text: str) -> FetchedSae:
         repository = Repository.parse("/".join([owner, *rest[:1]]))
     except GlossaeError as error:
         raise GlossaeError(f"{text}: {error}") from error
+    return fetch_place(repository, place, text)
+
+
+def fetch_place(repository: Repository, place: str, text: str) -> FetchedSae:
+    """Fetch the SAE in a folder or file of a repository, which messages call `text`; see `fetch`."""
+    place = place.strip("/")
     if ".." in PurePosixPath(place).parts:
         raise GlossaeError(f"{text}: names a folder outside the repository")
     with hub_errors(repository, text):
@@ -144,16 +150,18 @@ def _is_whole(place: Path) -> bool:
 
 def _download(text: str, repository: Repository, place: str) -> str:
     """Fetch the SAE of a place, and return the place of its files."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
-    if constants.HF_HUB_OFFLINE:
-        # what was fetched before is all there is
+    try:
+        files = HfApi().list_repo_files(repository.name, revision=repository.revision)
+    except Exception:
+        # without the hub, what was fetched before is all there is
         snapshot = repository.folder / "snapshots" / str(repository.revision)
-        files = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-        below = _only_below(files, place)
-        if below is not None and _is_whole(snapshot / below):
-            return below
-    files = HfApi().list_repo_files(repository.name, revision=repository.revision)
+        there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+        below = _only_below(there, place)
+        if below is None or not _is_whole(snapshot / below):
+            raise
+        return below
     place = _only_below(files, place) or place
     named = place in files
     folder = str(PurePosixPath(place).parent) if named else place
