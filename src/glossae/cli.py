@@ -132,7 +132,7 @@ def _run(given: argparse.Namespace) -> None:
     # torch and transformers take seconds to import: only once the recipe is known to be right
     from glossae.run import run_recipe
 
-    run_recipe(recipe, out, until=given.stage, quiet=given.quiet)
+    run_recipe(recipe, out, until=given.stage, quiet=given.quiet, track=given.track or "none")
 
 
 def _refusal(message: str) -> int:

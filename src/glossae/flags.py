@@ -151,6 +151,8 @@ def add_run(commands: Any) -> Parser:
     precision = f"the precision of every stage: {', '.join(PRECISIONS)} at once"
     command.add_argument("--precision", metavar="X", help=precision)
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    track = "send numbers to a tracker while it runs: trackio (local; extra track), wandb or none [none]"
+    command.add_argument("--track", choices=("trackio", "wandb", "none"), metavar="TRACKER", help=track)
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)
     sections: dict[str, Any] = {}

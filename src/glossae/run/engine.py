@@ -22,6 +22,7 @@ from glossae.recipe import Recipe, nearest
 from glossae.results import SCHEMA_VERSION, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.run.tracking import Tracking, check_tracker
 from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
 
@@ -29,10 +30,19 @@ from glossae.toy import toy_corpus
 PAGE_EVERY = 10.0
 
 
-def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False) -> Path:
+def run_recipe(
+    recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False, track: str = "none"
+) -> Path:
     """Run a recipe, up to and including the stage `until`, and then write the report of what there is.
 
     All checks run before the first file is written.
+
+    Args:
+        recipe: the settings.
+        out: the run's folder.
+        until: the last stage; None runs all.
+        quiet: show no progress.
+        track: the tracker that numbers are sent to: `trackio`, `wandb` or `none`.
 
     Returns:
         The path of the report.
@@ -41,6 +51,7 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
         GlossaeError: bad text, model, site, setting or folder.
     """
     planned = stages_to_run(recipe, until)
+    check_tracker(track)
     check_folder(out, recipe)
     show = Show(quiet)
     roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
@@ -58,13 +69,13 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     for name in planned:
         for line in stage_of(name).notes(context):
             show.note(line)
-    with claimed(out, recipe) as folder:
+    with Tracking(track, recipe, out, show.note) as tracking, claimed(out, recipe) as folder:
         context.folder = folder
         if context.lm.passes is not None:
             clear_passes(out / PASSES, but=context.lm.passes.folder.name)
         _describe(context)
         pages = _Pages(context)
-        done = _run_stages(context, planned, pages)
+        done = _run_stages(context, planned, pages, tracking)
         results = pages.write(done)
         pages.draw(stage_of("report").does)
         # only a run that was cut off needs them again
@@ -175,11 +186,13 @@ class _Pages:
         self._seconds_since = 0.0
 
 
-def _run_stages(context: Context, planned: list[str], pages: _Pages) -> list[str]:
+def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: Tracking) -> list[str]:
     """Run or skip each stage, with early pages in between; return the stages that are done."""
     context.folder.record["to_come"] = planned
     for number, name in enumerate(planned, start=1):
         seconds = run_stage(context, name)
+        if seconds:
+            tracking.stage(name, seconds, context.folder.summary(name), context.folder.path / name)
         if seconds and number < len(planned):
             pages.early(planned[:number], planned[number:], seconds)
     return planned

@@ -1,17 +1,14 @@
 """What a run shares: its autoencoder, knob, results and recipe, without paths of this machine, and a card."""
 
-import json
-import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
 from glossae.corpora import parse_source
 from glossae.effects import KNOB_FILE, Knob, knob_snippet
 from glossae.errors import GlossaeError
-from glossae.files import path_named, shared_name, write_json, write_text
+from glossae.files import shared_name, write_json, write_text
 from glossae.hub import Repository, license_of, push
 from glossae.recipe import Recipe
 from glossae.results import Results
@@ -19,13 +16,10 @@ from glossae.run.card import Shared, run_card
 from glossae.run.engine import assemble
 from glossae.run.folder import RECIPE, RESULTS, Run, RunFolder
 from glossae.run.knobs import knob_of_run
+from glossae.run.paths import shared_recipe, shared_results
 from glossae.sae import CARD, MARK, SHARED_FILES, Sae, read_sae, snippets, to_shared
 from glossae.stages import STAGES
 
-# a source's files: `da=PATH,en=PATH`, `cols:en,da:PATH`, or of a task `NAME:LANGUAGE=PATH`
-_FILES = re.compile(r",(?=[\w-]+=)")
-_PREFIX = re.compile(r"(cols:[^:]*:|[\w.-]+(?::[\w-]+)?=)?(.*)", re.DOTALL)
-_FETCHED = ("hub:", "opus:")
 # glossae ships the toy's text under its own licence
 _TOY_LICENCE = "apache-2.0"
 
@@ -103,66 +97,7 @@ def push_parcel(parcel: Parcel, repository: Repository, *, private: bool) -> str
     )
 
 
-def shared_recipe(recipe: Recipe) -> Recipe:
-    """The recipe with base names in place of paths."""
-    corpora = {role: _without_folders(text) for role, text in recipe.corpora.sources.items()}
-    changes: dict[str, Any] = {
-        "model": shared_name(recipe.model),
-        "corpora": recipe.corpora.model_copy(update=corpora),
-        "probe": recipe.probe.model_copy(update={"models": tuple(map(shared_name, recipe.probe.models))}),
-        "tasks": recipe.tasks.model_copy(update={"names": _without_folders(recipe.tasks.names)}),
-    }
-    if recipe.grid.model is not None:
-        changes["grid"] = recipe.grid.model_copy(update={"model": shared_name(recipe.grid.model)})
-    if recipe.sae.from_ is not None:
-        changes["sae"] = recipe.sae.model_copy(update={"from_": shared_name(recipe.sae.from_)})
-    return recipe.model_copy(update=changes)
-
-
-def paths_of(recipe: Recipe) -> dict[str, str]:
-    """The paths that a recipe names, as they are written and as absolute ones, with what others may read instead."""
-    found: dict[str, str] = {}
-    named = [recipe.model, *recipe.probe.models, recipe.grid.model, recipe.sae.from_]
-    for name in filter(None, named):
-        if shared_name(name) != name:
-            found |= dict.fromkeys((name, *_absolute(name)), shared_name(name))
-    for text in filter(None, (*recipe.corpora.sources.values(), recipe.tasks.names)):
-        for word in shlex.split(text):
-            for part in [] if _fetched(word) else _FILES.split(word):
-                path = _prefix_and_path(part)[1]
-                found |= dict.fromkeys((path, *_absolute(path)), PurePath(path).name)
-    return {path: name for path, name in found.items() if "/" in path}
-
-
-def _absolute(path: str) -> tuple[str, str]:
-    place = path_named(path)
-    return str(place.absolute()), str(place.resolve())
-
-
-def _fetched(word: str) -> bool:
-    return _prefix_and_path(word)[1].startswith(_FETCHED) or word.startswith(_FETCHED)
-
-
-def _prefix_and_path(part: str) -> tuple[str, str]:
-    match = _PREFIX.fullmatch(part)
-    assert match is not None
-    return match[1] or "", match[2]
-
-
-def _without_folders(text: str | None) -> str | None:
-    """Sources of text, or tasks, with base names in place of paths."""
-    if text is None:
-        return None
-    words = []
-    for word in shlex.split(text):
-        if not _fetched(word):
-            parts = [_prefix_and_path(part) for part in _FILES.split(word)]
-            word = ",".join(prefix + (PurePath(path).name or path) for prefix, path in parts)
-        words.append(shlex.quote(word) if re.search(r"\s|['\"]", word) else word)
-    return " ".join(words)
-
-
-def _results(run: Run, paths: dict[str, str]) -> Results:
+def _results(run: Run) -> Results:
     """The results without paths, put together again from what the stages wrote.
 
     Raises:
@@ -176,19 +111,14 @@ def _results(run: Run, paths: dict[str, str]) -> Results:
             f"{run.path / RESULTS}: is not what the run's stages found, so it was changed or the run was cut off: run "
             "the same command again, which writes it anew"
         )
-    text = json.dumps(results.to_json(), ensure_ascii=False)
-    for path in sorted(paths, key=len, reverse=True):
-        # as JSON has it, without the quotation marks
-        old, new = (json.dumps(name, ensure_ascii=False)[1:-1] for name in (path, paths[path]))
-        text = text.replace(old, new)
-    return Results.model_validate(json.loads(text))
+    return shared_results(results, run.recipe)
 
 
 def _shared(run: Run) -> tuple[Recipe, Results, Sae]:
     """The recipe, the results and the autoencoder, checked and without paths."""
     if "sae" not in run.record.get("stages", {}):
         raise GlossaeError(f"{run.path}: this run has no autoencoder yet: it has not reached the stage sae")
-    return shared_recipe(run.recipe), _results(run, paths_of(run.recipe)), _autoencoder(run)
+    return shared_recipe(run.recipe), _results(run), _autoencoder(run)
 
 
 def _autoencoder(run: Run) -> Sae:

@@ -103,9 +103,8 @@ def untested_relatives(target: str, languages: Sequence[str]) -> tuple[str, ...]
     groups = _column(target, "groups")[:1]
     near = {*_column(target, "closest")}
     near |= {code for code in _languages() if {*groups} & {*_column(code, "groups")}}
-    # Norwegian without a standard is Bokmål or Nynorsk
-    tested = {*languages, target} | ({"no"} if {"nb", "nn"} & {*languages, target} else set())
-    return tuple(sorted(map(language_name, near - tested)))
+    # "no", Norwegian of either standard, would name Bokmål and Nynorsk again
+    return tuple(sorted(map(language_name, near - {*languages, target, "no"})))
 
 
 def language_name(code: str) -> str:
