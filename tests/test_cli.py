@@ -22,7 +22,7 @@ def runs(monkeypatch, tmp_path):
     """What would be run: the calls of a stand-in for `glossae.run`, from an empty working folder."""
     calls = []
 
-    def run_recipe(recipe, out, until=None, quiet=False):
+    def run_recipe(recipe, out, until=None, quiet=False, track="none"):
         calls.append(types.SimpleNamespace(recipe=recipe, out=out, until=until, quiet=quiet))
 
     stand_in = types.ModuleType("glossae.run")
@@ -167,7 +167,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch, line, values):
         ("", "no command; try 'glossae run demo' or 'glossae --help'"),
         (
             "rum demo",
-            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob and doctor)",
+            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob, push and doctor)",
         ),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
