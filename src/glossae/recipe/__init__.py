@@ -27,6 +27,7 @@ from glossae.recipe.settings import (
     Tasks,
     Text,
 )
+from glossae.recipe.sharing import shared_json, shared_recipe, shared_results
 
 __all__ = [
     "PRECISIONS",
@@ -52,6 +53,9 @@ __all__ = [
     "nearest",
     "quick_settings",
     "recipe_values",
+    "shared_json",
+    "shared_recipe",
+    "shared_results",
     "shipped_recipes",
     "unknown_flag",
 ]
