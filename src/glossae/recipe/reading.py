@@ -133,7 +133,21 @@ def _merged(
     if quick:
         _lay(_reduced(merged, flags), merged)
     _lay(flags, merged)
+    _first_is_target(merged)
     return path, merged
+
+
+def _first_is_target(merged: _Layer) -> None:
+    """Without a target, it is the first language that `corpora.text` names besides the reference."""
+    text = merged.get("corpora.text")
+    if "languages.target" in merged or text is None or not isinstance(text.value, str):
+        return
+    default = _Given(_FIELDS["languages.reference"].default, "")
+    reference = merged.get("languages.reference", default).value
+    for code in _named_languages(text.value)[0]:
+        if code != reference:
+            merged["languages.target"] = _Given(code, f"{text.where}: its first language")
+            return
 
 
 def _lay(layer: _Layer, merged: _Layer) -> None:
