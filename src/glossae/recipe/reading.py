@@ -101,6 +101,16 @@ def recipe_values(
     return {key: _value(key, merged) for key in _FIELDS if key not in missing}
 
 
+def settings_by_key(recipe: Recipe) -> dict[str, Any]:
+    """The value of each setting by its dotted key, as JSON has it."""
+    values = recipe.to_dict()
+    found = {}
+    for key in _FIELDS:
+        group, _, name = key.rpartition(".")
+        found[key] = (values[group] if group else values)[name]
+    return found
+
+
 def quick_settings() -> dict[str, Raw]:
     """The settings of `--quick`, by dotted key."""
     return dict(_flat(QUICK, yaml_text.read(QUICK)))
