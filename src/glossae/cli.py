@@ -1,7 +1,7 @@
 """The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error.
 
-A command is a function that prints lines for a person and returns what `--json` prints instead of them. `--json` and
-`--quiet` are of every command, and are done here.
+A command is a function that prints lines for a person and returns what `--json` prints instead of them (None: just
+those lines). `--json` and `--quiet` are of every command, and are done here.
 """
 
 import argparse
@@ -100,8 +100,8 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
     given = _parser().read(words)
     # what is printed for a person is dropped where nobody is to read it
-    unread = given.json or (given.quiet and not given.help)
-    with contextlib.redirect_stdout(io.StringIO()) if unread else contextlib.nullcontext():
+    lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
+    with contextlib.redirect_stdout(lines) if unread else contextlib.nullcontext():
         if given.help:
             shown = flags.run_help(given) if given.command == "run" else given.parser.format_help()
             print(shown, end="")
@@ -111,7 +111,9 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
             return {"version": __version__}
         if given.command is None:
             raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
-        facts: dict[str, Any] = given.do(given)
+        facts: dict[str, Any] | None = given.do(given)
+    if facts is None:
+        return {"lines": lines.getvalue().splitlines()}
     if given.quiet and not given.json and "page" in facts:
         print(facts["page"])
     return facts

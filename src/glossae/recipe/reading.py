@@ -58,19 +58,22 @@ _Layer: TypeAlias = dict[str, _Given]
 _NO_FLAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def load_recipe(source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False, *, dashes: str = "--"
+) -> Recipe:
     """Read a recipe.
 
     Args:
         source: a shipped name, or the path of a YAML file.
         overrides: text by dotted key, as on the command line; commas separate a list, and `none` is None.
         quick: whether `--quick` reduces the recipe. `overrides` win over it.
+        dashes: what error lines put before the key of an override: nothing where it is no flag.
 
     Raises:
         GlossaeError: there is no such recipe, it is not YAML, or a setting is unknown, missing, of the wrong type or
             impossible.
     """
-    path, merged = _merged(source, overrides, quick)
+    path, merged = _merged(source, overrides, quick, dashes)
     if missing := _missing(merged):
         are = f"{', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing"
         raise GlossaeError(f"{_label(path)}: {are}: give {' '.join(map(_EXAMPLES.__getitem__, missing))}")
@@ -122,7 +125,7 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def _merged(
-    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False
+    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False, dashes: str = "--"
 ) -> tuple[Path, _Layer]:
     """A recipe's file, and what it, its bases and the flags set."""
     try:
@@ -138,8 +141,8 @@ def _merged(
     flags: _Layer = {}
     for key, text in overrides.items():
         if key not in _FIELDS:
-            raise unknown_flag(f"--{key}")
-        flags[key] = _Given(None if text.lower() in NONE_WORDS else text, f"--{key}")
+            raise unknown_flag(f"{dashes}{key}")
+        flags[key] = _Given(None if text.lower() in NONE_WORDS else text, f"{dashes}{key}")
     if quick:
         _lay(_reduced(merged, flags), merged)
     _lay(flags, merged)
@@ -254,12 +257,13 @@ def _end(key: str) -> str:
 
 
 def unknown_flag(flag: str, known: Iterable[str] = _FIELDS) -> GlossaeError:
-    """The error for `flag`, which is none of `known`."""
+    """The error for `flag`, which is none of `known`; without dashes it is a setting, as Python names it."""
     key, known = flag.lstrip("-"), list(known)
+    prefix, kind = ("--", "flag") if flag.startswith("-") else ("", "setting")
     within = [name for name in known if name.startswith(f"{key}.")]
     if within:
-        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{within[0]}")
-    return GlossaeError(f"unknown flag '{flag}'{nearest(key, known, prefix='--')}")
+        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as {prefix}{within[0]}")
+    return GlossaeError(f"unknown {kind} '{flag}'{nearest(key, known, prefix)}")
 
 
 def _locate(source: str) -> Path:

@@ -42,6 +42,7 @@ from glossae.lm import (
     tokenize,
     with_sinks,
 )
+from glossae.plan import check_positions
 from glossae.recipe import Recipe
 from glossae.results import SCHEMA_VERSION
 from glossae.run.folder import PASSES, Parts, RunFolder
@@ -114,7 +115,7 @@ class Show:
         self._log(line)
 
     def _log(self, line: str) -> None:
-        """A line, with its time where a log is read later; as it is."""
+        """A line; with its time if it goes to a log."""
         if not (self.quiet or self.console.is_terminal):
             line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}"
         self.console.print(line, markup=False, soft_wrap=True)
@@ -494,7 +495,4 @@ def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
 
 def check_length(key: str, tokens: int, lm: LanguageModel) -> None:
     """Refuse a length that the model has no positions for; `key` is the setting that asks for it."""
-    if tokens > lm.max_positions:
-        raise GlossaeError(
-            f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
-        )
+    check_positions(key, tokens, lm.name, lm.max_positions)
