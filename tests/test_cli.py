@@ -311,7 +311,10 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ),
         ("--until sae run demo", "unknown flag '--until' (flags follow the command)"),
         ("--quiet", "no command; try 'glossae run demo'"),
-        ("run demo --help saa", "--help: unknown group 'saa'; did you mean 'sae'? (there are recipe, languages, "),
+        (
+            "run demo --help saa",
+            "--help: unknown group 'saa'; did you mean 'sae'? (there are recipe, languages, ",
+        ),
         ("run --help demmo", "--help: unknown group 'demmo'"),
         ("run demo -- --sae.k 3", "run: unexpected '--': leave it out"),
         ("run demo --k 3", "unknown flag '--k'; did you mean '--sae.k'?"),
@@ -408,8 +411,8 @@ def test_import_help_and_mistakes_load_nothing_heavy():
     script = """
 import contextlib, io, sys, glossae
 from glossae.cli import main
-for line in ("--help", "recipes --json", "run --help", "run demo --help all", "completion", "run demmo", "run demo --sae.k 0", "run",
-             "export --help", "export", "export x --to y", "knob --help", "knob save", "doctor --help"):
+for line in ("--help", "recipes --json", "run --help", "run demo --help all", "completion", "run demmo",
+             "run demo --sae.k 0", "run", "export --help", "export", "export x --to y", "knob --help", "knob save", "doctor --help"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

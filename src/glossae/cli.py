@@ -35,7 +35,9 @@ _EXAMPLES = """\
   glossae run --help          what matters most, and the groups of settings; --help all shows every setting
 
 --json prints one JSON object on standard output, {"error": "...", "status": 2} after an error. --quiet prints
-warnings and errors only, and the path of a run's page. A run is a folder: its report.html is the page to read, results.json has every number."""
+warnings and errors only, and the path of a run's page.
+
+A run is a folder: its report.html is the page to read, results.json has every number."""
 
 _DOCTOR = """\
 Show what this machine has: versions and those that glossae needs, devices and the precision of a model on
@@ -86,9 +88,7 @@ def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
         # the system refuses: a name too long for it, a disk that is full
         if error.errno is None:
             raise
-        return 2, {
-            "error": f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-        }
+        return 2, {"error": f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)}
     return (2 if "error" in facts else 0), facts
 
 

@@ -74,5 +74,7 @@ def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     for action in parser._actions:
         found.append(action)
         if isinstance(action, argparse._SubParsersAction):
-            found += [each for own in {id(p): p for p in action.choices.values()}.values() for each in _actions(own)]
+            found += [
+                each for own in {id(p): p for p in action.choices.values()}.values() for each in _actions(own)
+            ]
     return found

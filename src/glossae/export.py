@@ -61,7 +61,12 @@ def _export(given: argparse.Namespace) -> dict[str, Any]:
             module = hookpoint(site, _model_type(config.model)) if config.site else ""
         written = to_sparsify(sae, out, module)
     print("\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written]))
-    own = {"activation": config.activation, "latents": config.latents, "site": config.site, "layer": config.layer}
+    own = {
+        "activation": config.activation,
+        "latents": config.latents,
+        "site": config.site,
+        "layer": config.layer,
+    }
     return {"out": str(out), "format": given.format, **own, "unsound": list(sae.unsound)}
 
 

@@ -225,7 +225,11 @@ def run_help(given: argparse.Namespace) -> str:
     """
     topic, recipe = ("" if given.help is True else given.help), given.recipe
     *groups, _ = help_topics()
-    if recipe is None and topic not in ("", _ALL, *groups) and (topic in shipped_recipes() or path_named(topic).is_file()):
+    if (
+        recipe is None
+        and topic not in ("", _ALL, *groups)
+        and (topic in shipped_recipes() or path_named(topic).is_file())
+    ):
         topic, recipe = "", topic
     if topic not in ("", _ALL, *groups):
         raise GlossaeError(
@@ -249,12 +253,18 @@ def run_help(given: argparse.Namespace) -> str:
     formatter.add_text(parser.description)
     for section in parser._action_groups:
         if section.title not in groups or section.title == _RECIPE:
-            own = [action for action in section._group_actions if action.dest not in texts or action.dest in _FIRST]
+            own = [
+                action
+                for action in section._group_actions
+                if action.dest not in texts or action.dest in _FIRST
+            ]
             _section(formatter, section.title, None, own)
     lines = (f"  {group:<12}{_about(group).partition('. ')[0].rstrip('.')}" for group in groups)
     formatter.add_text("\n".join(["groups of settings:", *lines]))
     name = recipe or "RECIPE"
-    formatter.add_text(f"'glossae run {name} --help GROUP' shows a group's settings, '--help {_ALL}' every setting.")
+    formatter.add_text(
+        f"'glossae run {name} --help GROUP' shows a group's settings, '--help {_ALL}' every setting."
+    )
     return formatter.format_help()
 
 

@@ -87,7 +87,14 @@ def _save(given: argparse.Namespace) -> dict[str, Any]:
         f"dose {found.dose:.4g}, hash {found.hash[:12]}"
     )
     own = {"operation": found.family.operation, "units": list(found.names), "site": str(found.site)}
-    return {"out": str(out), "bytes": size, "model": found.model, **own, "dose": found.dose, "hash": found.hash}
+    return {
+        "out": str(out),
+        "bytes": size,
+        "model": found.model,
+        **own,
+        "dose": found.dose,
+        "hash": found.hash,
+    }
 
 
 def _apply(given: argparse.Namespace) -> dict[str, Any]:

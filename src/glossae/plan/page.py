@@ -126,7 +126,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> Plan:
 
 
 def _input_facts(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> list[dict[str, Any]]:
-    """The models and sources of text: where each is (`folder`, `cache`; `hub` and `net` would be fetched), its bytes."""
+    """Where each model and source of text is, and its bytes; those at `hub` and `net` would be fetched."""
     named = {source.name: source for source in sources}
     rows: list[tuple[str, ModelFacts | SourceFacts]] = [("model", model) for model in models.values()]
     rows += [("text", source) for source in named.values()]

@@ -180,7 +180,7 @@ def shown(value: object) -> str:
 
 def value_text(value: Any) -> str:
     """A value as one would write it on the command line, its numbers shortened."""
-    if value is None or value == ():
+    if value is None or value in ((), []):
         return "none"
     if isinstance(value, tuple | list):
         return ",".join(map(value_text, value))

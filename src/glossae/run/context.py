@@ -56,7 +56,7 @@ Progress = Callable[[float], None]
 
 
 class Show:
-    """What a person sees of the work, on standard error: bars in a terminal, else lines with times; quiet: only notes."""
+    """What a person sees on standard error: bars in a terminal, else lines with times; quiet: only notes."""
 
     EVERY = 30.0
     """Seconds between two lines on the same stage."""
@@ -124,7 +124,7 @@ class Show:
 def _duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3:05`, `1:02:03`."""
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

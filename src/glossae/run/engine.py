@@ -171,7 +171,7 @@ def _refuse(folder: RunFolder, recipe: Recipe, stages: Sequence[str]) -> None:
     of = f"{'; '.join(said[:3])}{f'; and {len(said) - 3} more settings' if len(said) > 3 else ''}"
     version = folder.record.get("glossae")
     if not said:
-        of = "other text, another model or device" if version == __version__ else f"glossae {version}"
+        of = "other text, model, device or code" if version == __version__ else f"glossae {version}"
     named = ", ".join(stages) if len(stages) < 4 else f"{', '.join(stages[:2])} and {len(stages) - 2} more"
     raise GlossaeError(
         f"--out: {folder.path} has finished stages ({named}) of other inputs ({of}): add --again to replace them, or "
