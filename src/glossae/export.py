@@ -41,7 +41,7 @@ def add_export(commands: Any) -> None:
     parser.add_argument("--hookpoint", metavar="MODULE", help=module)
 
 
-def _export(given: argparse.Namespace) -> None:
+def _export(given: argparse.Namespace) -> dict[str, Any]:
     if given.hookpoint is not None and given.format != "sparsify":
         raise GlossaeError(f"--hookpoint: is for sparsify; {given.format} has its own names")
     from glossae.lm import Site
@@ -61,6 +61,13 @@ def _export(given: argparse.Namespace) -> None:
             module = hookpoint(site, _model_type(config.model)) if config.site else ""
         written = to_sparsify(sae, out, module)
     print("\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written]))
+    own = {
+        "activation": config.activation,
+        "latents": config.latents,
+        "site": config.site,
+        "layer": config.layer,
+    }
+    return {"out": str(out), "format": given.format, **own, "unsound": list(sae.unsound)}
 
 
 def _model_type(model: str) -> str | None:

@@ -114,6 +114,17 @@ class RunFolder:
         done = self.record["stages"].get(stage, {})
         return done.get("fingerprint") == fingerprint and self._unchanged(stage, done.get("files"))
 
+    def stands(self, stage: str) -> bool:
+        """Whether a stage is recorded as finished, from what the stages before it are now."""
+        try:
+            return bool(_done(self.path, self.record, stage))
+        except GlossaeError:
+            return False
+
+    def has_changed(self, stage: str, fingerprint: str) -> bool:
+        """Whether a finished stage was made from other inputs than these."""
+        return self.record["stages"][stage].get("fingerprint") != fingerprint
+
     def _unchanged(self, stage: str, files: object) -> bool:
         if not isinstance(files, dict) or "summary.json" not in files:
             return False
