@@ -1,4 +1,4 @@
-"""The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error.
+"""The command line of `glossae`. A mistake is one line on standard error.
 
 A command is a function that prints lines for a person and returns what `--json` prints instead of them (None: just
 those lines). `--json` and `--quiet` are of every command, and are done here.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glossae import completion, export, flags, knob
+from glossae import completion, export, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -131,6 +131,7 @@ def _parser() -> flags.Parser:
     commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
     export.add_export(commands)
     knob.add_knob(commands)
+    push.add_push(commands)
     doctor = "show what this machine has, and what is missing for which feature"
     commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
     completion.add_completion(commands)
@@ -179,7 +180,8 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         return plan.facts
     from glossae.run import run_recipe
 
-    ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again)
+    track = given.track or "none"
+    ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again, track=track)
     for line in ran.lines:
         print(line)
     return ran.to_json()

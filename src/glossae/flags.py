@@ -175,6 +175,8 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--precision", metavar="X", help=precision)
     again = "replace finished stages of the folder whose settings, text or model have changed"
     command.add_argument("--again", action="store_true", help=again)
+    track = "send numbers to a tracker while it runs: trackio (local; extra track), wandb or none [none]"
+    command.add_argument("--track", choices=("trackio", "wandb", "none"), metavar="TRACKER", help=track)
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)
     sections: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, value_
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, RECIPE, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.run.tracking import Tracking, check_tracker
 from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
 
@@ -64,7 +65,12 @@ class Ran:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False, again: bool = False
+    recipe: Recipe,
+    out: Path,
+    until: str | None = None,
+    quiet: bool = False,
+    again: bool = False,
+    track: str = "none",
 ) -> Ran:
     """Run a recipe, up to and including the stage `until`, and then write the report of what there is.
 
@@ -76,11 +82,13 @@ def run_recipe(
         until: the last stage; None: all.
         quiet: show no progress.
         again: replace finished stages whose inputs have changed.
+        track: the tracker that numbers are sent to: `trackio`, `wandb` or `none`.
 
     Raises:
         GlossaeError: bad text, model, site, setting or folder; or a finished stage would be replaced, and not `again`.
     """
     planned = stages_to_run(recipe, until)
+    check_tracker(track)
     check_folder(out, recipe)
     found = RunFolder(out)
     if not again:
@@ -103,13 +111,13 @@ def run_recipe(
     for name in planned:
         for line in stage_of(name).notes(context):
             show.note(line)
-    with claimed(out, recipe) as folder:
+    with Tracking(track, recipe, out, show.note) as tracking, claimed(out, recipe) as folder:
         context.folder = folder
         if context.lm.passes is not None:
             clear_passes(out / PASSES, but=context.lm.passes.folder.name)
         _describe(context)
         pages = _Pages(context)
-        seconds = _run_stages(context, planned, pages)
+        seconds = _run_stages(context, planned, pages, tracking)
         results = pages.write(planned)
         pages.draw(stage_of("report").does)
         # only a run that was cut off needs them again
@@ -282,7 +290,7 @@ class _Pages:
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
         """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
         folder = self._context.folder
-        results = _assemble(self._context.recipe, folder, done)
+        results = assemble(self._context.recipe, folder, done)
         folder.record["to_come"] = list(to_come)
         folder.save()
         write_json(folder.path / RESULTS, results.to_json())
@@ -297,12 +305,14 @@ class _Pages:
         self._seconds_since = 0.0
 
 
-def _run_stages(context: Context, planned: list[str], pages: _Pages) -> dict[str, float]:
+def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: Tracking) -> dict[str, float]:
     """Run or skip each stage, with early pages in between; return the seconds of each, 0 if it was done before."""
     context.folder.record["to_come"] = planned
     seconds: dict[str, float] = {}
     for number, name in enumerate(planned, start=1):
         seconds[name] = run_stage(context, name)
+        if seconds[name]:
+            tracking.stage(name, seconds[name], context.folder.summary(name), context.folder.path / name)
         if seconds[name] and number < len(planned):
             pages.early(planned[:number], planned[number:], seconds[name])
     return seconds
@@ -342,7 +352,7 @@ def _facts(seconds: float, trained: SaeResult | GridResult | None) -> dict[str, 
     return facts
 
 
-def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
+def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
     """The contents of `results.json`; what was not done is None."""
     results = Results(
         recipe=recipe.name,
