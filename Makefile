@@ -16,7 +16,7 @@ PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 .PHONY: demo results quick test test-slow test-peers lint format clean
 
 demo: $(INSTALLED)
-	$(BIN)/glossae run demo
+	$(BIN)/glossae run demo --again
 
 # the pages of results/ and docs/measured.md: FROM is a folder with the models and the text (see results/make.py)
 results: $(INSTALLED)

@@ -123,7 +123,7 @@ class RunFolder:
 
     def has_changed(self, stage: str, fingerprint: str) -> bool:
         """Whether a finished stage was made from other inputs than these."""
-        return self.record["stages"][stage].get("fingerprint") != fingerprint
+        return bool(self.record["stages"][stage].get("fingerprint") != fingerprint)
 
     def _unchanged(self, stage: str, files: object) -> bool:
         if not isinstance(files, dict) or "summary.json" not in files:
