@@ -64,6 +64,6 @@ $(PEERS_INSTALLED): Makefile constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		$(PEERS_PACKAGES) pytest beartype jaxtyping defusedxml
+		$(PEERS_PACKAGES) pytest hypothesis beartype jaxtyping defusedxml
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@

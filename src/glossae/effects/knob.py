@@ -302,7 +302,8 @@ class Knob:
         """
         repository = Repository.parse(name if revision is None else f"{name}@{revision}")
         with tempfile.TemporaryDirectory() as place:
-            files = {CARD: knob_card(self, repository.name), FILE: self.save(Path(place) / FILE)}
+            files: dict[str, Path | str] = {CARD: knob_card(self, repository.name)}
+            files[FILE] = self.save(Path(place) / FILE)
             return push(repository, files, message="Push a knob by glossae", mark=MARK, private=private)
 
     def _description(self) -> dict[str, Any]:
