@@ -15,6 +15,7 @@ from glossae.effects.controls import (
 )
 from glossae.effects.damage import NEAR, SwitchOff, doses_at, matched_sweeps, switch_off
 from glossae.effects.edits import Edit, apply_edit, compile_edits, neurons_off
+from glossae.effects.elsewhere import ELSEWHERE, Elsewhere, export_knob, residual_vector
 from glossae.effects.knob import Knob
 from glossae.effects.selectivity import (
     MATCHED_DAMAGE,
@@ -55,6 +56,7 @@ from glossae.effects.sweep import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "FAMILIES",
     "MATCHED_DAMAGE",
     "NEAR",
@@ -62,6 +64,7 @@ __all__ = [
     "Arrays",
     "Dose",
     "Edit",
+    "Elsewhere",
     "Keep",
     "Knob",
     "Measured",
@@ -87,6 +90,7 @@ __all__ = [
     "doses",
     "doses_at",
     "edit_columns",
+    "export_knob",
     "families",
     "keep_nothing",
     "latent_set",
@@ -102,6 +106,7 @@ __all__ = [
     "part_rows",
     "profiles",
     "random_direction_edits",
+    "residual_vector",
     "selectivity",
     "serial_correlations",
     "side_effects",

@@ -298,7 +298,7 @@ def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
 
 
 def _sampled(module: nn.Module, name: str) -> Float[Tensor, " sampled"]:
-    flat = getattr(module, name).detach().reshape(-1)
+    flat: Tensor = getattr(module, name).detach().reshape(-1)
     if flat.is_meta:
         # accelerate has offloaded it
         from accelerate.utils import align_module_device
