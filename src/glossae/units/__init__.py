@@ -9,6 +9,14 @@ from glossae.units.contexts import (
     unit_row,
 )
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
+from glossae.units.dashboards import (
+    Seen,
+    look_at_units,
+    nearest_units,
+    rounded,
+    token_counts,
+    unit_logits,
+)
 from glossae.units.directions import (
     Moments,
     activation_moments,
@@ -42,6 +50,7 @@ __all__ = [
     "Latents",
     "Moments",
     "Neurons",
+    "Seen",
     "SentenceTable",
     "UnitDetail",
     "UnitStatistics",
@@ -54,12 +63,17 @@ __all__ = [
     "difference_of_means",
     "discriminants",
     "latent_statistics",
+    "look_at_units",
+    "nearest_units",
     "probe_normal",
     "random_directions",
     "readable_tokens",
+    "rounded",
     "sentences_to_show",
     "set_units",
+    "token_counts",
     "token_texts",
     "unit_details",
+    "unit_logits",
     "unit_row",
 ]
