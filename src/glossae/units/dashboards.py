@@ -369,7 +369,7 @@ def _histogram(
     )
 
 
-def rounded(value: float, digits: int = 4) -> float:
+def rounded(value: float | np.floating, digits: int = 4) -> float:
     """A number with this many significant digits, so that files stay small."""
     return float(f"{float(value):.{digits}g}")
 
