@@ -1028,7 +1028,6 @@ class UnitDashboard(Result):
     unit: int
     """Its number."""
     label: str
-    model: str
     site: str
     layer: int
     target: str

@@ -62,7 +62,6 @@ def run(context: Context, progress: Progress) -> StageResults:
                 kind=units.kind,
                 unit=unit,
                 label=units.name(unit),
-                model=lm.name,
                 site=site.name,
                 layer=site.layer,
                 target=context.target,
