@@ -1,5 +1,6 @@
 """The stage that looks at units over the whole text, and their pages, through the command line."""
 
+import gzip
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from test_run_evidence import SMALL, write_panel
 
 import glossae
+from glossae.cli import main
 from glossae.reporting.reading import read_run
 from glossae.reporting.unit_pages import write_unit_pages
 from glossae.results import read_dashboard
@@ -243,3 +245,106 @@ def test_the_browser_sorts_filters_and_finds_nothing_inaccessible(looked, result
         assert page.locator("#left").inner_text() == f"{directions} of {len(before)}"
         assert said == []
         browser.close()
+
+
+# ---- for Neuronpedia
+
+TEXT, TEXTS, NUMBERS, WHOLES = (str,), [str], [float, int], [int]
+# of the tables Neuron and Activation of Neuronpedia 2.0's database; a list is of values of these types
+FEATURE = {
+    "modelId": TEXT, "layer": TEXT, "index": TEXT, "sourceSetName": TEXT, "creatorId": TEXT, "maxActApprox": (float,),
+    "hasVector": (bool,), "vector": NUMBERS, "vectorLabel": TEXT, "vectorDefaultSteerStrength": (float,),
+    "hookName": TEXT, "topkCosSimIndices": WHOLES, "topkCosSimValues": NUMBERS, "neuron_alignment_indices": WHOLES,
+    "neuron_alignment_values": NUMBERS, "neuron_alignment_l1": NUMBERS, "correlated_neurons_indices": WHOLES,
+    "correlated_neurons_pearson": NUMBERS, "correlated_neurons_l1": NUMBERS, "correlated_features_indices": WHOLES,
+    "correlated_features_pearson": NUMBERS, "correlated_features_l1": NUMBERS, "neg_str": TEXTS,
+    "neg_values": NUMBERS, "pos_str": TEXTS, "pos_values": NUMBERS, "frac_nonzero": (float,),
+    "freq_hist_data_bar_heights": NUMBERS, "freq_hist_data_bar_values": NUMBERS,
+    "logits_hist_data_bar_heights": NUMBERS, "logits_hist_data_bar_values": NUMBERS, "decoder_weights_dist": NUMBERS,
+}  # fmt: skip
+ACTIVATION = {
+    "id": TEXT, "tokens": TEXTS, "dataIndex": TEXT, "index": TEXT, "layer": TEXT, "modelId": TEXT, "dataSource": TEXT,
+    "maxValue": (float, int), "maxValueTokenIndex": (int,), "minValue": (float, int), "values": NUMBERS,
+    "dfaValues": NUMBERS, "dfaTargetIndex": (int,), "dfaMaxValue": (float,), "creatorId": TEXT, "lossValues": NUMBERS,
+    "logitContributions": TEXT, "binMin": (float, int), "binMax": (float, int), "binContains": (float, int),
+    "qualifyingTokenIndex": (int,),
+}  # fmt: skip
+# what has no default in the database
+NEEDED = {"modelId", "layer", "index"}
+NEEDED_OF_ACTIVATION = {
+    *NEEDED,
+    "id",
+    "tokens",
+    "maxValue",
+    "maxValueTokenIndex",
+    "minValue",
+    "values",
+    "creatorId",
+}
+
+
+def holds(row, schema, needed):
+    assert needed <= set(row) <= set(schema)
+    for key, value in row.items():
+        types = schema[key]
+        if isinstance(types, list):
+            assert all(isinstance(each, tuple(types)) for each in value), key
+        else:
+            assert isinstance(value, types), key
+
+
+def exported(out):
+    def rows(what):
+        (path,) = out.glob(f"*/*/{what}/batch-0.jsonl.gz")
+        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+
+    return rows("features"), rows("activations")
+
+
+def test_latents_for_neuronpedia_fit_its_schema(looked, units, tmp_path, capsys):
+    line = f"export {looked} --to neuronpedia --out {tmp_path / 'out'}"
+    assert main(line.split()) == 0
+    assert "model/1-glossae-res-64: Neuronpedia, " in capsys.readouterr().out
+    features, activations = exported(tmp_path / "out")
+    for feature in features:
+        holds(feature, FEATURE, NEEDED)
+    for activation in activations:
+        holds(activation, ACTIVATION, NEEDED_OF_ACTIVATION)
+        assert len(activation["tokens"]) == len(activation["values"])
+        assert activation["values"][activation["maxValueTokenIndex"]] == activation["maxValue"]
+    assert len({row["id"] for row in activations}) == len(activations)
+    latents = {str(unit.unit): unit for unit in units if unit.kind == "latent"}
+    assert [feature["index"] for feature in features] == list(latents)
+    for feature in features:
+        unit = latents[feature["index"]]
+        assert (feature["modelId"], feature["layer"]) == ("model", "1-glossae-res-64")
+        assert feature["pos_str"] == [token.token for token in unit.logits.raised]
+        assert len(feature["freq_hist_data_bar_values"]) == len(feature["freq_hist_data_bar_heights"])
+        own = [row for row in activations if row["index"] == feature["index"]]
+        best = [row for row in own if row["binContains"] == -1]
+        assert len(best) == sum(map(len, unit.contexts.values()))
+        assert [row["maxValue"] for row in best] == sorted((row["maxValue"] for row in best), reverse=True)
+        for row in own[len(best) :]:
+            assert row["binMin"] * 0.999 <= row["maxValue"] <= row["binMax"] * 1.001
+            assert 0 < row["binContains"] <= 1
+    # again, over the export of before, to the same bytes
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.gz")}
+    assert main(line.split()) == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.gz")} == before
+
+
+def test_what_cannot_be_exported_for_neuronpedia(finished, copied, tmp_path, capsys):
+    def refusal(line):
+        assert main(line.split()) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        return said
+
+    assert "the stage 'dashboards' is not done" in refusal(
+        f"export {finished} --to neuronpedia --out {tmp_path / 'a'}"
+    )
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("mine")
+    assert "give another folder" in refusal(f"export {copied} --to neuronpedia --out {tmp_path / 'b'}")
+    next((copied / "dashboards").glob("latent-*.json")).write_text("{}")
+    assert "was changed since" in refusal(f"export {copied} --to neuronpedia --out {tmp_path / 'c'}")
+    assert not (tmp_path / "c").exists()

@@ -32,7 +32,7 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import Result, Results, StageResults, read_results
+from glossae.results import Result, Results, StageResults, UnitDashboard, read_dashboard, read_results
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
@@ -376,6 +376,18 @@ class Run:
             raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
         stage, _, file = name.partition("/")
         return pd.read_parquet(_written(self.path, self.record, stage, f"{file}.parquet"))
+
+    @cached_property
+    def dashboards(self) -> list[UnitDashboard]:
+        """What each shown unit does over the whole text, the selected latents first.
+
+        Raises:
+            GlossaeError: the stage `dashboards` is not done, or a file of it was changed.
+        """
+        summary = _written(self.path, self.record, "dashboards", "summary.json")
+        rows = read_results(StageResults, summary, _again("dashboards")).dashboards or []
+        names = [f"{row.kind}-{row.unit}.json" for row in rows]
+        return [read_dashboard(_written(self.path, self.record, "dashboards", name)) for name in names]
 
     def sae(self) -> Sae:
         """The run's autoencoder.
