@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
+from glossae.files import file_sha256
 
 Kind = TypeVar("Kind", bound="StageResults")
 
@@ -1043,6 +1044,8 @@ class UnitDashboard(Result):
     """By language, sentences with the largest values, the largest first; near-duplicates are left out."""
     intervals: list[UnitInterval]
     """Empty if the unit has no value above 0."""
+    silent: list[UnitContext]
+    """Sentences on no token of which it fires, drawn at random; the labels of `glossae explain` are scored on them."""
     histogram: ValueHistogram
     logits: LogitEffects | None
     no_logits: str | None
@@ -1053,6 +1056,29 @@ class UnitDashboard(Result):
     """None where nothing was tested."""
     partners: list[Partner]
     """In autoencoders of other seeds, where those were trained and the unit was looked for."""
+
+
+class UnitLabel(Result):
+    """A language model's label of a unit, `labels/KIND-NUMBER.json`: a help for readers, and no evidence."""
+
+    kind: str
+    unit: int
+    label: str
+    model: str
+    """The language model that proposed it and judged by it, as its endpoint calls it."""
+    prompts: str
+    """A hash of everything that the model was asked."""
+    dashboard: str
+    """SHA-256 of the unit's dashboard; a label of another dashboard is shown no more."""
+    firing: int
+    """Sentences on which the unit fires that the judge saw and the labeller did not."""
+    silent: int
+    """The same on which it does not fire."""
+    balanced_accuracy: float
+    """The mean of the shares of both that the judge told right by the label alone; 0.5 is chance."""
+    low: float
+    """The 95 % interval of that, over sentences."""
+    high: float
 
 
 class ShownUnit(Result):
@@ -1795,6 +1821,24 @@ class StageResults(Result):
     def summary(self) -> dict[str, Any]:
         """What JSON holds of the keys that were filled."""
         return {key: value for key, value in self.to_json().items() if key in self.model_fields_set}
+
+
+def read_label(folder: Path, kind: str, unit: int) -> UnitLabel | None:
+    """Read a unit's label in a run's folder; None if there is none, or it is of another run's unit of that number.
+
+    Raises:
+        GlossaeError: the file does not hold a label.
+    """
+    name = f"{kind}-{unit}.json"
+    path = folder / "labels" / name
+    if not path.is_file():
+        return None
+    try:
+        label = UnitLabel.model_validate_json(path.read_bytes())
+        own = file_sha256(folder / "dashboards" / name)
+    except (OSError, ValueError) as error:
+        raise GlossaeError(f"{path}: cannot be read: delete it") from error
+    return label if label.dashboard == own else None
 
 
 def read_dashboard(path: Path) -> UnitDashboard:

@@ -12,8 +12,7 @@ from test_run_evidence import SMALL, write_panel
 
 import glossae
 from glossae.cli import main
-from glossae.reporting.reading import read_run
-from glossae.reporting.unit_pages import write_unit_pages
+from glossae.reporting import write_unit_pages
 from glossae.results import read_dashboard
 from toy_grammar import sentences
 
@@ -25,11 +24,6 @@ SETTINGS = SMALL | {
 }
 UNTIL = ("--until", "dashboards")
 KINDS = ("latent", "neuron", "direction")
-
-
-def draw(folder):
-    """The units' pages alone, as the report draws them."""
-    write_unit_pages(folder, read_run(folder))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +38,7 @@ def looked(world, settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("dashboards") / "run"
     # without the report, which takes most of a small run
     assert world.run_undrawn(out, *UNTIL, **settings) == 0
-    draw(out)
+    write_unit_pages(out)
     return out
 
 
@@ -171,7 +165,7 @@ def test_hostile_text_shows_as_text(copied):
     unit["label"] = '"><img src=x onerror=alert(1)>'
     unit["logits"]["raised"][0]["token"] = "</code>\u2066\n"
     path.write_text(json.dumps(unit), encoding="utf-8")
-    draw(copied)
+    write_unit_pages(copied)
     page = (copied / "units" / f"{path.stem}.html").read_text(encoding="utf-8")
     html5lib.HTMLParser(strict=True).parse(page)
     assert "<script" not in page
@@ -193,17 +187,17 @@ def test_hostile_text_shows_as_text(copied):
 def test_pages_of_an_earlier_run_go_and_other_files_stay(copied, tmp_path):
     for name in ("latent-9999.html", "notes.html"):
         (copied / "units" / name).write_text("x")
-    draw(copied)
+    write_unit_pages(copied)
     assert not (copied / "units" / "latent-9999.html").exists()
     assert (copied / "units" / "notes.html").read_text() == "x"
     (copied / "units" / "latent-7777.html").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(glossae.GlossaeError, match="is a symbolic link"):
-        draw(copied)
+        write_unit_pages(copied)
     (copied / "units" / "latent-7777.html").unlink()
     file = next((copied / "dashboards").glob("neuron-*.json"))
     file.write_text("{")
     with pytest.raises(glossae.GlossaeError, match=f"{file.name}: cannot be read"):
-        draw(copied)
+        write_unit_pages(copied)
 
 
 def test_the_browser_sorts_filters_and_finds_nothing_inaccessible(looked, results):

@@ -134,13 +134,23 @@ def test_intervals_are_equal_and_cover_every_sentence(families, seen, by_hand, t
                 assert each.low * 0.999 <= context.values[context.peak] <= each.high * 1.001
 
 
+def test_silent_sentences_have_no_firing_token(families, seen, by_hand, tiny_tokens):
+    for kind, unit, values, _ in cases(families, seen, by_hand, tiny_tokens):
+        peaks = np.array([own.max() for own in values])
+        silent = peaks <= 0 if kind == "latent" else peaks < unit.threshold
+        assert len(unit.silent) == min(15, silent.sum())
+        for context in unit.silent:
+            largest = context.values[context.peak]
+            assert largest == 0 if kind == "latent" else largest < unit.threshold
+
+
 def test_a_seed_gives_the_same_and_another_seed_other_draws(tiny_lm, families, seen, tiny_tokens):
     again, other = (
         look_at_units(tiny_lm, SITE, families, tiny_tokens, budget=150, seed=seed) for seed in (0, 1)
     )
     assert again == seen
-    alike = [dataclasses.replace(unit, intervals=[]) for kind in other for unit in kind]
-    assert alike == [dataclasses.replace(unit, intervals=[]) for kind in seen for unit in kind]
+    alike = [dataclasses.replace(unit, intervals=[], silent=[]) for kind in other for unit in kind]
+    assert alike == [dataclasses.replace(unit, intervals=[], silent=[]) for kind in seen for unit in kind]
     assert other != seen
 
 

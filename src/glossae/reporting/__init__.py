@@ -2,5 +2,6 @@
 
 from glossae.reporting.neuronpedia import write_neuronpedia
 from glossae.reporting.page import write_report
+from glossae.reporting.unit_pages import write_unit_pages
 
-__all__ = ["write_neuronpedia", "write_report"]
+__all__ = ["write_neuronpedia", "write_report", "write_unit_pages"]

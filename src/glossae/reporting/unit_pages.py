@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from glossae.files import refuse_links, write_text
-from glossae.reporting.reading import RunFiles
+from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.wording import (
+    interval,
     language_name,
     listed,
     model_name,
@@ -30,8 +31,10 @@ from glossae.results import (
     TestedClaim,
     UnitContext,
     UnitDashboard,
+    UnitLabel,
     ValueHistogram,
     read_dashboard,
+    read_label,
 )
 
 UNITS = "units"
@@ -47,20 +50,20 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
-def write_unit_pages(folder: Path, files: RunFiles) -> None:
+def write_unit_pages(folder: Path, files: RunFiles | None = None) -> None:
     """Write a page for each unit that the stage `dashboards` looked at, and their index.
 
     Pages of an earlier run of the folder are deleted. The same files give the same bytes.
 
     Args:
         folder: the run's.
-        files: what is in it.
+        files: what is in it, where that is read already.
 
     Raises:
         GlossaeError: a dashboard is damaged, a page cannot be written, or something that would be is a symbolic link.
     """
     refuse_links(folder, (UNITS,))
-    pages = list(_pages(folder, files))
+    pages = list(_pages(folder, files or read_run(folder)))
     names = {f"{page.name}.html" for page in pages} | ({"index.html"} if pages else set())
     place = folder / UNITS
     for path in place.iterdir() if place.is_dir() else ():
@@ -84,7 +87,7 @@ def _pages(folder: Path, files: RunFiles) -> Iterator["_Page"]:
     linked = {(row.kind, row.unit) for row in rows}
     for row in rows:
         unit = read_dashboard(folder / "dashboards" / f"{row.kind}-{row.unit}.json")
-        yield _Page(files, unit, linked)
+        yield _Page(files, unit, linked, read_label(folder, row.kind, row.unit))
 
 
 class _Drawing(NamedTuple):
@@ -99,6 +102,7 @@ class _Page:
     files: RunFiles
     unit: UnitDashboard
     with_page: set[tuple[str, int]] = field(repr=False)
+    named: UnitLabel | None = None
 
     @property
     def name(self) -> str:
@@ -123,12 +127,15 @@ class _Page:
         return f"{'selected' if self.unit.selected else 'not selected'} by {by}"
 
     @property
-    def named(self) -> None:
-        return None
-
-    @property
     def named_by(self) -> str:
-        return ""
+        """Where the label is from, how well it did, and that it is no evidence."""
+        if (named := self.named) is None:
+            return ""
+        score = (
+            f"balanced accuracy {number(named.balanced_accuracy, 2)} "
+            f"({interval(named.low, named.high, 2)}) on {named.firing + named.silent} sentences"
+        )
+        return f"label by {named.model}, not evidence; {score}"
 
     @property
     def target(self) -> str:

@@ -38,6 +38,7 @@ from glossae.units.kinds import (
     check_ids,
     set_units,
 )
+from glossae.units.labels import Endpoint, explain
 from glossae.units.sentences import SentenceTable
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "CountedUnits",
     "Counter",
     "Directions",
+    "Endpoint",
     "Fired",
     "Kind",
     "Latents",
@@ -62,6 +64,7 @@ __all__ = [
     "collect_all",
     "difference_of_means",
     "discriminants",
+    "explain",
     "latent_statistics",
     "look_at_units",
     "nearest_units",

@@ -34,6 +34,8 @@ from glossae.units.kinds import Latents, Units
 # contexts of a language; tokens on each side of the peak
 BEST, SIDE = 10, 24
 INTERVALS, DRAWN = 5, 3
+# sentences without the unit
+SILENT = 15
 # windows that share more of their tokens than this are near-duplicates; only so many sentences are compared
 SAME, CANDIDATES = 0.7, 200
 # bins on either side of zero while counting, and bins that are shown
@@ -52,6 +54,7 @@ class Seen:
     density: dict[str, LanguageDensity]
     contexts: dict[str, list[UnitContext]]
     intervals: list[UnitInterval]
+    silent: list[UnitContext]
     histogram: ValueHistogram
 
 
@@ -120,11 +123,12 @@ class _Shown:
 
     best: dict[int, list[int]]
     intervals: list[tuple[float, float, int, list[int]]]
+    silent: list[int]
 
     @property
     def sentences(self) -> list[int]:
         drawn = [number for *_, numbers in self.intervals for number in numbers]
-        return [*(number for numbers in self.best.values() for number in numbers), *drawn]
+        return [*(number for numbers in self.best.values() for number in numbers), *drawn, *self.silent]
 
 
 class _Reader:
@@ -194,6 +198,13 @@ class _Reader:
         edges: np.ndarray = np.arange(-HALF, HALF + 1) * (float(self.reach[unit]) / HALF)
         return edges
 
+    def first_firing(self, unit: int) -> int:
+        """The number of the first bin whose values count as firing."""
+        if self.sparse:
+            return 0
+        above = self.counts[:, unit].sum(0).cpu().numpy()[::-1].cumsum()[::-1]
+        return int(np.argmax(np.append(above, 0) <= FIRING_SHARE * above[0]))
+
     def choose(self, of: Int[np.ndarray, " sentences"], languages: int, seed: int) -> list[_Shown]:
         """The sentences to show of each unit."""
         peaks, places = self.peak.cpu().numpy(), self.place.cpu().numpy()
@@ -204,6 +215,11 @@ class _Reader:
                     for language in range(languages)
                 },
                 _draw(peaks[:, column], np.random.default_rng([seed, self.ids[column]])),
+                _draw_silent(
+                    peaks[:, column],
+                    0.0 if self.sparse else float(self.edges(column)[self.first_firing(column)]),
+                    np.random.default_rng([seed, self.ids[column], 1]),
+                ),
             )
             for column in range(len(self.ids))
         ]
@@ -242,6 +258,15 @@ def _draw(
         inside = np.flatnonzero((peak > low) & (peak <= high))
         some = generator.permutation(len(inside))[:DRAWN]
         drawn.append((low, high, len(inside), inside[np.sort(some)].tolist()))
+    return drawn
+
+
+def _draw_silent(
+    peak: Float[np.ndarray, " sentences"], threshold: float, generator: np.random.Generator
+) -> list[int]:
+    """A few sentences on no token of which the unit fires."""
+    silent = np.flatnonzero(np.isfinite(peak) & ((peak < threshold) if threshold else (peak <= 0)))
+    drawn: list[int] = np.sort(silent[generator.permutation(len(silent))[:SILENT]]).tolist()
     return drawn
 
 
@@ -313,11 +338,7 @@ def _seen(
     """Put together what was read of one unit."""
     counts, sums = (table[:, column].cpu().numpy() for table in (reader.counts, reader.sums))
     peak, edges = reader.peak[:, column].cpu().numpy(), reader.edges(column)
-    # the first bin that counts as firing
-    start = 0
-    if not reader.sparse:
-        above = counts.sum(0)[::-1].cumsum()[::-1]
-        start = int(np.argmax(np.append(above, 0) <= FIRING_SHARE * above[0]))
+    start = reader.first_firing(column)
     fired, active = counts[:, start:].sum(1), sums[:, start:].sum(1)
     density = {}
     for row, language in enumerate(languages):
@@ -346,6 +367,7 @@ def _seen(
             )
             for low, high, count, numbers in shown.intervals
         ],
+        silent=[windows[column, number] for number in shown.silent],
         histogram=_histogram(counts, edges, languages),
     )
 
