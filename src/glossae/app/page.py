@@ -1,0 +1,290 @@
+"""The app's page: Gradio components laid out over a `Workbench`, and the server that shows them."""
+
+import html
+import math
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from glossae.app.workbench import Loss, NextToken, Token, Workbench
+from glossae.errors import GlossaeError
+from glossae.reporting.wording import language_name, model_name
+
+# the ends of the slider
+FURTHEST = 8.0
+DOSE = 4.0
+LARGEST = "largest"
+SIDES = ("target", "reference")
+# in the run's folder: the pages of its units
+PAGES = "units"
+# letters of a text box
+LONGEST = 5000
+
+_STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+# the address of the view, which also becomes that of the page, so that a reload restores it
+_LINK = """(target, reference, prompt, units, by, dose) => {
+  const query = new URLSearchParams(location.search);
+  const view = {target, reference, prompt, units: units.join(","), by, dose};
+  for (const [key, value] of Object.entries(view)) query.set(key, value);
+  const link = `${location.origin}${location.pathname}?${query}`;
+  history.replaceState(history.state, "", link);
+  return link;
+}"""
+
+
+def build(bench: Workbench) -> gr.Blocks:
+    """The page of a workbench."""
+    texts, prompt = bench.examples(), "When he went fishing he saw"
+    own, other = language_name(bench.target), language_name(bench.reference)
+    start = (texts[bench.target], texts[bench.reference], prompt, list(bench.selected), LARGEST, DOSE)
+    offered = [(f"{unit.name} {unit.about}".strip(), unit.key) for unit in bench.units.values()]
+
+    def colours(target: str, reference: str, units: list[str], by: str) -> tuple[str, str]:
+        keys = units if by == LARGEST else [by]
+        return _told(lambda: coloured(bench, target, keys)), _told(lambda: coloured(bench, reference, keys))
+
+    def effects(target: str, reference: str, prompt: str, units: list[str], dose: float) -> tuple[str, str]:
+        both = {bench.target: target, bench.reference: reference}
+        return (
+            _told(lambda: losses_table(bench.losses(both, units, dose))),
+            _told(lambda: next_tokens_table(bench.next_tokens(prompt, units, dose))),
+        )
+
+    def places(units: list[str], dose: float) -> str:
+        return links(bench, units, dose)
+
+    def written(prompt: str, units: list[str], dose: float) -> Iterator[tuple[str, str]]:
+        sides = {"raw": "", "turned": ""}
+        yield "", ""
+        try:
+            for side, text in bench.continue_(prompt, units, dose):
+                sides[side] = visible(text)
+                yield sides["raw"], sides["turned"]
+        except GlossaeError as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+
+    def restored(request: gr.Request) -> list[Any]:
+        query = dict(request.query_params)
+        # without a link nothing is sent: it would undo what is typed before it arrives
+        return [*view_of(query, start, list(bench.units))] if "target" in query else [gr.skip()] * len(start)
+
+    with gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False) as page:
+        about = f"{own} against {other}, {bench.site}. "
+        how = "A token has the more colour, the more a unit fires on it; point at it for the values."
+        gr.HTML(f"<h1>Units of {escaped(model_name(bench.lm.name))}</h1><p>{escaped(about + how)}</p>")
+        with gr.Row():
+            units = gr.Dropdown(
+                offered,
+                value=start[3],
+                multiselect=True,
+                label="Units to turn",
+                min_width=300,
+                elem_id="units",
+            )
+            largest = ("the units to turn, by the largest", LARGEST)
+            by = gr.Dropdown(
+                [largest, *offered], value=LARGEST, label="Colour by", min_width=300, elem_id="by"
+            )
+        boxes, tokens = [], []
+        with gr.Row():
+            drawn = colours(*start[:2], *start[3:5])
+            for place, name in enumerate((own, other)):
+                side = SIDES[place]
+                with gr.Column(min_width=300):
+                    boxes.append(
+                        gr.Textbox(
+                            start[place], label=f"{name} text", lines=2, max_length=LONGEST, elem_id=side
+                        )
+                    )
+                    tokens.append(gr.HTML(drawn[place], elem_id=f"{side}-tokens"))
+        scale = f"0: the model as it is. 1: as far as from {other} to {own}. Below 0: away from {own}."
+        dose = gr.Slider(-FURTHEST, FURTHEST, DOSE, step=0.25, label="Dose", info=scale, elem_id="dose")
+        begun = gr.Textbox(prompt, label="Beginning to continue", max_length=LONGEST, elem_id="prompt")
+        with gr.Row():
+            go = gr.Button("Continue", variant="primary", elem_id="go")
+            stop = gr.Button("Stop", elem_id="stop")
+        with gr.Row():
+            raw = gr.Textbox(label="As it is", lines=2, interactive=False, min_width=300, elem_id="raw")
+            turned = gr.Textbox(label="Turned", lines=2, interactive=False, min_width=300, elem_id="turned")
+        lost, likely = effects(*start[:4], DOSE)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                losses = gr.HTML(lost, elem_id="losses")
+            with gr.Column(min_width=300):
+                next_ = gr.HTML(likely, elem_id="next")
+        files = gr.HTML(places(start[3], DOSE), elem_id="links")
+        link = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
+
+        view: list[Any] = [*boxes, begun, units, by, dose]
+        live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        gr.on([c.change for c in (*boxes, units, by)], colours, [*boxes, units, by], tokens, **live)
+        turning = [*boxes, begun, units, dose]
+        gr.on([c.change for c in turning], effects, turning, [losses, next_], **live)
+        gr.on([c.change for c in (units, dose)], places, [units, dose], files, **live)
+        gr.on([c.change for c in view], None, view, link, js=_LINK, **live)
+        page.load(restored, None, view, show_progress="hidden").then(None, view, link, js=_LINK)
+        writing = gr.on([go.click], written, [begun, units, dose], [raw, turned], trigger_mode="once")
+        stop.click(None, cancels=[writing])
+    return page
+
+
+def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tuple[gr.Blocks, str]:
+    """Serve the page, the run's pages of units, and knobs; gives the page and its address.
+
+    Raises:
+        GlossaeError: the port is taken, or the address is none of this machine's.
+    """
+    routes: list[Any] = [Route("/knob.safetensors", lambda request: _knob(bench, request))]
+    if (bench.path / PAGES).is_dir():
+        # nothing else of the run is served, and no link inside the folder is followed
+        routes.append(Mount(f"/{PAGES}", StaticFiles(directory=bench.path / PAGES)))
+    try:
+        _, address, _ = page.queue().launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            inbrowser=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            run_history=False,
+            footer_links=[],
+            show_error=False,
+            # fonts of the machine: others would be fetched
+            theme=gr.themes.Default(
+                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
+            css=_STYLE,
+            app_kwargs={"routes": routes},
+        )
+    except OSError as error:
+        raise GlossaeError(
+            f"app: cannot be served at {host}, port {port or 'from 7860'} ({error})"
+        ) from error
+    return page, address
+
+
+def _knob(bench: Workbench, request: Request) -> Response:
+    """The units and dose of a request as the file of a knob."""
+    try:
+        dose = float(request.query_params.get("dose", "nan"))
+        if not math.isfinite(dose):
+            raise GlossaeError("dose: must be a finite number")
+        knob = bench.knob([key for key in request.query_params.get("units", "").split(",") if key], dose)
+        with tempfile.TemporaryDirectory() as folder:
+            content = knob.save(Path(folder) / "knob.safetensors").read_bytes()
+    except (GlossaeError, ValueError) as error:
+        return PlainTextResponse(str(error), 400)
+    return Response(content, media_type="application/octet-stream")
+
+
+def view_of(query: Mapping[str, str], start: Sequence[Any], keys: Sequence[str]) -> tuple[Any, ...]:
+    """The values of the page's fields by a link, with those of `start` for what it lacks or what cannot be."""
+    target, reference, prompt, units, by, dose = start
+    with suppress(ValueError):
+        given = float(query.get("dose", ""))
+        dose = min(FURTHEST, max(-FURTHEST, given)) if math.isfinite(given) else dose
+    if "units" in query:
+        units = [key for key in query["units"].split(",") if key in keys]
+    by = query["by"] if query.get("by") in keys else by
+    texts = (query.get(name, text)[:LONGEST] for name, text in
+             (("target", target), ("reference", reference), ("prompt", prompt)))  # fmt: skip
+    return (*texts, units, by, dose)
+
+
+def coloured(bench: Workbench, text: str, keys: Sequence[str]) -> str:
+    """A text's tokens as HTML, coloured by the largest share that one of the units has of its whole colour."""
+    tokens = bench.colour(text, keys)
+    if not tokens:
+        return '<p class="quiet">No text.</p>'
+    cut = len(tokens) + len(bench.lm.prefix) >= bench.longest
+    note = f'<p class="quiet">Read up to token {len(tokens)}.</p>' if cut else ""
+    return f'<p class="tokens" dir="auto">{"".join(_span(bench, token) for token in tokens)}</p>{note}'
+
+
+def _span(bench: Workbench, token: Token) -> str:
+    shares = [bench.units[key].share(value) for key, value in token.values.items()]
+    values = [f"{bench.units[key].name}: {value:.3g}" for key, value in token.values.items()]
+    title = ", ".join(values) or "not read here: an attention sink"
+    piece = escaped(token.text)
+    return f'<span style="--share:{max(shares, default=0.0):.3f}" title="{escaped(title)}">{piece}</span>'
+
+
+def losses_table(losses: Mapping[str, Loss]) -> str:
+    """The losses of each language as a table."""
+    rows = "".join(
+        f"<tr><th scope=row>{escaped(language_name(code))}</th><td>{loss.tokens}</td><td>{loss.raw:.3f}</td>"
+        f"<td>{loss.turned:.3f}</td><td>{loss.turned - loss.raw:+.3f}</td></tr>"
+        for code, loss in losses.items()
+    )
+    return (
+        "<table class=numbers><caption>Loss of the texts above, nats a token</caption><thead><tr><th>text</th>"
+        f"<th>tokens</th><th>as it is</th><th>turned</th><th>change</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def next_tokens_table(tokens: Sequence[NextToken]) -> str:
+    """The likeliest next tokens as a table with bars."""
+    rows = "".join(
+        f"<tr><th scope=row><code>{escaped(token.text)}</code></th>"
+        + "".join(f'<td><i style="--share:{p:.3f}"></i>{p:.3f}</td>' for p in (token.raw, token.turned))
+        + "</tr>"
+        for token in tokens
+    )
+    return (
+        "<table class=numbers><caption>Probability of the next token</caption><thead><tr><th>token</th>"
+        f"<th>as it is</th><th>turned</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def links(bench: Workbench, keys: Sequence[str], dose: float) -> str:
+    """Links to the knob of the chosen units, and to the pages that the run has."""
+    found = []
+    if keys:
+        named = f"{bench.target}-{'-'.join(keys)}"[:80]
+        found.append(
+            f'<a href="knob.safetensors?units={",".join(map(escaped, keys))}&amp;dose={dose:g}" '
+            f'download="{escaped(named)}.safetensors">Save these units at dose {dose:g} as a knob</a>'
+        )
+    pages = bench.path / PAGES
+    if (pages / "index.html").is_file():
+        found.append(f'<a href="{PAGES}/index.html" target=_blank>All units of the run</a>')
+    for key in keys:
+        if (pages / f"{key}.html").is_file():
+            name = escaped(bench.units[key].name)
+            found.append(f'<a href="{PAGES}/{escaped(key)}.html" target=_blank>Page of {name}</a>')
+    return f"<p>{' · '.join(found)}</p>"
+
+
+def _told(work: Any) -> str:
+    """What `work` gives, or its error as a paragraph: a toast at each letter would be too much."""
+    try:
+        return str(work())
+    except GlossaeError as error:
+        return f"<p role=alert>{escaped(str(error))}</p>"
+
+
+def visible(text: str) -> str:
+    """Text whose characters of control, direction and width show as escapes; a line break has a mark before it."""
+    return "".join(
+        "↵\n" if letter == "\n"
+        else f"\\u{ord(letter):04x}" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        else letter
+        for letter in text
+    )  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text as HTML that Gradio's own templates leave alone too."""
+    return html.escape(visible(text)).replace("{", "&#123;").replace("$", "&#36;")
