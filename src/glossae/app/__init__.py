@@ -68,9 +68,13 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
     if not wait:
         return page
     try:
-        while True:
-            time.sleep(3600)
+        _interrupted()
     except KeyboardInterrupt:
         return page
     finally:
-        page.close()
+        page.close(verbose=False)
+
+
+def _interrupted() -> None:
+    while True:
+        time.sleep(3600)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 import gradio as gr
 from starlette.requests import Request
@@ -62,6 +62,8 @@ def build(bench: Workbench) -> gr.Blocks:
     def places(units: list[str], dose: float) -> str:
         return links(bench, units, dose)
 
+    # checked in tests, it would be a plain function, and Gradio streams generators
+    @no_type_check
     def written(prompt: str, units: list[str], dose: float) -> Iterator[tuple[str, str]]:
         sides = {"raw": "", "turned": ""}
         yield "", ""
