@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import gradio as gr
 from starlette.requests import Request
@@ -41,11 +41,29 @@ _LINK = """(target, reference, prompt, units, by, dose) => {
 }"""
 
 
+class View(NamedTuple):
+    """The values of the page's fields: what a link restores."""
+
+    target: str
+    reference: str
+    prompt: str
+    units: list[str]
+    by: str
+    dose: float
+
+
 def build(bench: Workbench) -> gr.Blocks:
     """The page of a workbench."""
-    texts, prompt = bench.examples(), "When he went fishing he saw"
+    examples = bench.examples()
+    start = View(
+        examples[bench.target],
+        examples[bench.reference],
+        "When he went fishing he saw",
+        list(bench.selected),
+        LARGEST,
+        DOSE,
+    )
     own, other = language_name(bench.target), language_name(bench.reference)
-    start = (texts[bench.target], texts[bench.reference], prompt, list(bench.selected), LARGEST, DOSE)
     offered = [(f"{unit.name} {unit.about}".strip(), unit.key) for unit in bench.units.values()]
 
     def colours(target: str, reference: str, units: list[str], by: str) -> tuple[str, str]:
@@ -86,7 +104,7 @@ def build(bench: Workbench) -> gr.Blocks:
         with gr.Row():
             units = gr.Dropdown(
                 offered,
-                value=start[3],
+                value=start.units,
                 multiselect=True,
                 label="Units to turn",
                 min_width=300,
@@ -96,21 +114,18 @@ def build(bench: Workbench) -> gr.Blocks:
             by = gr.Dropdown(
                 [largest, *offered], value=LARGEST, label="Colour by", min_width=300, elem_id="by"
             )
-        boxes, tokens = [], []
+        boxes: list[Any] = []
+        tokens: list[Any] = []
         with gr.Row():
-            drawn = colours(*start[:2], *start[3:5])
-            for place, name in enumerate((own, other)):
-                side = SIDES[place]
+            drawn = colours(start.target, start.reference, start.units, LARGEST)
+            for side, name, text, coloured_text in zip(SIDES, (own, other), start[:2], drawn, strict=True):
                 with gr.Column(min_width=300):
-                    boxes.append(
-                        gr.Textbox(
-                            start[place], label=f"{name} text", lines=2, max_length=LONGEST, elem_id=side
-                        )
-                    )
-                    tokens.append(gr.HTML(drawn[place], elem_id=f"{side}-tokens"))
+                    box = gr.Textbox(text, label=f"{name} text", lines=2, max_length=LONGEST, elem_id=side)
+                    boxes.append(box)
+                    tokens.append(gr.HTML(coloured_text, elem_id=f"{side}-tokens"))
         scale = f"0: the model as it is. 1: as far as from {other} to {own}. Below 0: away from {own}."
         dose = gr.Slider(-FURTHEST, FURTHEST, DOSE, step=0.25, label="Dose", info=scale, elem_id="dose")
-        begun = gr.Textbox(prompt, label="Beginning to continue", max_length=LONGEST, elem_id="prompt")
+        begun = gr.Textbox(start.prompt, label="Beginning to continue", max_length=LONGEST, elem_id="prompt")
         with gr.Row():
             go = gr.Button("Continue", variant="primary", elem_id="go")
             stop = gr.Button("Stop", elem_id="stop")
@@ -123,18 +138,20 @@ def build(bench: Workbench) -> gr.Blocks:
                 losses = gr.HTML(lost, elem_id="losses")
             with gr.Column(min_width=300):
                 next_ = gr.HTML(likely, elem_id="next")
-        files = gr.HTML(places(start[3], DOSE), elem_id="links")
+        files = gr.HTML(places(start.units, DOSE), elem_id="links")
         link = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
 
+        # what Gradio adds to its components, such as `change`, is nothing that mypy sees
+        turning: list[Any] = [*boxes, begun, units, dose]
+        colouring: list[Any] = [*boxes, units, by]
         view: list[Any] = [*boxes, begun, units, by, dose]
         live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
-        gr.on([c.change for c in (*boxes, units, by)], colours, [*boxes, units, by], tokens, **live)
-        turning = [*boxes, begun, units, dose]
+        gr.on([c.change for c in colouring], colours, colouring, tokens, **live)
         gr.on([c.change for c in turning], effects, turning, [losses, next_], **live)
-        gr.on([c.change for c in (units, dose)], places, [units, dose], files, **live)
+        gr.on([c.change for c in turning[-2:]], places, turning[-2:], files, **live)
         gr.on([c.change for c in view], None, view, link, js=_LINK, **live)
         page.load(restored, None, view, show_progress="hidden").then(None, view, link, js=_LINK)
-        writing = gr.on([go.click], written, [begun, units, dose], [raw, turned], trigger_mode="once")
+        writing = gr.on([go.click], written, turning[-3:], [raw, turned], trigger_mode="once")
         stop.click(None, cancels=[writing])
     return page
 
@@ -163,7 +180,6 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             run_history=False,
             footer_links=[],
             show_error=False,
-            # fonts of the machine: others would be fetched
             theme=gr.themes.Default(
                 font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
             ),
@@ -175,6 +191,17 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             f"app: cannot be served at {host}, port {port or 'from 7860'} ({error})"
         ) from error
     return page, address
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's own theme with fonts of the machine, as others would be fetched, and greys of more contrast."""
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(
+        body_text_color_subdued="*neutral_500",
+        block_info_text_color="*neutral_500",
+        button_primary_background_fill="*primary_600",
+    )
+    return theme
 
 
 def _knob(bench: Workbench, request: Request) -> Response:
@@ -191,18 +218,24 @@ def _knob(bench: Workbench, request: Request) -> Response:
     return Response(content, media_type="application/octet-stream")
 
 
-def view_of(query: Mapping[str, str], start: Sequence[Any], keys: Sequence[str]) -> tuple[Any, ...]:
-    """The values of the page's fields by a link, with those of `start` for what it lacks or what cannot be."""
-    target, reference, prompt, units, by, dose = start
+def view_of(query: Mapping[str, str], start: View, keys: Sequence[str]) -> View:
+    """The view of a link; what the link lacks, or what cannot be, is that of `start`.
+
+    Args:
+        query: the link's parameters.
+        start: the view without a link.
+        keys: of the units on offer.
+    """
+    dose = start.dose
     with suppress(ValueError):
         given = float(query.get("dose", ""))
         dose = min(FURTHEST, max(-FURTHEST, given)) if math.isfinite(given) else dose
-    if "units" in query:
-        units = [key for key in query["units"].split(",") if key in keys]
-    by = query["by"] if query.get("by") in keys else by
-    texts = (query.get(name, text)[:LONGEST] for name, text in
-             (("target", target), ("reference", reference), ("prompt", prompt)))  # fmt: skip
-    return (*texts, units, by, dose)
+    return View(
+        *(query.get(name, getattr(start, name))[:LONGEST] for name in ("target", "reference", "prompt")),
+        [key for key in query["units"].split(",") if key in keys] if "units" in query else start.units,
+        query["by"] if query.get("by") in keys else start.by,
+        dose,
+    )
 
 
 def coloured(bench: Workbench, text: str, keys: Sequence[str]) -> str:
