@@ -19,7 +19,7 @@ html_copy_source = False
 
 # notebooks are run by tests/docs, and are committed without outputs
 nb_execution_mode = "off"
-myst_enable_extensions = ["substitution", "colon_fence"]
+myst_enable_extensions = ["substitution"]
 myst_heading_anchors = 3
 myst_substitutions = {
     f"colab_{name}": f"[open in Colab](https://colab.research.google.com/github/{path}/blob/main/examples/{name}.ipynb)"
@@ -28,6 +28,8 @@ myst_substitutions = {
     for name in ("find_units", "public_sae", "steer")
 }
 
+# docstrings write names in single backticks
+default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures say them
 napoleon_use_ivar = True
