@@ -112,16 +112,16 @@ def world(tmp_path_factory):
 def carried_out(line):
     """Carry out one line of a shell block, as far as a test may."""
     words = shlex.split(line, comments=True)
-    if words[:3] == ["uvx", "--from", "glossae"]:
-        words = words[3:]
     match words:
+        case ["uvx", "--from", _, *rest]:
+            carried_out(shlex.join(rest))
         case ["glossae", *rest]:
             assert main(rest) == 0, line
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), (
                 line
             )
-        case ["pip", "install", *rest]:
+        case ["pip", "install" | "wheel", *rest]:
             extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             for named in re.findall(r"\[(.*?)\]", " ".join(rest)):
                 assert set(named.split(",")) <= set(extras["optional-dependencies"]), line
@@ -152,7 +152,7 @@ def test_the_blocks_of_a_page_run(page, world, capsys):
                 continue
             case "sh":
                 for line in block.text.replace("\\\n", " ").splitlines():
-                    if line.strip():
+                    if shlex.split(line, comments=True):
                         carried_out(line)
             case "yaml":
                 name = re.match(r"# (\w+\.yaml)\n", block.text)
@@ -179,3 +179,13 @@ def test_a_notebook_and_its_script_are_the_same(script):
     assert ours == notebook
     assert len(ours) <= 15
     assert not any(cell.get("outputs") for cell in pair[1].cells), "notebooks are committed without outputs"
+
+
+@pytest.mark.parametrize("name", ["numbers", "your_model"])
+def test_measured_numbers_are_those_of_the_results(name):
+    measured, page = (
+        (ROOT / "docs" / f"{each}.md").read_text(encoding="utf-8") for each in ("measured", name)
+    )
+    numbers = re.findall(r"\d+\.\d{3,}", page)
+    assert numbers
+    assert [number for number in numbers if number not in measured] == []

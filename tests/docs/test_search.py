@@ -44,7 +44,9 @@ def test_the_search_finds_the_page_of_a_question(browser, words, page):
     view = browser.new_page()
     view.goto(f"{(BUILT / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
     view.wait_for_selector("#search-results .search-summary:has-text('finished')")
-    links = view.eval_on_selector_all("#search-results ul.search li > a", "links => links.map(link => link.href)")
+    links = view.eval_on_selector_all(
+        "#search-results ul.search li > a", "links => links.map(link => link.href)"
+    )
     found = list(dict.fromkeys(Path(link.split("#")[0].split("?")[0]).stem for link in links))
     view.close()
     assert page in found[:3], f"{words}: {found[:6]}"
