@@ -15,7 +15,7 @@
 # # Find a language's units
 #
 # Which layer of a model tells Danish from its nearest language, and which latents of a sparse autoencoder
-# (SAE) stand for Danish? The toy model and its text come with glossae: no network, a minute on two cores. For
+# (SAE) stand for Danish? The toy model and its text come with glossae: no network, a minute or two on two cores. For
 # a model of your own, replace the two lines that load.
 
 # %%
