@@ -13,7 +13,7 @@ PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1
 PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
-.PHONY: demo results quick test test-slow test-peers lint format clean
+.PHONY: demo results quick test test-slow test-peers lint format docs notebooks clean
 
 demo: $(INSTALLED)
 	$(BIN)/glossae run demo --again
@@ -41,6 +41,14 @@ lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the documentation, in build/docs; the notebooks in it are those of examples/
+docs: $(TOOLS)
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
+# anew from the scripts beside them
+notebooks: $(TOOLS)
+	$(BIN)/python -m jupytext --quiet --update --to ipynb examples/*.py
 
 format: $(TOOLS)
 	$(BIN)/ruff format .
