@@ -167,7 +167,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch, line, values):
         ("", "no command; try 'glossae run demo' or 'glossae --help'"),
         (
             "rum demo",
-            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob and doctor)",
+            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob, explain and doctor)",
         ),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
@@ -264,7 +264,8 @@ def test_import_help_and_mistakes_load_nothing_heavy():
 import contextlib, io, sys, glossae
 from glossae.cli import main
 for line in ("--help", "recipes", "run --help", "run demo --help", "run demmo", "run demo --sae.k 0", "run",
-             "export --help", "export", "export x --to y", "knob --help", "knob save", "doctor --help"):
+             "export --help", "export", "export x --to y", "knob --help", "knob save",
+             "explain --help", "explain", "doctor --help"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
