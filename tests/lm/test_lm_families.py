@@ -310,7 +310,7 @@ def test_gradients_are_finite_differences(lm, tiny_tokens, name):
 
 
 def test_logit_effects_are_the_change_of_the_logits_by_a_small_step(lm, tokens, hooked):
-    """At a right angle to the state, which keeps its size: all but that division, and a cap, is in the logit effects."""
+    """At a right angle to the state, which keeps its size: only that division and a cap are left out."""
     ids, site = torch.from_numpy(tokens.ids[1])[None], Site("resid", lm.layers - 1)
     if getattr(lm.model.base_model, "decoder", None) is not None and lm.model.base_model.decoder.project_out:
         # it reads a projection of its state
