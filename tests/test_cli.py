@@ -423,7 +423,7 @@ import contextlib, io, sys, glossae
 from glossae.cli import main
 for line in ("--help", "recipes --json", "run --help", "run demo --help all", "completion", "run demmo",
              "run demo --sae.k 0", "run", "export --help", "export", "export x --to y", "knob --help",
-             "knob save", "doctor --help"):
+             "knob save", "explain --help", "explain", "push --help", "push", "app --help", "app", "doctor --help"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
