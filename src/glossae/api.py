@@ -655,17 +655,7 @@ def _recipe(
         "baselines.frozen": 0,
         **settings,
     }
-    try:
-        return load_recipe("find", {key: _flag(value) for key, value in own.items()})
-    except GlossaeError as error:
-        # settings are no flags here
-        line = (
-            str(error)
-            .replace("unknown flag '--", "unknown setting '")
-            .replace("'--", "'")
-            .replace(" --", " ")
-        )
-        raise GlossaeError(line.removeprefix("--")) from error
+    return load_recipe("find", {key: _flag(value) for key, value in own.items()}, dashes="")
 
 
 def _flag(value: Any) -> str:

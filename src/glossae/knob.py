@@ -72,7 +72,7 @@ def add_knob(commands: Any) -> None:
     apply.add_argument("--any-model", action="store_true", help=another)
 
 
-def _save(given: argparse.Namespace) -> None:
+def _save(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.run.knobs import knob_of_run
 
     kind: Any = given.kind or "latent"
@@ -86,9 +86,18 @@ def _save(given: argparse.Namespace) -> None:
         f"{out}: {amount}, {found.family.operation} {', '.join(found.names)} at {found.site} of {found.model}, "
         f"dose {found.dose:.4g}, hash {found.hash[:12]}"
     )
+    own = {"operation": found.family.operation, "units": list(found.names), "site": str(found.site)}
+    return {
+        "out": str(out),
+        "bytes": size,
+        "model": found.model,
+        **own,
+        "dose": found.dose,
+        "hash": found.hash,
+    }
 
 
-def _apply(given: argparse.Namespace) -> None:
+def _apply(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.effects import Knob
     from glossae.run.knobs import continued_by
 
@@ -102,9 +111,11 @@ def _apply(given: argparse.Namespace) -> None:
         device=given.device or "auto",
         any_model=given.any_model,
     )
-    for texts in continued:
-        for name, text in zip(("prompt", "raw", "turned"), texts, strict=True):
+    rows = [dict(zip(("prompt", "raw", "turned"), texts, strict=True)) for texts in continued]
+    for row in rows:
+        for name, text in row.items():
             print(f"{name:<8} {_shown(text)}")
+    return {"model": given.model, "continuations": rows}
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from tiny_world import STEERED
+from tiny_world import STEERED, stages_worked_at
 
 import glossae
 from glossae.cli import main
@@ -94,9 +94,7 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
     ):
         capsys.readouterr()
         assert main(world.line(out, **(STEERED | changes))) == 0
-        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
-        worked = [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
-        assert worked == expected
+        assert stages_worked_at(capsys.readouterr().err) == expected
     assert {arm.tokens for arm in glossae.open_run(out).results.steering.arms} == {4.0}
     # knobs of families that are no longer asked for are gone
     names = {path.name for path in (out / "steering" / "knobs").iterdir()}

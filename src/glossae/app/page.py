@@ -180,9 +180,7 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             run_history=False,
             footer_links=[],
             show_error=False,
-            theme=gr.themes.Default(
-                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-            ),
+            theme=_theme(),
             css=_STYLE,
             app_kwargs={"routes": routes},
         )
@@ -196,11 +194,8 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
 def _theme() -> gr.themes.Base:
     """Gradio's own theme with fonts of the machine, as others would be fetched, and greys of more contrast."""
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(
-        body_text_color_subdued="*neutral_500",
-        block_info_text_color="*neutral_500",
-        button_primary_background_fill="*primary_600",
-    )
+    colours = {"body_text_color_subdued": "*neutral_500", "button_primary_background_fill": "*primary_600"}
+    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(**colours)
     return theme
 
 

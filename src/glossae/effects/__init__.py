@@ -41,6 +41,9 @@ from glossae.effects.sets import (
     latent_set,
     neuron_set,
 )
+from glossae.effects.sharing import FILE as KNOB_FILE
+from glossae.effects.sharing import facts as knob_facts
+from glossae.effects.sharing import snippet as knob_snippet
 from glossae.effects.sweep import (
     Arrays,
     Keep,
@@ -56,6 +59,7 @@ from glossae.effects.sweep import (
 
 __all__ = [
     "FAMILIES",
+    "KNOB_FILE",
     "MATCHED_DAMAGE",
     "NEAR",
     "UNTRAINED",
@@ -89,6 +93,8 @@ __all__ = [
     "edit_columns",
     "families",
     "keep_nothing",
+    "knob_facts",
+    "knob_snippet",
     "latent_set",
     "lowest_loss",
     "matched_sets",

@@ -176,3 +176,14 @@ def _reason(errors: Sequence[ErrorDetails], hint: Any) -> str:
 def shown(value: object) -> str:
     """`value` as an error line quotes it: on one line, and not too long."""
     return "none" if value is None else _REPR.repr(value)
+
+
+def value_text(value: Any) -> str:
+    """A value as one would write it on the command line, its numbers shortened."""
+    if value is None or value in ((), []):
+        return "none"
+    if isinstance(value, tuple | list):
+        return ",".join(map(value_text, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
