@@ -97,7 +97,8 @@ def build(bench: Workbench) -> gr.Blocks:
         # without a link nothing is sent: it would undo what is typed before it arrives
         return [*view_of(query, start, list(bench.units))] if "target" in query else [gr.skip()] * len(start)
 
-    with gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False) as page:
+    page: gr.Blocks = gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False)
+    with page:
         about = f"{own} against {other}, {bench.site}. "
         how = "A token has the more colour, the more a unit fires on it; point at it for the values."
         gr.HTML(f"<h1>Units of {escaped(model_name(bench.lm.name))}</h1><p>{escaped(about + how)}</p>")
@@ -180,6 +181,8 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             run_history=False,
             footer_links=[],
             show_error=False,
+            # nothing is uploaded
+            max_file_size=1,
             theme=_theme(),
             css=_STYLE,
             app_kwargs={"routes": routes},
@@ -226,7 +229,9 @@ def view_of(query: Mapping[str, str], start: View, keys: Sequence[str]) -> View:
         given = float(query.get("dose", ""))
         dose = min(FURTHEST, max(-FURTHEST, given)) if math.isfinite(given) else dose
     return View(
-        *(query.get(name, getattr(start, name))[:LONGEST] for name in ("target", "reference", "prompt")),
+        query.get("target", start.target)[:LONGEST],
+        query.get("reference", start.reference)[:LONGEST],
+        query.get("prompt", start.prompt)[:LONGEST],
         [key for key in query["units"].split(",") if key in keys] if "units" in query else start.units,
         query["by"] if query.get("by") in keys else start.by,
         dose,
