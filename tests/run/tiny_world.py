@@ -41,11 +41,28 @@ SMALL = {
     "report.texts": "2",
     # the stage has tests of its own
     "baselines.untrained": "0",
+    "dashboards.units": "0",
 }
 """The settings that make every stage small."""
 
 EVERYTHING = {"effects__families": "direction", "effects__tune": "true", "effects__prompts": "true"}
 """What they leave out of the effects."""
+
+STEERED = {
+    "layer": 1,
+    "languages__others": "sv",
+    "features__units": "3,7",
+    "evidence__permutations": 0,
+    "evidence__scores": "false",
+    "steering__prompts": 5,
+    "steering__prompt_tokens": 3,
+    "steering__tokens": 5,
+    "steering__values": "2",
+    "steering__kl": "0.02",
+    "steering__examples": 1,
+    "effects__sweep": "false",
+}
+"""Settings of a small run with the stage steering."""
 
 RECIPE = """\
 description: A recipe of the tests' own, so that the shipped ones can be tuned without a test noticing.
