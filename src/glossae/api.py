@@ -6,6 +6,7 @@ numbers are those of `glossae run find` on the same model and text.
 
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
@@ -29,7 +30,7 @@ from glossae.files import path_named, write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import EvidenceResult, Result, StageResults
+from glossae.results import EvidenceResult, Result, StageResults, UnitDashboard, read_dashboard
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder, as_rows
@@ -183,6 +184,15 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
 Kind = TypeVar("Kind", bound="_Result")
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
 class _Tabled:
     """What a notebook shows of a result: its table."""
 
@@ -253,7 +263,7 @@ class Layers(_Result):
 
     def plot(self) -> Figure:
         """The score of each layer, with one standard error."""
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         axes.errorbar(self.table["layer"], self.table["score"], self.table["se"], marker="o")
         axes.axvline(self.best, color="0.8", zorder=0)
@@ -268,12 +278,23 @@ class Unit:
     Attributes:
         number: of the latent.
         facts: its firing rate, mean and largest activation by language, and its q value and least sentence AUROC.
-        contexts: held-out sentences, token by token: `text`, `language`, `value` (the latent's activation there).
+        dashboard: what it does over the text: contexts, density, logit effects, nearest latents; None where the
+            setting `dashboards.units` left it out.
     """
 
     number: int
     facts: dict[str, Any]
-    contexts: list[tuple[str, list[tuple[str, float]]]]
+    dashboard: UnitDashboard | None
+
+    @property
+    def contexts(self) -> list[tuple[str, list[tuple[str, float]]]]:
+        """The sentences of each language with its largest values: the language, and (text, value) of each token."""
+        found = self.dashboard.contexts if self.dashboard else {}
+        return [
+            (code, list(zip(context.tokens, context.values, strict=True)))
+            for code, contexts in found.items()
+            for context in contexts
+        ]
 
     def _repr_html_(self) -> str:
         largest = max((value for _, tokens in self.contexts for _, value in tokens), default=0.0) or 1.0
@@ -332,15 +353,12 @@ class Units(_Tabled):
         if row.empty:
             found = ", ".join(map(str, self.numbers)) or "none"
             raise GlossaeError(f"units: {number} is not among them; there are {found}")
-        texts = json.loads(
-            (self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8")
-        )
-        contexts = []
-        for each in texts:
-            if seen := each["units"].get(str(number)):
-                values = [x if fires else 0.0 for x, fires in zip(seen["pre"], seen["fires"], strict=True)]
-                contexts.append((each["language"], list(zip(each["tokens"], values, strict=True))))
-        return Unit(number, {str(key): value for key, value in row.iloc[0].items()}, contexts)
+        # only whoever looks at a unit waits for the pass over the text
+        rows = _done(self._context, "dashboards").dashboards or []
+        path = self._context.folder.path / "dashboards" / f"latent-{number}.json"
+        shown = any((row.kind, row.unit) == ("latent", number) for row in rows)
+        facts = {str(key): value for key, value in row.iloc[0].items()}
+        return Unit(number, facts, read_dashboard(path) if shown else None)
 
     def knob(self, dose: float = 1.0) -> Knob:
         """The latents as one small knob: at dose 1 each has its mean on the target's text, at 0 on the reference's.
@@ -381,7 +399,7 @@ class Units(_Tabled):
     def plot(self) -> Figure:
         """The firing rates by language."""
         rates = self.table.set_index("unit").filter(like="rate.").rename(columns=lambda name: name[5:])
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         if not rates.empty:
             rates.plot.bar(ax=axes)
@@ -406,7 +424,7 @@ class Effect(_Result):
 
     def plot(self) -> Figure:
         """The change of loss against the value, language by language, with the autoencoder's error kept."""
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = _Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         kept = self.table["splice"].eq(False)
         rows = self.table[self.table["edit"].eq("set") & kept & self.table["source"].eq("all")]
@@ -523,7 +541,7 @@ def find(
     >>> units = gl.find(lm, sae, text, target="da")
     >>> units.rule in ("tested", "fallback")  # fallback: none passes
     True
-    >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and held-out sentences with its activation
+    >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and the sentences with its largest values
     >>> unit.number == units.numbers[0]
     True
 
@@ -653,19 +671,11 @@ def _recipe(
         # what a function does not do is not prepared for
         "baselines.trained": 0,
         "baselines.frozen": 0,
+        # enough for the contexts of a unit, and soon read
+        "dashboards.sentences": 1000,
         **settings,
     }
-    try:
-        return load_recipe("find", {key: _flag(value) for key, value in own.items()})
-    except GlossaeError as error:
-        # settings are no flags here
-        line = (
-            str(error)
-            .replace("unknown flag '--", "unknown setting '")
-            .replace("'--", "'")
-            .replace(" --", " ")
-        )
-        raise GlossaeError(line.removeprefix("--")) from error
+    return load_recipe("find", {key: _flag(value) for key, value in own.items()}, dashes="")
 
 
 def _flag(value: Any) -> str:

@@ -41,7 +41,7 @@ def add_push(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="push nothing; show what would be pushed")
 
 
-def _push(given: argparse.Namespace) -> None:
+def _push(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.hub import Repository
     from glossae.run import open_run
     from glossae.run.sharing import pack, push_parcel
@@ -59,8 +59,10 @@ def _push(given: argparse.Namespace) -> None:
             for name, path in parcel.files.items():
                 print(f"{_size(path.stat().st_size):>9}  {name}")
             print(f"nothing is pushed; without --dry-run this goes to {repository.page}")
-            return
-        print(push_parcel(parcel, repository, private=given.private))
+        else:
+            print(push_parcel(parcel, repository, private=given.private))
+        sizes = {name: path.stat().st_size for name, path in parcel.files.items()}
+    return {"page": repository.page, "pushed": not given.dry_run, "bytes": sizes, "notes": list(parcel.notes)}
 
 
 def _size(count: int) -> str:
