@@ -45,7 +45,9 @@ def names():
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     load_recipe = api.load_recipe
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+        patch.setattr(
+            api, "load_recipe", lambda base, changes, **more: load_recipe(base, LESS | changes, **more)
+        )
         for name in ("load", "text", "probe", "train", "find", "sweep"):
             example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
             assert example.examples, f"{name} shows no use"
