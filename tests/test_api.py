@@ -78,7 +78,9 @@ def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
         (tmp_path / f"{code}.txt").write_text(lines, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     load_recipe = api.load_recipe
-    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, FEWEST | changes))
+    monkeypatch.setattr(
+        api, "load_recipe", lambda base, changes, **more: load_recipe(base, FEWEST | changes, **more)
+    )
 
     class Found:
         best = 9
