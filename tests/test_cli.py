@@ -167,7 +167,7 @@ def test_help_of_a_recipe_shows_its_values(capsys, monkeypatch, line, values):
         ("", "no command; try 'glossae run demo' or 'glossae --help'"),
         (
             "rum demo",
-            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob, explain and doctor)",
+            "unknown command 'rum'; did you mean 'run'? (there are run, recipes, export, knob, explain, figures and doctor)",
         ),
         ("--quiet run demo", "unknown flag '--quiet' (flags follow the command)"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from glossae import explain, export, flags, knob
+from glossae import explain, export, figures, flags, knob
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -83,6 +83,7 @@ def _command(words: Sequence[str]) -> None:
     export.add_export(commands)
     knob.add_knob(commands)
     explain.add_explain(commands)
+    figures.add_figures(commands)
     doctor = "show what this machine has, and what is missing for which feature"
     commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
     given = parser.read(words)
