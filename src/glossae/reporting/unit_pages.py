@@ -324,7 +324,7 @@ def shown_token(text: str) -> str:
     )
 
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 44, 22, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 50, 22, 8
 
 
 def _histogram(
