@@ -45,7 +45,9 @@ def names():
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     load_recipe = api.load_recipe
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+        patch.setattr(
+            api, "load_recipe", lambda base, changes, **more: load_recipe(base, LESS | changes, **more)
+        )
         for name in ("load", "text", "probe", "train", "find", "sweep"):
             example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
             assert example.examples, f"{name} shows no use"
@@ -76,7 +78,9 @@ def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
         (tmp_path / f"{code}.txt").write_text(lines, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     load_recipe = api.load_recipe
-    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, FEWEST | changes))
+    monkeypatch.setattr(
+        api, "load_recipe", lambda base, changes, **more: load_recipe(base, FEWEST | changes, **more)
+    )
 
     class Found:
         best = 9
@@ -102,6 +106,7 @@ def test_tables_figures_and_html(names):
         result = names[name]
         assert len(result.table)
         assert result.plot().axes
+        assert result.plot()._repr_png_().startswith(b"\x89PNG")
         assert "<table" in result._repr_html_()
     assert "<table" in names["text"]._repr_html_()
     assert set(names["text"].table.columns) >= {"train", "test", "panel"}

@@ -25,12 +25,17 @@ def run(tmp_path, monkeypatch, tiny_model):
     return sae
 
 
-def said(capsys, line):
+def printed(capsys, line):
     assert main(line.split()) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.count("\n") == 1
-    return captured.out.rstrip("\n")
+    return captured.out
+
+
+def said(capsys, line):
+    out = printed(capsys, line)
+    assert out.count("\n") == 1
+    return out.rstrip("\n")
 
 
 def refusal(capsys, line):
@@ -71,9 +76,23 @@ def test_an_export_is_one_line_and_computes_the_same(run, capsys, line, expected
     torch.testing.assert_close(Sae.load("out")(X), run(X))
 
 
+def test_json_of_an_export(run, capsys):
+    facts = json.loads(printed(capsys, "export run --to sparsify --out out --json"))
+    assert facts == {
+        "out": "out",
+        "format": "sparsify",
+        "activation": "topk",
+        "latents": 10,
+        "site": "attn.out",
+        "layer": 1,
+        "unsound": [],
+    }
+
+
 def test_an_export_of_an_export(run, capsys, tmp_path):
     said(capsys, "export run --to sae-lens --out a")
-    said(capsys, "export a --to sparsify --out b")
+    # a shared file does not say where the model lies, so its modules are not known
+    said(capsys, "export a --to sparsify --out b --hookpoint layers.1.attention.dense")
     said(capsys, "export b --to sae-lens --out c")
     for name in ("cfg.json", "sae_weights.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
@@ -119,6 +138,15 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
     run.save(tmp_path / "run" / "sae")
     said(capsys, f"export run --to {to} --out out")
     assert "unsound" not in (tmp_path / place / "README.md").read_text()
+
+
+def test_names_show_as_text_on_the_card(run, capsys, tmp_path):
+    run.trained_on = "9 tokens from <script>a|b*c*.tsv\n# no heading"
+    run.save(tmp_path / "run" / "sae")
+    said(capsys, "export run --to sae-lens --out out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    shown = r"| Trained on | 9 tokens from &lt;script&gt;a\|b\*c\*.tsv \# no heading |"
+    assert shown in card
 
 
 def test_help(capsys):

@@ -421,6 +421,16 @@ def test_the_other_languages_are_those_that_sources_name(text, others):
     assert load_recipe("find", TEXT | {"corpora.text": text}).languages.others == others
 
 
+def test_without_a_target_it_is_the_first_language_of_the_text():
+    text = {"model": "toy", "corpora.text": "en=B.txt sv=A.txt da=C,nl=D"}
+    recipe = load_recipe("find", text)
+    assert (recipe.languages.target, recipe.languages.reference) == ("sv", "en")
+    assert recipe.languages.others == ("da", "nl")
+    assert load_recipe("find", text | {"languages.reference": "sv"}).languages.target == "en"
+    with pytest.raises(GlossaeError, match=r"corpora\.text: names no text in 'en', the reference"):
+        load_recipe("find", text | {"corpora.text": "sv=A.txt da=B.txt"})
+
+
 def test_find_says_all_that_it_needs():
     with pytest.raises(
         GlossaeError, match=r"^find\.yaml: model, languages\.target, corpora\.text: are missing: give --"

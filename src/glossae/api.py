@@ -6,6 +6,7 @@ numbers are those of `glossae run find` on the same model and text.
 
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
@@ -183,6 +184,15 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
 Kind = TypeVar("Kind", bound="_Result")
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
 class _Tabled:
     """What a notebook shows of a result: its table."""
 
@@ -253,7 +263,7 @@ class Layers(_Result):
 
     def plot(self) -> Figure:
         """The score of each layer, with one standard error."""
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         axes.errorbar(self.table["layer"], self.table["score"], self.table["se"], marker="o")
         axes.axvline(self.best, color="0.8", zorder=0)
@@ -389,7 +399,7 @@ class Units(_Tabled):
     def plot(self) -> Figure:
         """The firing rates by language."""
         rates = self.table.set_index("unit").filter(like="rate.").rename(columns=lambda name: name[5:])
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         if not rates.empty:
             rates.plot.bar(ax=axes)
@@ -414,7 +424,7 @@ class Effect(_Result):
 
     def plot(self) -> Figure:
         """The change of loss against the value, language by language, with the autoencoder's error kept."""
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = _Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         kept = self.table["splice"].eq(False)
         rows = self.table[self.table["edit"].eq("set") & kept & self.table["source"].eq("all")]
@@ -665,17 +675,7 @@ def _recipe(
         "dashboards.sentences": 1000,
         **settings,
     }
-    try:
-        return load_recipe("find", {key: _flag(value) for key, value in own.items()})
-    except GlossaeError as error:
-        # settings are no flags here
-        line = (
-            str(error)
-            .replace("unknown flag '--", "unknown setting '")
-            .replace("'--", "'")
-            .replace(" --", " ")
-        )
-        raise GlossaeError(line.removeprefix("--")) from error
+    return load_recipe("find", {key: _flag(value) for key, value in own.items()}, dashes="")
 
 
 def _flag(value: Any) -> str:

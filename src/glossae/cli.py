@@ -1,14 +1,22 @@
-"""The command line: `glossae run`, `recipes`, `export`, `knob`, `doctor`. A mistake is one line on standard error."""
+"""The command line of `glossae`. A mistake is one line on standard error.
+
+A command is a function that prints lines for a person and returns what `--json` prints instead of them (None: just
+those lines). `--json` and `--quiet` are of every command, and are done here.
+"""
 
 import argparse
+import contextlib
+import io
+import json
 import os
 import re
 import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from glossae import explain, export, figures, flags, knob
+from glossae import app, completion, explain, export, figures, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -24,7 +32,10 @@ _EXAMPLES = """\
   glossae run RECIPE          another recipe, with your model and text if you like
   glossae run ... --quick     a first page in two minutes
   glossae run ... --dry-run   what a run would download, hold in memory and take; no network
-  glossae run --help          all settings
+  glossae run --help          what matters most, and the groups of settings; --help all shows every setting
+
+--json prints one JSON object on standard output, {"error": "...", "status": 2} after an error. --quiet prints
+warnings and errors only, and the path of a run's page.
 
 A run is a folder: its report.html is the page to read, results.json has every number."""
 
@@ -45,32 +56,70 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 130
         after an interruption; 141 when the reader of the output has left.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        _command(sys.argv[1:] if argv is None else list(argv))
+        status, facts = _outcome(words)
+        if "error" in facts:
+            facts["status"] = status
+            print(f"glossae: {_one_line(facts['error'])}", file=sys.stderr)
+        if "--json" in words:
+            # in ASCII, so that nothing in a text or a name can act on a terminal
+            print(json.dumps(facts, indent=1, default=str))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except GlossaeError as error:
-        return _refusal(str(error))
-    except KeyboardInterrupt:
-        print("glossae: interrupted; the same command carries on where it stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Python flushes standard output once more when it leaves, and would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    return status
+
+
+def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
+    """The exit status of a command line, and what it comes to; `error` says what is wrong."""
+    try:
+        facts = _command(words)
+    except GlossaeError as error:
+        return 2, {"error": str(error)}
+    except KeyboardInterrupt:
+        return 130, {"error": "interrupted; the same command carries on where it stopped"}
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # the system refuses: a name too long for it, a disk that is full
         if error.errno is None:
             raise
-        return _refusal(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror))
-    return 0
+        return 2, {"error": f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)}
+    return (2 if "error" in facts else 0), facts
 
 
-def _command(words: Sequence[str]) -> None:
+def _command(words: Sequence[str]) -> dict[str, Any]:
     if not words:
         raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
-    if words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+    own = ("-h", "--help", "--version", "--json", "--quiet")
+    if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
+    given = _parser().read(words)
+    # what is printed for a person is dropped where nobody is to read it
+    lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
+    with contextlib.redirect_stdout(lines) if unread else contextlib.nullcontext():
+        if given.help:
+            shown = flags.run_help(given) if given.command == "run" else given.parser.format_help()
+            print(shown, end="")
+            return {"help": shown}
+        if given.version:
+            print(f"glossae {__version__}")
+            return {"version": __version__}
+        if given.command is None:
+            raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
+        facts: dict[str, Any] | None = given.do(given)
+    if facts is None:
+        return {"lines": lines.getvalue().splitlines()}
+    if given.quiet and not given.json and "page" in facts:
+        print(facts["page"])
+    return facts
+
+
+def _parser() -> flags.Parser:
     parser = flags.Parser(prog="glossae", usage="glossae COMMAND ...", description=_ABOUT, epilog=_EXAMPLES)
     parser.add_argument("--version", action="store_true", help="show the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="glossae")
@@ -82,36 +131,34 @@ def _command(words: Sequence[str]) -> None:
     commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
     export.add_export(commands)
     knob.add_knob(commands)
-    explain.add_explain(commands)
     figures.add_figures(commands)
+    app.add_app(commands)
+    push.add_push(commands)
+    explain.add_explain(commands)
     doctor = "show what this machine has, and what is missing for which feature"
     commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
-    given = parser.read(words)
-    if given.help:
-        if given.command == "run":
-            flags.show_values(given)
-        print(given.parser.format_help(), end="")
-    elif given.version:
-        print(f"glossae {__version__}")
-    else:
-        given.do(given)
+    completion.add_completion(commands)
+    return parser
 
 
-def _recipes(_: argparse.Namespace) -> None:
+def _recipes(_: argparse.Namespace) -> dict[str, Any]:
     recipes = shipped_recipes()
     width = max(map(len, recipes))
     for name, description in recipes.items():
         print(f"{name:{width}}  {description}")
+    return {"recipes": recipes}
 
 
-def _doctor(_: argparse.Namespace) -> None:
-    from glossae.doctor import examine
+def _doctor(_: argparse.Namespace) -> dict[str, Any]:
+    from glossae.doctor import examine, lines
 
-    for line in examine():
+    facts = examine()
+    for line in lines(facts):
         print(line)
+    return facts
 
 
-def _run(given: argparse.Namespace) -> None:
+def _run(given: argparse.Namespace) -> dict[str, Any]:
     if given.recipe is None:
         raise GlossaeError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
     recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)
@@ -125,25 +172,30 @@ def _run(given: argparse.Namespace) -> None:
     if offline():
         # the hub's clients listen to a word of their own, and only before they are imported
         os.environ["HF_HUB_OFFLINE"] = "1"
+    # torch and transformers take seconds to import: only once the recipe is known to be right
     if given.dry_run:
         from glossae.plan import dry_run
+        from glossae.run import check_folder
 
-        print(dry_run(recipe, out, given.stage))
-        return
-    # torch and transformers take seconds to import: only once the recipe is known to be right
+        check_folder(out, recipe)
+        plan = dry_run(recipe, out, given.stage)
+        print(plan.text)
+        return plan.facts
     from glossae.run import run_recipe
 
-    run_recipe(recipe, out, until=given.stage, quiet=given.quiet)
+    track = given.track or "none"
+    ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again, track=track)
+    for line in ran.lines:
+        print(line)
+    return ran.to_json()
 
 
-def _refusal(message: str) -> int:
-    """Print `message` without line breaks, and with what a terminal would obey made visible."""
+def _one_line(message: str) -> str:
+    """`message` without line breaks, and with what a terminal would obey made visible."""
     folded = re.sub(r"\s*[\r\n]+\s*", " ", message.strip())
-    shown = "".join(
+    return "".join(
         character.encode("unicode_escape").decode()
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         else character
         for character in folded
     )
-    print(f"glossae: {shown}", file=sys.stderr)
-    return 2

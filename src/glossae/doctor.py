@@ -6,13 +6,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glossae._version import __version__
 from glossae.environment import cache_folder, install, offline
-from glossae.errors import GlossaeError
 from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap_text
 
 PYTHON = (3, 11)
@@ -21,11 +21,14 @@ FEATURES = {
     "hub": "text from the Hugging Face Hub (hub:OWNER/NAME)",
     "multi": "models shared out among several GPUs (device: split)",
     "tasks": "downstream tasks with adapters",
-    "gguf": "models in GGUF files (--model PATH.gguf)",
+    "gguf": "models in GGUF files (--model PATH.gguf), and knobs for llama.cpp",
+    "completion": "a shell that completes commands (glossae completion)",
     "lid": "lingua, a second language identifier for steered text",
+    "inspect": "Inspect's tasks on a turned model (inspect eval TASK --model glossae/MODEL)",
     "app": "the interactive app",
     "track": "logging to a tracker",
 }
+FOLDERS = {"cache": "glossae's cache", "hub_cache": "the hub's cache", "here": "runs here"}
 ADDRESSES = ("HF_ENDPOINT", "GLOSSAE_OPUS_BASE", "GLOSSAE_OPUS_API")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -49,6 +52,10 @@ class Package(NamedTuple):
         """Whether it is installed and new enough."""
         return self.found is not None and _numbers(self.found) >= _numbers(self.least)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` has of it."""
+        return {"least": self.least, "found": self.found, "good": self.good}
+
     def __str__(self) -> str:
         least = f"needs {self.least} or newer" if self.least else "any version"
         if self.found is None:
@@ -56,39 +63,76 @@ class Package(NamedTuple):
         return self.found if self.good else f"{self.found} is too old, {least}"
 
 
-def examine() -> Iterator[str]:
-    """The lines of the page, in order.
+def examine() -> dict[str, Any]:
+    """What this machine has, as `--json` prints it: sizes are bytes; `error` names every problem, if there are any.
 
-    Raises:
-        GlossaeError: after the last line, if glossae cannot run here; it names every problem.
+    Proxies and tokens are never in it, only whether they are set.
     """
     wrong: list[str] = []
     groups = _needed()
-    yield "Versions"
     version = platform.python_version()
     if sys.version_info < PYTHON:
         wrong.append(f"Python {version} is older than {'.'.join(map(str, PYTHON))}")
-    yield from _line("python", f"{version}, {platform.system()} {platform.machine()}")
-    yield from _line("glossae", __version__)
-    for package in groups.pop("", []):
-        yield from _line(package.name, str(package))
-        if not package.good:
-            wrong.append(f"{package.name}: {package}")
-    yield "Devices"
-    yield from _devices(wrong)
-    yield "Caches and disk"
-    yield from _caches(wrong)
-    yield "Network (not used now)"
-    yield from _network()
-    yield "Optional features"
-    for extra, packages in groups.items():
-        yield from _feature(extra, packages)
-    yield ""
+    own = groups.pop("", [])
+    wrong += [f"{package.name}: {package}" for package in own if not package.good]
+    facts: dict[str, Any] = {
+        "glossae": __version__,
+        "python": version,
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {package.name: package.to_json() for package in own},
+        **_devices(wrong),
+        "folders": _folders(wrong),
+        "network": _network(),
+        "features": {extra: _feature(extra, packages) for extra, packages in groups.items()},
+    }
     if wrong:
-        raise GlossaeError(
+        facts["error"] = (
             f"doctor: glossae cannot run here: {'; '.join(wrong)}; packages are mended by 'pip install --upgrade NAME'"
         )
-    yield "glossae can run here."
+    return facts
+
+
+def lines(facts: dict[str, Any]) -> Iterator[str]:
+    """The page of what `examine` found, in lines."""
+    yield "Versions"
+    yield from _line("python", f"{facts['python']}, {facts['system']}")
+    yield from _line("glossae", facts["glossae"])
+    for name, package in facts["packages"].items():
+        yield from _line(name, str(Package(name, package["least"], package["found"])))
+    yield "Devices"
+    for device in facts["devices"]:
+        about = f"{device['about']}, {bytes_text(device['memory_bytes'])} memory"
+        half = f", {device['bfloat16']}" if device["bfloat16"] else ""
+        yield from _line(device["device"], f"{about}{half}; dtype auto: {device['dtype']}")
+    yield from _line(*(("device auto", facts["auto"]) if facts["auto"] else ("torch", facts["torch_error"])))
+    yield "Caches and disk"
+    for name, folder in facts["folders"].items():
+        held = "" if folder["bytes"] is None else f"{bytes_text(folder['bytes'])}, "
+        held = held if folder["exists"] else "not there yet, "
+        yield from _line(FOLDERS[name], f"{folder['path']}: {held}{bytes_text(folder['free_bytes'])} free")
+        if not folder["writable"]:
+            yield from _line("", "cannot be written to")
+    yield "Network (not used now)"
+    network = facts["network"]
+    kept = network["offline"]
+    yield from _line(
+        "hub and OPUS", f"kept from the network by {kept}" if kept else "asked when something is missing"
+    )
+    for name in network["addresses"]:
+        yield from _line(name, "is set: another server than the usual one is asked")
+    if network["proxies"]:
+        yield from _line("proxies", f"{', '.join(network['proxies'])} set")
+    place = network["token"]
+    yield from _line(
+        "token for the hub", f"found ({place}), not shown" if place else "none; gated models need one"
+    )
+    yield "Optional features"
+    for extra, feature in facts["features"].items():
+        what = feature["install"] or ", ".join(f"{name} {found}" for name, found in feature["found"].items())
+        yield from _line(extra, f"{feature['about']}: {what}")
+    yield ""
+    if "error" not in facts:
+        yield "glossae can run here."
 
 
 def _line(name: str, text: str) -> Iterator[str]:
@@ -126,75 +170,64 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _devices(wrong: list[str]) -> Iterator[str]:
-    """The processor, every GPU, and the device of `auto`."""
+def _devices(wrong: list[str]) -> dict[str, Any]:
+    """The processor, every GPU, and the device of `auto`; or why torch does not load."""
     try:
         # torch may be missing, or made for another machine
         import torch
 
         from glossae.lm import fast_bfloat16, resolve_device, resolve_dtype
 
-        def dtype(place: torch.device) -> str:
-            return f"dtype auto: {str(resolve_dtype('auto', place)).removeprefix('torch.')}"
+        def device(place: torch.device, about: str, memory: float, half: str) -> dict[str, Any]:
+            dtype = str(resolve_dtype("auto", place)).removeprefix("torch.")
+            row = {"device": str(place), "about": about, "memory_bytes": round(memory)}
+            return row | {"bfloat16": half, "dtype": dtype}
 
-        half = ", bfloat16 where a model's loss stays the same" if fast_bfloat16() else ""
-        yield from _line(
-            "cpu",
-            f"{os.cpu_count() or 1} cores, {torch.get_num_threads()} threads, {bytes_text(memory_bytes())} memory; "
-            f"{dtype(torch.device('cpu'))}{half}",
-        )
+        half = "bfloat16 where a model's loss stays the same" if fast_bfloat16() else ""
+        cores = f"{os.cpu_count() or 1} cores, {torch.get_num_threads()} threads"
+        devices = [device(torch.device("cpu"), cores, memory_bytes(), half)]
         for number in range(torch.cuda.device_count()):
-            place = torch.device("cuda", number)
-            about = torch.cuda.get_device_properties(place)
+            about = torch.cuda.get_device_properties(number)
             has = "bfloat16" if about.major >= 8 or torch.version.hip else "no fast bfloat16"
-            memory = bytes_text(about.total_memory)
-            yield from _line(f"cuda:{number}", f"{about.name}, {memory} memory, {has}; {dtype(place)}")
-        yield from _line("device auto", str(resolve_device("auto")))
+            devices.append(device(torch.device("cuda", number), about.name, about.total_memory, has))
+        return {"devices": devices, "auto": str(resolve_device("auto"))}
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         wrong.append(f"torch does not load ({reason})")
-        yield from _line("torch", f"does not load: {reason}")
+        return {"devices": [], "auto": None, "torch_error": f"does not load: {reason}"}
 
 
-def _caches(wrong: list[str]) -> Iterator[str]:
-    places = {"glossae's cache": cache_folder()}
-    try:
-        places["the hub's cache"] = hub_cache()
-    except ImportError as error:
-        yield from _line("the hub's cache", f"unknown: {error}")
-    for name, path in places.items():
-        held = bytes_text(folder_bytes(path)) if path.is_dir() else "not there yet"
-        yield from _line(name, f"{path}: {held}, {_free(path)}")
-        nearest = _nearest(path)
-        if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+def _folders(wrong: list[str]) -> dict[str, Any]:
+    places = {"cache": cache_folder()}
+    # without the hub's client, which `packages` tells
+    with suppress(ImportError):
+        places["hub_cache"] = hub_cache()
+    found = {}
+    for name, path in (places | {"here": Path.cwd()}).items():
+        near = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        writable = near.is_dir() and os.access(near, os.W_OK | os.X_OK)
+        if name in places and not writable:
             wrong.append(f"{path} cannot be written to")
-            yield from _line("", "cannot be written to")
-    yield from _line("runs here", f"{Path.cwd()}: {_free(Path.cwd())}")
+        found[name] = {
+            "path": str(path),
+            "exists": path.is_dir(),
+            # a working folder may hold anything
+            "bytes": folder_bytes(path) if name in places and path.is_dir() else None,
+            "free_bytes": shutil.disk_usage(near).free,
+            "writable": writable or name not in places,
+        }
+    return found
 
 
-def _free(path: Path) -> str:
-    return f"{bytes_text(shutil.disk_usage(_nearest(path)).free)} free"
-
-
-def _nearest(path: Path) -> Path:
-    """A folder, or the nearest above it that exists."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-
-
-def _network() -> Iterator[str]:
+def _network() -> dict[str, Any]:
     """The environment's settings of the network; proxies and tokens may be secret, and are not shown."""
-    kept = offline()
-    yield from _line(
-        "hub and OPUS", f"kept from the network by {kept}" if kept else "asked when something is missing"
-    )
-    for name in filter(os.environ.get, ADDRESSES):
-        yield from _line(name, "is set: another server than the usual one is asked")
-    if names := [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())]:
-        yield from _line("proxies", f"{', '.join(names)} set")
     place = next(filter(os.environ.get, TOKENS), None) or _token_file()
-    yield from _line(
-        "token for the hub", f"found ({place}), not shown" if place else "none; gated models need one"
-    )
+    return {
+        "offline": offline(),
+        "addresses": [name for name in ADDRESSES if os.environ.get(name)],
+        "proxies": [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())],
+        "token": place and str(place),
+    }
 
 
 def _token_file() -> Path | None:
@@ -206,12 +239,15 @@ def _token_file() -> Path | None:
     return path if path.is_file() and path.stat().st_size else None
 
 
-def _feature(extra: str, packages: list[Package]) -> Iterator[str]:
-    about = FEATURES.get(extra, "an extra")
-    if lacking := [package for package in packages if not package.good]:
-        names = ", ".join(package.name for package in lacking)
-        named = " ".join(f"'{p.name}>={p.least}'" if p.least else p.name for p in lacking)
-        about += f": {names} missing or too old; {install(extra)}, or pip install {named}"
-    else:
-        about += ": " + ", ".join(f"{package.name} {package.found}" for package in packages)
-    yield from _line(extra, about)
+def _feature(extra: str, packages: list[Package]) -> dict[str, Any]:
+    """Whether the packages of an extra are here, and how to install those that are not."""
+    lacking = [package for package in packages if not package.good]
+    names = ", ".join(package.name for package in lacking)
+    named = " ".join(f"'{p.name}>={p.least}'" if p.least else p.name for p in lacking)
+    how = f"{names} missing or too old; {install(extra)}, or pip install {named}" if lacking else None
+    return {
+        "about": FEATURES.get(extra, "an extra"),
+        "good": not lacking,
+        "found": {package.name: package.found for package in packages},
+        "install": how,
+    }

@@ -33,7 +33,7 @@ def add_explain(commands: Any) -> None:
     parser.need("--model", type=typed(Text), metavar="NAME", help="the model, as the server calls it")
 
 
-def _explain(given: argparse.Namespace) -> None:
+def _explain(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.reporting import write_unit_pages
     from glossae.run.folder import open_run
     from glossae.units import Endpoint, explain
@@ -41,7 +41,7 @@ def _explain(given: argparse.Namespace) -> None:
     run, endpoint = open_run(Path(given.run)), Endpoint(given.endpoint, given.model)
     units = {f"{unit.kind} {unit.unit}": unit.label for unit in run.dashboards}
     try:
-        explain(
+        labels = explain(
             run.path,
             run.dashboards,
             endpoint,
@@ -56,4 +56,6 @@ def _explain(given: argparse.Namespace) -> None:
     finally:
         # also those of before an error
         write_unit_pages(run.path)
-    print(f"labels by {given.model}, not evidence: {run.path / 'units' / 'index.html'}")
+    page = run.path / "units" / "index.html"
+    print(f"labels by {given.model}, not evidence: {page}")
+    return {"page": str(page), "labels": [label.to_json() for label in labels]}

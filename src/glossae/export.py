@@ -45,13 +45,13 @@ def add_export(commands: Any) -> None:
     parser.add_argument("--hookpoint", metavar="MODULE", help=module)
 
 
-def _export(given: argparse.Namespace) -> None:
+def _export(given: argparse.Namespace) -> dict[str, Any]:
     if given.hookpoint is not None and given.format != "sparsify":
         raise GlossaeError(f"--hookpoint: is for sparsify; {given.format} has its own names")
     place, out, module = Path(given.place), Path(given.out), given.hookpoint
     if given.format == "neuronpedia":
         print(_features(place, out))
-        return
+        return {"out": str(out), "format": given.format}
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
 
@@ -59,15 +59,44 @@ def _export(given: argparse.Namespace) -> None:
         raise GlossaeError(f"{place}: this run has no autoencoder yet: it has not reached the stage sae")
     sae = read_sae(place)
     config = sae.config
+    card = _card(place, out, given.format)
     if given.format == "sae-lens":
-        written = to_sae_lens(sae, out)
+        written = to_sae_lens(sae, out, card)
     else:
         if module is None:
             # an SAE without a known site is written without a hookpoint
             site = Site(config.site, config.layer)
             module = hookpoint(site, _model_type(config.model)) if config.site else ""
-        written = to_sparsify(sae, out, module)
+        written = to_sparsify(sae, out, module, card)
     print("\n".join([*(f"unsound: {finding}" for finding in sae.unsound), written]))
+    own = {
+        "activation": config.activation,
+        "latents": config.latents,
+        "site": config.site,
+        "layer": config.layer,
+    }
+    return {"out": str(out), "format": given.format, **own, "unsound": list(sae.unsound)}
+
+
+def _card(place: Path, out: Path, format: str) -> str:
+    """The card of a run's autoencoder, with what the run found; of other autoencoders nothing."""
+    from glossae.run.folder import RECORD, open_run
+
+    if not (place / RECORD).is_file():
+        return ""
+    from glossae.run.sharing import export_card
+
+    folder = json.dumps(out.name, ensure_ascii=False)
+    load = {
+        "sae-lens": ("from sae_lens import SAE", "", f"sae = SAE.load_from_disk({folder})"),
+        "sparsify": ("from sparsify import SparseCoder", "", f"SparseCoder.load_many({folder}, local=True)"),
+    }[format]
+    ours = ("```python", "import glossae as gl", "", f"sae = gl.Sae.load({folder})", "```", "")
+    try:
+        return export_card(open_run(place), [*ours, "```python", *load, "```", ""])
+    except GlossaeError as error:
+        print(f"the card is without what the run found: {error}")
+        return ""
 
 
 def _features(place: Path, out: Path) -> str:

@@ -24,9 +24,10 @@ def add_figures(commands: Any) -> None:
     parser.add_argument("--style", choices=("paper",), metavar="STYLE", help="paper: column width [paper]")
 
 
-def _figures(given: argparse.Namespace) -> None:
+def _figures(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.reporting import write_figures
 
     written = write_figures(Path(given.run), Path(given.out))
     kinds = {kind: sum(path.suffix == f".{kind}" for path in written) for kind in ("pdf", "svg", "tex")}
     print(f"{given.out}: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}")
+    return {"out": str(given.out), "files": [path.name for path in written]}

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from glossae.errors import GlossaeError
@@ -34,6 +34,17 @@ def path_named(name: str) -> Path:
         if error.errno == errno.ENAMETOOLONG:
             raise GlossaeError(f"{name[:40]!a}...: is longer than the name of a file can be") from error
     return path
+
+
+def shared_name(name: str) -> str:
+    """The name of a model, autoencoder or file as others may read it: of a path only its last part.
+
+    Names on the hub (`OWNER/NAME`, `hub:...`) and names of one word do not change.
+    """
+    if name.startswith("hub:"):
+        return name
+    own = name.startswith((".", "/", "~")) or name.count("/") > 1 or path_named(name).exists()
+    return PurePath(name).name or name if own else name
 
 
 @contextmanager

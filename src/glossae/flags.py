@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from glossae.errors import GlossaeError
+from glossae.files import path_named
 from glossae.recipe import (
     PRECISIONS,
     Recipe,
@@ -16,26 +17,31 @@ from glossae.recipe import (
     nearest,
     quick_settings,
     recipe_values,
+    shipped_recipes,
     unknown_flag,
+    value_text,
 )
 from glossae.stages import STAGES
 
 _ABOUT = """\
 Run a recipe from text to report. Work that is done in the folder is not done again: the same command
-carries on after a crash, and a changed setting re-runs what depends on it.
+carries on after a crash. Finished stages that a changed setting would replace are kept, unless --again is given.
 
   glossae run find --model M --target sv --text "sv=A.txt en=B.txt da=C.txt" --out runs/sv
                                                      Swedish units of your model, on your text
   glossae run demo                                   the toy, offline
-  glossae run demo --sae.k 16 --until sae            another k, no further than the autoencoder
+  glossae run demo --sae.k 16 --until sae --out runs/k16    another k, no further than the autoencoder
   glossae run pythia-14m --model FOLDER --layer 4 --corpora.train A.tsv --corpora.test B.tmx --out runs/mine
   glossae run mine.yaml                              a recipe of your own; 'base: demo' in it inherits
   glossae run paper --dry-run                        downloads, memory and time; no network
 
 Every key below is also a key of the YAML file: --sae.k 16 is 'sae:', and under it '  k: 16'. Commas separate
-the elements of a list, and none removes a value. 'glossae run RECIPE --help' shows that recipe's values."""
+the elements of a list, blanks separate sources of text and tasks, and none removes a value."""
 
 _SHORT = {"languages.target": "target", "languages.reference": "reference", "corpora.text": "text"}
+# the group of the settings without a dot, the word for all groups, and the settings that the short help shows
+_RECIPE, _ALL = "recipe", "all"
+_FIRST = (*_SHORT, "model", "site", "layer")
 _TEXT_HELP = """\
 The languages, and your text in them: one source for each language, or sources with several. All text of a
 run is cut out of it."""
@@ -49,20 +55,34 @@ class _Once(argparse.Action):
     """Store the value of a flag that may be given once."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:  # noqa: ARG002
-        if getattr(namespace, self.dest) is not None:
+        if getattr(namespace, self.dest, None) is not None:
             raise GlossaeError(f"{option_string}: is given twice")
         setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser without abbreviations. Its errors are `GlossaeError`s of one line."""
+    """A parser without abbreviations. Its errors are `GlossaeError`s of one line.
 
-    def __init__(self, **options: Any) -> None:
+    Every command has `--help`, `--json` and `--quiet`.
+
+    Args:
+        topics: whether `--help` takes the name of a group of flags.
+        options: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, topics: bool = False, **options: Any) -> None:
         super().__init__(allow_abbrev=False, add_help=False, formatter_class=_layout, **options)
         self.register("action", None, _Once)
         self.set_defaults(parser=self)
         self.needed: list[argparse.Action] = []
-        self.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show this")
+        topic: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "GROUP"}
+        shown = "show this; with a group, its settings" if topics else "show this"
+        # without defaults, so that the command's own parser does not take back a flag before the command
+        own: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
+        help_ = topic | {"default": argparse.SUPPRESS} if topics else own
+        self.add_argument("-h", "--help", **help_, help=shown)
+        self.add_argument("--json", **own, help="print one JSON object, also for an error")
+        self.add_argument("--quiet", **own, help="print warnings and errors only (run: and the page's path)")
 
     def need(self, *names: str, **options: Any) -> None:
         """Add an argument that `read` refuses to miss."""
@@ -84,7 +104,7 @@ class Parser(argparse.ArgumentParser):
             )
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The values of a command line; `parser` is the parser of its command.
+        """The values of a command line; `parser` is the parser of its command, `root` this one.
 
         Raises:
             GlossaeError: a flag is unknown, has no value or comes twice, or a word is missing or one too many.
@@ -100,9 +120,12 @@ class Parser(argparse.ArgumentParser):
             else:
                 joined.append(word)
         given, rest = self.parse_known_args(joined)
-        # without a default, so that the command's own parser does not take back a `--help` before the command
-        given.help = "help" in given
+        for name in ("help", "json", "quiet"):
+            setattr(given, name, getattr(given, name, False))
+        given.root = self
         parser = given.parser
+        if "--" in rest or "--" in words:
+            raise GlossaeError(f"{parser.prog.removeprefix('glossae ')}: unexpected '--': leave it out")
         for word in sorted(rest, key=lambda word: not word.startswith("-")):
             if not word.startswith("-"):
                 raise GlossaeError(f"{parser.prog.removeprefix('glossae ')}: unexpected '{word}'")
@@ -131,9 +154,9 @@ def typed(hint: Any) -> Callable[[str], Any]:
 
 def add_run(commands: Any) -> Parser:
     """Add `glossae run` to the commands."""
-    usage = "glossae run RECIPE [--out DIR] [--until STAGE] [--quick] [--quiet] [--dry-run] [--KEY VALUE ...]"
+    usage = "glossae run RECIPE [--out DIR] [--until STAGE] [--quick] [--again] [--dry-run] [--KEY VALUE ...]"
     parser: Parser = commands.add_parser(
-        "run", help="run a recipe, from text to report", usage=usage, description=_ABOUT
+        "run", help="run a recipe, from text to report", usage=usage, description=_ABOUT, topics=True
     )
     text = parser.add_argument_group("languages and text", _TEXT_HELP)
     command = parser.add_argument_group("the command")
@@ -142,7 +165,7 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--out", type=typed(Text), metavar="DIR", help="the run's folder [runs/NAME]")
     until = f"the last stage: {', '.join(STAGES)}"
     command.add_argument("--until", dest="stage", choices=STAGES, metavar="STAGE", help=until)
-    small = ", ".join(f"{key} {_as_text(value)}" for key, value in quick_settings().items())
+    small = ", ".join(f"{key} {value_text(value)}" for key, value in quick_settings().items())
     quick = (
         "a first page in about two minutes, from less text and fewer measurements. It reduces what is larger in the "
         f"recipe to {small}. Flags override it"
@@ -150,15 +173,17 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--quick", action="store_true", help=quick)
     precision = f"the precision of every stage: {', '.join(PRECISIONS)} at once"
     command.add_argument("--precision", metavar="X", help=precision)
-    command.add_argument("--quiet", action="store_true", help="show no progress")
+    again = "replace finished stages of the folder whose settings, text or model have changed"
+    command.add_argument("--again", action="store_true", help=again)
+    track = "send numbers to a tracker while it runs: trackio (local; extra track), wandb or none [none]"
+    command.add_argument("--track", choices=("trackio", "wandb", "none"), metavar="TRACKER", help=track)
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)
     sections: dict[str, Any] = {}
     for key, field in all_settings(Recipe).items():
-        group = key.rpartition(".")[0]
+        group = _group(key)
         if group not in sections:
-            about = Recipe.model_fields[group].annotation.__doc__ if group else Recipe.__doc__
-            sections[group] = parser.add_argument_group(group or "the recipe", about)
+            sections[group] = parser.add_argument_group(group, _about(group))
         flags = [f"--{name}" for name in (_SHORT.get(key), key) if name]
         words = " ".join((field.description or "").split()).replace("%", "%%")
         alone: dict[str, Any] = {"nargs": "?", "const": "true"} if key == "chat" else {}
@@ -168,29 +193,89 @@ def add_run(commands: Any) -> Parser:
     return parser
 
 
+def _section(
+    formatter: argparse.HelpFormatter, title: str | None, about: str | None, actions: list[argparse.Action]
+) -> None:
+    formatter.start_section(title)
+    formatter.add_text(about)
+    formatter.add_arguments(actions)
+    formatter.end_section()
+
+
+def _group(key: str) -> str:
+    """The group of a setting in the help; settings without a dot are the recipe's own."""
+    return key.rpartition(".")[0] or _RECIPE
+
+
+def _about(group: str) -> str:
+    if group == _RECIPE:
+        return "The model, the site, the protocol, and what else concerns every stage."
+    return " ".join((Recipe.model_fields[group].annotation.__doc__ or "").split())
+
+
+def help_topics() -> list[str]:
+    """What `glossae run --help` takes: the groups of settings, and the word for all of them."""
+    return [*dict.fromkeys(map(_group, all_settings(Recipe))), _ALL]
+
+
+def run_help(given: argparse.Namespace) -> str:
+    """The help of `glossae run`: the flags that matter most and the groups, one group, or all of them.
+
+    The values are those of the given recipe, or else the defaults.
+
+    Raises:
+        GlossaeError: there is no such group, or no such recipe.
+    """
+    topic, recipe = ("" if given.help is True else given.help), given.recipe
+    *groups, _ = help_topics()
+    if (
+        recipe is None
+        and topic not in ("", _ALL, *groups)
+        and (topic in shipped_recipes() or path_named(topic).is_file())
+    ):
+        topic, recipe = "", topic
+    if topic not in ("", _ALL, *groups):
+        raise GlossaeError(
+            f"--help: unknown group '{topic}'{nearest(topic, groups)} (there are {', '.join(groups)}; {_ALL} shows all)"
+        )
+    values = recipe_values(recipe, overrides(given), given.quick)
+    texts = {key: value_text(values[key]) if key in values else "needed" for key in all_settings(Recipe)}
+    parser: Parser = given.parser
+    parser.set_defaults(**texts)
+    if topic == _ALL:
+        return parser.format_help()
+    formatter = parser._get_formatter()
+    if topic:
+        own = [action for action in parser._actions if action.dest in texts and _group(action.dest) == topic]
+        _section(formatter, topic, _about(topic), own)
+        return formatter.format_help()
+    for action in parser._actions:
+        if action.dest == "quick":
+            action.help = f"{(action.help or '').partition('. It ')[0]}; --help {_ALL} lists what it reduces"
+    formatter.add_usage(parser.usage, parser._actions, [])
+    formatter.add_text(parser.description)
+    for section in parser._action_groups:
+        if section.title not in groups or section.title == _RECIPE:
+            own = [
+                action
+                for action in section._group_actions
+                if action.dest not in texts or action.dest in _FIRST
+            ]
+            _section(formatter, section.title, None, own)
+    lines = (f"  {group:<12}{_about(group).partition('. ')[0].rstrip('.')}" for group in groups)
+    formatter.add_text("\n".join(["groups of settings:", *lines]))
+    name = recipe or "RECIPE"
+    formatter.add_text(
+        f"'glossae run {name} --help GROUP' shows a group's settings, '--help {_ALL}' every setting."
+    )
+    return formatter.format_help()
+
+
 def overrides(given: argparse.Namespace) -> dict[str, str]:
     """The settings that flags of `glossae run` name, as text by dotted key."""
     values = vars(given)
     found = {} if given.precision is None else dict.fromkeys(PRECISIONS, given.precision)
     return found | {key: values[key] for key in all_settings(Recipe) if values[key] is not None}
-
-
-def show_values(given: argparse.Namespace) -> None:
-    """Set the values that the help of `glossae run` shows: the given recipe's, or else the defaults."""
-    values = recipe_values(given.recipe, overrides(given), given.quick)
-    texts = {key: _as_text(values[key]) if key in values else "needed" for key in all_settings(Recipe)}
-    given.parser.set_defaults(**texts)
-
-
-def _as_text(value: Any) -> str:
-    """A value as one would write it on the command line, its numbers shortened."""
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, tuple | list):
-        return ",".join(map(_as_text, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _metavar(hint: Any) -> str:

@@ -1,18 +1,21 @@
-"""The Hugging Face Hub: repositories and commits, checked downloads, and every refusal as one line."""
+"""The Hugging Face Hub: repositories and commits, checked downloads, pushes, and every refusal as one line."""
 
 import difflib
 import errno
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256_DIGITS = 64
@@ -24,6 +27,9 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # the HTTP libraries' names of errors before a connection exists; the hub's client decides which library is used
 _UNREACHED = {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}
 _NAMED = 3
+CARD = "README.md"
+# files that a repository may hold before anything is pushed to it
+_BARE = {".gitattributes", CARD}
 # the libraries wrap the hub's errors once or twice
 _LINKS = 20
 
@@ -193,6 +199,180 @@ def commit_of(repository: Repository, file: str) -> str:
         return commit
 
 
+def push(
+    repository: Repository,
+    files: Mapping[str, Path | str],
+    *,
+    message: str,
+    mark: str,
+    replaces: Collection[str] = (),
+    private: bool = False,
+) -> str:
+    """Push files in one commit, into a new repository or one that an earlier push filled.
+
+    A licence that the repository's card already names is kept.
+
+    Args:
+        repository: where to; a revision has to be a branch that exists.
+        files: by their path in the repository; a text is the content itself.
+        message: of the commit.
+        mark: a line that the repository's card has if it may be replaced.
+        replaces: names of files that an earlier push may have left, and that go if this one does not have them.
+        private: make a new repository private; refuse a public one.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        GlossaeError: there is no token or it may not write there, the repository holds other things, is public
+            though it should be private, has no such branch, or the hub cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+
+    name, branch = repository.name, repository.revision
+    if "/" not in name:
+        raise GlossaeError(
+            f"{name}: has no owner: write OWNER/NAME, with your account or organisation as the owner"
+        )
+    if get_token() is None:
+        raise GlossaeError(
+            f"{name}: a push needs a token that may write: log in with 'hf auth login', or set HF_TOKEN"
+        )
+    with _push_errors(repository):
+        api, contents = HfApi(), dict(files)
+        there = _files_there(api, repository, private)
+        if there is None:
+            if branch is not None:
+                raise GlossaeError(
+                    f"{name}: is not on the hub yet, so it has no branch {branch!r}: push without --revision first"
+                )
+            api.create_repo(name, private=private or None, exist_ok=True)
+        elif CARD in there:
+            card = download(repository, CARD).read_text(encoding="utf-8", errors="replace")
+            contents[CARD] = _with_license(str(contents[CARD]), card)
+            _check_replaceable(name, there, card, mark)
+        elif not _BARE.issuperset(there):
+            _check_replaceable(name, there, "", mark)
+        old = {path for path in there or () if path.rpartition("/")[2] in replaces} - contents.keys()
+        operations: list[Any] = [
+            CommitOperationAdd(path, content.encode() if isinstance(content, str) else content)
+            for path, content in contents.items()
+        ]
+        operations += [CommitOperationDelete(path) for path in sorted(old)]
+        return str(api.create_commit(name, operations, commit_message=message, revision=branch).commit_url)
+
+
+def license_of(repository: Repository) -> str | None:
+    """The licence that a repository's card names on the hub; None if it names none, or cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        with silent_client(bars=False):
+            info: Any = HfApi().repo_info(
+                repository.name, revision=repository.revision, repo_type=repository.kind
+            )
+            found = info.card_data.get("license") if info.card_data else None
+    except Exception:  # nothing depends on it
+        return None
+    return ", ".join(map(str, found)) if isinstance(found, list) else None if found is None else str(found)
+
+
+def _files_there(api: "HfApi", repository: Repository, private: bool) -> list[str] | None:
+    """The files of a repository's branch; None if there is no such repository.
+
+    Raises:
+        GlossaeError: it is public, and should be private.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.model_info(repository.name)
+    except RepositoryNotFoundError:
+        return None
+    if private and not info.private:
+        raise GlossaeError(
+            f"{repository.name}: is public, and --private makes only a new repository private: give another name, or "
+            f"make it private at {repository.page}/settings"
+        )
+    return list(api.list_repo_files(repository.name, revision=repository.revision))
+
+
+def _check_replaceable(name: str, there: Collection[str], card: str, mark: str) -> None:
+    """Refuse a repository that holds what no push of glossae left."""
+    # a repository made on the web page has a card of metadata alone
+    bare = _BARE.issuperset(there) and not re.sub(r"\A---\n.*?^---\s*", "", card, flags=re.S | re.M).strip()
+    if mark in card or bare:
+        return
+    others = sorted(set(there) - {".gitattributes"})
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    raise GlossaeError(
+        f"{name}: holds {', '.join(others[:_NAMED])}{more}, which glossae did not push: give another name"
+    )
+
+
+def _with_license(card: str, old: str) -> str:
+    """A card with the licence that an old one names, if it has none itself."""
+    from huggingface_hub import ModelCard
+
+    try:
+        named: dict[str, Any] = ModelCard(old, ignore_metadata_errors=True).data.to_dict()  # type: ignore[no-untyped-call]
+    except Exception:  # whatever stands there, it names no licence
+        return card
+    own = ModelCard(card)
+    if own.data.get("license") is not None or named.get("license") is None:
+        return card
+    for key in ("license", "license_name", "license_link"):
+        if named.get(key) is not None:
+            own.data[key] = named[key]
+    return str(own)
+
+
+@contextmanager
+def _push_errors(repository: Repository) -> Iterator[None]:
+    """Turn the client's errors inside the block into one line."""
+    try:
+        with silent_client():
+            yield
+    except GlossaeError:
+        raise
+    except Exception as error:
+        said = _refusal(error, repository, _push_error_text, "pushed")
+        raise GlossaeError(f"{repository.name}: {said}") from error
+
+
+def _push_error_text(error: BaseException, repository: Repository) -> str | None:
+    """The message of one error of a push; None if it is not about the hub."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+
+    name, again = repository.name, "nothing of it was committed: run the same command again"
+    match error:
+        case ConnectionError() if constants.HF_HUB_OFFLINE:
+            return "cannot be pushed: HF_HUB_OFFLINE is set: unset it"
+        case RevisionNotFoundError():
+            return (
+                f"has no branch {repository.revision!r}: {_nearest(repository)} 'hf repos branch create {name} "
+                f"{repository.revision}' makes it"
+            )
+        case HfHubHTTPError():
+            status, said = error.response.status_code, str(error.server_message or error).partition("\n")[0]
+            if status == 401 and "Invalid credentials" in str(error):
+                return "cannot be pushed: the hub does not accept your token: renew it ('hf auth login', HF_TOKEN)"
+            if status in (401, 403, 404):
+                return (
+                    f"cannot be pushed: your token may not write there ({status}): make one with the right to write at "
+                    f"{constants.ENDPOINT}/settings/tokens, or give a name of your own account"
+                )
+            if status in (409, 412):
+                return f"cannot be pushed: somebody else changed it in the meantime ({status}); {again}"
+            return f"cannot be pushed: the hub answers {status} ({said}); {again}"
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if "TransportError" in names or isinstance(error, ConnectionError):
+        reason = (str(error).strip() or names[0]).splitlines()[0]
+        return f"cannot be pushed: the hub cannot be reached, or the connection broke off ({reason}); {again}"
+    return None
+
+
 def _hashed_files(repository: Repository) -> set[Path]:
     """The cached files named by the SHA-256 of their content: the large ones."""
     try:
@@ -215,19 +395,24 @@ def _throw_away_broken(repository: Repository, before: set[Path]) -> list[str]:
     return broken
 
 
-def _refusal(error: BaseException, repository: Repository) -> str:
+def _refusal(
+    error: BaseException,
+    repository: Repository,
+    text: Callable[[BaseException, Repository], str | None] | None = None,
+    done: str = "fetched",
+) -> str:
     """The message of `error` or one of its causes, to stand after the repository's name."""
     link: BaseException | None = error
     for _ in range(_LINKS):
         if link is None:
             break
-        if (said := _error_text(link, repository)) is not None:
+        if (said := (text or _error_text)(link, repository)) is not None:
             return said
         link = link.__cause__ or link.__context__
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"cannot be fetched: {lines[0] if lines else type(error).__name__}"
+    return f"cannot be {done}: {lines[0] if lines else type(error).__name__}"
 
 
 def _error_text(error: BaseException, repository: Repository) -> str | None:

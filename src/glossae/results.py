@@ -1891,9 +1891,15 @@ def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
             isinstance(content, dict)
             and (version := content.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION
         ):
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            do = (
+                "it was made by a newer glossae: update this one"
+                if newer
+                else "run the same command with --again, which writes it anew"
+            )
             raise GlossaeError(
                 f"{path}: schema_version {version} has other keys than this glossae reads, which are those of "
-                f"{SCHEMA_VERSION}: run the same command again, which writes it anew"
+                f"{SCHEMA_VERSION}: {do}"
             )
         return kind.model_validate(content)
     except ValidationError as error:

@@ -49,6 +49,8 @@ class Client:
                 "HF_HUB_DISABLE_TELEMETRY": "1",
                 "GLOSSAE_CACHE": str(home / "glossae"),
                 "OMP_WAIT_POLICY": "PASSIVE",
+                # the loopback hub has no Xet storage
+                "HF_HUB_DISABLE_XET": "1",
                 "HF_HUB_DOWNLOAD_TIMEOUT": str(PATIENCE),
                 "NO_PROXY": "127.0.0.1",
                 **environment,
@@ -166,6 +168,45 @@ def _autoencoder(place: str) -> dict[str, Any]:
     return {**asdict(given.sae.config), "commit": given.commit, "identity": given.identity}
 
 
+def _sae(name: str, **options: str) -> dict[str, Any]:
+    """An autoencoder by its name on the hub."""
+    from dataclasses import asdict
+
+    from glossae import Sae
+
+    sae = Sae.from_pretrained(name, **options)
+    quality = None if sae.quality is None else sae.quality.to_json()
+    return {
+        **asdict(sae.config),
+        "sum": float(sae.W_dec.sum()),
+        "trained_on": sae.trained_on,
+        "quality": quality,
+    }
+
+
+def _knob(name: str, model: str, **options: str) -> dict[str, Any]:
+    """A knob by its name on the hub, and a plain model as it is and turned by it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from glossae import Knob
+
+    knob = Knob.from_pretrained(name, **options)
+    plain = AutoModelForCausalLM.from_pretrained(model).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    raw = plain(ids).logits
+    with knob.on(plain):
+        turned = plain(ids).logits
+    return {"hash": knob.hash, "dose": knob.dose, "moved": float((turned - raw).abs().max())}
+
+
+def _push_one(folder: str, kind: str, name: str, **options: Any) -> str:
+    """Push an autoencoder or a knob of a folder by its own method."""
+    import glossae
+
+    return str(getattr(glossae, kind).from_pretrained(folder).push_to_hub(name, **options))
+
+
 def _small_files(limit: int | None) -> None:
     """Let no file grow beyond so many bytes: what the system says of a write then is what a full disk says."""
     import resource
@@ -188,6 +229,9 @@ DO = {
     "roles": lambda specs: _roles(**specs),
     "run": _run,
     "autoencoder": _autoencoder,
+    "sae": lambda name, options={}: _sae(name, **options),
+    "knob": lambda name, model, options={}: _knob(name, model, **options),
+    "push": lambda folder, kind, name, options={}: _push_one(folder, kind, name, **options),
     "small files": _small_files,
     "without": _without,
 }

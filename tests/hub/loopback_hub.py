@@ -1,5 +1,6 @@
 """A hub on this machine: the routes that the hub's clients really ask, over files given by a test, with mischief."""
 
+import base64
 import hashlib
 import json
 import socket
@@ -17,6 +18,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LARGE = (".safetensors", ".bin", ".parquet")
 """Files that the hub keeps in its large file storage, under the SHA-256 of their bytes."""
 
+WRITER, WRITERS = "hf_writer", "me"
+"""The token that may write, and the only account that it may write to."""
+
 PATIENCE = 3
 """Seconds that clients of this hub wait for an answer."""
 
@@ -33,6 +37,10 @@ class Repo:
         break_after: after how many bytes it does.
         reset: break it rudely, as a router does that has forgotten it.
         stalls: how many times a large file does not come for so long that nobody waits.
+        private: whether its page says so.
+        card_data: what the hub says of its card's metadata.
+        messages: of the commits that were pushed.
+        meanwhile: what answers a commit instead, once: (status, headers).
     """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -45,6 +53,10 @@ class Repo:
     break_after: int = 0
     reset: bool = False
     stalls: int = 0
+    private: bool = False
+    card_data: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    meanwhile: tuple[int, dict[str, str]] | None = None
 
     def commit_of(self, revision: str) -> str | None:
         if revision in self.commits:
@@ -60,6 +72,7 @@ class LoopbackHub:
 
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
+        self.uploaded: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.connections: set[socket.socket] = set()
         self._ports = [0, 0]
@@ -75,7 +88,7 @@ class LoopbackHub:
         return f"http://127.0.0.1:{self._ports[1]}"
 
     def up(self) -> None:
-        methods = dict.fromkeys(("do_HEAD", "do_GET", "do_POST"), _Handler.route)
+        methods = dict.fromkeys(("do_HEAD", "do_GET", "do_POST", "do_PUT"), _Handler.route)
         handler = type("Handler", (_Handler,), {"hub": self, **methods})
         self._servers = [ThreadingHTTPServer(("127.0.0.1", port), handler) for port in self._ports]
         self._ports = [server.server_port for server in self._servers]
@@ -162,6 +175,18 @@ class _Handler(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in path.strip("/").split("/")]
         if parts[0] == "stored":
             self._large(parts[1], parts[2], "/".join(parts[3:]))
+        elif parts[0] == "upload":
+            assert "Authorization" not in self.headers, "the token was sent to another server"
+            self.hub.uploaded[parts[1]] = body
+            self._send(200, b"", {})
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            self._batch("/".join(parts[:2]).removesuffix(".git"), json.loads(body))
+        elif parts[0] == "api" and parts[4:5] in (["preupload"], ["commit"]):
+            self._write(parts[4], "/".join(parts[2:4]), parts[5], body)
         elif parts[0] == "api":
             self._api(parts[1], "/".join(parts[2:4]), parts[4:], body)
         else:
@@ -209,7 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = repo.commits[commit]
         if what == "revision":
             siblings = [{"rfilename": path} for path in files]
-            self._json({"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False})
+            about = {"tags": [], "private": repo.private, "cardData": repo.card_data}
+            self._json({"id": name, "sha": commit, "siblings": siblings, **about})
         elif what == "tree":
             inside = "".join(f"{part}/" for part in rest[2:])
             found = [path for path in files if path.startswith(inside)]
@@ -228,6 +254,83 @@ class _Handler(BaseHTTPRequestHandler):
             self._json([_entry(path, files[path]) for path in wanted if path in files])
         else:
             self._refuse(404, {})
+
+    def _may_write(self, name: str) -> bool:
+        """Whether the token may write there; sends the refusal if it may not."""
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token == WRITER and name.startswith(f"{WRITERS}/"):
+            return True
+        if token.startswith("hf_bad"):
+            self._refuse(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+        elif not token:
+            self._refuse(401, {"X-Error-Code": "RepoNotFound"})
+        else:
+            self._refuse(403, {"X-Error-Message": "You don't have the rights"})
+        return False
+
+    def _create(self, asked: dict[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        if not self._may_write(name):
+            return
+        if ("models", name) in self.hub.repos:
+            self._refuse(409, {"X-Error-Message": "You already created this model repo"})
+            return
+        self.hub.add(name, {".gitattributes": "*.safetensors filter=lfs"})
+        self.hub.repo(name).private = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self._json({"url": f"{self.hub.url}/{name}", "name": name})
+
+    def _batch(self, name: str, asked: dict[str, Any]) -> None:
+        """Where large files go; those that are there already go nowhere."""
+        if not self._may_write(name):
+            return
+        objects = []
+        for each in asked["objects"]:
+            href = f"{self.hub.storage_url}/upload/{each['oid']}"
+            missing = {} if each["oid"] in self.hub.uploaded else {"actions": {"upload": {"href": href}}}
+            objects.append({"oid": each["oid"], "size": each["size"], **missing})
+        self._json({"transfer": "basic", "objects": objects})
+
+    def _write(self, what: str, name: str, branch: str, body: bytes) -> None:
+        repo = self._repo("models", name) if self._may_write(name) else None
+        if repo is None:
+            return
+        if branch not in repo.refs:
+            self._refuse(404, {"X-Error-Code": "RevisionNotFound"})
+        elif what == "preupload":
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            self._json({"files": files})
+        elif repo.meanwhile is not None:
+            refusal, repo.meanwhile = repo.meanwhile, None
+            self._refuse(*refusal)
+        else:
+            self._commit(repo, name, branch, [json.loads(line) for line in body.splitlines()])
+
+    def _commit(self, repo: Repo, name: str, branch: str, lines: list[dict[str, Any]]) -> None:
+        files = dict(repo.commits[repo.refs[branch]])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                repo.messages.append(value["summary"])
+            elif line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                data = self.hub.uploaded[value["oid"]]
+                assert hashlib.sha256(data).hexdigest() == value["oid"]
+                files[value["path"]] = data
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+            else:
+                raise NotImplementedError(line["key"])
+        commit = self.hub.add(name, files, revision=branch)
+        url = f"{self.hub.url}/{name}/commit/{commit}"
+        self._json({"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
 
     def _resolve(self, kind: str, name: str, revision: str, path: str) -> None:
         repo = self._repo(kind, name)

@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from tiny_world import World
+from tiny_world import STEERED, World
 from torch.nn.modules.module import register_module_forward_hook
 
 from glossae.cli import main
@@ -33,6 +33,14 @@ def finished(world, tmp_path_factory):
     """The folder of a finished run; not to be written to."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     assert world.run(out) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def steered(world, tmp_path_factory):
+    """The folder of a run with steering; not to be written to."""
+    out = tmp_path_factory.mktemp("steered") / "run"
+    assert world.run(out, **STEERED) == 0
     return out
 
 

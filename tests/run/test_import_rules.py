@@ -17,7 +17,7 @@ BEFORE = {
     "sae": {"hub", "corpora", "lm", "probing"},
     "units": {"corpora", "lm", "probing", "sae"},
     "evidence": {"corpora", "lm", "probing", "sae", "units"},
-    "effects": {"corpora", "lm", "probing", "sae", "units", "evidence"},
+    "effects": {"hub", "corpora", "lm", "probing", "sae", "units", "evidence"},
     "steering": {"corpora", "lm", "sae", "units", "evidence", "effects"},
     "tasks": {"hub", "corpora", "lm", "sae", "units", "evidence", "effects"},
     # what is there only to replay the paper
@@ -93,7 +93,7 @@ def trespasses(room, path):
 
 def test_the_plan_has_every_room():
     packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    assert packages == set(BEFORE) | {"recipe", "run"}
+    assert packages == set(BEFORE) | {"recipe", "run", "app"}
 
 
 @pytest.mark.parametrize("room", BEFORE)

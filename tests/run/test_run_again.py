@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_world import EVERYTHING, trained_tokenizer, write_model
+from tiny_world import EVERYTHING, stages_worked_at, trained_tokenizer, write_model
 
 import glossae
 from glossae.cli import main
@@ -33,9 +33,7 @@ def works(capsys):
     def works(line):
         capsys.readouterr()
         assert main(line) == 0
-        told = dict(entry.split(": ", 1) for entry in capsys.readouterr().err.splitlines())
-        assert set(told) <= {*STAGES, "report"}
-        return [stage for stage in STAGES if stage in told and told[stage] != "done before, kept"]
+        return stages_worked_at(capsys.readouterr().err)
 
     return works
 

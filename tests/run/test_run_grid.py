@@ -4,6 +4,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from tiny_world import stages_worked_at
 
 import glossae
 from glossae.cli import main
@@ -45,8 +46,7 @@ def works(world, capsys):
     def works(out, *more, **changes):
         capsys.readouterr()
         assert main([*world.line(out, **changes), "--until", "sae", *more]) == 0
-        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
-        return [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
+        return stages_worked_at(capsys.readouterr().err)
 
     return works
 

@@ -5,35 +5,13 @@ import shutil
 
 import pandas as pd
 import pytest
+from tiny_world import STEERED, stages_worked_at
 
 import glossae
 from glossae.cli import main
 from glossae.lm import load
 from glossae.recipe import load_recipe, shipped_recipes
 from glossae.sae import read_sae
-
-SMALL = {
-    "layer": 1,
-    "languages__others": "sv",
-    "features__units": "3,7",
-    "evidence__permutations": 0,
-    "evidence__scores": "false",
-    "steering__prompts": 5,
-    "steering__prompt_tokens": 3,
-    "steering__tokens": 5,
-    "steering__values": "2",
-    "steering__kl": "0.02",
-    "steering__examples": 1,
-    "effects__sweep": "false",
-}
-
-
-@pytest.fixture(scope="module")
-def steered(world, tmp_path_factory):
-    """The folder of a run with steering; not to be written to."""
-    out = tmp_path_factory.mktemp("steered") / "run"
-    assert world.run(out, **SMALL) == 0
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +93,8 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
         ({"steering__tokens": 4, "steering__families": "means_add"}, ["steering"]),
     ):
         capsys.readouterr()
-        assert main(world.line(out, **(SMALL | changes))) == 0
-        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
-        worked = [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
-        assert worked == expected
+        assert main(world.line(out, **(STEERED | changes))) == 0
+        assert stages_worked_at(capsys.readouterr().err) == expected
     assert {arm.tokens for arm in glossae.open_run(out).results.steering.arms} == {4.0}
     # knobs of families that are no longer asked for are gone
     names = {path.name for path in (out / "steering" / "knobs").iterdir()}
@@ -128,7 +104,7 @@ def test_it_is_done_once_and_again_when_a_setting_changes(world, steered, tmp_pa
 
 
 def test_what_has_no_room_or_no_sentence_is_refused(world, tmp_path, capsys):
-    line = world.line(tmp_path / "out", **(SMALL | {"steering__tokens": 100}))
+    line = world.line(tmp_path / "out", **(STEERED | {"steering__tokens": 100}))
     assert refusal(capsys, *line).startswith(
         "steering.tokens: with steering.prompt_tokens: 103 is more than the 64 tokens that"
     )
@@ -137,7 +113,7 @@ def test_what_has_no_room_or_no_sentence_is_refused(world, tmp_path, capsys):
 
 def test_prompts_longer_than_every_sentence_are_refused(world, steered, tmp_path, capsys):
     out = shutil.copytree(steered, tmp_path / "again")
-    line = world.line(out, **(SMALL | {"steering__prompt_tokens": 40}))
+    line = world.line(out, **(STEERED | {"steering__prompt_tokens": 40}))
     assert refusal(capsys, *line, "--quiet") == (
         "steering.prompt_tokens: to cut a prompt of 40 a sentence has to have twice as many tokens, and test has none "
         "in en"
@@ -254,7 +230,9 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
 
 def test_another_model_is_refused_by_the_command(steered, tmp_path, tiny_model, capsys):
     file = tmp_path / "knob.safetensors"
-    said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--dose", "1")
+    line = ("knob", "save", steered, "--out", file, "--kind", "direction", "--dose", "1", "--json")
+    saved = json.loads(said(capsys, *line))
+    assert (saved["out"], saved["bytes"], saved["dose"]) == (str(file), file.stat().st_size, 1.0)
     told = refusal(capsys, "knob", "apply", file, "--model", tiny_model, "--prompt", "He", "--device", "cpu")
     assert (
         told
@@ -262,3 +240,5 @@ def test_another_model_is_refused_by_the_command(steered, tmp_path, tiny_model, 
     )
     line = ["--model", tiny_model, "--prompt", "He", "--device", "cpu", "--any-model", "--sample", "3"]
     assert said(capsys, "knob", "apply", file, *line).startswith("prompt   He\nraw ")
+    (row,) = json.loads(said(capsys, "knob", "apply", file, *line, "--json"))["continuations"]
+    assert set(row) == {"prompt", "raw", "turned"}

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from tiny_world import stages_worked_at
 
 import glossae
 from glossae.cli import main
@@ -89,8 +90,7 @@ def test_tasks_are_set_again_only_when_something_about_them_changes(world, names
         capsys.readouterr()
         settings = {"tasks__names": names} | SMALL | changes
         assert main(world.line(copy, **settings)) == 0
-        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
-        return [stage for stage, what in told.items() if what != "done before, kept" and stage != "report"]
+        return stages_worked_at(capsys.readouterr().err)
 
     assert works() == []
     less = {"tasks__finetune": "false", "tasks__protocol": "controlled", "tasks__names": f"mood:en={moods}"}

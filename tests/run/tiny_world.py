@@ -1,6 +1,7 @@
 """A world small enough to run the whole way through in seconds: text in every format, and a random model."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -46,6 +47,22 @@ SMALL = {
 
 EVERYTHING = {"effects__families": "direction", "effects__tune": "true", "effects__prompts": "true"}
 """What they leave out of the effects."""
+
+STEERED = {
+    "layer": 1,
+    "languages__others": "sv",
+    "features__units": "3,7",
+    "evidence__permutations": 0,
+    "evidence__scores": "false",
+    "steering__prompts": 5,
+    "steering__prompt_tokens": 3,
+    "steering__tokens": 5,
+    "steering__values": "2",
+    "steering__kl": "0.02",
+    "steering__examples": 1,
+    "effects__sweep": "false",
+}
+"""Settings of a small run with the stage steering."""
 
 RECIPE = """\
 description: A recipe of the tests' own, so that the shipped ones can be tuned without a test noticing.
@@ -156,6 +173,11 @@ def trained_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
 
 
+def stages_worked_at(log: str) -> list[str]:
+    """The stages that a run says it has done, without those that it kept, and the report."""
+    return [stage for stage in re.findall(r"^\S+ (\w+): done in ", log, re.MULTILINE) if stage != "report"]
+
+
 class World:
     """Text and a model, and the command line that runs them."""
 
@@ -183,7 +205,8 @@ class World:
         }
         settings |= {key.replace("__", "."): str(value) for key, value in changes.items()}
         flags = [f"--{key}={value}" for key, value in settings.items() if value != "None"]
-        return ["run", recipe or str(self.recipe), "--out", str(out), *flags]
+        # most tests change settings in a finished folder; test_run_kept.py leaves it out
+        return ["run", recipe or str(self.recipe), "--out", str(out), "--again", *flags]
 
     def run(self, out: Path, *more: str, **changes: Any) -> int:
         """Run it in this process, without progress."""

@@ -15,6 +15,7 @@ from glossae.effects.controls import (
 )
 from glossae.effects.damage import NEAR, SwitchOff, doses_at, matched_sweeps, switch_off
 from glossae.effects.edits import Edit, apply_edit, compile_edits, neurons_off
+from glossae.effects.elsewhere import ELSEWHERE, Elsewhere, export_knob, residual_vector
 from glossae.effects.knob import Knob
 from glossae.effects.selectivity import (
     MATCHED_DAMAGE,
@@ -41,6 +42,9 @@ from glossae.effects.sets import (
     latent_set,
     neuron_set,
 )
+from glossae.effects.sharing import FILE as KNOB_FILE
+from glossae.effects.sharing import facts as knob_facts
+from glossae.effects.sharing import snippet as knob_snippet
 from glossae.effects.sweep import (
     Arrays,
     Keep,
@@ -55,13 +59,16 @@ from glossae.effects.sweep import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "FAMILIES",
+    "KNOB_FILE",
     "MATCHED_DAMAGE",
     "NEAR",
     "UNTRAINED",
     "Arrays",
     "Dose",
     "Edit",
+    "Elsewhere",
     "Keep",
     "Knob",
     "Measured",
@@ -87,8 +94,11 @@ __all__ = [
     "doses",
     "doses_at",
     "edit_columns",
+    "export_knob",
     "families",
     "keep_nothing",
+    "knob_facts",
+    "knob_snippet",
     "latent_set",
     "lowest_loss",
     "matched_sets",
@@ -102,6 +112,7 @@ __all__ = [
     "part_rows",
     "profiles",
     "random_direction_edits",
+    "residual_vector",
     "selectivity",
     "serial_correlations",
     "side_effects",

@@ -4,24 +4,27 @@ import dataclasses
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from glossae._version import __version__
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
+from glossae.effects.sharing import FILE, knob_card, locate
 from glossae.errors import GlossaeError
-from glossae.files import replacing
+from glossae.files import replacing, shared_name, write_text
+from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
-from glossae.sae import Sae, SaeConfig
+from glossae.sae import CARD, MARK, Sae, SaeConfig
 from glossae.units import Directions, Units
 
 FORMAT = 1
@@ -121,7 +124,7 @@ class Knob:
             dose=dose,
             site=site,
             width=width,
-            model=_called(lm.name),
+            model=shared_name(lm.name),
             commit=lm.commit,
             weights=sampled_weights(lm, site),
             target=target,
@@ -203,7 +206,7 @@ class Knob:
         Raises:
             GlossaeError: as for `on`.
         """
-        own, other = f"{self.model}{f' ({self.commit[:12]})' if self.commit else ''}", _called(lm.name)
+        own, other = f"{self.model}{f' ({self.commit[:12]})' if self.commit else ''}", shared_name(lm.name)
         if self.site.layer >= lm.layers or self.site.name not in lm.architecture.places:
             raise GlossaeError(
                 f"knob: it is for {self.site} of {own}, and {other} has no such site: it has the layers 0 to "
@@ -267,6 +270,42 @@ class Knob:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
 
+    @staticmethod
+    def from_pretrained(name: Path | str, *, revision: str | None = None, filename: str = FILE) -> "Knob":
+        """Read the knob of a repository on the hub, or of a local folder.
+
+        Args:
+            name: `OWNER/NAME`, or a folder or file that is here.
+            revision: a branch, tag or commit.
+            filename: the knob's file in it.
+
+        Raises:
+            GlossaeError: as `load`, or the hub or the network refuses.
+        """
+        return Knob.load(locate(name, revision, filename))
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write what `push_to_hub` pushes into a folder: the knob's file and a card."""
+        self.save(Path(folder) / FILE)
+        write_text(Path(folder) / CARD, knob_card(self, Path(folder).name))
+
+    def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
+        """Push the knob with a card in one commit, and return the address of the commit.
+
+        Args:
+            name: `OWNER/NAME`; it is made if need be.
+            revision: a branch that exists; None for the main one.
+            private: make a new repository private.
+
+        Raises:
+            GlossaeError: as `glossae.hub.push`.
+        """
+        repository = Repository.parse(name if revision is None else f"{name}@{revision}")
+        with tempfile.TemporaryDirectory() as place:
+            files: dict[str, Path | str] = {CARD: knob_card(self, repository.name)}
+            files[FILE] = self.save(Path(place) / FILE)
+            return push(repository, files, message="Push a knob by glossae", mark=MARK, private=private)
+
     def _description(self) -> dict[str, Any]:
         family, names = self.family, ("model", "commit", "width", "target", "reference")
         return {
@@ -291,23 +330,26 @@ class Knob:
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
     """A few weights that identify a model: of its embeddings, and of the block at the site."""
-    block = next(p for p in lm.blocks[site.layer].parameters() if p.ndim > 1)
-    parts = []
-    for weight in (lm.model.get_input_embeddings().weight, block):
-        flat = weight.detach().reshape(-1)
-        at = torch.linspace(0, len(flat) - 1, SAMPLED, dtype=torch.float64).round().long()
-        parts.append(flat[at.to(flat.device)].float().cpu())
-    return torch.cat(parts)
+    block = lm.blocks[site.layer]
+    path, _, name = next(key for key, p in block.named_parameters() if p.ndim > 1).rpartition(".")
+    places = ((lm.model.get_input_embeddings(), "weight"), (block.get_submodule(path), name))
+    return torch.cat([_sampled(module, name) for module, name in places])
+
+
+def _sampled(module: nn.Module, name: str) -> Float[Tensor, " sampled"]:
+    flat: Tensor = getattr(module, name).detach().reshape(-1)
+    if flat.is_meta:
+        # accelerate has offloaded it
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module, torch.device("cpu")):
+            return _sampled(module, name)
+    at = torch.linspace(0, len(flat) - 1, SAMPLED, dtype=torch.float64).round().long()
+    return flat[at.to(flat.device)].float().cpu()
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= ROUNDED * one.std())
-
-
-def _called(model: str) -> str:
-    """A hub id unchanged; of a folder only the last part, because its path may be private."""
-    folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).is_dir()
-    return PurePath(model).name or model if folder else model
 
 
 def _made(said: dict[str, Any], tensors: Tensors) -> Knob:

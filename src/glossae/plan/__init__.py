@@ -2,13 +2,14 @@
 
 from glossae.plan.facts import Amounts, Shape, SourceFacts, folder_bytes, hub_cache, model_facts, task_facts
 from glossae.plan.machine import memory_bytes
-from glossae.plan.page import dry_run
+from glossae.plan.page import Plan, dry_run
 from glossae.plan.quantities import (
     BLOCK_OPERATIONS,
     UNKNOWN,
     Quantities,
     Work,
     bytes_text,
+    check_positions,
     count_text,
     sentences_of,
     share_of,
@@ -21,11 +22,13 @@ __all__ = [
     "BLOCK_OPERATIONS",
     "UNKNOWN",
     "Amounts",
+    "Plan",
     "Quantities",
     "Shape",
     "SourceFacts",
     "Work",
     "bytes_text",
+    "check_positions",
     "count_text",
     "dry_run",
     "folder_bytes",

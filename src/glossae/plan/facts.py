@@ -74,6 +74,7 @@ def folder_bytes(folder: Path) -> int:
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 MLP = ("intermediate_size", "n_inner", "ffn_dim")
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 HEADS = ("num_attention_heads", "n_head")
 # a header has a few hundred kilobytes even for the largest models
 MAX_HEADER = 2**27
@@ -87,6 +88,7 @@ class Shape:
     Attributes:
         weights: the number of all weights, embeddings included.
         tied: whether the output matrix is the embedding.
+        positions: the longest text in tokens; None if it is not known, or nothing limits it.
     """
 
     layers: int
@@ -96,6 +98,7 @@ class Shape:
     vocabulary: int
     weights: int
     tied: bool = False
+    positions: int | None = None
 
     @property
     def block_weights(self) -> int:
@@ -197,7 +200,8 @@ def _shape_of(folder: Path) -> Shape | None:
     weights = sum(_tensors(folder))
     if not weights:
         return None
-    return Shape(layers, width, _first(config, MLP) or 4 * width, heads or 1, vocabulary, weights, tied)
+    mlp, positions = _first(config, MLP) or 4 * width, _first(config, POSITIONS) or None
+    return Shape(layers, width, mlp, heads or 1, vocabulary, weights, tied, positions)
 
 
 def _shape_of_gguf(path: Path) -> Shape | None:

@@ -1,8 +1,11 @@
-"""The dry run as text of at most 80 columns."""
+"""The dry run: as text of at most 80 columns, and its quantities for programs."""
 
 import json
+import math
 import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from glossae.plan.quantities import (
     Quantities,
     Work,
     bytes_text,
+    check_positions,
     count_text,
     sentences_of,
     time_text,
@@ -40,8 +44,22 @@ RECORD = "run.json"
 _CHECKED = "checked by the loss at load"
 
 
-def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
-    """The text on what a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
+@dataclass(frozen=True)
+class Plan:
+    """What a run would read, fetch, hold and cost.
+
+    Attributes:
+        text: for a person.
+        facts: for `--json`: bytes, seconds, sentences and tokens as numbers; None where something is unknown until
+            fetched.
+    """
+
+    text: str
+    facts: dict[str, Any]
+
+
+def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> Plan:
+    """Say what a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
 
     Raises:
         GlossaeError: a source or folder of the recipe does not exist or cannot be read, or the model lacks the
@@ -62,7 +80,8 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
     lines = list(wrap_text("", about, gap=0))
     lines += ["Dry run: nothing is fetched, run or written; ~ marks arithmetic.", ""]
     more = [source for stage in stages for source in stage.sources(recipe)]
-    lines += _inputs(models, [*(source for facts in sources.values() for source in facts), *more])
+    texts = [*(source for facts in sources.values() for source in facts), *more]
+    lines += _inputs(models, texts)
     lines += ["", *_roles(roles, sources)]
     before = chat_tokens(own) if recipe.chat else 0
     notes = [chat_line(before)] if recipe.chat else list(bos_lines(recipe.bos, own, out))
@@ -77,23 +96,85 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> str:
         notes += [line for stage in stages for line in stage.forecast(counts)]
     for line in notes:
         lines += wrap_text("  ", line, gap=0)
+    facts: dict[str, Any] = {"recipe": recipe.name, "model": recipe.model, "folder": str(out)}
+    facts |= {"inputs": _input_facts(models, texts), "text": _role_facts(roles), "notes": notes}
     if counts is None:
         listed = ", ".join(stage.name for stage in stages)
         lines += ["", *wrap_text("", f"Stages ({listed}): memory and time are {UNKNOWN}.", gap=0)]
-        return "\n".join(lines)
+        return Plan("\n".join(lines), facts | {"stages": None, "machines": None, "disk_bytes": None})
     layers = counts.shape.layers
     if recipe.layer != "auto" and recipe.layer >= layers:
         raise GlossaeError(
             f"layer: {recipe.model} has the layers 0 to {layers - 1}, and {recipe.layer} is not one of them"
         )
+    if recipe.max_tokens != "auto":
+        check_positions("max_tokens", recipe.max_tokens, recipe.model, counts.shape.positions or sys.maxsize)
     works = [(stage.name, stage.cost(counts), stage.words(counts)) for stage in stages]
     machines = [this_machine(recipe.device, recipe.dtype)]
     machines += [gpu for gpu in listed_gpus(recipe.dtype) if recipe.device != "cpu"]
     lines += ["", *_stages(works, machines[0])]
     counted = {stage: work for stage, work, _ in works if work is not None}
     lines += ["", *_table(counted, machines)]
-    lines += ["", *_assumptions(counts, counted, machines, out)]
-    return "\n".join(lines)
+    need = _disk_bytes(counted, machines[0])
+    lines += ["", *_assumptions(counts, need, machines, out)]
+    facts |= {
+        "stages": [_stage_facts(name, work, words, machines) for name, work, words in works],
+        "machines": [_machine_facts(counted, machine) for machine in machines],
+        "disk_bytes": round(need),
+    }
+    return Plan("\n".join(lines), facts)
+
+
+def _input_facts(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> list[dict[str, Any]]:
+    """Where each model and source of text is, and its bytes; those at `hub` and `net` would be fetched."""
+    named = {source.name: source for source in sources}
+    rows: list[tuple[str, ModelFacts | SourceFacts]] = [("model", model) for model in models.values()]
+    rows += [("text", source) for source in named.values()]
+    return [
+        {"name": facts.name, "kind": kind, "where": facts.where, "bytes": facts.size and round(facts.size)}
+        for kind, facts in rows
+    ]
+
+
+def _role_facts(roles: dict[str, Amounts | None]) -> dict[str, Any]:
+    return {
+        role: amounts
+        and {
+            code: {"sentences": round(own.sentences), "tokens": round(own.tokens)}
+            for code, own in amounts.items()
+        }
+        for role, amounts in roles.items()
+    }
+
+
+def _stage_facts(name: str, work: Work | None, words: str, machines: list[Machine]) -> dict[str, Any]:
+    if work is None:
+        return {"stage": name, "does": words, "flops": None, "written_bytes": None, "seconds": None}
+    return {
+        "stage": name,
+        "does": words,
+        "flops": work.model_flops + work.float_flops,
+        "written_bytes": round(work.written),
+        "seconds": {machine.name: work.time(machine) for machine in machines},
+    }
+
+
+def _machine_facts(works: dict[str, Work], machine: Machine) -> dict[str, Any]:
+    need = max(work.memory(machine) for work in works.values())
+    return {
+        "machine": machine.name,
+        # a system that does not tell
+        "memory_bytes": round(machine.memory) if math.isfinite(machine.memory) else None,
+        "needed_bytes": round(need),
+        "fits": need < USABLE * machine.memory,
+        "seconds": sum(work.time(machine) for work in works.values()),
+    }
+
+
+def _disk_bytes(works: dict[str, Work], here: Machine) -> float:
+    """The bytes of the run's folder, and of what its largest stage keeps in it meanwhile."""
+    meanwhile = max(here.model_bytes * work.scratch + work.checkpoints for work in works.values())
+    return sum(work.written for work in works.values()) + meanwhile
 
 
 def _inputs(models: dict[str, ModelFacts], sources: list[SourceFacts]) -> Iterator[str]:
@@ -185,9 +266,7 @@ def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:
     yield f"  {'':<10}" + "".join(f"{text:>16}" for text in fits)
 
 
-def _assumptions(
-    counts: Quantities, works: dict[str, Work], machines: list[Machine], out: Path
-) -> Iterator[str]:
+def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: Path) -> Iterator[str]:
     """The assumptions behind the numbers."""
     here, shape = machines[0], counts.shape
     rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
@@ -211,13 +290,10 @@ def _assumptions(
         f"{LAUNCH * 1e6:.0f} microseconds for every operation.",
         gap=0,
     )
-    need = sum(work.written for work in works.values()) + max(
-        here.model_bytes * work.scratch + work.checkpoints for work in works.values()
-    )
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     yield from wrap_text(
         "",
-        f"Disk: ~ {bytes_text(need)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
+        f"Disk: ~ {bytes_text(disk)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to glossae's cache ('glossae doctor' shows both).",
         gap=0,
     )

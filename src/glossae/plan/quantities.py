@@ -6,10 +6,12 @@ matrix. The cost of a stage is counted beside the stage, in `glossae.stages`.
 """
 
 import math
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from glossae.errors import GlossaeError
 from glossae.plan.facts import Amounts, Shape
 from glossae.plan.machine import LAUNCH, Machine
 from glossae.recipe import Recipe
@@ -119,6 +121,11 @@ class Quantities:
         """The shape of the run's model, or of another by its name; None if unknown until fetched."""
         return self.shape if model == self.recipe.model else self.models[model]
 
+    def check_length(self, key: str, tokens: int) -> None:
+        """Refuse a length that the run's model has no positions for; `key` is the setting that asks for it."""
+        positions = self.shape.positions or sys.maxsize
+        check_positions(key, tokens + self.prefix_tokens, self.recipe.model, positions)
+
     @property
     def d_in(self) -> int:
         """Width of the site."""
@@ -225,6 +232,18 @@ class Quantities:
             float_flops=2 * d * m * tokens * count,
             moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
             held=8 * d * m * count + 8 * batch * m,
+        )
+
+
+def check_positions(key: str, tokens: int, model: str, positions: int) -> None:
+    """Refuse a length that a model has no positions for.
+
+    Raises:
+        GlossaeError: `tokens` is more than `positions`.
+    """
+    if tokens > positions:
+        raise GlossaeError(
+            f"{key}: {tokens} is more than the {positions} tokens that {model} has positions for"
         )
 
 

@@ -1,12 +1,13 @@
 """The settings of a run, with their types and limits, and how they are read."""
 
-from glossae.recipe.fields import BadSettingError, all_settings, fit
+from glossae.recipe.fields import BadSettingError, all_settings, fit, value_text
 from glossae.recipe.reading import (
     PRECISIONS,
     load_recipe,
     nearest,
     quick_settings,
     recipe_values,
+    settings_by_key,
     shipped_recipes,
     unknown_flag,
 )
@@ -52,6 +53,8 @@ __all__ = [
     "nearest",
     "quick_settings",
     "recipe_values",
+    "settings_by_key",
     "shipped_recipes",
     "unknown_flag",
+    "value_text",
 ]

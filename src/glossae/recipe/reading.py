@@ -58,19 +58,22 @@ _Layer: TypeAlias = dict[str, _Given]
 _NO_FLAGS: Mapping[str, str] = MappingProxyType({})
 
 
-def load_recipe(source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False, *, dashes: str = "--"
+) -> Recipe:
     """Read a recipe.
 
     Args:
         source: a shipped name, or the path of a YAML file.
         overrides: text by dotted key, as on the command line; commas separate a list, and `none` is None.
         quick: whether `--quick` reduces the recipe. `overrides` win over it.
+        dashes: what error lines put before the key of an override: nothing where it is no flag.
 
     Raises:
         GlossaeError: there is no such recipe, it is not YAML, or a setting is unknown, missing, of the wrong type or
             impossible.
     """
-    path, merged = _merged(source, overrides, quick)
+    path, merged = _merged(source, overrides, quick, dashes)
     if missing := _missing(merged):
         are = f"{', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing"
         raise GlossaeError(f"{_label(path)}: {are}: give {' '.join(map(_EXAMPLES.__getitem__, missing))}")
@@ -101,6 +104,16 @@ def recipe_values(
     return {key: _value(key, merged) for key in _FIELDS if key not in missing}
 
 
+def settings_by_key(recipe: Recipe) -> dict[str, Any]:
+    """The value of each setting by its dotted key, as JSON has it."""
+    values = recipe.to_dict()
+    found = {}
+    for key in _FIELDS:
+        group, _, name = key.rpartition(".")
+        found[key] = (values[group] if group else values)[name]
+    return found
+
+
 def quick_settings() -> dict[str, Raw]:
     """The settings of `--quick`, by dotted key."""
     return dict(_flat(QUICK, yaml_text.read(QUICK)))
@@ -112,7 +125,7 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def _merged(
-    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False
+    source: str | Path, overrides: Mapping[str, str] = _NO_FLAGS, quick: bool = False, dashes: str = "--"
 ) -> tuple[Path, _Layer]:
     """A recipe's file, and what it, its bases and the flags set."""
     try:
@@ -128,12 +141,26 @@ def _merged(
     flags: _Layer = {}
     for key, text in overrides.items():
         if key not in _FIELDS:
-            raise unknown_flag(f"--{key}")
-        flags[key] = _Given(None if text.lower() in NONE_WORDS else text, f"--{key}")
+            raise unknown_flag(f"{dashes}{key}")
+        flags[key] = _Given(None if text.lower() in NONE_WORDS else text, f"{dashes}{key}")
     if quick:
         _lay(_reduced(merged, flags), merged)
     _lay(flags, merged)
+    _first_is_target(merged)
     return path, merged
+
+
+def _first_is_target(merged: _Layer) -> None:
+    """Without a target, it is the first language that `corpora.text` names besides the reference."""
+    text = merged.get("corpora.text")
+    if "languages.target" in merged or text is None or not isinstance(text.value, str):
+        return
+    default = _Given(_FIELDS["languages.reference"].default, "")
+    reference = merged.get("languages.reference", default).value
+    for code in _named_languages(text.value)[0]:
+        if code != reference:
+            merged["languages.target"] = _Given(code, f"{text.where}: its first language")
+            return
 
 
 def _lay(layer: _Layer, merged: _Layer) -> None:
@@ -244,12 +271,13 @@ def _end(key: str) -> str:
 
 
 def unknown_flag(flag: str, known: Iterable[str] = _FIELDS) -> GlossaeError:
-    """The error for `flag`, which is none of `known`."""
+    """The error for `flag`, which is none of `known`; without dashes it is a setting, as Python names it."""
     key, known = flag.lstrip("-"), list(known)
+    prefix, kind = ("--", "flag") if flag.startswith("-") else ("", "setting")
     within = [name for name in known if name.startswith(f"{key}.")]
     if within:
-        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as --{within[0]}")
-    return GlossaeError(f"unknown flag '{flag}'{nearest(key, known, prefix='--')}")
+        return GlossaeError(f"{flag}: is a group of settings; set one of them, such as {prefix}{within[0]}")
+    return GlossaeError(f"unknown {kind} '{flag}'{nearest(key, known, prefix)}")
 
 
 def _locate(source: str) -> Path:

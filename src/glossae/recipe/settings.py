@@ -28,7 +28,7 @@ class Languages(Settings, title="languages"):
     """The languages that units are looked for and measured in."""
 
     target: Language = "da"
-    """The language whose units are looked for."""
+    """The language whose units are looked for; of corpora.text the first language besides the reference."""
     reference: Language = "en"
     """The language that the units must leave alone."""
     others: Values[Language] = ()

@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from glossae.lm import (
     tokenize,
     with_sinks,
 )
+from glossae.plan import check_positions
 from glossae.recipe import Recipe
 from glossae.results import SCHEMA_VERSION
 from glossae.run.folder import PASSES, Parts, RunFolder
@@ -53,7 +56,10 @@ Progress = Callable[[float], None]
 
 
 class Show:
-    """Bars on standard error, so that standard output stays clean; nothing when quiet."""
+    """What a person sees on standard error: bars in a terminal, else lines with times; quiet: only notes."""
+
+    EVERY = 30.0
+    """Seconds between two lines on the same stage."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -61,14 +67,13 @@ class Show:
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[Progress]:
-        """A bar for one stage; the block tells fractions of it."""
+        """A bar or lines for one stage; the block tells fractions of it."""
         if self.quiet:
             yield lambda _: None
             return
         if not self.console.is_terminal:
-            # a log file wants a line, not a moving bar
-            self.console.print(f"{name}: {what}")
-            yield lambda _: None
+            with self._logged(name, what) as progress:
+                yield progress
             return
         columns = (
             TextColumn("[bold]{task.description:<9}[/]"),
@@ -84,14 +89,45 @@ class Show:
             yield lambda fraction: bars.update(task, completed=fraction)
             bars.update(task, completed=1.0)
 
+    @contextmanager
+    def _logged(self, name: str, what: str) -> Iterator[Progress]:
+        """Lines on one stage: its begin, its end, and between them one in `EVERY` seconds."""
+        began = said = time.monotonic()
+
+        def progress(fraction: float) -> None:
+            nonlocal said
+            if (now := time.monotonic()) - said >= self.EVERY:
+                said = now
+                left = f", {_duration((now - began) * (1 - fraction) / fraction)} left" if fraction else ""
+                self._log(f"{name}: {fraction:.0%} after {_duration(now - began)}{left}")
+
+        self._log(f"{name}: {what}")
+        yield progress
+        self._log(f"{name}: done in {_duration(time.monotonic() - began)}")
+
     def skipped(self, name: str) -> None:
         """Say that a stage stands as it is."""
         if not self.quiet:
-            self.console.print(f"{name}: done before, kept", markup=False)
+            self._log(f"{name}: done before, kept")
 
     def note(self, line: str) -> None:
         """Say one thing that a person should know; also when quiet, for it is no progress."""
+        self._log(line)
+
+    def _log(self, line: str) -> None:
+        """A line; with its time if it goes to a log."""
+        if not (self.quiet or self.console.is_terminal):
+            line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}"
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3:05`, `1:02:03`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def part(progress: Progress, start: float, end: float) -> Progress:
@@ -459,7 +495,4 @@ def longest_text(recipe: Recipe, lm: LanguageModel) -> int:
 
 def check_length(key: str, tokens: int, lm: LanguageModel) -> None:
     """Refuse a length that the model has no positions for; `key` is the setting that asks for it."""
-    if tokens > lm.max_positions:
-        raise GlossaeError(
-            f"{key}: {tokens} is more than the {lm.max_positions} tokens that {lm.name} has positions for"
-        )
+    check_positions(key, tokens, lm.name, lm.max_positions)

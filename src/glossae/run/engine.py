@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from glossae.files import write_json
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
-from glossae.recipe import Recipe, nearest
-from glossae.results import SCHEMA_VERSION, GridResult, Results, SaeResult, StageResults
+from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, value_text
+from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
-from glossae.run.folder import PASSES, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.run.folder import PASSES, RECIPE, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.run.tracking import Tracking, check_tracker
 from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
 
@@ -29,24 +31,73 @@ from glossae.toy import toy_corpus
 PAGE_EVERY = 10.0
 
 
-def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool = False) -> Path:
+@dataclass(frozen=True)
+class Ran:
+    """What a run came to.
+
+    Attributes:
+        folder: the run's folder.
+        results: the contents of its `results.json`.
+        lines: what the terminal says of it at the end.
+        stages: the stages that it went through: whether each was done before, and the seconds that it took.
+    """
+
+    folder: Path
+    results: Results
+    lines: list[str]
+    stages: dict[str, tuple[bool, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `glossae run --json` prints."""
+        own, found = self.results, headline_numbers(self.results)
+        return {
+            "recipe": own.recipe,
+            "model": own.model,
+            "folder": str(self.folder),
+            "page": str(self.folder / REPORT),
+            "results": str(self.folder / RESULTS),
+            "stages": [
+                {"stage": name, "done_before": kept, "seconds": seconds}
+                for name, (kept, seconds) in self.stages.items()
+            ],
+            **found,
+        }
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: Path,
+    until: str | None = None,
+    quiet: bool = False,
+    again: bool = False,
+    track: str = "none",
+) -> Ran:
     """Run a recipe, up to and including the stage `until`, and then write the report of what there is.
 
     All checks run before the first file is written.
 
-    Returns:
-        The path of the report.
+    Args:
+        recipe: the settings.
+        out: the run's folder.
+        until: the last stage; None: all.
+        quiet: show no progress.
+        again: replace finished stages whose inputs have changed.
+        track: the tracker that numbers are sent to: `trackio`, `wandb` or `none`.
 
     Raises:
-        GlossaeError: bad text, model, site, setting or folder.
+        GlossaeError: bad text, model, site, setting or folder; or a finished stage would be replaced, and not `again`.
     """
     planned = stages_to_run(recipe, until)
+    check_tracker(track)
     check_folder(out, recipe)
+    found = RunFolder(out)
+    if not again:
+        refuse_another_model(found, recipe)
     show = Show(quiet)
     roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
     for line in untested_languages(roles.sentences, recipe.languages.others, roles.left_out):
         show.note(line)
-    context = Context(recipe, roles, RunFolder(out), show)
+    context = Context(recipe, roles, found, show)
     for name in planned:
         stage_of(name).prepare(context)
     check_other_models(recipe)
@@ -55,25 +106,86 @@ def run_recipe(recipe: Recipe, out: Path, until: str | None = None, quiet: bool 
     longest_text(recipe, context.lm)
     for stage in load_stages():
         stage.check(context)
+    if not again:
+        refuse_replacing(context, planned)
     for name in planned:
         for line in stage_of(name).notes(context):
             show.note(line)
-    with claimed(out, recipe) as folder:
+    with Tracking(track, recipe, out, show.note) as tracking, claimed(out, recipe) as folder:
         context.folder = folder
         if context.lm.passes is not None:
             clear_passes(out / PASSES, but=context.lm.passes.folder.name)
         _describe(context)
         pages = _Pages(context)
-        done = _run_stages(context, planned, pages)
-        results = pages.write(done)
+        seconds = _run_stages(context, planned, pages, tracking)
+        results = pages.write(planned)
         pages.draw(stage_of("report").does)
         # only a run that was cut off needs them again
         clear_passes(out / PASSES)
-    if not quiet:
-        for line in headlines(results, context.target, context.reference):
-            print(line)
-        print(f"report    {out / REPORT}")
-    return out / REPORT
+    lines = [*headlines(results, context.target, context.reference), f"report    {out / REPORT}"]
+    if not any(seconds.values()):
+        lines.insert(0, f"complete  {out}: every stage was done before")
+    stages = folder.record["stages"]
+    took = {name: (not seconds[name], float(stages[name]["seconds"])) for name in planned}
+    return Ran(out, results, lines, took)
+
+
+def refuse_another_model(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse another model or language for finished stages, before anything of it is fetched.
+
+    Raises:
+        GlossaeError: as `refuse_replacing`.
+    """
+    if any(key == "model" or key.startswith("languages.") for key in _changes(folder, recipe)):
+        _refuse(folder, recipe, [name for name in STAGES if folder.stands(name)])
+
+
+def refuse_replacing(context: Context, planned: Sequence[str]) -> None:
+    """Refuse to do a finished stage again because a setting, the text, the model or glossae itself has changed.
+
+    A stage that builds on one which is not done, or was done anew since, is no longer of use, and is not asked for.
+
+    Raises:
+        GlossaeError: there are such stages; the line names the settings and the stages.
+    """
+    folder = context.folder
+    changed: list[str] = []
+    for name in planned:
+        if not folder.stands(name):
+            continue
+        try:
+            inputs = stage_of(name).inputs(context)
+            replaced = {what.partition("/")[0] for what in inputs.after} & {*changed}
+            if replaced or folder.has_changed(name, context.fingerprints(inputs)[1]):
+                changed.append(name)
+        except GlossaeError:
+            # what it is made from is not done: whether it changes is known only then
+            continue
+    _refuse(folder, context.recipe, changed)
+
+
+def _changes(folder: RunFolder, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ from those of a folder, by dotted key: the folder's value and the recipe's."""
+    if not (folder.path / RECIPE).is_file():
+        return {}
+    before, now = (settings_by_key(each) for each in (load_recipe(folder.path / RECIPE), recipe))
+    return {key: (before[key], now[key]) for key in now if before[key] != now[key] and key != "description"}
+
+
+def _refuse(folder: RunFolder, recipe: Recipe, stages: Sequence[str]) -> None:
+    if not stages:
+        return
+    changes = _changes(folder, recipe)
+    said = [f"{key} {value_text(before)}, now {value_text(now)}" for key, (before, now) in changes.items()]
+    of = f"{'; '.join(said[:3])}{f'; and {len(said) - 3} more settings' if len(said) > 3 else ''}"
+    version = folder.record.get("glossae")
+    if not said:
+        of = "other text, model, device or code" if version == __version__ else f"glossae {version}"
+    named = ", ".join(stages) if len(stages) < 4 else f"{', '.join(stages[:2])} and {len(stages) - 2} more"
+    raise GlossaeError(
+        f"--out: {folder.path} has finished stages ({named}) of other inputs ({of}): add --again to replace them, or "
+        "give another --out"
+    )
 
 
 def roles_of(recipe: Recipe, generators: Mapping[str, Generator] | None = None, **progress: Any) -> Roles:
@@ -137,6 +249,25 @@ def headlines(results: StageResults, target: str, reference: str) -> list[str]:
     return sorted(lines, key=lambda line: not line.startswith("unsound"))
 
 
+def headline_numbers(results: StageResults) -> dict[str, Any]:
+    """The numbers of `headlines`, for programs; what was not done is not in it."""
+    found: dict[str, Any] = {}
+    if results.probe:
+        found["layer"] = results.probe.layer_used
+    if results.sae:
+        names = ("latents", "k", "fvu", "dead_fraction", "unsound")
+        found["sae"] = {name: results.sae.to_json()[name] for name in names}
+    if isinstance(results.evidence, EvidenceResult):
+        found["claims"] = [row.to_json() for row in results.evidence.claims]
+        found["replication"] = [row.to_json() for row in results.evidence.replication]
+    if results.features:
+        found["rule"] = results.features.rule
+        found["units"] = [row.unit for row in results.features.units]
+    if results.next_token:
+        found["selectivity"] = [row.to_json() for row in results.next_token.selectivity]
+    return found
+
+
 class _Pages:
     """`results.json` and the page of a run, written after its stages and at its end.
 
@@ -160,7 +291,7 @@ class _Pages:
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
         """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
         folder = self._context.folder
-        results = _assemble(self._context.recipe, folder, done)
+        results = assemble(self._context.recipe, folder, done)
         folder.record["to_come"] = list(to_come)
         folder.save()
         write_json(folder.path / RESULTS, results.to_json())
@@ -175,14 +306,17 @@ class _Pages:
         self._seconds_since = 0.0
 
 
-def _run_stages(context: Context, planned: list[str], pages: _Pages) -> list[str]:
-    """Run or skip each stage, with early pages in between; return the stages that are done."""
+def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: Tracking) -> dict[str, float]:
+    """Run or skip each stage, with early pages in between; return the seconds of each, 0 if it was done before."""
     context.folder.record["to_come"] = planned
+    seconds: dict[str, float] = {}
     for number, name in enumerate(planned, start=1):
-        seconds = run_stage(context, name)
-        if seconds and number < len(planned):
-            pages.early(planned[:number], planned[number:], seconds)
-    return planned
+        seconds[name] = run_stage(context, name)
+        if seconds[name]:
+            tracking.stage(name, seconds[name], context.folder.summary(name), context.folder.path / name)
+        if seconds[name] and number < len(planned):
+            pages.early(planned[:number], planned[number:], seconds[name])
+    return seconds
 
 
 def run_stage(context: Context, name: str) -> float:
@@ -219,7 +353,7 @@ def _facts(seconds: float, trained: SaeResult | GridResult | None) -> dict[str, 
     return facts
 
 
-def _assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
+def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
     """The contents of `results.json`; what was not done is None."""
     results = Results(
         recipe=recipe.name,

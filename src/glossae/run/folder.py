@@ -114,6 +114,17 @@ class RunFolder:
         done = self.record["stages"].get(stage, {})
         return done.get("fingerprint") == fingerprint and self._unchanged(stage, done.get("files"))
 
+    def stands(self, stage: str) -> bool:
+        """Whether a stage is recorded as finished, from what the stages before it are now."""
+        try:
+            return bool(_done(self.path, self.record, stage))
+        except GlossaeError:
+            return False
+
+    def has_changed(self, stage: str, fingerprint: str) -> bool:
+        """Whether a finished stage was made from other inputs than these."""
+        return bool(self.record["stages"][stage].get("fingerprint") != fingerprint)
+
     def _unchanged(self, stage: str, files: object) -> bool:
         if not isinstance(files, dict) or "summary.json" not in files:
             return False
@@ -374,8 +385,16 @@ class Run:
                 str(p.relative_to(self.path).with_suffix("")) for p in self.path.glob("*/*.parquet")
             )
             raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
+        return pd.read_parquet(self.file(f"{name}.parquet"))
+
+    def file(self, name: str) -> Path:
+        """The path of a finished stage's file, such as `sae/cfg.json`, which is as the stage wrote it.
+
+        Raises:
+            GlossaeError: the stage is not done, or the file was changed or cannot be read.
+        """
         stage, _, file = name.partition("/")
-        return pd.read_parquet(_written(self.path, self.record, stage, f"{file}.parquet"))
+        return _written(self.path, self.record, stage, file)
 
     @cached_property
     def dashboards(self) -> list[UnitDashboard]:

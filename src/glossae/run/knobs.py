@@ -88,6 +88,22 @@ def continued_by(
     yield from zip(prompts, *written, strict=True)
 
 
+def model_of_run(run: Run, device: str = "auto") -> LanguageModel:
+    """The run's model, with the beginning of texts and the attention sinks that `run.json` has.
+
+    Raises:
+        GlossaeError: the model cannot be loaded.
+    """
+    recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
+    lm = _loaded(recipe.model, device)
+    if habits is None:
+        return lm
+    lm = replace(lm, bos=habits["bos"], chat=tuple(habits.get("chat", ())))
+    return (
+        lm if recipe.by_the_paper else with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
+    )
+
+
 def _loaded(model: str, device: str) -> LanguageModel:
     where = resolve_device(device)
     place = str(toy_model()) if model == "toy" else model
@@ -139,15 +155,9 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         tuple(float(stored[name][str(unit)]) for unit in units)
         for name in ("reference_means", "target_means")
     )
-    sae = read_sae(run.path)
-    recipe, habits = run.recipe, run.record.get("habits", {}).get(run.recipe.model)
-    lm = _loaded(recipe.model, "cpu")
-    if habits is not None:
-        lm = replace(lm, bos=habits["bos"], chat=tuple(habits.get("chat", ())))
-        if not recipe.by_the_paper:
-            lm = with_sinks(lm, [FoundSinks.from_json(row) for row in habits["sinks"]])
+    sae, recipe = read_sae(run.path), run.recipe
     return Knob.of(
-        lm,
+        model_of_run(run, "cpu"),
         Site(recipe.site, sae.config.layer or 0),
         UnitSet(f"latents_{operation}", sae, units, operation, low, high),
         dose=1.0,

@@ -1,9 +1,13 @@
 """Sparse autoencoders (SAEs): train them, read and write their files, and measure their fidelity."""
 
+from glossae.sae.card import CARD, MARK, metadata, plain, sae_card, table
 from glossae.sae.formats.locating import fetch as fetch_sae
 from glossae.sae.formats.locating import load as read_sae
-from glossae.sae.formats.names import hookpoint
+from glossae.sae.formats.names import hook_name, hookpoint
 from glossae.sae.formats.sae_lens import write as to_sae_lens
+from glossae.sae.formats.sharing import FILES as SHARED_FILES
+from glossae.sae.formats.sharing import snippets
+from glossae.sae.formats.sharing import write as to_shared
 from glossae.sae.formats.sparsify import write as to_sparsify
 from glossae.sae.grid import choose, fronts, last_batches
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
@@ -12,6 +16,9 @@ from glossae.sae.trainer import TrainPoint, TrainSettings, untrained
 from glossae.sae.training import Checkpoints, Mixer, fast_bfloat16, train, train_group
 
 __all__ = [
+    "CARD",
+    "MARK",
+    "SHARED_FILES",
     "Checkpoints",
     "Codes",
     "Mixer",
@@ -26,13 +33,20 @@ __all__ = [
     "fast_bfloat16",
     "fetch_sae",
     "fronts",
+    "hook_name",
     "hookpoint",
     "last_batches",
     "measure",
     "measure_reconstruction",
+    "metadata",
+    "plain",
     "read_sae",
+    "sae_card",
     "sink_losses",
+    "snippets",
+    "table",
     "to_sae_lens",
+    "to_shared",
     "to_sparsify",
     "train",
     "train_group",

@@ -1,5 +1,6 @@
 """The sparse autoencoder: configuration, encoding and decoding, and measured fidelity."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -221,18 +222,84 @@ class Sae(nn.Module):
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
         """Read an SAE from a folder or file of any supported library, or from a run's folder.
 
-        Warns with `UnsoundWarning` if its measured fidelity is beyond a bound.
+        `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]` fetches it first. Warns with `UnsoundWarning` if its measured
+        fidelity is beyond a bound.
 
         Raises:
             GlossaeError: the format is unknown, a file is missing or broken, a key is unknown, or tensors do
                 not fit the config.
         """
-        from glossae.sae.formats.locating import load
+        from glossae.sae.formats.locating import SCHEME, fetch, load
 
-        sae = load(Path(place)).to(device)
-        if sae.unsound:
-            warnings.warn(f"{place}: {' '.join(sae.unsound)}", UnsoundWarning, stacklevel=2)
-        return sae
+        sae = load(fetch(str(place)).place if str(place).startswith(SCHEME) else Path(place)).to(device)
+        return sae._warned(place)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Path | str,
+        *,
+        revision: str | None = None,
+        subfolder: str = "",
+        device: torch.device | str = "cpu",
+    ) -> "Sae":
+        """Read an SAE of a repository on the hub, of any supported library, or of a local folder.
+
+        Args:
+            name: `OWNER/NAME`, or a folder that is here.
+            revision: a branch, tag or commit.
+            subfolder: the folder or file in the repository, if it has several SAEs.
+            device: where its tensors go.
+
+        Raises:
+            GlossaeError: as `load`, or the hub or the network refuses.
+        """
+        from glossae.sae.formats.locating import load
+        from glossae.sae.formats.sharing import locate
+
+        return load(locate(name, revision, subfolder)).to(device)._warned(name)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write what `push_to_hub` pushes into a folder: SAELens' layout, a file with the rest, and a card."""
+        self._share(Path(folder), Path(folder).name)
+
+    def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
+        """Push the SAE with a card in one commit, and return the address of the commit.
+
+        Args:
+            name: `OWNER/NAME`; it is made if need be.
+            revision: a branch that exists; None for the main one.
+            private: make a new repository private.
+
+        Raises:
+            GlossaeError: as `glossae.hub.push`.
+        """
+        from glossae.hub import Repository, push
+        from glossae.sae.card import MARK
+
+        repository = Repository.parse(name if revision is None else f"{name}@{revision}")
+        with tempfile.TemporaryDirectory() as place:
+            files = self._share(Path(place), repository.name)
+            return push(
+                repository, files, message="Push an autoencoder by glossae", mark=MARK, private=private
+            )
+
+    def _share(self, root: Path, name: str) -> dict[str, Path]:
+        """Write the shared files below `root`; returns them by their path in the repository `name`."""
+        from glossae.files import write_text
+        from glossae.sae.card import CARD, sae_card
+        from glossae.sae.formats.sharing import snippets, write
+
+        folder = write(self, root)
+        rest = ["## Load it", "", *snippets(self, name, folder)]
+        write_text(root / CARD, sae_card(self, title="A sparse autoencoder", rest=rest))
+        files = [root / CARD, *sorted((root / folder).iterdir())]
+        return {file.relative_to(root).as_posix(): file for file in files}
+
+    def _warned(self, place: Path | str) -> "Sae":
+        if self.unsound:
+            warnings.warn(f"{place}: {' '.join(self.unsound)}", UnsoundWarning, stacklevel=3)
+        return self
 
 
 def _findings(quality: Quality) -> Iterator[str]:

@@ -442,6 +442,8 @@ def measured_on(counts: Quantities, role: str) -> Amounts:
 def cost(counts: Quantities) -> Work:
     """The raw model, and from the site on every edit of every set, on each text; the best dose; the prompts."""
     effects, shape, edits = counts.recipe.effects, counts.shape, edits_of(counts) + compared(counts)
+    if effects.prompts:
+        counts.check_length("effects.max_length", effects.max_length)
     texts = [measured_on(counts, role) for role in ("test", PANEL) if role in counts.roles]
     tokens = sum(map(tokens_of, texts))
     target = sum(tokens_of(text, counts.pair[:1]) for text in texts)

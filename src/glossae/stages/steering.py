@@ -191,6 +191,9 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
 def cost(counts: Quantities) -> Work:
     """Means on `select`; every arm's continuations, their loss, and its KL on whole sentences."""
     settings, shape, reference = counts.recipe.steering, counts.shape, (counts.pair[1],)
+    counts.check_length(
+        "steering.tokens: with steering.prompt_tokens", settings.prompt_tokens + settings.tokens
+    )
     there = sentences_of(counts.roles["test"], reference)
     prompts = min(settings.prompts, there) + 4
     sentences = min(settings.prompts, there) / max(1.0, there) * tokens_of(counts.roles["test"], reference)

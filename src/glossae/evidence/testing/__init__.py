@@ -16,9 +16,11 @@ from glossae.evidence.testing.claims import (
     check_power,
     claims,
     comparisons_needed,
+    language_name,
     languages_to_test,
     q_values,
     units_evidence,
+    untested_relatives,
 )
 from glossae.evidence.testing.frozen import (
     FrozenSet,
@@ -50,6 +52,7 @@ __all__ = [
     "exact_p",
     "freeze",
     "independence",
+    "language_name",
     "languages_to_test",
     "load_frozen",
     "minimum_p",
@@ -62,4 +65,5 @@ __all__ = [
     "restrict",
     "studentised",
     "units_evidence",
+    "untested_relatives",
 ]

@@ -78,15 +78,17 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     if len(panel) == 1:
         raise GlossaeError(f"{target}: the table has no other language to tell it from")
     everybody = set(panel)
-    sets = [(_name(target), {target}, everybody - {target})]
+    sets = [(language_name(target), {target}, everybody - {target})]
     if aside := everybody.intersection(_column(target, "closest")):
-        names = " and ".join(sorted(map(_name, aside)))
-        sets.append((f"{_name(target)}, {names} aside", {target}, everybody - {target} - aside))
+        names = " and ".join(sorted(map(language_name, aside)))
+        sets.append((f"{language_name(target)}, {names} aside", {target}, everybody - {target} - aside))
     for group in _column(target, "groups"):
         inside = {code for code in panel if group in _column(code, "groups")}
         sets.append((group, inside, everybody - inside))
     if target != COMMON_LANGUAGE and COMMON_LANGUAGE in panel:
-        sets.append((f"non-{_name(COMMON_LANGUAGE)}", everybody - {COMMON_LANGUAGE}, {COMMON_LANGUAGE}))
+        sets.append(
+            (f"non-{language_name(COMMON_LANGUAGE)}", everybody - {COMMON_LANGUAGE}, {COMMON_LANGUAGE})
+        )
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for name, inside, outside in sets:
         if outside:
@@ -96,7 +98,16 @@ def claims(target: str, languages: Sequence[str]) -> tuple[Claim, ...]:
     )
 
 
-def _name(code: str) -> str:
+def untested_relatives(target: str, languages: Sequence[str]) -> tuple[str, ...]:
+    """English names of the target's closest languages and of its narrowest group that a panel lacks, sorted."""
+    groups = _column(target, "groups")[:1]
+    near = {*_column(target, "closest")}
+    near |= {code for code in _languages() if {*groups} & {*_column(code, "groups")}}
+    # "no", Norwegian of either standard, would name Bokmål and Nynorsk again
+    return tuple(sorted(map(language_name, near - {*languages, target, "no"})))
+
+
+def language_name(code: str) -> str:
     """The English name of a language; its code if `languages.tsv` lacks it."""
     return _languages()[code]["name"] if code in _languages() else code
 

@@ -108,8 +108,9 @@ class FetchedSae(NamedTuple):
 def fetch(text: str) -> FetchedSae:
     """Fetch one SAE of a repository, `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]`, into the hub's cache.
 
-    From a folder, configurations and weights are fetched. If a folder has the weights of several SAEs
-    (Qwen-Scope keeps all layers in one), the file has to be named, and only that file is fetched.
+    From a folder, configurations and weights are fetched. A folder without an SAE of its own stands for the
+    only one below it, as in what `glossae push` writes. If a folder has the weights of several SAEs (Qwen-Scope
+    keeps all layers in one), the file has to be named, and only that file is fetched.
 
     Raises:
         GlossaeError: the name is impossible, the hub or the network refuses, or the folder has no SAE or
@@ -121,16 +122,22 @@ def fetch(text: str) -> FetchedSae:
         repository = Repository.parse("/".join([owner, *rest[:1]]))
     except GlossaeError as error:
         raise GlossaeError(f"{text}: {error}") from error
+    return fetch_place(repository, place, text)
+
+
+def fetch_place(repository: Repository, place: str, text: str) -> FetchedSae:
+    """Fetch the SAE in a folder or file of a repository, which messages call `text`; see `fetch`."""
+    place = place.strip("/")
     if ".." in PurePosixPath(place).parts:
         raise GlossaeError(f"{text}: names a folder outside the repository")
     with hub_errors(repository, text):
         # a small file, to learn the commit; a repository need not have it
         commit = commit_of(repository, "README.md")
-        there = repository.folder / "snapshots" / commit / place
+        snapshot = repository.folder / "snapshots" / commit
         # the weights come last, so if they are there, the rest is too
-        if not _is_whole(there):
-            _download(text, repository.at(commit), place)
-    return FetchedSae(there, commit)
+        if not _is_whole(snapshot / place):
+            place = _download(text, repository.at(commit), place)
+    return FetchedSae(snapshot / place, commit)
 
 
 def _is_whole(place: Path) -> bool:
@@ -141,10 +148,21 @@ def _is_whole(place: Path) -> bool:
     return len(known) == 1 and known[0] in BY_NAME
 
 
-def _download(text: str, repository: Repository, place: str) -> None:
+def _download(text: str, repository: Repository, place: str) -> str:
+    """Fetch the SAE of a place, and return the place of its files."""
     from huggingface_hub import HfApi, snapshot_download
 
-    files = HfApi().list_repo_files(repository.name, revision=repository.revision)
+    try:
+        files = HfApi().list_repo_files(repository.name, revision=repository.revision)
+    except Exception:
+        # without the hub, what was fetched before is all there is
+        snapshot = repository.folder / "snapshots" / str(repository.revision)
+        fetched = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+        below = _only_below(fetched, place)
+        if below is None or not _is_whole(snapshot / below):
+            raise
+        return below
+    place = _only_below(files, place) or place
     named = place in files
     folder = str(PurePosixPath(place).parent) if named else place
     prefix = "" if folder in ("", ".") else f"{folder}/"
@@ -170,6 +188,20 @@ def _download(text: str, repository: Repository, place: str) -> None:
         if patterns:
             with silent_client(bars=bars):
                 snapshot_download(repository.name, revision=repository.revision, allow_patterns=patterns)
+    return place
+
+
+def _only_below(files: Iterable[str], place: str) -> str | None:
+    """The only folder directly below a place that has an SAE's weights, where the place itself has none."""
+    prefix = f"{place}/" if place else ""
+    inside = [file.removeprefix(prefix) for file in files if file.startswith(prefix)]
+    folders = {file.partition("/")[0] for file in inside if "/" in file}
+    found = [
+        folder
+        for folder in sorted(folders)
+        if _weights_among(file.removeprefix(f"{folder}/") for file in inside if file.startswith(f"{folder}/"))
+    ]
+    return f"{prefix}{found[0]}" if len(found) == 1 and not _weights_among(inside) else None
 
 
 def _few(names: list[str]) -> str:

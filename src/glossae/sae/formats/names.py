@@ -62,6 +62,11 @@ def site_of(name: str, model: str = "", side: str = "output") -> Site:
     return Site(found, int(module[1])) if found else UNKNOWN
 
 
+def hook_name(site: str, layer: int) -> str | None:
+    """TransformerLens' name of a site, such as `blocks.3.hook_resid_post`; None for an unknown site."""
+    return f"blocks.{layer}.{HOOKS[site]}" if site in HOOKS else None
+
+
 def hookpoint(site: Site, model_type: str | None) -> str:
     """The module, relative to `model.base_model`, whose output is the site.
 

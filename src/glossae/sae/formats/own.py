@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from glossae.errors import GlossaeError
 from glossae.lm import Site
 from glossae.results import SpliceLoss
@@ -17,43 +19,94 @@ WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 
 def save(sae: Sae, folder: Path) -> None:
     """Write an SAE into a folder."""
+    write_pair(folder / WEIGHTS, sae.tensors(), folder / CONFIG, described(sae))
+
+
+def read(path: Path) -> Sae:
+    """Read the files of `save`, given the path of the tensors."""
+    known = Described.read(path.parent / CONFIG)
+    tensors = Tensors.read(path)
+    settings, latents = known.settings, known.latents
+    weights = tensors.weights(
+        without=("W_dec",) if settings["tied"] else (), d_in=known.d_in, latents=latents
+    )
+    shape = {"jumprelu": (latents,), "batchtopk": ()}.get(settings["activation"])
+    if shape is not None:
+        weights["threshold"] = tensors.take("threshold", *shape)
+    tensors.done()
+    return known.build(weights)
+
+
+def described(sae: Sae) -> dict[str, Any]:
+    """All that is known of an SAE besides its tensors, as JSON values."""
     settings: dict[str, Any] = {"format": FORMAT_VERSION, **dataclasses.asdict(sae.config)}
     if sae.trained_on:
         settings["trained_on"] = sae.trained_on
     if sae.quality is not None:
         settings["quality"] = {"unsound": sae.unsound, **sae.quality.to_json()}
-    write_pair(folder / WEIGHTS, sae.tensors(), folder / CONFIG, settings)
+    return settings
 
 
-def read(path: Path) -> Sae:
-    """Read the files of `save`, given the path of the tensors."""
-    keys = Keys.read(path.parent / CONFIG)
-    if keys.value("format") != FORMAT_VERSION:
-        raise GlossaeError(f"{keys.path}: is not a glossae autoencoder of format {FORMAT_VERSION}")
-    d_in, latents = keys.whole("d_in"), keys.whole("latents")
-    site = Site(keys.text("site"), keys.maybe_whole("layer", least=0) or 0)
-    settings: dict[str, Any] = {
-        # `SaeConfig` itself refuses an impossible k
-        "k": keys.maybe_whole("k", least=-(2**62)),
-        "relu": keys.flag("relu", True),
-        "model": keys.text("model"),
-        "activation": keys.text("activation") or "topk",
-        "tied": keys.flag("tied", False),
-        "pre_encoder_bias": keys.flag("pre_encoder_bias", True),
-        "matryoshka": keys.wholes("matryoshka"),
-    }
-    trained_on = keys.text("trained_on")
-    quality = _quality(keys.group("quality")) if "quality" in keys else None
-    keys.done()
-    tensors = Tensors.read(path)
-    weights = tensors.weights(without=("W_dec",) if settings["tied"] else (), d_in=d_in, latents=latents)
-    shape = {"jumprelu": (latents,), "batchtopk": ()}.get(settings["activation"])
-    if shape is not None:
-        weights["threshold"] = tensors.take("threshold", *shape)
-    tensors.done()
-    sae = build(keys.path, weights, site, **settings)
-    sae.quality, sae.trained_on = quality, trained_on
-    return sae
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What `described` wrote into a file.
+
+    Attributes:
+        path: the file.
+        d_in, latents: the shape.
+        site: the site and layer.
+        settings: the rest of the config.
+        trained_on, quality: as in `Sae`.
+        beside: the SHA-256 of files beside it by name, if the file has them.
+    """
+
+    path: Path
+    d_in: int
+    latents: int
+    site: Site
+    settings: dict[str, Any]
+    trained_on: str
+    quality: Quality | None
+    beside: dict[str, str]
+
+    @staticmethod
+    def read(path: Path) -> "Described":
+        """Read the file.
+
+        Raises:
+            GlossaeError: a key is missing, unknown or wrong.
+        """
+        keys = Keys.read(path)
+        if keys.value("format") != FORMAT_VERSION:
+            raise GlossaeError(f"{path}: is not a glossae autoencoder of format {FORMAT_VERSION}")
+        files = keys.group("files")
+        found = Described(
+            path,
+            d_in=keys.whole("d_in"),
+            latents=keys.whole("latents"),
+            site=Site(keys.text("site"), keys.maybe_whole("layer", least=0) or 0),
+            settings={
+                # `SaeConfig` itself refuses an impossible k
+                "k": keys.maybe_whole("k", least=-(2**62)),
+                "relu": keys.flag("relu", True),
+                "model": keys.text("model"),
+                "activation": keys.text("activation") or "topk",
+                "tied": keys.flag("tied", False),
+                "pre_encoder_bias": keys.flag("pre_encoder_bias", True),
+                "matryoshka": keys.wholes("matryoshka"),
+            },
+            trained_on=keys.text("trained_on"),
+            quality=_quality(keys.group("quality")) if "quality" in keys else None,
+            beside={name: files.text(name) for name in files.values},
+        )
+        keys.done()
+        return found
+
+    def build(self, weights: dict[str, Tensor]) -> Sae:
+        """The SAE of these tensors, named and shaped as in `Sae`."""
+        sae = build(self.path, weights, self.site, **self.settings)
+        sae.quality, sae.trained_on = self.quality, self.trained_on
+        return sae
 
 
 def _quality(keys: Keys) -> Quality:

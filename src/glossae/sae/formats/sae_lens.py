@@ -1,5 +1,8 @@
 """Read and write SAELens' folders: `cfg.json` and `sae_weights.safetensors`, of version 6 and of those before it.
 
+glossae writes `glossae.json` beside them, which has what SAELens' config cannot say: fidelity, the training text, tied
+weights, a batch-top-k threshold. It counts only for the two files whose hashes it has.
+
 Its codes are `act((x - b_dec apply_b_dec_to_input) @ W_enc + b_enc)`, and `x_hat = f @ W_dec + b_dec`. Before
 version 6 the config is flat; since then the model and site are in `metadata`. Checkpoints of a training differ
 from the files
@@ -13,13 +16,17 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
+from glossae.files import file_sha256, shared_name, write_text
 from glossae.lm import Site
-from glossae.sae.formats.names import HOOKS, site_of
+from glossae.sae.card import CARD, sae_card
+from glossae.sae.formats import own
+from glossae.sae.formats.names import hook_name, site_of
 from glossae.sae.formats.reading import ABSOLUTE, GATE, TRANSCODER, Keys, Tensors, build, fold_norms
-from glossae.sae.formats.writing import check_free, write_card, write_pair
+from glossae.sae.formats.writing import check_free, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
+FACTS = "glossae.json"
 # the first version with nested metadata; without this key, SAELens takes the file for an older one and drops
 # them
 WRITTEN_AS = "6.0.0"
@@ -86,6 +93,8 @@ def read(path: Path) -> Sae:
     k, biased, scale = _k(keys, architecture), keys.flag("apply_b_dec_to_input", True), _scale(keys)
     keys.done(HARMLESS.split())
     weights = _weights(Tensors.read(path), d_in, latents, architecture)
+    if (path.parent / FACTS).is_file():
+        return _as_described(own.Described.read(path.parent / FACTS), path, weights)
     if scale is not None:
         _fold_scale(weights, scale, rescaled)
     if rescaled:
@@ -102,6 +111,25 @@ def read(path: Path) -> Sae:
         pre_encoder_bias=biased,
         matryoshka=widths,
     )
+
+
+def _as_described(known: own.Described, path: Path, weights: dict[str, Tensor]) -> Sae:
+    """The SAE that `write` was given.
+
+    Raises:
+        GlossaeError: a file was changed since.
+    """
+    for name in (WEIGHTS, CONFIG):
+        if file_sha256(path.parent / name) != known.beside.get(name):
+            raise GlossaeError(
+                f"{known.path}: describes another {name} than the one beside it (its SHA-256 differs): delete "
+                f"{FACTS} to read the autoencoder without it"
+            )
+    if known.settings["activation"] == "batchtopk":
+        weights["threshold"] = weights["threshold"][0]
+    if known.settings["tied"]:
+        del weights["W_dec"]
+    return known.build(weights)
 
 
 def _architecture(keys: Keys) -> str:
@@ -204,11 +232,16 @@ def _fold_scale(weights: dict[str, Tensor], scale: float, rescaled: bool) -> Non
         weights["threshold"] = weights["threshold"] / scale
 
 
-def write(sae: Sae, folder: Path) -> str:
+def write(sae: Sae, folder: Path, card: str = "") -> str:
     """Write a folder that SAELens 6 reads, and return a line about it.
 
     Batch-top-k becomes jumprelu with one threshold for all, as SAELens itself saves it; a tied encoder is
     written out.
+
+    Args:
+        sae: the SAE.
+        folder: the folder.
+        card: the content of README.md, if it is to say more than what the SAE knows.
 
     Raises:
         GlossaeError: SAELens has no such SAE, or the folder holds other files.
@@ -218,13 +251,14 @@ def write(sae: Sae, folder: Path) -> str:
         raise GlossaeError(
             "--to: SAELens' top-k ends in a ReLU, and this autoencoder's latents go below zero"
         )
-    check_free(folder, (WEIGHTS, CONFIG), "a SAELens export")
+    check_free(folder, (WEIGHTS, CONFIG, FACTS), "a SAELens export")
     architecture = {"relu": "standard", "topk": "topk"}.get(config.activation, "jumprelu")
     tensors = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_enc": sae.b_enc, "b_dec": sae.b_dec}
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold.clamp_min(0).expand(config.latents)
-    model, _, revision = config.model.partition("@")
-    hook = f"blocks.{config.layer}.{HOOKS[config.site]}" if config.site in HOOKS else None
+    name = shared_name(config.model)
+    model, _, revision = name.partition("@")
+    hook = hook_name(config.site, config.layer)
     metadata = {
         "sae_lens_version": WRITTEN_AS,
         "sae_lens_training_version": None,
@@ -246,6 +280,7 @@ def write(sae: Sae, folder: Path) -> str:
     }
     if architecture == "topk":
         settings |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
-    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
-    write_card(sae, folder)
+    facts = folder / FACTS, {**own.described(sae), "model": name}
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, facts)
+    write_text(folder / CARD, card or sae_card(sae))
     return f"{folder}: SAELens, {architecture}, {config.latents} latents, {hook or 'no hook name'}"

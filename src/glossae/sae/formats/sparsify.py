@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 from glossae.errors import GlossaeError
-from glossae.files import write_json
+from glossae.files import shared_name, write_json, write_text
 from glossae.lm import Site
+from glossae.sae.card import CARD, sae_card
 from glossae.sae.formats.names import site_of
 from glossae.sae.formats.reading import ABSOLUTE, LINEAR_PATH, TRANSCODER, Keys, Tensors, build
-from glossae.sae.formats.writing import check_free, write_card, write_pair
+from glossae.sae.formats.writing import check_free, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
@@ -57,7 +58,7 @@ def _belongs(folder: Path) -> tuple[Site, str]:
     return site_of(folder.name, model), model
 
 
-def write(sae: Sae, root: Path, hookpoint: str) -> str:
+def write(sae: Sae, root: Path, hookpoint: str, card: str = "") -> str:
     """Write a folder in sparsify's format, and return a line about it.
 
     For an SAE without a pre-encoder bias, the encoder's bias cancels sparsify's subtraction: that is exact.
@@ -66,6 +67,7 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
         sae: the SAE.
         root: the folder for all hookpoints of a model.
         hookpoint: the module whose output it reads; empty: unknown, and the files go into `root` itself.
+        card: the content of README.md, if it is to say more than what the SAE knows.
 
     Raises:
         GlossaeError: sparsify has no such SAE, or the folder holds other files.
@@ -82,9 +84,10 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
     if hookpoint and not MODULE.fullmatch(hookpoint):
         raise GlossaeError(f"--hookpoint: '{hookpoint}' is no module's name, such as layers.3.mlp")
     folder = root / hookpoint
-    model, _, revision = config.model.partition("@")
+    name = shared_name(config.model)
+    model, _, revision = name.partition("@")
     training = {key: value for key, value in (("model", model), ("revision", revision)) if value}
-    _check_free(root, folder, config.model, training)
+    _check_free(root, folder, name, training)
     settings = {
         "activation": "topk",
         "expansion_factor": max(1, config.latents // config.d_in),
@@ -96,12 +99,12 @@ def write(sae: Sae, root: Path, hookpoint: str) -> str:
         "transcode": False,
         "d_in": config.d_in,
     }
-    if hookpoint and config.model:
+    if hookpoint and name:
         write_json(root / ROOT_CONFIG, training)
     bias = sae.b_enc if config.pre_encoder_bias else sae.b_enc + sae.W_enc @ sae.b_dec
     tensors = {"encoder.weight": sae.W_enc, "encoder.bias": bias, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
-    write_card(sae, folder)
+    write_text(folder / CARD, card or sae_card(sae))
     return f"{folder}: sparsify, topk, {config.latents} latents, {hookpoint or 'no hookpoint'}"
 
 

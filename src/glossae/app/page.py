@@ -1,0 +1,325 @@
+"""The app's page: Gradio components laid out over a `Workbench`, and the server that shows them."""
+
+import html
+import math
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, no_type_check
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from glossae.app.workbench import Loss, NextToken, Token, Workbench
+from glossae.errors import GlossaeError
+from glossae.reporting.wording import language_name, model_name
+
+# the ends of the slider
+FURTHEST = 8.0
+DOSE = 4.0
+LARGEST = "largest"
+SIDES = ("target", "reference")
+# in the run's folder: the pages of its units
+PAGES = "units"
+# letters of a text box
+LONGEST = 5000
+
+_STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+# the address of the view, which also becomes that of the page, so that a reload restores it
+_LINK = """(target, reference, prompt, units, by, dose) => {
+  const query = new URLSearchParams(location.search);
+  const view = {target, reference, prompt, units: units.join(","), by, dose};
+  for (const [key, value] of Object.entries(view)) query.set(key, value);
+  const link = `${location.origin}${location.pathname}?${query}`;
+  history.replaceState(history.state, "", link);
+  return link;
+}"""
+
+
+class View(NamedTuple):
+    """The values of the page's fields: what a link restores."""
+
+    target: str
+    reference: str
+    prompt: str
+    units: list[str]
+    by: str
+    dose: float
+
+
+def build(bench: Workbench) -> gr.Blocks:
+    """The page of a workbench."""
+    examples = bench.examples()
+    start = View(
+        examples[bench.target],
+        examples[bench.reference],
+        "When he went fishing he saw",
+        list(bench.selected),
+        LARGEST,
+        DOSE,
+    )
+    own, other = language_name(bench.target), language_name(bench.reference)
+    offered = [(f"{unit.name} {unit.about}".strip(), unit.key) for unit in bench.units.values()]
+
+    def colours(target: str, reference: str, units: list[str], by: str) -> tuple[str, str]:
+        keys = units if by == LARGEST else [by]
+        return _told(lambda: coloured(bench, target, keys)), _told(lambda: coloured(bench, reference, keys))
+
+    def effects(target: str, reference: str, prompt: str, units: list[str], dose: float) -> tuple[str, str]:
+        both = {bench.target: target, bench.reference: reference}
+        return (
+            _told(lambda: losses_table(bench.losses(both, units, dose))),
+            _told(lambda: next_tokens_table(bench.next_tokens(prompt, units, dose))),
+        )
+
+    def places(units: list[str], dose: float) -> str:
+        return links(bench, units, dose)
+
+    # checked in tests, it would be a plain function, and Gradio streams generators
+    @no_type_check
+    def written(prompt: str, units: list[str], dose: float) -> Iterator[tuple[str, str]]:
+        sides = {"raw": "", "turned": ""}
+        yield "", ""
+        try:
+            for side, text in bench.continue_(prompt, units, dose):
+                sides[side] = visible(text)
+                yield sides["raw"], sides["turned"]
+        except GlossaeError as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+
+    def restored(request: gr.Request) -> list[Any]:
+        query = dict(request.query_params)
+        # without a link nothing is sent: it would undo what is typed before it arrives
+        return [*view_of(query, start, list(bench.units))] if "target" in query else [gr.skip()] * len(start)
+
+    page: gr.Blocks = gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False)
+    with page:
+        about = f"{own} against {other}, {bench.site}. "
+        how = "A token has the more colour, the more a unit fires on it; point at it for the values."
+        gr.HTML(f"<h1>Units of {escaped(model_name(bench.lm.name))}</h1><p>{escaped(about + how)}</p>")
+        with gr.Row():
+            units = gr.Dropdown(
+                offered,
+                value=start.units,
+                multiselect=True,
+                label="Units to turn",
+                min_width=300,
+                elem_id="units",
+            )
+            largest = ("the units to turn, by the largest", LARGEST)
+            by = gr.Dropdown(
+                [largest, *offered], value=LARGEST, label="Colour by", min_width=300, elem_id="by"
+            )
+        boxes: list[Any] = []
+        tokens: list[Any] = []
+        with gr.Row():
+            drawn = colours(start.target, start.reference, start.units, LARGEST)
+            for side, name, text, coloured_text in zip(SIDES, (own, other), start[:2], drawn, strict=True):
+                with gr.Column(min_width=300):
+                    box = gr.Textbox(text, label=f"{name} text", lines=2, max_length=LONGEST, elem_id=side)
+                    boxes.append(box)
+                    tokens.append(gr.HTML(coloured_text, elem_id=f"{side}-tokens"))
+        scale = f"0: the model as it is. 1: as far as from {other} to {own}. Below 0: away from {own}."
+        dose = gr.Slider(-FURTHEST, FURTHEST, DOSE, step=0.25, label="Dose", info=scale, elem_id="dose")
+        begun = gr.Textbox(start.prompt, label="Beginning to continue", max_length=LONGEST, elem_id="prompt")
+        with gr.Row():
+            go = gr.Button("Continue", variant="primary", elem_id="go")
+            stop = gr.Button("Stop", elem_id="stop")
+        with gr.Row():
+            raw = gr.Textbox(label="As it is", lines=2, interactive=False, min_width=300, elem_id="raw")
+            turned = gr.Textbox(label="Turned", lines=2, interactive=False, min_width=300, elem_id="turned")
+        lost, likely = effects(*start[:4], DOSE)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                losses = gr.HTML(lost, elem_id="losses")
+            with gr.Column(min_width=300):
+                next_ = gr.HTML(likely, elem_id="next")
+        files = gr.HTML(places(start.units, DOSE), elem_id="links")
+        link = gr.Textbox(label="Link to this view", interactive=False, buttons=["copy"], elem_id="link")
+
+        # what Gradio adds to its components, such as `change`, is nothing that mypy sees
+        turning: list[Any] = [*boxes, begun, units, dose]
+        colouring: list[Any] = [*boxes, units, by]
+        view: list[Any] = [*boxes, begun, units, by, dose]
+        live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        gr.on([c.change for c in colouring], colours, colouring, tokens, **live)
+        gr.on([c.change for c in turning], effects, turning, [losses, next_], **live)
+        gr.on([c.change for c in turning[-2:]], places, turning[-2:], files, **live)
+        gr.on([c.change for c in view], None, view, link, js=_LINK, **live)
+        page.load(restored, None, view, show_progress="hidden").then(None, view, link, js=_LINK)
+        writing = gr.on([go.click], written, turning[-3:], [raw, turned], trigger_mode="once")
+        stop.click(None, cancels=[writing])
+    return page
+
+
+def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tuple[gr.Blocks, str]:
+    """Serve the page, the run's pages of units, and knobs; gives the page and its address.
+
+    Raises:
+        GlossaeError: the port is taken, or the address is none of this machine's.
+    """
+    routes: list[Any] = [Route("/knob.safetensors", lambda request: _knob(bench, request))]
+    if (bench.path / PAGES).is_dir():
+        # nothing else of the run is served, and no link inside the folder is followed
+        routes.append(Mount(f"/{PAGES}", StaticFiles(directory=bench.path / PAGES)))
+    try:
+        _, address, _ = page.queue().launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            inbrowser=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            run_history=False,
+            footer_links=[],
+            show_error=False,
+            # nothing is uploaded
+            max_file_size=1,
+            theme=_theme(),
+            css=_STYLE,
+            app_kwargs={"routes": routes},
+        )
+    except OSError as error:
+        raise GlossaeError(
+            f"app: cannot be served at {host}, port {port or 'from 7860'} ({error})"
+        ) from error
+    return page, address
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's own theme with fonts of the machine, as others would be fetched, and greys of more contrast."""
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    colours = {"body_text_color_subdued": "*neutral_500", "button_primary_background_fill": "*primary_600"}
+    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(**colours)
+    return theme
+
+
+def _knob(bench: Workbench, request: Request) -> Response:
+    """The units and dose of a request as the file of a knob."""
+    try:
+        dose = float(request.query_params.get("dose", "nan"))
+        if not math.isfinite(dose):
+            raise GlossaeError("dose: must be a finite number")
+        knob = bench.knob([key for key in request.query_params.get("units", "").split(",") if key], dose)
+        with tempfile.TemporaryDirectory() as folder:
+            content = knob.save(Path(folder) / "knob.safetensors").read_bytes()
+    except (GlossaeError, ValueError) as error:
+        return PlainTextResponse(str(error), 400)
+    return Response(content, media_type="application/octet-stream")
+
+
+def view_of(query: Mapping[str, str], start: View, keys: Sequence[str]) -> View:
+    """The view of a link; what the link lacks, or what cannot be, is that of `start`.
+
+    Args:
+        query: the link's parameters.
+        start: the view without a link.
+        keys: of the units on offer.
+    """
+    dose = start.dose
+    with suppress(ValueError):
+        given = float(query.get("dose", ""))
+        dose = min(FURTHEST, max(-FURTHEST, given)) if math.isfinite(given) else dose
+    return View(
+        query.get("target", start.target)[:LONGEST],
+        query.get("reference", start.reference)[:LONGEST],
+        query.get("prompt", start.prompt)[:LONGEST],
+        [key for key in query["units"].split(",") if key in keys] if "units" in query else start.units,
+        query["by"] if query.get("by") in keys else start.by,
+        dose,
+    )
+
+
+def coloured(bench: Workbench, text: str, keys: Sequence[str]) -> str:
+    """A text's tokens as HTML, coloured by the largest share that one of the units has of its whole colour."""
+    tokens = bench.colour(text, keys)
+    if not tokens:
+        return '<p class="quiet">No text.</p>'
+    cut = len(tokens) + len(bench.lm.prefix) >= bench.longest
+    note = f'<p class="quiet">Read up to token {len(tokens)}.</p>' if cut else ""
+    return f'<p class="tokens" dir="auto">{"".join(_span(bench, token) for token in tokens)}</p>{note}'
+
+
+def _span(bench: Workbench, token: Token) -> str:
+    shares = [bench.units[key].share(value) for key, value in token.values.items()]
+    values = [f"{bench.units[key].name}: {value:.3g}" for key, value in token.values.items()]
+    title = ", ".join(values) or "not read here: an attention sink"
+    piece = escaped(token.text)
+    return f'<span style="--share:{max(shares, default=0.0):.3f}" title="{escaped(title)}">{piece}</span>'
+
+
+def losses_table(losses: Mapping[str, Loss]) -> str:
+    """The losses of each language as a table."""
+    rows = "".join(
+        f"<tr><th scope=row>{escaped(language_name(code))}</th><td>{loss.tokens}</td><td>{loss.raw:.3f}</td>"
+        f"<td>{loss.turned:.3f}</td><td>{loss.turned - loss.raw:+.3f}</td></tr>"
+        for code, loss in losses.items()
+    )
+    return (
+        "<table class=numbers><caption>Loss of the texts above, nats a token</caption><thead><tr><th>text</th>"
+        f"<th>tokens</th><th>as it is</th><th>turned</th><th>change</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def next_tokens_table(tokens: Sequence[NextToken]) -> str:
+    """The likeliest next tokens as a table with bars."""
+    rows = "".join(
+        f"<tr><th scope=row><code>{escaped(token.text)}</code></th>"
+        + "".join(f'<td><i style="--share:{p:.3f}"></i>{p:.3f}</td>' for p in (token.raw, token.turned))
+        + "</tr>"
+        for token in tokens
+    )
+    return (
+        "<table class=numbers><caption>Probability of the next token</caption><thead><tr><th>token</th>"
+        f"<th>as it is</th><th>turned</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def links(bench: Workbench, keys: Sequence[str], dose: float) -> str:
+    """Links to the knob of the chosen units, and to the pages that the run has."""
+    found = []
+    if keys:
+        named = f"{bench.target}-{'-'.join(keys)}"[:80]
+        found.append(
+            f'<a href="knob.safetensors?units={",".join(map(escaped, keys))}&amp;dose={dose:g}" '
+            f'download="{escaped(named)}.safetensors">Save these units at dose {dose:g} as a knob</a>'
+        )
+    pages = bench.path / PAGES
+    if (pages / "index.html").is_file():
+        found.append(f'<a href="{PAGES}/index.html" target=_blank>All units of the run</a>')
+    for key in keys:
+        if (pages / f"{key}.html").is_file():
+            name = escaped(bench.units[key].name)
+            found.append(f'<a href="{PAGES}/{escaped(key)}.html" target=_blank>Page of {name}</a>')
+    return f"<p>{' · '.join(found)}</p>"
+
+
+def _told(work: Any) -> str:
+    """What `work` gives, or its error as a paragraph: a toast at each letter would be too much."""
+    try:
+        return str(work())
+    except GlossaeError as error:
+        return f"<p role=alert>{escaped(str(error))}</p>"
+
+
+def visible(text: str) -> str:
+    """Text whose characters of control, direction and width show as escapes; a line break has a mark before it."""
+    return "".join(
+        "↵\n" if letter == "\n"
+        else f"\\u{ord(letter):04x}" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        else letter
+        for letter in text
+    )  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text as HTML that Gradio's own templates leave alone too."""
+    return html.escape(visible(text)).replace("{", "&#123;").replace("$", "&#36;")

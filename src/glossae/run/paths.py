@@ -1,0 +1,85 @@
+"""A run's recipe and results without paths of this machine."""
+
+import json
+import re
+import shlex
+from pathlib import PurePath
+from typing import Any
+
+from glossae.files import path_named, shared_name
+from glossae.recipe import Recipe
+from glossae.results import Results
+
+# a source's files: `da=PATH,en=PATH`, `cols:en,da:PATH`, or of a task `NAME:LANGUAGE=PATH`
+_FILES = re.compile(r",(?=[\w-]+=)")
+_PREFIX = re.compile(r"(cols:[^:]*:|[\w.-]+(?::[\w-]+)?=)?(.*)", re.DOTALL)
+_FETCHED = ("hub:", "opus:")
+
+
+def shared_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with base names in place of paths."""
+    corpora = {role: _without_folders(text) for role, text in recipe.corpora.sources.items()}
+    changes: dict[str, Any] = {
+        "model": shared_name(recipe.model),
+        "corpora": recipe.corpora.model_copy(update=corpora),
+        "probe": recipe.probe.model_copy(update={"models": tuple(map(shared_name, recipe.probe.models))}),
+        "tasks": recipe.tasks.model_copy(update={"names": _without_folders(recipe.tasks.names)}),
+    }
+    if recipe.grid.model is not None:
+        changes["grid"] = recipe.grid.model_copy(update={"model": shared_name(recipe.grid.model)})
+    if recipe.sae.from_ is not None:
+        changes["sae"] = recipe.sae.model_copy(update={"from_": shared_name(recipe.sae.from_)})
+    return recipe.model_copy(update=changes)
+
+
+def shared_results(results: Results, recipe: Recipe) -> Results:
+    """The results with base names in place of the paths that their recipe names."""
+    paths, text = _paths(recipe), json.dumps(results.to_json(), ensure_ascii=False)
+    for path in sorted(paths, key=len, reverse=True):
+        # as JSON has it, without the quotation marks
+        old, new = (json.dumps(name, ensure_ascii=False)[1:-1] for name in (path, paths[path]))
+        text = text.replace(old, new)
+    return Results.model_validate(json.loads(text))
+
+
+def _paths(recipe: Recipe) -> dict[str, str]:
+    """The paths that a recipe names, as they are written and as absolute ones, with what others may read instead."""
+    found: dict[str, str] = {}
+    named = [recipe.model, *recipe.probe.models, recipe.grid.model, recipe.sae.from_]
+    for name in filter(None, named):
+        if shared_name(name) != name:
+            found |= dict.fromkeys((name, *_absolute(name)), shared_name(name))
+    for text in filter(None, (*recipe.corpora.sources.values(), recipe.tasks.names)):
+        for word in shlex.split(text):
+            for part in [] if _fetched(word) else _FILES.split(word):
+                path = _prefix_and_path(part)[1]
+                found |= dict.fromkeys((path, *_absolute(path)), PurePath(path).name)
+    return {path: name for path, name in found.items() if "/" in path}
+
+
+def _absolute(path: str) -> tuple[str, str]:
+    place = path_named(path)
+    return str(place.absolute()), str(place.resolve())
+
+
+def _fetched(word: str) -> bool:
+    return _prefix_and_path(word)[1].startswith(_FETCHED) or word.startswith(_FETCHED)
+
+
+def _prefix_and_path(part: str) -> tuple[str, str]:
+    match = _PREFIX.fullmatch(part)
+    assert match is not None
+    return match[1] or "", match[2]
+
+
+def _without_folders(text: str | None) -> str | None:
+    """Sources of text, or tasks, with base names in place of paths."""
+    if text is None:
+        return None
+    words = []
+    for word in shlex.split(text):
+        if not _fetched(word):
+            parts = [_prefix_and_path(part) for part in _FILES.split(word)]
+            word = ",".join(prefix + (PurePath(path).name or path) for prefix, path in parts)
+        words.append(shlex.quote(word) if re.search(r"\s|['\"]", word) else word)
+    return " ".join(words)
