@@ -118,7 +118,7 @@ def contents(files: RunFiles) -> Contents:
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html`, `figures/` and `tables/` from the files of a run, and return the path of the page.
+    """Write `report.html`, `figures/`, `tables/` and `units/` from the files of a run, and return the path of the page.
 
     The page says which stages were not run. The same files give the same bytes.
 
@@ -127,8 +127,9 @@ def write_report(folder: Path) -> Path:
             a symbolic link.
     """
     refuse_links(folder, (PAGE, FIGURES, TABLES))
+    # the page links those of units that are there
+    write_unit_pages(folder)
     files = read_run(folder)
-    write_unit_pages(folder, files)
     shown = contents(files)
     page = _render(files, shown)
     names = {f"{FIGURES}/{figure.name}" for figure in shown.figures} | {
