@@ -5,18 +5,18 @@ BIN := $(VENV)/bin
 # what a person installs, and what working on glossae takes besides
 INSTALLED := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
-# the libraries whose files glossae reads and writes; they bring too much to live in .venv
+# the libraries whose files glossae reads and writes (llama.cpp needs cmake and a C++ compiler); they bring too much to live in .venv
 PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
-PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0
+PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0 llama-cpp-python==0.3.36 gguf
 
 PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
-.PHONY: demo results quick test test-slow test-peers lint format clean
+.PHONY: demo results quick test test-slow test-peers lint format docs notebooks clean
 
 demo: $(INSTALLED)
-	$(BIN)/glossae run demo
+	$(BIN)/glossae run demo --again
 
 # the pages of results/ and docs/measured.md: FROM is a folder with the models and the text (see results/make.py)
 results: $(INSTALLED)
@@ -34,12 +34,21 @@ test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -m slow
 
 test-peers: $(PEERS_INSTALLED)
-	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py
+	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py \
+		tests/effects/test_peers_turned.py
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the documentation, in build/docs; the notebooks in it are those of examples/
+docs: $(TOOLS)
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
+# anew from the scripts beside them
+notebooks: $(TOOLS)
+	$(BIN)/python -m jupytext --quiet --update --to ipynb examples/*.py
 
 format: $(TOOLS)
 	$(BIN)/ruff format .
@@ -64,6 +73,9 @@ $(PEERS_INSTALLED): Makefile constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		$(PEERS_PACKAGES) pytest beartype jaxtyping defusedxml
+		$(PEERS_PACKAGES) cloudpickle zstandard pytest hypothesis beartype jaxtyping defusedxml
+	# vLLM needs a GPU's machine; what the tests use of vllm-lens does not need vLLM
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		vllm-lens==1.3.0
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@

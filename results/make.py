@@ -116,7 +116,7 @@ def measured() -> str:
 HEAD = """\
 # Results on public models
 
-`results/make.py` writes this page from the files in [results](../results), which `make results FROM=FOLDER`
+`results/make.py` writes this page from the files in `results/`, which `make results FROM=FOLDER`
 creates. Each table names its file and key. The recipe is `find` with its defaults (`results/make.py` lists the
 exceptions), target Danish, reference English, on two shared CPU cores without a GPU. The text is Europarl in
 Danish, English, Swedish, German, Dutch and French, and a Bokmål treebank. Units are selected on half of a

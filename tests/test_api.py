@@ -102,6 +102,7 @@ def test_tables_figures_and_html(names):
         result = names[name]
         assert len(result.table)
         assert result.plot().axes
+        assert result.plot()._repr_png_().startswith(b"\x89PNG")
         assert "<table" in result._repr_html_()
     assert "<table" in names["text"]._repr_html_()
     assert set(names["text"].table.columns) >= {"train", "test", "panel"}

@@ -25,12 +25,17 @@ def run(tmp_path, monkeypatch, tiny_model):
     return sae
 
 
-def said(capsys, line):
+def printed(capsys, line):
     assert main(line.split()) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.count("\n") == 1
-    return captured.out.rstrip("\n")
+    return captured.out
+
+
+def said(capsys, line):
+    out = printed(capsys, line)
+    assert out.count("\n") == 1
+    return out.rstrip("\n")
 
 
 def refusal(capsys, line):
@@ -69,6 +74,19 @@ def change_config(folder, **changes):
 def test_an_export_is_one_line_and_computes_the_same(run, capsys, line, expected):
     assert said(capsys, f"export {line}") == expected
     torch.testing.assert_close(Sae.load("out")(X), run(X))
+
+
+def test_json_of_an_export(run, capsys):
+    facts = json.loads(printed(capsys, "export run --to sparsify --out out --json"))
+    assert facts == {
+        "out": "out",
+        "format": "sparsify",
+        "activation": "topk",
+        "latents": 10,
+        "site": "attn.out",
+        "layer": 1,
+        "unsound": [],
+    }
 
 
 def test_an_export_of_an_export(run, capsys, tmp_path):

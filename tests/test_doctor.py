@@ -1,5 +1,6 @@
 """`glossae doctor` says what is here, asks nobody, and shows no secret."""
 
+import json
 import socket
 import sys
 from importlib import metadata
@@ -58,6 +59,21 @@ def test_all_is_well_here(capsys, tmp_path):
         assert words in said
     assert said.endswith("glossae can run here.")
     assert not list(tmp_path.iterdir())
+
+
+def test_json_has_the_same_in_numbers(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    answer_for(monkeypatch, "transformers", "4.57.1")
+    assert main(["doctor", "--json"]) == 2
+    captured = capsys.readouterr()
+    assert SECRET not in captured.out
+    said = json.loads(captured.out)
+    assert said["packages"]["transformers"] == {"least": "5.0", "found": "4.57.1", "good": False}
+    assert said["devices"][0]["memory_bytes"] > 1e8
+    assert said["folders"]["cache"]["path"] == str(tmp_path / "cache")
+    assert said["network"]["token"] == "HF_TOKEN"
+    assert said["status"] == 2
+    assert captured.err == f"glossae: {said['error']}\n"
 
 
 def test_caches_are_weighed_and_a_token_in_a_file_is_not_shown(capsys, tmp_path):

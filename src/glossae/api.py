@@ -6,6 +6,7 @@ numbers are those of `glossae run find` on the same model and text.
 
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
@@ -183,6 +184,15 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
 Kind = TypeVar("Kind", bound="_Result")
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
 class _Tabled:
     """What a notebook shows of a result: its table."""
 
@@ -253,7 +263,7 @@ class Layers(_Result):
 
     def plot(self) -> Figure:
         """The score of each layer, with one standard error."""
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         axes.errorbar(self.table["layer"], self.table["score"], self.table["se"], marker="o")
         axes.axvline(self.best, color="0.8", zorder=0)
@@ -381,7 +391,7 @@ class Units(_Tabled):
     def plot(self) -> Figure:
         """The firing rates by language."""
         rates = self.table.set_index("unit").filter(like="rate.").rename(columns=lambda name: name[5:])
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
+        figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
         if not rates.empty:
             rates.plot.bar(ax=axes)
@@ -406,7 +416,7 @@ class Effect(_Result):
 
     def plot(self) -> Figure:
         """The change of loss against the value, language by language, with the autoencoder's error kept."""
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = _Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         kept = self.table["splice"].eq(False)
         rows = self.table[self.table["edit"].eq("set") & kept & self.table["source"].eq("all")]

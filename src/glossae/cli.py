@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glossae import app, completion, export, flags, knob, push
+from glossae import app, completion, explain, export, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -131,8 +131,9 @@ def _parser() -> flags.Parser:
     commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
     export.add_export(commands)
     knob.add_knob(commands)
-    push.add_push(commands)
     app.add_app(commands)
+    push.add_push(commands)
+    explain.add_explain(commands)
     doctor = "show what this machine has, and what is missing for which feature"
     commands.add_parser("doctor", help=doctor, description=_DOCTOR).set_defaults(do=_doctor)
     completion.add_completion(commands)

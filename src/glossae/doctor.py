@@ -21,9 +21,10 @@ FEATURES = {
     "hub": "text from the Hugging Face Hub (hub:OWNER/NAME)",
     "multi": "models shared out among several GPUs (device: split)",
     "tasks": "downstream tasks with adapters",
-    "gguf": "models in GGUF files (--model PATH.gguf)",
+    "gguf": "models in GGUF files (--model PATH.gguf), and knobs for llama.cpp",
     "completion": "a shell that completes commands (glossae completion)",
     "lid": "lingua, a second language identifier for steered text",
+    "inspect": "Inspect's tasks on a turned model (inspect eval TASK --model glossae/MODEL)",
     "app": "the interactive app",
     "track": "logging to a tracker",
 }

@@ -7,12 +7,13 @@ from typing import Any
 
 from glossae.errors import GlossaeError
 
-_USAGE = "glossae export PLACE --to sae-lens|sparsify --out FOLDER [--hookpoint MODULE]"
+_USAGE = "glossae export PLACE --to sae-lens|sparsify|neuronpedia --out FOLDER [--hookpoint MODULE]"
 _ABOUT = """\
-Write an autoencoder in another library's format.
+Write an autoencoder in another library's format, or a run's latents as Neuronpedia's features.
 
   glossae export runs/demo --to sae-lens --out exported     then in Python: SAE.load_from_disk("exported")
   glossae export runs/demo --to sparsify --out exported     SparseCoder.load_many("exported", local=True)
+  glossae export runs/demo --to neuronpedia --out exported  features and activations, gzipped JSON lines
 
 An autoencoder that the format cannot express is refused, with the reason, and nothing is written. A model
 card, README.md, is written beside the weights. What makes an autoencoder unsound comes first there and in the
@@ -29,8 +30,11 @@ def add_export(commands: Any) -> None:
         "dictionary_learning's"
     )
     parser.need("place", nargs="?", metavar="PLACE", help=place)
-    to = "sae-lens (version 6; batch-top-k becomes jumprelu, as SAELens itself saves it) or sparsify (top-k only)"
-    formats = ("sae-lens", "sparsify")
+    to = (
+        "sae-lens (version 6; batch-top-k becomes jumprelu, as SAELens itself saves it), sparsify (top-k only), or "
+        "neuronpedia (the latents of a run that has a page each)"
+    )
+    formats = ("sae-lens", "sparsify", "neuronpedia")
     parser.need("--to", dest="format", choices=formats, metavar="FORMAT", help=to)
     out = "a folder that does not exist, is empty, or holds an export of the same kind"
     parser.need("--out", metavar="FOLDER", help=out)
@@ -44,10 +48,13 @@ def add_export(commands: Any) -> None:
 def _export(given: argparse.Namespace) -> dict[str, Any]:
     if given.hookpoint is not None and given.format != "sparsify":
         raise GlossaeError(f"--hookpoint: is for sparsify; {given.format} has its own names")
+    place, out, module = Path(given.place), Path(given.out), given.hookpoint
+    if given.format == "neuronpedia":
+        print(_features(place, out))
+        return {"out": str(out), "format": given.format}
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
 
-    place, out, module = Path(given.place), Path(given.out), given.hookpoint
     if (place / "recipe.yaml").is_file() and not (place / "sae" / "sae.safetensors").is_file():
         raise GlossaeError(f"{place}: this run has no autoencoder yet: it has not reached the stage sae")
     sae = read_sae(place)
@@ -93,6 +100,15 @@ def _card(place: Path, out: Path, format: str) -> str:
     except GlossaeError as error:
         print(f"the card is without what the run found: {error}")
         return ""
+
+
+def _features(place: Path, out: Path) -> str:
+    """Write the latents of a run for Neuronpedia."""
+    from glossae.reporting import write_neuronpedia
+    from glossae.run.folder import open_run
+
+    run = open_run(place)
+    return write_neuronpedia(run.dashboards, run.recipe.model, run.sae().config.latents, out)
 
 
 def _model_type(model: str) -> str | None:

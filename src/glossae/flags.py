@@ -78,7 +78,7 @@ class Parser(argparse.ArgumentParser):
         topic: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "GROUP"}
         shown = "show this; with a group, its settings" if topics else "show this"
         # without defaults, so that the command's own parser does not take back a flag before the command
-        own = {"action": "store_true", "default": argparse.SUPPRESS}
+        own: dict[str, Any] = {"action": "store_true", "default": argparse.SUPPRESS}
         help_ = topic | {"default": argparse.SUPPRESS} if topics else own
         self.add_argument("-h", "--help", **help_, help=shown)
         self.add_argument("--json", **own, help="print one JSON object, also for an error")

@@ -268,7 +268,9 @@ def license_of(repository: Repository) -> str | None:
 
     try:
         with silent_client(bars=False):
-            info = HfApi().repo_info(repository.name, revision=repository.revision, repo_type=repository.kind)
+            info: Any = HfApi().repo_info(
+                repository.name, revision=repository.revision, repo_type=repository.kind
+            )
             found = info.card_data.get("license") if info.card_data else None
     except Exception:  # nothing depends on it
         return None
@@ -313,11 +315,11 @@ def _with_license(card: str, old: str) -> str:
     from huggingface_hub import ModelCard
 
     try:
-        named = ModelCard(old, ignore_metadata_errors=True).data.to_dict()
+        named: dict[str, Any] = ModelCard(old, ignore_metadata_errors=True).data.to_dict()  # type: ignore[no-untyped-call]
     except Exception:  # whatever stands there, it names no licence
         return card
     own = ModelCard(card)
-    if own.data.to_dict().get("license") is not None or named.get("license") is None:
+    if own.data.get("license") is not None or named.get("license") is None:
         return card
     for key in ("license", "license_name", "license_link"):
         if named.get(key) is not None:

@@ -1,4 +1,4 @@
-"""`glossae knob`: save a run's units as one small file, and turn a model with it."""
+"""`glossae knob`: save a run's units as one small file, turn a model with it, and export it to other libraries."""
 
 import argparse
 from pathlib import Path
@@ -11,22 +11,24 @@ _USAGE = """\
 glossae knob save RUN --out FILE [--kind latent|neuron|direction] [--operation add|set|project_out]
                  [--dose X] [--whole]
        glossae knob apply FILE --model MODEL --prompt TEXT [--prompt TEXT ...] [--dose X] [--tokens N]
-                 [--sample SEED] [--device DEVICE] [--any-model]"""
+                 [--sample SEED] [--device DEVICE] [--any-model]
+       glossae knob export FILE --to gguf|vllm --out PLACE [--dose X] [--model MODEL] [--everywhere]"""
 _ABOUT = """\
-Write what a run has found as one small file, and turn a plain Hugging Face model with it.
+Write what a run has found as one small file, and turn a plain Hugging Face model with it, or one in llama.cpp or vLLM.
 
   glossae knob save runs/demo --out danish.safetensors --dose 8
   glossae knob apply danish.safetensors --model toy --prompt "The dog"
+  glossae knob export danish.safetensors --to gguf --model toy --out danish.gguf
 
 In Python:  with glossae.Knob.load("danish.safetensors").on(model): model.generate(...)"""
 
 
 def add_knob(commands: Any) -> None:
     """Add `glossae knob` to the commands."""
-    short = "write what a run has found as one small file, and turn a model with it"
+    short = "write what a run has found as one small file, turn a model with it, and export it"
     parser = commands.add_parser("knob", help=short, usage=_USAGE, description=_ABOUT)
     both = parser.add_subparsers(
-        dest="command", metavar="COMMAND", title="commands", help="save or apply", prog="glossae knob"
+        dest="command", metavar="COMMAND", title="commands", help="save, apply or export", prog="glossae knob"
     )
     parser.needed.append(both)
     dose = (
@@ -70,6 +72,22 @@ def add_knob(commands: Any) -> None:
     apply.add_argument("--device", metavar="DEVICE", help="cpu, cuda or auto [auto]")
     another = "allow another model, such as one trained further; its site must have the same width"
     apply.add_argument("--any-model", action="store_true", help=another)
+
+    export = both.add_parser(
+        "export", help="write a knob for llama.cpp or vLLM", usage=_USAGE, description=_ABOUT
+    )
+    export.set_defaults(do=_export)
+    export.need("file", nargs="?", metavar="FILE", help="the file of a knob whose operation is add")
+    to = "gguf: a control vector of llama.cpp (extra gguf); vllm: a steering vector of vllm-lens, as JSON"
+    export.need("--to", dest="format", choices=("gguf", "vllm"), metavar="FORMAT", help=to)
+    export.need("--out", metavar="PLACE", help="the file to write")
+    export.add_argument("--dose", type=typed(float), metavar="X", help="another dose than the file's")
+    own = "the knob's model: a folder, a name on the hub, or toy; at the site resid, not needed"
+    export.add_argument("--model", metavar="MODEL", help=own)
+    everywhere = (
+        "export a knob that leaves a BOS, a prompt or attention sinks alone: exported, it leaves none alone"
+    )
+    export.add_argument("--everywhere", action="store_true", help=everywhere)
 
 
 def _save(given: argparse.Namespace) -> dict[str, Any]:
@@ -116,6 +134,19 @@ def _apply(given: argparse.Namespace) -> dict[str, Any]:
         for name, text in row.items():
             print(f"{name:<8} {_shown(text)}")
     return {"model": given.model, "continuations": rows}
+
+
+def _export(given: argparse.Namespace) -> None:
+    from glossae.api import load
+    from glossae.effects import Knob, export_knob
+
+    knob = Knob.load(Path(given.file))
+    knob = knob if given.dose is None else knob.turned(given.dose)
+    lm = None if given.model is None else load(given.model, device="cpu", dtype="float32")
+    out = export_knob(knob, Path(given.out), given.format, lm=lm, everywhere=given.everywhere)
+    print(
+        f"{out}: after layer {knob.site.layer} of {knob.model}, dose {knob.dose:.4g}, hash {knob.hash[:12]}"
+    )
 
 
 def _shown(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
+from glossae.files import file_sha256
 
 Kind = TypeVar("Kind", bound="StageResults")
 
@@ -915,6 +916,180 @@ class FeaturesResult(Result):
     sentences: dict[str, int]
 
 
+# ---- dashboards: what each shown unit does over the run's whole text, in a file of its own
+
+
+class UnitContext(Result):
+    """A window of a sentence around the token where a unit's value is largest."""
+
+    language: str
+    source: str
+    tokens: list[str]
+    """As text; a character that several tokens make up stands whole at the first of them, and the others are empty."""
+    ids: list[int]
+    """Their token ids."""
+    values: list[float]
+    """The unit's value at each; 0 where a latent does not fire, and at attention sinks, which are not read."""
+    peak: int
+    """The place among them of the largest value."""
+    cut: tuple[bool, bool]
+    """Whether the sentence goes on before and after the window."""
+
+
+class UnitInterval(Result):
+    """One of five equal intervals between 0 and the unit's largest value, with sentences drawn at random."""
+
+    low: float
+    high: float
+    """Belongs to the interval; `low` does not."""
+    sentences: int
+    """Sentences whose largest value lies in the interval."""
+    contexts: list[UnitContext]
+
+
+class LanguageDensity(Result):
+    """How often a unit fires on a language, and how strongly."""
+
+    tokens: int
+    """Tokens of the language that were read."""
+    sentences: int
+    rate: float
+    """The share of the tokens on which the unit fires."""
+    mean: float
+    """Its mean value over all the tokens."""
+    mean_active: float | None
+    """Its mean value where it fires; None where it never does."""
+    largest: float
+
+
+class ValueHistogram(Result):
+    """Tokens by the unit's value: of a latent where it fires, of other units everywhere."""
+
+    edges: list[float]
+    counts: dict[str, list[int]]
+    """By language, the tokens between each two edges."""
+
+
+class TokenEffect(Result):
+    """A token of the vocabulary, and what a unit adds to its logit."""
+
+    id: int
+    token: str
+    value: float
+
+
+class LogitEffects(Result):
+    """What a unit's direction adds to the logits (see `glossae.lm.logit_effects`), per unit of its value."""
+
+    raised: list[TokenEffect]
+    """The tokens raised most, the first most of all."""
+    lowered: list[TokenEffect]
+    edges: list[float]
+    counts: list[int]
+    """Tokens of the vocabulary between each two edges."""
+    of: int
+    """How many of the most raised tokens `languages` is about."""
+    languages: dict[str, float]
+    """The share of them that are a language's own: at least twice as frequent in its text as in any other's."""
+
+
+class NearUnit(Result):
+    """Another unit of the same kind."""
+
+    unit: int
+    label: str
+    cosine: float
+    """Of the two units' directions."""
+
+
+class TestedClaim(Result):
+    """A claim about a unit."""
+
+    p: float
+    q: float
+    passed: bool
+
+
+class UnitTests(Result):
+    """What the stage `evidence` found of a unit."""
+
+    claims: dict[str, TestedClaim]
+    auroc: dict[str, float]
+    """Of the target's sentences over each other language's."""
+    least: float
+    """The least of these."""
+    left_out: dict[str, float]
+    """The least of them without one language; empty with fewer than three."""
+
+
+class UnitDashboard(Result):
+    """One unit over the run's whole text: `dashboards/KIND-NUMBER.json`, of the stage `dashboards`."""
+
+    kind: Literal["latent", "neuron", "direction"]
+    unit: int
+    """Its number."""
+    label: str
+    site: str
+    layer: int
+    target: str
+    reference: str
+    selected: bool
+    """Whether the run's rule (latents) or its tests (neurons, directions) chose it; if not, it came close."""
+    threshold: float
+    """The unit fires above it: 0 for latents; for neurons and directions the least edge of their histogram (of 4,096
+    bins) above which lies at most 1 % of all tokens."""
+    density: dict[str, LanguageDensity]
+    """By language."""
+    contexts: dict[str, list[UnitContext]]
+    """By language, sentences with the largest values, the largest first; near-duplicates are left out."""
+    intervals: list[UnitInterval]
+    """Empty if the unit has no value above 0."""
+    silent: list[UnitContext]
+    """Sentences on no token of which it fires, drawn at random; the labels of `glossae explain` are scored on them."""
+    histogram: ValueHistogram
+    logits: LogitEffects | None
+    no_logits: str | None
+    """Why there are no logit effects."""
+    nearest: list[NearUnit]
+    """Of the largest cosine; none for neurons, which are all at right angles."""
+    tests: UnitTests | None
+    """None where nothing was tested."""
+    partners: list[Partner]
+    """In autoencoders of other seeds, where those were trained and the unit was looked for."""
+
+
+class UnitLabel(Result):
+    """A language model's label of a unit, `labels/KIND-NUMBER.json`: a help for readers, and no evidence."""
+
+    kind: str
+    unit: int
+    label: str
+    model: str
+    """The language model that proposed it and judged by it, as its endpoint calls it."""
+    prompts: str
+    """A hash of everything that the model was asked."""
+    dashboard: str
+    """SHA-256 of the unit's dashboard; a label of another dashboard is shown no more."""
+    firing: int
+    """Sentences on which the unit fires that the judge saw and the labeller did not."""
+    silent: int
+    """The same on which it does not fire."""
+    balanced_accuracy: float
+    """The mean of the shares of both that the judge told right by the label alone; 0.5 is chance."""
+    low: float
+    """The 95 % interval of that, over sentences."""
+    high: float
+
+
+class ShownUnit(Result):
+    """A unit that has a dashboard."""
+
+    kind: str
+    unit: int
+    tokens: int
+    """Tokens that were read, of all languages."""
+
+
 # ---- baselines, effects, controls
 
 
@@ -1621,6 +1796,8 @@ class StageResults(Result):
     """Whether the units come again in autoencoders of other seeds, where those were asked for."""
     features: FeaturesResult | None = None
     """The units that the run's rule selects."""
+    dashboards: list[ShownUnit] | None = None
+    """The units that were looked at over the whole text; each has a file of its own, a `UnitDashboard`."""
     baselines: Baselines | None = None
     """What training adds: trained and untrained autoencoders by one rule."""
     next_token: NextToken | None = None
@@ -1644,6 +1821,37 @@ class StageResults(Result):
     def summary(self) -> dict[str, Any]:
         """What JSON holds of the keys that were filled."""
         return {key: value for key, value in self.to_json().items() if key in self.model_fields_set}
+
+
+def read_label(folder: Path, kind: str, unit: int) -> UnitLabel | None:
+    """Read a unit's label in a run's folder; None if there is none, or it is of another run's unit of that number.
+
+    Raises:
+        GlossaeError: the file does not hold a label.
+    """
+    name = f"{kind}-{unit}.json"
+    path = folder / "labels" / name
+    if not path.is_file():
+        return None
+    try:
+        label = UnitLabel.model_validate_json(path.read_bytes())
+        own = file_sha256(folder / "dashboards" / name)
+    except (OSError, ValueError) as error:
+        raise GlossaeError(f"{path}: cannot be read: delete it") from error
+    return label if label.dashboard == own else None
+
+
+def read_dashboard(path: Path) -> UnitDashboard:
+    """Read `dashboards/KIND-NUMBER.json` of a run.
+
+    Raises:
+        GlossaeError: it cannot be read, or does not hold what it should.
+    """
+    try:
+        return UnitDashboard.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it does not hold a unit's dashboard"
+        raise GlossaeError(f"{path}: cannot be read ({why}): run the stage 'dashboards' again") from error
 
 
 class Results(StageResults):

@@ -151,11 +151,12 @@ def test_the_card_says_what_was_found_against_what(hub, push, run, mine):
         *("false discovery rate of 0.05", "da 200 + 200, en 200 + 200", "languages that the panel lacks"),
         "Of the close ones it lacks Norwegian Bokmål, Norwegian Nynorsk. The run has text in Swedish, which was not",
         *("## The knob", "## The autoencoder", "## The text"),
-        *("| talks.tsv | da", "unknown: ask whoever has it", "## Load it", "SAE.from_pretrained", "gl.Knob"),
+        *("| talks.tsv | da", "## Load it", "SAE.from_pretrained", "gl.Knob"),
         *("## How it was made", "torch"),
     ]
     assert [part for part in order if part not in text] == []
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert re.search(r"\| talks.tsv \| .* \| unknown: ask whoever has it \|", text)
     for claim in results.evidence.claims:
         assert f"| {claim.units} of {claim.of} |" in text
     for row in results.next_token.selectivity:

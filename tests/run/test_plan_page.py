@@ -339,6 +339,13 @@ def test_the_readmes_figures_of_the_papers_run_are_those_of_its_dry_run(dry):
         ("demo --tasks.names mood:da=missing.tsv", "tasks.names: missing.tsv: no such file or folder"),
         ("demo --tasks.names mood", "tasks.names: 'mood': does not say where it is"),
         ("demo --model ./missing", "model: there is no folder ./missing"),
+        ("demo --out here", "--out: here is not empty and is not a run"),
+        ("demo --max_tokens 2000", "max_tokens: 2000 is more than the "),
+        ("demo --effects.max_length 2000", "effects.max_length: 2000 is more than the "),
+        (
+            "demo --steering.prompts 2 --steering.tokens 2000",
+            "steering.tokens: with steering.prompt_tokens: 2008 is more than the ",
+        ),
         ("demo --layer 9", "layer: toy has the layers 0 to 3, and 9 is not one of them"),
         ("demo --sae.latents none --sae.expansion 1 --sae.k 129", "sae.k: 129 is more than the 128 latents"),
         ("demo --sae.from missing", "sae.from: missing: there is no such file or folder"),
@@ -347,10 +354,27 @@ def test_the_readmes_figures_of_the_papers_run_are_those_of_its_dry_run(dry):
     ],
 )
 def test_what_is_wrong_is_still_refused(capsys, line, message):
+    Path("here").mkdir()
+    Path("here/letter.txt").touch()
     assert main(["run", *line.split(), "--dry-run"]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"glossae: {message}")
     assert len(captured.err.splitlines()) == 1
+
+
+def test_its_quantities_are_numbers_for_programs(dry):
+    said = json.loads(dry("demo --json --steering.prompts 20"))
+    assert (said["model"], said["folder"]) == ("toy", "runs/demo")
+    assert {row["kind"]: row["where"] for row in said["inputs"]} == {"model": "folder", "text": "file"}
+    assert said["text"]["train"]["da"]["sentences"] == 2100
+    here = said["machines"][0]
+    assert here["machine"] == "this machine"
+    assert here["seconds"] == pytest.approx(sum(row["seconds"]["this machine"] for row in said["stages"]))
+    assert here["fits"] == (here["needed_bytes"] < 0.85 * here["memory_bytes"])
+    assert said["disk_bytes"] >= sum(row["written_bytes"] for row in said["stages"])
+    unknown = json.loads(dry("find --model a/b --target da --text opus:nothing --json"))
+    assert (unknown["stages"], unknown["machines"], unknown["text"]["train"]) == (None, None, None)
+    assert [row["bytes"] for row in unknown["inputs"]] == [None, None]
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"hidden_size": 8}'])

@@ -347,8 +347,8 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
     assert main([*world.line(out), "--until", "probe"]) == 0
     results = json.loads((out / "results.json").read_text())
     assert [key for key, value in results.items() if value is None] == [
-        "grid", "sae", "evidence", "stability", "features", "baselines", "next_token", "controls", "tasks",
-        "generation", "steering", "published",
+        "grid", "sae", "evidence", "stability", "features", "dashboards", "baselines", "next_token", "controls",
+        "tasks", "generation", "steering", "published",
     ]  # fmt: skip
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
     assert not (out / "sae").exists()

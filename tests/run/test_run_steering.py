@@ -230,7 +230,9 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
 
 def test_another_model_is_refused_by_the_command(steered, tmp_path, tiny_model, capsys):
     file = tmp_path / "knob.safetensors"
-    said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--dose", "1")
+    line = ("knob", "save", steered, "--out", file, "--kind", "direction", "--dose", "1", "--json")
+    saved = json.loads(said(capsys, *line))
+    assert (saved["out"], saved["bytes"], saved["dose"]) == (str(file), file.stat().st_size, 1.0)
     told = refusal(capsys, "knob", "apply", file, "--model", tiny_model, "--prompt", "He", "--device", "cpu")
     assert (
         told
@@ -238,3 +240,5 @@ def test_another_model_is_refused_by_the_command(steered, tmp_path, tiny_model, 
     )
     line = ["--model", tiny_model, "--prompt", "He", "--device", "cpu", "--any-model", "--sample", "3"]
     assert said(capsys, "knob", "apply", file, *line).startswith("prompt   He\nraw ")
+    (row,) = json.loads(said(capsys, "knob", "apply", file, *line, "--json"))["continuations"]
+    assert set(row) == {"prompt", "raw", "turned"}

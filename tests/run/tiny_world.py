@@ -41,6 +41,7 @@ SMALL = {
     "report.texts": "2",
     # the stage has tests of its own
     "baselines.untrained": "0",
+    "dashboards.units": "0",
 }
 """The settings that make every stage small."""
 

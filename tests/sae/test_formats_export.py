@@ -1,6 +1,7 @@
 """An export means in the other library what the SAE means here, or it is refused and nothing is written."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_to_sae_lens(tmp_path, changes, architecture):
     sae, folder = make(**changes), tmp_path / "deep" / "out"
     said = to_sae_lens(sae, folder)
     assert said == f"{folder}: SAELens, {architecture}, {LATENTS} latents, blocks.3.mlp.hook_post"
-    assert names(folder) == ["README.md", "cfg.json", "sae_weights.safetensors"]
+    assert names(folder) == ["README.md", "cfg.json", "glossae.json", "sae_weights.safetensors"]
     config, w = json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae_weights.safetensors")
     assert (config["architecture"], config["d_in"], config["d_sae"]) == (architecture, D_IN, LATENTS)
     metadata = config["metadata"]
@@ -64,6 +65,20 @@ def test_to_sae_lens(tmp_path, changes, architecture):
     x, act = inputs(3, 11), {"topk": relu_top_k, "standard": relu}.get(architecture)
     same(computed(act or above(w["threshold"]), x, w, subtract=config["apply_b_dec_to_input"]), dense(sae, x))
     comes_back(sae, folder)
+    # without the file of glossae's own, SAELens' two say the same of what it computes
+    assert Sae.load(folder).config == sae.config
+    (folder / "glossae.json").unlink()
+    comes_back(sae, folder)
+
+
+def test_facts_of_other_weights_are_refused(tmp_path):
+    to_sae_lens(make(), tmp_path / "a")
+    to_sae_lens(make(layer=2), tmp_path / "b")
+    shutil.copy(tmp_path / "a" / "glossae.json", tmp_path / "b")
+    with pytest.raises(
+        GlossaeError, match=r"b/glossae.json: describes another cfg.json .* delete glossae.json"
+    ):
+        Sae.load(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +205,7 @@ def test_folders_that_are_not_free(tmp_path):
     assert "holds 'state.pt'" in refused(tmp_path / "a" / "out", to_sparsify, "layers.4")
     to_sae_lens(make(), tmp_path / "b" / "out")
     assert "holds 'cfg.json'" in refused(tmp_path / "b" / "out", to_sparsify, "layers.3")
-    assert "holds 'sae_weights.safetensors'" in refused(tmp_path / "b" / "out", to_sparsify, "")
+    assert "holds 'glossae.json'" in refused(tmp_path / "b" / "out", to_sparsify, "")
     for model in ("other", ""):
         to_sparsify(make(model=model), tmp_path / f"of {model}", "layers.3")
         said = refused(tmp_path / f"of {model}", to_sparsify, "layers.4")

@@ -106,6 +106,28 @@ def test_sae_lens_reads_ours(lens, tmp_path, x, activation, tied, pre_encoder_bi
     assert theirs.cfg.metadata.model_name == "EleutherAI/pythia-70m"
 
 
+@pytest.mark.parametrize("activation", ["topk", "relu", "jumprelu", "batchtopk"])
+def test_sae_lens_reads_what_is_pushed(lens, tmp_path, x, monkeypatch, activation):
+    sae = make(activation=activation, model="EleutherAI/pythia-70m@0123456789abcdef")
+    # what `push_to_hub` and `glossae push` put into the repository
+    sae.save_pretrained(tmp_path)
+    loaders = importlib.import_module("sae_lens.loading.pretrained_sae_loaders")
+
+    def fetched(repo_id, filename, **_):
+        assert repo_id == "me/danish"
+        if not (tmp_path / filename).is_file():
+            raise importlib.import_module("huggingface_hub.errors").EntryNotFoundError(filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(loaders, "hf_hub_download", fetched)
+    theirs = lens.SAE.from_pretrained("me/danish", "blocks.3.hook_resid_post")
+    same(sae, x, theirs.encode(x), theirs(x))
+    assert theirs.cfg.metadata.model_name == "EleutherAI/pythia-70m"
+    assert theirs.cfg.metadata.hook_name == "blocks.3.hook_resid_post"
+    # and glossae gets back what it wrote, also what SAELens has no word for
+    assert Sae.from_pretrained(tmp_path).config == sae.config
+
+
 def training(lens, architecture, **settings):
     """One of SAELens' autoencoders in training, with random weights."""
     sae_class, config_class = importlib.import_module("sae_lens.registry").get_sae_training_class(

@@ -230,6 +230,7 @@ def parse_task(text: str) -> TaskSource:
     if match is None:
         raise GlossaeError(
             f"{short_repr(text, 200)}: is no task: write NAME:LANGUAGE=SOURCE, with {_FORMS} as a source"
+            f"{'; blanks separate tasks' if ',' in text else ''}"
         )
     name, written, source = match.groups()
     name = name.replace("_", "-")

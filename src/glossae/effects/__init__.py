@@ -15,6 +15,7 @@ from glossae.effects.controls import (
 )
 from glossae.effects.damage import NEAR, SwitchOff, doses_at, matched_sweeps, switch_off
 from glossae.effects.edits import Edit, apply_edit, compile_edits, neurons_off
+from glossae.effects.elsewhere import ELSEWHERE, Elsewhere, export_knob, residual_vector
 from glossae.effects.knob import Knob
 from glossae.effects.selectivity import (
     MATCHED_DAMAGE,
@@ -58,6 +59,7 @@ from glossae.effects.sweep import (
 )
 
 __all__ = [
+    "ELSEWHERE",
     "FAMILIES",
     "KNOB_FILE",
     "MATCHED_DAMAGE",
@@ -66,6 +68,7 @@ __all__ = [
     "Arrays",
     "Dose",
     "Edit",
+    "Elsewhere",
     "Keep",
     "Knob",
     "Measured",
@@ -91,6 +94,7 @@ __all__ = [
     "doses",
     "doses_at",
     "edit_columns",
+    "export_knob",
     "families",
     "keep_nothing",
     "knob_facts",
@@ -108,6 +112,7 @@ __all__ = [
     "part_rows",
     "profiles",
     "random_direction_edits",
+    "residual_vector",
     "selectivity",
     "serial_correlations",
     "side_effects",

@@ -24,17 +24,17 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 class Edit:
     """An edit of some latents of an SAE, or of units of another kind.
 
-    With b the site x, or its reconstruction if spliced, r the units' values and D their directions:
+    With b the site x, or its reconstruction if spliced, r the units' values and D their directions::
 
-    | operation | formula | effect on each unit, at every edited token | `targets` |
-    |---|---|---|---|
-    | `none` | b | nothing | none |
-    | `set`, `mean` | b + (targets - r) D | it reads its target, also where it did not fire | what each reads |
-    | `zero` | b - r D | it reads 0 | none |
-    | `draw` | b + value (targets - r) D | it goes that share of the way to its target | what each reads |
-    | `scale` | b + (targets - 1) r D | it reads its target times what it read | factors |
-    | `add` | b + targets D | its direction is added, its target times | amounts |
-    | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for 0 |
+        | operation | formula | effect on each unit, at every edited token | `targets` |
+        |---|---|---|---|
+        | `none` | b | nothing | none |
+        | `set`, `mean` | b + (targets - r) D | it reads its target, also where it did not fire | what each reads |
+        | `zero` | b - r D | it reads 0 | none |
+        | `draw` | b + value (targets - r) D | it goes that share of the way to its target | what each reads |
+        | `scale` | b + (targets - 1) r D | it reads its target times what it read | factors |
+        | `add` | b + targets D | its direction is added, its target times | amounts |
+        | `project_out` | b + V+ (targets - V b) | the component along it becomes its target | components; none for 0 |
 
     V has the directions at length 1 and V+ is its pseudo-inverse, so that V b becomes `targets` by the
     smallest possible change. Targets of 0 remove the component along the span of the directions; for one unit

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from glossae._version import __version__
 from glossae.effects.edits import apply_edit
@@ -302,7 +302,8 @@ class Knob:
         """
         repository = Repository.parse(name if revision is None else f"{name}@{revision}")
         with tempfile.TemporaryDirectory() as place:
-            files = {CARD: knob_card(self, repository.name), FILE: self.save(Path(place) / FILE)}
+            files: dict[str, Path | str] = {CARD: knob_card(self, repository.name)}
+            files[FILE] = self.save(Path(place) / FILE)
             return push(repository, files, message="Push a knob by glossae", mark=MARK, private=private)
 
     def _description(self) -> dict[str, Any]:
@@ -329,13 +330,22 @@ class Knob:
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
     """A few weights that identify a model: of its embeddings, and of the block at the site."""
-    block = next(p for p in lm.blocks[site.layer].parameters() if p.ndim > 1)
-    parts = []
-    for weight in (lm.model.get_input_embeddings().weight, block):
-        flat = weight.detach().reshape(-1)
-        at = torch.linspace(0, len(flat) - 1, SAMPLED, dtype=torch.float64).round().long()
-        parts.append(flat[at.to(flat.device)].float().cpu())
-    return torch.cat(parts)
+    block = lm.blocks[site.layer]
+    path, _, name = next(key for key, p in block.named_parameters() if p.ndim > 1).rpartition(".")
+    places = ((lm.model.get_input_embeddings(), "weight"), (block.get_submodule(path), name))
+    return torch.cat([_sampled(module, name) for module, name in places])
+
+
+def _sampled(module: nn.Module, name: str) -> Float[Tensor, " sampled"]:
+    flat: Tensor = getattr(module, name).detach().reshape(-1)
+    if flat.is_meta:
+        # accelerate has offloaded it
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module, torch.device("cpu")):
+            return _sampled(module, name)
+    at = torch.linspace(0, len(flat) - 1, SAMPLED, dtype=torch.float64).round().long()
+    return flat[at.to(flat.device)].float().cpu()
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

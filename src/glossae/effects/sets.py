@@ -365,8 +365,8 @@ def best_neurons(
 ) -> tuple[int, ...]:
     """The coordinates that separate the target best, best first, none twice.
 
-    Those that passed the run's tests come first; then those with the largest |difference of means| / deviation
-    within languages (Cohen's d).
+    Those that passed the run's tests come first; then those with the largest absolute difference of means, over the
+    deviation within languages (Cohen's d).
 
     Args:
         moments: of the site on text of both languages, with products.

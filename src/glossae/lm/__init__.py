@@ -45,6 +45,7 @@ from glossae.lm.habits import (
     prompt_ids,
     with_sinks,
 )
+from glossae.lm.lens import logit_effects
 from glossae.lm.load import SPLIT, fast_bfloat16, load, resolve_device, resolve_dtype, wrap_model
 from glossae.lm.loss import (
     Pool,
@@ -107,6 +108,7 @@ __all__ = [
     "known_commit",
     "load",
     "locate",
+    "logit_effects",
     "look_up",
     "mean_over_all",
     "mean_over_text",

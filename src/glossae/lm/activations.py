@@ -166,9 +166,8 @@ class StoredActivations:
 
         Epochs follow each other without a gap, so that only the very last batch may be smaller; there are
         `ceil(epochs len(self) / size)`. The rows of a batch are the same at every site. To resume from a
-        checkpoint,
-        `train_group` takes `lambda start: stored.batches(..., start=start)` with a mixer that passes batches
-            on.
+        checkpoint, `train_group` takes `lambda start: stored.batches(..., start=start)` with a mixer that passes
+        batches on.
 
         Args:
             site: one of the stored sites.

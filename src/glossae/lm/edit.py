@@ -1,5 +1,6 @@
 """Edit a site's tensor at some of the tokens while a model runs: in forward passes, losses and `generate`."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
-from glossae.lm.sites import Activation, Site, attach_all
+from glossae.lm.sites import Activation, Site, Tap, attach_all
 
 TokenEdit = Callable[[Float[Tensor, "tokens d"]], Float[Tensor, "tokens d"]]
 Positions = Literal["all", "not_first", "prompt", "generated", "last"]
@@ -31,7 +32,8 @@ class SiteEdit(NamedTuple):
 def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions = "all") -> Iterator[None]:
     """Replace the tensor at `site` by `fn` of it in every pass of `lm.model` inside the block.
 
-    Works in a plain forward pass, in a loss and in `generate`, with and without cache, left- or right-padded.
+    Works in a plain forward pass, in a loss and in `generate`, with every cache, with beams and in assisted decoding
+    (the assistant is not edited), left- or right-padded. A compiled model runs uncompiled inside the block.
     `fn` gets the tokens that the attention mask shows and `positions` chooses, `(tokens, d)`, on the model's
     `device`. All other
     tokens keep their values bit for bit: pads, the prefix (`lm.bos`, `lm.chat`) and attention sinks
@@ -48,7 +50,8 @@ def edit(lm: LanguageModel, site: Site, fn: TokenEdit, *, positions: Positions =
 
     Raises:
         GlossaeError: the model lacks the site, or `positions` is unknown; or (in the pass) `fn` changes the
-            shape, or the attention mask is not `(batch, seq)`.
+            shape, the attention mask is not `(batch, seq)` or does not fit the cache, or the site's module has been
+            replaced since (by an adapter).
     """
     with edits(lm, [SiteEdit(site, fn, positions)]):
         yield
@@ -60,7 +63,7 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
     for change in changes:
         check_positions(change.positions)
     taps = [lm.tap(change.site) for change in changes]
-    with _text_of(lm) as text:
+    with _text_of(lm, taps) as text:
         visits = [partial(_replace, lm, text, change) for change in changes]
         with attach_all(list(zip(taps, visits, strict=True))):
             yield
@@ -68,8 +71,13 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
 
 def _replace(lm: LanguageModel, text: "_Text", change: SiteEdit, x: Activation) -> Activation | None:
     mask = text.mask
+    columns = text.past + x.shape[1]
     if mask is None:
-        mask = torch.ones(x.shape[0], text.past + x.shape[1], dtype=torch.bool, device=x.device)
+        mask = torch.ones(x.shape[0], columns, dtype=torch.bool, device=x.device)
+    elif mask.shape[1] != columns:
+        raise GlossaeError(
+            f"edit: the attention mask has {mask.shape[1]} columns, and cache and text have {columns}: give it as many"
+        )
     here = edited_tokens(lm, change.site, x, mask, change.positions, text.prompt)
     tokens = x[here]
     if not len(tokens):
@@ -153,46 +161,74 @@ class _Text:
     mask: Bool[Tensor, "batch text"] | None = None
     past: int = 0
     prompt: int | None = None
+    # of the next pass in `generate`, which makes four-dimensional masks for static caches; None without pads
+    coming: Tensor | None = None
 
 
 @contextmanager
-def _text_of(lm: LanguageModel) -> Iterator[_Text]:
+def _text_of(lm: LanguageModel, taps: Sequence[Tap]) -> Iterator[_Text]:
     """Yield a record that follows every pass of the model, and every `lm.model.generate`, inside the block."""
     text, model = _Text(), lm.model
-    generate, own = model.generate, "generate" in vars(model)
+    generate, prepare = model.generate, model.prepare_inputs_for_generation
 
+    @functools.wraps(generate)
     def noted(*args: Any, **kwargs: Any) -> Any:
         given = [*args, *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))]
+        # a model that drafts for itself (early exit) generates inside of `generate`
+        outer = text.prompt, text.coming
         text.prompt = next((ids.shape[1] for ids in given if isinstance(ids, Tensor)), None)
         try:
             return generate(*args, **kwargs)
         finally:
-            text.prompt = None
+            text.prompt, text.coming = outer
+
+    # transformers reads its signature
+    @functools.wraps(prepare)
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        text.coming = kwargs.get("attention_mask")
+        return prepare(*args, **kwargs)
 
     with ExitStack() as hooks:
         # the whole model does not always call the headless one (OPT), which may also run alone
         for module in (model, model.base_model):
-            handle = module.register_forward_pre_hook(_reader(text, module), with_kwargs=True)
+            handle = module.register_forward_pre_hook(_reader(text, module, taps), with_kwargs=True)
             hooks.callback(handle.remove)
-        model.generate = noted
-        try:
-            yield text
-        finally:
-            if own:
-                model.generate = generate
-            else:
-                del model.generate
+        hooks.enter_context(_shadowed(model, "generate", noted))
+        hooks.enter_context(_shadowed(model, "prepare_inputs_for_generation", prepared))
+        yield text
 
 
-def _reader(text: _Text, module: nn.Module) -> Callable[..., None]:
+@contextmanager
+def _shadowed(model: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Put a method on a model itself, before that of its class, inside the block."""
+    before = vars(model).get(name)
+    setattr(model, name, method)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(model, name)
+        else:
+            setattr(model, name, before)
+
+
+def _reader(text: _Text, module: nn.Module, taps: Sequence[Tap]) -> Callable[..., None]:
     """A hook that records the mask and the cache of each call, whether passed by name or by position."""
     names = [*inspect.signature(type(module).forward).parameters][1:]
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for tap in taps:
+            if tap.place.within(tap.block) is not tap.module:
+                raise GlossaeError(
+                    f"edit: the module '{tap.place.path}' has been replaced since the edit began (by an adapter?): "
+                    "begin it again"
+                )
         named = dict(zip(names, args, strict=False)) | kwargs
         mask, cache = named.get("attention_mask"), named.get("past_key_values")
-        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
-            raise GlossaeError("edit: the attention mask has to be (batch, seq), so that pads are known")
+        if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2):
+            mask = text.coming
+            if text.prompt is None or (mask is not None and mask.ndim != 2):
+                raise GlossaeError("edit: the attention mask has to be (batch, seq), so that pads are known")
         text.mask = None if mask is None else mask.bool()
         text.past = 0 if cache is None else int(cache.get_seq_length())
 

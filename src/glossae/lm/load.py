@@ -80,11 +80,22 @@ def load(
 def wrap_model(model: Any) -> LanguageModel:
     """Wrap a loaded `transformers` model, unchanged, after checking its sites by running it.
 
-    The result has no tokenizer, which edits do not need.
+    Of a compiled model, and of one with PEFT's adapters, the model inside is wrapped: what runs outside of it sees
+    its edits. The result has no tokenizer, which edits do not need.
 
     Raises:
-        GlossaeError: the model is in training mode or of an unknown architecture, or its sites fail the check.
+        GlossaeError: the model is in training mode or of an unknown architecture, PEFT puts tokens of its own before
+            texts, or its sites fail the check.
     """
+    # torch.compile(model), and PeftModel, which is recognised without importing peft
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, nn.Module) and hasattr(type(model), "get_base_model"):
+        if model.active_peft_config.is_prompt_learning:
+            kind = type(model.active_peft_config).__name__
+            raise GlossaeError(
+                f"model: PEFT ({kind}) puts tokens of its own before every text; merge or leave out"
+            )
+        model = model.get_base_model()
     name = getattr(model, "name_or_path", "") or type(model).__name__
     if model.training:
         raise GlossaeError(f"model: {name} is in training mode; call model.eval() first")

@@ -117,6 +117,11 @@ class LanguageModel:
     def device(self) -> torch.device:
         """The device that takes token ids and returns activations, also of blocks on other devices."""
         device = self.model.device
+        if device.type == "meta":
+            # accelerate's hooks bring offloaded weights to this device for each pass
+            hook = getattr(self.model.get_input_embeddings(), "_hf_hook", None)
+            place = getattr(hook, "execution_device", None)
+            device = device if place is None else torch.device(place)
         assert isinstance(device, torch.device)
         return device
 

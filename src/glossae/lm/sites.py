@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -221,12 +222,17 @@ class Tap:
 
 @contextmanager
 def attach_all(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
-    """Attach several visits inside the block, and remove them whatever happens in it."""
+    """Attach several visits inside the block, and remove them whatever happens in it.
+
+    Everything that `torch.compile` made runs uncompiled inside the block: a compiled graph has no hooks that were
+    attached later.
+    """
     handles: list[RemovableHandle] = []
-    try:
-        for tap, visit in taps:
-            handles.extend(tap.attach(visit))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.compiler.set_stance("force_eager"):
+        try:
+            for tap, visit in taps:
+                handles.extend(tap.attach(visit))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()

@@ -247,7 +247,7 @@ def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iter
             costs += [f"{bytes_text(size)} {what} meanwhile" for size, what in meanwhile if size > 1e6]
             costs += [f"{bytes_text(work.written)} written"] if work.written > 1e6 else []
         detail = f" (~{', '.join(costs)})" if costs else ""
-        yield from wrap_text(f"  {stage:<10}", words + detail, gap=0)
+        yield from wrap_text(f"  {stage:<12}", words + detail, gap=0)
 
 
 def _table(works: dict[str, Work], machines: list[Machine]) -> Iterator[str]:

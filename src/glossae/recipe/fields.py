@@ -4,6 +4,7 @@ YAML and the command line give text, Python gives values. pydantic reads both by
 mistake has the same error line wherever it was made.
 """
 
+import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args
@@ -160,17 +161,20 @@ def fit(value: object, hint: Any) -> Any:
 
 def _reason(errors: Sequence[ErrorDetails], hint: Any) -> str:
     """What is wrong with one setting of type `hint`, from the errors of each type that it may have."""
+    in_list = any(isinstance(part, int) for part in errors[0]["loc"])
+    blank = isinstance(value := errors[0]["input"], str) and re.search(r"\S\s+\S", value)
+    commas = "; commas separate the elements of a list" if in_list and blank else ""
     expected: dict[str, None] = {}
     for error in errors:
         context = error.get("ctx", {})
         if error["type"] in _SENTENCES:
             form = _FORMS[context.get("pattern", LINE)]
-            return _SENTENCES[error["type"]].format(**context, form=form, got=shown(error["input"]))
+            return _SENTENCES[error["type"]].format(**context, form=form, got=shown(error["input"])) + commas
         kind = error["type"].partition("_")[0]
         expected[_EXPECTED.get(kind) or context.get("expected", error["msg"]).replace("'", "")] = None
-    each = "a list, each " if any(isinstance(part, int) for part in errors[0]["loc"]) else ""
+    each = "a list, each " if in_list else ""
     words = [*expected, *(["none"] if type(None) in get_args(hint) else [])]
-    return f"expected {each}{' or '.join(words)}, got {shown(errors[0]['input'])}"
+    return f"expected {each}{' or '.join(words)}, got {shown(value)}{commas}"
 
 
 def shown(value: object) -> str:

@@ -253,6 +253,15 @@ class Features(Settings, title="features"):
     """Take these units instead of selecting; none: select."""
 
 
+class Dashboards(Settings, title="dashboards"):
+    """A page for each unit: contexts from the whole text, density, logit effects, nearest units."""
+
+    units: Whole = 40
+    """At most this many units: the selected latents, those nearest to the rule, neurons and directions; 0: none."""
+    sentences: Count | None = None
+    """At most this many sentences of each language, drawn from all roles but replicate; none: all."""
+
+
 class Baselines(Settings, title="baselines"):
     """Units of untrained autoencoders and of methods without an autoencoder, to compare the trained one's with."""
 
@@ -407,6 +416,7 @@ class Recipe(Settings):
     sae: SaeSettings
     evidence: Evidence = Evidence()
     features: Features = Features()
+    dashboards: Dashboards = Dashboards()
     baselines: Baselines = Baselines()
     effects: Effects = Effects()
     steering: Steering = Steering()

@@ -26,6 +26,7 @@ from glossae.reporting.sections.selectivity import selectivity_blocks
 from glossae.reporting.sections.steering import continuations_blocks, steering_blocks
 from glossae.reporting.sections.tasks import tasks_blocks
 from glossae.reporting.sections.units import preactivations_blocks, rates_blocks, texts_blocks
+from glossae.reporting.unit_pages import write_unit_pages
 from glossae.reporting.wording import listed, model_name, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -87,6 +88,7 @@ def write_report(folder: Path) -> Path:
     """
     refuse_links(folder, (PAGE, FIGURES))
     files = read_run(folder)
+    write_unit_pages(folder, files)
     sections = [
         _Section(anchor, title, paper, list(blocks(files))) for anchor, title, paper, blocks in _SECTIONS
     ]

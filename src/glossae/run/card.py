@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glossae.effects import Knob, knob_facts
-from glossae.evidence.testing import language_name, untested_relatives
+from glossae.evidence import testing
 from glossae.recipe import Recipe
 from glossae.results import EvidenceResult, Results, Selectivity
 from glossae.sae import Sae, metadata, plain, sae_card, table
@@ -53,7 +53,7 @@ def run_card(shared: Shared) -> str:
         # of a repository whose text and model are glossae's own
         license=known.pop() if recipe.model == "toy" and len(known) == 1 else None,
     )
-    name = plain(language_name(target))
+    name = plain(testing.language_name(target))
     what = "latents of a sparse autoencoder" + (" and a knob that turns them" if shared.knob else "")
     found = [
         f"{name} ({target}) in {model}: {what}, found and measured by "
@@ -141,8 +141,8 @@ def _findings(shared: Shared) -> Iterator[str]:
 def _untested(shared: Shared, tested: Sequence[str]) -> str:
     target = shared.recipe.languages.target
     own = {row.language for row in shared.results.corpora or ()}
-    lacking = sorted({language_name(code) for code in own - {*tested}})
-    near = [name for name in untested_relatives(target, tested) if name not in lacking]
+    lacking = sorted({testing.language_name(code) for code in own - {*tested}})
+    near = [name for name in testing.untested_relatives(target, tested) if name not in lacking]
     words = (
         "**Units are not tested against languages that the panel lacks**, and may stand for them as well as for "
         f"{target}."

@@ -148,7 +148,8 @@ def refuse_replacing(context: Context, planned: Sequence[str]) -> None:
     Raises:
         GlossaeError: there are such stages; the line names the settings and the stages.
     """
-    folder, changed = context.folder, []
+    folder = context.folder
+    changed: list[str] = []
     for name in planned:
         if not folder.stands(name):
             continue

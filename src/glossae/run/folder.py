@@ -32,7 +32,7 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import Result, Results, StageResults, read_results
+from glossae.results import Result, Results, StageResults, UnitDashboard, read_dashboard, read_results
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
@@ -49,7 +49,7 @@ PARTS, CHECKPOINTS = "parts", "checkpoints"
 # of the stage steering: where its families lie as knobs
 KNOBS = "knobs"
 # the folders in which every file is the run's own
-FOLDERS = (*STAGES, "figures", PASSES)
+FOLDERS = (*STAGES, "figures", "units", "labels", PASSES)
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:
@@ -123,7 +123,7 @@ class RunFolder:
 
     def has_changed(self, stage: str, fingerprint: str) -> bool:
         """Whether a finished stage was made from other inputs than these."""
-        return self.record["stages"][stage].get("fingerprint") != fingerprint
+        return bool(self.record["stages"][stage].get("fingerprint") != fingerprint)
 
     def _unchanged(self, stage: str, files: object) -> bool:
         if not isinstance(files, dict) or "summary.json" not in files:
@@ -395,6 +395,18 @@ class Run:
         """
         stage, _, file = name.partition("/")
         return _written(self.path, self.record, stage, file)
+
+    @cached_property
+    def dashboards(self) -> list[UnitDashboard]:
+        """What each shown unit does over the whole text, the selected latents first.
+
+        Raises:
+            GlossaeError: the stage `dashboards` is not done, or a file of it was changed.
+        """
+        summary = _written(self.path, self.record, "dashboards", "summary.json")
+        rows = read_results(StageResults, summary, _again("dashboards")).dashboards or []
+        names = [f"{row.kind}-{row.unit}.json" for row in rows]
+        return [read_dashboard(_written(self.path, self.record, "dashboards", name)) for name in names]
 
     def sae(self) -> Sae:
         """The run's autoencoder.

@@ -44,7 +44,9 @@ def metadata(
     """
     from huggingface_hub import ModelCardData
 
-    base = {"base_model": model, "base_model_revision": commit} if model.count("/") == 1 else {}
+    base: dict[str, Any] = (
+        {"base_model": model, "base_model_revision": commit} if model.count("/") == 1 else {}
+    )
     tags = ["glossae", "interpretability", "sparse-autoencoder" if library == "saelens" else "steering"]
     data = ModelCardData(language=list(languages) or None, library_name=library, tags=tags, **base, **more)
     return f"---\n{data.to_yaml()}\n---\n"

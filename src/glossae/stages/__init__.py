@@ -16,6 +16,7 @@ STAGES = (
     "evidence",
     "stability",
     "features",
+    "dashboards",
     "baselines",
     "effects",
     "controls",

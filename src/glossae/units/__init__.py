@@ -9,6 +9,14 @@ from glossae.units.contexts import (
     unit_row,
 )
 from glossae.units.counting import Counter, UnitStatistics, collect, collect_all, latent_statistics
+from glossae.units.dashboards import (
+    Seen,
+    look_at_units,
+    nearest_units,
+    rounded,
+    token_counts,
+    unit_logits,
+)
 from glossae.units.directions import (
     Moments,
     activation_moments,
@@ -30,6 +38,7 @@ from glossae.units.kinds import (
     check_ids,
     set_units,
 )
+from glossae.units.labels import Endpoint, explain
 from glossae.units.sentences import SentenceTable
 
 __all__ = [
@@ -37,11 +46,13 @@ __all__ = [
     "CountedUnits",
     "Counter",
     "Directions",
+    "Endpoint",
     "Fired",
     "Kind",
     "Latents",
     "Moments",
     "Neurons",
+    "Seen",
     "SentenceTable",
     "UnitDetail",
     "UnitStatistics",
@@ -53,13 +64,19 @@ __all__ = [
     "collect_all",
     "difference_of_means",
     "discriminants",
+    "explain",
     "latent_statistics",
+    "look_at_units",
+    "nearest_units",
     "probe_normal",
     "random_directions",
     "readable_tokens",
+    "rounded",
     "sentences_to_show",
     "set_units",
+    "token_counts",
     "token_texts",
     "unit_details",
+    "unit_logits",
     "unit_row",
 ]

@@ -157,8 +157,8 @@ def _download(text: str, repository: Repository, place: str) -> str:
     except Exception:
         # without the hub, what was fetched before is all there is
         snapshot = repository.folder / "snapshots" / str(repository.revision)
-        there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-        below = _only_below(there, place)
+        fetched = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+        below = _only_below(fetched, place)
         if below is None or not _is_whole(snapshot / below):
             raise
         return below

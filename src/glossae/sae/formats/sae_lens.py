@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, shared_name, write_json, write_text
+from glossae.files import file_sha256, shared_name, write_text
 from glossae.lm import Site
 from glossae.sae.card import CARD, sae_card
 from glossae.sae.formats import own
@@ -280,9 +280,7 @@ def write(sae: Sae, folder: Path, card: str = "") -> str:
     }
     if architecture == "topk":
         settings |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
-    (folder / FACTS).unlink(missing_ok=True)
-    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
-    files = {file: file_sha256(folder / file) for file in (WEIGHTS, CONFIG)}
-    write_json(folder / FACTS, {**own.described(sae), "model": name, "files": files})
+    facts = folder / FACTS, {**own.described(sae), "model": name}
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, facts)
     write_text(folder / CARD, card or sae_card(sae))
     return f"{folder}: SAELens, {architecture}, {config.latents} latents, {hook or 'no hook name'}"

@@ -8,24 +8,36 @@ from typing import Any
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import replacing
+from glossae.files import file_sha256, replacing, write_text
 from glossae.sae.card import CARD, MARK
 
 
-def write_pair(weights: Path, tensors: dict[str, Tensor], config: Path, settings: dict[str, Any]) -> None:
-    """Write tensors and their config.
+def write_pair(
+    weights: Path,
+    tensors: dict[str, Tensor],
+    config: Path,
+    settings: dict[str, Any],
+    facts: tuple[Path, dict[str, Any]] | None = None,
+) -> None:
+    """Write tensors and their config, and optionally a file of facts with the hashes of both.
 
-    Both are complete before either is renamed, and the config is renamed last: a folder with a config is
+    All are complete before any is renamed, and the config is renamed last: a folder with a config is
     complete.
     """
     from safetensors.torch import save_file
 
     # copies: safetensors refuses shared and transposed tensors
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(settings, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(config) as new_config, replacing(weights) as new_weights:
         save_file(plain, new_weights)
-        new_config.write_text(text, encoding="utf-8")
+        new_config.write_text(_as_text(settings), encoding="utf-8")
+        if facts is not None:
+            hashes = {weights.name: file_sha256(new_weights), config.name: file_sha256(new_config)}
+            write_text(facts[0], _as_text({**facts[1], "files": hashes}))
+
+
+def _as_text(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def check_free(folder: Path, files: Collection[str], kind: str, folders: Collection[str] = ()) -> None:
