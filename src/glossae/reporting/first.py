@@ -261,14 +261,14 @@ def continuation(files: RunFiles) -> Continued | None:
     changed = [row for row in after if row.text != before_of[row.prompt].text]
     if not after:
         return None
-    row = (changed or after)[0]
-    dose = "–" if row.value is None else dose_words(files, short(row.value))
+    first = (changed or after)[0]
+    dose = "–" if first.value is None else dose_words(files, short(first.value))
     return Continued(
-        row.prompt,
-        before_of[row.prompt].text,
+        first.prompt,
+        before_of[first.prompt].text,
         "the most probable token at every step",
-        row.text,
-        f"latents fixed at {dose}" if row.edit == "set" else f"latents: {row.edit}",
+        first.text,
+        f"latents fixed at {dose}" if first.edit == "set" else f"latents: {first.edit}",
         f"The first prompt whose continuation changes; {whole(len(changed))} of {whole(len(after))} do. Which language "
         "it is was not asked (--steering.prompts 200).",
     )
