@@ -45,7 +45,9 @@ def names():
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     load_recipe = api.load_recipe
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+        patch.setattr(
+            api, "load_recipe", lambda base, changes, **more: load_recipe(base, LESS | changes, **more)
+        )
         for name in ("load", "text", "probe", "train", "find", "sweep"):
             example = parser.get_doctest(getattr(gl, name).__doc__, found, name, None, 0)
             assert example.examples, f"{name} shows no use"
@@ -76,7 +78,9 @@ def test_the_ten_lines_run_on_a_real_model(model, tmp_path, monkeypatch):
         (tmp_path / f"{code}.txt").write_text(lines, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     load_recipe = api.load_recipe
-    monkeypatch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, FEWEST | changes))
+    monkeypatch.setattr(
+        api, "load_recipe", lambda base, changes, **more: load_recipe(base, FEWEST | changes, **more)
+    )
 
     class Found:
         best = 9
@@ -127,7 +131,10 @@ def test_a_sweep_continues_what_find_has_done(names, monkeypatch):
     again = gl.sweep(lm, units, text, values=[-4, 2])
     assert ran == ["effects"]
     assert set(again.table["value"].dropna()) >= {-4.0, 2.0}
-    assert units[units.numbers[0]].contexts
+    unit = units[units.numbers[0]]
+    best = unit.dashboard.contexts["da"][0]
+    assert unit.contexts[0] == ("da", list(zip(best.tokens, best.values, strict=True)))
+    assert all(f"<td>{code}</td>" in unit._repr_html_() for code in ("da", "en"))
     with pytest.raises(GlossaeError, match="effects.sentences: must be at least 1"):
         gl.sweep(lm, units, text, settings={"effects.sentences": 0})
 

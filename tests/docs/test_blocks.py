@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -98,12 +99,15 @@ def world(tmp_path_factory):
         assert main([*line.split(), *(f"--{key}={value}" for key, value in LESS.items())]) == 0
 
         def stand_in(recipe, out, **_):
-            if recipe.model == "toy":
+            if recipe.name == "demo":
                 shutil.copytree("finished", out, dirs_exist_ok=True)
+            return SimpleNamespace(lines=[], to_json=dict)
 
         patch.setattr(run, "run_recipe", stand_in)
         stand_in(load_recipe("demo", {}), Path("runs/demo"))
-        patch.setattr(api, "load_recipe", lambda base, changes: load_recipe(base, LESS | changes))
+        patch.setattr(
+            api, "load_recipe", lambda base, changes, **named: load_recipe(base, LESS | changes, **named)
+        )
         for name in ("load", "text", "probe", "train", "find", "sweep"):
             patch.setattr(gl, name, once(getattr(gl, name)))
         yield folder

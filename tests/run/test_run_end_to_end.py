@@ -326,20 +326,21 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys):
     lines = [line for line in captured.out.splitlines() if not line.startswith("unsound")]
     assert [line.split()[0] for line in lines] == [
         # the selected latents at both damages, four sets that are cheaper, and the untrained autoencoders
-        "probe", "sae", "evidence", "features", *["effects"] * 7, "report"
+        "complete", "probe", "sae", "evidence", "features", *["effects"] * 7, "report"
     ]  # fmt: skip
-    assert "64 latents, k 4" in lines[1]
-    assert "not tested: " in lines[2]
-    assert "rule fallback: " in lines[3]
+    assert lines[0].endswith(f"{copy_of_finished}: every stage was done before")
+    assert "64 latents, k 4" in lines[2]
+    assert "not tested: " in lines[3]
+    assert "rule fallback: " in lines[4]
     assert "untrained, by the same rule on the same text: " in lines[-2]
     assert lines[-1].endswith(str(copy_of_finished / "report.html"))
     assert "effects: done before, kept" in captured.err
 
 
-def test_quiet_says_nothing(world, copy_of_finished, capsys):
+def test_quiet_says_where_the_page_is(world, copy_of_finished, capsys):
     assert world.run(copy_of_finished) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "")
+    assert (captured.out, captured.err) == (f"{copy_of_finished / 'report.html'}\n", "")
 
 
 def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
@@ -440,7 +441,9 @@ def test_a_language_without_text_is_named_once(world, tmp_path, capsys):
     line = [*world.line(tmp_path / "run", languages__others="sv,nl,fr"), "--until", "corpora"]
     assert main(line) == 0
     err = capsys.readouterr().err
-    assert [said for said in err.splitlines() if said.startswith("languages.others")] == [
+    # after the time
+    lines = [said.partition(" ")[2] for said in err.splitlines()]
+    assert [said for said in lines if said.startswith("languages.others")] == [
         f"languages.others: {code} is neither tested nor measured: there is no text in it"
         for code in ("nl", "fr")
     ]

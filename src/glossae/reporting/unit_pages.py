@@ -228,11 +228,11 @@ class _Page:
     @cached_property
     def most(self) -> int:
         """Contexts of a language that the page has room for."""
-        for most in range(max(map(len, self.unit.contexts.values()), default=0), 3, -1):
+        for most in range(max(map(len, self.unit.contexts.values()), default=0), 1, -1):
             shown = [context for contexts in self.unit.contexts.values() for context in contexts[:most]]
             if sum(value != 0 for context in shown for value in context.values) <= _ROOM:
                 return most
-        return 3
+        return 1
 
     @property
     def contexts_caption(self) -> str:

@@ -15,6 +15,8 @@ _LANGUAGES = {
     "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
     "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "zh": "Chinese",
 }  # fmt: skip
+# marks, embeddings, overrides and isolates of writing directions, and the byte order mark
+_TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _WORDS = (
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -37,20 +39,24 @@ def model_name(model: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` as a page or a figure can hold it.
+    r"""`text` as a page or a figure can hold it: what cannot be seen, or turns the line, is written as an escape.
 
-    Control characters, lone surrogates and non-characters are not allowed in XML or break UTF-8; each becomes
-    the replacement character. Line breaks and tabs stay.
+    Control characters, lone surrogates and non-characters are not allowed in XML or break UTF-8; bidirectional marks
+    would show what follows them backwards. Each stands as `\x1b` or `\u202e`. Line breaks and tabs stay.
     """
     if text.isprintable():
         return text
-    return "".join("\N{REPLACEMENT CHARACTER}" if _unwritable(letter) else letter for letter in text)
+    return "".join(
+        letter.encode("unicode_escape").decode() if _unwritable(letter) else letter for letter in text
+    )
 
 
 def _unwritable(letter: str) -> bool:
     kind = unicodedata.category(letter)
     return letter not in "\n\t" and (
-        kind in ("Cc", "Cs") or (kind == "Cn" and ord(letter) & 0xFFFE == 0xFFFE)
+        kind in ("Cc", "Cs", "Zl", "Zp")
+        or (kind == "Cn" and ord(letter) & 0xFFFE == 0xFFFE)
+        or letter in _TURNING
     )
 
 
@@ -71,7 +77,7 @@ def whole(count: float | None) -> str:
 
 def listed(parts: Sequence[str]) -> str:
     """`a, b and c`."""
-    *before, last = parts
+    *before, last = parts or [""]
     return f"{', '.join(before)} and {last}" if before else last
 
 

@@ -150,6 +150,9 @@ def _licences(recipe: Recipe, licence: Callable[[Repository], str | None]) -> di
                 found[word] = _TOY_LICENCE
                 continue
             source = parse_source(word)
+            if word.startswith("opus:"):
+                found[source.name] = "of its own: see https://opus.nlpl.eu"
+                continue
             repository = getattr(source, "repository", None)
             found[source.name] = None if repository is None else licence(repository)
     return found
