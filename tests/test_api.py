@@ -131,7 +131,10 @@ def test_a_sweep_continues_what_find_has_done(names, monkeypatch):
     again = gl.sweep(lm, units, text, values=[-4, 2])
     assert ran == ["effects"]
     assert set(again.table["value"].dropna()) >= {-4.0, 2.0}
-    assert units[units.numbers[0]].contexts
+    unit = units[units.numbers[0]]
+    best = unit.dashboard.contexts["da"][0]
+    assert unit.contexts[0] == ("da", list(zip(best.tokens, best.values, strict=True)))
+    assert all(f"<td>{code}</td>" in unit._repr_html_() for code in ("da", "en"))
     with pytest.raises(GlossaeError, match="effects.sentences: must be at least 1"):
         gl.sweep(lm, units, text, settings={"effects.sentences": 0})
 

@@ -211,6 +211,12 @@ def test_json_is_one_object_on_standard_output(runs, capsys, line, facts):
     assert captured.err == (f"glossae: {facts['error']}\n" if "error" in facts else "")
 
 
+def test_json_of_a_command_that_only_prints_are_its_lines(capsys, monkeypatch):
+    monkeypatch.setattr("glossae.cli._recipes", lambda _: print("demo\nfind"))
+    assert main(["recipes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"lines": ["demo", "find"]}
+
+
 def test_json_of_a_name_that_a_terminal_would_obey_is_ascii(runs, capsys):
     assert main(["run", "\x1b[31m\u202ehvid", "--json"]) == 2
     said = capsys.readouterr().out
@@ -417,7 +423,7 @@ import contextlib, io, sys, glossae
 from glossae.cli import main
 for line in ("--help", "recipes --json", "run --help", "run demo --help all", "completion", "run demmo",
              "run demo --sae.k 0", "run", "export --help", "export", "export x --to y", "knob --help",
-             "knob save", "doctor --help"):
+             "knob save", "explain --help", "explain", "push --help", "push", "app --help", "app", "doctor --help"):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(line.split())
 print(*sorted({name.partition(".")[0] for name in sys.modules}))

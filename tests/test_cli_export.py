@@ -140,6 +140,15 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
     assert "unsound" not in (tmp_path / place / "README.md").read_text()
 
 
+def test_names_show_as_text_on_the_card(run, capsys, tmp_path):
+    run.trained_on = "9 tokens from <script>a|b*c*.tsv\n# no heading"
+    run.save(tmp_path / "run" / "sae")
+    said(capsys, "export run --to sae-lens --out out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    shown = r"| Trained on | 9 tokens from &lt;script&gt;a\|b\*c\*.tsv \# no heading |"
+    assert shown in card
+
+
 def test_help(capsys):
     for flag in ("--help", "-h"):
         assert main(["export", flag]) == 0

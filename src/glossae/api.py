@@ -30,7 +30,7 @@ from glossae.files import path_named, write_json
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import EvidenceResult, Result, StageResults
+from glossae.results import EvidenceResult, Result, StageResults, UnitDashboard, read_dashboard
 from glossae.run.context import Context, Show
 from glossae.run.engine import roles_of, run_stage
 from glossae.run.folder import RunFolder, as_rows
@@ -278,12 +278,23 @@ class Unit:
     Attributes:
         number: of the latent.
         facts: its firing rate, mean and largest activation by language, and its q value and least sentence AUROC.
-        contexts: held-out sentences, token by token: `text`, `language`, `value` (the latent's activation there).
+        dashboard: what it does over the text: contexts, density, logit effects, nearest latents; None where the
+            setting `dashboards.units` left it out.
     """
 
     number: int
     facts: dict[str, Any]
-    contexts: list[tuple[str, list[tuple[str, float]]]]
+    dashboard: UnitDashboard | None
+
+    @property
+    def contexts(self) -> list[tuple[str, list[tuple[str, float]]]]:
+        """The sentences of each language with its largest values: the language, and (text, value) of each token."""
+        found = self.dashboard.contexts if self.dashboard else {}
+        return [
+            (code, list(zip(context.tokens, context.values, strict=True)))
+            for code, contexts in found.items()
+            for context in contexts
+        ]
 
     def _repr_html_(self) -> str:
         largest = max((value for _, tokens in self.contexts for _, value in tokens), default=0.0) or 1.0
@@ -342,15 +353,12 @@ class Units(_Tabled):
         if row.empty:
             found = ", ".join(map(str, self.numbers)) or "none"
             raise GlossaeError(f"units: {number} is not among them; there are {found}")
-        texts = json.loads(
-            (self._context.folder.path / "features" / "texts.json").read_text(encoding="utf-8")
-        )
-        contexts = []
-        for each in texts:
-            if seen := each["units"].get(str(number)):
-                values = [x if fires else 0.0 for x, fires in zip(seen["pre"], seen["fires"], strict=True)]
-                contexts.append((each["language"], list(zip(each["tokens"], values, strict=True))))
-        return Unit(number, {str(key): value for key, value in row.iloc[0].items()}, contexts)
+        # only whoever looks at a unit waits for the pass over the text
+        rows = _done(self._context, "dashboards").dashboards or []
+        path = self._context.folder.path / "dashboards" / f"latent-{number}.json"
+        shown = any((row.kind, row.unit) == ("latent", number) for row in rows)
+        facts = {str(key): value for key, value in row.iloc[0].items()}
+        return Unit(number, facts, read_dashboard(path) if shown else None)
 
     def knob(self, dose: float = 1.0) -> Knob:
         """The latents as one small knob: at dose 1 each has its mean on the target's text, at 0 on the reference's.
@@ -533,7 +541,7 @@ def find(
     >>> units = gl.find(lm, sae, text, target="da")
     >>> units.rule in ("tested", "fallback")  # fallback: none passes
     True
-    >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and held-out sentences with its activation
+    >>> unit = units[units.numbers[0]]  # in a notebook: its facts, and the sentences with its largest values
     >>> unit.number == units.numbers[0]
     True
 
@@ -663,6 +671,8 @@ def _recipe(
         # what a function does not do is not prepared for
         "baselines.trained": 0,
         "baselines.frozen": 0,
+        # enough for the contexts of a unit, and soon read
+        "dashboards.sentences": 1000,
         **settings,
     }
     return load_recipe("find", {key: _flag(value) for key, value in own.items()}, dashes="")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glossae import app, completion, explain, export, flags, knob, push
+from glossae import app, completion, explain, export, figures, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
 from glossae.errors import GlossaeError
@@ -131,6 +131,7 @@ def _parser() -> flags.Parser:
     commands.add_parser("recipes", help=recipes, description=about).set_defaults(do=_recipes)
     export.add_export(commands)
     knob.add_knob(commands)
+    figures.add_figures(commands)
     app.add_app(commands)
     push.add_push(commands)
     explain.add_explain(commands)

@@ -86,15 +86,12 @@ def _card(place: Path, out: Path, format: str) -> str:
         return ""
     from glossae.run.sharing import export_card
 
+    folder = json.dumps(out.name, ensure_ascii=False)
     load = {
-        "sae-lens": ("from sae_lens import SAE", "", f'sae = SAE.load_from_disk("{out.name}")'),
-        "sparsify": (
-            "from sparsify import SparseCoder",
-            "",
-            f'SparseCoder.load_many("{out.name}", local=True)',
-        ),
+        "sae-lens": ("from sae_lens import SAE", "", f"sae = SAE.load_from_disk({folder})"),
+        "sparsify": ("from sparsify import SparseCoder", "", f"SparseCoder.load_many({folder}, local=True)"),
     }[format]
-    ours = ("```python", "import glossae as gl", "", f'sae = gl.Sae.load("{out.name}")', "```", "")
+    ours = ("```python", "import glossae as gl", "", f"sae = gl.Sae.load({folder})", "```", "")
     try:
         return export_card(open_run(place), [*ours, "```python", *load, "```", ""])
     except GlossaeError as error:

@@ -208,8 +208,9 @@ def _group(key: str) -> str:
 
 
 def _about(group: str) -> str:
-    annotation = Recipe if group == _RECIPE else Recipe.model_fields[group].annotation
-    return " ".join((annotation.__doc__ or "").split())
+    if group == _RECIPE:
+        return "The model, the site, the protocol, and what else concerns every stage."
+    return " ".join((Recipe.model_fields[group].annotation.__doc__ or "").split())
 
 
 def help_topics() -> list[str]:

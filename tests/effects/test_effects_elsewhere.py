@@ -135,24 +135,33 @@ def logits(model):
     return model(IDS[1:], attention_mask=MASK[1:]).logits
 
 
+def inexact(graph, _inputs):
+    """A backend whose results are not the uncompiled model's to the bit, as those of inductor."""
+    return lambda *inputs: [x + 1e-4 if x.is_floating_point() else x for x in graph(*inputs)]
+
+
 @pytest.mark.parametrize("family", ["llama"], indirect=True)
 @pytest.mark.parametrize("when", ["before", "before, in place", "inside"])
 def test_a_compiled_model_is_turned_inside_only(knob, model, oracle, when):
     torch._dynamo.reset()
-    options = {"backend": "eager", "fullgraph": True}
+    options = {"backend": inexact, "fullgraph": True}
     expected, raw, compiled = logits(oracle), logits(model), model
     if when == "before, in place":
         model.compile(**options)
     elif when == "before":
         compiled = torch.compile(model, **options)
     if when != "inside":
-        torch.testing.assert_close(logits(compiled), raw, rtol=1e-5, atol=1e-5)
+        assert_compiled(compiled, raw)
     for given in (model, compiled):
         with knob.on(given):
             if when == "inside":
                 compiled = torch.compile(model, **options)
             torch.testing.assert_close(logits(compiled), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(logits(compiled), raw, rtol=1e-5, atol=1e-5)
+    assert_compiled(compiled, raw)
+
+
+def assert_compiled(model, raw):
+    torch.testing.assert_close(logits(model), raw + 1e-4, rtol=1e-5, atol=1e-5)
 
 
 def adapted(model, family):

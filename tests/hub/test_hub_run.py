@@ -36,7 +36,7 @@ def line(hub, name, tmp_path):
 def test_a_run_from_the_hub_and_again_from_the_cache(hub, client, offline, line, name, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     answer = client("run", *line(first), "--quiet")
-    assert answer == {"status": 0, "said": ""}
+    assert answer == {"status": 0, "said": f"{first / 'report.html'}\n"}
     assert client.noise == ""
     record = json.loads((first / "run.json").read_text())
     assert record["model_commit"] == hub.repo(name).tags["step1"]
@@ -57,7 +57,9 @@ def test_a_tag_that_moves_runs_every_stage_again(hub, client, line, name, tmp_pa
     client("run", *command)
     assert "corpora: done before, kept" in client.noise
     commit = hub.add(name, hub.repo(name).commits[hub.repo(name).tags["step1"]], revision="step1", tag=True)
-    client("run", *command)
+    assert client("run", *command)["status"] == 2
+    assert "has finished stages (corpora) of other inputs (other text, model, device or code)" in client.noise
+    client("run", *command, "--again")
     assert "kept" not in client.noise
     assert json.loads((out / "run.json").read_text())["model_commit"] == commit
 

@@ -22,6 +22,7 @@ from glossae.lm import (
     gradients,
     load,
     locate,
+    logit_effects,
     pad,
     replay,
     replayed_losses,
@@ -306,6 +307,35 @@ def test_gradients_are_finite_differences(lm, tiny_tokens, name):
         lm.model.float()
     assert min(errors) < 5e-3 * max(1.0, np.abs(found).max())
     assert np.abs(found).max() > 0.05
+
+
+def test_logit_effects_are_the_change_of_the_logits_by_a_small_step(lm, tokens, hooked):
+    """At a right angle to the state, which keeps its size: only that division and a cap are left out."""
+    ids, site = torch.from_numpy(tokens.ids[1])[None], Site("resid", lm.layers - 1)
+    if getattr(lm.model.base_model, "decoder", None) is not None and lm.model.base_model.decoder.project_out:
+        # it reads a projection of its state
+        with pytest.raises(GlossaeError, match="not an unembedding"):
+            logit_effects(lm, site, torch.ones(1, WIDTH))
+        return
+    states = []
+    hooked(lm.blocks[-1], after=lambda x: states.append(x))
+    logits(lm, ids)
+    basis = torch.linalg.qr(torch.stack([torch.ones(WIDTH), states[0][0, -1].float()], dim=1)).Q
+    direction = torch.randn(WIDTH, generator=torch.Generator().manual_seed(4))
+    direction = direction - basis @ (basis.T @ direction)
+    step, ends = 1e-2, []
+    for sign in (step, -step):
+        with edit(lm, site, lambda x, sign=sign: x + sign * direction):
+            ends.append(logits(lm, ids)[0, -1])
+    (effect,) = logit_effects(lm, site, direction[None])
+    change = (ends[0] - ends[1])[: len(effect)]
+    assert torch.cosine_similarity(effect, change - change.mean(), dim=0) > 0.998
+    # the output projection, and a norm after it if the family has one, is linear but for a positive factor
+    if "mlp.hidden" in lm.widths:
+        hidden = Site("mlp.hidden", 1)
+        one, other = torch.randn(2, lm.width(hidden), generator=torch.Generator().manual_seed(5))
+        parts = logit_effects(lm, hidden, torch.stack([one, other, 2 * one - other]))
+        torch.testing.assert_close(parts[2], 2 * parts[0] - parts[1], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

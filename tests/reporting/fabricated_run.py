@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Effects, Languages, Probe, Recipe, Report, SaeSettings
 from glossae.reporting import write_report
-from glossae.reporting.blocks import Block, Paragraph, Table
+from glossae.reporting.exhibits import Exhibit, Table
 from glossae.results import GridCell, Result
 from glossae.sae import choose, fronts
 
@@ -38,14 +38,19 @@ def plain(text: str) -> str:
     return re.sub("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", " ", text).replace("\N{MINUS SIGN}", "-")
 
 
-def said(blocks: Iterable[Block]) -> str:
-    """The paragraphs among some blocks, a line each."""
-    return plain("\n".join(block.text for block in blocks if isinstance(block, Paragraph)))
-
-
-def tables(blocks: Iterable[Block]) -> dict[str, Table]:
-    """The tables among some blocks, by label."""
-    return {block.label: block for block in blocks if isinstance(block, Table)}
+def tables(exhibits: Iterable[Exhibit]) -> dict[str, list[dict[str, str]]]:
+    """The tables among some exhibits, by label: the texts of their cells by column, what is below after a slash."""
+    return {
+        one.label: [
+            {
+                title: plain(cell.text + (f" / {cell.below}" if cell.below else ""))
+                for title, cell in line.items()
+            }
+            for line in one.rows
+        ]
+        for one in exhibits
+        if isinstance(one, Table)
+    }
 
 
 def page_of(folder: Path, **sections: Any) -> str:
@@ -56,12 +61,7 @@ def page_of(folder: Path, **sections: Any) -> str:
 
 def words_of(page: str) -> str:
     """The words of a piece of a page, without tags and line breaks."""
-    return " ".join(plain(html.unescape(re.sub(r"<[^>]+>", " ", page))).split())
-
-
-def table_of(page: str, label: str) -> str:
-    """The table of a label, as a page has it."""
-    return re.search(rf"<strong>{label}.*?</table>", page, re.DOTALL).group(0)
+    return " ".join(plain(html.unescape(re.sub(r"<[^>]+>", " ", re.sub("</?code>", "", page)))).split())
 
 
 # ---- what tests write

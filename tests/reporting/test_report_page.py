@@ -5,21 +5,24 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from fabricated_run import change_results, fabricate, page_of, results_of
+from fabricated_run import change_results, fabricate, page_of, results_of, words_of
 
+from glossae.cli import main
 from glossae.errors import GlossaeError
-from glossae.reporting import write_report
+from glossae.reporting import write_figures, write_report
+from glossae.reporting.exhibits import Cell, Table
+from glossae.reporting.paper import latex
 
 # the fallback's page has the parts of the unselective one
 CASES = ("found", "unselective", "empty", "published")
-VOID = {"meta", "br", "hr", "img", "input", "link"}
 FIGURES = {
+    "heat-map",
+    "dose-response",
     "figure-3-probes",
     "layer-rule",
     "figure-4-grid",
@@ -29,39 +32,7 @@ FIGURES = {
     "figure-6-texts",
     "figure-8-next-token",
 }
-
-
-class Page(HTMLParser):
-    """Reads a page and keeps its tags, attributes, ids and headings; fails on tags that do not balance."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.headings: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.handle_startendtag(tag, attributes)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "h2":
-            self.headings.append("")
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attributes]
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "h2" in self.open:
-            self.headings[-1] += data
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -81,66 +52,101 @@ def read(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+def parsed(text: str) -> ElementTree.Element:
+    """The tree of a page, which breaks no rule of HTML."""
+    html5lib = pytest.importorskip("html5lib")
+    parser = html5lib.HTMLParser(
+        strict=True, tree=html5lib.getTreeBuilder("etree"), namespaceHTMLElements=False
+    )
+    return parser.parse(text)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_is_well_formed_and_stands_alone(reported: Callable[[str], Path], case: str) -> None:
     text = read(reported(case))
-    page = Page(text)
-    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
-    for tag, name, value in page.attributes:
-        if name in ("src", "href", "xlink:href", "data", "action"):
-            assert value.startswith("#"), (tag, name, value)
-        assert not name.startswith("on"), (tag, name)
+    page = parsed(text)
+    tags = [element.tag for element in page.iter()]
+    assert not {"link", "iframe", "img", "object", "embed"} & set(tags)
+    assert tags.count("script") == 1
+    ids = [element.get("id") for element in page.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    for element in page.iter():
+        for name, value in element.attrib.items():
+            if str(name).endswith(("src", "href")):
+                # within the page, or a file of the run
+                assert value[1:] in ids or (reported(case) / value).is_file(), value
+            assert not str(name).startswith("on")
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
-    # no id is given twice, and links lead somewhere
-    ids = [value for _, name, value in page.attributes if name == "id"]
-    assert len(ids) == len(set(ids))
-    links = {value[1:] for _, name, value in page.attributes if name in ("href", "xlink:href")}
-    assert links <= set(ids)
+    # text is text, and colours follow the page's
+    assert "<text" in text
+    assert "var(--target)" in text
+    assert len(text) < 2e6
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_figure_has_its_numbers_beside_it(reported: Callable[[str], Path], case: str) -> None:
-    folder = reported(case)
-    figures = folder / "figures"
-    assert {path.stem for path in figures.glob("*.svg")} == FIGURES
-    assert {path.stem for path in figures.glob("*.csv")} == FIGURES
-    for name in FIGURES:
-        root = ElementTree.parse(figures / f"{name}.svg").getroot()
-        assert root.get("role") == "img"
-        assert len(root.get("aria-label")) > 20
-        assert len(pd.read_csv(figures / f"{name}.csv")) > 0
-        assert f'<figure id="{name}"' in read(folder)
-
-
-def test_csv_holds_what_the_results_say(reported: Callable[[str], Path]) -> None:
+def test_every_figure_and_table_has_its_numbers_beside_it(reported: Callable[[str], Path]) -> None:
     folder = reported("found")
+    assert {path.stem for path in folder.glob("figures/*.svg")} == FIGURES
+    assert {path.stem for path in folder.glob("figures/*.csv")} == FIGURES
+    for name in FIGURES:
+        root = ElementTree.parse(folder / "figures" / f"{name}.svg").getroot()
+        assert root.get("role") == "img"
+        assert len(pd.read_csv(folder / "figures" / f"{name}.csv")) > 0
+        assert f'<figure id="{name}"' in read(folder)
     results = results_of(folder)
     table = pd.read_csv(folder / "figures" / "figure-8-next-token.csv")
     assert table["ce"].tolist() == pytest.approx([cell["ce"] for cell in results["next_token"]["cells"]])
     rates = pd.read_csv(folder / "figures" / "firing-rates.csv").set_index("unit")
     assert set(rates.index[rates["selected"]]) == {unit["unit"] for unit in results["features"]["units"]}
+    # a table's numbers are not rounded, and an interval has two columns
+    ratios = pd.read_csv(folder / "tables" / "selectivity.csv")
+    own = [found for found in results["next_token"]["selectivity"] if found["edit"] == "set"]
+    for column, key in (("Margin", ""), ("Margin low", "_low"), ("Margin high", "_high")):
+        assert ratios[column].tolist() == pytest.approx([found[f"margin_per_byte{key}"] for found in own])
+
+
+def test_the_first_screen_shows_units_by_language_loss_by_dose_and_a_continuation(
+    reported: Callable[[str], Path],
+) -> None:
+    folder = reported("found")
+    units = pd.read_csv(folder / "figures" / "heat-map.csv")
+    selected = results_of(folder)["features"]["units"]
+    assert units["unit"].tolist() == [f"latent {unit['unit']}" for unit in selected]
+    assert units["da"].tolist() == pytest.approx([unit["rate"]["da"] for unit in selected])
+    svg = (folder / "figures" / "heat-map.svg").read_text(encoding="utf-8")
+    assert f">{selected[0]['rate']['da']:.2f}<" in svg
+    doses = pd.read_csv(folder / "figures" / "dose-response.csv")
+    assert set(doses["language"]) == {"da", "en", "sv", "de"}
+    # the language that loses most besides is drawn, and no other
+    assert "Swedish" in (drawn := (folder / "figures" / "dose-response.svg").read_text(encoding="utf-8"))
+    assert "German" not in drawn
+    assert "<title>Danish: -8, " in drawn.replace(f"{SVG}", "")
+    words = words_of(read(folder))
+    assert words.index("Found.") < words.index("Units by language") < words.index("1. Text section 3")
+    assert (
+        "Prompt Hver torsdag spiser hun As it is: the most probable token at every step en kop kaffe."
+        in words
+    )
+    assert "Turned: latents fixed at -8 the the the" in words
 
 
 def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:
-    places = [heading for heading in Page(read(reported("published"))).headings if heading[0].isdigit()]
-    found = [
-        re.search(r"section ([\d.]+)|not in the paper|Figures 3, 4, 8 and 9|Appendix B", h) for h in places
+    headings = [words_of(found) for found in re.findall("<h2>(.*?)</h2>", read(reported("published")))]
+    places = [
+        re.search(r"section ([\d.]+)|not in the paper|Figures 3, 4|Appendix B", text) for text in headings
     ]
-    sections = "3 4.1 4.2 5 - 6.2 - 5.1 5.1 5.1 - 5.2 - 5.2 6.1 - - -"
-    assert [place[1] or "-" for place in found] == sections.split()
-    assert [place[0] for place in found[-2:]] == ["Figures 3, 4, 8 and 9", "Appendix B"]
-    numbers = [int(number) for number in re.findall(r"Figures? (\d)", " ".join(places[:-2]))]
-    assert numbers == sorted(numbers)
+    sections = "3 4.1 4.2 5 5.1 5.1 5.1 5.2 - 6.1 - -"
+    assert " ".join(place[1] or "-" for place in places) == sections
+    assert [place[0] for place in places[-2:]] == ["Figures 3, 4", "Appendix B"]
 
 
 def test_same_files_give_the_same_bytes(reported: Callable[[str], Path], tmp_path: Path) -> None:
     first = reported("found")
     second = shutil.copytree(first, tmp_path / "elsewhere")
-    for old in (second / "figures").iterdir():
+    for old in (*(second / "figures").iterdir(), *(second / "tables").iterdir()):
         old.unlink()
     write_report(second)
-    for path in (first / "report.html", *(first / "figures").iterdir()):
+    for path in (first / "report.html", *(first / "figures").iterdir(), *(first / "tables").iterdir()):
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes(), path.name
 
 
@@ -149,7 +155,7 @@ def test_the_committed_results_of_a_real_model_are_drawn_again(tmp_path: Path) -
     for name in ("recipe.yaml", "results.json", "run.json"):
         shutil.copy(kept / name, tmp_path)
     text = page_of(tmp_path)
-    Page(text)
+    parsed(text)
     for label in (
         "Replication",
         "Matched on tokenisation",
@@ -165,33 +171,40 @@ def test_text_of_others_never_becomes_markup(tmp_path: Path) -> None:
         tmp_path / "run",
         model=f'm"{attack}&$x_1$',
         tokens=(attack, '" onmouseover="x', "&amp;", "</span>", "\x00\x1b", "\ud800", "日本", "'", "\u202e"),
-        prompt=f"{attack} & 'so' \"on\"",
+        prompt=f"{attack} & 'so' \"on\"\u2067",
     )
     change_results(folder, recipe=attack)
     text = page_of(folder)
-    page = Page(text)
-    assert "script" not in page.tags
-    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    page = parsed(text)
+    assert not any(str(name).startswith("on") for element in page.iter() for name in element.attrib)
     assert attack not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&amp;amp;" in text
-    assert "\x00" not in text
+    # what cannot be seen is written out
+    for letter in "\x00\x1b\u202e\u2067":
+        assert letter not in text
+    for escape in (r"\x00\x1b", r"\ud800", r"\u202e", r"\u2067"):
+        assert escape in text
     for path in (folder / "figures").glob("*.svg"):
         tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(path).iter()}
         assert "script" not in tags
-        assert "\ufffd" in text
 
 
 @pytest.mark.parametrize(
-    ("until", "missing", "figures"),
-    [("corpora", 15, 0), ("probe", 14, 2), ("grid", 13, 3), ("sae", 12, 4), ("features", 9, 7)],
+    ("until", "missing"),
+    [
+        ("corpora", "probes; the grid search over autoencoders (--grid.k 8,32)"),
+        ("sae", "tests of units; close"),
+    ],
 )
-def test_a_run_that_stopped_early_says_so(tmp_path: Path, until: str, missing: int, figures: int) -> None:
+def test_what_was_not_run_is_one_line(tmp_path: Path, until: str, missing: str) -> None:
     text = page_of(fabricate(tmp_path / "run", until=until))
-    Page(text)
-    assert text.count(": not run.") == missing
-    assert ("Units were not looked for in this run." in text) == (until != "features")
-    assert len(list((tmp_path / "run" / "figures").glob("*.svg"))) == figures
+    parsed(text)
+    (line,) = re.findall('<p id="not-run">.*</p>', text)
+    assert words_of(line).startswith(f"Not run, and what asks for it: {missing}")
+    assert "steering over doses (--steering.prompts 200)" in words_of(line)
+    assert "Units were not looked for in this run." in text
+    assert ("<h2>2. Probes" in text) == (until == "sae")
 
 
 def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
@@ -199,22 +212,36 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
     for path in ("results.json", "run.json"):
         (folder / path).unlink()
     write_report(folder)
-    assert "Text: not run." in read(folder)
+    assert "Not run, and what asks for it: text; probes;" in words_of(read(folder))
 
 
-def test_figures_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
+def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path / "run", until="features")
+    assert "units/" not in page_of(folder)
+    (folder / "units").mkdir()
+    for name in ("index", "latent-11"):
+        (folder / "units" / f"{name}.html").touch()
+    text = page_of(folder)
+    assert text.count('<a href="units/index.html">') == 1
+    assert '<a href="units/latent-11.html">11</a>' in text
+    assert "units/latent-5.html" not in text
+
+
+def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
     assert (folder / "figures" / "layer-rule.svg").is_file()
+    assert (folder / "tables" / "layers.csv").is_file()
     mine = [folder / "figures" / name for name in ("mine.csv", "mine.svg", "figure-3-probes-before.csv")]
     for path in mine:
         path.write_text("mine")
     fabricate(folder, until="corpora")
     write_report(folder)
     assert sorted((folder / "figures").iterdir()) == sorted(mine)
+    assert not (folder / "tables" / "layers.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-rule.svg"])
+@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-rule.svg", "tables/layers.csv"])
 def test_nothing_is_written_or_deleted_behind_a_link(tmp_path: Path, name: str) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
@@ -238,10 +265,10 @@ def test_an_incomplete_run_says_what_is_to_come_and_shows_nothing_of_an_earlier_
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         (folder / "run.json").write_text(json.dumps(run | {"to_come": ["sae", "features"]}), encoding="utf-8")
     text = page_of(again)
-    Page(text)
     line = '<p class="warning">This run is not complete. Still to come: sae and features.</p>\n'
     assert text.count(line) == 1
-    assert text.index(line) < text.index("What was found")
+    assert text.index(line) < text.index("Found.")
+    assert "the autoencoder;" not in words_of(text)
     assert text == page_of(fresh)
     assert "not complete" not in complete
 
@@ -263,26 +290,80 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_opens_by_file_in_a_browser(reported: Callable[[str], Path]) -> None:
+# ---- for a paper
+
+
+def test_figures_and_tables_for_a_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = fabricate(tmp_path / "run", until="probe"), tmp_path / "paper"
+    assert main(["figures", str(folder), "--style", "paper", "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 pdf, 2 svg, 5 tex\n"
+    pdf = (out / "layer-rule.pdf").read_bytes()
+    # fonts of type 42, and nothing of the clock
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    write_figures(folder, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert main(["figures", str(tmp_path), "--out", str(out)]) == 2
+    assert "recipe.yaml" in capsys.readouterr().err
+
+
+def test_tables_are_escaped_for_latex() -> None:
+    rows = [{"A_b": Cell(r"\input{x} & 5 %"), "n": Cell("\N{MINUS SIGN}1", "≥ 2", {"": -1})}]
+    text = latex(Table("A $ table", rows, caption="50 % of # ~ ^"))
+    assert r"\begin{tabular}{lr}" in text
+    assert r"A\_b & n \\" in text
+    assert r"\textbackslash{}input\{x\} \& 5 \% & $-$1 ($\ge$ 2) \\" in text
+    assert r"\caption{A \$ table. 50 \% of \# \textasciitilde{} \textasciicircum{}}" in text
+    assert r"\label{tab:a-table}" in text
+
+
+# ---- in a browser
+
+
+def test_in_a_browser(reported: Callable[[str], Path]) -> None:
     browser_path = Path("/usr/bin/chromium")
     if not browser_path.exists():
         pytest.skip("needs Chromium at /usr/bin/chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     complaints, requests = [], []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(browser_path), args=["--headless", "--no-sandbox", "--disable-gpu"]
         )
-        for case in ("found", "published"):
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
+        for case, scheme in (("found", "light"), ("published", "dark")):
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
             page.on("console", lambda message: complaints.append(message.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("request", lambda request: requests.append(request.url))
             page.goto((reported(case) / "report.html").as_uri())
-            for width in (1200, 500):
-                page.set_viewport_size({"width": width, "height": 900})
+            # the verdict and the pictures need no scrolling
+            for name in ("heat-map", "dose-response", "continued"):
+                box = page.locator(f"#{name} .panels, #{name} blockquote").last.bounding_box()
+                assert box["y"] + box["height"] <= 800, name
+            violations = axe.run(page).response["violations"]
+            assert [each["id"] for each in violations if each["impact"] in ("serious", "critical")] == []
+            head = page.locator("#table-layers th button").nth(1)
+            for direction, ordered in (("descending", -1), ("ascending", 1)):
+                head.click()
+                assert head.locator("xpath=..").get_attribute("aria-sort") == direction
+                cells = [
+                    float(text) for text in page.locator("#table-layers td:nth-child(2)").all_inner_texts()
+                ]
+                assert cells == sorted(cells, reverse=ordered < 0)
+            for width in (1280, 390):
+                page.set_viewport_size({"width": width, "height": 800})
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
+            # no figure is wider than a phone, and its letters are legible there
+            size = "[...document.querySelectorAll('svg.drawing')].map(e => e.getBoundingClientRect().width)"
+            assert max(page.evaluate(size)) <= 390
+            letters = (
+                "[...document.querySelectorAll('svg.drawing text')].map(e => parseFloat(getComputedStyle(e).fontSize)"
+                " * e.closest('svg').getBoundingClientRect().width / e.closest('svg').viewBox.baseVal.width)"
+            )
+            assert min(page.evaluate(letters)) >= 10.9
         browser.close()
     assert complaints == []
-    assert all(url.startswith("file:") for url in requests)
     assert len(requests) == 2

@@ -1,201 +1,262 @@
-"""What sections say where something was not measured, was measured twice, or contradicts."""
+"""Sections show the numbers of the results, and say where something was not measured or contradicts."""
 
 import json
-import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from fabricated_run import (
+    PUBLISHED,
     change_results,
     evidence,
     fabricate,
     filled,
-    page_of,
-    plain,
     replayed,
     results_of,
     row,
-    said,
-    table_of,
     tables,
-    words_of,
 )
 
-from glossae.recipe import Corpora, Languages, Recipe, SaeSettings, load_recipe
-from glossae.reporting.blocks import Cell, Table
+from glossae.paper.published import published_figures
+from glossae.recipe import Corpora, Languages, Recipe, SaeSettings
+from glossae.reporting.exhibits import Exhibit, Missing, Note
+from glossae.reporting.page import contents
 from glossae.reporting.reading import RunFiles, read_run
-from glossae.reporting.sections.autoencoder import autoencoder_blocks
-from glossae.reporting.sections.baselines import what_training_adds
-from glossae.reporting.sections.effects import effects_blocks
-from glossae.reporting.sections.evidence import other_seeds, score_blocks
-from glossae.reporting.sections.inputs import text_blocks
-from glossae.reporting.sections.languages import close_blocks, identification_blocks
-from glossae.reporting.sections.selectivity import path_words, selectivity_blocks
-from glossae.reporting.sections.steering import steering_blocks
-from glossae.reporting.sections.tasks import tasks_blocks
-from glossae.reporting.sections.units import rates_blocks
+from glossae.reporting.sections.effects import effects, selectivity
+from glossae.reporting.sections.evidence import close, identification
+from glossae.reporting.sections.evidence import evidence as units_tested
+from glossae.reporting.sections.grid import (
+    comparisons,
+    direction,
+    grid,
+    outdone,
+    rank_correlation,
+    same_cells,
+)
+from glossae.reporting.sections.inputs import autoencoder
+from glossae.reporting.sections.layers import probes
+from glossae.reporting.sections.units import rates
+from glossae.reporting.sections.writing import steering, tasks
 from glossae.results import (
-    Baselines,
-    FoundUnits,
-    LossChange,
-    ScoresResult,
+    GridCell,
+    PaperCell,
     SerialCorrelation,
     SideEffect,
     StageResults,
     SteeredFamily,
     SteeringResult,
     SweptSet,
-    SwitchedSet,
     TaskScore,
-    TrainingAdds,
-    TrainingCarries,
 )
 
-MODEL = "models/tiny"
+Section = Callable[[RunFiles], Iterator[Exhibit]]
+
+
+def shown(section: Section, **results: Any) -> dict[str, list[dict[str, str]]]:
+    """The tables of a section from results alone."""
+    return tables(section(made(**results)))
+
+
+def made(ambiguous: str = "keep", **results: Any) -> RunFiles:
+    recipe = Recipe(
+        name="made",
+        model="tiny",
+        languages=Languages(others=("sv",)),
+        corpora=Corpora(train="toy"),
+        sae=SaeSettings(latents=8, k=4),
+    )
+    recipe = recipe.model_copy(
+        update={"evidence": recipe.evidence.model_copy(update={"ambiguous": ambiguous})}
+    )
+    return RunFiles(recipe, results=StageResults(**results))
+
+
+def changed(folder: Path, **sections: Any) -> RunFiles:
+    change_results(folder, **sections)
+    return read_run(folder)
 
 
 # ---- probes
 
 
-@pytest.fixture
-def probed(tmp_path: Path) -> Path:
-    """A run up to its probes."""
-    return fabricate(tmp_path / "run", until="probe")
-
-
-def probe_page(folder: Path, **probe: Any) -> str:
-    return page_of(folder, probe=results_of(folder)["probe"] | probe)
-
-
-def agreement(of: dict[float, float | None]) -> list[dict[str, Any]]:
-    names = "model scores lambda spearman seeds"
-    own = [row(names, MODEL, "as_coded", penalty, found, 3) for penalty, found in of.items()]
-    return [row(names, MODEL, "rule", None, 0.8, 3), *own]
-
-
-def test_collapsed_probes_are_marked_and_their_accuracy_stands_in_no_table(probed: Path) -> None:
-    cells = results_of(probed)["probe"]["cells"]
-    probe_page(probed, cells=[cell | {"collapsed": True} for cell in cells])
-    assert pd.read_csv(probed / "figures" / "figure-3-probes.csv")["collapsed"].all()
-    page = probe_page(probed, cells=cells)
-    drawn = pd.read_csv(probed / "figures" / "figure-3-probes.csv")
+def test_collapsed_probes_are_marked_and_their_accuracy_stands_in_no_table(tmp_path: Path) -> None:
+    files = read_run(fabricate(tmp_path, until="probe"))
+    (drawn, *_) = probes(files)
     expected = [penalty >= critical for critical in (0.6, 1.5, 2.4, 3.3) for penalty in (0.1, 1.0, 10.0)]
-    assert drawn["collapsed"].tolist() == expected
-    left = words_of(table_of(page, "What the penalty leaves"))
-    assert all(f"{count} of 4" in left for count in (0, 3, 4))
-    assert "55.2" not in left
+    assert drawn.numbers["collapsed"].tolist() == expected
+    left = tables(probes(files))["What the penalty leaves"]
+    assert [line["Layers with weights"] for line in left] == ["4 of 4", "3 of 4", "0 of 4"]
+    assert left[2]["Accuracy where there are weights"] == "–"
+    caption = {figure.name: figure.caption for figure in contents(files).figures}["layer-rule"]
+    assert "Seeds agree on the order of layers to a rank correlation of 0.80." in caption
 
 
-def test_the_agreement_of_seeds_is_given_where_there_are_several(probed: Path) -> None:
-    page = page_of(probed)
-    assert (
-        "Over three seeds the orders of the layers by this loss have a mean rank correlation of 0.80." in page
-    )
-    layers = words_of(table_of(page, "Layers"))
-    assert "Between seeds" in layers
-    assert "0.020" in layers
-    assert "Adam" not in page
-    assert not (probed / "figures" / "probes-as-coded.svg").exists()
-    alone = row("model scores lambda spearman seeds", MODEL, "rule", None, None, 1)
-    assert "rank correlation" not in probe_page(probed, agreement=[alone])
-
-
-def test_the_replay_names_probes_whose_optimum_is_zero(probed: Path) -> None:
-    rows = replayed(MODEL) + replayed("models/other")
-    page = probe_page(probed, as_coded=rows, agreement=agreement({0.1: 0.9, 1.0: 0.2, 10.0: -0.15}))
-    text = words_of(page)
+def test_the_replay_counts_probes_whose_optimum_is_zero(tmp_path: Path) -> None:
+    probe = results_of(fabricate(tmp_path, until="probe"))["probe"]
+    agreement = [row("model scores lambda spearman seeds", "models/tiny", "as_coded", 10.0, -0.15, 3)]
+    rows = replayed("models/tiny") + replayed("models/other")
+    files = changed(tmp_path, probe=probe | {"as_coded": rows, "agreement": agreement})
+    lines = tables(probes(files))["Replayed probes by lambda"]
     # another model has a panel and no row
-    assert (
-        "8 of 12 replayed probes of models/tiny have an optimum of exactly zero. Their norm is 0.0034" in text
+    assert [line["Optimum zero"] for line in lines] == ["0 of 4", "4 of 4", "4 of 4"]
+    assert lines[2] == {
+        **row("Lambda", "10"),
+        **{"Optimum zero": "4 of 4", "Norm of the optimum": "0", "Norm as coded": "0.0034"},
+        **{
+            "Accuracy as coded": "31.0 % to 91.3 %",
+            "Constant answer": "52.3 %",
+            "Rank correlation": "-0.150",
+        },
+    }
+    figure = {one.name: one for one in probes(files) if hasattr(one, "panels")}["probes-as-coded"]
+    assert [panel.title for panel in figure.panels] == ["models/tiny", "models/other"]
+
+
+# ---- the grid
+
+PAPER = published_figures().grid.cells
+
+
+def cell(activation: str, size: float, tied: bool, bias: bool, *measured: float) -> GridCell:
+    """A cell with its mean squared error, L0 and latents active in a batch."""
+    k, l1 = (size, None) if activation == "topk" else (None, size)
+    own = row("activation tied pre_encoder_bias k l1", activation, tied, bias, k, l1)
+    return GridCell(
+        **own, **row("mse l0 active_per_batch", *measured), fvu={}, l0_select=0.0, dead_fraction=0.0
     )
-    assert "a constant answer is right on 52.3 % of held-out tokens" in text
-    assert "the accuracy lies between 31.0 % and 91.3 %" in text
-    assert "At lambda 10 two seeds' orders of the layers have a rank correlation of -0.15" in text
-    drawn = pd.read_csv(probed / "figures" / "probes-as-coded.csv")
-    assert set(drawn.loc[drawn["collapsed"], "accuracy_high"]) == {0.913}
-    assert set(drawn["model"]) == {MODEL, "models/other"}
-    rows = replayed(MODEL, (0.05, 0.1))
-    text = words_of(probe_page(probed, as_coded=rows, agreement=agreement({0.05: 1.0, 0.1: None})))
-    assert "no replayed probe merely trembles around it" in text
-    assert "0 of 4" in text
 
 
-# ---- text, autoencoder, effects
+def test_the_papers_numbers_are_where_they_belong() -> None:
+    at_k_30 = {(c.tied, c.pre_encoder_bias): c.active_per_batch for c in PAPER if c.k == 30}
+    assert at_k_30 == {(True, True): 763, (True, False): 810, (False, True): 482, (False, False): 560}
+    assert [c.l0 for c in PAPER if c.l1 == 0.0005] == [35.2, 35.7, 146, 155]
+    assert [c.mse for c in PAPER if c.l1 == 0.005] == [0.0646, 0.0767, 0.0424, 0.0401]
+    assert [c.mse for c in PAPER if c.k == 2] == [0.0239, 0.0236, 0.0216, 0.0212]
 
 
-def test_sources_with_documents_are_told_from_those_without(tmp_path: Path) -> None:
-    folder = fabricate(tmp_path, until="corpora")
-    assert "No documents are told by toy" in said(text_blocks(read_run(folder)))
-    rows = results_of(folder)["corpora"]
-    change_results(folder, corpora=[rows[0] | {"documents": 37}, *rows[1:]])
-    text = said(text_blocks(read_run(folder)))
-    assert "\nDocuments are told by toy (37 in one role" in text
-    assert "No documents" not in text
+def test_comparisons_are_of_pairs_that_differ_in_one_thing() -> None:
+    cells = [
+        cell("topk", 4, False, True, 0.2, 4, 10),
+        cell("topk", 4, True, True, 0.3, 4, 30),
+        cell("topk", 8, False, True, 0.1, 8, 20),
+        cell("topk", 8, True, True, 0.1, 8, 40),
+        # fires nowhere: nothing is so many times as much
+        cell("relu", 0.1, False, True, 0.5, 0, 0),
+        cell("relu", 0.1, True, True, 0.4, 2, 6),
+    ]
+    assert {key: (ratios[0], direction(ratios)) for key, ratios in comparisons(cells).items()} == {
+        ("tied", "TopK, k below 8", "mse"): (pytest.approx(1.5), 1),
+        ("tied", "TopK, k below 8", "active_per_batch"): (pytest.approx(3), 1),
+        ("tied", "TopK, k 8 and more", "mse"): (pytest.approx(1), 0),
+        ("tied", "TopK, k 8 and more", "active_per_batch"): (pytest.approx(2), 1),
+        ("tied", "ReLU", "mse"): (pytest.approx(0.8), -1),
+    }
+    assert comparisons(cells[:1]) == {}
+    assert outdone([*cells[:1], cell("relu", 0.1, False, True, 0.2, 4, 10)], "relu", "topk") == (1, 1)
+
+
+def test_rank_correlation_is_of_order() -> None:
+    def other(cell: PaperCell, mse: float) -> PaperCell:
+        return cell.model_copy(update={"mse": mse})
+
+    pairs = same_cells([other(c, c.mse**2) for c in PAPER], PAPER)
+    assert len(pairs) == 48
+    assert rank_correlation(pairs, "mse") == pytest.approx(1)
+    assert rank_correlation([(own, other(o, -o.mse)) for own, o in pairs], "mse") == pytest.approx(-1)
+    assert rank_correlation(pairs[:1], "mse") is None
+    assert rank_correlation([(own, other(o, 1.0)) for own, o in pairs], "mse") is None
+
+
+def test_the_papers_grid_stands_beside_the_runs(tmp_path: Path) -> None:
+    files = read_run(fabricate(tmp_path / "paper", "published", until="grid"))
+    (figure, *_) = grid(files)
+    assert [panel.title for panel in figure.panels] == ["This run"] * 2 + ["The paper"] * 2
+    assert figure.numbers["paper_mse"].tolist() == [c["mse"] for c in PUBLISHED["grid"]["cells"]]
+    assert figure.numbers["chosen"].sum() == 1
+    found = tables(grid(files))
+    assert [line["Chosen"] for line in found["The choice"]] == ["by the rule", "by the paper"]
+    assert found["The choice"][1]["Kind"] == "TopK, separate, bias"
+    assert found["The grid as a whole"][0]["The paper's numbers"] == "13 of 24"
+    assert found["Appendix A: every autoencoder"][0]["Error|paper"] == "0.0239"
+    # another recipe's stands alone, also where nothing fires
+    alone = fabricate(tmp_path / "alone", until="grid")
+    own = results_of(alone)["grid"]
+    dead = [c | {"l0": 0.0, "active_per_batch": 0.0, "mse": 0.0} for c in own["cells"] if c["l1"]]
+    files = changed(alone, grid=own | {"cells": dead, "pareto": [], "chosen": own["chosen"] | {"cell": 0}})
+    (figure, *_) = grid(files)
+    assert len(figure.panels) == len(figure.inline()) - 1 == 2
+    assert not [name for name in figure.numbers.columns if name.startswith("paper")]
+
+
+# ---- autoencoder, units, effects
 
 
 def test_the_cost_of_spliced_sinks_has_a_table(tmp_path: Path) -> None:
-    folder = fabricate(tmp_path, until="sae")
-    assert "Attention sinks spliced" not in tables(autoencoder_blocks(read_run(folder)))
+    files = read_run(fabricate(tmp_path, until="sae"))
+    assert "Attention sinks spliced" not in tables(autoencoder(files))
     losses = row("raw spliced left_alone half_width sentences tokens", 4.1, 8.9, 4.5, 0.25, 256, 4000)
-    change_results(folder, sae=results_of(folder)["sae"] | {"sinks": {"en": losses}})
-    (line,) = tables(autoencoder_blocks(read_run(folder)))["Attention sinks spliced"].rows
-    assert list(line) == ["English", "256", "4.100", "8.900", "4.500", "4.400", "0.250"]
+    files = changed(tmp_path, sae=results_of(tmp_path)["sae"] | {"sinks": {"en": losses}})
+    (line,) = tables(autoencoder(files))["Attention sinks spliced"]
+    assert list(line.values()) == ["English", "256", "4.100", "8.900", "4.500", "4.400", "0.250"]
 
 
-@pytest.mark.parametrize(
-    ("passing", "claim"),
-    [
-        ((57, 55, 53, 54), "57 of 64 trained latents pass"),
-        ((57, 55, 53, 54), "The trained autoencoder has more than any of them."),
-        ((51, 55, 53, 54), "Each of them has more: training adds no latent that passes."),
-        ((54, 55, 53, 54), "says nothing of what was learned"),
-    ],
-)
-def test_latents_that_pass_are_counted_trained_and_untrained(
-    tmp_path: Path, passing: tuple[int, ...], claim: str
-) -> None:
-    folder = fabricate(tmp_path)
-    next_token = results_of(folder)["next_token"]
-    rows = [own | {"passing": count} for own, count in zip(next_token["chosen"], passing, strict=True)]
-    change_results(folder, next_token=next_token | {"chosen": rows})
-    text = said(rates_blocks(read_run(folder)))
-    assert claim in text
-    assert "55, 53 and 54 pass it on the same text" in text
-
-
-def serial_row(source: str, q: float, inflation: float, edit: str | None = "zero") -> dict[str, Any]:
-    own = {"text": "test", "source": source, "language": "da", "edit": edit, "q": q, "inflation": inflation}
-    return filled(SerialCorrelation, **own).to_json()
+def test_latents_that_pass_are_counted_trained_and_untrained(tmp_path: Path) -> None:
+    files = read_run(fabricate(tmp_path))
+    lines = tables(rates(files))["Trained and untrained"]
+    assert [line["Autoencoder"] for line in lines] == ["trained", *(f"untrained, seed {n}" for n in range(3))]
+    assert {line["Latents that pass"] for line in lines} == {"3"}
 
 
 def test_correlated_sentences_are_warned_of_by_source(tmp_path: Path) -> None:
-    folder = fabricate(tmp_path)
-    next_token = results_of(folder)["next_token"]
-    rows = [
-        serial_row("talks.tsv", 0.01, 2.26),
-        serial_row("talks.tsv", 0.02, 1.44, edit=None),
-        serial_row("news.tsv", 0.4, 1.8),
+    next_token = results_of(fabricate(tmp_path))["next_token"]
+
+    def notes(*rows: tuple[str, float, float]) -> list[str]:
+        own = [
+            filled(
+                SerialCorrelation, text="test", source=s, language="da", edit="zero", q=q, inflation=i
+            ).to_json()
+            for s, q, i in rows
+        ]
+        exhibits = list(effects(changed(tmp_path, next_token=next_token | {"serial_correlation": own})))
+        assert len(tables(exhibits)["Correlation of consecutive sentences"]) == len(rows)
+        return [one.text for one in exhibits if isinstance(one, Note)]
+
+    (warned,) = notes(("talks.tsv", 0.01, 2.25), ("news.tsv", 0.4, 1.8))
+    assert "talks.tsv, Danish: 1.5 times as wide" in warned
+    assert "news.tsv" not in warned
+    assert notes(("news.tsv", 0.4, 1.8)) == []
+
+
+def test_families_are_compared_at_the_same_damage(tmp_path: Path) -> None:
+    next_token = results_of(fabricate(tmp_path))["next_token"]
+    own = [found for found in next_token["selectivity"] if not found["splice"]]
+    more = [
+        found | {"units": "best neurons", "kind": "neuron", "ratio_per_byte_least": None} for found in own
     ]
-    change_results(folder, next_token=next_token | {"serial_correlation": rows})
-    blocks = list(effects_blocks(read_run(folder)))
-    (warned,) = (block for block in blocks if getattr(block, "tone", "") == "warning")
-    assert "talks.tsv, Danish: the variance is 2.3 times" in warned.text
-    assert "intervals should be 1.5 times as wide" in warned.text
-    assert "news.tsv" not in warned.text
-    assert len(tables(blocks)["Correlation of consecutive sentences"].rows) == 3
-    change_results(folder, next_token=next_token | {"serial_correlation": rows[2:]})
-    blocks = effects_blocks(read_run(folder))
-    assert not [block for block in blocks if getattr(block, "tone", "") == "warning"]
+    ends = row("kl kl_low kl_high agreement agreement_low agreement_high", 0.01, 0.0, 0.02, 0.9, 0.85, 0.95)
+    moved = row("units kind edit at reached change", "da", "latent", "set", 0.3, True, 0.2) | ends
+    sets = {
+        "sets": [filled(SweptSet).to_json()] * 2,
+        "selectivity": next_token["selectivity"] + more,
+        "side_effects": [filled(SideEffect, **moved).to_json()],
+    }
+    zero = [c | {"edit": "zero"} for c in next_token["cells"] if c["edit"] == "set" and c["value"] == 0]
+    files = changed(tmp_path, next_token=next_token | sets | {"cells": next_token["cells"] + zero})
+    found = tables(selectivity(files))
+    lines = found["Families side by side"]
+    assert [line["Units"] for line in lines] == ["selected (Danish)"] * 2 + ["best neurons"] * 2
+    # where the other's loss does not rise, there is a one-sided limit at most
+    assert [line["Ratio"] for line in lines] == ["–"] * 4
+    assert [line["Ratio|at least"] for line in lines] == ["30.0", "30.0", "–", "–"]
+    assert found["Side effects on English"][0]["KL"] == "0.0100 / 0.0000 to 0.0200"
+    assert found["Every set on every language"][0]["Units"] == "selected (Danish)"
+    (figure,) = [one for one in selectivity(files) if getattr(one, "name", "") == "families"]
+    assert set(figure.numbers["units"]) == {"da", "best neurons"}
 
 
-def test_scale_is_explained_for_each_kind_of_units() -> None:
-    assert path_words("latent", "scale") == "own values switched off, then turned to the opposite sign"
-    assert path_words("direction", "scale") == "drawn to the reference's mean and beyond"
-
-
-# ---- close languages
+# ---- tests of units, close languages, identification
 
 MATRIX = {
     **row("kind on languages units", "latent", "held_out", ["da", "en", "sv"], 2),
@@ -212,119 +273,44 @@ MATCHED = {
     "set": {"all": [0.9, 0.85, 0.93], "matched": [0.8, None, None]},
     "units": [{"unit": 7, "label": "latent 7", "all": [0.9, 0.8, 0.95], "matched": [0.75, 0.5, 0.9]}],
 }
-CLAIM = row("kind on claim units outside left_out", "latent", "held_out", "Danish", 2, [], {})
+CLAIM = row("kind on claim units outside left_out", "latent", "held_out", "Danish", 2, [], {"sv": "too few"})
 CLAIM |= dict.fromkeys(("passed", "passed_matched", "passed_as_many"))
 PANEL = row("role source sentences identical ambiguous too_few", "panel", None, {}, 0, {}, {})
 PAIR = {"languages": ["da", "sv"], "sentences": {"da": 500, "sv": 400}, "doubtful": {"da": 5, "sv": 0}}
 
 
-def close(ambiguous: Any = "keep", **changes: Any) -> tuple[str, dict[str, Table]]:
-    """The sentences and the tables of the section on close languages."""
-    few = {"left_out": {"sv": "12 and 12 sentences are too few"}}
-    own = row("matrix matched matched_claims", [MATRIX], [MATCHED], [CLAIM | few])
-    found = evidence(**own | {"panels": [PANEL | {"doubtful": [PAIR]}]} | changes)
-    recipe = Recipe(
-        name="made",
-        model="tiny",
-        languages=Languages(others=("sv",)),
-        corpora=Corpora(train="toy"),
-        sae=SaeSettings(latents=8, k=4),
-    )
-    recipe = recipe.model_copy(
-        update={"evidence": recipe.evidence.model_copy(update={"ambiguous": ambiguous})}
-    )
-    blocks = list(close_blocks(RunFiles(recipe, results=StageResults(evidence=found))))
-    return said(blocks), tables(blocks)
+def test_close_languages(tmp_path: Path) -> None:
+    own = row("matrix matched matched_claims", [MATRIX], [MATCHED], [CLAIM])
+    found = evidence(**own | {"panels": [PANEL | {"doubtful": [PAIR]}]})
+    lines = shown(close, evidence=found)
+    assert lines["Every language over every other, latents, the half held out"][0] == {
+        "Language": "Danish",
+        "over Danish": "–",
+        "over English": "0.980 / 0.970 to 0.990",
+        "over Swedish": "0.900 / 0.850 to 0.930",
+    }
+    (line,) = lines["Matched on tokenisation, latents, the half held out"]
+    apart = (line["tokens per word|before"], line["tokens per word|after"])
+    assert (line["of|target"], *apart) == ("500", "+1.23", "+0.04")
+    assert (line["AUROC|all"], line["AUROC|matched"]) == ("0.900 / 0.850 to 0.930", "0.800")
+    assert (line["pass|matched"], line["note"]) == ("–", "–")
+    (line,) = lines["Claims on matched sentences"]
+    assert (line["left out"], line["all"]) == ("Swedish: too few", "–")
+    (line,) = lines["Sentences that could be in either language"]
+    assert list(line.values()) == ["both halves", "Danish", "Swedish", "500", "5 / 1 %"]
+    for ambiguous, fate in (("keep", "are kept"), ("drop", "are set aside")):
+        exhibits = close(made(ambiguous, evidence=found))
+        facts = [one.facts for one in exhibits if getattr(one, "label", "").startswith("Sentences that")]
+        assert facts[0]["fate"].startswith(fate)
+    (alone,) = close(made(evidence=evidence()))
+    assert alone == Missing("close languages", "no set of units was selected by a test", "evidence")
 
 
-def test_languages_that_the_set_ranks_over_the_reference_too_are_named() -> None:
-    text, found = close()
-    assert "the two latents of Danish together also rank Swedish (0.70) over English." in text
-    matrix = found["Every language over every other, latents, the half held out"]
-    assert matrix.rows[0] == ("Danish", "–", Cell("0.980", "0.97 to 0.99"), Cell("0.900", "0.85 to 0.93"))
-    alone = MATRIX | {"low": [[None, 0.97, 0.85], [0.01, None, 0.2], [0.05, 0.45, None]]}
-    assert "together rank no other language over English." in close(matrix=[alone])[0]
-
-
-def test_too_few_matched_sentences_are_reported() -> None:
-    label = "Matched on tokenisation, latents, the half held out"
-    text, found = close()
-    assert "too few to test the two latents on. Not against Swedish: 12 and 12 sentences are too few." in text
-    (line,) = found[label].rows
-    assert line[1:3] == (Cell("12", "of 500 and 400"), Cell("+0.04", "before: +1.23"))
-    assert line[-2:] == (Cell("0.800", ""), "too few")
-    tested = MATCHED | {"passed": {"all": 2, "matched": 1, "as_many": 2}}
-    claim = CLAIM | row("outside passed passed_matched passed_as_many", ["sv"], 2, 1, 2)
-    text, found = close(matched=[tested], matched_claims=[claim])
-    assert found[label].rows[0][-1] == Cell("1", "all: 2; as many: 2")
-    assert (
-        "of two latents 2 pass as Danish against Swedish on all sentences, 1 on the matched ones, and 2"
-        in text
-    )
-
-
-def test_the_fate_of_doubtful_sentences_is_reported() -> None:
-    label = "Sentences that could be in either language"
-    found = close()[1][label]
-    (line,) = found.rows
-    assert [plain(str(cell)) for cell in line[1:]] == ["Danish", "Swedish", "500", "5", "1 %"]
-    assert "were kept" in found.caption
-    assert "set aside before" in close("drop")[1][label].caption
-    nothing = PAIR | {"doubtful": {"da": 0, "sv": 0}}
-    assert "no sentences could be" in close(panels=[PANEL | {"doubtful": [nothing]}])[0]
-
-
-def test_without_a_selected_set_there_is_one_line() -> None:
-    text, found = close(matrix=[])
-    assert text == "No set of units was selected by a test, so there is none to look at here."
-    assert found == {}
-
-
-def test_the_random_token_filter_is_shown_where_tokens_were_drawn() -> None:
-    def scores(*units: dict[str, Any]) -> ScoresResult:
-        names = "compared names spearman shared top attributed random_tokens"
-        random = row("max_random min_rate tokens units", 0.01, 0.02, 5000, list(units))
-        return ScoresResult(**row(names, 0, [], [], [], 0, {}, random))
-
-    assert list(score_blocks(scores())) == []
+def test_tests_of_units_and_other_seeds() -> None:
+    random = row("max_random min_rate tokens units", 0.01, 0.02, 5000, [])
     units = [(4, True, False, 0.4, 0.001), (5, False, True, 0.4, 0.1)]
-    found = scores(*(row("unit kept on_random rate random_rate", *unit) for unit in units))
-    blocks = list(score_blocks(found))
-    assert "would keep 1; 1 fire on more than 1 % of random tokens" in said(blocks)
-    assert [line[1] for line in tables(blocks)["Random tokens"].rows] == ["keeps", "throws out"]
-
-
-# ---- telling languages apart, other seeds, other sets
-
-
-def test_identification_names_what_the_units_lose_to() -> None:
-    names = "level set fitted_on on by how per_language macro_f1 reason converged"
-    facts = {"macro_f1_interval": [0.4, 0.9], "accuracy": 0.7, "languages": ["da", "en", ""]}
-    facts |= {"accuracy_interval": [0.6, 0.8], "rows": 20}
-    facts |= {"confusion": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "f1": {"da": 0.8, "en": 0.9}}
-    by = (("latent", "regression", 1, 0.5), ("latent", "regression", 5, 0.6), ("latent", "largest", 5, 0.4))
-    by += (("neuron", "regression", 5, 0.55), ("ngram", "regression", None, 0.95))
-    rows = [
-        row(names, "sentence", ["da", "en"], "panel", "held_out", *each, None, True) | facts for each in by
-    ]
-    names = "set fitted_on on reason"
-    rows.append(row(names, ["da", "is"], "panel", "held_out", "too little text"))
-    results = StageResults(evidence=evidence(identification=rows))
-    blocks = list(identification_blocks(RunFiles(load_recipe("demo"), results=results)))
-    assert (
-        "Sentences in Danish and English, the half held out: macro-F1 0.600 by at most 5 latents a language; they "
-        "lose to n-grams of characters (0.950); they beat neurons (0.550)."
-    ) in said(blocks)
-    assert "Danish and Icelandic were not told apart: too little text." in said(blocks)
-    found = tables(blocks)
-    first, *_, last = found["Sentences"].rows
-    assert (first[0], last[0]) == ("One latent a language", "N-grams of characters")
-    assert plain(last[1].below) == "0.400 to 0.900; accuracy 70.0 %"
-    assert found["Confusion of sentences"].columns == ("", "Danish", "English", "none", "F1")
-    assert found["Confusion of sentences"].rows[0] == ("Danish", "8", "2", "0", "0.800")
-
-
-def test_partners_in_other_seeds_are_counted_and_listed() -> None:
+    random["units"] = [row("unit kept on_random rate random_rate", *unit) for unit in units]
+    scores = row("compared names spearman shared top attributed random_tokens", 0, [], [], [], 0, {}, random)
     shares = row("of cosine correlation both", 12, 0.5, 0.4, 0.3)
     more = row("one_to_one partner_found correlate_found again_and_found", 0.2, 0.5, 0.4, 0.1)
     seeds = [
@@ -337,85 +323,48 @@ def test_partners_in_other_seeds_are_counted_and_listed() -> None:
     names = "reason claim role same tokens found of seeds"
     stability = row(names, None, "Danish", "panel", 0.7, 9000, 1, 64, seeds)
     stability["units"] = [row("unit label seeds", 7, "latent 7", [own | correlate for own in partners])]
-    blocks = list(other_seeds(RunFiles(load_recipe("demo"), results=StageResults(stability=stability))))
-    text = "Of the one latent found as Danish, 10 % to 20 % are there again in two autoencoders trained with another"
-    assert text in said(blocks)
-    assert tables(blocks)["Partners"].rows == [("7", Cell("3: 0.90", "0.80, found"), Cell("–"), "1")]
-    assert len(tables(blocks)["Other seeds"].rows) == 4
-
-
-def test_families_are_compared_at_the_same_damage(tmp_path: Path) -> None:
-    next_token = results_of(fabricate(tmp_path))["next_token"]
-    own = [found for found in next_token["selectivity"] if not found["splice"]]
-    more = [
-        found | {"units": "best neurons", "kind": "neuron", "ratio_per_byte_least": None} for found in own
+    found = shown(units_tested, evidence=evidence(scores=scores), stability=stability)
+    assert [line["filter"] for line in found["Random tokens"]] == ["keeps", "throws out"]
+    assert found["Partners"] == [
+        {"Latent": "7", "seed 1": "3: 0.90 / 0.80, found", "seed 2": "–", "again in": "1"}
     ]
-    selectivity = next_token["selectivity"] + more
-    ends = row("kl kl_low kl_high agreement agreement_low agreement_high", 0.01, 0.0, 0.02, 0.9, 0.85, 0.95)
-    moved = row("units kind edit at reached change", "da", "latent", "set", 0.3, True, 0.2) | ends
-    sets = {"sets": [filled(SweptSet).to_json()] * 2, "selectivity": selectivity}
-    sets["side_effects"] = [filled(SideEffect, **moved).to_json()]
-    cells = next_token["cells"]
-    cells += [cell | {"edit": "zero"} for cell in cells if cell["edit"] == "set" and cell["value"] == 0]
-    change_results(tmp_path, next_token=next_token | sets | {"cells": cells})
-    blocks = list(selectivity_blocks(read_run(tmp_path)))
-    assert "(best neurons, set), latents ≥ 30, difference" in said(blocks)
-    assert "Here latents lose to what is cheaper." in said(blocks)
-    found = tables(blocks)
-    assert [line[0].text for line in found["Families side by side"].rows] == [
-        "selected (Danish)",
-        "best neurons",
-    ] * 2
-    assert found["Side effects on English"].rows[0][3] == Cell("0.0100", "0.0000 to 0.0200")
-    assert found["Every set on every language"].rows[0][:2] == ("selected (Danish)", "zero")
+    lines = found["Other seeds"]
+    assert [(line["latents"], line["both"]) for line in lines[:2]] == [
+        ("Danish", "10 %"),
+        ("all that fire", "30 %"),
+    ]
+    assert [line["one to one"] for line in lines[:2]] == ["20 %", "–"]
 
 
-# ---- what training adds
-
-
-def baselines(*adds: tuple[str, float, float, float], reason: str | None = None) -> str:
+def test_languages_told_apart() -> None:
+    names = "level set fitted_on on by how per_language macro_f1 reason converged"
+    facts = {"macro_f1_interval": [0.4, 0.9], "accuracy": 0.7, "languages": ["da", "en", ""]}
+    facts |= {"accuracy_interval": [0.6, 0.8], "rows": 20}
+    facts |= {"confusion": [[8, 2, 0], [1, 9, 0], [0, 0, 0]], "f1": {"da": 0.8, "en": 0.9}}
+    by = (
+        ("latent", "regression", 1, 0.5),
+        ("latent", "largest", 5, 0.4),
+        ("ngram", "regression", None, 0.95),
+    )
     rows = [
-        filled(TrainingAdds, what=what, size=4, difference=middle, low=low, high=high)
-        for what, middle, low, high in adds
+        row(names, "sentence", ["da", "en"], "panel", "held_out", *each, None, True) | facts for each in by
     ]
-    losses = {"da": 0.1, "nb": 0.06, "en": 0.0}
-    change = {code: filled(LossChange, delta=delta) for code, delta in losses.items()}
-    found = Baselines(
-        reason=reason,
-        adds=[*rows, TrainingCarries(trained=[1], untrained=[1])],
-        autoencoders=[
-            filled(FoundUnits, group=group, passing=n) for group, n in (("trained", 15), ("untrained", 73))
-        ],
-        sets=[filled(SwitchedSet, group="trained", size=4, nearest="nb", change=change)],
+    rows.append(row("set fitted_on on reason", ["da", "is"], "panel", "held_out", "too little text"))
+    found = shown(identification, evidence=evidence(identification=rows))
+    lines = found["Sentences told apart, the half held out"]
+    assert [line["By"] for line in lines] == [
+        "1 latent a language",
+        "5 latents a language, largest",
+        "N-grams of characters",
+    ]
+    assert lines[0]["da en"] == "0.500 / 0.400 to 0.900; accuracy 70.0 %"
+    assert found["Confusion of sentences"][0] == row(
+        "Language Danish English none F1", "Danish", "8", "2", "0", "0.800"
     )
-    return what_training_adds(RunFiles(load_recipe("demo"), results=StageResults(baselines=found)))
-
-
-@pytest.mark.parametrize("interval", [(-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)])
-def test_the_verdict_begins_with_nothing_added(interval: tuple[float, float, float]) -> None:
-    text = baselines(("target", *interval), ("margin", 0.0, -0.1, 0.1))
-    assert text.startswith(
-        "The layer tells Danish; the autoencoder adds nothing that an untrained one lacks: at no size "
-    )
-    assert ("In trained ones switching off four latents costs the target 0.200" in text) == (interval[2] < 0)
-    assert "15 latents of the trained and 73 of untrained autoencoders pass the same test" in text
-    assert "Norwegian Bokmål, +0.060" in text
-
-
-def test_the_verdict_has_what_training_adds_and_what_it_takes() -> None:
-    text = baselines(("target", -0.2, -0.3, -0.1), ("margin", 0.05, 0.01, 0.09))
-    assert text.startswith(
-        "Training adds to what the latents do: switching off four latents costs the target, less the nearest language, "
-        "0.050"
-    )
-    assert " But switching off four latents costs the target 0.200 nats a token less" in text
-    assert baselines(reason="too little text") == ""
-    assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
+    assert found["Not told apart"] == [{"Languages": "Danish and Icelandic", "Why": "too little text"}]
 
 
 # ---- steering
-
-FAMILIES = (("latents_add", "latent", "add", 0.41), ("means_project", "direction", "project_out", 0.35))
 
 
 def arm(family: str = "raw", **changes: Any) -> dict[str, Any]:
@@ -424,88 +373,55 @@ def arm(family: str = "raw", **changes: Any) -> dict[str, Any]:
     estimates |= row("repetition repetition_low repetition_high", 0.1, 0.05, 0.15)
     shares = {"ngrams": {"da": 0.01, "en": 0.99}, "lingua": {"en": 1.0}, "both": {"en": 0.99}}
     own = row(names, family, None, None, None, None, 0.0, 1.0, False, 0.4, 0.7) | estimates
-    return (
-        own
-        | row("loss loss_low loss_high shares", 2.0, 1.9, 2.1, shares)
-        | {"units": 1, "kl_low": 0.0, "kl_high": 0.0, "tokens": 20.0}
-        | changes
-    )
+    own |= row("loss loss_low loss_high shares", 2.0, 1.9, 2.1, shares)
+    return own | {"units": 1, "kl_low": 0.0, "kl_high": 0.0, "tokens": 20.0} | changes
 
 
-def steering(**changes: Any) -> dict[str, Any]:
-    arms = [arm()]
-    for family, kind, operation, success in FAMILIES:
-        own = {"kind": kind, "operation": operation}
-        arms.append(arm(family, **own, value=2.0, kl=0.04, success=0.0))
-        arms.append(arm(family, **own, value=9.16, at=1.0, kl=1.002, success=success, on_front=success > 0.4))
-    names, attack = "prompt family value at text language", "<script>alert(1)</script> & så \x00"
-    return {
-        "arms": arms,
-        "families": [filled(SteeredFamily, family=family).to_json() for family, *_ in FAMILIES],
-        **{"left_out": [], "kl": [1.0], "kl_text": {"sentences": 200, "tokens": 5123}},
-        "prompts": {"paper": 4, "test": 200, "tokens": 8},
-        "identifiers": {
-            "ngrams": ["da", "en"],
-            "lingua": {"version": "2.1", "languages": ["da", "en", "nb"]},
+def steered(**changes: Any) -> RunFiles:
+    own = {"kind": "latent", "operation": "add"}
+    arms = [arm(), arm("latents_add", **own, value=2.0, kl=0.04, success=0.0)]
+    arms.append(arm("latents_add", **own, value=9.16, at=1.0, kl=1.002, success=0.41, on_front=True))
+    names = "prompt family value at text language"
+    found = {
+        **{
+            "arms": arms,
+            "families": [filled(SteeredFamily, family="latents_add", unreached=[3.0]).to_json()],
         },
+        **{"left_out": ["neurons_set"], "kl": [1.0], "kl_text": {"sentences": 200, "tokens": 5123}},
+        "prompts": {"paper": 4, "test": 200, "tokens": 8},
+        "identifiers": {"ngrams": ["da", "en"], "lingua": {"version": "2.1", "languages": ["da", "en"]}},
         "examples": [
-            row(names, "Once <b>", "raw", None, None, "", None),
-            row(names, "Once <b>", "means_project", 9.16, 1.0, attack, "da"),
+            row(names, "Once", "raw", None, None, "", None),
+            row(names, "Once", "latents_add", 9.16, 1.0, "så <b>", "da"),
         ],
-    } | changes
+    }
+    return made(steering=SteeringResult.model_validate(found | changes))
 
 
-def steered(**changes: Any) -> tuple[str, dict[str, Table]]:
-    """The sentences and the tables of the section on steering."""
-    found = SteeringResult.model_validate(steering(**changes))
-    files = RunFiles(load_recipe("demo"), results=StageResults(steering=found))
-    blocks = list(steering_blocks(files))
-    return said(blocks), tables(blocks)
-
-
-def test_steering_names_the_best_family_and_the_others() -> None:
-    text, found = steered()
-    assert (
-        "Raw, 1 % of the continuations are Danish. At a KL of 1 nats a token 41 % of the continuations are Danish with "
-        "the selected latents, added, against difference of means, projected to 35 %."
-    ) in text
-    assert "200 prompts are the first 8 tokens of English sentences of test, 4 more are the paper's." in text
-    assert (
-        "Two identifiers have to agree: lingua 2.1, choosing among Danish, English and Norwegian Bokmål"
-        in text
+def test_steering() -> None:
+    found = tables(steering(steered()))
+    assert [len(found[f"Steering at {which}"]) for which in ("the same KL", "every dose")] == [2, 2]
+    line = found["Steering at the same KL"][1]
+    assert (line["Family"], line["KL"], line["Dose"], line["Danish"]) == (
+        *("selected latents, added", "1.00 / 0.00 to 0.00", "9.16"),
+        "41 % / 0 % to 3 %",
     )
-    assert [len(found[f"Steering at {which}"].rows) for which in ("the same KL", "every dose")] == [3, 3]
-    first = found["Steering at the same KL"].rows[1]
-    assert first[:3] == ("selected latents, added", "1.00", "9.16")
-    assert plain(first[3].text) == "41 %"
-    arms = [own for own in steering()["arms"] if own["at"] is None]
-    assert (
-        "No family comes to a KL at which it could be compared; raw, 1 % of the continuations are Danish."
-        in steered(arms=arms)[0]
-    )
-
-
-def test_steering_reports_what_is_missing() -> None:
+    # nothing was written in Swedish
+    assert (line["Swedish"], line["English"], line["Danish|by n-grams"]) == ("0 %", "99 %", "1 %")
+    assert [list(line.values()) for line in found["Families that are not compared"]] == [
+        ["best neurons, set", "there are no units to steer by"],
+        ["selected latents, added", "no dose has a KL of 3"],
+    ]
+    assert found["Examples"][0]["Continuation"] == "(nothing)"
+    assert found["Examples"][1]["Identified as"] == "Danish"
+    captions = [table.caption for table in contents(steered()).tables if table.key == "steering"]
+    assert "two have to agree: lingua 2.1, choosing among Danish and English;" in captions[0]
+    assert "They take Norwegian and Swedish for Danish" in captions[0]
     shares = {"shares": {"ngrams": {"da": 0.5}, "lingua": None, "both": None}}
-    text, found = steered(
-        identifiers={"ngrams": ["da", "en"], "lingua": None},
-        arms=[own | shares for own in steering()["arms"]],
-        families=[family | {"unreached": [1.0]} for family in steering()["families"]],
-        left_out=["latents_set"],
-    )
-    assert "lingua is not installed (extra lid), so that one identifier decides" in text
-    assert "Danish by lingua" not in found["Steering at every dose"].columns
-    assert "There are no units to steer by: selected latents, set." in text
-    assert "The selected latents, added: no dose has a KL of 1." in text
-    assert "no Norwegian or Swedish text in train or select, so that the n-grams take both for Danish" in text
-
-
-def test_continuations_are_text_and_never_markup(tmp_path: Path) -> None:
-    page = page_of(fabricate(tmp_path, until="corpora"), steering=steering())
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; så \N{REPLACEMENT CHARACTER}" in page
-    assert "Once &lt;b&gt;" in page
-    assert "(nothing)" in page
+    alone = steered(identifiers={"ngrams": ["da", "nb"], "lingua": None}, arms=[arm(**shares)])
+    assert "Danish|by lingua" not in tables(steering(alone))["Steering at every dose"][0]
+    # what the first screen shows of it
+    assert contents(steered()).missing
 
 
 # ---- tasks
@@ -529,62 +445,40 @@ def task(
     return filled(TaskScore, **own | {"detectable": None if p is None else 0.03} | more).to_json()
 
 
-def coded() -> list[dict[str, Any]]:
-    bases = [task("raw", None, None, 0.61), task("none", True, None, 0.6)]
-    return bases + [task("set", True, value, 0.57 + value / 100, 0.2) for value in (-8.0, 0.0, 8.0)]
-
-
-def controlled(p: float = 0.2) -> list[dict[str, Any]]:
-    edits = [("raw", None, None, 0.6), *(("set", False, value, 0.55, p) for value in (-8.0, 0.0, 8.0))]
-    edits.append(("project_out", False, None, 0.3, 0.0005))
-    more = {"protocol": "controlled", "splits": 10, "converged": True}
-    return [task(*edit, metric=metric, **more) for metric in ("macro_f1", "mcc") for edit in edits]
-
-
-def tasks_of(
-    folder: Path, rows: list[dict[str, Any]], case: str = "published"
-) -> tuple[str, dict[str, Table]]:
-    """The sentences of the section on tasks, those under its figures too, and its tables."""
-    change_results(fabricate(folder, case, until="corpora"), tasks=rows)
+def tasks_of(folder: Path, rows: list[dict[str, Any]]) -> RunFiles:
+    fabricate(folder, "published", until="corpora")
     (folder / "tasks").mkdir()
     (folder / "tasks" / "sets.json").write_text(json.dumps(SETS))
-    blocks = list(tasks_blocks(read_run(folder)))
-    captions = "\n".join(plain(block.finding) for block in blocks if hasattr(block, "finding"))
-    return f"{said(blocks)}\n{captions}", tables(blocks)
+    return changed(folder, tasks=rows)
 
 
-def test_the_papers_scores_stand_in_the_row_of_their_value(tmp_path: Path) -> None:
-    text, found = tasks_of(tmp_path, coded())
-    lines = found["Appendix D: as the paper's code has it"].rows
+def test_tasks_stand_beside_the_papers(tmp_path: Path) -> None:
+    bases = [task("raw", None, None, 0.61), task("none", True, None, 0.6)]
+    swept = [task("set", True, value, 0.57 + value / 100, 0.2) for value in (-8.0, 0.0, 8.0)]
+    files = tasks_of(tmp_path, [*bases, *swept])
+    found = tables(tasks(files))
+    assert found["Text of the tasks"][0]["Without text, left out"] == "2"
+    lines = found["Appendix D: as the paper's code has it"]
     # raw: not measured in the paper; the splice; then -8, 0, 8
-    assert [line[-1] for line in lines] == ["–", "0.607", "0.547", "0.596", "0.590"]
-    assert "did not converge in 5 of 5 fits (angry-tweets)" in text
-    assert "two rows without text left out" in text
+    assert [line["The paper's"] for line in lines] == ["–", "0.607", "0.547", "0.596", "0.590"]
+    assert lines[2]["Rows"] == "400 / from 1 600; not converged"
+    beside = {table.label: table for table in contents(files).tables}["Appendix D, beside the paper"]
+    assert "as coded, 2 of 3" in beside.caption
+    assert beside.rows[0]["As coded"].text == "0.490"
 
 
-def test_comparisons_that_pass_are_told_from_those_that_could_not(tmp_path: Path) -> None:
-    text, found = tasks_of(tmp_path / "a", controlled())
-    assert "Of three comparisons with no edit, none passes p < 0.017" in text
-    assert "A true difference of 0.030 in angry-tweets would be found at p < 0.05 in 80 %" in text
-    assert "erased at the site, macro F1 changes by -0.300 in angry-tweets (p under 0.001)" in text
-    (table,) = found.values()
-    assert plain(table.rows[0][-1].below) == "from 1 600, 10 splits"
-    text, found = tasks_of(tmp_path / "b", controlled(p=0.01), case="found")
-    passed = (
-        " -0.050, ".join(f"angry-tweets at {value}" for value in ("-8", "0"))
-        + " -0.050 and angry-tweets at 8"
-    )
-    assert f"{passed} -0.050 in macro F1 pass p" in text
-    assert "The paper's" not in next(iter(found.values())).columns
-    text, _ = tasks_of(tmp_path / "c", coded()[:2], case="empty")
-    assert "No latent was selected, so there is nothing to compare." in text
-
-
-def test_the_papers_scores_stand_alone_where_no_task_was_run(tmp_path: Path) -> None:
-    page = page_of(fabricate(tmp_path, "published", until="corpora"))
-    assert "The downstream tasks: not run." in page
-    assert "Its tasks were not set in this run" in page
-    assert re.search("Appendix D, beside the paper.*0.607", page, re.DOTALL)
-    page_of(tmp_path, tasks=coded())
-    numbers = pd.read_csv(tmp_path / "figures" / "figure-9-tasks-as-coded.csv")
-    assert numbers["score"].tolist() == pytest.approx([0.61, 0.6, 0.49, 0.57, 0.65])
+def test_comparisons_that_pass_are_counted(tmp_path: Path) -> None:
+    more = {"protocol": "controlled", "splits": 10, "converged": True, "metric": "macro_f1"}
+    values = ((-8.0, 0.01), (0.0, 0.2), (8.0, 0.2))
+    rows = [
+        task("raw", None, None, 0.6, **more),
+        *(task("set", False, v, 0.55, p, **more) for v, p in values),
+    ]
+    rows.append(task("project_out", False, None, 0.3, 0.0005, **more))
+    table = {one.label: one for one in contents(tasks_of(tmp_path, rows)).tables}[
+        "Downstream tasks: controlled"
+    ]
+    assert "1 of 3 comparisons pass p < 0.017" in table.caption
+    assert [line["Macro F1|p"].text for line in table.rows] == ["–", "0.010", "0.200", "0.200", "under 0.001"]
+    assert table.rows[1]["Rows"].below.startswith("from 1")
+    assert pd.DataFrame(table.numbers)["Macro F1, change"].tolist()[1] == pytest.approx(-0.05)

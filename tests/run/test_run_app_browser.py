@@ -33,9 +33,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
 # a run of the toy that is long enough for latents of Danish, and no longer
 SMALL = """
-    --layer 3 --dtype float32 --probe.seeds 1 --probe.tokens 1000 --probe.lambdas 0.1 --corpora.limit 400
-    --corpora.panel_limit 40 --corpora.test_limit 40 --sae.latents 256 --sae.epochs 2 --evidence.permutations 0
-    --evidence.scores false --evidence.identify false --report.texts 2 --until features --quiet
+    --languages.others none --layer 3 --dtype float32 --probe.seeds 1 --probe.tokens 1000 --probe.lambdas 0.1
+    --corpora.limit 400 --corpora.panel_limit 12 --corpora.test_limit 40 --sae.latents 256 --sae.epochs 2
+    --evidence.permutations 0 --evidence.scores false --evidence.identify false --report.texts 2
+    --until features --quiet
 """
 DANISH, ENGLISH = "Der var mange biler på gaden i går.", "There were many cars in the street yesterday."
 HOSTILE = "<script>alert(1)</script> {{value}} ${1+1} \u202eabc"
@@ -142,7 +143,7 @@ def test_the_space_of_the_documentation_works(toy_run, tmp_path, monkeypatch, ca
     seen = []
 
     def visit():
-        found = re.search(r"http://\S+?:(\d+)/", capsys.readouterr().out)
+        found = re.search(r"http://\S+?:(\d+)/", capsys.readouterr().err)
         seen.append(answer(f"http://127.0.0.1:{found[1]}/", ""))
         raise KeyboardInterrupt
 
@@ -282,13 +283,18 @@ def test_links_that_cannot_be_give_what_can_be(browser, address):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
-def test_hostile_text_shows_as_text_and_nothing_scrolls_sideways(browser, address, width, scheme):
+def test_hostile_text_is_text_nothing_scrolls_sideways_and_axe_finds_nothing(browser, address, width, scheme):
     with opened(browser, address, viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
         typed(page, "target", HOSTILE)
         typed(page, "prompt", HOSTILE)
         shares(page, "target", HOSTILE.replace("\u202e", "\\u202e"))
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.query_selector("#target-tokens script") is None
+        axe = pytest.importorskip(
+            "axe_playwright_python.sync_playwright", reason="needs axe-playwright-python"
+        )
+        found = axe.Axe().run(page).response["violations"]
+        assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []
 
 
 def test_stop_ends_a_continuation(browser, toy_run, count_hooks):

@@ -11,6 +11,7 @@ import pytest
 from test_run_evidence import SMALL, write_panel
 
 import glossae
+from glossae.app.workbench import Workbench
 from glossae.cli import main
 from glossae.reporting import write_unit_pages
 from glossae.results import read_dashboard
@@ -223,7 +224,7 @@ def test_the_browser_sorts_filters_and_finds_nothing_inaccessible(looked, result
         page.get_by_role("button", name="rate en", exact=True).press("Enter")
         rates = {f"{row.kind}-{row.unit}": row for row in results.dashboards}
         assert sorted(page.evaluate(cells)) == sorted(before)
-        assert page.locator("th[aria-sort=ascending]").inner_text().startswith("rate en")
+        assert page.locator("th[aria-sort=descending]").inner_text().startswith("rate en")
         order = page.evaluate(
             "[...document.querySelectorAll('#units tbody a')].map(x => x.getAttribute('href').slice(0, -5))"
         )
@@ -232,7 +233,7 @@ def test_the_browser_sorts_filters_and_finds_nothing_inaccessible(looked, result
             for name in order
             if name in rates
         ]
-        assert own == sorted(own)
+        assert own == sorted(own, reverse=True)
         page.get_by_label("Show rows with").fill("direction")
         directions = sum(row.kind == "direction" for row in results.dashboards)
         assert len(page.evaluate(cells)) == directions
@@ -342,3 +343,17 @@ def test_what_cannot_be_exported_for_neuronpedia(finished, copied, tmp_path, cap
     next((copied / "dashboards").glob("latent-*.json")).write_text("{}")
     assert "was changed since" in refusal(f"export {copied} --to neuronpedia --out {tmp_path / 'c'}")
     assert not (tmp_path / "c").exists()
+
+
+def test_the_app_offers_the_neurons_that_have_a_page(looked, units):
+    bench = Workbench(looked)
+    pages = {f"neuron-{unit.unit}": unit for unit in units if unit.kind == "neuron"}
+    assert pages
+    assert [key for key in bench.units if key.startswith("neuron-")] == list(pages)
+    for key, unit in pages.items():
+        offered = bench.units[key]
+        assert (offered.low, offered.high) == (unit.density["en"].mean, unit.density["da"].mean)
+        assert (looked / "units" / f"{key}.html").is_file()
+        context = next(c for c in unit.contexts["da"] if c.cut == (False, False))
+        values = [token.values[key] for token in bench.colour("".join(context.tokens), [key])]
+        assert values == pytest.approx(context.values, rel=1e-3)  # which has four digits

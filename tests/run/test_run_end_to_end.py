@@ -289,7 +289,7 @@ def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, caps
     assert {row.unit for row in features.units} == set(selected)
     assert len(selected) > 0
     text = page_text(copy_of_finished / "report.html")
-    assert "this run's rule (firing on more than 3 % of Danish and less than 5 % of English tokens)" in text
+    assert "fires on more than 3 % of Danish and less than 5 % of English tokens" in text
 
 
 def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
@@ -304,7 +304,7 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     # what is cheaper is measured all the same
     assert {row.kind for row in found.selectivity} == {"neuron", "direction"}
     assert found.one_by_one == []
-    assert "No latent passes the paper's rule" in page_text(copy_of_finished / "report.html")
+    assert "o latent fires on more than 50 % of Danish" in page_text(copy_of_finished / "report.html")
 
 
 # ---- what a person sees
@@ -312,7 +312,7 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
 
 def test_the_report_is_one_page_that_says_the_rule(finished):
     text = page_text(finished / "report.html")
-    assert "firing on more than 50 % of Danish and less than 1 % of English tokens" in text
+    assert "fires on more than 50 % of Danish and less than 1 % of English tokens" in text
     source = (finished / "report.html").read_text(encoding="utf-8")
     assert source.count("<svg") >= 7
     assert "<link" not in source
@@ -326,20 +326,21 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys):
     lines = [line for line in captured.out.splitlines() if not line.startswith("unsound")]
     assert [line.split()[0] for line in lines] == [
         # the selected latents at both damages, four sets that are cheaper, and the untrained autoencoders
-        "probe", "sae", "evidence", "features", *["effects"] * 7, "report"
+        "complete", "probe", "sae", "evidence", "features", *["effects"] * 7, "report"
     ]  # fmt: skip
-    assert "64 latents, k 4" in lines[1]
-    assert "not tested: " in lines[2]
-    assert "rule fallback: " in lines[3]
+    assert lines[0].endswith(f"{copy_of_finished}: every stage was done before")
+    assert "64 latents, k 4" in lines[2]
+    assert "not tested: " in lines[3]
+    assert "rule fallback: " in lines[4]
     assert "untrained, by the same rule on the same text: " in lines[-2]
     assert lines[-1].endswith(str(copy_of_finished / "report.html"))
     assert "effects: done before, kept" in captured.err
 
 
-def test_quiet_says_nothing(world, copy_of_finished, capsys):
+def test_quiet_says_where_the_page_is(world, copy_of_finished, capsys):
     assert world.run(copy_of_finished) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "")
+    assert (captured.out, captured.err) == (f"{copy_of_finished / 'report.html'}\n", "")
 
 
 def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
@@ -440,7 +441,9 @@ def test_a_language_without_text_is_named_once(world, tmp_path, capsys):
     line = [*world.line(tmp_path / "run", languages__others="sv,nl,fr"), "--until", "corpora"]
     assert main(line) == 0
     err = capsys.readouterr().err
-    assert [said for said in err.splitlines() if said.startswith("languages.others")] == [
+    # after the time
+    lines = [said.partition(" ")[2] for said in err.splitlines()]
+    assert [said for said in lines if said.startswith("languages.others")] == [
         f"languages.others: {code} is neither tested nor measured: there is no text in it"
         for code in ("nl", "fr")
     ]
@@ -491,3 +494,10 @@ def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):
     # the same command carries on in the same folder
     assert main([*line, "--languages.others", "da,nb", "--quick", *small]) == 0
     assert "sae: done before, kept" in capsys.readouterr().err
+
+
+def test_the_page_and_its_figures_name_no_folder_of_this_machine(world, finished):
+    shared = [finished / "report.html", *(finished / "figures").iterdir()]
+    assert len(shared) > 2
+    for path in shared:
+        assert str(world.folder) not in path.read_text(encoding="utf-8"), path.name

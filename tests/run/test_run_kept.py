@@ -100,13 +100,6 @@ def test_a_run_with_leave_that_was_cut_off_carries_on_without(copy_of_finished, 
     assert without_again(copy_of_finished, sae__epochs=2) == (0, "")
 
 
-def test_a_run_that_is_complete_says_so(world, copy_of_finished, capsys):
-    capsys.readouterr()
-    assert main(world.line(copy_of_finished)) == 0
-    captured = capsys.readouterr()
-    assert captured.out.startswith(f"complete  {copy_of_finished}: every stage was done before\n")
-
-
 def test_json_of_a_run_has_its_stages_and_numbers(world, copy_of_finished, capsys):
     (copy_of_finished / "effects" / "summary.json").unlink()
     capsys.readouterr()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def add_app(commands: Any) -> None:
     parser.add_argument("--port", type=typed(Count), metavar="N", help="the port [the first free from 7860]")
 
 
-def _app(given: argparse.Namespace) -> None:
-    launch(given.run, host=given.host, port=given.port)
+def _app(given: argparse.Namespace) -> dict[str, Any]:
+    return {"address": launch(given.run, host=given.host, port=given.port).local_url}
 
 
 def launch(run: str | Path, *, host: str | None = None, port: int | None = None, wait: bool = True) -> Any:
@@ -64,7 +65,10 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
     page, address = serve(
         build(bench), bench, host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"), port
     )
-    print(f"{address} after {time.perf_counter() - started:.0f} s; Ctrl-C ends it", flush=True)
+    # also with --quiet or --json: without its address the app is of no use
+    print(
+        f"{address} after {time.perf_counter() - started:.0f} s; Ctrl-C ends it", file=sys.stderr, flush=True
+    )
     if not wait:
         return page
     try:

@@ -97,7 +97,8 @@ def build(bench: Workbench) -> gr.Blocks:
         # without a link nothing is sent: it would undo what is typed before it arrives
         return [*view_of(query, start, list(bench.units))] if "target" in query else [gr.skip()] * len(start)
 
-    with gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False) as page:
+    page: gr.Blocks = gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False)
+    with page:
         about = f"{own} against {other}, {bench.site}. "
         how = "A token has the more colour, the more a unit fires on it; point at it for the values."
         gr.HTML(f"<h1>Units of {escaped(model_name(bench.lm.name))}</h1><p>{escaped(about + how)}</p>")
@@ -180,9 +181,9 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             run_history=False,
             footer_links=[],
             show_error=False,
-            theme=gr.themes.Default(
-                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-            ),
+            # nothing is uploaded
+            max_file_size=1,
+            theme=_theme(),
             css=_STYLE,
             app_kwargs={"routes": routes},
         )
@@ -196,11 +197,8 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
 def _theme() -> gr.themes.Base:
     """Gradio's own theme with fonts of the machine, as others would be fetched, and greys of more contrast."""
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(
-        body_text_color_subdued="*neutral_500",
-        block_info_text_color="*neutral_500",
-        button_primary_background_fill="*primary_600",
-    )
+    colours = {"body_text_color_subdued": "*neutral_500", "button_primary_background_fill": "*primary_600"}
+    theme: gr.themes.Base = gr.themes.Default(primary_hue="blue", **fonts).set(**colours)
     return theme
 
 
@@ -231,7 +229,9 @@ def view_of(query: Mapping[str, str], start: View, keys: Sequence[str]) -> View:
         given = float(query.get("dose", ""))
         dose = min(FURTHEST, max(-FURTHEST, given)) if math.isfinite(given) else dose
     return View(
-        *(query.get(name, getattr(start, name))[:LONGEST] for name in ("target", "reference", "prompt")),
+        query.get("target", start.target)[:LONGEST],
+        query.get("reference", start.reference)[:LONGEST],
+        query.get("prompt", start.prompt)[:LONGEST],
         [key for key in query["units"].split(",") if key in keys] if "units" in query else start.units,
         query["by"] if query.get("by") in keys else start.by,
         dose,

@@ -24,7 +24,7 @@ from glossae.lm import (
     sentence_losses,
     tokenize,
 )
-from glossae.results import UnitRow
+from glossae.results import UnitRow, read_dashboard
 from glossae.run.context import longest_text
 from glossae.run.folder import RunFolder, open_run
 from glossae.run.knobs import knob_of_run, model_of_run
@@ -119,15 +119,15 @@ class Workbench:
         self.site = Site(recipe.site, sae.config.layer or 0)
         # the longest text that the app reads, with what stands before it: as long as those of the run
         self.longest = longest_text(recipe, self.lm)
+        # with their negations, as the tests number them
+        self._neurons = Neurons(self.site, self.lm.width(self.site), signed=True, model=self.lm.name)
         latents, selected = Latents(sae.to(self.lm.device)), {row.unit: row for row in features.units}
         offered = [
             self._latent(latents, row)
             for row in (selected | {row.unit: row for row in features.nearest}).values()
         ]
-        # neurons and the direction are those that the stage steering has compared
-        for kind in ("neuron", "direction"):
-            with suppress(GlossaeError):
-                offered += self._of_knob(knob_of_run(run.path, kind, "add", dose=1.0, whole=False))
+        offered += self._with_pages() or self._of_steering("neuron")
+        offered += self._of_steering("direction")
         self.units = {unit.key: unit for unit in offered}
         if not self.units:
             raise GlossaeError(
@@ -357,28 +357,44 @@ class Workbench:
             full=max(row.max_active.values()),
         )
 
-    def _of_knob(self, knob: Knob) -> Iterator[UnitOnOffer]:
-        """The units of a knob that the stage steering wrote."""
-        units = knob.family.all_units
-        if knob.kind == "neuron":
-            units = Neurons(self.site, knob.width, model=self.lm.name)
-        for place, name in enumerate(knob.names):
-            low, high = knob.family.low[place], knob.family.high[place]
-            number = int(name.split()[1]) if knob.kind == "neuron" else place
-            # means of components along the direction, and what is read has its offset taken off
-            offset = float(units.offsets[place]) if isinstance(units, Directions) else 0.0
-            yield UnitOnOffer(
-                key=f"neuron-{number}" if knob.kind == "neuron" else "difference-of-means",
-                name=name,
-                about="",
-                units=units,
-                unit=number,
-                low=low,
-                high=high,
-                zero=low - offset,
-                # the mean of the target's text has half the colour
-                full=low - offset + 2 * (high - low),
-            )
+    def _with_pages(self) -> list[UnitOnOffer]:
+        """The neurons that the stage dashboards looked at, whose means it has; none if it is not done."""
+        found = []
+        with suppress(GlossaeError):
+            for row in RunFolder(self.path).summary("dashboards").dashboards or []:
+                if row.kind == "neuron":
+                    seen = read_dashboard(self.path / "dashboards" / f"neuron-{row.unit}.json")
+                    low, high = (seen.density[code].mean for code in (self.reference, self.target))
+                    found.append(_offered(f"neuron-{row.unit}", self._neurons, row.unit, low, high))
+        return found
+
+    def _of_steering(self, kind: Kind) -> list[UnitOnOffer]:
+        """The neurons, or the difference of means, that the stage steering compared; none if it was not run."""
+        try:
+            knob = knob_of_run(self.path, kind, "add", dose=1.0, whole=False)
+        except GlossaeError:
+            return []
+        means = list(zip(knob.names, knob.family.low, knob.family.high, strict=True))
+        if kind == "direction":
+            return [
+                _offered("difference-of-means", knob.family.all_units, place, low, high)
+                for place, (_, low, high) in enumerate(means)
+            ]
+        ids = [int(name.split()[1]) for name in knob.names]
+        return [
+            _offered(f"neuron-{unit}", self._neurons, unit, low, high)
+            for unit, (_, low, high) in zip(ids, means, strict=True)
+        ]
+
+
+def _offered(key: str, units: Units, unit: int, low: float, high: float) -> UnitOnOffer:
+    """A neuron or a direction, with its means on the reference's and the target's text."""
+    # those of a direction are of components along it, and what is read has its offset taken off
+    offset = float(units.offsets[unit]) if isinstance(units, Directions) else 0.0
+    # the mean of the target's text has half the colour
+    return UnitOnOffer(
+        key, units.name(unit), "", units, unit, low, high, low - offset, 2 * high - low - offset
+    )
 
 
 class _Streamer:

@@ -1,5 +1,6 @@
 """A knob on the hub: its file, its card, and how it is fetched."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def snippet(knob: "Knob", repository: str) -> list[str]:
         )
     else:
         # a model that is not from the hub has only the last part of its folder's name here
-        place = f'"{knob.model}", revision="{knob.commit}"' if knob.commit else f'"FOLDER/{knob.model}"'
+        quoted = json.dumps(knob.model if knob.commit else f"FOLDER/{knob.model}", ensure_ascii=False)
+        place = quoted + (f", revision={json.dumps(knob.commit)}" if knob.commit else "")
         loads = [
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",

@@ -89,11 +89,11 @@ def wrap_model(model: Any) -> LanguageModel:
     """
     # torch.compile(model), and PeftModel, which is recognised without importing peft
     model = getattr(model, "_orig_mod", model)
-    if isinstance(model, nn.Module) and hasattr(type(model), "get_base_model"):
+    if hasattr(type(model), "get_base_model"):
         if model.active_peft_config.is_prompt_learning:
             kind = type(model.active_peft_config).__name__
             raise GlossaeError(
-                f"model: PEFT ({kind}) puts tokens of its own before every text; merge or leave out"
+                f"model: PEFT ({kind}) puts tokens of its own before texts, where they shift positions"
             )
         model = model.get_base_model()
     name = getattr(model, "name_or_path", "") or type(model).__name__
@@ -286,7 +286,9 @@ def _check_sites(lm: LanguageModel) -> dict[str, int]:
     # without a mask transformers warns about ids that could be pads
     run = partial(lm.model, ids, attention_mask=torch.ones_like(ids), use_cache=False)
     try:
-        plain = run().logits
+        # uncompiled, as the passes that it is compared with
+        with attach_all([]):
+            plain = run().logits
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         # its config.json contradicts itself, or memory is exhausted
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

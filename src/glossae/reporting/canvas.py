@@ -1,36 +1,44 @@
-"""Draw figures as SVG in one style, without global state: the same numbers give the same bytes."""
+"""Draw figures in one style, without global state: the same numbers give the same bytes."""
 
+import copy
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import matplotlib
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Canvas
 
-INK = "#22272e"
-QUIET = "#6b7480"
-PALE = "#9aa3ad"
-FAINT = "#d4d9df"
+from glossae.reporting.wording import visible
 
-# Okabe and Ito's palette, told apart by every kind of eye; the paper's Danish is red
+INK, QUIET, PALE, FAINT = "#1f252c", "#56606b", "#8d97a2", "#d6dce2"
+# Okabe and Ito's palette, some a little darker for white paper; the paper's Danish is red
 ORANGE, BLUE, GREEN = "#d55e00", "#0072b2", "#009e73"
-_OTHERS = (GREEN, "#cc79a7", "#56b4e9", "#8c6d00", "#7a7a7a", "#5b3a8c")
+_OTHERS = (GREEN, "#b0568a", "#8c6d00", "#2f93cc", "#7a7a7a", "#5b3a8c")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (7, 3)))
+_VARIABLES = {
+    **{INK: "fg", QUIET: "muted", PALE: "pale", FAINT: "line", "#e8ebee": "grid", "#ffffff": "bg"},
+    **{ORANGE: "target", BLUE: "reference"},
+    **dict(zip(_OTHERS, ("third", "fourth", "fifth", "sixth", "seventh", "eighth"), strict=True)),
+}
+"""The colours that the page's style has a light and a dark value for."""
 
 _STYLE: Any = {
     # text stays text: small files, words that can be searched and read aloud
     "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],
+    "pdf.fonttype": 42,
+    "font.family": ["DejaVu Sans", "sans-serif"],
     "font.size": 9.5,
-    "axes.titlesize": 10.5,
+    "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
     "axes.labelsize": 9.5,
@@ -52,87 +60,168 @@ _STYLE: Any = {
     "text.parse_math": False,
     "axes.formatter.use_mathtext": False,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-
-_SVG = "http://www.w3.org/2000/svg"
-_XLINK = "http://www.w3.org/1999/xlink"
+_PAPER: Any = {"font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5, "legend.fontsize": 7}
+# column and text width of a two-column paper, in inches
+_COLUMN, _TEXT = 3.35, 6.9
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Panel:
+    """One pair of axes: what is drawn on it, and its title."""
+
+    paint: Callable[[Axes], None]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
     """A figure.
 
     Attributes:
-        name: its file's name without an ending.
-        svg: a whole SVG file.
-        inline: the same as an element of an HTML page.
-        width: in CSS pixels, beyond which it is not stretched.
+        name: its file's name without an ending, and the key of its caption.
+        label: what it is called, such as `Figure 8`.
+        panels: each is drawn by itself, so that they stand beside one another or below, as a window has room.
         numbers: what it shows.
+        size: of a panel, in inches.
+        share: whether all panels have one vertical scale.
+        facts: the numbers and names that its caption has.
+        caption: what is drawn, how to read it, and what a good value is; filled in from the captions.
     """
 
+    kind: ClassVar[str] = "figure"
     name: str
-    svg: str
-    inline: str
-    width: int
+    label: str
+    panels: Sequence[Panel]
     numbers: pd.DataFrame
+    size: tuple[float, float] = (4.0, 2.8)
+    share: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    caption: str = ""
+
+    @property
+    def width(self) -> int:
+        """Of a panel, in CSS pixels, beyond which it is not stretched."""
+        return round(self.size[0] * 96)
+
+    @cached_property
+    def _drawn(self) -> list[ElementTree.Element]:
+        """The panels, then a legend where several panels have one."""
+        with _styled(self.name):
+            limits, drawn = self._limits(), []
+            for place, panel in enumerate(self.panels):
+                canvas = Canvas(figsize=self.size, layout="constrained")
+                axes = canvas.subplots()
+                self._paint(axes, panel, limits)
+                if len(self.panels) == 1:
+                    _legend(canvas, [axes], 2)
+                words = f"{self.label} {panel.title}: {self.caption}"
+                drawn.append(_tree(canvas, f"{self.name}-{place}", words))
+            if len(self.panels) > 1:
+                several = list(Canvas().subplots(len(self.panels), 1))
+                for one, panel in zip(several, self.panels, strict=True):
+                    panel.paint(one)
+                if entries := _entries(several):
+                    canvas = Canvas(figsize=(self.size[0], 0.12 + 0.19 * -(-len(entries) // 2)))
+                    canvas.legend(list(entries.values()), list(entries), loc="center left", ncols=2)
+                    drawn.append(_tree(canvas, f"{self.name}-key", f"Legend of {self.label}"))
+            return drawn
+
+    def inline(self) -> list[str]:
+        """The panels and the legend as elements of an HTML page, in the page's own colours."""
+        return [_element(root) for root in self._drawn]
+
+    def svg(self) -> str:
+        """The panels and the legend as one SVG file."""
+        columns, (width, height) = min(len(self._drawn), 3), (72 * side for side in self.size)
+        whole = ElementTree.Element(f"{{{_SVG}}}svg", {"role": "img", "aria-label": visible(self.label)})
+        whole.set("viewBox", f"0 0 {width * columns:g} {height * -(-len(self._drawn) // columns):g}")
+        for place, root in enumerate(self._drawn):
+            part = copy.copy(root)
+            part.set("x", f"{width * (place % columns):g}")
+            part.set("y", f"{height * (place // columns):g}")
+            whole.append(part)
+        return _serialised(whole)
+
+    def paper(self) -> tuple[str, bytes]:
+        """The figure at a paper's column or text width, as SVG and as PDF with fonts of type 42."""
+        columns = min(len(self.panels), 3)
+        rows = -(-len(self.panels) // columns)
+        width = _COLUMN if columns == 1 else _TEXT
+        # text shrinks less than the figure
+        height = (self.size[1] / self.size[0] * width / columns + 0.3) * rows
+
+        def whole() -> Canvas:
+            canvas = Canvas(figsize=(width, height), layout="constrained")
+            axes, limits = list(canvas.subplots(rows, columns, squeeze=False).flat), self._limits()
+            for one, panel in zip(axes, self.panels, strict=False):
+                self._paint(one, panel, limits)
+            for empty in axes[len(self.panels) :]:
+                empty.set_axis_off()
+            _legend(canvas, axes[: len(self.panels)], 2 * columns)
+            return canvas
+
+        with _styled(self.name, _PAPER):
+            svg = _serialised(_tree(whole(), self.name, self.label))
+            canvas, buffer = whole(), io.BytesIO()
+            FigureCanvasPdf(canvas)
+            nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+            canvas.savefig(buffer, format="pdf", metadata=nothing)
+        return svg, buffer.getvalue()
+
+    def _paint(self, axes: Axes, panel: Panel, limits: tuple[float, float] | None) -> None:
+        panel.paint(axes)
+        if panel.title:
+            axes.set_title(visible(panel.title))
+        if limits:
+            axes.set_ylim(*limits)
+
+    def _limits(self) -> tuple[float, float] | None:
+        """The vertical scale that all panels share."""
+        if not self.share or len(self.panels) == 1:
+            return None
+        axes = Canvas().subplots(len(self.panels), 1, sharey=True)
+        for one, panel in zip(axes, self.panels, strict=True):
+            panel.paint(one)
+        low, high = axes[0].get_ylim()
+        return float(low), float(high)
 
 
-def draw(
-    name: str,
-    size: tuple[float, float],
-    paint: Callable[[Figure], None],
-    numbers: pd.DataFrame,
-    description: str,
-) -> Drawing:
-    """Draw a figure.
-
-    Args:
-        name: its file's name without an ending.
-        size: width and height in inches.
-        paint: draws on the empty figure.
-        numbers: what it shows.
-        description: what it shows, in words, for screen readers.
-    """
+@contextmanager
+def _styled(name: str, more: Any = None) -> Iterator[None]:
     # the user's matplotlibrc must not change a report; what is set here is put back
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update(_STYLE | (more or {}))
         matplotlib.rcParams["svg.hashsalt"] = name
         # the browser has fonts for the scripts that the drawing's own lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        paint(figure)
-        buffer = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        yield
+
+
+def _tree(canvas: Canvas, name: str, description: str) -> ElementTree.Element:
+    titles = _titles(canvas)
+    FigureCanvasSVG(canvas)
+    buffer = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    canvas.savefig(buffer, format="svg", metadata=nothing)
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(buffer.getvalue())
-    _own_names(root, name)
-    for key, value in (("role", "img"), ("aria-label", description), ("class", "drawing")):
-        root.set(key, value)
-    svg = ElementTree.tostring(root, encoding="unicode")
-    # within a page these rules would hold for every element of it: the page's own style has them
-    for definitions in root.findall(f"{{{_SVG}}}defs"):
-        for style in definitions.findall(f"{{{_SVG}}}style"):
-            definitions.remove(style)
-    for attribute in ("width", "height"):
-        root.attrib.pop(attribute, None)
-    inline = ElementTree.tostring(root, encoding="unicode")
-    declaration = '<?xml version="1.0" encoding="utf-8"?>\n'
-    return Drawing(name, declaration + svg + "\n", inline, round(size[0] * 96), numbers)
-
-
-def _own_names(root: ElementTree.Element, name: str) -> None:
-    """Begin every id with the figure's name: several figures share one page."""
+    for group in root.iter(f"{{{_SVG}}}g"):
+        marks = group.findall(f"{{{_SVG}}}g/{{{_SVG}}}use")
+        said = titles.get(group.get("id", ""), [])
+        # a mark outside of the axes is not written, and then nobody knows which is which
+        for mark, words in zip(marks, said, strict=True) if len(marks) == len(said) else ():
+            ElementTree.SubElement(mark, f"{{{_SVG}}}title").text = visible(words)
     for element in root.iter():
         for key, value in element.attrib.items():
             if key == "id":
@@ -140,7 +229,65 @@ def _own_names(root: ElementTree.Element, name: str) -> None:
             elif key == f"{{{_XLINK}}}href" and value.startswith("#"):
                 element.set(key, f"#{name}-{value[1:]}")
             elif "url(#" in value:
-                element.set(key, re.sub(r"url\(#", f"url(#{name}-", value))
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    root.set("role", "img")
+    root.set("aria-label", visible(description))
+    return root
+
+
+def _titles(canvas: Canvas) -> dict[str, list[str]]:
+    """What a pointer that rests on a mark is told, by the id of its line."""
+    titles = {}
+    for number, line in enumerate(line for axes in canvas.axes for line in axes.get_lines()):
+        label = str(line.get_label())
+        if line.get_marker() not in (None, "None", "") and not label.startswith("_"):
+            line.set_gid(f"marks-{number}")
+            points: Any = line.get_xydata()
+            titles[f"marks-{number}"] = [f"{label}: {x:.4g}, {y:.4g}" for x, y in points if y == y]
+    return titles
+
+
+def _serialised(root: ElementTree.Element) -> str:
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _element(drawn: ElementTree.Element) -> str:
+    """An element of an HTML page, in the page's own colours."""
+    root = copy.deepcopy(drawn)
+    root.set("class", "drawing")
+    # within a page these rules would hold for every element of it
+    for definitions in root.findall(f"{{{_SVG}}}defs"):
+        for style in definitions.findall(f"{{{_SVG}}}style"):
+            definitions.remove(style)
+    for attribute in ("width", "height"):
+        root.attrib.pop(attribute, None)
+    for element in root.iter():
+        if path := element.get("d"):
+            element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", path).replace("\n", ""))
+        if rules := element.get("style"):
+            rules = re.sub(r"font-family: [^;]*;?", "", rules)
+            element.set("style", re.sub("#[0-9a-f]{6}", lambda found: _coloured(found[0]), rules))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _coloured(colour: str) -> str:
+    return f"var(--{_VARIABLES[colour]})" if colour in _VARIABLES else colour
+
+
+def _entries(axes: Iterable[Axes]) -> dict[str, Any]:
+    """What a legend has, where a label that several panels have stands once."""
+    entries: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            # bars of a kind that a panel has none of are an empty tuple
+            if not isinstance(handle, tuple) or len(handle):
+                entries.setdefault(visible(label), handle)
+    return entries
+
+
+def _legend(canvas: Canvas, axes: Sequence[Axes], columns: int) -> None:
+    if entries := _entries(axes):
+        canvas.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=columns)
 
 
 def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
@@ -150,33 +297,6 @@ def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
         return {"color": (ORANGE, BLUE)[place], "linestyle": "-", "linewidth": 2.0}
     other = (place - 2) % len(_OTHERS)
     return {"color": _OTHERS[other], "linestyle": _DASHES[other], "linewidth": 1.1}
-
-
-def language_colour(languages: Sequence[str], language: str) -> str:
-    """The colour of a language."""
-    return str(language_style(languages, language)["color"])
-
-
-def panels(figure: Figure, count: int, columns: int, **options: Any) -> list[Axes]:
-    """`count` axes in rows of `columns`; the last row may be part empty."""
-    axes = list(figure.subplots(rows_of(count, columns), columns, squeeze=False, **options).flat)
-    for empty in axes[count:]:
-        empty.set_axis_off()
-    return axes[:count]
-
-
-def rows_of(count: int, columns: int) -> int:
-    """How many rows of `columns` hold `count` panels."""
-    return -(-count // columns)
-
-
-def legend_below(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
-    """One legend below all panels, where a label that several panels have stands once."""
-    entries: dict[str, Artist] = {}
-    for panel in axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=columns)
 
 
 def ring(panel: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:

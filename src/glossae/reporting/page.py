@@ -2,83 +2,124 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from glossae.files import refuse_links, replacing, write_text
-from glossae.reporting.blocks import Block, Blocks, Cell, Picture, SideBySide
-from glossae.reporting.findings import site_words, verdict
-from glossae.reporting.reading import RunFiles, read_run
-from glossae.reporting.sections.autoencoder import autoencoder_blocks
-from glossae.reporting.sections.baselines import baselines_blocks
-from glossae.reporting.sections.beside import beside_blocks
-from glossae.reporting.sections.effects import effects_blocks
-from glossae.reporting.sections.evidence import evidence_blocks
-from glossae.reporting.sections.grid import grid_blocks
-from glossae.reporting.sections.inputs import how_blocks, text_blocks
-from glossae.reporting.sections.languages import close_blocks, identification_blocks
-from glossae.reporting.sections.probes import probes_blocks
-from glossae.reporting.sections.selectivity import selectivity_blocks
-from glossae.reporting.sections.steering import continuations_blocks, steering_blocks
-from glossae.reporting.sections.tasks import tasks_blocks
-from glossae.reporting.sections.units import preactivations_blocks, rates_blocks, texts_blocks
+from glossae.reporting.canvas import Figure
+from glossae.reporting.exhibits import Exhibit, Missing, Table
+from glossae.reporting.first import continuation, dose_response, heat_map
+from glossae.reporting.reading import INDEX, RunFiles, read_run
+from glossae.reporting.sections.beside import beside
+from glossae.reporting.sections.effects import baselines, effects, selectivity
+from glossae.reporting.sections.evidence import close, evidence, identification
+from glossae.reporting.sections.grid import grid
+from glossae.reporting.sections.inputs import autoencoder, how, text
+from glossae.reporting.sections.layers import probes
+from glossae.reporting.sections.units import preactivations, rates, texts
+from glossae.reporting.sections.writing import continuations, steering, tasks
 from glossae.reporting.unit_pages import write_unit_pages
+from glossae.reporting.verdict import site_words, verdict
 from glossae.reporting.wording import listed, model_name, visible
 
-_TEMPLATES = Path(__file__).parent / "templates"
-PAGE = "report.html"
-FIGURES = "figures"
+TEMPLATES, _CAPTIONS = (Path(__file__).parent / name for name in ("templates", "captions.yaml"))
+PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
 
 _APART = "not in the paper"
-# in the paper's order: an anchor, the title, where the paper has it, and what makes the blocks
-_SECTIONS: tuple[tuple[str, str, str, Callable[[RunFiles], Blocks]], ...] = (
-    ("text", "Text", "section 3", text_blocks),
-    ("probes", "Probes: which layer tells the languages apart", "section 4.1, Figure 3", probes_blocks),
-    ("grid", "Choosing the autoencoder", "section 4.2, Figure 4, Appendix A", grid_blocks),
-    ("autoencoder", "The autoencoder", "section 5, Table 4", autoencoder_blocks),
-    ("evidence", "Which units stand for the language: tests", _APART, evidence_blocks),
-    ("close", "Close languages and the tokenizer", "section 6.2 asks for it", close_blocks),
-    ("identification", "Telling languages apart", _APART, identification_blocks),
-    ("units", "Which latents fire on the language", "section 5.1", rates_blocks),
-    ("preactivations", "Pre-activations", "section 5.1, Figure 5", preactivations_blocks),
-    ("texts", "One latent along a text", "section 5.1, Figure 6", texts_blocks),
-    ("baselines", "What training adds", _APART, baselines_blocks),
-    (
-        "effects",
-        "What the latents do to the next token",
-        "section 5.2, Figures 7 and 8, Appendix C",
-        effects_blocks,
-    ),
-    ("selectivity", "Selectivity at the same damage", _APART, selectivity_blocks),
-    (
-        "tasks",
-        "What the latents do to downstream tasks",
-        "section 5.2, Figure 9, Appendix D",
-        tasks_blocks,
-    ),
-    ("continuations", "Continuations", "section 6.1, Tables 1 and 2", continuations_blocks),
-    ("steering", "What the model writes under steering", _APART, steering_blocks),
-    ("beside", "Beside the paper", "Figures 3, 4, 8 and 9, Appendices C and D", beside_blocks),
-    ("how", "How it was run", "Appendix B", how_blocks),
+# in the paper's order: an anchor, the title, where the paper has it, and what makes the exhibits
+_SECTIONS: tuple[tuple[str, str, str, Callable[[RunFiles], Iterator[Exhibit]]], ...] = (
+    ("text", "Text", "section 3", text),
+    ("probes", "Probes: which layer tells the languages apart", "section 4.1, Figure 3", probes),
+    ("grid", "Choosing the autoencoder", "section 4.2, Figure 4, Appendix A", grid),
+    ("autoencoder", "The autoencoder", "section 5, Table 4", autoencoder),
+    ("evidence", "Which units stand for the language: tests", _APART, evidence),
+    ("close", "Close languages and the tokenizer", "section 6.2 asks for it", close),
+    ("identification", "Telling languages apart", _APART, identification),
+    ("units", "Which latents fire on the language", "section 5.1", rates),
+    ("preactivations", "Pre-activations", "section 5.1, Figure 5", preactivations),
+    ("texts", "One latent along a text", "section 5.1, Figure 6", texts),
+    ("baselines", "What training adds", _APART, baselines),
+    ("effects", "What the latents do to the next token", "section 5.2, Figures 7 and 8, Appendix C", effects),
+    ("selectivity", "Selectivity at the same damage", _APART, selectivity),
+    ("tasks", "What the latents do to downstream tasks", "section 5.2, Figure 9, Appendix D", tasks),
+    ("continuations", "Continuations", "section 6.1, Tables 1 and 2", continuations),
+    ("steering", "What the model writes under steering", _APART, steering),
+    ("beside", "Beside the paper", "Figures 3, 4, 8 and 9, Appendices C and D", beside),
+    ("how", "How it was run", "Appendix B", how),
 )
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
     """A part of the page; `paper` says where the paper has it."""
 
     anchor: str
     title: str
     paper: str
-    blocks: Sequence[Block]
+    exhibits: Sequence[Exhibit]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a page shows: the pictures of the first screen, sections that have something, and what was not run."""
+
+    first: list[Figure]
+    sections: list[Section]
+    missing: list[Missing]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every figure, in the order of the page."""
+        return [
+            *self.first,
+            *(one for section in self.sections for one in section.exhibits if isinstance(one, Figure)),
+        ]
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table that has rows."""
+        return [
+            one
+            for section in self.sections
+            for one in section.exhibits
+            if isinstance(one, Table) and one.rows
+        ]
+
+
+def contents(files: RunFiles) -> Contents:
+    """What the page of a run shows."""
+    captions = yaml.safe_load(_CAPTIONS.read_text(encoding="utf-8"))
+    names: dict[str, Any] = dict(zip(("target", "reference"), files.names, strict=True))
+
+    def captioned(one: Exhibit) -> Exhibit:
+        if isinstance(one, Table):
+            return replace(one, caption=captions[one.key or one.name].format(**names, **one.facts))
+        return (
+            replace(one, caption=captions[one.name].format(**names, **one.facts))
+            if isinstance(one, Figure)
+            else one
+        )
+
+    first = [captioned(figure) for figure in (heat_map(files), dose_response(files)) if figure is not None]
+    sections, missing = [], list[Missing]()
+    for anchor, title, paper, exhibits in _SECTIONS:
+        shown = [captioned(one) for one in exhibits(files)]
+        missing += [one for one in shown if isinstance(one, Missing)]
+        here = [one for one in shown if not isinstance(one, Missing)]
+        if here:
+            sections.append(Section(anchor, title, paper, here))
+    # what is still to come is told apart from what nobody asked for
+    missing = [one for one in missing if one.stage not in files.to_come]
+    return Contents([figure for figure in first if isinstance(figure, Figure)], sections, missing)
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html` and `figures/` from the files of a run, and return the path of the page.
+    """Write `report.html`, `figures/`, `tables/` and `units/` from the files of a run, and return the path of the page.
 
     The page says which stages were not run. The same files give the same bytes.
 
@@ -86,59 +127,80 @@ def write_report(folder: Path) -> Path:
         GlossaeError: the folder is not a run, a file in it is damaged, the page cannot be written, or it or a figure is
             a symbolic link.
     """
-    refuse_links(folder, (PAGE, FIGURES))
+    refuse_links(folder, (PAGE, FIGURES, TABLES))
+    # the page links those of units that are there
+    write_unit_pages(folder)
     files = read_run(folder)
-    write_unit_pages(folder, files)
-    sections = [
-        _Section(anchor, title, paper, list(blocks(files))) for anchor, title, paper, blocks in _SECTIONS
-    ]
-    drawings = [picture.drawing for section in sections for picture in _pictures(section.blocks)]
+    shown = contents(files)
+    page = _render(files, shown)
+    names = {f"{FIGURES}/{figure.name}" for figure in shown.figures} | {
+        f"{TABLES}/{t.name}" for t in shown.tables
+    }
     # a figure of the page before would belong to other numbers; other files in the folder are not ours to delete
-    for name in _drawn(folder / PAGE) - {drawing.name for drawing in drawings}:
+    for name in _linked(folder / PAGE) - names:
         for kind in ("svg", "csv"):
-            (folder / FIGURES / f"{name}.{kind}").unlink(missing_ok=True)
-    for drawing in drawings:
-        write_text(folder / FIGURES / f"{drawing.name}.svg", drawing.svg)
-        with replacing(folder / FIGURES / f"{drawing.name}.csv") as temporary:
-            drawing.numbers.to_csv(temporary, index=False, lineterminator="\n")
-    write_text(folder / PAGE, _render(files, sections))
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    for figure in shown.figures:
+        write_text(folder / FIGURES / f"{figure.name}.svg", figure.svg())
+    for home, exhibits in ((FIGURES, shown.figures), (TABLES, shown.tables)):
+        for exhibit in exhibits:
+            with replacing(folder / home / f"{exhibit.name}.csv") as temporary:
+                exhibit.numbers.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(folder / PAGE, page)
     return folder / PAGE
 
 
-def _pictures(blocks: Sequence[Block]) -> Iterator[Picture]:
-    for block in blocks:
-        if isinstance(block, Picture):
-            yield block
-        elif isinstance(block, SideBySide):
-            yield from block.pictures
+def _linked(page: Path) -> set[str]:
+    """The figures and tables whose numbers a page that was written before links; none if there is no page."""
+    before = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    return set(re.findall(rf'href="((?:{FIGURES}|{TABLES})/[a-z0-9-]+)\.csv"', before))
 
 
-def _drawn(page: Path) -> set[str]:
-    """The names of the figures on a page that was written before; none if there is no page."""
-    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    return set(re.findall(r'<figure id="([a-z0-9-]+)"', text))
-
-
-def _render(files: RunFiles, sections: Sequence[_Section]) -> str:
-    recipe, to_come = files.recipe, files.to_come
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+def environment() -> Environment:
+    """The templates' environment: every text is escaped, and what cannot be seen is written as an escape."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    return environment.get_template("report.html.j2").render(
-        title=recipe.report.title or f"{' and '.join(files.names)} in {model_name(recipe.model)}",
-        subtitle=f"Recipe {recipe.name}, protocol {recipe.protocol}, {site_words(files)}, seed {recipe.seed}",
-        to_come=f"This run is not complete. Still to come: {listed(to_come)}." if to_come else "",
-        verdict=verdict(files),
-        sections=sections,
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        svg=Markup,
+    made.filters["flags"] = _flags
+    return made
+
+
+def _render(files: RunFiles, shown: Contents) -> str:
+    recipe, to_come = files.recipe, files.to_come
+    missing: dict[str, None] = dict.fromkeys(
+        f"{m.what} ({m.how})" if m.how else m.what for m in shown.missing
     )
+    unsound = files.results.sae.unsound if files.results.sae else []
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=recipe.report.title or f"{' and '.join(files.names)} in {model_name(recipe.model)}",
+            subtitle=f"Target {files.names[0]}, reference {files.names[1]}, {site_words(files)}; recipe {recipe.name}, "
+            f"protocol {recipe.protocol}, seed {recipe.seed}",
+            to_come=f"This run is not complete. Still to come: {listed(to_come)}." if to_come else "",
+            unsound=f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
+            verdict=verdict(files),
+            first=shown.first,
+            continued=continuation(files),
+            sections=shown.sections,
+            missing="; ".join(missing),
+            index=INDEX if INDEX in files.pages else "",
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            sorting=Markup((TEMPLATES / "sort.js").read_text(encoding="utf-8")),
+            markup=Markup,
+        )
+    )
+
+
+def _flags(text: str) -> Markup:
+    """`text`, escaped, whose flags are not broken at the end of a line."""
+    return Markup(re.sub(r"--[a-z_.]+", r"<code>\g<0></code>", str(escape(visible(text)))))
 
 
 def _finalize(value: Any) -> Any:

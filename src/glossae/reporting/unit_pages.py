@@ -50,20 +50,19 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
-def write_unit_pages(folder: Path, files: RunFiles | None = None) -> None:
+def write_unit_pages(folder: Path) -> None:
     """Write a page for each unit that the stage `dashboards` looked at, and their index.
 
     Pages of an earlier run of the folder are deleted. The same files give the same bytes.
 
     Args:
         folder: the run's.
-        files: what is in it, where that is read already.
 
     Raises:
         GlossaeError: a dashboard is damaged, a page cannot be written, or something that would be is a symbolic link.
     """
     refuse_links(folder, (UNITS,))
-    pages = list(_pages(folder, files or read_run(folder)))
+    pages = list(_pages(folder, read_run(folder)))
     names = {f"{page.name}.html" for page in pages} | ({"index.html"} if pages else set())
     place = folder / UNITS
     for path in place.iterdir() if place.is_dir() else ():
@@ -78,7 +77,9 @@ def write_unit_pages(folder: Path, files: RunFiles | None = None) -> None:
     )
     for page in pages:
         write_text(place / f"{page.name}.html", unit.render(page=page, style=style))
-    script = Markup((_TEMPLATES / "units.js").read_text(encoding="utf-8"))
+    script = Markup(
+        "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("sort.js", "filter.js"))
+    )
     write_text(place / "index.html", index.render(**_index(pages), style=style, script=script))
 
 
@@ -228,11 +229,11 @@ class _Page:
     @cached_property
     def most(self) -> int:
         """Contexts of a language that the page has room for."""
-        for most in range(max(map(len, self.unit.contexts.values()), default=0), 3, -1):
+        for most in range(max(map(len, self.unit.contexts.values()), default=0), 1, -1):
             shown = [context for contexts in self.unit.contexts.values() for context in contexts[:most]]
             if sum(value != 0 for context in shown for value in context.values) <= _ROOM:
                 return most
-        return 3
+        return 1
 
     @property
     def contexts_caption(self) -> str:
@@ -323,7 +324,7 @@ def shown_token(text: str) -> str:
     )
 
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 44, 22, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 50, 22, 8
 
 
 def _histogram(

@@ -57,7 +57,7 @@ def run_card(shared: Shared) -> str:
     what = "latents of a sparse autoencoder" + (" and a knob that turns them" if shared.knob else "")
     found = [
         f"{name} ({target}) in {model}: {what}, found and measured by "
-        f"glossae {plain(str(shared.record.get('glossae')))}, recipe `{plain(recipe.name)}`, protocol "
+        f"glossae {plain(str(shared.record.get('glossae')))}, recipe {plain(recipe.name)}, protocol "
         f"{recipe.protocol}.",
         "",
         *_verdict(shared),

@@ -1,5 +1,6 @@
 """The stage `dashboards`: look at the run's units over its whole text, for a page each."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ Chosen = dict[int, bool]
 
 def run(context: Context, progress: Progress) -> StageResults:
     """Read the chosen units over the text, and write a file for each."""
-    lm, site, folder = context.lm, context.site, context.folder.path
+    # no other stage has these batches, so that storing them would serve nobody
+    lm, site, folder = dataclasses.replace(context.lm, passes=None), context.site, context.folder.path
     tokens = _text(context)
     families = _families(context)
     looked_at = look_at_units(

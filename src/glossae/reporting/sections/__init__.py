@@ -1,1 +1,1 @@
-"""The parts of the page: each file makes the blocks, figures and sentences of its sections."""
+"""One function for each section of the page; what a section says is in captions.yaml."""

@@ -1,17 +1,15 @@
 """The paper's numbers beside this run's, cell by cell, and where its code does not do what its text says."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import mean
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from glossae.reporting.blocks import Blocks, Cell, Line, Paragraph, Table, table
-from glossae.reporting.findings import find_cell
+from glossae.reporting.exhibits import Cell, Exhibit, Missing, num, pct, table
 from glossae.reporting.reading import RunFiles
-from glossae.reporting.wording import capital, interval, language_name, number, percent, short, signed
-from glossae.results import AsCodedRow, PaperBest, PaperMean, PaperModel, PaperTasks, ProbeCell, TaskScore
-
-Penalised = TypeVar("Penalised", ProbeCell, AsCodedRow, ProbeCell | AsCodedRow, PaperMean, PaperBest)
+from glossae.reporting.sections.effects import find_cell
+from glossae.reporting.wording import interval, language_name, percent, short, signed
+from glossae.results import AsCodedRow, PaperModel, ProbeCell, TaskScore
 
 # what is done, by the paper's text and by its code (its repository's notebooks)
 _SWITCHES = (
@@ -44,34 +42,14 @@ _SWITCHES = (
 )
 
 
-def beside_blocks(files: RunFiles) -> Blocks:
-    """Figures 3 and 4, Appendices C and D beside this run's; nothing of the paper's where it is another recipe."""
-    published, coded = files.results.published, files.recipe.protocol == "as_coded"
-    if not published and not coded:
-        yield Paragraph(
-            "The paper's own numbers stand beside those of its recipe, which this is not; --protocol as_coded "
-            "sets what its code does beside what its text says for any recipe.",
-            "absent",
-        )
-        return
-    if published:
-        adds = " This run does what its text says; --protocol as_coded adds what its code does."
-        yield Paragraph(
-            "The paper's weights and seeds are not released, so that of its numbers only sign and shape can come "
-            f"again.{'' if coded else adds}"
-        )
-    if coded:
-        yield Table(
-            "Switches",
-            "Where the paper's code does not do what its text says. As coded: the right column. Sentences are the "
-            "first in the order of this run's seed.",
-            ("What", "By its text", "By its code"),
-            _SWITCHES,
-            words=3,
-        )
+def beside(files: RunFiles) -> Iterator[Exhibit]:
+    """Figure 3, Appendices C and D beside this run's; nothing of the paper's where it is another recipe."""
+    if files.recipe.protocol == "as_coded":
+        columns = ("What", "By its text", "By its code")
+        yield table("Switches", [dict(zip(columns, switch, strict=True)) for switch in _SWITCHES])
+    elif files.results.published:
+        yield Missing("what the paper's code does differently", "--protocol as_coded")
     yield from _probes(files)
-    if published and files.results.grid:
-        yield Paragraph("Figure 4's 48 autoencoders stand beside the paper's in their own section, above.")
     yield from _next_token(files)
     yield from _tasks(files)
 
@@ -79,91 +57,64 @@ def beside_blocks(files: RunFiles) -> Blocks:
 # ---- Figure 3: accuracy by model and strength of the penalty
 
 
-def _probes(files: RunFiles) -> Blocks:
+def _probes(files: RunFiles) -> Iterator[Exhibit]:
     """Accuracy by model and lambda; and around layer 16 what stands behind it; nothing of another recipe's."""
-    if files.results.published is None:
+    probe = files.results.probe
+    if files.results.published is None or not probe:
         return
-    published, probe = files.results.published.probes, files.results.probe
-    if not probe:
-        yield Paragraph("Figure 3: probes were not run.", "absent")
-        return
-    coded, optima = probe.as_coded or [], probe.cells
+    published, coded = files.results.published.probes, probe.as_coded or []
     theirs = {model.model: model for model in published.models}
-    models = dict.fromkeys((*theirs, *(row.model for row in optima)))
     yield table(
         "Figure 3, beside the paper",
-        "Accuracy on held-out tokens, the mean over layers (and seeds); under it the best layer. The paper's are those "
-        "of its code. The optimum of a strong penalty is exactly zero, and its accuracy that of a constant answer.",
         [
             {
                 "Model": name,
                 "Lambda": short(cell.penalty),
                 "The paper": _their_accuracy(theirs.get(name), cell.penalty),
                 "As coded": _our_accuracy(coded, name, cell.penalty),
-                "The optimum": _our_accuracy(optima, name, cell.penalty),
+                "The optimum": _our_accuracy(probe.cells, name, cell.penalty),
             }
-            for name in models
+            for name in dict.fromkeys((*theirs, *(row.model for row in probe.cells)))
             for cell in published.models[0].accuracy
         ],
     )
-    pairs = [
-        (
-            row,
-            next(
-                (own for own in _at(coded, row.penalty) if (own.model, own.layer) == (row.model, row.layer)),
-                None,
-            ),
+    own = {
+        (row.layer, row.penalty): next(
+            (c for c in coded if (c.model, c.layer) == (row.model, row.layer) and _alike(c, row)), None
         )
         for row in published.cells
-    ]
-    if any(own is not None for _, own in pairs):
-        yield Table(
+    }
+    if any(own.values()):
+        yield table(
             "Around layer 16 of Pythia 1.4B",
-            "What is behind the paper's choice of a layer: where the norm is nothing and the cross-entropy is that of "
-            "knowing nothing (0.693), the accuracy is a tremor.",
-            ("Lambda", "Layer", "Norm", "As coded", "Cross-entropy", "As coded", "Accuracy", "As coded"),
-            [
-                (
-                    short(row.penalty),
-                    str(row.layer),
-                    *(
-                        number(getattr(each, key, None))
-                        for key in ("norm", "bce", "accuracy")
-                        for each in (row, own)
-                    ),
-                )
-                for row, own in pairs
-            ],
+            [dict(row) | {"own": own[row.layer, row.penalty]} for row in published.cells],
+            "Lambda=penalty short; Layer=layer; Norm=norm; Norm|as coded=own.norm; Cross-entropy=bce; "
+            "Cross-entropy|as coded=own.bce; Accuracy=accuracy; Accuracy|as coded=own.accuracy",
         )
 
 
-def _at(rows: Iterable[Penalised], value: float) -> list[Penalised]:
+def _alike(row: Any, other: Any) -> bool:
     # lambdas are rounded in the paper's tables
-    return [row for row in rows if math.isclose(row.penalty, value, rel_tol=0.01)]
+    return math.isclose(row.penalty, getattr(other, "penalty", other), rel_tol=0.01)
 
 
 def _their_accuracy(model: PaperModel | None, value: float) -> Cell:
-    means = _at(model.accuracy, value) if model else []
-    best = _at(model.best, value) if model else []
-    return Cell(
-        percent(means[0].mean, digits=1) if means else "–",
-        _best_layer(best[0].layer, best[0].accuracy) if best else "",
-    )
+    means = [row for row in model.accuracy if _alike(row, value)] if model else []
+    best = [row for row in model.best if _alike(row, value)] if model else []
+    return pct(means[0].mean if means else None, 1, _best(best[0].layer, best[0].accuracy) if best else "")
 
 
-def _our_accuracy(rows: Sequence[ProbeCell | AsCodedRow], model: str, value: float) -> str | Cell:
+def _our_accuracy(rows: Sequence[ProbeCell | AsCodedRow], model: str, value: float) -> Cell | None:
     layers: dict[int, list[float]] = {}
-    for row in _at(rows, value):
-        if row.model == model:
+    for row in rows:
+        if row.model == model and _alike(row, value):
             layers.setdefault(row.layer, []).append(row.accuracy)
-    if not layers:
-        return "–"
     means = {layer: mean(values) for layer, values in layers.items()}
-    best = max(means, key=lambda layer: means[layer])
-    return Cell(percent(mean(means.values()), digits=1), _best_layer(best, means[best]))
+    best = max(means, key=lambda layer: means[layer], default=None)
+    return None if best is None else pct(mean(means.values()), 1, _best(best, means[best]))
 
 
-def _best_layer(layer: int, accuracy: float) -> str:
+def _best(layer: int, accuracy: float) -> str:
     return f"layer {layer}: {percent(accuracy, digits=1)}"
 
 
@@ -174,198 +125,141 @@ _Losses: TypeAlias = dict[tuple[str, float | None], float]
 
 # what the paper's two digits cannot tell from no change
 _ROUNDING = 0.01
-_COLUMNS = {
-    "paper": "The paper",
-    "coded": "As coded",
-    "splice": "With the splice",
-    "kept": "Error-preserving",
-}
 
 
-def _next_token(files: RunFiles) -> Blocks:
+def _next_token(files: RunFiles) -> Iterator[Exhibit]:
     """Losses and changes, what the target's change is to the reference's, and how many go the paper's way."""
-    pair = (files.target, files.reference)
-    columns: dict[str, _Losses] = {}
+    pair, columns = (files.target, files.reference), dict[str, _Losses]()
     published = files.results.published.next_token if files.results.published else None
-    if published and all(code in published.losses for code in pair):
-        columns["paper"] = {
+    coded = files.next_token.as_coded or []
+    if published and set(pair) <= set(published.losses):
+        columns["The paper"] = {
             (code, float(value)): ce
             for code in pair
             for value, ce in zip(published.values, published.losses[code], strict=True)
         } | {(code, None): published.no_modification[code] for code in pair}
-    coded = files.next_token.as_coded or []
-    if coded:
-        columns["coded"] = {(row.language, row.value): row.ce for row in coded}
-    for name, splice in (("splice", True), ("kept", False)):
-        wanted = (files.target, "all", splice)
-        own = {
+    columns["As coded"] = {(row.language, row.value): row.ce for row in coded}
+    for name, splice in (("With the splice", True), ("Error-preserving", False)):
+        columns[name] = {
             (cell.language, cell.value): cell.ce
             for cell in files.next_token.cells
-            if (cell.units, cell.source, cell.splice) == wanted
+            if (cell.units, cell.source, cell.splice) == (files.target, "all", splice)
             and cell.language in pair
             and cell.edit in ("set", "none")
         }
-        if own:
-            columns[name] = own
-    if "paper" not in columns and "coded" not in columns:
-        return
-    if list(columns) == ["paper"]:
-        yield Paragraph("Appendix C: the sweep was not run.", "absent")
+    columns = {name: losses for name, losses in columns.items() if losses}
+    if not {"The paper", "As coded"} & set(columns) or list(columns) == ["The paper"]:
         return
     changes: dict[str, _Losses] = {
-        name: {
-            (code, value): ce - losses[code, None]
-            for (code, value), ce in losses.items()
-            if value is not None and (code, None) in losses
-        }
+        name: {key: ce - losses[key[0], None] for key, ce in losses.items() if (key[0], None) in losses}
         for name, losses in columns.items()
     }
-    if "paper" in columns and (same := _same_sign(changes)):
-        yield Paragraph(
-            f"This run's changes have the same sign as the paper's, where its two digits show one: {same}.",
-            "finding",
-        )
     values = sorted({value for losses in columns.values() for _, value in losses if value is not None})
+    lines: list[dict[str, Any]] = []
+    for code in pair:
+        for value in (*values, None):
+            edit = "no modification" if value is None else f"fixed at {short(value)}"
+            line: dict[str, Any] = {"Language": language_name(code), "Edit": edit}
+            for name, losses in columns.items():
+                change = None if value is None else changes[name].get((code, value))
+                below = "" if change is None else signed(change, _digits(name))
+                line[name] = num(losses.get((code, value)), _digits(name), below)
+            lines.append(line)
+        if (raw := find_cell(files, code, "raw", None)) is not None:
+            own = {
+                name: raw.ce if name in ("With the splice", "Error-preserving") else None for name in columns
+            }
+            lines.append({"Language": language_name(code), "Edit": "raw model"} | own)
     counts = {row.language: row.sentences for row in coded}
     on = (
         f" As coded: means over {' and '.join(str(counts[code]) for code in pair)} sentences."
         if counts
         else ""
     )
-    lines: list[Line] = []
-    for code in pair:
-        for value in (*values, None):
-            what = "no modification" if value is None else f"fixed at {short(value)}"
-            found = {
-                _COLUMNS[name]: _loss(losses, changes[name], (code, value), _digits(name))
-                for name, losses in columns.items()
-            }
-            lines.append({"Language": Cell(language_name(code), what), **found})
-        if (raw := find_cell(files, code, "raw", None)) is not None:
-            ce = number(raw.ce)
-            measured = {_COLUMNS[name]: ce if name in ("splice", "kept") else "–" for name in columns}
-            lines.append({"Language": Cell(language_name(code), "raw model"), **measured})
-    yield table(
-        f"Appendix C, {'beside the paper' if 'paper' in columns else 'as coded'}",
-        f"Cross-entropy, nats, and under it the change from no modification.{on} The other columns are means over all "
-        "tokens of test.",
-        lines,
-    )
+    label = "beside the paper" if "The paper" in columns else "as coded"
+    yield table(f"Appendix C, {label}", lines, key="appendix-c-beside", on=on, alike=_same_sign(changes))
     target, reference = files.names
-    yield Table(
+    yield table(
         f"What {target} loses for what {reference} loses",
-        "The one change over the other, where both rise and the other by 0.01 nats or more; under it, both.",
-        ("Value", *(_COLUMNS[name] for name in columns)),
         [
-            (short(value), *(_ratio(own, pair, value, _digits(name)) for name, own in changes.items()))
+            {"Value": short(value)}
+            | {name: _ratio(own, pair, value, _digits(name)) for name, own in changes.items()}
             for value in values
         ],
+        key="ratios",
     )
 
 
 def _digits(name: str) -> int:
-    return 2 if name == "paper" else 3
+    return 2 if name == "The paper" else 3
 
 
-def _loss(losses: _Losses, changes: _Losses, key: tuple[str, float | None], digits: int) -> str | Cell:
-    if key not in losses:
-        return "–"
-    return Cell(number(losses[key], digits), signed(changes[key], digits) if key in changes else "")
-
-
-def _ratio(changes: _Losses, pair: tuple[str, str], value: float, digits: int) -> str | Cell:
+def _ratio(changes: _Losses, pair: tuple[str, str], value: float, digits: int) -> Cell | None:
     own, other = (changes.get((code, value)) for code in pair)
     if own is None or other is None:
-        return "–"
+        return None
     ratio = own / other if other >= _ROUNDING and own > 0 else None
-    return Cell(number(ratio, 1), f"{signed(own, digits)} / {signed(other, digits)}")
+    return num(ratio, 1, f"{signed(own, digits)} / {signed(other, digits)}")
 
 
 def _same_sign(changes: dict[str, _Losses]) -> str:
     """How many of the paper's changes have the same sign here."""
-    theirs = {key: change for key, change in changes["paper"].items() if abs(change) > _ROUNDING / 2}
+    theirs = {
+        key: change for key, change in changes.get("The paper", {}).items() if abs(change) > _ROUNDING / 2
+    }
     words = []
     for name, own in changes.items():
         alike = [(change > 0) == (own[key] > 0) for key, change in theirs.items() if key in own]
-        if alike and name != "paper":
-            words.append(f"{_COLUMNS[name].lower()}, {sum(alike)} of {len(alike)}")
-    return "; ".join(words)
+        if alike and name != "The paper":
+            words.append(f"{name.lower()}, {sum(alike)} of {len(alike)}")
+    said = "; ".join(words)
+    return f" Changes with the paper's sign, where its two digits show one: {said}." if words else ""
 
 
 # ---- Appendix D: tasks under every value, as coded and controlled
 
-_TaskKey: TypeAlias = tuple[str, str, str, float | None]
 # by what the columns are called: protocol and metric
 _OURS = {"As coded": ("as_coded", "weighted_f1"), "Controlled, macro F1": ("controlled", "macro_f1")}
 
 
-def _tasks(files: RunFiles) -> Blocks:
+def _tasks(files: RunFiles) -> Iterator[Exhibit]:
     """The paper's three tasks at its values, whatever of them was set here; nothing of another recipe's."""
     if files.results.published is None:
         return
     published = files.results.published.tasks
-    names = list(published.scores)
-    rows = [row for row in files.results.tasks or [] if row.task in names and row.splice is True]
-    found: dict[_TaskKey, TaskScore] = {
+    found: dict[tuple[Any, ...], TaskScore] = {
         (row.task, row.protocol, row.metric, row.value): row
-        for row in reversed(rows)
-        if row.edit == ("none" if row.value is None else "set")
+        for row in reversed(files.results.tasks or [])
+        if row.splice is True and row.edit == ("none" if row.value is None else "set")
     }
-    if not rows:
-        yield Paragraph("Its tasks were not set in this run: tasks.names asks for them.", "absent")
-    elif said := _same_way(published, found, names):
-        yield Paragraph(said, "finding")
-    lines: list[Line] = []
-    for name in names:
-        for value in (*published.values, None):
-            score, change = _theirs(published, name, value)
-            lines.append(
-                {
-                    "Task": name,
-                    "Value": "no modification" if value is None else short(value),
-                    "The paper": Cell(number(score), "" if change is None else signed(change)),
-                    **{title: _score(found.get((name, *ours, value))) for title, ours in _OURS.items()},
-                }
-            )
+    lines, alike = [], dict[str, list[bool]]()
+    for name, scores in published.scores.items():
+        none = published.no_modification[name]
+        for value, score in (*zip(published.values, scores, strict=True), (None, none)):
+            change = score - none
+            line: dict[str, Any] = {
+                "Task": name,
+                "Value": "no modification" if value is None else short(value),
+            }
+            line["The paper"] = num(score, 3, "" if value is None else signed(change))
+            for title, ours in _OURS.items():
+                row = found.get((name, *ours, value))
+                line[title] = row and _score(row)
+                if row and value is not None:
+                    alike.setdefault(title.lower(), []).append(change * row.delta > 0)
+            lines.append(line)
+    said = "; ".join(f"{title}, {sum(same)} of {len(same)}" for title, same in alike.items())
     yield table(
         "Appendix D, beside the paper",
-        f"The paper: {published.metric}. Under each score the change from no modification, and for ours its 95 % "
-        "interval.",
         lines,
+        metric=published.metric,
+        alike=f" Changes with the paper's sign: {said}." if said else "",
     )
 
 
-def _score(row: TaskScore | None) -> str | Cell:
-    if row is None or row.value is None:
-        return "–" if row is None else number(row.score)
-    return Cell(number(row.score), f"{signed(row.delta)} ({interval(row.delta_low, row.delta_high)})")
-
-
-def _theirs(published: PaperTasks, name: str, value: float | None) -> tuple[float, float | None]:
-    """The paper's score, and its change from no modification."""
-    none = published.no_modification[name]
-    if value is None:
-        return none, None
-    score = published.scores[name][published.values.index(int(value))]
-    return score, score - none
-
-
-def _same_way(published: PaperTasks, found: dict[_TaskKey, TaskScore], names: Sequence[str]) -> str:
-    """How many of the paper's changes have the same sign here; and how many of ours are more than chance."""
-    words = []
-    for title, ours in _OURS.items():
-        pairs = [
-            (_theirs(published, name, value)[1], found[(name, *ours, value)])
-            for name in names
-            for value in published.values
-            if (name, *ours, value) in found
-        ]
-        if not pairs:
-            continue
-        alike = sum((theirs or 0.0) * own.delta > 0 for theirs, own in pairs)
-        clear = sum(own.p is not None and own.p < 0.05 / len(pairs) for _, own in pairs)
-        words.append(
-            f"{title[0].lower()}{title[1:]}: {alike} of {len(pairs)} changes have the paper's sign, and {clear} "
-            f"differ from no modification at p < {0.05 / len(pairs):.2g} (0.05 over their number)"
-        )
-    return capital(f"{'; '.join(words)}.") if words else ""
+def _score(row: TaskScore) -> Cell:
+    return num(
+        row.score,
+        3,
+        "" if row.value is None else f"{signed(row.delta)} ({interval(row.delta_low, row.delta_high)})",
+    )

@@ -1,367 +1,378 @@
-"""Which units stand for the language, tested against every other language (the paper has no tests)."""
+"""Which units stand for the language, tested against every other; close languages; languages told apart."""
 
-from glossae.reporting.blocks import Blocks, Cell, Paragraph, Table, not_run, table
-from glossae.reporting.findings import PLACES
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from glossae.reporting.exhibits import Cell, Exhibit, Missing, Note, est, num, table
 from glossae.reporting.reading import RunFiles
+from glossae.reporting.verdict import PLACES
 from glossae.reporting.wording import (
-    NO_BREAK,
     capital,
-    counted,
-    interval,
     language_list,
     language_name,
     listed,
     number,
     percent,
     plural,
-    span,
     whole,
 )
-from glossae.results import EvidenceResult, FamilyUnit, NotTested, PanelRow, Partner, ScoresResult
+from glossae.results import (
+    EvidenceResult,
+    FamilyUnit,
+    IdentificationRow,
+    NotTested,
+    Partner,
+    ScoresResult,
+)
 
 _MOST_UNITS = 20
 
 
-def evidence_blocks(files: RunFiles) -> Blocks:
+def evidence(files: RunFiles) -> Iterator[Exhibit]:
     """Claims, the units behind them, and whether they hold again."""
-    evidence = files.results.evidence
-    if evidence is None:
-        yield not_run("Tests of units")
+    found = files.results.evidence
+    if found is None or isinstance(found, NotTested):
+        yield Missing("tests of units", found.reason if found else "", "evidence")
         return
-    if isinstance(evidence, NotTested):
-        yield Paragraph(f"Units were not tested: {evidence.reason}.", "absent")
-        return
-    yield Paragraph(_finding(evidence), "finding")
-    yield Paragraph(_how(evidence))
-    for panel in evidence.panels:
-        yield Paragraph(_text(panel))
+    exact = "a bound that holds for any number of sentences and any distribution"
     yield table(
         "Claims",
-        "How many units of each kind pass each claim. Family-wise: how many pass with not even one false discovery "
-        "expected at that level, by the largest of randomly signed influences: another test than that of the column "
-        "beside it, which may let more through.",
-        [
-            {
-                "Units": f"{row.kind}s",
-                "Claim": row.claim,
-                "told from": language_list(row.outside),
-                "of": whole(row.of),
-                "pass": whole(row.units),
-                "family-wise": whole(row.family_wise),
-            }
-            for row in evidence.claims
-        ],
-        words=3,
+        found.claims,
+        "Units=kind s; Claim=claim; told from=outside langs; the same as=same list; of=of; pass=units; "
+        "family-wise=family_wise",
+        minimum=f"{found.minimum:g}",
+        q=f"{found.q:g}",
+        method=exact if found.method == "exact" else "the studentised logit, which is close to normal",
+        joined=f" Sentences are joined into passages of {found.tokens} tokens or more."
+        if found.tokens > 1
+        else "",
     )
-    yield from _again(evidence)
-    yield from _within_source(files, evidence)
-    for kind in dict.fromkeys(row.kind for row in evidence.units):
-        yield _units(files, kind, [row for row in evidence.units if row.kind == kind])
-    yield from other_seeds(files)
-    if evidence.scores:
-        yield from score_blocks(evidence.scores)
-
-
-def _finding(evidence: EvidenceResult) -> str:
-    first = {row.kind: row for row in reversed(evidence.claims)}
-    kinds = dict.fromkeys(row.kind for row in evidence.claims)
-    parts = [f"{whole(first[kind].units)} of {whole(first[kind].of)} {kind}s" for kind in kinds]
-    claim = evidence.claims[0]
-    words = (
-        f"{capital(listed(parts))} pass as {claim.claim}: told from {language_list(claim.outside)}, each by "
-        "itself."
-    )
-    random = [row for row in evidence.units if row.selected and row.label.startswith("random ")]
-    if random:
-        words += (
-            f" {capital(counted(len(random)))} of these directions {'is' if len(random) == 1 else 'are'} random: "
-            "in this model a direction drawn by chance can tell the language."
-        )
-    if claim.same:
-        words += (
-            f" With these languages alone that is the same claim as {listed(claim.same)}: "
-            "nothing here says which it is."
-        )
-    return words
-
-
-def _how(evidence: EvidenceResult) -> str:
-    method = (
-        "by a bound that holds for any number of sentences and any distribution"
-        if evidence.method == "exact"
-        else "by the studentised logit, which is close to normal"
-    )
-    passages = (
-        f" Sentences were joined into passages of {whole(evidence.tokens)} tokens or more, "
-        "which are ranked instead."
-        if evidence.tokens > 1
-        else ""
-    )
-    return (
-        f"The null is not “no difference”, which thousands of sentences refute for nearly every unit, but a sentence "
-        f"AUROC of at most {evidence.minimum:g}: how often a random sentence of one language has a larger mean "
-        f"value than a random one of the other. P-values are found {method}; for a claim the largest over its "
-        f"comparisons counts; false discoveries are held at {evidence.q:g} over all units of a kind (Benjamini and "
-        "Hochberg 1995). Sentences are the units of sampling; translations of each other, and the "
-        f"sentences of a document where documents are told, count as one.{passages}"
-    )
-
-
-def _text(panel: PanelRow) -> str:
-    def counts(of: dict[str, int]) -> str:
-        return listed([f"{whole(count)} {language_name(code)}" for code, count in of.items()])
-
-    role = panel.role if panel.source is None else f"{panel.source} in {panel.role}"
-    sizes = listed(
-        [
-            " and ".join(whole(size) for size in halves if size) + f" {language_name(code)}"
-            for code, halves in panel.sentences.items()
-        ]
-    )
-    words = (
-        f"Text: {role}; sentences to find units on and held out: {sizes}."
-        if any(found for found, _ in panel.sentences.values())
-        else f"Text to test again on: {role}; sentences: {sizes}."
-    )
-    if doubtful := {code: count for code, count in panel.ambiguous.items() if count}:
-        words += f" By their words {counts(doubtful)} sentences could be in another of the languages too."
-    if few := panel.too_few:
-        words += f" {counts(few)} sentences are too few for a test and were left out."
-    if panel.identical:
-        words += f" {whole(panel.identical)} texts stood in two languages and were left out."
-    return words
-
-
-def _again(evidence: EvidenceResult) -> Blocks:
-    rows = evidence.replication
     yield table(
         "Replication",
-        "Of the units that were found, those that pass the same test again on text that was not opened before, "
-        "sentence by sentence or joined into passages. A mean over few tokens varies more, so what passes in "
-        "passages only is kept from passing by short sentences.",
+        [dict(row) | {"text": PLACES[row.on], "why": row.reason or "–"} for row in found.replication],
+        "Units=kind s; on=text; passages of tokens=tokens; found=units; pass again=passed; share=share[low,high] %0; "
+        "note=why",
+    )
+    yield table(
+        "Text of the tests",
         [
             {
-                "Units": f"{row.kind}s",
-                "on": PLACES[row.on],
-                "ranked": "sentences"
-                if row.tokens == 1
-                else f"passages of {whole(row.tokens)} tokens or more",
-                "found": whole(row.units),
-                "pass again": whole(row.passed),
-                "share": Cell(percent(row.share), interval(row.low, row.high, 0, percent)),
+                "Text": panel.role if panel.source is None else f"{panel.source} in {panel.role}",
+                "Language": language_name(code),
+                "Found on": halves[0],
+                "Held out": halves[1],
+                "Doubtful": panel.ambiguous.get(code, 0),
+                "Too few": panel.too_few.get(code, 0),
+                "Identical": panel.identical,
             }
-            for row in rows
+            for panel in found.panels
+            for code, halves in panel.sentences.items()
         ],
-        words=3,
     )
-    for note in dict.fromkeys(row.reason for row in rows if row.reason):
-        yield Paragraph(f"{capital(note)}.", "note")
-
-
-def _within_source(files: RunFiles, evidence: EvidenceResult) -> Blocks:
-    """Whether the units tell the language or the source."""
-    found = evidence.within_source
-    target = language_name(files.target)
-    for each in found.apart:
+    for each in found.within_source.apart:
         if each.reason is not None:
-            yield Paragraph(
-                f"Source and language go together in {PLACES[each.on]} ({each.reason}): a unit that passes there "
-                "may tell the source. Text of one source in every language would say.",
-                "warning",
+            yield Note(
+                f"Source and language go together in {PLACES[each.on]} ({each.reason}): a unit that passes there may "
+                "tell the source. Text of one source in every language would say."
             )
-    confused = [
-        f"{whole(row.told)} of {whole(row.units)} {row.kind}s, {row.source} from {row.other_source}"
-        for row in found.rows
-        if row.versus is None and row.told
-    ]
-    if confused:
-        yield Paragraph(
-            f"Some units tell {target} of one source from {target} of another at an AUROC of "
-            f"{evidence.minimum:g} or more: {'; '.join(confused)}. These may be the source's.",
-            "warning",
-        )
-    if found.rows:
+    if found.within_source.rows:
         yield table(
             "Within one source",
-            f"AUROC of the units found, on text they were not found on: {target} over each other language inside "
-            f"one source; and {target} of one source over {target} of another, where a unit of the language has "
-            f".5. Told: units at {evidence.minimum:g} or more, for two sources in either direction.",
             [
-                {
-                    "Units": f"{whole(row.units)} {row.kind}s",
-                    "Source": row.source,
-                    "Versus": language_name(row.versus) if row.versus else row.other_source or "",
-                    "Least": number(row.least),
-                    "Median": number(row.median),
-                    "Most": number(row.most),
-                    "Told": whole(row.told),
-                }
-                for row in found.rows
+                dict(row)
+                | {"what": f"{row.units} {row.kind}s"}
+                | {"over": language_name(row.versus or "") or row.other_source}
+                for row in found.within_source.rows
             ],
-            words=3,
+            "Units=what; Source=source; Versus=over; Least=least; Median=median; Most=most; Told=told",
+            minimum=f"{found.minimum:g}",
         )
+    for kind in dict.fromkeys(row.kind for row in found.units):
+        units = [row for row in found.units if row.kind == kind]
+        yield table(
+            f"{capital(kind)}s",
+            [_unit(files, unit) for unit in units[:_MOST_UNITS]],
+            key="tested-units",
+            first=_first(len(units)),
+        )
+    yield from _other_seeds(files)
+    if found.scores:
+        yield from _scores(found.scores)
 
 
-def _units(files: RunFiles, kind: str, units: list[FamilyUnit]) -> Table:
-    def auroc(unit: FamilyUnit, code: str) -> Cell:
-        later = unit.again.get("held_out")
+def _unit(files: RunFiles, unit: FamilyUnit) -> dict[str, Any]:
+    later, q = unit.again.get("held_out"), next(iter(unit.q.values()))
+
+    def auroc(code: str) -> Cell:
         best = unit if later is None or code not in later.auroc else later
-        low, high = best.interval[code]
-        return Cell(number(best.auroc[code]), interval(low, high, 2))
+        return est(best.auroc[code], *best.interval[code])
 
-    def q(unit: FamilyUnit) -> str:
-        value = next(iter(unit.q.values()))
-        return number(value) if value >= 0.001 else f"{value:.0e}"
-
-    more = f" The first {_MOST_UNITS}." if len(units) > _MOST_UNITS else ""
-    return table(
-        f"{capital(kind)}s",
-        f"AUROC of {language_name(files.target)} over each language on the held-out half, with 95 % intervals, "
-        f"where the unit was found; else on the half that was searched, where it is the closest.{more}",
-        [
-            {
-                capital(kind): unit.label.removeprefix(f"{kind} "),
-                "passes as": unit.name or "–",
-                "also fires on": language_list(unit.fires_on) if unit.fires_on else "–",
-                "q": q(unit),
-                **{f"over {language_name(code)}": auroc(unit, code) for code in units[0].auroc},
-            }
-            for unit in units[:_MOST_UNITS]
-        ],
-        words=3,
-    )
+    return {
+        capital(unit.kind): files.unit(unit.kind, unit.unit, unit.label.removeprefix(f"{unit.kind} ")),
+        "passes as": unit.name or "–",
+        "also fires on": language_list(unit.fires_on) if unit.fires_on else "–",
+        "q": Cell(number(q) if q >= 0.001 else f"{q:.0e}", "", {"": q}),
+        **{f"over {language_name(code)}": auroc(code) for code in unit.auroc},
+    }
 
 
-# ---- autoencoders of other seeds (the paper trained one)
+def _first(count: int) -> str:
+    return f"The first {_MOST_UNITS} of {whole(count)}." if count > _MOST_UNITS else ""
 
 
-def other_seeds(files: RunFiles) -> Blocks:
+def _other_seeds(files: RunFiles) -> Iterator[Exhibit]:
     """How much of what was found, and of all that fires, is there again; and unit by unit."""
     stability = files.results.stability
-    if stability is None:
-        yield not_run("Autoencoders of other seeds (evidence.seeds)")
+    if stability is None or isinstance(stability, NotTested):
+        reason = stability.reason if stability else "--evidence.seeds 3"
+        yield Missing("autoencoders of other seeds", reason, "stability")
         return
-    if isinstance(stability, NotTested):
-        yield Paragraph(f"Other seeds were not looked at: {stability.reason}.", "absent")
-        return
-    seeds, units, found = stability.seeds, stability.units[:_MOST_UNITS], stability.found
-    same = f"{stability.same:g}"
-    if found:
-        both = _shares([row.selected.both for row in seeds])
-        partner_found = _shares([row.selected.partner_found for row in seeds])
-        trained = "an autoencoder" if len(seeds) == 1 else f"{counted(len(seeds))} autoencoders"
-        yield Paragraph(
-            f"Of the {plural(found, 'latent')} found as {stability.claim}, {both} are there again in {trained} "
-            f"trained with another seed: a latent there has both a cosine and a correlation of at least {same}. Of all "
-            f"latents that fire {_shares([row.firing.both for row in seeds])} are. The partners of "
-            f"{partner_found} pass the same test there.",
-            "finding",
-        )
     yield table(
         "Other seeds",
-        "Autoencoders trained on the same text with other first weights and in another order. Cosine: the share of "
-        f"latents for which one there has a decoder row at a cosine of at least {same}. Correlation: for which one "
-        f"there has at least that correlation, over {whole(stability.tokens)} tokens of the half held out (for all "
-        "that fire, among the nearest by cosine only). Both: in one and the same. One to one: the same where no two "
-        "have one partner. Partner found: that partner passes the test there, on the text on which the run's were "
-        "found; closest found: the one that correlates most does. "
-        f"For comparison: about 30{NO_BREAK}% of 131{NO_BREAK}072 latents on an MLP of Llama 3 8B were shared "
-        "by two seeds (Paulo and Belrose 2025, by the cosines of encoder and decoder).",
         [
-            {
-                "Seed": str(row.seed),
-                "latents": words,
-                "of": whole(shares.of),
-                "cosine": percent(shares.cosine),
-                "correlation": percent(shares.correlation),
-                "both": percent(shares.both),
-                "one to one": percent(own.one_to_one if own else None),
-                "partner found": percent(own.partner_found if own else None),
-                "closest found": percent(own.correlate_found if own else None),
-                "found there": whole(row.found) if own else "–",
-            }
-            for row in seeds
-            for shares, own, words in (
-                (row.selected, row.selected, stability.claim),
-                (row.firing, None, "all that fire"),
-            )
+            dict(shares)
+            | {"seed": str(row.seed), "what": words, "there": row.found if shares is row.selected else None}
+            for row in stability.seeds
+            for shares, words in ((row.selected, stability.claim), (row.firing, "all that fire"))
         ],
-        words=2,
+        "Seed=seed; latents=what; of=of; cosine=cosine %0; correlation=correlation %0; both=both %0; "
+        "one to one=one_to_one %0; partner found=partner_found %0; closest found=correlate_found %0; found there=there",
+        same=f"{stability.same:g}",
+        tokens=whole(stability.tokens),
     )
-    if units:
-        more = f" The first {_MOST_UNITS}." if found > _MOST_UNITS else ""
-        yield Table(
+    if stability.units:
+        yield table(
             "Partners",
-            "Each unit's partner, one to one by cosine, with the cosine and below it the correlation; last, in which "
-            f"seeds both are large enough.{more}",
-            ("Latent", *(f"seed {row.seed}" for row in seeds), "again in"),
             [
-                (
-                    unit.label.removeprefix("latent "),
-                    *(_partner(row) for row in unit.seeds),
-                    listed([str(row.seed) for row in unit.seeds if row.again] or ["none"]),
-                )
-                for unit in units
+                {"Latent": files.unit("latent", unit.unit, unit.label.removeprefix("latent "))}
+                | {f"seed {row.seed}": _partner(row) for row in unit.seeds}
+                | {"again in": listed([str(row.seed) for row in unit.seeds if row.again] or ["none"])}
+                for unit in stability.units[:_MOST_UNITS]
             ],
+            first=_first(stability.found),
         )
-
-
-def _shares(shares: list[float | None]) -> str:
-    known = sorted(share for share in shares if share is not None)
-    return span(percent(known[0]), percent(known[-1])) if known else "none"
 
 
 def _partner(row: Partner) -> Cell:
     if row.partner < 0:
         return Cell("–")
-    return Cell(
-        f"{row.partner}: {number(row.partner_cosine, 2)}",
-        f"{number(row.partner_correlation, 2)}{', found' if row.partner_found else ''}",
-    )
+    below = f"{number(row.partner_correlation, 2)}{', found' if row.partner_found else ''}"
+    return Cell(f"{row.partner}: {number(row.partner_cosine, 2)}", below)
 
 
-# ---- other scores
-
-
-def score_blocks(scores: ScoresResult) -> Blocks:
+def _scores(found: ScoresResult) -> Iterator[Exhibit]:
     """How far the field's scores agree, and which of the selected latents LangFIR's filter would throw out."""
-    names = [name.replace("_", " ") for name in scores.names]
+    names = [name.replace("_", " ") for name in found.names]
     if names:
+        rows = zip(names, found.spearman, found.shared, strict=True)
         yield table(
             "Agreement of scores",
-            f"Spearman's rank correlation of the field's scores over the {whole(scores.compared)} latents that fire "
-            f"more on the target than on any other language; below it, the share of the {scores.top} best that two "
-            "scores have in common.",
             [
                 {"Score": name}
-                | {
-                    other: Cell(number(value, 2), percent(shared))
-                    for other, value, shared in zip(names, values, shares, strict=True)
-                }
-                for name, values, shares in zip(names, scores.spearman, scores.shared, strict=True)
+                | {one: num(v, 2, percent(s)) for one, v, s in zip(names, values, shares, strict=True)}
+                for name, values, shares in rows
             ],
+            compared=whole(found.compared),
+            top=found.top,
         )
-    found, units = scores.random_tokens, scores.random_tokens.units
-    if not units:
+    if (random := found.random_tokens).units:
+        yield table(
+            "Random tokens",
+            [dict(unit) | {"filter": "keeps" if unit.kept else "throws out"} for unit in random.units],
+            "Latent=unit; filter=filter; target=rate %0; random=random_rate %0",
+            most=percent(random.max_random),
+            tokens=whole(random.tokens),
+            least=percent(random.min_rate),
+        )
+
+
+# ---- close languages
+
+
+def close(files: RunFiles) -> Iterator[Exhibit]:
+    """Every language over every other; matched tokenisation; sentences that could be in either of two."""
+    found = files.tested
+    if found is None or not found.matrix:
+        reason = "no set of units was selected by a test" if found else "they need tests of units"
+        yield Missing("close languages", reason, "evidence")
         return
-    kept, random = sum(unit.kept for unit in units), sum(unit.on_random for unit in units)
-    yield Paragraph(
-        f"Of {plural(len(units), 'selected latent')} the random-token filter (LangFIR, arXiv 2604.03532) would "
-        f"keep {whole(kept)}; {whole(random)} fire on more than {percent(found.max_random)} of random tokens, "
-        f"and {whole(len(units) - kept - random)} only on fewer than {percent(found.min_rate)} of the target's."
-    )
+    for row in found.matrix:
+        place = {code: row.languages.index(code) for code in files.languages if code in row.languages}
+        yield table(
+            f"Every language over every other, {row.kind}s, {PLACES[row.on]}",
+            [
+                {"Language": language_name(one)}
+                | {
+                    f"over {language_name(other)}": None
+                    if one == other
+                    else est(row.auroc[here][there], row.low[here][there], row.high[here][there])
+                    for other, there in place.items()
+                }
+                for one, here in place.items()
+            ],
+            key="every-language-over-every-other",
+            units=plural(row.units, row.kind),
+        )
+    yield from _matched(files, found)
+    yield from _doubtful(files, found)
+
+
+_APART = "; ".join(
+    f"{title}|{when}={when}.{name} +2"
+    for name, title in (("tokens_per_word", "tokens per word"), ("bytes_per_token", "bytes per token"))
+    for when in ("before", "after")
+)
+
+
+def _matched(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:
+    if found.matched_claims:
+        yield table(
+            "Claims on matched sentences",
+            [
+                dict(row)
+                | {"what": f"{row.units} {row.kind}s", "text": PLACES[row.on]}
+                | {"why": "; ".join(f"{language_name(c)}: {why}" for c, why in row.left_out.items()) or "–"}
+                for row in found.matched_claims
+            ],
+            "Units=what; on=text; Claim=claim; against=outside langs; left out=why; all=passed; "
+            "matched=passed_matched; as many=passed_as_many",
+        )
+    for kind, on in dict.fromkeys((row.kind, row.on) for row in found.matched):
+        rows = [row for row in found.matched if (row.kind, row.on) == (kind, on)]
+        rows.sort(key=lambda row: files.languages.index(row.other))
+        yield table(
+            f"Matched on tokenisation, {kind}s, {PLACES[on]}",
+            [dict(row) | {"why": row.reason or "–"} for row in rows],
+            f"Against=other lang; matched=matched; of|target=found.0; of|other=found.1; {_APART}; "
+            "AUROC|all=set.all.0[set.all.1,set.all.2]; AUROC|matched=set.matched.0[set.matched.1,set.matched.2]; "
+            "pass|matched=passed.matched; pass|all=passed.all; pass|as many=passed.as_many; note=why",
+            key="matched-on-tokenisation",
+        )
+        if on == "held_out":
+            yield table(
+                f"Each {kind} on matched sentences",
+                [
+                    {capital(kind): unit.label.removeprefix(f"{kind} ")}
+                    | {
+                        f"over {language_name(row.other)}": num(
+                            row.units[place].matched[0], 3, f"all: {number(row.units[place].all[0])}"
+                        )
+                        for row in rows
+                    }
+                    for place, unit in enumerate(rows[0].units[:_MOST_UNITS])
+                ],
+                key="units-on-matched-sentences",
+            )
+
+
+def _doubtful(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:
+    lines = [
+        {
+            "Text": PLACES["replicate"] if panel.role == "replicate" else "both halves",
+            "Language": language_name(one),
+            "could be": language_name(other),
+            "sentences": pair.sentences[one],
+            "doubtful": num(pair.doubtful[one], 0, percent(pair.doubtful[one] / pair.sentences[one])),
+        }
+        for panel in found.panels
+        for pair in panel.doubtful
+        for one, other in (pair.languages, pair.languages[::-1])
+        if pair.doubtful[one]
+    ]
+    drop = files.recipe.evidence.ambiguous == "drop"
+    fate = "are set aside before anything is tested" if drop else "are kept in every test above"
+    if lines:
+        yield table("Sentences that could be in either language", lines, fate=fate)
+    if found.unambiguous:
+        yield table(
+            "With doubtful sentences and without",
+            [
+                dict(row)
+                | {
+                    "text": PLACES[row.on],
+                    "out": " and ".join(whole(count) for count in row.left_out.values()),
+                }
+                for row in found.unambiguous
+            ],
+            "Units=kind s; on=text; over=other lang; left out=out; with=all.0[all.1,all.2]; "
+            "without=without.0[without.1,without.2]",
+        )
+
+
+# ---- languages told apart by a few units, beside the whole activation and characters
+
+_BY = {
+    "latent": "latents",
+    "neuron": "neurons",
+    "activation": "the whole activation",
+    "ngram": "n-grams of characters",
+    "ngram so far": "n-grams of the sentence so far",
+}
+_TEXTS = {
+    ("panel", "held_out"): "the half held out",
+    ("panel", "replicate"): "other text, fitted to as before",
+    ("replicate", "replicate"): "half of the other text, fitted to the rest of it",
+}
+
+
+def identification(files: RunFiles) -> Iterator[Exhibit]:
+    """How well languages are told apart by what, where units lose, and which language is taken for which."""
+    found = files.tested.identification if files.tested else []
+    if not found:
+        yield Missing(
+            "language identification", "--evidence.identify true" if files.tested else "", "evidence"
+        )
+        return
+    rows = [row for row in found if isinstance(row, IdentificationRow)]
+    for level in ("sentence", "token"):
+        for (fitted_on, on), text in _TEXTS.items():
+            own = [row for row in rows if (row.level, row.fitted_on, row.on) == (level, fitted_on, on)]
+            cells = {(row.set, row.by, row.how, row.per_language): _score(row) for row in own}
+            sets, kinds = dict.fromkeys(key[0] for key in cells), dict.fromkeys(key[1:] for key in cells)
+            if own:
+                yield table(
+                    f"{capital(level)}s told apart, {text}",
+                    [
+                        {"By": _what(*kind)} | {" ".join(s): cells.get((s, *kind)) for s in sets}
+                        for kind in kinds
+                    ],
+                    key="told-apart",
+                )
+        yield from _confusion(level, rows)
+    lacking = [
+        {"Languages": language_list(row.set), "Why": row.reason} for row in found if row.reason is not None
+    ]
+    if lacking:
+        yield table("Not told apart", lacking)
+
+
+def _what(by: str, how: str, per_language: int | None) -> str:
+    if per_language is None:
+        return capital(_BY[by])
+    return f"{per_language} {by}{'' if per_language == 1 else 's'} a language{', largest' if how == 'largest' else ''}"
+
+
+def _score(row: IdentificationRow) -> Cell:
+    late = "" if row.converged else "; not converged"
+    accuracy = (row.accuracy, f"accuracy {percent(row.accuracy, 1)}{late}")
+    return est(row.macro_f1, *row.macro_f1_interval, accuracy=accuracy)
+
+
+def _confusion(level: str, rows: Sequence[IdentificationRow]) -> Iterator[Exhibit]:
+    """What the most latents take for what, in the largest set on the half held out."""
+    wanted = (level, "latent", "regression", "held_out")
+    own = [row for row in rows if (row.level, row.by, row.how, row.on) == wanted]
+    if not own:
+        return
+    row = max(own, key=lambda one: (len(one.set), one.per_language or 0))
+    names = [language_name(code) or "none" for code in row.languages]
     yield table(
-        "Random tokens",
-        "The share of tokens on which each selected latent fires: of the target's text, and of "
-        f"{whole(found.tokens)} tokens drawn at random from the vocabulary.",
+        f"Confusion of {level}s",
         [
-            {
-                "Latent": str(unit.unit),
-                "filter": "keeps" if unit.kept else "throws out",
-                "target": percent(unit.rate),
-                "random": percent(unit.random_rate),
-            }
-            for unit in units
+            {"Language": language_name(code)} | dict(zip(names, counts, strict=True)) | {"F1": row.f1[code]}
+            for code, counts in zip(row.languages, row.confusion, strict=True)
+            if code in row.f1
         ],
-        words=2,
+        key="confusion",
+        latents=row.per_language,
     )

@@ -1,11 +1,17 @@
-"""What went into a run: the text of each role (section 3), the recipe, versions, hashes and times (Appendix B)."""
+"""What went into a run: text (section 3), the autoencoder (section 5, Table 4), recipe and times (Appendix B)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from glossae.reporting.blocks import Blocks, Cell, Listing, Paragraph, not_run, table
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Figure, Panel
+from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, num, pct, table
 from glossae.reporting.reading import RunFiles
-from glossae.reporting.wording import capital, language_name, listed, number, whole
-from glossae.results import CorpusRow
+from glossae.reporting.verdict import site_words
+from glossae.reporting.wording import number, whole
+from glossae.results import SaeResult
 
 _USES = {
     "train": "the autoencoder and the probes",
@@ -17,78 +23,26 @@ _USES = {
 }
 
 
-def text_blocks(files: RunFiles) -> Blocks:
-    """The roles with what was read, kept and left out."""
+def text(files: RunFiles) -> Iterator[Exhibit]:
+    """The roles with what was read, kept and left out, and the hashes of what they hold."""
     rows = files.results.corpora
     if not rows:
-        yield not_run("Text")
+        yield Missing("text", stage="corpora")
         return
-    yield Paragraph(_summary(rows), "finding")
-    for role, sentence in (files.run.get("cuts") or {}).items():
-        yield Paragraph(f"{role}: {sentence}")
-    yield Paragraph(_documents(rows))
     if files.run.get("translations_may_straddle"):
-        yield Paragraph(
-            "Some text has no pair ids: a sentence and its translation may be in different roles, "
-            "so that the roles are less apart than they look.",
-            "warning",
-        )
-    first = {row.role: place for place, row in reversed(list(enumerate(rows)))}
+        yield Note("Some text has no pair ids: a sentence and its translation may be in different roles.")
     yield table(
         "Text by role",
-        "Sentences and tokens that each role has, and what became of the rest. "
-        "Cut: texts longer than the limit, of which the beginning was used.",
         [
-            {
-                "Role": Cell(row.role, _USES.get(row.role, "") if first[row.role] == place else ""),
-                "Source": row.name,
-                "Language": language_name(row.language),
-                "Read": whole(row.read),
-                "Kept": whole(row.sentences),
-                "Tokens": whole(row.tokens),
-                "Cut": whole(row.cut),
-                "Dropped": _tally(row.dropped),
-                "Mended": _tally(row.changed),
-                "To others": _tally(row.moved),
-            }
-            for place, row in enumerate(rows)
+            dict(row)
+            | {"use": _USES.get(row.role, "–")}
+            | {what: _tally(getattr(row, what)) for what in ("dropped", "changed", "moved")}
+            for row in rows
         ],
-        words=3,
+        "Role=role; Read for=use; Source=name; Language=language lang; Read=read; Kept=sentences; Tokens=tokens; "
+        "Documents=documents; Cut=cut; Dropped=dropped; Mended=changed; To others=moved; SHA-256=sha256",
+        cuts="".join(f" {role}: {words}." for role, words in (files.run.get("cuts") or {}).items()),
     )
-
-
-def _summary(rows: Sequence[CorpusRow]) -> str:
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        role = counts.setdefault(row.role, {})
-        role[row.language] = role.get(row.language, 0) + row.sentences
-    parts = [
-        f"{role} has {listed([f'{whole(n)} {language_name(code)}' for code, n in own.items()])} sentences"
-        for role, own in counts.items()
-    ]
-    dropped = sum(sum(row.dropped.values()) for row in rows)
-    return f"{capital('; '.join(parts))}. {whole(dropped) if dropped else 'None'} were dropped."
-
-
-def _documents(rows: Sequence[CorpusRow]) -> str:
-    """Which sources tell documents, and what is drawn as one where they do not."""
-    told: dict[str, int] = {}
-    for row in rows:
-        if row.sentences:
-            told[row.name] = max(told.get(row.name, 0), row.documents or 0)
-    having = [f"{name} ({whole(n)} in one role and language at most)" for name, n in told.items() if n]
-    lacking = [name for name, count in told.items() if not count]
-    parts = []
-    if having:
-        parts.append(
-            f"Documents are told by {listed(having)}: no document is in two roles, and intervals resample whole ones."
-        )
-    if lacking:
-        parts.append(
-            f"No documents are told by {listed(lacking)}: there each sentence counts as drawn by itself, with its "
-            "translation where it has one."
-        )
-    return " ".join(parts)
 
 
 def _tally(counts: Mapping[str, int]) -> str:
@@ -96,25 +50,18 @@ def _tally(counts: Mapping[str, int]) -> str:
     return ", ".join(parts) or "–"
 
 
-def how_blocks(files: RunFiles) -> Blocks:
-    """The recipe, versions, hashes and wall times."""
+def how(files: RunFiles) -> Iterator[Exhibit]:
+    """The recipe, versions and wall times."""
     run = files.run
     # what is recorded of a stage that is still to come is of an earlier run of the folder
     stages = {name: facts for name, facts in (run.get("stages") or {}).items() if name not in files.to_come}
     if stages:
         yield table(
             "Stages",
-            f"{number(sum(facts.get('seconds') or 0 for facts in stages.values()), 1)} seconds in all.",
-            [
-                {
-                    "Stage": name,
-                    "Seconds": number(facts.get("seconds"), 1),
-                    "Peak memory (MB)": whole(facts.get("peak_memory_mb")),
-                    "Tokens per second": whole(facts.get("tokens_per_second")),
-                    "Fingerprint": str(facts.get("fingerprint") or "–"),
-                }
-                for name, facts in stages.items()
-            ],
+            [{"stage": name} | facts for name, facts in stages.items()],
+            "Stage=stage; Seconds=seconds 1; Peak memory (MB)=peak_memory_mb 0; Tokens per second=tokens_per_second 0; "
+            "Fingerprint=fingerprint",
+            seconds=number(sum(facts.get("seconds") or 0 for facts in stages.values()), 1),
         )
     facts = {
         "Model": files.recipe.model,
@@ -127,25 +74,142 @@ def how_blocks(files: RunFiles) -> Blocks:
         "glossae": run.get("glossae", run.get("sprog")),
         **(run.get("versions") or {}),
     }
-    yield table(
-        "Surroundings",
-        "What the numbers may depend on besides the recipe.",
-        [{"What": name, "In this run": str(value)} for name, value in facts.items() if value is not None],
-        words=2,
-    )
-    if corpora := files.results.corpora:
-        yield table(
-            "Hashes of the text",
-            "SHA-256 of what each role holds after cleaning.",
-            [
-                {
-                    "Role": row.role,
-                    "Source": row.name,
-                    "Language": language_name(row.language),
-                    "SHA-256": row.sha256,
-                }
-                for row in corpora
-            ],
-            words=4,
-        )
+    known = {name: str(value) for name, value in facts.items() if value is not None}
+    yield table("Surroundings", [{"What": name, "In this run": value} for name, value in known.items()])
     yield Listing("The recipe, every setting resolved", files.recipe.to_yaml())
+
+
+# ---- the autoencoder
+
+_PANELS = (
+    ("fvu", "variance unexplained (FVU)", BLUE),
+    ("dead_fraction", "dead latents", ORANGE),
+    ("active_per_batch", "latents active per batch", GREEN),
+)
+# points in a line, beyond which it is drawn thinner: a screen shows no more
+_POINTS = 300
+
+
+def autoencoder(files: RunFiles) -> Iterator[Exhibit]:
+    """Table 4, the training log, fidelity by language."""
+    sae = files.results.sae
+    if not sae:
+        yield Missing("the autoencoder", stage="sae")
+        return
+    facts = _details(files, sae) | _habits(files, sae)
+    yield table(
+        "Table 4: training details", [{"What": what, "This run": value} for what, value in facts.items()]
+    )
+    if files.log is not None:
+        yield _training(files.log)
+    on = f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
+    losses = {code: sae.ce[code] for code in files.languages if code in sae.ce}
+    fvu = {
+        code: {"fvu": sae.fvu.get(code), "in": sae.fvu_within.get(code), "by": sae.fvu_normalised.get(code)}
+        for code in losses
+    }
+    yield table(
+        "Fidelity by language",
+        [dict(ce) | {"language": code} | fvu[code] for code, ce in losses.items()],
+        "Language=language lang; Sentences=sentences; Tokens=tokens; Raw model=raw; Reconstruction=spliced; "
+        "±=half_width; Zeros=ablated; Recovered=recovered %1; FVU=fvu; FVU|within=in; FVU|by token=by",
+        on="all of select" if files.recipe.by_the_paper else on,
+        tokens=whole(sae.tokens),
+    )
+    if sae.sinks:
+        yield table(
+            "Attention sinks spliced",
+            [
+                dict(ce) | {"language": code, "added": ce.spliced - ce.left_alone}
+                for code, ce in sae.sinks.items()
+            ],
+            "Language=language lang; Sentences=sentences; Raw model=raw; Sinks spliced=spliced; "
+            "Sinks left alone=left_alone; Added by sinks=added; ±=half_width",
+        )
+
+
+def _details(files: RunFiles, sae: SaeResult) -> dict[str, Value]:
+    settings, taken = files.recipe.sae, sae.from_
+    activation = sae.activation
+    if sae.k is not None:
+        activation += f", k = {sae.k}"
+    elif settings.l1 is not None and not taken:
+        activation += f", L1 weight {settings.l1:g}"
+    batch = f"{whole(settings.batch_tokens)} tokens"
+    training: dict[str, Value] = {
+        "Encoder and decoder": "one matrix" if settings.tied else "separate matrices",
+        "Pre-encoder bias": settings.pre_encoder_bias,
+        "Batch size": f"{whole(settings.batch_sentences)} sentences" if settings.batch_sentences else batch,
+        "Epochs": settings.epochs,
+        "Tokens trained on": sae.train_tokens,
+    }
+    return {
+        "Site": site_words(files),
+        "Width of the site": sae.d_in,
+        "Latents": num(sae.latents, 0, f"{number(sae.latents / sae.d_in, 1)} times the width"),
+        "Activation": activation,
+        **({"Taken from": taken} if taken else training),
+        "Tokens measured on": sae.tokens,
+        "L0 (latents firing at a token)": num(sae.l0, 1),
+        "Dead latents (firing on no token)": pct(sae.dead_fraction, 1),
+        "Variance along one direction": pct(sae.top_direction, 1),
+        "Variance in the largest 1 % of tokens": pct(sae.top_tokens, 1),
+    }
+
+
+def _habits(files: RunFiles, sae: SaeResult) -> dict[str, Value]:
+    """How texts begin, with the losses that say so, and the attention sinks at the site."""
+    habits = (files.run.get("habits") or {}).get(files.recipe.model)
+    if not habits:
+        return {}
+    losses = {
+        "with a BOS": habits["loss_with_bos"],
+        "without a BOS": habits["loss_without_bos"],
+        "as replies in a chat": habits.get("loss_in_chat"),
+        "in bfloat16": habits.get("loss_in_bfloat16"),
+    }
+    chat = f"after {len(habits['chat'])} tokens of the chat template" if habits.get("chat") else ""
+    facts: dict[str, Value] = {"Texts begin": chat or ("with a BOS" if habits["bos"] else "without a BOS")}
+    said = [f"{number(loss, 2)} {how}" for how, loss in losses.items() if loss is not None]
+    facts[f"Loss on {habits['sentences']} sentences (nats a token)"] = ", ".join(said) or "–"
+    fate = "trained on and edited, as in the paper" if files.recipe.by_the_paper else "left out"
+    sinks = [
+        row
+        for row in habits["sinks"]
+        if (row["site"], row["layer"]) == (sae.site, sae.layer) and row["count"]
+    ]
+    for row in sinks:
+        facts[f"Attention sinks, {fate}"] = (
+            f"{row['count']} of {whole(row['tokens'])} tokens: norm {whole(row['norm'])}, of others "
+            f"{whole(row['median'])}; {row['first']} are first tokens; such as {', '.join(map(repr, row['examples']))}"
+        )
+    return facts if sinks else facts | {"Attention sinks": "none found at this site"}
+
+
+def _training(log: pd.DataFrame) -> Figure:
+    """FVU, dead latents and active latents per batch, against tokens seen."""
+    stride = max(1, len(log) // _POINTS)
+    shown = log.iloc[sorted({*range(0, len(log), stride), len(log) - 1})]
+
+    def panel(column: str, title: str, colour: str) -> Panel:
+        def paint(axes: Axes) -> None:
+            axes.plot(shown["tokens"], shown[column], color=colour, linewidth=1.3)
+            axes.set_xlabel("tokens seen")
+            axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+            if column == "dead_fraction":
+                axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.set_ylim(bottom=0)
+            if column == "fvu":
+                # the first steps, before the bias and scale have settled, would press the rest flat
+                axes.set_ylim(top=max(0.05, min(1.2, float(log[column].max()) * 1.05)))
+
+        return Panel(paint, title)
+
+    drawn = [panel(*part) for part in _PANELS if part[0] in log.columns and log[part[0]].notna().any()]
+    return Figure("sae-training", "Training", drawn, log, size=(3.4, 2.3))
+
+
+def _thousands(value: float, _: object) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"

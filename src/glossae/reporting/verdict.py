@@ -1,0 +1,328 @@
+"""The verdict on top of the page: what was found, how sure that is, and against which controls."""
+
+from statistics import fmean
+
+from glossae.reporting.reading import RunFiles
+from glossae.reporting.wording import (
+    NO_BREAK,
+    capital,
+    counted,
+    interval,
+    language_list,
+    language_name,
+    listed,
+    number,
+    percent,
+    plural,
+    short,
+    signed,
+    span,
+    whole,
+)
+from glossae.results import Selectivity
+
+PLACES = {"held_out": "the half held out", "replicate": "the other text"}
+"""The texts that units are tested on again."""
+
+# an effect is called selective when the other language loses less than this share of the target's loss
+SELECTIVE_SHARE = 0.5
+DAMAGES = (0.1, 0.3)
+"""Rises of the target's loss, in nats per token, at which languages are compared."""
+
+
+def verdict(files: RunFiles) -> list[tuple[str, str]]:
+    """A heading and a sentence each, at most three; what a run did not measure has none."""
+    said = (("Found", found(files)), ("How sure", how_sure(files)), ("Controls", controls(files)))
+    return [(heading, f"{capital(sentence)}.") for heading, sentence in said if sentence]
+
+
+# ---- what was found
+
+
+def found(files: RunFiles) -> str:
+    """What passes the tests, and what the run's rule selects."""
+    if not files.results.features and files.tested is None:
+        done = (
+            "have not been looked for yet"
+            if "features" in files.to_come
+            else "were not looked for in this run"
+        )
+        return f"units {done}"
+    return "; ".join(filter(None, (_tested(files), _selected(files))))
+
+
+def _tested(files: RunFiles) -> str:
+    """How many latents are told from every other language of the panel, and again on held-out text."""
+    tested = files.tested
+    own = [row for row in tested.claims if row.kind == "latent"] if tested else []
+    of_target = [row for row in own if row.inside == (files.target,)]
+    if tested is None or not of_target:
+        return ""
+    # told from all others, or else from all but the closest
+    claim = next((row for row in of_target if row.units), of_target[0])
+    told = f"told from {language_list(claim.outside)} (false discovery rate {percent(tested.q)})"
+    if not claim.units:
+        also = next((row for row in own if row.units), None)
+        others = f", {whole(also.units)} as {also.claim}" if also else ""
+        words = f"no latent of {whole(claim.of)} passes as {claim.claim}, {told}{others}"
+    else:
+        again = [
+            f"{whole(row.passed)} of {whole(row.units)} on {PLACES[row.on]}"
+            for row in tested.replication
+            if (row.kind, row.tokens) == ("latent", tested.tokens) and row.passed is not None
+        ]
+        words = f"{whole(claim.units)} of {whole(claim.of)} latents pass as {claim.claim}, {told}"
+        words += f", and again {listed(again)}" if again else ""
+    return words if set(claim.outside) - {files.reference} else f"{words}; {_no_third(files)}"
+
+
+def _no_third(files: RunFiles) -> str:
+    target, reference = files.names
+    return f"no third language was measured, so nothing tells {target} from “not {reference}”"
+
+
+def thresholds(files: RunFiles) -> tuple[float, float]:
+    """The least rate on the target and the greatest on the reference: as the run applied them, or of its recipe."""
+    rule = files.results.features.thresholds if files.results.features else files.recipe.features
+    return rule.min_target, rule.max_reference
+
+
+def rule_words(files: RunFiles) -> str:
+    """The rule on firing rates: `fires on more than 50 % of Danish and less than 1 % of English tokens`."""
+    (least, most), (target, reference) = thresholds(files), files.names
+    return (
+        f"fires on more than {percent(least)} of {target} and less than {percent(most)} of {reference} tokens"
+    )
+
+
+def _selected(files: RunFiles) -> str:
+    """What the run's rule selects, and on which languages that fires."""
+    features = files.results.features
+    by_tests = files.recipe.features.rule == "tested"
+    if not features or (by_tests and features.rule == "tested"):
+        return ""
+    count = plural(len(features.units), "latent")
+    if features.rule == "given":
+        words = f"{count} {'was' if len(features.units) == 1 else 'were'} named in the recipe"
+    elif features.rule == "paper":
+        words = f"{count} pass{'es' if len(features.units) == 1 else ''} the rule: it {rule_words(files)}"
+    else:
+        none = (
+            "no latent passes the rule on firing rates" if files.tested else f"no latent {rule_words(files)}"
+        )
+        none = "no latent passes the run's tests" if by_tests else none
+        words = (
+            f"{none}; the fallback took the nearest {counted(len(features.units))}"
+            if features.units
+            else none
+        )
+    return f"{words}{_stands_for(files)}" if features.units else words
+
+
+def _stands_for(files: RunFiles) -> str:
+    """The other languages on which the selected latents fire as well."""
+    units = files.units
+    others = [code for code in files.languages[2:] if all(code in unit.rate for unit in units)]
+    if not others:
+        further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
+        further |= {cell.language for cell in files.next_token.cells}
+        return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
+    own = fmean(unit.rate[files.target] for unit in units)
+    alike = [code for code in others if fmean(unit.rate[code] for unit in units) >= SELECTIVE_SHARE * own]
+    if len(alike) == len(others):
+        return f", which stand for “not {files.names[1]}” as much as for {files.names[0]}"
+    if alike:
+        return f", which fire on {language_list(alike)} too"
+    return f", which fire less than half as often on {language_list(others)}"
+
+
+# ---- how sure
+
+
+def site_words(files: RunFiles) -> str:
+    """Which place in the model: `resid of layer 4`."""
+    site: str = files.recipe.site
+    layer, probe = files.recipe.layer, files.results.probe
+    if probe and probe.layer_used is not None:
+        layer = probe.layer_used
+    if sae := files.results.sae:
+        site, layer = sae.site, sae.layer
+    return f"{site}, layer to be chosen" if layer == "auto" else f"{site} of layer {layer}"
+
+
+def selectivity_row(files: RunFiles, at: float, versus: str) -> Selectivity | None:
+    """The row that compares the target with another language at `at` nats of damage, error-preserving."""
+    wanted = (files.target, "set", False, at, versus)
+    # on test, whose rows come first, or else on the panel
+    rows = files.next_token.selectivity
+    return next(
+        (row for row in rows if (row.units, row.edit, row.splice, row.at, row.versus) == wanted), None
+    )
+
+
+def selective_at(files: RunFiles) -> dict[float, bool]:
+    """By damage to the target, where it was reached: whether the reference loses less than half of that, per byte."""
+    rows = {at: selectivity_row(files, at, files.reference) for at in DAMAGES}
+    return {at: _is_selective(row) for at, row in rows.items() if row and row.reached}
+
+
+def how_sure(files: RunFiles) -> str:
+    """Selectivity with its interval, and whether that is selective."""
+    if not files.results.features:
+        return ""
+    nothing = f"no selective latent was found at this site ({site_words(files)})"
+    if not files.units:
+        return nothing
+    if not files.results.next_token:
+        done = "has not been measured yet" if "effects" in files.to_come else "was not measured in this run"
+        return f"what the units do to the loss {done}"
+    (target, reference), selective = files.names, selective_at(files)
+    if not selective:
+        if selectivity_row(files, DAMAGES[0], files.reference) is None:
+            return "there is no sweep to compare languages along"
+        return (
+            f"the {target} loss never rises by {DAMAGES[0]} nats as the units are turned down, so {nothing}"
+        )
+    at = max(selective)
+    rows = [
+        (code, selectivity_row(files, at, code)) for code in (files.reference, _nearest(files, at)) if code
+    ]
+    parts = [f"{_times(row)} as {language_name(code)}" for code, row in rows if row is not None]
+    if not any(selective.values()):
+        judgement = nothing
+    elif not all(selective.values()):
+        where = next(short(at) for at, is_so in selective.items() if is_so)
+        judgement = f"selective against {reference} at {where} nats only"
+    else:
+        close = [language_name(code) for code, row in rows[1:] if row and not _is_selective(row)]
+        judgement = f"selective against {reference}{', not against ' if close else ''}{''.join(close)}"
+    return f"where {target} loses {short(at)} nats a token, it loses per byte {listed(parts)}: {judgement}"
+
+
+def _is_selective(row: Selectivity) -> bool:
+    return (row.other_delta_per_byte or 0.0) < SELECTIVE_SHARE * (row.target_delta_per_byte or 0.0)
+
+
+def _nearest(files: RunFiles, at: float) -> str:
+    """Of the other languages besides the reference, that which loses most at this damage; empty without one."""
+    rows = {code: selectivity_row(files, at, code) for code in files.languages[2:]}
+    lost = {code: row.other_delta_per_byte or 0.0 for code, row in rows.items() if row and row.reached}
+    return max(lost, key=lambda code: lost[code]) if lost else ""
+
+
+def has_interval(row: Selectivity) -> bool:
+    """Whether the ratio per byte and its 95 % interval are finite: the other language's loss rises."""
+    return row.ratio_per_byte is not None and row.ratio_per_byte_high is not None
+
+
+def ratio_words(row: Selectivity) -> str:
+    """The ratio per byte: `5.8`, or `≥ 30`, its one-sided 95 % limit where its interval has no upper end."""
+    if has_interval(row):
+        return number(row.ratio_per_byte, 1)
+    least = row.ratio_per_byte_least
+    return "no limit" if least is None else f"≥{NO_BREAK}{whole(least) if least >= 100 else short(least)}"
+
+
+def _times(row: Selectivity) -> str:
+    if has_interval(row):
+        spread = interval(row.ratio_per_byte_low, row.ratio_per_byte_high, 1)
+        return f"{number(row.ratio_per_byte, 1)} times as much (95{NO_BREAK}% {spread})"
+    if row.ratio_per_byte_least is None:
+        return "beyond any limit as much"
+    return f"at least {ratio_words(row).removeprefix(f'≥{NO_BREAK}')} times as much (one-sided 95{NO_BREAK}%)"
+
+
+# ---- controls
+
+
+def controls(files: RunFiles) -> str:
+    """Untrained autoencoders, the difference of means, and drawn sets."""
+    if not files.results.features:
+        return ""
+    return "; ".join(filter(None, (what_training_adds(files), _difference(files), _drawn(files))))
+
+
+def what_training_adds(files: RunFiles) -> str:
+    """What a trained autoencoder's latents do that an untrained one's do not."""
+    trained = _counts(files)
+    base = files.results.baselines
+    if not base or base.reason is not None:
+        return trained
+    target, words = files.names[0], {"target": "", "margin": ", less the nearest language,"}
+    better = [row for row in base.differences if row.low > 0]
+    worse = [row for row in base.differences if row.high < 0]
+    said = []
+    for rows, word in ((better, "more"), (worse, "less")):
+        if rows:
+            row = max(rows, key=lambda row: (row.size, row.what == "margin"))
+            said.append(
+                f"{plural(row.size, 'trained latent')} switched off cost {target}{words[row.what]} "
+                f"{number(abs(row.difference))} nats a token {word} than untrained ones (95{NO_BREAK}% "
+                f"{interval(row.low, row.high, write=signed)})"
+            )
+    if not better:
+        said.insert(0, "the autoencoder adds nothing that an untrained one lacks")
+    return ", but ".join(said) if better else "; ".join(said)
+
+
+def _counts(files: RunFiles) -> str:
+    """How many latents pass the run's rule with random weights, beside the trained autoencoder."""
+    rows = [
+        row for row in files.next_token.chosen if row.language == files.target and row.passing is not None
+    ]
+    trained = [row.passing for row in rows if row.seed is None and row.passing is not None]
+    random = [row.passing for row in rows if row.seed is not None and row.passing is not None]
+    if not trained or not random:
+        return ""
+    among = f"{span(whole(min(random)), whole(max(random)))} of {counted(len(random))} untrained autoencoders"
+    words = f"the same rule takes {whole(trained[0])} latents of the trained and {among}"
+    return words if trained[0] > max(random) else f"{words}, so training makes no more latents pass"
+
+
+def _difference(files: RunFiles) -> str:
+    """Whether the difference of means, which needs no autoencoder, is as selective against the reference."""
+    rows = [
+        row
+        for row in files.next_token.selectivity
+        if (row.units, row.versus, row.text, row.splice, row.reached)
+        == ("difference of means", files.reference, "test", False, True)
+    ]
+    if not rows:
+        return ""
+    at = max(row.at for row in rows)
+    best = max((row for row in rows if row.at == at), key=lambda row: row.margin_per_byte or 0.0)
+    return f"with the difference of means {files.names[0]} loses {_times(best)} as {files.names[1]}"
+
+
+def _drawn(files: RunFiles) -> str:
+    found = files.results.controls
+    rows = [row for row in found.rows if row.units == files.target and row.rank is not None] if found else []
+    if not rows:
+        return "no random sets were drawn (--effects.controls 1000)"
+    # less what the other language loses, where that was counted
+    first = max(rows, key=lambda row: (row.statistic == "target - reference", row.edit == "zero"))
+    return (
+        f"rank {whole(first.rank)} of {whole(first.draws + 1)} by {statistic_words(files, first.statistic)} among "
+        f"draws of {first.control}"
+    )
+
+
+def statistic_words(files: RunFiles, statistic: str) -> str:
+    """What a control is compared by: `Danish less English`."""
+    own, _, other = statistic.partition(" - ")
+    names = dict(zip(("target", "reference"), files.names, strict=True))
+    less = {"": "", "nearest": " less the nearest other language"}.get(other)
+    return f"{names[own]}{f' less {names[other]}' if less is None else less}"
+
+
+# ---- doses
+
+
+def dose_words(files: RunFiles, value: str) -> str:
+    """A written dose with its unit: `−8`, or `−8 times the 99th percentile`."""
+    return f"{value} times the 99th percentile" if files.recipe.effects.unit == "p99" else value
+
+
+def dose_unit(files: RunFiles) -> str:
+    """What doses count, for an axis."""
+    return "times the 99th percentile" if files.recipe.effects.unit == "p99" else "in units of the latent"

@@ -1,0 +1,245 @@
+"""What the verdict says is what the numbers are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated_run import (
+    change_results,
+    evidence,
+    fabricate,
+    filled,
+    page_of,
+    plain,
+    results_of,
+    row,
+    words_of,
+)
+
+from glossae.errors import GlossaeError
+from glossae.recipe import load_recipe
+from glossae.reporting.reading import RunFiles, read_run
+from glossae.reporting.verdict import selective_at, verdict, what_training_adds
+from glossae.reporting.wording import listed, model_name, number, percent, signed, visible, whole
+from glossae.results import (
+    Baselines,
+    ChosenLatents,
+    Control,
+    Controls,
+    FoundUnits,
+    StageResults,
+    TrainingAdds,
+    TrainingCarries,
+)
+
+
+def changed(folder: Path, **sections: dict[str, Any]) -> RunFiles:
+    """The files of a run after keys of some sections of its results were changed."""
+    results = results_of(folder)
+    change_results(folder, **{name: (results[name] or {}) | keys for name, keys in sections.items()})
+    return read_run(folder)
+
+
+def said(files: RunFiles) -> dict[str, str]:
+    return {heading: plain(sentence) for heading, sentence in verdict(files)}
+
+
+def test_found(tmp_path: Path) -> None:
+    files = read_run(fabricate(tmp_path))
+    text = said(files)
+    assert list(text) == ["Found", "How sure", "Controls"]
+    assert text["Found"] == (
+        "Three latents pass the rule: it fires on more than 50 % of Danish and less than 1 % of English tokens, which "
+        "fire on Swedish too."
+    )
+    assert "it loses per byte at least 30 times as much (one-sided 95 %) as English and" in text["How sure"]
+    assert text["How sure"].endswith("as Swedish: selective against English, not against Swedish.")
+    assert "no random sets were drawn (--effects.controls 1000)" in text["Controls"]
+    # another rule is not called the paper's
+    limits = {"min_target": 0.3, "max_reference": 0.05, "max_reference_fallback": 0.02}
+    text = said(changed(tmp_path, features={"thresholds": limits}))
+    assert "more than 30 % of Danish and less than 5 % of English" in text["Found"]
+
+
+def test_an_unsound_autoencoder_is_said_first(tmp_path: Path) -> None:
+    fabricate(tmp_path)
+    finding = "95.3 % of the latents are dead."
+    page = words_of(page_of(tmp_path, sae=results_of(tmp_path)["sae"] | {"unsound": [finding]}))
+    assert page.index(f"The autoencoder is unsound. {finding}") < page.index("Found.")
+
+
+def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
+    change_results(fabricate(tmp_path), schema_version=1)
+    with pytest.raises(
+        GlossaeError, match=r"results.json: schema_version 1 has other keys .* run the same command"
+    ):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("case", "selective", "parts"),
+    [
+        (
+            "fallback",
+            None,
+            ("No latent fires on more than 50 % of Danish", "the fallback took the nearest four"),
+        ),
+        (
+            "unselective",
+            {0.1: False, 0.3: False},
+            ("1.1 times as much", "no selective latent was found at this site (resid of layer 2)"),
+        ),
+        ("published", {0.1: False, 0.3: True}, ("selective against English at 0.3 nats only",)),
+        ("empty", {}, ("No latent fires on more than 50 %", "No selective latent was found at this site")),
+    ],
+)
+def test_judgements(tmp_path: Path, case: str, selective: Any, parts: tuple[str, ...]) -> None:
+    files = read_run(fabricate(tmp_path, case))
+    text = " ".join(said(files).values())
+    for part in parts:
+        assert part in text
+    if selective is not None:
+        assert selective_at(files) == selective
+        assert ("selective against English" in text) == any(selective.values())
+
+
+def test_damage_that_is_never_reached(tmp_path: Path) -> None:
+    next_token = results_of(fabricate(tmp_path))["next_token"]
+    named = ("units", "kind", "edit", "splice", "text", "at", "versus")
+    rows = [
+        {name: own[name] if name in named else None for name in own} | {"reached": False}
+        for own in next_token["selectivity"]
+    ]
+    text = said(changed(tmp_path, next_token={"selectivity": rows, "chosen": []}))["How sure"]
+    assert text.startswith(
+        "The Danish loss never rises by 0.1 nats as the units are turned down, so no selective"
+    )
+
+
+@pytest.mark.parametrize(
+    ("swedish", "german", "claim"),
+    [
+        (0.60, 0.50, "which stand for “not English” as much as for Danish"),
+        (0.60, 0.01, "which fire on Swedish too"),
+        (0.02, 0.01, "which fire less than half as often on Swedish and German"),
+    ],
+)
+def test_third_languages(tmp_path: Path, swedish: float, german: float, claim: str) -> None:
+    units = results_of(fabricate(tmp_path))["features"]["units"]
+    rate = row("da en sv de", 0.8, 0.002, swedish, german)
+    assert (
+        claim
+        in said(changed(tmp_path, features={"units": [unit | {"rate": rate} for unit in units]}))["Found"]
+    )
+
+
+def panel(outside: tuple[str, ...], found: int = 3, **again: int) -> dict[str, Any]:
+    """`evidence` of a run: so many latents of 200 pass, and again so many on other text."""
+    claim = row("claim inside outside same", "Danish", ["da"], list(outside), [])
+    rows = [
+        row("kind on tokens units passed", "latent", on, tokens, found, passed)
+        for on, passed in again.items()
+        for tokens in (1, 32)
+    ]
+    kinds = (("latent", found, 200), ("neuron", 40, 64))
+    claims = [claim | row("kind units of family_wise", *kind, None) for kind in kinds]
+    return evidence(replication=rows, claims=claims)
+
+
+def test_tests_and_their_replication_are_counted(tmp_path: Path) -> None:
+    assert "no third language was measured" in said(read_run(fabricate(tmp_path, others=())))["Found"]
+
+    def found_with(tested: dict[str, Any]) -> str:
+        change_results(tmp_path, evidence=tested)
+        return said(read_run(tmp_path))["Found"]
+
+    text = found_with(panel(("en", "sv", "de"), held_out=3, replicate=2))
+    assert text.startswith(
+        "3 of 200 latents pass as Danish, told from English, Swedish and German (false discovery rate 5 %), and again "
+        "3 of 3 on the half held out and 2 of 3 on the other text"
+    )
+    # they were measured on the panel, if not on select
+    assert "no third language" not in text
+    text = found_with(panel(("en", "sv"), found=0, held_out=0))
+    assert text.startswith("No latent of 200 passes as Danish, told from English and Swedish")
+    assert "again" not in text
+    # the tests of a panel of the pair alone know no third language
+    assert "no third language was measured" in found_with(panel(("en",)))
+    assert "false discovery" not in found_with({"reason": "select is too short"})
+
+
+@pytest.mark.parametrize(
+    ("random", "expected"),
+    [
+        (
+            (8, 6, 4),
+            "the same rule takes 9 latents of the trained and 4 to 8 of three untrained autoencoders;",
+        ),
+        ((8, 9, 4), "4 to 9 of three untrained autoencoders, so training makes no more latents pass;"),
+        ((None, None), ""),
+    ],
+)
+def test_untrained_latents_are_counted(tmp_path: Path, random: tuple[int | None, ...], expected: str) -> None:
+    fabricate(tmp_path)
+    counts = [("da", None, 9), ("sv", None, 30), *(("da", seed, count) for seed, count in enumerate(random))]
+    rows = [filled(ChosenLatents, language=code, seed=seed, passing=n).to_json() for code, seed, n in counts]
+    text = said(changed(tmp_path, next_token={"chosen": rows}))["Controls"]
+    assert expected in text[:1].lower() + text[1:]
+    assert ("untrained" in text) == bool(expected)
+
+
+def test_the_rank_among_drawn_sets_is_said(tmp_path: Path) -> None:
+    fabricate(tmp_path)
+    drawn = filled(Control, units="da", edit="zero", control="matched latents", draws=1000, rank=1)
+    rows = [drawn.model_copy(update={"statistic": name}) for name in ("target", "target - reference")]
+    change_results(tmp_path, controls=filled(Controls, rows=rows).to_json())
+    text = said(read_run(tmp_path))["Controls"]
+    assert "rank 1 of 1 001 by Danish less English among draws of matched latents" in text
+
+
+def added(*adds: tuple[str, float, float, float], reason: str | None = None) -> str:
+    rows = [filled(TrainingAdds, what=w, size=4, difference=m, low=lo, high=hi) for w, m, lo, hi in adds]
+    found = Baselines(
+        reason=reason,
+        adds=[*rows, TrainingCarries(trained=[1], untrained=[1])],
+        autoencoders=[filled(FoundUnits, group=group, passing=9) for group in ("trained", "untrained")],
+    )
+    return plain(what_training_adds(RunFiles(load_recipe("demo"), results=StageResults(baselines=found))))
+
+
+def test_what_training_adds_and_what_it_takes() -> None:
+    text = added(("target", -0.2, -0.3, -0.1), ("margin", 0.05, 0.01, 0.09))
+    assert text == (
+        "four trained latents switched off cost Danish, less the nearest language, 0.050 nats a token more than "
+        "untrained ones (95 % +0.010 to +0.090), but four trained latents switched off cost Danish 0.200 nats a token "
+        "less than untrained ones (95 % -0.300 to -0.100)"
+    )
+    for ends in ((-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)):
+        text = added(("target", *ends), ("margin", 0.0, -0.1, 0.1))
+        assert text.startswith("the autoencoder adds nothing that an untrained one lacks")
+        assert ("0.200 nats a token less" in text) == (ends[2] < 0)
+    assert added(reason="too little text") == ""
+    assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
+
+
+def test_numbers_in_words() -> None:
+    assert plain(percent(0.264)) == "26 %"
+    assert plain(percent(0.0123)) == "1.2 %"
+    assert plain(percent(0.0)) == plain(percent(0.0, digits=1)) == "0 %"
+    assert plain(percent(1.0)) == "100 %"
+    assert plain(percent(0.9996)) != "100 %"
+    assert plain(percent(0.00003)) == "under 0.01 %"
+    assert number(-0.0001) == "0.000"
+    assert signed(-0.5, 1) == "\N{MINUS SIGN}0.5"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert whole(65536) == "65\N{NARROW NO-BREAK SPACE}536"
+    assert visible("a\x00\ud800\u202e\u2067b\nc") == "a\\x00\\ud800\\u202e\\u2067b\nc"
+    assert visible("日本 “så” \u200d") == "日本 “så” \u200d"
+
+
+def test_a_folder_is_named_by_its_last_part() -> None:
+    for folder in ("../models/tiny-da-en", "/data/models/tiny-da-en/", "~/tiny-da-en", "./tiny-da-en"):
+        assert model_name(folder) == "tiny-da-en"
+    for name in ("toy", "gpt2", "EleutherAI/pythia-14m"):
+        assert model_name(name) == name
+    assert model_name("..") == ".."
