@@ -21,6 +21,8 @@ from glossae.recipe import (
     load_recipe,
     quick_settings,
     recipe_values,
+    shared_json,
+    shared_recipe,
     shipped_recipes,
 )
 
@@ -463,3 +465,24 @@ def test_flags_win_over_quick():
     recipe = load_recipe("pythia-14m", overrides, quick=True)
     assert (recipe.sae.expansion, recipe.sae.latents) == (3, None)
     assert (recipe.effects.tune, recipe.probe.seeds, recipe.effects.prompts) == (True, 9, False)
+
+
+def test_what_is_shared_of_a_recipe_has_base_names_in_place_of_paths():
+    recipe = load_recipe(
+        "demo",
+        {
+            "model": "/models/own/gemma",
+            "probe.models": "/models/own/gemma,org/other",
+            "sae.from": "/saes/one",
+            "corpora.train": "da=/t/a.txt,en=/t/b.txt 'cols:en,-,da:/t/two words.tsv' opus:Books hub:org/set,split=a/b",
+            "tasks.names": "own:da=/t/rows.tsv angry-tweets",
+        },
+    )
+    shared = shared_recipe(recipe)
+    assert (shared.model, shared.probe.models, shared.sae.from_) == ("gemma", ("gemma", "org/other"), "one")
+    assert (
+        shared.corpora.train
+        == "da=a.txt,en=b.txt 'cols:en,-,da:two words.tsv' opus:Books hub:org/set,split=a/b"
+    )
+    assert shared.tasks.names == "own:da=rows.tsv angry-tweets"
+    assert shared_json({"/models/own/gemma": "of /t/a.txt"}, recipe) == {"gemma": "of a.txt"}

@@ -25,6 +25,9 @@ from glossae.stages import stage_of
 from glossae.toy import toy_corpus
 from toy_grammar import sentences
 
+# SAEs here are trained on next to nothing
+pytestmark = pytest.mark.filterwarnings("ignore::glossae.sae.UnsoundWarning")
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.py"))
@@ -48,17 +51,17 @@ LESS = {
 
 
 class Block(NamedTuple):
-    """A fenced block; `words` is what stands behind the three backticks."""
+    """A fenced block of a language."""
 
-    words: tuple[str, ...]
+    language: str
     text: str
 
 
 def blocks(page):
-    found = re.findall(
-        r"^```(\w[^\n]*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return [Block(tuple(words.split()), text) for words, text in found]
+    """The blocks of a page that run: those without `<!-- not run: REASON -->` before them."""
+    fenced = r"^(<!-- not run: [^\n]+ -->\n)?```(\w+)\n(.*?)^```$"
+    found = re.findall(fenced, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [Block(language, text) for marked, language, text in found if not marked]
 
 
 def once(function):
@@ -105,11 +108,15 @@ def world(tmp_path_factory):
 
         patch.setattr(run, "run_recipe", stand_in)
         stand_in(load_recipe("demo", {}), Path("runs/demo"))
+        patch.setattr("glossae.app.launch", lambda *_, **__: None)
         patch.setattr(
             api, "load_recipe", lambda base, changes, **named: load_recipe(base, LESS | changes, **named)
         )
         for name in ("load", "text", "probe", "train", "find", "sweep"):
             patch.setattr(gl, name, once(getattr(gl, name)))
+        # what is pushed to a repository stands as a folder of that name
+        gl.open_run("finished").sae().save_pretrained("me/danish-latents")
+        assert main("knob save finished --dose 4 --out me/danish-latents/knob.safetensors".split()) == 0
         yield folder
 
 
@@ -119,36 +126,28 @@ def carried_out(line):
     match words:
         case ["uvx", "--from", _, *rest]:
             carried_out(shlex.join(rest))
+        case ["glossae", "push", *rest] if "--dry-run" not in rest:
+            carried_out(f"{line.partition('  #')[0]} --dry-run")
         case ["glossae", *rest]:
             assert main(rest) == 0, line
         case ["make", target]:
-            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), (
-                line
-            )
+            targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+            assert target in targets, line
         case ["pip", "install" | "wheel", *rest]:
-            extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-            for named in re.findall(r"\[(.*?)\]", " ".join(rest)):
-                assert set(named.split(",")) <= set(extras["optional-dependencies"]), line
-        case ["diff", first, second]:
-            assert subprocess.run(["diff", first, second], capture_output=True, check=False).returncode < 2, (
-                line
-            )
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            for extras in re.findall(r"\[(.*?)\]", " ".join(rest)):
+                assert set(extras.split(",")) <= set(project["optional-dependencies"]), line
+        case ["diff", *files]:
+            assert subprocess.run(["diff", *files], capture_output=True, check=False).returncode < 2, line
         case _:
             pytest.fail(f"nobody knows how to try this line: {line}")
 
 
-@pytest.mark.filterwarnings(
-    "ignore::glossae.sae.UnsoundWarning"
-)  # of SAEs that are trained on next to nothing
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, world, capsys):
     names, printed = {}, None
     for block in blocks(page):
-        kind, *how = block.words
-        assert how in ([], ["no-run"]), f"{page.name}: what is '{' '.join(block.words)}'?"
-        if how:
-            continue
-        match kind:
+        match block.language:
             case "python":
                 capsys.readouterr()
                 exec(compile(block.text.replace(HUB_MODEL, '"toy"'), page.name, "exec"), names)
@@ -164,10 +163,11 @@ def test_the_blocks_of_a_page_run(page, world, capsys):
                 (world / name[1]).write_text(block.text, encoding="utf-8")
             case "text":
                 assert printed in (None, block.text)
+            case other:
+                pytest.fail(f"{page.name}: nobody knows how to try a block of {other}")
         printed = None
 
 
-@pytest.mark.filterwarnings("ignore::glossae.sae.UnsoundWarning")
 @pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda script: script.stem)
 def test_a_notebook_runs(script, world):
     exec(compile(script.read_text(encoding="utf-8"), script.name, "exec"), {})

@@ -130,7 +130,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(served, toy_run, capsys):
 
 
 def test_the_space_of_the_documentation_works(toy_run, tmp_path, monkeypatch, capsys):
-    (block,) = re.findall(r"```python no-run\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
     run = tmp_path / "runs" / "demo"
     # what the page says that a Space needs of a run
     for name in ("features", "sae"):

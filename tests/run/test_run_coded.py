@@ -112,7 +112,7 @@ def test_the_page_has_the_papers_numbers_cell_by_cell(shown):
         "Figure 3, beside the paper",
         "Appendix C, beside the paper",
         "Appendix D, beside the paper",
-        "changes have the same sign as the paper's, where its two digits show one: as coded, ",
+        "Changes with the paper's sign, where its two digits show one: as coded, ",
         "EleutherAI/pythia-2.8b",
     ):
         assert words in page, words
@@ -123,10 +123,10 @@ def test_the_page_has_the_papers_numbers_cell_by_cell(shown):
 
 def test_without_the_switches_the_page_says_how_to_throw_them(published):
     page = (published.path / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
-    assert "--protocol as_coded adds what its code does" in page
+    assert "what the paper&#39;s code does differently (<code>--protocol</code> as_coded)" in page
     assert "Appendix C, beside the paper" in page
     assert "Switches" not in page
-    assert "Its tasks were not set in this run" in page
+    assert "downstream tasks (" in page
 
 
 def test_another_recipe_can_be_run_as_coded_too(world, tmp_path, page):

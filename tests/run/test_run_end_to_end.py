@@ -289,7 +289,7 @@ def test_the_rule_takes_all_that_pass_and_no_other(world, copy_of_finished, caps
     assert {row.unit for row in features.units} == set(selected)
     assert len(selected) > 0
     text = page_text(copy_of_finished / "report.html")
-    assert "this run's rule (firing on more than 3 % of Danish and less than 5 % of English tokens)" in text
+    assert "fires on more than 3 % of Danish and less than 5 % of English tokens" in text
 
 
 def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
@@ -304,7 +304,7 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
     # what is cheaper is measured all the same
     assert {row.kind for row in found.selectivity} == {"neuron", "direction"}
     assert found.one_by_one == []
-    assert "No latent passes the paper's rule" in page_text(copy_of_finished / "report.html")
+    assert "o latent fires on more than 50 % of Danish" in page_text(copy_of_finished / "report.html")
 
 
 # ---- what a person sees
@@ -312,7 +312,7 @@ def test_no_unit_at_all_is_no_error(world, copy_of_finished, capsys, page):
 
 def test_the_report_is_one_page_that_says_the_rule(finished):
     text = page_text(finished / "report.html")
-    assert "firing on more than 50 % of Danish and less than 1 % of English tokens" in text
+    assert "fires on more than 50 % of Danish and less than 1 % of English tokens" in text
     source = (finished / "report.html").read_text(encoding="utf-8")
     assert source.count("<svg") >= 7
     assert "<link" not in source
@@ -494,3 +494,10 @@ def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):
     # the same command carries on in the same folder
     assert main([*line, "--languages.others", "da,nb", "--quick", *small]) == 0
     assert "sae: done before, kept" in capsys.readouterr().err
+
+
+def test_the_page_and_its_figures_name_no_folder_of_this_machine(world, finished):
+    shared = [*finished.rglob("*.html"), *(finished / "figures").iterdir()]
+    assert len(shared) > 2
+    for path in shared:
+        assert str(world.folder) not in path.read_text(encoding="utf-8"), path.name

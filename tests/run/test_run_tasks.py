@@ -73,10 +73,10 @@ def test_what_was_left_out_is_written_and_on_the_page(with_tasks):
     assert sets["mood"]["dropped"] == {"train": {"empty": 1}, "test": {}}
     assert sets["mood"]["rows"] == {"train": 179, "test": 81}
     page = (with_tasks / "report.html").read_text()
-    assert "one row without text left out" in page
+    assert "Without text, left out" in page
     for name in ("controlled", "as-coded", "fine-tuned"):
         assert (with_tasks / "figures" / f"figure-9-tasks-{name}.svg").is_file()
-    assert "What the test can see" in page
+    assert "labels&#39; directions erased" in page
     assert "Appendix D: as the paper" in page
 
 

@@ -34,8 +34,8 @@ def add_app(commands: Any) -> None:
     parser.add_argument("--port", type=typed(Count), metavar="N", help="the port [the first free from 7860]")
 
 
-def _app(given: argparse.Namespace) -> dict[str, Any]:
-    return {"address": launch(given.run, host=given.host, port=given.port).local_url}
+def _app(given: argparse.Namespace) -> None:
+    launch(given.run, host=given.host, port=given.port)
 
 
 def launch(run: str | Path, *, host: str | None = None, port: int | None = None, wait: bool = True) -> Any:

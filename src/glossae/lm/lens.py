@@ -72,7 +72,7 @@ def _through(norm: nn.Module, x: Float[Tensor, "units d"]) -> Float[Tensor, "uni
     Libraries keep the scale as g or as 1 + g. It is read off what the norm returns for a vector of ones and minus ones,
     whose size is 1 and whose mean is 0.
     """
-    weight: Tensor = next(norm.parameters())
+    weight: Tensor = next(norm.parameters(), x)
     ends = torch.ones(x.shape[1], device=weight.device, dtype=weight.dtype)
     ends[1::2] = -1
     scale = (norm(ends[None]) - norm(-ends[None]))[0].float() / 2 * ends.float()
@@ -91,8 +91,8 @@ def _in_residual_stream(
     if site.name != "mlp.hidden":
         return directions
     projection, added = lm.tap(site).module, lm.tap(Site("mlp.out", site.layer)).module
-    weight = next(projection.parameters())
-    read = directions.to(weight.device, weight.dtype)
+    # quantised weights have a type that nothing is computed in
+    read = directions.to(next(projection.parameters()).device, lm.model.dtype)
     written = projection(read).float() - projection(torch.zeros_like(read)).float()
     # in some models a norm follows, whose output is what is added
     own = getattr(added, "weight", None)
@@ -113,7 +113,7 @@ def _agrees(lm: LanguageModel, norm: nn.Module | None, head: Any) -> bool:
     finally:
         handle.remove()
     try:
-        state = seen[0] if norm is None else norm(seen[0].to(next(norm.parameters()).device))
+        state = seen[0] if norm is None else norm(seen[0].to(next(norm.parameters(), seen[0]).device))
         ours = head(state.to(head.weight.device)).float().to(logits.device)
     except RuntimeError:
         # another width: the model projects its states before it reads them

@@ -28,6 +28,7 @@ from glossae.recipe.settings import (
     Tasks,
     Text,
 )
+from glossae.recipe.sharing import shared_json, shared_recipe, shared_results
 
 __all__ = [
     "PRECISIONS",
@@ -54,6 +55,9 @@ __all__ = [
     "quick_settings",
     "recipe_values",
     "settings_by_key",
+    "shared_json",
+    "shared_recipe",
+    "shared_results",
     "shipped_recipes",
     "unknown_flag",
     "value_text",

@@ -23,7 +23,7 @@ from glossae.reporting.wording import visible
 INK, QUIET, PALE, FAINT = "#1f252c", "#56606b", "#8d97a2", "#d6dce2"
 # Okabe and Ito's palette, some a little darker for white paper; the paper's Danish is red
 ORANGE, BLUE, GREEN = "#d55e00", "#0072b2", "#009e73"
-_OTHERS = (GREEN, "#b0568a", "#2f93cc", "#8c6d00", "#7a7a7a", "#5b3a8c")
+_OTHERS = (GREEN, "#b0568a", "#8c6d00", "#2f93cc", "#7a7a7a", "#5b3a8c")
 _DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (7, 3)))
 _VARIABLES = {
     **{INK: "fg", QUIET: "muted", PALE: "pale", FAINT: "line", "#e8ebee": "grid", "#ffffff": "bg"},
@@ -125,10 +125,10 @@ class Figure:
                 words = f"{self.label} {panel.title}: {self.caption}"
                 drawn.append(_tree(canvas, f"{self.name}-{place}", words))
             if len(self.panels) > 1:
-                axes = list(Canvas().subplots(len(self.panels), 1))
-                for one, panel in zip(axes, self.panels, strict=True):
+                several = list(Canvas().subplots(len(self.panels), 1))
+                for one, panel in zip(several, self.panels, strict=True):
                     panel.paint(one)
-                if entries := _entries(axes):
+                if entries := _entries(several):
                     canvas = Canvas(figsize=(self.size[0], 0.12 + 0.19 * -(-len(entries) // 2)))
                     canvas.legend(list(entries.values()), list(entries), loc="center left", ncols=2)
                     drawn.append(_tree(canvas, f"{self.name}-key", f"Legend of {self.label}"))
@@ -242,7 +242,8 @@ def _titles(canvas: Canvas) -> dict[str, list[str]]:
         label = str(line.get_label())
         if line.get_marker() not in (None, "None", "") and not label.startswith("_"):
             line.set_gid(f"marks-{number}")
-            titles[f"marks-{number}"] = [f"{label}: {x:.4g}, {y:.4g}" for x, y in line.get_xydata() if y == y]
+            points: Any = line.get_xydata()
+            titles[f"marks-{number}"] = [f"{label}: {x:.4g}, {y:.4g}" for x, y in points if y == y]
     return titles
 
 
@@ -263,9 +264,9 @@ def _element(drawn: ElementTree.Element) -> str:
     for element in root.iter():
         if path := element.get("d"):
             element.set("d", re.sub(r"(\.\d\d)\d+", r"\1", path).replace("\n", ""))
-        if style := element.get("style"):
-            style = re.sub(r"font-family: [^;]*;?", "", style)
-            element.set("style", re.sub("#[0-9a-f]{6}", lambda found: _coloured(found[0]), style))
+        if rules := element.get("style"):
+            rules = re.sub(r"font-family: [^;]*;?", "", rules)
+            element.set("style", re.sub("#[0-9a-f]{6}", lambda found: _coloured(found[0]), rules))
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -279,7 +280,7 @@ def _entries(axes: Iterable[Axes]) -> dict[str, Any]:
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             # bars of a kind that a panel has none of are an empty tuple
-            if handle != ():
+            if not isinstance(handle, tuple) or len(handle):
                 entries.setdefault(visible(label), handle)
     return entries
 

@@ -151,7 +151,8 @@ class Table:
             not any(isinstance(row[title].numbers.get(""), int | float) for row in self.rows)
             for title in self.rows[0]
         ]
-        return [(Cell(*title.split("|", 1)), left) for title, left in zip(self.rows[0], words, strict=True)]
+        parts = [title.partition("|") for title in self.rows[0]]
+        return [(Cell(title, below), left) for (title, _, below), left in zip(parts, words, strict=True)]
 
     @property
     def numbers(self) -> pd.DataFrame:
@@ -194,18 +195,15 @@ def table(
             label, [{title: shown(value) for title, value in row.items()} for row in rows], facts, key
         )
     parts = [part.strip().split("=", 1) for part in columns.split(";")]
-    spread = [
-        (title.replace("*", language_name(code)), path.replace("*", code))
+    spread = {
+        title.replace("*", language_name(code)): path.replace("*", code)
         for title, path in parts
         for code in (over if "*" in title else ("",))
-    ]
-    lines = [{title: _cell(row, path) for title, path in spread} for row in rows]
-    # a language that no row has needs no column
-    empty = {
-        title
-        for title, path in spread
-        if "." in path and all(line[title].numbers == {"": None} for line in lines)
     }
+    lines = [{title: _cell(row, path) for title, path in spread.items()} for row in rows]
+    # a language that no row has needs no column
+    fixed = {title for title, _ in parts}
+    empty = {t for t in spread if t not in fixed and all(line[t].numbers == {"": None} for line in lines)}
     return Table(
         label, [{t: cell for t, cell in line.items() if t not in empty} for line in lines], facts, key
     )

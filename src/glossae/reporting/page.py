@@ -1,8 +1,8 @@
 """From a run folder to one page that opens anywhere."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Section:
     anchor: str
     title: str
     paper: str
-    exhibits: list[Exhibit] = field(default_factory=list)
+    exhibits: Sequence[Exhibit]
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class Contents:
 def contents(files: RunFiles) -> Contents:
     """What the page of a run shows."""
     captions = yaml.safe_load(_CAPTIONS.read_text(encoding="utf-8"))
-    names = dict(zip(("target", "reference"), files.names, strict=True))
+    names: dict[str, Any] = dict(zip(("target", "reference"), files.names, strict=True))
 
     def captioned(one: Exhibit) -> Exhibit:
         if isinstance(one, Table):
-            return replace(one, caption=captions[one.key or one.name].format(**names | one.facts))
+            return replace(one, caption=captions[one.key or one.name].format(**names, **one.facts))
         return (
-            replace(one, caption=captions[one.name].format(**names | one.facts))
+            replace(one, caption=captions[one.name].format(**names, **one.facts))
             if isinstance(one, Figure)
             else one
         )
@@ -110,7 +110,8 @@ def contents(files: RunFiles) -> Contents:
     for anchor, title, paper, exhibits in _SECTIONS:
         shown = [captioned(one) for one in exhibits(files)]
         missing += [one for one in shown if isinstance(one, Missing)]
-        if here := [one for one in shown if not isinstance(one, Missing)]:
+        here = [one for one in shown if not isinstance(one, Missing)]
+        if here:
             sections.append(Section(anchor, title, paper, here))
     # what is still to come is told apart from what nobody asked for
     missing = [one for one in missing if one.stage not in files.to_come]
@@ -118,7 +119,7 @@ def contents(files: RunFiles) -> Contents:
 
 
 def write_report(folder: Path) -> Path:
-    """Write `report.html`, `figures/` and `tables/` from the files of a run, and return the path of the page.
+    """Write `report.html`, `figures/`, `tables/` and `units/` from the files of a run, and return the path of the page.
 
     The page says which stages were not run. The same files give the same bytes.
 
@@ -127,8 +128,9 @@ def write_report(folder: Path) -> Path:
             a symbolic link.
     """
     refuse_links(folder, (PAGE, FIGURES, TABLES))
+    # the page links those of units that are there
+    write_unit_pages(folder)
     files = read_run(folder)
-    write_unit_pages(folder, files)
     shown = contents(files)
     page = _render(files, shown)
     names = {f"{FIGURES}/{figure.name}" for figure in shown.figures} | {

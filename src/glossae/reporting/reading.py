@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from glossae.errors import GlossaeError
-from glossae.recipe import Recipe, load_recipe
+from glossae.recipe import Recipe, load_recipe, shared_json, shared_recipe, shared_results
 from glossae.reporting.exhibits import Cell
 from glossae.reporting.wording import language_name
 from glossae.results import EvidenceResult, NextToken, Result, Results, StageResults, UnitRow, read_results
@@ -104,7 +104,7 @@ class RunFiles:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """Read what there is in a run folder.
+    """Read what there is in a run folder, without paths of this machine, since pages are shared.
 
     A stage's own files are read only if results.json has the stage: else they are of an earlier run of the folder.
 
@@ -113,20 +113,20 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not (folder / "recipe.yaml").is_file():
         raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
-    written = folder / "results.json"
+    recipe, written = load_recipe(folder / "recipe.yaml"), folder / "results.json"
     results = read_results(Results, written) if written.exists() else StageResults()
     sae, features, tasks = (
         folder / stage if getattr(results, stage) else None for stage in ("sae", "features", "tasks")
     )
     return RunFiles(
-        recipe=load_recipe(folder / "recipe.yaml"),
-        run=_json(folder / "run.json", dict) or {},
-        results=results,
+        recipe=shared_recipe(recipe),
+        run=shared_json(_json(folder / "run.json", dict) or {}, recipe),
+        results=shared_results(results, recipe),
         log=_table(sae / "log.parquet") if sae else None,
         statistics=_table(features / "statistics.parquet") if features else None,
         histograms=_table(features / "histograms.parquet") if features else None,
         texts=(_json(features / "texts.json", list) if features else None) or [],
-        task_sets=(_json(tasks / "sets.json", dict) if tasks else None) or {},
+        task_sets=shared_json((_json(tasks / "sets.json", dict) if tasks else None) or {}, recipe),
         pages=frozenset(f"{_UNITS}/{path.name}" for path in (folder / _UNITS).glob("*.html")),
     )
 

@@ -50,20 +50,19 @@ _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 _SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
-def write_unit_pages(folder: Path, files: RunFiles | None = None) -> None:
+def write_unit_pages(folder: Path) -> None:
     """Write a page for each unit that the stage `dashboards` looked at, and their index.
 
     Pages of an earlier run of the folder are deleted. The same files give the same bytes.
 
     Args:
         folder: the run's.
-        files: what is in it, where that is read already.
 
     Raises:
         GlossaeError: a dashboard is damaged, a page cannot be written, or something that would be is a symbolic link.
     """
     refuse_links(folder, (UNITS,))
-    pages = list(_pages(folder, files or read_run(folder)))
+    pages = list(_pages(folder, read_run(folder)))
     names = {f"{page.name}.html" for page in pages} | ({"index.html"} if pages else set())
     place = folder / UNITS
     for path in place.iterdir() if place.is_dir() else ():
@@ -78,7 +77,9 @@ def write_unit_pages(folder: Path, files: RunFiles | None = None) -> None:
     )
     for page in pages:
         write_text(place / f"{page.name}.html", unit.render(page=page, style=style))
-    script = Markup((_TEMPLATES / "units.js").read_text(encoding="utf-8"))
+    script = Markup(
+        "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("sort.js", "filter.js"))
+    )
     write_text(place / "index.html", index.render(**_index(pages), style=style, script=script))
 
 
@@ -239,7 +240,7 @@ class _Page:
         negative = ", dotted blue below 0" if any(value < 0 for value in self._every_value()) else ""
         few = f" The page has room for {self.most} of each language." if self.most < 10 else ""
         return (
-            "Sentences with the largest values, near-duplicates left out. The darker, the larger the value"
+            "Sentences with the largest values, near-duplicates left out. The stronger the colour, the larger the value"
             f"{negative}; the number is the largest, at the framed token. Hover over a token for its value, or click "
             f"a sentence (or move to it with the tab key) for all.{few}"
         )
@@ -323,7 +324,7 @@ def shown_token(text: str) -> str:
     )
 
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 44, 22, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 420, 190, 50, 22, 8
 
 
 def _histogram(

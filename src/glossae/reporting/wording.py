@@ -86,30 +86,25 @@ def capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def percent(share: float | None, digits: int = 0, *, apart_from: float | None = None) -> str:
-    """A share as `26 %` or `1.2 %`.
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as `26 %` or `1.2 %`; None is a dash.
 
     Args:
-        share: between 0 and 1; None is a dash.
+        share: usually between 0 and 1.
         digits: decimals of a share of 10 % and more; smaller ones get one or two more.
-        apart_from: a threshold the text must not be rounded onto unless the share is just that.
     """
     if share is None:
         return "–"
     value = 100 * share
     if value == 0:
         return f"0{NO_BREAK}%"
-    if value < 0.01:
+    if 0 < value < 0.01:
         return f"under 0.01{NO_BREAK}%"
-    decimals = digits if value >= 10 else max(digits, 1 if value >= 1 else 2)
+    decimals = digits if abs(value) >= 10 else max(digits, 1 if abs(value) >= 1 else 2)
     while 99 < value < 100 and decimals < 6 and float(f"{value:.{decimals}f}") == 100:
         # 99.96 % is not 100 %
         decimals += 1
-    text = f"{value:.{decimals}f}"
-    if apart_from is not None and share != apart_from:
-        while decimals < 6 and float(text) == 100 * apart_from:
-            decimals += 1
-            text = f"{value:.{decimals}f}"
+    text = f"{value:.{decimals}f}".replace("-", MINUS)
     if "." in text and digits == 0:
         text = text.rstrip("0").rstrip(".")
     return f"{text}{NO_BREAK}%"
@@ -144,13 +139,3 @@ def interval(
 def span(low: str, high: str) -> str:
     """`2 to 5`, or `2` where both ends are written alike."""
     return low if low == high else f"{low} to {high}"
-
-
-def moves(delta: float, digits: int = 3, *, past: bool = False) -> str:
-    """What a loss does: `rises by 0.213 nats`, `does not change`; looked back on: `has risen by 0.213 nats`."""
-    size = f"{abs(delta):.{digits}f}"
-    up, down, still = ("has risen", "has fallen", "has not changed") if past else _PRESENT
-    return still if float(size) == 0 else f"{up if delta > 0 else down} by {size} nats"
-
-
-_PRESENT = ("rises", "falls", "does not change")

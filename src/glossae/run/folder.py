@@ -49,7 +49,7 @@ PARTS, CHECKPOINTS = "parts", "checkpoints"
 # of the stage steering: where its families lie as knobs
 KNOBS = "knobs"
 # the folders in which every file is the run's own
-FOLDERS = (*STAGES, "figures", "units", "labels", PASSES)
+FOLDERS = (*STAGES, "figures", "tables", "units", "labels", PASSES)
 
 
 def check_folder(out: Path, recipe: Recipe) -> None:

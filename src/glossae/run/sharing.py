@@ -10,13 +10,12 @@ from glossae.effects import KNOB_FILE, Knob, knob_snippet
 from glossae.errors import GlossaeError
 from glossae.files import shared_name, write_json, write_text
 from glossae.hub import Repository, license_of, push
-from glossae.recipe import Recipe
+from glossae.recipe import Recipe, shared_recipe, shared_results
 from glossae.results import Results
 from glossae.run.card import Shared, run_card
 from glossae.run.engine import assemble
 from glossae.run.folder import RECIPE, RESULTS, Run, RunFolder
 from glossae.run.knobs import knob_of_run
-from glossae.run.paths import shared_recipe, shared_results
 from glossae.sae import CARD, MARK, SHARED_FILES, Sae, read_sae, snippets, to_shared
 from glossae.stages import STAGES
 

@@ -15,9 +15,8 @@ from typing import Any
 import pandas as pd
 
 from glossae.errors import GlossaeError
-from glossae.recipe import Recipe
+from glossae.recipe import Recipe, shared_recipe
 from glossae.results import EvidenceResult, StageResults
-from glossae.run.paths import shared_recipe
 
 PROJECT = "glossae"
 _INSTALL = {"trackio": "pip install 'glossae[track]'", "wandb": "pip install wandb"}

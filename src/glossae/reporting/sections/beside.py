@@ -227,7 +227,7 @@ def _tasks(files: RunFiles) -> Iterator[Exhibit]:
     if files.results.published is None:
         return
     published = files.results.published.tasks
-    found = {
+    found: dict[tuple[Any, ...], TaskScore] = {
         (row.task, row.protocol, row.metric, row.value): row
         for row in reversed(files.results.tasks or [])
         if row.splice is True and row.edit == ("none" if row.value is None else "set")

@@ -13,11 +13,10 @@ from glossae.reporting.verdict import (
     DAMAGES,
     dose_unit,
     has_interval,
-    ratio_words,
     site_words,
     statistic_words,
 )
-from glossae.reporting.wording import interval, language_list, language_name, number, short, signed, whole
+from glossae.reporting.wording import language_list, language_name, number, short, signed, whole
 from glossae.results import Baselines, LossCell, PaperLosses, Selectivity
 
 # ---- what training adds
@@ -185,7 +184,8 @@ def _sweep_table(files: RunFiles, splice: bool, published: PaperLosses | None) -
                 row[f"{name}|the paper's"] = None if edit == "raw" else num(theirs.get(value), 2)
         rows.append(row)
     precision = files.recipe.effects.precision
-    until = f", doubled until ± of every change is {precision:g} or a tenth of it, or there are no more"
+    # by the paper's protocol all sentences are measured
+    until = f", doubled until ± of every change is {precision} or a tenth of it, or there are no more"
     return table(
         f"Appendix C, {'with the splice' if splice else 'error-preserving'}",
         rows,
@@ -286,12 +286,12 @@ def selectivity(files: RunFiles) -> Iterator[Exhibit]:
     if several:
         yield from _margins(files)
     if rows:
-        yield table("Selectivity", [_compared(files, row) for row in rows])
+        yield _compared(files, "Selectivity", rows)
     if several:
         more = [row for row in found.selectivity if not row.splice and row.units not in files.languages[1:]]
         more = [row for row in more if row.versus in (files.reference, "nearest", "mean of others")]
         if more:
-            yield table("Families side by side", [_compared(files, row) for row in more])
+            yield _compared(files, "Families side by side", more)
         if moved := [row for row in found.side_effects if row.reached]:
             yield table(
                 f"Side effects on {files.names[1]}",
@@ -337,26 +337,23 @@ def set_name(files: RunFiles, name: str) -> str:
     return f"{language_name(name)} latents" if name in files.languages else name
 
 
-def _compared(files: RunFiles, row: Selectivity) -> dict[str, Any]:
-    """A set at one damage against one other language, or several together, which have no code."""
-    ends = interval(row.ratio_per_byte_low, row.ratio_per_byte_high, 1)
-    numbers = {"": row.ratio_per_byte, " low": row.ratio_per_byte_low, " high": row.ratio_per_byte_high}
-    numbers |= {" one-sided limit": row.ratio_per_byte_least}
-    ratio = Cell(ratio_words(row), ends if has_interval(row) else "one-sided 95 % limit", numbers)
-    margin = (row.margin_per_byte, row.margin_per_byte_low, row.margin_per_byte_high)
-    return {
-        "Units": Cell(set_name(files, row.units), row.kind),
-        "Edit": Cell(row.edit, _WAYS[row.splice]),
-        "Text": "held-out panel" if row.text == "panel" else row.text,
-        "Versus": language_name(row.versus),
-        "At": Cell(short(row.at), "" if row.reached else "not reached", {"": row.at}),
-        "Dose": num(row.value, 2) if row.value is not None else "above 0" if row.reached else None,
-        "Rise": num(row.target_delta_per_byte, 4),
-        "Other's change": Cell(signed(row.other_delta_per_byte, 4), "", {"": row.other_delta_per_byte}),
-        "Margin": est(*margin, 4, signed) if row.reached else None,
-        "Ratio": ratio if row.reached else None,
-        "Other's change|per token": row.other_delta,
-    }
+_COMPARED = (
+    "Units=name; Kind=kind; Edit=edit; Way=way; Text=text; Versus=over; At=at short; Dose=value 2; "
+    "Rise=target_delta_per_byte 4; Other's change=other_delta_per_byte +4; Margin=margin_per_byte +4; "
+    "Ratio=ratio_per_byte 1; Ratio|at least=ratio_per_byte_least 1; Other's change|per token=other_delta +3"
+)
+
+
+def _compared(files: RunFiles, label: str, rows: Sequence[Selectivity]) -> Table:
+    """Sets at one damage against one other language, or several together, which have no code."""
+    lines = [
+        dict(row)
+        | {"name": set_name(files, row.units), "way": _WAYS[row.splice], "over": language_name(row.versus)}
+        # where the other's loss does not rise, a ratio has no interval, but a one-sided limit
+        | ({} if has_interval(row) else {"ratio_per_byte": None, "ratio_per_byte_low": None})
+        for row in rows
+    ]
+    return table(label, lines, _COMPARED)
 
 
 def _margins(files: RunFiles) -> Iterator[Exhibit]:

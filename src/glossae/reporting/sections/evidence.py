@@ -14,14 +14,12 @@ from glossae.reporting.wording import (
     number,
     percent,
     plural,
-    signed,
     whole,
 )
 from glossae.results import (
     EvidenceResult,
     FamilyUnit,
     IdentificationRow,
-    MatchedRow,
     NotTested,
     Partner,
     ScoresResult,
@@ -207,7 +205,7 @@ def close(files: RunFiles) -> Iterator[Exhibit]:
                 | {
                     f"over {language_name(other)}": None
                     if one == other
-                    else est(*(part[here][there] for part in (row.auroc, row.low, row.high)))
+                    else est(row.auroc[here][there], row.low[here][there], row.high[here][there])
                     for other, there in place.items()
                 }
                 for one, here in place.items()
@@ -217,6 +215,13 @@ def close(files: RunFiles) -> Iterator[Exhibit]:
         )
     yield from _matched(files, found)
     yield from _doubtful(files, found)
+
+
+_APART = "; ".join(
+    f"{title}|{when}={when}.{name} +2"
+    for name, title in (("tokens_per_word", "tokens per word"), ("bytes_per_token", "bytes per token"))
+    for when in ("before", "after")
+)
 
 
 def _matched(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:
@@ -237,7 +242,10 @@ def _matched(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:
         rows.sort(key=lambda row: files.languages.index(row.other))
         yield table(
             f"Matched on tokenisation, {kind}s, {PLACES[on]}",
-            [_matched_line(row) for row in rows],
+            [dict(row) | {"why": row.reason or "–"} for row in rows],
+            f"Against=other lang; matched=matched; of|target=found.0; of|other=found.1; {_APART}; "
+            "AUROC|all=set.all.0[set.all.1,set.all.2]; AUROC|matched=set.matched.0[set.matched.1,set.matched.2]; "
+            "pass|matched=passed.matched; pass|all=passed.all; pass|as many=passed.as_many; note=why",
             key="matched-on-tokenisation",
         )
         if on == "held_out":
@@ -255,24 +263,6 @@ def _matched(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:
                 ],
                 key="units-on-matched-sentences",
             )
-
-
-def _matched_line(row: MatchedRow) -> dict[str, Any]:
-    apart = {"tokens_per_word": "tokens per word, apart", "bytes_per_token": "bytes per token, apart"}
-    passed = row.passed
-    return {
-        "Against": language_name(row.other),
-        "matched": num(row.matched, 0, f"of {whole(row.found[0])} and {whole(row.found[1])}"),
-        **{
-            title: num(row.after[name], 2, f"before: {signed(row.before[name], 2)}")
-            for name, title in apart.items()
-        },
-        "all": est(*row.set.all),
-        "matched ones": est(*row.set.matched),
-        "pass": num(passed.matched, 0, f"all: {passed.all}; as many: {passed.as_many}")
-        if passed
-        else "too few",
-    }
 
 
 def _doubtful(files: RunFiles, found: EvidenceResult) -> Iterator[Exhibit]:

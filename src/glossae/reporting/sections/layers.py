@@ -66,7 +66,9 @@ def probes(files: RunFiles) -> Iterator[Exhibit]:
     yield table("Layers", mine, f"Layer=layer; {_LAYER}", model=model)
     if not means.empty:
         lines = []
-        for value, line in means[means["model"] == own].groupby("lambda"):
+        ours = means[means["model"] == own]
+        for value in sorted(set(ours["lambda"])):
+            line = ours[ours["lambda"] == value]
             alive = line[~line["collapsed"]]["accuracy"]
             accuracy = "–" if alive.empty else span(percent(alive.min(), 1), percent(alive.max(), 1))
             lines.append(
@@ -153,7 +155,7 @@ def _rule(layers: Sequence[ProbeLayer], model: str, used: int | None, said: str)
     def panel(name: str) -> Panel:
         def paint(axes: Axes) -> None:
             line = numbers[numbers["model"] == name].sort_values("layer")
-            best = line.loc[line["bce"].idxmin()]
+            best = line.sort_values("bce").iloc[0]
             low, high = best["bce"] - best["bce_se"], best["bce"] + best["bce_se"]
             axes.axhspan(low, high, color=FAINT, alpha=0.6, linewidth=0, label="best ± 1 SE")
             style: Any = {"color": QUIET, "marker": "o", "capsize": 3, "linewidth": 1.4}
@@ -231,13 +233,14 @@ def _as_coded(
 ) -> Iterator[Exhibit]:
     """The replay of the paper's optimiser beside the optimum: a figure of every model, a table of the run's own."""
     means = numbers[numbers["model"] == own]
-    facts = {"batches": int(means["batches"].iloc[0])}
+    facts: dict[str, Any] = {"batches": int(means["batches"].iloc[0])}
     drawn = _by_model(numbers, _paint_replayed)
     yield Figure(
         "probes-as-coded", "Figure 3 as coded", drawn, numbers, size=(3.6, 2.9), share=True, facts=facts
     )
-    lines = []
-    for value, line in means.groupby("lambda"):
+    lines: list[dict[str, Any]] = []
+    for value in sorted(set(means["lambda"])):
+        line = means[means["lambda"] == value]
         lines.append(
             {"Lambda": short(value), "Optimum zero": f"{int(line['collapsed'].sum())} of {len(line)}"}
             | {

@@ -46,8 +46,12 @@ def rates(files: RunFiles) -> Iterator[Exhibit]:
                 dict(unit) | {"page": files.unit(unit.kind, unit.unit, str(unit.unit))}
                 for unit in units[:_MOST_ROWS]
             ],
-            "Latent=page; fires: *=rate.* %1; mean: *=mean.* 2; where it fires: *=mean_active.* 2; "
-            "AUROC of tokens=token_auroc"
+            "Latent=page; fires: *=rate.* %1; "
+            + "; ".join(
+                f"{name}|mean=mean.{code} 2; {name}|where it fires=mean_active.{code} 2"
+                for code, name in zip(files.languages, files.names, strict=False)
+            )
+            + "; AUROC of tokens=token_auroc"
             + ("; AUROC of sentences=sentence_auroc; q of sentences=q_value short" if tested else ""),
             over=[code for code in files.languages if code in units[0].rate],
             key="selected-latents",

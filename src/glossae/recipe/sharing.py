@@ -1,19 +1,21 @@
-"""A run's recipe and results without paths of this machine."""
+"""What others may read of a run: its recipe and results without paths of this machine."""
 
 import json
 import re
 import shlex
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from glossae.files import path_named, shared_name
-from glossae.recipe import Recipe
-from glossae.results import Results
+from glossae.recipe.settings import Recipe
+from glossae.results import StageResults
 
 # a source's files: `da=PATH,en=PATH`, `cols:en,da:PATH`, or of a task `NAME:LANGUAGE=PATH`
 _FILES = re.compile(r",(?=[\w-]+=)")
 _PREFIX = re.compile(r"(cols:[^:]*:|[\w.-]+(?::[\w-]+)?=)?(.*)", re.DOTALL)
 _FETCHED = ("hub:", "opus:")
+
+AResult = TypeVar("AResult", bound=StageResults)
 
 
 def shared_recipe(recipe: Recipe) -> Recipe:
@@ -32,14 +34,19 @@ def shared_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def shared_results(results: Results, recipe: Recipe) -> Results:
+def shared_results(results: AResult, recipe: Recipe) -> AResult:
     """The results with base names in place of the paths that their recipe names."""
-    paths, text = _paths(recipe), json.dumps(results.to_json(), ensure_ascii=False)
+    return type(results).model_validate(shared_json(results.to_json(), recipe))
+
+
+def shared_json(value: Any, recipe: Recipe) -> Any:
+    """A JSON value with base names in place of the paths that a recipe names, in its keys too."""
+    paths, text = _paths(recipe), json.dumps(value, ensure_ascii=False)
     for path in sorted(paths, key=len, reverse=True):
         # as JSON has it, without the quotation marks
         old, new = (json.dumps(name, ensure_ascii=False)[1:-1] for name in (path, paths[path]))
         text = text.replace(old, new)
-    return Results.model_validate(json.loads(text))
+    return json.loads(text)
 
 
 def _paths(recipe: Recipe) -> dict[str, str]:
