@@ -497,7 +497,7 @@ def test_find_goes_from_one_text_to_a_page(world, tmp_path, capsys, page):
 
 
 def test_the_page_and_its_figures_name_no_folder_of_this_machine(world, finished):
-    shared = [finished / "report.html", *(finished / "figures").iterdir()]
+    shared = [*finished.rglob("*.html"), *(finished / "figures").iterdir()]
     assert len(shared) > 2
     for path in shared:
         assert str(world.folder) not in path.read_text(encoding="utf-8"), path.name

@@ -191,6 +191,7 @@ def test_we_read_sae_lens_before_version_6(lens, tmp_path, x):
     }
     config |= {"hook_layer": 3, "normalize_activations": False, "finetuning_scaling_factor": False}
     path.write_text(json.dumps(config))
+    (tmp_path / "out" / "glossae.json").unlink()
     theirs = lens.SAE.load_from_disk(tmp_path / "out")
     back = Sae.load(tmp_path / "out")
     same(back, x, theirs.encode(x), theirs(x))

@@ -3,7 +3,6 @@
 import html
 import math
 import tempfile
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from glossae.app.workbench import Loss, NextToken, Token, Workbench
 from glossae.errors import GlossaeError
-from glossae.reporting.wording import language_name, model_name
+from glossae.reporting.wording import language_name, model_name, visible
 
 # the ends of the slider
 FURTHEST = 8.0
@@ -252,7 +251,7 @@ def _span(bench: Workbench, token: Token) -> str:
     shares = [bench.units[key].share(value) for key, value in token.values.items()]
     values = [f"{bench.units[key].name}: {value:.3g}" for key, value in token.values.items()]
     title = ", ".join(values) or "not read here: an attention sink"
-    piece = escaped(token.text)
+    piece = escaped(token.text).replace("\n", "↵\n")
     return f'<span style="--share:{max(shares, default=0.0):.3f}" title="{escaped(title)}">{piece}</span>'
 
 
@@ -308,16 +307,6 @@ def _told(work: Any) -> str:
         return str(work())
     except GlossaeError as error:
         return f"<p role=alert>{escaped(str(error))}</p>"
-
-
-def visible(text: str) -> str:
-    """Text whose characters of control, direction and width show as escapes; a line break has a mark before it."""
-    return "".join(
-        "↵\n" if letter == "\n"
-        else f"\\u{ord(letter):04x}" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        else letter
-        for letter in text
-    )  # fmt: skip
 
 
 def escaped(text: str) -> str:

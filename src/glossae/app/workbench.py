@@ -15,6 +15,7 @@ from glossae.corpora import Corpus, Sentence
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import (
+    MAX_TOKENS,
     LanguageModel,
     Site,
     TokenizedCorpus,
@@ -25,7 +26,6 @@ from glossae.lm import (
     tokenize,
 )
 from glossae.results import UnitRow, read_dashboard
-from glossae.run.context import longest_text
 from glossae.run.folder import RunFolder, open_run
 from glossae.run.knobs import knob_of_run, model_of_run
 from glossae.sae import read_sae
@@ -117,8 +117,8 @@ class Workbench:
         self.target, self.reference = recipe.languages.target, recipe.languages.reference
         self.lm: LanguageModel = model_of_run(run)
         self.site = Site(recipe.site, sae.config.layer or 0)
-        # the longest text that the app reads, with what stands before it: as long as those of the run
-        self.longest = longest_text(recipe, self.lm)
+        # the most tokens of a text, with what stands before it
+        self.longest = min(MAX_TOKENS, self.lm.max_positions)
         # with their negations, as the tests number them
         self._neurons = Neurons(self.site, self.lm.width(self.site), signed=True, model=self.lm.name)
         latents, selected = Latents(sae.to(self.lm.device)), {row.unit: row for row in features.units}

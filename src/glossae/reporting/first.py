@@ -83,9 +83,7 @@ def heat_map(files: RunFiles) -> Figure | None:
         axes.set_xlim(0, len(known))
         axes.set_ylim(place, 0)
         axes.set_yticks(list(labels), list(labels.values()), fontsize=9)
-        axes.set_xticks(
-            [column + 0.5 for column in range(len(known))], [_column(code) for code in known], fontsize=9
-        )
+        axes.set_xticks([column + 0.5 for column in range(len(known))], _columns(known), fontsize=9)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.grid(visible=False)
@@ -98,14 +96,21 @@ def heat_map(files: RunFiles) -> Figure | None:
     )
 
 
-def _column(code: str) -> str:
-    name = language_name(code)
-    return name if len(name) <= 7 else code
+def _columns(known: Sequence[str]) -> list[str]:
+    """Names of languages where there is room for them, else codes."""
+    names = [language_name(code) for code in known]
+    return [
+        name if len(name) <= 7 and len(known) <= 5 else code for code, name in zip(known, names, strict=True)
+    ]
 
 
 def _codes(known: Sequence[str]) -> str:
-    said = [f"{code} {language_name(code)}" for code in known if _column(code) == code != language_name(code)]
-    return f" {', '.join(said)}." if said else ""
+    said = [
+        f"{code} {language_name(code)}"
+        for code in set(known) & set(_columns(known))
+        if code != language_name(code)
+    ]
+    return f" {', '.join(sorted(said))}." if said else ""
 
 
 def _best(files: RunFiles) -> list[FamilyUnit]:

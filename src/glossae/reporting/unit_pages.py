@@ -240,7 +240,7 @@ class _Page:
         negative = ", dotted blue below 0" if any(value < 0 for value in self._every_value()) else ""
         few = f" The page has room for {self.most} of each language." if self.most < 10 else ""
         return (
-            "Sentences with the largest values, near-duplicates left out. The darker, the larger the value"
+            "Sentences with the largest values, near-duplicates left out. The stronger the colour, the larger the value"
             f"{negative}; the number is the largest, at the framed token. Hover over a token for its value, or click "
             f"a sentence (or move to it with the tab key) for all.{few}"
         )

@@ -184,7 +184,8 @@ def _sweep_table(files: RunFiles, splice: bool, published: PaperLosses | None) -
                 row[f"{name}|the paper's"] = None if edit == "raw" else num(theirs.get(value), 2)
         rows.append(row)
     precision = files.recipe.effects.precision
-    until = f", doubled until ± of every change is {precision:g} or a tenth of it, or there are no more"
+    # by the paper's protocol all sentences are measured
+    until = f", doubled until ± of every change is {precision} or a tenth of it, or there are no more"
     return table(
         f"Appendix C, {'with the splice' if splice else 'error-preserving'}",
         rows,

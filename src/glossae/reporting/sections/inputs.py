@@ -102,7 +102,7 @@ def autoencoder(files: RunFiles) -> Iterator[Exhibit]:
     )
     if files.log is not None:
         yield _training(files.log)
-    on = f"random sentences of select, doubled until ± is {files.recipe.sae.precision:g} or there are no more"
+    on = f"random sentences of select, doubled until ± is {files.recipe.sae.precision} or there are no more"
     losses = {code: sae.ce[code] for code in files.languages if code in sae.ce}
     fvu = {
         code: {"fvu": sae.fvu.get(code), "in": sae.fvu_within.get(code), "by": sae.fvu_normalised.get(code)}
