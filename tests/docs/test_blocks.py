@@ -108,7 +108,9 @@ def world(tmp_path_factory):
 
         patch.setattr(run, "run_recipe", stand_in)
         stand_in(load_recipe("demo", {}), Path("runs/demo"))
-        patch.setattr("glossae.app.launch", lambda *_, **__: None)
+        patch.setattr("glossae.app.launch", lambda *_, **__: SimpleNamespace(local_url=""))
+        patch.setattr("glossae.units.explain", lambda *_, **__: [])
+        patch.setattr("glossae.reporting.write_figures", lambda *_: [])
         patch.setattr(
             api, "load_recipe", lambda base, changes, **named: load_recipe(base, LESS | changes, **named)
         )
