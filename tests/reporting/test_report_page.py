@@ -16,7 +16,9 @@ from glossae.cli import main
 from glossae.errors import GlossaeError
 from glossae.reporting import write_figures, write_report
 from glossae.reporting.exhibits import Cell, Table
+from glossae.reporting.page import contents
 from glossae.reporting.paper import latex
+from glossae.reporting.reading import read_run
 
 # the fallback's page has the parts of the unselective one
 CASES = ("found", "unselective", "empty", "published")
@@ -217,14 +219,13 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
 
 def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="features")
-    assert "units/" not in page_of(folder)
     (folder / "units").mkdir()
-    for name in ("index", "latent-11"):
-        (folder / "units" / f"{name}.html").touch()
-    text = page_of(folder)
-    assert text.count('<a href="units/index.html">') == 1
-    assert '<a href="units/latent-11.html">11</a>' in text
-    assert "units/latent-5.html" not in text
+    (folder / "units" / "latent-11.html").touch()
+    (table,) = [one for one in contents(read_run(folder)).tables if one.label == "Selected latents"]
+    links = {cells["Latent"].text: cells["Latent"].link for cells in table.rows}
+    assert links == {"11": "units/latent-11.html", "5": "", "90": ""}
+    # a page of a unit that the run's dashboards do not have is of an earlier run
+    assert "units/" not in page_of(folder)
 
 
 def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
