@@ -34,8 +34,8 @@ def add_app(commands: Any) -> None:
     parser.add_argument("--port", type=typed(Count), metavar="N", help="the port [the first free from 7860]")
 
 
-def _app(given: argparse.Namespace) -> dict[str, Any]:
-    return {"address": launch(given.run, host=given.host, port=given.port).local_url}
+def _app(given: argparse.Namespace) -> None:
+    launch(given.run, host=given.host, port=given.port)
 
 
 def launch(run: str | Path, *, host: str | None = None, port: int | None = None, wait: bool = True) -> Any:
@@ -51,6 +51,8 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
         GlossaeError: it is no run or has no unit, its model cannot be loaded, Gradio is missing, or the port is taken.
     """
     started = time.perf_counter()
+    # as for a run: threads that spin while they wait for each other cost many times their work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # read when Gradio is imported: no version check and no usage figures
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
