@@ -68,7 +68,7 @@ units.plot()
 units.tests[["kind", "claim", "units", "of"]]
 
 # %% [markdown]
-# One latent: its rates by language, and held-out sentences with its value at each token.
+# One latent: its rates by language, and the sentences of each language with its largest values.
 
 # %%
 units[units.numbers[0]]
