@@ -118,7 +118,10 @@ def world(tmp_path_factory):
             patch.setattr(gl, name, once(getattr(gl, name)))
         # what is pushed to a repository stands as a folder of that name
         gl.open_run("finished").sae().save_pretrained("me/danish-latents")
-        assert main(["knob", "save", "finished", "--dose", "4", "--out", "me/danish-latents/knob.safetensors"]) == 0
+        assert (
+            main(["knob", "save", "finished", "--dose", "4", "--out", "me/danish-latents/knob.safetensors"])
+            == 0
+        )
         yield folder
 
 
