@@ -1,6 +1,7 @@
 """The page stands alone, is the same every time, keeps the paper's order and lets no text become markup."""
 
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -93,6 +94,11 @@ def test_every_figure_and_table_has_its_numbers_beside_it(reported: Callable[[st
     for name in FIGURES:
         root = ElementTree.parse(folder / "figures" / f"{name}.svg").getroot()
         assert root.get("role") == "img"
+        # no panel lies on another
+        parts = root.findall(f"{SVG}svg")
+        boxes = [[float(part.get(key)) for key in ("x", "y", "width", "height")] for part in parts]
+        for a, b in itertools.combinations(boxes, 2):
+            assert any(a[n] + a[n + 2] <= b[n] or b[n] + b[n + 2] <= a[n] for n in (0, 1)), name
         assert len(pd.read_csv(folder / "figures" / f"{name}.csv")) > 0
         assert f'<figure id="{name}"' in read(folder)
     results = results_of(folder)
