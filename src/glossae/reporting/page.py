@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from glossae.files import refuse_links, replacing, write_text
@@ -25,9 +24,9 @@ from glossae.reporting.sections.units import preactivations, rates, texts
 from glossae.reporting.sections.writing import continuations, steering, tasks
 from glossae.reporting.unit_pages import write_unit_pages
 from glossae.reporting.verdict import site_words, verdict
-from glossae.reporting.wording import listed, model_name, visible
+from glossae.reporting.wording import environment, listed, model_name, template_files, visible
 
-TEMPLATES, _CAPTIONS = (Path(__file__).parent / name for name in ("templates", "captions.yaml"))
+_CAPTIONS = Path(__file__).parent / "captions.yaml"
 PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
 
 _APART = "not in the paper"
@@ -156,20 +155,6 @@ def _linked(page: Path) -> set[str]:
     return set(re.findall(rf'href="((?:{FIGURES}|{TABLES})/[a-z0-9-]+)\.csv"', before))
 
 
-def environment() -> Environment:
-    """The templates' environment: every text is escaped, and what cannot be seen is written as an escape."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    made.filters["flags"] = _flags
-    return made
-
-
 def _render(files: RunFiles, shown: Contents) -> str:
     recipe, to_come = files.recipe, files.to_come
     missing: dict[str, None] = dict.fromkeys(
@@ -177,7 +162,7 @@ def _render(files: RunFiles, shown: Contents) -> str:
     )
     unsound = files.results.sae.unsound if files.results.sae else []
     return (
-        environment()
+        environment(flags=_flags)
         .get_template("report.html.j2")
         .render(
             title=recipe.report.title or f"{' and '.join(files.names)} in {model_name(recipe.model)}",
@@ -191,8 +176,8 @@ def _render(files: RunFiles, shown: Contents) -> str:
             sections=shown.sections,
             missing="; ".join(missing),
             index=INDEX if INDEX in files.pages else "",
-            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            sorting=Markup((TEMPLATES / "sort.js").read_text(encoding="utf-8")),
+            style=template_files("style.css"),
+            sorting=template_files("sort.js"),
             markup=Markup,
         )
     )
@@ -201,8 +186,3 @@ def _render(files: RunFiles, shown: Contents) -> str:
 def _flags(text: str) -> Markup:
     """`text`, escaped, whose flags are not broken at the end of a line."""
     return Markup(re.sub(r"--[a-z_.]+", r"<code>\g<0></code>", str(escape(visible(text)))))
-
-
-def _finalize(value: Any) -> Any:
-    """Every text on the page is made writable here, before it is escaped."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from glossae.files import refuse_links, write_text
 from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.wording import (
+    environment,
     interval,
     language_name,
     listed,
@@ -23,7 +23,7 @@ from glossae.reporting.wording import (
     percent,
     short,
     signed,
-    visible,
+    template_files,
     whole,
 )
 from glossae.results import (
@@ -38,7 +38,6 @@ from glossae.results import (
 )
 
 UNITS = "units"
-_TEMPLATES = Path(__file__).parent / "templates"
 _OWN_NAME = re.compile(r"(?:latent|neuron|direction)-\d+\.html|index\.html")
 # shades of a token's value; a page has room for so many coloured tokens of contexts by language
 _SHADES, _ROOM = 5, 1900
@@ -70,16 +69,11 @@ def write_unit_pages(folder: Path) -> None:
             path.unlink()
     if not pages:
         return
-    environment = _environment()
-    unit, index = (environment.get_template(f"{name}.html.j2") for name in ("unit", "units"))
-    style = Markup(
-        "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "units.css"))
-    )
+    made = environment(**_FILTERS)
+    unit, index = (made.get_template(f"{name}.html.j2") for name in ("unit", "units"))
+    style, script = template_files("style.css", "units.css"), template_files("sort.js", "filter.js")
     for page in pages:
         write_text(place / f"{page.name}.html", unit.render(page=page, style=style))
-    script = Markup(
-        "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("sort.js", "filter.js"))
-    )
     write_text(place / "index.html", index.render(**_index(pages), style=style, script=script))
 
 
@@ -431,26 +425,13 @@ def _row(page: _Page, claim: str, others: Iterable[str], codes: Iterable[str]) -
     }
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: (
-            visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-        ),
-    )
-    filters: dict[str, Callable[..., Any]] = {
-        "three": number,
-        "q": lambda value: "–" if value is None else short(value),
-        "percent": percent,
-        "count": whole,
-        "whole": round,
-        "value": lambda value: "–" if value is None else short(value),
-        "plus": signed,
-        "token": shown_token,
-    }
-    environment.filters |= filters
-    return environment
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "three": number,
+    "q": lambda value: "–" if value is None else short(value),
+    "percent": percent,
+    "count": whole,
+    "whole": round,
+    "value": lambda value: "–" if value is None else short(value),
+    "plus": signed,
+    "token": shown_token,
+}

@@ -1,8 +1,14 @@
-"""How numbers, languages and lists are written, so that a sentence says neither more nor less than they do."""
+"""How numbers, languages and lists are written, and the templates' environment, in which every text is escaped."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
@@ -139,3 +145,25 @@ def interval(
 def span(low: str, high: str) -> str:
     """`2 to 5`, or `2` where both ends are written alike."""
     return low if low == high else f"{low} to {high}"
+
+
+def environment(**filters: Callable[..., Any]) -> Environment:
+    """The templates' environment: every text is escaped, and what cannot be seen is written as an escape."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # every text on a page is made writable here, before it is escaped
+        finalize=lambda value: (
+            visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
+    )
+    made.filters |= filters
+    return made
+
+
+def template_files(*names: str) -> Markup:
+    """Files of the templates' folder, one after another, as they are: style sheets and scripts."""
+    return Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))
