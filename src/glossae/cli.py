@@ -99,6 +99,8 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
     given = _parser().read(words)
+    # on a shared machine, threads that spin while they wait for each other cost many times their work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # what is printed for a person is dropped where nobody is to read it
     lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
     with contextlib.redirect_stdout(lines) if unread else contextlib.nullcontext():
@@ -163,9 +165,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         raise GlossaeError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
     recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)
     out = Path(given.out or f"runs/{recipe.name}")
-
-    # on a shared machine, threads that spin while they wait for each other cost many times their work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -119,8 +119,10 @@ def world(tmp_path_factory):
             patch.setattr(gl, name, once(getattr(gl, name)))
         # what is pushed to a repository stands as a folder of that name
         gl.open_run("finished").sae().save_pretrained("me/danish-latents")
-        knob = "me/danish-latents/knob.safetensors"
-        assert main(["knob", "save", "finished", "--dose", "4", "--out", knob]) == 0
+        assert (
+            main(["knob", "save", "finished", "--dose", "4", "--out", "me/danish-latents/knob.safetensors"])
+            == 0
+        )
         yield folder
 
 

@@ -1,6 +1,7 @@
 """The page stands alone, is the same every time, keeps the paper's order and lets no text become markup."""
 
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -16,7 +17,9 @@ from glossae.cli import main
 from glossae.errors import GlossaeError
 from glossae.reporting import write_figures, write_report
 from glossae.reporting.exhibits import Cell, Table
+from glossae.reporting.page import contents
 from glossae.reporting.paper import latex
+from glossae.reporting.reading import read_run
 
 # the fallback's page has the parts of the unselective one
 CASES = ("found", "unselective", "empty", "published")
@@ -91,6 +94,11 @@ def test_every_figure_and_table_has_its_numbers_beside_it(reported: Callable[[st
     for name in FIGURES:
         root = ElementTree.parse(folder / "figures" / f"{name}.svg").getroot()
         assert root.get("role") == "img"
+        # no panel lies on another
+        parts = root.findall(f"{SVG}svg")
+        boxes = [[float(part.get(key)) for key in ("x", "y", "width", "height")] for part in parts]
+        for a, b in itertools.combinations(boxes, 2):
+            assert any(a[n] + a[n + 2] <= b[n] or b[n] + b[n + 2] <= a[n] for n in (0, 1)), name
         assert len(pd.read_csv(folder / "figures" / f"{name}.csv")) > 0
         assert f'<figure id="{name}"' in read(folder)
     results = results_of(folder)
@@ -217,14 +225,13 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
 
 def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="features")
-    assert "units/" not in page_of(folder)
     (folder / "units").mkdir()
-    for name in ("index", "latent-11"):
-        (folder / "units" / f"{name}.html").touch()
-    text = page_of(folder)
-    assert text.count('<a href="units/index.html">') == 1
-    assert '<a href="units/latent-11.html">11</a>' in text
-    assert "units/latent-5.html" not in text
+    (folder / "units" / "latent-11.html").touch()
+    (table,) = [one for one in contents(read_run(folder)).tables if one.label == "Selected latents"]
+    links = {cells["Latent"].text: cells["Latent"].link for cells in table.rows}
+    assert links == {"11": "units/latent-11.html", "5": "", "90": ""}
+    # a page of a unit that the run's dashboards do not have is of an earlier run
+    assert "units/" not in page_of(folder)
 
 
 def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:

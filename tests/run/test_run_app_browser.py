@@ -51,7 +51,8 @@ def toy_run(tmp_path_factory):
         assert main(["run", "demo", "--out", str(out), *SMALL.split()]) == 0
     pages = out / "units"
     pages.mkdir(exist_ok=True)
-    (pages / "index.html").write_text("<!doctype html><title>units</title><p>every unit")
+    for page in (out / "report.html", pages / "index.html"):
+        page.write_text(f"<!doctype html><title>{page.stem}</title><p>every unit")
     (pages / "link.html").symlink_to(out / "results.json")
     return out
 
@@ -94,7 +95,8 @@ def test_it_answers_this_machine_only_unless_told_otherwise(served, address):
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
-def test_of_the_run_only_the_pages_of_units_are_served(address, toy_run):
+def test_of_the_run_only_the_report_and_the_pages_of_units_are_served(address, toy_run):
+    assert answer(address, "report.html") == (200, (toy_run / "report.html").read_bytes())
     assert answer(address, "units/index.html") == (200, (toy_run / "units" / "index.html").read_bytes())
     for path in (
         "units/link.html", "units/../results.json", "units/%2e%2e/results.json", "results.json",

@@ -156,6 +156,20 @@ def test_a_page_for_each_unit_is_valid_small_and_whole(looked, results, units):
         assert f'href="{row.kind}-{row.unit}.html"' in index
 
 
+def test_latents_of_the_fallback_are_not_called_selected(copied, results):
+    path = copied / "results.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    for rule, said in (
+        ("tested", "selected by the rule"),
+        ("fallback", "no latent passes the rule; taken as one"),
+    ):
+        written["features"]["rule"] = rule
+        path.write_text(json.dumps(written), encoding="utf-8")
+        write_unit_pages(copied)
+        selected = results.features.units[0].unit
+        assert said in text_of((copied / "units" / f"latent-{selected}.html").read_text(encoding="utf-8"))
+
+
 def test_hostile_text_shows_as_text(copied):
     path = next((copied / "dashboards").glob("latent-*.json"))
     unit = json.loads(path.read_text(encoding="utf-8"))

@@ -128,7 +128,7 @@ def test_the_page_says_so(tested):
     assert "Every language over every other, neurons, the half held out" in page
     assert "Matched on tokenisation, latents, the other text" in page
     assert "<strong>Claims on matched sentences" in page
-    assert "the random-token filter (LangFIR, arXiv 2604.03532) throws out" in page
+    assert "The random-token filter (LangFIR, arXiv 2604.03532) throws out" in page
 
 
 def test_every_language_is_set_over_every_other_by_the_selected_set(results):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, no_type_check
 
 import gradio as gr
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -23,8 +23,8 @@ FURTHEST = 8.0
 DOSE = 4.0
 LARGEST = "largest"
 SIDES = ("target", "reference")
-# in the run's folder: the pages of its units
-PAGES = "units"
+# in the run's folder: the pages of its units, and the report, to which they link
+PAGES, REPORT = "units", "report.html"
 # letters of a text box
 LONGEST = 5000
 
@@ -157,7 +157,7 @@ def build(bench: Workbench) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tuple[gr.Blocks, str]:
-    """Serve the page, the run's pages of units, and knobs; gives the page and its address.
+    """Serve the page, the run's report and pages of units, and knobs; gives the page and its address.
 
     Raises:
         GlossaeError: the port is taken, or the address is none of this machine's.
@@ -166,6 +166,9 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
     if (bench.path / PAGES).is_dir():
         # nothing else of the run is served, and no link inside the folder is followed
         routes.append(Mount(f"/{PAGES}", StaticFiles(directory=bench.path / PAGES)))
+    report = bench.path / REPORT
+    if report.is_file() and not report.is_symlink():
+        routes.append(Route(f"/{REPORT}", lambda _: FileResponse(report)))
     try:
         _, address, _ = page.queue().launch(
             server_name=host,

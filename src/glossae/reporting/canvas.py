@@ -142,11 +142,19 @@ class Figure:
         """The panels and the legend as one SVG file."""
         columns, (width, height) = min(len(self._drawn), 3), (72 * side for side in self.size)
         whole = ElementTree.Element(f"{{{_SVG}}}svg", {"role": "img", "aria-label": visible(self.label)})
-        whole.set("viewBox", f"0 0 {width * columns:g} {height * -(-len(self._drawn) // columns):g}")
+        sides = (f"{width * columns:g}", f"{height * -(-len(self._drawn) // columns):g}")
+        whole.attrib |= {
+            "viewBox": f"0 0 {' '.join(sides)}",
+            "width": f"{sides[0]}pt",
+            "height": f"{sides[1]}pt",
+        }
         for place, root in enumerate(self._drawn):
             part = copy.copy(root)
-            part.set("x", f"{width * (place % columns):g}")
+            part.attrib = {**root.attrib, "x": f"{width * (place % columns):g}"}
             part.set("y", f"{height * (place // columns):g}")
+            # within another drawing a point is no unit of it
+            part.set("width", root.get("width", "").removesuffix("pt"))
+            part.set("height", root.get("height", "").removesuffix("pt"))
             whole.append(part)
         return _serialised(whole)
 

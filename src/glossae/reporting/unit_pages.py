@@ -123,7 +123,16 @@ class _Page:
         return f"{self.model}, {self.unit.site} of layer {self.unit.layer}"
 
     @property
+    def by_rule(self) -> bool:
+        """Whether a rule or a test chose it, rather than the fallback where none passes."""
+        features = self.files.results.features
+        fallback = self.unit.kind == "latent" and features is not None and features.rule == "fallback"
+        return self.unit.selected and not fallback
+
+    @property
     def chosen(self) -> str:
+        if self.unit.selected and not self.by_rule:
+            return "no latent passes the rule; taken as one of the nearest to it"
         by = "the rule" if self.unit.kind == "latent" else "the tests"
         return f"{'selected' if self.unit.selected else 'not selected'} by {by}"
 
@@ -412,6 +421,7 @@ def _row(page: _Page, claim: str, others: Iterable[str], codes: Iterable[str]) -
     tests, density = page.unit.tests, page.unit.density
     return {
         "unit": page.unit,
+        "chosen": "selected" if page.by_rule else "nearest" if page.unit.selected else "not selected",
         "passes": ", ".join(name for name, test in page.claims if test.passed) or "none",
         "q": tests.claims[claim].q if tests and claim in tests.claims else None,
         "aurocs": [tests.auroc.get(code) if tests else None for code in others],
