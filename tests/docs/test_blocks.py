@@ -40,6 +40,7 @@ LESS = {
     "probe.tokens": "2000",
     "sae.precision": "1",
     "evidence.minimum": "0.6",
+    "dashboards.sentences": "20",
     "baselines.untrained": "0",
     "baselines.trained": "0",
     "baselines.frozen": "0",
