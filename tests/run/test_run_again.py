@@ -197,7 +197,7 @@ def pages(monkeypatch):
     By this clock every stage takes a second.
     """
 
-    def pages(seconds):
+    def pages(seconds, after=0.0):
         now, drawn = [0.0], []
 
         def perf_counter():
@@ -214,6 +214,7 @@ def pages(monkeypatch):
 
         monkeypatch.setattr(stage_of("report"), "run", write_report)
         monkeypatch.setattr(engine, "PAGE_EVERY", 10.0)
+        monkeypatch.setattr(engine, "PAGE_AFTER", after)
         monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=perf_counter))
         return drawn
 
@@ -237,6 +238,12 @@ def test_the_page_waits_until_the_stages_took_ten_times_as_long_as_drawing_it(wo
     assert world.run(tmp_path / "run") == 0
     # the first is drawn at once, for nothing is known of its cost; then every second stage
     assert drawn == [list(STAGES[1:]), list(STAGES[3:]), list(STAGES[5:]), []]
+
+
+def test_the_page_that_is_quick_to_draw_waits_until_the_stages_took_long_enough(world, tmp_path, pages):
+    drawn = pages(seconds=0.0, after=2.0)
+    assert world.run(tmp_path / "run") == 0
+    assert drawn == [list(STAGES[2:]), list(STAGES[4:]), []]
 
 
 @pytest.mark.parametrize("before", [None, "finished"])

@@ -27,7 +27,9 @@ from glossae.run.tracking import Tracking, check_tracker
 from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
 
-# how many times as long as the page takes to draw stages take before it is drawn between them
+# stages take at least so many seconds, and so many times as long as the page takes to draw, before it is drawn
+# between them
+PAGE_AFTER = 30.0
 PAGE_EVERY = 10.0
 
 
@@ -272,8 +274,8 @@ class _Pages:
     """`results.json` and the page of a run, written after its stages and at its end.
 
     `results.json` is written after each stage that was carried out. To draw the page takes seconds, so between stages
-    it is drawn only if the stages since the last page took at least `PAGE_EVERY` times as long as that page took to
-    draw.
+    it is drawn only if the stages since the last page took at least `PAGE_AFTER` seconds, and `PAGE_EVERY` times as
+    long as that page took to draw.
     """
 
     def __init__(self, context: Context) -> None:
@@ -285,7 +287,7 @@ class _Pages:
         """Write what there is after a stage that took `seconds`, with other stages still to come."""
         self.write(done, to_come)
         self._seconds_since += seconds
-        if self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
+        if self._seconds_since >= PAGE_AFTER and self._seconds_since >= PAGE_EVERY * self._seconds_to_draw:
             self.draw("drawing the page of the stages so far")
 
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
