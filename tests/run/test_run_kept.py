@@ -61,6 +61,17 @@ def test_a_changed_setting_does_not_replace_finished_stages(
     assert tree(copy_of_finished) == before
 
 
+def test_until_an_earlier_stage_loses_no_results(copy_of_finished, without_again):
+    before = tree(copy_of_finished)
+    assert without_again(copy_of_finished, "--until", "probe") == (0, "")
+    after = tree(copy_of_finished)
+    same = ("results.json", "recipe.yaml", "effects/summary.json", "features/selected.json")
+    assert all(after[copy_of_finished / name] == before[copy_of_finished / name] for name in same)
+    status, said = without_again(copy_of_finished, "--until", "corpora", sae__k=3)
+    assert (status, "has finished stages (sae, evidence and 2 more)" in said) == (2, True)
+    assert tree(copy_of_finished) == after
+
+
 def test_another_model_is_refused_before_it_is_fetched(copy_of_finished, without_again):
     status, said = without_again(copy_of_finished, model="nobody/nothing")
     assert (status, "has finished stages (corpora, probe and 4 more)" in said) == (2, True)

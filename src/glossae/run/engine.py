@@ -81,7 +81,7 @@ def run_recipe(
     Args:
         recipe: the settings.
         out: the run's folder.
-        until: the last stage; None: all.
+        until: the last stage; None: all. Later stages that are done stay, and so do their results.
         quiet: show no progress.
         again: replace finished stages whose inputs have changed.
         track: the tracker that numbers are sent to: `trackio`, `wandb` or `none`.
@@ -109,7 +109,8 @@ def run_recipe(
     for stage in load_stages():
         stage.check(context)
     if not again:
-        refuse_replacing(context, planned)
+        # later stages too: the folder's recipe is about to change
+        refuse_replacing(context, stages_to_run(recipe))
     for name in planned:
         for line in stage_of(name).notes(context):
             show.note(line)
@@ -120,7 +121,7 @@ def run_recipe(
         _describe(context)
         pages = _Pages(context)
         seconds = _run_stages(context, planned, pages, tracking)
-        results = pages.write(planned)
+        results = pages.write([*planned, *_still_done(context, stages_to_run(recipe)[len(planned) :])])
         pages.draw(stage_of("report").does)
         # only a run that was cut off needs them again
         clear_passes(out / PASSES)
@@ -319,6 +320,19 @@ def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: T
         if seconds[name] and number < len(planned):
             pages.early(planned[:number], planned[number:], seconds[name])
     return seconds
+
+
+def _still_done(context: Context, later: Sequence[str]) -> list[str]:
+    """The stages after the last one that were done before and stay of use, so that `--until` loses no results."""
+    kept: list[str] = []
+    for name in later:
+        try:
+            if context.folder.is_done(name, context.fingerprints(stage_of(name).inputs(context))[1]):
+                kept.append(name)
+        except GlossaeError:
+            # a stage that it is made from is not done
+            break
+    return kept
 
 
 def run_stage(context: Context, name: str) -> float:
