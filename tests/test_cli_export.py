@@ -153,7 +153,7 @@ def test_help(capsys):
     for flag in ("--help", "-h"):
         assert main(["export", flag]) == 0
         shown = capsys.readouterr().out
-        assert shown.startswith("usage: glossae export PLACE --to sae-lens|sparsify --out FOLDER")
+        assert shown.startswith("usage: glossae export PLACE --to sae-lens|sparsify|neuronpedia --out FOLDER")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,10 @@ def test_help(capsys):
         ("export run", "export: --to is missing: sae-lens (version 6; batch-top-k"),
         ("export run --to", "--to: needs a value"),
         ("export run --to saelens --out out", "--to: unknown format 'saelens'; did you mean 'sae-lens'? (th"),
-        ("export run --to gemma --out out", "--to: unknown format 'gemma' (there are sae-lens and sparsify)"),
+        (
+            "export run --to gemma --out out",
+            "--to: unknown format 'gemma' (there are sae-lens, sparsify and neuronpedia)",
+        ),
         ("export run --to sae-lens", "export: --out is missing: a folder that "),
         ("export run --to sae-lens --out=", "export: --out is missing: a folder that "),
         ("export run --to sae-lens --out a --out b", "--out: is given twice"),

@@ -164,6 +164,19 @@ def assert_compiled(model, raw):
     torch.testing.assert_close(logits(model), raw + 1e-4, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["llama"], indirect=True)
+def test_blocks_that_end_out_of_order_leave_compiled_models_compiled(knob, model):
+    torch._dynamo.reset()
+    raw = logits(model)
+    compiled = torch.compile(model, backend=inexact, fullgraph=True)
+    first, second = knob.on(compiled), knob.on(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert_compiled(compiled, raw)
+
+
 def adapted(model, family):
     """With LoRA on the site's own projection and elsewhere, of random weights."""
     from peft import LoraConfig, get_peft_model

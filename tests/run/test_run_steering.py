@@ -185,7 +185,7 @@ def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, ca
 def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, capsys):
     file = tmp_path / "knob.safetensors"
     for line, words in (
-        (["knob"], "knob: COMMAND is missing: save or apply"),
+        (["knob"], "knob: COMMAND is missing: save, apply or export"),
         (["knob", "sav"], "unknown command 'sav'; did you mean 'save'? (there are save and apply)"),
         (["knob", "save", finished], "knob save: --out is missing: the file to write"),
         (["knob", "save", finished, "--ot", file], "unknown flag '--ot'; did you mean '--out'?"),

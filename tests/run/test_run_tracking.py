@@ -55,7 +55,7 @@ def test_a_tracker_is_sent_settings_the_training_and_headline_numbers(world, fak
     results = json.loads((out / "results.json").read_text())
     (sae,) = [row for row in rows if "sae/l0" in row]
     assert sae["sae/fvu/da"] == results["sae"]["fvu"]["da"]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"{out / 'report.html'}\n"
 
     # the flag is no setting: nothing is run again, and nothing is sent of what was done before
     assert world.run(out, "--until", "sae") == 0

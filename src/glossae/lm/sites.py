@@ -7,8 +7,9 @@ block ── attention ── attn.out ─┐
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -220,6 +221,31 @@ class Tap:
         return [*handles, self.module.register_forward_hook(after)]
 
 
+class _Uncompiled:
+    """Runs what `torch.compile` made uncompiled as long as a block is open, in whatever order blocks end.
+
+    Passes that are generators, and threads, end out of order; the stance alone would then stay behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._open, self._stance = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._open:
+                self._stance.enter_context(torch.compiler.set_stance("force_eager"))
+            self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self._stance.close()
+
+
+_uncompiled = _Uncompiled()
+
+
 @contextmanager
 def attach_all(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
     """Attach several visits inside the block, and remove them whatever happens in it.
@@ -228,7 +254,7 @@ def attach_all(taps: Sequence[tuple[Tap, Visit]]) -> Iterator[None]:
     attached later.
     """
     handles: list[RemovableHandle] = []
-    with torch.compiler.set_stance("force_eager"):
+    with _uncompiled:
         try:
             for tap, visit in taps:
                 handles.extend(tap.attach(visit))
