@@ -19,7 +19,7 @@ from glossae.reporting.wording import (
     span,
     whole,
 )
-from glossae.results import Selectivity
+from glossae.results import Selectivity, SwitchedSet
 
 PLACES = {"held_out": "the half held out", "replicate": "the other text"}
 """The texts that units are tested on again."""
@@ -174,8 +174,9 @@ def how_sure(files: RunFiles) -> str:
     if not files.units:
         return nothing
     if not files.results.next_token:
-        done = "has not been measured yet" if "effects" in files.to_come else "was not measured in this run"
-        return f"what the units do to the loss {done}"
+        if "effects" in files.to_come:
+            return "the loss by dose has not been measured yet"
+        return "the loss by dose was not measured in this run (--effects.sweep true)"
     (target, reference), selective = files.names, selective_at(files)
     if not selective:
         if selectivity_row(files, DAMAGES[0], files.reference) is None:
@@ -236,10 +237,54 @@ def _times(row: Selectivity) -> str:
 
 
 def controls(files: RunFiles) -> str:
-    """Untrained autoencoders, the difference of means, and drawn sets."""
+    """How many latents pass untrained, what training adds, the strongest other set, and drawn sets."""
     if not files.results.features:
         return ""
-    return "; ".join(filter(None, (what_training_adds(files), _difference(files), _drawn(files))))
+    others = _strongest(files) or _difference(files)
+    return "; ".join(filter(None, (_untrained(files), what_training_adds(files), others, _drawn(files))))
+
+
+def _untrained(files: RunFiles) -> str:
+    """How many latents of untrained autoencoders pass the tests, where any pass or a trained one's do."""
+    base = files.results.baselines
+    trained, untrained = (
+        [row.passing for row in base.autoencoders if row.group == group] if base else []
+        for group in ("trained", "untrained")
+    )
+    if not trained or not untrained or not max(trained + untrained):
+        return ""
+    passing = span(whole(min(untrained)), whole(max(untrained)))
+    return f"{passing} latents of an untrained autoencoder pass the same tests (trained: {whole(trained[0])})"
+
+
+def _strongest(files: RunFiles) -> str:
+    """The set without an autoencoder that costs the target most above every other language, beside the latents."""
+    base, target = files.results.baselines, files.target
+    sets = [
+        each
+        for each in (base.sets if base else [])
+        if each.at is None and each.dose == 1.0 and each.nearest in each.change and target in each.change
+    ]
+    trained = [each for each in sets if each.group == "trained"]
+    others = [each for each in sets if each.group not in ("trained", "untrained", "frozen decoder")]
+    if not trained or not others:
+        return ""
+
+    def cost(each: SwitchedSet) -> tuple[float, float]:
+        return each.change[target].delta, each.change[str(each.nearest)].delta
+
+    best, own = (max(some, key=lambda each: cost(each)[0] - cost(each)[1]) for some in (others, trained))
+    several = best.group == "coordinates"
+    what = plural(best.size, "coordinate") if several else f"the {best.group},"
+    said = [
+        f"{number(cost(each)[0])} nats a token and the nearest language ({language_name(str(each.nearest))}) "
+        f"{number(cost(each)[1])}"
+        for each in (best, own)
+    ]
+    return (
+        f"{what} switched off cost{'' if several and best.size > 1 else 's'} {files.names[0]} {said[0]}, "
+        f"{plural(own.size, 'trained latent')} {said[1]}"
+    )
 
 
 def what_training_adds(files: RunFiles) -> str:
