@@ -27,7 +27,9 @@ from glossae.results import (
     Control,
     Controls,
     FoundUnits,
+    LossChange,
     StageResults,
+    SwitchedSet,
     TrainingAdds,
     TrainingCarries,
 )
@@ -220,6 +222,29 @@ def test_what_training_adds_and_what_it_takes() -> None:
         assert ("0.200 nats a token less" in text) == (ends[2] < 0)
     assert added(reason="too little text") == ""
     assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
+
+
+def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_path: Path) -> None:
+    def off(group: str, size: int, own: float, nearest: float) -> SwitchedSet:
+        change = {code: filled(LossChange, delta=d) for code, d in (("da", own), ("sv", nearest))}
+        return filled(SwitchedSet, group=group, size=size, dose=1.0, change=change, nearest="sv")
+
+    autoencoders = [
+        filled(FoundUnits, group=group, passing=n)
+        for group, n in (("trained", 9), ("untrained", 6), ("untrained", 2))
+    ]
+    sets = [
+        off("trained", 4, 0.2, 0.05), off("trained", 1, 0.1, 0.05), off("untrained", 4, 9.0, 0.0),
+        off("coordinates", 4, 0.5, 0.4), off("difference of means, da less en", 1, 0.6, -0.01),
+    ]  # fmt: skip
+    found = Baselines(reason=None, autoencoders=autoencoders, sets=sets)
+    change_results(fabricate(tmp_path), baselines=found.to_json())
+    text = said(read_run(tmp_path))["Controls"]
+    assert text.startswith("2 to 6 latents of an untrained autoencoder pass the same tests (trained: 9); ")
+    assert (
+        "the difference of means, da less en, switched off costs Danish 0.600 nats a token and the nearest language "
+        "(Swedish) -0.010, four trained latents 0.200 nats a token and the nearest language (Swedish) 0.050"
+    ) in text
 
 
 def test_numbers_in_words() -> None:
