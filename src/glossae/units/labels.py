@@ -100,7 +100,9 @@ class Endpoint:
             raise GlossaeError(f"--endpoint: an answer of more than {LARGEST:,} bytes") from error
         except (httpx.LocalProtocolError, UnicodeError) as error:
             # such an error may quote the headers, and so the key
-            raise GlossaeError("--endpoint: cannot be asked: its URL, or what it is sent, is malformed") from error
+            raise GlossaeError(
+                "--endpoint: cannot be asked: its URL, or what it is sent, is malformed"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise GlossaeError(f"--endpoint: cannot be reached ({_masked(str(error), key)})") from error
         if status != 200:
