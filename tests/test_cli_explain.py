@@ -1,7 +1,9 @@
 """`glossae explain` against a server of the test's own: labels, scores, and every way that a server can fail."""
 
+import asyncio
 import json
 import re
+import socket
 import threading
 import time
 import zlib
@@ -239,6 +241,8 @@ def test_labels_that_are_there_are_kept_and_those_of_another_run_are_not_shown(r
         ((404, "<html>\n\x1b[1mnot here"), "answered 404: <html> \\[1mnot here"),
         ((307, ""), "answered 307"),
         ((200, "not json"), "latent 5 \\(the answer is no chat completion\\)"),
+        ((200, "[" * 200_000), "latent 5 \\(the answer is no chat completion\\)"),
+        ((200, completion("x" * 1_000_000)), "--endpoint: an answer of more than 1,000,000 bytes"),
         ((200, '{"choices": []}'), "latent 5 \\(the answer is no chat completion\\)"),
         ((200, completion(None)), "latent 5 \\(the answer has no text\\)"),
         ((200, completion(None, refusal="I can't.")), "latent 5 \\(the model refused\\)"),
@@ -292,7 +296,11 @@ def test_a_server_that_takes_too_long(run, server, capsys, monkeypatch):
         ("localhost:8000", "is no URL"),
         ("ftp://localhost/v1", "is no URL"),
         ("http://me:pass@localhost:1/v1", "in the environment variable OPENAI_API_KEY"),
+        ("http://[::1", "is no URL"),
+        ("http://localhost:99999/v1", "is no URL"),
         ("http://example.org/v1", "would send OPENAI_API_KEY in the clear"),
+        ("http://127.0.0.1.evil.example/v1", "would send OPENAI_API_KEY in the clear"),
+        ("http://localhost.evil.example/v1", "would send OPENAI_API_KEY in the clear"),
         ("http://127.0.0.1:9/v1", "--endpoint: cannot be reached"),
     ],
 )
@@ -303,6 +311,83 @@ def test_an_endpoint_that_cannot_be(run, capsys, monkeypatch, endpoint, expected
     assert expected in line
     assert KEY not in line
     assert "pass@" not in line
+
+
+def test_a_server_that_drips(run, capsys, monkeypatch):
+    monkeypatch.setattr(labels, "PATIENCE", 0.5)
+    ended = threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        taken, _ = listening.accept()
+        with taken:
+            taken.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not ended.wait(0.05):
+                try:
+                    taken.sendall(b"x")
+                except OSError:
+                    break
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    before = time.monotonic()
+    code = main(["explain", str(run), "--endpoint", url, "--model", "m"])
+    passed = time.monotonic() - before
+    ended.set()
+    thread.join()
+    listening.close()
+    assert code == 2
+    assert "--endpoint: no answer within 0.5 seconds" in capsys.readouterr().err
+    assert passed < 10
+
+
+def test_an_endpoint_is_asked_also_where_a_loop_runs(server, run):
+    async def ask():
+        return labels.Endpoint(server.url, "m").ask([{"role": "user", "content": "who?"}])
+
+    server.says = lambda *_: "me"
+    assert asyncio.run(ask()) == "me"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\nX-More: 1", f"{KEY}\r{KEY}", f"{KEY}\u00e9", f"{KEY}\x7f"])
+def test_a_key_that_is_none_is_not_shown(run, server, capsys, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert "OPENAI_API_KEY: holds control or non-ASCII characters" in command(run, server, capsys, 2)
+    assert server.asked == []
+
+
+def test_a_key_is_stripped_and_masked_in_labels(run, server, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\r\n")
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    server.says = lambda messages, number: (
+        honest(messages, number) if is_judge(messages) else f'{{"label": "hund {escaped}"}}'
+    )
+    assert "latent 3: hund *** (" in command(run, server, capsys)
+    assert {sent for _, sent in server.headers} == {f"Bearer {KEY}"}
+    assert label(run, 3).label == "hund ***"
+
+
+def test_too_few_sentences_are_a_note(run, server, capsys):
+    path = run / "dashboards" / "latent-5.json"
+    unit = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(unit | {"silent": unit["silent"][:3]}), encoding="utf-8")
+    RunFolder(run).finish("dashboards", "another", RunFolder(run).summary("dashboards"), {})
+    said = command(run, server, capsys)
+    assert "latent 5: no label: too few sentences\n" in said
+    assert "latent 8: the Danish word hund" in said
+    assert not (run / "labels" / "latent-5.json").exists()
+
+
+def test_a_label_that_is_another_units_or_acts_on_a_terminal(run, server, capsys):
+    command(run, server, capsys)
+    path = run / "labels" / "latent-3.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(held | {"label": "a\x1b[31m\nb\u202ec"}), encoding="utf-8")
+    assert "latent 3: a\\x1b[31m b\\u202ec (" in command(run, server, capsys)
+    for other in ({"unit": 4}, {"kind": "neuron"}):
+        path.write_text(json.dumps(held | other), encoding="utf-8")
+        assert "latent-3.json: holds the label of another unit" in command(run, server, capsys, 2)
 
 
 def test_a_folder_that_has_no_dashboards(tmp_path, capsys):

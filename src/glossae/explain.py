@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glossae.flags import typed
 from glossae.recipe import Text
+
+if TYPE_CHECKING:
+    from glossae.results import UnitDashboard, UnitLabel
 
 _USAGE = "glossae explain RUN --endpoint URL --model NAME"
 _ABOUT = """\
@@ -39,23 +42,26 @@ def _explain(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.units import Endpoint, explain
 
     run, endpoint = open_run(Path(given.run)), Endpoint(given.endpoint, given.model)
-    units = {f"{unit.kind} {unit.unit}": unit.label for unit in run.dashboards}
     try:
-        labels = explain(
-            run.path,
-            run.dashboards,
-            endpoint,
-            seed=run.recipe.seed,
-            told=lambda label: print(
-                f"{units[f'{label.kind} {label.unit}']}: {label.label} (balanced accuracy "
-                f"{label.balanced_accuracy:.2f}, {label.low:.2f} to {label.high:.2f}, on "
-                f"{label.firing + label.silent} sentences)",
-                flush=True,
-            ),
-        )
+        labels = explain(run.path, run.dashboards, endpoint, seed=run.recipe.seed, told=_told)
     finally:
         # also those of before an error
         write_unit_pages(run.path)
     page = run.path / "units" / "index.html"
     print(f"labels by {given.model}, not evidence: {page}")
     return {"page": str(page), "labels": [label.to_json() for label in labels]}
+
+
+def _told(unit: "UnitDashboard", label: "UnitLabel | None") -> None:
+    """Print a unit's label. Labels, which also come from files, have nothing in them that a terminal would obey."""
+    from glossae.reporting.wording import visible
+
+    said = (
+        "no label: too few sentences"
+        if label is None
+        else (
+            f"{label.label} (balanced accuracy {label.balanced_accuracy:.2f}, {label.low:.2f} to {label.high:.2f}, on "
+            f"{label.firing + label.silent} sentences)"
+        )
+    )
+    print(visible(" ".join(f"{unit.label}: {said}".split())), flush=True)

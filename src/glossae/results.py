@@ -1838,6 +1838,8 @@ def read_label(folder: Path, kind: str, unit: int) -> UnitLabel | None:
         own = file_sha256(folder / "dashboards" / name)
     except (OSError, ValueError) as error:
         raise GlossaeError(f"{path}: cannot be read: delete it") from error
+    if (label.kind, label.unit) != (kind, unit):
+        raise GlossaeError(f"{path}: holds the label of another unit: delete it")
     return label if label.dashboard == own else None
 
 

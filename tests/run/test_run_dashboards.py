@@ -13,7 +13,9 @@ from test_run_evidence import SMALL, write_panel
 import glossae
 from glossae.app.workbench import Workbench
 from glossae.cli import main
+from glossae.errors import GlossaeError
 from glossae.reporting import write_unit_pages
+from glossae.reporting.neuronpedia import write_neuronpedia
 from glossae.results import read_dashboard
 from toy_grammar import sentences
 
@@ -357,6 +359,13 @@ def test_what_cannot_be_exported_for_neuronpedia(finished, copied, tmp_path, cap
     next((copied / "dashboards").glob("latent-*.json")).write_text("{}")
     assert "was changed since" in refusal(f"export {copied} --to neuronpedia --out {tmp_path / 'c'}")
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("model", ["..", "x/..", "x/.", "x/@main"])
+def test_a_model_without_a_name_is_not_exported_outside_of_the_folder(units, tmp_path, model):
+    with pytest.raises(GlossaeError, match="has no name that a folder can have"):
+        write_neuronpedia(units, model, 64, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_app_offers_the_neurons_that_have_a_page(looked, units):

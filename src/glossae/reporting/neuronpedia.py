@@ -45,12 +45,15 @@ def write_neuronpedia(units: Sequence[UnitDashboard], model: str, latents: int, 
         A line that says what was written.
 
     Raises:
-        GlossaeError: there is no latent among the units, or the folder holds something else.
+        GlossaeError: there is no latent among the units, the model's name is none for a folder, or the folder
+            holds something else.
     """
     own = [unit for unit in units if unit.kind == "latent"]
     if not own:
         raise GlossaeError("--to neuronpedia: the run shows no latent; run it with --dashboards.units 40")
     name = re.sub("[^a-z0-9._-]", "-", model_name(model).rpartition("/")[2].partition("@")[0].lower())
+    if name in ("", ".", ".."):
+        raise GlossaeError(f"--to neuronpedia: the model {model!a} has no name that a folder can have")
     collection = f"glossae-{_SITES[own[0].site]}-{latents}"
     source = f"{own[0].layer}-{collection}"
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {name}):

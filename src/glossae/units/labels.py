@@ -1,10 +1,13 @@
 """Labels of units by a language model behind an OpenAI-compatible endpoint, scored by detection."""
 
+import asyncio
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -18,11 +21,14 @@ from glossae.stats import interval
 
 KEY = "OPENAI_API_KEY"
 LABELS = "labels"
-# seconds for an answer
+# seconds for a whole answer, and its most bytes
 PATIENCE = 120.0
+LARGEST = 1_000_000
 # contexts that the labeller sees, sentences that the judge sees at once, and the fewest of a side for a score
 SHOWN, AT_ONCE, FEWEST = 20, 10, 4
 LONGEST_LABEL = 160
+# letters of a key that a label may not repeat
+SECRET = 8
 DRAWS = 1000
 
 Messages: TypeAlias = list[dict[str, str]]
@@ -42,6 +48,10 @@ class NoAnswerError(GlossaeError):
     """The endpoint answered, but with no label or judgement: a refusal, or something malformed."""
 
 
+class _TooLargeError(Exception):
+    """An answer has more bytes than we read."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Chat completions of an OpenAI-compatible server.
@@ -57,13 +67,18 @@ class Endpoint:
     model: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GlossaeError(f"--endpoint: {self.url!a} is no URL such as http://localhost:8000/v1")
+        what = f"--endpoint: {self.url!a} is no URL such as http://localhost:8000/v1"
+        try:
+            parts = urlsplit(self.url)
+            # a port that is none is an error only when it is asked for
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError as error:
+            raise GlossaeError(what) from error
+        if not known:
+            raise GlossaeError(what)
         if parts.username or parts.password:
             raise GlossaeError(f"--endpoint: give a key in the environment variable {KEY}, not in the URL")
-        local = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
-        if os.environ.get(KEY) and parts.scheme == "http" and not local:
+        if _key() and parts.scheme == "http" and not _loopback(parts.hostname or ""):
             raise GlossaeError(f"--endpoint: http would send {KEY} in the clear; use https, or unset it")
 
     def ask(self, messages: Messages) -> str:
@@ -71,35 +86,85 @@ class Endpoint:
 
         Raises:
             NoAnswerError: the model refused, or the answer has no text.
-            GlossaeError: the server cannot be reached, is too slow or answers with an error.
+            GlossaeError: the server cannot be reached, answers with an error or with more than 1 MB, or has not
+                answered whole within two minutes.
         """
         import httpx
 
-        url = self.url.rstrip("/")
-        url += "" if url.endswith("/chat/completions") else "/chat/completions"
-        key = os.environ.get(KEY, "")
+        key = _key()
         try:
-            # redirects are not followed: the key is for this server
-            answer = httpx.post(
-                url,
-                json={"model": self.model, "messages": messages, "temperature": 0},
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=PATIENCE,
-            )
-        except httpx.TimeoutException as error:
+            status, body = _finished(self._post, messages, key)
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise GlossaeError(f"--endpoint: no answer within {PATIENCE:g} seconds") from error
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        except _TooLargeError as error:
+            raise GlossaeError(f"--endpoint: an answer of more than {LARGEST:,} bytes") from error
+        except (httpx.LocalProtocolError, UnicodeError) as error:
+            # such an error may quote the headers, and so the key
+            raise GlossaeError(
+                "--endpoint: cannot be asked: its URL, or what it is sent, is malformed"
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise GlossaeError(f"--endpoint: cannot be reached ({_masked(str(error), key)})") from error
-        if answer.status_code != 200:
-            raise GlossaeError(f"--endpoint: answered {answer.status_code}: {_masked(answer.text, key)}")
+        if status != 200:
+            said = _masked(body.decode("utf-8", "replace"), key)
+            raise GlossaeError(f"--endpoint: answered {status}: {said}")
         try:
-            message = answer.json()["choices"][0]["message"]
+            message = json.loads(body)["choices"][0]["message"]
             refusal, content = message.get("refusal"), message.get("content")
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise NoAnswerError("the answer is no chat completion") from error
         if refusal or not isinstance(content, str):
             raise NoAnswerError("the model refused" if refusal else "the answer has no text")
         return content
+
+    async def _post(self, messages: Messages, key: str) -> tuple[int, bytes]:
+        """Status and body of an answer. The client's own timeouts begin again at each byte; this one does not."""
+        import httpx
+
+        url = self.url.rstrip("/")
+        url += "" if url.endswith("/chat/completions") else "/chat/completions"
+        # not compressed: a small answer could become a large one
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        asked = {"model": self.model, "messages": messages, "temperature": 0}
+        body = b""
+        # redirects are not followed: the key is for this server
+        async with (
+            asyncio.timeout(PATIENCE),
+            httpx.AsyncClient(timeout=PATIENCE) as client,
+            client.stream("POST", url, json=asked, headers=headers) as answer,
+        ):
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > LARGEST:
+                    raise _TooLargeError
+        return answer.status_code, body
+
+
+def _finished(
+    post: Callable[[Messages, str], Coroutine[Any, Any, tuple[int, bytes]]], messages: Messages, key: str
+) -> tuple[int, bytes]:
+    """What a coroutine returns, also where a loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(post(messages, key))
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(post(messages, key))).result()
+
+
+def _key() -> str:
+    """The key in the environment, without blanks around it; never named in an error."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise GlossaeError(f"{KEY}: holds control or non-ASCII characters; set it to the key alone")
+    return key
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def explain(
@@ -108,24 +173,24 @@ def explain(
     endpoint: Endpoint,
     *,
     seed: int = 0,
-    told: Callable[[UnitLabel], None] = lambda _: None,
+    told: Callable[[UnitDashboard, UnitLabel | None], None] = lambda *_: None,
 ) -> list[UnitLabel]:
     """Ask for a label of each unit, score it, and write it as `labels/KIND-NUMBER.json`.
 
     The labeller sees the unit's best contexts. The judge sees the label and sentences that the labeller did not see,
     half of which the unit fires on, and says on which (detection: Paulo et al. 2024, Automatically interpreting
     millions of features in large language models, section 3.2). A label that is there already, for the same dashboard
-    and by the same model, is kept.
+    and by the same model, is kept. A unit with too few sentences for a score gets none.
 
     Args:
         folder: the run's.
         dashboards: its units.
         endpoint: the model.
         seed: of the order of sentences, and of the interval.
-        told: called with each label.
+        told: called with each unit and its label; None if it has too few sentences.
 
     Raises:
-        GlossaeError: the endpoint fails, or some units got no label; those that others got are written.
+        GlossaeError: the endpoint fails, or gave some units no label; those that others got are written.
     """
     refuse_links(folder, (LABELS,))
     labels, without = [], []
@@ -141,10 +206,11 @@ def explain(
         except NoAnswerError as error:
             without.append(f"{unit.label} ({error})")
             continue
-        if label is not before:
-            write_json(folder / LABELS / f"{name}.json", label.to_json())
-        labels.append(label)
-        told(label)
+        if label is not None:
+            if label is not before:
+                write_json(folder / LABELS / f"{name}.json", label.to_json())
+            labels.append(label)
+        told(unit, label)
     if without:
         raise GlossaeError(
             f"explain: {len(without)} of {len(dashboards)} units got no label: {'; '.join(without)[:300]}; the same "
@@ -153,8 +219,8 @@ def explain(
     return labels
 
 
-def _label(unit: UnitDashboard, dashboard: str, endpoint: Endpoint, seed: int) -> UnitLabel:
-    """Ask for a label, and for the judgements that score it."""
+def _label(unit: UnitDashboard, dashboard: str, endpoint: Endpoint, seed: int) -> UnitLabel | None:
+    """Ask for a label, and for the judgements that score it; None if there are too few sentences for a score."""
     asked: list[Messages] = []
 
     def ask(system: str, user: str) -> dict[str, Any]:
@@ -164,11 +230,12 @@ def _label(unit: UnitDashboard, dashboard: str, endpoint: Endpoint, seed: int) -
     shown = _best(unit)
     firing, silent = held_out(unit, shown)
     if min(len(firing), len(silent)) < FEWEST:
-        raise NoAnswerError(
-            f"{len(firing)} sentences with it and {len(silent)} without are too few for a score"
-        )
+        return None
     said = ask(_LABELLER, "\n".join(_marked(unit, context) for context in shown)).get("label")
-    label = clean_label(said) if isinstance(said, str) else ""
+    key = _key()
+    # such as EMPTY, which local servers are given, is no secret, and may be a word of a label
+    secret = key if len(key) >= SECRET else ""
+    label = _masked(said, secret) if isinstance(said, str) else ""
     if not label:
         raise NoAnswerError("the answer has no label")
     sentences = [
