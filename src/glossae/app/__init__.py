@@ -52,6 +52,9 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
         GlossaeError: it is no run or has no unit, its model cannot be loaded, Gradio is missing, or the port is taken.
     """
     started = time.perf_counter()
+    where = host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
+    # before anything is loaded; Gradio would try a hundred ports of an address that is none
+    _check_address(where, port)
     # as for a run: threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # read when Gradio is imported: no version check and no usage figures
@@ -63,12 +66,9 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
     from glossae.app.page import build, serve
     from glossae.app.workbench import Workbench
 
-    address_of = host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
-    # before the model is loaded; Gradio would try a hundred ports of an address that is none
-    _check_address(address_of, port)
     bench = Workbench(run)
     print(f"{bench.lm.name} loaded, {len(bench.units)} units", flush=True)
-    page, address = serve(build(bench), bench, address_of, port)
+    page, address = serve(build(bench), bench, where, port)
     # also with --quiet or --json: without its address the app is of no use
     print(
         f"{address} after {time.perf_counter() - started:.0f} s; Ctrl-C ends it", file=sys.stderr, flush=True

@@ -270,7 +270,7 @@ class Knob:
             raise GlossaeError(f"{place}: is no knob of glossae: its header has no '{KEY}'")
         if said.get("format") != FORMAT:
             raise GlossaeError(
-                f"{place}: is a knob of format {said.get('format')}, and this glossae reads {FORMAT}"
+                f"{place}: is a knob of format {str(said.get('format'))[:20]}, and this glossae reads {FORMAT}"
             )
         try:
             knob = _made(said, tensors)
