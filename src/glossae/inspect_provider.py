@@ -5,6 +5,7 @@
 Inspect loads this file for every model, by the entry point group `inspect_ai`: it imports nothing heavy.
 """
 
+import math
 from typing import Any
 
 from inspect_ai.model import GenerateConfig, ModelAPI, modelapi
@@ -30,13 +31,20 @@ def provider() -> type[ModelAPI]:
             base_url: str | None = None,
             api_key: str | None = None,
             config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as in Inspect
-            knob: str | None = None,
-            dose: float | None = None,
-            any_model: bool = False,
+            # Inspect makes numbers and other things of what looks like them
+            knob: Any = None,
+            dose: Any = None,
+            any_model: Any = False,
             **model_args: Any,
         ) -> None:
             if knob is None and dose is not None:
                 raise GlossaeError("dose: is a knob's, and no knob is given (-M knob=FILE)")
+            if knob is not None and not isinstance(knob, str):
+                raise GlossaeError(f"knob: {knob!r} is not the name of a file (-M knob=FILE)")
+            if dose is not None and (type(dose) not in (int, float) or not math.isfinite(dose)):
+                raise GlossaeError(f"dose: {dose!r} is not a finite number (-M dose=X)")
+            if not isinstance(any_model, bool):
+                raise GlossaeError(f"any_model: {any_model!r} is neither true nor false")
             super().__init__(model_name, base_url, api_key, config, **model_args)
             if knob is not None:
                 self.model = _Turned(self.model, knob, dose, any_model)

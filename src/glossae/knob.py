@@ -1,9 +1,11 @@
 """`glossae knob`: save a run's units as one small file, turn a model with it, and export it to other libraries."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from glossae.errors import GlossaeError
 from glossae.flags import typed
 from glossae.recipe import Count, Seed, Text
 
@@ -21,6 +23,9 @@ Write what a run has found as one small file, and turn a plain Hugging Face mode
   glossae knob export danish.safetensors --to gguf --model toy --out danish.gguf
 
 In Python:  with glossae.Knob.load("danish.safetensors").on(model): model.generate(...)"""
+
+
+_EXPORTED = {"gguf": "control vector", "vllm": "steering vector"}
 
 
 def add_knob(commands: Any) -> None:
@@ -93,10 +98,11 @@ def add_knob(commands: Any) -> None:
 def _save(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.run.knobs import knob_of_run
 
+    out = Path(given.out)
+    _check_out(out, "knob", (Path(given.run) / "steering").rglob("*"))
     kind: Any = given.kind or "latent"
     operation: Any = given.operation or "add"
     found = knob_of_run(Path(given.run), kind, operation, dose=given.dose, whole=given.whole)
-    out = Path(given.out)
     found.save(out)
     size = out.stat().st_size
     amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
@@ -140,6 +146,7 @@ def _export(given: argparse.Namespace) -> None:
     from glossae.api import load
     from glossae.effects import Knob, export_knob
 
+    _check_out(Path(given.out), _EXPORTED[given.format], [Path(given.file)])
     knob = Knob.load(Path(given.file))
     knob = knob if given.dose is None else knob.turned(given.dose)
     lm = None if given.model is None else load(given.model, device="cpu", dtype="float32")
@@ -147,6 +154,32 @@ def _export(given: argparse.Namespace) -> None:
     print(
         f"{out}: after layer {knob.site.layer} of {knob.model}, dose {knob.dose:.4g}, hash {knob.hash[:12]}"
     )
+
+
+def _check_out(out: Path, kind: str, inputs: Iterable[Path]) -> None:
+    """Refuse to replace a file of another kind, or what is read."""
+    from glossae.effects.knob import is_knob
+
+    if not out.exists():
+        return
+    if any(path.exists() and path.samefile(out) for path in inputs):
+        raise GlossaeError(f"--out: {out} is what is read: give another name")
+    own = out.is_file() and (is_knob(out) if kind == "knob" else _begins_as(out, kind))
+    if not own:
+        raise GlossaeError(f"--out: {out} exists and is no {kind}: give another name")
+
+
+def _begins_as(out: Path, kind: str) -> bool:
+    """Whether a file begins as an export of this kind."""
+    try:
+        with out.open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    if kind == "control vector":
+        # a whole model of llama.cpp is a GGUF too
+        return head.startswith(b"GGUF") and b"controlvector" in head
+    return head.startswith(b'[{"activations":')
 
 
 def _shown(text: str) -> str:

@@ -79,8 +79,7 @@ def read_back(path):
 
 
 def test_the_command_writes_what_the_libraries_read(tiny_lm, tiny_model, tmp_path, capsys):
-    file, out = tmp_path / "knob.safetensors", tmp_path / "out"
-    sae = random_sae()
+    file, sae = tmp_path / "knob.safetensors", random_sae()
     family = UnitSet("latents", sae, (30, 2), "add", (0.25, -0.5), (2.0, 1.5))
     site = Site("mlp.hidden", 1)
     knob = Knob.of(tiny_lm, site, family, dose=3.0, target="da", reference="en")
@@ -88,9 +87,10 @@ def test_the_command_writes_what_the_libraries_read(tiny_lm, tiny_model, tmp_pat
     amounts = torch.tensor([2 * 1.75, 2 * 2.0])
     weight = tiny_lm.blocks[1].mlp.dense_4h_to_h.weight
     expected = (weight @ (amounts @ sae.W_dec[[30, 2]])).numpy()
-    line = ["knob", "export", file, "--out", out, "--dose", "2", "--model", tiny_model, "--to"]
+    line = ["knob", "export", file, "--dose", "2", "--model", tiny_model, "--out"]
     for form in ("gguf", "vllm"):
-        assert main([*map(str, line), form]) == 0
+        out = tmp_path / f"out.{form}"
+        assert main([*map(str, line), str(out), "--to", form]) == 0
         told = capsys.readouterr().out
         assert told == f"{out}: after layer 1 of tiny, dose 2, hash {knob.hash[:12]}\n"
         if form == "gguf":
@@ -178,3 +178,32 @@ def test_neurons_are_a_vector_too(tiny_lm):
     expected[3], expected[4] = 1.5, -3.0
     torch.testing.assert_close(residual_vector(knob), expected)
     assert isinstance(family.edit(1.5), Edit)
+
+
+def test_only_an_export_of_the_same_kind_is_replaced(tiny_lm, tmp_path, capsys):
+    pytest.importorskip("gguf")
+    file = knob_at(tiny_lm, Site("resid", 1)).save(tmp_path / "knob.safetensors")
+    other = {"gguf": tmp_path / "vector.json", "vllm": tmp_path / "vector.gguf"}
+    model, run = tmp_path / "model.gguf", tmp_path / "run.json"
+    model.write_bytes(b"GGUF" + 99 * b"\0")
+    run.write_text("[1]")
+    kinds = {"gguf": "control vector", "vllm": "steering vector"}
+    for form, own in (("gguf", other["vllm"]), ("vllm", other["gguf"])):
+        line = ["knob", "export", str(file), "--to", form, "--out"]
+        # a second time with another dose
+        for dose in ("1", "2"):
+            before = own.read_bytes() if own.exists() else b""
+            assert main([*line, str(own), "--dose", dose]) == 0
+            assert own.read_bytes() != before
+    for form in kinds:
+        line = ["knob", "export", str(file), "--to", form, "--out"]
+        for out in (model, run, other[form], tmp_path):
+            before = out.read_bytes() if out.is_file() else None
+            capsys.readouterr()
+            assert main([*line, str(out)]) == 2
+            told = capsys.readouterr().err
+            assert told == f"glossae: --out: {out} exists and is no {kinds[form]}: give another name\n"
+            assert before is None or out.read_bytes() == before
+        assert main([*line, str(file)]) == 2
+        assert capsys.readouterr().err == f"glossae: --out: {file} is what is read: give another name\n"
+    Knob.load(file)

@@ -263,6 +263,12 @@ def changed(path, **changes):
         ({"layer": 0}, "is a broken knob: its hash is not that of what it holds"),
         ({"units": [1, 2, 3]}, "is a broken knob: there are not as many directions as units"),
         ({"positions": "some"}, "is a broken knob"),
+        ({"dose": float("inf")}, "is a broken knob: knob: dose: inf is not a finite number"),
+        ({"dose": float("nan")}, "is a broken knob: knob: dose: nan is not a finite number"),
+        ({"dose": True}, "is a broken knob: dose: true is not a number"),
+        ({"dose": "4"}, 'is a broken knob: dose: "4" is not a number'),
+        ({"dose": 10**400}, "is a broken knob: int too large"),
+        ({"dose": 1e41}, "is a broken knob: knob: dose: 1e.41 is too large"),
     ],
 )
 def test_a_header_that_was_changed_is_refused(tiny_lm, tmp_path, change, words):
@@ -283,6 +289,35 @@ def test_what_is_no_knob_is_refused(tiny_lm, tmp_path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(GlossaeError, match="file: is no knob of glossae"):
         Knob.load(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"glossae_knob": 100_000 * "["})
+    with pytest.raises(GlossaeError, match="file: cannot be read as safetensors"):
+        Knob.load(path)
+
+
+@pytest.mark.parametrize("operation", ["add", "set", "project_out"])
+def test_a_dose_that_no_model_can_compute_with_is_refused(tiny_lm, ids, operation):
+    knob = knob_of(tiny_lm, "neuron", operation)
+    for dose, words in (
+        (9e14, "it writes values up to"),
+        (-1e41, "1e.15 is the most"),
+        (1e308, "1e.15 is the most"),
+    ):
+        with pytest.raises(GlossaeError, match=f"knob: dose: .* is too large: {words}"):
+            knob.turned(dose)
+        with pytest.raises(GlossaeError, match="is too large"), knob.on(tiny_lm, dose=dose):
+            pass
+    for dose in (float("inf"), float("nan")):
+        with pytest.raises(GlossaeError, match="knob: dose: (inf|nan) is not a finite number"):
+            knob.turned(dose)
+    # what is allowed is computed
+    with knob.turned(1e14).on(tiny_lm.model):
+        assert logits(tiny_lm.model, ids).isfinite().all()
+    half = copy.deepcopy(tiny_lm.model).half()
+    with (
+        pytest.raises(GlossaeError, match=r"6.55e\+04 is the most that a model in float16"),
+        knob.on(half, dose=1e6),
+    ):
+        pass
 
 
 def test_a_tensor_that_was_changed_is_refused(tiny_lm, tmp_path):

@@ -70,6 +70,13 @@ def test_a_dose_without_a_knob_and_a_knob_of_another_model_are_refused(
 ):
     with pytest.raises(GlossaeError, match="dose: is a knob's, and no knob is given"):
         model_of(tiny_model, dose=4)
+    for wrong in ("abc", "nan", float("nan"), True):
+        with pytest.raises(GlossaeError, match=rf"dose: {wrong!r} is not a finite number \(-M dose=X\)"):
+            model_of(tiny_model, knob=str(knob), dose=wrong)
+    with pytest.raises(GlossaeError, match="knob: 5 is not the name of a file"):
+        model_of(tiny_model, knob=5)
+    with pytest.raises(GlossaeError, match="any_model: 'yes' is neither true nor false"):
+        model_of(tiny_model, knob=str(knob), any_model="yes")
     other = make_model_folder(tmp_path / "other", initializer_range=0.1)
     with pytest.raises(GlossaeError, match="knob: it is of tiny, and other has other weights"):
         model_of(other, knob=str(knob))

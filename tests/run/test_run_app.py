@@ -147,6 +147,8 @@ def test_units_of_several_kinds_add_up_and_are_saved_as_one_knob(bench, kinds, t
         (change,) = knob.family.compiled([knob.dose])
         assert change(torch.zeros(1, 32))[0].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
     assert saved.names == [bench.units[key].name for key in kinds]
+    with pytest.raises(glossae.GlossaeError, match="knob: dose: 1e.308 is too large"):
+        bench.knob(kinds, 1e308)
     assert [bench.knob([key], 1).kind for key in kinds] == ["latent", "neuron", "direction"]
 
 
@@ -245,6 +247,10 @@ def refusal(capsys, *line):
 def test_lines_that_cannot_be_are_refused(steered, tmp_path, capsys, monkeypatch):
     assert refusal(capsys, "app").startswith("app: RUN is missing: the folder of a run")
     assert refusal(capsys, "app", steered, "--port", "0") == "--port: must be at least 1, got '0'"
+    assert refusal(capsys, "app", steered, "--port", "99999") == "--port: must be at most 65535, got '99999'"
+    # an address for documentation, which is no machine's
+    told = refusal(capsys, "app", steered, "--host", "192.0.2.1")
+    assert told.startswith("app: cannot be served at 192.0.2.1, port from 7860 (")
     early = shutil.copytree(steered, tmp_path / "early")
     record = json.loads((early / "run.json").read_text())
     del record["stages"]["features"]

@@ -171,6 +171,15 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
     )
     said(capsys, "knob", "save", finished, "--out", file, "--dose", 1, "--operation", "set", "--whole")
     assert glossae.Knob.load(file).family.operation == "set"
+    # neither what is no knob, nor the run's own, is replaced
+    for other in (finished / "sae/sae.safetensors", finished / "results.json"):
+        before = other.read_bytes()
+        told = refusal(capsys, "knob", "save", finished, "--out", other, "--dose", 1)
+        assert told == f"--out: {other} exists and is no knob: give another name"
+        assert other.read_bytes() == before
+    assert refusal(capsys, "knob", "save", finished, "--out", tmp_path / "huge", "--dose", "1e308") == (
+        "knob: dose: 1e+308 is too large: 1e+15 is the most"
+    )
 
 
 def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, capsys):
@@ -180,6 +189,9 @@ def test_without_a_dose_the_stages_best_is_taken(steered, steering, tmp_path, ca
     said(capsys, "knob", "save", steered, "--out", file, "--kind", "direction", "--operation", "project_out")
     knob = glossae.Knob.load(file)
     assert (knob.dose, knob.family.operation) == (best.value, "project_out")
+    own = next((steered / "steering" / "knobs").iterdir())
+    told = refusal(capsys, "knob", "save", steered, "--out", own, "--dose", 1)
+    assert told == f"--out: {own} is what is read: give another name"
 
 
 def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,9 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
         GlossaeError: it is no run or has no unit, its model cannot be loaded, Gradio is missing, or the port is taken.
     """
     started = time.perf_counter()
+    where = host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
+    # before anything is loaded; Gradio would try a hundred ports of an address that is none
+    _check_address(where, port)
     # as for a run: threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # read when Gradio is imported: no version check and no usage figures
@@ -64,9 +68,7 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
 
     bench = Workbench(run)
     print(f"{bench.lm.name} loaded, {len(bench.units)} units", flush=True)
-    page, address = serve(
-        build(bench), bench, host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"), port
-    )
+    page, address = serve(build(bench), bench, where, port)
     # also with --quiet or --json: without its address the app is of no use
     print(
         f"{address} after {time.perf_counter() - started:.0f} s; Ctrl-C ends it", file=sys.stderr, flush=True
@@ -79,6 +81,21 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
         return page
     finally:
         page.close(verbose=False)
+
+
+def _check_address(host: str, port: int | None) -> None:
+    if port is not None and port > 65535:
+        raise GlossaeError(f"--port: must be at most 65535, got '{port}'")
+    try:
+        family, *_, place = socket.getaddrinfo(host.strip("[]"), port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(place)
+    # a UnicodeError is of a name that cannot be a host's
+    except (OSError, UnicodeError) as error:
+        raise GlossaeError(
+            f"app: cannot be served at {host}, port {port or 'from 7860'} ({error})"
+        ) from error
 
 
 def _interrupted() -> None:

@@ -33,6 +33,8 @@ KEY = "glossae_knob"
 _FORMER_KEY = "sprog_knob"
 # weights of a model stored to identify it, and their tolerance: half precision rounds them
 SAMPLED, ROUNDED = 256, 0.02
+# norms square their input in float32, which ends at 3e38, after projections may have enlarged it
+LARGEST = 1e15
 # the tensors of a file that scale the dose; the others are the units'
 _MEANS = ("low", "high")
 
@@ -85,6 +87,9 @@ class Knob:
     _tensors: Tensors = field(default_factory=dict, repr=False)
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        self._check_dose(self.dose, torch.float32)
+
     @staticmethod
     def of(
         lm: LanguageModel,
@@ -104,7 +109,8 @@ class Knob:
             whole: whether the whole encoder may be saved (`set` on top-k latents needs it).
 
         Raises:
-            GlossaeError: the units have another width, or the whole encoder is needed and was not allowed.
+            GlossaeError: the units have another width, the whole encoder is needed and was not allowed, or the dose
+                is not finite or far too large.
         """
         width = lm.width(site)
         if family.all_units.d_in != width:
@@ -157,7 +163,11 @@ class Knob:
         return digest.hexdigest()
 
     def turned(self, dose: float) -> "Knob":
-        """The same knob at another dose."""
+        """The same knob at another dose.
+
+        Raises:
+            GlossaeError: the dose is not finite, or far too large for any model.
+        """
         return dataclasses.replace(self, dose=float(dose))
 
     def with_operation(self, operation: Steering) -> "Knob":
@@ -185,19 +195,19 @@ class Knob:
             any_model: skip the check that the model is the knob's own, for example for a fine-tuned copy.
 
         Raises:
-            GlossaeError: the model is another one, lacks the site, is in training mode, or (in the pass) an
-                input is wrong.
+            GlossaeError: the model is another one, lacks the site, is in training mode, the dose is too large for its
+                numbers, or (in the pass) an input is wrong.
         """
         lm = model if isinstance(model, LanguageModel) else wrap_model(model)
         self.check(lm, any_model=any_model)
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
         )
+        amount = self.dose if dose is None else dose
+        self._check_dose(amount, lm.model.dtype)
         if isinstance(self.family.units, Sae):
             self.family.units.to(lm.device)
-        with apply_edit(
-            lm, self.site, self.family.all_units, self.family.edit(self.dose if dose is None else dose)
-        ):
+        with apply_edit(lm, self.site, self.family.all_units, self.family.edit(amount)):
             yield
 
     def check(self, lm: LanguageModel, *, any_model: bool = False) -> None:
@@ -254,19 +264,29 @@ class Knob:
                 header = file.metadata() or {}
                 said = json.loads(header.get(KEY, header.get(_FORMER_KEY, "null")))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, SafetensorError, ValueError, RecursionError) as error:
             raise GlossaeError(f"{place}: cannot be read as safetensors ({error})") from error
         if not isinstance(said, dict):
             raise GlossaeError(f"{place}: is no knob of glossae: its header has no '{KEY}'")
         if said.get("format") != FORMAT:
             raise GlossaeError(
-                f"{place}: is a knob of format {said.get('format')}, and this glossae reads {FORMAT}"
+                f"{place}: is a knob of format {str(said.get('format'))[:20]}, and this glossae reads {FORMAT}"
             )
         try:
-            knob, own = _made(said, tensors), said["hash"]
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, GlossaeError) as error:
+            knob = _made(said, tensors)
+            whole = knob.hash == said["hash"]
+        # a RecursionError, of nested brackets, is a RuntimeError
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RuntimeError,
+            AttributeError,
+            GlossaeError,
+        ) as error:
             raise GlossaeError(f"{place}: is a broken knob: {error}") from error
-        if knob.hash != own:
+        if not whole:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
 
@@ -324,8 +344,36 @@ class Knob:
             **self._facts,
         }
 
+    def _check_dose(self, dose: float, dtype: torch.dtype) -> None:
+        """Refuse a dose at which a model whose site has this type may compute infinities."""
+        if not math.isfinite(dose):
+            raise GlossaeError(f"knob: dose: {dose} is not a finite number")
+        if abs(dose) > LARGEST:
+            raise GlossaeError(f"knob: dose: {dose:g} is too large: {LARGEST:g} is the most")
+        change = self.family.edit(dose)
+        rows = self.family.all_units.direction(change.units).detach().double().cpu()
+        # a bound of each value that is written
+        written = torch.tensor(change.targets, dtype=torch.float64).abs() @ rows.abs()
+        most = min(LARGEST, torch.finfo(dtype).max)
+        if not (written <= most).all():
+            raise GlossaeError(
+                f"knob: dose: {dose:g} is too large: it writes values up to {written.max():.3g}, and {most:.3g} is the "
+                f"most that a model in {str(dtype).removeprefix('torch.')} can compute with"
+            )
+
     def _file_tensors(self) -> Tensors:
         return self._tensors | {"weights": self.weights}
+
+
+def is_knob(place: Path) -> bool:
+    """Whether a file has the header of a knob."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(place, framework="pt") as file:
+            return not {KEY, _FORMER_KEY}.isdisjoint(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
@@ -368,6 +416,8 @@ def _made(said: dict[str, Any], tensors: Tensors) -> Knob:
     kept = ("reads", "config", "kind", "names", "units", "identity")
     facts = {key: value for key, value in said.items() if key in kept}
     family = UnitSet(str(said["family"]), units, ids, said["operation"], low, high, said["positions"])
+    if type(said["dose"]) not in (int, float):
+        raise GlossaeError(f"dose: {json.dumps(said['dose'])[:40]} is not a number")
     return Knob(
         family=family,
         dose=float(said["dose"]),

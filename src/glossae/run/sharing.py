@@ -44,7 +44,7 @@ def pack(
     dose: float | None = None,
     licence: Callable[[Repository], str | None] = license_of,
 ) -> Parcel:
-    """Write what a run shares into `folder`, after checking that every file is what the run's stages wrote.
+    """Write what a run shares into `folder`, after checking that what its stages wrote is unchanged.
 
     Args:
         run: the run, which has to have an autoencoder.
