@@ -350,7 +350,9 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ("run demo --sae.k --quiet", "--sae.k: needs a value"),
         ("run demo --out=", "--out: must be non-empty text without control characters, got ''"),
         ("run demo --sae.k 3 --sae.k=4", "--sae.k: is given twice"),
-        ("run demo --quiet=3", "--quiet: "),
+        ("run demo --quiet=3", "--quiet: takes no value, got '3'"),
+        ("recipes --json=1", "--json: takes no value, got '1'"),
+        ("figures x --out y --style foo", "--style: unknown style 'foo' (there is only paper)"),
         (
             "run demo --until featurs",
             "--until: unknown stage 'featurs'; did you mean 'features'? (there are ",
@@ -412,6 +414,21 @@ def test_a_reader_who_leaves_early_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+@pytest.mark.parametrize("line", ["recipes --json", "recipes"])
+def test_a_full_disk_below_standard_output_is_one_line(line):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", MAIN, *line.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.endswith("No space left on device\n")
+    assert done.stderr.count("\n") == 1
 
 
 HEAVY = {"torch", "transformers", "pandas", "numpy", "matplotlib", "sklearn", "pyarrow", "rich", "jaxtyping"}

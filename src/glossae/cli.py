@@ -9,9 +9,7 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 from glossae import app, completion, explain, export, figures, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
 
 _ABOUT = """\
@@ -61,17 +59,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         status, facts = _outcome(words)
         if "error" in facts:
             facts["status"] = status
-            print(f"glossae: {_one_line(facts['error'])}", file=sys.stderr)
+            print(f"glossae: {one_line(facts['error'])}", file=sys.stderr)
         if "--json" in words:
             # in ASCII, so that nothing in a text or a name can act on a terminal
             print(json.dumps(facts, indent=1, default=str))
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes standard output once more when it leaves, and would complain again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 141
+    except OSError as error:
+        # a disk that is full
+        _leave_output()
+        with contextlib.suppress(OSError):
+            print(f"glossae: standard output: {error.strerror}", file=sys.stderr)
+        return 2
     return status
+
+
+def _leave_output() -> None:
+    """Python flushes standard output once more when it leaves, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
@@ -187,14 +195,3 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
     for line in ran.lines:
         print(line)
     return ran.to_json()
-
-
-def _one_line(message: str) -> str:
-    """`message` without line breaks, and with what a terminal would obey made visible."""
-    folded = re.sub(r"\s*[\r\n]+\s*", " ", message.strip())
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in folded
-    )

@@ -90,15 +90,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print together with the usage."""
-        raise GlossaeError(
-            message.removeprefix("argument ").replace("expected one argument", "needs a value")
-        )
+        said = message.removeprefix("argument ").replace("expected one argument", "needs a value")
+        raise GlossaeError(said.replace("ignored explicit argument", "takes no value, got"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices = [*(action.choices or ())]
         if choices and value not in choices:
             flag = f"{action.option_strings[0]}: " if action.option_strings else ""
-            there_are = f"there are {', '.join(choices[:-1])} and {choices[-1]}"
+            *others, last = choices
+            there_are = f"there are {', '.join(others)} and {last}" if others else f"there is only {last}"
             raise GlossaeError(
                 f"{flag}unknown {action.dest} '{value}'{nearest(value, choices)} ({there_are})"
             )

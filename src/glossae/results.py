@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256
@@ -1876,6 +1876,15 @@ class Results(StageResults):
         return {key: content[key] for key in Results.__annotations__} | content
 
 
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, after the keys that lead to it."""
+    first = error.errors()[0]
+    return (
+        "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+        + str(first["msg"]).partition(" or instance of ")[0]
+    )
+
+
 def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
     """Read `results.json`, or what one stage left of it.
 
@@ -1905,8 +1914,83 @@ def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
             )
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
-        raise GlossaeError(f"{path}: cannot be read ({where}{first['msg']}){again}") from error
+        raise GlossaeError(f"{path}: cannot be read ({first_fault(error)}){again}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise GlossaeError(f"{path}: cannot be read ({error}){again}") from error
+
+
+# ---- run.json
+
+
+class _Part(BaseModel):
+    """What `run.json` must have for its readers; other keys are for people."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Stage(_Part):
+    fingerprint: str | None = None
+    made_from: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+
+class _Sinks(_Part):
+    site: str
+    layer: int
+    median: float
+    smallest: float
+    largest: float | None
+    tokens: int
+    count: int = 0
+    text_share: float = 0.0
+    norm: float | None = None
+    first: int = 0
+    examples: list[str] = []
+
+
+class _Habits(_Part):
+    of: str
+    bos: bool
+    chat: list[int] = []
+    loss_with_bos: float | None
+    loss_without_bos: float | None
+    loss_in_chat: float | None = None
+    loss_in_bfloat16: float | None = None
+    bfloat16: bool = False
+    sentences: int
+    sinks: list[_Sinks]
+
+
+def _by_model(habits: Any) -> Any:
+    """Habits by model; those of one alone, as runs had them once, are for people."""
+    return {} if isinstance(habits, dict) and isinstance(habits.get("bos"), bool) else habits
+
+
+class _Record(_Part):
+    stages: dict[str, _Stage] = {}
+    habits: Annotated[dict[str, _Habits], BeforeValidator(_by_model)] = {}
+    versions: dict[str, str] = {}
+    text: dict[str, str] = {}
+    cuts: dict[str, str] = {}
+    model_commit: str | None = None
+    to_come: list[str] = []
+
+
+def read_record(path: Path, again: str = "; delete it and run the recipe again") -> dict[str, Any]:
+    """What `run.json` holds: versions, hashes, wall times.
+
+    Args:
+        path: the file.
+        again: ends the error of a file that cannot be read: what to do about it.
+
+    Raises:
+        GlossaeError: it cannot be read, or a value that is used is of another kind.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _Record.model_validate(content)
+    except ValidationError as error:
+        raise GlossaeError(f"{path}: is broken ({first_fault(error)}){again}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise GlossaeError(f"{path}: is broken ({error}){again}") from error
+    return content

@@ -223,6 +223,23 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
     assert "Not run, and what asks for it: text; probes;" in words_of(read(folder))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("3", "null", "[3]", "[" * 100_000, '[{"tokens": 3}]'),
+        '[{"pair": "p", "source": "s", "language": "da", "tokens": ["a"], "units": {"1": {"pre": [], "fires": []}}}]',
+    ],
+    ids=lambda said: said[:20],
+)
+def test_texts_of_another_shape_are_one_line(tmp_path: Path, said: str) -> None:
+    file = fabricate(tmp_path / "run", until="features") / "features" / "texts.json"
+    file.write_text(said, encoding="utf-8")
+    with pytest.raises(GlossaeError, match="run the stage that writes it again") as caught:
+        read_run(tmp_path / "run")
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="features")
     (folder / "units").mkdir()

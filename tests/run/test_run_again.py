@@ -368,12 +368,37 @@ def test_a_lost_summary_redoes_its_stage_alone(world, finished, copy_of_finished
     assert results(copy_of_finished) == results(finished)
 
 
-@pytest.mark.parametrize("said", [{"stages": {"sae": 5}}, {"stages": {}, "habits": []}])
-def test_a_run_json_of_another_shape_is_refused(world, copy_of_finished, capsys, said):
-    file = copy_of_finished / "run.json"
-    file.write_text(json.dumps(said), encoding="utf-8")
-    assert world.run(copy_of_finished) == 2
-    assert capsys.readouterr().err.startswith(f"glossae: {file}: is broken; delete it")
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("3", "[]", "null", "[" * 100_000, '{"stages": {"sae": 5}}', '{"stages": {}, "habits": []}'),
+        *(
+            '{"stages": {"sae": {"files": [1]}}}',
+            '{"stages": {}, "habits": {"m": {"sinks": 3}}}',
+            '{"text": 1}',
+        ),
+    ],
+    ids=lambda said: said[:40],
+)
+def test_a_run_json_of_another_shape_is_refused(world, finished, capsys, tmp_path, said):
+    shutil.copytree(
+        finished, out := tmp_path / "run", ignore=shutil.ignore_patterns("*.safetensors", "units")
+    )
+    file = out / "run.json"
+    file.write_text(said, encoding="utf-8")
+    assert world.run(out) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"glossae: {file}: is broken (")
+    assert line.endswith("; delete it to run every stage again")
+    for command in (
+        f"figures {out} --out {tmp_path / 'f'}",
+        f"knob save {out} --out {tmp_path / 'k.safetensors'} --dose 1",
+        f"push {out} me/it",
+    ):
+        assert main(command.split()) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"glossae: {file}: is broken ("), command
+        assert len(line) < 600
 
 
 def test_a_run_of_the_former_name_is_not_gone_on_with(world, copy_of_finished, capsys):

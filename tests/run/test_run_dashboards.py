@@ -79,6 +79,19 @@ def test_the_selected_units_come_first_and_no_more_than_asked_for(results, units
             assert unit.selected == tested[unit.kind, unit.unit].selected
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_few_units_are_selected_latents_then_neurons_and_directions_in_turn(
+    world, settings, copied, results, most
+):
+    few = settings | {"dashboards__sentences": 2, "dashboards__units": most}
+    assert world.run_undrawn(copied, *UNTIL, **few) == 0
+    shown = [(row.kind, row.unit) for row in glossae.open_run(copied).results.dashboards]
+    latents = [("latent", row.unit) for row in results.features.units]
+    others = [[(row.kind, row.unit) for row in results.dashboards if row.kind == kind] for kind in KINDS[1:]]
+    in_turn = [each for pair in zip(*others, strict=False) for each in pair]
+    assert sorted(shown) == sorted([*latents, *in_turn][:most])
+
+
 def test_every_role_but_replicate_was_read(results, units):
     tokens = {}
     for row in results.corpora:

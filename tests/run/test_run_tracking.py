@@ -12,7 +12,8 @@ FAKE = """\
 import json, os
 def _write(what, **said):
     if os.environ.get("FAKE_FAILS") == what:
-        raise RuntimeError("the disk is full\\nand more")
+        kind = SystemExit if os.environ.get("FAKE_LEAVES") else RuntimeError
+        raise kind("the disk is \\x1b[31mfull\\nand more")
     with open(os.environ["FAKE_FILE"], "a") as file:
         print(json.dumps({"what": what, **said}), file=file)
     print("* a tracker's own words")
@@ -55,6 +56,7 @@ def test_a_tracker_is_sent_settings_the_training_and_headline_numbers(world, fak
     results = json.loads((out / "results.json").read_text())
     (sae,) = [row for row in rows if "sae/l0" in row]
     assert sae["sae/fvu/da"] == results["sae"]["fvu"]["da"]
+    # not the tracker's own words
     assert capsys.readouterr().out == f"{out / 'report.html'}\n"
 
     # the flag is no setting: nothing is run again, and nothing is sent of what was done before
@@ -62,11 +64,13 @@ def test_a_tracker_is_sent_settings_the_training_and_headline_numbers(world, fak
     assert len(fake()) == len(logged) + 2
 
 
-def test_a_tracker_that_fails_does_not_stop_the_run(world, fake, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("leaves", ["", "1"])
+def test_a_tracker_that_fails_does_not_stop_the_run(world, fake, tmp_path, monkeypatch, capsys, leaves):
     monkeypatch.setenv("FAKE_FAILS", "log")
+    monkeypatch.setenv("FAKE_LEAVES", leaves)
     assert world.run(tmp_path / "out", "--track", "wandb", "--until", "corpora") == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--track")]
-    assert told == ["--track: wandb failed (the disk is full); the run goes on without it"]
+    assert told == ["--track: wandb failed (the disk is \\x1b[31mfull); the run goes on without it"]
     assert [line["what"] for line in fake()] == ["init"]
 
 
@@ -74,7 +78,7 @@ def test_a_tracker_that_is_missing_or_does_not_begin_is_one_line(world, fake, tm
     monkeypatch.setenv("FAKE_FAILS", "init")
     assert world.run(tmp_path / "out", "--track", "wandb") == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert line == "glossae: --track: wandb does not begin (the disk is full): run without it"
+    assert line == "glossae: --track: wandb does not begin (the disk is \\x1b[31mfull): run without it"
     monkeypatch.setitem(sys.modules, "trackio", None)
     assert world.run(tmp_path / "out", "--track", "trackio") == 2
     *_, line = capsys.readouterr().err.splitlines()

@@ -139,7 +139,7 @@ class Workbench:
     def examples(self) -> dict[str, str]:
         """A held-out sentence in the target and one in the reference, of those that the run shows; else empty."""
         found: dict[str, str] = {}
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             for each in json.loads((self.path / "features" / "texts.json").read_text(encoding="utf-8")):
                 found.setdefault(each["language"], "".join(each["tokens"]))
         return {language: found.get(language, "") for language in (self.target, self.reference)}

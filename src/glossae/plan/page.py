@@ -370,7 +370,9 @@ def _habits(out: Path) -> dict[str, Any]:
     """The models' habits from an earlier start of the run, by model; empty if they cannot be read."""
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     found = record.get("habits") if isinstance(record, dict) else None
-    return found if isinstance(found, dict) else {}
+    return (
+        {name: own for name, own in found.items() if isinstance(own, dict)} if isinstance(found, dict) else {}
+    )

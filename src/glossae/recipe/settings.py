@@ -257,7 +257,7 @@ class Dashboards(Settings, title="dashboards"):
     """A page for each unit: contexts from the whole text, density, logit effects, nearest units."""
 
     units: Whole = 40
-    """At most this many units: the selected latents, those nearest to the rule, neurons and directions; 0: none."""
+    """At most this many units: the selected latents, neurons and directions in turn, latents near the rule; 0: none."""
     sentences: Count | None = None
     """At most this many sentences of each language, drawn from all roles but replicate; none: all."""
 

@@ -7,15 +7,27 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from glossae.errors import GlossaeError
 from glossae.recipe import Recipe, load_recipe, shared_json, shared_recipe, shared_results
 from glossae.reporting.exhibits import Cell
 from glossae.reporting.wording import language_name
-from glossae.results import EvidenceResult, NextToken, Result, Results, StageResults, UnitRow, read_results
+from glossae.results import (
+    EvidenceResult,
+    NextToken,
+    Result,
+    Results,
+    StageResults,
+    UnitRow,
+    first_fault,
+    read_record,
+    read_results,
+)
 
 Row: TypeAlias = dict[str, Any]
 _UNITS = "units"
+_AGAIN = ": run the stage that writes it again"
 INDEX = f"{_UNITS}/index.html"
 """The index of the units' pages, relative to a run's folder."""
 
@@ -113,33 +125,72 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not (folder / "recipe.yaml").is_file():
         raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
-    recipe, written = load_recipe(folder / "recipe.yaml"), folder / "results.json"
+    recipe = load_recipe(folder / "recipe.yaml")
+    written, record = folder / "results.json", folder / "run.json"
     results = read_results(Results, written) if written.exists() else StageResults()
     sae, features, tasks = (
         folder / stage if getattr(results, stage) else None for stage in ("sae", "features", "tasks")
     )
     return RunFiles(
         recipe=shared_recipe(recipe),
-        run=shared_json(_json(folder / "run.json", dict) or {}, recipe),
+        run=shared_json(read_record(record) if record.exists() else {}, recipe),
         results=shared_results(results, recipe),
         log=_table(sae / "log.parquet") if sae else None,
         statistics=_table(features / "statistics.parquet") if features else None,
         histograms=_table(features / "histograms.parquet") if features else None,
-        texts=(_json(features / "texts.json", list) if features else None) or [],
-        task_sets=shared_json((_json(tasks / "sets.json", dict) if tasks else None) or {}, recipe),
+        texts=_texts(features / "texts.json") if features else [],
+        task_sets=shared_json(_json(tasks / "sets.json", dict[str, _TaskSet]) or {} if tasks else {}, recipe),
         pages=frozenset(f"{_UNITS}/{path.name}" for path in (folder / _UNITS).glob("*.html")),
     )
 
 
-def _json(path: Path, kind: type) -> Any:
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _OneUnit(_Part):
+    pre: list[float]
+    fires: list[bool]
+
+
+class _TokenText(_Part):
+    """What `features/texts.json` has of a sentence."""
+
+    pair: str
+    source: str
+    language: str
+    tokens: list[str]
+    units: dict[str, _OneUnit]
+
+
+class _TaskSet(_Part):
+    """What `tasks/sets.json` has of a task, as far as the page shows it."""
+
+    language: str
+    labels: list[Any]
+    rows: dict[str, int]
+    dropped: dict[str, dict[str, int]]
+
+
+def _texts(path: Path) -> list[Row]:
+    texts: list[Row] = _json(path, list[_TokenText]) or []
+    for text in texts:
+        if any(len(own[what]) != len(text["tokens"]) for own in text["units"].values() for what in own):
+            raise GlossaeError(f"{path}: has not one value for each token{_AGAIN}")
+    return texts
+
+
+def _json(path: Path, kind: Any) -> Any:
+    """What a JSON file holds, whose values are of a kind; None if there is no such file."""
     if not path.exists():
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GlossaeError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
-    if not isinstance(value, kind):
-        raise GlossaeError(f"{path}: does not hold what it should: run the stage that writes it again")
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise GlossaeError(f"{path}: does not hold what it should ({first_fault(error)}){_AGAIN}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise GlossaeError(f"{path}: cannot be read ({error}){_AGAIN}") from error
     return value
 
 
@@ -149,5 +200,5 @@ def _table(path: Path) -> pd.DataFrame | None:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise GlossaeError(f"{path}: cannot be read ({error}): run the stage that writes it again") from error
+        raise GlossaeError(f"{path}: cannot be read ({error}){_AGAIN}") from error
     return None if table.empty else table

@@ -19,7 +19,7 @@ from rich.progress import Progress as Bars
 
 from glossae._version import __version__
 from glossae.corpora import OPTIONAL, Corpus, Roles
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.files import file_sha256, fingerprint, path_named
 from glossae.hub import silent_client
 from glossae.lm import (
@@ -75,6 +75,7 @@ class Show:
             with self._logged(name, what) as progress:
                 yield progress
             return
+        what = one_line(what)
         columns = (
             TextColumn("[bold]{task.description:<9}[/]"),
             BarColumn(bar_width=30),
@@ -115,7 +116,8 @@ class Show:
         self._log(line)
 
     def _log(self, line: str) -> None:
-        """A line; with its time if it goes to a log."""
+        """A line, in which a terminal finds nothing to obey; with its time if it goes to a log."""
+        line = one_line(line)
         if not (self.quiet or self.console.is_terminal):
             line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}"
         self.console.print(line, markup=False, soft_wrap=True)

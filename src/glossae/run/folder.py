@@ -32,7 +32,15 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
-from glossae.results import Result, Results, StageResults, UnitDashboard, read_dashboard, read_results
+from glossae.results import (
+    Result,
+    Results,
+    StageResults,
+    UnitDashboard,
+    read_dashboard,
+    read_record,
+    read_results,
+)
 from glossae.sae import Sae
 from glossae.stages import STAGES
 
@@ -99,15 +107,8 @@ class RunFolder:
         self.path = path
         self.record: dict[str, Any] = {"stages": {}}
         if (path / RECORD).is_file():
-            try:
-                self.record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-                for rows in (self.record["stages"], self.record.get("habits", {})):
-                    for row in rows.values():
-                        row.items()
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise GlossaeError(
-                    f"{path / RECORD}: is broken; delete it to run every stage again"
-                ) from error
+            again = "; delete it to run every stage again"
+            self.record = {"stages": {}} | read_record(path / RECORD, again)
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
         """Whether a stage was finished from these inputs, and its files are what it wrote."""
@@ -371,7 +372,7 @@ class Run:
     @cached_property
     def record(self) -> dict[str, Any]:
         """`run.json`: versions, hashes, wall times."""
-        return _read(self.path / RECORD)
+        return read_record(self.path / RECORD)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the run's Parquet tables, such as `effects/next_token`.

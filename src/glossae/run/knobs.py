@@ -20,7 +20,7 @@ from glossae.lm import (
     resolve_dtype,
     with_sinks,
 )
-from glossae.run.folder import KNOBS, Run, RunFolder, open_run
+from glossae.run.folder import KNOBS, RECORD, Run, RunFolder, open_run
 from glossae.sae import read_sae
 from glossae.toy import toy_model
 from glossae.units import Kind
@@ -155,6 +155,11 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         tuple(float(stored[name][str(unit)]) for unit in units)
         for name in ("reference_means", "target_means")
     )
+    text = run.record.get("text", {}).get("select")
+    if text is None:
+        raise GlossaeError(
+            f"{run.path / RECORD}: does not say on which text the latents were chosen: run the recipe again"
+        )
     sae, recipe = read_sae(run.path), run.recipe
     return Knob.of(
         model_of_run(run, "cpu"),
@@ -163,6 +168,6 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         dose=1.0,
         target=recipe.languages.target,
         reference=recipe.languages.reference,
-        origin={"recipe": recipe.name, "text": run.record["text"]["select"]},
+        origin={"recipe": recipe.name, "text": text},
         whole=whole,
     )

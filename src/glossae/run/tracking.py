@@ -54,7 +54,7 @@ class Tracking:
             with redirect_stdout(sys.stderr):
                 module = import_module(name)
                 module.init(project=PROJECT, name=out.name, config=shared_recipe(recipe).to_dict())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise GlossaeError(
                 f"--track: {name} does not begin ({_reason(error)}): run without it"
             ) from error
@@ -87,12 +87,12 @@ class Tracking:
             # standard output is the run's own
             with redirect_stdout(sys.stderr):
                 yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._module = None
             self._note(f"--track: {self._name} failed ({_reason(error)}); the run goes on without it")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from glossae.stages.shared.units import language_directions, site_neurons
 from glossae.stages.stage import Stage, settings_of
 from glossae.units import Latents, Units, look_at_units, nearest_units, token_counts, unit_logits
 
-# neurons, and directions
+# at most so many neurons, and so many directions
 OF_EACH_KIND = 8
 # text of another kind is kept for the tests alone
 NOT_READ = ("replicate",)
@@ -103,26 +104,30 @@ def _text(context: Context) -> TokenizedCorpus:
 def _families(context: Context) -> list[tuple[Units, Chosen]]:
     """Latents, neurons and directions with those to look at, and whether each was selected.
 
-    Of neurons and directions the tested ones, or where none passed those that came closest; random directions are for
-    comparison only.
+    The selected latents come first; then neurons and directions in turn, of each the tested ones, or where none passed
+    those that came closest (random directions are for comparison only); then the latents nearest to the rule.
     """
-    folder = context.folder
+    folder, most = context.folder, context.recipe.dashboards.units
     features, evidence = folder.summary("features").features, folder.summary("evidence").evidence
     assert features is not None
-    others: dict[str, Chosen] = {"neuron": {}, "direction": {}}
+    tested: dict[str, Chosen] = {"neuron": {}, "direction": {}}
     for row in evidence.units if isinstance(evidence, EvidenceResult) else []:
-        own = others.get(row.kind, {})
+        own = tested.get(row.kind, {})
         if len(own) < OF_EACH_KIND and (row.selected or not row.label.startswith("random")):
             own[row.unit] = row.selected
-    room = max(0, context.recipe.dashboards.units - sum(map(len, others.values())))
+    in_turn = zip_longest(*([(kind, unit) for unit in own] for kind, own in tested.items()))
+    order = [("latent", row.unit) for row in features.units]
+    order += [each for turn in in_turn for each in turn if each is not None]
+    order += [("latent", row.unit) for row in features.nearest]
     selected = {row.unit for row in features.units}
-    looked_at = dict.fromkeys(row.unit for row in (*features.units, *features.nearest))
-    latents = {unit: unit in selected for unit in list(looked_at)[:room]}
-    found: list[tuple[Units, Chosen]] = [(Latents(load_sae(context)), latents)]
-    if others["neuron"]:
-        found.append((site_neurons(context), others["neuron"]))
-    if others["direction"]:
-        found.append((language_directions(context)[0], others["direction"]))
+    looked_at: dict[str, Chosen] = {"latent": {}, "neuron": {}, "direction": {}}
+    for kind, unit in list(dict.fromkeys(order))[:most]:
+        looked_at[kind][unit] = unit in selected if kind == "latent" else tested[kind][unit]
+    found: list[tuple[Units, Chosen]] = [(Latents(load_sae(context)), looked_at["latent"])]
+    if looked_at["neuron"]:
+        found.append((site_neurons(context), looked_at["neuron"]))
+    if looked_at["direction"]:
+        found.append((language_directions(context)[0], looked_at["direction"]))
     return found
 
 
