@@ -198,7 +198,7 @@ def test_knob_lines_that_cannot_be_are_refused(finished, steered, tmp_path, caps
     file = tmp_path / "knob.safetensors"
     for line, words in (
         (["knob"], "knob: COMMAND is missing: save, apply or export"),
-        (["knob", "sav"], "unknown command 'sav'; did you mean 'save'? (there are save and apply)"),
+        (["knob", "sav"], "unknown command 'sav'; did you mean 'save'? (there are save, apply and export)"),
         (["knob", "save", finished], "knob save: --out is missing: the file to write"),
         (["knob", "save", finished, "--ot", file], "unknown flag '--ot'; did you mean '--out'?"),
         (["knob", "save", finished, "x", "--out", file], "knob save: unexpected 'x'"),

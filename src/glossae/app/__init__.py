@@ -55,6 +55,8 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
     where = host or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     # before anything is loaded; Gradio would try a hundred ports of an address that is none
     _check_address(where, port)
+    # as Gradio takes addresses of IPv6
+    where = f"[{where}]" if ":" in where and not where.startswith("[") else where
     # as for a run: threads that spin while they wait for each other cost many times their work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # read when Gradio is imported: no version check and no usage figures
