@@ -11,10 +11,8 @@ from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 
 pytest.importorskip("inspect_ai", reason="needs the extra inspect")
-# what Inspect calls of tenacity, and what it and the app's Gradio leave to the garbage collector
+# what Inspect calls of tenacity, and what it leaves to the garbage collector
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated"),
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]
