@@ -74,6 +74,15 @@ class Repository:
             ) from error
         return Repository(name, revision or None, kind)
 
+    @staticmethod
+    def named(name: Path | str, revision: str | None) -> "Repository":
+        """The repository of `NAME` or `NAME@REVISION`, or of a name and a revision.
+
+        Raises:
+            GlossaeError: as `parse`.
+        """
+        return Repository.parse(str(name) if revision is None else f"{name}@{revision}")
+
     def at(self, commit: str) -> "Repository":
         """The same repository, pinned to a commit."""
         return replace(self, revision=commit)
@@ -132,6 +141,19 @@ def silent_client(bars: bool = True) -> Iterator[None]:
         finally:
             logging.set_verbosity(level)
             (disable_progress_bars if bare else enable_progress_bars)()
+
+
+def local_place(name: Path | str, revision: str | None) -> Path | None:
+    """The folder or file of this machine that `from_pretrained` names; None where it names a repository.
+
+    Raises:
+        GlossaeError: it is here, and a revision is given.
+    """
+    if not Path(name).exists():
+        return None
+    if revision is not None:
+        raise GlossaeError(f"{name}: is a folder or file here, which has no revision {revision!r}")
+    return Path(name)
 
 
 @contextmanager

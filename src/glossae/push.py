@@ -48,8 +48,7 @@ def _push(given: argparse.Namespace) -> dict[str, Any]:
 
     if "@" in given.repository:
         raise GlossaeError(f"{given.repository}: give the branch as --revision")
-    revision = "" if given.revision is None else f"@{given.revision}"
-    repository = Repository.parse(given.repository + revision)
+    repository = Repository.named(given.repository, given.revision)
     run = open_run(Path(given.run))
     with tempfile.TemporaryDirectory() as folder:
         asks = {"licence": lambda _: None} if given.dry_run else {}

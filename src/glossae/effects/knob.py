@@ -320,7 +320,7 @@ class Knob:
         Raises:
             GlossaeError: as `glossae.hub.push`.
         """
-        repository = Repository.parse(name if revision is None else f"{name}@{revision}")
+        repository = Repository.named(name, revision)
         with tempfile.TemporaryDirectory() as place:
             files: dict[str, Path | str] = {CARD: knob_card(self, repository.name)}
             files[FILE] = self.save(Path(place) / FILE)

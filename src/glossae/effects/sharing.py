@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glossae.errors import GlossaeError
-from glossae.hub import Repository, download, hub_errors
+from glossae.hub import Repository, download, hub_errors, local_place
 from glossae.sae import MARK, metadata, plain, table
 
 if TYPE_CHECKING:
@@ -22,11 +22,9 @@ def locate(name: Path | str, revision: str | None, filename: str) -> Path:
     """
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    if Path(name).exists():
-        if revision is not None:
-            raise GlossaeError(f"{name}: is a folder or file here, which has no revision {revision!r}")
-        return Path(name) / filename if Path(name).is_dir() else Path(name)
-    repository = Repository.parse(str(name) if revision is None else f"{name}@{revision}")
+    if place := local_place(name, revision):
+        return place / filename if place.is_dir() else place
+    repository = Repository.named(name, revision)
     with hub_errors(repository, str(name)):
         try:
             return download(repository, filename)

@@ -277,7 +277,7 @@ class Sae(nn.Module):
         from glossae.hub import Repository, push
         from glossae.sae.card import MARK
 
-        repository = Repository.parse(name if revision is None else f"{name}@{revision}")
+        repository = Repository.named(name, revision)
         with tempfile.TemporaryDirectory() as place:
             files = self._share(Path(place), repository.name)
             return push(

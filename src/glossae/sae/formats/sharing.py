@@ -3,9 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from glossae.errors import GlossaeError
 from glossae.files import shared_name
-from glossae.hub import Repository
+from glossae.hub import Repository, local_place
 from glossae.sae.card import CARD
 from glossae.sae.formats import own, sae_lens
 from glossae.sae.formats.locating import fetch_place
@@ -62,9 +61,6 @@ def locate(name: Path | str, revision: str | None, subfolder: str) -> Path:
     Raises:
         GlossaeError: the hub or the network refuses, or there is no SAE or several.
     """
-    if Path(name).exists():
-        if revision is not None:
-            raise GlossaeError(f"{name}: is a folder or file here, which has no revision {revision!r}")
-        return Path(name) / subfolder
-    repository = Repository.parse(str(name) if revision is None else f"{name}@{revision}")
-    return fetch_place(repository, subfolder, str(name)).place
+    if place := local_place(name, revision):
+        return place / subfolder
+    return fetch_place(Repository.named(name, revision), subfolder, str(name)).place
