@@ -251,8 +251,8 @@ class Layers(_Result):
     """How well each layer tells the target from its nearest other language; see `probe`.
 
     Attributes:
-        best: the layer that the rule chooses.
-        rule: the rule, in words.
+        best: the chosen layer.
+        rule: how the layer is chosen, in words.
         table: by layer, the least AUROC of held-out sentences over another language (`score`, with its standard error
             `se`), by a difference of means and by a probe; without a third language, the paper's F1 by layer.
     """
@@ -319,8 +319,8 @@ class Units(_Tabled):
     Attributes:
         numbers: of the latents.
         target, reference: the languages.
-        rule: `tested` or `paper` where they pass; `fallback` where none passes: those with the largest difference
-            between the firing rates on the target and the reference.
+        rule: `tested` (the tests) or `paper` (the rate rule) where they pass; `fallback` where none passes: those with
+            the largest difference between the firing rates on the target and the reference.
         table: a row for each: `rate.da` and so on by language, `q_value`, `sentence_auroc` (the least over another
             language).
         tests: every claim that was tested, with how many units of each kind pass it, and again on held-out text.

@@ -175,8 +175,8 @@ def test_latents_of_the_fallback_are_not_called_selected(copied, results):
     path = copied / "results.json"
     written = json.loads(path.read_text(encoding="utf-8"))
     for rule, said in (
-        ("tested", "selected by the rule"),
-        ("fallback", "no latent passes the rule; taken as one"),
+        ("tested", "selected by the tests"),
+        ("fallback", "selected by the fallback, because no latent passes"),
     ):
         written["features"]["rule"] = rule
         path.write_text(json.dumps(written), encoding="utf-8")

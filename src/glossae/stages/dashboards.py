@@ -105,7 +105,7 @@ def _families(context: Context) -> list[tuple[Units, Chosen]]:
     """Latents, neurons and directions with those to look at, and whether each was selected.
 
     The selected latents come first; then neurons and directions in turn, of each the tested ones, or where none passed
-    those that came closest (random directions are for comparison only); then the latents nearest to the rule.
+    those that came closest (random directions are for comparison only); then the latents nearest to the rate rule.
     """
     folder, most = context.folder, context.recipe.dashboards.units
     features, evidence = folder.summary("features").features, folder.summary("evidence").evidence
