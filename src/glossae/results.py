@@ -1097,6 +1097,9 @@ class ShownUnit(Result):
     unit: int
     tokens: int
     """Tokens that were read, of all languages."""
+    label: str = ""
+    passes: list[str] = []
+    """The claims that it passes, the most specific first."""
 
 
 # ---- baselines, effects, controls

@@ -257,8 +257,8 @@ class Dashboards(Settings, title="dashboards"):
     """A page for each unit: contexts from the whole text, density, logit effects, nearest units."""
 
     units: Whole = 40
-    """At most this many units: the selected latents, neurons and directions in turn, latents near the rate rule; 0: no
-    pages."""
+    """At most this many units: the selected latents; other latents that pass a test, neurons and directions in turn;
+    latents near the rate rule. 0: none."""
     sentences: Count | None = None
     """At most this many sentences of each language, drawn from all roles but replicate; none: all."""
 
