@@ -138,6 +138,38 @@ def test_the_first_screen_shows_units_by_language_loss_by_dose_and_a_continuatio
     assert "Turned: latents fixed at -8 the the the" in words
 
 
+@pytest.mark.parametrize(
+    ("sweep", "prompts", "line"),
+    [
+        (False, False, "the loss by dose and one continuation. The same command with --effects.sweep true "
+         "--effects.prompts true adds both and keeps the stages that are done."),
+        (False, True, "the loss by dose and one continuation. The same command with --effects.sweep true adds both"),
+        (True, False, "one continuation. The same command with --effects.prompts true adds it"),
+        (True, True, ""),
+    ],
+)  # fmt: skip
+def test_the_first_screen_names_the_flags_that_add_what_it_lacks(
+    tmp_path: Path, sweep: bool, prompts: bool, line: str
+) -> None:
+    folder = fabricate(tmp_path)
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    for key, value in (("sweep", sweep), ("prompts", prompts)):
+        assert text.count(f"  {key}: true\n") == 1
+        text = text.replace(f"  {key}: true\n", f"  {key}: {str(value).lower()}\n")
+    recipe.write_text(text, encoding="utf-8")
+    results = results_of(folder)
+    page = words_of(
+        page_of(
+            folder,
+            next_token=results["next_token"] if sweep else None,
+            generation=results["generation"] if sweep and prompts else None,
+        )
+    )
+    assert (f"Not measured in this run: {line}" in page) == bool(line)
+    assert ("Not measured in this run" in page) == bool(line)
+
+
 def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:
     headings = [words_of(found) for found in re.findall("<h2>(.*?)</h2>", read(reported("published")))]
     places = [
