@@ -27,7 +27,7 @@ FIGURES = {
     "heat-map",
     "dose-response",
     "figure-3-probes",
-    "layer-rule",
+    "layer-choice",
     "figure-4-grid",
     "sae-training",
     "firing-rates",
@@ -138,6 +138,38 @@ def test_the_first_screen_shows_units_by_language_loss_by_dose_and_a_continuatio
     assert "Turned: latents fixed at -8 the the the" in words
 
 
+@pytest.mark.parametrize(
+    ("sweep", "prompts", "line"),
+    [
+        (False, False, "the loss by dose and one continuation. The same command with --effects.sweep true "
+         "--effects.prompts true adds both and keeps the stages that are done."),
+        (False, True, "the loss by dose and one continuation. The same command with --effects.sweep true adds both"),
+        (True, False, "one continuation. The same command with --effects.prompts true adds it"),
+        (True, True, ""),
+    ],
+)  # fmt: skip
+def test_the_first_screen_names_the_flags_that_add_what_it_lacks(
+    tmp_path: Path, sweep: bool, prompts: bool, line: str
+) -> None:
+    folder = fabricate(tmp_path)
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    for key, value in (("sweep", sweep), ("prompts", prompts)):
+        assert text.count(f"  {key}: true\n") == 1
+        text = text.replace(f"  {key}: true\n", f"  {key}: {str(value).lower()}\n")
+    recipe.write_text(text, encoding="utf-8")
+    results = results_of(folder)
+    page = words_of(
+        page_of(
+            folder,
+            next_token=results["next_token"] if sweep else None,
+            generation=results["generation"] if sweep and prompts else None,
+        )
+    )
+    assert (f"Not measured in this run: {line}" in page) == bool(line)
+    assert ("Not measured in this run" in page) == bool(line)
+
+
 def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:
     headings = [words_of(found) for found in re.findall("<h2>(.*?)</h2>", read(reported("published")))]
     places = [
@@ -168,7 +200,7 @@ def test_the_committed_results_of_a_real_model_are_drawn_again(tmp_path: Path) -
         "Replication",
         "Matched on tokenisation",
         "The nearest language by layer",
-        "One rule for all",
+        "The same test for all",
     ):
         assert f"<strong>{label}" in text
 
@@ -254,7 +286,7 @@ def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
 def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
-    assert (folder / "figures" / "layer-rule.svg").is_file()
+    assert (folder / "figures" / "layer-choice.svg").is_file()
     assert (folder / "tables" / "layers.csv").is_file()
     mine = [folder / "figures" / name for name in ("mine.csv", "mine.svg", "figure-3-probes-before.csv")]
     for path in mine:
@@ -265,7 +297,7 @@ def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> 
     assert not (folder / "tables" / "layers.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-rule.svg", "tables/layers.csv"])
+@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-choice.svg", "tables/layers.csv"])
 def test_nothing_is_written_or_deleted_behind_a_link(tmp_path: Path, name: str) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
@@ -321,7 +353,7 @@ def test_figures_and_tables_for_a_paper(tmp_path: Path, capsys: pytest.CaptureFi
     folder, out = fabricate(tmp_path / "run", until="probe"), tmp_path / "paper"
     assert main(["figures", str(folder), "--style", "paper", "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}: 2 pdf, 2 svg, 5 tex\n"
-    pdf = (out / "layer-rule.pdf").read_bytes()
+    pdf = (out / "layer-choice.pdf").read_bytes()
     # fonts of type 42, and nothing of the clock
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf

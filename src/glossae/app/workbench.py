@@ -131,7 +131,7 @@ class Workbench:
         self.units = {unit.key: unit for unit in offered}
         if not self.units:
             raise GlossaeError(
-                f"{place}: this run has no unit to show: no latent was selected or near the rule"
+                f"{place}: this run has no unit to show: no latent was selected or near the rate rule"
             )
         self.selected = tuple(f"latent-{unit}" for unit in selected) or tuple(self.units)[:1]
         self._lock = threading.RLock()

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from glossae.files import refuse_links, replacing, write_text
 from glossae.reporting.canvas import Figure
 from glossae.reporting.exhibits import Exhibit, Missing, Table
-from glossae.reporting.first import continuation, dose_response, heat_map
+from glossae.reporting.first import continuation, dose_response, heat_map, to_add
 from glossae.reporting.reading import INDEX, RunFiles, read_run
 from glossae.reporting.sections.beside import beside
 from glossae.reporting.sections.effects import baselines, effects, selectivity
@@ -161,6 +161,8 @@ def _render(files: RunFiles, shown: Contents) -> str:
         f"{m.what} ({m.how})" if m.how else m.what for m in shown.missing
     )
     unsound = files.results.sae.unsound if files.results.sae else []
+    continued = continuation(files)
+    dose = any(figure.name == "dose-response" for figure in shown.first)
     return (
         environment(flags=_flags)
         .get_template("report.html.j2")
@@ -172,7 +174,8 @@ def _render(files: RunFiles, shown: Contents) -> str:
             unsound=f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
             verdict=verdict(files),
             first=shown.first,
-            continued=continuation(files),
+            continued=continued,
+            to_add=to_add(files, dose, continued is not None),
             sections=shown.sections,
             missing="; ".join(missing),
             index=INDEX if INDEX in files.pages else "",

@@ -106,7 +106,7 @@ class RunFiles:
 
     @property
     def shown_units(self) -> list[UnitRow]:
-        """The selected units, or where there are none, those nearest to the rule."""
+        """The selected units, or where there are none, those nearest to the rate rule."""
         return self.units or (self.results.features.nearest if self.results.features else [])
 
     def unit(self, kind: str, number: int, text: str) -> Cell:

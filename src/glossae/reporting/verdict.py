@@ -40,7 +40,7 @@ def verdict(files: RunFiles) -> list[tuple[str, str]]:
 
 
 def found(files: RunFiles) -> str:
-    """What passes the tests, and what the run's rule selects."""
+    """What passes the tests, and what the run selects."""
     if not files.results.features and files.tested is None:
         done = (
             "have not been looked for yet"
@@ -83,12 +83,12 @@ def _no_third(files: RunFiles) -> str:
 
 def thresholds(files: RunFiles) -> tuple[float, float]:
     """The least rate on the target and the greatest on the reference: as the run applied them, or of its recipe."""
-    rule = files.results.features.thresholds if files.results.features else files.recipe.features
-    return rule.min_target, rule.max_reference
+    rates = files.results.features.thresholds if files.results.features else files.recipe.features
+    return rates.min_target, rates.max_reference
 
 
 def rule_words(files: RunFiles) -> str:
-    """The rule on firing rates: `fires on more than 50 % of Danish and less than 1 % of English tokens`."""
+    """The rate rule: `fires on more than 50 % of Danish and less than 1 % of English tokens`."""
     (least, most), (target, reference) = thresholds(files), files.names
     return (
         f"fires on more than {percent(least)} of {target} and less than {percent(most)} of {reference} tokens"
@@ -96,7 +96,7 @@ def rule_words(files: RunFiles) -> str:
 
 
 def _selected(files: RunFiles) -> str:
-    """What the run's rule selects, and on which languages that fires."""
+    """What the run selects, and on which languages that fires."""
     features = files.results.features
     by_tests = files.recipe.features.rule == "tested"
     if not features or (by_tests and features.rule == "tested"):
@@ -105,11 +105,9 @@ def _selected(files: RunFiles) -> str:
     if features.rule == "given":
         words = f"{count} {'was' if len(features.units) == 1 else 'were'} named in the recipe"
     elif features.rule == "paper":
-        words = f"{count} pass{'es' if len(features.units) == 1 else ''} the rule: it {rule_words(files)}"
+        words = f"{count} pass{'es' if len(features.units) == 1 else ''} the rate rule (a latent {rule_words(files)})"
     else:
-        none = (
-            "no latent passes the rule on firing rates" if files.tested else f"no latent {rule_words(files)}"
-        )
+        none = "no latent passes the rate rule" if files.tested else f"no latent {rule_words(files)}"
         none = "no latent passes the run's tests" if by_tests else none
         words = (
             f"{none}; the fallback took the nearest {counted(len(features.units))}"
@@ -311,7 +309,7 @@ def what_training_adds(files: RunFiles) -> str:
 
 
 def _counts(files: RunFiles) -> str:
-    """How many latents pass the run's rule with random weights, beside the trained autoencoder."""
+    """How many latents of random weights would be selected, beside the trained autoencoder."""
     rows = [
         row for row in files.next_token.chosen if row.language == files.target and row.passing is not None
     ]
@@ -320,7 +318,7 @@ def _counts(files: RunFiles) -> str:
     if not trained or not random:
         return ""
     among = f"{span(whole(min(random)), whole(max(random)))} of {counted(len(random))} untrained autoencoders"
-    words = f"the same rule takes {whole(trained[0])} latents of the trained and {among}"
+    words = f"{whole(trained[0])} latents of the trained autoencoder pass in the same way, and {among}"
     return words if trained[0] > max(random) else f"{words}, so training makes no more latents pass"
 
 

@@ -122,7 +122,7 @@ def run_recipe(
         pages = _Pages(context)
         seconds = _run_stages(context, planned, pages, tracking)
         results = pages.write([*planned, *_still_done(context, stages_to_run(recipe)[len(planned) :])])
-        pages.draw(stage_of("report").does)
+        pages.draw(stage_of("report").doing(recipe))
         # only a run that was cut off needs them again
         clear_passes(out / PASSES)
     lines = [*headlines(results, context.target, context.reference), f"report    {out / REPORT}"]
@@ -349,7 +349,7 @@ def run_stage(context: Context, name: str) -> float:
     started = time.perf_counter()
     too_large = f"{name}: there is not enough memory; lower {stage.lower}"
     with parts.timed() as seconds:
-        with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
+        with context.show.stage(name, stage.doing(context.recipe)) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
     folder.finish(name, whole, summary, facts, inputs.after)
