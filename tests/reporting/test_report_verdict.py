@@ -175,9 +175,9 @@ def test_tests_and_their_replication_are_counted(tmp_path: Path) -> None:
     [
         (
             (8, 6, 4),
-            "9 latents of the trained autoencoder pass in the same way, and 4 to 8 of three untrained autoencoders;",
+            "nine latents pass the rate rule in the trained autoencoder, 4 to 8 in each of three untrained ones;",
         ),
-        ((8, 9, 4), "4 to 9 of three untrained autoencoders, so training makes no more latents pass;"),
+        ((8, 9, 4), "4 to 9 in each of three untrained ones, so training makes no more latents pass;"),
         ((None, None), ""),
     ],
 )

@@ -125,13 +125,13 @@ def _stands_for(files: RunFiles) -> str:
         further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
         further |= {cell.language for cell in files.next_token.cells}
         return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
-    own = fmean(unit.rate[files.target] for unit in units)
+    own, one = fmean(unit.rate[files.target] for unit in units), "s" if len(units) == 1 else ""
     alike = [code for code in others if fmean(unit.rate[code] for unit in units) >= SELECTIVE_SHARE * own]
     if len(alike) == len(others):
-        return f", which stand for “not {files.names[1]}” as much as for {files.names[0]}"
+        return f", which stand{one} for “not {files.names[1]}” as much as for {files.names[0]}"
     if alike:
-        return f", which fire on {language_list(alike)} too"
-    return f", which fire less than half as often on {language_list(others)}"
+        return f", which fire{one} on {language_list(alike)} too"
+    return f", which fire{one} less than half as often on {language_list(others)}"
 
 
 # ---- how sure
@@ -239,7 +239,10 @@ def controls(files: RunFiles) -> str:
     if not files.results.features:
         return ""
     others = _strongest(files) or _difference(files)
-    return "; ".join(filter(None, (_untrained(files), what_training_adds(files), others, _drawn(files))))
+    counts = _counts(files) if files.results.baselines and not files.results.baselines.reason else ""
+    return "; ".join(
+        filter(None, (_untrained(files), counts, what_training_adds(files), others, _drawn(files)))
+    )
 
 
 def _untrained(files: RunFiles) -> str:
@@ -317,8 +320,12 @@ def _counts(files: RunFiles) -> str:
     random = [row.passing for row in rows if row.seed is not None and row.passing is not None]
     if not trained or not random:
         return ""
-    among = f"{span(whole(min(random)), whole(max(random)))} of {counted(len(random))} untrained autoencoders"
-    words = f"{whole(trained[0])} latents of the trained autoencoder pass in the same way, and {among}"
+    if not max(trained + random):
+        return ""
+    rule = "the run's tests" if files.recipe.features.rule == "tested" else "the rate rule"
+    passing = f"{counted(trained[0])} {'latents pass' if trained[0] != 1 else 'latent passes'} {rule}"
+    among = f"{span(whole(min(random)), whole(max(random)))} in each of {counted(len(random))} untrained ones"
+    words = f"{passing} in the trained autoencoder, {among}"
     return words if trained[0] > max(random) else f"{words}, so training makes no more latents pass"
 
 
