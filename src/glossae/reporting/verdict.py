@@ -320,10 +320,8 @@ def _counts(files: RunFiles) -> str:
     random = [row.passing for row in rows if row.seed is not None and row.passing is not None]
     if not trained or not random:
         return ""
-    if not max(trained + random):
-        return ""
     rule = "the run's tests" if files.recipe.features.rule == "tested" else "the rate rule"
-    passing = f"{counted(trained[0])} {'latents pass' if trained[0] != 1 else 'latent passes'} {rule}"
+    passing = f"{counted(trained[0]) if trained[0] else 'no'} latent{' passes' if trained[0] < 2 else 's pass'} {rule}"
     among = f"{span(whole(min(random)), whole(max(random)))} in each of {counted(len(random))} untrained ones"
     words = f"{passing} in the trained autoencoder, {among}"
     return words if trained[0] > max(random) else f"{words}, so training makes no more latents pass"
