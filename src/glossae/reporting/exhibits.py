@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import pandas as pd
 
+from glossae.errors import visible
 from glossae.reporting.canvas import Figure
 from glossae.reporting.wording import (
     interval,
@@ -17,7 +18,6 @@ from glossae.reporting.wording import (
     percent,
     short,
     signed,
-    visible,
     whole,
 )
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup, escape
 
+from glossae.errors import visible
 from glossae.files import refuse_links, replacing, write_text
 from glossae.reporting.canvas import Figure
 from glossae.reporting.exhibits import Exhibit, Missing, Table
@@ -24,7 +25,7 @@ from glossae.reporting.sections.units import preactivations, rates, texts
 from glossae.reporting.sections.writing import continuations, steering, tasks
 from glossae.reporting.unit_pages import write_unit_pages
 from glossae.reporting.verdict import site_words, verdict
-from glossae.reporting.wording import environment, listed, model_name, template_files, visible
+from glossae.reporting.wording import environment, listed, model_name, template_files
 
 _CAPTIONS = Path(__file__).parent / "captions.yaml"
 PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
