@@ -10,9 +10,9 @@ import yaml
 from markupsafe import Markup, escape
 
 from glossae.errors import visible
-from glossae.files import refuse_links, replacing, write_text
+from glossae.files import refuse_links, write_text
 from glossae.reporting.canvas import Figure
-from glossae.reporting.exhibits import Exhibit, Missing, Table
+from glossae.reporting.exhibits import Exhibit, Missing, Table, csv_text
 from glossae.reporting.first import continuation, dose_response, heat_map
 from glossae.reporting.reading import INDEX, RunFiles, read_run
 from glossae.reporting.sections.beside import beside
@@ -144,8 +144,7 @@ def write_report(folder: Path) -> Path:
         write_text(folder / FIGURES / f"{figure.name}.svg", figure.svg())
     for home, exhibits in ((FIGURES, shown.figures), (TABLES, shown.tables)):
         for exhibit in exhibits:
-            with replacing(folder / home / f"{exhibit.name}.csv") as temporary:
-                exhibit.numbers.to_csv(temporary, index=False, lineterminator="\n")
+            write_text(folder / home / f"{exhibit.name}.csv", csv_text(exhibit.numbers))
     write_text(folder / PAGE, page)
     return folder / PAGE
 
