@@ -19,7 +19,8 @@ SCRIPT = "import sys; from glossae.cli import main; sys.exit(main())"
 SOCKETS = """
 import socket, sys
 def refuse(*_, **__):
-    raise AssertionError("the network was asked")
+    print("the network was asked", file=sys.stderr)
+    raise OSError("the network was asked")
 for name in ("connect", "connect_ex", "sendto", "sendmsg"):
     setattr(socket.socket, name, refuse)
 socket.getaddrinfo = socket.create_connection = refuse
@@ -67,6 +68,7 @@ def elsewhere(telling, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert b"the network was asked" not in done.stderr
     assert [*(folder / "qxprivate-place").iterdir()] == []
     return out
 
