@@ -73,6 +73,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except Exception as error:
+        # what safetensors raises where the disk is full is no OSError
+        if type(error).__name__ == "SafetensorError":
+            raise GlossaeError(f"{path}: cannot be written ({error})") from error
+        raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

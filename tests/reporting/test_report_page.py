@@ -1,6 +1,8 @@
 """The page stands alone, is the same every time, keeps the paper's order and lets no text become markup."""
 
+import csv
 import functools
+import io
 import itertools
 import json
 import re
@@ -16,7 +18,7 @@ from fabricated_run import change_results, fabricate, page_of, results_of, words
 from glossae.cli import main
 from glossae.errors import GlossaeError
 from glossae.reporting import write_figures, write_report
-from glossae.reporting.exhibits import Cell, Table
+from glossae.reporting.exhibits import Cell, Table, csv_text
 from glossae.reporting.page import contents
 from glossae.reporting.paper import latex
 from glossae.reporting.reading import read_run
@@ -423,3 +425,53 @@ def test_in_a_browser(reported: Callable[[str], Path]) -> None:
         browser.close()
     assert complaints == []
     assert len(requests) == 2
+
+
+FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "＝1+1",
+    '=HYPERLINK("x")',
+    "a;=1+1",
+    "-",
+    "=",
+    "-a",
+]
+
+
+def test_no_text_is_a_formula_to_a_spreadsheet_and_numbers_stay_numbers():
+    numbers = [-4.5, 0.1, float("inf"), -0.0]
+    texts = ["-4.5", "+0.10", "1e-3", "a-b", "−4.5", "it's = that", ""]
+    frame = pd.DataFrame({"=n": pd.Series(numbers), "k": pd.Series([-1, 2, 3, 4])})
+    rows = list(csv.reader(io.StringIO(csv_text(frame))))
+    assert rows[0] == ["'=n", "k"]
+    assert [float(row[0]) for row in rows[1:]] == numbers
+    assert [row[1] for row in rows[1:]] == ["-1", "2", "3", "4"]
+    mixed = pd.DataFrame({"text": [*texts, *FORMULAS, -3, None, True, 0.25]})
+    found = [row[0] for row in csv.reader(io.StringIO(csv_text(mixed)))][1:]
+    assert found[: len(texts)] == texts
+    assert found[-4:] == ["-3", "", "True", "0.25"]
+    made_safe = found[len(texts) : -4]
+    assert [value.replace("'", "").replace("\\r", "\r") for value in made_safe] == FORMULAS
+    assert [value for value in made_safe if re.search(r"(^|;)[=+\-@\t\r＝]", value)] == []
+
+
+def test_every_csv_of_a_run_holds_no_formula(tmp_path):
+    folder = fabricate(tmp_path / "run", "found")
+    path = folder / "features" / "texts.json"
+    texts = json.loads(path.read_text(encoding="utf-8"))
+    for text in texts:
+        text["tokens"] = ["=cmd|' /C calc'!A0", "\x1b[31m", *text["tokens"][2:]]
+    path.write_text(json.dumps(texts), encoding="utf-8")
+    write_report(folder)
+    found = [path for path in folder.rglob("*.csv") if "cmd|" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in found] == ["figure-6-texts.csv"]
+    for path in folder.rglob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        formulas = [cell for cell in cells if re.search(r"^[=+@\t\r]|^-(?![\d.])|\x1b", cell)]
+        assert formulas == [], path.name

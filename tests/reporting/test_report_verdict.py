@@ -16,11 +16,11 @@ from fabricated_run import (
     words_of,
 )
 
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, visible
 from glossae.recipe import load_recipe
 from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.verdict import selective_at, verdict, what_training_adds
-from glossae.reporting.wording import listed, model_name, number, percent, signed, visible, whole
+from glossae.reporting.wording import listed, model_name, number, percent, signed, whole
 from glossae.results import (
     Baselines,
     ChosenLatents,

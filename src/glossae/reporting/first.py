@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
+from glossae.errors import visible
 from glossae.reporting.canvas import INK, PALE, Figure, Panel, language_style
 from glossae.reporting.reading import RunFiles
 from glossae.reporting.verdict import dose_unit, dose_words
-from glossae.reporting.wording import language_name, listed, number, short, visible, whole
+from glossae.reporting.wording import language_name, listed, number, short, whole
 from glossae.results import FamilyUnit, LossCell
 
 _MOST_LANGUAGES = 8

@@ -19,7 +19,7 @@ from glossae.files import write_json
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
-from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, value_text
+from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, shared_results, value_text
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, RECIPE, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
@@ -294,7 +294,9 @@ class _Pages:
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
         """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
         folder = self._context.folder
-        results = assemble(self._context.recipe, folder, done)
+        recipe = self._context.recipe
+        # results.json depends on no machine, so it names no folder of one
+        results = shared_results(assemble(recipe, folder, done), recipe)
         folder.record["to_come"] = list(to_come)
         folder.save()
         write_json(folder.path / RESULTS, results.to_json())

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from glossae.errors import visible
 from glossae.reporting.canvas import INK, ORANGE, PALE, QUIET, Figure, Panel, language_style
 from glossae.reporting.exhibits import Exhibit, Missing, Texts, Token, table
 from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.verdict import rule_words, thresholds
-from glossae.reporting.wording import language_name, listed, number, visible
+from glossae.reporting.wording import language_name, listed, number
 from glossae.results import SELECTED_BY
 
 _MOST_ROWS = 40
