@@ -1,9 +1,11 @@
 """Make token ids and right-padded batches of sentences, and draw growing samples of sentences."""
 
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ MAX_TOKENS = 256
 # sentences sorted by length together: large enough to save most padding, small enough that a batch is still a
 # random draw from the text
 WINDOW = 1024
+# a token of byte fallback; and the blank that some tokenizers put before a text, in the two alphabets in use
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_BLANKS = ("\u0120", "\u2581")
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,13 @@ def tokenize(
 ) -> TokenizedCorpus:
     """Turn sentences into token ids, without special tokens, after the ids of `prefix` (such as `lm.prefix`).
 
-    Sentences of fewer than `least` tokens are dropped (below 2 there is nothing to predict). Sentences longer,
-    with the prefix, than `max_tokens` or the model's positions are cut. Both are counted.
+    A sentence that spells a special token, such as `<s>`, becomes the tokens of that spelling. Sentences of
+    fewer than `least` tokens are dropped (below 2 there is nothing to predict). Sentences longer, with the
+    prefix, than `max_tokens` or the model's positions are cut. Both are counted.
 
     Raises:
-        GlossaeError: the prefix leaves less than two tokens; or a sentence contains the text of a special
-            token that the model has no embedding for.
+        GlossaeError: the prefix leaves less than two tokens.
     """
-    rows = lm.model.get_input_embeddings().num_embeddings
     whole = min(max_tokens, lm.max_positions)
     longest = whole - len(prefix)
     if longest < least:
@@ -137,6 +141,7 @@ def tokenize(
         encoded = lm.tokenizer(
             [sentence.text for sentence in sentences],
             add_special_tokens=False,
+            split_special_tokens=True,
             return_offsets_mapping=True,
             return_attention_mask=False,
             verbose=False,
@@ -147,21 +152,40 @@ def tokenize(
             if len(tokens) < least:
                 dropped[where] = dropped.get(where, 0) + 1
                 continue
-            if max(tokens) >= rows:
-                raise GlossaeError(
-                    f"{sentence.source}: a {sentence.language} sentence holds "
-                    f"{lm.tokenizer.convert_ids_to_tokens(max(tokens))!r}, which {lm.name} has a token but no "
-                    f"embedding for: {sentence.text[:60]!r}"
-                )
             if len(tokens) > longest:
                 cut[where] = cut.get(where, 0) + 1
-                tokens, spans = tokens[:longest], spans[:longest]
-            first = 0 if prefix else spans[0][1]
+            last = min(len(tokens), longest) - 1
+            before = 0 if prefix else _bytes_read(lm.tokenizer, sentence.text, tokens, spans, 0)
             kept.append(sentence)
-            ids.append(np.array([*prefix, *tokens], dtype=np.int64))
-            predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
+            ids.append(np.array([*prefix, *tokens[: last + 1]], dtype=np.int64))
+            predicted_bytes.append(_bytes_read(lm.tokenizer, sentence.text, tokens, spans, last) - before)
     by_sentence = np.array(predicted_bytes, dtype=np.int64)
     return TokenizedCorpus(Corpus.of(kept), tuple(ids), by_sentence, dropped, cut, len(prefix))
+
+
+def _bytes_read(
+    tokenizer: Any, text: str, tokens: Sequence[int], spans: Sequence[tuple[int, int]], place: int
+) -> int:
+    """The UTF-8 bytes of `text` up to the end of the token at `place`, which may end inside a character.
+
+    Args:
+        tokens: the token ids of the whole text.
+        spans: the characters that each token has a byte of, as (start, end).
+    """
+    end = spans[place][1]
+    most = len(text[:end].encode())
+    if place + 1 == len(spans) or spans[place + 1][0] >= end:
+        return most
+    # the spans of tokens that share a character both hold it whole, so the tokens' own bytes are counted
+    first = place
+    while first and spans[first][0] < spans[first - 1][1]:
+        first -= 1
+    pieces = tokenizer.convert_ids_to_tokens(list(tokens[first : place + 1]))
+    if not first and not text.startswith(" "):
+        pieces[0] = pieces[0].removeprefix(_BLANKS[0]).removeprefix(_BLANKS[1])
+    # in a byte-level vocabulary each character stands for a byte
+    own = sum(1 if _BYTE.fullmatch(piece) else len(piece) for piece in pieces)
+    return min(most, len(text[: spans[first][0]].encode()) + own)
 
 
 def batches(
