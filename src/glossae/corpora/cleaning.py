@@ -12,6 +12,7 @@ from itertools import combinations
 
 from glossae.corpora.corpus import Corpus, Pair, Sentence
 from glossae.errors import GlossaeError
+from glossae.languages import counted_as
 
 _MAX_CHARACTERS = 2_000
 
@@ -120,15 +121,17 @@ def clean(
     Args:
         pairs: raw text.
         source: the source name of the sentences.
-        languages: the wanted language codes.
+        languages: the wanted language codes; for `no`, text in `nb` and `nn` counts as well.
         earlier: texts by language that count as already read, so that a repetition of one is a duplicate.
     """
     tallies: dict[str, Tally] = {}
     candidates: list[Sentence] = []
     smallest: dict[str, dict[str, str]] = {language: {} for language in languages}
+    counted = counted_as(languages)
     for pair in pairs:
         kept, docs = [], []
         for place, (language, raw) in enumerate(pair.texts):
+            language = counted.get(language, language)
             tally = tallies.get(language)
             if tally is None:
                 tally = tallies[language] = Tally()

@@ -1,7 +1,6 @@
 """Sources yield raw pairs, cleaning makes sentences of them, and a corpus holds the sentences."""
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*")
-
 Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 """A progress display: takes a description and gives a callback for the share done, 0 to 1."""
 
@@ -19,16 +16,6 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 def no_progress(_what: str) -> AbstractContextManager[Callable[[float], None]]:
     """Show nothing."""
     return nullcontext(lambda _: None)
-
-
-def language_code(written: str) -> str | None:
-    """The language code in `written`: lower-case, without a region; None if it is not a code.
-
-    `en-GB` and `da_DK` give `en` and `da`. Any two or three letters count as a code; there is no list of
-    languages.
-    """
-    match = _CODE.fullmatch(written.strip())
-    return match[1].lower() if match else None
 
 
 class Pair(NamedTuple):

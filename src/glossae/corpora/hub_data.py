@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glossae.corpora.corpus import Pair, Progress, Source, language_code
+from glossae.corpora.corpus import Pair, Progress, Source
 from glossae.corpora.lines import short_repr
 from glossae.corpora.readers import DOC_NAME, LANGUAGE_NAMES, PAIR_NAME, TEXT_NAMES
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.hub import Repository, commit_of, hub_errors, silent_client
+from glossae.languages import UNDETERMINED, language_code
 
 SCHEME = "hub:"
 ROWS = 1000
@@ -25,8 +26,6 @@ _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
 _TRANSLATION = "translation."
 _STRINGS = ("string", "large_string", "string_view", "null")
-# ISO 639's code for text of undetermined language
-_UNDETERMINED = "und"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
             code = language_code(value)
             if code is None:
                 raise GlossaeError(
-                    f"{short_repr(value)} is not a language code: write two or three letters, as in da"
+                    f"{short_repr(value)} is not a language code: write one such as da (BCP 47)"
                 )
             labels.append((match[1], code))
         elif code := language_code(key):
@@ -293,7 +292,7 @@ def class_name(value: Any, classes: Sequence[str] | None) -> Any:
 
 def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -> str:
     if label is None:
-        return _UNDETERMINED
+        return UNDETERMINED
     label = str(label).strip()
     known = language_of.get(label)
     if known is None:

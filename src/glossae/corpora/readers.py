@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glossae.corpora.corpus import Pair, language_code
+from glossae.corpora.corpus import Pair
 from glossae.corpora.lines import Record, name_list, open_file, path_text, records, short_repr, text_lines
 from glossae.errors import GlossaeError
+from glossae.languages import language_code
 
 TEXT_NAMES = ("text", "sentence")
 LANGUAGE_NAMES = ("language", "lang", "label")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.corpora.cleaning import Tally
-from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, no_progress
+from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, no_progress
 from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
+from glossae.languages import language_code, overlapping
 from glossae.results import RoleCount
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
@@ -179,12 +180,12 @@ def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...
     for key, written in zip(keys, [target, reference, *others], strict=True):
         code = language_code(written)
         if code is None:
-            raise GlossaeError(
-                f"{key}: {written!r} is not a language code: write two or three letters, as in da"
-            )
+            raise GlossaeError(f"{key}: {written!r} is not a language code: write one such as da (BCP 47)")
         if code in codes:
             raise GlossaeError(f"{key}: {code} is named twice among the languages: name each once")
         codes.append(code)
+        if both := overlapping(codes):
+            raise GlossaeError(f"{key}: {both[1]} is part of {both[0]} (Norwegian): name one of the two")
     return tuple(codes)
 
 

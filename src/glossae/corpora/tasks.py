@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from glossae.corpora.corpus import language_code, no_progress
+from glossae.corpora.corpus import no_progress
 from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
 from glossae.corpora.lines import Record, name_list, path_text, records, short_repr, text_lines
 from glossae.corpora.readers import read_conllu
@@ -17,6 +17,7 @@ from glossae.corpora.scala import Tagged, scala_splits
 from glossae.corpora.sources import split_sources
 from glossae.errors import GlossaeError
 from glossae.files import path_named
+from glossae.languages import language_code
 
 TRAIN, TEST = "train", "test"
 SCALA = "scala:"
