@@ -9,10 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from glossae.errors import GlossaeError
-from glossae.languages import overlapping
 from glossae.recipe import Recipe, all_settings, load_recipe
 
-codes = st.sampled_from(["da", "de", "en", "fo", "gsw", "is", "nan", "nn", "no", "tlh", "und", "zh"])
+codes = st.sampled_from(["da", "de", "en", "fo", "gsw", "is", "nan", "no", "tlh", "und", "zh"])
 texts = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(
     str.strip
 ) | st.sampled_from(["none", "NULL", "~", "no", "1e-3", "012", "a: b", "# x", "'", "- x", "<<", "\x7e"])
@@ -24,9 +23,7 @@ counts = st.integers(min_value=1, max_value=10**9)
 @st.composite
 def settings(draw):
     """The settings of a recipe, by group."""
-    target, reference, *others = draw(
-        st.lists(codes, min_size=2, max_size=5, unique=True).filter(lambda codes: not overlapping(codes))
-    )
+    target, reference, *others = draw(st.lists(codes, min_size=2, max_size=5, unique=True))
     size = draw(st.sampled_from(["expansion", "latents"]))
     k = draw(st.integers(min_value=1, max_value=100))
     return {
