@@ -87,7 +87,14 @@ def test_what_is_mended(raw, text):
         "Alle (EN) Og (FR) Folk",
         # what shapes letters and emoji
         *("می\u200cخواهم", "क्\u200dष", "ক্\u200cষ", "ه\u200d.", "ᠮᠣᠩᠭᠣᠯ\u180eᠠ", "ශ්\u200dරී"),
-        *("👨\u200d👩\u200d👧", "❤\ufe0f", "🏴\U000e0067\U000e007f", "🏳\ufe0f\u200d🌈", "🐈\u200d⬛", "🙂\u200d↔\ufe0f"),
+        *(
+            "👨\u200d👩\u200d👧",
+            "❤\ufe0f",
+            "🏴\U000e0067\U000e007f",
+            "🏳\ufe0f\u200d🌈",
+            "🐈\u200d⬛",
+            "🙂\u200d↔\ufe0f",
+        ),
     ],
 )
 def test_what_stays(text):

@@ -138,7 +138,7 @@ def test_compressed_files(write, packed, words, form):
         ("x.tmx", tmx(UNIT).replace('"1.0"', '"1.0" encoding="klingon"'), 1, ""),
         *(
             ("x.tmx", tmx(f"<tu>\n<tuv {said}><seg>Hej</seg></tuv></tu>"), 4, "a tuv's xml:lang is")
-            for said in ("", 'xml:lang=""', 'xml:lang="danish"')
+            for said in ("", 'xml:lang="danish"', 'xml:lang="dk"', 'xml:lang=" "')
         ),
         *(
             ("da=x.conllu", f"# text = Hej.\n{line}\n", 2, "is no word of CoNLL-U")

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub as text, read with the library `datasets`."""
 
 import difflib
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -271,16 +272,21 @@ def _pairs(name: str, table: Any, given: Columns, languages: Sequence[str]) -> I
             if plan.text is None:
                 said = tuple((code, batch[column][row] or "") for code, column in texts.items())
             else:
-                label = class_name(batch[plan.label][row], classes)
+                label = unless_nan(class_name(batch[plan.label][row], classes))
                 said = ((_language(name, number, label, language_of), batch[plan.text][row] or ""),)
-            identity = batch[plan.pair][row] if plan.pair else None
-            doc = batch[plan.doc][row] if plan.doc else None
+            identity = unless_nan(batch[plan.pair][row]) if plan.pair else None
+            doc = unless_nan(batch[plan.doc][row]) if plan.doc else None
             # the same number in two data sets is not the same pair
             yield Pair(
                 said,
                 None if identity is None else f"{name} {identity}",
                 () if doc is None else (str(doc),) * len(said),
             )
+
+
+def unless_nan(value: Any) -> Any:
+    """`value`; None for NaN, which is how pandas writes a missing one."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def class_name(value: Any, classes: Sequence[str] | None) -> Any:
@@ -323,12 +329,14 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
             lacking = lacking if text else "which column holds the text (,text=COLUMN)"
             raise GlossaeError(f"{name}: does not say {lacking}; it has the columns {there}")
         plan = Columns(text, label, pair, doc, labels=given.labels)
-    elif inner := _by_code({c.removeprefix(_TRANSLATION): c for c in features if c.startswith(_TRANSLATION)}):
+    elif inner := _by_code(
+        name, {c.removeprefix(_TRANSLATION): c for c in features if c.startswith(_TRANSLATION)}
+    ):
         plan = Columns(pair=pair, doc=doc, languages=inner)
     elif lacking is None:
         plan = Columns(text, label, pair, doc)
     # only the wanted codes: a column `id` is seldom Indonesian
-    elif own := tuple(item for item in _by_code({c: c for c in features}) if item[0] in languages):
+    elif own := _by_code(name, {c: c for c in features if language_code(c) in languages}):
         plan = Columns(pair=pair, doc=doc, languages=own)
     else:
         raise GlossaeError(
@@ -348,9 +356,18 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     return plan
 
 
-def _by_code(columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _by_code(name: str, columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """(code, column) of the columns whose names are language codes."""
-    return tuple((code, column) for name, column in columns.items() if (code := language_code(name)))
+    found: dict[str, str] = {}
+    for written, column in columns.items():
+        if code := language_code(written):
+            if code in found:
+                raise GlossaeError(
+                    f"{name}: has two columns of {code}, {short_repr(found[code])} and {short_repr(column)}: "
+                    f"name the columns, as in ,{code}={column}"
+                )
+            found[code] = column
+    return tuple(found.items())
 
 
 def _first(names: Sequence[str], features: Mapping[str, Any]) -> str | None:
