@@ -100,20 +100,22 @@ def cluster(pairs: Sequence[str], docs: Sequence[str]) -> list[int]:
     Returns:
         Numbers from 0, in order of first appearance.
     """
-    # a union-find forest of pairs and documents; a pair and a document of the same name are two nodes
-    parents: dict[tuple[bool, str], tuple[bool, str]] = {}
+    # a union-find forest of pairs, by number; a document joins its pairs to its first one
+    numbers: dict[str, int] = {}
+    nodes = [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+    parents = list(range(len(numbers)))
 
-    def root(node: tuple[bool, str]) -> tuple[bool, str]:
-        while (parent := parents.setdefault(node, node)) != node:
+    def root(node: int) -> int:
+        while (parent := parents[node]) != node:
             parents[node] = node = parents[parent]
         return node
 
-    for pair, doc in zip(pairs, docs, strict=True):
-        own = root((False, pair))
+    owners: dict[str, int] = {}
+    for node, doc in zip(nodes, docs, strict=True):
         if doc:
-            parents[root((True, doc))] = own
-    numbers: dict[tuple[bool, str], int] = {}
-    return [numbers.setdefault(root((False, pair)), len(numbers)) for pair in pairs]
+            parents[root(owners.setdefault(doc, node))] = root(node)
+    seen: dict[int, int] = {}
+    return [seen.setdefault(root(node), len(seen)) for node in nodes]
 
 
 def cluster_names(pairs: Sequence[str], docs: Sequence[str]) -> list[str]:

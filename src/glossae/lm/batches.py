@@ -3,16 +3,17 @@
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glossae.corpora import Corpus
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
 
@@ -28,13 +29,56 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BLANKS = ("\u0120", "\u2581")
 
 
+class TokenRows(Sequence[np.ndarray]):
+    """The token ids of many sentences in one array, of which each row is read as an array of int64.
+
+    A million sentences of 30 tokens take 140 MB; as arrays of their own they would take three times as much.
+    """
+
+    def __init__(self, flat: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        self._flat, self._starts, self._ends = flat, starts, ends
+
+    @staticmethod
+    def of(rows: Iterable[Iterable[int]]) -> "TokenRows":
+        """Gather rows of ids, which may come one by one."""
+        flat, ends = array("i"), array("q", [0])
+        for row in rows:
+            flat.extend(row)
+            ends.append(len(flat))
+        bounds = np.asarray(ends, dtype=np.int64)
+        return TokenRows(np.asarray(flat, dtype=np.int32), bounds[:-1], bounds[1:])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "TokenRows": ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "np.ndarray | TokenRows":
+        if isinstance(place, slice):
+            return TokenRows(self._flat, self._starts[place], self._ends[place])
+        return self._flat[self._starts[place] : self._ends[place]].astype(np.int64)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of ids of each row, `(rows,)` int64."""
+        return self._ends - self._starts
+
+    def take(self, index: np.ndarray) -> "TokenRows":
+        """The rows with these numbers, in this order; the ids are not copied."""
+        return TokenRows(self._flat, self._starts[index], self._ends[index])
+
+
 @dataclass(frozen=True)
 class TokenizedCorpus:
     """A corpus as token ids.
 
     Attributes:
         corpus: the sentences that were kept, in order.
-        ids: the token ids of each sentence, after those of the prefix.
+        ids: the token ids of each sentence, int64, after those of the prefix; kept as `TokenRows`.
         predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix, the first token is
             not predicted and its bytes are not counted.
         dropped: by (source, language), how many sentences were too short.
@@ -46,20 +90,29 @@ class TokenizedCorpus:
     """
 
     corpus: Corpus
-    ids: tuple[np.ndarray, ...]
+    ids: Sequence[np.ndarray]
     predicted_bytes: np.ndarray
     dropped: dict[tuple[str, str], int]
     cut: dict[tuple[str, str], int]
     prefix: int
     scored: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", self._rows)
+
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
+    def _rows(self) -> TokenRows:
+        if isinstance(self.ids, TokenRows):
+            return self.ids
+        return TokenRows.of(ids.tolist() for ids in self.ids)
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each sentence, without the prefix, `(sentences,)` int64."""
-        return np.array([len(ids) - self.prefix for ids in self.ids], dtype=np.int64)
+        return self._rows.lengths - self.prefix
 
     @property
     def predicted(self) -> np.ndarray:
@@ -68,11 +121,12 @@ class TokenizedCorpus:
 
     def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
         """The sentences with these numbers, in this order; counts of dropped and cut sentences are not copied."""
+        rows = np.asarray(index, dtype=np.int64)
         return replace(
             self,
-            corpus=Corpus.of(self.corpus.sentences[i] for i in index),
-            ids=tuple(self.ids[i] for i in index),
-            predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
+            corpus=Corpus.of(self.corpus.sentences[i] for i in rows.tolist()),
+            ids=self._rows.take(rows),
+            predicted_bytes=self.predicted_bytes[rows],
             dropped={},
             cut={},
         )
@@ -133,9 +187,33 @@ def tokenize(
             f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
             f"{whole} at most; raise max_tokens, or leave chat off"
         )
-    kept, ids, predicted_bytes = [], [], []
+    kept, predicted_bytes = list[Sentence](), array("q")
     dropped: dict[tuple[str, str], int] = {}
     cut: dict[tuple[str, str], int] = {}
+
+    def rows() -> Iterator[list[int]]:
+        for sentence, tokens, spans in _encoded(lm, corpus):
+            where = (sentence.source, sentence.language)
+            if len(tokens) < least:
+                dropped[where] = dropped.get(where, 0) + 1
+                continue
+            if len(tokens) > longest:
+                cut[where] = cut.get(where, 0) + 1
+            last = min(len(tokens), longest) - 1
+            before = 0 if prefix else _bytes_read(lm.tokenizer, sentence.text, tokens, spans, 0)
+            kept.append(sentence)
+            predicted_bytes.append(_bytes_read(lm.tokenizer, sentence.text, tokens, spans, last) - before)
+            yield [*prefix, *tokens[: last + 1]]
+
+    ids = TokenRows.of(rows())
+    by_sentence = np.asarray(predicted_bytes, dtype=np.int64)
+    return TokenizedCorpus(Corpus.of(kept), ids, by_sentence, dropped, cut, len(prefix))
+
+
+def _encoded(
+    lm: LanguageModel, corpus: Corpus
+) -> Iterator[tuple[Sentence, list[int], list[tuple[int, int]]]]:
+    """Each sentence with its token ids and the characters that each token has a byte of."""
     for start in range(0, len(corpus), WINDOW):
         sentences = corpus.sentences[start : start + WINDOW]
         encoded = lm.tokenizer(
@@ -146,21 +224,7 @@ def tokenize(
             return_attention_mask=False,
             verbose=False,
         )
-        encoded_rows = zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        for sentence, tokens, spans in encoded_rows:
-            where = (sentence.source, sentence.language)
-            if len(tokens) < least:
-                dropped[where] = dropped.get(where, 0) + 1
-                continue
-            if len(tokens) > longest:
-                cut[where] = cut.get(where, 0) + 1
-            last = min(len(tokens), longest) - 1
-            before = 0 if prefix else _bytes_read(lm.tokenizer, sentence.text, tokens, spans, 0)
-            kept.append(sentence)
-            ids.append(np.array([*prefix, *tokens[: last + 1]], dtype=np.int64))
-            predicted_bytes.append(_bytes_read(lm.tokenizer, sentence.text, tokens, spans, last) - before)
-    by_sentence = np.array(predicted_bytes, dtype=np.int64)
-    return TokenizedCorpus(Corpus.of(kept), tuple(ids), by_sentence, dropped, cut, len(prefix))
+        yield from zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
 
 
 def _bytes_read(
@@ -199,7 +263,7 @@ def batches(
     window shuffled again; without a seed, windows keep the order of the corpus.
     """
     generator = np.random.default_rng(seed)
-    lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int64)
+    lengths = tokens.lengths + tokens.prefix
     order = np.arange(len(tokens)) if seed is None else generator.permutation(len(tokens))
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
@@ -226,7 +290,7 @@ def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> I
 
 def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
     """One right-padded batch of the sentences with these numbers."""
-    rows = [tokens.ids[i] for i in index]
+    rows = [tokens.ids[i] for i in index.tolist()]
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     mask, scored = np.zeros((2, *ids.shape), dtype=bool)
     first = max(1, tokens.prefix)

@@ -89,7 +89,7 @@ def continuation_losses(lm: LanguageModel, prompts: Ids, continuations: Ids, *, 
 def _as_tokens(rows: Ids) -> TokenizedCorpus:
     return TokenizedCorpus(
         corpus=Corpus.of(Sentence("", "-", str(number), "written") for number in range(len(rows))),
-        ids=tuple(np.asarray(row, dtype=np.int64) for row in rows),
+        ids=rows,
         predicted_bytes=np.zeros(len(rows), dtype=np.int64),
         dropped={},
         cut={},
