@@ -257,9 +257,37 @@ def test_text_that_is_handed_over():
     assert gl.text("opus:ELRC_2923", da=None, en=None).languages == ("da", "en")
 
 
+def test_what_is_missing_in_a_data_frame_is_no_text_no_pair_and_no_document():
+    nan = float("nan")
+    frame = pd.DataFrame(
+        {
+            "text": ["null", None, "NA", "NaN", nan],
+            "language": ["da-DK", "da", "en", "dan", "en"],
+            "pair": [nan, 1, nan, 2, 2],
+            "doc": ["a", "a", nan, None, "a"],
+        }
+    )
+    sentences = gl.text(frame).given.sentences
+    assert [(s.text, s.language, s.doc) for s in sentences] == [
+        *(("null", "da", "a"), ("NA", "en", ""), ("NaN", "da", "")),
+    ]
+    assert len({s.pair for s in sentences}) == 3
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
+        (
+            lambda: gl.text(pd.DataFrame({"text": ["a"], "language": [float("nan")]})),
+            "row 0: its language is nan",
+        ),
+        (
+            lambda: gl.text(pd.DataFrame({"text": ["a"], "language": ["dk"]})),
+            "row 0: its language is 'dk'",
+        ),
+        (lambda: gl.text(pd.DataFrame({"da": ["a", 7], "en": ["b", "c"]})), "row 1: 7 is no text"),
+        (lambda: gl.text(pd.DataFrame({"da": ["a"], "dan": ["b"]})), "one for each language code"),
+        (lambda: gl.text(dan=["a"], en=["b"]), "'dan' is no language code: write da"),
         (lambda: gl.text(da="nofile.txt", en=["a"]), "da: there is no file 'nofile.txt'"),
         (lambda: gl.text(da=pd.Series(["a", None]), en=["b"]), "da: expected a file or a list of sentences"),
         (lambda: gl.text(danish=["a"], en=["b"]), "'danish' is no language code"),

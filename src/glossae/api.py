@@ -27,6 +27,7 @@ from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.files import path_named, write_json
+from glossae.languages import language_code
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
@@ -130,7 +131,7 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
     elif source is not None:
         words.append(str(source))
         codes += [
-            part.partition("=")[0]
+            language_code(code := part.partition("=")[0]) or code
             for word in split_sources(str(source))
             if "=" in word and ":" not in word
             for part in word.split(",")
@@ -139,10 +140,9 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
         if source == "toy" and not codes:
             codes = ["da", "en", "sv", "nb", "de"]
     for code, values in languages.items():
-        if not re.fullmatch("[a-z]{2,3}", code):
-            raise GlossaeError(
-                f"text: '{code}' is no language code of two or three lower-case letters, such as da"
-            )
+        if language_code(code) != code:
+            known = language_code(code)
+            raise GlossaeError(f"text: '{code}' is no language code: write {known or 'one such as da'}")
         if isinstance(values, str | Path):
             if not re.search("[:,]", str(values)) and not path_named(str(values)).exists():
                 raise GlossaeError(f"text: {code}: there is no file '{values}'")
@@ -164,21 +164,39 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
 
 
 def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
+    """The rows of a data frame that have a text; a missing pair or document is none."""
     if {"text", "language"} <= set(frame.columns):
-        pairs = frame["pair"] if "pair" in frame.columns else range(len(frame))
-        docs = frame["doc"] if "doc" in frame.columns else [""] * len(frame)
-        for line, code, pair, doc in zip(frame["text"], frame["language"], pairs, docs, strict=True):
-            if isinstance(line, str) and isinstance(code, str):
-                yield Sentence(line, code, f"{GIVEN}:{pair}", GIVEN, str(doc))
+        # a pair that is missing is not the same pair as another
+        pairs: Sequence[Any] = range(len(frame))
+        if "pair" in frame.columns:
+            pairs = [f"row {place}" if pd.isna(pair) else pair for place, pair in enumerate(frame["pair"])]
+        docs = frame["doc"] if "doc" in frame.columns else [None] * len(frame)
+        rows = zip(frame.index, frame["text"], frame["language"], pairs, docs, strict=True)
+        for row, line, written, pair, doc in rows:
+            code = language_code(written) if isinstance(written, str) else None
+            if code is None:
+                raise GlossaeError(f"text: row {row}: its language is {written!r}: write a code such as da")
+            if text := _frame_text(line, row):
+                yield Sentence(text, code, f"{GIVEN}:{pair}", GIVEN, "" if pd.isna(doc) else str(doc))
         return
-    if not len(frame.columns) or not all(2 <= len(str(name)) <= 3 for name in frame.columns):
+    codes = [language_code(str(name)) for name in frame.columns]
+    if not codes or None in codes or len(set(codes)) < len(codes):
         raise GlossaeError(
             "text: a data frame has the columns 'text' and 'language', or one for each language code"
         )
-    for place, row in enumerate(frame.itertuples(index=False)):
-        for code, line in zip(frame.columns, row, strict=True):
-            if isinstance(line, str) and line:
-                yield Sentence(line, str(code), f"{GIVEN}:{place}", GIVEN)
+    for place, row in enumerate(frame.itertuples()):
+        for code, line in zip(codes, row[1:], strict=True):
+            if code is not None and (text := _frame_text(line, row[0])):
+                yield Sentence(text, code, f"{GIVEN}:{place}", GIVEN)
+
+
+def _frame_text(value: Any, row: Any) -> str:
+    """A cell as text; empty if it is missing."""
+    if isinstance(value, str):
+        return value
+    if not pd.isna(value):
+        raise GlossaeError(f"text: row {row}: {value!r} is no text: write it as a string")
+    return ""
 
 
 Kind = TypeVar("Kind", bound="_Result")

@@ -242,13 +242,9 @@ def test_a_special_token_that_no_text_becomes_may_lie_beyond_the_embedding(with_
     hello = Sentence("Hej med dig", "da", "0", "talks.tsv")
     image = Sentence("Se <|image|> her", "da", "1", "talks.tsv")
     assert len(tokenize(lm, Corpus.of([hello]))) == 1
-    if before:
-        # written out it would be an id without an embedding
-        line = r"^talks.tsv: a da sentence holds '<\|image\|>', which .* no embedding"
-        with pytest.raises(GlossaeError, match=line):
-            tokenize(lm, Corpus.of([hello, image]))
-    else:
-        assert len(tokenize(lm, Corpus.of([image]))) == 1
+    # written out it is text
+    (ids,) = tokenize(lm, Corpus.of([image])).ids
+    assert max(ids) < 300
 
 
 # ---- what goes in

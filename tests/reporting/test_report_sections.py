@@ -417,6 +417,11 @@ def test_steering() -> None:
     captions = [table.caption for table in contents(steered()).tables if table.key == "steering"]
     assert "two have to agree: lingua 2.1, choosing among Danish and English;" in captions[0]
     assert "They take Norwegian and Swedish for Danish" in captions[0]
+    assert "the n-grams alone" not in captions[0]
+    lingua = {"version": "2.1", "languages": ["da", "en", "nb"]}
+    judges = steered(identifiers={"ngrams": ["da", "en", "fo", "no"], "lingua": lingua})
+    captions = [table.caption for table in contents(judges).tables if table.key == "steering"]
+    assert "(the n-grams alone decide on Faroese, which lingua does not know)" in captions[0]
     shares = {"shares": {"ngrams": {"da": 0.5}, "lingua": None, "both": None}}
     alone = steered(identifiers={"ngrams": ["da", "nb"], "lingua": None}, arms=[arm(**shares)])
     assert "Danish|by lingua" not in tables(steering(alone))["Steering at every dose"][0]

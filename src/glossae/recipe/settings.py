@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from glossae.languages import overlapping
 from glossae.recipe import yaml_text
-from glossae.recipe.fields import CODE, DEVICE, LINE, NAME, TEXT, Problems, Settings, Some, Values
+from glossae.recipe.fields import DEVICE, LINE, NAME, TEXT, Language, Problems, Settings, Some, Values
 
 Whole: TypeAlias = Annotated[int, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
@@ -18,7 +19,6 @@ Times: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Text: TypeAlias = Annotated[str, Field(pattern=TEXT)]
-Language: TypeAlias = Annotated[str, Field(pattern=CODE)]
 
 CUT_ROLES = ("train", "select", "tune", "test", "panel")
 """The roles whose text is cut out of `corpora.text` where that is given."""
@@ -41,6 +41,8 @@ class Languages(Settings, title="languages"):
         for language in self.others:
             if language in (self.target, self.reference):
                 yield "others", f"{language!r} is already the target or the reference"
+        if both := overlapping((self.target, self.reference, *self.others)):
+            yield "others", f"{both[1]!r} is part of {both[0]!r} (Norwegian): name one of the two"
 
 
 class Corpora(Settings, title="corpora"):
