@@ -1,7 +1,6 @@
 """Fetch a file from a URL once: resumed after a break, recorded with its SHA-256, checked at every use."""
 
 import itertools
-import json
 import re
 import shutil
 import time
@@ -20,7 +19,7 @@ from glossae.corpora.corpus import Progress
 from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import offline
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, write_json
+from glossae.files import file_sha256, read_json, write_json
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
@@ -169,8 +168,8 @@ def _record_path(path: Path) -> Path:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(_record_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = read_json(_record_path(path))
+    except (GlossaeError, OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 

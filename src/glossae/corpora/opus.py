@@ -22,6 +22,7 @@ from glossae.corpora.corpus import Pair, Progress, Source, no_progress
 from glossae.corpora.download import DownloadError, FetchedFile, checked_address, fetch_file, open_url
 from glossae.corpora.lines import lines_of, name_list, path_text, short_repr
 from glossae.corpora.readers import Lines, read_aligned
+from glossae.declared import is_bomb
 from glossae.environment import cache_folder
 from glossae.errors import GlossaeError
 
@@ -42,9 +43,6 @@ _KNOWN = (
 
 # every sentence is held in memory, at several times its size on disk: a larger archive would not fit
 _MAX_BYTES = 2**32
-# text shrinks to a third, hardly to a tenth; an archive that shrinks below a 200th is a zip bomb. A small one
-# may repeat one sentence, and does no harm
-_MAX_RATIO, _RATIO_FROM = 200, 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _AGAIN = "where it was kept, delete it to have it fetched again"
@@ -174,7 +172,7 @@ def _member(name: str, archive: ZipFile, ending: str) -> ZipInfo:
         raise _refused_member(
             name, info, f"which has {size:,} bytes unpacked, and {_MAX_BYTES:,} are the most"
         )
-    if size > max(_RATIO_FROM, _MAX_RATIO * packed):
+    if is_bomb(packed, size):
         raise _refused_member(name, info, f"whose {packed:,} bytes unpack to {size:,}")
     return info
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glossae._version import __version__
+from glossae.declared import check_loadable
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
@@ -260,6 +261,7 @@ class Knob:
         if not place.is_file():
             raise GlossaeError(f"{place}: there is no such file; 'glossae knob save' writes one")
         try:
+            check_loadable(place)
             with safe_open(place, framework="pt") as file:
                 header = file.metadata() or {}
                 said = json.loads(header.get(KEY, header.get(_FORMER_KEY, "null")))
@@ -370,9 +372,10 @@ def is_knob(place: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_loadable(place)
         with safe_open(place, framework="pt") as file:
             return not {KEY, _FORMER_KEY}.isdisjoint(file.metadata() or {})
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, GlossaeError):
         return False
 
 
@@ -506,7 +509,11 @@ def _unpacked(
             raise ValueError("there are not as many directions as units")
         norms = rows.double().norm(dim=1).tolist()
         return Directions(said["names"], rows, offsets, site=site), tuple(range(count)), norms
-    sae, whole = Sae(SaeConfig(**said["config"])).requires_grad_(False), said["reads"] == "latents of all"
+    config, whole = SaeConfig(**said["config"]), said["reads"] == "latents of all"
+    # before tensors of the config's size are made
+    if tuple(tensors["W_enc"].shape) != (config.latents, config.d_in):
+        raise ValueError("its encoder has another size than its config says")
+    sae = Sae(config).requires_grad_(False)
     if whole:
         rows = torch.zeros_like(sae.W_dec).index_copy(0, torch.tensor(ids), tensors["W_dec"])
         tensors = tensors | {"W_dec": rows}

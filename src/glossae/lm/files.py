@@ -6,7 +6,6 @@ fetched.
 
 import fnmatch
 import glob
-import json
 import re
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.files import path_named
+from glossae.files import path_named, read_json
 from glossae.hub import Repository, download, hub_errors, silent_client
 
 _SAFETENSORS = ".safetensors"
@@ -130,7 +129,7 @@ def _weights(name: str, folder: Path) -> list[str]:
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [WEIGHTS]
     try:
-        shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        shards = read_json(folder / INDEX)["weight_map"].values()
         return [INDEX, *sorted({str(shard) for shard in shards})]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlossaeError(f"model: {name}: its {INDEX} cannot be read ({error})") from error
