@@ -1,11 +1,10 @@
-"""The sizes that files of tensors declare, checked against the file and this machine's memory before anything is loaded.
+"""The sizes that files of tensors declare, checked against the file and the free memory before anything is loaded.
 
 A file of a few kilobytes can declare a tensor of any size: by its header, by compression, or by strides of zero.
 """
 
 import json
 import os
-import stat
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -23,8 +22,8 @@ _MOST_HEADER = 2**27
 _SMALL_HEADER = 2**24
 _SAFETENSORS_BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16,
-    "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I8": 8, "U8": 8, "BOOL": 8,
-    "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
+    "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I8": 8, "U8": 8,
+    "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
 # the struct codes of GGUF's scalar types; 8 is a string, 9 an array
 _GGUF_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -129,7 +128,7 @@ def check_archive(path: Path) -> None:
 def is_bomb(packed: int, unpacked: int) -> bool:
     """Whether a zip archive, or a member, unpacks to more than text or weights do: 200 times, from 64 MB on.
 
-    Text shrinks to a third, hardly to a tenth. A small archive may repeat one sentence, or hold zeros, and does no harm.
+    Text shrinks to a third, hardly to a tenth. A small archive may repeat one sentence, or hold zeros: it does no harm.
     """
     return unpacked > max(2**26, 200 * packed)
 

@@ -63,7 +63,7 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
     """
     # opening a pipe would wait for its writer; Windows has no such flag, and no such pipes in folders
     flag = getattr(os, "O_NONBLOCK", 0)
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag)) as file:  # noqa: PTH123
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise GlossaeError(f"{path}: is not a regular file: give a copy of what it holds")
         yield file

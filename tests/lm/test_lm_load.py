@@ -122,7 +122,7 @@ SPOILT = {
     "index of another shape": (broken_index, f"its {INDEX} cannot be read ("),
     "truncated": (
         lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000]),
-        "cannot be loaded: a *.safetensors file of it is cut short or is none (",
+        "model.safetensors: cannot be read as safetensors: its header would be longer than the file",
     ),
     "one tensor lacks": (
         lambda folder: change_tensors(folder, lambda tensors: tensors.pop(TENSOR)),

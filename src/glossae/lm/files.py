@@ -16,16 +16,26 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from glossae.declared import Declared, gguf_header, safetensors_header
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.files import path_named, read_json
 from glossae.hub import Repository, download, hub_errors, silent_client
+from glossae.memory import out_of_memory
 
+CONFIG = "config.json"
 _SAFETENSORS = ".safetensors"
 WEIGHTS = f"model{_SAFETENSORS}"
 INDEX = f"{WEIGHTS}.index.json"
 # configuration, tokenizer and chat template, in all forms that transformers reads
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+# bytes of the largest of these; the vocabulary of 262,144 tokens has 33 MB
+_MOST_SMALL = 2**28
+# bytes of the largest config.json
+_MOST_CONFIG = 2**24
+# keys of config.json that count objects which transformers makes one by one, and those of them that count layers
+_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+"), 2**20
+_LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth")
 # files that transformers can make a tokenizer from, older kinds included
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # packages whose functions transformers uses in place of its own if they are installed
@@ -67,7 +77,7 @@ def _check_folder(name: str, folder: Path) -> None:
     files = sorted(file.name for file in folder.iterdir())
     if not files:
         raise GlossaeError(f"model: the folder {name} is empty")
-    if "config.json" not in files:
+    if CONFIG not in files:
         raise GlossaeError(f"model: the folder {name} has no config.json, so it is not a Hugging Face model")
     if not fnmatch.filter(files, f"*{_SAFETENSORS}"):
         if pickles := _only_pickles(files):
@@ -117,7 +127,7 @@ def link_folder(name: str, path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         files, more = [path], {"gguf_file": path.name}
     else:
-        files, more = [path / file for file in ("config.json", *_weights(name, path))], {}
+        files, more = [path / file for file in (CONFIG, *_weights(name, path))], {}
     with tempfile.TemporaryDirectory(prefix="glossae-") as folder:
         for file in files:
             (Path(folder) / file.name).symlink_to(file.absolute())
@@ -129,10 +139,80 @@ def _weights(name: str, folder: Path) -> list[str]:
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [WEIGHTS]
     try:
-        shards = read_json(folder / INDEX)["weight_map"].values()
-        return [INDEX, *sorted({str(shard) for shard in shards})]
+        shards = sorted({str(shard) for shard in read_json(folder / INDEX)["weight_map"].values()})
+        if outside := [shard for shard in shards if Path(shard).name != shard]:
+            raise ValueError(f"it names {outside[0][:60]!a}, which is no file beside it")
+        return [INDEX, *shards]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlossaeError(f"model: {name}: its {INDEX} cannot be read ({error})") from error
+
+
+def check_config(name: str, folder: Path) -> None:
+    """Refuse a folder whose config.json counts more of anything than a model has, or with files that never end.
+
+    Transformers makes a name for each label, and a list of the layers, before it looks at any weight.
+
+    Raises:
+        GlossaeError: a count is impossible; or config, tokenizer or weights are not regular files, or too large.
+    """
+    for path in sorted(folder.iterdir()):
+        small = path.name.endswith(_SMALL)
+        if not small and not path.name.endswith(_SAFETENSORS):
+            continue
+        # a link to nothing is what a removed cache leaves
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise GlossaeError(f"model: {name}: {path.name} is not a regular file")
+        if small and path.is_file() and path.stat().st_size > _MOST_SMALL:
+            raise GlossaeError(f"model: {name}: {path.name} has more than {_MOST_SMALL:,} bytes")
+    try:
+        config = read_json(folder / CONFIG, _MOST_CONFIG)
+    except (OSError, ValueError) as error:
+        raise GlossaeError(
+            f"model: {name} cannot be loaded: its {CONFIG} cannot be read ({error})"
+        ) from error
+    for key, count in _counts(config):
+        if count > _MOST_COUNT:
+            raise GlossaeError(f"model: {name}: its {CONFIG} says {key} {count:,}, which no model has")
+
+
+def held_tensors(name: str, folder: Path) -> dict[str, Declared]:
+    """The tensors of a model's files by name, from their headers, whose sizes agree with the files'.
+
+    Raises:
+        GlossaeError: a header cannot be read or does not agree, or there are fewer tensors than layers.
+    """
+    files = [] if folder.is_file() else _weights(name, folder)
+    try:
+        if folder.is_file():
+            header = gguf_header(folder)
+            held, counts = header.tensors, [*_counts(header.fields)]
+            kind = "header"
+        else:
+            files = [folder / file for file in files if file != INDEX]
+            held = {key: tensor for file in files for key, tensor in safetensors_header(file).items()}
+            counts, kind = [*_counts(read_json(folder / CONFIG, _MOST_CONFIG))], CONFIG
+    except (GlossaeError, OSError, ValueError) as error:
+        raise GlossaeError(f"model: {name} cannot be loaded: {error}") from error
+    for key, count in counts:
+        if count > (len(held) if _LAYERS.fullmatch(key) or key == "block_count" else _MOST_COUNT):
+            raise GlossaeError(
+                f"model: {name}: its {kind} says {key} {count:,}, and its files hold {len(held):,} tensors"
+            )
+    return held
+
+
+def _counts(config: Any) -> Iterator[tuple[str, int]]:
+    """The keys of a configuration, also of nested ones, that count something, with the counts."""
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        last = key.rpartition(".")[2]
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif type(value) is int and (
+            _COUNTS.fullmatch(last) or _LAYERS.fullmatch(last) or last.endswith("_count")
+        ):
+            yield last, value
 
 
 @contextmanager
@@ -205,11 +285,12 @@ def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
     from transformers import AutoConfig
 
     try:
-        folder = download(repository, "config.json").parent
+        folder = download(repository, CONFIG).parent
     except LocalEntryNotFoundError:
         raise
     except EntryNotFoundError as error:
         raise GlossaeError(f"model: {name} has no config.json, so it is not a Transformers model") from error
+    check_config(name, folder)
     # raises if Transformers would have to run code of the model's own
     with silent_transformers(), one_line_errors(name):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -275,7 +356,7 @@ def one_line_errors(name: str) -> Iterator[None]:
                 f"model: {name} needs code of its own (auto_map in its configuration), which glossae does not run: "
                 "use a model of a kind that Transformers has"
             ) from error
-        why = first_line(error)
+        why = "memory runs out" if out_of_memory(error) else first_line(error)
         if type(error).__name__ == "SafetensorError":
             why = f"a *.safetensors file of it is cut short or is none ({why}): fetch or copy it again"
         elif isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError):

@@ -19,16 +19,16 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from glossae.effects import Arrays, Keep
 from glossae.declared import check_table
+from glossae.effects import Arrays, Keep
 from glossae.errors import GlossaeError
 from glossae.files import (
-    read_bytes,
-    read_json,
     TEMPORARY,
     clear_temporaries,
     file_sha256,
     fingerprint,
+    read_bytes,
+    read_json,
     refuse_links,
     replacing,
     write_json,

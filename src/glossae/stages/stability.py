@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from glossae.evidence import match_latents, stability_result, testing
 from glossae.errors import GlossaeError
+from glossae.evidence import match_latents, stability_result, testing
 from glossae.files import read_json, write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
