@@ -67,10 +67,15 @@ def test_a_continuation_stops_at_the_end_of_text(tiny_lm, monkeypatch):
 def test_a_wrapped_models_own_settings_change_nothing(tiny_model, tiny_lm, prompts):
     model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
     model.generation_config = own = GenerationConfig(
-        repetition_penalty=9.0, suppress_tokens=list(range(1, 200)), eos_token_id=list(range(150)), num_beams=3
+        repetition_penalty=9.0,
+        suppress_tokens=list(range(1, 200)),
+        eos_token_id=list(range(150)),
+        num_beams=3,
     )
     lm = glossae.load(model, tiny_lm.tokenizer)
-    assert lists(continue_tokens(lm, prompts, new_tokens=8)) == lists(continue_tokens(tiny_lm, prompts, new_tokens=8))
+    assert lists(continue_tokens(lm, prompts, new_tokens=8)) == lists(
+        continue_tokens(tiny_lm, prompts, new_tokens=8)
+    )
     assert continue_prompts(lm, ["He saw"]) == continue_prompts(tiny_lm, ["He saw"])
     assert model.generation_config is own
 

@@ -32,8 +32,8 @@ _API = "GLOSSAE_OPUS_API", "https://opus.nlpl.eu/opusapi/"
 _VERSION = "v1"
 _NAMES = re.compile(r"([A-Za-z0-9][\w.+-]*)(?:@([A-Za-z0-9][\w.+-]*))?", re.ASCII)
 _MISSING = (403, 404, 410)
-# the list of corpora: timeout in seconds, and largest size in bytes
-_TIMEOUT, _MAX_ANSWER = 15.0, 2**24
+# the list of corpora: seconds for a whole answer, and its most bytes
+_SECONDS, _MAX_ANSWER = 15.0, 2**24
 # OPUS's larger and better known corpora, for suggestions when OPUS's own list cannot be reached
 _KNOWN = (
     "Books bible-uedin CCAligned CCMatrix DGT ECB ELRC_2923 EMEA EUbookshop Europarl GlobalVoices GNOME JRC-Acquis "
@@ -98,7 +98,7 @@ class Opus(Source):
         base = checked_address(os.environ.get(_BASE[0]) or _BASE[1], _BASE[0])
         url = f"{base}/OPUS-{self.corpus}/{self.version}/moses/{path.name}"
         try:
-            return fetch_file(url, path, check=check, refusal=_refusal, progress=progress)
+            return fetch_file(url, path, most=_MAX_BYTES, check=check, refusal=_refusal, progress=progress)
         except DownloadError as error:
             advice = ""
             if error.status in _MISSING:
@@ -242,7 +242,7 @@ def _api_list(**query: str) -> list[Any] | None:
     """The list in the answer of OPUS's API; None if there is no answer."""
     try:
         address = checked_address(os.environ.get(_API[0]) or _API[1], _API[0])
-        with open_url(f"{address}/?{urlencode(query)}", timeout=_TIMEOUT) as response:
+        with open_url(f"{address}/?{urlencode(query)}", seconds=_SECONDS) as response:
             answer = json.loads(response.read(_MAX_ANSWER))["corpora"]
     except HTTPError as error:
         # the error is the response too, and has to be closed
