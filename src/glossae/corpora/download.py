@@ -22,14 +22,13 @@ from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import loopback, offline
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, read_json, write_json
+from glossae.hub import GRACE, SLOWEST
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
 """Seconds to wait before the second, third and fourth attempt."""
 TIMEOUT = 30.0
 """Seconds without a byte after which the connection counts as lost."""
-GRACE, SLOWEST = 600.0, 20_000.0
-"""Seconds in which a file may come slowly, and bytes a second that it has to come at afterwards."""
 _BLOCK = 2**18
 # enough bytes to recognise the file type
 _HEAD = 512
