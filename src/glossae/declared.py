@@ -153,7 +153,7 @@ def gguf_header(path: Path) -> Gguf:
     with open_regular(path) as file:
         try:
             return _gguf(file, os.fstat(file.fileno()).st_size)
-        except (ValueError, struct.error, LookupError) as error:
+        except ValueError as error:
             raise GlossaeError(f"{path}: cannot be read as a GGUF file ({error}): fetch it again") from error
 
 
@@ -162,6 +162,8 @@ def _gguf(file: BinaryIO, size: int) -> Gguf:
 
     def number(code: str) -> Any:
         data = file.read(struct.calcsize(f"<{code}"))
+        if len(data) < struct.calcsize(f"<{code}"):
+            raise ValueError("it is cut short")
         return struct.unpack(f"<{code}", data)[0]
 
     def skip(count: int) -> None:
@@ -207,8 +209,12 @@ def _gguf(file: BinaryIO, size: int) -> Gguf:
             elements += array()
             if elements > _MOST_ELEMENTS:
                 raise ValueError(f"its arrays have more than {_MOST_ELEMENTS:,} elements")
+        elif kind == _GGUF_STRING:
+            fields[key] = text()
+        elif kind in _GGUF_SCALARS:
+            fields[key] = number(_GGUF_SCALARS[kind])
         else:
-            fields[key] = text() if kind == _GGUF_STRING else number(_GGUF_SCALARS[kind])
+            raise ValueError(f"its {key[:60]!a} is of the unknown type {kind}")
     tensors: dict[str, Declared] = {}
     furthest = 0
     for _ in repeated(tensors_count):
@@ -217,6 +223,8 @@ def _gguf(file: BinaryIO, size: int) -> Gguf:
             raise ValueError(f"the tensor {name[:60]!a} has {dimensions} dimensions")
         shape = tuple(number("Q") for _ in range(dimensions))
         kind, offset = number("I"), number("Q")
+        if kind not in GGML_QUANT_SIZES:
+            raise ValueError(f"the tensor {name[:60]!a} is of the unknown type {kind}")
         block, block_bytes = GGML_QUANT_SIZES[kind]
         tensors[name] = Declared(str(kind), shape)
         furthest = max(furthest, offset + -(-prod(shape) // block) * block_bytes)

@@ -106,8 +106,8 @@ def _check_answer(response: Any) -> None:
     """Refuse an answer that no hub gives, and limit its body.
 
     Raises:
-        _UnfitAnswerError: it names a file or a commit in a way that leads elsewhere, redirects from https to http, or is
-            compressed.
+        _UnfitAnswerError: it names a file or a commit in a way that leads elsewhere, redirects from https to http, is
+            compressed, or is too large.
         OSError: the disk has not as much room as the file needs.
     """
     request, headers = response.request, response.headers

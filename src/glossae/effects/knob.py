@@ -21,7 +21,7 @@ from glossae.declared import check_loadable
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.files import replacing, shared_name, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
@@ -287,7 +287,7 @@ class Knob:
             AttributeError,
             GlossaeError,
         ) as error:
-            raise GlossaeError(f"{place}: is a broken knob: {error}") from error
+            raise GlossaeError(f"{place}: is a broken knob: {one_line(str(error))}") from error
         if not whole:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
@@ -380,10 +380,23 @@ def is_knob(place: Path) -> bool:
 
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
-    """A few weights that identify a model: of its embeddings, and of the block at the site."""
+    """A few weights that identify a model: of its embeddings, and of the block at the site.
+
+    Raises:
+        GlossaeError: they are quantized.
+    """
     block = lm.blocks[site.layer]
-    path, _, name = next(key for key, p in block.named_parameters() if p.ndim > 1).rpartition(".")
+    path, _, name = next((key for key, p in block.named_parameters() if p.ndim > 1), "").rpartition(".")
     places = ((lm.model.get_input_embeddings(), "weight"), (block.get_submodule(path), name))
+    # a quantized layer has integers, or a method that unpacks them, in its weight's place
+    if not all(
+        isinstance(weight := getattr(module, name, None), Tensor) and weight.is_floating_point()
+        for module, name in places
+    ):
+        raise GlossaeError(
+            f"knob: the weights of {shared_name(lm.name)} are quantized, so that they cannot be compared with a knob's "
+            "own: any_model (--any-model) turns it all the same"
+        )
     return torch.cat([_sampled(module, name) for module, name in places])
 
 

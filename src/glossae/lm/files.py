@@ -33,9 +33,14 @@ _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 _MOST_SMALL = 2**28
 # bytes of the largest config.json
 _MOST_CONFIG = 2**24
-# keys of config.json that count objects which transformers makes one by one, and those of them that count layers
-_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+"), 2**20
-_LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth")
+# keys that count layers, or other objects that transformers makes one by one, in config.json and in GGUF files
+_LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth|block_count")
+_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+|\w+_count"), 2**20
+# keys of sizes, which a tensor has at least as many values as
+_SIZES, _LEAST_LARGE = (
+    re.compile(r"\w+_(size|dim)|n_embd|n_inner|d_\w+|(embedding|feed_forward)_length"),
+    2**24,
+)
 # files that transformers can make a tokenizer from, older kinds included
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # packages whose functions transformers uses in place of its own if they are installed
@@ -170,49 +175,60 @@ def check_config(name: str, folder: Path) -> None:
         raise GlossaeError(
             f"model: {name} cannot be loaded: its {CONFIG} cannot be read ({error})"
         ) from error
-    for key, count in _counts(config):
-        if count > _MOST_COUNT:
-            raise GlossaeError(f"model: {name}: its {CONFIG} says {key} {count:,}, which no model has")
+    _check_numbers(name, CONFIG, config, _MOST_COUNT, _LEAST_LARGE)
 
 
 def held_tensors(name: str, folder: Path) -> dict[str, Declared]:
     """The tensors of a model's files by name, from their headers, whose sizes agree with the files'.
 
     Raises:
-        GlossaeError: a header cannot be read or does not agree, or there are fewer tensors than layers.
+        GlossaeError: a header cannot be read or does not agree; or a configuration counts more layers than there are
+            tensors, or has a size beyond the largest of them.
     """
     files = [] if folder.is_file() else _weights(name, folder)
     try:
         if folder.is_file():
-            header = gguf_header(folder)
-            held, counts = header.tensors, [*_counts(header.fields)]
-            kind = "header"
+            (config, held), said = gguf_header(folder), "header"
         else:
-            files = [folder / file for file in files if file != INDEX]
-            held = {key: tensor for file in files for key, tensor in safetensors_header(file).items()}
-            counts, kind = [*_counts(read_json(folder / CONFIG, _MOST_CONFIG))], CONFIG
+            config, said = read_json(folder / CONFIG, _MOST_CONFIG), CONFIG
+            shards = [folder / file for file in files if file != INDEX]
+            held = {key: tensor for file in shards for key, tensor in safetensors_header(file).items()}
     except (GlossaeError, OSError, ValueError) as error:
         raise GlossaeError(f"model: {name} cannot be loaded: {error}") from error
-    for key, count in counts:
-        if count > (len(held) if _LAYERS.fullmatch(key) or key == "block_count" else _MOST_COUNT):
-            raise GlossaeError(
-                f"model: {name}: its {kind} says {key} {count:,}, and its files hold {len(held):,} tensors"
-            )
+    largest = max((tensor.values for tensor in held.values()), default=0)
+    _check_numbers(name, said, config, len(held), largest)
     return held
 
 
-def _counts(config: Any) -> Iterator[tuple[str, int]]:
-    """The keys of a configuration, also of nested ones, that count something, with the counts."""
-    if not isinstance(config, dict):
-        return
-    for key, value in config.items():
+def _check_numbers(name: str, said: str, config: Any, layers: int, largest: int) -> None:
+    """Refuse numbers of a configuration, also of nested ones, that no model with these tensors has.
+
+    Args:
+        name: the model's.
+        said: where the configuration stands.
+        config: the configuration, or the fields of a GGUF file.
+        layers: the most layers.
+        largest: the values of the largest tensor.
+    """
+    for key, value in config.items() if isinstance(config, dict) else ():
         last = key.rpartition(".")[2]
         if isinstance(value, dict):
-            yield from _counts(value)
-        elif type(value) is int and (
-            _COUNTS.fullmatch(last) or _LAYERS.fullmatch(last) or last.endswith("_count")
-        ):
-            yield last, value
+            _check_numbers(name, said, value, layers, largest)
+        elif type(value) is int:
+            if _LAYERS.fullmatch(last):
+                most = layers
+            elif _COUNTS.fullmatch(last):
+                most = _MOST_COUNT
+            elif _SIZES.fullmatch(last):
+                # below, no model's table of frequencies or mask is large
+                most = max(largest, _LEAST_LARGE)
+            else:
+                continue
+            if value > most:
+                number = f"{value:,}" if value < 2**63 else "a number beyond 2**63"
+                raise GlossaeError(
+                    f"model: {name}: its {said} says {last[:40]} {number}, and with its weights {most:,} is the most"
+                )
 
 
 @contextmanager
@@ -361,7 +377,7 @@ def one_line_errors(name: str) -> Iterator[None]:
             why = f"a *.safetensors file of it is cut short or is none ({why}): fetch or copy it again"
         elif isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError):
             # Python's own message about a list in place of a dictionary does not help with a model's files
-            why = f"one of its files is not as it should be ({type(error).__name__}: {error})"
+            why = f"one of its files is not as it should be ({type(error).__name__}: {first_line(error)})"
         raise GlossaeError(f"model: {name} cannot be loaded: {why}") from error
 
 

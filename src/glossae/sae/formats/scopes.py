@@ -79,7 +79,8 @@ def _arrays(path: Path) -> Tensors:
         raise
     except Exception as error:
         # broken bytes raise whatever the zip or header reader meets first
-        raise GlossaeError(f"{path}: cannot be read as NumPy arrays by name ({error})") from error
+        reason = str(error).partition("\n")[0]
+        raise GlossaeError(f"{path}: cannot be read as NumPy arrays by name ({reason})") from error
     for name, array in read.items():
         # NumPy gives what is no array as its bytes
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
