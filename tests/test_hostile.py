@@ -16,7 +16,7 @@ from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
 from glossae.lm import Site, load
 from glossae.plan import model_facts
-from glossae.results import read_dashboard
+from glossae.recipe import load_recipe
 from glossae.run.folder import read_column, write_table
 from glossae.sae import Sae, SaeConfig
 from tiny_gguf import write_gguf
@@ -67,12 +67,12 @@ def test_hostile_files_are_refused_in_one_line_within_two_gigabytes(tmp_path, go
 
 
 def test_a_table_that_does_not_fit_in_memory_is_not_read(tmp_path, monkeypatch):
-    write_table(tmp_path / "x.parquet", [{"a": 0}] * 100_000)
-    assert (tmp_path / "x.parquet").stat().st_size < 10_000
-    assert len(read_column(tmp_path / "x.parquet", "a")) == 100_000
+    write_table(tmp_path / "x.parquet", [{"a": 0, "b": "x"}] * 100_000)
+    assert (tmp_path / "x.parquet").stat().st_size < 20_000
+    assert len(read_column(tmp_path / "x.parquet", "a", b="x")) == 100_000
     monkeypatch.setattr("glossae.memory.free_memory", lambda: 500_000.0)
     with pytest.raises(GlossaeError, match=r"x\.parquet: needs 0\.0 GB of memory"):
-        read_column(tmp_path / "x.parquet", "a")
+        read_column(tmp_path / "x.parquet", "a", b="x")
 
 
 def test_weights_that_do_not_fit_in_memory_are_not_loaded(good, tiny_model, monkeypatch):
@@ -86,15 +86,14 @@ def test_weights_that_do_not_fit_in_memory_are_not_loaded(good, tiny_model, monk
             read()
 
 
-def test_a_files_last_byte_decides_whether_it_is_too_large(tmp_path, monkeypatch):
-    path = tmp_path / "latent-1.json"
-    path.write_text("{}" + " " * 98)
-    monkeypatch.setattr("glossae.files.read_bytes.__defaults__", (100,))
-    with pytest.raises(GlossaeError, match="does not hold a unit's dashboard"):
-        read_dashboard(path)
-    path.write_text("{}" + " " * 99)
-    with pytest.raises(GlossaeError, match=r"latent-1\.json: has more than 100 bytes"):
-        read_dashboard(path)
+def test_a_files_last_byte_decides_whether_it_is_too_large(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = "base: demo\nname: mine\n# "
+    path.write_text(text + "x" * (2**18 - len(text)))
+    assert load_recipe(path).name == "mine"
+    path.write_text(text + "x" * (2**18 + 1 - len(text)))
+    with pytest.raises(GlossaeError, match=r"mine\.yaml: has more than 262,144 bytes"):
+        load_recipe(path)
 
 
 def read_or_refused(read):
