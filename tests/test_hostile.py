@@ -1,11 +1,13 @@
 """Hostile files are refused in one line, before they take memory, time or a command; broken ones are no crash."""
 
 import contextlib
+import io
 import json
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -143,6 +145,35 @@ def test_any_knob_is_the_same_or_refused(tmp_path, good, change, how):
     knob = read_or_refused(lambda: Knob.load(tmp_path / "knob"))
     # the hash is of all but the dose and the version
     assert knob is None or knob.hash == whole.hash
+
+
+SHAPES = {"W_enc": (8, 24), "W_dec": (24, 8), "b_enc": (24,), "b_dec": (8,), "threshold": (24,)}
+ARRAYS = {
+    name: np.random.default_rng(0).normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()
+}
+LINEAR = {
+    "encoder.weight": torch.from_numpy(ARRAYS["W_enc"].T.copy()),
+    "decoder.weight": torch.from_numpy(ARRAYS["W_dec"].T.copy()),
+    "encoder.bias": torch.from_numpy(ARRAYS["b_enc"]),
+    "bias": torch.from_numpy(ARRAYS["b_dec"]),
+}
+
+
+def array_file():
+    file = io.BytesIO()
+    np.savez(file, **ARRAYS)
+    return file.getvalue()
+
+
+@QUICK
+@given(change=CHANGES, how=st.sampled_from([broken, bits]), kind=st.sampled_from(["params.npz", "ae.pt"]))
+def test_any_archive_of_weights_is_the_same_or_refused(tmp_path, change, how, kind):
+    content = array_file() if kind == "params.npz" else hostile.saved(LINEAR)
+    (tmp_path / kind).write_bytes(how(content, change))
+    sae = read_or_refused(lambda: Sae.load(tmp_path / kind))
+    if sae is not None:
+        assert torch.equal(sae.W_enc, torch.from_numpy(ARRAYS["W_enc"].T))
+        assert torch.equal(sae.W_dec, torch.from_numpy(ARRAYS["W_dec"]))
 
 
 @pytest.fixture(scope="module")

@@ -99,30 +99,34 @@ def check_loadable(path: Path) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """Check that a zip archive of tensors (`.npz`, `.pt`) unpacks to no more than it may, and fits in memory.
+    """Check that a zip archive of tensors (`.npz`, `.pt`) unpacks to no more than it may, fits in memory, and is whole.
 
-    Weights hardly shrink: `torch.save` and `numpy.savez` do not compress, and deflate saves a tenth.
+    Weights hardly shrink: `torch.save` and `numpy.savez` do not compress, and deflate saves a tenth. `torch.load` does
+    not look at the checksums.
 
     Raises:
         GlossaeError: it is no regular file, is encrypted or compressed in another way, would unpack to far more than
-            its size, or does not fit in memory.
+            its size, does not fit in memory, or a checksum is wrong.
         OSError: it cannot be read.
         zipfile.BadZipFile, and others of `zipfile`: it is no zip archive, or a broken one.
     """
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        for member in members:
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+                what = f"{member.filename[:60]!a} in it is encrypted, or compressed in an unknown way"
+                raise GlossaeError(f"{path}: {what}: save it again")
         packed, unpacked = path.stat().st_size, sum(member.file_size for member in members)
-    for member in members:
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+        if is_bomb(packed, unpacked):
             raise GlossaeError(
-                f"{path}: {member.filename[:60]!a} in it is encrypted, or compressed in an unknown way: save it again"
+                f"{path}: has {packed:,} bytes and would unpack to {unpacked:,}, as no file of weights does: save it "
+                "again without compression"
             )
-    if is_bomb(packed, unpacked):
-        raise GlossaeError(
-            f"{path}: has {packed:,} bytes and would unpack to {unpacked:,}, as no file of weights does: save it again "
-            "without compression"
-        )
-    check_free(packed + 2 * unpacked, str(path))
+        check_free(packed + 2 * unpacked, str(path))
+        if (damaged := archive.testzip()) is not None:
+            raise GlossaeError(
+                f"{path}: {damaged[:60]!a} in it is damaged (its checksum differs): fetch or copy it again"
+            )
 
 
 def is_bomb(packed: int, unpacked: int) -> bool:

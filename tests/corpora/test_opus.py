@@ -13,6 +13,7 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -421,7 +422,7 @@ def test_a_run_that_was_killed_before_the_archive_had_its_name(opus, cached, par
     [
         (1000, f"{PATH}: the transfer broke off 4 times"),
         (-1000, f"{PATH}: is no zip archive, or a damaged one"),
-        (10**18, "free: delete some files, or set GLOSSAE_CACHE to a folder on a larger disk"),
+        (10**18, "has more than 4,294,967,296 bytes, which are the most that are fetched"),
     ],
 )
 def test_a_size_that_is_a_lie(opus, cached, lie, words):
@@ -521,6 +522,12 @@ def test_proxies(opus, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     opus.put(SMALL, corpus="Other")
     assert read("opus:Other") == EXPECTED
+
+
+def test_a_file_that_the_disk_has_no_room_for(opus, monkeypatch):
+    opus.put(ARCHIVE)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "1,000 free: delete some files, or set GLOSSAE_CACHE to a folder on a larger disk" in refusal()
 
 
 @pytest.mark.parametrize("length", [True, False])
