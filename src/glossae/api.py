@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
-from glossae.files import path_named, write_json
+from glossae.files import path_named, read_json, write_json
 from glossae.languages import language_code
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
@@ -249,7 +249,7 @@ class _Result(_Tabled):
             GlossaeError: it is not there, or something else.
         """
         try:
-            said = json.loads(Path(path).read_text(encoding="utf-8"))
+            said = read_json(Path(path))
             if said.pop("glossae") != cls.__name__:
                 raise ValueError("it is something else")
             return cls(

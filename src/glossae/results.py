@@ -5,7 +5,6 @@ A stage returns the keys that it fills as `StageResults`; the engine joins them 
 are in nats a token where the name does not say otherwise, languages are codes. What a run did not measure is None.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256
+from glossae.files import file_sha256, read_bytes, read_json
 
 Kind = TypeVar("Kind", bound="StageResults")
 
@@ -1846,7 +1845,7 @@ def read_label(folder: Path, kind: str, unit: int) -> UnitLabel | None:
     if not path.is_file():
         return None
     try:
-        label = UnitLabel.model_validate_json(path.read_bytes())
+        label = UnitLabel.model_validate_json(read_bytes(path))
         own = file_sha256(folder / "dashboards" / name)
     except (OSError, ValueError) as error:
         raise GlossaeError(f"{path}: cannot be read: delete it") from error
@@ -1862,7 +1861,7 @@ def read_dashboard(path: Path) -> UnitDashboard:
         GlossaeError: it cannot be read, or does not hold what it should.
     """
     try:
-        return UnitDashboard.model_validate_json(path.read_bytes())
+        return UnitDashboard.model_validate_json(read_bytes(path))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it does not hold a unit's dashboard"
         raise GlossaeError(f"{path}: cannot be read ({why}): run the stage 'dashboards' again") from error
@@ -1909,7 +1908,7 @@ def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
         GlossaeError: it cannot be read, does not hold what it should, or is of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if (
             isinstance(content, dict)
             and (version := content.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION
@@ -1999,7 +1998,7 @@ def read_record(path: Path, again: str = "; delete it and run the recipe again")
         GlossaeError: it cannot be read, or a value that is used is of another kind.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         _Record.model_validate(content)
     except ValidationError as error:
         raise GlossaeError(f"{path}: is broken ({first_fault(error)}){again}") from error
