@@ -11,7 +11,7 @@ import glossae
 from glossae.cli import main
 from glossae.run import context as run_context
 from glossae.run.context import Show
-from glossae.run.folder import RECORD
+from glossae.record import RECORD
 
 
 def tree(folder):

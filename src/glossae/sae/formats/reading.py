@@ -40,8 +40,16 @@ class Keys:
     def read(cls, path: Path) -> "Keys":
         """Read a file."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            return cls.parsed(path.read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise GlossaeError(f"{path}: cannot be read as JSON ({error})") from error
+
+    @classmethod
+    def parsed(cls, text: str, path: Path) -> "Keys":
+        """Read a text that a file holds."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise GlossaeError(f"{path}: cannot be read as JSON ({error})") from error
         if not isinstance(values, dict):
             raise GlossaeError(f"{path}: should hold a JSON object")
@@ -147,17 +155,20 @@ class Keys:
 class Tensors:
     """The tensors of a file: each is taken by its name, and `done` refuses those that were not."""
 
-    def __init__(self, tensors: dict[str, Tensor], path: Path) -> None:
-        self.tensors, self.path = dict(tensors), path
+    def __init__(
+        self, tensors: dict[str, Tensor], path: Path, header: Mapping[str, str] | None = None
+    ) -> None:
+        self.tensors, self.path, self.header = dict(tensors), path, dict(header or {})
 
     @classmethod
     def read(cls, path: Path) -> "Tensors":
         """Read a safetensors file."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         try:
-            return cls(load_file(path), path)
+            with safe_open(path, framework="pt") as file:
+                names = file.keys()
+                return cls({name: file.get_tensor(name) for name in names}, path, file.metadata())
         except (OSError, SafetensorError) as error:
             raise GlossaeError(f"{path}: cannot be read as safetensors ({error})") from error
 

@@ -22,11 +22,10 @@ from glossae.sae.card import CARD, sae_card
 from glossae.sae.formats import own
 from glossae.sae.formats.names import hook_name, site_of
 from glossae.sae.formats.reading import ABSOLUTE, GATE, TRANSCODER, Keys, Tensors, build, fold_norms
-from glossae.sae.formats.writing import check_free, write_pair
+from glossae.sae.formats.writing import FACTS, check_free, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
-FACTS = "glossae.json"
 # the first version with nested metadata; without this key, SAELens takes the file for an older one and drops
 # them
 WRITTEN_AS = "6.0.0"
@@ -281,6 +280,7 @@ def write(sae: Sae, folder: Path, card: str = "") -> str:
     if architecture == "topk":
         settings |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
     facts = folder / FACTS, {**own.described(sae), "model": name}
-    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, facts)
+    # first, so that what a crash leaves is known to be ours
     write_text(folder / CARD, card or sae_card(sae))
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, facts)
     return f"{folder}: SAELens, {architecture}, {config.latents} latents, {hook or 'no hook name'}"
