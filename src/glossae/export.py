@@ -90,10 +90,10 @@ def _weights(place: Path) -> Path:
 
 def _card(place: Path, out: Path, format: str) -> str:
     """The card of a run's autoencoder, with what the run found; of other autoencoders nothing."""
-    from glossae.record import RECORD
+    from glossae.record import RESULTS
     from glossae.run.folder import open_run
 
-    if not (place / RECORD).is_file():
+    if not (place / RESULTS).is_file():
         return ""
     from glossae.run.sharing import export_card
 

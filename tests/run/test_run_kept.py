@@ -9,9 +9,9 @@ import pytest
 
 import glossae
 from glossae.cli import main
+from glossae.record import RECORD
 from glossae.run import context as run_context
 from glossae.run.context import Show
-from glossae.record import RECORD
 
 
 def tree(folder):
@@ -84,7 +84,7 @@ def test_changed_text_and_another_version_do_not_either(world, copy_of_finished,
     (copy_of_finished / RECORD).write_text(json.dumps(record))
     assert "of other inputs (other text, model, device or code)" in without_again(copy_of_finished)[1]
     (copy_of_finished / RECORD).write_text(json.dumps(record | {"glossae": "0.0.1"}))
-    assert "of other inputs (glossae 0.0.1)" in without_again(copy_of_finished)[1]
+    assert f"of other inputs (glossae 0.0.1, now {glossae.__version__})" in without_again(copy_of_finished)[1]
 
 
 def test_what_changes_no_finished_stage_needs_no_leave(copy_of_finished, without_again):

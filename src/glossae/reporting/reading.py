@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from glossae.errors import GlossaeError
 from glossae.files import write_json
 from glossae.recipe import Recipe, load_recipe, shared_json, shared_recipe, shared_results
-from glossae.record import RECIPE, RESULTS, Record
+from glossae.record import RECIPE, RECORD, RESULTS, Record
 from glossae.reporting.exhibits import Cell
 from glossae.reporting.wording import language_name
 from glossae.results import (
@@ -128,12 +128,15 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not (folder / RECIPE).is_file():
         raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
-    record = Record.of(folder)
+    # a run that has found nothing yet has no record either
+    begun = (folder / RECORD).exists() or (folder / RESULTS).exists()
+    record = Record.of(folder) if begun else Record(folder, {})
     recipe = load_recipe(record.recipe())
     results = read_results(Results, record.results()) if (folder / RESULTS).exists() else StageResults()
 
     def written(stage: str, name: str) -> Path | None:
-        there = getattr(results, stage) and record.has(stage, name)
+        # a copy of a run may have its numbers alone
+        there = getattr(results, stage) and record.has(stage, name) and (folder / stage / name).exists()
         return record.file(stage, name) if there else None
 
     tokens = written("features", "texts.json")

@@ -20,7 +20,8 @@ from glossae.sae.sae import Quality, Sae
 
 FORMAT_VERSION = 2
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
-# of the header: what `described` says, as JSON, and the SHA-256 of that and of the tensors
+# of the header: what `described` says, as JSON; among it the SHA-256 of the rest and of the tensors. One key, as
+# safetensors writes several in any order
 KEY, DIGEST = "glossae", "sha256"
 
 
@@ -33,8 +34,9 @@ def save(sae: Sae, folder: Path) -> None:
     path = folder / WEIGHTS
     if path.exists() and not is_own(path):
         raise GlossaeError(f"{path}: exists and is no autoencoder of glossae: give another folder")
-    text, tensors = json.dumps(described(sae), ensure_ascii=False, allow_nan=False), sae.tensors()
-    write_tensors(path, tensors, {KEY: text, DIGEST: tensors_sha256(text, tensors)})
+    said, tensors = described(sae), sae.tensors()
+    said[DIGEST] = tensors_sha256(_text(said), tensors)
+    write_tensors(path, tensors, {KEY: _text(said)})
     # of an earlier version, whose tensors have just been replaced
     if "format" in _beside(folder):
         (folder / CONFIG).unlink()
@@ -48,8 +50,12 @@ def is_own(path: Path) -> bool:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (OSError, SafetensorError):
-        return False
+        header = {}
     return KEY in header or "format" in _beside(path.parent)
+
+
+def _text(said: dict[str, Any]) -> str:
+    return json.dumps(said, ensure_ascii=False)
 
 
 def _beside(folder: Path) -> dict[str, Any]:
@@ -64,9 +70,11 @@ def read(path: Path) -> Sae:
     """Read the file of `save`, or the two files of earlier versions, given the path of the tensors."""
     tensors = Tensors.read(path)
     if KEY in tensors.header:
-        if tensors_sha256(tensors.header[KEY], tensors.tensors) != tensors.header.get(DIGEST):
+        keys = Keys.parsed(tensors.header[KEY], path)
+        said = {key: value for key, value in keys.values.items() if key != DIGEST}
+        if keys.value(DIGEST) != tensors_sha256(_text(said), tensors.tensors):
             raise GlossaeError(f"{path}: is broken: its hash is not that of what it holds")
-        known = Described.of(Keys.parsed(tensors.header[KEY], path))
+        known = Described.of(keys)
     else:
         known = Described.read(path.parent / CONFIG)
     settings, latents = known.settings, known.latents

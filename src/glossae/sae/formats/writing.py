@@ -20,9 +20,10 @@ def write_pair(
     tensors: dict[str, Tensor],
     config: Path,
     settings: dict[str, Any],
-    facts: tuple[Path, dict[str, Any]] | None = None,
+    card: str,
+    facts: dict[str, Any] | None = None,
 ) -> None:
-    """Write tensors and their config, and optionally a file of facts with the hashes of both.
+    """Write tensors, their config and a card, and optionally a file of facts with the hashes of the first two.
 
     All are complete before any is renamed. An earlier config goes first and the new one comes last, so that a
     folder with a config has the weights that belong to it, also after a crash.
@@ -30,9 +31,11 @@ def write_pair(
     with replacing(config) as new_config, replacing(weights) as new_weights:
         save_tensors(new_weights, tensors)
         new_config.write_text(_as_text(settings), encoding="utf-8")
+        # both say that the files are ours, and so come before them
+        write_text(weights.parent / CARD, card)
         if facts is not None:
             hashes = {weights.name: file_sha256(new_weights), config.name: file_sha256(new_config)}
-            write_text(facts[0], _as_text({**facts[1], "files": hashes}))
+            write_text(weights.parent / FACTS, _as_text({**facts, "files": hashes}))
         config.unlink(missing_ok=True)
 
 
@@ -55,7 +58,7 @@ def _is_card(path: Path) -> bool:
 
 
 def check_free(folder: Path, files: Collection[str], kind: str, folders: Collection[str] = ()) -> None:
-    """Check that an export may be written into a folder: it does not exist, or holds only an earlier export of ours.
+    """Check that an export may be written into a folder: it does not exist, or holds only an earlier export.
 
     Args:
         folder: the folder of the export.
@@ -76,8 +79,16 @@ def check_free(folder: Path, files: Collection[str], kind: str, folders: Collect
             raise GlossaeError(
                 f"--out: {folder} holds '{path.name}', which is no part of {kind}; give another folder"
             )
-    there_before = [name for name in files if (there / name).exists()]
-    if there_before and not (_is_card(there / CARD) or (there / FACTS).is_file()):
+
+
+def check_ours(folder: Path, files: Collection[str]) -> None:
+    """Check that none of an export's files is there, or that glossae wrote them.
+
+    Raises:
+        GlossaeError: glossae did not write them.
+    """
+    before = [name for name in files if (folder / name).exists()]
+    if before and not (_is_card(folder / CARD) or (folder / FACTS).is_file()):
         raise GlossaeError(
-            f"--out: {folder} holds '{there_before[0]}', which glossae did not write; give another folder"
+            f"--out: {folder} holds '{before[0]}', which glossae did not write; give another folder"
         )
