@@ -143,6 +143,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(temporary)
         check_place(path)
         temporary.replace(path)
+        temporary = None
         note(path)
         _flush(path.parent)
     except OSError as error:
@@ -155,7 +156,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, and flush the folders that the new ones are listed in."""
     new = list(itertools.takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
+    if new:
+        folder.mkdir(parents=True, exist_ok=True)
     for each in new:
         _flush(each.parent)
 
