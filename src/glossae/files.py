@@ -145,7 +145,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         temporary = None
         note(path)
-        _flush(path.parent)
+        _flush_names(path.parent)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -159,11 +159,20 @@ def _make_folder(folder: Path) -> None:
     if new:
         folder.mkdir(parents=True, exist_ok=True)
     for each in new:
-        _flush(each.parent)
+        _flush_names(each.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the system write the names in a folder to the disk, where the file system and its rights allow that."""
+    try:
+        _flush(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM):
+            raise
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk."""
+    """Have the system write a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

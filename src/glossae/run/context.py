@@ -167,8 +167,13 @@ def read_given(place: str) -> GivenSae:
         raise GlossaeError(f"sae.from: {error}") from error
 
 
+_CONFIGS = ("cfg.json", "config.json", "glossae.json")
+
+
 def _sae_identity(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    # of a named file, with the configs that lie beside it
+    there = (path, *map(path.with_name, _CONFIGS)) if path.is_file() else path.rglob("*")
+    files = sorted(file for file in there if file.is_file())
     digest = hashlib.sha256()
     for file in files:
         if file.suffix in (".json", ".safetensors", ".npz", ".pt"):
