@@ -86,8 +86,8 @@ def check_place(path: Path) -> None:
             now = folder.stat()
         if now is None or (now.st_dev, now.st_ino) != (began.st_dev, began.st_ino):
             raise GlossaeError(
-                f"{folder}: was removed, renamed or replaced while this run was writing to it: put it back, or leave "
-                "it so, and run the same command again"
+                f"{folder}: was removed, renamed or replaced while this run was writing to it: put it back, and run "
+                "the same command again"
             )
         for above in path.parents[: len(path.relative_to(folder).parts) - 1]:
             if above.is_symlink():
@@ -140,17 +140,22 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        _flush(temporary)
         check_place(path)
-        temporary.replace(path)
+        rename(temporary, path)
         temporary = None
         note(path)
-        _flush_names(path.parent)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def rename(file: Path, path: Path) -> None:
+    """Rename a whole file onto `path`, beside it; the file is flushed to the disk before, and its name after."""
+    _flush(file)
+    file.replace(path)
+    _flush_names(path.parent)
 
 
 def _make_folder(folder: Path) -> None:

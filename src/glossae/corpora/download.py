@@ -20,7 +20,7 @@ from glossae.corpora.corpus import Progress
 from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import offline
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, write_json
+from glossae.files import file_sha256, rename, write_json
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
@@ -155,7 +155,7 @@ def fetch_file(
             raise
         found = _write_record(part, path, url)
         try:
-            part.replace(path)
+            rename(part, path)
             _record_path(part).unlink(missing_ok=True)
         except OSError as error:
             raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error
