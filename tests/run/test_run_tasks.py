@@ -149,7 +149,7 @@ def test_a_dry_run_counts_them(world, names, tmp_path, capsys):
 
 def test_a_task_with_too_few_rows_of_a_label_is_refused_before_any_work(world, tmp_path, capsys):
     rows = tmp_path / "few.csv"
-    lines = [f"A {what} day, number {number}.,{what}\n" for number in range(4) for what in ("good", "bad")]
+    lines = [f"A {what} day number {number}.,{what}\n" for number in range(4) for what in ("good", "bad")]
     rows.write_text("text,label\n" + "".join(lines), encoding="utf-8")
     assert world.run(tmp_path / "run", tasks__names=f"mood:en={rows}", **SMALL) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -136,7 +136,7 @@ def read_run(folder: Path) -> RunFiles:
 
     def written(stage: str, name: str) -> Path | None:
         # a copy of a run may have its numbers alone
-        there = getattr(results, stage) and record.has(stage, name) and (folder / stage / name).exists()
+        there = getattr(results, stage) and (folder / stage / name).exists() and record.has(stage, name)
         return record.file(stage, name) if there else None
 
     tokens = written("features", "texts.json")

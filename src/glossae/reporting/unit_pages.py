@@ -75,7 +75,8 @@ def write_unit_pages(folder: Path) -> None:
 
 def _pages(folder: Path, files: RunFiles) -> Iterator["_Page"]:
     rows = files.results.dashboards or []
-    linked, record = {(row.kind, row.unit) for row in rows}, Record.of(folder)
+    linked = {(row.kind, row.unit) for row in rows}
+    record = Record.of(folder) if rows else Record(folder, {})
     for row in rows:
         unit = read_dashboard(record.file("dashboards", f"{row.kind}-{row.unit}.json"))
         yield _Page(files, unit, linked, read_label(folder, row.kind, row.unit))

@@ -317,7 +317,7 @@ def choose_penalty(
 
     _check_folds(labels, groups)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = np.zeros(len(PENALTIES))
+    scores, count = np.zeros(len(PENALTIES)), int(labels.max()) + 1
     for train, test in folds.split(features, labels, groups):
         scaled, other = _scaled(features[train], features[test])
         for place, penalty in enumerate(PENALTIES):
