@@ -57,10 +57,10 @@ def command(name: str) -> list[str]:
 
 def hope(folder: Path, name: str) -> list[str]:
     """The command that tests the paper's hope, with the SAE of the run in FOLDER at its layer."""
-    cfg = json.loads((folder / "runs" / name / "sae" / "cfg.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "runs" / name / "results.json").read_text(encoding="utf-8"))
     return [
         *("glossae", "run", "find", "--model", f"models/{name}", "--target", "da"),
-        *("--layer", str(cfg["layer"])),
+        *("--layer", str(found["sae"]["layer"])),
         *("--sae.from", f"runs/{name}/sae", "--out", f"runs/{name}-hope", *HOPE),
     ]
 

@@ -180,6 +180,11 @@ def test_results_are_written_and_read_again(names, tmp_path):
         pd.testing.assert_frame_equal(again.table, names[name].table, check_dtype=False)
     with pytest.raises(GlossaeError, match="cannot be read as Layers"):
         gl.Layers.load(tmp_path / "effect.json")
+    names["effect"].save(tmp_path / "effect.json")
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(GlossaeError, match="mine.json: exists and is no result of glossae"):
+        names["effect"].save(tmp_path / "mine.json")
+    assert (tmp_path / "mine.json").read_text() == "{}"
 
 
 def test_units_turn_the_model_and_are_a_knob(names, tmp_path):

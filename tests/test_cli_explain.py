@@ -25,6 +25,7 @@ from glossae.results import (
 )
 from glossae.run.folder import RunFolder
 from glossae.units import labels
+from recorded import record
 
 KEY = "sk-secret-0123456789"
 
@@ -92,6 +93,7 @@ def run(tmp_path, monkeypatch):
         "recipe": "demo", "protocol": "controlled", "model": "toy", "seed": 0, "schema_version": 3
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(whole), encoding="utf-8")
+    record(folder)
     return folder
 
 
@@ -224,10 +226,9 @@ def test_labels_that_are_there_are_kept_and_those_of_another_run_are_not_shown(r
     assert len(server.asked) == before
     # the unit of this number is another one now
     path = run / "dashboards" / "latent-3.json"
-    folder = RunFolder(run)
     other = json.loads(path.read_text(encoding="utf-8")) | {"layer": 2}
     path.write_text(json.dumps(other), encoding="utf-8")
-    folder.finish("dashboards", "another", folder.summary("dashboards"), {})
+    record(run)
     server.says = lambda *_: (500, "")
     assert "--endpoint: answered 500" in command(run, server, capsys, 2)
     assert "not evidence" not in (run / "units" / "latent-3.html").read_text(encoding="utf-8")
@@ -379,7 +380,7 @@ def test_too_few_sentences_are_a_note(run, server, capsys):
     path = run / "dashboards" / "latent-5.json"
     unit = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(unit | {"silent": unit["silent"][:3]}), encoding="utf-8")
-    RunFolder(run).finish("dashboards", "another", RunFolder(run).summary("dashboards"), {})
+    record(run)
     said = command(run, server, capsys)
     assert "latent 5: no label: too few sentences\n" in said
     assert "latent 8: the Danish word hund" in said

@@ -9,6 +9,7 @@ import torch
 
 from glossae.cli import main
 from glossae.sae import Quality, Sae, SaeConfig
+from recorded import change_sae, record
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 
@@ -22,6 +23,7 @@ def run(tmp_path, monkeypatch, tiny_model):
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
     sae.save(tmp_path / "run" / "sae")
     (tmp_path / "run" / "recipe.yaml").write_text("model: toy\n")
+    record(tmp_path / "run", stages={"sae": {"fingerprint": "1"}})
     return sae
 
 
@@ -48,8 +50,8 @@ def refusal(capsys, line):
 
 
 def change_config(folder, **changes):
-    path = folder / "run/sae/cfg.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    change_sae(folder / "run/sae/sae.safetensors", **changes)
+    record(folder / "run")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,7 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
         tokens=1234,
     )
     run.save(tmp_path / "run" / "sae")
+    record(tmp_path / "run")
     assert main(f"export run --to {to} --out out".split()) == 0
     finding, written = capsys.readouterr().out.splitlines()
     assert finding.startswith("unsound: 40 % of the latents are dead")
@@ -136,6 +139,7 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
     # exported again into the same folder, sound: the card follows
     run.quality = run.quality.model_copy(update={"dead_fraction": 0.0})
     run.save(tmp_path / "run" / "sae")
+    record(tmp_path / "run")
     said(capsys, f"export run --to {to} --out out")
     assert "unsound" not in (tmp_path / place / "README.md").read_text()
 
@@ -143,6 +147,7 @@ def test_an_unsound_one_says_so_first(run, capsys, tmp_path, to, place):
 def test_names_show_as_text_on_the_card(run, capsys, tmp_path):
     run.trained_on = "9 tokens from <script>a|b*c*.tsv\n# no heading"
     run.save(tmp_path / "run" / "sae")
+    record(tmp_path / "run")
     said(capsys, "export run --to sae-lens --out out")
     card = (tmp_path / "out" / "README.md").read_text()
     shown = r"| Trained on | 9 tokens from &lt;script&gt;a\|b\*c\*.tsv \# no heading |"
@@ -195,6 +200,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(run, capsys, tmp_path, lin
     for name in ("unfinished/recipe.yaml", "mine/README.md"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("# Mine\n")
+    record(tmp_path / "unfinished")
     before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     assert refusal(capsys, line).startswith(message)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before

@@ -223,11 +223,26 @@ class _Tabled:
         return str(self.table.to_html(max_rows=40))
 
 
+def _said(path: str | Path) -> dict[str, Any]:
+    """What a JSON file holds; empty if it is none."""
+    try:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 class _Result(_Tabled):
     """A result that can be written and read again."""
 
     def save(self, path: str | Path) -> Path:
-        """Write it as JSON, atomically; `load` reads it."""
+        """Write it as JSON, atomically; `load` reads it.
+
+        Raises:
+            GlossaeError: the file cannot be written, or is there already and is no result of glossae.
+        """
+        if Path(path).exists() and "glossae" not in _said(path):
+            raise GlossaeError(f"{path}: exists and is no result of glossae: give another name")
         said = {
             f.name: {
                 "table": getattr(self, f.name).astype(object).replace({np.nan: None}).to_dict(orient="list")

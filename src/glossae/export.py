@@ -56,9 +56,7 @@ def _export(given: argparse.Namespace) -> dict[str, Any]:
     from glossae.lm import Site
     from glossae.sae import hookpoint, read_sae, to_sae_lens, to_sparsify
 
-    if (place / "recipe.yaml").is_file() and not (place / "sae" / "sae.safetensors").is_file():
-        raise GlossaeError(f"{place}: this run has no autoencoder yet: it has not reached the stage sae")
-    sae = read_sae(place)
+    sae = read_sae(_weights(place))
     config = sae.config
     card = _card(place, out, given.format)
     if given.format == "sae-lens":
@@ -79,11 +77,24 @@ def _export(given: argparse.Namespace) -> dict[str, Any]:
     return {"out": str(out), "format": given.format, **own, "unsound": list(sae.unsound)}
 
 
+def _weights(place: Path) -> Path:
+    """The file of a run's autoencoder, as its stage wrote it; other places as they are."""
+    if not (place / "recipe.yaml").is_file():
+        return place
+    from glossae.run.folder import SAE, open_run
+
+    run = open_run(place)
+    if "sae" not in run.record.get("stages", {}):
+        raise GlossaeError(f"{place}: this run has no autoencoder yet: it has not reached the stage sae")
+    return run.file(SAE)
+
+
 def _card(place: Path, out: Path, format: str) -> str:
     """The card of a run's autoencoder, with what the run found; of other autoencoders nothing."""
-    from glossae.run.folder import RECORD, open_run
+    from glossae.record import RESULTS
+    from glossae.run.folder import open_run
 
-    if not (place / RECORD).is_file():
+    if not (place / RESULTS).is_file():
         return ""
     from glossae.run.sharing import export_card
 

@@ -1,4 +1,4 @@
-"""Atomic file writes, the temporary names they use, file hashes, and reads of at most so many bytes."""
+"""Atomic and durable file writes, the temporary names they use, hashes, and reads of at most so many bytes."""
 
 import errno
 import hashlib
@@ -8,13 +8,17 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glossae.errors import GlossaeError
+from glossae.memory import out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPORARY = ".glossae-tmp-"
 """Every temporary file or folder of ours begins with this, and nobody else's does: what matches may be deleted."""
@@ -99,19 +103,85 @@ def read_json(path: Path, most: int = MOST_TEXT) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+# folders that this process writes a run into, each with an open descriptor: its inode is not given away meanwhile
+_guarded: dict[Path, int] = {}
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Refuse, inside the block, writes below a folder that was removed, renamed or replaced since the block began.
+
+    Writes below a symbolic link in the folder are refused, too. The folder itself may be a link.
+    """
+    place = folder.absolute()
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    _guarded[place] = descriptor
+    try:
+        yield
+    finally:
+        del _guarded[place]
+        os.close(descriptor)
+
+
+def check_place(path: Path) -> None:
+    """Check that a file below a `guarded` folder may be written.
+
+    Raises:
+        GlossaeError: the folder is another one by now, or a folder on the way to the file is a symbolic link.
+    """
+    path = path.absolute()
+    for folder, descriptor in _guarded.items():
+        if not path.is_relative_to(folder):
+            continue
+        began, now = os.fstat(descriptor), None
+        with suppress(OSError):
+            now = folder.stat()
+        if now is None or (now.st_dev, now.st_ino) != (began.st_dev, began.st_ino):
+            raise GlossaeError(
+                f"{folder}: was removed, renamed or replaced while this run was writing to it: put it back, and run "
+                "the same command again"
+            )
+        for above in path.parents[: len(path.relative_to(folder).parts) - 1]:
+            if above.is_symlink():
+                raise _link_error(above)
+
+
+# of each `noting` block that is at work
+_noted: list[set[Path]] = []
+
+
+@contextmanager
+def noting() -> Iterator[set[Path]]:
+    """Yield the set of the files that `replacing` writes, and `note` names, inside the block."""
+    own: set[Path] = set()
+    _noted.append(own)
+    try:
+        yield own
+    finally:
+        _noted.pop()
+
+
+def note(path: Path) -> None:
+    """Count a file that is there as one that was written."""
+    for own in _noted:
+        own.add(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
 
     The folder of `path` is made if need be. After an exception the temporary file is gone and `path`
-    is as it was.
+    is as it was. After the block the new file is on the disk: the file is flushed before the rename and its
+    folder after it, so that after a power cut `path` is the old file or the new one.
 
     Raises:
-        GlossaeError: the file cannot be written (no permission, no space).
+        GlossaeError: the file cannot be written (no permission, no space, or as `check_place`).
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_place(path)
+        _make_folder(path.parent)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix
         )
@@ -122,7 +192,10 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        check_place(path)
+        rename(temporary, path)
+        temporary = None
+        note(path)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
     except Exception as error:
@@ -133,6 +206,40 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def rename(file: Path, path: Path) -> None:
+    """Rename a whole file onto `path`, beside it; the file is flushed to the disk before, and its name after."""
+    _flush(file)
+    file.replace(path)
+    _flush_names(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and flush the folders that the new ones are listed in."""
+    new = list(itertools.takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    if new:
+        folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        _flush_names(each.parent)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the system write the names in a folder to the disk, where the file system and its rights allow that."""
+    try:
+        _flush(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM):
+            raise
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
@@ -150,10 +257,14 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
         )
         for link in (path, *sorted(inside)):
             if link.is_symlink():
-                raise GlossaeError(
-                    f"{link}: is a symbolic link, and a run writes and deletes in its own folder only: "
-                    "replace it by what it points to"
-                )
+                raise _link_error(link)
+
+
+def _link_error(link: Path) -> GlossaeError:
+    return GlossaeError(
+        f"{link}: is a symbolic link, and a run writes and deletes in its own folder only: replace it by what it "
+        "points to"
+    )
 
 
 def clear_temporaries(folder: Path, *, below: bool) -> None:
@@ -183,6 +294,52 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as JSON, atomically; NaN and infinities are a programming error."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, "Tensor"], header: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors by name as a safetensors file, atomically, with texts by name in its header.
+
+    Raises:
+        GlossaeError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        save_tensors(temporary, tensors, header)
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, "Tensor"], header: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a path inside `replacing`; as `write_tensors` otherwise.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # copies: safetensors refuses shared and transposed tensors, and of a view it would write the whole tensor
+    plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, metadata=None if header is None else dict(header))
+    except SafetensorError as error:
+        if out_of_memory(error):
+            raise
+        raise OSError(str(error)) from error
+
+
+def tensors_sha256(text: str, tensors: Mapping[str, "Tensor"]) -> str:
+    """The SHA-256 of a text and of tensors with their names, types and shapes, in hex; their order does not matter."""
+    import torch
+
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # as bytes: numpy has no bfloat16
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def fingerprint(value: Any) -> str:

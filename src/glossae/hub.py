@@ -68,7 +68,10 @@ class _Checks:
 
         with self._lock:
             if not self._open:
-                before = self._before = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
+                before: Callable[[], Any] = getattr(
+                    _http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory
+                )
+                self._before = before
                 set_client_factory(lambda: _checked(before()))
             self._open += 1
 

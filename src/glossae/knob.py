@@ -1,7 +1,7 @@
 """`glossae knob`: save a run's units as one small file, turn a model with it, and export it to other libraries."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ Write what a run has found as one small file, and turn a plain Hugging Face mode
   glossae knob export danish.safetensors --to gguf --model toy --out danish.gguf
 
 In Python:  with glossae.Knob.load("danish.safetensors").on(model): model.generate(...)"""
-
-
-_EXPORTED = {"gguf": "control vector", "vllm": "steering vector"}
 
 
 def add_knob(commands: Any) -> None:
@@ -96,10 +93,11 @@ def add_knob(commands: Any) -> None:
 
 
 def _save(given: argparse.Namespace) -> dict[str, Any]:
+    from glossae.effects.knob import is_knob
     from glossae.run.knobs import knob_of_run
 
     out = Path(given.out)
-    _check_out(out, "knob", (Path(given.run) / "steering").rglob("*"))
+    _check_out(out, "knob", is_knob, (Path(given.run) / "steering").rglob("*"))
     kind: Any = given.kind or "latent"
     operation: Any = given.operation or "add"
     found = knob_of_run(Path(given.run), kind, operation, dose=given.dose, whole=given.whole)
@@ -145,8 +143,10 @@ def _apply(given: argparse.Namespace) -> dict[str, Any]:
 def _export(given: argparse.Namespace) -> None:
     from glossae.api import load
     from glossae.effects import Knob, export_knob
+    from glossae.effects.elsewhere import EXPORTED, is_export
 
-    _check_out(Path(given.out), _EXPORTED[given.format], [Path(given.file)])
+    kind = EXPORTED[given.format]
+    _check_out(Path(given.out), kind, lambda place: is_export(place, given.format), [Path(given.file)])
     knob = Knob.load(Path(given.file))
     knob = knob if given.dose is None else knob.turned(given.dose)
     lm = None if given.model is None else load(given.model, device="cpu", dtype="float32")
@@ -156,27 +156,11 @@ def _export(given: argparse.Namespace) -> None:
     )
 
 
-def _check_out(out: Path, kind: str, inputs: Iterable[Path]) -> None:
+def _check_out(out: Path, kind: str, is_own: Callable[[Path], bool], inputs: Iterable[Path]) -> None:
     """Refuse to replace a file of another kind, or what is read."""
-    from glossae.effects.knob import is_knob
-
     if not out.exists():
         return
     if any(path.exists() and path.samefile(out) for path in inputs):
         raise GlossaeError(f"--out: {out} is what is read: give another name")
-    own = out.is_file() and (is_knob(out) if kind == "knob" else _begins_as(out, kind))
-    if not own:
+    if not (out.is_file() and is_own(out)):
         raise GlossaeError(f"--out: {out} exists and is no {kind}: give another name")
-
-
-def _begins_as(out: Path, kind: str) -> bool:
-    """Whether a file begins as an export of this kind."""
-    try:
-        with out.open("rb") as file:
-            head = file.read(256)
-    except OSError:
-        return False
-    if kind == "control vector":
-        # a whole model of llama.cpp is a GGUF too
-        return head.startswith(b"GGUF") and b"controlvector" in head
-    return head.startswith(b'[{"activations":')

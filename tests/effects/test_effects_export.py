@@ -203,6 +203,8 @@ def test_only_an_export_of_the_same_kind_is_replaced(tiny_lm, tmp_path, capsys):
             assert main([*line, str(out)]) == 2
             told = capsys.readouterr().err
             assert told == f"glossae: --out: {out} exists and is no {kinds[form]}: give another name\n"
+            with pytest.raises(GlossaeError, match=f"exists and is no {kinds[form]}"):
+                export_knob(Knob.load(file), out, form)
             assert before is None or out.read_bytes() == before
         assert main([*line, str(file)]) == 2
         assert capsys.readouterr().err == f"glossae: --out: {file} is what is read: give another name\n"

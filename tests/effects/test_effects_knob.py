@@ -336,6 +336,23 @@ def test_a_header_that_was_changed_is_refused(tiny_lm, tmp_path, change, words):
     assert "\n" not in str(refused.value)
 
 
+def test_only_a_knob_is_replaced(tiny_lm, tmp_path):
+    made, file = knob_of(tiny_lm), tmp_path / "model.safetensors"
+    save_file({"weight": torch.ones(3)}, file)
+    (tmp_path / "README.md").write_text("# Mine")
+    before = file.read_bytes()
+    for save, name in ((lambda: made.save(file), "model.safetensors: exists and is no knob"),
+                       (lambda: made.save(tmp_path), "exists and is no knob"),
+                       (lambda: made.save_pretrained(tmp_path), "README.md: exists and is no card")):  # fmt: skip
+        with pytest.raises(GlossaeError, match=name):
+            save()
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "model.safetensors"]
+    for _ in range(2):
+        made.save_pretrained(tmp_path / "own")
+    assert Knob.from_pretrained(tmp_path / "own").hash == made.hash
+
+
 def test_what_is_no_knob_is_refused(tiny_lm, tmp_path):
     path = tmp_path / "file"
     with pytest.raises(GlossaeError, match="file: there is no such file"):

@@ -19,6 +19,7 @@ from glossae.reporting import write_report
 from glossae.reporting.exhibits import Exhibit, Table
 from glossae.results import GridCell, Result
 from glossae.sae import choose, fronts
+from recorded import record
 
 Kind = TypeVar("Kind", bound=Result)
 
@@ -155,12 +156,14 @@ def fabricate(
         _write_table(folder / "features" / "statistics.parquet", made.statistics())
         _write_table(folder / "features" / "histograms.parquet", made.histograms())
         _write(folder / "features" / "texts.json", made.texts(tokens))
+    record(folder)
     return folder
 
 
 def change_results(folder: Path, **sections: Any) -> None:
     """Put other sections into a run's results."""
     _write(folder / "results.json", results_of(folder) | sections)
+    record(folder)
 
 
 def results_of(folder: Path) -> dict[str, Any]:

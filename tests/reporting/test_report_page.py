@@ -22,6 +22,7 @@ from glossae.reporting.exhibits import Cell, Table, csv_text
 from glossae.reporting.page import contents
 from glossae.reporting.paper import latex
 from glossae.reporting.reading import read_run
+from recorded import record
 
 # the fallback's page has the parts of the unselective one
 CASES = ("found", "unselective", "empty", "published")
@@ -268,6 +269,7 @@ def test_a_run_with_nothing_but_a_recipe_has_a_page(tmp_path: Path) -> None:
 def test_texts_of_another_shape_are_one_line(tmp_path: Path, said: str) -> None:
     file = fabricate(tmp_path / "run", until="features") / "features" / "texts.json"
     file.write_text(said, encoding="utf-8")
+    record(tmp_path / "run")
     with pytest.raises(GlossaeError, match="run the stage that writes it again") as caught:
         read_run(tmp_path / "run")
     assert str(caught.value).startswith(f"{file}: ")

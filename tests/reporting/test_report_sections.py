@@ -50,6 +50,7 @@ from glossae.results import (
     SweptSet,
     TaskScore,
 )
+from recorded import record
 
 Section = Callable[[RunFiles], Iterator[Exhibit]]
 
@@ -454,6 +455,8 @@ def tasks_of(folder: Path, rows: list[dict[str, Any]]) -> RunFiles:
     fabricate(folder, "published", until="corpora")
     (folder / "tasks").mkdir()
     (folder / "tasks" / "sets.json").write_text(json.dumps(SETS))
+    stages = json.loads((folder / "run.json").read_text(encoding="utf-8"))["stages"]
+    record(folder, stages=stages | {"tasks": stages["corpora"]})
     return changed(folder, tasks=rows)
 
 

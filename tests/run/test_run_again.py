@@ -22,6 +22,7 @@ import glossae
 from glossae.cli import main
 from glossae.run import engine
 from glossae.stages import stage_of
+from recorded import change_sae
 
 STAGES = ("corpora", "probe", "sae", "evidence", "features", "effects")
 
@@ -461,9 +462,9 @@ def test_a_stage_runs_again_where_a_stage_before_it_came_to_something_else(world
         for name, sha in files.items():
             assert hashlib.sha256((copy_of_finished / stage / name).read_bytes()).hexdigest() == sha
     # other bytes that are recorded are another autoencoder
-    file = copy_of_finished / "sae" / "cfg.json"
-    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    record["stages"]["sae"]["files"]["cfg.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    file = copy_of_finished / "sae" / "sae.safetensors"
+    change_sae(file, trained_on="other words")
+    record["stages"]["sae"]["files"]["sae.safetensors"] = hashlib.sha256(file.read_bytes()).hexdigest()
     (copy_of_finished / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert works(world.line(copy_of_finished)) == ["evidence", "features", "effects"]
 

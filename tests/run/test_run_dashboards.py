@@ -18,6 +18,7 @@ from glossae.errors import GlossaeError
 from glossae.reporting import write_report, write_unit_pages
 from glossae.reporting.neuronpedia import write_neuronpedia
 from glossae.results import read_dashboard
+from recorded import record
 from toy_grammar import sentences
 
 SETTINGS = SMALL | {
@@ -212,6 +213,7 @@ def test_latents_of_the_fallback_are_not_called_selected(copied, results):
     ):
         written["features"]["rule"] = rule
         path.write_text(json.dumps(written), encoding="utf-8")
+        record(copied)
         write_unit_pages(copied)
         selected = results.features.units[0].unit
         assert said in text_of((copied / "units" / f"latent-{selected}.html").read_text(encoding="utf-8"))
@@ -227,6 +229,7 @@ def test_hostile_text_shows_as_text(copied):
     unit["label"] = '"><img src=x onerror=alert(1)>'
     unit["logits"]["raised"][0]["token"] = "</code>\u2066\n"
     path.write_text(json.dumps(unit), encoding="utf-8")
+    record(copied)
     write_unit_pages(copied)
     page = (copied / "units" / f"{path.stem}.html").read_text(encoding="utf-8")
     html5lib.HTMLParser(strict=True).parse(page)
@@ -247,18 +250,22 @@ def test_hostile_text_shows_as_text(copied):
 
 
 def test_pages_of_an_earlier_run_go_and_other_files_stay(copied, tmp_path):
-    for name in ("latent-9999.html", "notes.html"):
+    for name in ("latent-9999.html", "latent-8888.html", "notes.html"):
         (copied / "units" / name).write_text("x")
+    own = json.loads((copied / "page.json").read_text(encoding="utf-8"))
+    (copied / "page.json").write_text(json.dumps([*own, "units/latent-9999.html"]), encoding="utf-8")
     write_unit_pages(copied)
     assert not (copied / "units" / "latent-9999.html").exists()
-    assert (copied / "units" / "notes.html").read_text() == "x"
+    for name in ("latent-8888.html", "notes.html"):
+        assert (copied / "units" / name).read_text() == "x"
+    assert json.loads((copied / "page.json").read_text(encoding="utf-8")) == own
     (copied / "units" / "latent-7777.html").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(glossae.GlossaeError, match="is a symbolic link"):
         write_unit_pages(copied)
     (copied / "units" / "latent-7777.html").unlink()
     file = next((copied / "dashboards").glob("neuron-*.json"))
     file.write_text("{")
-    with pytest.raises(glossae.GlossaeError, match=f"{file.name}: cannot be read"):
+    with pytest.raises(glossae.GlossaeError, match=f"{file.name}: was changed"):
         write_unit_pages(copied)
 
 

@@ -23,7 +23,7 @@ from toy_grammar import sentences
 FILES = [
     *("recipe.yaml", "run.json", "results.json", "report.html"),
     *("corpora/summary.json", "probe/summary.json", "probe/cells.parquet"),
-    *("sae/summary.json", "sae/sae.safetensors", "sae/cfg.json", "sae/log.parquet"),
+    *("sae/summary.json", "sae/sae.safetensors", "sae/log.parquet"),
     *("features/summary.json", "features/statistics.parquet", "features/histograms.parquet"),
     *("features/selected.json", "features/ranges.json", "features/texts.json"),
     *("effects/summary.json", "effects/next_token.parquet"),

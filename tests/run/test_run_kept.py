@@ -1,17 +1,19 @@
 """Finished stages are kept unless --again says otherwise; what a run says in a log and to a program."""
 
 import json
+import os
 import re
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import glossae
 from glossae.cli import main
+from glossae.record import RECORD
 from glossae.run import context as run_context
 from glossae.run.context import Show
-from glossae.run.folder import RECORD
 
 
 def tree(folder):
@@ -84,7 +86,30 @@ def test_changed_text_and_another_version_do_not_either(world, copy_of_finished,
     (copy_of_finished / RECORD).write_text(json.dumps(record))
     assert "of other inputs (other text, model, device or code)" in without_again(copy_of_finished)[1]
     (copy_of_finished / RECORD).write_text(json.dumps(record | {"glossae": "0.0.1"}))
-    assert "of other inputs (glossae 0.0.1)" in without_again(copy_of_finished)[1]
+    assert f"of other inputs (glossae 0.0.1, now {glossae.__version__})" in without_again(copy_of_finished)[1]
+
+
+def test_text_and_model_files_that_were_changed_are_named(world, copy_of_finished, without_again):
+    before = tree(copy_of_finished)
+    text, weights = Path(world.texts["tmx"]), world.model / "model.safetensors"
+    whole, times = text.read_text(encoding="utf-8"), (weights.stat().st_atime_ns, weights.stat().st_mtime_ns)
+    try:
+        text.write_text(
+            whole.replace("<tu>", "<tu><!-- -->", 1).replace("</seg>", " ja</seg>", 1), encoding="utf-8"
+        )
+        said = without_again(copy_of_finished)[1]
+        assert "has finished stages (corpora, features, effects) of other inputs (" in said
+        assert "the text of corpora.test changed" in said
+        text.write_text(whole, encoding="utf-8")
+        os.utime(weights, ns=(1, 1))
+        assert (
+            "(corpora, probe and 4 more) of other inputs (the files of model changed"
+            in without_again(copy_of_finished)[1]
+        )
+    finally:
+        text.write_text(whole, encoding="utf-8")
+        os.utime(weights, ns=times)
+    assert tree(copy_of_finished) == before
 
 
 def test_what_changes_no_finished_stage_needs_no_leave(copy_of_finished, without_again):

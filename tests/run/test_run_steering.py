@@ -111,13 +111,13 @@ def test_what_has_no_room_or_no_sentence_is_refused(world, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_prompts_longer_than_every_sentence_are_refused(world, steered, tmp_path, capsys):
-    out = shutil.copytree(steered, tmp_path / "again")
-    line = world.line(out, **(STEERED | {"steering__prompt_tokens": 40}))
-    assert refusal(capsys, *line, "--quiet") == (
+def test_prompts_longer_than_every_sentence_are_refused_before_any_work(world, tmp_path, capsys):
+    line = world.line(tmp_path / "out", **(STEERED | {"steering__prompt_tokens": 40}))
+    assert refusal(capsys, *line, "--quiet", "--until", "corpora") == (
         "steering.prompt_tokens: to cut a prompt of 40 a sentence has to have twice as many tokens, and test has none "
         "in en"
     )
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_page_has_the_table_the_figure_and_the_examples(steered, steering):

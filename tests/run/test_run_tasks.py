@@ -145,3 +145,13 @@ def test_a_dry_run_counts_them(world, names, tmp_path, capsys):
     assert "1 of up to 200 rows, 7 arms, as controlled and as coded; fine-tuned 1 times each" in said
     assert main([*world.line(tmp_path / "run"), "--dry-run"]) == 0
     assert " tasks " not in capsys.readouterr().out
+
+
+def test_a_task_with_too_few_rows_of_a_label_is_refused_before_any_work(world, tmp_path, capsys):
+    rows = tmp_path / "few.csv"
+    lines = [f"A {what} day number {number}.,{what}\n" for number in range(4) for what in ("good", "bad")]
+    rows.write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    assert world.run(tmp_path / "run", tasks__names=f"mood:en={rows}", **SMALL) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "rows to learn from, and cross-validation needs 5" in line
+    assert not (tmp_path / "run").exists()

@@ -219,7 +219,7 @@ def test_folders_that_are_not_free(tmp_path):
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     to_sae_lens(make(activation="relu"), tmp_path / "out")
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)

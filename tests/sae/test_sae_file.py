@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from glossae.errors import GlossaeError
 from glossae.results import SpliceLoss
 from glossae.sae import Quality, Sae, SaeConfig, UnsoundWarning
+from recorded import change_sae, header_of, write_sae
 
 CONFIG = SaeConfig(d_in=6, latents=10, k=3, relu=False, model="tiny", site="resid", layer=2)
 QUALITY = Quality(
@@ -40,21 +41,19 @@ def make(config=CONFIG):
     return sae
 
 
+def in_two_files(folder):
+    """The files of an earlier version: the tensors alone, and beside them what the header says now."""
+    path = folder / "sae.safetensors"
+    said, tensors = header_of(path), load_file(path)
+    save_file(tensors, path)
+    (folder / "cfg.json").write_text(json.dumps(said | {"sha256": None}))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Where one was saved."""
     make().save(tmp_path / "sae")
     return tmp_path / "sae"
-
-
-def change_config(folder, within=None, **changes):
-    path = folder / "cfg.json"
-    settings = json.loads(path.read_text())
-    group = settings if within is None else settings[within]
-    group |= changes
-    for key in [key for key, value in group.items() if value is ...]:
-        del group[key]
-    path.write_text(json.dumps(settings))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +81,14 @@ def test_it_comes_back_as_it_went_in(tmp_path, config, tensors):
     assert (loaded.W_dec is loaded.W_enc) == config.tied
     # one that was not measured says nothing
     assert (loaded.quality, loaded.trained_on, loaded.unsound) == (None, "", ())
-    assert not {"quality", "trained_on"} & set(json.loads((tmp_path / "a" / "cfg.json").read_text()))
-    # latent-major, in two files, of the same bytes every time
+    assert not {"quality", "trained_on"} & set(header_of(tmp_path / "a" / "sae.safetensors"))
+    # latent-major, in one file, of the same bytes every time
     stored = load_file(tmp_path / "a" / "sae.safetensors")
     assert sorted(stored) == tensors
     assert stored["W_enc"].shape == (10, 6)
     loaded.save(tmp_path / "b")
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in "ab")
-    assert set(first) == {"cfg.json", "sae.safetensors"}
+    assert set(first) == {"sae.safetensors"}
     assert first == second
 
 
@@ -99,7 +98,7 @@ def test_measured_fidelity_and_text_are_kept(tmp_path):
     sae.save(tmp_path)
     loaded = Sae.load(tmp_path)
     assert (loaded.quality, loaded.trained_on, loaded.unsound) == (QUALITY, sae.trained_on, ())
-    assert json.loads((tmp_path / "cfg.json").read_text())["quality"]["unsound"] == []
+    assert header_of(tmp_path / "sae.safetensors")["quality"]["unsound"] == []
 
 
 def test_loading_an_unsound_one_warns_once(tmp_path):
@@ -111,7 +110,7 @@ def test_loading_an_unsound_one_warns_once(tmp_path):
     (finding,) = loaded.unsound
     assert finding.startswith("95 % of the latents are dead")
     assert [str(warning.message) for warning in caught] == [f"{tmp_path}: {finding}"]
-    assert json.loads((tmp_path / "cfg.json").read_text())["quality"]["unsound"] == [finding]
+    assert header_of(tmp_path / "sae.safetensors")["quality"]["unsound"] == [finding]
 
 
 @pytest.mark.parametrize(
@@ -129,14 +128,15 @@ def test_a_fidelity_that_is_none(tmp_path, changes, message):
     sae = make()
     sae.quality = QUALITY
     sae.save(tmp_path)
-    change_config(tmp_path, "quality", **changes)
+    change_sae(tmp_path / "sae.safetensors", "quality", **changes)
     assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cfg.json", "sae.safetensors"])
 def test_files_that_are_missing_or_none(folder, name):
+    in_two_files(folder)
     path = folder / name
-    whole, words = path.read_bytes(), name if name == "cfg.json" else "cannot be read as safetensors"
+    whole, words = path.read_bytes(), name if name == "cfg.json" else "sae.safetensors"
     pickled = folder.parent / "pickle"
     torch.save(make().state_dict(), pickled)
     broken = [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"d_in": 6}', b"garbage" * 100, whole[:-8]]
@@ -166,7 +166,7 @@ def test_files_that_are_missing_or_none(folder, name):
     ],
 )
 def test_an_impossible_config(folder, changes, message):
-    change_config(folder, **changes)
+    change_sae(folder / "sae.safetensors", **changes)
     assert message in refusal(folder)
 
 
@@ -182,7 +182,7 @@ def test_an_impossible_config(folder, changes, message):
 def test_tensors_that_do_not_fit(folder, name, tensor, message):
     path = folder / "sae.safetensors"
     tensors = load_file(path) | {name: tensor}
-    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
+    write_sae(path, header_of(path), {name: tensor for name, tensor in tensors.items() if tensor is not None})
     assert message in refusal(folder)
 
 
@@ -197,3 +197,53 @@ def test_tensors_that_do_not_fit(folder, name, tensor, message):
 def test_an_impossible_kind(settings, message):
     with pytest.raises(GlossaeError, match=message):
         SaeConfig(d_in=6, latents=10, **settings)
+
+
+# ---- one file, whole or not at all
+
+
+def test_the_two_files_of_an_earlier_version_are_read_and_replaced_by_one(folder):
+    in_two_files(folder)
+    sae, x = Sae.load(folder), torch.randn(4, 6)
+    assert torch.equal(sae(x), make()(x))
+    sae.save(folder)
+    assert [path.name for path in folder.iterdir()] == ["sae.safetensors"]
+    assert torch.equal(Sae.load(folder)(x), make()(x))
+
+
+def test_a_flipped_bit_anywhere_is_refused(folder):
+    path = folder / "sae.safetensors"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert "sae.safetensors" in refusal(folder) or "cfg.json" in refusal(folder)
+    path.write_bytes(whole)
+    Sae.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"mine", "another library's"])
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path, content):
+    path = tmp_path / "sae.safetensors"
+    if isinstance(content, str):
+        save_file({"encoder.weight": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(GlossaeError, match=r"sae\.safetensors: exists and is no autoencoder of glossae"):
+        make().save(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_save_pretrained_replaces_its_own_files_only(tmp_path):
+    sae = make(SaeConfig(d_in=6, latents=10, k=3, model="tiny", site="resid", layer=2))
+    for _ in range(2):
+        sae.save_pretrained(tmp_path / "own")
+    assert torch.equal(Sae.from_pretrained(tmp_path / "own").W_enc, sae.W_enc)
+    for name in ("README.md", "blocks.2.hook_resid_post/cfg.json"):
+        path = tmp_path / name.replace("/", "-") / name
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        with pytest.raises(GlossaeError, match="is no card of glossae|which glossae did not write"):
+            sae.save_pretrained(tmp_path / name.replace("/", "-"))
+        assert path.read_text() == "{}"
+        assert sum(each.is_file() for each in (tmp_path / name.replace("/", "-")).rglob("*")) == 1

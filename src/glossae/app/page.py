@@ -164,10 +164,10 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
         GlossaeError: the port is taken, or the address is none of this machine's.
     """
     routes: list[Any] = [Route("/knob.safetensors", lambda request: _knob(bench, request))]
-    if (bench.path / PAGES).is_dir():
+    if (bench.run.path / PAGES).is_dir():
         # nothing else of the run is served, and no link inside the folder is followed
-        routes.append(Mount(f"/{PAGES}", StaticFiles(directory=bench.path / PAGES)))
-    report = bench.path / REPORT
+        routes.append(Mount(f"/{PAGES}", StaticFiles(directory=bench.run.path / PAGES)))
+    report = bench.run.path / REPORT
     if report.is_file() and not report.is_symlink():
         routes.append(Route(f"/{REPORT}", lambda _: FileResponse(report)))
     try:
@@ -297,7 +297,7 @@ def links(bench: Workbench, keys: Sequence[str], dose: float) -> str:
             f'<a href="knob.safetensors?units={",".join(map(escaped, keys))}&amp;dose={dose:g}" '
             f'download="{escaped(named)}.safetensors">Save these units at dose {dose:g} as a knob</a>'
         )
-    pages = bench.path / PAGES
+    pages = bench.run.path / PAGES
     if (pages / "index.html").is_file():
         found.append(f'<a href="{PAGES}/index.html" target=_blank>All units of the run</a>')
     for key in keys:

@@ -26,7 +26,7 @@ from glossae.lm import (
     tokenize,
 )
 from glossae.results import UnitRow, read_dashboard
-from glossae.run.folder import RunFolder, open_run
+from glossae.run.folder import SAE, open_run
 from glossae.run.knobs import knob_of_run, model_of_run
 from glossae.sae import read_sae
 from glossae.units import Directions, Kind, Latents, Neurons, Units, readable_tokens
@@ -110,10 +110,10 @@ class Workbench:
 
     def __init__(self, place: str | Path) -> None:
         run = open_run(place)
-        features = RunFolder(run.path).summary("features").features
+        features = run.summary("features").features
         assert features is not None
-        recipe, sae = run.recipe, read_sae(run.path)
-        self.path, self.recipe = run.path, recipe.name
+        recipe, sae = run.recipe, read_sae(run.file(SAE))
+        self.run, self.recipe = run, recipe.name
         self.target, self.reference = recipe.languages.target, recipe.languages.reference
         self.lm: LanguageModel = model_of_run(run)
         self.site = Site(recipe.site, sae.config.layer or 0)
@@ -140,7 +140,7 @@ class Workbench:
         """A held-out sentence in the target and one in the reference, of those that the run shows; else empty."""
         found: dict[str, str] = {}
         with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
-            for each in read_json(self.path / "features" / "texts.json"):
+            for each in read_json(self.run.file("features/texts.json")):
                 found.setdefault(each["language"], "".join(each["tokens"]))
         return {language: found.get(language, "") for language in (self.target, self.reference)}
 
@@ -361,9 +361,9 @@ class Workbench:
         """The neurons that the stage dashboards looked at, whose means it has; none if it is not done."""
         found = []
         with suppress(GlossaeError):
-            for row in RunFolder(self.path).summary("dashboards").dashboards or []:
+            for row in self.run.summary("dashboards").dashboards or []:
                 if row.kind == "neuron":
-                    seen = read_dashboard(self.path / "dashboards" / f"neuron-{row.unit}.json")
+                    seen = read_dashboard(self.run.file(f"dashboards/neuron-{row.unit}.json"))
                     low, high = (seen.density[code].mean for code in (self.reference, self.target))
                     found.append(_offered(f"neuron-{row.unit}", self._neurons, row.unit, low, high))
         return found
@@ -371,7 +371,7 @@ class Workbench:
     def _of_steering(self, kind: Kind) -> list[UnitOnOffer]:
         """The neurons, or the difference of means, that the stage steering compared; none if it was not run."""
         try:
-            knob = knob_of_run(self.path, kind, "add", dose=1.0, whole=False)
+            knob = knob_of_run(self.run.path, kind, "add", dose=1.0, whole=False)
         except GlossaeError:
             return []
         means = list(zip(knob.names, knob.family.low, knob.family.high, strict=True))

@@ -21,7 +21,7 @@ from glossae.corpora.corpus import Progress
 from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import loopback, offline
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, read_json, write_json
+from glossae.files import file_sha256, read_json, rename, write_json
 from glossae.hub import GRACE, SLOWEST
 
 TRIES = 4
@@ -235,7 +235,7 @@ def fetch_file(
             raise
         found = _write_record(part, path, url)
         try:
-            part.replace(path)
+            rename(part, path)
             _record_path(part).unlink(missing_ok=True)
         except OSError as error:
             raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error

@@ -20,6 +20,8 @@ from glossae.lm import LanguageModel, Site, SiteEdit, edits
 Elsewhere = Literal["gguf", "vllm"]
 ELSEWHERE: tuple[Elsewhere, ...] = get_args(Elsewhere)
 _ADDS = {"gguf": "llama.cpp", "vllm": "vllm-lens"}
+EXPORTED = {"gguf": "control vector", "vllm": "steering vector"}
+"""What the files are, in words."""
 # tokens of the check, and its tolerance as a share of the largest value
 _TOKENS, _ROUNDED = 8, 1e-4
 
@@ -39,9 +41,12 @@ def export_knob(
 
     Raises:
         GlossaeError: the knob is no vector that is added to every token's residual stream; the model is needed or
-            another one; the package `gguf` is missing; or the file cannot be written.
+            another one; the package `gguf` is missing; or the file cannot be written, or is there already and is no
+            such vector.
     """
     place = Path(path)
+    if place.exists() and not is_export(place, to):
+        raise GlossaeError(f"{place}: exists and is no {EXPORTED[to]}: give another name")
     if to == "gguf" and find_spec("gguf") is None:
         raise GlossaeError(
             f"knob: 'gguf' needs the package gguf: {install('gguf')}, or pip install 'gguf>=0.17'"
@@ -54,6 +59,19 @@ def export_knob(
     with replacing(place) as temporary:
         write(temporary, knob.site.layer, vector, knob.model if lm is None else lm.model.config.model_type)
     return place
+
+
+def is_export(place: Path, to: Elsewhere) -> bool:
+    """Whether a file begins as an export of this kind."""
+    try:
+        with place.open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    if to == "gguf":
+        # a whole model of llama.cpp is a GGUF, too
+        return head.startswith(b"GGUF") and b"controlvector" in head
+    return head.startswith(b'[{"activations":')
 
 
 def residual_vector(knob: Knob, lm: LanguageModel | None = None) -> Float[Tensor, " d_model"]:

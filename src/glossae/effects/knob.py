@@ -22,10 +22,10 @@ from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
 from glossae.errors import GlossaeError, one_line
-from glossae.files import replacing, shared_name, write_text
+from glossae.files import shared_name, write_tensors, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
-from glossae.sae import CARD, MARK, Sae, SaeConfig
+from glossae.sae import CARD, MARK, Sae, SaeConfig, check_card
 from glossae.units import Directions, Units
 
 FORMAT = 1
@@ -237,15 +237,14 @@ class Knob:
         """Write the knob to a safetensors file, atomically.
 
         Raises:
-            GlossaeError: the file cannot be written.
+            GlossaeError: the file cannot be written, or is there already and is no knob.
         """
-        from safetensors.torch import save_file
-
         place = Path(path)
+        if place.exists() and not is_knob(place):
+            raise GlossaeError(f"{place}: exists and is no knob of glossae: give another name")
         said = self._description() | {"dose": self.dose, "glossae": self.version, "hash": self.hash}
         text = json.dumps(said, ensure_ascii=False, allow_nan=False, sort_keys=True)
-        with replacing(place) as temporary:
-            save_file(self._file_tensors(), temporary, metadata={KEY: text})
+        write_tensors(place, self._file_tensors(), {KEY: text})
         return place
 
     @staticmethod
@@ -307,7 +306,12 @@ class Knob:
         return Knob.load(locate(name, revision, filename))
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write what `push_to_hub` pushes into a folder: the knob's file and a card."""
+        """Write what `push_to_hub` pushes into a folder: the knob's file and a card.
+
+        Raises:
+            GlossaeError: as `save`, or the folder has a README.md that glossae did not write.
+        """
+        check_card(Path(folder) / CARD)
         self.save(Path(folder) / FILE)
         write_text(Path(folder) / CARD, knob_card(self, Path(folder).name))
 

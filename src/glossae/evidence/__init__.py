@@ -4,7 +4,7 @@ from glossae.evidence import families, identify, layers, panels, scores, testing
 from glossae.evidence.comparable import match_tokenisation, passages, tokenisation
 from glossae.evidence.families import Family, find_families, own_claim
 from glossae.evidence.identify import UNANSWERED, NgramModel
-from glossae.evidence.lape import LapeNeurons, lape
+from glossae.evidence.lape import LapeNeurons, check_lape, lape
 from glossae.evidence.layers import nearest_language, short_sizes
 from glossae.evidence.panels import Panel, first_sentences
 from glossae.evidence.result import evidence_result
@@ -24,6 +24,7 @@ __all__ = [
     "Panel",
     "Selection",
     "auroc_table",
+    "check_lape",
     "evidence_result",
     "families",
     "find_families",

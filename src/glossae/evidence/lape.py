@@ -149,6 +149,15 @@ def _count(
     return fired.cpu().numpy(), counted.cpu().numpy()
 
 
+def check_lape(lm: LanguageModel) -> None:
+    """Check that a model's MLPs have an activation function whose output can be counted.
+
+    Raises:
+        GlossaeError: one is gated, and its activation function is not found.
+    """
+    _with_counted(lm)
+
+
 def _with_counted(lm: LanguageModel) -> tuple[LanguageModel, str]:
     """The model with a site for the output of the MLP's activation function, and the site's name.
 

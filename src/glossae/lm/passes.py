@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import TEMPORARY, replacing
+from glossae.files import TEMPORARY, write_tensors
 from glossae.lm.sites import Site
 
 MOST_BYTES = 2**31
@@ -71,9 +71,8 @@ class Passes:
         kept = x.detach().cpu().contiguous()
         digest = torch.tensor(list(_digest(kept)), dtype=torch.uint8)
         try:
-            with replacing(path) as temporary:
-                save_file({"x": kept, "digest": digest}, temporary)
-        except (SafetensorError, GlossaeError):
+            write_tensors(path, {"x": kept, "digest": digest})
+        except GlossaeError:
             self.most = 0
         self._size += size
 

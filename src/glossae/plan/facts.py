@@ -212,7 +212,7 @@ def _shape_of_gguf(path: Path) -> Shape | None:
     found = [header.fields.get(f"{architecture}.{key}") for key in keys]
     if not all(isinstance(number, int) for number in found):
         return None
-    layers, width, mlp, heads = found
+    layers, width, mlp, heads = (int(number or 0) for number in found)
     embedding = header.tensors.get("token_embd.weight")
     vocabulary = max(embedding.shape, default=0) if embedding else 0
     weights = sum(tensor.values for tensor in header.tensors.values())

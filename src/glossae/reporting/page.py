@@ -14,7 +14,7 @@ from glossae.files import refuse_links, write_text
 from glossae.reporting.canvas import Figure
 from glossae.reporting.exhibits import Exhibit, Missing, Table, csv_text
 from glossae.reporting.first import continuation, dose_response, heat_map, to_add
-from glossae.reporting.reading import INDEX, RunFiles, read_run
+from glossae.reporting.reading import FILES, INDEX, RunFiles, own_files, read_run
 from glossae.reporting.sections.beside import beside
 from glossae.reporting.sections.effects import baselines, effects, selectivity
 from glossae.reporting.sections.evidence import close, evidence, identification
@@ -127,32 +127,23 @@ def write_report(folder: Path) -> Path:
         GlossaeError: the folder is not a run, a file in it is damaged, the page cannot be written, or it or a figure is
             a symbolic link.
     """
-    refuse_links(folder, (PAGE, FIGURES, TABLES))
+    refuse_links(folder, (PAGE, FIGURES, TABLES, FILES))
     # the page links those of units that are there
     write_unit_pages(folder)
     files = read_run(folder)
     shown = contents(files)
     page = _render(files, shown)
-    names = {f"{FIGURES}/{figure.name}" for figure in shown.figures} | {
-        f"{TABLES}/{t.name}" for t in shown.tables
-    }
-    # a figure of the page before would belong to other numbers; other files in the folder are not ours to delete
-    for name in _linked(folder / PAGE) - names:
-        for kind in ("svg", "csv"):
-            (folder / f"{name}.{kind}").unlink(missing_ok=True)
-    for figure in shown.figures:
-        write_text(folder / FIGURES / f"{figure.name}.svg", figure.svg())
-    for home, exhibits in ((FIGURES, shown.figures), (TABLES, shown.tables)):
-        for exhibit in exhibits:
-            write_text(folder / home / f"{exhibit.name}.csv", csv_text(exhibit.numbers))
-    write_text(folder / PAGE, page)
+    names = {f"{FIGURES}/{figure.name}.{kind}" for figure in shown.figures for kind in ("svg", "csv")}
+    names |= {f"{TABLES}/{table.name}.csv" for table in shown.tables}
+    # a figure of the page before would belong to other numbers
+    with own_files(folder, (FIGURES, TABLES), names):
+        for figure in shown.figures:
+            write_text(folder / FIGURES / f"{figure.name}.svg", figure.svg())
+        for home, exhibits in ((FIGURES, shown.figures), (TABLES, shown.tables)):
+            for exhibit in exhibits:
+                write_text(folder / home / f"{exhibit.name}.csv", csv_text(exhibit.numbers))
+        write_text(folder / PAGE, page)
     return folder / PAGE
-
-
-def _linked(page: Path) -> set[str]:
-    """The figures and tables whose numbers a page that was written before links; none if there is no page."""
-    before = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    return set(re.findall(rf'href="((?:{FIGURES}|{TABLES})/[a-z0-9-]+)\.csv"', before))
 
 
 def _render(files: RunFiles, shown: Contents) -> str:

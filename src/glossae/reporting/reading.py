@@ -1,6 +1,7 @@
 """What a run has left in its folder. A stage that was not run has left nothing, and that is no error."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from glossae.declared import check_table
 from glossae.errors import GlossaeError
-from glossae.files import read_json
+from glossae.files import read_json, write_json
 from glossae.recipe import Recipe, load_recipe, shared_json, shared_recipe, shared_results
+from glossae.record import RECIPE, RECORD, RESULTS, Record
 from glossae.reporting.exhibits import Cell
 from glossae.reporting.wording import language_name
 from glossae.results import (
@@ -22,13 +24,13 @@ from glossae.results import (
     StageResults,
     UnitRow,
     first_fault,
-    read_record,
     read_results,
 )
 
 Row: TypeAlias = dict[str, Any]
 _UNITS = "units"
 _AGAIN = ": run the stage that writes it again"
+FILES = "page.json"
 INDEX = f"{_UNITS}/index.html"
 """The index of the units' pages, relative to a run's folder."""
 
@@ -124,25 +126,56 @@ def read_run(folder: Path) -> RunFiles:
     Raises:
         GlossaeError: there is no recipe, a file is damaged, or results.json has the keys of another version.
     """
-    if not (folder / "recipe.yaml").is_file():
+    if not (folder / RECIPE).is_file():
         raise GlossaeError(f"{folder}: is not a run: it has no recipe.yaml")
-    recipe = load_recipe(folder / "recipe.yaml")
-    written, record = folder / "results.json", folder / "run.json"
-    results = read_results(Results, written) if written.exists() else StageResults()
-    sae, features, tasks = (
-        folder / stage if getattr(results, stage) else None for stage in ("sae", "features", "tasks")
-    )
+    # a run that has found nothing yet has no record either
+    begun = (folder / RECORD).exists() or (folder / RESULTS).exists()
+    record = Record.of(folder) if begun else Record(folder, {})
+    recipe = load_recipe(record.recipe())
+    results = read_results(Results, record.results()) if (folder / RESULTS).exists() else StageResults()
+
+    def written(stage: str, name: str) -> Path | None:
+        # a copy of a run may have its numbers alone
+        there = getattr(results, stage) and (folder / stage / name).exists() and record.has(stage, name)
+        return record.file(stage, name) if there else None
+
+    tokens = written("features", "texts.json")
+    sets: dict[str, Any] = _json(path, dict[str, _TaskSet]) if (path := written("tasks", "sets.json")) else {}
     return RunFiles(
         recipe=shared_recipe(recipe),
-        run=shared_json(read_record(record) if record.exists() else {}, recipe),
+        run=shared_json(record.said, recipe),
         results=shared_results(results, recipe),
-        log=_table(sae / "log.parquet") if sae else None,
-        statistics=_table(features / "statistics.parquet") if features else None,
-        histograms=_table(features / "histograms.parquet") if features else None,
-        texts=_texts(features / "texts.json") if features else [],
-        task_sets=shared_json(_json(tasks / "sets.json", dict[str, _TaskSet]) or {} if tasks else {}, recipe),
+        log=_table(written("sae", "log.parquet")),
+        statistics=_table(written("features", "statistics.parquet")),
+        histograms=_table(written("features", "histograms.parquet")),
+        texts=_texts(tokens) if tokens else [],
+        task_sets=shared_json(sets, recipe),
         pages=frozenset(f"{_UNITS}/{path.name}" for path in (folder / _UNITS).glob("*.html")),
     )
+
+
+@contextmanager
+def own_files(folder: Path, homes: Iterable[str], names: Iterable[str]) -> Iterator[None]:
+    """Record the files that the block writes, and delete those of an earlier page that are not among them.
+
+    `page.json` has the names of the files that were written, so that others in the same folders are left alone.
+
+    Args:
+        folder: the run's.
+        homes: the folders that the block writes to.
+        names: the files in them, relative to the run's folder.
+    """
+    path, new = folder / FILES, set(names)
+    before = set(_json(path, list[str])) if path.is_file() else set()
+    gone = {name for name in before if name.partition("/")[0] in homes} - new
+    # first all of them, so that none is forgotten if this is cut off
+    if new - before:
+        write_json(path, sorted(before | new))
+    yield
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+    if gone:
+        write_json(path, sorted(before - gone | new))
 
 
 class _Part(BaseModel):
@@ -174,7 +207,7 @@ class _TaskSet(_Part):
 
 
 def _texts(path: Path) -> list[Row]:
-    texts: list[Row] = _json(path, list[_TokenText]) or []
+    texts: list[Row] = _json(path, list[_TokenText])
     for text in texts:
         if any(len(own[what]) != len(text["tokens"]) for own in text["units"].values() for what in own):
             raise GlossaeError(f"{path}: has not one value for each token{_AGAIN}")
@@ -182,9 +215,7 @@ def _texts(path: Path) -> list[Row]:
 
 
 def _json(path: Path, kind: Any) -> Any:
-    """What a JSON file holds, whose values are of a kind; None if there is no such file."""
-    if not path.exists():
-        return None
+    """What a JSON file holds, whose values are of a kind."""
     try:
         value = read_json(path)
         TypeAdapter(kind).validate_python(value)
@@ -195,8 +226,8 @@ def _json(path: Path, kind: Any) -> Any:
     return value
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    if not path.exists():
+def _table(path: Path | None) -> pd.DataFrame | None:
+    if path is None:
         return None
     try:
         check_table(path)

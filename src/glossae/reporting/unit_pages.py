@@ -1,7 +1,6 @@
 """A page for each unit, and a table of all of them: `units/KIND-NUMBER.html` and `units/index.html` of a run."""
 
 import math
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from glossae.files import refuse_links, write_text
-from glossae.reporting.reading import RunFiles, read_run
+from glossae.record import Record
+from glossae.reporting.reading import FILES, INDEX, RunFiles, own_files, read_run
 from glossae.reporting.wording import (
     environment,
     interval,
@@ -39,7 +39,6 @@ from glossae.results import (
 )
 
 UNITS = "units"
-_OWN_NAME = re.compile(r"(?:latent|neuron|direction)-\d+\.html|index\.html")
 # shades of a token's value; a page has room for so many coloured tokens of contexts by language
 _SHADES, _ROOM = 5, 1900
 # of languages, in the order target, reference, others: also told apart by their dashes
@@ -61,28 +60,26 @@ def write_unit_pages(folder: Path) -> None:
     Raises:
         GlossaeError: a dashboard is damaged, a page cannot be written, or something that would be is a symbolic link.
     """
-    refuse_links(folder, (UNITS,))
+    refuse_links(folder, (UNITS, FILES))
     pages = list(_pages(folder, read_run(folder)))
-    names = {f"{page.name}.html" for page in pages} | ({"index.html"} if pages else set())
+    names = {f"{UNITS}/{page.name}.html" for page in pages} | ({INDEX} if pages else set())
     place = folder / UNITS
-    for path in place.iterdir() if place.is_dir() else ():
-        if _OWN_NAME.fullmatch(path.name) and path.name not in names and path.is_file():
-            path.unlink()
-    if not pages:
-        return
     made = environment(**_FILTERS)
     unit, index = (made.get_template(f"{name}.html.j2") for name in ("unit", "units"))
     style, script = template_files("style.css", "units.css"), template_files("sort.js", "filter.js")
-    for page in pages:
-        write_text(place / f"{page.name}.html", unit.render(page=page, style=style))
-    write_text(place / "index.html", index.render(**_index(pages), style=style, script=script))
+    with own_files(folder, (UNITS,), names):
+        for page in pages:
+            write_text(place / f"{page.name}.html", unit.render(page=page, style=style))
+        if pages:
+            write_text(place / "index.html", index.render(**_index(pages), style=style, script=script))
 
 
 def _pages(folder: Path, files: RunFiles) -> Iterator["_Page"]:
     rows = files.results.dashboards or []
     linked = {(row.kind, row.unit) for row in rows}
+    record = Record.of(folder) if rows else Record(folder, {})
     for row in rows:
-        unit = read_dashboard(folder / "dashboards" / f"{row.kind}-{row.unit}.json")
+        unit = read_dashboard(record.file("dashboards", f"{row.kind}-{row.unit}.json"))
         yield _Page(files, unit, linked, read_label(folder, row.kind, row.unit))
 
 

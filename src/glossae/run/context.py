@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,13 @@ def read_given(place: str) -> GivenSae:
         raise GlossaeError(f"sae.from: {error}") from error
 
 
+_CONFIGS = ("cfg.json", "config.json", "glossae.json")
+
+
 def _sae_identity(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    # of a named file, with the configs that lie beside it
+    there = (path, *map(path.with_name, _CONFIGS)) if path.is_file() else path.rglob("*")
+    files = sorted(file for file in there if file.is_file())
     digest = hashlib.sha256()
     for file in files:
         if file.suffix in (".json", ".safetensors", ".npz", ".pt"):
@@ -229,7 +235,8 @@ class Context:
         """The run's language model, which knows what its texts begin with and which tokens are attention sinks."""
         lm = self._with_habits(self.loaded or load_model(self.recipe, self.recipe.model))
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
-        own = fingerprint([self.base, str(lm.model.dtype), [c.sha256 for c in self.roles.corpora.values()]])
+        texts = [corpus.sha256 for corpus in self.roles.corpora.values()]
+        own = fingerprint([self.base, self.device, str(lm.model.dtype), texts])
         return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
 
     @property
@@ -375,8 +382,8 @@ class Context:
             "glossae": __version__,
             "schema_version": SCHEMA_VERSION,
             "model": model_identity(recipe.model),
-            "device": str(resolve_device(recipe.device)),
-            "dtype": recipe.dtype,
+            # what `auto` is depends on the device; a finished stage stands on another one, and is named
+            "dtype": str(resolve_dtype(recipe.dtype, resolve_device(recipe.device))),
             "bos": recipe.bos,
             "chat": recipe.chat,
             "max_tokens": recipe.max_tokens,
@@ -387,16 +394,35 @@ class Context:
             "seed": recipe.seed,
         }
 
-    def fingerprint(self, *roles: str, **settings: Any) -> str:
-        """A hash of the base, the text of `roles`, and some settings."""
-        text = {role: self.roles.corpora[role].sha256 for role in roles}
-        return fingerprint({**self.base, "habits": self.habits, "text": text, **settings})
+    @cached_property
+    def device(self) -> str:
+        """The device that the run computes on, and of a GPU its name."""
+        device = resolve_device(self.recipe.device)
+        name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+        return f"{device}{name}"
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What a stage's last bits depend on besides its inputs."""
+        return {"torch": version("torch"), "threads": torch.get_num_threads(), "device": self.device}
+
+    def pieces(self, inputs: Inputs) -> dict[str, str]:
+        """A hash of each thing that a stage depends on, by name: settings, the text of a role, an earlier stage."""
+        return {name: fingerprint(value) for name, value in self._depends(inputs).items()}
+
+    def _depends(self, inputs: Inputs) -> dict[str, Any]:
+        text = {f"corpora.{role}": self.roles.corpora[role].sha256 for role in inputs.roles}
+        after = {f"stage {what}": self.folder.outputs(what) for what in inputs.after}
+        return {**self.base, "habits": self.habits, **text, **inputs.settings, **after}
+
+    def identity(self, *roles: str, **settings: Any) -> str:
+        """A hash over what decides a bit of a training: text, settings, and the device."""
+        return fingerprint([self._depends(Inputs(roles, settings)), self.device])
 
     def fingerprints(self, inputs: Inputs) -> tuple[str, str]:
-        """Of a stage's inputs: what its parts depend on, and the whole."""
-        after = {what: self.folder.outputs(what) for what in inputs.after}
-        parts = self.fingerprint(*inputs.roles, **inputs.settings, after=after)
-        return parts, fingerprint({"parts": parts, **inputs.statistics}) if inputs.statistics else parts
+        """Of a stage's inputs: what its parts depend on, which is the device, too, and the whole."""
+        own = self._depends(inputs)
+        return fingerprint([own, self.device]), fingerprint([own, inputs.statistics])
 
 
 def only(tokens: TokenizedCorpus, *languages: str) -> TokenizedCorpus:

@@ -15,14 +15,15 @@ import torch
 from glossae._version import __version__
 from glossae.corpora import Generator, Roles, build_roles, untested_languages
 from glossae.errors import GlossaeError
-from glossae.files import write_json
+from glossae.files import noting
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
 from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, shared_results, value_text
+from glossae.record import RECIPE, RESULTS
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
-from glossae.run.folder import PASSES, RECIPE, REPORT, RESULTS, Parts, RunFolder, check_folder, claimed
+from glossae.run.folder import PASSES, REPORT, Parts, Run, RunFolder, check_folder, claimed
 from glossae.run.tracking import Tracking, check_tracker
 from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
@@ -153,6 +154,7 @@ def refuse_replacing(context: Context, planned: Sequence[str]) -> None:
     """
     folder = context.folder
     changed: list[str] = []
+    pieces: dict[str, None] = {}
     for name in planned:
         if not folder.stands(name):
             continue
@@ -161,10 +163,11 @@ def refuse_replacing(context: Context, planned: Sequence[str]) -> None:
             replaced = {what.partition("/")[0] for what in inputs.after} & {*changed}
             if replaced or folder.has_changed(name, context.fingerprints(inputs)[1]):
                 changed.append(name)
+                pieces |= dict.fromkeys(folder.changed_pieces(name, context.pieces(inputs)))
         except GlossaeError:
             # what it is made from is not done: whether it changes is known only then
             continue
-    _refuse(folder, context.recipe, changed)
+    _refuse(folder, context.recipe, changed, list(pieces))
 
 
 def _changes(folder: RunFolder, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -175,15 +178,41 @@ def _changes(folder: RunFolder, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
     return {key: (before[key], now[key]) for key in now if before[key] != now[key] and key != "description"}
 
 
-def _refuse(folder: RunFolder, recipe: Recipe, stages: Sequence[str]) -> None:
+# what a stage depends on that is no setting, by its name among `Context.pieces`; the text of a role has the role's key
+_PIECES = {
+    "model": "the files of model",
+    "dtype": "the dtype that auto is on this device",
+    "habits": "the BOS, chat template or attention sinks found in model",
+    "given": "the files of sae.from",
+    "models": "the files of probe.models",
+    "model_of_grid": "the files of grid.model",
+    "rows_of": "the rows of tasks.names",
+    "counts": "the sentences left out of the text",
+    "order": "the order of sentences in corpora.test or corpora.panel",
+    "lingua": "the version of lingua",
+    "schema_version": "the version of results.json",
+}
+
+
+def _refuse(folder: RunFolder, recipe: Recipe, stages: Sequence[str], pieces: Sequence[str] = ()) -> None:
     if not stages:
         return
-    changes = _changes(folder, recipe)
+    changes, version = _changes(folder, recipe), folder.record.get("glossae")
     said = [f"{key} {value_text(before)}, now {value_text(now)}" for key, (before, now) in changes.items()]
     of = f"{'; '.join(said[:3])}{f'; and {len(said) - 3} more settings' if len(said) > 3 else ''}"
-    version = folder.record.get("glossae")
-    if not said:
-        of = "other text, model, device or code" if version == __version__ else f"glossae {version}"
+    more = [] if version in (None, __version__) else [f"glossae {version}, now {__version__}"]
+    # these settings change the text
+    other_text = any(key == "seed" or key.startswith(("corpora.", "languages.")) for key in changes)
+    for piece in pieces:
+        of_text = piece.startswith("corpora.")
+        name = f"the text of {piece}" if of_text else _PIECES.get(piece, "")
+        # a setting that was changed says more than that its files are others
+        explained = any(key in name.split() for key in changes) or (
+            other_text and (of_text or piece in ("habits", "counts", "order", "rows_of"))
+        )
+        if name and not explained:
+            more.append(f"{name} changed")
+    of = "; ".join([*([of] if said else []), *more]) or "other text, model, device or code"
     named = ", ".join(stages) if len(stages) < 4 else f"{', '.join(stages[:2])} and {len(stages) - 2} more"
     raise GlossaeError(
         f"--out: {folder.path} has finished stages ({named}) of other inputs ({of}): add --again to replace them, or "
@@ -292,14 +321,12 @@ class _Pages:
             self.draw("drawing the page of the stages so far")
 
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
-        """Write `results.json`, and into `run.json` which stages are still to come; return the former."""
+        """Write `results.json`, and into `run.json` its hash and which stages are still to come; return the former."""
         folder = self._context.folder
         recipe = self._context.recipe
         # results.json depends on no machine, so it names no folder of one
-        results = shared_results(assemble(recipe, folder, done), recipe)
-        folder.record["to_come"] = list(to_come)
-        folder.save()
-        write_json(folder.path / RESULTS, results.to_json())
+        results: Results = shared_results(assemble(recipe, folder, done), recipe)
+        folder.write_results(results, to_come)
         return results
 
     def draw(self, what: str) -> None:
@@ -315,13 +342,35 @@ def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: T
     """Run or skip each stage, with early pages in between; return the seconds of each, 0 if it was done before."""
     context.folder.record["to_come"] = planned
     seconds: dict[str, float] = {}
+    kept: list[str] = []
     for number, name in enumerate(planned, start=1):
         seconds[name] = run_stage(context, name)
+        if not seconds[name]:
+            kept.append(name)
         if seconds[name]:
             tracking.stage(name, seconds[name], context.folder.summary(name), context.folder.path / name)
         if seconds[name] and number < len(planned):
             pages.early(planned[:number], planned[number:], seconds[name])
+    if elsewhere := _made_elsewhere(context, kept):
+        context.show.note(elsewhere)
     return seconds
+
+
+def _made_elsewhere(context: Context, kept: Sequence[str]) -> str | None:
+    """One line that names the stages which were kept and made under another torch, threads or device than now."""
+    now, others, differ = context.environment, [], dict[str, None]()
+    for name in kept:
+        before = context.folder.record["stages"][name].get("made_under")
+        own = [what for what in now if isinstance(before, dict) and before.get(what) != now[what]]
+        if own:
+            others.append(name)
+            differ |= dict.fromkeys(f"{what} {before[what]}, now {now[what]}" for what in own)
+    if not others:
+        return None
+    return (
+        f"kept, and made with another {'; '.join(differ)}: {', '.join(others)} (their last digits may depend on it; "
+        "another --out makes them anew)"
+    )
 
 
 def _still_done(context: Context, later: Sequence[str]) -> list[str]:
@@ -334,6 +383,7 @@ def _still_done(context: Context, later: Sequence[str]) -> list[str]:
         except GlossaeError:
             # a stage that it is made from is not done
             break
+    context.folder.confirm(kept)
     return kept
 
 
@@ -344,17 +394,19 @@ def run_stage(context: Context, name: str) -> float:
     of_parts, whole = context.fingerprints(inputs)
     parts = context.parts[name] = Parts.of(folder.path / name, of_parts)
     if folder.is_done(name, whole):
+        folder.confirm([name])
         context.show.skipped(name)
         return 0.0
     folder.begin(name, stage.keep)
     parts.drop_others()
     started = time.perf_counter()
     too_large = f"{name}: there is not enough memory; lower {stage.lower}"
-    with parts.timed() as seconds:
+    with parts.timed() as seconds, noting() as written:
         with context.show.stage(name, stage.doing(context.recipe)) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
-    folder.finish(name, whole, summary, facts, inputs.after)
+    facts |= {"made_under": context.environment, "inputs": context.pieces(inputs)}
+    folder.finish(name, whole, summary, facts, inputs.after, written)
     return time.perf_counter() - started
 
 
@@ -371,7 +423,7 @@ def _facts(seconds: float, trained: SaeResult | GridResult | None) -> dict[str, 
     return facts
 
 
-def assemble(recipe: Recipe, folder: RunFolder, done: list[str]) -> Results:
+def assemble(recipe: Recipe, folder: RunFolder | Run, done: list[str]) -> Results:
     """The contents of `results.json`; what was not done is None."""
     results = Results(
         recipe=recipe.name,
@@ -395,6 +447,7 @@ def _describe(context: Context) -> None:
         "device": ", ".join(sorted({str(weight.device) for weight in context.lm.model.parameters()})),
         "dtype": str(context.lm.model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "made_under": context.environment,
         "seed": context.recipe.seed,
         "model_commit": context.lm.commit,
         "habits": context.folder.record.get("habits", {}) | {context.lm.name: context.habits},

@@ -4,13 +4,14 @@ import dataclasses
 import json
 import math
 import os
-import shutil
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile
@@ -27,6 +28,7 @@ from glossae.files import (
     clear_temporaries,
     file_sha256,
     fingerprint,
+    guarded,
     read_bytes,
     read_json,
     refuse_links,
@@ -35,6 +37,7 @@ from glossae.files import (
     write_text,
 )
 from glossae.recipe import Recipe, load_recipe
+from glossae.record import RECIPE, RECORD, RESULTS, Record, again
 from glossae.results import (
     Result,
     Results,
@@ -51,7 +54,7 @@ Json = TypeVar("Json")
 Row = TypeVar("Row")
 AResult = TypeVar("AResult", bound=Result)
 
-RECIPE, RECORD, RESULTS, REPORT = "recipe.yaml", "run.json", "results.json", "report.html"
+REPORT, PAGE_FILES = "report.html", "page.json"
 LOCK = ".lock"
 # what the model gave on text that more than one stage looks at; deleted once the run is finished
 PASSES = "passes"
@@ -59,6 +62,8 @@ PASSES = "passes"
 PARTS, CHECKPOINTS = "parts", "checkpoints"
 # of the stage steering: where its families lie as knobs
 KNOBS = "knobs"
+# the run's autoencoder
+SAE = "sae/sae.safetensors"
 # the folders in which every file is the run's own
 FOLDERS = (*STAGES, "figures", "tables", "units", "labels", PASSES)
 
@@ -94,7 +99,7 @@ def check_folder(out: Path, recipe: Recipe) -> None:
             f"--out: {out} holds a run of sprog, as glossae was called; it can be read and not gone on with: "
             "give another folder"
         )
-    refuse_links(out, (LOCK, RECIPE, RECORD, RESULTS, REPORT, *FOLDERS))
+    refuse_links(out, (LOCK, RECIPE, RECORD, RESULTS, REPORT, PAGE_FILES, *FOLDERS))
 
 
 class RunFolder:
@@ -110,8 +115,12 @@ class RunFolder:
         self.path = path
         self.record: dict[str, Any] = {"stages": {}}
         if (path / RECORD).is_file():
-            again = "; delete it to run every stage again"
-            self.record = {"stages": {}} | read_record(path / RECORD, again)
+            do = "; delete it to run every stage again"
+            self.record = {"stages": {}} | read_record(path / RECORD, do)
+
+    @property
+    def _checked(self) -> Record:
+        return Record(self.path, self.record, by_recipe=False)
 
     def is_done(self, stage: str, fingerprint: str) -> bool:
         """Whether a stage was finished from these inputs, and its files are what it wrote."""
@@ -121,13 +130,20 @@ class RunFolder:
     def stands(self, stage: str) -> bool:
         """Whether a stage is recorded as finished, from what the stages before it are now."""
         try:
-            return bool(_done(self.path, self.record, stage))
+            return bool(self._checked.stage(stage))
         except GlossaeError:
             return False
 
     def has_changed(self, stage: str, fingerprint: str) -> bool:
         """Whether a finished stage was made from other inputs than these."""
         return bool(self.record["stages"][stage].get("fingerprint") != fingerprint)
+
+    def changed_pieces(self, stage: str, pieces: dict[str, str]) -> list[str]:
+        """Which of the things that a finished stage was made from, as `Context.pieces` names them, are others now."""
+        before = self.record["stages"][stage].get("inputs")
+        if not isinstance(before, dict):
+            return []
+        return [name for name in before | pieces if before.get(name) != pieces.get(name)]
 
     def _unchanged(self, stage: str, files: object) -> bool:
         if not isinstance(files, dict) or "summary.json" not in files:
@@ -138,7 +154,7 @@ class RunFolder:
         )
 
     def begin(self, stage: str, keep: tuple[str, ...] = ()) -> None:
-        """Forget that a stage was done, and delete its files but those that `keep` matches.
+        """Forget that a stage was done, and delete the files that it wrote, but those that `keep` matches.
 
         Otherwise a run that dies in the stage, and then goes back to the settings of before, would take
         the new files for the old ones.
@@ -146,12 +162,28 @@ class RunFolder:
         done = self.record["stages"].pop(stage, None)
         if done is None:
             return
+        # it has numbers of the stage
+        self.record["results"] = None
         self.save()
         folder, files = self.path / stage, done.get("files")
         for path in map(folder.joinpath, files if isinstance(files, dict) else ()):
             own = path.resolve().is_relative_to(folder.resolve())
             if own and not any(fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in keep):
                 path.unlink(missing_ok=True)
+
+    def confirm(self, stages: Iterable[str]) -> None:
+        """Record that finished stages are those of the recipe as it is now."""
+        new = [name for name in stages if self.record["stages"][name].get("recipe") != self._recipe]
+        for name in new:
+            self.record["stages"][name]["recipe"] = self._recipe
+        if new:
+            self.save()
+
+    @property
+    def _recipe(self) -> str | None:
+        """The SHA-256 of the run's recipe; None in a temporary folder, which has none."""
+        sha: str | None = self.record.get("recipe")
+        return sha
 
     def finish(
         self,
@@ -160,6 +192,7 @@ class RunFolder:
         summary: StageResults,
         facts: dict[str, Any],
         after: tuple[str, ...] = (),
+        written: Iterable[Path] = (),
     ) -> None:
         """Write a stage's summary, then record that it is done, with the hashes of its files and of what it read.
 
@@ -169,6 +202,7 @@ class RunFolder:
             summary: the keys of `results.json` that it fills.
             facts: what else `run.json` says of it.
             after: the stages, or files of stages, that it was made from.
+            written: the files that it wrote or took over from an earlier try, as `noting` has them.
 
         Raises:
             GlossaeError: a number in it is not finite.
@@ -181,7 +215,12 @@ class RunFolder:
                 f"{stage}: came to numbers that are NaN or infinite, so nothing of it counts; "
                 f"give the settings {stage}.* (or dtype) less extreme values"
             ) from error
-        names = {path: path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()}
+        # not whatever lies there: that is not ours to delete one day
+        names = {
+            path: path.relative_to(folder)
+            for path in sorted({*written, folder / "summary.json"})
+            if path.is_relative_to(folder) and path.is_file()
+        }
         files = {
             name.as_posix(): file_sha256(path)
             for path, name in names.items()
@@ -190,15 +229,27 @@ class RunFolder:
         made_from = {what: self.outputs(what) for what in after}
         self.record["stages"][stage] = {
             "fingerprint": fingerprint,
+            "recipe": self._recipe,
             **facts,
             "made_from": made_from,
             "files": files,
         }
+        # until it has this stage's numbers
+        self.record["results"] = None
+        self.save()
+
+    def write_results(self, results: Results, to_come: Sequence[str]) -> None:
+        """Write `results.json`, and into `run.json` its hash and the stages that are still to come."""
+        if self.record.get("results") is not None:
+            self.record["results"] = None
+            self.save()
+        write_json(self.path / RESULTS, results.to_json())
+        self.record |= {"results": file_sha256(self.path / RESULTS), "to_come": list(to_come)}
         self.save()
 
     def outputs(self, what: str) -> str:
         """A fingerprint of a finished stage (`sae`), inputs and files, or of one file (`features/ranges.json`)."""
-        return _outputs(self.path, self.record, what)
+        return self._checked.outputs(what)
 
     def save(self) -> None:
         """Write `run.json`."""
@@ -210,8 +261,7 @@ class RunFolder:
         Raises:
             GlossaeError: it is not done, or cannot be read.
         """
-        path = _written(self.path, self.record, stage, "summary.json")
-        return read_results(StageResults, path, _again(stage))
+        return read_results(StageResults, self._checked.file(stage, "summary.json"), again(stage))
 
     def read(self, stage: str, name: str) -> dict[str, Any]:
         """What a finished stage left in the JSON file `name`.
@@ -219,7 +269,7 @@ class RunFolder:
         Raises:
             GlossaeError: it is not done, or the file was changed or cannot be read.
         """
-        return _read(_written(self.path, self.record, stage, name), _again(stage))
+        return _read(self._checked.file(stage, name), again(stage))
 
 
 @contextmanager
@@ -244,14 +294,27 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
         clear_temporaries(out, below=False)
         for name in FOLDERS:
             clear_temporaries(out / name, below=True)
-        write_text(out / RECIPE, recipe.to_yaml())
-        yield folder
+        with guarded(out):
+            _write_recipe(folder, recipe.to_yaml())
+            yield folder
     except OSError as error:
         # of a full disk the system does not say where it is
         error.filename = error.filename or str(out)
         raise
     finally:
         lock.release()
+
+
+def _write_recipe(folder: RunFolder, text: str) -> None:
+    """Write the resolved recipe, and into `run.json` its hash, before anything is made by it."""
+    path, sha = folder.path / RECIPE, sha256(text.encode()).hexdigest()
+    if path.is_file() and (folder.record.get("recipe") != sha or file_sha256(path) != sha):
+        # first, so that whoever reads the run after a crash does not take its stages for the new recipe's
+        folder.record |= {"recipe": sha, "results": None}
+        folder.save()
+    # without a recipe the folder is no run, so that in a new one it comes first
+    write_text(path, text)
+    folder.record["recipe"] = sha
 
 
 @dataclass(frozen=True)
@@ -275,8 +338,14 @@ class Parts:
     def drop_others(self) -> None:
         """Delete the parts that other settings or another text gave."""
         for path in self.folder.parent.glob("*"):
-            if path != self.folder and path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
+            if path == self.folder or path.is_symlink() or not re.fullmatch("[0-9a-f]{16}", path.name):
+                continue
+            for file in path.glob("*"):
+                if file.suffix in (".npz", ".json") and not file.is_dir():
+                    file.unlink(missing_ok=True)
+            # another's file in it stays
+            with suppress(OSError):
+                path.rmdir()
 
     def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
         """Arrays by name; `work` makes them, unless they are there."""
@@ -292,13 +361,17 @@ class Parts:
     def json(self, name: str, work: Callable[[], Json]) -> Json:
         """What JSON holds; `work` makes it, unless it is there."""
         path = self.folder / f"{name}.json"
-        with suppress(OSError, ValueError):
-            stored: Json = json.loads(path.read_text(encoding="utf-8"))
-            return stored
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["hash"] == fingerprint(stored["value"]):
+                value: Json = stored["value"]
+                return value
         found = work()
         # what is not finite is refused at the end of the stage, in its words
         with suppress(ValueError):
-            write_json(path, found)
+            # as it will be read
+            plain = json.loads(json.dumps(found, allow_nan=False))
+            write_json(path, {"hash": fingerprint(plain), "value": plain})
         return found
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
@@ -365,18 +438,30 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return load_recipe(self.path / RECIPE)
+        """The resolved recipe.
+
+        Raises:
+            GlossaeError: it cannot be read, or was changed since the run wrote it.
+        """
+        return load_recipe(self._checked.recipe())
 
     @cached_property
     def results(self) -> Results:
-        """`results.json`: every headline number."""
-        return read_results(Results, self.path / RESULTS)
+        """`results.json`: every headline number.
+
+        Raises:
+            GlossaeError: it cannot be read, was changed, or the run was cut off before it was written.
+        """
+        return read_results(Results, self._checked.results())
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """`run.json`: versions, hashes, wall times."""
-        return read_record(self.path / RECORD)
+        return self._checked.said
+
+    @cached_property
+    def _checked(self) -> Record:
+        return Record.of(self.path)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the run's Parquet tables, such as `effects/next_token`.
@@ -395,13 +480,38 @@ class Run:
         return pd.read_parquet(table)
 
     def file(self, name: str) -> Path:
-        """The path of a finished stage's file, such as `sae/cfg.json`, which is as the stage wrote it.
+        """The path of a finished stage's file, such as `sae/sae.safetensors`, which is as the stage wrote it.
 
         Raises:
             GlossaeError: the stage is not done, or the file was changed or cannot be read.
         """
         stage, _, file = name.partition("/")
-        return _written(self.path, self.record, stage, file)
+        return self._checked.file(stage, file)
+
+    def has(self, name: str) -> bool:
+        """Whether a finished stage wrote a file, such as `sae/log.parquet`.
+
+        Raises:
+            GlossaeError: the stage is not done.
+        """
+        stage, _, file = name.partition("/")
+        return self._checked.has(stage, file)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """What a finished stage left in a JSON file, such as `features/ranges.json`.
+
+        Raises:
+            GlossaeError: as `file`.
+        """
+        return _read(self.file(name), again(name.partition("/")[0]))
+
+    def summary(self, stage: str) -> StageResults:
+        """The keys of `results.json` that a finished stage fills.
+
+        Raises:
+            GlossaeError: as `file`.
+        """
+        return read_results(StageResults, self._checked.file(stage, "summary.json"), again(stage))
 
     @cached_property
     def dashboards(self) -> list[UnitDashboard]:
@@ -410,10 +520,10 @@ class Run:
         Raises:
             GlossaeError: the stage `dashboards` is not done, or a file of it was changed.
         """
-        summary = _written(self.path, self.record, "dashboards", "summary.json")
-        rows = read_results(StageResults, summary, _again("dashboards")).dashboards or []
-        names = [f"{row.kind}-{row.unit}.json" for row in rows]
-        return [read_dashboard(_written(self.path, self.record, "dashboards", name)) for name in names]
+        rows = self.summary("dashboards").dashboards or []
+        return [
+            read_dashboard(self._checked.file("dashboards", f"{row.kind}-{row.unit}.json")) for row in rows
+        ]
 
     def sae(self) -> Sae:
         """The run's autoencoder.
@@ -421,8 +531,7 @@ class Run:
         Raises:
             GlossaeError: none was trained, or its files are broken.
         """
-        _done(self.path, self.record, "sae")
-        return Sae.load(self.path / "sae")
+        return Sae.load(self.file(SAE))
 
 
 def open_run(path: str | Path) -> Run:
@@ -434,46 +543,6 @@ def open_run(path: str | Path) -> Run:
     if not (Path(path) / RECIPE).is_file():
         raise GlossaeError(f"{path}: is not a run (it has no {RECIPE})")
     return Run(Path(path))
-
-
-def _done(path: Path, record: dict[str, Any], stage: str) -> dict[str, Any]:
-    """What `run.json` has of a finished stage.
-
-    The files of a stage that is not recorded may be an earlier run's, or half of this one's. Those of a stage that was
-    made from files which another run has replaced since do not belong to them.
-    """
-    stages = record.get("stages", {})
-    found: dict[str, Any] | None = stages.get(stage) if isinstance(stages, dict) else None
-    if found is None:
-        raise GlossaeError(f"{path}: the stage '{stage}' is not done in this run")
-    for what, outputs in found.get("made_from", {}).items():
-        if _outputs(path, record, what) != outputs:
-            raise GlossaeError(
-                f"{path}: the stage '{stage}' was made from another '{what.partition('/')[0]}' than the one that is "
-                "here now: run the recipe again, as far as that stage"
-            )
-    return found
-
-
-def _outputs(path: Path, record: dict[str, Any], what: str) -> str:
-    stage, _, name = what.partition("/")
-    done = _done(path, record, stage)
-    return str(done["files"][name]) if name else fingerprint([done["fingerprint"], done["files"]])
-
-
-def _written(path: Path, record: dict[str, Any], stage: str, name: str) -> Path:
-    """The path of a finished stage's file, which is as the stage wrote it."""
-    file, files = path / stage / name, _done(path, record, stage).get("files", {})
-    try:
-        if file_sha256(file) == files.get(name):
-            return file
-    except OSError as error:
-        raise GlossaeError(f"{file}: cannot be read ({error.strerror}){_again(stage)}") from error
-    raise GlossaeError(f"{file}: was changed since the stage '{stage}' wrote it{_again(stage)}")
-
-
-def _again(stage: str) -> str:
-    return f"; delete it to run the stage '{stage}' again"
 
 
 def _read(path: Path, again: str = "") -> dict[str, Any]:

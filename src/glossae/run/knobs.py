@@ -20,7 +20,8 @@ from glossae.lm import (
     resolve_dtype,
     with_sinks,
 )
-from glossae.run.folder import KNOBS, RECORD, Run, RunFolder, open_run
+from glossae.record import RECORD
+from glossae.run.folder import KNOBS, SAE, Run, open_run
 from glossae.sae import read_sae
 from glossae.toy import toy_model
 from glossae.units import Kind
@@ -56,7 +57,7 @@ def knob_of_run(place: Path, kind: Kind, operation: Steering, *, dose: float | N
     knob = (
         _of_latents(run, operation, whole)
         if kind == "latent"
-        else _of_steering(place, kind).with_operation(operation)
+        else _of_steering(run, kind).with_operation(operation)
     )
     return knob.turned(_chosen_dose(run, kind, knob.family.operation or operation) if dose is None else dose)
 
@@ -129,15 +130,15 @@ def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
     return max(arms, key=lambda arm: (arm.success, -arm.kl)).value or 0.0
 
 
-def _of_steering(place: Path, kind: Kind) -> Knob:
+def _of_steering(run: Run, kind: Kind) -> Knob:
     """The neurons or the direction that the stage steering wrote."""
-    files = [place / "steering" / KNOBS / f"{name}.safetensors" for name in sorted(FAMILIES)]
-    for file in filter(Path.is_file, files):
-        knob = Knob.load(file)
-        if knob.kind == kind:
+    steered = "steering" in run.record.get("stages", {})
+    for name in sorted(FAMILIES) if steered else ():
+        file = f"steering/{KNOBS}/{name}.safetensors"
+        if run.has(file) and (knob := Knob.load(run.file(file))).kind == kind:
             return knob
     raise GlossaeError(
-        f"{place}: this run has no {kind}s to write: they come from the stage steering (--steering.prompts 200, and "
+        f"{run.path}: this run has no {kind}s to write: they come from the stage steering (--steering.prompts 200, and "
         "steering.families with them)"
     )
 
@@ -147,7 +148,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         raise GlossaeError(
             f"{run.path}: this run has selected no latents yet: it has not reached the stage features"
         )
-    stored = RunFolder(run.path).read("features", "ranges.json")
+    stored = run.read("features/ranges.json")
     units = tuple(int(unit) for unit in stored["reference_means"])
     if not units:
         raise GlossaeError(f"{run.path}: this run has selected no latent: there is nothing to turn")
@@ -160,7 +161,7 @@ def _of_latents(run: Run, operation: Steering, whole: bool) -> Knob:
         raise GlossaeError(
             f"{run.path / RECORD}: does not say on which text the latents were chosen: run the recipe again"
         )
-    sae, recipe = read_sae(run.path), run.recipe
+    sae, recipe = read_sae(run.file(SAE)), run.recipe
     return Knob.of(
         model_of_run(run, "cpu"),
         Site(recipe.site, sae.config.layer or 0),

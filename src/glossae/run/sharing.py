@@ -11,10 +11,11 @@ from glossae.errors import GlossaeError
 from glossae.files import shared_name, write_json, write_text
 from glossae.hub import Repository, license_of, push
 from glossae.recipe import Recipe, shared_recipe, shared_results
+from glossae.record import RECIPE, RESULTS
 from glossae.results import Results
 from glossae.run.card import Shared, run_card
 from glossae.run.engine import assemble
-from glossae.run.folder import RECIPE, RESULTS, Run, RunFolder
+from glossae.run.folder import SAE, Run
 from glossae.run.knobs import knob_of_run
 from glossae.sae import CARD, MARK, SHARED_FILES, Sae, read_sae, snippets, to_shared
 from glossae.stages import STAGES
@@ -102,9 +103,8 @@ def _results(run: Run) -> Results:
     Raises:
         GlossaeError: a stage's summary, or `results.json`, was changed since.
     """
-    folder = RunFolder(run.path)
-    done = [name for name in STAGES if name in folder.record["stages"]]
-    results = shared_results(assemble(run.recipe, folder, done), run.recipe)
+    done = [name for name in STAGES if name in run.record["stages"]]
+    results = shared_results(assemble(run.recipe, run, done), run.recipe)
     # earlier versions wrote paths into it
     if results.to_json() != shared_results(run.results, run.recipe).to_json():
         raise GlossaeError(
@@ -122,10 +122,8 @@ def _shared(run: Run) -> tuple[Recipe, Results, Sae]:
 
 
 def _autoencoder(run: Run) -> Sae:
-    for file in ("sae/sae.safetensors", "sae/cfg.json"):
-        run.file(file)
     # not `Sae.load`, which warns: what is unsound stands in the notes and on the card
-    sae = read_sae(run.path / "sae" / "sae.safetensors")
+    sae = read_sae(run.file(SAE))
     model, commit = shared_name(run.recipe.model).partition("@")[0], run.record.get("model_commit")
     sae.config = replace(sae.config, model=f"{model}@{commit}" if commit else model)
     return sae

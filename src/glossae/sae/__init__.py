@@ -9,6 +9,7 @@ from glossae.sae.formats.sharing import FILES as SHARED_FILES
 from glossae.sae.formats.sharing import snippets
 from glossae.sae.formats.sharing import write as to_shared
 from glossae.sae.formats.sparsify import write as to_sparsify
+from glossae.sae.formats.writing import check_card
 from glossae.sae.grid import choose, fronts, last_batches
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
 from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, UnsoundWarning
@@ -28,6 +29,7 @@ __all__ = [
     "TrainPoint",
     "TrainSettings",
     "UnsoundWarning",
+    "check_card",
     "check_fits",
     "choose",
     "fast_bfloat16",

@@ -218,7 +218,11 @@ class Sae(nn.Module):
         return f"{place}{config.latents} latents, {config.activation}, k {config.k}"
 
     def save(self, folder: Path | str) -> None:
-        """Write `sae.safetensors` and `cfg.json` into a folder."""
+        """Write `sae.safetensors` into a folder, with all that is known of the SAE in its header.
+
+        Raises:
+            GlossaeError: the file cannot be written, or is there already and is no autoencoder of glossae.
+        """
         from glossae.sae.formats import own
 
         own.save(self, Path(folder))
@@ -265,7 +269,11 @@ class Sae(nn.Module):
         return load(locate(name, revision, subfolder)).to(device)._warned(name)
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write what `push_to_hub` pushes into a folder: SAELens' layout, a file with the rest, and a card."""
+        """Write what `push_to_hub` pushes into a folder: SAELens' layout, a file with the rest, and a card.
+
+        Raises:
+            GlossaeError: a file cannot be written, or one of that name is there that glossae did not write.
+        """
         self._share(Path(folder), Path(folder).name)
 
     def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
@@ -294,7 +302,9 @@ class Sae(nn.Module):
         from glossae.files import write_text
         from glossae.sae.card import CARD, sae_card
         from glossae.sae.formats.sharing import snippets, write
+        from glossae.sae.formats.writing import check_card
 
+        check_card(root / CARD)
         folder = write(self, root)
         rest = ["## Load it", "", *snippets(self, name, folder)]
         write_text(root / CARD, sae_card(self, title="A sparse autoencoder", rest=rest))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glossae import lm
 from glossae.errors import GlossaeError
-from glossae.files import replacing
+from glossae.files import tensors_sha256, write_tensors
 from glossae.memory import enough_memory, out_of_memory
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.trainer import EncoderDtype, Trainer, TrainPoint, TrainSettings
@@ -31,7 +31,7 @@ ONES = 32
 # tokens for checking weights before they are saved
 CHECKED = 64
 # the format of checkpoints, and the number that is kept
-FORMAT, KEPT = 2, 2
+FORMAT, KEPT = 3, 2
 _NAME = re.compile(r"step-\d{9,}\.safetensors")
 
 
@@ -391,8 +391,6 @@ class Checkpoints:
         Raises:
             GlossaeError: it cannot be written, or memory is exhausted; earlier ones remain.
         """
-        from safetensors.torch import save_file
-
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "trainers": []}
         for place, trainer in enumerate(group.trainers):
@@ -407,10 +405,9 @@ class Checkpoints:
             f"{path}: there is not enough memory to write a checkpoint; give --sae.checkpoint none, or lower "
             f"{_fewer(group.trainers)}"
         )
-        with memory, replacing(path) as temporary:
-            # clones: views of a larger tensor would save all of it
-            written = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-            save_file(written, temporary, metadata={"glossae": json.dumps(numbers)})
+        with memory:
+            said = json.dumps(numbers)
+            write_tensors(path, tensors, {"glossae": said, "sha256": tensors_sha256(said, tensors)})
         self._refused.discard(path)
         own = [file for file in self._files() if file not in self._refused]
         for old in (*own[KEPT:], *self._refused):
@@ -462,12 +459,17 @@ class Checkpoints:
 
         try:
             with safe_open(path, framework="pt") as file:
-                numbers = json.loads((file.metadata() or {}).get("glossae", "{}"))
+                header = file.metadata() or {}
+                said = header.get("glossae", "{}")
+                numbers = json.loads(said)
                 if numbers.get("format") != FORMAT:
                     return "is not a checkpoint of this version of glossae"
                 if numbers["identity"] != self.identity or len(numbers["trainers"]) != jobs:
                     return "belongs to a training on other text or with other settings"
-                return {name: file.get_tensor(name) for name in file.keys()}, numbers  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                if tensors_sha256(said, tensors) != header.get("sha256"):
+                    return "is broken (its hash is not that of what it holds)"
+                return tensors, numbers
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
             if out_of_memory(error):
                 # an unreadable file may still be a good checkpoint

@@ -13,7 +13,7 @@ import numpy as np
 from glossae.effects import Arrays, SwitchOff, switch_off
 from glossae.effects import baselines as training
 from glossae.errors import GlossaeError
-from glossae.evidence import Panel, first_sentences, lape, own_claim, testing
+from glossae.evidence import Panel, check_lape, first_sentences, lape, own_claim, testing
 from glossae.files import fingerprint
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import Baselines, FoundUnits, StageResults, TurnedSet
@@ -33,6 +33,16 @@ SWITCHED_SENTENCES, DOSES_TRIED = 64, 5
 
 Searched = tuple[list[training.Ranked], UnitStatistics, testing.Claim]
 """Every group's units that pass, the coordinates' statistics, and the claim that was tested."""
+
+
+def check(context: Context) -> None:
+    """Check that the neurons of LAPE can be counted in the model.
+
+    Raises:
+        GlossaeError: they cannot.
+    """
+    if wants_baselines(context.recipe) and context.recipe.baselines.lape:
+        check_lape(context.lm)
 
 
 def run(context: Context, progress: Progress) -> StageResults:
@@ -239,6 +249,7 @@ STAGE = Stage(
         "and LAPE neurons; each switched off on test until the change of loss is known"
     ),
     asked=wants_baselines,
+    check=check,
     lower="batch_tokens or sae.latents (or sae.expansion)",
     lines=lines,
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from glossae.corpora import OPTIONAL
 from glossae.errors import GlossaeError
-from glossae.evidence import Family, evidence_result, families, find_families
+from glossae.evidence import Family, evidence_result, families, find_families, panels
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import EvidenceResult, IdentificationRow, NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -21,6 +21,19 @@ from glossae.units import CountedUnits, Latents
 # kinds, and of one by the whole activation, a dimension
 ATTRIBUTED_SENTENCES, RANDOM_TOKENS, IDENTIFIED_SENTENCES = 200, 2000, 2000
 SECONDS_BY_UNITS, SECONDS_BY_COLUMN = 0.4, 0.008
+
+
+def check(context: Context) -> None:
+    """Check that text which is given for tests has sentences enough, and no language's under two names.
+
+    Raises:
+        GlossaeError: it has not.
+    """
+    corpora = context.roles.corpora
+    if "panel" in corpora:
+        too_small(context)
+    if "replicate" in corpora:
+        panels.plain_text("replicate", corpora["replicate"])
 
 
 def run(context: Context, progress: Progress) -> StageResults:
@@ -168,6 +181,7 @@ STAGE = Stage(
     cost=cost,
     words=words,
     lower="batch_tokens, evidence.permutations or sae.latents (or sae.expansion)",
+    check=check,
     notes=too_small,
     forecast=untested_lines,
     lines=lines,

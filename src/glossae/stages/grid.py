@@ -108,7 +108,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         for kind in kinds
     ]
-    identity = context.fingerprint("train", **inputs(context).settings)
+    identity = context.identity("train", **inputs(context).settings)
     trained = train_jobs(context, "grid", jobs, text, identity, part(progress, 0.0, 0.8))
     measured = measure_reconstruction(
         lm,

@@ -12,10 +12,11 @@ from typing import Any
 
 from glossae.errors import GlossaeError
 from glossae.evidence import layers, nearest_language, panels, short_sizes
+from glossae.lm import LanguageModel
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
 from glossae.plan.quantities import SELECTING
-from glossae.probing import LEAST_SENTENCES, choose_layer, probe_layers, sample_sentences
+from glossae.probing import LEAST_SENTENCES, ProbeSample, choose_layer, probe_layers, sample_sentences
 from glossae.recipe import Recipe
 from glossae.results import (
     NearestLanguage,
@@ -66,6 +67,28 @@ def inputs(context: Context) -> Inputs:
     return known
 
 
+def check(context: Context) -> None:
+    """Check that `train` has sentences enough for the probes that the recipe asks for.
+
+    Raises:
+        GlossaeError: it has not.
+    """
+    if context.recipe.fits_papers_probes:
+        _sample(context, context.lm)
+
+
+def _sample(context: Context, lm: LanguageModel) -> ProbeSample:
+    """The sentences that a model's probes are fitted on and tried on."""
+    recipe = context.recipe
+    return sample_sentences(
+        context.tokens("train", lm),
+        (context.target, context.reference),
+        recipe.probe.tokens,
+        seeds=recipe.probe.seeds,
+        seed=recipe.seed,
+    )
+
+
 def run(context: Context, progress: Progress) -> StageResults:
     """Probe every layer of every model named, and choose the run's layer if the recipe names none."""
     recipe, folder, parts = context.recipe, context.folder.path / "probe", context.parts["probe"]
@@ -94,13 +117,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     pair: PairLayer | None = None
     for number, name in enumerate(names):
         lm = context.model(name)
-        sample = sample_sentences(
-            context.tokens("train", lm),
-            (context.target, context.reference),
-            recipe.probe.tokens,
-            seeds=recipe.probe.seeds,
-            seed=recipe.seed,
-        )
+        sample = _sample(context, lm)
         shared: dict[str, Any] = {
             "site": recipe.site,
             "reference": context.reference,
@@ -409,6 +426,7 @@ STAGE = Stage(
     asked=lambda recipe: recipe.layer == "auto" or recipe.fits_papers_probes,
     lower="batch_tokens or probe.tokens",
     models=lambda recipe: [("probe.models", name) for name in recipe.probe.models],
+    check=check,
     adds=adds,
     lines=lines,
 )

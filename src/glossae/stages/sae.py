@@ -266,7 +266,7 @@ def training_identity(context: Context, seed: int | None = None) -> str:
     other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
     if seed is None and (more := baseline_jobs(context.recipe)):
         other["more"] = sorted(more)
-    return context.fingerprint(
+    return context.identity(
         "train", **settings_of(context.recipe, "sae", "precision"), layer=context.site.layer, **other
     )
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from glossae.errors import GlossaeError
 from glossae.evidence import match_latents, stability_result, testing
-from glossae.files import read_json, write_json
+from glossae.files import file_sha256, note, read_json, write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -20,6 +21,8 @@ from glossae.units import Latents
 
 # what says that the autoencoder beside it is whole, and of which training
 TRAINED = "trained.json"
+# what it says the hashes of
+FILES = ("sae.safetensors", "log.parquet")
 # of a dry run: of each latent, how many of another autoencoder's it is correlated with (find.stability)
 CANDIDATES = 8
 
@@ -76,25 +79,31 @@ def _place(context: Context, seed: int) -> Path:
 def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
     """The autoencoder of another seed: trained, or taken where an earlier try of this stage has finished it."""
     folder, identity = _place(context, seed), training_identity(context, seed)
-    if _trained(folder) == identity:
+    if _trained(folder, identity):
         progress(1.0)
         return read_sae(folder / "sae.safetensors").to(context.lm.device)
     (folder / TRAINED).unlink(missing_ok=True)
     sae, log = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
     sae.save(folder)
     write_table(folder / "log.parquet", as_rows(log))
-    write_json(folder / TRAINED, {"identity": identity})
+    write_json(folder / TRAINED, _facts(folder, identity))
     return sae
 
 
-def _trained(folder: Path) -> str | None:
-    """Of which training a finished autoencoder lies there, if one does."""
+def _facts(folder: Path, identity: str) -> dict[str, Any]:
+    return {"identity": identity, "files": {name: file_sha256(folder / name) for name in FILES}}
+
+
+def _trained(folder: Path, identity: str) -> bool:
+    """Whether the whole autoencoder of this training lies there; its files then are this try's."""
     try:
-        found = read_json(folder / TRAINED)
+        said = read_json(folder / TRAINED)
+        whole: bool = said == _facts(folder, identity)
     except (GlossaeError, OSError, ValueError):
-        return None
-    whole = isinstance(found, dict) and (folder / "sae.safetensors").is_file()
-    return found.get("identity") if whole else None
+        return False
+    for name in (*FILES, TRAINED) if whole else ():
+        note(folder / name)
+    return whole
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from glossae.run.folder import KNOBS, write_table
 from glossae.stages.sae import load_sae
 from glossae.stages.shared.units import tested_neurons
 from glossae.stages.stage import Stage, settings_of
-from glossae.steering import Steered, cut_prompts, lingua_languages, lingua_version, steer
+from glossae.steering import Prompts, Steered, cut_prompts, lingua_languages, lingua_version, steer
 from glossae.units import activation_moments
 
 # sentences of each language that the n-gram identifier learns from: more hardly helps, and takes its time
@@ -32,25 +32,35 @@ LOOKED_FOR, PROMPTS_AT_ONCE = 3, 64
 
 
 def check(context: Context) -> None:
-    """Check that the model has positions for prompts and their continuations."""
+    """Check that the model has positions for prompts and their continuations, and that `test` has prompts.
+
+    Raises:
+        GlossaeError: it has not.
+    """
     settings, lm = context.recipe.steering, context.lm
     if settings.wanted:
         longest = settings.prompt_tokens + settings.tokens + len(lm.prefix)
         check_length("steering.tokens: with steering.prompt_tokens", longest, lm)
+        _prompts(context)
 
 
-def run(context: Context, progress: Progress) -> StageResults:
-    """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
-    recipe, settings = context.recipe, context.recipe.steering
-    lm, site = context.lm, context.site
-    prompts = cut_prompts(
-        lm,
+def _prompts(context: Context) -> Prompts:
+    settings = context.recipe.steering
+    return cut_prompts(
+        context.lm,
         context.tokens("test"),
         context.reference,
         count=settings.prompts,
         length=settings.prompt_tokens,
         new_tokens=settings.tokens,
     )
+
+
+def run(context: Context, progress: Progress) -> StageResults:
+    """Continue prompts in the reference's language under every family, dose by dose and at the same KL."""
+    recipe, settings = context.recipe, context.recipe.steering
+    lm, site = context.lm, context.site
+    prompts = _prompts(context)
     chosen = _families(context, part(progress, 0.0, 0.1))
     ngrams = _ngrams(context)
     progress(0.15)

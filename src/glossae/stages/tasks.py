@@ -17,7 +17,7 @@ from glossae.run.folder import as_rows, write_table
 from glossae.stages.sae import load_sae
 from glossae.stages.shared.units import selected_latents
 from glossae.stages.stage import Stage, settings_of
-from glossae.tasks import Tuning, controlled, fine_tuned
+from glossae.tasks import Tuning, check_rows, controlled, fine_tuned, peft_library
 from glossae.toy import toy_rows
 
 # of a dry run: tokens of a row, and of the longest of two thousand, in the paper's three tasks
@@ -45,6 +45,28 @@ def read_tasks(recipe: Recipe) -> list[Task]:
 def prepare(context: Context) -> None:
     """Read the tasks."""
     context.prepared["tasks"] = read_tasks(context.recipe)
+
+
+def check(context: Context) -> None:
+    """Check that the tasks have rows enough, and that what fine-tunes is installed.
+
+    Raises:
+        GlossaeError: a label has too few rows, or peft is missing.
+    """
+    recipe, lm = context.recipe, context.lm
+    # those that the run ends before are not read
+    tasks: list[Task] = context.prepared.get("tasks", [])
+    for task in tasks if recipe.task_protocol != "as_coded" else ():
+        check_rows(
+            lm,
+            task,
+            rows=recipe.tasks.rows,
+            seed=recipe.seed,
+            max_tokens=longest_text(recipe, lm),
+            prefix=lm.prefix,
+        )
+    if tasks and recipe.tasks.finetune:
+        peft_library()
 
 
 def inputs(context: Context) -> Inputs:
@@ -188,4 +210,5 @@ STAGE = Stage(
     lower="batch_tokens, tasks.rows or max_tokens",
     sources=task_facts,
     prepare=prepare,
+    check=check,
 )

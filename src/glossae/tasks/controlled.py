@@ -276,6 +276,28 @@ def fit_predict(
     return fit_unscaled(scaled, labels, other, C=penalty, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
 
 
+def check_rows(
+    lm: LanguageModel, task: Task, *, rows: int, seed: int, max_tokens: int, prefix: tuple[int, ...]
+) -> None:
+    """Check that a task has the rows that `controlled` needs, without running the model.
+
+    Raises:
+        GlossaeError: there are too few rows of a label, or one has no tokens.
+    """
+    division = divide(task, rows=rows, seed=seed)
+    learned, _ = division.splits[0]
+    _check_folds(division.labels[learned], division.groups[learned])
+    encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
+
+
+def _check_folds(labels: Int[np.ndarray, " rows"], groups: Int[np.ndarray, " rows"]) -> None:
+    fewest = min(len(np.unique(groups[labels == label])) for label in range(int(labels.max()) + 1))
+    if fewest < FOLDS:
+        raise GlossaeError(
+            f"tasks: a label has {fewest} rows to learn from, and cross-validation needs {FOLDS}"
+        )
+
+
 def choose_penalty(
     features: Float[np.ndarray, "rows d"],
     labels: Int[np.ndarray, " rows"],
@@ -292,14 +314,9 @@ def choose_penalty(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    count = int(labels.max()) + 1
-    fewest = min(len(np.unique(groups[labels == label])) for label in range(count))
-    if fewest < FOLDS:
-        raise GlossaeError(
-            f"tasks: a label has {fewest} rows to learn from, and cross-validation needs {FOLDS}"
-        )
+    _check_folds(labels, groups)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = np.zeros(len(PENALTIES))
+    scores, count = np.zeros(len(PENALTIES)), int(labels.max()) + 1
     for train, test in folds.split(features, labels, groups):
         scaled, other = _scaled(features[train], features[test])
         for place, penalty in enumerate(PENALTIES):

@@ -86,7 +86,7 @@ def fine_tuned(
     Raises:
         GlossaeError: `peft` is not installed, an edit does not fit, or there are too few rows of a label.
     """
-    _library()
+    peft_library()
     tuning = tuning or Tuning()
     own = task_set(units, edits, name)
     division = divide(task, rows=rows, seed=seed, splits=1)
@@ -136,7 +136,12 @@ def fine_tuned(
     return result
 
 
-def _library() -> Any:
+def peft_library() -> Any:
+    """The package peft.
+
+    Raises:
+        GlossaeError: it is missing.
+    """
     try:
         import peft
     except ImportError as error:
@@ -153,7 +158,7 @@ def lora_adapters(lm: LanguageModel, rank: int) -> Iterator[list[nn.Parameter]]:
     Yields:
         The matrices, the only weights that learn. Afterwards the model's own modules are back in place.
     """
-    peft = _library()
+    peft = peft_library()
     learning = [(weight, weight.requires_grad) for weight in lm.model.parameters()]
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
     with warnings.catch_warnings():

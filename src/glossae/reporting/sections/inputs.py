@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Figure, Panel
 from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, num, pct, table
-from glossae.reporting.reading import RunFiles
+from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.verdict import site_words
 from glossae.reporting.wording import number, whole
 from glossae.results import SaeResult
@@ -69,6 +69,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
         "Protocol": files.recipe.protocol,
         "Seed": run.get("seed", files.recipe.seed),
         "Device": run.get("device"),
+        **({"Stages made with another": elsewhere} if (elsewhere := _elsewhere(run, stages)) else {}),
         "Precision": run.get("dtype"),
         "Threads": run.get("threads"),
         "glossae": run.get("glossae", run.get("sprog")),
@@ -77,6 +78,16 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     known = {name: str(value) for name, value in facts.items() if value is not None}
     yield table("Surroundings", [{"What": name, "In this run": value} for name, value in known.items()])
     yield Listing("The recipe, every setting resolved", files.recipe.to_yaml())
+
+
+def _elsewhere(run: Row, stages: Row) -> str:
+    """The stages that were made with another torch, thread count or device than the run's last start has."""
+    now, said = run.get("made_under") or {}, list[str]()
+    for name, facts in stages.items():
+        before = facts.get("made_under") or now
+        own = [f"{what} {before.get(what)}" for what in now if before.get(what) != now[what]]
+        said += [f"{name} ({', '.join(own)})"] if own else []
+    return "; ".join(said)
 
 
 # ---- the autoencoder

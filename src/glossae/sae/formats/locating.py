@@ -43,10 +43,10 @@ def load(place: Path) -> Sae:
 
 
 def _read_shared(path: Path) -> Sae:
-    """Read a `sae.safetensors`, a name that glossae and sparsify share: the config tells which of them wrote it."""
-    keys = Keys.read(path.parent / own.CONFIG)
-    if "format" in keys:
+    """Read a `sae.safetensors`, a name that glossae and sparsify share: the header or the config tells who wrote it."""
+    if own.is_own(path) or not (path.parent / own.CONFIG).exists():
         return own.read(path)
+    keys = Keys.read(path.parent / own.CONFIG)
     if "expansion_factor" in keys or "num_latents" in keys:
         return sparsify.read(path)
     raise GlossaeError(

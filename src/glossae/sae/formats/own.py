@@ -1,31 +1,82 @@
-"""glossae's own files: `sae.safetensors` and `cfg.json`."""
+"""glossae's own file: `sae.safetensors`, whose header holds what is known of the SAE and the SHA-256 of all of it.
+
+Earlier versions wrote `cfg.json` beside the tensors instead of a header, and such files are read, too.
+"""
 
 import dataclasses
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from glossae.errors import GlossaeError
+from glossae.files import tensors_sha256, write_tensors
 from glossae.lm import Site
 from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
-from glossae.sae.formats.writing import write_pair
 from glossae.sae.sae import Quality, Sae
 
 FORMAT_VERSION = 2
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
+# of the header: what `described` says, as JSON; among it the SHA-256 of the rest and of the tensors. One key, as
+# safetensors writes several in any order
+KEY, DIGEST = "glossae", "sha256"
 
 
 def save(sae: Sae, folder: Path) -> None:
-    """Write an SAE into a folder."""
-    write_pair(folder / WEIGHTS, sae.tensors(), folder / CONFIG, described(sae))
+    """Write an SAE into a folder, in place of one of ours.
+
+    Raises:
+        GlossaeError: the file cannot be written, or is there already and holds something else.
+    """
+    path = folder / WEIGHTS
+    if path.exists() and not is_own(path):
+        raise GlossaeError(f"{path}: exists and is no autoencoder of glossae: give another folder")
+    said, tensors = described(sae), sae.tensors()
+    said[DIGEST] = tensors_sha256(_text(said), tensors)
+    write_tensors(path, tensors, {KEY: _text(said)})
+    # of an earlier version, whose tensors have just been replaced
+    if "format" in _beside(folder):
+        (folder / CONFIG).unlink()
+
+
+def is_own(path: Path) -> bool:
+    """Whether a `sae.safetensors` is one that `save` wrote, now or in an earlier version."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (OSError, SafetensorError):
+        header = {}
+    return KEY in header or "format" in _beside(path.parent)
+
+
+def _text(said: dict[str, Any]) -> str:
+    return json.dumps(said, ensure_ascii=False)
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    """What the `cfg.json` of an earlier version says; empty if there is none."""
+    with suppress(OSError, ValueError, RecursionError):
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return said if isinstance(said, dict) else {}
+    return {}
 
 
 def read(path: Path) -> Sae:
-    """Read the files of `save`, given the path of the tensors."""
-    known = Described.read(path.parent / CONFIG)
+    """Read the file of `save`, or the two files of earlier versions, given the path of the tensors."""
     tensors = Tensors.read(path)
+    if KEY in tensors.header:
+        keys = Keys.parsed(tensors.header[KEY], path)
+        said = {key: value for key, value in keys.values.items() if key != DIGEST}
+        if keys.value(DIGEST) != tensors_sha256(_text(said), tensors.tensors):
+            raise GlossaeError(f"{path}: is broken: its hash is not that of what it holds")
+        known = Described.of(keys)
+    else:
+        known = Described.read(path.parent / CONFIG)
     settings, latents = known.settings, known.latents
     weights = tensors.weights(
         without=("W_dec",) if settings["tied"] else (), d_in=known.d_in, latents=latents
@@ -76,12 +127,20 @@ class Described:
         Raises:
             GlossaeError: a key is missing, unknown or wrong.
         """
-        keys = Keys.read(path)
+        return Described.of(Keys.read(path))
+
+    @staticmethod
+    def of(keys: Keys) -> "Described":
+        """What the keys say.
+
+        Raises:
+            GlossaeError: as `read`.
+        """
         if keys.value("format") != FORMAT_VERSION:
-            raise GlossaeError(f"{path}: is not a glossae autoencoder of format {FORMAT_VERSION}")
+            raise GlossaeError(f"{keys.path}: is not a glossae autoencoder of format {FORMAT_VERSION}")
         files = keys.group("files")
         found = Described(
-            path,
+            keys.path,
             d_in=keys.whole("d_in"),
             latents=keys.whole("latents"),
             site=Site(keys.text("site"), keys.maybe_whole("layer", least=0) or 0),

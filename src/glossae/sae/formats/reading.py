@@ -14,7 +14,6 @@ from torch import Tensor
 
 from glossae.declared import check_archive, check_loadable
 from glossae.errors import GlossaeError
-from glossae.files import read_json
 from glossae.lm import Site
 from glossae.sae.sae import Sae, SaeConfig
 
@@ -48,8 +47,17 @@ class Keys:
     def read(cls, path: Path) -> "Keys":
         """Read a file."""
         try:
-            values = read_json(path, MOST_CONFIG)
-        except (OSError, ValueError) as error:
+            text = read_bytes(path, MOST_CONFIG).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise GlossaeError(f"{path}: cannot be read as JSON ({error})") from error
+        return cls.parsed(text, path)
+
+    @classmethod
+    def parsed(cls, text: str, path: Path) -> "Keys":
+        """Read a text that a file holds."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise GlossaeError(f"{path}: cannot be read as JSON ({error})") from error
         if not isinstance(values, dict):
             raise GlossaeError(f"{path}: should hold a JSON object")
@@ -155,18 +163,21 @@ class Keys:
 class Tensors:
     """The tensors of a file: each is taken by its name, and `done` refuses those that were not."""
 
-    def __init__(self, tensors: dict[str, Tensor], path: Path) -> None:
-        self.tensors, self.path = dict(tensors), path
+    def __init__(
+        self, tensors: dict[str, Tensor], path: Path, header: Mapping[str, str] | None = None
+    ) -> None:
+        self.tensors, self.path, self.header = dict(tensors), path, dict(header or {})
 
     @classmethod
     def read(cls, path: Path) -> "Tensors":
         """Read a safetensors file."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         try:
             check_loadable(path)
-            return cls(load_file(path), path)
+            with safe_open(path, framework="pt") as file:
+                names = file.keys()
+                return cls({name: file.get_tensor(name) for name in names}, path, file.metadata())
         except (OSError, SafetensorError) as error:
             raise GlossaeError(f"{path}: cannot be read as safetensors ({error})") from error
 

@@ -16,17 +16,16 @@ from torch import Tensor
 
 from glossae._version import __version__
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, shared_name, write_text
+from glossae.files import file_sha256, shared_name
 from glossae.lm import Site
-from glossae.sae.card import CARD, sae_card
+from glossae.sae.card import sae_card
 from glossae.sae.formats import own
 from glossae.sae.formats.names import hook_name, site_of
 from glossae.sae.formats.reading import ABSOLUTE, GATE, TRANSCODER, Keys, Tensors, build, fold_norms
-from glossae.sae.formats.writing import check_free, write_pair
+from glossae.sae.formats.writing import FACTS, check_free, check_ours, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
-FACTS = "glossae.json"
 # the first version with nested metadata; without this key, SAELens takes the file for an older one and drops
 # them
 WRITTEN_AS = "6.0.0"
@@ -252,6 +251,7 @@ def write(sae: Sae, folder: Path, card: str = "") -> str:
             "--to: SAELens' top-k ends in a ReLU, and this autoencoder's latents go below zero"
         )
     check_free(folder, (WEIGHTS, CONFIG, FACTS), "a SAELens export")
+    check_ours(folder, (WEIGHTS, CONFIG))
     architecture = {"relu": "standard", "topk": "topk"}.get(config.activation, "jumprelu")
     tensors = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_enc": sae.b_enc, "b_dec": sae.b_dec}
     if sae.threshold is not None:
@@ -280,7 +280,6 @@ def write(sae: Sae, folder: Path, card: str = "") -> str:
     }
     if architecture == "topk":
         settings |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
-    facts = folder / FACTS, {**own.described(sae), "model": name}
-    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, facts)
-    write_text(folder / CARD, card or sae_card(sae))
+    facts = {**own.described(sae), "model": name}
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, card or sae_card(sae), facts)
     return f"{folder}: SAELens, {architecture}, {config.latents} latents, {hook or 'no hook name'}"

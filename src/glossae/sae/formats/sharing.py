@@ -9,9 +9,10 @@ from glossae.sae.card import CARD
 from glossae.sae.formats import own, sae_lens
 from glossae.sae.formats.locating import fetch_place
 from glossae.sae.formats.names import hook_name
+from glossae.sae.formats.writing import FACTS
 from glossae.sae.sae import Sae
 
-FILES = (own.WEIGHTS, own.CONFIG, sae_lens.WEIGHTS, sae_lens.FACTS)
+FILES = (own.WEIGHTS, own.CONFIG, sae_lens.WEIGHTS, FACTS)
 """Names of the files that `write` may write."""
 
 

@@ -8,12 +8,13 @@ import re
 from pathlib import Path
 
 from glossae.errors import GlossaeError
-from glossae.files import shared_name, write_json, write_text
+from glossae.files import shared_name, write_json
 from glossae.lm import Site
-from glossae.sae.card import CARD, sae_card
+from glossae.sae.card import sae_card
+from glossae.sae.formats import own
 from glossae.sae.formats.names import site_of
 from glossae.sae.formats.reading import ABSOLUTE, LINEAR_PATH, TRANSCODER, Keys, Tensors, build
-from glossae.sae.formats.writing import check_free, write_pair
+from glossae.sae.formats.writing import check_free, check_ours, write_pair
 from glossae.sae.sae import Sae
 
 WEIGHTS, CONFIG, ROOT_CONFIG = "sae.safetensors", "cfg.json", "config.json"
@@ -103,16 +104,16 @@ def write(sae: Sae, root: Path, hookpoint: str, card: str = "") -> str:
         write_json(root / ROOT_CONFIG, training)
     bias = sae.b_enc if config.pre_encoder_bias else sae.b_enc + sae.W_enc @ sae.b_dec
     tensors = {"encoder.weight": sae.W_enc, "encoder.bias": bias, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
-    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings)
-    write_text(folder / CARD, card or sae_card(sae))
+    write_pair(folder / WEIGHTS, tensors, folder / CONFIG, settings, card or sae_card(sae))
     return f"{folder}: sparsify, topk, {config.latents} latents, {hookpoint or 'no hookpoint'}"
 
 
 def _check_free(root: Path, folder: Path, model: str, training: dict[str, str]) -> None:
     """Check that a hookpoint's folder may be written below a root, beside other hookpoints of the same model."""
     check_free(folder, (WEIGHTS, CONFIG), KIND)
-    if (folder / CONFIG).is_file() and "format" in Keys.read(folder / CONFIG):
+    if own.is_own(folder / WEIGHTS):
         raise GlossaeError(f"--out: {folder} holds glossae's own autoencoder; give another folder")
+    check_ours(folder, (WEIGHTS, CONFIG))
     if folder == root:
         return
     siblings = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []

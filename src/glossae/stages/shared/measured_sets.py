@@ -1,6 +1,9 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,11 @@ from glossae.effects import (
 )
 from glossae.errors import GlossaeError
 from glossae.evidence import Panel, Selection, paper_rule, testing
+from glossae.files import note, noting, write_json
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.results import ChosenLatents, EvidenceResult
 from glossae.run.context import Context, Progress, part
+from glossae.run.folder import as_rows
 from glossae.sae import Sae
 from glossae.stages.evidence import directions_from
 from glossae.stages.sae import load_sae, untrained_autoencoders
@@ -85,7 +90,10 @@ def measured_sets(context: Context, progress: Progress, panel: Panel | None = No
     chosen: list[ChosenLatents] = []
     if "latent" in families and selected.units:
         own = part(progress, 0.0, 0.7)
-        chosen = parts.rows(ChosenLatents, "chosen", lambda: _choose(context, selected, sae, panel, own))
+        kept = parts.json("chosen", lambda: _choose_and_freeze(context, selected, sae, panel, own))
+        chosen = [ChosenLatents(**row) for row in kept["rows"]]
+        for name, frozen in kept["frozen"].items():
+            _restore(context.folder.path / "effects" / name, frozen)
         sets += [
             _latents_of(context, selected, sae, each)
             for each in chosen
@@ -116,6 +124,28 @@ def _cheaper(context: Context, count: int) -> Arrays:
         "neurons": np.array(neurons, dtype=np.int64),
         "vectors": torch.stack([each.double() for each in (*means, *vectors)]).numpy(),
     }
+
+
+def _choose_and_freeze(
+    context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
+) -> dict[str, Any]:
+    """What `_choose` returns as rows, and the contents of the frozen sets that it writes, by the file's name."""
+    with noting() as written:
+        rows = _choose(context, selected, sae, panel, progress)
+    own = sorted(path for path in written if path.parent == context.folder.path / "effects")
+    return {
+        "rows": as_rows(rows),
+        "frozen": {path.name: json.loads(path.read_text(encoding="utf-8")) for path in own},
+    }
+
+
+def _restore(path: Path, frozen: dict[str, Any]) -> None:
+    """Write a frozen set that an earlier try of the stage chose, unless it is there as it was."""
+    with suppress(OSError, ValueError):
+        if json.loads(path.read_text(encoding="utf-8")) == frozen:
+            note(path)
+            return
+    write_json(path, frozen)
 
 
 def _choose(
