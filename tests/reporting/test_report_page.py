@@ -416,6 +416,9 @@ def test_in_a_browser(reported: Callable[[str], Path]) -> None:
             for width in (1280, 390):
                 page.set_viewport_size({"width": width, "height": 800})
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
+                # a table that is wider than its box scrolls inside it
+                tables = "[...document.querySelectorAll('table')].filter(e => !e.closest('.scroll')).length"
+                assert page.evaluate(tables) == 0
             # no figure is wider than a phone, and its letters are legible there
             size = "[...document.querySelectorAll('svg.drawing')].map(e => e.getBoundingClientRect().width)"
             assert max(page.evaluate(size)) <= 390

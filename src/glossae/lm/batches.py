@@ -66,7 +66,8 @@ class TokenRows(Sequence[np.ndarray]):
     @property
     def lengths(self) -> np.ndarray:
         """The number of ids of each row, `(rows,)` int64."""
-        return self._ends - self._starts
+        lengths: np.ndarray = self._ends - self._starts
+        return lengths
 
     def take(self, index: np.ndarray) -> "TokenRows":
         """The rows with these numbers, in this order; the ids are not copied."""
