@@ -339,7 +339,7 @@ def name_ends(axes: Axes) -> None:
     def crossed(start: float, end: float, height: float) -> int:
         """How many lines run through a name there."""
         steps = np.linspace(start, end, 12)
-        heights = [np.interp(steps, *curve.T, left=np.inf, right=np.inf) for curve in curves]
+        heights = [np.interp(steps, curve[:, 0], curve[:, 1], left=np.inf, right=np.inf) for curve in curves]
         return sum(bool((np.abs(own - height) < 0.6 * line).any()) for own in heights)
 
     for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
