@@ -61,7 +61,8 @@ class TokenRows(Sequence[np.ndarray]):
     def __getitem__(self, place: SupportsIndex | slice) -> "np.ndarray | TokenRows":
         if isinstance(place, slice):
             return TokenRows(self._flat, self._starts[place], self._ends[place])
-        return self._flat[self._starts[place] : self._ends[place]].astype(np.int64)
+        row: np.ndarray = self._flat[self._starts[place] : self._ends[place]].astype(np.int64)
+        return row
 
     @property
     def lengths(self) -> np.ndarray:
