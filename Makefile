@@ -20,7 +20,7 @@ FUZZ_FORMS := labelled.tsv header.tsv documents.tsv columns.txt aligned.txt reco
 PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
-.PHONY: demo results quick test test-slow test-peers fuzz lint format docs notebooks clean
+.PHONY: demo results quick test test-slow test-peers fuzz lint audit lock format docs notebooks clean
 
 demo: $(INSTALLED)
 	$(BIN)/glossae run demo --again
@@ -53,6 +53,17 @@ lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# packages with known vulnerabilities
+audit: $(TOOLS)
+	$(BIN)/python tools/audit.py
+
+# anew after a change of pyproject.toml or constraints.txt; needs uv, which is not installed into .venv
+lock:
+	printf '%s\n' "# The versions of constraints.txt with the hashes of their files on the package index; 'make lock' writes it." \
+		'# pip install --require-hashes -r requirements.lock' > requirements.lock
+	uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --generate-hashes --universal \
+		--python-version 3.11.7 --no-annotate --no-header --no-emit-index-url --no-emit-find-links >> requirements.lock
 
 # the documentation, in build/docs; the notebooks in it are those of examples/
 docs: $(TOOLS)

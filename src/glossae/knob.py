@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.flags import typed
 from glossae.recipe import Count, Seed, Text
 
@@ -138,7 +138,7 @@ def _apply(given: argparse.Namespace) -> dict[str, Any]:
     rows = [dict(zip(("prompt", "raw", "turned"), texts, strict=True)) for texts in continued]
     for row in rows:
         for name, text in row.items():
-            print(f"{name:<8} {_shown(text)}")
+            print(f"{name:<8} {one_line(text)}")
     return {"model": given.model, "continuations": rows}
 
 
@@ -180,11 +180,3 @@ def _begins_as(out: Path, kind: str) -> bool:
         # a whole model of llama.cpp is a GGUF too
         return head.startswith(b"GGUF") and b"controlvector" in head
     return head.startswith(b'[{"activations":')
-
-
-def _shown(text: str) -> str:
-    """A text on one line, without control characters."""
-    return "".join(
-        character if character.isprintable() else " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )

@@ -89,7 +89,7 @@ def test_collapsed_probes_are_marked_and_their_accuracy_stands_in_no_table(tmp_p
     left = tables(probes(files))["What the penalty leaves"]
     assert [line["Layers with weights"] for line in left] == ["4 of 4", "3 of 4", "0 of 4"]
     assert left[2]["Accuracy where there are weights"] == "–"
-    caption = {figure.name: figure.caption for figure in contents(files).figures}["layer-rule"]
+    caption = {figure.name: figure.caption for figure in contents(files).figures}["layer-choice"]
     assert "Seeds agree on the order of layers to a rank correlation of 0.80." in caption
 
 
@@ -176,7 +176,7 @@ def test_the_papers_grid_stands_beside_the_runs(tmp_path: Path) -> None:
     assert figure.numbers["paper_mse"].tolist() == [c["mse"] for c in PUBLISHED["grid"]["cells"]]
     assert figure.numbers["chosen"].sum() == 1
     found = tables(grid(files))
-    assert [line["Chosen"] for line in found["The choice"]] == ["by the rule", "by the paper"]
+    assert [line["Chosen"] for line in found["The choice"]] == ["grid choice", "the paper's choice"]
     assert found["The choice"][1]["Kind"] == "TopK, separate, bias"
     assert found["The grid as a whole"][0]["The paper's numbers"] == "13 of 24"
     assert found["Appendix A: every autoencoder"][0]["Error|paper"] == "0.0239"

@@ -47,7 +47,7 @@ BEFORE = {
     },
 }
 """The rooms, and those that each may import."""
-EVERYBODYS = {"errors", "results", "files", "environment", "languages", "memory", "stats", "_version"}
+EVERYBODYS = {"errors", "results", "files", "declared", "environment", "languages", "memory", "stats", "_version"}
 """Modules that every room may import."""
 MORE = {
     "reporting": {"recipe"},

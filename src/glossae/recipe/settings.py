@@ -237,18 +237,18 @@ class Evidence(Settings, title="evidence"):
 
 
 class Features(Settings, title="features"):
-    """The rule by which the units of the language are selected."""
+    """How the units of the language are selected: by the rate rule or by tests."""
 
     rule: Literal["paper", "tested"] = "paper"
-    """Select units by the paper's thresholds, or those that pass the tests of evidence.* against every language."""
+    """paper: the rate rule, min_target and max_reference; tested: the tests of evidence.* against every language."""
     at_most: Count = 20
-    """With rule tested, select at most this many: the units that are furthest from every other language."""
+    """With features.rule tested, select at most this many: the units that are furthest from every other language."""
     min_target: Fraction = 0.5
     """A unit fires on more than this share of the target's tokens."""
     max_reference: Fraction = 0.01
     """A unit fires on less than this share of the reference's tokens."""
     fallback: Whole = 4
-    """Number of units to select when none passes the rule; the page marks them."""
+    """Number of units to select when none passes; the page marks them."""
     max_reference_fallback: Fraction = 0.02
     """Units of the fallback fire on less than this share of the reference's tokens."""
     units: Values[Whole] = ()
@@ -259,7 +259,8 @@ class Dashboards(Settings, title="dashboards"):
     """A page for each unit: contexts from the whole text, density, logit effects, nearest units."""
 
     units: Whole = 40
-    """At most this many units: the selected latents, neurons and directions in turn, latents near the rule; 0: none."""
+    """At most this many units: the selected latents; other latents that pass a test, neurons and directions in turn;
+    latents near the rate rule. 0: none."""
     sentences: Count | None = None
     """At most this many sentences of each language, drawn from all roles but replicate; none: all."""
 
@@ -268,7 +269,7 @@ class Baselines(Settings, title="baselines"):
     """Units of untrained autoencoders and of methods without an autoencoder, to compare the trained one's with."""
 
     untrained: Whole = 3
-    """Number of untrained autoencoders, each with another seed, whose units the same rule selects; 0: no baselines."""
+    """Number of untrained autoencoders, each with another seed, whose units pass the same test; 0: no baselines."""
     trained: Whole = 0
     """Number of further trained autoencoders, in the same pass over the text, each with another seed."""
     frozen: Whole = 0

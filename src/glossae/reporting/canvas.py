@@ -18,7 +18,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from glossae.reporting.wording import visible
+from glossae.errors import visible
 
 INK, QUIET, PALE, FAINT = "#1f252c", "#56606b", "#8d97a2", "#d6dce2"
 # Okabe and Ito's palette, some a little darker for white paper; the paper's Danish is red

@@ -1,4 +1,4 @@
-"""The three pictures of the first screen: units by language, loss by dose, and one continuation as it is and turned."""
+"""The first screen: units by language, loss by dose, one continuation as it is and turned, and what adds the latter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
+from glossae.errors import visible
 from glossae.reporting.canvas import INK, PALE, Figure, Panel, language_style
 from glossae.reporting.reading import RunFiles
 from glossae.reporting.verdict import dose_unit, dose_words
-from glossae.reporting.wording import language_name, number, short, visible, whole
+from glossae.reporting.wording import language_name, listed, number, short, whole
 from glossae.results import FamilyUnit, LossCell
 
 _MOST_LANGUAGES = 8
@@ -276,4 +277,29 @@ def continuation(files: RunFiles) -> Continued | None:
         f"latents fixed at {dose}" if first.edit == "set" else f"latents: {first.edit}",
         f"The first prompt whose continuation changes; {whole(len(changed))} of {whole(len(after))} do. Which language "
         "it is was not asked (--steering.prompts 200).",
+    )
+
+
+# ---- what a flag would add
+
+
+def to_add(files: RunFiles, dose: bool, continued: bool) -> str:
+    """Which flags add the loss by dose and a continuation; empty where both are there, or no flag would add them.
+
+    Args:
+        files: of the run.
+        dose: whether the loss by dose is shown.
+        continued: whether a continuation is shown.
+    """
+    effects = files.recipe.effects
+    lacking = [
+        words for words, shown in (("the loss by dose", dose), ("one continuation", continued)) if not shown
+    ]
+    flags = [] if effects.sweep else ["--effects.sweep true"]
+    flags += [] if effects.prompts or continued else ["--effects.prompts true"]
+    if not lacking or not flags or not files.units or "effects" in files.to_come:
+        return ""
+    return (
+        f"Not measured in this run: {listed(lacking)}. The same command with {' '.join(flags)} adds "
+        f"{'it' if len(lacking) == 1 else 'both'} and keeps the stages that are done."
     )

@@ -1,11 +1,11 @@
 """The stage `stability`: train autoencoders with other seeds, and look in them for the units that were found."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from glossae.errors import GlossaeError
 from glossae.evidence import match_latents, stability_result, testing
-from glossae.files import write_json
+from glossae.files import read_json, write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -90,8 +90,8 @@ def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
 def _trained(folder: Path) -> str | None:
     """Of which training a finished autoencoder lies there, if one does."""
     try:
-        found = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / TRAINED)
+    except (GlossaeError, OSError, ValueError):
         return None
     whole = isinstance(found, dict) and (folder / "sae.safetensors").is_file()
     return found.get("identity") if whole else None
