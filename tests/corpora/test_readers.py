@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from glossae.corpora import Corpus, Sentence, clean_text, read_source
+from glossae.corpora import Corpus, Sentence, clean_text, parse_task, read_source
 from glossae.errors import GlossaeError
 from glossae.languages import language_code, overlapping
 
@@ -601,7 +601,29 @@ def test_arbitrary_bytes_never_crash_a_reader(folder, content, form):
     else:
         assert set(corpus.languages) <= set(LANGUAGES)
         return
-    assert "\n" not in message
+    assert message.isprintable()
+    # the file, also where the message begins with the name of the source
+    assert "any." in message
+
+
+TASK_PIECES = [*PIECES, b"text\tlabel\n", b"text,label\n", b"god", b"pair", b'"']
+
+
+@given(
+    anything | st.lists(st.sampled_from(TASK_PIECES)).map(b"".join), st.sampled_from(["tsv", "jsonl", "csv"])
+)
+def test_arbitrary_bytes_are_rows_of_a_task_or_one_line(folder, content, suffix):
+    path = write(folder / f"any.{suffix}", content)
+    try:
+        task = parse_task(f"mine:da={path}").read(0)
+    except GlossaeError as error:
+        message = str(error)
+    else:
+        assert len(task.labels) > 1
+        assert all(row.text.strip() and row.label for row in task.train)
+        return
+    assert message.isprintable()
+    assert str(path) in message
 
 
 @given(st.text() | st.text("ø/", min_size=100, max_size=5000))

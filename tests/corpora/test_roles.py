@@ -131,6 +131,17 @@ def test_a_sentence_in_an_earlier_role_is_dropped(folder, role):
     assert dropped == sum(("en", f"sentence {i}") in present for i in range(90, 150))
 
 
+def test_a_sentence_that_differs_only_in_what_cannot_be_seen_is_in_one_role(folder):
+    train = write(folder / "seen.tsv", labelled(range(40)))
+    unseen = [line.replace("t", "t\u200b\u00ad\u200d", 1) for line in labelled(range(30, 40))]
+    test = write(folder / "unseen.tsv", [*unseen, *labelled(range(50, 60))])
+    roles = build({"train": train, "test": test})
+    assert row_of(roles, "test").dropped["in_earlier_role"] == 10
+    assert {s.text for s in roles.corpora["test"].only("da").sentences} == {
+        f"sætning {i}" for i in range(50, 60)
+    }
+
+
 def test_test_cut_out_of_select_gives_way_to_a_given_tune(folder):
     specs = {
         "train": write(folder / "x.tsv", columns(range(100))),

@@ -45,7 +45,8 @@ class TokenRows(Sequence[np.ndarray]):
         for row in rows:
             flat.extend(row)
             ends.append(len(flat))
-        bounds = np.asarray(ends, dtype=np.int64)
+        # numpy takes an array of "q" for another type than int64 (longlong)
+        bounds = np.frombuffer(ends, dtype=np.int64)
         return TokenRows(np.asarray(flat, dtype=np.int32), bounds[:-1], bounds[1:])
 
     def __len__(self) -> int:
@@ -189,7 +190,7 @@ def tokenize(
             f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
             f"{whole} at most; raise max_tokens, or leave chat off"
         )
-    kept, predicted_bytes = list[Sentence](), array("q")
+    kept, predicted_bytes = list[Sentence](), list[int]()
     dropped: dict[tuple[str, str], int] = {}
     cut: dict[tuple[str, str], int] = {}
 
@@ -208,7 +209,7 @@ def tokenize(
             yield [*prefix, *tokens[: last + 1]]
 
     ids = TokenRows.of(rows())
-    by_sentence = np.asarray(predicted_bytes, dtype=np.int64)
+    by_sentence = np.array(predicted_bytes, dtype=np.int64)
     return TokenizedCorpus(Corpus.of(kept), ids, by_sentence, dropped, cut, len(prefix))
 
 
