@@ -61,6 +61,8 @@ class _Checks:
     def __init__(self) -> None:
         self._lock, self._open = Lock(), 0
         self._before: Callable[[], Any] | None = None
+        # by address, the bytes of a file that an answer has announced
+        self._announced: dict[str, int] = {}
 
     def __enter__(self) -> None:
         from huggingface_hub import set_client_factory
@@ -68,11 +70,9 @@ class _Checks:
 
         with self._lock:
             if not self._open:
-                before: Callable[[], Any] = getattr(
-                    _http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory
-                )
+                before: Any = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
                 self._before = before
-                set_client_factory(lambda: _checked(before()))
+                set_client_factory(lambda: self._checked(before()))
             self._open += 1
 
     def __exit__(self, *_: object) -> None:
@@ -82,19 +82,58 @@ class _Checks:
             self._open -= 1
             if not self._open and self._before is not None:
                 set_client_factory(self._before)
+                self._announced.clear()
+
+    def _checked(self, client: Any) -> Any:
+        """The hub's client, of whichever HTTP library, with our checks of each request and answer."""
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks["request"], _limit_request],
+            "response": [*hooks["response"], self._check],
+        }
+        return client
+
+    def _check(self, response: Any) -> None:
+        """Refuse an answer that no hub gives, and limit its body.
+
+        Raises:
+            _UnfitAnswerError: it names a file or a commit in a way that leads elsewhere, redirects from https to http,
+                is compressed, or is too large.
+            OSError: it is longer than announced, or the disk has not as much room.
+        """
+        request, headers = response.request, response.headers
+        tags = ("X-Linked-ETag", "ETag") if request.method == "HEAD" else ()
+        for key in (*tags, "X-Repo-Commit"):
+            value = headers.get(key, "")
+            # the client strips the weak mark and the quotes
+            fits = _TAG.fullmatch(value.lstrip("W/").strip('"')) if key in tags else _COMMIT.fullmatch(value)
+            if key in headers and not fits:
+                raise _UnfitAnswerError(f"what answers there is not the hub: its {key} is {value[:60]!a}")
+        target = urljoin(str(request.url), headers.get("Location", ""))
+        if request.url.scheme == "https" and urlsplit(target).scheme != "https":
+            raise _UnfitAnswerError(
+                f"what answers there redirects to an address without https, {target[:60]!a}"
+            )
+        length = headers.get("Content-Length", "")
+        if request.method == "HEAD":
+            size = headers.get("X-Linked-Size") or ("" if "Location" in headers else length)
+            if size.isdecimal():
+                self._announced |= dict.fromkeys(
+                    (str(request.url), str(type(request.url)(target))), int(size)
+                )
+            return
+        if headers.get("Content-Encoding", "identity") != "identity":
+            raise _UnfitAnswerError("what answers there compresses what it was asked for as it is")
+        most = self._announced.get(str(request.url))
+        if most is None:
+            # a list is read into memory; a file that was not announced says its length
+            most = int(length) if length.isdecimal() and "/api/" not in request.url.path else _MOST_ANSWER
+        elif most > _free_disk():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        response.stream = _limited(response.stream, most, str(request.url) in self._announced)
 
 
 _checks = _Checks()
-
-
-def _checked(client: Any) -> Any:
-    """The hub's client, of whichever HTTP library, with our checks of each request and answer."""
-    hooks = client.event_hooks
-    client.event_hooks = {
-        "request": [*hooks["request"], _limit_request],
-        "response": [*hooks["response"], _check_answer],
-    }
-    return client
 
 
 def _limit_request(request: Any) -> None:
@@ -105,37 +144,6 @@ def _limit_request(request: Any) -> None:
     request.extensions = {**request.extensions, "timeout": limits | given}
 
 
-def _check_answer(response: Any) -> None:
-    """Refuse an answer that no hub gives, and limit its body.
-
-    Raises:
-        _UnfitAnswerError: it names a file or a commit in a way that leads elsewhere, redirects from https to http, is
-            compressed, or is too large.
-        OSError: the disk has not as much room as the file needs.
-    """
-    request, headers = response.request, response.headers
-    tags = ("X-Linked-ETag", "ETag") if request.method == "HEAD" else ()
-    for key in (*tags, "X-Repo-Commit"):
-        value = headers.get(key, "")
-        # the client strips the weak mark and the quotes
-        fits = _TAG.fullmatch(value.lstrip("W/").strip('"')) if key in tags else _COMMIT.fullmatch(value)
-        if key in headers and not fits:
-            raise _UnfitAnswerError(f"what answers there is not the hub: its {key} is {value[:60]!a}")
-    target = urljoin(str(request.url), headers.get("Location", ""))
-    if request.url.scheme == "https" and urlsplit(target).scheme != "https":
-        raise _UnfitAnswerError(f"what answers there redirects to an address without https, {target[:60]!a}")
-    if request.method == "HEAD":
-        return
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise _UnfitAnswerError("what answers there compresses what it was asked for as it is")
-    is_file = "/api/" not in request.url.path
-    most = _free_disk() if is_file else _MOST_ANSWER
-    length = headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > most:
-        raise _too_large(is_file)
-    response.stream = _limited(response.stream, most, is_file)
-
-
 def _free_disk() -> int:
     from huggingface_hub import constants
 
@@ -144,13 +152,7 @@ def _free_disk() -> int:
     return shutil.disk_usage(there).free
 
 
-def _too_large(is_file: bool) -> Exception:
-    if is_file:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return _UnfitAnswerError(f"the hub answers with more than {_MOST_ANSWER:,} bytes")
-
-
-def _limited(stream: Any, most: int, is_file: bool) -> Any:
+def _limited(stream: Any, most: int, announced: bool) -> Any:
     """A body that ends with an error after `most` bytes, or if it comes too slowly."""
     base = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
 
@@ -159,8 +161,11 @@ def _limited(stream: Any, most: int, is_file: bool) -> Any:
             began, came = time.monotonic(), 0
             for block in stream:
                 came += len(block)
+                if came > most and announced:
+                    # as the client says it, once everything has come
+                    raise OSError("Consistency check failed: more than announced")
                 if came > most:
-                    raise _too_large(is_file)
+                    raise _UnfitAnswerError(f"the hub answers with more than {most:,} bytes")
                 if time.monotonic() - began > GRACE + came / SLOWEST:
                     raise _UnfitAnswerError(f"fewer than {SLOWEST:,.0f} bytes a second come: try later")
                 yield block

@@ -42,7 +42,7 @@ class Repo:
         messages: of the commits that were pushed.
         meanwhile: what answers a commit instead, once: (status, headers).
         lies: headers of every file that are not the hub's.
-        endless: large files, and the list of files, do not end.
+        endless: what does not end: `files` (large ones), or `lists` (of files).
     """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Repo:
     messages: list[str] = field(default_factory=list)
     meanwhile: tuple[int, dict[str, str]] | None = None
     lies: dict[str, str] = field(default_factory=dict)
-    endless: bool = False
+    endless: str = ""
 
     def commit_of(self, revision: str) -> str | None:
         if revision in self.commits:
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, {"X-Error-Code": "RevisionNotFound"})
             return
         files = repo.commits[commit]
-        if repo.endless and what != "tree":
+        if repo.endless == "lists":
             self._without_end()
             return
         if what == "revision":
@@ -376,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if repo.spoil is not None:
             data = repo.spoil(data)
-        if repo.endless and self.command == "GET":
+        if repo.endless == "files" and self.command == "GET":
             self._without_end()
             return
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])

@@ -284,8 +284,10 @@ def test_a_file_that_is_not_there_makes_no_folder_outside_the_cache(hub, client,
 
 def test_answers_without_an_end_are_refused(hub, client, refusal, name, model_files):
     hub.add(name, without(model_files, "tokenizer"))
-    hub.repo(name).endless = True
+    hub.repo(name).endless = "lists"
     assert "the hub answers with more than 67,108,864 bytes" in refusal("load", name)
+    hub.repo(name).endless = "files"
+    assert "a file arrived with another size than the hub announced" in refusal("load", name)
 
 
 def test_the_hubs_client_is_as_before_after_each_use(client):

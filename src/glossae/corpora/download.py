@@ -78,7 +78,7 @@ class _Hurry:
     """Ends connections when time is up: a socket's own timeout begins again at each byte."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self._ends = seconds, time.monotonic() + seconds
+        self._ends = time.monotonic() + seconds
         self._sockets: list[socket.socket] = []
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True

@@ -35,12 +35,11 @@ _MOST_SMALL = 2**28
 _MOST_CONFIG = 2**24
 # keys that count layers, or other objects that transformers makes one by one, in config.json and in GGUF files
 _LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth|block_count")
-_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+|\w+_count"), 2**20
+_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+|(head|expert)_count\w*"), 2**20
 # keys of sizes, which a tensor has at least as many values as
-_SIZES, _LEAST_LARGE = (
-    re.compile(r"\w+_(size|dim)|n_embd|n_inner|d_\w+|(embedding|feed_forward)_length"),
-    2**24,
-)
+_SIZES = re.compile(r"\w+_(size|dim)|n_embd|n_inner|d_\w+|(embedding|feed_forward)_length")
+# below, no model's table of frequencies is large
+_LEAST_LARGE = 2**24
 # files that transformers can make a tokenizer from, older kinds included
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # packages whose functions transformers uses in place of its own if they are installed
@@ -220,7 +219,6 @@ def _check_numbers(name: str, said: str, config: Any, layers: int, largest: int)
             elif _COUNTS.fullmatch(last):
                 most = _MOST_COUNT
             elif _SIZES.fullmatch(last):
-                # below, no model's table of frequencies or mask is large
                 most = max(largest, _LEAST_LARGE)
             else:
                 continue

@@ -210,9 +210,10 @@ def _shape_of_gguf(path: Path) -> Shape | None:
     architecture = header.fields.get("general.architecture")
     keys = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
     found = [header.fields.get(f"{architecture}.{key}") for key in keys]
-    if not all(isinstance(number, int) for number in found):
+    numbers = [number for number in found if isinstance(number, int)]
+    if len(numbers) < len(keys):
         return None
-    layers, width, mlp, heads = (int(number or 0) for number in found)
+    layers, width, mlp, heads = numbers
     embedding = header.tensors.get("token_embd.weight")
     vocabulary = max(embedding.shape, default=0) if embedding else 0
     weights = sum(tensor.values for tensor in header.tensors.values())
