@@ -10,10 +10,17 @@ PEERS := .venv-peers
 PEERS_INSTALLED := $(PEERS)/.installed
 PEERS_PACKAGES := sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0 llama-cpp-python==0.3.36 gguf
 
+# atheris, for Linux with x86-64 and Python up to 3.13; it needs no torch
+FUZZ := .venv-fuzz
+FUZZ_INSTALLED := $(FUZZ)/.installed
+FUZZ_SECONDS ?= 40
+FUZZ_FORMS := labelled.tsv header.tsv documents.tsv columns.txt aligned.txt records.jsonl languages.jsonl records.csv \
+	languages.csv treebank.conllu memory.tmx task.tsv task.jsonl task.csv
+
 PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
 
-.PHONY: demo results quick test test-slow test-peers lint format docs notebooks clean
+.PHONY: demo results quick test test-slow test-peers fuzz lint audit lock format docs notebooks clean
 
 demo: $(INSTALLED)
 	$(BIN)/glossae run demo --again
@@ -37,10 +44,26 @@ test-peers: $(PEERS_INSTALLED)
 	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py \
 		tests/effects/test_peers_turned.py
 
+# bytes that a fuzzer makes up, for every reader of text: ten minutes
+fuzz: $(FUZZ_INSTALLED)
+	for form in $(FUZZ_FORMS); do PYTHONPATH=src $(FUZZ)/bin/python tests/fuzz/fuzz_readers.py $$form \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 || exit 1; done
+
 lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# packages with known vulnerabilities
+audit: $(TOOLS)
+	$(BIN)/python tools/audit.py
+
+# anew after a change of pyproject.toml or constraints.txt; needs uv, which is not installed into .venv
+lock:
+	printf '%s\n' "# The versions of constraints.txt with the hashes of their files on the package index; 'make lock' writes it." \
+		'# pip install --require-hashes -r requirements.lock' > requirements.lock
+	uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --generate-hashes --universal \
+		--python-version 3.11.7 --no-annotate --no-header --no-emit-index-url --no-emit-find-links >> requirements.lock
 
 # the documentation, in build/docs; the notebooks in it are those of examples/
 docs: $(TOOLS)
@@ -55,7 +78,7 @@ format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(PEERS) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(FUZZ) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Anew whenever what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -78,4 +101,10 @@ $(PEERS_INSTALLED): Makefile constraints.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
 		vllm-lens==1.3.0
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
+	touch $@
+
+$(FUZZ_INSTALLED): Makefile constraints.txt
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris==3.0.0 \
+		pydantic filelock defusedxml langcodes pyyaml jaxtyping numpy huggingface-hub pytest
 	touch $@

@@ -40,11 +40,16 @@ layers.plot()
 # %% [markdown]
 # ## The SAE
 #
+# The toy's attention of layer 1 collects the language of a text. With a model of your own, begin with
+# `site="resid", layer=layers.best`, and leave the other numbers out.
+#
 # `quality` has its fidelity on held-out text. `unsound` says in words what is wrong with it; an empty tuple
 # is good.
 
 # %%
-sae = gl.train(lm, text, site="resid", layer=layers.best, latents=512, k=8, epochs=3)
+sae = gl.train(
+    lm, text, site="attn.out", layer=1, latents=96, k=6, epochs=3, settings={"sae.matryoshka": [16]}
+)
 print({language: round(value, 3) for language, value in sae.quality.fvu.items()})
 sae.unsound
 

@@ -28,7 +28,9 @@ from glossae.sae import to_sae_lens
 lm = gl.load("toy")
 text = gl.text("toy")
 PLACE = Path("public-sae")
-made = gl.train(lm, text, site="resid", layer=2, latents=512, k=8, epochs=3)
+made = gl.train(
+    lm, text, site="attn.out", layer=1, latents=96, k=6, epochs=3, settings={"sae.matryoshka": [16]}
+)
 print(to_sae_lens(made, PLACE))
 
 # %% [markdown]

@@ -22,7 +22,9 @@ import glossae as gl
 
 lm = gl.load("toy")
 text = gl.text("toy")
-sae = gl.train(lm, text, site="resid", layer=2, latents=512, k=8, epochs=3)
+sae = gl.train(
+    lm, text, site="attn.out", layer=1, latents=96, k=6, epochs=3, settings={"sae.matryoshka": [16]}
+)
 units = gl.find(lm, sae, text, target="da")
 units
 

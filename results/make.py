@@ -34,7 +34,7 @@ REPLICATE = (
     "cols:en,nb,-:data/parallel/tatoeba_en_nb_nob.txt"
 )
 # The paper hopes that a dose lowers the Danish loss or improves a Danish task. This is the paper's own sweep, on text
-# that the SAE was not trained on, of the latents that pass the paper's rule there and of the comparison sets.
+# that the SAE was not trained on, of the latents that pass the rate rule there and of the comparison sets.
 HOPE = (
     *("--corpora.train", "data/tedtalks_train.tsv", "--corpora.test", "data/tedtalks_test.tsv"),
     *("--features.rule", "paper", "--baselines.untrained", "0"),
@@ -164,10 +164,10 @@ def _model(name: str, results: Results, facts: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Baselines: {None if found is None else found.reason}\n"])
     places = list(found.autoencoders[0].again)
     lines += [
-        f"Units passing one rule, for trained SAEs and baselines: AUROC over {found.minimum:g} against each of "
+        f"Units passing the same test, for trained SAEs and baselines: AUROC over {found.minimum:g} against each of "
         f"{', '.join(found.outside)} at q {found.q:g} (`results.json: baselines.autoencoders`).\n",
         _table(
-            ("units", "seed", "passing", "paper's rule", "best, least AUROC", *places, "stable"),
+            ("units", "seed", "passing", "rate rule", "best, least AUROC", *places, "stable"),
             [
                 (
                     row.group,

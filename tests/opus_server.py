@@ -2,6 +2,7 @@
 
 import io
 import json
+import ssl
 import threading
 import time
 import zipfile
@@ -44,7 +45,8 @@ class OpusServer:
         validators: the headers that say which file it is, given its number of changes.
     """
 
-    def __init__(self):
+    def __init__(self, certificate=None, key=None):
+        self._certificate, self._key = certificate, key
         self.files = {}
         self.catalogue = []
         self.asked = []
@@ -63,6 +65,10 @@ class OpusServer:
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"server_of": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        if self._certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate, self._key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
@@ -78,6 +84,8 @@ class OpusServer:
 
     @property
     def address(self):
+        if self._certificate is not None:
+            return f"https://localhost:{self._server.server_port}"
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def put(self, content, corpus="Tiny", version="v1", codes=("da", "en")):

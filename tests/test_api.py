@@ -113,6 +113,41 @@ def test_tables_figures_and_html(names):
     assert "<script" not in names["unit"]._repr_html_()
 
 
+def test_the_table_of_layers_is_narrow_enough_to_print_its_scores(names):
+    found = names["found"]
+    assert list(found.table) == ["layer", "score", "se", "nearest", "difference", "probe"]
+    assert (found.table["score"] == found.table[["difference", "probe"]].min(axis=1)).all()
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        printed = str(found.table)
+    assert "..." not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_layers_of_two_languages_have_a_table_and_a_plot(names):
+    pair = gl.text(**{c: [row[c] for row in sentences(120, seed=3)] for c in ("da", "en")})
+    found = gl.probe(names["lm"], pair, quick=True)
+    assert found.best in set(found.table["layer"])
+    assert {"bce", "bce_se"} < set(found.table)
+    assert found.plot().axes
+
+
+def test_quick_takes_the_settings_of_the_command_line(names, capsys):
+    """An SAE of the quick size, trained on the quick number of sentences; and find reads it without training."""
+    rows = sentences(240, seed=4)
+    text = gl.text(**{c: [row[c] for row in rows] for c in ("da", "en", "sv")})
+    sae = gl.train(names["lm"], text, layer=1, epochs=1, quick=True)
+    assert (sae.config.latents, sae.config.k) == (1024, 32)
+    assert "training the autoencoder" in capsys.readouterr().err
+    units = gl.find(names["lm"], sae, text, quick=True, settings={"evidence.minimum": 0.6})
+    said = capsys.readouterr().err
+    assert "reading the autoencoder" in said
+    assert "training the autoencoder" not in said
+    # of each language at most 20 sentences of test, and the sweep measures no others
+    few = {"effects.families": "none", "effects.tune": False}
+    effect = gl.sweep(names["lm"], units, text, values=[-1], settings=few)
+    assert effect.table["sentences"].max() <= 20
+
+
 def test_a_sweep_says_how_selective_the_units_are(names):
     versus = set(names["effect"].selectivity["versus"])
     assert {"en", "sv", "nb", "de", "nearest"} <= versus
@@ -227,9 +262,37 @@ def test_text_that_is_handed_over():
     assert gl.text("opus:ELRC_2923", da=None, en=None).languages == ("da", "en")
 
 
+def test_what_is_missing_in_a_data_frame_is_no_text_no_pair_and_no_document():
+    nan = float("nan")
+    frame = pd.DataFrame(
+        {
+            "text": ["null", None, "NA", "NaN", nan],
+            "language": ["da-DK", "da", "en", "dan", "en"],
+            "pair": [nan, 1, nan, 2, 2],
+            "doc": ["a", "a", nan, None, "a"],
+        }
+    )
+    sentences = gl.text(frame).given.sentences
+    assert [(s.text, s.language, s.doc) for s in sentences] == [
+        *(("null", "da", "a"), ("NA", "en", ""), ("NaN", "da", "")),
+    ]
+    assert len({s.pair for s in sentences}) == 3
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
+        (
+            lambda: gl.text(pd.DataFrame({"text": ["a"], "language": [float("nan")]})),
+            "row 0: its language is nan",
+        ),
+        (
+            lambda: gl.text(pd.DataFrame({"text": ["a"], "language": ["dk"]})),
+            "row 0: its language is 'dk'",
+        ),
+        (lambda: gl.text(pd.DataFrame({"da": ["a", 7], "en": ["b", "c"]})), "row 1: 7 is no text"),
+        (lambda: gl.text(pd.DataFrame({"da": ["a"], "dan": ["b"]})), "one for each language code"),
+        (lambda: gl.text(dan=["a"], en=["b"]), "'dan' is no language code: write da"),
         (lambda: gl.text(da="nofile.txt", en=["a"]), "da: there is no file 'nofile.txt'"),
         (lambda: gl.text(da=pd.Series(["a", None]), en=["b"]), "da: expected a file or a list of sentences"),
         (lambda: gl.text(danish=["a"], en=["b"]), "'danish' is no language code"),

@@ -323,6 +323,7 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ),
         ("run --help demmo", "--help: unknown group 'demmo'"),
         ("run demo -- --sae.k 3", "run: unexpected '--': leave it out"),
+        ("run demo --name=--", "run: unexpected '--': leave it out"),
         ("run demo --k 3", "unknown flag '--k'; did you mean '--sae.k'?"),
         ("--hlep", "unknown flag '--hlep'; did you mean '--help'? (flags follow the command)"),
         ("--version please", "unknown command 'please' (there are run, "),

@@ -351,6 +351,13 @@ def test_an_endpoint_is_asked_also_where_a_loop_runs(server, run):
     assert asyncio.run(ask()) == "me"
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy"])
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(server, run, monkeypatch, name):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server.says = lambda *_: "me"
+    assert labels.Endpoint(server.url, "m").ask([{"role": "user", "content": "who?"}]) == "me"
+
+
 @pytest.mark.parametrize("key", [f"{KEY}\nX-More: 1", f"{KEY}\r{KEY}", f"{KEY}\u00e9", f"{KEY}\x7f"])
 def test_a_key_that_is_none_is_not_shown(run, server, capsys, monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)

@@ -2,19 +2,20 @@
 
     python tools/make_toy.py
 
-Everything follows from `toy_grammar`. The model takes a minute or two on one core; on another CPU, or with another
+Everything follows from `toy_grammar`. The model takes ten minutes on one core; on another CPU, or with another
 torch, its weights come out a little different.
 """
 
 import shutil
 from pathlib import Path
+from random import Random
 
-from toy_grammar import LANGUAGES, acceptability, sentences, sentiment
+from toy_grammar import LANGUAGES, acceptability, documents, sentiment
 from toy_grammar.settings import ModelSettings
 from toy_grammar.training import train
 
 DATA = Path(__file__).parents[1] / "src" / "glossae" / "toy"
-SENTENCES, LABELLED_ROWS, SEED = 3000, 2000, 0
+TEXTS, MOST_SENTENCES, LABELLED_ROWS, SEED = 2000, 5, 2000, 0
 LABELLED = {"sentiment": sentiment, "acceptability": acceptability}
 
 
@@ -37,7 +38,9 @@ def tables() -> dict[str, str]:
         )
         for name, write in LABELLED.items()
     }
-    rows = [tuple(texts[language] for language in LANGUAGES) for texts in sentences(SENTENCES, SEED)]
+    random = Random(SEED)
+    lengths = [random.randint(1, MOST_SENTENCES) for _ in range(TEXTS)]
+    rows = [tuple(texts[language] for language in LANGUAGES) for texts in documents(lengths, SEED)]
     return {"sentences": table(LANGUAGES, rows), **made}
 
 

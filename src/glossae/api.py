@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
-from glossae.files import path_named, write_json
+from glossae.files import path_named, read_json, write_json
+from glossae.languages import language_code
 from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
@@ -130,7 +131,7 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
     elif source is not None:
         words.append(str(source))
         codes += [
-            part.partition("=")[0]
+            language_code(code := part.partition("=")[0]) or code
             for word in split_sources(str(source))
             if "=" in word and ":" not in word
             for part in word.split(",")
@@ -139,10 +140,9 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
         if source == "toy" and not codes:
             codes = ["da", "en", "sv", "nb", "de"]
     for code, values in languages.items():
-        if not re.fullmatch("[a-z]{2,3}", code):
-            raise GlossaeError(
-                f"text: '{code}' is no language code of two or three lower-case letters, such as da"
-            )
+        if language_code(code) != code:
+            known = language_code(code)
+            raise GlossaeError(f"text: '{code}' is no language code: write {known or 'one such as da'}")
         if isinstance(values, str | Path):
             if not re.search("[:,]", str(values)) and not path_named(str(values)).exists():
                 raise GlossaeError(f"text: {code}: there is no file '{values}'")
@@ -164,21 +164,39 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
 
 
 def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
+    """The rows of a data frame that have a text; a missing pair or document is none."""
     if {"text", "language"} <= set(frame.columns):
-        pairs = frame["pair"] if "pair" in frame.columns else range(len(frame))
-        docs = frame["doc"] if "doc" in frame.columns else [""] * len(frame)
-        for line, code, pair, doc in zip(frame["text"], frame["language"], pairs, docs, strict=True):
-            if isinstance(line, str) and isinstance(code, str):
-                yield Sentence(line, code, f"{GIVEN}:{pair}", GIVEN, str(doc))
+        # a pair that is missing is not the same pair as another
+        pairs: Sequence[Any] = range(len(frame))
+        if "pair" in frame.columns:
+            pairs = [f"row {place}" if pd.isna(pair) else pair for place, pair in enumerate(frame["pair"])]
+        docs = frame["doc"] if "doc" in frame.columns else [None] * len(frame)
+        rows = zip(frame.index, frame["text"], frame["language"], pairs, docs, strict=True)
+        for row, line, written, pair, doc in rows:
+            code = language_code(written) if isinstance(written, str) else None
+            if code is None:
+                raise GlossaeError(f"text: row {row}: its language is {written!r}: write a code such as da")
+            if text := _frame_text(line, row):
+                yield Sentence(text, code, f"{GIVEN}:{pair}", GIVEN, "" if pd.isna(doc) else str(doc))
         return
-    if not len(frame.columns) or not all(2 <= len(str(name)) <= 3 for name in frame.columns):
+    codes = [language_code(str(name)) for name in frame.columns]
+    if not codes or None in codes or len(set(codes)) < len(codes):
         raise GlossaeError(
             "text: a data frame has the columns 'text' and 'language', or one for each language code"
         )
-    for place, row in enumerate(frame.itertuples(index=False)):
-        for code, line in zip(frame.columns, row, strict=True):
-            if isinstance(line, str) and line:
-                yield Sentence(line, str(code), f"{GIVEN}:{place}", GIVEN)
+    for place, row in enumerate(frame.itertuples()):
+        for code, line in zip(codes, row[1:], strict=True):
+            if code is not None and (text := _frame_text(line, row[0])):
+                yield Sentence(text, code, f"{GIVEN}:{place}", GIVEN)
+
+
+def _frame_text(value: Any, row: Any) -> str:
+    """A cell as text; empty if it is missing."""
+    if isinstance(value, str):
+        return value
+    if not pd.isna(value):
+        raise GlossaeError(f"text: row {row}: {value!r} is no text: write it as a string")
+    return ""
 
 
 Kind = TypeVar("Kind", bound="_Result")
@@ -246,7 +264,7 @@ class _Result(_Tabled):
             GlossaeError: it is not there, or something else.
         """
         try:
-            said = json.loads(Path(path).read_text(encoding="utf-8"))
+            said = read_json(Path(path))
             if said.pop("glossae") != cls.__name__:
                 raise ValueError("it is something else")
             return cls(
@@ -266,10 +284,11 @@ class Layers(_Result):
     """How well each layer tells the target from its nearest other language; see `probe`.
 
     Attributes:
-        best: the layer that the rule chooses.
-        rule: the rule, in words.
-        table: by layer, the least AUROC of held-out sentences over another language (`score`, with its standard error
-            `se`), by a difference of means and by a probe; without a third language, the paper's F1 by layer.
+        best: the chosen layer.
+        rule: how the layer is chosen, in words.
+        table: by layer, the AUROC of held-out sentences over the `nearest` other language by a difference of means and
+            by a probe; `score` is the smaller of the two, with its standard error `se`. Without a third language, the
+            cross-entropy of held-out sentences (`bce`, `bce_se`), lower is better.
     """
 
     best: int
@@ -277,12 +296,15 @@ class Layers(_Result):
     table: pd.DataFrame
 
     def plot(self) -> Figure:
-        """The score of each layer, with one standard error."""
+        """The score of each layer, or its cross-entropy, with one standard error."""
+        scored = "score" in self.table
+        heights, errors = ("score", "se") if scored else ("bce", "bce_se")
         figure = _Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()
-        axes.errorbar(self.table["layer"], self.table["score"], self.table["se"], marker="o")
+        axes.errorbar(self.table["layer"], self.table[heights], self.table[errors], marker="o")
         axes.axvline(self.best, color="0.8", zorder=0)
-        axes.set(xlabel="layer", ylabel="least AUROC over another language")
+        label = "least AUROC over another language" if scored else "held-out cross-entropy (nats)"
+        axes.set(xlabel="layer", ylabel=label)
         return figure
 
 
@@ -334,8 +356,8 @@ class Units(_Tabled):
     Attributes:
         numbers: of the latents.
         target, reference: the languages.
-        rule: `tested` or `paper` where they pass; `fallback` where none passes: those with the largest difference
-            between the firing rates on the target and the reference.
+        rule: `tested` (the tests) or `paper` (the rate rule) where they pass; `fallback` where none passes: those with
+            the largest difference between the firing rates on the target and the reference.
         table: a row for each: `rate.da` and so on by language, `q_value`, `sentence_auroc` (the least over another
             language).
         tests: every claim that was tested, with how many units of each kind pass it, and again on held-out text.
@@ -349,6 +371,7 @@ class Units(_Tabled):
     tests: pd.DataFrame
     _context: Context = field(repr=False)
     _text: Text = field(repr=False)
+    _quick: bool = field(repr=False, default=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -461,6 +484,7 @@ def probe(
     reference: str | None = None,
     site: str = "resid",
     seed: int = 0,
+    quick: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Layers:
     """Find the layer where the target is told from its nearest other language.
@@ -476,21 +500,32 @@ def probe(
         reference: the language that the model knows best; by default en, or else the first other one.
         site: `resid`, `mlp.hidden`, `mlp.out` or `attn.out`.
         seed: of whatever is drawn.
+        quick: the settings of `glossae run --quick`: less text and fewer measurements, for a first look. Give it to all
+            functions of a text, so that they divide it alike.
         settings: any other setting of a run by its dotted key, such as `{"probe.seeds": 3}`.
 
     Raises:
         GlossaeError: a setting is wrong, or there is too little text.
     """
-    context = _context(lm, text, target, reference, {"site": site, "seed": seed, **(settings or {})})
+    own = {"site": site, "seed": seed, **(settings or {})}
+    context = _context(lm, text, target, reference, own, quick=quick)
     found = _done(context, "probe").probe
     assert found is not None
-    rows: Sequence[Result] = found.nearest.rows if found.nearest else found.layers
-    rule = "the layer at which a probe tells target from reference best"
-    return Layers(
-        found.best_layer,
-        found.nearest.rule if found.nearest else rule,
-        pd.DataFrame(as_rows(rows)),
-    )
+    if found.nearest:
+        table = pd.DataFrame(
+            {
+                "layer": row.layer,
+                "score": row.score,
+                "se": row.se,
+                "nearest": min(row.difference, row.probe, key=lambda by: by.auroc).nearest,
+                "difference": row.difference.auroc,
+                "probe": row.probe.auroc,
+            }
+            for row in found.nearest.rows
+        )
+    else:
+        table = pd.DataFrame(as_rows(found.layers)).drop(columns="model")
+    return Layers(found.best_layer, found.rule, table)
 
 
 def train(
@@ -499,12 +534,13 @@ def train(
     *,
     site: str = "resid",
     layer: int,
-    latents: int = 4096,
-    k: int = 64,
-    epochs: int = 4,
+    latents: int | None = None,
+    k: int | None = None,
+    epochs: int | None = None,
     target: str | None = None,
     reference: str | None = None,
     seed: int = 0,
+    quick: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Sae:
     """Train a TopK sparse autoencoder at a site, and measure its fidelity on held-out text.
@@ -520,12 +556,14 @@ def train(
         text: it is trained on the target's and the reference's sentences of `train`.
         site: `resid`, `mlp.hidden`, `mlp.out` or `attn.out`.
         layer: counted from 0.
-        latents: how many.
-        k: how many fire at a token.
-        epochs: times that the text is gone through.
+        latents: how many; by default 4,096 (quick: 1,024).
+        k: how many fire at a token; by default 64 (quick: 32).
+        epochs: times that the text is gone through; by default 4.
         target: by default the first language of the text.
         reference: by default en, or else the first other one.
         seed: of the first weights, and of the order of the text.
+        quick: the settings of `glossae run --quick`: less text and fewer measurements, for a first look. Give it to all
+            functions of a text, so that they divide it alike.
         settings: any other setting of a run by its dotted key, such as `{"sae.activation": "batchtopk"}`.
 
     Raises:
@@ -534,8 +572,9 @@ def train(
     if not isinstance(layer, int):
         raise GlossaeError(f"layer: expected a layer's number, such as gl.probe(...).best, got {layer!r}")
     own = {"site": site, "layer": layer, "seed": seed}
-    own |= {"sae.latents": latents, "sae.k": k, "sae.epochs": epochs}
-    context = _context(lm, text, target, reference, {**own, **(settings or {})})
+    sizes = {"sae.latents": latents, "sae.k": k, "sae.epochs": epochs}
+    own |= {key: value for key, value in sizes.items() if value is not None}
+    context = _context(lm, text, target, reference, {**own, **(settings or {})}, quick=quick)
     _done(context, "sae")
     return load_sae(context)
 
@@ -549,6 +588,7 @@ def find(
     reference: str | None = None,
     rule: str = "tested",
     seed: int = 0,
+    quick: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Units:
     """Find the latents that stand for a language, by tests against every other language of the text.
@@ -569,6 +609,8 @@ def find(
         rule: `tested`: a sentence AUROC above .8 against each other language, with a false discovery rate of .05;
             `paper`: fires on more than 50 % of the target's tokens and on less than 1 % of the reference's.
         seed: of whatever is drawn.
+        quick: the settings of `glossae run --quick`: less text and fewer measurements, for a first look. Give it to all
+            functions of a text, so that they divide it alike.
         settings: any other setting of a run by its dotted key, such as `{"evidence.minimum": 0.9}`.
 
     Raises:
@@ -577,7 +619,7 @@ def find(
     if not isinstance(sae, Sae):
         raise GlossaeError("sae: expected an SAE, from gl.train or gl.Sae.load")
     own = {"features.rule": rule, "seed": seed, **(settings or {})}
-    context = _context(lm, text, target, reference, own, sae)
+    context = _context(lm, text, target, reference, own, sae, quick=quick)
     judged = sae.quality.judged if sae.quality else None
     if judged and context.target not in judged:
         warnings.warn(
@@ -601,6 +643,7 @@ def find(
         pd.DataFrame(as_rows(claims)),
         context,
         text,
+        quick,
     )
 
 
@@ -613,6 +656,8 @@ def sweep(
     settings: Mapping[str, Any] | None = None,
 ) -> Effect:
     """Fix units at values, and measure the next-token loss of each language on held-out text.
+
+    Units that were found with `quick` are measured on less text, too.
 
     >>> effect = gl.sweep(lm, units, text, values=[-4, 4])
     >>> sorted(effect.table["language"].unique())
@@ -641,7 +686,7 @@ def sweep(
         context = dataclasses.replace(before, recipe=recipe)
     else:
         own |= {"features.units": list(units.numbers), "seed": before.recipe.seed}
-        context = _context(lm, text, units.target, units.reference, own, load_sae(before))
+        context = _context(lm, text, units.target, units.reference, own, load_sae(before), quick=units._quick)
     found = _done(context, "sae", "evidence", "features", "effects").next_token
     assert found is not None
     cells, compared = (pd.DataFrame(as_rows(rows)) for rows in (found.cells, found.selectivity))
@@ -671,7 +716,12 @@ def _pair(text: Text, target: str | None, reference: str | None) -> tuple[str, s
 
 
 def _recipe(
-    model: str, text: Text, target: str | None, reference: str | None, settings: Mapping[str, Any]
+    model: str,
+    text: Text,
+    target: str | None,
+    reference: str | None,
+    settings: Mapping[str, Any],
+    quick: bool = False,
 ) -> Recipe:
     target, reference = _pair(text, target, reference)
     for key in settings:
@@ -687,10 +737,10 @@ def _recipe(
         "baselines.trained": 0,
         "baselines.frozen": 0,
         # enough for the contexts of a unit, and soon read
-        "dashboards.sentences": 1000,
+        **({} if quick else {"dashboards.sentences": 1000}),
         **settings,
     }
-    return load_recipe("find", {key: _flag(value) for key, value in own.items()}, dashes="")
+    return load_recipe("find", {key: _flag(value) for key, value in own.items()}, quick=quick, dashes="")
 
 
 def _flag(value: Any) -> str:
@@ -714,6 +764,7 @@ def _context(
     reference: str | None,
     settings: Mapping[str, Any],
     sae: Sae | None = None,
+    quick: bool = False,
 ) -> Context:
     """A run in a temporary folder, which is deleted with the context."""
     scratch = Path(tempfile.mkdtemp(prefix="glossae-"))
@@ -722,7 +773,7 @@ def _context(
         sae.save(scratch / GIVEN)
         own |= {"site": sae.config.site, "layer": sae.config.layer, "sae.from": scratch / GIVEN}
     try:
-        recipe = _recipe(lm.name, text, target, reference, {**own, **settings})
+        recipe = _recipe(lm.name, text, target, reference, {**own, **settings}, quick)
         context = Context(recipe, _roles(text, recipe), RunFolder(scratch), Show(quiet=False), loaded=lm)
     except BaseException:
         shutil.rmtree(scratch)

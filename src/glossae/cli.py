@@ -8,16 +8,20 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from glossae import app, completion, explain, export, figures, flags, knob, push
 from glossae._version import __version__
 from glossae.environment import offline
-from glossae.errors import GlossaeError, one_line
+from glossae.errors import GlossaeError, bug, one_line, visible
+from glossae.memory import out_of_memory
 from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
 
 _ABOUT = """\
@@ -51,35 +55,94 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line.
 
     Returns:
-        The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 130
-        after an interruption; 141 when the reader of the output has left.
+        The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 70 after a
+        bug of glossae, whose traceback is in a log that the line names; 130 after an interruption; 141 when the reader
+        of the output has left.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        status, facts = _outcome(words)
-        if "error" in facts:
-            facts["status"] = status
-            print(f"glossae: {one_line(facts['error'])}", file=sys.stderr)
-        if "--json" in words:
-            # in ASCII, so that nothing in a text or a name can act on a terminal
-            print(json.dumps(facts, indent=1, default=str))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with _console():
+            status, facts = _outcome(words)
+            if "error" in facts:
+                facts["status"] = status
+                print(f"glossae: {_cut(one_line(facts['error']), 2000)}", file=sys.stderr)
+            if "--json" in words:
+                # in ASCII, so that nothing in a text or a name can act on a terminal
+                print(json.dumps(facts, indent=1, default=str).replace("\x7f", "\\u007f"))
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
     except BrokenPipeError:
-        _leave_output()
+        _leave_output(sys.stdout, sys.stderr)
         return 141
+    except KeyboardInterrupt:
+        # while the last lines were printed
+        return 130
     except OSError as error:
         # a disk that is full
-        _leave_output()
+        _leave_output(sys.stdout)
         with contextlib.suppress(OSError):
             print(f"glossae: standard output: {error.strerror}", file=sys.stderr)
         return 2
     return status
 
 
-def _leave_output() -> None:
-    """Python flushes standard output once more when it leaves, and would complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Shown:
+    """Standard output on which nothing acts on the terminal: commands print text, names and labels of others there."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what of `text` can be shown, and the rest as escapes."""
+        return int(self._stream.write(visible(text)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Record(logging.LogRecord):
+    """A record of any library's log: nothing in it acts on the terminal, and its traceback goes to a log of ours."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        """The message with its arguments."""
+        message = super().getMessage()
+        if self.exc_info and self.exc_info[1] is not None:
+            message = f"{message}: {bug(self.exc_info[1])}"
+            self.msg, self.args, self.exc_info = message, None, None
+        return visible(message)
+
+
+@contextlib.contextmanager
+def _console() -> Iterator[None]:
+    """In the block, what is printed, logged or warned of is visible, and is escaped where the encoding lacks it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    record, warning, thread = logging.getLogRecordFactory(), warnings.formatwarning, threading.excepthook
+
+    def in_a_thread(failed: threading.ExceptHookArgs) -> None:
+        # the main thread notices by itself that the reader has left
+        if failed.exc_value is not None and not isinstance(failed.exc_value, BrokenPipeError):
+            print(f"glossae: {one_line(bug(failed.exc_value))}", file=sys.stderr)
+
+    logging.setLogRecordFactory(_Record)
+    warnings.formatwarning = lambda *told, **more: visible(warning(*told, **more))
+    threading.excepthook = in_a_thread
+    out: Any = None if sys.stdout is None else _Shown(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(out):
+            yield
+    finally:
+        logging.setLogRecordFactory(record)
+        warnings.formatwarning, threading.excepthook = warning, thread
+
+
+def _leave_output(*streams: Any) -> None:
+    """Python flushes the standard streams once more when it leaves, and would complain again."""
+    for stream in streams:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
@@ -92,12 +155,28 @@ def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
         return 130, {"error": "interrupted; the same command carries on where it stopped"}
     except BrokenPipeError:
         raise
-    except OSError as error:
-        # the system refuses: a name too long for it, a disk that is full
-        if error.errno is None:
-            raise
-        return 2, {"error": f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)}
+    # also a panic of a library in Rust, which is no Exception
+    except BaseException as error:
+        if out_of_memory(error):
+            return 2, {"error": "there is not enough memory; the same command carries on where it stopped"}
+        if isinstance(error, OSError):
+            # the system refuses: a name too long for it, a disk that is full
+            what = error.strerror or str(error) or type(error).__name__
+            return 2, {"error": f"{_cut(_text(error.filename), 300)}: {what}" if error.filename else what}
+        if type(error).__name__ == "SafetensorError":
+            # not an OSError even where the disk is full
+            return 2, {"error": f"a file of weights cannot be read or written ({error})"}
+        return 70, {"error": bug(error)}
     return (2 if "error" in facts else 0), facts
+
+
+def _text(name: Any) -> str:
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+
+
+def _cut(text: str, most: int) -> str:
+    """A text of at most so many characters: the middle of a longer one is left out."""
+    return text if len(text) <= most else f"{text[: most - 24]}...{text[-20:]}"
 
 
 def _command(words: Sequence[str]) -> dict[str, Any]:

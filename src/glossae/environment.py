@@ -1,6 +1,7 @@
 """What the environment says: where the cache is, whether a network may be used, and how an extra is installed."""
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 # the hub client's own words for yes
@@ -28,3 +29,11 @@ def install(extra: str) -> str:
 def offline() -> str | None:
     """The variable that keeps glossae and the hub's clients from the network, if one does."""
     return next((name for name in _OFFLINE if os.environ.get(name, "").lower() in _YES), None)
+
+
+def loopback(host: str | None) -> bool:
+    """Whether a host is this machine: no proxy stands before it, and http to it crosses no network."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False

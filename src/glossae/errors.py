@@ -1,7 +1,23 @@
-"""The one exception that a user, not a programmer, is meant to read, and the line that a terminal shows of a text."""
+"""The one exception that a user, not a programmer, is meant to read; text as it may be shown; the log of a bug."""
 
+import os
+import platform
 import re
+import shlex
+import sys
+import tempfile
+import traceback
 import unicodedata
+from pathlib import Path
+
+from glossae._version import __version__
+
+# format characters that scripts and line breaking need, and that turn nothing: soft hyphen, zero-width space and
+# joiners, and the Arabic, Syriac and Kaithi signs that stand before a number
+_NEEDED = {
+    *"\u00ad\u200b\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2",
+    *"\U000110bd\U000110cd",
+}
 
 
 class GlossaeError(Exception):
@@ -12,12 +28,51 @@ class GlossaeError(Exception):
     """
 
 
-def one_line(message: str) -> str:
-    """`message` without line breaks, and with what a terminal would obey made visible."""
-    folded = re.sub(r"\s*[\r\n]+\s*", " ", message.strip())
+def visible(text: str) -> str:
+    r"""`text` as a terminal, a page or a figure can show it: what would act on them is written as an escape.
+
+    Terminals obey control characters (ANSI escapes begin with one); XML does not allow them, nor lone surrogates and
+    non-characters; marks of writing directions show what follows them backwards; tags hide text. Each stands as `\x1b`
+    or `\u202e`. Line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in folded
+        letter.encode("unicode_escape").decode() if _unwritable(letter) else letter for letter in text
+    )
+
+
+def _unwritable(letter: str) -> bool:
+    kind = unicodedata.category(letter)
+    return letter not in "\n\t" and (
+        kind in ("Cc", "Cs", "Zl", "Zp")
+        or (kind == "Cn" and ord(letter) & 0xFFFE == 0xFFFE)
+        or (kind == "Cf" and letter not in _NEEDED)
+    )
+
+
+def one_line(message: str) -> str:
+    """`message` without line breaks and tabs, and `visible`."""
+    return visible(re.sub(r"\s*[\r\n]+\s*", " ", message.strip()).replace("\t", "\\t"))
+
+
+def bug(error: BaseException) -> str:
+    """Write the traceback of an exception that nobody foresaw to a log file; return the line that a user reads.
+
+    The log lies in the folder for temporary files, and only its owner can read it.
+    """
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    trace = "".join(traceback.format_exception(error))
+    head = f"glossae {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    try:
+        handle, log = tempfile.mkstemp(prefix="glossae-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{head}\n{shlex.join(sys.argv)}\n\n{trace}")
+    except OSError as refused:
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        at = f" in line {place[0].lineno} of {Path(place[0].filename).name}" if place else ""
+        return f"a bug of glossae ({what}{at}); its log cannot be written ({refused.strerror}): please report this line"
+    return (
+        f"a bug of glossae ({what}); the traceback is in {log}: please report it with that file, which also holds the "
+        "command line"
     )

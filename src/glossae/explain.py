@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glossae.errors import one_line
 from glossae.flags import typed
 from glossae.recipe import Text
 
@@ -53,9 +54,7 @@ def _explain(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _told(unit: "UnitDashboard", label: "UnitLabel | None") -> None:
-    """Print a unit's label. Labels, which also come from files, have nothing in them that a terminal would obey."""
-    from glossae.reporting.wording import visible
-
+    """Print a unit's label on one line."""
     said = (
         "no label: too few sentences"
         if label is None
@@ -64,4 +63,4 @@ def _told(unit: "UnitDashboard", label: "UnitLabel | None") -> None:
             f"{label.firing + label.silent} sentences)"
         )
     )
-    print(visible(" ".join(f"{unit.label}: {said}".split())), flush=True)
+    print(one_line(f"{unit.label}: {said}"), flush=True)

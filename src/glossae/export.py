@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glossae.errors import GlossaeError
+from glossae.files import read_json
 
 _USAGE = "glossae export PLACE --to sae-lens|sparsify|neuronpedia --out FOLDER [--hookpoint MODULE]"
 _ABOUT = """\
@@ -125,7 +126,7 @@ def _model_type(model: str) -> str | None:
 
     try:
         folder = model_facts(model).folder if model else None
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
+        config = read_json(folder / "config.json") if folder else {}
     except (GlossaeError, OSError, ValueError):
         return None
     model_type = config.get("model_type") if isinstance(config, dict) else None

@@ -1,4 +1,4 @@
-"""Atomic and durable file writes, the temporary names they use, and hashes of files and tensors."""
+"""Atomic and durable file writes, the temporary names they use, hashes, and reads of at most so many bytes."""
 
 import errno
 import hashlib
@@ -6,9 +6,11 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +51,56 @@ def shared_name(name: str) -> str:
         return name
     own = name.startswith((".", "/", "~")) or name.count("/") > 1 or path_named(name).exists()
     return PurePath(name).name or name if own else name
+
+
+MOST_TEXT = 2**26
+"""Bytes of the largest text file that is read whole: configurations and results are far smaller."""
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file for reading bytes; of a device or a pipe, reading would not end.
+
+    Raises:
+        GlossaeError: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    # opening a pipe would wait for its writer; Windows has no such flag, and no such pipes in folders
+    flag = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise GlossaeError(f"{path}: is not a regular file: give a copy of what it holds")
+        yield file
+
+
+def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        GlossaeError: it is no regular file, or has more than `most` bytes.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        # the size in the folder may be wrong, as in /proc
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise GlossaeError(f"{path}: has more than {most:,} bytes, which is no file of its kind")
+    return data
+
+
+def read_json(path: Path, most: int = MOST_TEXT) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        GlossaeError: it is no regular file, or has more than `most` bytes.
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8 or not JSON, or is nested too deeply.
+    """
+    text = read_bytes(path, most).decode("utf-8")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 # folders that this process writes a run into, each with an open descriptor: its inode is not given away meanwhile
@@ -146,6 +198,11 @@ def replacing(path: Path) -> Iterator[Path]:
         note(path)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except Exception as error:
+        # what safetensors raises where the disk is full is no OSError
+        if type(error).__name__ == "SafetensorError":
+            raise GlossaeError(f"{path}: cannot be written ({error})") from error
+        raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -124,19 +124,21 @@ class Parser(argparse.ArgumentParser):
             setattr(given, name, getattr(given, name, False))
         given.root = self
         parser = given.parser
-        if "--" in rest or "--" in words:
-            raise GlossaeError(f"{parser.prog.removeprefix('glossae ')}: unexpected '--': leave it out")
+        command = parser.prog.removeprefix("glossae ")
+        # argparse takes the value out of `--name=--`
+        if "--" in rest or any("--" in (word, word.partition("=")[2]) for word in words):
+            raise GlossaeError(f"{command}: unexpected '--': leave it out")
+        if any("\0" in word for word in words):
+            raise GlossaeError(f"{command}: a word has the character NUL, which no name or text can have")
         for word in sorted(rest, key=lambda word: not word.startswith("-")):
             if not word.startswith("-"):
-                raise GlossaeError(f"{parser.prog.removeprefix('glossae ')}: unexpected '{word}'")
+                raise GlossaeError(f"{command}: unexpected '{word}'")
             known = [flag.lstrip("-") for flag in parser._option_string_actions]
             raise unknown_flag(word.partition("=")[0], known)
         for action in parser.needed:
             if not (given.help or getattr(given, action.dest)):
                 name = action.option_strings[0] if action.option_strings else action.metavar
-                raise GlossaeError(
-                    f"{parser.prog.removeprefix('glossae ')}: {name} is missing: {action.help}"
-                )
+                raise GlossaeError(f"{command}: {name} is missing: {action.help}")
         return given
 
 

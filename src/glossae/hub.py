@@ -2,14 +2,19 @@
 
 import difflib
 import errno
+import os
 import re
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin, urlsplit
 
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256
@@ -32,6 +37,141 @@ CARD = "README.md"
 _BARE = {".gitattributes", CARD}
 # the libraries wrap the hub's errors once or twice
 _LINKS = 20
+GRACE, SLOWEST = 600.0, 20_000.0
+"""Seconds in which a download may come slowly, and bytes a second that it has to come at afterwards."""
+# seconds to connect, and without a byte, where the client sets none
+_CONNECT, _SILENCE = 30.0, 300.0
+# bytes of the largest answer that is read into memory: the list of a repository's files
+_MOST_ANSWER = 2**26
+# an entity tag that the client may take for the name of a file
+_TAG = re.compile(r"(?!\.+$)[\w.+=-]{1,200}", re.ASCII)
+
+
+class _UnfitAnswerError(Exception):
+    """An answer that no hub gives; its message says what is wrong with it."""
+
+
+class _Checks:
+    """Checks what answers the hub's client, as long as a block is open.
+
+    The client takes ETag and commit for names of files as they come, follows redirects from https to http, connects
+    without a time-out, and writes a body of any length.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._open = Lock(), 0
+        self._before: Callable[[], Any] | None = None
+
+    def __enter__(self) -> None:
+        from huggingface_hub import set_client_factory
+        from huggingface_hub.utils import _http
+
+        with self._lock:
+            if not self._open:
+                before: Callable[[], Any] = getattr(
+                    _http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory
+                )
+                self._before = before
+                set_client_factory(lambda: _checked(before()))
+            self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        from huggingface_hub import set_client_factory
+
+        with self._lock:
+            self._open -= 1
+            if not self._open and self._before is not None:
+                set_client_factory(self._before)
+
+
+_checks = _Checks()
+
+
+def _checked(client: Any) -> Any:
+    """The hub's client, of whichever HTTP library, with our checks of each request and answer."""
+    hooks = client.event_hooks
+    client.event_hooks = {
+        "request": [*hooks["request"], _limit_request],
+        "response": [*hooks["response"], _check_answer],
+    }
+    return client
+
+
+def _limit_request(request: Any) -> None:
+    # compressed, a small answer could become a large one
+    request.headers["Accept-Encoding"] = "identity"
+    limits = {"connect": _CONNECT, "pool": _CONNECT, "read": _SILENCE, "write": _SILENCE}
+    given = {key: own for key, own in request.extensions.get("timeout", {}).items() if own is not None}
+    request.extensions = {**request.extensions, "timeout": limits | given}
+
+
+def _check_answer(response: Any) -> None:
+    """Refuse an answer that no hub gives, and limit its body.
+
+    Raises:
+        _UnfitAnswerError: it names a file or a commit in a way that leads elsewhere, redirects from https to http, is
+            compressed, or is too large.
+        OSError: the disk has not as much room as the file needs.
+    """
+    request, headers = response.request, response.headers
+    tags = ("X-Linked-ETag", "ETag") if request.method == "HEAD" else ()
+    for key in (*tags, "X-Repo-Commit"):
+        value = headers.get(key, "")
+        # the client strips the weak mark and the quotes
+        fits = _TAG.fullmatch(value.lstrip("W/").strip('"')) if key in tags else _COMMIT.fullmatch(value)
+        if key in headers and not fits:
+            raise _UnfitAnswerError(f"what answers there is not the hub: its {key} is {value[:60]!a}")
+    target = urljoin(str(request.url), headers.get("Location", ""))
+    if request.url.scheme == "https" and urlsplit(target).scheme != "https":
+        raise _UnfitAnswerError(f"what answers there redirects to an address without https, {target[:60]!a}")
+    if request.method == "HEAD":
+        return
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise _UnfitAnswerError("what answers there compresses what it was asked for as it is")
+    is_file = "/api/" not in request.url.path
+    most = _free_disk() if is_file else _MOST_ANSWER
+    length = headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > most:
+        raise _too_large(is_file)
+    response.stream = _limited(response.stream, most, is_file)
+
+
+def _free_disk() -> int:
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE)
+    there = next((path for path in (place, *place.parents) if path.is_dir()), Path())
+    return shutil.disk_usage(there).free
+
+
+def _too_large(is_file: bool) -> Exception:
+    if is_file:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return _UnfitAnswerError(f"the hub answers with more than {_MOST_ANSWER:,} bytes")
+
+
+def _limited(stream: Any, most: int, is_file: bool) -> Any:
+    """A body that ends with an error after `most` bytes, or if it comes too slowly."""
+    base = next(kind for kind in type(stream).__mro__ if kind.__name__ == "SyncByteStream")
+
+    class Limited(base):  # type: ignore[valid-type,misc]
+        def __iter__(self) -> Iterator[bytes]:
+            began, came = time.monotonic(), 0
+            for block in stream:
+                came += len(block)
+                if came > most:
+                    raise _too_large(is_file)
+                if time.monotonic() - began > GRACE + came / SLOWEST:
+                    raise _UnfitAnswerError(f"fewer than {SLOWEST:,.0f} bytes a second come: try later")
+                yield block
+
+        def close(self) -> None:
+            stream.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stream, name)
+
+    return Limited()
 
 
 @dataclass(frozen=True)
@@ -117,7 +257,7 @@ class Repository:
 
 @contextmanager
 def silent_client(bars: bool = True) -> Iterator[None]:
-    """Keep the hub's client from logging and warning in the block, and optionally from drawing progress bars.
+    """Check what answers the hub's client in the block, and keep it from logging, warning and drawing progress bars.
 
     Args:
         bars: let the client draw progress bars if standard error is a terminal.
@@ -131,7 +271,7 @@ def silent_client(bars: bool = True) -> Iterator[None]:
 
     level, bare = logging.get_verbosity(), are_progress_bars_disabled()
     logging.set_verbosity(_SILENT)
-    with warnings.catch_warnings():
+    with _checks, warnings.catch_warnings():
         # among them the warning that an environment variable overrules this setting
         warnings.simplefilter("ignore")
         if not (bars and sys.stderr is not None and sys.stderr.isatty()):
@@ -453,6 +593,8 @@ def _error_text(error: BaseException, repository: Repository) -> str | None:
 
     page = repository.page
     match error:
+        case _UnfitAnswerError():
+            return f"cannot be fetched: {error}"
         case ConnectionError() if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
             # `datasets` raises another error, which no longer gives the reason
             return (
@@ -561,7 +703,8 @@ def _nearest(repository: Repository) -> str:
     from huggingface_hub import HfApi
 
     try:
-        refs = HfApi().list_repo_refs(repository.name, repo_type=repository.kind)
+        with silent_client(bars=False):
+            refs = HfApi().list_repo_refs(repository.name, repo_type=repository.kind)
     except Exception:  # the error at hand is the one to tell
         return f"see {repository.page}"
     names = [ref.name for ref in (*refs.branches, *refs.tags)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.flags import typed
 from glossae.recipe import Count, Seed, Text
 
@@ -136,7 +136,7 @@ def _apply(given: argparse.Namespace) -> dict[str, Any]:
     rows = [dict(zip(("prompt", "raw", "turned"), texts, strict=True)) for texts in continued]
     for row in rows:
         for name, text in row.items():
-            print(f"{name:<8} {_shown(text)}")
+            print(f"{name:<8} {one_line(text)}")
     return {"model": given.model, "continuations": rows}
 
 
@@ -164,11 +164,3 @@ def _check_out(out: Path, kind: str, is_own: Callable[[Path], bool], inputs: Ite
         raise GlossaeError(f"--out: {out} is what is read: give another name")
     if not (out.is_file() and is_own(out)):
         raise GlossaeError(f"--out: {out} exists and is no {kind}: give another name")
-
-
-def _shown(text: str) -> str:
-    """A text on one line, without control characters."""
-    return "".join(
-        character if character.isprintable() else " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )

@@ -1,8 +1,9 @@
-"""Memory that is not to be had, in one line for a person."""
+"""Memory that is not there, in one line for a person: before it is asked for, and after."""
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from glossae.errors import GlossaeError
 
@@ -45,3 +46,30 @@ def enough_memory(message: str) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise GlossaeError(message) from error
+
+
+def free_memory() -> float:
+    """Bytes of memory that this machine, or the container around this process, can still give; infinite if unknown."""
+    free = float("inf")
+    with suppress(OSError, ValueError, LookupError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        sizes = {
+            name: 1024.0 * int(rest.split()[0]) for name, _, rest in (row.partition(":") for row in lines)
+        }
+        free = sizes["MemAvailable"] + sizes["SwapFree"]
+    with suppress(OSError, ValueError):
+        # `max` where there is no limit
+        free = min(free, float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return free
+
+
+def check_free(needed: float, what: str) -> None:
+    """Check that `what` fits in memory, before it is loaded.
+
+    Raises:
+        GlossaeError: it needs more bytes than are free.
+    """
+    if needed > (free := free_memory()):
+        raise GlossaeError(
+            f"{what}: needs {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free here"
+        )

@@ -5,7 +5,6 @@ A stage returns the keys that it fills as `StageResults`; the engine joins them 
 are in nats a token where the name does not say otherwise, languages are codes. What a run did not measure is None.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256
+from glossae.files import file_sha256, read_bytes, read_json
 
 Kind = TypeVar("Kind", bound="StageResults")
 
@@ -110,11 +109,11 @@ class ProbeCell(Result):
     subgradient: float
     """How far from optimal: norm of the smallest subgradient."""
     rule: bool
-    """Whether this is the extra lambda that the layer rule looks at, not one of the recipe's."""
+    """Whether this is the extra lambda that the layer choice looks at, not one of the recipe's."""
 
 
 class ProbeLayer(Result):
-    """What the rule of the pair has seen of a layer: means over seeds at 0.1 times the critical lambda."""
+    """What the layer choice by the pair has seen of a layer: means over seeds at 0.1 times the critical lambda."""
 
     model: str
     layer: int
@@ -132,9 +131,9 @@ class OrderAgreement(Result):
 
     model: str
     scores: Literal["rule", "as_coded"]
-    """By the losses of the layer rule, or by the accuracies of the replayed probes."""
+    """By the losses of the layer choice, or by the accuracies of the replayed probes."""
     penalty: Annotated[float | None, Field(validation_alias="lambda", serialization_alias="lambda")]
-    """Of the replayed probes; None for the rule, which has one of its own."""
+    """Of the replayed probes; None for the layer choice, which has one of its own."""
     spearman: float | None
     """Mean rank correlation of two seeds; None where no two have an order."""
     seeds: int
@@ -251,14 +250,14 @@ class ProbeResult(Result):
 
     site: str
     best_layer: int
-    """What the rule points to."""
+    """The layer choice."""
     rule: str
     pair: PairLayer | None
     """None where the pair's probes were not fitted."""
     nearest: NearestLanguage | None
     """None without a third language, by the paper, and where the recipe names the layer."""
     only_pair: str | None
-    """Why the rule sees the pair only, where it could have seen more."""
+    """Why the layer choice compares the pair only, where it could have compared more."""
     layers: list[ProbeLayer]
     agreement: list[OrderAgreement]
     cells: list[ProbeCell]
@@ -327,7 +326,7 @@ class GridChoice(Result):
     """Its number; None if none fires seldom enough."""
     rule: str
     reason: str
-    """How the rule came to this cell."""
+    """How the grid choice came to this cell."""
 
 
 class GridResult(Result):
@@ -347,7 +346,7 @@ class GridResult(Result):
     cells: list[GridCell]
     pareto: list[GridFront] = []
     chosen: GridChoice | None = None
-    """By a rule that depends on `sae.k`; None before the run has said it."""
+    """The grid choice, which depends on `sae.k`; None before the run has said it."""
 
 
 class SpliceLoss(Result):
@@ -864,7 +863,7 @@ class StabilityResult(Result):
 
 
 class UnitRow(Result):
-    """A selected latent, or one nearest to the rule."""
+    """A selected latent, or one nearest to the rate rule."""
 
     unit: int
     """Its number."""
@@ -885,7 +884,7 @@ class UnitRow(Result):
 
 
 class Thresholds(Result):
-    """Of the rule on firing rates: shares of tokens."""
+    """Of the rate rule: shares of tokens."""
 
     min_target: float
     max_reference: float
@@ -893,25 +892,34 @@ class Thresholds(Result):
 
 
 class SelectedOn(Result):
-    """How much text of a language the rule saw, and how often the selected units fired there."""
+    """How much text of a language units were selected on, and how often the selected units fired there."""
 
     tokens: int
     rate: dict[str, float]
     """By unit."""
 
 
+SELECTED_BY = {
+    "paper": "the rate rule",
+    "tested": "the tests",
+    "fallback": "the fallback, because no latent passes",
+    "given": "the recipe, which gives their numbers",
+}
+"""What selected latents, in words, by `FeaturesResult.rule`."""
+
+
 class FeaturesResult(Result):
-    """The units that the run's rule selects, on `select`."""
+    """The units that the run selects, on `select`."""
 
     rule: str
-    """The rule that chose them: `paper`, `tested`, `fallback`, `given`, or `none` where no unit passes."""
+    """What chose them: `paper` (the rate rule), `tested`, `fallback`, `given`, or `none` where no unit passes."""
     units: list[UnitRow]
     """Those selected, the best first."""
     nearest: list[UnitRow]
     """Those with the largest difference of rates, whether selected or not."""
     thresholds: Thresholds
     selected_on: dict[str, SelectedOn] | None
-    """By language, where the rule saw less than all of `select`."""
+    """By language, where units were selected on less than all of `select`."""
     tokens: dict[str, int]
     sentences: dict[str, int]
 
@@ -1034,7 +1042,7 @@ class UnitDashboard(Result):
     target: str
     reference: str
     selected: bool
-    """Whether the run's rule (latents) or its tests (neurons, directions) chose it; if not, it came close."""
+    """Whether the run selected it (latents) or it passes the tests (neurons, directions); if not, it came close."""
     threshold: float
     """The unit fires above it: 0 for latents; for neurons and directions the least edge of their histogram (of 4,096
     bins) above which lies at most 1 % of all tokens."""
@@ -1088,6 +1096,9 @@ class ShownUnit(Result):
     unit: int
     tokens: int
     """Tokens that were read, of all languages."""
+    label: str = ""
+    passes: list[str] = []
+    """The claims that it passes, the most specific first."""
 
 
 # ---- baselines, effects, controls
@@ -1106,7 +1117,7 @@ class ToldAgain(Result):
 
 
 class FoundUnits(Result):
-    """The units of an autoencoder, or a site's coordinates, that one rule finds."""
+    """The units of an autoencoder, or a site's coordinates, that one test finds."""
 
     group: str
     """`trained`, `frozen decoder`, `untrained` or `coordinates`."""
@@ -1115,7 +1126,7 @@ class FoundUnits(Result):
     passing: int
     """How many pass the run's test on the half of the panel that is searched."""
     paper: int | None
-    """How many latents pass the paper's rule there; None for coordinates."""
+    """How many latents pass the rate rule there; None for coordinates."""
     fvu: dict[str, float] | None
     """By language; None for coordinates."""
     best: str
@@ -1203,7 +1214,7 @@ class TrainingCarries(Result):
 
 
 class Baselines(Result):
-    """What training adds: units of trained and untrained autoencoders by one rule, switched off."""
+    """What training adds: units of trained and untrained autoencoders by the same test, switched off."""
 
     reason: str | None
     """Why nothing could be compared; then nothing else is there."""
@@ -1410,7 +1421,7 @@ class SerialCorrelation(Result):
 
 
 class ChosenLatents(Result):
-    """What the run's rule takes of an autoencoder's latents as a language's."""
+    """What the run selects of an autoencoder's latents as a language's."""
 
     units: str
     """The set's name."""
@@ -1419,14 +1430,14 @@ class ChosenLatents(Result):
     seed: int | None
     """Of an autoencoder's random weights; None for the trained one."""
     asked: str
-    """The rule that the recipe asks for (`features.rule`)."""
+    """What the recipe asks for (`features.rule`)."""
     rule: str
     """How the set came about: `Selection.rule`, such as `fallback` where no latent passes."""
     passing: int | None
-    """How many latents pass the rule that is asked for; None where nothing could be tested."""
+    """How many latents pass what is asked for; None where nothing could be tested."""
     of: int
     text: str
-    """The hash of the text that the rule read."""
+    """The hash of the text that they were selected on."""
     members: tuple[int, ...]
     """The set, best first, at most as many as were selected for the target."""
     means: tuple[float, ...]
@@ -1795,11 +1806,11 @@ class StageResults(Result):
     stability: StabilityResult | NotTested | None = None
     """Whether the units come again in autoencoders of other seeds, where those were asked for."""
     features: FeaturesResult | None = None
-    """The units that the run's rule selects."""
+    """The units that the run selects."""
     dashboards: list[ShownUnit] | None = None
     """The units that were looked at over the whole text; each has a file of its own, a `UnitDashboard`."""
     baselines: Baselines | None = None
-    """What training adds: trained and untrained autoencoders by one rule."""
+    """What training adds: trained and untrained autoencoders by the same test."""
     next_token: NextToken | None = None
     """What the units do to the next token's loss."""
     controls: Controls | None = None
@@ -1834,7 +1845,7 @@ def read_label(folder: Path, kind: str, unit: int) -> UnitLabel | None:
     if not path.is_file():
         return None
     try:
-        label = UnitLabel.model_validate_json(path.read_bytes())
+        label = UnitLabel.model_validate_json(read_bytes(path))
         own = file_sha256(folder / "dashboards" / name)
     except (OSError, ValueError) as error:
         raise GlossaeError(f"{path}: cannot be read: delete it") from error
@@ -1850,7 +1861,7 @@ def read_dashboard(path: Path) -> UnitDashboard:
         GlossaeError: it cannot be read, or does not hold what it should.
     """
     try:
-        return UnitDashboard.model_validate_json(path.read_bytes())
+        return UnitDashboard.model_validate_json(read_bytes(path))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it does not hold a unit's dashboard"
         raise GlossaeError(f"{path}: cannot be read ({why}): run the stage 'dashboards' again") from error
@@ -1897,7 +1908,7 @@ def read_results(kind: type[Kind], path: Path, again: str = "") -> Kind:
         GlossaeError: it cannot be read, does not hold what it should, or is of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if (
             isinstance(content, dict)
             and (version := content.get("schema_version", SCHEMA_VERSION)) != SCHEMA_VERSION
@@ -1987,7 +1998,7 @@ def read_record(path: Path, again: str = "; delete it and run the recipe again")
         GlossaeError: it cannot be read, or a value that is used is of another kind.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         _Record.model_validate(content)
     except ValidationError as error:
         raise GlossaeError(f"{path}: is broken ({first_fault(error)}){again}") from error

@@ -38,6 +38,12 @@ def read(rows, languages=("da", "en")):
         ("Hej\x07\x1b[1m\x9ddig", "Hej [1m dig"),
         ("a\ud800b", "a b"),
         ("\u2028\x00\n", ""),
+        # what cannot be seen, where it shapes nothing
+        ("\ufeffHa\u00advn\u200b\u2060\u034f\u3164\u202e", "Havn"),
+        ("Auf\u200clage\u200d 5\u200d", "Auflage 5"),
+        ("\u200cسلام\u200c می\u200c\u200cخواهم", "سلام می\u200cخواهم"),
+        ("e\u200d\u0301 👨\u200d hej\u200d👨", "é 👨 hej👨"),
+        ("skjult\U000e0041\U000e0042", "skjult"),
         # markers of the speaker's language
         ("(DE) Hr. formand!", "Hr. formand!"),
         (" (SV)  Fru formand!", "Fru formand!"),
@@ -80,7 +86,15 @@ def test_what_is_mended(raw, text):
         "(Applaus) Frau Präsidentin",
         "Alle (EN) Og (FR) Folk",
         # what shapes letters and emoji
-        *("می\u200cخواهم", "क्\u200dष", "👨\u200d👩\u200d👧", "❤\ufe0f", "🏴\U000e0067\U000e007f"),
+        *("می\u200cخواهم", "क्\u200dष", "ক্\u200cষ", "ه\u200d.", "ᠮᠣᠩᠭᠣᠯ\u180eᠠ", "ශ්\u200dරී"),
+        *(
+            "👨\u200d👩\u200d👧",
+            "❤\ufe0f",
+            "🏴\U000e0067\U000e007f",
+            "🏳\ufe0f\u200d🌈",
+            "🐈\u200d⬛",
+            "🙂\u200d↔\ufe0f",
+        ),
     ],
 )
 def test_what_stays(text):
@@ -106,6 +120,11 @@ PIECES = [
     "\u0301",
     "DE",
     "\u00ad",
+    "\u200c",
+    "\u200d",
+    "م",
+    "👨",
+    "\u2329",
 ]
 
 

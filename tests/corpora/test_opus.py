@@ -6,10 +6,14 @@ import json
 import random
 import resource
 import shutil
+import socket
 import stat
+import subprocess
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +21,7 @@ from hypothesis import strategies as st
 
 from glossae.corpora import build_roles, clean_text, parse_source, read_source
 from glossae.errors import GlossaeError
-from opus_server import PAGE, archive
+from opus_server import PAGE, OpusServer, archive
 
 LANGUAGES = ("da", "en")
 PAIRS = [(f"Sætning nummer {i}.", f"Sentence number {i}.") for i in range(40)]
@@ -418,7 +422,7 @@ def test_a_run_that_was_killed_before_the_archive_had_its_name(opus, cached, par
     [
         (1000, f"{PATH}: the transfer broke off 4 times"),
         (-1000, f"{PATH}: is no zip archive, or a damaged one"),
-        (10**18, "free: delete some files, or set GLOSSAE_CACHE to a folder on a larger disk"),
+        (10**18, "has more than 4,294,967,296 bytes, which are the most that are fetched"),
     ],
 )
 def test_a_size_that_is_a_lie(opus, cached, lie, words):
@@ -514,10 +518,85 @@ def test_proxies(opus, monkeypatch):
         patch.setenv("GLOSSAE_OPUS_BASE", "http://opus.invalid")
         assert read() == EXPECTED
         assert opus.asked == [(f"http://opus.invalid{PATH}", None)]
+    # a proxy is not asked for this machine
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     opus.put(SMALL, corpus="Other")
     assert read("opus:Other") == EXPECTED
+
+
+def test_a_file_that_the_disk_has_no_room_for(opus, monkeypatch):
+    opus.put(ARCHIVE)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "1,000 free: delete some files, or set GLOSSAE_CACHE to a folder on a larger disk" in refusal()
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_larger_than_any_archive_is_not_fetched(opus, cached, part, monkeypatch, length):
+    monkeypatch.setattr("glossae.corpora.opus._MAX_BYTES", len(ARCHIVE) - 1)
+    opus.put(ARCHIVE)
+    opus.length = length
+    assert f"has more than {len(ARCHIVE) - 1:,} bytes, which are the most that are fetched" in refusal()
+    assert (cached.exists(), part.exists()) == (False, False)
+
+
+def test_a_file_that_comes_too_slowly_is_broken_off_and_carried_on(opus, part, monkeypatch):
+    opus.put(ARCHIVE)
+    with monkeypatch.context() as patch:
+        patch.setattr("glossae.corpora.download.GRACE", 0.0)
+        patch.setattr("glossae.corpora.download.SLOWEST", 1e12)
+        message = refusal()
+    assert "the transfer broke off 4 times (last: " in message
+    assert len(read()) == 2000
+
+
+def test_an_answer_that_never_ends_its_first_line_is_broken_off(opus, monkeypatch):
+    monkeypatch.setattr("glossae.corpora.download.GRACE", 0.3)
+    monkeypatch.setattr("glossae.corpora.download.SLOWEST", 1e12)
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("GLOSSAE_OPUS_BASE", f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+        def drip():
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                while not done.wait(0.02):
+                    connection.sendall(b"H")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert "cannot be reached (" in refusal()
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_a_redirection_from_https_to_http_is_not_followed(opus, tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    opus.put(SMALL)
+    with OpusServer(certificate, key) as secure:
+        secure.put(SMALL)
+        monkeypatch.setenv("GLOSSAE_OPUS_BASE", secure.address)
+        secure.redirect = f"{opus.address}/moved"
+        assert "it redirects from https to an address without" in refusal()
+        assert opus.asked == []
+        secure.redirect = None
+        assert read() == EXPECTED
 
 
 @pytest.fixture

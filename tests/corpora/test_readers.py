@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glossae.corpora import Corpus, Sentence, clean_text, read_source
-from glossae.corpora.corpus import language_code
 from glossae.errors import GlossaeError
+from glossae.languages import language_code, overlapping
 
 LANGUAGES = ("da", "en")
 ROWS = [("da", "Hej, du."), ("en", 'Hello "you".'), ("da", "Farvel;\nog tak.")]
@@ -68,14 +68,43 @@ def labelled(rows, text="text", language="language"):
             ("da_DK", "da"),
             ("en-GB", "en"),
             ("NB", "nb"),
-            (" dan ", "dan"),
+            (" dan ", "da"),
             ("zh-Hans-CN", "zh"),
+            ("zho", "zh"),
+            ("chi", "zh"),
+            ("arb_Arab", "arb"),
+            ("fo", "fo"),
+            ("nob", "nb"),
+            ("no", "no"),
+            ("iw", "he"),
+            ("sh", "sh"),
+            ("NaN", "nan"),
+            ("i-klingon", "tlh"),
+            ("x-none", "und"),
+            ("qaa-x-slang", "qaa"),
         ),
-        *((odd, None) for odd in ("", "d", "danish", "d4", "da-", "da DK", "*all*", "æø")),
+        *(
+            (odd, None)
+            for odd in ("", "d", "danish", "d4", "da-", "da DK", "*all*", "æø", "dk", "null", "none")
+        ),
     ],
 )
 def test_language_codes(written, code):
     assert language_code(written) == code
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z]{1,4}([-_][A-Za-z0-9]{1,8}){0,3}", fullmatch=True))
+def test_a_language_code_is_its_own_code(written):
+    code = language_code(written)
+    assert code is None or (language_code(code) == code and 2 <= len(code) <= 3)
+
+
+def test_norwegian_has_the_text_of_bokmål_and_nynorsk(folder):
+    path = write(folder / "x.tsv", "Hei du.\tnb\nHei på deg.\tnn\nHello.\ten\nHallå.\tsv\n")
+    assert read(path, ("no", "en")) == [("no", "Hei du."), ("no", "Hei på deg."), ("en", "Hello.")]
+    assert read(path, ("nb", "en")) == [("nb", "Hei du."), ("en", "Hello.")]
+    assert overlapping(("da", "nn", "no")) == ("no", "nn")
+    assert overlapping(("da", "nn", "nb")) is None
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_compressed_files(write, packed, words, form):
         ("x.tmx", tmx(UNIT).replace('"1.0"', '"1.0" encoding="klingon"'), 1, ""),
         *(
             ("x.tmx", tmx(f"<tu>\n<tuv {said}><seg>Hej</seg></tuv></tu>"), 4, "a tuv's xml:lang is")
-            for said in ("", 'xml:lang=""', 'xml:lang="danish"')
+            for said in ("", 'xml:lang="danish"', 'xml:lang="dk"', 'xml:lang=" "')
         ),
         *(
             ("da=x.conllu", f"# text = Hej.\n{line}\n", 2, "is no word of CoNLL-U")
@@ -248,7 +248,7 @@ def test_a_misspelt_generator():
 
 @pytest.mark.parametrize("languages", [(), ("danish",), ("da", "")])
 def test_languages_that_are_no_codes(languages):
-    assert "two or three letters" in refusal("x.tsv", languages)
+    assert "give language codes such as da" in refusal("x.tsv", languages)
 
 
 def roles_refusal(specs, *, target="da", reference="en", others=(), **options):
@@ -319,6 +319,7 @@ def test_a_missing_file_is_found_before_any_is_read(write):
         ({"text": "x.tsv"}, {"panel_limit": 0}, "corpora.panel_limit: 0: write a number"),
         ({"train": "x.tsv"}, {"target": "danish"}, "languages.target: 'danish'"),
         ({"train": "x.tsv"}, {"reference": "da-DK"}, "languages.reference: da is named twice"),
+        ({"train": "x.tsv"}, {"others": ["no", "nb"]}, "languages.others: nb is part of no (Norwegian)"),
         ({"train": "x.tsv"}, {"others": ["sv", "en"]}, "languages.others: en is named twice"),
     ],
 )

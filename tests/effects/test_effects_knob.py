@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM
 
 import glossae
 from effects_sae import LATENTS, SITE, D, random_sae
@@ -225,6 +227,61 @@ def test_the_same_model_in_half_precision_is_the_same(tiny_lm, tiny_model, ids, 
     lm = load(str(tiny_model), dtype=dtype)
     with knob_of(tiny_lm).on(lm.model):
         assert logits(lm.model, ids).dtype == dtype
+
+
+class Int8(nn.Module):
+    """A linear layer of whole numbers, as bitsandbytes' are."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.scale = nn.Parameter(linear.weight.data.abs().amax(1, keepdim=True) / 127)
+        rounded = (linear.weight.data / self.scale).round().to(torch.int8)
+        self.weight, self.bias = nn.Parameter(rounded, requires_grad=False), linear.bias
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight * self.scale, self.bias)
+
+
+class Packed(nn.Module):
+    """A linear layer whose weight is unpacked by a method, as torch's own quantized ones are."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self._scale, self.bias = linear.weight.data.abs().amax(1, keepdim=True) / 127, linear.bias
+        self._rounded = (linear.weight.data / self._scale).round().to(torch.int8)
+
+    def weight(self):
+        return self._rounded * self._scale
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight(), self.bias)
+
+
+@pytest.mark.parametrize("kind", [Int8, Packed])
+def test_a_quantized_model_is_refused_by_name_or_turned_in_batches_with_pads(tiny_lm, tiny_model, kind):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    for block in model.gpt_neox.layers:
+        for parent, name in ((block.attention, "query_key_value"), (block.attention, "dense"),
+                             (block.mlp, "dense_h_to_4h"), (block.mlp, "dense_4h_to_h")):  # fmt: skip
+            setattr(parent, name, kind(getattr(parent, name)))
+    knob = knob_of(tiny_lm, "neuron", "add", dose=20.0)
+    with (
+        pytest.raises(GlossaeError, match="knob: the weights of .* are quantized, so that they"),
+        knob.on(model),
+    ):
+        pass
+    rows = [[5, 9, 200, 17, 33], [100, 50]]
+    batch = torch.tensor([[0] * (5 - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (5 - len(row)) + [1] * len(row) for row in rows])
+    how = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    raw = model.generate(batch, attention_mask=mask, **how)
+    with knob.on(model, any_model=True):
+        turned = model.generate(batch, attention_mask=mask, **how)
+        alone = [
+            written(model, torch.tensor([row]), max_new_tokens=6, min_new_tokens=6)[0, -6:] for row in rows
+        ]
+    assert not torch.equal(turned, raw)
+    assert turned[:, -6:].tolist() == [row.tolist() for row in alone]
 
 
 def test_a_model_in_training_is_refused(tiny_lm):

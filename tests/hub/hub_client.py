@@ -215,6 +215,14 @@ def _small_files(limit: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most if limit is None else limit, most))
 
 
+def _untouched() -> bool:
+    """Whether the hub's own client is as the library makes it, outside of what glossae does."""
+    from huggingface_hub import get_session
+
+    hooks = get_session().event_hooks
+    return all(hook.__module__.startswith("huggingface_hub") for own in hooks.values() for hook in own)
+
+
 def _without(package: str) -> None:
     """Let a package be missing."""
     sys.modules[package] = None  # type: ignore[assignment]
@@ -233,6 +241,7 @@ DO = {
     "knob": lambda name, model, options={}: _knob(name, model, **options),
     "push": lambda folder, kind, name, options={}: _push_one(folder, kind, name, **options),
     "small files": _small_files,
+    "untouched": _untouched,
     "without": _without,
 }
 

@@ -41,6 +41,8 @@ class Repo:
         card_data: what the hub says of its card's metadata.
         messages: of the commits that were pushed.
         meanwhile: what answers a commit instead, once: (status, headers).
+        lies: headers of every file that are not the hub's.
+        endless: large files, and the list of files, do not end.
     """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -57,6 +59,8 @@ class Repo:
     card_data: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     meanwhile: tuple[int, dict[str, str]] | None = None
+    lies: dict[str, str] = field(default_factory=dict)
+    endless: bool = False
 
     def commit_of(self, revision: str) -> str | None:
         if revision in self.commits:
@@ -232,6 +236,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, {"X-Error-Code": "RevisionNotFound"})
             return
         files = repo.commits[commit]
+        if repo.endless and what != "tree":
+            self._without_end()
+            return
         if what == "revision":
             siblings = [{"rfilename": path} for path in files]
             about = {"tags": [], "private": repo.private, "cardData": repo.card_data}
@@ -344,12 +351,16 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._refuse(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             return
-        about = {"X-Repo-Commit": commit, "ETag": f'"{etag(path, data)}"', "Accept-Ranges": "bytes"}
+        about = {
+            "X-Repo-Commit": commit,
+            "ETag": f'"{etag(path, data)}"',
+            "Accept-Ranges": "bytes",
+        } | repo.lies
         if path.endswith(LARGE):
             about["X-Linked-ETag"] = about["ETag"]
             about["X-Linked-Size"] = str(len(data))
             about["Location"] = f"{self.hub.storage_url}/stored/{etag(path, data)}/{kind}/{name}"
-            self._send(302, b"", about)
+            self._send(302, b"", about | repo.lies)
         else:
             self._send(200, data, about)
 
@@ -365,6 +376,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if repo.spoil is not None:
             data = repo.spoil(data)
+        if repo.endless and self.command == "GET":
+            self._without_end()
+            return
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         about = {"ETag": f'"{sha}"', "Accept-Ranges": "bytes"}
         status = 200
@@ -381,6 +395,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
         else:
             self._send(status, data[start:], about)
+
+    def _without_end(self) -> None:
+        """Blocks until the client has had enough."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        block = bytes(2**20)
+        while True:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
 
     def _json(self, value: Any) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})

@@ -252,6 +252,47 @@ def test_other_bytes_than_announced_are_thrown_away(hub, client, offline, refusa
     assert client("load", name)["commit"] == commit
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"ETag": '"../../../outside"'},
+        {"ETag": 'W/"..\\\\outside"', "X-Linked-ETag": '"/tmp/outside"'},
+        {"ETag": '".."'},
+        {"ETag": f'"{"a" * 4000}"'},
+        {"X-Repo-Commit": "../../outside"},
+        {"X-Repo-Commit": "main"},
+    ],
+)
+def test_names_of_files_that_a_mirror_makes_up_are_refused(hub, client, refusal, name, model_files, lie):
+    hub.add(name, model_files)
+    hub.repo(name).lies = lie
+    before = sorted(path for path in client.home.rglob("*") if not path.name.startswith("stderr-"))
+    message = refusal("load", name)
+    assert message.startswith(f"model: {name} cannot be fetched: what answers there is not the hub: its ")
+    assert sorted(path for path in client.home.rglob("*") if not path.name.startswith("stderr-")) == before
+    assert not list(client.home.parent.rglob("*outside*"))
+    hub.repo(name).lies = {}
+    client("load", name)
+
+
+def test_a_file_that_is_not_there_makes_no_folder_outside_the_cache(hub, client, refusal, name, model_files):
+    hub.add(name, without(model_files, "config."))
+    hub.repo(name).refuse = (404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": "../../../outside"})
+    assert "its X-Repo-Commit is '../../../outside'" in refusal("load", name)
+    assert not list(client.home.parent.rglob("*outside*"))
+
+
+def test_answers_without_an_end_are_refused(hub, client, refusal, name, model_files):
+    hub.add(name, without(model_files, "tokenizer"))
+    hub.repo(name).endless = True
+    assert "the hub answers with more than 67,108,864 bytes" in refusal("load", name)
+
+
+def test_the_hubs_client_is_as_before_after_each_use(client):
+    client("read", "hub:nobody/nothing")
+    assert client("untouched") is True
+
+
 def test_a_disk_that_is_full(hub, client, refusal, name, model_files):
     commit = hub.add(name, model_files)
     client("small files", 50_000)
@@ -275,7 +316,7 @@ def test_a_cache_that_cannot_be_written(hub, client, refusal, name, model_files)
 
 
 OWN = {"own.py": "raise SystemExit"}
-CUT_SHORT = "cannot be loaded: a *.safetensors file of it is cut short or is none ("
+CUT_SHORT = "cannot be loaded: /"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +343,7 @@ def test_models_that_cannot_be_used(hub, refusal, name, model_files, spoil, mess
     hub.add(name, spoil(model_files))
     hub.asked.clear()
     assert refusal("load", name).startswith(f"model: {name} {message}")
-    if "safetensors file" not in message and "tokenizer" not in message:
+    if message != CUT_SHORT and "tokenizer" not in message:
         assert not any("/stored/" in line for line in hub.asked)
 
 

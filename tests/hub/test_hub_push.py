@@ -111,7 +111,7 @@ def test_a_run_is_pushed_in_one_commit_and_loads_again(hub, client, offline, pus
 
 def test_nothing_that_is_shared_names_a_folder_of_this_machine(hub, push, run, pushed_world, mine, tmp_path):
     # the run's own files have them
-    assert str(pushed_world.folder) in (run / "results.json").read_text()
+    assert str(pushed_world.folder) in (run / "recipe.yaml").read_text()
     push(run, mine, "--dose", "2")
     shared = dict(files_of(hub, mine))
     for library in ("sae-lens", "sparsify"):

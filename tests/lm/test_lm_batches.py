@@ -1,5 +1,6 @@
 """Sentences become ids, batches and growing samples without one being lost, doubled or changed."""
 
+import dataclasses
 import itertools
 import math
 
@@ -73,15 +74,50 @@ def test_predicted_bytes_are_those_after_the_first_token(tiny_lm, text):
     assert with_bos.predicted_bytes.tolist() == [len(text.encode())]
 
 
-def test_predicted_bytes_of_a_cut_text_end_with_its_last_token(tiny_lm):
-    text = "Hej på øen, sagde hun."
-    whole = tokenize(tiny_lm, corpus_of(text))
-    for kept in range(2, len(whole.ids[0])):
-        tokens = tokenize(tiny_lm, corpus_of(text), max_tokens=kept)
-        shown = tiny_lm.tokenizer.decode(tokens.ids[0])
-        if "\ufffd" not in shown:
-            first = tiny_lm.tokenizer.decode(tokens.ids[0][:1])
-            assert tokens.predicted_bytes[0] == len(shown.encode()) - len(first.encode())
+@given(st.text(st.sampled_from("ab æ語🚀👩‍"), min_size=2, max_size=12), st.integers(2, 12))
+def test_predicted_bytes_are_those_of_the_kept_tokens_also_inside_a_character(tiny_lm, text, most):
+    tokens = tokenize(tiny_lm, corpus_of(text), max_tokens=most)
+    # in this vocabulary each character of a token stands for a byte of the text
+    pieces = [tiny_lm.tokenizer.convert_ids_to_tokens(ids.tolist()) for ids in tokens.ids]
+    assert tokens.predicted_bytes.tolist() == [sum(map(len, own[1:])) for own in pieces]
+
+
+@pytest.fixture(scope="module")
+def fallback_lm(tiny_lm):
+    """The tiny model with a vocabulary of a few letters, which writes all others as single bytes."""
+    from tokenizers import Tokenizer, models, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcs<>", "▁a"]
+    vocabulary = {name: place for place, name in enumerate(names)}
+    model = models.BPE(vocabulary, [("▁", "a")], byte_fallback=True, unk_token="<unk>")
+    made = Tokenizer(model)
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", unk_token="<unk>")
+    return dataclasses.replace(tiny_lm, tokenizer=fast)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "predicted"),
+    [
+        # the first token is the blank that the tokenizer puts before the text
+        ("🚀 a", 9, 6),
+        ("🚀 a", 3, 2),
+        ("b æ", 9, 4),
+        ("a æ", 9, 3),
+        ("a æ", 3, 2),
+        ("<s> æ", 99, 6),
+    ],
+)
+def test_predicted_bytes_with_byte_fallback(fallback_lm, text, most, predicted):
+    assert tokenize(fallback_lm, corpus_of(text), max_tokens=most).predicted_bytes.tolist() == [predicted]
+
+
+def test_a_text_that_spells_a_special_token_is_text(tiny_lm, fallback_lm):
+    for lm, token in ((tiny_lm, tiny_lm.tokenizer.eos_token), (fallback_lm, "<s>")):
+        tokens = tokenize(lm, corpus_of(f"ab {token} c"))
+        assert not {*lm.tokenizer.all_special_ids} & {*tokens.ids[0].tolist()}
+        assert len(tokens.ids[0]) > len(token)
 
 
 def test_take_keeps_the_order_asked_for(tiny_tokens):

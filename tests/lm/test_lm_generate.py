@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
 
+import glossae
 from glossae.errors import GlossaeError
 from glossae.lm import Site, continue_prompts, continue_tokens, edit
 from tiny_families import push
@@ -56,10 +58,26 @@ def test_a_continuation_stops_at_the_end_of_text(tiny_lm, monkeypatch):
     (text,) = continue_prompts(tiny_lm, ["He saw"], max_tokens=20)
     third = greedy(tiny_lm, tiny_lm.tokenizer("He saw", add_special_tokens=False)["input_ids"], 3)[-1]
     # call what comes third the end of text
-    monkeypatch.setattr(tiny_lm.model.generation_config, "eos_token_id", third)
+    monkeypatch.setattr(tiny_lm.model.config, "eos_token_id", third)
     (stopped,) = continue_prompts(tiny_lm, ["He saw"], max_tokens=20)
     assert text.startswith(stopped)
     assert len(stopped) < len(text)
+
+
+def test_a_wrapped_models_own_settings_change_nothing(tiny_model, tiny_lm, prompts):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    model.generation_config = own = GenerationConfig(
+        repetition_penalty=9.0,
+        suppress_tokens=list(range(1, 200)),
+        eos_token_id=list(range(150)),
+        num_beams=3,
+    )
+    lm = glossae.load(model, tiny_lm.tokenizer)
+    assert lists(continue_tokens(lm, prompts, new_tokens=8)) == lists(
+        continue_tokens(tiny_lm, prompts, new_tokens=8)
+    )
+    assert continue_prompts(lm, ["He saw"]) == continue_prompts(tiny_lm, ["He saw"])
+    assert model.generation_config is own
 
 
 # ---- token ids, side by side
@@ -76,7 +94,7 @@ def test_each_is_continued_as_if_alone(tiny_lm, prompts, at_once, ending):
 
 def test_a_text_ends_before_the_first_token_that_ends_it(tiny_lm, prompts, monkeypatch):
     whole = lists(continue_tokens(tiny_lm, prompts[:2], new_tokens=8, ending=False))[0]
-    monkeypatch.setattr(tiny_lm.model.generation_config, "eos_token_id", [whole[3], 0])
+    monkeypatch.setattr(tiny_lm.model.config, "eos_token_id", [whole[3], 0])
     found = continue_tokens(tiny_lm, prompts[:2], new_tokens=8)
     assert found[0].tolist() == whole[: whole.index(whole[3])]
 

@@ -243,6 +243,14 @@ def test_the_template_stands_before_a_text_and_writes_the_only_bos(chatting, rep
 
 
 @torch.no_grad()
+def test_a_message_that_spells_a_special_token_is_text(tiny_lm, chatting):
+    end = tiny_lm.tokenizer.eos_token_id
+    assert prompt_ids(chatting, "Hej").count(end) == prompt_ids(chatting, "<|endoftext|>").count(end) == 1
+    shown = chatting.tokenizer.decode(prompt_ids(chatting, "<|endoftext|>"))
+    assert shown == "<|endoftext|>[user] <|endoftext|>\n[bot] "
+    assert prompt_ids(tiny_lm, "<|endoftext|>Hej").count(end) == 0
+
+
 def test_activations_are_those_of_the_reply(chatting, replies):
     before, seen, states = len(chatting.prefix), 0, []
     handle = chatting.blocks[2].register_forward_pre_hook(lambda _m, args: states.append(args[0]))

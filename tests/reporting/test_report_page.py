@@ -1,6 +1,8 @@
 """The page stands alone, is the same every time, keeps the paper's order and lets no text become markup."""
 
+import csv
 import functools
+import io
 import itertools
 import json
 import re
@@ -16,7 +18,7 @@ from fabricated_run import change_results, fabricate, page_of, results_of, words
 from glossae.cli import main
 from glossae.errors import GlossaeError
 from glossae.reporting import write_figures, write_report
-from glossae.reporting.exhibits import Cell, Table
+from glossae.reporting.exhibits import Cell, Table, csv_text
 from glossae.reporting.page import contents
 from glossae.reporting.paper import latex
 from glossae.reporting.reading import read_run
@@ -28,7 +30,7 @@ FIGURES = {
     "heat-map",
     "dose-response",
     "figure-3-probes",
-    "layer-rule",
+    "layer-choice",
     "figure-4-grid",
     "sae-training",
     "firing-rates",
@@ -139,6 +141,38 @@ def test_the_first_screen_shows_units_by_language_loss_by_dose_and_a_continuatio
     assert "Turned: latents fixed at -8 the the the" in words
 
 
+@pytest.mark.parametrize(
+    ("sweep", "prompts", "line"),
+    [
+        (False, False, "the loss by dose and one continuation. The same command with --effects.sweep true "
+         "--effects.prompts true adds both and keeps the stages that are done."),
+        (False, True, "the loss by dose and one continuation. The same command with --effects.sweep true adds both"),
+        (True, False, "one continuation. The same command with --effects.prompts true adds it"),
+        (True, True, ""),
+    ],
+)  # fmt: skip
+def test_the_first_screen_names_the_flags_that_add_what_it_lacks(
+    tmp_path: Path, sweep: bool, prompts: bool, line: str
+) -> None:
+    folder = fabricate(tmp_path)
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    for key, value in (("sweep", sweep), ("prompts", prompts)):
+        assert text.count(f"  {key}: true\n") == 1
+        text = text.replace(f"  {key}: true\n", f"  {key}: {str(value).lower()}\n")
+    recipe.write_text(text, encoding="utf-8")
+    results = results_of(folder)
+    page = words_of(
+        page_of(
+            folder,
+            next_token=results["next_token"] if sweep else None,
+            generation=results["generation"] if sweep and prompts else None,
+        )
+    )
+    assert (f"Not measured in this run: {line}" in page) == bool(line)
+    assert ("Not measured in this run" in page) == bool(line)
+
+
 def test_headings_keep_the_papers_order(reported: Callable[[str], Path]) -> None:
     headings = [words_of(found) for found in re.findall("<h2>(.*?)</h2>", read(reported("published")))]
     places = [
@@ -169,7 +203,7 @@ def test_the_committed_results_of_a_real_model_are_drawn_again(tmp_path: Path) -
         "Replication",
         "Matched on tokenisation",
         "The nearest language by layer",
-        "One rule for all",
+        "The same test for all",
     ):
         assert f"<strong>{label}" in text
 
@@ -256,7 +290,7 @@ def test_units_lead_to_their_pages_where_these_are(tmp_path: Path) -> None:
 def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
-    assert (folder / "figures" / "layer-rule.svg").is_file()
+    assert (folder / "figures" / "layer-choice.svg").is_file()
     assert (folder / "tables" / "layers.csv").is_file()
     mine = [folder / "figures" / name for name in ("mine.csv", "mine.svg", "figure-3-probes-before.csv")]
     for path in mine:
@@ -267,7 +301,7 @@ def test_figures_and_tables_of_an_earlier_run_are_taken_away(tmp_path: Path) -> 
     assert not (folder / "tables" / "layers.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-rule.svg", "tables/layers.csv"])
+@pytest.mark.parametrize("name", ["figures", "report.html", "figures/layer-choice.svg", "tables/layers.csv"])
 def test_nothing_is_written_or_deleted_behind_a_link(tmp_path: Path, name: str) -> None:
     folder = fabricate(tmp_path / "run", until="probe")
     write_report(folder)
@@ -323,7 +357,7 @@ def test_figures_and_tables_for_a_paper(tmp_path: Path, capsys: pytest.CaptureFi
     folder, out = fabricate(tmp_path / "run", until="probe"), tmp_path / "paper"
     assert main(["figures", str(folder), "--style", "paper", "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}: 2 pdf, 2 svg, 5 tex\n"
-    pdf = (out / "layer-rule.pdf").read_bytes()
+    pdf = (out / "layer-choice.pdf").read_bytes()
     # fonts of type 42, and nothing of the clock
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
@@ -382,6 +416,9 @@ def test_in_a_browser(reported: Callable[[str], Path]) -> None:
             for width in (1280, 390):
                 page.set_viewport_size({"width": width, "height": 800})
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
+                # a table that is wider than its box scrolls inside it
+                tables = "[...document.querySelectorAll('table')].filter(e => !e.closest('.scroll')).length"
+                assert page.evaluate(tables) == 0
             # no figure is wider than a phone, and its letters are legible there
             size = "[...document.querySelectorAll('svg.drawing')].map(e => e.getBoundingClientRect().width)"
             assert max(page.evaluate(size)) <= 390
@@ -393,3 +430,53 @@ def test_in_a_browser(reported: Callable[[str], Path]) -> None:
         browser.close()
     assert complaints == []
     assert len(requests) == 2
+
+
+FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "＝1+1",
+    '=HYPERLINK("x")',
+    "a;=1+1",
+    "-",
+    "=",
+    "-a",
+]
+
+
+def test_no_text_is_a_formula_to_a_spreadsheet_and_numbers_stay_numbers():
+    numbers = [-4.5, 0.1, float("inf"), -0.0]
+    texts = ["-4.5", "+0.10", "1e-3", "a-b", "−4.5", "it's = that", ""]
+    frame = pd.DataFrame({"=n": pd.Series(numbers), "k": pd.Series([-1, 2, 3, 4])})
+    rows = list(csv.reader(io.StringIO(csv_text(frame))))
+    assert rows[0] == ["'=n", "k"]
+    assert [float(row[0]) for row in rows[1:]] == numbers
+    assert [row[1] for row in rows[1:]] == ["-1", "2", "3", "4"]
+    mixed = pd.DataFrame({"text": [*texts, *FORMULAS, -3, None, True, 0.25]})
+    found = [row[0] for row in csv.reader(io.StringIO(csv_text(mixed)))][1:]
+    assert found[: len(texts)] == texts
+    assert found[-4:] == ["-3", "", "True", "0.25"]
+    made_safe = found[len(texts) : -4]
+    assert [value.replace("'", "").replace("\\r", "\r") for value in made_safe] == FORMULAS
+    assert [value for value in made_safe if re.search(r"(^|;)[=+\-@\t\r＝]", value)] == []
+
+
+def test_every_csv_of_a_run_holds_no_formula(tmp_path):
+    folder = fabricate(tmp_path / "run", "found")
+    path = folder / "features" / "texts.json"
+    texts = json.loads(path.read_text(encoding="utf-8"))
+    for text in texts:
+        text["tokens"] = ["=cmd|' /C calc'!A0", "\x1b[31m", *text["tokens"][2:]]
+    path.write_text(json.dumps(texts), encoding="utf-8")
+    write_report(folder)
+    found = [path for path in folder.rglob("*.csv") if "cmd|" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in found] == ["figure-6-texts.csv"]
+    for path in folder.rglob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        formulas = [cell for cell in cells if re.search(r"^[=+@\t\r]|^-(?![\d.])|\x1b", cell)]
+        assert formulas == [], path.name

@@ -1,9 +1,12 @@
 """Sections show the numbers of the results, and say where something was not measured or contradicts."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -22,6 +25,7 @@ from fabricated_run import (
 from glossae.paper.published import published_figures
 from glossae.recipe import Corpora, Languages, Recipe, SaeSettings
 from glossae.reporting.exhibits import Exhibit, Missing, Note
+from glossae.reporting.first import dose_response
 from glossae.reporting.page import contents
 from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.sections.effects import effects, selectivity
@@ -41,6 +45,8 @@ from glossae.reporting.sections.units import rates
 from glossae.reporting.sections.writing import steering, tasks
 from glossae.results import (
     GridCell,
+    LossCell,
+    NextToken,
     PaperCell,
     SerialCorrelation,
     SideEffect,
@@ -90,7 +96,7 @@ def test_collapsed_probes_are_marked_and_their_accuracy_stands_in_no_table(tmp_p
     left = tables(probes(files))["What the penalty leaves"]
     assert [line["Layers with weights"] for line in left] == ["4 of 4", "3 of 4", "0 of 4"]
     assert left[2]["Accuracy where there are weights"] == "–"
-    caption = {figure.name: figure.caption for figure in contents(files).figures}["layer-rule"]
+    caption = {figure.name: figure.caption for figure in contents(files).figures}["layer-choice"]
     assert "Seeds agree on the order of layers to a rank correlation of 0.80." in caption
 
 
@@ -177,7 +183,7 @@ def test_the_papers_grid_stands_beside_the_runs(tmp_path: Path) -> None:
     assert figure.numbers["paper_mse"].tolist() == [c["mse"] for c in PUBLISHED["grid"]["cells"]]
     assert figure.numbers["chosen"].sum() == 1
     found = tables(grid(files))
-    assert [line["Chosen"] for line in found["The choice"]] == ["by the rule", "by the paper"]
+    assert [line["Chosen"] for line in found["The choice"]] == ["grid choice", "the paper's choice"]
     assert found["The choice"][1]["Kind"] == "TopK, separate, bias"
     assert found["The grid as a whole"][0]["The paper's numbers"] == "13 of 24"
     assert found["Appendix A: every autoencoder"][0]["Error|paper"] == "0.0239"
@@ -418,11 +424,58 @@ def test_steering() -> None:
     captions = [table.caption for table in contents(steered()).tables if table.key == "steering"]
     assert "two have to agree: lingua 2.1, choosing among Danish and English;" in captions[0]
     assert "They take Norwegian and Swedish for Danish" in captions[0]
+    assert "the n-grams alone" not in captions[0]
+    lingua = {"version": "2.1", "languages": ["da", "en", "nb"]}
+    judges = steered(identifiers={"ngrams": ["da", "en", "fo", "no"], "lingua": lingua})
+    captions = [table.caption for table in contents(judges).tables if table.key == "steering"]
+    assert "(the n-grams alone decide on Faroese, which lingua does not know)" in captions[0]
     shares = {"shares": {"ngrams": {"da": 0.5}, "lingua": None, "both": None}}
     alone = steered(identifiers={"ngrams": ["da", "nb"], "lingua": None}, arms=[arm(**shares)])
     assert "Danish|by lingua" not in tables(steering(alone))["Steering at every dose"][0]
     # what the first screen shows of it
     assert contents(steered()).missing
+
+
+# ---- loss by dose
+
+
+def test_other_sets_of_the_dose_curve_have_dashes_of_their_own_and_names_at_their_ends() -> None:
+    heights = {
+        **{"da": 0.5, "random weights 1": 0.02, "random weights 2": 0.03, "best neurons": 0.03},
+        **{"best neuron": 0.025, "difference of means": 0.03, "probe": 0.3},
+    }
+    more = {"splice": False, "source": "all"}
+    cells = [
+        filled(LossCell, units=units, edit=edit, value=value, language=code, delta_per_byte=share * height,
+               byte_ci_low=0.9 * share * height, byte_ci_high=1.1 * share * height, **more)
+        for units, height in heights.items()
+        for code in (("da", "en") if units == "da" else ("da",))
+        for edit, value, share in (("none", None, 0.0), ("scale", 0.5, 0.1), ("scale", -1.0, 1.0))
+    ]  # fmt: skip
+    figure = dose_response(made(next_token=NextToken(cells=cells)))
+    assert figure is not None
+    root = ElementTree.fromstring(figure.svg())
+    svg = "{http://www.w3.org/2000/svg}"
+    places = {}
+    for text in root.iter(f"{svg}text"):
+        name = "".join(text.itertext())
+        # in the legend there would be a second one
+        assert name not in places or not name.islower()
+        places[name] = [float(part) for part in re.findall(r"-?[\d.]+", text.get("transform") or "")[-2:]]
+    names = ["untrained SAEs", "best neurons", "best neuron", "difference of means", "probe"]
+    assert set(names) < set(places)
+    # a line of text apart, or beside each other
+    for one, other in combinations(names, 2):
+        (x, y), (u, v) = places[one], places[other]
+        first, length = (one, u - x) if x < u else (other, x - u)
+        assert abs(y - v) > 9 or length > 4.5 * len(first)
+    marked = [group for group in root.iter(f"{svg}g") if "-marks-" in (group.get("id") or "")]
+    dashes = {}
+    for group in marked:
+        title = next(group.iter(f"{svg}title")).text or ""
+        style = group.find(f"{svg}path").get("style")
+        dashes[title.partition(":")[0]] = (re.findall("stroke-dasharray: ([^;]+)", style) or ["solid"])[0]
+    assert len({dashes[name] for name in names}) == len(names)
 
 
 # ---- tasks

@@ -16,11 +16,11 @@ from fabricated_run import (
     words_of,
 )
 
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, visible
 from glossae.recipe import load_recipe
 from glossae.reporting.reading import RunFiles, read_run
 from glossae.reporting.verdict import selective_at, verdict, what_training_adds
-from glossae.reporting.wording import listed, model_name, number, percent, signed, visible, whole
+from glossae.reporting.wording import listed, model_name, number, percent, signed, whole
 from glossae.results import (
     Baselines,
     ChosenLatents,
@@ -51,13 +51,13 @@ def test_found(tmp_path: Path) -> None:
     text = said(files)
     assert list(text) == ["Found", "How sure", "Controls"]
     assert text["Found"] == (
-        "Three latents pass the rule: it fires on more than 50 % of Danish and less than 1 % of English tokens, which "
-        "fire on Swedish too."
+        "Three latents pass the rate rule (a latent fires on more than 50 % of Danish and less than 1 % of English "
+        "tokens), which fire on Swedish too."
     )
     assert "it loses per byte at least 30 times as much (one-sided 95 %) as English and" in text["How sure"]
     assert text["How sure"].endswith("as Swedish: selective against English, not against Swedish.")
     assert "no random sets were drawn (--effects.controls 1000)" in text["Controls"]
-    # another rule is not called the paper's
+    # other thresholds are not called the paper's
     limits = {"min_target": 0.3, "max_reference": 0.05, "max_reference_fallback": 0.02}
     text = said(changed(tmp_path, features={"thresholds": limits}))
     assert "more than 30 % of Danish and less than 5 % of English" in text["Found"]
@@ -175,9 +175,9 @@ def test_tests_and_their_replication_are_counted(tmp_path: Path) -> None:
     [
         (
             (8, 6, 4),
-            "the same rule takes 9 latents of the trained and 4 to 8 of three untrained autoencoders;",
+            "nine latents pass the rate rule in the trained autoencoder, 4 to 8 in each of three untrained ones;",
         ),
-        ((8, 9, 4), "4 to 9 of three untrained autoencoders, so training makes no more latents pass;"),
+        ((8, 9, 4), "4 to 9 in each of three untrained ones, so training makes no more latents pass;"),
         ((None, None), ""),
     ],
 )

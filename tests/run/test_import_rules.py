@@ -47,7 +47,18 @@ BEFORE = {
     },
 }
 """The rooms, and those that each may import."""
-EVERYBODYS = {"errors", "results", "record", "files", "environment", "memory", "stats", "_version"}
+EVERYBODYS = {
+    "errors",
+    "results",
+    "record",
+    "files",
+    "declared",
+    "environment",
+    "languages",
+    "memory",
+    "stats",
+    "_version",
+}
 """Modules that every room may import."""
 MORE = {
     "reporting": {"recipe"},

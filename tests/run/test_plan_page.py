@@ -227,7 +227,7 @@ def test_a_grid_on_a_model_that_nobody_knows(dry):
 def test_the_demo_needs_nothing(dry):
     said = dry("demo")
     assert "Nothing would be fetched." in said
-    assert "1,186,560 weights" in said
+    assert "891,648 weights" in said
 
 
 def test_a_model_and_text_of_ones_own(dry, tiny_model, tmp_path):
@@ -365,7 +365,7 @@ def test_its_quantities_are_numbers_for_programs(dry):
     said = json.loads(dry("demo --json --steering.prompts 20"))
     assert (said["model"], said["folder"]) == ("toy", "runs/demo")
     assert {row["kind"]: row["where"] for row in said["inputs"]} == {"model": "folder", "text": "file"}
-    assert said["text"]["train"]["da"]["sentences"] == 2100
+    assert said["text"]["train"]["da"]["sentences"] == 1400
     here = said["machines"][0]
     assert here["machine"] == "this machine"
     assert here["seconds"] == pytest.approx(sum(row["seconds"]["this machine"] for row in said["stages"]))

@@ -236,6 +236,27 @@ def test_what_cannot_be_continued_is_refused(bench, prompt, keys, words):
         assert words in str(refused.value)
 
 
+def test_a_bug_is_one_line_on_the_page_and_one_in_the_terminal(bench, monkeypatch, capsys, tmp_path):
+    from glossae.app.page import build
+
+    def fail(*_):
+        raise ZeroDivisionError("in a <b>handler</b>")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Workbench, "losses", fail)
+    (losses,) = [block for block in build(bench).blocks.values() if getattr(block, "elem_id", "") == "losses"]
+    assert losses.value == (
+        "<p role=alert>a bug of glossae (ZeroDivisionError): the terminal of the app says more</p>"
+    )
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "glossae: a bug of glossae (ZeroDivisionError: in a <b>handler</b>); the traceback is in "
+    )
+    assert said.count("\n") == 1
+    (log,) = tmp_path.glob("*.log")
+    assert "Traceback" in log.read_text(encoding="utf-8")
+
+
 def refusal(capsys, *line):
     capsys.readouterr()
     assert main([*map(str, line)]) == 2

@@ -33,8 +33,8 @@ CHROMIUM = Path("/usr/bin/chromium")
 DOCS = Path(__file__).parents[2] / "docs" / "app.md"
 # a run of the toy that is long enough for latents of Danish, and no longer
 SMALL = """
-    --languages.others none --layer 3 --dtype float32 --probe.seeds 1 --probe.tokens 1000 --probe.lambdas 0.1
-    --corpora.limit 400 --corpora.panel_limit 12 --corpora.test_limit 40 --sae.latents 256 --sae.epochs 2
+    --languages.others none --dtype float32 --probe.seeds 1 --probe.tokens 1000 --probe.lambdas 0.1
+    --corpora.limit 400 --corpora.panel_limit 12 --corpora.test_limit 40
     --evidence.permutations 0 --evidence.scores false --evidence.identify false --report.texts 2
     --until features --quiet
 """

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+from itertools import zip_longest
 
 import html5lib
 import pandas as pd
@@ -14,7 +15,7 @@ import glossae
 from glossae.app.workbench import Workbench
 from glossae.cli import main
 from glossae.errors import GlossaeError
-from glossae.reporting import write_unit_pages
+from glossae.reporting import write_report, write_unit_pages
 from glossae.reporting.neuronpedia import write_neuronpedia
 from glossae.results import read_dashboard
 from recorded import record
@@ -81,16 +82,47 @@ def test_the_selected_units_come_first_and_no_more_than_asked_for(results, units
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_few_units_are_selected_latents_then_neurons_and_directions_in_turn(
+def test_few_units_are_selected_latents_then_other_latents_neurons_and_directions_in_turn(
     world, settings, copied, results, most
 ):
     few = settings | {"dashboards__sentences": 2, "dashboards__units": most}
     assert world.run_undrawn(copied, *UNTIL, **few) == 0
     shown = [(row.kind, row.unit) for row in glossae.open_run(copied).results.dashboards]
     latents = [("latent", row.unit) for row in results.features.units]
-    others = [[(row.kind, row.unit) for row in results.dashboards if row.kind == kind] for kind in KINDS[1:]]
-    in_turn = [each for pair in zip(*others, strict=False) for each in pair]
+    others = [
+        [
+            (row.kind, row.unit)
+            for row in results.dashboards
+            if row.kind == kind and (kind, row.unit) not in latents
+        ]
+        for kind in KINDS
+    ]
+    in_turn = [each for turn in zip_longest(*others) for each in turn if each is not None]
     assert sorted(shown) == sorted([*latents, *in_turn][:most])
+
+
+def test_units_that_pass_for_a_family_of_languages_have_a_page_that_the_report_links(looked, results, copied):
+    table = pd.read_parquet(looked / "evidence" / "units.parquet")
+    names = [row.claim for row in results.evidence.claims if row.kind == "latent"]
+    passes = {
+        (row["kind"], row["unit"]): [name for name in names if row[f"q {name}"] <= results.evidence.q]
+        for row in table.to_dict(orient="records")
+    }
+    shown = {(row.kind, row.unit): row.passes for row in results.dashboards}
+    assert shown == {unit: passes[unit] for unit in shown}
+    selected = {("latent", row.unit) for row in results.features.units}
+    others = {unit for unit in shown if unit[0] == "latent"} - selected
+    assert others
+    assert all(passes[unit] for unit in others)
+    # a unit of every claim that is some latent's most specific one
+    own = {
+        found[0] for unit, found in passes.items() if unit[0] == "latent" and found and unit not in selected
+    }
+    assert {shown[unit][0] for unit in others} == own
+    write_report(copied)
+    page = (copied / "report.html").read_text(encoding="utf-8")
+    for kind, unit in others:
+        assert f'href="units/{kind}-{unit}.html"' in page
 
 
 def test_every_role_but_replicate_was_read(results, units):
@@ -176,8 +208,8 @@ def test_latents_of_the_fallback_are_not_called_selected(copied, results):
     path = copied / "results.json"
     written = json.loads(path.read_text(encoding="utf-8"))
     for rule, said in (
-        ("tested", "selected by the rule"),
-        ("fallback", "no latent passes the rule; taken as one"),
+        ("tested", "selected by the tests"),
+        ("fallback", "selected by the fallback, because no latent passes"),
     ):
         written["features"]["rule"] = rule
         path.write_text(json.dumps(written), encoding="utf-8")

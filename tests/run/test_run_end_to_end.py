@@ -27,7 +27,7 @@ FILES = [
     *("features/summary.json", "features/statistics.parquet", "features/histograms.parquet"),
     *("features/selected.json", "features/ranges.json", "features/texts.json"),
     *("effects/summary.json", "effects/next_token.parquet"),
-    *("figures/figure-3-probes.svg", "figures/layer-rule.svg", "figures/sae-training.svg"),
+    *("figures/figure-3-probes.svg", "figures/layer-choice.svg", "figures/sae-training.svg"),
     *("figures/firing-rates.svg", "figures/figure-5-preactivations.svg", "figures/figure-6-texts.svg"),
     "figures/figure-8-next-token.svg",
 ]
@@ -143,7 +143,7 @@ def test_results_hold_no_nan(finished):
 
 def test_results_name_the_run(results, world):
     assert (results["recipe"], results["protocol"], results["seed"]) == ("tiny", "controlled", 0)
-    assert (results["model"], results["schema_version"]) == (str(world.model), 3)
+    assert (results["model"], results["schema_version"]) == ("model", 3)
 
 
 def test_every_role_source_and_language_is_counted(results):
@@ -331,8 +331,8 @@ def test_headlines_end_a_run(world, copy_of_finished, capsys):
     assert lines[0].endswith(f"{copy_of_finished}: every stage was done before")
     assert "64 latents, k 4" in lines[2]
     assert "not tested: " in lines[3]
-    assert "rule fallback: " in lines[4]
-    assert "untrained, by the same rule on the same text: " in lines[-2]
+    assert "selected by the fallback, because no latent passes: " in lines[4]
+    assert "untrained, on the same text: " in lines[-2]
     assert lines[-1].endswith(str(copy_of_finished / "report.html"))
     assert "effects: done before, kept" in captured.err
 
@@ -365,7 +365,7 @@ def test_a_process_of_its_own_ends_with_0(world, copy_of_finished):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "rule fallback" in done.stdout
+    assert "selected by the fallback" in done.stdout
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
 

@@ -43,10 +43,10 @@ def write_panel(path: Path, pairs: list[dict[str, str]]) -> Path:
 @pytest.fixture(scope="module")
 def panels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("panels")
-    made = sentences(560, seed=11)
+    made = sentences(720, seed=11)
     return {
-        "corpora__panel": write_panel(folder / "panel.tsv", made[:320]),
-        "corpora__replicate": write_panel(folder / "replicate.tsv", made[320:]),
+        "corpora__panel": write_panel(folder / "panel.tsv", made[:480]),
+        "corpora__replicate": write_panel(folder / "replicate.tsv", made[480:]),
     }
 
 
@@ -320,12 +320,12 @@ def test_one_text_in_two_roles_is_refused(world, panels, tmp_path, capsys):
 
     copy = shutil.copy(panel, tmp_path / "copy.tsv")
     assert refused(corpora__panel=panel, corpora__replicate=panel).startswith(
-        "glossae: corpora.replicate: all 1280 sentences of panel.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 1920 sentences of panel.tsv are in corpora.panel already: "
     )
     # the same text under another name, beside text that is other
     both = f"{copy} {panels['corpora__replicate']}"
     assert refused(corpora__panel=panel, corpora__replicate=both).startswith(
-        "glossae: corpora.replicate: all 1280 sentences of copy.tsv are in corpora.panel already: "
+        "glossae: corpora.replicate: all 1920 sentences of copy.tsv are in corpora.panel already: "
     )
     assert refused(corpora__panel=world.texts["tsv"]).startswith(
         "glossae: corpora.panel: all 180 sentences of talks.tsv are in corpora.train and "

@@ -154,7 +154,7 @@ def test_only_what_a_killed_run_left_is_cleared_away(world, finished, tmp_path):
     checkpoints = out / "stability" / "seed_1" / "checkpoints"
     ours = [
         out / f"{TEMPORARY}report.html.x1.html",
-        out / "figures" / f"{TEMPORARY}layer-rule.svg.x1.svg",
+        out / "figures" / f"{TEMPORARY}layer-choice.svg.x1.svg",
         out / "probe" / f"{TEMPORARY}activations-x1" / "0",
         out / "sae" / f"{TEMPORARY}sae.safetensors.x1.safetensors",
         checkpoints / f"{TEMPORARY}step-000000001.safetensors.x1.safetensors",
@@ -220,7 +220,7 @@ def test_a_disk_that_fills_up(world, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("pandas.DataFrame.to_parquet", full)
         assert world.run(out, "--until", "probe") == 2
-    # before it stands what the layer rule cannot see
+    # before it stands what the layer choice does not compare
     *_, message = capsys.readouterr().err.splitlines()
     assert (
         message == f"glossae: {out / 'probe' / 'cells.parquet'}: cannot be written (No space left on device)"

@@ -121,7 +121,7 @@ def test_the_report_has_figure_4(with_grid):
 def test_a_headline_tells_of_it(world, copy, capsys):
     assert main([*world.line(copy, **SMALL), "--until", "grid"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("grid ")]
-    assert "16 autoencoders; the rule says topk, k " in line
+    assert "16 autoencoders; grid choice: topk, k " in line
 
 
 def test_the_model_reads_the_text_once_for_all(world, tmp_path, monkeypatch):

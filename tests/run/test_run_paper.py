@@ -65,7 +65,7 @@ def paper(request, tmp_path_factory, world):
         # the paper's sets are on the hub, and this one is written here
         tasks = {"tasks.names": "toy-sentiment:da", "tasks.rows": 100, "tasks.values": "-8,8"}
         run = run_paper(folder / "run", world.model, **{"layer": 1, "sae.k": 8, **grid, **tasks})
-        return PaperRun(run, str(world.model), 3, 1, 64)
+        return PaperRun(run, "model", 3, 1, 64)
     from transformers import PreTrainedTokenizerFast
 
     file = request.getfixturevalue("shared") / "data" / "tokenizer" / "20B_tokenizer.json"

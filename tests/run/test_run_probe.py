@@ -113,7 +113,7 @@ def test_without_a_third_language_it_says_what_it_cannot_see(world, tmp_path, ca
     out = tmp_path / "run"
     capsys.readouterr()
     assert world.run(out, "--until", "probe", probe__paper="false") == 0
-    line = "the layer rule can only see da against en: give text in more languages"
+    line = "the layer choice compares da with en only: give text in more languages"
     assert line in capsys.readouterr().err
     probe = probe_of(out)
     assert probe.nearest is None
@@ -123,7 +123,7 @@ def test_without_a_third_language_it_says_what_it_cannot_see(world, tmp_path, ca
     assert probe.cells
     assert all(cell.rule for cell in probe.cells)
     text = (out / "report.html").read_text(encoding="utf-8")
-    assert "The layer rule can only see Danish against English" in text
+    assert "The layer choice compares Danish with English only" in text
 
 
 def test_a_recipe_by_the_paper_and_one_that_names_its_layer_keep_the_rule_of_the_pair(

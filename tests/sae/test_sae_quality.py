@@ -220,6 +220,25 @@ SOUND = Quality(
 
 
 @pytest.mark.parametrize(
+    ("tokens", "dead", "l0", "found"),
+    [
+        # a latent is not known to be dead before the 40 others have fired 300 times each, at 8 a token
+        (1499, 0.6, 8.0, False),
+        (1500, 0.6, 8.0, True),
+        # the fewer latents fire, the more often each does
+        (750, 0.8, 8.0, True),
+        (100_000, 0.15, 8.0, False),
+        # none fires at all
+        (10, 1.0, 0.0, True),
+    ],
+)
+def test_latents_are_dead_only_if_enough_tokens_were_read(tokens, dead, l0, found):
+    sae = Sae(SaeConfig(d_in=4, latents=100, k=8))
+    sae.quality = SOUND.model_copy(update={"tokens": tokens, "dead_fraction": dead, "l0": l0})
+    assert ["dead" in finding for finding in sae.unsound] == [True] * found
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({}, []),

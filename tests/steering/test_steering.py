@@ -309,6 +309,18 @@ def test_both_identifiers_have_to_agree(known):
     assert identify_languages([german], known).both == [UNANSWERED]
 
 
+def test_of_a_language_that_lingua_does_not_know_the_n_grams_decide(known):
+    pytest.importorskip("lingua")
+    texts = ["eg veit ikkje kvifor det er slik no", "eg haldi at hetta er sera gott og vakurt í dag"]
+    faroese = NgramModel.fit([*texts, "this is a text in english"] * 20, ["no", "fo", "en"] * 20)
+    found = identify_languages([*texts, "nothing of this is in any other language"], faroese)
+    # lingua says Nynorsk, which is text in Norwegian
+    assert found.lingua[0] == "no"
+    assert found.lingua[1] != "fo"
+    assert found.both == ["no", "fo", "en"]
+    assert {"nb", "nn"} < {*lingua_languages(("no",))}
+
+
 def test_without_lingua_the_n_grams_decide_and_short_texts_are_left_unanswered(known, monkeypatch):
     lingua_detector.cache_clear()
     monkeypatch.setitem(sys.modules, "lingua", None)

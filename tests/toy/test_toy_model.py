@@ -90,7 +90,7 @@ def test_a_corpus_is_aligned_and_its_seed_is_that_of_the_order():
         ("da", "toy:0"),
         ("en", "toy:1"),
     ]
-    assert len(made.sentences) == 2 * make_toy.SENTENCES
+    assert len(made.sentences) == 2 * make_toy.TEXTS
     other = toy_corpus(["en", "da"], seed=1)
     assert other.sha256 == toy_corpus(["en", "da"], seed=1).sha256 != made.sha256
     pairs = [

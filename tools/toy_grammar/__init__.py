@@ -19,7 +19,7 @@ from toy_grammar.abstract import (
 )
 from toy_grammar.acceptability import CORRECT, INCORRECT, acceptability
 from toy_grammar.constructions import CONSTRUCTIONS
-from toy_grammar.grammar import MAX_SENTENCES, corpus, sentences
+from toy_grammar.grammar import MAX_SENTENCES, corpus, documents, sentences
 from toy_grammar.labelled import MAX_LABELLED, LabelledText
 from toy_grammar.realise import realise, tokens
 from toy_grammar.sentiment import NEGATIVE, NEUTRAL, POSITIVE, sentiment
@@ -52,6 +52,7 @@ __all__ = [
     "Word",
     "acceptability",
     "corpus",
+    "documents",
     "lexemes",
     "realise",
     "sentences",

@@ -1,6 +1,7 @@
 """Sentences by the number: the same ones in every language, no two alike."""
 
 from collections.abc import Sequence
+from itertools import islice
 from random import Random
 
 from glossae.corpora import Corpus, Sentence
@@ -36,6 +37,26 @@ def sentences(count: int, seed: int) -> list[dict[str, str]]:
         abstract = draw_sentence(draw)
         different[tuple(realise(abstract, language) for language in LANGUAGES)] = None
     return [dict(zip(LANGUAGES, texts, strict=True)) for texts in different]
+
+
+def documents(lengths: Sequence[int], seed: int) -> list[dict[str, str]]:
+    """Write a document for each of `lengths`: so many different sentences, one after the other, in every language.
+
+    Args:
+        lengths: sentences of each document, `MAX_SENTENCES` together at most.
+        seed: see `sentences`.
+
+    Returns:
+        For each document, its text by language code.
+
+    Raises:
+        GlossaeError: there are too many sentences.
+    """
+    written = iter(sentences(sum(lengths), seed))
+    return [
+        {language: " ".join(texts[language] for texts in part) for language in LANGUAGES}
+        for part in (list(islice(written, length)) for length in lengths)
+    ]
 
 
 def corpus(count: int, seed: int, languages: Sequence[str]) -> Corpus:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from toy_grammar.grammar import sentences
+from toy_grammar.grammar import documents
 from toy_grammar.settings import ModelSettings
 
 END, PADDING = "<|endoftext|>", "<|padding|>"
@@ -55,11 +55,10 @@ def train(settings: ModelSettings, folder: Path, progress: Progress | None = Non
 
 
 def training_texts(settings: ModelSettings) -> list[str]:
-    """One text per training row: a different sentence each, in a language drawn by its share."""
-    written = sentences(settings.steps * settings.batch, settings.seed)
-    languages = Random(settings.seed).choices(
-        list(settings.shares), weights=list(settings.shares.values()), k=len(written)
-    )
+    """One document per training row, of different sentences, in a language drawn by its share."""
+    random, rows = Random(settings.seed), settings.steps * settings.batch
+    written = documents([random.randint(1, settings.document) for _ in range(rows)], settings.seed)
+    languages = random.choices(list(settings.shares), weights=list(settings.shares.values()), k=rows)
     return [texts[language] for texts, language in zip(written, languages, strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 import html
 import math
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,8 +16,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from glossae.app.workbench import Loss, NextToken, Token, Workbench
-from glossae.errors import GlossaeError
-from glossae.reporting.wording import language_name, model_name, visible
+from glossae.errors import GlossaeError, bug, one_line, visible
+from glossae.reporting.wording import language_name, model_name
 
 # the ends of the slider
 FURTHEST = 8.0
@@ -77,7 +78,7 @@ def build(bench: Workbench) -> gr.Blocks:
         )
 
     def places(units: list[str], dose: float) -> str:
-        return links(bench, units, dose)
+        return _told(lambda: links(bench, units, dose))
 
     # checked in tests, it would be a plain function, and Gradio streams generators
     @no_type_check
@@ -88,8 +89,8 @@ def build(bench: Workbench) -> gr.Blocks:
             for side, text in bench.continue_(prompt, units, dose):
                 sides[side] = visible(text)
                 yield sides["raw"], sides["turned"]
-        except GlossaeError as error:
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        except Exception as error:
+            raise gr.Error(html.escape(_line(error)), print_exception=False) from error
 
     def restored(request: gr.Request) -> list[Any]:
         query = dict(request.query_params)
@@ -213,8 +214,10 @@ def _knob(bench: Workbench, request: Request) -> Response:
         knob = bench.knob([key for key in request.query_params.get("units", "").split(",") if key], dose)
         with tempfile.TemporaryDirectory() as folder:
             content = knob.save(Path(folder) / "knob.safetensors").read_bytes()
-    except (GlossaeError, ValueError) as error:
+    except ValueError as error:
         return PlainTextResponse(str(error), 400)
+    except Exception as error:
+        return PlainTextResponse(_line(error), 400 if isinstance(error, GlossaeError) else 500)
     return Response(content, media_type="application/octet-stream")
 
 
@@ -308,8 +311,18 @@ def _told(work: Any) -> str:
     """What `work` gives, or its error as a paragraph: a toast at each letter would be too much."""
     try:
         return str(work())
-    except GlossaeError as error:
-        return f"<p role=alert>{escaped(str(error))}</p>"
+    except Exception as error:
+        return f"<p role=alert>{escaped(_line(error))}</p>"
+
+
+def _line(error: Exception) -> str:
+    """What the page says of an error; a bug's traceback goes to a log, and its line to the terminal too."""
+    if isinstance(error, GlossaeError):
+        return str(error)
+    line = bug(error)
+    print(f"glossae: {one_line(line)}", file=sys.stderr, flush=True)
+    # whoever looks at the page from elsewhere need not know this machine's folders
+    return f"a bug of glossae ({type(error).__name__}): the terminal of the app says more"
 
 
 def escaped(text: str) -> str:

@@ -1,6 +1,5 @@
 """What the app computes: values of units on text, and a model's predictions as it is and turned."""
 
-import json
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import torch
 from glossae.corpora import Corpus, Sentence
 from glossae.effects import Knob, UnitSet
 from glossae.errors import GlossaeError
+from glossae.files import read_json
 from glossae.lm import (
     MAX_TOKENS,
     LanguageModel,
@@ -131,7 +131,7 @@ class Workbench:
         self.units = {unit.key: unit for unit in offered}
         if not self.units:
             raise GlossaeError(
-                f"{place}: this run has no unit to show: no latent was selected or near the rule"
+                f"{place}: this run has no unit to show: no latent was selected or near the rate rule"
             )
         self.selected = tuple(f"latent-{unit}" for unit in selected) or tuple(self.units)[:1]
         self._lock = threading.RLock()
@@ -139,8 +139,8 @@ class Workbench:
     def examples(self) -> dict[str, str]:
         """A held-out sentence in the target and one in the reference, of those that the run shows; else empty."""
         found: dict[str, str] = {}
-        with suppress(GlossaeError, ValueError, KeyError, TypeError, RecursionError):
-            for each in json.loads(self.run.file("features/texts.json").read_text(encoding="utf-8")):
+        with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
+            for each in read_json(self.run.file("features/texts.json")):
                 found.setdefault(each["language"], "".join(each["tokens"]))
         return {language: found.get(language, "") for language in (self.target, self.reference)}
 

@@ -12,13 +12,27 @@ from itertools import combinations
 
 from glossae.corpora.corpus import Corpus, Pair, Sentence
 from glossae.errors import GlossaeError
+from glossae.languages import counted_as
 
 _MAX_CHARACTERS = 2_000
 
-# soft hyphen, zero-width space, word joiner, byte order mark, direction marks: invisible to readers, but
-# tokenizers see them. Joiners, which shape letters and emoji, and variation selectors stay: they belong to the
-# text
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+# scripts whose letters change shape beside a joiner: Arabic to Sinhala, of South-East Asia, Mongolian, Adlam. There
+# the joiners (U+200C, U+200D) and Mongolian's vowel separator belong to the spelling, and U+200D also to emoji
+_SHAPED = "\u0600-\u0dff\u1000-\u109f\u1700-\u18af\u1a00-\u1b7f\ua800-\uaaff\ufb50-\ufdff\ufe70-\ufefc"
+_SHAPED += "\U00010a00-\U00011fff\U0001e900-\U0001e95f"
+_EMOJI = "\u2600-\u27bf\ufe0f\U0001f000-\U0001faff"
+# invisible to readers, but tokenizers see them, and texts that differ in them are the same text: soft hyphen,
+# combining grapheme joiner, zero-width space, word joiner, byte order mark, direction marks, Hangul fillers,
+# joiners where they shape nothing, and tags (U+E0001 to U+E007F) outside of a flag. Variation selectors stay
+_FILLERS = ("\u034f", "\u3164", "\uffa0")
+_INVISIBLE = re.compile(
+    f"[{''.join(_FILLERS)}\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    # between two letters that it parts, once
+    f"|(?<![{_SHAPED}\u200c])[\u180e\u200c]|[\u180e\u200c](?![{_SHAPED}])"
+    # beside a letter that it joins, or between two emoji
+    f"|(?<![{_SHAPED}])(?!(?<=[{_EMOJI}])\u200d[\u2190-\u2bff{_EMOJI}])\u200d(?![{_SHAPED}])"
+    "|(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0001-\U000e007f]+"
+)
 # control characters, and the surrogates that UTF-8 cannot hold
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -73,14 +87,17 @@ def clean_text(text: str) -> str:
 
 def _mend(raw: str, changed: Counter[str]) -> str:
     text = raw
-    # printable text has none of them; this comes before NFC, because one may stand between a letter and its
-    # accent
-    if not raw.isprintable() and _INVISIBLE.search(raw):
+    # most text is printable and has no filler; these checks are cheaper than the regex
+    plain = raw.isprintable() and not any(filler in raw for filler in _FILLERS)
+    if not plain and _INVISIBLE.search(raw):
+        # before NFC, because one may stand between a letter and its accent
         text = _INVISIBLE.sub("", raw)
         changed["invisible"] += 1
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
         changed["nfc"] += 1
+    if text is not raw:
+        text = _seen(text)
     squeezed = _squeeze(text)
     if squeezed != text:
         changed["whitespace"] += 1
@@ -91,6 +108,13 @@ def _mend(raw: str, changed: Counter[str]) -> str:
         changed["language_marker"] += 1
         return unmarked
     # return the string that was read, so that an unchanged one is not held twice
+    return text
+
+
+def _seen(text: str) -> str:
+    """`text` in NFC without what is invisible; one step may make work for the other."""
+    while (seen := unicodedata.normalize("NFC", _INVISIBLE.sub("", text))) != text:
+        text = seen
     return text
 
 
@@ -120,15 +144,17 @@ def clean(
     Args:
         pairs: raw text.
         source: the source name of the sentences.
-        languages: the wanted language codes.
+        languages: the wanted language codes; for `no`, text in `nb` and `nn` counts as well.
         earlier: texts by language that count as already read, so that a repetition of one is a duplicate.
     """
     tallies: dict[str, Tally] = {}
     candidates: list[Sentence] = []
     smallest: dict[str, dict[str, str]] = {language: {} for language in languages}
+    counted = counted_as(languages)
     for pair in pairs:
         kept, docs = [], []
         for place, (language, raw) in enumerate(pair.texts):
+            language = counted.get(language, language)
             tally = tallies.get(language)
             if tally is None:
                 tally = tallies[language] = Tally()

@@ -1,7 +1,6 @@
 """Sources yield raw pairs, cleaning makes sentences of them, and a corpus holds the sentences."""
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*")
-
 Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 """A progress display: takes a description and gives a callback for the share done, 0 to 1."""
 
@@ -19,16 +16,6 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 def no_progress(_what: str) -> AbstractContextManager[Callable[[float], None]]:
     """Show nothing."""
     return nullcontext(lambda _: None)
-
-
-def language_code(written: str) -> str | None:
-    """The language code in `written`: lower-case, without a region; None if it is not a code.
-
-    `en-GB` and `da_DK` give `en` and `da`. Any two or three letters count as a code; there is no list of
-    languages.
-    """
-    match = _CODE.fullmatch(written.strip())
-    return match[1].lower() if match else None
 
 
 class Pair(NamedTuple):
@@ -113,20 +100,22 @@ def cluster(pairs: Sequence[str], docs: Sequence[str]) -> list[int]:
     Returns:
         Numbers from 0, in order of first appearance.
     """
-    # a union-find forest of pairs and documents; a pair and a document of the same name are two nodes
-    parents: dict[tuple[bool, str], tuple[bool, str]] = {}
+    # a union-find forest of pairs, by number; a document joins its pairs to its first one
+    numbers: dict[str, int] = {}
+    nodes = [numbers.setdefault(pair, len(numbers)) for pair in pairs]
+    parents = list(range(len(numbers)))
 
-    def root(node: tuple[bool, str]) -> tuple[bool, str]:
-        while (parent := parents.setdefault(node, node)) != node:
+    def root(node: int) -> int:
+        while (parent := parents[node]) != node:
             parents[node] = node = parents[parent]
         return node
 
-    for pair, doc in zip(pairs, docs, strict=True):
-        own = root((False, pair))
+    owners: dict[str, int] = {}
+    for node, doc in zip(nodes, docs, strict=True):
         if doc:
-            parents[root((True, doc))] = own
-    numbers: dict[tuple[bool, str], int] = {}
-    return [numbers.setdefault(root((False, pair)), len(numbers)) for pair in pairs]
+            parents[root(owners.setdefault(doc, node))] = root(node)
+    seen: dict[int, int] = {}
+    return [seen.setdefault(root(node), len(seen)) for node in nodes]
 
 
 def cluster_names(pairs: Sequence[str], docs: Sequence[str]) -> list[str]:

@@ -1,16 +1,17 @@
 """Fetch a file from a URL once: resumed after a break, recorded with its SHA-256, checked at every use."""
 
 import itertools
-import json
 import re
 import shutil
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +19,10 @@ from urllib.parse import urlsplit
 from glossae._version import __version__
 from glossae.corpora.corpus import Progress
 from glossae.corpora.lines import path_text, short_repr
-from glossae.environment import offline
+from glossae.environment import loopback, offline
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, rename, write_json
+from glossae.files import file_sha256, read_json, rename, write_json
+from glossae.hub import GRACE, SLOWEST
 
 TRIES = 4
 PAUSES = (1.0, 3.0, 9.0)
@@ -60,27 +62,98 @@ class _NotReachedError(_BrokenOffError):
     """No server answered."""
 
 
-def open_url(url: str, headers: dict[str, str] | None = None, timeout: float | None = None) -> HTTPResponse:
-    """Request `url` over HTTP or HTTPS only, also after redirects, with the proxies that the environment sets.
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but none from https to http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request that follows `req`."""
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise ValueError("it redirects from https to an address without")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Hurry:
+    """Ends connections when time is up: a socket's own timeout begins again at each byte."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._ends = seconds, time.monotonic() + seconds
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether time is up."""
+        return time.monotonic() >= self._ends
+
+    def connection(self, kind: type[HTTPConnection]) -> type[HTTPConnection]:
+        """The class of connections that end then."""
+        sockets = self._sockets
+
+        class Connection(kind):  # type: ignore[valid-type,misc]
+            def connect(self) -> None:
+                super().connect()
+                sockets.append(self.sock)
+
+        return Connection
+
+    def stop(self) -> None:
+        """Let connections be."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                # not the method of a TLS socket, which is not made for another thread
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
+
+
+@contextmanager
+def open_url(url: str, headers: dict[str, str] | None = None, *, seconds: float) -> Iterator[HTTPResponse]:
+    """Request `url` over HTTP or HTTPS only; redirects never lead from HTTPS to HTTP.
+
+    The proxies that the environment sets are used, except to this machine. Everything in the block, and connecting,
+    takes at most `seconds`: the connection then ends.
 
     Raises:
         urllib.error.HTTPError: the server refuses.
-        OSError, HTTPException, ValueError: the server is not reached, or does not answer with HTTP.
+        OSError, HTTPException, ValueError: the server is not reached, does not answer with HTTP or in time.
     """
+    hurry = _Hurry(seconds)
+
+    class Plain(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+            return self.do_open(hurry.connection(HTTPConnection), req)
+
+    class Secure(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+            return self.do_open(hurry.connection(HTTPSConnection), req)
+
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
+        urllib.request.ProxyHandler({} if loopback(urlsplit(url).hostname) else None),
+        Plain(),
+        Secure(),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
     ):
-        opener.add_handler(handler())
+        opener.add_handler(handler)
     request = urllib.request.Request(url, headers={"User-Agent": f"glossae/{__version__}", **(headers or {})})
-    response: HTTPResponse = opener.open(request, timeout=timeout or TIMEOUT)
-    return response
+    try:
+        response: HTTPResponse = opener.open(request, timeout=min(seconds, TIMEOUT))
+        with response:
+            yield response
+    except (OSError, HTTPException, ValueError) as error:
+        if hurry.over and not isinstance(error, urllib.error.HTTPError):
+            raise TimeoutError(f"no whole answer within {seconds:,.0f} seconds") from error
+        raise
+    finally:
+        hurry.stop()
 
 
 def checked_address(text: str, setting: str) -> str:
@@ -114,7 +187,13 @@ class FetchedFile:
 
 
 def fetch_file(
-    url: str, path: Path, *, check: Callable[[Path, str], None], refusal: Refusal, progress: Progress
+    url: str,
+    path: Path,
+    *,
+    most: int,
+    check: Callable[[Path, str], None],
+    refusal: Refusal,
+    progress: Progress,
 ) -> FetchedFile:
     """Make sure that `path` holds the file of `url`: keep it if it agrees with its record, otherwise fetch it.
 
@@ -124,6 +203,7 @@ def fetch_file(
     Args:
         url: the address to fetch from.
         path: the file.
+        most: the most bytes that are fetched.
         check: raises `GlossaeError` for a bad file; takes the file and the name for messages.
         refusal: says from the first bytes whether the file is refused; a refused file is not written.
         progress: shows the transfer.
@@ -147,7 +227,7 @@ def fetch_file(
             _refuse_changed(path)
         part = path.with_name(f"{path.name}.part")
         with progress(url) as advance:
-            _download(_Part(part, url), refusal, advance)
+            _download(_Part(part, url, most), refusal, advance)
         try:
             check(part, url)
         except GlossaeError:
@@ -169,8 +249,8 @@ def _record_path(path: Path) -> Path:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(_record_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = read_json(_record_path(path))
+    except (GlossaeError, OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
@@ -243,9 +323,10 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 class _Part:
     """The part of a file that has arrived; `path` with `.json` added records the whole file's size and validators."""
 
-    def __init__(self, path: Path, url: str) -> None:
+    def __init__(self, path: Path, url: str, most: int) -> None:
         self.path = path
         self.url = url
+        self.most = most
         known = _read_record(path)
         self._known = known if known.get("url") == url else {}
 
@@ -278,6 +359,7 @@ class _Part:
     def begin(self, response: HTTPResponse, whole: int | None) -> None:
         """Start over with a response that has the file from its start, `whole` bytes long."""
         self.drop()
+        self.limit(whole or 0)
         free = shutil.disk_usage(self.path.parent).free
         if whole is not None and whole > free:
             raise GlossaeError(
@@ -286,6 +368,14 @@ class _Part:
             )
         self._known = {"url": self.url, "bytes": whole, **_validators(response)}
         write_json(_record_path(self.path), self._known)
+
+    def limit(self, size: int) -> None:
+        """Refuse a file of more than `most` bytes."""
+        if size > self.most:
+            self.drop()
+            raise DownloadError(
+                f"{self.url}: has more than {self.most:,} bytes, which are the most that are fetched"
+            )
 
     def drop(self) -> None:
         """Delete the part that has arrived."""
@@ -309,11 +399,12 @@ def _download(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -
     server still has the same file (`Range` with `If-Range`, RFC 9110).
     """
     reason = ""
+    ends = time.monotonic() + GRACE + part.most / SLOWEST
     for number in range(TRIES):
         if number:
             time.sleep(PAUSES[number - 1])
         try:
-            _transfer(part, refusal, advance)
+            _transfer(part, refusal, advance, max(0.0, ends - time.monotonic()))
             return
         except _BrokenOffError as error:
             if isinstance(error, _NotReachedError) and not number:
@@ -325,10 +416,12 @@ def _download(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -
     raise DownloadError(f"{part.url}: the transfer broke off {TRIES} times (last: {reason}); {advice}")
 
 
-def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -> None:
+def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None], seconds: float) -> None:
     if part.whole is not None and part.size == part.whole:
         return
-    with _response(part) as response:
+    began, before = time.monotonic(), part.size
+    with ExitStack() as stack:
+        response = _response(part, seconds, stack)
         if response.status not in (200, 206):
             raise _refused(part.url, response.status, response.reason)
         whole, blocks = response.length, _blocks(response)
@@ -345,6 +438,9 @@ def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None]) -
             with part.path.open("ab") as file:
                 for block in blocks:
                     file.write(block)
+                    part.limit(file.tell())
+                    if time.monotonic() - began > GRACE + (file.tell() - before) / SLOWEST:
+                        raise _BrokenOffError(f"fewer than {SLOWEST:,.0f} bytes a second came")
                     if part.whole:
                         advance(min(1.0, file.tell() / part.whole))
         except OSError as error:
@@ -376,10 +472,10 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
     yield waiting
 
 
-def _response(part: _Part) -> HTTPResponse:
+def _response(part: _Part, seconds: float, stack: ExitStack) -> HTTPResponse:
     """The server's response; a failure that another attempt may overcome raises `_BrokenOffError`."""
     try:
-        return open_url(part.url, part.request())
+        return stack.enter_context(open_url(part.url, part.request(), seconds=seconds))
     except urllib.error.HTTPError as error:
         # the error is the response too, and has to be closed
         error.close()

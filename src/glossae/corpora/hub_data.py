@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub as text, read with the library `datasets`."""
 
 import difflib
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glossae.corpora.corpus import Pair, Progress, Source, language_code
+from glossae.corpora.corpus import Pair, Progress, Source
 from glossae.corpora.lines import short_repr
 from glossae.corpora.readers import DOC_NAME, LANGUAGE_NAMES, PAIR_NAME, TEXT_NAMES
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.hub import Repository, commit_of, hub_errors, silent_client
+from glossae.languages import UNDETERMINED, language_code
 
 SCHEME = "hub:"
 ROWS = 1000
@@ -25,8 +27,6 @@ _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
 _LABEL_OF = re.compile(r"(?:label|language)\.(.+)", re.DOTALL)
 _TRANSLATION = "translation."
 _STRINGS = ("string", "large_string", "string_view", "null")
-# ISO 639's code for text of undetermined language
-_UNDETERMINED = "und"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
             code = language_code(value)
             if code is None:
                 raise GlossaeError(
-                    f"{short_repr(value)} is not a language code: write two or three letters, as in da"
+                    f"{short_repr(value)} is not a language code: write one such as da (BCP 47)"
                 )
             labels.append((match[1], code))
         elif code := language_code(key):
@@ -272,16 +272,21 @@ def _pairs(name: str, table: Any, given: Columns, languages: Sequence[str]) -> I
             if plan.text is None:
                 said = tuple((code, batch[column][row] or "") for code, column in texts.items())
             else:
-                label = class_name(batch[plan.label][row], classes)
+                label = unless_nan(class_name(batch[plan.label][row], classes))
                 said = ((_language(name, number, label, language_of), batch[plan.text][row] or ""),)
-            identity = batch[plan.pair][row] if plan.pair else None
-            doc = batch[plan.doc][row] if plan.doc else None
+            identity = unless_nan(batch[plan.pair][row]) if plan.pair else None
+            doc = unless_nan(batch[plan.doc][row]) if plan.doc else None
             # the same number in two data sets is not the same pair
             yield Pair(
                 said,
                 None if identity is None else f"{name} {identity}",
                 () if doc is None else (str(doc),) * len(said),
             )
+
+
+def unless_nan(value: Any) -> Any:
+    """`value`; None for NaN, which is how pandas writes a missing one."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def class_name(value: Any, classes: Sequence[str] | None) -> Any:
@@ -293,7 +298,7 @@ def class_name(value: Any, classes: Sequence[str] | None) -> Any:
 
 def _language(name: str, number: int, label: Any, language_of: dict[str, str]) -> str:
     if label is None:
-        return _UNDETERMINED
+        return UNDETERMINED
     label = str(label).strip()
     known = language_of.get(label)
     if known is None:
@@ -324,12 +329,14 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
             lacking = lacking if text else "which column holds the text (,text=COLUMN)"
             raise GlossaeError(f"{name}: does not say {lacking}; it has the columns {there}")
         plan = Columns(text, label, pair, doc, labels=given.labels)
-    elif inner := _by_code({c.removeprefix(_TRANSLATION): c for c in features if c.startswith(_TRANSLATION)}):
+    elif inner := _by_code(
+        name, {c.removeprefix(_TRANSLATION): c for c in features if c.startswith(_TRANSLATION)}
+    ):
         plan = Columns(pair=pair, doc=doc, languages=inner)
     elif lacking is None:
         plan = Columns(text, label, pair, doc)
     # only the wanted codes: a column `id` is seldom Indonesian
-    elif own := tuple(item for item in _by_code({c: c for c in features}) if item[0] in languages):
+    elif own := _by_code(name, {c: c for c in features if language_code(c) in languages}):
         plan = Columns(pair=pair, doc=doc, languages=own)
     else:
         raise GlossaeError(
@@ -349,9 +356,18 @@ def _plan(name: str, features: Mapping[str, Any], given: Columns, languages: Seq
     return plan
 
 
-def _by_code(columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _by_code(name: str, columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """(code, column) of the columns whose names are language codes."""
-    return tuple((code, column) for name, column in columns.items() if (code := language_code(name)))
+    found: dict[str, str] = {}
+    for written, column in columns.items():
+        if code := language_code(written):
+            if code in found:
+                raise GlossaeError(
+                    f"{name}: has two columns of {code}, {short_repr(found[code])} and {short_repr(column)}: "
+                    f"name the columns, as in ,{code}={column}"
+                )
+            found[code] = column
+    return tuple(found.items())
 
 
 def _first(names: Sequence[str], features: Mapping[str, Any]) -> str | None:

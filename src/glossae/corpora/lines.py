@@ -92,7 +92,7 @@ def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
     r"""The lines of a UTF-8 stream, without line ends, byte order mark and carriage returns.
 
     Only `\n` ends a line: U+2028, U+0085 and similar characters occur inside sentences, and cutting there
-    would misalign aligned files.
+    would misalign aligned files. A file whose lines all end in `\r` alone is refused.
 
     Args:
         stream: the stream, at its start; read errors pass through.
@@ -110,6 +110,11 @@ def lines_of(stream: BufferedIOBase, name: str) -> Iterator[str]:
             raise GlossaeError(
                 f"{name}, line {number}: holds a NUL byte, so it is no UTF-8 text; "
                 f"if it is UTF-16, {_convert('UTF-16')}"
+            )
+        if number == 1 and not raw.endswith(b"\n") and b"\r" in raw.rstrip(b"\r\n"):
+            raise GlossaeError(
+                f"{name}, line 1: its lines end in carriage returns alone (as of old Macs): "
+                f"convert it: tr '\\r' '\\n' < OLD > NEW"
             )
         if len(raw) > _MAX_LINE:
             raise GlossaeError(
@@ -137,8 +142,23 @@ class Record(NamedTuple):
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records of a `.csv` file, or of a file with one JSON object per line."""
+    """The records of a `.csv` file, or of a file with one JSON object per line.
+
+    A CSV file's header may occur again, as in files that were joined; it is no record.
+    """
     return _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
+
+
+class _TwiceError(Exception):
+    """A field that an object has twice; the message is its name."""
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(short_repr(next(name for name in names if names.count(name) > 1)))
+    return fields
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
@@ -148,7 +168,9 @@ def _jsonl(path: Path) -> Iterator[Record]:
             continue
         where = f"{name}, line {number}"
         try:
-            fields = json.loads(line)
+            fields = json.loads(line, object_pairs_hook=_fields_once)
+        except _TwiceError as error:
+            raise GlossaeError(f"{where}: has the field {error} twice: leave one") from error
         except (ValueError, RecursionError) as error:
             column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             raise GlossaeError(f"{where}: is not JSON{column}: write one object a line") from error
@@ -180,6 +202,14 @@ def _csv(path: Path) -> Iterator[Record]:
                             f"{where}: the column {short_repr(cell)} is there twice: rename one"
                         )
             elif row and header is not None:
+                if row[0].strip() in header and sorted(cell.strip() for cell in row) == sorted(header):
+                    if [cell.strip() for cell in row] != header:
+                        raise GlossaeError(
+                            f"{where}: is a header with the columns in another order than before: "
+                            f"give files of different columns as sources of their own"
+                        )
+                    where = f"{name}, line {rows.line_num + 1}"
+                    continue
                 if len(row) != len(header):
                     raise GlossaeError(
                         f"{where}: {len(row)} columns where the header has {len(header)}: "

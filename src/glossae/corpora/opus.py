@@ -22,6 +22,7 @@ from glossae.corpora.corpus import Pair, Progress, Source, no_progress
 from glossae.corpora.download import DownloadError, FetchedFile, checked_address, fetch_file, open_url
 from glossae.corpora.lines import lines_of, name_list, path_text, short_repr
 from glossae.corpora.readers import Lines, read_aligned
+from glossae.declared import is_bomb
 from glossae.environment import cache_folder
 from glossae.errors import GlossaeError
 
@@ -31,8 +32,8 @@ _API = "GLOSSAE_OPUS_API", "https://opus.nlpl.eu/opusapi/"
 _VERSION = "v1"
 _NAMES = re.compile(r"([A-Za-z0-9][\w.+-]*)(?:@([A-Za-z0-9][\w.+-]*))?", re.ASCII)
 _MISSING = (403, 404, 410)
-# the list of corpora: timeout in seconds, and largest size in bytes
-_TIMEOUT, _MAX_ANSWER = 15.0, 2**24
+# the list of corpora: seconds for a whole answer, and its most bytes
+_SECONDS, _MAX_ANSWER = 15.0, 2**24
 # OPUS's larger and better known corpora, for suggestions when OPUS's own list cannot be reached
 _KNOWN = (
     "Books bible-uedin CCAligned CCMatrix DGT ECB ELRC_2923 EMEA EUbookshop Europarl GlobalVoices GNOME JRC-Acquis "
@@ -42,9 +43,6 @@ _KNOWN = (
 
 # every sentence is held in memory, at several times its size on disk: a larger archive would not fit
 _MAX_BYTES = 2**32
-# text shrinks to a third, hardly to a tenth; an archive that shrinks below a 200th is a zip bomb. A small one
-# may repeat one sentence, and does no harm
-_MAX_RATIO, _RATIO_FROM = 200, 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _AGAIN = "where it was kept, delete it to have it fetched again"
@@ -100,7 +98,7 @@ class Opus(Source):
         base = checked_address(os.environ.get(_BASE[0]) or _BASE[1], _BASE[0])
         url = f"{base}/OPUS-{self.corpus}/{self.version}/moses/{path.name}"
         try:
-            return fetch_file(url, path, check=check, refusal=_refusal, progress=progress)
+            return fetch_file(url, path, most=_MAX_BYTES, check=check, refusal=_refusal, progress=progress)
         except DownloadError as error:
             advice = ""
             if error.status in _MISSING:
@@ -174,7 +172,7 @@ def _member(name: str, archive: ZipFile, ending: str) -> ZipInfo:
         raise _refused_member(
             name, info, f"which has {size:,} bytes unpacked, and {_MAX_BYTES:,} are the most"
         )
-    if size > max(_RATIO_FROM, _MAX_RATIO * packed):
+    if is_bomb(packed, size):
         raise _refused_member(name, info, f"whose {packed:,} bytes unpack to {size:,}")
     return info
 
@@ -244,7 +242,7 @@ def _api_list(**query: str) -> list[Any] | None:
     """The list in the answer of OPUS's API; None if there is no answer."""
     try:
         address = checked_address(os.environ.get(_API[0]) or _API[1], _API[0])
-        with open_url(f"{address}/?{urlencode(query)}", timeout=_TIMEOUT) as response:
+        with open_url(f"{address}/?{urlencode(query)}", seconds=_SECONDS) as response:
             answer = json.loads(response.read(_MAX_ANSWER))["corpora"]
     except HTTPError as error:
         # the error is the response too, and has to be closed

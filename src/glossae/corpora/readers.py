@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glossae.corpora.corpus import Pair, language_code
+from glossae.corpora.corpus import Pair
 from glossae.corpora.lines import Record, name_list, open_file, path_text, records, short_repr, text_lines
 from glossae.errors import GlossaeError
+from glossae.languages import UNDETERMINED, language_code
 
 TEXT_NAMES = ("text", "sentence")
 LANGUAGE_NAMES = ("language", "lang", "label")
+# longer cells are no language codes, whatever they hold
+_LONGEST_TAG = 16
 PAIR_NAME, DOC_NAME = "pair", "doc"
 """Names of the columns for the text, its language, the id that translations share, and the document."""
 
@@ -28,8 +31,8 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     """Read `sentence TAB label`, or aligned columns under a header of language codes.
 
     The label stands after the last tab: 0 is the first of `languages`, 1 the second, anything else a language
-    code. A header such as `sentence TAB label` is skipped, and so are blank lines. Under a header of codes, a
-    further column `doc` names the document of each line.
+    code. A header such as `sentence TAB label` is skipped, also where it occurs again, as in files that were
+    joined, and so are blank lines. Under a header of codes, a further column `doc` names the document of each line.
     """
     lines = text_lines(path)
     head: list[str] = []
@@ -41,32 +44,40 @@ def read_tsv(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
     rest = itertools.chain(head, lines)
     cells = [cell.strip().lower() for cell in head[0].split("\t")] if head else []
     others = [language_code(cell) or cell for cell in cells if cell != DOC_NAME]
-    has_names = len(others) == 2 and others[0] in TEXT_NAMES and others[1] in LANGUAGE_NAMES
+    has_names = _is_header(others)
     has_codes = bool(others) and set(others) <= set(languages) and len(set(others)) == len(others)
     if cells.count(DOC_NAME) == 1 and (has_names or has_codes):
         next(rest)
-        yield from _with_doc(path, rest, cells.index(DOC_NAME), None if has_names else others, languages)
-    elif (codes := _header_of_codes(head, languages)) is not None:
+        yield from _with_doc(path, rest, cells, None if has_names else others, languages)
+    elif (codes := _header_of_codes(path, head, languages)) is not None:
         next(rest)
         yield from _columns(path, rest, codes, first_number=2)
     else:
-        has_header = has_names and len(cells) == 2
-        if has_header:
-            next(rest)
-        yield from _labelled(path, rest, languages, first_number=1 + has_header)
+        yield from _labelled(path, rest, languages)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether the cells of a line, in lower case, name the columns of sentences and labels."""
+    return len(cells) == 2 and cells[0] in TEXT_NAMES and cells[1] in LANGUAGE_NAMES
 
 
 def _with_doc(
-    path: Path, lines: Iterator[str], place: int, codes: Sequence[str] | None, languages: Sequence[str]
+    path: Path,
+    lines: Iterator[str],
+    header: Sequence[str],
+    codes: Sequence[str] | None,
+    languages: Sequence[str],
 ) -> Iterator[Pair]:
-    """Read lines under a header with a column `doc` at `place`; the others hold text and label if `codes` is None."""
-    columns = 1 + (2 if codes is None else len(codes))
+    """Read lines under a header with a column `doc`; the others hold text and label if `codes` is None."""
+    place, columns = header.index(DOC_NAME), len(header)
     language_of = dict(zip("01", languages, strict=False))
     for number, cells in _cells(lines, 2):
         if len(cells) != columns:
             raise GlossaeError(
                 f"{path_text(path)}, line {number}: {len(cells)} columns where the header has {columns}: mend the line"
             )
+        if [cell.strip().lower() for cell in cells] == header:
+            continue
         doc = cells.pop(place).strip()
         if codes is not None:
             texts = list(zip(codes, cells, strict=True))
@@ -93,31 +104,47 @@ def _language_of(path: Path, number: int, label: str, language_of: dict[str, str
     return language
 
 
-def _header_of_codes(head: list[str], languages: Sequence[str]) -> list[str | None] | None:
+def _header_of_codes(path: Path, head: list[str], languages: Sequence[str]) -> list[str | None] | None:
     """The codes of the columns, if `head` is a header of codes.
 
     Both `en TAB da` and the labelled sentence `Hej TAB da` look like one. The next line decides: after a
     labelled sentence it ends in a label, after a header it seldom ends in anything like a code.
+
+    Raises:
+        GlossaeError: a language is there twice.
     """
     if len(head) < 2:
         return None
     codes = [language_code(cell) for cell in head[0].split("\t")]
     known = [code for code in codes if code is not None]
-    if len(codes) < 2 or len(known) < len(codes) or len(set(known)) < len(known):
+    if len(codes) < 2 or len(known) < len(codes):
         return None
     ending = head[-1].rpartition("\t")[2].strip()
     label = language_code(ending)
     if ending in {"0", "1"} or label in {*languages, *known}:
         return None
-    return codes if label is None or known[0] in languages else None
+    if label is not None and known[0] not in languages:
+        return None
+    twice = next((code for code in known if known.count(code) > 1), None)
+    if twice is not None:
+        raise GlossaeError(
+            f"{path_text(path)}, line 1: has two columns of {twice}: name every column with cols:CODE,CODE,-:PATH "
+            f"(- passes one over), and delete the header"
+        )
+    return codes
 
 
-def _labelled(
-    path: Path, lines: Iterator[str], languages: Sequence[str], first_number: int
-) -> Iterator[Pair]:
+def _labelled(path: Path, lines: Iterator[str], languages: Sequence[str]) -> Iterator[Pair]:
     language_of = dict(zip("01", languages, strict=False))
-    for number, line in enumerate(lines, first_number):
+    for number, line in enumerate(lines, 1):
         text, tab, label = line.rpartition("\t")
+        if label not in language_of and _is_header([text.strip().lower(), label.strip().lower()]):
+            continue
+        if "\r" in line and "\r" in text.partition("\t")[2]:
+            raise GlossaeError(
+                f"{path_text(path)}, line {number}: holds a carriage return after a label: "
+                f"end lines in \\n or \\r\\n"
+            )
         if tab:
             yield Pair(((_language_of(path, number, label, language_of), text),))
         elif line.strip():
@@ -128,7 +155,7 @@ def _labelled(
 
 
 def read_columns(path: Path, columns: Sequence[str | None]) -> Iterator[Pair]:
-    """Read aligned columns, separated by tabs; a column whose code is None is skipped."""
+    """Read aligned columns, separated by tabs; columns whose code is None, and headers of the codes, are skipped."""
     yield from _columns(path, text_lines(path), columns, first_number=1)
 
 
@@ -141,7 +168,17 @@ def _columns(
                 f"{path_text(path)}, line {number}: {len(cells)} columns where {len(columns)} are named: "
                 f"mend the line, or name every column with cols:CODE,CODE,-:PATH (- passes one over)"
             )
-        yield Pair(tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None))
+        texts = tuple((code, cell) for code, cell in zip(columns, cells, strict=True) if code is not None)
+        if len(texts) > 1 and all(len(cell) < _LONGEST_TAG and " " not in cell for _, cell in texts):
+            named = [language_code(cell) for _, cell in texts]
+            if named == [code for code, _ in texts]:
+                continue
+            if set(named) == {code for code, _ in texts}:
+                raise GlossaeError(
+                    f"{path_text(path)}, line {number}: is a header with the languages in another order than before: "
+                    f"give files of different columns as sources of their own"
+                )
+        yield Pair(texts)
 
 
 class Lines(NamedTuple):
@@ -234,23 +271,29 @@ def _with_fields(path: Path, languages: Sequence[str]) -> Iterator[tuple[Record,
     for record in records(path):
         # records nearly always have the same fields as the record before
         if (found := tuple(record.fields)) != names:
-            names, fields = found, _fields(found, languages)
+            names, fields = found, _fields(found, languages, record.where)
         yield record, fields
 
 
-def _fields(names: Iterable[str], languages: Sequence[str]) -> _Fields:
+def _fields(names: Iterable[str], languages: Sequence[str], where: str) -> _Fields:
     by_name: dict[str, str] = {}
     columns: dict[str, str] = {}
+    twice = ""
     for name in names:
         plain = name.strip().lower()
         by_name.setdefault(plain, name)
         code = language_code(name)
         if code is not None and code in languages and plain != DOC_NAME:
-            columns.setdefault(code, name)
+            twice = twice or (
+                f"{short_repr(columns[code])} and {short_repr(name)}" if code in columns else ""
+            )
+            columns[code] = name
     text, language = (
         next((by_name[name] for name in known if name in by_name), None)
         for known in (TEXT_NAMES, LANGUAGE_NAMES)
     )
+    if twice and (text is None or language is None):
+        raise GlossaeError(f"{where}: has two fields of one language, {twice}: rename one")
     return _Fields(text, language, by_name.get(PAIR_NAME), by_name.get(DOC_NAME), tuple(columns.items()))
 
 
@@ -309,23 +352,37 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
     place of its words, no empty nodes such as `5.1`. A document begins at `# newdoc` and is named by its `id`,
     or else by its number in the file; before the first `# newdoc` it is empty. `sent_id` is not used for
     documents, because each treebank forms it in its own way.
+
+    Raises:
+        GlossaeError: a line is no word; words are not numbered from 1 on, or a comment follows a word, as where the
+            blank line between two sentences is missing; or a sentence has a text and no words.
     """
     doc, docs = "", 0
     said: str | None = None
     text, tokens, tags = "", list[str](), list[str]()
     # the last word of the current range, and whether its first word is still to come
     covered, is_first = 0, False
+    last_word = 0
     for number, line in enumerate(itertools.chain(text_lines(path), [""]), 1):
         if not line.strip():
+            if said is not None and not tokens:
+                raise GlossaeError(
+                    f"{path_text(path)}, line {number}: a sentence ends that has a text and no words: "
+                    f"delete its comments, or the blank line after them"
+                )
             text = text.strip() if said is None else said
             if text:
                 yield tuple(tokens), tuple(tags), text, doc
             said, text, tokens, tags = None, "", [], []
-            covered, is_first = 0, False
+            covered, is_first, last_word = 0, False, 0
             continue
         if line.startswith("#"):
+            if tokens:
+                raise _run_together(path, number, "a comment follows a word")
             key, equals, value = line.removeprefix("#").partition("=")
             if equals and key.strip() == "text":
+                if said is not None:
+                    raise _run_together(path, number, "a sentence has a second text")
                 said = value.strip()
             elif key.split() == ["newdoc"] or (equals and key.split() == ["newdoc", "id"]):
                 docs += 1
@@ -341,6 +398,9 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
         first, last, is_empty = place.groups()
         if is_empty:
             continue
+        if int(first) != last_word + 1 or (last is not None and int(last) < int(first)):
+            raise _run_together(path, number, f"{cells[0]} follows the word {last_word}")
+        last_word += last is None
         if last is None and int(first) <= covered:
             if is_first:
                 tags[-1] = cells[_UPOS]
@@ -352,6 +412,12 @@ def read_conllu(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
         text += cells[_FORM] + ("" if "SpaceAfter=No" in cells[_MISC].split("|") else " ")
         tokens.append(cells[_FORM])
         tags.append("_" if is_first else cells[_UPOS])
+
+
+def _run_together(path: Path, number: int, what: str) -> GlossaeError:
+    return GlossaeError(
+        f"{path_text(path)}, line {number}: {what}: put a blank line between two sentences, and number words from 1 on"
+    )
 
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -382,11 +448,18 @@ class _Units:
         self._language: str | None = None
         self._property: list[str] | None = None
         self._pieces: list[str] | None = None
+        # the units and translations that are open, and whether this translation has its segment
+        self._open: list[str] = []
+        self._has_segment = False
         # for every open element inside a segment, whether its text counts
         self._is_text: list[bool] = []
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         name = _local(tag)
+        if (name == "seg" and self._pieces is not None) or name in self._open:
+            raise _TmxError(f"a {name} begins inside a {name}: close the one before")
+        if name in ("tu", "tuv"):
+            self._open.append(name)
         if self._root is None:
             self._root = name
             if name != "tmx":
@@ -400,14 +473,20 @@ class _Units:
         elif name == "prop" and attributes.get("type", "").strip().lower() in _DOC_PROPERTIES:
             self._property = []
         elif name == "tuv":
-            self._doc = ""
-            written = attributes.get(_XML_LANG) or attributes.get("lang") or ""
-            self._language = language_code(written)
+            if "tu" not in self._open:
+                raise _TmxError("a tuv stands outside of a tu: open a tu before it")
+            self._doc, self._has_segment = "", False
+            written = attributes.get(_XML_LANG, attributes.get("lang"))
+            # an empty xml:lang is XML's way to tell no language
+            self._language = UNDETERMINED if written == "" else language_code(written or "")
             if self._language is None:
                 raise _TmxError(
-                    f"a tuv's xml:lang is {short_repr(written)}: write a language code, as in da or en-GB"
+                    f"a tuv's xml:lang is {short_repr(written or '')}: write a language code, as in da or en-GB"
                 )
         elif name == "seg" and self._language is not None:
+            if self._has_segment:
+                raise _TmxError("a tuv has two segments: give each a tuv of its own")
+            self._has_segment = True
             self._pieces, self._is_text = [], [True]
 
     def end(self, tag: str) -> None:
@@ -424,10 +503,17 @@ class _Units:
                 self._unit_doc = self._unit_doc or told
             else:
                 self._doc = self._doc or told
-        elif _local(tag) == "tuv":
+        elif _local(tag) == "tuv" and self._language is not None:
+            if not self._has_segment:
+                # it is counted as an empty text
+                self._texts.append((self._language, ""))
+                self._docs.append(self._doc)
             self._language = None
-        elif _local(tag) == "tu" and self._texts:
-            self.units.append(_paired(self._texts, [doc or self._unit_doc for doc in self._docs]))
+            self._open.remove("tuv")
+        elif _local(tag) == "tu":
+            self._open.remove("tu")
+            if self._texts:
+                self.units.append(_paired(self._texts, [doc or self._unit_doc for doc in self._docs]))
 
     def data(self, text: str) -> None:
         if self._pieces is not None and self._is_text[-1]:

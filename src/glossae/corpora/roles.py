@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glossae.corpora.cleaning import Tally
-from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, language_code, no_progress
+from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, no_progress
 from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
+from glossae.languages import language_code, overlapping
 from glossae.results import RoleCount
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
@@ -179,12 +180,12 @@ def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...
     for key, written in zip(keys, [target, reference, *others], strict=True):
         code = language_code(written)
         if code is None:
-            raise GlossaeError(
-                f"{key}: {written!r} is not a language code: write two or three letters, as in da"
-            )
+            raise GlossaeError(f"{key}: {written!r} is not a language code: write one such as da (BCP 47)")
         if code in codes:
             raise GlossaeError(f"{key}: {code} is named twice among the languages: name each once")
         codes.append(code)
+        if both := overlapping(codes):
+            raise GlossaeError(f"{key}: {both[1]} is part of {both[0]} (Norwegian): name one of the two")
     return tuple(codes)
 
 
@@ -258,7 +259,8 @@ class _Division:
         self._unaligned: set[str] = set()
         self._straddle = False
         self._read: set[str] = set()
-        self._places: dict[Sentence, int] = {}
+        # for each role and source that was read, its sentences in the order of the file
+        self._in_order: dict[tuple[str, str], list[Sentence]] = {}
 
     def _present(self) -> list[str]:
         return [role for role in ROLES if role in self._sentences]
@@ -272,9 +274,10 @@ class _Division:
             # a row for every wanted language, so that a missing language is on record
             for language in (*self._languages, *tallies):
                 self._tallies[role, name, language] = tallies.get(language, Tally())
-            for place, sentence in enumerate(sentences):
-                self._places[sentence] = place
-                texts[sentence.language].add(sentence.text)
+            self._in_order[role, name] = sentences
+            if len(sources) > 1:
+                for sentence in sentences:
+                    texts[sentence.language].add(sentence.text)
             if len({sentence.pair for sentence in sentences}) == len(sentences):
                 self._unaligned.add(name)
             together.extend(sentences)
@@ -402,12 +405,11 @@ class _Division:
                     sha256=Corpus.of(own).sha256,
                 )
             )
+        placed = {sentence: place for own in self._in_order.values() for place, sentence in enumerate(own)}
         unknown = {row.language for row in counts if "other_language" in row.dropped}
         return Roles(
             corpora,
-            places={
-                role: tuple(self._places[s] for s in corpus.sentences) for role, corpus in corpora.items()
-            },
+            places={role: tuple(placed[s] for s in corpus.sentences) for role, corpus in corpora.items()},
             counts=counts,
             translations_may_straddle=self._straddle,
             cuts={role: self._origins[role] for role in corpora},

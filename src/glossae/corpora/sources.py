@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glossae.corpora.cleaning import Tally, clean
-from glossae.corpora.corpus import Corpus, Pair, Sentence, Source, language_code
+from glossae.corpora.corpus import Corpus, Pair, Sentence, Source
 from glossae.corpora.hub_data import SCHEME, parse_hub
 from glossae.corpora.lines import path_text, short_repr, text_lines
 from glossae.corpora.opus import PREFIX, parse_opus
@@ -24,6 +24,7 @@ from glossae.corpora.readers import (
 )
 from glossae.errors import GlossaeError
 from glossae.files import path_named
+from glossae.languages import language_code
 
 Generator = Callable[[Sequence[str], int], Corpus]
 """Generates a corpus from the languages and a seed."""
@@ -231,7 +232,7 @@ def _code(written: str, text: str) -> str:
     if code is None:
         raise GlossaeError(
             f"{short_repr(text, 200)}: {short_repr(written)} is not a language code: "
-            f"write two or three letters, as in da"
+            f"write one such as da (BCP 47)"
         )
     return code
 
@@ -293,7 +294,7 @@ def read_source(
     """
     wanted = tuple(code for code in map(language_code, languages) if code is not None)
     if not wanted or len(wanted) < len(languages):
-        raise GlossaeError(f"languages: {list(languages)!r}: give codes of two or three letters, as in da")
+        raise GlossaeError(f"languages: {list(languages)!r}: give language codes such as da (BCP 47)")
     parsed = parse_source(source, generators)
     sentences, tallies = read_clean(parsed, parsed.name, wanted, seed, {})
     return CleanedSource(Corpus.of(sentences), tallies)

@@ -92,6 +92,7 @@ def cut_text(
     own = _by_source(sentences)
     everything = {sentence.language for sentence in sentences}
     complete = [name for name, texts in own.items() if {s.language for s in texts} == everything]
+    numbers = {name: Counter(sentence.language for sentence in texts) for name, texts in own.items()}
     givers = {"panel": complete or list(own)}
     parts: dict[str, list[Sentence]] = {role: [] for role in ("train", *shares)}
     for source, texts in own.items():
@@ -103,9 +104,9 @@ def cut_text(
             sources = givers.get(role, list(own))
             if source not in sources:
                 continue
-            there = Counter(s.language for name in sources for s in own[name] if s.language in languages)
+            there = [sum(numbers[name][language] for name in sources) for language in languages]
             limit = limits[role]
-            needed = 1.0 if limit is None else max(limit / number for number in there.values())
+            needed = 1.0 if limit is None else max(limit / number for number in there)
             share = min(share * scale, needed)
             left, taken = cut(left, share / portion, seed=seed, purpose=role)
             portion -= share
@@ -121,8 +122,12 @@ def cut_text(
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
     """Of sentences of one language with the same words, keep the one with the smallest pair id; return the rest too."""
-    first: dict[tuple[str, str], Sentence] = {}
-    keys = [(s.language, " ".join(words_of(s.text)) or s.text) for s in sentences]
+    first: dict[bytes, Sentence] = {}
+    # hashes, because the words of every sentence at once are as large as the text
+    keys = [
+        blake2b(f"{s.language}\x1f{' '.join(words_of(s.text)) or s.text}".encode(), digest_size=16).digest()
+        for s in sentences
+    ]
     for key, sentence in zip(keys, sentences, strict=True):
         if key not in first or (sentence.pair, sentence.text) < (first[key].pair, first[key].text):
             first[key] = sentence

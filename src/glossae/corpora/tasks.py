@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from glossae.corpora.corpus import language_code, no_progress
-from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub
+from glossae.corpora.corpus import no_progress
+from glossae.corpora.hub_data import ROWS, SCHEME, HubDataSet, class_name, parse_hub, unless_nan
 from glossae.corpora.lines import Record, name_list, path_text, records, short_repr, text_lines
 from glossae.corpora.readers import read_conllu
 from glossae.corpora.scala import Tagged, scala_splits
 from glossae.corpora.sources import split_sources
 from glossae.errors import GlossaeError
 from glossae.files import path_named
+from glossae.languages import language_code
 
 TRAIN, TEST = "train", "test"
 SCALA = "scala:"
@@ -291,6 +292,7 @@ def _row(text: Any, label: Any, pair: Any, where: str) -> Row:
         if not isinstance(label, int) and not (isinstance(label, float) and label.is_integer()):
             raise GlossaeError(f"{where}: the label is {short_repr(label)}: write a word or a whole number")
         label = str(int(label))
+    pair = unless_nan(pair)
     return Row(text or "", label, where, None if pair is None or pair == "" else str(pair))
 
 
@@ -351,6 +353,9 @@ def _tsv(path: Path) -> Iterator[Record]:
                 _names(header, where)
                 continue
         if header:
+            if cells == header:
+                # files that were joined have their headers in the middle
+                continue
             if len(cells) != len(header):
                 raise GlossaeError(f"{where}: {len(cells)} columns where the header has {len(header)}")
             yield Record(where, dict(zip(header, cells, strict=True)))

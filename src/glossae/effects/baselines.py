@@ -1,4 +1,4 @@
-"""What training adds: units of trained and untrained autoencoders by one rule, and what switching them off costs.
+"""What training adds: units of trained and untrained autoencoders by the same test, and what switching them off costs.
 
 `ranked` orders the units of each group by one test, `found_units` looks at them on other text, `sets_off` and
 `sets_down` make sets of the first ones, `switch_off` measures them, and `compared` says what each costs and what the
@@ -51,7 +51,7 @@ Samples = dict[str, Float[np.ndarray, "draws sets"]]
 
 @dataclass(frozen=True)
 class Ranked:
-    """The first units of one group, in the order of the rule.
+    """The first units of one group, in the order of the test.
 
     Attributes:
         group: what they are of.
@@ -59,7 +59,7 @@ class Ranked:
         units: the units.
         order: their numbers, the one that is furthest from its nearest language first.
         passing: how many pass the test.
-        paper: how many latents pass the paper's rule on the same text; None of coordinates.
+        paper: how many latents pass the rate rule on the same text; None of coordinates.
         weakest: of all units, the AUROC over the nearest other language there.
     """
 

@@ -17,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glossae._version import __version__
+from glossae.declared import check_loadable
 from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.files import shared_name, write_tensors, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
@@ -259,6 +260,7 @@ class Knob:
         if not place.is_file():
             raise GlossaeError(f"{place}: there is no such file; 'glossae knob save' writes one")
         try:
+            check_loadable(place)
             with safe_open(place, framework="pt") as file:
                 header = file.metadata() or {}
                 said = json.loads(header.get(KEY, header.get(_FORMER_KEY, "null")))
@@ -284,7 +286,7 @@ class Knob:
             AttributeError,
             GlossaeError,
         ) as error:
-            raise GlossaeError(f"{place}: is a broken knob: {error}") from error
+            raise GlossaeError(f"{place}: is a broken knob: {one_line(str(error))}") from error
         if not whole:
             raise GlossaeError(f"{place}: is a broken knob: its hash is not that of what it holds")
         return knob
@@ -374,17 +376,31 @@ def is_knob(place: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_loadable(place)
         with safe_open(place, framework="pt") as file:
             return not {KEY, _FORMER_KEY}.isdisjoint(file.metadata() or {})
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, GlossaeError):
         return False
 
 
 def sampled_weights(lm: LanguageModel, site: Site) -> Float[Tensor, " sampled"]:
-    """A few weights that identify a model: of its embeddings, and of the block at the site."""
+    """A few weights that identify a model: of its embeddings, and of the block at the site.
+
+    Raises:
+        GlossaeError: they are quantized.
+    """
     block = lm.blocks[site.layer]
-    path, _, name = next(key for key, p in block.named_parameters() if p.ndim > 1).rpartition(".")
+    path, _, name = next((key for key, p in block.named_parameters() if p.ndim > 1), "").rpartition(".")
     places = ((lm.model.get_input_embeddings(), "weight"), (block.get_submodule(path), name))
+    # a quantized layer has integers, or a method that unpacks them, in its weight's place
+    if not all(
+        isinstance(weight := getattr(module, name, None), Tensor) and weight.is_floating_point()
+        for module, name in places
+    ):
+        raise GlossaeError(
+            f"knob: the weights of {shared_name(lm.name)} are quantized, so that they cannot be compared with a knob's "
+            "own: any_model (--any-model) turns it all the same"
+        )
     return torch.cat([_sampled(module, name) for module, name in places])
 
 
@@ -510,7 +526,11 @@ def _unpacked(
             raise ValueError("there are not as many directions as units")
         norms = rows.double().norm(dim=1).tolist()
         return Directions(said["names"], rows, offsets, site=site), tuple(range(count)), norms
-    sae, whole = Sae(SaeConfig(**said["config"])).requires_grad_(False), said["reads"] == "latents of all"
+    config, whole = SaeConfig(**said["config"]), said["reads"] == "latents of all"
+    # before tensors of the config's size are made
+    if tuple(tensors["W_enc"].shape) != (config.latents, config.d_in):
+        raise ValueError("its encoder has another size than its config says")
+    sae = Sae(config).requires_grad_(False)
     if whole:
         rows = torch.zeros_like(sae.W_dec).index_copy(0, torch.tensor(ids), tensors["W_dec"])
         tensors = tensors | {"W_dec": rows}

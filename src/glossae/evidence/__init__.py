@@ -1,4 +1,4 @@
-"""Which units stand for a language: rules, tests with error rates, confounders, identification, stability."""
+"""Which units stand for a language: the rate rule, tests with error rates, confounders, identification, stability."""
 
 from glossae.evidence import families, identify, layers, panels, scores, testing
 from glossae.evidence.comparable import match_tokenisation, passages, tokenisation

@@ -116,7 +116,7 @@ def random_token_sequences(lm: LanguageModel, tokens: TokenizedCorpus, *, seed: 
         sizes.append(len(texts[1].encode()))
     return TokenizedCorpus(
         corpus=Corpus.of(sentences),
-        ids=tuple(ids),
+        ids=ids,
         predicted_bytes=np.array(sizes, dtype=np.int64),
         dropped={},
         cut={},

@@ -1,4 +1,4 @@
-"""Select the latents of a language by the paper's rule, or the closest to it if none passes."""
+"""Select the latents of a language by the rate rule, or the closest to it if none passes."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +19,7 @@ class Selection:
     """The selected latents, best first.
 
     Attributes:
-        rule: `paper`: they pass the paper's rule. `fallback`: none passes, and these come closest. `none`:
+        rule: `paper`: they pass the rate rule. `fallback`: none passes, and these come closest. `none`:
             there are none of either. `given`: the caller named them. `tested`: they passed the tests.
         units: their numbers.
         nearest: the latents with the largest rate difference, whether selected or not.
@@ -31,7 +31,7 @@ class Selection:
 
 
 def paper_rule(rate: Rates, other: Rates, *, min_target: float = 0.5, max_reference: float = 0.01) -> Any:
-    """Which units pass the paper's rule (section 5.1) on the shares of tokens on which they fire."""
+    """Which units pass the paper's rate rule (section 5.1) on the shares of tokens on which they fire."""
     return (rate > min_target) & (other < max_reference)
 
 
@@ -48,12 +48,13 @@ def select(
     tested: tuple[int, ...] | None = None,
     but: tuple[int, ...] = (),
 ) -> Selection:
-    """The paper's rule (section 5.1): firing on more than half of the target's tokens and under 1 % of the reference's.
+    """The latents that pass the paper's rate rule (section 5.1), or the tests, or are given.
 
-    If no latent passes, the fallback takes the `fallback` latents with the largest rate difference, among
-    those that fire on under `max_reference_fallback` of the reference's tokens and more often on the target's.
+    The rate rule: firing on more than half of the target's tokens and under 1 % of the reference's. If no
+    latent passes, the fallback takes the `fallback` latents with the largest rate difference, among those
+    that fire on under `max_reference_fallback` of the reference's tokens and more often on the target's.
     Latents that are `given` are taken as they are, in that order. Those that are `tested` (see `testing`)
-    replace the paper's rule; if there are none, the fallback applies. Neither the paper's rule nor the
+    replace the rate rule; if there are none, the fallback applies. Neither the rate rule nor the
     fallback takes a latent of `but`.
     """
     rate, other = statistics.rate(target), statistics.rate(reference)

@@ -1,16 +1,19 @@
 """Make token ids and right-padded batches of sentences, and draw growing samples of sentences."""
 
 import math
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glossae.corpora import Corpus
+from glossae.corpora import Corpus, Sentence
 from glossae.errors import GlossaeError
 from glossae.lm.model import LanguageModel
 
@@ -21,6 +24,54 @@ MAX_TOKENS = 256
 # sentences sorted by length together: large enough to save most padding, small enough that a batch is still a
 # random draw from the text
 WINDOW = 1024
+# a token of byte fallback; and the blank that some tokenizers put before a text, in the two alphabets in use
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_BLANKS = ("\u0120", "\u2581")
+
+
+class TokenRows(Sequence[np.ndarray]):
+    """The token ids of many sentences in one array, of which each row is read as an array of int64.
+
+    A million sentences of 30 tokens take 140 MB; as arrays of their own they would take three times as much.
+    """
+
+    def __init__(self, flat: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        self._flat, self._starts, self._ends = flat, starts, ends
+
+    @staticmethod
+    def of(rows: Iterable[Iterable[int]]) -> "TokenRows":
+        """Gather rows of ids, which may come one by one."""
+        flat, ends = array("i"), array("q", [0])
+        for row in rows:
+            flat.extend(row)
+            ends.append(len(flat))
+        bounds = np.asarray(ends, dtype=np.int64)
+        return TokenRows(np.asarray(flat, dtype=np.int32), bounds[:-1], bounds[1:])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "TokenRows": ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "np.ndarray | TokenRows":
+        if isinstance(place, slice):
+            return TokenRows(self._flat, self._starts[place], self._ends[place])
+        row: np.ndarray = self._flat[self._starts[place] : self._ends[place]].astype(np.int64)
+        return row
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of ids of each row, `(rows,)` int64."""
+        lengths: np.ndarray = self._ends - self._starts
+        return lengths
+
+    def take(self, index: np.ndarray) -> "TokenRows":
+        """The rows with these numbers, in this order; the ids are not copied."""
+        return TokenRows(self._flat, self._starts[index], self._ends[index])
 
 
 @dataclass(frozen=True)
@@ -29,7 +80,7 @@ class TokenizedCorpus:
 
     Attributes:
         corpus: the sentences that were kept, in order.
-        ids: the token ids of each sentence, after those of the prefix.
+        ids: the token ids of each sentence, int64, after those of the prefix; kept as `TokenRows`.
         predicted_bytes: UTF-8 bytes of each sentence's predicted tokens. Without a prefix, the first token is
             not predicted and its bytes are not counted.
         dropped: by (source, language), how many sentences were too short.
@@ -41,20 +92,29 @@ class TokenizedCorpus:
     """
 
     corpus: Corpus
-    ids: tuple[np.ndarray, ...]
+    ids: Sequence[np.ndarray]
     predicted_bytes: np.ndarray
     dropped: dict[tuple[str, str], int]
     cut: dict[tuple[str, str], int]
     prefix: int
     scored: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", self._rows)
+
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
+    def _rows(self) -> TokenRows:
+        if isinstance(self.ids, TokenRows):
+            return self.ids
+        return TokenRows.of(ids.tolist() for ids in self.ids)
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each sentence, without the prefix, `(sentences,)` int64."""
-        return np.array([len(ids) - self.prefix for ids in self.ids], dtype=np.int64)
+        return self._rows.lengths - self.prefix
 
     @property
     def predicted(self) -> np.ndarray:
@@ -63,11 +123,12 @@ class TokenizedCorpus:
 
     def take(self, index: Sequence[int] | np.ndarray) -> "TokenizedCorpus":
         """The sentences with these numbers, in this order; counts of dropped and cut sentences are not copied."""
+        rows = np.asarray(index, dtype=np.int64)
         return replace(
             self,
-            corpus=Corpus.of(self.corpus.sentences[i] for i in index),
-            ids=tuple(self.ids[i] for i in index),
-            predicted_bytes=self.predicted_bytes[np.asarray(index, dtype=np.int64)],
+            corpus=Corpus.of(self.corpus.sentences[i] for i in rows.tolist()),
+            ids=self._rows.take(rows),
+            predicted_bytes=self.predicted_bytes[rows],
             dropped={},
             cut={},
         )
@@ -114,14 +175,13 @@ def tokenize(
 ) -> TokenizedCorpus:
     """Turn sentences into token ids, without special tokens, after the ids of `prefix` (such as `lm.prefix`).
 
-    Sentences of fewer than `least` tokens are dropped (below 2 there is nothing to predict). Sentences longer,
-    with the prefix, than `max_tokens` or the model's positions are cut. Both are counted.
+    A sentence that spells a special token, such as `<s>`, becomes the tokens of that spelling. Sentences of
+    fewer than `least` tokens are dropped (below 2 there is nothing to predict). Sentences longer, with the
+    prefix, than `max_tokens` or the model's positions are cut. Both are counted.
 
     Raises:
-        GlossaeError: the prefix leaves less than two tokens; or a sentence contains the text of a special
-            token that the model has no embedding for.
+        GlossaeError: the prefix leaves less than two tokens.
     """
-    rows = lm.model.get_input_embeddings().num_embeddings
     whole = min(max_tokens, lm.max_positions)
     longest = whole - len(prefix)
     if longest < least:
@@ -129,39 +189,69 @@ def tokenize(
             f"max_tokens: {len(prefix)} tokens stand before each text of {lm.name}, and a text has "
             f"{whole} at most; raise max_tokens, or leave chat off"
         )
-    kept, ids, predicted_bytes = [], [], []
+    kept, predicted_bytes = list[Sentence](), array("q")
     dropped: dict[tuple[str, str], int] = {}
     cut: dict[tuple[str, str], int] = {}
+
+    def rows() -> Iterator[list[int]]:
+        for sentence, tokens, spans in _encoded(lm, corpus):
+            where = (sentence.source, sentence.language)
+            if len(tokens) < least:
+                dropped[where] = dropped.get(where, 0) + 1
+                continue
+            if len(tokens) > longest:
+                cut[where] = cut.get(where, 0) + 1
+            last = min(len(tokens), longest) - 1
+            before = 0 if prefix else _bytes_read(lm.tokenizer, sentence.text, tokens, spans, 0)
+            kept.append(sentence)
+            predicted_bytes.append(_bytes_read(lm.tokenizer, sentence.text, tokens, spans, last) - before)
+            yield [*prefix, *tokens[: last + 1]]
+
+    ids = TokenRows.of(rows())
+    by_sentence = np.asarray(predicted_bytes, dtype=np.int64)
+    return TokenizedCorpus(Corpus.of(kept), ids, by_sentence, dropped, cut, len(prefix))
+
+
+def _encoded(
+    lm: LanguageModel, corpus: Corpus
+) -> Iterator[tuple[Sentence, list[int], list[tuple[int, int]]]]:
+    """Each sentence with its token ids and the characters that each token has a byte of."""
     for start in range(0, len(corpus), WINDOW):
         sentences = corpus.sentences[start : start + WINDOW]
         encoded = lm.tokenizer(
             [sentence.text for sentence in sentences],
             add_special_tokens=False,
+            split_special_tokens=True,
             return_offsets_mapping=True,
             return_attention_mask=False,
             verbose=False,
         )
-        encoded_rows = zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        for sentence, tokens, spans in encoded_rows:
-            where = (sentence.source, sentence.language)
-            if len(tokens) < least:
-                dropped[where] = dropped.get(where, 0) + 1
-                continue
-            if max(tokens) >= rows:
-                raise GlossaeError(
-                    f"{sentence.source}: a {sentence.language} sentence holds "
-                    f"{lm.tokenizer.convert_ids_to_tokens(max(tokens))!r}, which {lm.name} has a token but no "
-                    f"embedding for: {sentence.text[:60]!r}"
-                )
-            if len(tokens) > longest:
-                cut[where] = cut.get(where, 0) + 1
-                tokens, spans = tokens[:longest], spans[:longest]
-            first = 0 if prefix else spans[0][1]
-            kept.append(sentence)
-            ids.append(np.array([*prefix, *tokens], dtype=np.int64))
-            predicted_bytes.append(len(sentence.text[first : spans[-1][1]].encode()))
-    by_sentence = np.array(predicted_bytes, dtype=np.int64)
-    return TokenizedCorpus(Corpus.of(kept), tuple(ids), by_sentence, dropped, cut, len(prefix))
+        yield from zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+
+
+def _bytes_read(
+    tokenizer: Any, text: str, tokens: Sequence[int], spans: Sequence[tuple[int, int]], place: int
+) -> int:
+    """The UTF-8 bytes of `text` up to the end of the token at `place`, which may end inside a character.
+
+    Args:
+        tokens: the token ids of the whole text.
+        spans: the characters that each token has a byte of, as (start, end).
+    """
+    end = spans[place][1]
+    most = len(text[:end].encode())
+    if place + 1 == len(spans) or spans[place + 1][0] >= end:
+        return most
+    # the spans of tokens that share a character both hold it whole, so the tokens' own bytes are counted
+    first = place
+    while first and spans[first][0] < spans[first - 1][1]:
+        first -= 1
+    pieces = tokenizer.convert_ids_to_tokens(list(tokens[first : place + 1]))
+    if not first and not text.startswith(" "):
+        pieces[0] = pieces[0].removeprefix(_BLANKS[0]).removeprefix(_BLANKS[1])
+    # in a byte-level vocabulary each character stands for a byte
+    own = sum(1 if _BYTE.fullmatch(piece) else len(piece) for piece in pieces)
+    return min(most, len(text[: spans[first][0]].encode()) + own)
 
 
 def batches(
@@ -175,7 +265,7 @@ def batches(
     window shuffled again; without a seed, windows keep the order of the corpus.
     """
     generator = np.random.default_rng(seed)
-    lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int64)
+    lengths = tokens.lengths + tokens.prefix
     order = np.arange(len(tokens)) if seed is None else generator.permutation(len(tokens))
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
@@ -202,7 +292,7 @@ def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> I
 
 def pad(tokens: TokenizedCorpus, index: np.ndarray) -> Batch:
     """One right-padded batch of the sentences with these numbers."""
-    rows = [tokens.ids[i] for i in index]
+    rows = [tokens.ids[i] for i in index.tolist()]
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     mask, scored = np.zeros((2, *ids.shape), dtype=bool)
     first = max(1, tokens.prefix)

@@ -6,7 +6,6 @@ fetched.
 
 import fnmatch
 import glob
-import json
 import re
 import sys
 import tempfile
@@ -17,16 +16,31 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from glossae.declared import Declared, gguf_header, safetensors_header
 from glossae.environment import install
 from glossae.errors import GlossaeError
-from glossae.files import path_named
+from glossae.files import path_named, read_json
 from glossae.hub import Repository, download, hub_errors, silent_client
+from glossae.memory import out_of_memory
 
+CONFIG = "config.json"
 _SAFETENSORS = ".safetensors"
 WEIGHTS = f"model{_SAFETENSORS}"
 INDEX = f"{WEIGHTS}.index.json"
 # configuration, tokenizer and chat template, in all forms that transformers reads
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+# bytes of the largest of these; the vocabulary of 262,144 tokens has 33 MB
+_MOST_SMALL = 2**28
+# bytes of the largest config.json
+_MOST_CONFIG = 2**24
+# keys that count layers, or other objects that transformers makes one by one, in config.json and in GGUF files
+_LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth|block_count")
+_COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+|\w+_count"), 2**20
+# keys of sizes, which a tensor has at least as many values as
+_SIZES, _LEAST_LARGE = (
+    re.compile(r"\w+_(size|dim)|n_embd|n_inner|d_\w+|(embedding|feed_forward)_length"),
+    2**24,
+)
 # files that transformers can make a tokenizer from, older kinds included
 _TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 # packages whose functions transformers uses in place of its own if they are installed
@@ -68,7 +82,7 @@ def _check_folder(name: str, folder: Path) -> None:
     files = sorted(file.name for file in folder.iterdir())
     if not files:
         raise GlossaeError(f"model: the folder {name} is empty")
-    if "config.json" not in files:
+    if CONFIG not in files:
         raise GlossaeError(f"model: the folder {name} has no config.json, so it is not a Hugging Face model")
     if not fnmatch.filter(files, f"*{_SAFETENSORS}"):
         if pickles := _only_pickles(files):
@@ -118,7 +132,7 @@ def link_folder(name: str, path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         files, more = [path], {"gguf_file": path.name}
     else:
-        files, more = [path / file for file in ("config.json", *_weights(name, path))], {}
+        files, more = [path / file for file in (CONFIG, *_weights(name, path))], {}
     with tempfile.TemporaryDirectory(prefix="glossae-") as folder:
         for file in files:
             (Path(folder) / file.name).symlink_to(file.absolute())
@@ -130,10 +144,91 @@ def _weights(name: str, folder: Path) -> list[str]:
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [WEIGHTS]
     try:
-        shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return [INDEX, *sorted({str(shard) for shard in shards})]
+        shards = sorted({str(shard) for shard in read_json(folder / INDEX)["weight_map"].values()})
+        if outside := [shard for shard in shards if Path(shard).name != shard]:
+            raise ValueError(f"it names {outside[0][:60]!a}, which is no file beside it")
+        return [INDEX, *shards]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GlossaeError(f"model: {name}: its {INDEX} cannot be read ({error})") from error
+
+
+def check_config(name: str, folder: Path) -> None:
+    """Refuse a folder whose config.json counts more of anything than a model has, or with files that never end.
+
+    Transformers makes a name for each label, and a list of the layers, before it looks at any weight.
+
+    Raises:
+        GlossaeError: a count is impossible; or config, tokenizer or weights are not regular files, or too large.
+    """
+    for path in sorted(folder.iterdir()):
+        small = path.name.endswith(_SMALL)
+        if not small and not path.name.endswith(_SAFETENSORS):
+            continue
+        # a link to nothing is what a removed cache leaves
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise GlossaeError(f"model: {name}: {path.name} is not a regular file")
+        if small and path.is_file() and path.stat().st_size > _MOST_SMALL:
+            raise GlossaeError(f"model: {name}: {path.name} has more than {_MOST_SMALL:,} bytes")
+    try:
+        config = read_json(folder / CONFIG, _MOST_CONFIG)
+    except (OSError, ValueError) as error:
+        raise GlossaeError(
+            f"model: {name} cannot be loaded: its {CONFIG} cannot be read ({error})"
+        ) from error
+    _check_numbers(name, CONFIG, config, _MOST_COUNT, _LEAST_LARGE)
+
+
+def held_tensors(name: str, folder: Path) -> dict[str, Declared]:
+    """The tensors of a model's files by name, from their headers, whose sizes agree with the files'.
+
+    Raises:
+        GlossaeError: a header cannot be read or does not agree; or a configuration counts more layers than there are
+            tensors, or has a size beyond the largest of them.
+    """
+    files = [] if folder.is_file() else _weights(name, folder)
+    try:
+        if folder.is_file():
+            (config, held), said = gguf_header(folder), "header"
+        else:
+            config, said = read_json(folder / CONFIG, _MOST_CONFIG), CONFIG
+            shards = [folder / file for file in files if file != INDEX]
+            held = {key: tensor for file in shards for key, tensor in safetensors_header(file).items()}
+    except (GlossaeError, OSError, ValueError) as error:
+        raise GlossaeError(f"model: {name} cannot be loaded: {error}") from error
+    largest = max((tensor.values for tensor in held.values()), default=0)
+    _check_numbers(name, said, config, len(held), largest)
+    return held
+
+
+def _check_numbers(name: str, said: str, config: Any, layers: int, largest: int) -> None:
+    """Refuse numbers of a configuration, also of nested ones, that no model with these tensors has.
+
+    Args:
+        name: the model's.
+        said: where the configuration stands.
+        config: the configuration, or the fields of a GGUF file.
+        layers: the most layers.
+        largest: the values of the largest tensor.
+    """
+    for key, value in config.items() if isinstance(config, dict) else ():
+        last = key.rpartition(".")[2]
+        if isinstance(value, dict):
+            _check_numbers(name, said, value, layers, largest)
+        elif type(value) is int:
+            if _LAYERS.fullmatch(last):
+                most = layers
+            elif _COUNTS.fullmatch(last):
+                most = _MOST_COUNT
+            elif _SIZES.fullmatch(last):
+                # below, no model's table of frequencies or mask is large
+                most = max(largest, _LEAST_LARGE)
+            else:
+                continue
+            if value > most:
+                number = f"{value:,}" if value < 2**63 else "a number beyond 2**63"
+                raise GlossaeError(
+                    f"model: {name}: its {said} says {last[:40]} {number}, and with its weights {most:,} is the most"
+                )
 
 
 @contextmanager
@@ -206,11 +301,12 @@ def _find(name: str, repository: Repository) -> tuple[Path, Sequence[str]]:
     from transformers import AutoConfig
 
     try:
-        folder = download(repository, "config.json").parent
+        folder = download(repository, CONFIG).parent
     except LocalEntryNotFoundError:
         raise
     except EntryNotFoundError as error:
         raise GlossaeError(f"model: {name} has no config.json, so it is not a Transformers model") from error
+    check_config(name, folder)
     # raises if Transformers would have to run code of the model's own
     with silent_transformers(), one_line_errors(name):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -276,12 +372,12 @@ def one_line_errors(name: str) -> Iterator[None]:
                 f"model: {name} needs code of its own (auto_map in its configuration), which glossae does not run: "
                 "use a model of a kind that Transformers has"
             ) from error
-        why = first_line(error)
+        why = "memory runs out" if out_of_memory(error) else first_line(error)
         if type(error).__name__ == "SafetensorError":
             why = f"a *.safetensors file of it is cut short or is none ({why}): fetch or copy it again"
         elif isinstance(error, LookupError | TypeError | AttributeError | JSONDecodeError):
             # Python's own message about a list in place of a dictionary does not help with a model's files
-            why = f"one of its files is not as it should be ({type(error).__name__}: {error})"
+            why = f"one of its files is not as it should be ({type(error).__name__}: {first_line(error)})"
         raise GlossaeError(f"model: {name} cannot be loaded: {why}") from error
 
 

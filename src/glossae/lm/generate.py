@@ -22,10 +22,12 @@ def settings_of(model: Any, tokenizer: Any) -> Any:
     from transformers import GenerationConfig
 
     said = getattr(model.config.get_text_config(), "eos_token_id", None)
-    ends = [tokenizer.eos_token_id, *(said if isinstance(said, list | tuple) else [said])]
+    # a wrapped model may have no tokenizer
+    own, bos = getattr(tokenizer, "eos_token_id", None), getattr(tokenizer, "bos_token_id", None)
+    ends = [own, *(said if isinstance(said, list | tuple) else [said])]
     ends = [int(token) for token in dict.fromkeys(ends) if token is not None]
     return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
+        bos_token_id=bos,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
         do_sample=False,
@@ -49,13 +51,14 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
         ids = prompt_ids(lm, prompt)
         # at least one new token, whatever the prompt's length
         length = min(max(max_tokens + len(lm.chat), len(ids) + 1), lm.max_positions)
-        output = lm.model.generate(
-            torch.tensor([ids], device=lm.device),
-            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=lm.device),
-            max_length=length,
-            do_sample=False,
-            pad_token_id=end if end is not None else 0,
-        )
+        with _own_settings(lm):
+            output = lm.model.generate(
+                torch.tensor([ids], device=lm.device),
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=lm.device),
+                max_length=length,
+                do_sample=False,
+                pad_token_id=end if end is not None else 0,
+            )
         texts.append(lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip())
     return texts
 
@@ -92,8 +95,8 @@ def continue_tokens(
         )
     order = np.argsort(lengths, kind="stable")
     written: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * len(prompts)
-    ends = end_tokens(lm)
-    with _drawn(lm, seed):
+    with _own_settings(lm), _drawn(lm, seed):
+        ends = end_tokens(lm)
         for start in range(0, len(order), at_once):
             chosen = order[start : start + at_once]
             longest = lengths[chosen[-1]]
@@ -121,6 +124,17 @@ def end_tokens(lm: LanguageModel) -> list[int]:
     """The tokens that end a text, as set by `settings_of`."""
     said = lm.model.generation_config.eos_token_id
     return [int(token) for token in (said if isinstance(said, list) else [said]) if token is not None]
+
+
+@contextmanager
+def _own_settings(lm: LanguageModel) -> Iterator[None]:
+    """Generate by `settings_of` inside the block, also where a wrapped model has settings of its own."""
+    before = lm.model.generation_config
+    lm.model.generation_config = settings_of(lm.model, lm.tokenizer)
+    try:
+        yield
+    finally:
+        lm.model.generation_config = before
 
 
 @contextmanager

@@ -23,6 +23,8 @@ COSTLY = 0.1
 # some templates (Llama 3.2) write today's date, and a measurement must not depend on the day; this is their
 # own default
 DATE = "26 Jul 2024"
+# stands for a message while a template is filled in; no template has it in its own text
+_PLACEHOLDER = "glossae-message-7f3a"
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,15 @@ def adds_bos(tokenizer: Any) -> bool:
 def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
     """The token ids for a model to continue: the prompt after `lm.prefix`, or as the user's turn of a chat (`lm.chat`).
 
-    A chat's ids end where the reply begins. The template writes its own BOS.
+    A chat's ids end where the reply begins. The template writes its own BOS. A prompt that spells a special token
+    is text.
 
     Raises:
         GlossaeError: texts begin with a BOS or a chat, and the tokenizer has none.
     """
     if lm.chat:
         return chat_ids(lm.tokenizer, prompt, name=lm.name)
-    return [*lm.prefix, *lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    return [*lm.prefix, *_text_ids(lm.tokenizer, prompt)]
 
 
 def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
@@ -105,7 +108,9 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
         raise GlossaeError(
             f"chat: the tokenizer of {name} has no chat template; leave chat off, or take a model tuned to chat"
         )
-    said = [{"role": "user", "content": message}]
+    # only the template's special tokens are special: a message that spells one is put in as text
+    spells = any(token in message for token in tokenizer.all_special_tokens)
+    said = [{"role": "user", "content": _PLACEHOLDER if spells else message}]
     try:
         text = tokenizer.apply_chat_template(
             said, tokenize=False, add_generation_prompt=True, date_string=DATE
@@ -113,9 +118,18 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
     except Exception as error:  # templates are programs: they raise what they like
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise GlossaeError(f"chat: the chat template of {name} fails ({first}); leave chat off") from error
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    before, _, after = text.partition(_PLACEHOLDER)
+    ids: list[int] = tokenizer(before, add_special_tokens=False)["input_ids"]
+    if spells:
+        ids = [*ids, *_text_ids(tokenizer, message), *tokenizer(after, add_special_tokens=False)["input_ids"]]
     if not ids:
         raise GlossaeError(f"chat: the chat template of {name} writes nothing; leave chat off")
+    return ids
+
+
+def _text_ids(tokenizer: Any, text: str) -> list[int]:
+    """The ids of a text in which the name of a special token is text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
 
 

@@ -1,6 +1,7 @@
 """Load a causal language model from safetensors or GGUF, without remote code, and check its sites."""
 
 import dataclasses
+from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm.files import (
+    check_config,
     fetch,
     first_line,
+    held_tensors,
     link_folder,
     locate,
     no_tokenizer,
@@ -24,6 +27,7 @@ from glossae.lm.files import (
 from glossae.lm.generate import settings_of
 from glossae.lm.model import LanguageModel
 from glossae.lm.sites import Architecture, Site, architecture_of, attach_all
+from glossae.memory import check_free
 
 SPLIT = "split"
 """The value of `device` that shares a model out among several GPUs, with `accelerate`."""
@@ -66,7 +70,10 @@ def load(
     folder = locate(name)
     if folder is None:
         folder, commit = fetch(name)
-    model = _load_weights(name, folder, dtype, split)
+    if folder.is_dir():
+        check_config(name, folder)
+    held = sum(tensor.values for tensor in held_tensors(name, folder).values())
+    model = _load_weights(name, folder, dtype, split, held)
     tokenizer = _load_tokenizer(name, folder, model.get_input_embeddings().num_embeddings)
     model.eval().requires_grad_(False)
     if not split:
@@ -151,7 +158,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return named
 
 
-def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> Any:
+def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool, held: int) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     with (
@@ -175,6 +182,7 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
             )
         # config.json may ask for an attention that depends on a package
         config._attn_implementation = None
+        _check_described(name, config, dtype, split, held)
         # with output_loading_info it returns a pair, contrary to its annotations
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where,
@@ -213,6 +221,26 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool) -> A
     if meta := sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta):
         raise GlossaeError(f"model: {name}: the tensor {_first_of(meta)} was never filled")
     return model
+
+
+def _check_described(name: str, config: Any, dtype: torch.dtype, split: bool, held: int) -> None:
+    """Refuse a configuration that describes far more weights than the `held` ones of the files, or than memory holds.
+
+    Weights that a file lacks, and weights of another shape, would be made in the size that the configuration says.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(deepcopy(config), trust_remote_code=False)
+    described = sum(weight.numel() for weight in model.parameters())
+    # on the meta device, tied weights may count twice
+    if described > 2 * held:
+        raise GlossaeError(
+            f"model: {name}: its config.json describes {described:,} weights, and its files hold {held:,}"
+        )
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    if not split:
+        check_free(dtype.itemsize * min(described, held) + buffers, f"model: {name}")
 
 
 def _first_of(names: list[str]) -> str:

@@ -127,11 +127,22 @@ class LanguageModel:
 
     @property
     def max_positions(self) -> int:
-        """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it."""
+        """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it.
+
+        Rotary embeddings that change with the longest text of a batch (LongRoPE, dynamic NTK) limit it to the length
+        up to which they do not: a text's activations must not depend on the others in its batch.
+        """
         config = self.model.config.get_text_config()
         # the key differs by architecture; models without positions (ALiBi, recurrent ones) have none
         keys = ("max_position_embeddings", "n_positions", "max_seq_len")
-        return next((int(n) for key in keys if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
+        longest = next((int(n) for key in keys if (n := getattr(config, key, None)) and n > 0), sys.maxsize)
+        said = getattr(config, "rope_parameters", None) or {}
+        # some architectures have one set of parameters for each kind of layer
+        for rotary in (said, *said.values()):
+            kind = str(rotary.get("rope_type", "")) if isinstance(rotary, dict) else ""
+            if kind == "longrope" or "dynamic" in kind:
+                longest = min(longest, int(rotary.get("original_max_position_embeddings") or longest))
+        return longest
 
     def tap(self, site: Site) -> Tap:
         """The module and side of a site.

@@ -1,12 +1,9 @@
 """Facts about a run's models and text before it starts: their places and sizes. Nothing is fetched."""
 
-import json
 import os
-import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +20,9 @@ from glossae.corpora import (
     split_sources,
     split_tasks,
 )
+from glossae.declared import gguf_header, safetensors_header
 from glossae.errors import GlossaeError
-from glossae.files import path_named
+from glossae.files import path_named, read_json
 from glossae.plan.machine import sizes
 from glossae.recipe import Recipe
 from glossae.toy import toy_model
@@ -76,8 +74,6 @@ LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 MLP = ("intermediate_size", "n_inner", "ffn_dim")
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 HEADS = ("num_attention_heads", "n_head")
-# a header has a few hundred kilobytes even for the largest models
-MAX_HEADER = 2**27
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -188,7 +184,7 @@ def _shape_of(folder: Path) -> Shape | None:
             f"model: the folder {folder} has no config.json, so it is not a Hugging Face model"
         )
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = read_json(path)
         config = config.get("text_config") or config
         width, layers = _first(config, WIDTH), _first(config, LAYERS)
         heads, vocabulary = _first(config, HEADS), config.get("vocab_size")
@@ -210,25 +206,17 @@ def _shape_of_gguf(path: Path) -> Shape | None:
     Raises:
         GlossaeError: it cannot be read.
     """
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-        architecture = reader.fields["general.architecture"].contents()
-        found = {
-            key: int(reader.fields[f"{architecture}.{key}"].contents())
-            for key in ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
-        }
-    except (KeyError, TypeError):
+    header = gguf_header(path)
+    architecture = header.fields.get("general.architecture")
+    keys = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count")
+    found = [header.fields.get(f"{architecture}.{key}") for key in keys]
+    if not all(isinstance(number, int) for number in found):
         return None
-    except Exception as error:
-        # broken bytes raise whatever the reader meets first
-        raise GlossaeError(f"{path}: cannot be read as a GGUF file ({error})") from error
-    shapes = {tensor.name: [int(extent) for extent in tensor.shape] for tensor in reader.tensors}
-    layers, width, mlp, heads = found.values()
-    vocabulary = max(shapes.get("token_embd.weight", [0]))
-    tied = "output.weight" not in shapes
-    return Shape(layers, width, mlp, heads, vocabulary, sum(map(prod, shapes.values())), tied)
+    layers, width, mlp, heads = (int(number or 0) for number in found)
+    embedding = header.tensors.get("token_embd.weight")
+    vocabulary = max(embedding.shape, default=0) if embedding else 0
+    weights = sum(tensor.values for tensor in header.tensors.values())
+    return Shape(layers, width, mlp, heads, vocabulary, weights, "output.weight" not in header.tensors)
 
 
 def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
@@ -243,18 +231,13 @@ def _tensors(folder: Path) -> Iterator[int]:
     """
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, MAX_HEADER)))
-            for name, tensor in header.items():
-                # older checkpoints store attention masks and similar tensors beside the weights
-                if name != "__metadata__" and tensor["dtype"] in FLOATS and len(tensor["shape"]) > 0:
-                    count = 1
-                    for extent in tensor["shape"]:
-                        count *= int(extent)
-                    yield count
-        except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+            header = safetensors_header(path)
+        except OSError as error:
             raise GlossaeError(f"{path}: cannot be read as safetensors ({error})") from error
+        for tensor in header.values():
+            # older checkpoints store attention masks and similar tensors beside the weights
+            if tensor.dtype in FLOATS and tensor.shape:
+                yield tensor.values
 
 
 def _bytes_of(folder: Path) -> int:
@@ -505,7 +488,11 @@ def _tokenizers_file(file: Path) -> Any:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
+        # a file may ask for texts to be cut, or padded to any length
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
     except Exception:  # the library raises the bare class; loading the model will say what is wrong
         return None
 

@@ -1,6 +1,5 @@
 """The dry run: as text of at most 80 columns, and its quantities for programs."""
 
-import json
 import math
 import shutil
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
+from glossae.files import read_json
 from glossae.plan.facts import (
     Amounts,
     ModelFacts,
@@ -369,8 +369,8 @@ def _tokenizer(folder: Path | None) -> Any:
 def _habits(out: Path) -> dict[str, Any]:
     """The models' habits from an earlier start of the run, by model; empty if they cannot be read."""
     try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(out / RECORD)
+    except (GlossaeError, OSError, ValueError):
         return {}
     found = record.get("habits") if isinstance(record, dict) else None
     return (

@@ -20,7 +20,7 @@ from glossae.results import ProbeCell, ProbeLayer
 
 # the share of the sampled sentences that each seed holds out
 HELD_OUT = 0.2
-# the layer rule uses this share of each layer's critical lambda, so that layers whose activations differ in
+# the layer choice uses this share of each layer's critical lambda, so that layers whose activations differ in
 # scale are penalised alike
 RULE_SHARE = 0.1
 
@@ -186,7 +186,7 @@ def probe_layers(
 
     Args:
         published: use the paper's setting for the grid: raw activations, and the bias inside the norm.
-            Otherwise activations are standardised and the bias is free, as they always are in the rule's cells.
+            Otherwise activations are standardised and the bias is free, as they always are in the layer choice's cells.
         scratch: the folder for the activations of all layers; one layer at a time is in memory.
     """
     cells: list[ProbeCell] = []
@@ -216,7 +216,7 @@ def probe_layers(
 def _cells(
     model: str, layer: int, path: ProbePath, penalties: Sequence[float], stored: StoredLayers
 ) -> list[ProbeCell]:
-    """A cell for each lambda and seed; on standardised activations (with a free bias) also at the rule's lambda."""
+    """A cell for each lambda and seed; on standardised activations (with a free bias) also the layer choice's."""
     critical, standardised = path.critical_penalty, not path.penalise_bias
     grid = [torch.full_like(critical, penalty) for penalty in penalties]
     if standardised:
@@ -269,7 +269,7 @@ def clustered_mean(values: Float[Tensor, " rows"], cluster: Int[Tensor, " rows"]
 
 
 class LayerChoice(NamedTuple):
-    """The layer rule's scores and its choice.
+    """The layer choice, and the scores behind it.
 
     Attributes:
         layers: one score per layer.
@@ -285,7 +285,7 @@ class LayerChoice(NamedTuple):
 def choose_layer(cells: Sequence[ProbeCell]) -> LayerChoice:
     """The earliest layer whose standardised held-out BCE is within one standard error of the best.
 
-    Uses the rule's cells of one model, each at 0.1 times its own critical lambda. The standard error is the
+    Uses the layer choice's cells of one model, each at 0.1 times its own critical lambda. The standard error is the
     best layer's, over sentences.
     """
     rows: list[ProbeLayer] = []

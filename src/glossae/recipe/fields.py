@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from glossae.errors import GlossaeError
+from glossae.languages import language_code
 
 Raw: TypeAlias = str | list[Any] | dict[str, Any] | None
 """A value as YAML and the command line give it."""
@@ -38,13 +39,11 @@ _REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxstring = 2, 4, 2, 60
 LINE = r"^\P{Cc}*$"
 TEXT = r"^\P{Cc}*[^\s\p{Cc}]\P{Cc}*$"
 NAME = r"^[^./\\\p{Cc}][^/\\\p{Cc}]*$"
-CODE = r"^[a-z]{2,3}$"
 DEVICE = r"^(auto|cpu|cuda(:\d{1,3})?|split)$"
 _FORMS = {
     LINE: "text without control characters",
     TEXT: "non-empty text without control characters",
     NAME: "a name without slashes that starts with no dot",
-    CODE: "a language code of two or three lower-case letters, such as da",
     DEVICE: "auto, cpu, cuda, cuda:N or split",
 }
 
@@ -85,6 +84,15 @@ def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
+def _code(value: str) -> str:
+    code = language_code(value)
+    if code is None:
+        raise ValueError("must be a language code, such as da")
+    return code
+
+
+Language: TypeAlias = Annotated[str, AfterValidator(_code)]
+"""A language, given as a BCP 47 tag and held as the code that `language_code` makes of it."""
 Values: TypeAlias = Annotated[tuple[Element, ...], BeforeValidator(_elements), AfterValidator(_distinct)]
 """A list in which nothing comes twice."""
 Some: TypeAlias = Annotated[Values[Element], Field(min_length=1)]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
+from glossae.languages import language_code
 from glossae.recipe import yaml_text
 from glossae.recipe.fields import NONE_WORDS, BadSettingError, Raw, all_settings, fit, shown
 from glossae.recipe.settings import CUT_ROLES, Recipe
@@ -156,7 +157,7 @@ def _first_is_target(merged: _Layer) -> None:
     if "languages.target" in merged or text is None or not isinstance(text.value, str):
         return
     default = _Given(_FIELDS["languages.reference"].default, "")
-    reference = merged.get("languages.reference", default).value
+    reference = _code(merged.get("languages.reference", default))
     for code in _named_languages(text.value)[0]:
         if code != reference:
             merged["languages.target"] = _Given(code, f"{text.where}: its first language")
@@ -219,13 +220,18 @@ def _add_languages(path: Path, merged: _Layer) -> None:
         return
     named, is_all = _named_languages(text.value)
     default = _Given(_FIELDS["languages.reference"].default, "")
-    pair = [merged.get(f"languages.{name}", default).value for name in ("target", "reference")]
+    pair = [_code(merged.get(f"languages.{name}", default)) for name in ("target", "reference")]
     for name, code in zip(("target", "reference"), pair, strict=True):
         if is_all and code not in named:
             has = f"names no text in {shown(code)}, the {name}; it has {', '.join(named)}"
             raise GlossaeError(f"{text.where}: {has}: add a source, or give --{name} another")
     others = [code for code in named if code not in pair]
     merged.setdefault("languages.others", _Given(others, f"{_label(path)}: languages.others"))
+
+
+def _code(given: _Given) -> Any:
+    """A setting's value as a language code; what is no code is refused with the other settings."""
+    return (language_code(given.value) if isinstance(given.value, str) else None) or given.value
 
 
 def _named_languages(text: str) -> tuple[list[str], bool]:
@@ -244,7 +250,8 @@ def _named_languages(text: str) -> tuple[list[str], bool]:
         codes = re.findall(r"(?:^|,)([\w-]+)=", word) if re.match(r"[\w-]+=", word) else []
         if word.startswith("cols:"):
             codes = [code for code in word.split(":")[1].split(",") if code.strip() != "-"]
-        found |= dict.fromkeys(re.split("[-_]", code.strip().lower())[0] for code in codes)
+        # whoever reads the text refuses what is no code
+        found |= dict.fromkeys(language_code(code) or code for code in codes)
         is_all = is_all and bool(codes)
     return list(found), is_all
 

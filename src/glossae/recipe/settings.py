@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from glossae.languages import overlapping
 from glossae.recipe import yaml_text
-from glossae.recipe.fields import CODE, DEVICE, LINE, NAME, TEXT, Problems, Settings, Some, Values
+from glossae.recipe.fields import DEVICE, LINE, NAME, TEXT, Language, Problems, Settings, Some, Values
 
 Whole: TypeAlias = Annotated[int, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
@@ -18,7 +19,6 @@ Times: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Text: TypeAlias = Annotated[str, Field(pattern=TEXT)]
-Language: TypeAlias = Annotated[str, Field(pattern=CODE)]
 
 CUT_ROLES = ("train", "select", "tune", "test", "panel")
 """The roles whose text is cut out of `corpora.text` where that is given."""
@@ -41,6 +41,8 @@ class Languages(Settings, title="languages"):
         for language in self.others:
             if language in (self.target, self.reference):
                 yield "others", f"{language!r} is already the target or the reference"
+        if both := overlapping((self.target, self.reference, *self.others)):
+            yield "others", f"{both[1]!r} is part of {both[0]!r} (Norwegian): name one of the two"
 
 
 class Corpora(Settings, title="corpora"):
@@ -235,18 +237,18 @@ class Evidence(Settings, title="evidence"):
 
 
 class Features(Settings, title="features"):
-    """The rule by which the units of the language are selected."""
+    """How the units of the language are selected: by the rate rule or by tests."""
 
     rule: Literal["paper", "tested"] = "paper"
-    """Select units by the paper's thresholds, or those that pass the tests of evidence.* against every language."""
+    """paper: the rate rule, min_target and max_reference; tested: the tests of evidence.* against every language."""
     at_most: Count = 20
-    """With rule tested, select at most this many: the units that are furthest from every other language."""
+    """With features.rule tested, select at most this many: the units that are furthest from every other language."""
     min_target: Fraction = 0.5
     """A unit fires on more than this share of the target's tokens."""
     max_reference: Fraction = 0.01
     """A unit fires on less than this share of the reference's tokens."""
     fallback: Whole = 4
-    """Number of units to select when none passes the rule; the page marks them."""
+    """Number of units to select when none passes; the page marks them."""
     max_reference_fallback: Fraction = 0.02
     """Units of the fallback fire on less than this share of the reference's tokens."""
     units: Values[Whole] = ()
@@ -257,7 +259,8 @@ class Dashboards(Settings, title="dashboards"):
     """A page for each unit: contexts from the whole text, density, logit effects, nearest units."""
 
     units: Whole = 40
-    """At most this many units: the selected latents, neurons and directions in turn, latents near the rule; 0: none."""
+    """At most this many units: the selected latents; other latents that pass a test, neurons and directions in turn;
+    latents near the rate rule. 0: none."""
     sentences: Count | None = None
     """At most this many sentences of each language, drawn from all roles but replicate; none: all."""
 
@@ -266,7 +269,7 @@ class Baselines(Settings, title="baselines"):
     """Units of untrained autoencoders and of methods without an autoencoder, to compare the trained one's with."""
 
     untrained: Whole = 3
-    """Number of untrained autoencoders, each with another seed, whose units the same rule selects; 0: no baselines."""
+    """Number of untrained autoencoders, each with another seed, whose units pass the same test; 0: no baselines."""
     trained: Whole = 0
     """Number of further trained autoencoders, in the same pass over the text, each with another seed."""
     frozen: Whole = 0

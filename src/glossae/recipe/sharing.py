@@ -21,16 +21,19 @@ AResult = TypeVar("AResult", bound=StageResults)
 def shared_recipe(recipe: Recipe) -> Recipe:
     """The recipe with base names in place of paths."""
     corpora = {role: _without_folders(text) for role, text in recipe.corpora.sources.items()}
+    models = _models(recipe)
     changes: dict[str, Any] = {
-        "model": shared_name(recipe.model),
+        "model": models[recipe.model],
         "corpora": recipe.corpora.model_copy(update=corpora),
-        "probe": recipe.probe.model_copy(update={"models": tuple(map(shared_name, recipe.probe.models))}),
+        "probe": recipe.probe.model_copy(
+            update={"models": tuple(map(models.__getitem__, recipe.probe.models))}
+        ),
         "tasks": recipe.tasks.model_copy(update={"names": _without_folders(recipe.tasks.names)}),
     }
     if recipe.grid.model is not None:
-        changes["grid"] = recipe.grid.model_copy(update={"model": shared_name(recipe.grid.model)})
+        changes["grid"] = recipe.grid.model_copy(update={"model": models[recipe.grid.model]})
     if recipe.sae.from_ is not None:
-        changes["sae"] = recipe.sae.model_copy(update={"from_": shared_name(recipe.sae.from_)})
+        changes["sae"] = recipe.sae.model_copy(update={"from_": models[recipe.sae.from_]})
     return recipe.model_copy(update=changes)
 
 
@@ -52,16 +55,28 @@ def shared_json(value: Any, recipe: Recipe) -> Any:
 def _paths(recipe: Recipe) -> dict[str, str]:
     """The paths that a recipe names, as they are written and as absolute ones, with what others may read instead."""
     found: dict[str, str] = {}
-    named = [recipe.model, *recipe.probe.models, recipe.grid.model, recipe.sae.from_]
-    for name in filter(None, named):
-        if shared_name(name) != name:
-            found |= dict.fromkeys((name, *_absolute(name)), shared_name(name))
+    for name, shared in _models(recipe).items():
+        if shared != name:
+            found |= dict.fromkeys((name, *_absolute(name)), shared)
     for text in filter(None, (*recipe.corpora.sources.values(), recipe.tasks.names)):
         for word in shlex.split(text):
             for part in [] if _fetched(word) else _FILES.split(word):
                 path = _prefix_and_path(part)[1]
                 found |= dict.fromkeys((path, *_absolute(path)), PurePath(path).name)
     return {path: name for path, name in found.items() if "/" in path}
+
+
+def _models(recipe: Recipe) -> dict[str, str]:
+    """What others may read instead of the names of models and the autoencoder: two folders have two names."""
+    found: dict[str, str] = {}
+    for name in filter(None, (recipe.model, *recipe.probe.models, recipe.grid.model, recipe.sae.from_)):
+        shared = numbered = shared_name(name)
+        number = 1
+        while name not in found and numbered in found.values():
+            number += 1
+            numbered = f"{shared}-{number}"
+        found.setdefault(name, numbered)
+    return found
 
 
 def _absolute(path: str) -> tuple[str, str]:

@@ -10,19 +10,24 @@ from typing import Any
 import yaml
 
 from glossae.errors import GlossaeError
+from glossae.files import read_bytes
 from glossae.recipe.fields import NONE_WORDS, Raw
+
+MOST = 2**18
+"""Bytes of the largest recipe; PyYAML reads about 100 kB a second."""
 
 
 def read(path: Path) -> Raw:
     """The content of a YAML file; None if it is empty.
 
     Raises:
-        GlossaeError: it is no YAML, holds several documents, gives a key twice, or contains itself.
+        GlossaeError: it is larger than `MOST` bytes or no YAML, holds several documents, gives a key twice, or contains
+            itself.
         OSError: it cannot be read.
     """
-    if not path.is_file():
-        raise GlossaeError(f"{path}: {'is not a regular file' if path.exists() else 'no such file'}")
-    data = path.read_bytes()
+    if not path.exists():
+        raise GlossaeError(f"{path}: no such file")
+    data = read_bytes(path, MOST)
     try:
         content: Raw = yaml.load(data.decode("utf-8-sig"), Loader=_Loader)
         return content

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from glossae.reporting.wording import visible
+from glossae.errors import visible
 
 INK, QUIET, PALE, FAINT = "#1f252c", "#56606b", "#8d97a2", "#d6dce2"
 # Okabe and Ito's palette, some a little darker for white paper; the paper's Danish is red
@@ -70,6 +71,10 @@ _STYLE: Any = {
 _PAPER: Any = {"font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5, "legend.fontsize": 7}
 # column and text width of a two-column paper, in inches
 _COLUMN, _TEXT = 3.35, 6.9
+NAMED = "named"
+"""The gid of a line whose name stands beside it, and not in the legend."""
+# the width of a letter and the height of a line of text, in sizes of its font; the share of a panel that axes take
+_LETTER, _LINE, _AXES = 0.55, 1.3, 0.8
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
@@ -288,7 +293,7 @@ def _entries(axes: Iterable[Axes]) -> dict[str, Any]:
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             # bars of a kind that a panel has none of are an empty tuple
-            if not isinstance(handle, tuple) or len(handle):
+            if len(handle) if isinstance(handle, tuple) else handle.get_gid() != NAMED:
                 entries.setdefault(visible(label), handle)
     return entries
 
@@ -305,6 +310,55 @@ def language_style(languages: Sequence[str], language: str) -> dict[str, Any]:
         return {"color": (ORANGE, BLUE)[place], "linestyle": "-", "linewidth": 2.0}
     other = (place - 2) % len(_OTHERS)
     return {"color": _OTHERS[other], "linestyle": _DASHES[other], "linewidth": 1.1}
+
+
+def name_ends(axes: Axes) -> None:
+    """Write the names of the lines that are `NAMED` beside their last points, clear of other lines and names.
+
+    Lines of one name have it once, at the one that ends last. A name that has no room beside its point stands above or
+    below and is joined to it. The limits of the axes have to be set before.
+    """
+    size = float(matplotlib.rcParams["legend.fontsize"])
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    wide, tall = (_AXES * 72 / axes.figure.dpi * side for side in axes.figure.bbox.size)
+    letter, line = _LETTER * size / wide * (right - left), _LINE * size / tall * (high - low)
+    curves = [np.asarray(own.get_xydata(), float) for own in axes.get_lines()]
+    ends: dict[str, tuple[float, float]] = {}
+    for own in axes.get_lines():
+        if own.get_gid() == NAMED:
+            x, y = np.asarray(own.get_xydata(), float)[-1]
+            name = str(own.get_label())
+            ends[name] = max(ends.get(name, (x, y)), (x, y))
+    taken: list[tuple[float, float, float]] = []
+
+    def free(start: float, end: float, height: float) -> bool:
+        """Whether a name there lies within the axes and clear of the names before."""
+        apart = all(end < a or b < start or abs(height - other) >= 0.99 * line for a, b, other in taken)
+        return apart and bool(low + line / 2 <= height <= high - line / 2)
+
+    def crossed(start: float, end: float, height: float) -> int:
+        """How many lines run through a name there."""
+        steps = np.linspace(start, end, 12)
+        heights = [np.interp(steps, *curve.T, left=np.inf, right=np.inf) for curve in curves]
+        return sum(bool((np.abs(own - height) < 0.6 * line).any()) for own in heights)
+
+    for name, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
+        length, gap = letter * len(name), letter
+        places = [
+            (start, start + length, y + step * line / 2)
+            for step in sorted(range(-16, 17), key=abs)
+            for start in (x + gap, x - gap - length)
+            if left <= start and start + length <= right + letter
+        ]
+        clear = [place for place in places if free(*place)] or [(x + gap, x + gap + length, y)]
+        # of those crossed least, the nearest
+        start, end, height = min(clear, key=lambda place: crossed(*place))
+        taken.append((start, end, height))
+        near = start if start > x else end
+        style: Any = {"color": PALE, "linewidth": 0.5, "zorder": 1}
+        if abs(height - y) > line:
+            axes.plot([x, near], [y, height], label="_joins", **style)
+        axes.text(start, height, visible(name), fontsize=size, color=QUIET, va="center")
 
 
 def ring(panel: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:

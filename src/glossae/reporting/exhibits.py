@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
+from glossae.errors import visible
 from glossae.reporting.canvas import Figure
 from glossae.reporting.wording import (
     interval,
@@ -17,12 +19,41 @@ from glossae.reporting.wording import (
     percent,
     short,
     signed,
-    visible,
     whole,
 )
 
 # a table of more rows is folded
 _OPEN_ROWS = 14
+
+
+# what a spreadsheet takes for the beginning of a formula, also in its full-width form and, in the many countries whose
+# spreadsheets split at semicolons, after one
+_FORMULA = re.compile(r"(^|;)(?=[=+\-@\t\r\n＝＋－＠])")
+
+
+def csv_text(numbers: pd.DataFrame) -> str:
+    """A table as the text of a CSV file in which no text of others is a formula to a spreadsheet.
+
+    An apostrophe stands before text that would begin one, as OWASP advises; text is `visible`. Numbers do not change.
+    """
+    columns = {
+        place: column
+        if is_numeric_dtype(column)
+        else pd.Series([_csv_cell(value) for value in column], index=column.index, dtype=object)
+        for place, (_, column) in enumerate(numbers.items())
+    }
+    titles = [_csv_cell(title) for title in numbers]
+    return str(pd.DataFrame(columns).to_csv(index=False, lineterminator="\n", header=titles))
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return _FORMULA.sub(r"\1'", visible(value))
+    return value
 
 
 @dataclass(frozen=True)
@@ -165,7 +196,7 @@ class Table:
                 line |= {f"{key}{more}": part for more, part in parts.items()}
                 if cell.below and " low" not in parts:
                     line[f"{key}, below"] = cell.below
-            rows.append({key: visible(part) if isinstance(part, str) else part for key, part in line.items()})
+            rows.append(line)
         return pd.DataFrame(rows)
 
 

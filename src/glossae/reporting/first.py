@@ -1,4 +1,4 @@
-"""The three pictures of the first screen: units by language, loss by dose, and one continuation as it is and turned."""
+"""The first screen: units by language, loss by dose, one continuation as it is and turned, and what adds the latter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from glossae.reporting.canvas import INK, PALE, Figure, Panel, language_style
+from glossae.errors import visible
+from glossae.reporting.canvas import INK, NAMED, PALE, QUIET, Figure, Panel, language_style, name_ends
 from glossae.reporting.reading import RunFiles
 from glossae.reporting.verdict import dose_unit, dose_words
-from glossae.reporting.wording import language_name, number, short, visible, whole
+from glossae.reporting.wording import language_name, listed, number, short, whole
 from glossae.results import FamilyUnit, LossCell
 
 _MOST_LANGUAGES = 8
@@ -129,6 +130,7 @@ def _latest(unit: FamilyUnit) -> dict[str, float]:
 
 # ---- loss by dose
 
+_GREY_DASHES = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (9, 4)))
 _OFF = ("zero", "mean", "project_out")
 
 
@@ -161,10 +163,17 @@ def dose_response(files: RunFiles) -> Figure | None:
 
     def paint(axes: Axes) -> None:
         axes.axhline(0, color=PALE, linewidth=0.8)
-        grey: Any = {"color": PALE, "linewidth": 1.0, "marker": ".", "markersize": 5, "zorder": 1.5}
+        grey: Any = {
+            "color": QUIET,
+            "linewidth": 1.0,
+            "marker": ".",
+            "markersize": 5,
+            "zorder": 1.5,
+            "gid": NAMED,
+        }
         top = max(cell.byte_ci_high for code in drawn for _, cell in lines[code])
         labels = {name: "untrained SAEs" if name.startswith("random weights") else name for name in behind}
-        dashes = dict(zip(dict.fromkeys(labels.values()), cycle(("-", "--", ":", "-.")), strict=False))
+        dashes = dict(zip(dict.fromkeys(labels.values()), cycle(_GREY_DASHES), strict=False))
         for name, line in behind.items():
             own, heights = labels[name], [cell.delta_per_byte for _, cell in line]
             axes.plot([dose for dose, _ in line], heights, label=own, linestyle=dashes[own], **grey)
@@ -180,6 +189,7 @@ def dose_response(files: RunFiles) -> Figure | None:
             heights = [cell.delta_per_byte for _, cell in line]
             axes.plot(doses, heights, marker="o", label=language_name(code), **style | {"linewidth": 2.0})
         axes.set_ylim(top=top * 1.08 if top > 0 else None)
+        name_ends(axes)
         axes.set_ylabel("change of loss (nats per byte)")
         if scaled:
             axes.set_xlabel("dose: 0 as it is, 1 off, 2 opposite")
@@ -276,4 +286,29 @@ def continuation(files: RunFiles) -> Continued | None:
         f"latents fixed at {dose}" if first.edit == "set" else f"latents: {first.edit}",
         f"The first prompt whose continuation changes; {whole(len(changed))} of {whole(len(after))} do. Which language "
         "it is was not asked (--steering.prompts 200).",
+    )
+
+
+# ---- what a flag would add
+
+
+def to_add(files: RunFiles, dose: bool, continued: bool) -> str:
+    """Which flags add the loss by dose and a continuation; empty where both are there, or no flag would add them.
+
+    Args:
+        files: of the run.
+        dose: whether the loss by dose is shown.
+        continued: whether a continuation is shown.
+    """
+    effects = files.recipe.effects
+    lacking = [
+        words for words, shown in (("the loss by dose", dose), ("one continuation", continued)) if not shown
+    ]
+    flags = [] if effects.sweep else ["--effects.sweep true"]
+    flags += [] if effects.prompts or continued else ["--effects.prompts true"]
+    if not lacking or not flags or not files.units or "effects" in files.to_come:
+        return ""
+    return (
+        f"Not measured in this run: {listed(lacking)}. The same command with {' '.join(flags)} adds "
+        f"{'it' if len(lacking) == 1 else 'both'} and keeps the stages that are done."
     )

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from markupsafe import Markup, escape
 
-from glossae.files import refuse_links, replacing, write_text
+from glossae.errors import visible
+from glossae.files import refuse_links, write_text
 from glossae.reporting.canvas import Figure
-from glossae.reporting.exhibits import Exhibit, Missing, Table
-from glossae.reporting.first import continuation, dose_response, heat_map
+from glossae.reporting.exhibits import Exhibit, Missing, Table, csv_text
+from glossae.reporting.first import continuation, dose_response, heat_map, to_add
 from glossae.reporting.reading import FILES, INDEX, RunFiles, own_files, read_run
 from glossae.reporting.sections.beside import beside
 from glossae.reporting.sections.effects import baselines, effects, selectivity
@@ -24,7 +25,7 @@ from glossae.reporting.sections.units import preactivations, rates, texts
 from glossae.reporting.sections.writing import continuations, steering, tasks
 from glossae.reporting.unit_pages import write_unit_pages
 from glossae.reporting.verdict import site_words, verdict
-from glossae.reporting.wording import environment, listed, model_name, template_files, visible
+from glossae.reporting.wording import environment, listed, model_name, template_files
 
 _CAPTIONS = Path(__file__).parent / "captions.yaml"
 PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
@@ -140,8 +141,7 @@ def write_report(folder: Path) -> Path:
             write_text(folder / FIGURES / f"{figure.name}.svg", figure.svg())
         for home, exhibits in ((FIGURES, shown.figures), (TABLES, shown.tables)):
             for exhibit in exhibits:
-                with replacing(folder / home / f"{exhibit.name}.csv") as temporary:
-                    exhibit.numbers.to_csv(temporary, index=False, lineterminator="\n")
+                write_text(folder / home / f"{exhibit.name}.csv", csv_text(exhibit.numbers))
         write_text(folder / PAGE, page)
     return folder / PAGE
 
@@ -152,6 +152,8 @@ def _render(files: RunFiles, shown: Contents) -> str:
         f"{m.what} ({m.how})" if m.how else m.what for m in shown.missing
     )
     unsound = files.results.sae.unsound if files.results.sae else []
+    continued = continuation(files)
+    dose = any(figure.name == "dose-response" for figure in shown.first)
     return (
         environment(flags=_flags)
         .get_template("report.html.j2")
@@ -163,7 +165,8 @@ def _render(files: RunFiles, shown: Contents) -> str:
             unsound=f"The autoencoder is unsound. {' '.join(unsound)}" if unsound else "",
             verdict=verdict(files),
             first=shown.first,
-            continued=continuation(files),
+            continued=continued,
+            to_add=to_add(files, dose, continued is not None),
             sections=shown.sections,
             missing="; ".join(missing),
             index=INDEX if INDEX in files.pages else "",

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from glossae.errors import visible
 from glossae.files import refuse_links, replacing, write_text
 from glossae.reporting.exhibits import Table
 from glossae.reporting.page import contents
 from glossae.reporting.reading import read_run
-from glossae.reporting.wording import visible
 
 # what LaTeX takes for commands, then letters and spaces that not every font has
 _LATEX = {

@@ -1,6 +1,5 @@
 """What a run has left in its folder. A stage that was not run has left nothing, and that is no error."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from typing import Any, TypeAlias
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from glossae.declared import check_table
 from glossae.errors import GlossaeError
-from glossae.files import write_json
+from glossae.files import read_json, write_json
 from glossae.recipe import Recipe, load_recipe, shared_json, shared_recipe, shared_results
 from glossae.record import RECIPE, RECORD, RESULTS, Record
 from glossae.reporting.exhibits import Cell
@@ -109,7 +109,7 @@ class RunFiles:
 
     @property
     def shown_units(self) -> list[UnitRow]:
-        """The selected units, or where there are none, those nearest to the rule."""
+        """The selected units, or where there are none, those nearest to the rate rule."""
         return self.units or (self.results.features.nearest if self.results.features else [])
 
     def unit(self, kind: str, number: int, text: str) -> Cell:
@@ -217,7 +217,7 @@ def _texts(path: Path) -> list[Row]:
 def _json(path: Path, kind: Any) -> Any:
     """What a JSON file holds, whose values are of a kind."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise GlossaeError(f"{path}: does not hold what it should ({first_fault(error)}){_AGAIN}") from error
@@ -230,6 +230,7 @@ def _table(path: Path | None) -> pd.DataFrame | None:
     if path is None:
         return None
     try:
+        check_table(path)
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise GlossaeError(f"{path}: cannot be read ({error}){_AGAIN}") from error

@@ -27,6 +27,7 @@ from glossae.reporting.wording import (
     whole,
 )
 from glossae.results import (
+    SELECTED_BY,
     LanguageDensity,
     TestedClaim,
     UnitContext,
@@ -115,17 +116,17 @@ class _Page:
 
     @property
     def by_rule(self) -> bool:
-        """Whether a rule or a test chose it, rather than the fallback where none passes."""
+        """Whether it passes the rate rule or the tests, rather than being the fallback's where none passes."""
         features = self.files.results.features
         fallback = self.unit.kind == "latent" and features is not None and features.rule == "fallback"
         return self.unit.selected and not fallback
 
     @property
     def chosen(self) -> str:
-        if self.unit.selected and not self.by_rule:
-            return "no latent passes the rule; taken as one of the nearest to it"
-        by = "the rule" if self.unit.kind == "latent" else "the tests"
-        return f"{'selected' if self.unit.selected else 'not selected'} by {by}"
+        """Whether it was selected, and by what."""
+        features = self.files.results.features
+        rule = features.rule if features and self.unit.kind == "latent" else "tested"
+        return f"selected by {SELECTED_BY[rule]}" if self.unit.selected else "not selected"
 
     @property
     def named_by(self) -> str:

@@ -40,7 +40,7 @@ def verdict(files: RunFiles) -> list[tuple[str, str]]:
 
 
 def found(files: RunFiles) -> str:
-    """What passes the tests, and what the run's rule selects."""
+    """What passes the tests, and what the run selects."""
     if not files.results.features and files.tested is None:
         done = (
             "have not been looked for yet"
@@ -83,12 +83,12 @@ def _no_third(files: RunFiles) -> str:
 
 def thresholds(files: RunFiles) -> tuple[float, float]:
     """The least rate on the target and the greatest on the reference: as the run applied them, or of its recipe."""
-    rule = files.results.features.thresholds if files.results.features else files.recipe.features
-    return rule.min_target, rule.max_reference
+    rates = files.results.features.thresholds if files.results.features else files.recipe.features
+    return rates.min_target, rates.max_reference
 
 
 def rule_words(files: RunFiles) -> str:
-    """The rule on firing rates: `fires on more than 50 % of Danish and less than 1 % of English tokens`."""
+    """The rate rule: `fires on more than 50 % of Danish and less than 1 % of English tokens`."""
     (least, most), (target, reference) = thresholds(files), files.names
     return (
         f"fires on more than {percent(least)} of {target} and less than {percent(most)} of {reference} tokens"
@@ -96,7 +96,7 @@ def rule_words(files: RunFiles) -> str:
 
 
 def _selected(files: RunFiles) -> str:
-    """What the run's rule selects, and on which languages that fires."""
+    """What the run selects, and on which languages that fires."""
     features = files.results.features
     by_tests = files.recipe.features.rule == "tested"
     if not features or (by_tests and features.rule == "tested"):
@@ -105,11 +105,9 @@ def _selected(files: RunFiles) -> str:
     if features.rule == "given":
         words = f"{count} {'was' if len(features.units) == 1 else 'were'} named in the recipe"
     elif features.rule == "paper":
-        words = f"{count} pass{'es' if len(features.units) == 1 else ''} the rule: it {rule_words(files)}"
+        words = f"{count} pass{'es' if len(features.units) == 1 else ''} the rate rule (a latent {rule_words(files)})"
     else:
-        none = (
-            "no latent passes the rule on firing rates" if files.tested else f"no latent {rule_words(files)}"
-        )
+        none = "no latent passes the rate rule" if files.tested else f"no latent {rule_words(files)}"
         none = "no latent passes the run's tests" if by_tests else none
         words = (
             f"{none}; the fallback took the nearest {counted(len(features.units))}"
@@ -127,13 +125,13 @@ def _stands_for(files: RunFiles) -> str:
         further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
         further |= {cell.language for cell in files.next_token.cells}
         return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
-    own = fmean(unit.rate[files.target] for unit in units)
+    own, one = fmean(unit.rate[files.target] for unit in units), "s" if len(units) == 1 else ""
     alike = [code for code in others if fmean(unit.rate[code] for unit in units) >= SELECTIVE_SHARE * own]
     if len(alike) == len(others):
-        return f", which stand for “not {files.names[1]}” as much as for {files.names[0]}"
+        return f", which stand{one} for “not {files.names[1]}” as much as for {files.names[0]}"
     if alike:
-        return f", which fire on {language_list(alike)} too"
-    return f", which fire less than half as often on {language_list(others)}"
+        return f", which fire{one} on {language_list(alike)} too"
+    return f", which fire{one} less than half as often on {language_list(others)}"
 
 
 # ---- how sure
@@ -241,7 +239,10 @@ def controls(files: RunFiles) -> str:
     if not files.results.features:
         return ""
     others = _strongest(files) or _difference(files)
-    return "; ".join(filter(None, (_untrained(files), what_training_adds(files), others, _drawn(files))))
+    counts = _counts(files) if files.results.baselines and not files.results.baselines.reason else ""
+    return "; ".join(
+        filter(None, (_untrained(files), counts, what_training_adds(files), others, _drawn(files)))
+    )
 
 
 def _untrained(files: RunFiles) -> str:
@@ -311,7 +312,7 @@ def what_training_adds(files: RunFiles) -> str:
 
 
 def _counts(files: RunFiles) -> str:
-    """How many latents pass the run's rule with random weights, beside the trained autoencoder."""
+    """How many latents of random weights would be selected, beside the trained autoencoder."""
     rows = [
         row for row in files.next_token.chosen if row.language == files.target and row.passing is not None
     ]
@@ -319,8 +320,10 @@ def _counts(files: RunFiles) -> str:
     random = [row.passing for row in rows if row.seed is not None and row.passing is not None]
     if not trained or not random:
         return ""
-    among = f"{span(whole(min(random)), whole(max(random)))} of {counted(len(random))} untrained autoencoders"
-    words = f"the same rule takes {whole(trained[0])} latents of the trained and {among}"
+    rule = "the run's tests" if files.recipe.features.rule == "tested" else "the rate rule"
+    passing = f"{counted(trained[0]) if trained[0] else 'no'} latent{' passes' if trained[0] < 2 else 's pass'} {rule}"
+    among = f"{span(whole(min(random)), whole(max(random)))} in each of {counted(len(random))} untrained ones"
+    words = f"{passing} in the trained autoencoder, {among}"
     return words if trained[0] > max(random) else f"{words}, so training makes no more latents pass"
 
 

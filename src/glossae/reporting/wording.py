@@ -1,12 +1,13 @@
 """How numbers, languages and lists are written, and the templates' environment, in which every text is escaped."""
 
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from glossae.errors import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -21,8 +22,6 @@ _LANGUAGES = {
     "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
     "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "zh": "Chinese",
 }  # fmt: skip
-# marks, embeddings, overrides and isolates of writing directions, and the byte order mark
-_TURNING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _WORDS = (
     "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -42,28 +41,6 @@ def model_name(model: str) -> str:
     """A model as a title names it: a hub id as it is, a folder by its last part."""
     folder = model.startswith((".", "/", "~")) or model.count("/") > 1
     return PurePath(model).name or model if folder else model
-
-
-def visible(text: str) -> str:
-    r"""`text` as a page or a figure can hold it: what cannot be seen, or turns the line, is written as an escape.
-
-    Control characters, lone surrogates and non-characters are not allowed in XML or break UTF-8; bidirectional marks
-    would show what follows them backwards. Each stands as `\x1b` or `\u202e`. Line breaks and tabs stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter.encode("unicode_escape").decode() if _unwritable(letter) else letter for letter in text
-    )
-
-
-def _unwritable(letter: str) -> bool:
-    kind = unicodedata.category(letter)
-    return letter not in "\n\t" and (
-        kind in ("Cc", "Cs", "Zl", "Zp")
-        or (kind == "Cn" and ord(letter) & 0xFFFE == 0xFFFE)
-        or letter in _TURNING
-    )
 
 
 def plural(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from glossae.effects import Knob, knob_facts
 from glossae.evidence import testing
 from glossae.recipe import Recipe
-from glossae.results import EvidenceResult, Results, Selectivity
+from glossae.results import SELECTED_BY, EvidenceResult, Results, Selectivity
 from glossae.sae import Sae, metadata, plain, sae_card, table
 
 # rises of the target's loss, nats a token, that selectivity is told at
@@ -157,15 +157,9 @@ def _untested(shared: Shared, tested: Sequence[str]) -> str:
 def _selected(shared: Shared) -> Iterator[str]:
     features, target = shared.results.features, shared.recipe.languages.target
     assert features is not None
-    how = {
-        "paper": "the paper's rule on firing rates",
-        "tested": "the test above",
-        "fallback": "a weaker rule, because no latent passes the one that was asked for",
-        "given": "their numbers, which the recipe gives",
-        "none": "no rule: none passes",
-    }.get(features.rule, features.rule)
     noun = "latent" if len(features.units) == 1 else "latents"
-    yield f"Selected by {plain(how)}: {len(features.units)} {noun}."
+    by = SELECTED_BY.get(features.rule)
+    yield f"Selected by {by}: {len(features.units)} {noun}." if by else "No latent passes."
     order = [target, shared.recipe.languages.reference, *shared.recipe.languages.others]
     codes = [code for code in order if code in features.tokens]
     rows = [

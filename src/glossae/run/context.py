@@ -56,6 +56,14 @@ Progress = Callable[[float], None]
 """Is told the share of the work that is done."""
 
 
+class _Console(Console):
+    """A console that says that its reader has left, where rich would end the process with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the `BrokenPipeError` that is being handled."""
+        raise
+
+
 class Show:
     """What a person sees on standard error: bars in a terminal, else lines with times; quiet: only notes."""
 
@@ -64,7 +72,7 @@ class Show:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.console = Console(stderr=True, highlight=False)
+        self.console = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[Progress]:
@@ -121,7 +129,7 @@ class Show:
         line = one_line(line)
         if not (self.quiet or self.console.is_terminal):
             line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}"
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from glossae.files import noting
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
-from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, value_text
+from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, shared_results, value_text
 from glossae.record import RECIPE, RESULTS
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
 from glossae.run.context import TOY, Context, Show, longest_text
@@ -123,7 +123,7 @@ def run_recipe(
         pages = _Pages(context)
         seconds = _run_stages(context, planned, pages, tracking)
         results = pages.write([*planned, *_still_done(context, stages_to_run(recipe)[len(planned) :])])
-        pages.draw(stage_of("report").does)
+        pages.draw(stage_of("report").doing(recipe))
         # only a run that was cut off needs them again
         clear_passes(out / PASSES)
     lines = [*headlines(results, context.target, context.reference), f"report    {out / REPORT}"]
@@ -323,7 +323,9 @@ class _Pages:
     def write(self, done: list[str], to_come: Sequence[str] = ()) -> Results:
         """Write `results.json`, and into `run.json` its hash and which stages are still to come; return the former."""
         folder = self._context.folder
-        results = assemble(self._context.recipe, folder, done)
+        recipe = self._context.recipe
+        # results.json depends on no machine, so it names no folder of one
+        results: Results = shared_results(assemble(recipe, folder, done), recipe)
         folder.write_results(results, to_come)
         return results
 
@@ -400,7 +402,7 @@ def run_stage(context: Context, name: str) -> float:
     started = time.perf_counter()
     too_large = f"{name}: there is not enough memory; lower {stage.lower}"
     with parts.timed() as seconds, noting() as written:
-        with context.show.stage(name, stage.does) as progress, enough_memory(too_large):
+        with context.show.stage(name, stage.doing(context.recipe)) as progress, enough_memory(too_large):
             summary = stage.run(context, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
     facts |= {"made_under": context.environment, "inputs": context.pieces(inputs)}

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from glossae.declared import check_table
 from glossae.effects import Arrays, Keep
 from glossae.errors import GlossaeError
 from glossae.files import (
@@ -28,6 +29,8 @@ from glossae.files import (
     file_sha256,
     fingerprint,
     guarded,
+    read_bytes,
+    read_json,
     refuse_links,
     replacing,
     write_json,
@@ -91,7 +94,7 @@ def check_folder(out: Path, recipe: Recipe) -> None:
         raise GlossaeError(
             f"--out: {out} is not empty and is not a run (it has no {RECIPE}); give another folder"
         )
-    if (out / RECORD).is_file() and '"sprog"' in (out / RECORD).read_text(encoding="utf-8", errors="replace"):
+    if (out / RECORD).is_file() and '"sprog"' in read_bytes(out / RECORD).decode("utf-8", "replace"):
         raise GlossaeError(
             f"--out: {out} holds a run of sprog, as glossae was called; it can be read and not gone on with: "
             "give another folder"
@@ -418,6 +421,7 @@ def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray] |
 def read_column(path: Path, column: str, **where: str) -> list[Any]:
     """One column of a Parquet file, of the rows that have these values in other columns; nothing else is read."""
     filters = [(name, "==", value) for name, value in where.items()]
+    check_table(path)
     values: list[Any] = pd.read_parquet(path, columns=[column], filters=filters)[column].tolist()
     return values
 
@@ -471,7 +475,9 @@ class Run:
                 str(p.relative_to(self.path).with_suffix("")) for p in self.path.glob("*/*.parquet")
             )
             raise GlossaeError(f"{self.path}: there is no table '{name}'; there are {', '.join(there)}")
-        return pd.read_parquet(self.file(f"{name}.parquet"))
+        table = self.file(f"{name}.parquet")
+        check_table(table)
+        return pd.read_parquet(table)
 
     def file(self, name: str) -> Path:
         """The path of a finished stage's file, such as `sae/sae.safetensors`, which is as the stage wrote it.
@@ -542,7 +548,7 @@ def open_run(path: str | Path) -> Run:
 def _read(path: Path, again: str = "") -> dict[str, Any]:
     """What a JSON file holds; `again` says what to do about one that cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError("it does not hold what it should")
     except (OSError, ValueError, RecursionError) as error:

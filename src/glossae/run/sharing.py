@@ -104,13 +104,14 @@ def _results(run: Run) -> Results:
         GlossaeError: a stage's summary, or `results.json`, was changed since.
     """
     done = [name for name in STAGES if name in run.record["stages"]]
-    results = assemble(run.recipe, run, done)
-    if results.to_json() != run.results.to_json():
+    results = shared_results(assemble(run.recipe, run, done), run.recipe)
+    # earlier versions wrote paths into it
+    if results.to_json() != shared_results(run.results, run.recipe).to_json():
         raise GlossaeError(
             f"{run.path / RESULTS}: is not what the run's stages found, so it was changed or the run was cut off: run "
             "the same command again, which writes it anew"
         )
-    return shared_results(results, run.recipe)
+    return results
 
 
 def _shared(run: Run) -> tuple[Recipe, Results, Sae]:

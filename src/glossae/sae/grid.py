@@ -6,7 +6,7 @@ from statistics import fmean
 from glossae.results import GridCell, GridChoice, GridFront
 from glossae.sae.trainer import TrainPoint
 
-# the rule's bounds: the largest share of dead latents, and the range of FVUs that count as equal
+# the grid choice's bounds: the largest share of dead latents, and the range of FVUs that count as equal
 MOST_DEAD = 0.5
 EQUAL_FVU = 0.05
 
@@ -54,9 +54,9 @@ def _dominated(own: int, group: Sequence[int], points: Sequence[tuple[float, flo
 
 
 def choose(cells: Sequence[GridCell], languages: Sequence[str], most_l0: int) -> GridChoice:
-    """Choose a cell by a rule that was fixed before any grid was seen.
+    """The grid choice: a cell, by bounds that were fixed before any grid was seen.
 
-    Cells have to be sparse enough and mostly alive; the rule then takes the lowest FVU. FVUs within a few per
+    Cells have to be sparse enough and mostly alive; of these the lowest FVU counts. FVUs within a few per
     cent differ by less than they do between seeds, so among those the cell with the fewest dead latents is
     chosen.
 

@@ -1,6 +1,6 @@
 """The stage `baselines`: what training adds.
 
-Units of trained and untrained autoencoders, and of what needs neither, are found by one rule and switched off.
+Units of trained and untrained autoencoders, and of what needs neither, are found by the same test and switched off.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ DOSE_SENTENCES = 48
 SWITCHED_SENTENCES, DOSES_TRIED = 64, 5
 
 Searched = tuple[list[training.Ranked], UnitStatistics, testing.Claim]
-"""Every group by the rule, the coordinates' statistics, and the claim that was tested."""
+"""Every group's units that pass, the coordinates' statistics, and the claim that was tested."""
 
 
 def check(context: Context) -> None:
@@ -46,7 +46,7 @@ def check(context: Context) -> None:
 
 
 def run(context: Context, progress: Progress) -> StageResults:
-    """Find units of every kind by one rule, look at them on held-out text, and switch them off side by side."""
+    """Find units of every kind by the same test, look at them on held-out text, and switch them off side by side."""
     recipe, parts = context.recipe, context.parts["baselines"]
     try:
         panel = tested_panel(context)
@@ -245,7 +245,7 @@ STAGE = Stage(
     ),
     cost=cost,
     words=lambda counts: (
-        f"{counts.recipe.baselines.untrained} untrained autoencoders by the same rule, coordinates, directions "
+        f"{counts.recipe.baselines.untrained} untrained autoencoders by the same test, coordinates, directions "
         "and LAPE neurons; each switched off on test until the change of loss is known"
     ),
     asked=wants_baselines,

@@ -1,7 +1,7 @@
 """The stage `dashboards`: look at the run's units over its whole text, for a page each."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from glossae.stages.shared.units import language_directions, site_neurons
 from glossae.stages.stage import Stage, settings_of
 from glossae.units import Latents, Units, look_at_units, nearest_units, token_counts, unit_logits
 
-# at most so many neurons, and so many directions
+# at most so many neurons, so many directions, and so many latents that pass a claim without being selected
 OF_EACH_KIND = 8
 # text of another kind is kept for the tests alone
 NOT_READ = ("replicate",)
@@ -42,7 +42,8 @@ def run(context: Context, progress: Progress) -> StageResults:
     # no other stage has these batches, so that storing them would serve nobody
     lm, site, folder = dataclasses.replace(context.lm, passes=None), context.site, context.folder.path
     tokens = _text(context)
-    families = _families(context)
+    tests, partners = _tests(context), _partners(context)
+    families = _families(context, tests)
     looked_at = look_at_units(
         lm,
         site,
@@ -54,7 +55,6 @@ def run(context: Context, progress: Progress) -> StageResults:
     )
     languages = tokens.corpus.languages
     counts = token_counts(tokens, len(lm.tokenizer))
-    tests, partners = _tests(context), _partners(context)
     rows = []
     for (units, chosen), seen in zip(families, looked_at, strict=True):
         ids = list(chosen)
@@ -79,7 +79,16 @@ def run(context: Context, progress: Progress) -> StageResults:
             )
             write_json(folder / "dashboards" / f"{units.kind}-{unit}.json", dashboard.to_json())
             read = sum(each.tokens for each in dashboard.density.values())
-            rows.append(ShownUnit(kind=units.kind, unit=unit, tokens=read))
+            claims = dashboard.tests.claims if dashboard.tests else {}
+            rows.append(
+                ShownUnit(
+                    kind=units.kind,
+                    unit=unit,
+                    tokens=read,
+                    label=dashboard.label,
+                    passes=[name for name, claim in claims.items() if claim.passed],
+                )
+            )
     progress(1.0)
     return StageResults(dashboards=rows)
 
@@ -101,25 +110,32 @@ def _text(context: Context) -> TokenizedCorpus:
     return tokenize(lm, Corpus.of(sentences), max_tokens=longest_text(context.recipe, lm), prefix=lm.prefix)
 
 
-def _families(context: Context) -> list[tuple[Units, Chosen]]:
+def _families(context: Context, tests: Mapping[tuple[str, int], UnitTests]) -> list[tuple[Units, Chosen]]:
     """Latents, neurons and directions with those to look at, and whether each was selected.
 
-    The selected latents come first; then neurons and directions in turn, of each the tested ones, or where none passed
-    those that came closest (random directions are for comparison only); then the latents nearest to the rule.
+    The selected latents come first; then in turn latents that pass a claim, such as that of a family of languages,
+    neurons and directions, of these the tested ones, or where none passed those that came closest (random directions
+    are for comparison only), and neurons that pass another claim; then the latents nearest to the rate rule.
     """
     folder, most = context.folder, context.recipe.dashboards.units
     features, evidence = folder.summary("features").features, folder.summary("evidence").evidence
     assert features is not None
-    tested: dict[str, Chosen] = {"neuron": {}, "direction": {}}
+    selected = {row.unit for row in features.units}
+    tested: dict[str, Chosen] = {"latent": {}, "neuron": {}, "direction": {}}
     for row in evidence.units if isinstance(evidence, EvidenceResult) else []:
-        own = tested.get(row.kind, {})
-        if len(own) < OF_EACH_KIND and (row.selected or not row.label.startswith("random")):
+        own = tested[row.kind]
+        if row.kind != "latent" and (row.selected or not row.label.startswith("random")):
             own[row.unit] = row.selected
+    # all directions are among the evidence's units
+    for kind in ("latent", "neuron"):
+        for unit in _passing(tests, kind):
+            if kind != "latent" or unit not in selected:
+                tested[kind].setdefault(unit, False)
+    tested = {kind: dict(list(own.items())[:OF_EACH_KIND]) for kind, own in tested.items()}
     in_turn = zip_longest(*([(kind, unit) for unit in own] for kind, own in tested.items()))
     order = [("latent", row.unit) for row in features.units]
     order += [each for turn in in_turn for each in turn if each is not None]
     order += [("latent", row.unit) for row in features.nearest]
-    selected = {row.unit for row in features.units}
     looked_at: dict[str, Chosen] = {"latent": {}, "neuron": {}, "direction": {}}
     for kind, unit in list(dict.fromkeys(order))[:most]:
         looked_at[kind][unit] = unit in selected if kind == "latent" else tested[kind][unit]
@@ -129,6 +145,20 @@ def _families(context: Context) -> list[tuple[Units, Chosen]]:
     if looked_at["direction"]:
         found.append((language_directions(context)[0], looked_at["direction"]))
     return found
+
+
+def _passing(tests: Mapping[tuple[str, int], UnitTests], kind: str) -> list[int]:
+    """The units of a kind that pass, those of each claim in turn (a unit's is its most specific), by q."""
+    by_claim: dict[str, list[tuple[float, int]]] = {}
+    for (own, unit), each in tests.items():
+        for name, claim in each.claims.items() if own == kind else ():
+            # claims of which no unit's is the most specific keep their place
+            passing = by_claim.setdefault(name, [])
+            if claim.passed:
+                passing.append((claim.q, unit))
+                break
+    in_turn = zip_longest(*(sorted(own) for own in by_claim.values()))
+    return [each[1] for turn in in_turn for each in turn if each is not None]
 
 
 def _tests(context: Context) -> dict[tuple[str, int], UnitTests]:

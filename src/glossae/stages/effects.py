@@ -37,6 +37,7 @@ from glossae.plan import (
     tokens_of,
 )
 from glossae.results import (
+    SELECTED_BY,
     BestDose,
     CodedCell,
     Continuation,
@@ -78,7 +79,7 @@ PRECISE, PRECISION = 256, 0.03
 
 
 def inputs(context: Context) -> Inputs:
-    """The text of most roles, the rule, the sweep, and the order of sentences."""
+    """The text of most roles, how units are selected, the sweep, and the order of sentences."""
     recipe, places = context.recipe, context.roles.places
     settings = {
         **settings_of(recipe, "features"),
@@ -89,7 +90,7 @@ def inputs(context: Context) -> Inputs:
     return Inputs(
         ("train", "select", "tune", "test"),
         settings,
-        # the neurons that latents are held against, and the panel, whatever the rule
+        # the neurons that latents are held against, and the panel, however units are selected
         ("evidence", "sae", "features/ranges.json"),
         {"bootstrap": recipe.effects.bootstrap},
     )
@@ -337,7 +338,7 @@ def coded_sweep(context: Context, selected: Selected, progress: Progress) -> lis
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
-    """What equal damage to the target costs the reference, and how many latents pass the rule without training."""
+    """What equal damage to the target costs the reference, and how many latents pass without training."""
     if not (next_token := results.next_token):
         return
     for row in next_token.selectivity:
@@ -348,8 +349,8 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     for each in own:
         if each.seed is None and untrained:
             yield (
-                f"effects   {each.passing} of {each.of} latents pass the rule '{each.asked}'; untrained, by the "
-                f"same rule on the same text: {', '.join(untrained)}"
+                f"effects   {each.passing} of {each.of} latents pass {SELECTED_BY[each.asked]}; untrained, on the "
+                f"same text: {', '.join(untrained)}"
             )
 
 

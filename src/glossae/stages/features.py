@@ -1,4 +1,4 @@
-"""The stage `features`: select the units by the run's rule, and look at them closely."""
+"""The stage `features`: select the units by the rate rule or the tests, and look at them closely."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ import pandas as pd
 from glossae.files import fingerprint, write_json
 from glossae.lm import tokenize
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, count_text, tokens_of
-from glossae.results import FeaturesResult, SelectedOn, StageResults, Thresholds
+from glossae.results import SELECTED_BY, FeaturesResult, SelectedOn, StageResults, Thresholds
 from glossae.run.context import Context, Inputs, Progress, longest_text, part
 from glossae.run.folder import write_table
 from glossae.stages.sae import load_sae
@@ -32,11 +32,11 @@ def run(context: Context, progress: Progress) -> StageResults:
     statistics = latent_statistics(
         lm, site, sae, tokens, budget=recipe.batch_tokens, progress=part(progress, 0.0, 0.45)
     )
-    rule, seen = recipe.features, statistics
+    asked, seen = recipe.features, statistics
     if recipe.protocol == "as_coded":
         seen = coded_statistics(context, sae, part(progress, 0.45, 0.5))
     evidence = found_latents(context)
-    selection = by_the_rule(context, seen, context.target, evidence.units, given=rule.units)
+    selection = by_the_rule(context, seen, context.target, evidence.units, given=asked.units)
     # frozen, with a hash of what was chosen and on which text, before any text of `test` is opened
     chosen = {
         "rule": selection.rule,
@@ -92,9 +92,9 @@ def run(context: Context, progress: Progress) -> StageResults:
             units=[rows[unit] for unit in selection.units],
             nearest=[rows[unit] for unit in selection.nearest],
             thresholds=Thresholds(
-                min_target=rule.min_target,
-                max_reference=rule.max_reference,
-                max_reference_fallback=rule.max_reference_fallback,
+                min_target=asked.min_target,
+                max_reference=asked.max_reference,
+                max_reference_fallback=asked.max_reference_fallback,
             ),
             selected_on=None if seen is statistics else _selected_on(seen, selection.units),
             tokens=dict(zip(statistics.languages, map(int, statistics.tokens), strict=True)),
@@ -104,7 +104,7 @@ def run(context: Context, progress: Progress) -> StageResults:
 
 
 def _selected_on(seen: UnitStatistics, units: tuple[int, ...]) -> dict[str, SelectedOn]:
-    """How much text the rule saw, where that was not all of `select`, and how often the units fired there."""
+    """How much text units were selected on, where that was not all of `select`, and how often the units fired there."""
     return {
         language: SelectedOn(
             tokens=int(seen.tokens[seen.row(language)]),
@@ -167,7 +167,8 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
             f"{row.unit} ({row.rate[target]:.0%} {target}, {row.rate[reference]:.1%} {reference})"
             for row in features.units
         )
-        yield f"features  rule {features.rule}: {units or 'no unit'}"
+        by = SELECTED_BY.get(features.rule)
+        yield f"features  selected by {by}: {units}" if by else "features  no latent passes"
 
 
 def cost(counts: Quantities) -> Work:

@@ -163,7 +163,7 @@ def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def adds(recipe: Recipe, results: StageResults) -> StageResults:
-    """The fronts among the cells, and the one that the rule chooses, which depends on `sae.k`."""
+    """The fronts among the cells, and the grid choice, which depends on `sae.k`."""
     assert results.grid is not None
     cells, pair = results.grid.cells, (recipe.languages.target, recipe.languages.reference)
     more = {"pareto": fronts(cells, pair), "chosen": choose(cells, pair, recipe.sae.k)}
@@ -171,7 +171,7 @@ def adds(recipe: Recipe, results: StageResults) -> StageResults:
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
-    """The autoencoder that the rule chooses."""
+    """The grid choice."""
     if not (grid := results.grid) or grid.chosen is None:
         return
     cells, number = grid.cells, grid.chosen.cell
@@ -184,7 +184,7 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     bias = "with" if cell.pre_encoder_bias else "without"
     fvu = ", ".join(f"{code} {cell.fvu[code]:.3f}" for code in (target, reference) if code in cell.fvu)
     yield (
-        f"grid      {len(cells)} autoencoders; the rule says {cell.activation}, {size}, {kind}, {bias} pre-encoder "
+        f"grid      {len(cells)} autoencoders; grid choice: {cell.activation}, {size}, {kind}, {bias} pre-encoder "
         f"bias: FVU {fvu}; {cell.dead_fraction:.1%} dead"
     )
 

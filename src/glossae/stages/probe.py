@@ -61,7 +61,7 @@ def inputs(context: Context) -> Inputs:
     own = settings_of(recipe, "probe") | {"models": [model_identity(name) for name in recipe.probe.models]}
     roles, settings = nearest_inputs(context)
     known = Inputs(("train", *roles), own | settings)
-    # a layer that is named after the rule has chosen one does not probe every layer again
+    # a layer that is named after the layer choice does not probe every layer again
     if recipe.layer != "auto" and not context.folder.is_done("probe", context.fingerprints(known)[1]):
         return Inputs(("train",), own)
     return known
@@ -99,12 +99,12 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         if nearest is None:
             only_pair = (
-                f"probe: the layer rule can only see {context.target} against {context.reference}: give text in more "
+                f"probe: the layer choice compares {context.target} with {context.reference} only: give text in more "
                 f"languages, {2 * LEAST_SENTENCES} sentences of each at least (corpora.panel, languages.others)"
             )
             context.show.note(only_pair)
     names = list(dict.fromkeys((recipe.model, *recipe.probe.models)))
-    # without the paper's probes the rule still needs its own, where nothing else chooses
+    # without the paper's probes the layer choice still needs its own, where nothing else chooses
     penalties = recipe.probe.lambdas if recipe.fits_papers_probes else ()
     if nearest is not None and not recipe.fits_papers_probes:
         names = []
@@ -274,7 +274,9 @@ def adds(recipe: Recipe, results: StageResults) -> StageResults:
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
     """The layer."""
     if probe := results.probe:
-        yield f"probe     layer {probe.layer_used} ({probe.chosen_by}; the rule says {probe.best_layer})"
+        chosen = f"layer choice: {probe.best_layer}"
+        given = f"layer {probe.layer_used} from the recipe; " if probe.chosen_by == "recipe" else ""
+        yield f"probe     {given}{chosen}"
 
 
 def compares_layers(counts: Quantities) -> bool:
@@ -284,7 +286,7 @@ def compares_layers(counts: Quantities) -> bool:
 
 
 def penalties_of(counts: Quantities) -> int:
-    """Penalties of the probes that tell the target from the reference: the recipe's, and the layer rule's own."""
+    """Penalties of the probes that tell the target from the reference: the recipe's, and the layer choice's own."""
     if counts.recipe.fits_papers_probes:
         return len(counts.recipe.probe.lambdas) + 1
     return 0 if compares_layers(counts) else 1

@@ -370,7 +370,7 @@ def words(counts: Quantities) -> str:
 
 STAGE = Stage(
     name="sae",
-    does="training the autoencoder",
+    does=lambda recipe: f"{'reading' if recipe.sae.from_ else 'training'} the autoencoder",
     run=run,
     inputs=inputs,
     cost=cost,

@@ -1,12 +1,12 @@
 """The stage `stability`: train autoencoders with other seeds, and look in them for the units that were found."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glossae.errors import GlossaeError
 from glossae.evidence import match_latents, stability_result, testing
-from glossae.files import file_sha256, note, write_json
+from glossae.files import file_sha256, note, read_json, write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -97,9 +97,9 @@ def _facts(folder: Path, identity: str) -> dict[str, Any]:
 def _trained(folder: Path, identity: str) -> bool:
     """Whether the whole autoencoder of this training lies there; its files then are this try's."""
     try:
-        said = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+        said = read_json(folder / TRAINED)
         whole: bool = said == _facts(folder, identity)
-    except (OSError, ValueError):
+    except (GlossaeError, OSError, ValueError):
         return False
     for name in (*FILES, TRAINED) if whole else ():
         note(folder / name)

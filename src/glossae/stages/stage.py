@@ -16,7 +16,7 @@ class Stage:
 
     Attributes:
         name: of its folder, and in `--until`.
-        does: what the console says while it works.
+        does: what the console says while it works; where that depends on the recipe, a function of it.
         run: does the work in the stage's folder; returns the keys of `results.json` that it fills.
         inputs: what its result depends on: asked when the stages before it are done.
         cost: arithmetic of a dry run: None if unknown until something is fetched.
@@ -35,7 +35,7 @@ class Stage:
     """
 
     name: str
-    does: str
+    does: str | Callable[[Recipe], str]
     run: Callable[[Context, Progress], StageResults]
     inputs: Callable[[Context], Inputs]
     cost: Callable[[Quantities], Work | None]
@@ -51,6 +51,10 @@ class Stage:
     forecast: Callable[[Quantities], Iterable[str]] = lambda _: ()
     adds: Callable[[Recipe, StageResults], StageResults] = lambda *_: StageResults()
     lines: Callable[[StageResults, str, str], Iterable[str]] = field(default=lambda *_: ())
+
+    def doing(self, recipe: Recipe) -> str:
+        """What the console says while it works on a recipe."""
+        return self.does if isinstance(self.does, str) else self.does(recipe)
 
 
 def settings_of(recipe: Recipe, group: str, *but: str) -> dict[str, Any]:

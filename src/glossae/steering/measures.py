@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from glossae.corpora import Corpus, Sentence
 from glossae.evidence import identify
+from glossae.languages import counted_as
 from glossae.lm import LanguageModel, TokenizedCorpus, sentence_losses
 from glossae.stats import interval
 
@@ -88,7 +89,7 @@ def continuation_losses(lm: LanguageModel, prompts: Ids, continuations: Ids, *, 
 def _as_tokens(rows: Ids) -> TokenizedCorpus:
     return TokenizedCorpus(
         corpus=Corpus.of(Sentence("", "-", str(number), "written") for number in range(len(rows))),
-        ids=tuple(np.asarray(row, dtype=np.int64) for row in rows),
+        ids=rows,
         predicted_bytes=np.zeros(len(rows), dtype=np.int64),
         dropped={},
         cut={},
@@ -108,7 +109,8 @@ class TextLanguages:
     Attributes:
         ngrams: by the character n-gram model.
         lingua: by lingua; None if it is not installed.
-        both: the common answer; `UNANSWERED` if they differ. None without lingua.
+        both: the common answer; `UNANSWERED` if they differ. Of a language that lingua does not know, such as
+            Faroese, the n-grams' answer. None without lingua.
     """
 
     ngrams: list[str]
@@ -131,24 +133,34 @@ def identify_languages(texts: Sequence[str], ngrams: identify.NgramModel) -> Tex
         ]
 
     own = require_letters(ngrams.identify(texts, least=LEAST_PROBABLE))
-    detector = lingua_detector(lingua_languages(ngrams.languages))
+    choices = lingua_languages(ngrams.languages)
+    counted = counted_as(ngrams.languages)
+    detector = lingua_detector(choices)
     if detector is None:
         return TextLanguages(own, None, None)
-    found = require_letters(
-        [_answer(values) for values in detector.compute_language_confidence_values_in_parallel(list(texts))]
-    )
-    both = [one if one == other else identify.UNANSWERED for one, other in zip(own, found, strict=True)]
+    answers = map(_answer, detector.compute_language_confidence_values_in_parallel(list(texts)))
+    found = require_letters([counted.get(answer, answer) for answer in answers])
+    judged = {counted.get(code, code) for code in choices}
+    both = [
+        one if one == other or one not in judged else identify.UNANSWERED
+        for one, other in zip(own, found, strict=True)
+    ]
     return TextLanguages(own, found, both)
 
 
 def lingua_languages(languages: Sequence[str]) -> tuple[str, ...]:
-    """The languages that lingua chooses from: `NEIGHBOURS` and the run's own, as far as it knows them."""
+    """The languages that lingua chooses from: `NEIGHBOURS` and the run's own, as far as it knows them.
+
+    Norwegian (`no`) is Bokmål and Nynorsk.
+    """
     try:
         from lingua import IsoCode639_1
     except ImportError:
         return ()
     return tuple(
-        code for code in dict.fromkeys((*NEIGHBOURS, *languages)) if hasattr(IsoCode639_1, code.upper())
+        code
+        for code in dict.fromkeys((*NEIGHBOURS, *languages, *counted_as(languages)))
+        if hasattr(IsoCode639_1, code.upper())
     )
 
 

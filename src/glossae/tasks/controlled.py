@@ -196,8 +196,7 @@ def encode_texts(
     """Token ids of every row of a task, in order, cut to `max_tokens`; unlike `glossae.lm.tokenize`, it drops no row.
 
     Raises:
-        GlossaeError: a text has no tokens, or one that the model has no embedding for; or the prefix leaves no
-            token.
+        GlossaeError: a text has no tokens, or the prefix leaves no token.
     """
     sentences = [Sentence(row.text, task.language, row.pair, task.name) for row in rows]
     tokens = tokenize(lm, Corpus.of(sentences), max_tokens=max_tokens, prefix=prefix, least=1)

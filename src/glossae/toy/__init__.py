@@ -26,11 +26,11 @@ def toy_model() -> Path:
 
 
 def toy_corpus(languages: Sequence[str], seed: int = 0) -> Corpus:
-    """3,000 toy sentences in each of `languages`, aligned by pair ids such as `toy:17`.
+    """2,000 toy texts of 1 to 5 sentences in each of `languages`, aligned by pair ids such as `toy:17`.
 
     Args:
         languages: codes; the corpus has the sentences of a pair in this order.
-        seed: of the order of the sentences; 0 keeps the order of the file.
+        seed: of the order of the texts; 0 keeps the order of the file.
 
     Raises:
         GlossaeError: a language is unknown.

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from glossae.environment import loopback
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, fingerprint, refuse_links, write_json
 from glossae.results import UnitContext, UnitDashboard, UnitLabel, read_label
@@ -78,7 +78,7 @@ class Endpoint:
             raise GlossaeError(what)
         if parts.username or parts.password:
             raise GlossaeError(f"--endpoint: give a key in the environment variable {KEY}, not in the URL")
-        if _key() and parts.scheme == "http" and not _loopback(parts.hostname or ""):
+        if _key() and parts.scheme == "http" and not loopback(parts.hostname):
             raise GlossaeError(f"--endpoint: http would send {KEY} in the clear; use https, or unset it")
 
     def ask(self, messages: Messages) -> str:
@@ -127,10 +127,10 @@ class Endpoint:
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         asked = {"model": self.model, "messages": messages, "temperature": 0}
         body = b""
-        # redirects are not followed: the key is for this server
+        # redirects are not followed: the key is for this server. A proxy of the environment is not for this machine
         async with (
             asyncio.timeout(PATIENCE),
-            httpx.AsyncClient(timeout=PATIENCE) as client,
+            httpx.AsyncClient(timeout=PATIENCE, trust_env=not loopback(urlsplit(url).hostname)) as client,
             client.stream("POST", url, json=asked, headers=headers) as answer,
         ):
             async for part in answer.aiter_raw():
@@ -158,13 +158,6 @@ def _key() -> str:
     if not (key.isascii() and key.isprintable()):
         raise GlossaeError(f"{KEY}: holds control or non-ASCII characters; set it to the key alone")
     return key
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def explain(

@@ -1,6 +1,5 @@
 """Freeze a selected set of units, and test it again on other text, unit by unit and as one score."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
@@ -23,7 +22,7 @@ from glossae.evidence.testing.claims import (
     claim_evidence,
     q_values,
 )
-from glossae.files import fingerprint, write_json
+from glossae.files import fingerprint, read_json, write_json
 from glossae.units import SentenceTable
 
 
@@ -114,7 +113,7 @@ def load_frozen(path: Path) -> FrozenSet:
         GlossaeError: the file cannot be read, is not a frozen set, or was changed since.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except OSError as error:
         raise GlossaeError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:

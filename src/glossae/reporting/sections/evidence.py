@@ -95,6 +95,18 @@ def evidence(files: RunFiles) -> Iterator[Exhibit]:
             key="tested-units",
             first=_first(len(units)),
         )
+    above = {(row.kind, row.unit) for row in found.units}
+    others = [
+        row for row in files.results.dashboards or [] if row.passes and (row.kind, row.unit) not in above
+    ]
+    if others:
+        yield table(
+            "Other units that pass",
+            [
+                {"Unit": files.unit(row.kind, row.unit, row.label), "passes as": "; ".join(row.passes)}
+                for row in others
+            ],
+        )
     yield from _other_seeds(files)
     if found.scores:
         yield from _scores(found.scores)

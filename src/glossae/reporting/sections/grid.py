@@ -33,7 +33,7 @@ _ALIKE = 0.05
 
 
 def grid(files: RunFiles) -> Iterator[Exhibit]:
-    """Figure 4, what each choice changes, the cell that the rule chooses, and every cell in numbers."""
+    """Figure 4, what each choice changes, the grid choice, and every cell in numbers."""
     found, published = files.results.grid, files.results.published
     if not found or found.chosen is None:
         yield Missing("the grid search over autoencoders", "--grid.k 8,32", "grid")
@@ -52,7 +52,7 @@ def grid(files: RunFiles) -> Iterator[Exhibit]:
     drawn = _panels(cells, marks, [other for _, other in pairs])
     yield Figure("figure-4-grid", "Figure 4", drawn, numbers, size=(4.0, 3.4), share=True, facts=facts)
     chosen = None if found.chosen.cell is None else cells[found.chosen.cell]
-    choices = {"by the rule": chosen} | ({"by the paper": paper.chosen} if paper else {})
+    choices = {"grid choice": chosen} | ({"the paper's choice": paper.chosen} if paper else {})
     yield table(
         "The choice",
         [

@@ -1,4 +1,4 @@
-"""Which layer tells the languages apart: the probes and the layer rules (section 4.1, Figure 3)."""
+"""Which layer tells the languages apart: the probes and the layer choice (section 4.1, Figure 3)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ from glossae.reporting.wording import (
 from glossae.results import NearestLanguage, ProbeCell, ProbeLayer
 
 _METHODS = {"difference": ("difference of means", BLUE), "probe": ("standardised probe", GREEN)}
-"""The two methods of the rule by the nearest language: their names in the figure, and their colours."""
+"""The two methods of the layer choice by the nearest language: their names in the figure, and their colours."""
 _HOLLOW: Any = {"linestyle": "none", "marker": "o", "markerfacecolor": "#ffffff", "markeredgecolor": PALE}
 _LAYER = "BCE=bce; ± SE=bce_se; Between seeds=bce_sd; Critical lambda=critical_lambda 2"
 
 
 def probes(files: RunFiles) -> Iterator[Exhibit]:
-    """Figure 3, what the layer rules saw, and the paper's own optimisation where it was replayed."""
+    """Figure 3, what the layer choice saw, and the paper's own optimisation where it was replayed."""
     probe = files.results.probe
     if not probe:
         yield Missing("probes", stage="probe")
@@ -40,7 +40,7 @@ def probes(files: RunFiles) -> Iterator[Exhibit]:
     elif probe.only_pair is not None:
         target, reference = files.names
         yield Note(
-            f"The layer rule can only see {target} against {reference}. A layer that tells these two apart may not "
+            f"The layer choice compares {target} with {reference} only. A layer that tells these two apart may not "
             f"tell {target} from a closer language. Give text in more languages (corpora.panel, languages.others)."
         )
     layers, own = probe.layers, files.recipe.model
@@ -57,8 +57,8 @@ def probes(files: RunFiles) -> Iterator[Exhibit]:
         if any(orders)
         else ""
     )
-    rule = f" The rule: {probe.pair.rule}; it points to layer {probe.pair.layer}." if probe.pair else ""
-    yield _rule(layers, own, probe.layer_used, rule + order)
+    choice = f" Layer choice: {probe.pair.rule}, layer {probe.pair.layer}." if probe.pair else ""
+    yield _by_pair(layers, own, probe.layer_used, choice + order)
     if len({row.model for row in layers}) > 1:
         best = {row.model: row for row in sorted(layers, key=lambda row: -row.bce)}
         yield table("Best layer by model", best.values(), f"Model=model; Layer=layer; {_LAYER}")
@@ -145,10 +145,10 @@ def _paint_probes(axes: Axes, means: pd.DataFrame, shades: dict[float, float]) -
     axes.axhline(0.5, color=QUIET, linewidth=0.8, linestyle=":")
 
 
-# ---- the rule on the pair
+# ---- the layer choice by the pair
 
 
-def _rule(layers: Sequence[ProbeLayer], model: str, used: int | None, said: str) -> Figure:
+def _by_pair(layers: Sequence[ProbeLayer], model: str, used: int | None, said: str) -> Figure:
     """Held-out BCE by layer with its standard error, the best layer's band, and the layer that `model` uses."""
     numbers = frame(layers)
 
@@ -170,11 +170,11 @@ def _rule(layers: Sequence[ProbeLayer], model: str, used: int | None, said: str)
 
     drawn = [panel(name) for name in dict.fromkeys(numbers["model"])]
     return Figure(
-        "layer-rule", "The layer rule of the pair", drawn, numbers, size=(3.6, 2.9), facts={"said": said}
+        "layer-choice", "Layer choice by the pair", drawn, numbers, size=(3.6, 2.9), facts={"said": said}
     )
 
 
-# ---- the rule by the nearest language
+# ---- the layer choice by the nearest language
 
 
 def _nearest(found: NearestLanguage) -> Iterator[Exhibit]:

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from glossae.errors import visible
 from glossae.reporting.canvas import INK, ORANGE, PALE, QUIET, Figure, Panel, language_style
 from glossae.reporting.exhibits import Exhibit, Missing, Texts, Token, table
 from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.verdict import rule_words, thresholds
-from glossae.reporting.wording import language_name, listed, number, visible
+from glossae.reporting.wording import language_name, listed, number
+from glossae.results import SELECTED_BY
 
 _MOST_ROWS = 40
 _MOST_PANELS = 12
@@ -67,16 +69,17 @@ def rates(files: RunFiles) -> Iterator[Exhibit]:
                 | {
                     "what": "trained" if row.seed is None else f"untrained, seed {row.seed}",
                     "size": len(row.members),
+                    "by": SELECTED_BY.get(row.rule, "–"),
                 }
                 for row in sorted(chosen, key=lambda row: row.seed is not None)
             ],
-            "Autoencoder=what; Latents that pass=passing; of=of; Set=size; Chosen by=rule",
+            "Autoencoder=what; Latents that pass=passing; of=of; Set=size; Selected by=by",
             rule="passes the run's tests" if chosen[0].asked == "tested" else rule_words(files),
         )
 
 
 def _rates(files: RunFiles, statistics: pd.DataFrame) -> Figure:
-    """A mark per latent, larger where several share a place; the rule's region shaded, selected ones ringed."""
+    """A mark per latent, larger where several share a place; the rate rule's region shaded, selected ones ringed."""
     target, reference = files.target, files.reference
     selected = [unit.unit for unit in files.units]
     wide = statistics.pivot(index="unit", columns="language", values="rate").fillna(0.0)
@@ -96,7 +99,7 @@ def _rates(files: RunFiles, statistics: pd.DataFrame) -> Figure:
         axes.set_ylim(-floor / 2, 1.3)
         least_target, most_reference = thresholds(files)
         corner, width, height = (least_target, -floor / 2), 1.3 - least_target, most_reference + floor / 2
-        shade: Any = {"facecolor": ORANGE, "alpha": 0.18, "linewidth": 0, "label": "passes the rule"}
+        shade: Any = {"facecolor": ORANGE, "alpha": 0.18, "linewidth": 0, "label": "passes the rate rule"}
         axes.add_patch(Rectangle(corner, width, height, **shade))
         axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.8, linestyle=":", label="equal rates")
         # latents that would lie on one another are one mark: 65,536 marks are too many for a page

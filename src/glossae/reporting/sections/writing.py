@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from glossae.languages import counted_as
 from glossae.reporting.canvas import BLUE, GREEN, INK, ORANGE, QUIET, Figure, Panel, language_style, ring
 from glossae.reporting.exhibits import Cell, Exhibit, Missing, est, num, table
 from glossae.reporting.reading import RunFiles, frame
@@ -289,6 +290,12 @@ def _set_up(files: RunFiles, found: SteeringResult) -> dict[str, Any]:
     if lingua:
         among = language_list(lingua.languages)
         judged = f"two have to agree: lingua {lingua.version}, choosing among {among}"
+        counted = counted_as(known)
+        lacked = set(known) - {counted.get(code, code) for code in lingua.languages}
+        if lacked:
+            judged += (
+                f" (the n-grams alone decide on {language_list(sorted(lacked))}, which lingua does not know)"
+            )
     alone = not set(_SHOWN) & set(known) and files.target == "da"
     close = (
         " They take Norwegian and Swedish for Danish: there is no such text in train or select."

@@ -29,6 +29,8 @@ ACTIVATIONS = {
     BATCHTOPK: "batchtopk",
     MATRYOSHKA: "batchtopk",
 }
+# nested dictionaries; an SAE has a handful
+MOST_WHOLES = 1000
 # tensors of the gated classes
 GATED = ("r_mag", "gate_bias", "mag_bias")
 # `submodule_name` in the library's own scripts, and the site that it stands for
@@ -106,8 +108,11 @@ def _class_of(tensors: Tensors, trainer: Keys) -> str:
 def _wholes(tensors: Tensors, name: str) -> list[int]:
     """Take the positive integers of a tensor of any shape."""
     tensor = tensors.tensors.pop(name)
-    if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel() or tensor.min() < 1:
-        raise GlossaeError(f"{tensors.path}: {name} should hold whole numbers above zero")
+    some = 0 < tensor.numel() <= MOST_WHOLES
+    if tensor.is_floating_point() or tensor.is_complex() or not some or tensor.min() < 1:
+        raise GlossaeError(
+            f"{tensors.path}: {name} should hold whole numbers above zero, {MOST_WHOLES} at most"
+        )
     return [int(number) for number in tensor.flatten().tolist()]
 
 

@@ -2,20 +2,27 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from glossae.declared import check_archive, check_loadable
 from glossae.errors import GlossaeError
 from glossae.lm import Site
 from glossae.sae.sae import Sae, SaeConfig
 
+# bytes of a config
+MOST_CONFIG = 2**24
 # characters of a value in an error message
 SHOWN = 60
+# what torch says that a pickle holds besides tensors
+OTHER = re.compile(r"GLOBAL ([\w.]{1,60})")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # reasons for refusal that several libraries' files share
 TRANSCODER = "a transcoder does not give back what it reads"
@@ -40,9 +47,10 @@ class Keys:
     def read(cls, path: Path) -> "Keys":
         """Read a file."""
         try:
-            return cls.parsed(path.read_text(encoding="utf-8"), path)
+            text = read_bytes(path, MOST_CONFIG).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise GlossaeError(f"{path}: cannot be read as JSON ({error})") from error
+        return cls.parsed(text, path)
 
     @classmethod
     def parsed(cls, text: str, path: Path) -> "Keys":
@@ -166,6 +174,7 @@ class Tensors:
         from safetensors import SafetensorError, safe_open
 
         try:
+            check_loadable(path)
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 return cls({name: file.get_tensor(name) for name in names}, path, file.metadata())
@@ -174,11 +183,19 @@ class Tensors:
 
     @classmethod
     def unpickled(cls, path: Path) -> "Tensors":
-        """Read a pickled dict of tensors by name (`torch.save`); nothing else is unpickled."""
+        """Read a pickled dict of tensors by name (`torch.save` since torch 1.6); nothing else is unpickled."""
         try:
+            check_archive(path)
             # torch warns about unknown protocols before it fails
             with warnings.catch_warnings(action="ignore"):
                 state = torch.load(path, map_location="cpu", weights_only=True)
+        except GlossaeError:
+            raise
+        except UnpicklingError as error:
+            # torch's own words say how to open it nevertheless, which would run code
+            found = OTHER.search(str(error))
+            reason = f"it holds {found[1]}" if found else "its pickle is broken, or holds something else"
+            raise GlossaeError(f"{path}: cannot be read as tensors alone ({reason})") from error
         except Exception as error:
             # broken bytes raise whatever the unpickler meets first
             reason = str(error).partition("\n")[0]
@@ -187,6 +204,14 @@ class Tensors:
             isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
         ):
             raise GlossaeError(f"{path}: should hold tensors by their names")
+        for name, tensor in state.items():
+            # strides of zero show few numbers as many
+            if (
+                tensor.layout != torch.strided
+                or tensor.device.type != "cpu"
+                or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+            ):
+                raise GlossaeError(f"{path}: {name[:SHOWN]} does not hold all of its numbers")
         return cls(state, path)
 
     def __contains__(self, name: str) -> bool:

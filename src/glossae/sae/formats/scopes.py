@@ -3,11 +3,13 @@
 import contextlib
 import math
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from glossae.declared import check_archive
 from glossae.errors import GlossaeError
 from glossae.lm import Site
 from glossae.sae.formats.names import UNKNOWN, site_of
@@ -67,15 +69,41 @@ def read_gemma(path: Path) -> Sae:
 def _arrays(path: Path) -> Tensors:
     """The arrays of a file, without unpickling."""
     try:
+        check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                _check_array(archive, member)
         with path.open("rb") as file, contextlib.closing(np.load(file, allow_pickle=False)) as arrays:
             read = {name: arrays[name] for name in arrays.files}
+    except GlossaeError:
+        raise
     except Exception as error:
         # broken bytes raise whatever the zip or header reader meets first
-        raise GlossaeError(f"{path}: cannot be read as NumPy arrays by name ({error})") from error
+        reason = str(error).partition("\n")[0]
+        raise GlossaeError(f"{path}: cannot be read as NumPy arrays by name ({reason})") from error
     for name, array in read.items():
-        if array.dtype.kind != "f":
-            raise GlossaeError(f"{path}: {name} should hold floating-point numbers and holds {array.dtype}")
+        # NumPy gives what is no array as its bytes
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            kind = array.dtype if isinstance(array, np.ndarray) else "none"
+            raise GlossaeError(f"{path}: {name} should hold floating-point numbers and holds {kind}")
     return Tensors({name: torch.from_numpy(array.astype(np.float32)) for name, array in read.items()}, path)
+
+
+def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header declares more or fewer bytes than the archive has of it."""
+    with archive.open(member) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+        except ValueError:
+            return
+        # version 3 is for names of fields, which arrays of numbers have not
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"{member.filename[:60]!a} is of the version {version}")
+        shape, _, dtype = readers[version](file)
+        declared, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+    if declared != held:
+        raise ValueError(f"{member.filename[:60]!a} declares {declared:,} bytes and has {held:,}")
 
 
 def _gemma_by_folders(path: Path) -> tuple[Site, str]:

@@ -56,7 +56,7 @@ class MeasuredSets:
     Attributes:
         selected: the selected latents.
         sets: their set, then the others'; each has its sweep.
-        chosen: how sets of latents were chosen, and how many latents pass the same rule; of the selected ones, too.
+        chosen: how sets of latents were chosen, and how many latents pass in the same way; of the selected ones, too.
     """
 
     selected: Selected
@@ -151,7 +151,7 @@ def _restore(path: Path, frozen: dict[str, Any]) -> None:
 def _choose(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
 ) -> list[ChosenLatents]:
-    """The run's rule on the trained autoencoder and on random weights, and for other languages."""
+    """Select latents of the trained autoencoder and of random weights, and for other languages."""
     try:
         panel = panel or tested_panel(context)
     except GlossaeError:
@@ -164,7 +164,7 @@ def _choose(
 
 
 def _tested(context: Context) -> bool:
-    """Whether the run's rule is its tests, and its text allows them."""
+    """Whether units are selected by the run's tests, and its text allows them."""
     evidence = context.folder.summary("evidence").evidence
     return context.recipe.features.rule == "tested" and isinstance(evidence, EvidenceResult)
 
@@ -172,7 +172,7 @@ def _tested(context: Context) -> bool:
 def _trained_and_untrained(
     context: Context, selected: Selected, sae: Sae, panel: Panel | None, progress: Progress
 ) -> list[ChosenLatents]:
-    """How many latents pass the run's rule, trained and with random weights, on the text that it selected on."""
+    """How many latents the run would select, trained and with random weights, on the text that it selected on."""
     rule, target = context.recipe.features, context.target
     seeds = {f"{RANDOM_WEIGHTS} {number + 1}": context.recipe.seed + number for number in range(UNTRAINED)}
     others = untrained_autoencoders(context, [*seeds.values()])
@@ -211,7 +211,7 @@ def _trained_and_untrained(
 def _other_languages(
     context: Context, selected: Selected, sae: Sae, panel: Panel, progress: Progress
 ) -> list[ChosenLatents]:
-    """Each other language's latents by the same rule, as many, on the half of the panel that units are found on."""
+    """Select as many latents of each other language in the same way, on the half of the panel that is searched."""
     text = panel.found_on
     codes = [code for code in text.corpus.languages if code not in (context.target, context.reference)]
     if not codes or context.reference not in text.corpus.languages:
@@ -238,7 +238,7 @@ def _other_languages(
 def _passing(
     context: Context, statistics: UnitStatistics, language: str, units: tuple[int, ...]
 ) -> int | None:
-    """How many latents pass the recipe's rule (what the fallback takes does not); None where nothing was tested."""
+    """How many latents pass the recipe's tests or rate rule (the fallback's do not); None where nothing was tested."""
     rule = context.recipe.features
     if rule.rule == "tested":
         return len(units) if _tested(context) else None
@@ -279,7 +279,7 @@ def direction_reading(counts: Quantities) -> Work:
 
 
 def latent_reading(counts: Quantities) -> Work:
-    """Text on which the run's rule chooses other latents: `select`, and half of the panel."""
+    """Text on which other latents are selected: `select`, and half of the panel."""
     if "latent" not in counts.recipe.effects.families:
         return Work()
     select, tested = tokens_of(counts.roles["select"]), counts.recipe.features.rule == "tested"

@@ -1,4 +1,4 @@
-"""The units of a run: those that its tests and its rule found, and what is cheaper than latents at its site."""
+"""The units of a run: those that pass its tests or the rate rule, and what is cheaper than latents at its site."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,13 +50,13 @@ def by_the_rule(
     but: tuple[int, ...] = (),
     given: tuple[int, ...] = (),
 ) -> Selection:
-    """Apply the recipe's rule to an autoencoder's latents.
+    """Select an autoencoder's latents as the recipe says.
 
     Args:
         context: the run.
         statistics: the latents' firing rates.
         language: whose latents are looked for.
-        tested: the latents that passed the run's tests, best first; only the rule `tested` reads them.
+        tested: the latents that passed the run's tests, best first; only `features.rule tested` reads them.
         but: latents that are left out.
         given: latents that are taken as they are.
     """
