@@ -26,7 +26,7 @@ def record(folder: Path, **more: Any) -> None:
             "files": {
                 file.relative_to(folder / stage).as_posix(): file_sha256(file)
                 for file in sorted((folder / stage).rglob("*"))
-                if file.is_file()
+                if file.is_file() and not {"parts", "checkpoints"} & set(file.relative_to(folder).parts)
             }
         }
     path.write_text(json.dumps(said), encoding="utf-8")

@@ -1,7 +1,6 @@
 """Finished stages are kept unless --again says otherwise; what a run says in a log and to a program."""
 
 import json
-import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -91,8 +90,9 @@ def test_changed_text_and_another_version_do_not_either(world, copy_of_finished,
 
 def test_text_and_model_files_that_were_changed_are_named(world, copy_of_finished, without_again):
     before = tree(copy_of_finished)
-    text, weights = Path(world.texts["tmx"]), world.model / "model.safetensors"
-    whole, times = text.read_text(encoding="utf-8"), (weights.stat().st_atime_ns, weights.stat().st_mtime_ns)
+    files = Path(world.texts["tmx"]), world.model / "generation_config.json"
+    text, settings = files
+    whole, before_them = (path.read_text(encoding="utf-8") for path in files)
     try:
         text.write_text(
             whole.replace("<tu>", "<tu><!-- -->", 1).replace("</seg>", " ja</seg>", 1), encoding="utf-8"
@@ -101,14 +101,14 @@ def test_text_and_model_files_that_were_changed_are_named(world, copy_of_finishe
         assert "has finished stages (corpora, features, effects) of other inputs (" in said
         assert "the text of corpora.test changed" in said
         text.write_text(whole, encoding="utf-8")
-        os.utime(weights, ns=(1, 1))
+        settings.write_text(before_them + "\n", encoding="utf-8")
         assert (
             "(corpora, probe and 4 more) of other inputs (the files of model changed"
             in without_again(copy_of_finished)[1]
         )
     finally:
         text.write_text(whole, encoding="utf-8")
-        os.utime(weights, ns=times)
+        settings.write_text(before_them, encoding="utf-8")
     assert tree(copy_of_finished) == before
 
 

@@ -153,5 +153,5 @@ def test_a_task_with_too_few_rows_of_a_label_is_refused_before_any_work(world, t
     rows.write_text("text,label\n" + "".join(lines), encoding="utf-8")
     assert world.run(tmp_path / "run", tasks__names=f"mood:en={rows}", **SMALL) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "rows to learn from, and cross-validation needs 5" in line
+    assert "few.csv: among the 2 rows to test on none has the label 'bad': give more rows" in line
     assert not (tmp_path / "run").exists()
