@@ -96,8 +96,7 @@ def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr("safetensors.torch.save_file", fail)
-        with pytest.raises(RuntimeError, match="on fire"):
-            world.run(out)
+        assert world.run(out) == 70
     assert left_over(out) == []
     assert not (out / "sae" / "sae.safetensors").exists()
     assert done_in_results(out) == {"corpora", "probe"}

@@ -188,8 +188,8 @@ def test_without_families_the_selected_latents_stand_alone(world, tmp_path):
 
 def test_a_language_without_text_in_test_is_refused_before_any_work(world, tmp_path, capsys):
     out = tmp_path / "run"
-    assert world.run(out, effects__controls=3, effects__controls_on="xx") == 2
+    assert world.run(out, effects__controls=3, effects__controls_on="fr") == 2
     said = capsys.readouterr().err
-    assert said.startswith("glossae: effects.controls_on: test has no text in 'xx'; it has da, en")
+    assert said.startswith("glossae: effects.controls_on: test has no text in 'fr'; it has da, en")
     assert said.count("\n") == 1
     assert not out.exists()

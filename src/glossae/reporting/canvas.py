@@ -350,7 +350,8 @@ def name_ends(axes: Axes) -> None:
             for start in (x + gap, x - gap - length)
             if left <= start and start + length <= right + letter
         ]
-        clear = [place for place in places if free(*place)] or [(x + gap, x + gap + length, y)]
+        inside = max(left, min(x + gap, right - length))
+        clear = [place for place in places if free(*place)] or [(inside, inside + length, y)]
         # of those crossed least, the nearest
         start, end, height = min(clear, key=lambda place: crossed(*place))
         taken.append((start, end, height))
@@ -358,7 +359,8 @@ def name_ends(axes: Axes) -> None:
         style: Any = {"color": PALE, "linewidth": 0.5, "zorder": 1}
         if abs(height - y) > line:
             axes.plot([x, near], [y, height], label="_joins", **style)
-        axes.text(start, height, visible(name), fontsize=size, color=QUIET, va="center")
+        # in the layout, a name that is wider than the axes would leave them no room
+        axes.text(start, height, visible(name), fontsize=size, color=QUIET, va="center", in_layout=False)
 
 
 def ring(panel: Axes, xs: Sequence[float], ys: Sequence[float]) -> None:
