@@ -26,7 +26,7 @@ def test_a_run_from_text_to_what_is_written(world, tmp_path, capsys, family, sit
     capsys.readouterr()
     assert world.run(out, model=model, site=site, **EVERYTHING) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert "can only see da against en" in line
+    assert "the layer choice compares da with en only" in line
     results = json.loads((out / "results.json").read_text())
     run = glossae.open_run(out)
     assert run.results.probe.site == run.results.sae.site == site

@@ -150,7 +150,7 @@ def test_probes_are_the_papers_and_the_rule_has_its_own(paper):
     assert sorted(rule) == [(layer, seed) for layer in range(paper.layers) for seed in (0, 1)]
     assert all(cell.standardised for cell in cells if cell.rule)
     # the model is named as the run's own and as one to probe, and is probed once
-    assert {cell.model for cell in cells} == {paper.model}
+    assert {cell.model for cell in cells} == {Path(paper.model).name}
     assert len(cells) == paper.layers * 2 * (len(LAMBDAS) + 1)
 
 

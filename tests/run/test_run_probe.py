@@ -95,7 +95,7 @@ def test_the_page_shows_it(chosen):
     assert (chosen / "figures" / "figure-3-probes.svg").is_file()
     assert "The nearest language by layer" in text
     assert "Short autoencoders at the candidates" in text
-    assert "can only see" not in text
+    assert "layer choice compares" not in text
 
 
 def test_without_the_papers_probes_the_rule_stands_alone(world, panel, chosen, tmp_path, page):
@@ -133,7 +133,7 @@ def test_a_recipe_by_the_paper_and_one_that_names_its_layer_keep_the_rule_of_the
         out = tmp_path / "-".join(changes)
         capsys.readouterr()
         assert world.run(out, "--until", "probe", corpora__panel=panel, **changes) == 0
-        assert "can only see" not in capsys.readouterr().err
+        assert "layer choice compares" not in capsys.readouterr().err
         probe = probe_of(out)
         assert (probe.nearest, probe.only_pair) == (None, None)
         assert len(probe.cells) > 0
