@@ -54,10 +54,12 @@ def test_all_is_well_here(capsys, tmp_path):
             "multi",
         ),
         f"{tmp_path / 'cache'}: not there yet",
-        "token for the hub none; gated models need one",
+        "token for the hub none; gated models need one ('hf auth login')",
     ):
         assert words in said
-    assert said.endswith("glossae can run here.")
+    assert said.endswith("glossae can run here; 'glossae run demo' tries everything on a toy model.")
+    # every extra says what it is for
+    assert " an extra:" not in said
     assert not list(tmp_path.iterdir())
 
 

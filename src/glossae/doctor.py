@@ -19,16 +19,17 @@ PYTHON = (3, 11)
 # the extras for users, with the purpose of each; `dev` is for work on glossae itself
 FEATURES = {
     "hub": "text from the Hugging Face Hub (hub:OWNER/NAME)",
-    "multi": "models shared out among several GPUs (device: split)",
-    "tasks": "downstream tasks with adapters",
+    "multi": "one model on several GPUs (--device split)",
+    "tasks": "fine-tuning on downstream tasks (--tasks.finetune true)",
     "gguf": "models in GGUF files (--model PATH.gguf), and knobs for llama.cpp",
     "completion": "a shell that completes commands (glossae completion)",
     "lid": "lingua, a second language identifier for steered text",
     "inspect": "Inspect's tasks on a turned model (inspect eval TASK --model glossae/MODEL)",
-    "app": "the interactive app",
-    "track": "logging to a tracker",
+    "app": "the app in the browser (glossae app)",
+    "track": "numbers of a run in trackio (--track trackio)",
+    "docs": "building the documentation",
 }
-FOLDERS = {"cache": "glossae's cache", "hub_cache": "the hub's cache", "here": "runs here"}
+FOLDERS = {"cache": "glossae's cache", "hub_cache": "the hub's cache", "here": "this folder"}
 ADDRESSES = ("HF_ENDPOINT", "GLOSSAE_OPUS_BASE", "GLOSSAE_OPUS_API")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -116,7 +117,8 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     network = facts["network"]
     kept = network["offline"]
     yield from _line(
-        "hub and OPUS", f"kept from the network by {kept}" if kept else "asked when something is missing"
+        "hub and OPUS",
+        f"kept from the network by {kept}" if kept else "asked when a model or text is not here yet",
     )
     for name in network["addresses"]:
         yield from _line(name, "is set: another server than the usual one is asked")
@@ -124,7 +126,8 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from _line("proxies", f"{', '.join(network['proxies'])} set")
     place = network["token"]
     yield from _line(
-        "token for the hub", f"found ({place}), not shown" if place else "none; gated models need one"
+        "token for the hub",
+        f"found ({place}), not shown" if place else "none; gated models need one ('hf auth login')",
     )
     yield "Optional features"
     for extra, feature in facts["features"].items():
@@ -132,7 +135,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from _line(extra, f"{feature['about']}: {what}")
     yield ""
     if "error" not in facts:
-        yield "glossae can run here."
+        yield "glossae can run here; 'glossae run demo' tries everything on a toy model."
 
 
 def _line(name: str, text: str) -> Iterator[str]:
@@ -184,7 +187,7 @@ def _devices(wrong: list[str]) -> dict[str, Any]:
             return row | {"bfloat16": half, "dtype": dtype}
 
         half = "bfloat16 where a model's loss stays the same" if fast_bfloat16() else ""
-        cores = f"{os.cpu_count() or 1} cores, {torch.get_num_threads()} threads"
+        cores = f"cores {os.cpu_count() or 1}, threads {torch.get_num_threads()}"
         devices = [device(torch.device("cpu"), cores, memory_bytes(), half)]
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)

@@ -34,8 +34,8 @@ def add_push(commands: Any) -> None:
     branch = "a branch of the repository, which has to exist [the main one]"
     parser.add_argument("--revision", metavar="BRANCH", help=branch)
     dose = (
-        "the knob's dose: 1 moves the reference's mean to the target's [by the stage steering, as 'glossae knob save'; "
-        "without it no knob is pushed]"
+        "the dose of the knob, such as 4: 1 moves each unit from its mean on the reference's text to its mean on the "
+        "target's [the one that the stage steering chose; without either no knob is pushed]"
     )
     parser.add_argument("--dose", type=typed(float), metavar="X", help=dose)
     parser.add_argument("--dry-run", action="store_true", help="push nothing; show what would be pushed")

@@ -170,7 +170,7 @@ def test_a_second_push_replaces_the_first_and_keeps_its_licence(hub, client, pus
     licensed = files["README.md"].replace(b"library_name:", b"license: cc-by-4.0\nlibrary_name:")
     hub.add(mine, {**files, "README.md": licensed, "mine.txt": "a file of their own"})
     said = push(run, mine)
-    assert said[-2].startswith("no knob: --dose: is missing")
+    assert said[-2].startswith("no knob is pushed: --dose: is missing")
     files = files_of(hub, mine)
     assert metadata(files["README.md"])["license"] == "cc-by-4.0"
     assert "knob.safetensors" not in files

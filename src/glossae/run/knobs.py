@@ -124,8 +124,8 @@ def _chosen_dose(run: Run, kind: Kind, operation: Steering) -> float:
     ]
     if not arms:
         raise GlossaeError(
-            f"--dose: is missing, and the run has none of {kind}s with {operation} to choose (stage steering); "
-            "give one, such as 4"
+            f"--dose: is missing, and the run has not searched one for {kind}s with {operation} (the stage steering, "
+            "--steering.prompts 200, does): give one, such as --dose 4"
         )
     return max(arms, key=lambda arm: (arm.success, -arm.kl)).value or 0.0
 

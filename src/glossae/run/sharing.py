@@ -136,7 +136,7 @@ def _knob(run: Run, dose: float | None) -> tuple[Knob | None, list[str]]:
     except GlossaeError as error:
         if dose is not None:
             raise
-        return None, [f"no knob: {error}"]
+        return None, [f"no knob is pushed: {error}"]
 
 
 def _licences(recipe: Recipe, licence: Callable[[Repository], str | None]) -> dict[str, str | None]:
