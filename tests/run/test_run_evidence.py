@@ -267,8 +267,7 @@ def test_too_little_text_is_no_failure_unless_it_was_given_for_this(world, tmp_p
         "corpora__panel": write_panel(tmp_path / "few.tsv", sentences(20, seed=12)),
         "evidence__minimum": 0.8,
     }
-    # also where the run ends before the tests
-    assert world.run(tmp_path / "two", "--until", "corpora", **SMALL | few) == 2
+    assert world.run(tmp_path / "two", "--until", "evidence", **SMALL | few) == 2
     # 64 coordinates: 0.8^33 is the first power under 0.05 / 64, and half of the text is searched
     # before it stand notes of what the first run could not measure
     *_, line = capsys.readouterr().err.splitlines()

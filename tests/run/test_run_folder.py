@@ -233,7 +233,7 @@ def test_a_disk_that_fills_up(world, tmp_path, monkeypatch, capsys):
 def test_a_name_too_long_for_the_system(world, tmp_path, capsys):
     out = tmp_path / ("x" * 300)
     assert world.run(out) == 2
-    assert capsys.readouterr().err == f"glossae: {out}: File name too long\n"
+    assert capsys.readouterr().err.endswith("x: File name too long\n")
 
 
 def test_the_folders_above_are_made(world, tmp_path, page):

@@ -212,7 +212,7 @@ def test_a_grid_on_another_model(world, tmp_path, make_model_folder):
     assert world.run(out, "--until", "sae", **SMALL | changes) == 0
     results = glossae.open_run(out).results
     grid = results.grid
-    assert (grid.model, grid.layer, grid.d_in, grid.latents) == (str(other), 2, 40, 160)
+    assert (grid.model, grid.layer, grid.d_in, grid.latents) == (other.name, 2, 40, 160)
     assert (results.sae.layer, results.sae.d_in) == (1, 64)
     # another tokenizer makes other tokens of the same text
     assert grid.train_tokens != results.sae.train_tokens

@@ -38,7 +38,7 @@ def test_a_given_autoencoder_is_not_trained_and_gives_the_same_numbers(world, au
     out = tmp_path / "run"
     assert world.run(out, layer=1, sae__from=autoencoder, sae__latents="none") == 0
     before, after = results(autoencoder), results(out)
-    assert after["sae"].pop("from") == str(autoencoder)
+    assert after["sae"].pop("from") == autoencoder.name
     assert before["sae"].pop("from") is None
     assert after["sae"].pop("train_tokens") is None
     assert before["sae"].pop("train_tokens") > 0

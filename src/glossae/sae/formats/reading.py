@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glossae.declared import check_archive, check_loadable
 from glossae.errors import GlossaeError
+from glossae.files import read_bytes
 from glossae.lm import Site
 from glossae.sae.sae import Sae, SaeConfig
 
