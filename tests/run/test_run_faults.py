@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import glossae
-from faults import NEEDS_ROOM, Faults, Killed
+from faults import NEEDS_ROOM, Faults
 from glossae.errors import GlossaeError
 
 SHORT = {"layer": 1, "probe__paper": "false"}
