@@ -234,7 +234,7 @@ class Int8(nn.Module):
 
     def __init__(self, linear):
         super().__init__()
-        self.scale = nn.Parameter(linear.weight.data.abs().amax(1, keepdim=True) / 127)
+        self.scale = linear.weight.data.abs().amax(1, keepdim=True) / 127
         rounded = (linear.weight.data / self.scale).round().to(torch.int8)
         self.weight, self.bias = nn.Parameter(rounded, requires_grad=False), linear.bias
 
