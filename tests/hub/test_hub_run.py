@@ -58,7 +58,7 @@ def test_a_tag_that_moves_runs_every_stage_again(hub, client, line, name, tmp_pa
     assert "corpora: done before, kept" in client.noise
     commit = hub.add(name, hub.repo(name).commits[hub.repo(name).tags["step1"]], revision="step1", tag=True)
     assert client("run", *command)["status"] == 2
-    assert "has finished stages (corpora) of other inputs (other text, model, device or code)" in client.noise
+    assert "has finished stages (corpora) of other inputs (" in client.noise
     client("run", *command, "--again")
     assert "kept" not in client.noise
     assert json.loads((out / "run.json").read_text())["model_commit"] == commit
