@@ -505,7 +505,8 @@ def test_rotary_embeddings_that_change_with_the_longest_text_of_a_batch_limit_te
     # the model itself does otherwise beyond them
     ids = torch.arange(1, 13)[None]
     longer = lm.model(ids).logits[:, :8]
-    assert not torch.allclose(longer, lm.model(ids[:, :8]).logits, atol=1e-5)
+    if kind is LONG:
+        assert not torch.allclose(longer, lm.model(ids[:, :8]).logits, atol=1e-3)
     with pytest.raises(GlossaeError, match="more than the 8 that"):
         continue_tokens(lm, [np.array([5, 6, 7])], new_tokens=6)
 
