@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 MOST = 2**31
@@ -208,9 +209,11 @@ def corpus(root, autoencoder, knob, model):
         yield f"config.json with {what}", "model", place
     for key in ("latents", "d_in", "layer", "k"):
         place = copied(autoencoder)
-        config = json.loads((place / "cfg.json").read_text())
-        (place / "cfg.json").write_text(json.dumps(config | {key: 10**30 if key == "layer" else HUGE}))
-        yield f"cfg.json with {key} of 10**9", "sae", place
+        file = place / "sae.safetensors"
+        with safe_open(file, "pt") as opened:
+            config = json.loads(opened.metadata()["glossae"]) | {key: 10**30 if key == "layer" else HUGE}
+        save_file(load_file(file), file, metadata={"glossae": json.dumps(config)})
+        yield f"SAE with {key} of 10**9", "sae", place
     yield from _knobs(knob, alone)
     for what, text in (
         ("a scalar of 20 MB", "model: " + "x" * 20_000_000),

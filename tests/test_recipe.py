@@ -110,7 +110,7 @@ def test_a_group_made_in_python_is_held_to_the_same_limits(make, line):
 
 
 def test_a_grid_on_another_model_needs_a_layer_if_there_is_a_grid():
-    assert flag_refusal(grid__k="4", grid__model="gpt2").startswith(
+    assert flag_refusal(grid__k="4", grid__model="gpt2", layer="auto").startswith(
         "--grid.model: needs grid.layer beside it"
     )
     assert load_recipe("demo", {"grid.model": "gpt2"}).grid.model == "gpt2"

@@ -470,6 +470,7 @@ def test_every_csv_of_a_run_holds_no_formula(tmp_path):
     for text in texts:
         text["tokens"] = ["=cmd|' /C calc'!A0", "\x1b[31m", *text["tokens"][2:]]
     path.write_text(json.dumps(texts), encoding="utf-8")
+    record(folder)
     write_report(folder)
     found = [path for path in folder.rglob("*.csv") if "cmd|" in path.read_text(encoding="utf-8")]
     assert [path.name for path in found] == ["figure-6-texts.csv"]

@@ -240,7 +240,7 @@ class Features(Settings, title="features"):
     """How the units of the language are selected: by the rate rule or by tests."""
 
     rule: Literal["paper", "tested"] = "paper"
-    """The rate rule of min_target and max_reference (paper), or the tests of evidence.* against every language (tested)."""
+    """The rate rule of min_target and max_reference (paper), or the tests of evidence.* against all others (tested)."""
     at_most: Count = 20
     """With features.rule tested, select at most this many: the units that are furthest from every other language."""
     min_target: Fraction = 0.5
