@@ -224,7 +224,6 @@ def corpus(root, autoencoder, knob, model):
         yield f"recipe with {what}", "recipe", alone("mine.yaml", text.encode())
     for what, make in (("a pipe", os.mkfifo), ("a device", lambda path: path.symlink_to("/dev/zero"))):
         for kind, good, file in (
-            ("sae", autoencoder, "cfg.json"),
             ("sae", autoencoder, "sae.safetensors"),
             ("model", model, "config.json"),
             ("model", model, "tokenizer_config.json"),
