@@ -129,8 +129,9 @@ class LanguageModel:
     def max_positions(self) -> int:
         """The longest text, in tokens, that the model has positions for; `sys.maxsize` if nothing limits it.
 
-        Rotary embeddings that change with the longest text of a batch (LongRoPE, dynamic NTK) limit it to the length
-        up to which they do not: a text's activations must not depend on the others in its batch.
+        LongRoPE, which changes with the longest text of a batch, limits it to the length up to which it does not: a
+        text's activations must not depend on the others in its batch. Dynamic NTK changes beyond
+        `max_position_embeddings` only.
         """
         config = self.model.config.get_text_config()
         # the key differs by architecture; models without positions (ALiBi, recurrent ones) have none
@@ -139,8 +140,7 @@ class LanguageModel:
         said = getattr(config, "rope_parameters", None) or {}
         # some architectures have one set of parameters for each kind of layer
         for rotary in (said, *said.values()):
-            kind = str(rotary.get("rope_type", "")) if isinstance(rotary, dict) else ""
-            if kind == "longrope" or "dynamic" in kind:
+            if isinstance(rotary, dict) and rotary.get("rope_type") == "longrope":
                 longest = min(longest, int(rotary.get("original_max_position_embeddings") or longest))
         return longest
 
