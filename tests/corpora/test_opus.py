@@ -539,8 +539,10 @@ def test_a_file_larger_than_any_archive_is_not_fetched(opus, cached, part, monke
     assert (cached.exists(), part.exists()) == (False, False)
 
 
-def test_a_file_that_comes_too_slowly_is_broken_off_and_carried_on(opus, monkeypatch):
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_that_comes_too_slowly_is_broken_off_and_carried_on(opus, monkeypatch, length):
     opus.put(ARCHIVE)
+    opus.length = length
     with monkeypatch.context() as patch:
         patch.setattr("glossae.corpora.download.GRACE", 0.0)
         patch.setattr("glossae.corpora.download.SLOWEST", 1e12)

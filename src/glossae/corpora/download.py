@@ -424,7 +424,7 @@ def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None], s
         response = _response(part, seconds, stack)
         if response.status not in (200, 206):
             raise _refused(part.url, response.status, response.reason)
-        whole, blocks = response.length, _blocks(response)
+        whole, blocks = response.length, _blocks(response, began + seconds)
         if response.status == 200:
             head = next(blocks)
             if (why := refusal(head)) is not None:
@@ -452,9 +452,14 @@ def _transfer(part: _Part, refusal: Refusal, advance: Callable[[float], None], s
         raise _BrokenOffError(f"it sent {part.size:,} of {part.whole:,} bytes")
 
 
-def _blocks(response: HTTPResponse) -> Iterator[bytes]:
-    """The body in blocks; the first has at least `_HEAD` bytes, or is b"" if the body is empty."""
-    left = response.length
+def _blocks(response: HTTPResponse, ends: float) -> Iterator[bytes]:
+    """The body in blocks; the first has at least `_HEAD` bytes, or is b"" if the body is empty.
+
+    Args:
+        response: to be read.
+        ends: the time at which its connection is ended, which looks like the end of a body.
+    """
+    whole = left = response.length
     waiting = b""
     while left != 0:
         try:
@@ -462,6 +467,11 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
         except (OSError, HTTPException, ValueError) as error:
             raise _BrokenOffError(_why(error)) from error
         if not block:
+            if left is None and time.monotonic() >= ends:
+                raise _BrokenOffError("no whole answer in time")
+            # too little to say what file it is
+            if left and whole and whole - left < _HEAD:
+                raise _BrokenOffError(f"it sent {whole - left:,} of {whole:,} bytes")
             break
         if left is not None:
             left -= len(block)
