@@ -314,9 +314,9 @@ def test_batches_are_seeded_mixtures_of_sentences_with_the_same_rows_at_every_si
     there = stored.read(KEPT[1])
     for x, y in zip(first, stored.batches(KEPT[1], 50, seed=1), strict=True):
         rows = [here[tuple(row)] for row in x.tolist()]
-        # texts with the same beginning have the same rows there, but for rounding
+        # texts with the same beginning have the same rows there, and the last of them is taken
         torch.testing.assert_close(y, there[rows])
-        assert len(rows) < 50 or len(stored.sentence[rows].unique()) > 20
+        assert len(rows) < 50 or len(stored.sentence[rows].unique()) > 10
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 10**6])
