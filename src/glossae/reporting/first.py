@@ -15,7 +15,7 @@ from glossae.errors import visible
 from glossae.reporting.canvas import INK, NAMED, PALE, QUIET, Figure, Panel, language_style, name_ends
 from glossae.reporting.reading import RunFiles
 from glossae.reporting.verdict import dose_unit, dose_words
-from glossae.reporting.wording import language_name, listed, number, short, whole
+from glossae.reporting.wording import language_name, listed, number, percent, short, whole
 from glossae.results import FamilyUnit, LossCell
 
 _MOST_LANGUAGES = 8
@@ -245,11 +245,15 @@ class Continued:
 
 
 def continuation(files: RunFiles) -> Continued | None:
-    """The first prompt whose turned continuation is in the target language, or else differs; None without any."""
+    """The first prompt whose turned continuation is in the target language, or else differs; None without any.
+
+    Of the families that steer, the first one's: the others' shares of the target language stand beside it.
+    """
     target = files.names[0]
     if steering := files.results.steering:
         raw = {row.prompt: row for row in steering.examples if row.family == "raw"}
-        turned = [row for row in steering.examples if row.at is not None and row.prompt in raw]
+        shown = [row for row in steering.examples if row.at is not None and row.prompt in raw]
+        turned = [row for row in shown if row.family == shown[0].family]
         if turned:
             into = [row for row in turned if row.language == files.target != raw[row.prompt].language]
             row = (into or turned)[0]
@@ -258,17 +262,25 @@ def continuation(files: RunFiles) -> Continued | None:
             def note(language: str | None) -> str:
                 return f"identified as {language_name(language)}" if language else "in no language"
 
+            def named(family: str) -> str:
+                return family.replace("_", " ")
+
             dose = short(row.value) if row.value is not None else "–"
+            shares = [
+                f"{named(arm.family)} {percent(arm.success)}" for arm in steering.arms if arm.at == row.at
+            ]
             return Continued(
                 row.prompt,
                 before.text,
                 note(before.language),
                 row.text,
-                f"{row.family.replace('_', ', ')}, dose {dose}, KL {short(row.at or 0)}; {note(row.language)}",
-                f"The first of {whole(len(turned))} examples at the compared KLs that turns {target}; "
-                f"{whole(len(into))} of them do."
-                if into
-                else f"The first of {whole(len(turned))} examples; none of them turns {target}.",
+                f"{named(row.family)}, dose {dose}, KL {short(row.at or 0)}; {note(row.language)}",
+                (
+                    f"The first of {whole(len(turned))} examples that turns {target}; {whole(len(into))} of them do. "
+                    if into
+                    else f"The first of {whole(len(turned))} examples; none of them turns {target}. "
+                )
+                + f"Of all continuations at this KL, in {target}: {', '.join(shares)}.",
             )
     rows = files.results.generation or []
     before_of = {row.prompt: row for row in rows if row.edit == "raw"}
