@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from glossae.sae import Sae, SaeConfig, sparse
-from glossae.sae.gradients import Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
+from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from glossae.sae.sparse import SparseDecode, TopKEncode, above, batch_top_k, top_k
 
 T, D, LATENTS, K = 13, 6, 20, 3
@@ -209,8 +209,18 @@ def reference_loss(sae, penalty):
     return sum(errors) / len(errors) + penalty.l1 * z.sum() / T, z, pre.detach()
 
 
-def gradients(sae):
-    return {name: parameter.grad.clone() for name, parameter in sae.named_parameters()}
+def gradients(sae, done=None, block=LATENTS):
+    """Of every parameter; the weights' from the rows of a pass, in blocks."""
+    found = {name: p.grad.clone() for name, p in sae.named_parameters() if p.grad is not None}
+    if done is not None:
+        names = [name for name in ("W_enc", "W_dec") if dict(sae.named_parameters()).get(name) is not None]
+        rows = {name: torch.full_like(sae.W_enc, 99.0) for name in names if getattr(sae, name).requires_grad}
+        for first in range(0, LATENTS, block):
+            some = slice(first, min(first + block, LATENTS))
+            parts = {name: each[some] for name, each in rows.items()}
+            done.rows(some.start, some.stop, parts["W_enc"], parts.get("W_dec"))
+        found |= rows
+    return found
 
 
 WAYS = [
@@ -242,18 +252,21 @@ def passing(monkeypatch):
     return passes
 
 
+@pytest.mark.parametrize("block", [1, 7, LATENTS])
 @pytest.mark.parametrize(("kind", "way"), WAYS)
-def test_gradients_equal_autograds(passing, kind, way):
+def test_gradients_equal_autograds(passing, kind, way, block):
     sae = random_sae(**KINDS[kind])
     penalty = PENALTY if sae.config.activation in ("relu", "jumprelu") else Penalty()
     loss, z, pre = reference_loss(sae, penalty)
     loss.backward()
     expected = gradients(sae)
     done = passing(sae, way)
-    for name, gradient in gradients(sae).items():
+    found = gradients(sae, done, block)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], msg=lambda m, name=name: f"{name}: {m}")
     if not sae.config.tied:
-        torch.testing.assert_close(done.along, (sae.W_dec.grad * sae.W_dec).sum(1))
+        torch.testing.assert_close(done.along, (found["W_dec"] * sae.W_dec).sum(1))
     torch.testing.assert_close(done.gradient / done.factor, (z @ sae.W_dec + sae.b_dec - X).detach())
     fired = (
         (z != 0).sum(0) if sae.config.relu else torch.bincount(chosen(sae, pre).latents, minlength=LATENTS)
@@ -275,9 +288,9 @@ def test_a_frozen_decoder_gets_no_gradient_and_changes_no_other(passing, kind, w
         sae = random_sae(**KINDS[kind])
         sae.W_dec.requires_grad_(learns)
         done = passing(sae, way)
-        add_auxiliary(sae, X, done.gradient / -done.factor, done.fires == 0, K, 0.1, done.along)
-        found.append({name: parameter.grad for name, parameter in sae.named_parameters()})
-    assert found[1].pop("W_dec") is None
+        done = add_auxiliary(sae, X, done.gradient / -done.factor, done.fires == 0, K, 0.1, done)
+        found.append(gradients(sae, done, block=7))
+    assert found[0].keys() - found[1].keys() == {"W_dec"}
     for name, gradient in found[1].items():
         assert torch.equal(gradient, found[0][name]), name
 
@@ -297,17 +310,15 @@ def test_the_auxiliary_loss_reaches_encoder_and_decoder_exactly(kind):
     assert expected["W_enc"][dead].abs().sum() > 0
     make_gradients(sae)
     along = torch.zeros(LATENTS, dtype=torch.float64)
-    add_auxiliary(sae, X, error, dead, 2, 0.5, along)
-    for name, gradient in gradients(sae).items():
+
+    def nothing(first, last, encoder, decoder):
+        for rows in (encoder, decoder):
+            if rows is not None:
+                rows.zero_()
+
+    before = Pass(X, 1.0, along, along.sum(), along, nothing)
+    found = gradients(sae, add_auxiliary(sae, X, error, dead, 2, 0.5, before), block=7)
+    for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], msg=name)
     if not sae.config.tied:
-        torch.testing.assert_close(along, (sae.W_dec.grad * sae.W_dec).sum(1))
-
-
-def test_gradients_keep_their_memory():
-    sae = random_sae(k=K)
-    make_gradients(sae)
-    before = [parameter.grad.data_ptr() for parameter in sae.parameters()]
-    entries = chosen(sae, sae.pre_activations(X).detach())
-    sparse_pass(sae, X, entries, Penalty(), recompute=False)
-    assert [parameter.grad.data_ptr() for parameter in sae.parameters()] == before
+        torch.testing.assert_close(along, (found["W_dec"] * sae.W_dec).sum(1))

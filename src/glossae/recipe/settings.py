@@ -180,6 +180,8 @@ class SaeSettings(Settings, title="sae"):
     """Share of the steps, at the end, in which the learning rate falls to zero."""
     encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's product in training; auto: bfloat16 where the device is built for it."""
+    moments: Literal["float32", "bfloat16"] = "float32"
+    """Precision of Adam's two moments of the weights; bfloat16 takes two thirds of the memory, and more time."""
     precision: Positive = 0.02
     """Losses with the autoencoder spliced in are measured on more and more sentences, until half the 95 % interval of
     their change is at most this many nats a token, or a tenth of the change (published, as_coded: on all of select)."""

@@ -1,4 +1,4 @@
-"""The forward and backward pass of one training step, written out: losses, and exact gradients in `.grad`.
+"""The forward and backward pass of one training step, written out: losses, and exact gradients.
 
 With g_t the gradient of token t's reconstruction, z the code, and `live` the entries that the activation
 passes, the gradients are
@@ -7,13 +7,14 @@ passes, the gradients are
     dpre[t, i] = live[t, i] (dz[t, i] + l1)         dW_enc[i] = sum_t dpre[t, i] (x_t - b_dec)
     db_enc[i] = sum_t dpre[t, i]                    db_dec    = sum_t g_t - W_enc' db_enc
 
-Autograd would allocate memory for the gradients at every step, and for large dictionaries new pages from the
-system cost more than the arithmetic. The tests compare every gradient with autograd's. A decoder that does not
-require a gradient is frozen, and dW_dec is not computed.
+The gradients of biases and thresholds are written to their `.grad`. Those of the two weight matrices are as large as
+these, and are made a block of latents at a time, by the `RowGradients` of a pass, so that no more than a block is ever
+held. Autograd would hold them whole, and allocate them at every step. The tests compare every gradient with autograd's.
+A decoder that does not require a gradient is frozen, and dW_dec is not computed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +42,10 @@ class Penalty:
     bandwidth: float = 0.0
 
 
+Rows = Callable[[int, int, Tensor, Tensor | None], None]
+"""Makes the gradients of the encoder's rows, and the decoder's, from one latent up to another, in given tensors."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """The result of a forward and backward pass.
@@ -52,6 +57,8 @@ class Pass:
         smallest: batchtopk: the smallest value that fired; zero if none did.
         along: the part of the decoder's gradient along each of its rows, `dW_dec[i] . W_dec[i]`, computed as
             sum_t z[t, i] dz[t, i] from values of the backward pass.
+        rows: writes the gradients of a block of both matrices' rows. Tied weights have one gradient, the encoder's,
+            and a frozen decoder has none: the decoder's tensor is then None.
     """
 
     gradient: Float[Tensor, "tokens d_in"]
@@ -59,13 +66,12 @@ class Pass:
     fires: Float[Tensor, " latents"]
     smallest: Float[Tensor, ""]
     along: Float[Tensor, " latents"]
+    rows: Rows
 
 
 def make_gradients(sae: Sae) -> None:
-    """Allocate a `.grad` for every parameter that learns, and for jumprelu's thresholds."""
-    for parameter in sae.parameters():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter)
+    """Allocate a `.grad` for the biases, and for jumprelu's thresholds."""
+    sae.b_enc.grad, sae.b_dec.grad = torch.zeros_like(sae.b_enc), torch.zeros_like(sae.b_dec)
     if sae.config.activation == "jumprelu" and sae.threshold is not None:
         sae.threshold.grad = torch.zeros_like(sae.threshold)
 
@@ -80,7 +86,7 @@ def sparse_pass(
     recompute: bool,
     read: Float[Tensor, "tokens d_in"] | None = None,
 ) -> Pass:
-    """Run forward and backward over selected entries only, in entries x d_in work; overwrites the SAE's `.grad`s.
+    """Run forward and backward over selected entries only, in entries x d_in work; overwrites the biases' `.grad`s.
 
     For jumprelu the entries include those slightly below their thresholds. If entries were selected in a lower
     precision, `recompute` computes their pre-activations again in float32. `read` is the encoder's input for
@@ -120,10 +126,17 @@ def sparse_pass(
     for (first, last), gradient in gradients:
         part, some = pattern.part(first, last) if len(gradients) > 1 else (pattern, slice(None))
         dz[some] = part.dots(sae.W_dec.detach()[first:last], gradient)
-        if sae.W_dec.requires_grad:
-            part.sums(z[some], gradient, _grad(sae.W_dec)[first:last])
     dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
-    pattern.sums(dpre, read, _grad(sae.W_enc), add=sae.config.tied)
+
+    def write(first: int, last: int, encoder: Tensor, decoder: Tensor | None) -> None:
+        into = encoder if sae.config.tied else decoder
+        if into is not None:
+            for (begin, end), gradient in _overlapping(gradients, first, last):
+                part, some = pattern.part(begin, end)
+                part.sums(z[some], gradient, into[begin - first : end - first])
+        part, some = pattern.part(first, last)
+        part.sums(dpre[some], read, encoder, add=sae.config.tied)
+
     fires = pattern.per_latent(live.to(x.dtype))
     if sae.config.activation == "jumprelu":
         near = _near(pre, threshold, penalty)
@@ -133,7 +146,7 @@ def sparse_pass(
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
     finds = sae.config.activation == "batchtopk" and bool(live.any())
     smallest = z[live].min() if finds else z.new_zeros(())
-    return Pass(whole, factor, fires, smallest, pattern.per_latent(z * dz))
+    return Pass(whole, factor, fires, smallest, pattern.per_latent(z * dz), write)
 
 
 @torch.no_grad()
@@ -156,17 +169,21 @@ def dense_pass(
     dz = torch.empty_like(z)
     for (first, last), gradient in gradients:
         dz[:, first:last] = gradient @ sae.W_dec[first:last].T
-        if sae.W_dec.requires_grad:
-            torch.mm(z[:, first:last].T, gradient, out=_grad(sae.W_dec)[first:last])
     dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
-    grad = _grad(sae.W_enc)
-    torch.addmm(grad, dpre.T, read, beta=float(sae.config.tied), out=grad)
+
+    def write(first: int, last: int, encoder: Tensor, decoder: Tensor | None) -> None:
+        into = encoder if sae.config.tied else decoder
+        if into is not None:
+            for (begin, end), gradient in _overlapping(gradients, first, last):
+                torch.mm(z[:, begin:end].T, gradient, out=into[begin - first : end - first])
+        torch.addmm(encoder, dpre[:, first:last].T, read, beta=float(sae.config.tied), out=encoder)
+
     fires = live.sum(0).to(x.dtype)
     if sae.config.activation == "jumprelu":
         near = _near(pre, sae.threshold, penalty)
         _threshold_gradient(sae, (near * dz).sum(0), near.sum(0), fires, penalty, len(x))
     _bias_gradients(sae, dpre.sum(0), gradients[0][1])
-    return Pass(whole, factor, fires, z.new_zeros(()), (z * dz).sum(0))
+    return Pass(whole, factor, fires, z.new_zeros(()), (z * dz).sum(0), write)
 
 
 @torch.no_grad()
@@ -177,17 +194,18 @@ def add_auxiliary(
     dead: Bool[Tensor, " latents"],
     k: int,
     weight: float,
-    along: Float[Tensor, " latents"],
-) -> None:
+    done: Pass,
+) -> Pass:
     """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct the error of the live ones.
 
     The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error, so that it does not fade as the fit
-    improves. Its gradient is added to the encoder's, the decoder's and to `along` (see `Pass`).
+    improves. Its gradient is added to those of the biases, to `done.along`, and to the rows of the pass that is
+    returned.
     """
     chosen = dead.nonzero()[:, 0]
     k = min(k, len(chosen))
     if k == 0:
-        return
+        return done
     read, rows, written = sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen]
     pre = torch.nn.functional.linear(read, rows, sae.b_enc[chosen])
     values, which = pre.topk(k, dim=1, sorted=False)
@@ -196,14 +214,31 @@ def add_auxiliary(
     gradient = (code @ written - error).mul_(scale)
     dcode = gradient @ written.T
     dpre = torch.where(code > 0, dcode, 0)
-    along.index_add_(0, chosen, (code * dcode).sum(0))
-    if sae.W_dec.requires_grad:
-        _grad(sae.W_dec).index_add_(0, chosen, code.T @ gradient)
-    _grad(sae.W_enc).index_add_(0, chosen, dpre.T @ read)
+    done.along.index_add_(0, chosen, (code * dcode).sum(0))
     summed = dpre.sum(0)
     _grad(sae.b_enc).index_add_(0, chosen, summed)
     if sae.config.pre_encoder_bias:
         _grad(sae.b_dec).sub_(rows.T @ summed)
+
+    def write(first: int, last: int, encoder: Tensor, decoder: Tensor | None) -> None:
+        done.rows(first, last, encoder, decoder)
+        begin, end = torch.searchsorted(chosen, chosen.new_tensor([first, last])).tolist()
+        some, its = slice(begin, end), chosen[begin:end] - first
+        into = encoder if sae.config.tied else decoder
+        if into is not None:
+            into.index_add_(0, its, code[:, some].T @ gradient)
+        encoder.index_add_(0, its, dpre[:, some].T @ read)
+
+    return replace(done, rows=write)
+
+
+def _overlapping(
+    gradients: list[tuple[tuple[int, int], Tensor]], first: int, last: int
+) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    """The parts of the latents from `first` up to `last` that are in each level, with the level's gradient."""
+    for (begin, end), gradient in gradients:
+        if begin < last and end > first:
+            yield (max(begin, first), min(end, last)), gradient
 
 
 def _levels(

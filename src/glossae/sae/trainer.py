@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae.errors import GlossaeError
+from glossae.sae.adam import Adam
 from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import above, batch_top_k, top_k
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
+Moments = Literal["float32", "bfloat16"]
 
 # Gao et al. 2024, section 3: learning rate by the number of latents
 LR_AT_2_14 = 2e-4
@@ -39,8 +41,12 @@ THRESHOLD_STEPS = 200
 BANDWIDTH, L0_WEIGHT, THRESHOLD_LR = 0.5, 1.0, 10.0
 # Weiszfeld's iteration gains about a digit per step on such data; more digits are below a batch's noise
 MEDIAN_STEPS = 20
+# values of each weight matrix's gradient that are held at once, 128 MiB: a sparse product has a price of its own, which
+# smaller blocks would pay more often
+GRADIENT_VALUES = 2**25
 # an FVU above this counts as divergence
 DIVERGED = 1e4
+WEIGHTS = ("W_enc", "W_dec")
 # an SAE that ends above this FVU has learnt nothing: the batch's mean alone gives 1, and an SAE that fires too
 # seldom stays a little above
 USELESS = 2.0
@@ -61,6 +67,7 @@ class TrainSettings:
         centre: initial value of the pre-encoder bias; the geometric median is Bricken et al.'s (2023) choice.
         encoder_dtype: precision of the encoder's product; weights and everything else are float32. `auto` is
             bfloat16 on devices that are built for it.
+        moments: precision in which Adam's two moments of the weights are stored.
         published: the paper's training: no scaling, free decoder rows, small random weights, lr 1e-3, float32.
         frozen_decoder: keep the decoder's rows at their initial values, and train only encoder, biases and
             thresholds: a control for what learnt directions add (arXiv 2602.14111). Not with tied weights.
@@ -77,6 +84,7 @@ class TrainSettings:
     unit_rows: bool = True
     centre: Centre = "mean"
     encoder_dtype: EncoderDtype = "auto"
+    moments: Moments = "float32"
     published: bool = False
     frozen_decoder: bool = False
     seed: int = 0
@@ -229,10 +237,13 @@ class Trainer:
             self.aux_k = 0
         self.bandwidth = 0.0
         make_gradients(self.sae)
-        self.optimizer = self._optimizer()
+        self.learnt = self._learnt()
+        self.adam = Adam(self.learnt, getattr(torch, settings.moments), settings.seed)
+        shape = (max(1, min(config.latents, GRADIENT_VALUES // config.d_in)), config.d_in)
+        self.gradients = {name: torch.empty(shape, device=device) for name in WEIGHTS if name in self.learnt}
         self.silent = torch.zeros(config.latents, dtype=torch.int64, device=device)
         self.dead_after = max(DEAD_TOKENS, int(DEAD_SHARE * settings.tokens))
-        self.guess = 0.0
+        self.guess = self.rate = 0.0
         self.steps = self.tokens = 0
         self.log: list[TrainPoint] = []
         self.since: list[list[float]] = []
@@ -267,15 +278,17 @@ class Trainer:
         assert self.config.k is not None
         return Penalty(l1, l0=L0_WEIGHT, l0_target=float(self.config.k), bandwidth=self.bandwidth)
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        learnt = [parameter for parameter in self.sae.parameters() if parameter.requires_grad]
+    def _learnt(self) -> dict[str, Tensor]:
+        """The tensors that are trained, by their names."""
+        named = dict(self.sae.named_parameters())
+        learnt: dict[str, Tensor] = {name: each for name, each in named.items() if each.requires_grad}
         if not self.config.pre_encoder_bias:
             # without a pre-encoder bias there is no decoder bias at all: the paper's first formula
-            learnt = [parameter for parameter in learnt if parameter is not self.sae.b_dec]
-        groups: list[dict[str, Any]] = [{"params": learnt, "factor": 1.0}]
+            del learnt["b_dec"]
         if self.config.activation == "jumprelu":
-            groups.append({"params": [self.sae.threshold], "factor": THRESHOLD_LR})
-        return torch.optim.Adam(groups, lr=self.lr, fused=self.mean.device.type in ("cpu", "cuda"))
+            assert self.sae.threshold is not None
+            learnt["threshold"] = self.sae.threshold
+        return learnt
 
     def step(
         self,
@@ -294,15 +307,9 @@ class Trainer:
         dead = self.silent > self.dead_after
         if self.aux_k and bool(dead.any()):
             error = done.gradient.div(-done.factor)
-            add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done.along)
+            done = add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done)
         mse, fvu = self.check_loss(squares, x.numel(), variance)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * group["factor"] * self._schedule()
-        if self.unit_rows:
-            self._project(done.along)
-        self.optimizer.step()
-        if self.unit_rows:
-            self._renormalise()
+        self._update(done)
         if self.config.activation == "jumprelu" and self.sae.threshold is not None:
             self.sae.threshold.clamp_min_(0.0)
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
@@ -350,18 +357,42 @@ class Trainer:
         return max(0.0, min(1.0, rising, falling))
 
     @torch.no_grad()
-    def _project(self, along: Float[Tensor, " latents"]) -> None:
+    def _update(self, done: Pass) -> None:
+        """Take Adam's step, block by block of the latents."""
+        lr = self.rate = self.lr * self._schedule()
+        self.adam.start(self.steps, self.mean.device)
+        size = len(self.gradients["W_enc"])
+        for first in range(0, self.config.latents, size):
+            last = min(first + size, self.config.latents)
+            found = {name: each[: last - first] for name, each in self.gradients.items()}
+            done.rows(first, last, found["W_enc"], found.get("W_dec"))
+            written = self.sae.W_dec[first:last]
+            if self.unit_rows:
+                self._project(
+                    written, found["W_enc" if self.config.tied else "W_dec"], done.along[first:last]
+                )
+            for name, gradient in found.items():
+                weight = getattr(self.sae, name).detach()[first:last]
+                self.adam.update(name, weight, gradient, lr, slice(first, last))
+            if self.unit_rows:
+                written.div_(torch.linalg.vector_norm(written, dim=1, keepdim=True).clamp_min(1e-12))
+        for name, each in self.learnt.items():
+            if name not in WEIGHTS:
+                assert each.grad is not None
+                rate = lr * THRESHOLD_LR if name == "threshold" else lr
+                self.adam.update(name, each.detach(), each.grad, rate)
+
+    def _project(
+        self,
+        rows: Float[Tensor, "block d_in"],
+        gradient: Float[Tensor, "block d_in"],
+        along: Float[Tensor, " block"],
+    ) -> None:
         """Remove the gradient along each decoder row: it would only change the row's length."""
-        rows, gradient = self.sae.W_dec, self.sae.W_dec.grad
-        assert gradient is not None
         if self.config.tied:
             # tied: this includes the encoder's gradient
             along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, 0, 0]
         gradient.addcmul_(along[:, None], rows, value=-1)
-
-    @torch.no_grad()
-    def _renormalise(self) -> None:
-        self.sae.W_dec.div_(torch.linalg.vector_norm(self.sae.W_dec, dim=1, keepdim=True).clamp_min(1e-12))
 
     @torch.no_grad()
     def _record(self, x: Float[Tensor, "tokens d_in"], done: Pass, mse: float, fvu: float) -> None:
@@ -382,17 +413,18 @@ class Trainer:
 
     def _write_log(self) -> None:
         means = [sum(column) / len(self.since) for column in zip(*self.since, strict=True)]
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        self.log.append(TrainPoint(self.steps, self.tokens, rate, *means))
+        self.log.append(TrainPoint(self.steps, self.tokens, self.rate, *means))
         self.since = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and numbers from which `restored` continues, bit for bit."""
         tensors = {f"sae.{name}": tensor for name, tensor in self.sae.tensors().items()}
         tensors |= {"mean": self.mean, "silent": self.silent}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
-        numbers = {name: getattr(self, name) for name in ("scale", "bandwidth", "guess", "steps", "tokens")}
+        for name, moments in self.adam.moments.items():
+            tensors |= {f"adam.{name}.{number}": moment for number, moment in enumerate(moments)}
+        numbers = {
+            name: getattr(self, name) for name in ("scale", "bandwidth", "guess", "rate", "steps", "tokens")
+        }
         log = [dataclasses.asdict(point) for point in self.log]
         return tensors, numbers | {"log": log, "since": self.since}
 
@@ -413,12 +445,9 @@ class Trainer:
             tensor.copy_(tensors["sae.W_enc" if tied else f"sae.{name}"])
         trainer.mean = tensors["mean"].to(device)
         trainer.silent.copy_(tensors["silent"])
-        adam = trainer.optimizer.state_dict()
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, number, moment = name.split(".")
-                adam["state"].setdefault(int(number), {})[moment] = tensor
-        trainer.optimizer.load_state_dict(adam)
+        for name, moments in trainer.adam.moments.items():
+            for number, moment in enumerate(moments):
+                moment.copy_(tensors[f"adam.{name}.{number}"])
         log = [TrainPoint(**point) for point in numbers["log"]]
         for name, value in (numbers | {"log": log}).items():
             setattr(trainer, name, value)

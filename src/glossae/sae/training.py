@@ -31,7 +31,7 @@ ONES = 32
 # tokens for checking weights before they are saved
 CHECKED = 64
 # the format of checkpoints, and the number that is kept
-FORMAT, KEPT = 3, 2
+FORMAT, KEPT = 4, 2
 _NAME = re.compile(r"step-\d{9,}\.safetensors")
 
 

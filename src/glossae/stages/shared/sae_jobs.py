@@ -38,13 +38,11 @@ CHUNK_VALUES = 2**24
 SECONDS_A_MINUTE = 60
 # bytes of activations that are kept on disk for the length of a training
 MOST_STORED = 8e9
-# of each weight in training: itself, its gradient and Adam's two moments, in float32
-BYTES_A_WEIGHT = 16
 
 # of a dry run: operations of an optimiser step, each of which takes at least LAUNCH; what an entry of a sparse code
-# costs in a step, a value of the site's width, in bytes; pre-activations held at once, and checkpoints kept
-# (glossae.sae)
-STEP_OPERATIONS, TRAINED_ENTRY, VALUES_AT_ONCE, KEPT = 120, 8, 2**21, 2
+# costs in a step, a value of the site's width, in bytes; pre-activations held at once, checkpoints kept, and values of
+# a gradient held at once (glossae.sae)
+STEP_OPERATIONS, TRAINED_ENTRY, VALUES_AT_ONCE, KEPT, GRADIENT_VALUES = 120, 8, 2**21, 2, 2**25
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,7 @@ def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
         unit_rows=settings.unit_rows,
         centre=settings.centre,
         encoder_dtype=settings.encoder_dtype,
+        moments=settings.moments,
         published=recipe.by_the_paper,
         seed=recipe.seed,
     )
@@ -216,20 +215,26 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
         tied: of each, whether it has one matrix or two.
 
     Raises:
-        GlossaeError: their weights, gradients and moments alone are more than there is.
+        GlossaeError: their weights and moments alone are more than there is.
     """
     width = lm.widths[recipe.site]
-    needed = BYTES_A_WEIGHT * width * latents * sum(1 if one else 2 for one in tied)
+    needed = _bytes_a_weight(recipe) * width * latents * sum(1 if one else 2 for one in tied)
     there = _memory_of(recipe)
     if needed > there:
         what = f"{latents} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {latents} latents"
         settings = recipe.sae if key == "sae" else recipe.grid
         size = "latents" if settings.latents is not None else "expansion"
         fewer = "" if key == "sae" else ", or give fewer grid.k or grid.l1"
+        halved = "" if recipe.sae.moments == "bfloat16" else ", or give --sae.moments bfloat16"
         raise GlossaeError(
-            f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights, gradients "
-            f"and Adam's two moments), and there are {bytes_text(there)}; lower {key}.{size}{fewer}"
+            f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights and "
+            f"Adam's two moments), and there are {bytes_text(there)}; lower {key}.{size}{fewer}{halved}"
         )
+
+
+def _bytes_a_weight(recipe: Recipe) -> int:
+    """Of each weight in training: itself, and Adam's two moments."""
+    return 4 + 2 * (4 if recipe.sae.moments == "float32" else 2)
 
 
 def _memory_of(recipe: Recipe) -> float:
@@ -256,7 +261,7 @@ def training_work(
     recipe, d, count = counts.recipe, shape.site_width(counts.recipe.site), len(live)
     tokens = counts.train_tokens * recipe.sae.epochs
     weights = sum(d * m if one else 2 * d * m for one in tied)
-    free = recipe.by_the_paper or not recipe.sae.unit_rows
+    free, each = recipe.by_the_paper or not recipe.sae.unit_rows, _bytes_a_weight(recipe)
     pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, counts.train_tokens * d)
     passes = counts.forward(tokens, depth, shape=shape)
     steps = Work(
@@ -265,11 +270,10 @@ def training_work(
         # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
         + counts.steps * weights * (40 + (0 if free else 24)),
         operations=counts.steps * STEP_OPERATIONS * count,
-        # weights and two moments
-        checkpoints=0 if recipe.sae.checkpoint is None else KEPT * (12 * weights + 4 * pool),
+        checkpoints=0 if recipe.sae.checkpoint is None else KEPT * (each * weights + 4 * pool),
     )
-    # weights, gradients, two moments, and one more while a gradient is made or rows are scaled; pre-activations
-    # and what is made of them
-    held = 4 * weights * (4 if free else 4.5) + 4 * pool
+    # weights and two moments, the encoder's weights in bfloat16, blocks of gradients and what they are made of;
+    # pre-activations and what is made of them
+    held = (each + 1) * weights + 16 * min(weights, 2 * GRADIENT_VALUES) + 4 * pool
     held += 12 * min(counts.step_tokens * m * count, max(VALUES_AT_ONCE, counts.step_tokens * m))
     return dataclasses.replace(passes + steps, held=passes.held + held)
