@@ -180,6 +180,7 @@ def test_as_coded_is_counted_on_top(counting):
 
 
 def test_an_edit_runs_what_is_above_its_site(counting):
+    tuned = counting.recipe.effects.model_copy(update={"tune": True})
     for site, layer, above in (
         ("resid", "1", 1),
         ("mlp.hidden", "1", 2),
@@ -188,7 +189,8 @@ def test_an_edit_runs_what_is_above_its_site(counting):
     ):
         layer = layer if layer == "auto" else int(layer)
         other = dataclasses.replace(
-            counting, recipe=counting.recipe.model_copy(update={"site": site, "layer": layer})
+            counting,
+            recipe=counting.recipe.model_copy(update={"site": site, "layer": layer, "effects": tuned}),
         )
         assert other.blocks_above == above
         # on what is measured of test, and of the target's sentences of tune and of test
@@ -243,7 +245,8 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
     assert sae.cost(counting).memory(gpu) > 12 * 2 * 8192 * 65536 + 2 * counting.shape.weights
     halved = recipe.model_copy(update={"sae": recipe.sae.model_copy(update={"moments": "bfloat16"})})
     counting = dataclasses.replace(counting, recipe=halved)
-    assert 8 * 2 * 8192 * 65536 < sae.cost(counting).memory(gpu) - 2 * counting.shape.weights < 12e9
+    # the passes of the model take some besides
+    assert 8 * 2 * 8192 * 65536 < sae.cost(counting).memory(gpu) - 2 * counting.shape.weights < 13e9
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):

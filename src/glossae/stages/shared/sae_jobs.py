@@ -274,6 +274,6 @@ def training_work(
     )
     # weights and two moments, the encoder's weights in bfloat16, blocks of gradients and what they are made of;
     # pre-activations and what is made of them
-    held = (each + 1) * weights + 16 * min(weights, 2 * GRADIENT_VALUES) + 4 * pool
+    held = (each + 1) * weights + 12 * min(weights, 2 * GRADIENT_VALUES) + 4 * pool
     held += 12 * min(counts.step_tokens * m * count, max(VALUES_AT_ONCE, counts.step_tokens * m))
     return dataclasses.replace(passes + steps, held=passes.held + held)
