@@ -248,6 +248,8 @@ def test_labels_that_are_there_are_kept_and_those_of_another_run_are_not_shown(r
         ((200, completion(None)), "latent 5 \\(the answer has no text\\)"),
         ((200, completion(None, refusal="I can't.")), "latent 5 \\(the model refused\\)"),
         ("I would rather not.", "latent 5 \\(the answer is no JSON object\\)"),
+        ("{" * 900_000, "latent 5 \\(the answer is no JSON object\\)"),
+        ("} {", "latent 5 \\(the answer is no JSON object\\)"),
         ('{"label": "\\u202e\\n"}', "latent 5 \\(the answer has no label\\)"),
         ('{"labels": 3}', "latent 5 \\(the answer has no label\\)"),
     ],

@@ -333,6 +333,10 @@ class Unit:
             for context in contexts
         ]
 
+    def __repr__(self) -> str:
+        rates = [f"{name[5:]} {value:.1%}" for name, value in self.facts.items() if name.startswith("rate.")]
+        return f"Unit(latent {self.number}: fires on {', '.join(rates)})"
+
     def _repr_html_(self) -> str:
         largest = max((value for _, tokens in self.contexts for _, value in tokens), default=0.0) or 1.0
         rows = []
@@ -395,7 +399,7 @@ class Units(_Tabled):
         rows = _done(self._context, "dashboards").dashboards or []
         path = self._context.folder.path / "dashboards" / f"latent-{number}.json"
         shown = any((row.kind, row.unit) == ("latent", number) for row in rows)
-        facts = {str(key): value for key, value in row.iloc[0].items()}
+        facts = row.astype(object).iloc[0].to_dict()
         return Unit(number, facts, read_dashboard(path) if shown else None)
 
     def knob(self, dose: float = 1.0) -> Knob:

@@ -85,12 +85,21 @@ class Record:
         found: dict[str, Any] | None = stages.get(name) if isinstance(stages, dict) else None
         if found is None:
             raise GlossaeError(f"{self.path}: the stage '{name}' is not done in this run")
-        for what, outputs in found.get("made_from", {}).items():
-            if self.outputs(what) != outputs:
-                raise GlossaeError(
-                    f"{self.path}: the stage '{name}' was made from another '{what.partition('/')[0]}' than the one "
-                    "that is here now: run the recipe again, as far as that stage"
-                )
+        try:
+            others = [
+                what for what, outputs in found.get("made_from", {}).items() if self.outputs(what) != outputs
+            ]
+        # an edited record: a stage that was made from itself, or from files that no stage has
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise GlossaeError(
+                f"{self.path / RECORD}: is broken where it says what the stage '{name}' was made from: delete it to "
+                "run the recipe again"
+            ) from error
+        if others:
+            raise GlossaeError(
+                f"{self.path}: the stage '{name}' was made from another '{others[0].partition('/')[0]}' than the one "
+                "that is here now: run the recipe again, as far as that stage"
+            )
         if self.by_recipe and found.get("recipe") not in (None, self._recipe_sha()):
             self.recipe()
             raise GlossaeError(
@@ -116,6 +125,13 @@ class Record:
             GlossaeError: as `stage`; or the file was changed, is none of the stage's, or cannot be read.
         """
         file, files = self.path / stage / name, self.stage(stage).get("files", {})
+        # the run's folder itself may be one
+        if link := next(
+            (place for place in (file, *file.parents[: len(Path(name).parts)]) if place.is_symlink()), None
+        ):
+            raise GlossaeError(
+                f"{link}: is a symbolic link, and a run's files are in its folder: put a copy there"
+            )
         if _sha(file, again(stage)) == files.get(name):
             return file
         raise GlossaeError(f"{file}: was changed since the stage '{stage}' wrote it{again(stage)}")

@@ -129,6 +129,8 @@ def test_a_knob_of_the_former_name_is_read(tiny_lm, tmp_path):
     with safe_open(path, framework="pt") as file:
         said = json.loads(file.metadata()["glossae_knob"])
     said["sprog"] = said.pop("glossae")
+    # which had no hash of its header
+    del said["header"]
     save_file(load_file(path), path, metadata={"sprog_knob": json.dumps(said)})
     assert Knob.load(path).hash == made.hash
 
@@ -326,6 +328,7 @@ def changed(path, **changes):
         ({"dose": "4"}, 'is a broken knob: dose: "4" is not a number'),
         ({"dose": 10**400}, "is a broken knob: int too large"),
         ({"dose": 1e41}, "is a broken knob: knob: dose: 1e.41 is too large"),
+        ({"dose": 5.0}, "is a broken knob: its hash is not that of what it holds"),
     ],
 )
 def test_a_header_that_was_changed_is_refused(tiny_lm, tmp_path, change, words):

@@ -54,7 +54,7 @@ def test_found(tmp_path: Path) -> None:
         "Three latents pass the rate rule (a latent fires on more than 50 % of Danish and less than 1 % of English "
         "tokens), which fire on Swedish too."
     )
-    assert "it loses per byte at least 30 times as much (one-sided 95 %) as English and" in text["How sure"]
+    assert "it rises per byte at least 30 times as much (one-sided 95 %) as English and" in text["How sure"]
     assert text["How sure"].endswith("as Swedish: selective against English, not against Swedish.")
     assert "no random sets were drawn (--effects.controls 1000)" in text["Controls"]
     # other thresholds are not called the paper's
@@ -218,7 +218,9 @@ def test_what_training_adds_and_what_it_takes() -> None:
     )
     for ends in ((-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)):
         text = added(("target", *ends), ("margin", 0.0, -0.1, 0.1))
-        assert text.startswith("the autoencoder adds nothing that an untrained one lacks")
+        assert text.startswith(
+            "that training adds anything is not shown (four trained latents switched off cost Danish "
+        )
         assert ("0.200 nats a token less" in text) == (ends[2] < 0)
     assert added(reason="too little text") == ""
     assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
@@ -245,6 +247,28 @@ def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_pat
         "the difference of means, da less en, switched off costs Danish 0.600 nats a token and the nearest language "
         "(Swedish) -0.010, four trained latents 0.200 nats a token and the nearest language (Swedish) 0.050"
     ) in text
+
+
+def test_languages_that_were_set_aside_are_not_denied(tmp_path: Path) -> None:
+    """Told from the reference alone, because another language was too close, or had too little text."""
+    units = results_of(fabricate(tmp_path))["features"]["units"]
+    rate = row("da en sv", 0.9, 0.02, 0.95)
+    features = {"rule": "tested", "units": [unit | {"rate": rate} for unit in units]}
+    change_results(tmp_path, evidence=panel(("en",)))
+    recipe = (tmp_path / "recipe.yaml").read_text(encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(recipe.replace("rule: paper", "rule: tested"), encoding="utf-8")
+    found = said(changed(tmp_path, features=features))["Found"]
+    assert "told from English (false discovery rate 5 %), and not told from Swedish and German; " in found
+    assert found.endswith("the selected latents stand for “not English” as much as for Danish.")
+    assert "no third language" not in found
+
+
+def test_latents_that_fire_on_the_reference_are_called_so(tmp_path: Path) -> None:
+    units = results_of(fabricate(tmp_path))["features"]["units"]
+    units = [unit | {"rate": row("da en sv", 0.017, 0.010, 0.010)} for unit in units]
+    assert (
+        "which fire on English and Swedish too" in said(changed(tmp_path, features={"units": units}))["Found"]
+    )
 
 
 def test_numbers_in_words() -> None:

@@ -1,6 +1,7 @@
 """Whose folder it is: one recipe's, one run at a time, and nothing is written where a run cannot live."""
 
 import errno
+import json
 import os
 
 import pytest
@@ -265,6 +266,40 @@ def test_a_stage_that_was_made_from_another_sae_is_refused(world, copy_of_finish
     assert "was made from another" in capsys.readouterr().err
     assert not (tmp_path / "k.st").exists()
     assert len(open_run(out).table("probe/cells"))
+
+
+@pytest.mark.parametrize(
+    "made_from",
+    [{"sae": "x"}, {"sae/nothing": "x"}, {"features": "x"}, {"sae": 3}, {3: None}, ["sae"], "sae"],
+)
+def test_a_record_that_names_what_cannot_be_is_refused_in_one_line(copy_of_finished, capsys, made_from):
+    path = copy_of_finished / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["stages"]["sae"]["made_from"] = made_from
+    del record["stages"]["features"]["fingerprint"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    for command in ("figures", "push", "knob"):
+        line = {"figures": ["figures"], "push": ["push"], "knob": ["knob", "save"]}[command]
+        more = ["a/b", "--dry-run"] if command == "push" else ["--out", str(copy_of_finished.parent / "k")]
+        assert main([*line, str(copy_of_finished), *more]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("glossae: ")
+
+
+def test_files_behind_links_are_not_read(copy_of_finished, tmp_path):
+    stage, elsewhere = copy_of_finished / "features", tmp_path / "elsewhere"
+    stage.rename(elsewhere)
+    stage.symlink_to(elsewhere)
+    with pytest.raises(
+        GlossaeError, match="features: is a symbolic link, and a run's files are in its folder"
+    ):
+        open_run(copy_of_finished).file("features/ranges.json")
+    stage.unlink()
+    elsewhere.rename(stage)
+    (stage / "ranges.json").rename(elsewhere)
+    (stage / "ranges.json").symlink_to(elsewhere)
+    with pytest.raises(GlossaeError, match=r"ranges\.json: is a symbolic link"):
+        open_run(copy_of_finished).file("features/ranges.json")
 
 
 def test_a_file_that_was_changed_is_not_read(copy_of_finished, tmp_path, capsys):

@@ -250,13 +250,14 @@ def coloured(bench: Workbench, text: str, keys: Sequence[str]) -> str:
         return '<p class="quiet">No text.</p>'
     cut = len(tokens) + len(bench.lm.prefix) >= bench.longest
     note = f'<p class="quiet">Read up to token {len(tokens)}.</p>' if cut else ""
-    return f'<p class="tokens" dir="auto">{"".join(_span(bench, token) for token in tokens)}</p>{note}'
+    spans = "".join(_span(bench, token, chosen=bool(keys)) for token in tokens)
+    return f'<p class="tokens" dir="auto">{spans}</p>{note}'
 
 
-def _span(bench: Workbench, token: Token) -> str:
+def _span(bench: Workbench, token: Token, *, chosen: bool) -> str:
     shares = [bench.units[key].share(value) for key, value in token.values.items()]
     values = [f"{bench.units[key].name}: {value:.3g}" for key, value in token.values.items()]
-    title = ", ".join(values) or "not read here: an attention sink"
+    title = ", ".join(values) or ("not read here: an attention sink" if chosen else "no unit is chosen")
     piece = escaped(token.text).replace("\n", "↵\n")
     return f'<span style="--share:{max(shares, default=0.0):.3f}" title="{escaped(title)}">{piece}</span>'
 

@@ -37,6 +37,8 @@ TRAINED, UNTRAINED, FROZEN = "trained", "untrained", "frozen decoder"
 COORDINATES, MEANS, LAPE = "coordinates", "difference of means", "LAPE neurons"
 # the autoencoders that training is judged by
 LEARNT = (TRAINED, UNTRAINED)
+# of a language, for it to be among those of which one is the nearest
+FEWEST_SENTENCES = 10
 COMPARISONS: tuple[Comparison, ...] = ("target", "margin")
 # a latent of another seed is the same one from this cosine of their decoder rows on
 SAME = 0.7
@@ -299,6 +301,15 @@ def compared(
     )
 
 
+def _others(switched: SwitchOff, target: str) -> list[str]:
+    """The languages among which the nearest one is looked for: one sentence would make any language the nearest."""
+    return [
+        code
+        for code in switched.tokens.corpus.languages
+        if code != target and len(switched.rows(code)) >= FEWEST_SENTENCES
+    ]
+
+
 def _measured(switched: SwitchOff, code: str) -> MeasuredText:
     rows, tokens = switched.rows(code), switched.tokens
     predicted = tokens.predicted[rows].sum()
@@ -330,7 +341,7 @@ def _set_rows(
                 per_byte=float(per_byte[code][number]),
                 sentences=int(sentences[code][number]),
             )
-        others = {code: change[code].delta for code in samples if code != target}
+        others = {code: change[code].delta for code in _others(switched, target)}
         nearest = max(others, key=lambda code: others[code]) if others else None
         rows.append(SwitchedSet(**each.to_json(), change=change, nearest=nearest))
     return rows
@@ -340,7 +351,7 @@ def _adds(
     sets: Sequence[TurnedSet], switched: SwitchOff, samples: Samples, target: str, draws: int, seed: int
 ) -> list[TrainingAdds | TrainingCarries]:
     """Trained less untrained, size by size; the nearest other language is found anew in every resample."""
-    others = [code for code in samples if code != target]
+    others = _others(switched, target)
     point = {code: switched.mean(code)[None] for code in samples}
     generator = np.random.default_rng([seed, 1])
     rows: list[TrainingAdds | TrainingCarries] = []

@@ -243,6 +243,7 @@ class Knob:
         if place.exists() and not is_knob(place):
             raise GlossaeError(f"{place}: exists and is no knob of glossae: give another name")
         said = self._description() | {"dose": self.dose, "glossae": self.version, "hash": self.hash}
+        said["header"] = _header_sha256(said)
         text = json.dumps(said, ensure_ascii=False, allow_nan=False, sort_keys=True)
         write_tensors(place, self._file_tensors(), {KEY: text})
         return place
@@ -275,7 +276,8 @@ class Knob:
             )
         try:
             knob = _made(said, tensors)
-            whole = knob.hash == said["hash"]
+            # files of before have no hash of their header, and none of the dose
+            whole = knob.hash == said["hash"] and said.pop("header", None) in (None, _header_sha256(said))
         # a RecursionError, of nested brackets, is a RuntimeError
         except (
             LookupError,
@@ -369,6 +371,12 @@ class Knob:
 
     def _file_tensors(self) -> Tensors:
         return self._tensors | {"weights": self.weights}
+
+
+def _header_sha256(said: Mapping[str, Any]) -> str:
+    """Of what a file's header says but this: its other hash is that of the knob at any dose."""
+    own = {key: value for key, value in said.items() if key != "header"}
+    return hashlib.sha256(json.dumps(own, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def is_knob(place: Path) -> bool:

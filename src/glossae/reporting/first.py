@@ -280,7 +280,8 @@ def continuation(files: RunFiles) -> Continued | None:
                     if into
                     else f"The first of {whole(len(turned))} examples; none of them turns {target}. "
                 )
-                + f"Of all continuations at this KL, in {target}: {', '.join(shares)}.",
+                + f"Of all continuations at this KL (how far predictions on {files.names[1]} text move, nats a token), "
+                f"in {target}: {', '.join(shares)}.",
             )
     rows = files.results.generation or []
     before_of = {row.prompt: row for row in rows if row.edit == "raw"}

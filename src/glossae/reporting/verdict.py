@@ -63,7 +63,7 @@ def _tested(files: RunFiles) -> str:
     told = f"told from {language_list(claim.outside)} (false discovery rate {percent(tested.q)})"
     if not claim.units:
         also = next((row for row in own if row.units), None)
-        others = f", {whole(also.units)} as {also.claim}" if also else ""
+        others = f", {whole(also.units)} do{'es' if also.units == 1 else ''} as {also.claim}" if also else ""
         words = f"no latent of {whole(claim.of)} passes as {claim.claim}, {told}{others}"
     else:
         again = [
@@ -73,7 +73,13 @@ def _tested(files: RunFiles) -> str:
         ]
         words = f"{whole(claim.units)} of {whole(claim.of)} latents pass as {claim.claim}, {told}"
         words += f", and again {listed(again)}" if again else ""
-    return words if set(claim.outside) - {files.reference} else f"{words}; {_no_third(files)}"
+    if set(claim.outside) - {files.reference}:
+        return words
+    # set aside, or with too little text to be tested against
+    aside = [code for code in files.languages if code not in (files.target, files.reference)]
+    if not aside:
+        return f"{words}; {_no_third(files)}"
+    return f"{words}, and not told from {language_list(aside)}"
 
 
 def _no_third(files: RunFiles) -> str:
@@ -99,8 +105,13 @@ def _selected(files: RunFiles) -> str:
     """What the run selects, and on which languages that fires."""
     features = files.results.features
     by_tests = files.recipe.features.rule == "tested"
-    if not features or (by_tests and features.rule == "tested"):
+    if not features:
         return ""
+    if by_tests and features.rule == "tested":
+        # which pass is said; on what they fire as well is not
+        alike = _stands_for(files) if features.units else ""
+        selected = f"the selected latent{'s' * (len(features.units) != 1)}"
+        return f"{selected}{alike.removeprefix(', which')}" if " too" in alike or " stand" in alike else ""
     count = plural(len(features.units), "latent")
     if features.rule == "given":
         words = f"{count} {'was' if len(features.units) == 1 else 'were'} named in the recipe"
@@ -125,10 +136,13 @@ def _stands_for(files: RunFiles) -> str:
         further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
         further |= {cell.language for cell in files.next_token.cells}
         return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
-    own, one = fmean(unit.rate[files.target] for unit in units), "s" if len(units) == 1 else ""
-    alike = [code for code in others if fmean(unit.rate[code] for unit in units) >= SELECTIVE_SHARE * own]
+    (target, reference), one = files.names, "s" if len(units) == 1 else ""
+    rates = {code: fmean(unit.rate[code] for unit in units) for code in (*files.languages[:2], *others)}
+    alike = [code for code in others if rates[code] >= SELECTIVE_SHARE * rates[files.target]]
+    if rates[files.reference] >= SELECTIVE_SHARE * rates[files.target]:
+        return f", which fire{one} on {language_list([files.reference, *alike])} too"
     if len(alike) == len(others):
-        return f", which stand{one} for “not {files.names[1]}” as much as for {files.names[0]}"
+        return f", which stand{one} for “not {reference}” as much as for {target}"
     if alike:
         return f", which fire{one} on {language_list(alike)} too"
     return f", which fire{one} less than half as often on {language_list(others)}"
@@ -195,7 +209,28 @@ def how_sure(files: RunFiles) -> str:
     else:
         close = [language_name(code) for code, row in rows[1:] if row and not _is_selective(row)]
         judgement = f"selective against {reference}{', not against ' if close else ''}{''.join(close)}"
-    return f"where {target} loses {short(at)} nats a token, it loses per byte {listed(parts)}: {judgement}"
+    return (
+        f"where the {target} loss rises by {short(at)} nats a token, it rises per byte {listed(parts)}: {judgement}"
+        f"{_more_selective(files, at)}"
+    )
+
+
+def _more_selective(files: RunFiles, at: float) -> str:
+    """The set without an autoencoder, if any, that costs the reference less at this damage than the latents do."""
+    rows = [
+        row
+        for row in files.next_token.selectivity
+        if (row.versus, row.text, row.splice, row.at, row.reached)
+        == (files.reference, "test", False, at, True)
+    ]
+    own = selectivity_row(files, at, files.reference)
+    names = ("difference of means", "probe", "best neuron")
+    others = [row for row in rows if row.units in names]
+    best = min(others, key=lambda row: row.other_delta_per_byte or 0.0, default=None)
+    if own is None or best is None or (best.other_delta_per_byte or 0.0) >= (own.other_delta_per_byte or 0.0):
+        return ""
+    name = f"the {best.units}{chr(39) + 's direction' if best.units == 'probe' else ''}"
+    return f"; {name} does it more selectively ({_times(best).replace(' as much', '')})"
 
 
 def _is_selective(row: Selectivity) -> bool:
@@ -239,10 +274,11 @@ def controls(files: RunFiles) -> str:
     if not files.results.features:
         return ""
     others = _strongest(files) or _difference(files)
-    counts = _counts(files) if files.results.baselines and not files.results.baselines.reason else ""
-    return "; ".join(
-        filter(None, (_untrained(files), counts, what_training_adds(files), others, _drawn(files)))
-    )
+    untrained, base = _untrained(files), files.results.baselines
+    # of the run's tests it is said already
+    said = base is None or base.reason or (untrained and files.recipe.features.rule == "tested")
+    counts = "" if said else _counts(files)
+    return "; ".join(filter(None, (untrained, counts, what_training_adds(files), others, _drawn(files))))
 
 
 def _untrained(files: RunFiles) -> str:
@@ -274,7 +310,8 @@ def _strongest(files: RunFiles) -> str:
     def cost(each: SwitchedSet) -> tuple[float, float]:
         return each.change[target].delta, each.change[str(each.nearest)].delta
 
-    best, own = (max(some, key=lambda each: cost(each)[0] - cost(each)[1]) for some in (others, trained))
+    best = max(others, key=lambda each: cost(each)[0] - cost(each)[1])
+    own = max(trained, key=lambda each: each.size)
     several = best.group == "coordinates"
     what = plural(best.size, "coordinate") if several else f"the {best.group},"
     said = [
@@ -306,8 +343,14 @@ def what_training_adds(files: RunFiles) -> str:
                 f"{number(abs(row.difference))} nats a token {word} than untrained ones (95{NO_BREAK}% "
                 f"{interval(row.low, row.high, write=signed)})"
             )
-    if not better:
-        said.insert(0, "the autoencoder adds nothing that an untrained one lacks")
+    if not better and base.differences:
+        row = max(base.differences, key=lambda row: (row.what == "target", row.size))
+        said.insert(
+            0,
+            f"that training adds anything is not shown ({plural(row.size, 'trained latent')} switched off cost "
+            f"{target} {number(row.difference)} nats a token more than untrained ones, 95{NO_BREAK}% "
+            f"{interval(row.low, row.high, write=signed)})",
+        )
     return ", but ".join(said) if better else "; ".join(said)
 
 

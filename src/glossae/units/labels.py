@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -299,9 +298,9 @@ def _marked(unit: UnitDashboard, context: UnitContext) -> str:
 
 def _json(answer: str) -> dict[str, Any]:
     """The object in an answer, which models like to wrap in words or a code block."""
-    found = re.search(r"\{.*\}", answer, re.DOTALL)
+    found = answer[answer.find("{") : answer.rfind("}") + 1]
     try:
-        said = json.loads(found[0]) if found else None
+        said = json.loads(found) if found else None
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
