@@ -30,7 +30,7 @@ them up or down."""
 
 _EXAMPLES = """\
   glossae run demo            every step, from text to report, on a toy: offline, a minute on two cores
-  glossae run find            the same on your model, language and text: --model, --target, --text
+  glossae run find            this on your model, language and text: --model, --target, --text
   glossae run RECIPE          another recipe, with your model and text if you like
   glossae run ... --quick     a first page in two minutes
   glossae run ... --dry-run   what a run would download, hold in memory and take; no network
