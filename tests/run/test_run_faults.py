@@ -21,6 +21,8 @@ from glossae.errors import GlossaeError
 
 SHORT = {"layer": 1, "probe__paper": "false"}
 SAMPLE = 6
+LOG = r"\(Killed\); the traceback is in (\S+):"
+"""What a run says that is killed in this process, and where its log lies."""
 MOST = int(os.environ.get("FAULTS", 0)) or None
 """The most places of each stage and kind that the slow tests strike at; None: all."""
 OTHER = {"sae__k": 3}
@@ -132,7 +134,7 @@ def strike(run, folder, kind, at, capsys):
     struck = at, faults.seen[at - 1]
     assert faults.struck, struck
     if kind == "kill":
-        found = re.search(r"\(Killed\); the traceback is in (\S+):", said[-1])
+        found = re.search(LOG, said[-1])
         assert (status, found is not None) == (70, True), (struck, said)
         Path(found[1]).unlink()
     else:

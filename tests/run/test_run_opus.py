@@ -15,6 +15,7 @@ from tiny_world import PAIRS
 import glossae
 from faults import Faults, Reads
 from glossae.cli import main
+from glossae.files import TEMPORARY
 from opus_server import archive
 from toy_grammar import sentences
 
@@ -169,6 +170,17 @@ def test_a_download_that_is_struck_anywhere_is_carried_on(download, capsys):
         check_reads(download, lasting, [1, download.reads // 2], capsys)
     for kind in ("kill", "ENOSPC", "ENOENT"):
         check_files(download, kind, places(download.seen, kind, 2), capsys)
+
+
+def test_what_a_killed_download_left_is_deleted_and_nothing_else(world, opus, talks, tmp_path):
+    cache = tmp_path / "cache" / "opus" / "Tiny" / "v1"
+    cache.mkdir(parents=True)
+    left = [cache / f"{TEMPORARY}da-en.txt.zip.{more}json" for more in ("json.x1.", "part.json.x2.")]
+    others = [cache / f"{TEMPORARY}da-sv.txt.zip.json.x1.json", cache / ".mine"]
+    for path in (*left, *others):
+        path.write_text("?")
+    assert main([*world.line(tmp_path / "run", **CHANGES), "--quiet", "--until", "corpora"]) == 0
+    assert [path.exists() for path in (*left, *others)] == [False, False, True, True]
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ all of them, with FAULTS=30 in the environment at most 30 of each stage and kind
 
 import importlib
 import json
+import random
+import re
 import shutil
 import sys
 from collections import Counter
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_run_faults import MOST, check_readers, different, foreign, places, strike, told, tree
+from test_run_faults import LOG, MOST, check_readers, different, foreign, places, strike, told, tree
 
 from faults import Faults
+from glossae.cli import main
 from glossae.files import TEMPORARY
+from glossae.recipe import load_recipe
+from glossae.run import context, engine
 from glossae.stages import STAGES
 from toy_grammar import sentences, sentiment
 
@@ -106,7 +111,17 @@ def go(world, tmp_path_factory):
         return run(place / "runs" / "x", "--until", stage, **EVERY, **more)
 
     controlled = importlib.import_module("glossae.tasks.controlled")
+    model, text = context.load_model(load_recipe(str(world.recipe)), str(world.model)), {}
+
+    def roles_of(recipe, original=engine.roles_of, **more):
+        if (key := recipe.to_yaml()) not in text:
+            text[key] = original(recipe, **more)
+        return text[key]
+
     with pytest.MonkeyPatch.context() as patch:
+        # they lie outside of the folder, and to read them takes as long as a stage
+        patch.setattr(context, "load_model", lambda *_: model)
+        patch.setattr(engine, "roles_of", roles_of)
         # its models take half a minute to load
         patch.setitem(sys.modules, "lingua", None)
         patch.setattr(controlled, "PENALTIES", (0.01,))
@@ -168,3 +183,74 @@ def test_every_place_of_a_stage(stage, kind, go, steps, tmp_path, capsys, page):
     met = check_stage(stage, kind, numbers, go, steps, tmp_path, capsys)
     ends = f"{met[70]} killed, {met[2]} refused in one line, {met[0]} went on"
     told(capsys, f"{stage}, {kind}: {len(numbers)} of {len(of)} places: {ends}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_every_place_again_and_again(seed, go, steps, tmp_path, capsys):
+    """A run over all stages is killed at a random operation, and so is each run that carries it on, until one ends."""
+    place, draw, met = tmp_path / "again", random.Random(seed), Counter()
+    shutil.copytree(steps("corpora").before, place)
+    assert go(place, "corpora") == 0
+    foreign(place / "runs" / "x")
+    while not met[0]:
+        # the longest stage has about 170 operations
+        with Faults(place, draw.randint(1, 250)).at_work() as faults:
+            met[go(place, "steering")] += 1
+        assert faults.struck or met[0]
+    for log in re.findall(LOG, capsys.readouterr().err):
+        Path(log).unlink()
+    assert different(tree(place), steps("steering").after) == []
+    told(capsys, f"all stages but report, killed again and again: {met[70]} places")
+
+
+EXPORTS = {
+    "sae-lens": ("export", "RUN", "--to", "sae-lens", "--out", "OUT"),
+    "sparsify": ("export", "RUN", "--to", "sparsify", "--out", "OUT"),
+    "neuronpedia": ("export", "RUN", "--to", "neuronpedia", "--out", "OUT"),
+    "knob": ("knob", "save", "RUN", "--dose", "2", "--out", "OUT/knob.safetensors"),
+}
+"""Commands that write beside a run that has its dashboards."""
+
+
+def check_export(what, kind, most, steps, tmp_path, capsys):
+    """Strike at operations of an export into a new folder and over an earlier export, and do it again each time."""
+    run, met = steps("baselines").before / "runs" / "x", Counter()
+
+    def export(place):
+        words = (word.replace("RUN", str(run)).replace("OUT", str(place / "out")) for word in EXPORTS[what])
+        return main([*words])
+
+    earlier = tmp_path / "earlier"
+    with Faults(earlier).at_work() as first:
+        assert export(earlier) == 0
+    whole = tree(earlier)
+    with Faults(earlier).at_work() as second:
+        assert export(earlier) == 0
+    assert different(tree(earlier), whole) == []
+    for start, seen in ((None, first.seen), (earlier, second.seen)):
+        for at in places(seen, kind, most):
+            place = tmp_path / f"{what}-{kind}-{at}"
+            if start is not None:
+                shutil.copytree(start, place)
+            status, struck = strike(partial(export, place), place, kind, at, capsys)
+            met[status] += 1
+            assert export(place) == 0, (struck, capsys.readouterr().err)
+            found = {name: each for name, each in tree(place).items() if TEMPORARY not in name}
+            assert different(found, whole) == [], struck
+            shutil.rmtree(place)
+    return met
+
+
+@pytest.mark.parametrize("what", EXPORTS)
+def test_one_place_of_an_export(what, steps, tmp_path, capsys):
+    check_export(what, "kill", 1, steps, tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", EXPORTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_place_of_an_export(what, kind, steps, tmp_path, capsys):
+    met = check_export(what, kind, MOST, steps, tmp_path, capsys)
+    ends = f"{met[70]} killed, {met[2]} refused in one line, {met[0]} went on"
+    told(capsys, f"{what}, {kind}: {met.total()} places: {ends}")
