@@ -236,8 +236,9 @@ def fetch_file(
             raise
         found = _write_record(part, path, url)
         try:
-            rename(part, path)
+            # first: beside a whole file nobody would look for it again
             _record_path(part).unlink(missing_ok=True)
+            rename(part, path)
         except OSError as error:
             raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error
         return found
