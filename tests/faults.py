@@ -1,13 +1,14 @@
 """Count what a program does to the files below a folder, and let it be killed, or an operation fail, at the n-th.
 
 Counted are the files that are made, what is written into them, flushes, renames, and what is deleted: in Python, and
-in the libraries that write files by themselves (safetensors, pandas).
+in the libraries that write files by themselves (safetensors, pandas). `Reads` counts reads from the network instead.
 """
 
 import builtins
 import errno
 import io
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ class Faults:
         at: the number of the operation that the fault strikes, from 1; None for none.
         kind: `kill`: the process dies before the operation, or in the middle of a write, and nothing that it does
             afterwards (such as clearing up) reaches the disk; `exit`: the same by `os._exit`; `ENOSPC`: this write and
-            all later ones are refused; `ENOENT`: this operation is refused.
+            all later ones are refused; `ENOENT`: this operation is refused, and what it was to delete is gone.
         seen: the operations so far, as (name, path relative to the folder).
     """
 
@@ -95,7 +96,13 @@ class Faults:
         def operation(path: Any, *more: Any, **named: Any) -> Any:
             counted = name != "open" or bool(more and more[0] & os.O_CREAT)
             if counted and (place := self._inside(path, named.get("dir_fd"))) is not None:
-                self.step("make" if name == "open" else name, place)
+                try:
+                    self.step("make" if name == "open" else name, place)
+                except FileNotFoundError:
+                    # somebody else was faster
+                    if name in ("unlink", "remove", "rmdir"):
+                        original(path, *more, **named)
+                    raise
             return original(path, *more, **named)
 
         return operation
@@ -109,7 +116,9 @@ class Faults:
             if not torn:
                 return original(path, mode, *more, **named)
             file = original(path, mode, *more, **named)
-            file.write("x" if "b" not in mode else b"x")
+            # half of what is appended is nothing, as its bytes are not known here
+            if "a" not in mode:
+                file.write("x" if "b" not in mode else b"x")
             file.close()
             return self.die()
 
@@ -117,7 +126,8 @@ class Faults:
 
     def _library(self, original: Any, place: int) -> Any:
         def write(*arguments: Any, **named: Any) -> Any:
-            path = self._inside(arguments[place])
+            # without a path `to_csv` gives a text
+            path = self._inside(arguments[place]) if len(arguments) > place else None
             torn = path is not None and self.step("write", path)
             done = original(*arguments, **named)
             if torn:
@@ -127,3 +137,36 @@ class Faults:
             return done
 
         return write
+
+
+class Reads:
+    """The network reads of this process, and a connection that is reset at one of them.
+
+    Attributes:
+        ports: of the servers that are read from: what a server in this process reads from its clients does not count.
+        at: the number of the read that is refused, from 1; None for none.
+        lasting: whether all reads after it are refused too.
+        seen: how many reads there were so far.
+    """
+
+    def __init__(self, ports: tuple[int, ...], at: int | None = None, lasting: bool = False) -> None:
+        self.ports, self.at, self.lasting = ports, at, lasting
+        self.seen = 0
+
+    @contextmanager
+    def at_work(self) -> Iterator["Reads"]:
+        """Count, and strike, inside the block."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("recv", "recv_into"):
+                patch.setattr(socket.socket, name, self._read(getattr(socket.socket, name)))
+            yield self
+
+    def _read(self, original: Any) -> Any:
+        def read(connection: socket.socket, *more: Any) -> Any:
+            if connection.family == socket.AF_INET and connection.getpeername()[1] in self.ports:
+                self.seen += 1
+                if self.at is not None and (self.seen == self.at or (self.lasting and self.seen > self.at)):
+                    raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            return original(connection, *more)
+
+        return read

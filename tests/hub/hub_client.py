@@ -228,7 +228,16 @@ def _without(package: str) -> None:
     sys.modules[package] = None  # type: ignore[assignment]
 
 
+def _reset(ports: list[int], at: int | None, lasting: bool, what: str, *arguments: Any) -> dict[str, Any]:
+    """Do a thing while a read from these ports, and all after it if that is `lasting`, finds a reset connection."""
+    from faults import Reads
+
+    with Reads(tuple(ports), at, lasting).at_work() as reads:
+        return {"answer": DO[what](*arguments), "reads": reads.seen}
+
+
 DO = {
+    "reset": _reset,
     "load": _load,
     "identity": _identity,
     "probed": _probed,

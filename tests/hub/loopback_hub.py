@@ -91,6 +91,11 @@ class LoopbackHub:
     def storage_url(self) -> str:
         return f"http://127.0.0.1:{self._ports[1]}"
 
+    @property
+    def ports(self) -> list[int]:
+        """Of the hub and of its storage."""
+        return self._ports
+
     def up(self) -> None:
         methods = dict.fromkeys(("do_HEAD", "do_GET", "do_POST", "do_PUT"), _Handler.route)
         handler = type("Handler", (_Handler,), {"hub": self, **methods})

@@ -3,13 +3,19 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
+from collections import Counter
+from functools import partial
 
 import pytest
+from test_run_faults import MOST, different, places, strike, told, tree
 from tiny_world import PAIRS
 
 import glossae
+from faults import Faults, Reads
 from glossae.cli import main
+from glossae.files import TEMPORARY
 from opus_server import archive
 from toy_grammar import sentences
 
@@ -90,3 +96,102 @@ def test_a_dry_run_looks_and_does_not_fetch(world, opus, talks, tmp_path, capsys
     assert "Nothing would be fetched." in said
     assert "cached text" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["provenance"]
+
+
+# ---- faults
+
+
+class Download:
+    """A run that fetches an archive in many blocks, into a cache of its own."""
+
+    def __init__(self, world, opus, folder, monkeypatch):
+        opus.put(archive([(pair["da"], pair["en"]) for pair in sentences(3000, seed=3)]))
+        # each block is read by itself
+        opus.pause = 0.01
+        self.world, self.folder, self.monkeypatch = world, folder, monkeypatch
+        self.port = int(opus.address.rpartition(":")[2])
+        with Reads((self.port,)).at_work() as reads, Faults(folder / "first" / "cache").at_work() as faults:
+            assert self.run("first") == 0
+        self.whole, self.reads, self.seen = tree(folder / "first"), reads.seen, faults.seen
+
+    def run(self, name):
+        self.monkeypatch.setenv("GLOSSAE_CACHE", str(self.folder / name / "cache"))
+        line = self.world.line(self.folder / name / "run", **CHANGES, corpora__limit=50)
+        return main([*line, "--quiet", "--until", "corpora"])
+
+    def carry_on(self, name, struck):
+        assert self.run(name) == 0, struck
+        assert different(tree(self.folder / name), self.whole) == [], struck
+        shutil.rmtree(self.folder / name)
+
+
+@pytest.fixture
+def download(world, opus, tmp_path, monkeypatch):
+    return Download(world, opus, tmp_path, monkeypatch)
+
+
+def check_reads(download, lasting, numbers, capsys):
+    """Reset the connection at some reads, once or from then on, and carry on; counts what that came to."""
+    met = Counter()
+    for at in numbers:
+        name = f"read-{at}"
+        capsys.readouterr()
+        with Reads((download.port,), at, lasting).at_work() as reads:
+            status = download.run(name)
+        said = capsys.readouterr().err.splitlines()
+        # blocks may come together
+        met[status if reads.seen >= at else "not reached"] += 1
+        assert status in (0, 2), (at, said)
+        if status:
+            assert said[-1].startswith("glossae: opus:Tiny: ")
+            assert not (download.folder / name / "run").exists()
+            left = {path.name for path in (download.folder / name).rglob("*") if path.is_file()}
+            mine = "da-en.txt.zip"
+            assert left <= {f"{mine}.part", f"{mine}.part.json", f".{mine}.lock"}, (at, left)
+        download.carry_on(name, at)
+    return met
+
+
+def check_files(download, kind, numbers, capsys):
+    """Kill the download, or let the disk fail, at some operations in the cache, and carry on."""
+    met = Counter()
+    for at in numbers:
+        name = f"{kind}-{at}"
+        status, struck = strike(
+            partial(download.run, name), download.folder / name / "cache", kind, at, capsys
+        )
+        met[status] += 1
+        download.carry_on(name, struck)
+    return met
+
+
+def test_a_download_that_is_struck_anywhere_is_carried_on(download, capsys):
+    for lasting in (False, True):
+        check_reads(download, lasting, [1, download.reads // 2], capsys)
+    for kind in ("kill", "ENOSPC", "ENOENT"):
+        check_files(download, kind, places(download.seen, kind, 2), capsys)
+
+
+def test_what_a_killed_download_left_is_deleted_and_nothing_else(world, opus, talks, tmp_path):
+    cache = tmp_path / "cache" / "opus" / "Tiny" / "v1"
+    cache.mkdir(parents=True)
+    left = [cache / f"{TEMPORARY}da-en.txt.zip.{more}json" for more in ("json.x1.", "part.json.x2.")]
+    others = [cache / f"{TEMPORARY}da-sv.txt.zip.json.x1.json", cache / ".mine"]
+    for path in (*left, *others):
+        path.write_text("?")
+    assert main([*world.line(tmp_path / "run", **CHANGES), "--quiet", "--until", "corpora"]) == 0
+    assert [path.exists() for path in (*left, *others)] == [False, False, True, True]
+
+
+@pytest.mark.slow
+def test_every_place_of_a_download(download, capsys):
+    for lasting in (False, True):
+        met = check_reads(download, lasting, range(1, download.reads + 1), capsys)
+        what = f"connection reset at {'a read and all after it' if lasting else 'a read'}"
+        ends = f"{met[2]} refused in one line, {met[0]} went on, {met['not reached']} not reached"
+        told(capsys, f"download from OPUS, {what}: {download.reads} places: {ends}")
+    for kind in ("kill", "ENOSPC", "ENOENT"):
+        numbers = places(download.seen, kind, MOST)
+        met = check_files(download, kind, numbers, capsys)
+        ends = f"{met[70]} killed, {met[2]} refused in one line, {met[0]} went on"
+        told(capsys, f"download from OPUS, {kind}: {len(numbers)} places: {ends}")

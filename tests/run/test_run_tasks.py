@@ -103,6 +103,18 @@ def test_tasks_are_set_again_only_when_something_about_them_changes(world, names
     assert glossae.open_run(copy).results.tasks is None
 
 
+def test_a_run_that_ends_before_them_keeps_what_they_came_to(world, names, with_tasks, copy, tmp_path):
+    settings = {"tasks__names": names} | SMALL
+    for again in (True, False):
+        line = [word for word in world.line(copy, **settings) if again or word != "--again"]
+        assert main([*line, "--quiet", "--until", "features"]) == 0
+        assert glossae.open_run(copy).results.tasks == glossae.open_run(with_tasks).results.tasks
+    # and where they were never set, nobody reads them
+    assert (
+        world.run(tmp_path / "new", "--until", "sae", **settings | {"tasks__names": "mood:en=none.csv"}) == 0
+    )
+
+
 def test_the_same_run_gives_the_same_bytes(world, names, with_tasks, copy):
     (copy / "tasks" / "summary.json").unlink()
     assert world.run(copy, tasks__names=names, **SMALL) == 0

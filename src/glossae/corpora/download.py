@@ -1,5 +1,6 @@
 """Fetch a file from a URL once: resumed after a break, recorded with its SHA-256, checked at every use."""
 
+import glob
 import itertools
 import re
 import shutil
@@ -21,7 +22,7 @@ from glossae.corpora.corpus import Progress
 from glossae.corpora.lines import path_text, short_repr
 from glossae.environment import loopback, offline
 from glossae.errors import GlossaeError
-from glossae.files import file_sha256, read_json, rename, write_json
+from glossae.files import TEMPORARY, file_sha256, read_json, rename, write_json
 from glossae.hub import GRACE, SLOWEST
 
 TRIES = 4
@@ -235,8 +236,9 @@ def fetch_file(
             raise
         found = _write_record(part, path, url)
         try:
-            rename(part, path)
+            # first: beside a whole file nobody would look for it again
             _record_path(part).unlink(missing_ok=True)
+            rename(part, path)
         except OSError as error:
             raise GlossaeError(f"{path_text(path)}: cannot be written ({error.strerror or error})") from error
         return found
@@ -315,6 +317,9 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
             f"set GLOSSAE_CACHE to a folder that can"
         ) from error
     try:
+        # whoever holds the lock is alone with this file: these are of a process that was killed
+        for stray in path.parent.glob(f"{TEMPORARY}{glob.escape(path.name)}.*"):
+            stray.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -378,7 +378,9 @@ def _still_done(context: Context, later: Sequence[str]) -> list[str]:
     kept: list[str] = []
     for name in later:
         try:
-            if context.folder.is_done(name, context.fingerprints(stage_of(name).inputs(context))[1]):
+            # only what was done is asked for its inputs, which may have to be fetched
+            done = context.folder.stands(name)
+            if done and context.folder.is_done(name, context.fingerprints(stage_of(name).inputs(context))[1]):
                 kept.append(name)
         except GlossaeError:
             # a stage that it is made from is not done

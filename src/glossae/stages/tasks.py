@@ -47,6 +47,14 @@ def prepare(context: Context) -> None:
     context.prepared["tasks"] = read_tasks(context.recipe)
 
 
+def _tasks(context: Context) -> list[Task]:
+    """The tasks; a run that ends before this stage reads them only if the stage was done before."""
+    if "tasks" not in context.prepared:
+        prepare(context)
+    tasks: list[Task] = context.prepared["tasks"]
+    return tasks
+
+
 def check(context: Context) -> None:
     """Check that the tasks have rows enough, and that what fine-tunes is installed.
 
@@ -71,7 +79,7 @@ def check(context: Context) -> None:
 
 def inputs(context: Context) -> Inputs:
     """The tasks' rows and settings, and the selected units."""
-    recipe, tasks = context.recipe, context.prepared["tasks"]
+    recipe, tasks = context.recipe, _tasks(context)
     settings = {
         **settings_of(recipe, "tasks"),
         "rows_of": {task.name: task.sha256 for task in tasks},
@@ -83,7 +91,7 @@ def inputs(context: Context) -> Inputs:
 
 def run(context: Context, progress: Progress) -> StageResults:
     """Set every task under every value, by the protocols that the recipe asks for."""
-    tasks, edits = context.prepared["tasks"], _edits(context)
+    tasks, edits = _tasks(context), _edits(context)
     rows: list[TaskScore] = []
     for number, task in enumerate(tasks):
         own = part(progress, number / len(tasks), (number + 1) / len(tasks))
