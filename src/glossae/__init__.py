@@ -1,10 +1,16 @@
 """glossae: find the units inside a language model that stand for a language, and turn them up or down."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from glossae._version import __version__
+from glossae.environment import offline
 from glossae.errors import GlossaeError
+
+if offline() == "GLOSSAE_OFFLINE":
+    # the hub's clients listen to a word of their own, and only before they are imported
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 if TYPE_CHECKING:
     from glossae.api import Effect, Layers, Text, Unit, Units, find, load, probe, report, sweep, text, train

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
+from glossae.environment import offline
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256
 
@@ -515,7 +516,7 @@ def _push_error_text(error: BaseException, repository: Repository) -> str | None
     name, again = repository.name, "nothing of it was committed: run the same command again"
     match error:
         case ConnectionError() if constants.HF_HUB_OFFLINE:
-            return "cannot be pushed: HF_HUB_OFFLINE is set: unset it"
+            return f"cannot be pushed: {offline() or 'HF_HUB_OFFLINE'} is set: unset it"
         case RevisionNotFoundError():
             return (
                 f"has no branch {repository.revision!r}: {_nearest(repository)} 'hf repos branch create {name} "
@@ -603,7 +604,7 @@ def _error_text(error: BaseException, repository: Repository) -> str | None:
         case ConnectionError() if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
             # `datasets` raises another error, which no longer gives the reason
             return (
-                "is not in the hub's cache, and HF_HUB_OFFLINE is set: "
+                f"is not in the hub's cache, and {offline() or 'HF_HUB_OFFLINE'} is set: "
                 f"unset it, {_without_network(repository)}"
             )
         case ConnectionError():
