@@ -40,6 +40,10 @@ _BARE = {".gitattributes", CARD}
 _LINKS = 20
 GRACE, SLOWEST = 600.0, 20_000.0
 """Seconds in which a download may come slowly, and bytes a second that it has to come at afterwards."""
+LONGEST_WAIT = 30
+"""Seconds, at most, that an answer may have the client sleep before it asks again."""
+# the seconds of `Retry-After: 30` and of `RateLimit: "api";r=0;t=30`
+_WAIT = re.compile(r"(?:^|;\s*t\s*=)\s*(\d+)\s*$")
 # seconds to connect, and without a byte, where the client sets none
 _CONNECT, _SILENCE = 30.0, 300.0
 # bytes of the largest answer that is read into memory: the list of a repository's files
@@ -56,7 +60,7 @@ class _Checks:
     """Checks what answers the hub's client, as long as a block is open.
 
     The client takes ETag and commit for names of files as they come, follows redirects from https to http, connects
-    without a time-out, and writes a body of any length.
+    without a time-out, sleeps as long as an answer says, and writes a body of any length.
     """
 
     def __init__(self) -> None:
@@ -103,6 +107,11 @@ class _Checks:
             OSError: it is longer than announced, or the disk has not as much room.
         """
         request, headers = response.request, response.headers
+        for key in ("Retry-After", "RateLimit"):
+            wait = _WAIT.search(headers.get(key, ""))
+            if wait and (len(wait[1]) > 3 or int(wait[1]) > LONGEST_WAIT):
+                # then the client waits as it does by itself, some 20 seconds in all, and the refusal says to try later
+                del headers[key]
         tags = ("X-Linked-ETag", "ETag") if request.method == "HEAD" else ()
         for key in (*tags, "X-Repo-Commit"):
             value = headers.get(key, "")
