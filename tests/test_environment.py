@@ -33,6 +33,20 @@ def test_who_is_offline(monkeypatch, name):
     assert offline() == name
 
 
+@pytest.mark.parametrize(("value", "said"), [("1", "True"), ("0", "False")])
+def test_our_word_keeps_the_hubs_client_offline_in_every_command_and_in_python(value, said):
+    code = "import glossae; from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=kept | {"GLOSSAE_OFFLINE": value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == said
+
+
 def test_a_cache_of_the_former_name_is_used_until_there_is_a_new_one(monkeypatch, tmp_path):
     monkeypatch.delenv("GLOSSAE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

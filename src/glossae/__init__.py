@@ -1,10 +1,19 @@
 """glossae: find the units inside a language model that stand for a language, and turn them up or down."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from glossae._version import __version__
+from glossae.environment import offline
 from glossae.errors import GlossaeError
+
+# before torch starts its threads: on a shared machine, those that spin while they wait for each other cost many times
+# their work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if offline() == "GLOSSAE_OFFLINE":
+    # the hub's clients listen to a word of their own, and only before they are imported
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 if TYPE_CHECKING:
     from glossae.api import Effect, Layers, Text, Unit, Units, find, load, probe, report, sweep, text, train

@@ -226,8 +226,8 @@ class _Tabled:
 def _said(path: str | Path) -> dict[str, Any]:
     """What a JSON file holds; empty if it is none."""
     try:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        said = read_json(Path(path))
+    except (GlossaeError, OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from glossae import app, completion, explain, export, figures, flags, knob, push
 from glossae._version import __version__
-from glossae.environment import offline
 from glossae.errors import GlossaeError, bug, one_line, visible
 from glossae.memory import out_of_memory
 from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
@@ -186,8 +185,6 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
     given = _parser().read(words)
-    # on a shared machine, threads that spin while they wait for each other cost many times their work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # what is printed for a person is dropped where nobody is to read it
     lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
     with contextlib.redirect_stdout(lines) if unread else contextlib.nullcontext():
@@ -255,9 +252,6 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    if offline():
-        # the hub's clients listen to a word of their own, and only before they are imported
-        os.environ["HF_HUB_OFFLINE"] = "1"
     # torch and transformers take seconds to import: only once the recipe is known to be right
     if given.dry_run:
         from glossae.plan import dry_run

@@ -349,6 +349,11 @@ def fingerprint(value: Any) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file's bytes, in hex; of a device or a pipe, reading would not end.
+
+    Raises:
+        GlossaeError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
+from glossae.environment import offline
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256
 
@@ -39,6 +40,10 @@ _BARE = {".gitattributes", CARD}
 _LINKS = 20
 GRACE, SLOWEST = 600.0, 20_000.0
 """Seconds in which a download may come slowly, and bytes a second that it has to come at afterwards."""
+LONGEST_WAIT = 30
+"""Seconds, at most, that an answer may have the client sleep before it asks again."""
+# the seconds of `Retry-After: 30` and of `RateLimit: "api";r=0;t=30`
+_WAIT = re.compile(r"(?:^|;\s*t\s*=)\s*(\d+)\s*$")
 # seconds to connect, and without a byte, where the client sets none
 _CONNECT, _SILENCE = 30.0, 300.0
 # bytes of the largest answer that is read into memory: the list of a repository's files
@@ -55,7 +60,7 @@ class _Checks:
     """Checks what answers the hub's client, as long as a block is open.
 
     The client takes ETag and commit for names of files as they come, follows redirects from https to http, connects
-    without a time-out, and writes a body of any length.
+    without a time-out, sleeps as long as an answer says, and writes a body of any length.
     """
 
     def __init__(self) -> None:
@@ -102,6 +107,11 @@ class _Checks:
             OSError: it is longer than announced, or the disk has not as much room.
         """
         request, headers = response.request, response.headers
+        for key in ("Retry-After", "RateLimit"):
+            wait = _WAIT.search(headers.get(key, ""))
+            if wait and (len(wait[1]) > 3 or int(wait[1]) > LONGEST_WAIT):
+                # then the client waits as it does by itself, some 20 seconds in all, and the refusal says to try later
+                del headers[key]
         tags = ("X-Linked-ETag", "ETag") if request.method == "HEAD" else ()
         for key in (*tags, "X-Repo-Commit"):
             value = headers.get(key, "")
@@ -515,7 +525,7 @@ def _push_error_text(error: BaseException, repository: Repository) -> str | None
     name, again = repository.name, "nothing of it was committed: run the same command again"
     match error:
         case ConnectionError() if constants.HF_HUB_OFFLINE:
-            return "cannot be pushed: HF_HUB_OFFLINE is set: unset it"
+            return f"cannot be pushed: {offline() or 'HF_HUB_OFFLINE'} is set: unset it"
         case RevisionNotFoundError():
             return (
                 f"has no branch {repository.revision!r}: {_nearest(repository)} 'hf repos branch create {name} "
@@ -603,7 +613,7 @@ def _error_text(error: BaseException, repository: Repository) -> str | None:
         case ConnectionError() if constants.HF_HUB_OFFLINE or isinstance(error, OfflineModeIsEnabled):
             # `datasets` raises another error, which no longer gives the reason
             return (
-                "is not in the hub's cache, and HF_HUB_OFFLINE is set: "
+                f"is not in the hub's cache, and {offline() or 'HF_HUB_OFFLINE'} is set: "
                 f"unset it, {_without_network(repository)}"
             )
         case ConnectionError():

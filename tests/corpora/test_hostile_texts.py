@@ -199,6 +199,8 @@ def of_one_format():
         "label,text": "is a header with the columns in another order",
     }.items():
         yield inserted("records.csv", says, line)
+    opened = ['"Hej', *(f"Mere {number},{number % 2}" for number in range(3)), 'Tak",0']
+    yield inserted("records.csv", "runs on over 5 lines that look like rows of their own", *opened)
     yield inserted("languages.csv", "3 columns where the header has 2", "Hej;Hello;Salut")
     yield inserted("languages.csv", "is a header with the columns in another order", "en;da")
     for name, own in {"twice": ["da;da", "Hej;Hej"], "of one": ["da;da-DK;en", "Hej;Hej;Hello"]}.items():

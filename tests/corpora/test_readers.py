@@ -266,6 +266,11 @@ def test_records_that_share_a_pair(put, folder):
         ("x.csv", "\ntext,label\n\nHej.,0\n\n", [("da", "Hej.")]),
         # columns without a name
         ("x.csv", "text,label,,\nHej.,0,,\n", [("da", "Hej.")]),
+        (
+            "x.csv",
+            'text,label\n"En,\nto, tre,\nfire, fem\nseks, og\nsyv.",0\n',
+            [("da", "En, to, tre, fire, fem seks, og syv.")],
+        ),
         # a spreadsheet's
         ("x.csv", as_csv(labelled(ROWS), delimiter=";"), CLEAN),
         # records may differ

@@ -113,6 +113,8 @@ BOTH = {"text": "a", "label": "x"}
             )
         ),
         ("rows.tsv", "a\tx\nno tab\n", ", line 2: has no tab"),
+        ("rows.tsv", "a\tx\nb\ty\rc\tx\n", ", line 2: holds a carriage return after a tab"),
+        ("rows.tsv", "text\tlabel\na\tx\rb\ty\n", ", line 2: holds a carriage return after a tab"),
         ("rows.tsv", "text\tlabel\na\tx\ty\n", ", line 2: 3 columns where the header has 2"),
         ("x.conllu", "", ": is a treebank: write scala:"),
         ("x.xml", "", ": is no .jsonl, .csv or .tsv file"),

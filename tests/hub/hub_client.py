@@ -236,8 +236,12 @@ def _reset(ports: list[int], at: int | None, lasting: bool, what: str, *argument
         return {"answer": DO[what](*arguments), "reads": reads.seen}
 
 
+# what the clients would have slept in the last thing that was done, in seconds
+SLEPT: list[float] = []
+
 DO = {
     "reset": _reset,
+    "slept": lambda: SLEPT,
     "load": _load,
     "identity": _identity,
     "probed": _probed,
@@ -273,7 +277,9 @@ def serve() -> None:
     for line in sys.stdin:
         what, arguments, environment = json.loads(line)
         # the clients wait longer and longer between tries; how often they try is theirs to say, the waiting is not
-        time.sleep = lambda _: None
+        time.sleep = SLEPT.append
+        if what != "slept":
+            SLEPT.clear()
         try:
             # it brings back the whole environment
             with mock.patch.dict(os.environ):

@@ -190,6 +190,25 @@ def test_refusals(hub, refusal, name, model_files, answer, token, message):
     assert refusal("load", name, HF_TOKEN=token).startswith(f"model: {name} {expected}")
 
 
+@pytest.mark.parametrize(
+    ("asked", "longest"),
+    [
+        ({"Retry-After": "600"}, 8),
+        ({"Retry-After": "9" * 400}, 8),
+        ({"ratelimit": '"api";r=0;t=299'}, 8),
+        ({"Retry-After": "20"}, 21),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, 8),
+    ],
+)
+def test_an_answer_that_asks_to_wait_long_is_not_waited_for(
+    hub, client, refusal, name, model_files, asked, longest
+):
+    hub.add(name, model_files)
+    hub.repo(name).refuse = (429, asked)
+    assert "the hub asks to wait (429): try later" in refusal("load", name)
+    assert max(client("slept")) == longest
+
+
 def test_no_such_model(refusal, hub):
     message = refusal("load", "org/nothing")
     assert message == (

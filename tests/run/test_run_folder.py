@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -11,6 +13,7 @@ from glossae import open_run
 from glossae.cli import main
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, replacing
+from glossae.run.folder import Parts
 from glossae.stages import stage_of
 
 
@@ -311,3 +314,73 @@ def test_a_file_that_was_changed_is_not_read(copy_of_finished, tmp_path, capsys)
     table.write_bytes(table.read_bytes()[:100])
     with pytest.raises(GlossaeError, match=r"next_token\.parquet: was changed"):
         open_run(copy_of_finished).table("effects/next_token")
+
+
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "results.json", "effects/next_token.parquet", "sae/sae.safetensors"]
+)
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"]
+)
+def test_a_file_that_has_no_end_is_not_read(copy_of_finished, name, make):
+    (copy_of_finished / name).unlink()
+    make(copy_of_finished / name)
+    read = {
+        "recipe.yaml": lambda: open_run(copy_of_finished).recipe,
+        "results.json": lambda: open_run(copy_of_finished).results,
+        "effects/next_token.parquet": lambda: open_run(copy_of_finished).table("effects/next_token"),
+        "sae/sae.safetensors": lambda: open_run(copy_of_finished).sae(),
+    }
+    with pytest.raises(GlossaeError, match=Path(name).stem):
+        read[name]()
+
+
+# ---- parts of a stage
+
+
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_any_flipped_bit_of_a_part_makes_it_again(tmp_path, bit):
+    parts = Parts.of(tmp_path, "0" * 16)
+    arrays, rows = {"a": np.arange(3.0), "b": np.array(["x"])}, [{"a": 1.5}]
+    parts.arrays("x", lambda: arrays)
+    parts.json("y", lambda: rows)
+    for name, read in (
+        ("x.npz", lambda: parts.arrays("x", lambda: arrays)),
+        ("y.json", lambda: parts.json("y", lambda: rows)),
+    ):
+        whole = (parts.folder / name).read_bytes()
+        for place in range(len(whole)):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            (parts.folder / name).write_bytes(flipped)
+            found = read()
+            if name == "y.json":
+                assert found == rows, place
+            else:
+                assert found.keys() == arrays.keys(), place
+                assert all(np.array_equal(found[key], arrays[key]) for key in arrays), place
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "null", "[]", '"x"', "NaN", "-5", "1e400", "9" * 400, "\udcff", "true"],
+)
+def test_seconds_that_are_none_count_as_none(tmp_path, text):
+    parts = Parts.of(tmp_path, "0" * 16)
+    path = parts.folder / "seconds.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with parts.timed() as seconds:
+        assert 0 <= seconds() < 60
+    assert 0 <= json.loads(path.read_text()) < 60
+
+
+def test_a_pipe_in_a_parts_place_is_replaced(tmp_path):
+    parts = Parts.of(tmp_path, "0" * 16)
+    parts.folder.mkdir(parents=True)
+    for name in ("seconds.json", "x.npz", "y.json"):
+        os.mkfifo(parts.folder / name)
+    with parts.timed():
+        assert parts.arrays("x", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
+        assert parts.json("y", lambda: [3]) == [3]
+    assert all(path.is_file() for path in parts.folder.iterdir())

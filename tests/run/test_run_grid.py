@@ -233,6 +233,11 @@ def test_published_cells_fire_when_selected(world, tmp_path):
             "grid.k: 40 is more than the 32 latents",
         ),
         ({"grid__layer": 3}, "grid.layer: {model} has the layers 0 to 2, and 3 is not one of them"),
+        ({"grid__model": "toy", "grid__layer": 99}, "grid.layer: toy has the layers 0 to "),
+        (
+            {"grid__model": "toy", "grid__layer": 0, "grid__latents": None, "grid__k": "4,4000"},
+            "grid.k: 4000 is more than the 512 latents",
+        ),
         ({"grid__model": "./nowhere"}, "grid.model: there is no folder ./nowhere"),
         (
             {"grid__model": "toy", "layer": "auto"},

@@ -115,6 +115,15 @@ def test_named_units_without_an_autoencoder_that_has_them(world, tmp_path, capsy
     assert "features.units: there is no latent 64" in line
 
 
+def test_named_units_that_leave_too_few_for_controls(world, tmp_path, capsys):
+    units = ",".join(map(str, range(33)))
+    line = refusal(world, tmp_path / "run", capsys, layer=1, features__units=units, effects__controls=5)
+    assert (
+        "features.units: 33 of 64 latents leave too few others to match them: give fewer, or --effects"
+        in line
+    )
+
+
 LONG = {"layer": 1, "probe__tokens": 400, "probe__seeds": 1, "sae__epochs": 6}
 
 

@@ -57,8 +57,6 @@ def launch(run: str | Path, *, host: str | None = None, port: int | None = None,
     _check_address(where, port)
     # as Gradio takes addresses of IPv6
     where = f"[{where}]" if ":" in where and not where.startswith("[") else where
-    # as for a run: threads that spin while they wait for each other cost many times their work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # read when Gradio is imported: no version check and no usage figures
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:

@@ -19,6 +19,8 @@ from glossae.errors import GlossaeError
 _NAMES_COMPARED = 10_000
 # no real line has 64 MB; without the limit a file without line ends would be read into memory whole
 _MAX_LINE = 2**26
+# a record of so many lines is looked at: a quote that was not closed takes in the rows up to the next one
+_OPEN, _SEEN = 5, 1000
 _PACKED = {
     b"\x1f\x8b": ("is gzip-compressed", "gunzip -k"),
     b"PK\x03\x04": ("is a zip archive", "unzip"),
@@ -179,6 +181,12 @@ def _jsonl(path: Path) -> Iterator[Record]:
         yield Record(where, fields)
 
 
+def _is_row(line: str, delimiter: str, header: Sequence[str]) -> bool:
+    """Whether a line has the header's columns; after the comma of a sentence there is a blank."""
+    cells = line.split(delimiter)
+    return len(cells) == len(header) > 1 and not any(cell[:1].isspace() for cell in cells[1:])
+
+
 def _csv(path: Path) -> Iterator[Record]:
     # the limit is global to the process, and shorter than the longest sentences; it is only ever raised
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
@@ -186,13 +194,22 @@ def _csv(path: Path) -> Iterator[Record]:
     first = next(lines, "")
     # spreadsheets use semicolons where the comma is the decimal point
     delimiter = ";" if ";" in first and "," not in first else ","
-    # put the line ends back that `text_lines` took off: they belong to a quoted field of several lines
-    ended = (line + "\n" for line in itertools.chain([first], lines))
-    rows = csv.reader(ended, delimiter=delimiter, strict=True)
+    own: list[str] = []
+
+    def ended() -> Iterator[str]:
+        for line in itertools.chain([first], lines):
+            if len(own) < _SEEN:
+                own.append(line)
+            # `text_lines` took off the line ends, and they belong to a quoted field of several lines
+            yield line + "\n"
+
+    rows = csv.reader(ended(), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     where = f"{name}, line 1"
     try:
         for row in rows:
+            spanned = own.copy()
+            own.clear()
             if row and header is None:
                 header = [cell.strip() for cell in row]
                 # a spreadsheet may leave empty columns without a name at the end
@@ -214,6 +231,11 @@ def _csv(path: Path) -> Iterator[Record]:
                     raise GlossaeError(
                         f"{where}: {len(row)} columns where the header has {len(header)}: "
                         f"put text that holds a '{delimiter}' in double quotes"
+                    )
+                if len(spanned) >= _OPEN and all(_is_row(line, delimiter, header) for line in spanned[1:-1]):
+                    raise GlossaeError(
+                        f"{where}: a quoted text runs on over {len(spanned)} lines that look like rows of their own: "
+                        "close its quote, or double the quotes inside it"
                     )
                 yield Record(where, dict(zip(header, row, strict=True)))
             where = f"{name}, line {rows.line_num + 1}"

@@ -346,6 +346,8 @@ def _tsv(path: Path) -> Iterator[Record]:
             continue
         where = f"{path_text(path)}, line {number}"
         cells = line.split("\t")
+        if any("\r" in cell for cell in cells[1:]):
+            raise GlossaeError(f"{where}: holds a carriage return after a tab: end lines in \\n or \\r\\n")
         if header is None:
             words = {cell.strip().lower() for cell in cells}
             header = [] if words.isdisjoint((*_LABEL_NAMES, *_TEXT_NAMES)) else cells

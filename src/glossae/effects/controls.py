@@ -347,7 +347,8 @@ def matched_sets(
     pool = np.flatnonzero(free)
     if len(pool) < len(selected):
         raise GlossaeError(
-            f"controls: {len(pool)} latents fire besides the {len(selected)} selected ones: too few to match them"
+            f"controls: {len(pool)} latents fire besides the {len(selected)} selected ones: too few to match them; "
+            "select fewer (features.units, features.at_most), or set effects.controls to 0"
         )
     # a selected latent that never fires on the target's text has no profile; any latent may replace it
     own = np.nan_to_num(profile[list(selected)])

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from glossae.declared import check_table
+from glossae.declared import check_archive, check_table
 from glossae.effects import Arrays, Keep
 from glossae.errors import GlossaeError
 from glossae.files import (
@@ -317,6 +318,19 @@ def _write_recipe(folder: RunFolder, text: str) -> None:
     folder.record["recipe"] = sha
 
 
+# of a part's arrays, beside them
+_HASH = "sha256"
+
+
+def _arrays_hash(arrays: Arrays) -> str:
+    """The SHA-256 of arrays with their names, types and shapes; their order does not matter."""
+    digest = sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Parts:
     """The finished parts of a stage, by name, so that a stage that was cut off carries on inside.
@@ -351,18 +365,33 @@ class Parts:
         """Arrays by name; `work` makes them, unless they are there."""
         path = self.folder / f"{name}.npz"
         # one that cannot be read, as after a power cut, is made again
-        with suppress(OSError, EOFError, ValueError, TypeError, BadZipFile), np.load(path) as stored:
-            return dict(stored)
+        broken = (
+            GlossaeError,
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            BadZipFile,
+            zlib.error,
+        )
+        with suppress(*broken):
+            check_archive(path)
+            with np.load(path) as stored:
+                own = dict(stored)
+            # the archive's checksums do not cover the names, nor which arrays there are
+            if str(own.pop(_HASH, "")) == _arrays_hash(own):
+                return own
         found = work()
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **found)  # type: ignore[arg-type]
+            np.savez(file, **found, **{_HASH: np.array(_arrays_hash(found))})  # type: ignore[arg-type]
         return found
 
     def json(self, name: str, work: Callable[[], Json]) -> Json:
         """What JSON holds; `work` makes it, unless it is there."""
         path = self.folder / f"{name}.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            stored = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
+            stored = read_json(path)
             if stored["hash"] == fingerprint(stored["value"]):
                 value: Json = stored["value"]
                 return value
@@ -388,9 +417,9 @@ class Parts:
         """Count the seconds of the block with those that earlier tries at the same parts took, however each ended."""
         path, started = self.folder / "seconds.json", time.perf_counter()
         before = 0.0
-        with suppress(OSError, ValueError, TypeError):
-            said = float(json.loads(path.read_text(encoding="utf-8")))
-            before = said if math.isfinite(said) else before
+        with suppress(GlossaeError, OSError, ValueError, TypeError, OverflowError):
+            said = float(read_json(path))
+            before = said if math.isfinite(said) and said > 0 else before
 
         def seconds() -> float:
             return before + time.perf_counter() - started

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae import lm
+from glossae.declared import safetensors_header
 from glossae.errors import GlossaeError
 from glossae.files import tensors_sha256, write_tensors
 from glossae.memory import enough_memory, out_of_memory
@@ -458,6 +459,7 @@ class Checkpoints:
         from safetensors import SafetensorError, safe_open
 
         try:
+            safetensors_header(path)
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 said = header.get("glossae", "{}")
@@ -470,7 +472,17 @@ class Checkpoints:
                 if tensors_sha256(said, tensors) != header.get("sha256"):
                     return "is broken (its hash is not that of what it holds)"
                 return tensors, numbers
-        except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
+        except GlossaeError as error:
+            return f"is broken or cut short ({str(error).removeprefix(f'{path}: ')})"
+        except (
+            OSError,
+            SafetensorError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            TypeError,
+            RecursionError,
+        ) as error:
             if out_of_memory(error):
                 # an unreadable file may still be a good checkpoint
                 raise

@@ -13,17 +13,23 @@ from glossae.results import Controls, Likeness, StageResults
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import read_column
 from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
-from glossae.stages.sae import load_sae
+from glossae.stages.sae import latents_planned, load_sae
 from glossae.stages.shared.measured_sets import direction_reading, measured_sets, sets_encoding
 from glossae.stages.stage import Stage
 
 
 def check(context: Context) -> None:
-    """Refuse languages to draw controls on that `test` has no text in.
+    """Refuse languages to draw controls on that `test` has no text in, and given units that leave too few others.
 
     Raises:
         GlossaeError: there is one.
     """
+    units, latents = set(context.recipe.features.units), latents_planned(context)
+    if context.recipe.effects.controls and 2 * len(units) > latents:
+        raise GlossaeError(
+            f"features.units: {len(units)} of {latents} latents leave too few others to match them: give fewer, or "
+            "--effects.controls 0"
+        )
     present = context.roles.corpora["test"].languages
     for code in context.recipe.effects.controls_on:
         if code not in present:

@@ -7,7 +7,7 @@ from typing import Any
 
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site
-from glossae.plan import UNKNOWN, Quantities, Work, count_text, tokens_of
+from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, model_facts, tokens_of
 from glossae.plan.quantities import LIVE
 from glossae.recipe import Recipe
 from glossae.results import GridCell, GridResult, StageResults
@@ -55,10 +55,30 @@ def _model(recipe: Recipe) -> str:
 
 
 def check(context: Context) -> None:
-    """Check the grid against the run's model, where it is of that."""
+    """Check the grid against its model: the run's is loaded, and of another the configuration is read."""
     recipe = context.recipe
-    if recipe.grid.wanted and _model(recipe) == recipe.model:
+    if not recipe.grid.wanted:
+        return
+    if _model(recipe) == recipe.model:
         check_grid(recipe, context.lm, 0 if recipe.layer == "auto" else recipe.layer)
+    elif (shape := model_facts(_model(recipe)).shape) is not None:
+        check_shape(recipe, shape)
+
+
+def check_shape(recipe: Recipe, shape: Shape) -> None:
+    """Check the grid against the shape of its model.
+
+    Raises:
+        GlossaeError: the model has no such layer, or there are fewer latents than the largest k.
+    """
+    layer = recipe.layer if recipe.grid.layer is None else recipe.grid.layer
+    if layer != "auto" and layer >= shape.layers:
+        raise GlossaeError(
+            f"grid.layer: {_model(recipe)} has the layers 0 to {shape.layers - 1}, and {layer} is not one of them"
+        )
+    latents = recipe.grid.size(shape.site_width(recipe.site))
+    if recipe.grid.k and max(recipe.grid.k) > latents:
+        raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {latents} latents")
 
 
 def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
@@ -198,15 +218,10 @@ def cost(counts: Quantities) -> Work | None:
     recipe, shape = counts.recipe, counts.shape_of(_model(counts.recipe))
     if shape is None:
         return None
+    check_shape(recipe, shape)
     layer = recipe.layer if recipe.grid.layer is None else recipe.grid.layer
-    if layer != "auto" and layer >= shape.layers:
-        raise GlossaeError(
-            f"grid.layer: {_model(recipe)} has the layers 0 to {shape.layers - 1}, and {layer} is not one of them"
-        )
     d, depth = shape.site_width(recipe.site), shape.layers if layer == "auto" else layer + 1
     m, kinds = recipe.grid.size(d), _kinds(recipe)
-    if recipe.grid.k and max(recipe.grid.k) > m:
-        raise GlossaeError(f"grid.k: {max(recipe.grid.k)} is more than the {m} latents")
     select = tokens_of(counts.roles["select"])
     live = [float(kind["k"] or LIVE * m) for kind in kinds]
     train = training_work(counts, shape, depth, m, live, [kind["tied"] for kind in kinds])

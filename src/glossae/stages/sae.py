@@ -67,6 +67,16 @@ def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
     return latents
 
 
+def latents_planned(context: Context) -> int:
+    """The latents of the autoencoder that the recipe names, or of the one to be trained.
+
+    Raises:
+        GlossaeError: as `check_latents`.
+    """
+    given = context.given
+    return check_latents(context.recipe, context.lm) if given is None else given.sae.config.latents
+
+
 def check(context: Context) -> None:
     """Check the autoencoder and the units that the recipe names against the model.
 
@@ -74,11 +84,9 @@ def check(context: Context) -> None:
         GlossaeError: the autoencoder cannot be had or belongs elsewhere, or it has no such unit.
     """
     recipe, lm, given = context.recipe, context.lm, context.given
-    if given is None:
-        latents = check_latents(recipe, lm)
-    else:
+    latents = latents_planned(context)
+    if given is not None:
         config = given.sae.config
-        latents = config.latents
         if recipe.layer == "auto" and config.site:
             raise GlossaeError(
                 f"layer: the autoencoder of sae.from is of layer {config.layer}, and auto may choose another: "

@@ -1,6 +1,5 @@
 """The sets of units whose effects are measured side by side: the selected latents, and what they have to beat."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from glossae.effects import (
 )
 from glossae.errors import GlossaeError
 from glossae.evidence import Panel, Selection, paper_rule, testing
-from glossae.files import note, noting, write_json
+from glossae.files import note, noting, read_json, write_json
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.results import ChosenLatents, EvidenceResult
 from glossae.run.context import Context, Progress, part
@@ -135,14 +134,14 @@ def _choose_and_freeze(
     own = sorted(path for path in written if path.parent == context.folder.path / "effects")
     return {
         "rows": as_rows(rows),
-        "frozen": {path.name: json.loads(path.read_text(encoding="utf-8")) for path in own},
+        "frozen": {path.name: read_json(path) for path in own},
     }
 
 
 def _restore(path: Path, frozen: dict[str, Any]) -> None:
     """Write a frozen set that an earlier try of the stage chose, unless it is there as it was."""
-    with suppress(OSError, ValueError):
-        if json.loads(path.read_text(encoding="utf-8")) == frozen:
+    with suppress(GlossaeError, OSError, ValueError):
+        if read_json(path) == frozen:
             note(path)
             return
     write_json(path, frozen)
