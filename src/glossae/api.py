@@ -399,7 +399,7 @@ class Units(_Tabled):
         rows = _done(self._context, "dashboards").dashboards or []
         path = self._context.folder.path / "dashboards" / f"latent-{number}.json"
         shown = any((row.kind, row.unit) == ("latent", number) for row in rows)
-        facts = row.astype(object).iloc[0].to_dict()
+        facts = {str(key): value for key, value in row.astype(object).iloc[0].items()}
         return Unit(number, facts, read_dashboard(path) if shown else None)
 
     def knob(self, dose: float = 1.0) -> Knob:
