@@ -39,9 +39,10 @@ def said(capsys, *line):
 # ---- the stage
 
 
-def test_no_shipped_recipe_steers_unless_asked_to():
-    assert [name for name in shipped_recipes() if name != "find" and load_recipe(name).steering.wanted] == []
-    assert load_recipe("demo", {"steering.prompts": "200"}).steering.wanted
+def test_no_shipped_recipe_but_the_demo_steers_unless_asked_to():
+    steers = {name for name in shipped_recipes() if name != "find" and load_recipe(name).steering.wanted}
+    assert steers == {"demo"}
+    assert load_recipe("pythia-14m", {"steering.prompts": "200"}).steering.wanted
 
 
 def test_without_prompts_there_is_no_stage(finished):
