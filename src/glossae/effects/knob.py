@@ -22,7 +22,7 @@ from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
 from glossae.errors import GlossaeError, one_line
-from glossae.files import shared_name, write_tensors, write_text
+from glossae.files import fingerprint, shared_name, write_tensors, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
 from glossae.sae import CARD, MARK, Sae, SaeConfig, check_card
@@ -243,7 +243,8 @@ class Knob:
         if place.exists() and not is_knob(place):
             raise GlossaeError(f"{place}: exists and is no knob of glossae: give another name")
         said = self._description() | {"dose": self.dose, "glossae": self.version, "hash": self.hash}
-        said["header"] = _header_sha256(said)
+        # the other hash is that of the knob at any dose
+        said["header"] = fingerprint(said)
         text = json.dumps(said, ensure_ascii=False, allow_nan=False, sort_keys=True)
         write_tensors(place, self._file_tensors(), {KEY: text})
         return place
@@ -277,7 +278,7 @@ class Knob:
         try:
             knob = _made(said, tensors)
             # files of before have no hash of their header, and none of the dose
-            whole = knob.hash == said["hash"] and said.pop("header", None) in (None, _header_sha256(said))
+            whole = knob.hash == said["hash"] and said.pop("header", None) in (None, fingerprint(said))
         # a RecursionError, of nested brackets, is a RuntimeError
         except (
             LookupError,
@@ -371,12 +372,6 @@ class Knob:
 
     def _file_tensors(self) -> Tensors:
         return self._tensors | {"weights": self.weights}
-
-
-def _header_sha256(said: Mapping[str, Any]) -> str:
-    """Of what a file's header says but this: its other hash is that of the knob at any dose."""
-    own = {key: value for key, value in said.items() if key != "header"}
-    return hashlib.sha256(json.dumps(own, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def is_knob(place: Path) -> bool:

@@ -26,6 +26,12 @@ PLACES = {"held_out": "the half held out", "replicate": "the other text"}
 
 # an effect is called selective when the other language loses less than this share of the target's loss
 SELECTIVE_SHARE = 0.5
+# sets without an autoencoder, as the verdict calls them
+SIMPLER = {
+    "difference of means": "difference of means",
+    "probe": "probe's direction",
+    "best neuron": "best neuron",
+}
 DAMAGES = (0.1, 0.3)
 """Rises of the target's loss, in nats per token, at which languages are compared."""
 
@@ -109,9 +115,8 @@ def _selected(files: RunFiles) -> str:
         return ""
     if by_tests and features.rule == "tested":
         # which pass is said; on what they fire as well is not
-        alike = _stands_for(files) if features.units else ""
-        selected = f"the selected latent{'s' * (len(features.units) != 1)}"
-        return f"{selected}{alike.removeprefix(', which')}" if " too" in alike or " stand" in alike else ""
+        alike = _fires_as_well(files)
+        return f"the selected latent{'s' * (len(features.units) != 1)} {alike}" if alike else ""
     count = plural(len(features.units), "latent")
     if features.rule == "given":
         words = f"{count} {'was' if len(features.units) == 1 else 'were'} named in the recipe"
@@ -129,23 +134,36 @@ def _selected(files: RunFiles) -> str:
 
 
 def _stands_for(files: RunFiles) -> str:
-    """The other languages on which the selected latents fire as well."""
-    units = files.units
-    others = [code for code in files.languages[2:] if all(code in unit.rate for unit in units)]
-    if not others:
-        further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
-        further |= {cell.language for cell in files.next_token.cells}
-        return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
+    """Whether the selected latents fire on other languages as well."""
+    if alike := _fires_as_well(files):
+        return f", which {alike}"
+    if others := _others(files):
+        return (
+            f", which fire{'s' * (len(files.units) == 1)} less than half as often on {language_list(others)}"
+        )
+    further = {code for row in (files.tested.claims if files.tested else []) for code in row.outside}
+    further |= {cell.language for cell in files.next_token.cells}
+    return "" if further - {files.target, files.reference} else f"; {_no_third(files)}"
+
+
+def _others(files: RunFiles) -> list[str]:
+    """The languages besides the pair of which the selected latents' firing rates are known."""
+    return [code for code in files.languages[2:] if all(code in unit.rate for unit in files.units)]
+
+
+def _fires_as_well(files: RunFiles) -> str:
+    """The other languages on which the selected latents fire at least half as often; empty without any."""
+    others, units = _others(files), files.units
+    if not others or not units:
+        return ""
     (target, reference), one = files.names, "s" if len(units) == 1 else ""
     rates = {code: fmean(unit.rate[code] for unit in units) for code in (*files.languages[:2], *others)}
     alike = [code for code in others if rates[code] >= SELECTIVE_SHARE * rates[files.target]]
     if rates[files.reference] >= SELECTIVE_SHARE * rates[files.target]:
-        return f", which fire{one} on {language_list([files.reference, *alike])} too"
+        return f"fire{one} on {language_list([files.reference, *alike])} too"
     if len(alike) == len(others):
-        return f", which stand{one} for “not {reference}” as much as for {target}"
-    if alike:
-        return f", which fire{one} on {language_list(alike)} too"
-    return f", which fire{one} less than half as often on {language_list(others)}"
+        return f"stand{one} for “not {reference}” as much as for {target}"
+    return f"fire{one} on {language_list(alike)} too" if alike else ""
 
 
 # ---- how sure
@@ -224,13 +242,11 @@ def _more_selective(files: RunFiles, at: float) -> str:
         == (files.reference, "test", False, at, True)
     ]
     own = selectivity_row(files, at, files.reference)
-    names = ("difference of means", "probe", "best neuron")
-    others = [row for row in rows if row.units in names]
+    others = [row for row in rows if row.units in SIMPLER]
     best = min(others, key=lambda row: row.other_delta_per_byte or 0.0, default=None)
     if own is None or best is None or (best.other_delta_per_byte or 0.0) >= (own.other_delta_per_byte or 0.0):
         return ""
-    name = f"the {best.units}{chr(39) + 's direction' if best.units == 'probe' else ''}"
-    return f"; {name} does it more selectively ({_times(best).replace(' as much', '')})"
+    return f"; the {SIMPLER[best.units]} does it more selectively ({_times(best).replace(' as much', '')})"
 
 
 def _is_selective(row: Selectivity) -> bool:
