@@ -331,6 +331,10 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ("run", "run: which recipe? One of demo, find, paper, "),
         ("run demmo", "unknown recipe 'demmo'; did you mean 'demo'? (there are demo, find, paper, "),
         ("run demo more", "run: unexpected 'more'"),
+        (
+            "run demo --text da=a.txt en=b.txt",
+            "run: unexpected 'en=b.txt': put a value that has blanks in quotes",
+        ),
         ("run demo --sae.kk 3", "unknown flag '--sae.kk'; did you mean '--sae.k'?"),
         ("run demo --quite", "unknown flag '--quite'; did you mean '--quiet'?"),
         ("run demo --out_dir x", "unknown flag '--out_dir'; did you mean '--out'?"),

@@ -132,7 +132,8 @@ class Parser(argparse.ArgumentParser):
             raise GlossaeError(f"{command}: a word has the character NUL, which no name or text can have")
         for word in sorted(rest, key=lambda word: not word.startswith("-")):
             if not word.startswith("-"):
-                raise GlossaeError(f"{command}: unexpected '{word}'")
+                hint = ": put a value that has blanks in quotes" if "=" in word else ""
+                raise GlossaeError(f"{command}: unexpected '{word}'{hint}")
             known = [flag.lstrip("-") for flag in parser._option_string_actions]
             raise unknown_flag(word.partition("=")[0], known)
         for action in parser.needed:

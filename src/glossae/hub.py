@@ -407,10 +407,7 @@ def push(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     name, branch = repository.name, repository.revision
-    if "/" not in name:
-        raise GlossaeError(
-            f"{name}: has no owner: write OWNER/NAME, with your account or organisation as the owner"
-        )
+    require_owner(repository)
     if get_token() is None:
         raise GlossaeError(
             f"{name}: a push needs a token that may write: log in with 'hf auth login', or set HF_TOKEN"
@@ -437,6 +434,14 @@ def push(
         ]
         operations += [CommitOperationDelete(path) for path in sorted(old)]
         return str(api.create_commit(name, operations, commit_message=message, revision=branch).commit_url)
+
+
+def require_owner(repository: Repository) -> None:
+    """Refuse a repository's name that lacks its owner: on the hub it would be another repository."""
+    if "/" not in repository.name:
+        raise GlossaeError(
+            f"{repository.name}: has no owner: write OWNER/NAME, with your account or organisation as the owner"
+        )
 
 
 def license_of(repository: Repository) -> str | None:

@@ -42,6 +42,18 @@ def language_code(written: str) -> str | None:
     return code if 2 <= len(code) <= 3 and Language.make(language=code).is_valid() else None
 
 
+def suggested_code(written: str) -> str:
+    """The code to suggest where none was written: of a country the likeliest language (CLDR), else da."""
+    from langcodes import Language
+
+    country = written.strip().upper()
+    if len(country) != 2 or not country.isalpha() or not country.isascii():
+        return "da"
+    # what is no country gives English
+    spoken = Language.make(territory=country).maximize().language
+    return "da" if spoken in (None, "en") else spoken
+
+
 def counted_as(languages: Iterable[str]) -> dict[str, str]:
     """For each language that is part of one of `languages`, that one: `nb` and `nn` are text in `no`."""
     given = set(languages)

@@ -42,13 +42,14 @@ def add_push(commands: Any) -> None:
 
 
 def _push(given: argparse.Namespace) -> dict[str, Any]:
-    from glossae.hub import Repository
+    from glossae.hub import Repository, require_owner
     from glossae.run import open_run
     from glossae.run.sharing import pack, push_parcel
 
     if "@" in given.repository:
         raise GlossaeError(f"{given.repository}: give the branch as --revision")
     repository = Repository.named(given.repository, given.revision)
+    require_owner(repository)
     run = open_run(Path(given.run))
     with tempfile.TemporaryDirectory() as folder:
         asks = {"licence": lambda _: None} if given.dry_run else {}

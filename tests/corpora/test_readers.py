@@ -168,10 +168,21 @@ def test_files_aligned_by_record(folder):
 
 def test_text_in_one_language(folder, put, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
-    write(folder / "x.tsv", "Hej\t1\nTak.\n")
-    assert read("da=~/x.tsv") == [("da", "Hej 1"), ("da", "Tak.")]
+    write(folder / "x.txt", "Hej\t1\nTak.\n")
+    assert read("da=~/x.txt") == [("da", "Hej 1"), ("da", "Tak.")]
     path = put([{"label": "neutral", "text": sentence} for _, sentence in ROWS])
     assert read(f"da={path}") == [("da", text) for _, text in CLEAN]
+
+
+def test_records_of_a_file_in_one_language_may_name_it(put):
+    codes = ("nb", "", "no", "x-none")
+    path = put([{"text": f"Hei {code}.", "language": code, "label": "en"} for code in codes])
+    assert read(f"no={path}", ["no", "en"]) == [("no", f"Hei {code}.") for code in codes]
+    put([{"text": "Hei.", "language": "nb"}, {"text": "Hej.", "language": "dan"}])
+    with pytest.raises(
+        GlossaeError, match="line [23]: is in da, and the file was given as no: write the file's name"
+    ):
+        read(f"no={path}", ["no", "en"])
 
 
 def test_a_generator_gets_languages_and_seed():
@@ -185,7 +196,7 @@ def test_a_generator_gets_languages_and_seed():
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 def test_line_ends_and_byte_order_mark(folder, put, end, mark):
-    path = write(folder / "x.tsv", mark + f"Hej.{end}Tak.".encode())
+    path = write(folder / "x.txt", mark + f"Hej.{end}Tak.".encode())
     assert read(f"da={path}") == [("da", "Hej."), ("da", "Tak.")]
     path = put(labelled(ROWS))
     content = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", end.encode())

@@ -89,9 +89,9 @@ def test_nothing_in_a_file(write, name):
     # gzip writes the time of day, and tests have to be called alike in every process
     ids=["gzip", "bzip2", "xz", "zip"],
 )
-@pytest.mark.parametrize("form", ["{}.tsv", "{}.jsonl", "{}.tmx", "da={}.tsv", "cols:da,en:{}.tsv"])
+@pytest.mark.parametrize("form", ["{}.tsv", "{}.jsonl", "{}.tmx", "da={}.txt", "cols:da,en:{}.tsv"])
 def test_compressed_files(write, packed, words, form):
-    for suffix in (".tsv", ".jsonl", ".tmx"):
+    for suffix in (".tsv", ".jsonl", ".tmx", ".txt"):
         path = write(f"x{suffix}", packed)
     assert words in (message := refusal(form.format(path.with_suffix(""))))
     assert str(path.with_suffix("")) in message
@@ -227,6 +227,18 @@ def test_no_sentence_in_a_wanted_language(write):
         ("x.conllu", "does not say its language: write da=x.conllu"),
         (__file__, f"write da={__file__} for a sentence a line"),
         ("danish=x", "'danish' is not a language code"),
+        ("dk=x", "'dk' is not a language code: write one such as da"),
+        ("cz=x", "'cz' is not a language code: write one such as cs"),
+        ("qz=x", "'qz' is not a language code: write one such as da"),
+        ("da=x.tmx", "says itself which language a sentence is in: write x.tmx"),
+        (
+            "da=x.tsv",
+            "has columns, and says itself which language a line is in: write x.tsv, or cols:da,-:x.tsv",
+        ),
+        ("da=x.txt,en=y.TSV", "write y.TSV"),
+        ("da=x.json", "is JSON in one piece"),
+        ("da=x.html", "is markup"),
+        ("da=x.txt.gz", "is compressed"),
         ("da=x,english=y", "'english' is not a language code"),
         ("da=", "no file after da="),
         ("da=x,en=", "no file after en="),

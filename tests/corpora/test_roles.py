@@ -290,6 +290,19 @@ def test_half_a_million_sentences_are_divided_within_a_gigabyte(tmp_path):
     assert peak < 1e9
 
 
+def test_one_text_as_two_languages(folder):
+    one, other = (
+        write(folder / name, [f"sætning {spelled(i)}" for i in range(60)]) for name in ("a.txt", "b.txt")
+    )
+    with pytest.raises(
+        GlossaeError, match="60 of 60 en sentences are da sentences as well: is one text given"
+    ):
+        build({"text": f"da={one} en={other}"})
+    # names are the same in several languages
+    write(other, [f"{'sætning' if i < 25 else 'sentence'} {spelled(i)}" for i in range(60)])
+    check(build({"text": f"da={one} en={other}"}))
+
+
 def test_a_panel_is_read_where_it_is_given_and_shares_nothing(folder):
     panel = [
         "da\ten\tsv\tnb",

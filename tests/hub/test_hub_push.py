@@ -195,7 +195,8 @@ def test_what_cannot_be_pushed_is_one_line(hub, refused, push, run, mine, name):
     assert no_token.startswith(f"{mine}: a push needs a token that may write: log in with 'hf auth login'")
     assert "does not accept your token" in refused(run, mine, HF_TOKEN="hf_bad")
     assert refused(run, name).startswith(f"{name}: cannot be pushed: your token may not write there (403)")
-    assert refused(run, "danish").startswith("danish: has no owner: write OWNER/NAME")
+    for line in ([run, "danish"], [run, "danish", "--dry-run"]):
+        assert refused(*line).startswith("danish: has no owner: write OWNER/NAME")
     assert refused(run, f"{mine}@x").startswith(f"{mine}@x: give the branch as --revision")
     assert refused(run, "me/a--b").startswith("'me/a--b' is no name that a repository on the hub can have")
     absent = refused(run, mine, "--revision", "dev")

@@ -257,6 +257,21 @@ def test_a_bug_is_one_line_on_the_page_and_one_in_the_terminal(bench, monkeypatc
     assert "Traceback" in log.read_text(encoding="utf-8")
 
 
+def test_fields_that_are_empty_are_read_as_no_text_no_unit_and_no_dose(bench):
+    from glossae.app.page import build
+
+    handlers = {each.fn.__name__: each.fn for each in build(bench).fns.values() if each.fn is not None}
+    assert handlers["colours"](None, None, None, None) == ('<p class="quiet">No text.</p>',) * 2
+    losses, likely = handlers["effects"](None, "The dog", None, None, None)
+    assert "role=alert" not in losses
+    assert likely == "<p role=alert>prompt: is empty; type the beginning of a text</p>"
+    assert "role=alert" not in handlers["places"](None, None)
+    assert (
+        "there is no &#x27;nothing&#x27; here"
+        in handlers["places"](["nothing"], 1.0) + handlers["colours"]("Hej", "", ["nothing"], None)[0]
+    )
+
+
 def refusal(capsys, *line):
     capsys.readouterr()
     assert main([*map(str, line)]) == 2

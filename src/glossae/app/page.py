@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, no_type_check
 
@@ -66,27 +67,39 @@ def build(bench: Workbench) -> gr.Blocks:
     own, other = language_name(bench.target), language_name(bench.reference)
     offered = [(f"{unit.name} {unit.about}".strip(), unit.key) for unit in bench.units.values()]
 
-    def colours(target: str, reference: str, units: list[str], by: str) -> tuple[str, str]:
-        keys = units if by == LARGEST else [by]
-        return _told(lambda: coloured(bench, target, keys)), _told(lambda: coloured(bench, reference, keys))
+    # a field that was emptied is None
+    def colours(
+        target: str | None, reference: str | None, units: list[str] | None, by: str | None
+    ) -> tuple[str, str]:
+        keys = units or [] if by in (None, LARGEST) else [by]
+        texts = (target or "", reference or "")
+        own, other = (_told(partial(coloured, bench, text, keys)) for text in texts)
+        return own, other
 
-    def effects(target: str, reference: str, prompt: str, units: list[str], dose: float) -> tuple[str, str]:
-        both = {bench.target: target, bench.reference: reference}
+    def effects(
+        target: str | None,
+        reference: str | None,
+        prompt: str | None,
+        units: list[str] | None,
+        dose: float | None,
+    ) -> tuple[str, str]:
+        both = {bench.target: target or "", bench.reference: reference or ""}
+        keys, by = units or [], dose or 0.0
         return (
-            _told(lambda: losses_table(bench.losses(both, units, dose))),
-            _told(lambda: next_tokens_table(bench.next_tokens(prompt, units, dose))),
+            _told(lambda: losses_table(bench.losses(both, keys, by))),
+            _told(lambda: next_tokens_table(bench.next_tokens(prompt or "", keys, by))),
         )
 
-    def places(units: list[str], dose: float) -> str:
-        return _told(lambda: links(bench, units, dose))
+    def places(units: list[str] | None, dose: float | None) -> str:
+        return _told(lambda: links(bench, units or [], dose or 0.0))
 
     # checked in tests, it would be a plain function, and Gradio streams generators
     @no_type_check
-    def written(prompt: str, units: list[str], dose: float) -> Iterator[tuple[str, str]]:
+    def written(prompt: str | None, units: list[str] | None, dose: float | None) -> Iterator[tuple[str, str]]:
         sides = {"raw": "", "turned": ""}
         yield "", ""
         try:
-            for side, text in bench.continue_(prompt, units, dose):
+            for side, text in bench.continue_(prompt or "", units or [], dose or 0.0):
                 sides[side] = visible(text)
                 yield sides["raw"], sides["turned"]
         except Exception as error:

@@ -16,7 +16,7 @@ from glossae.corpora.readers import DOC_NAME, LANGUAGE_NAMES, PAIR_NAME, TEXT_NA
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.hub import Repository, commit_of, hub_errors, silent_client
-from glossae.languages import UNDETERMINED, language_code
+from glossae.languages import UNDETERMINED, language_code, suggested_code
 
 SCHEME = "hub:"
 ROWS = 1000
@@ -83,7 +83,7 @@ def _named_columns(given: dict[str, str]) -> Columns:
             code = language_code(value)
             if code is None:
                 raise GlossaeError(
-                    f"{short_repr(value)} is not a language code: write one such as da (BCP 47)"
+                    f"{short_repr(value)} is not a language code: write one such as {suggested_code(value)} (BCP 47)"
                 )
             labels.append((match[1], code))
         elif code := language_code(key):

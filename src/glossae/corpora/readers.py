@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from glossae.corpora.corpus import Pair
 from glossae.corpora.lines import Record, name_list, open_file, path_text, records, short_repr, text_lines
 from glossae.errors import GlossaeError
-from glossae.languages import UNDETERMINED, language_code
+from glossae.languages import UNDETERMINED, counted_as, language_code
 
 TEXT_NAMES = ("text", "sentence")
 LANGUAGE_NAMES = ("language", "lang", "label")
@@ -188,11 +188,15 @@ class Lines(NamedTuple):
     texts: Iterator[tuple[str, str]]
 
 
-def read_sentences(path: Path) -> Iterator[tuple[str, str]]:
-    """The sentences of a file in one language with their documents; the file's suffix decides the reader."""
+def read_sentences(path: Path, language: str) -> Iterator[tuple[str, str]]:
+    """The sentences of a file in one language with their documents; the file's suffix decides the reader.
+
+    Raises:
+        GlossaeError: the file cannot be read, or a record says that it is in another language.
+    """
     match path.suffix.lower():
         case ".jsonl" | ".csv":
-            return _texts_of_records(path)
+            return _texts_of_records(path, language)
         case ".conllu":
             return ((text, doc) for _, _, text, doc in read_conllu(path))
         case _:
@@ -253,8 +257,9 @@ def read_records(path: Path, languages: Sequence[str]) -> Iterator[Pair]:
         yield _paired([(code, text) for code, text, _ in together], [doc for _, _, doc in together])
 
 
-def _texts_of_records(path: Path) -> Iterator[tuple[str, str]]:
+def _texts_of_records(path: Path, language: str) -> Iterator[tuple[str, str]]:
     """The `text` of every record of a file in one language, with its `doc`."""
+    same = {part for part, whole in counted_as([language]).items() if whole == language} | {language}
     for record, fields in _with_fields(path, ()):
         if fields.text is None:
             if "tokens" in record.fields:
@@ -263,6 +268,13 @@ def _texts_of_records(path: Path) -> Iterator[tuple[str, str]]:
                     f"them cannot be told: give the treebank's .conllu file"
                 )
             raise _lacking(record, "text")
+        if fields.language is not None:
+            said = language_code(str(record.fields[fields.language]))
+            if said not in (None, UNDETERMINED, *same):
+                raise GlossaeError(
+                    f"{record.where}: is in {said}, and the file was given as {language}: write the file's name "
+                    f"without {language}="
+                )
         yield _text(record, fields.text), _identity(record, fields.doc, "sentences of one document")
 
 

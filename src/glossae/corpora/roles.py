@@ -12,7 +12,7 @@ from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
 from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
 from glossae.errors import GlossaeError
-from glossae.languages import language_code, overlapping
+from glossae.languages import language_code, overlapping, suggested_code
 from glossae.results import RoleCount
 
 ROLES = ("train", "select", "tune", "test", "panel", "replicate")
@@ -21,6 +21,8 @@ OPTIONAL = ("panel", "replicate")
 """The roles that exist only if they are given; the others are cut out of train."""
 TEXT = "text"
 """The key for text out of which every role but `replicate` is cut, in place of `train`; see `build_roles`."""
+FEW = 10
+"""Sentences that two languages may have in common whatever share they are: names, numbers."""
 SHARES = {"panel": 0.3, "test": 0.1, "select": 0.06, "tune": 0.04}
 """Each role's share of `text`, in this order; the rest is train. Shares double for sources that train does not read."""
 
@@ -180,7 +182,10 @@ def _codes(target: str, reference: str, others: Sequence[str]) -> tuple[str, ...
     for key, written in zip(keys, [target, reference, *others], strict=True):
         code = language_code(written)
         if code is None:
-            raise GlossaeError(f"{key}: {written!r} is not a language code: write one such as da (BCP 47)")
+            raise GlossaeError(
+                f"{key}: {written!r} is not a language code: write one such as "
+                f"{suggested_code(written)} (BCP 47)"
+            )
         if code in codes:
             raise GlossaeError(f"{key}: {code} is named twice among the languages: name each once")
         codes.append(code)
@@ -349,7 +354,7 @@ class _Division:
         self._drop(role, dropped, "in_earlier_role")
 
     def check(self) -> None:
-        """Refuse a role without text in the target or the reference language."""
+        """Refuse a role without text in the target or the reference language, and one text as two languages."""
         target, reference = self._languages[:2]
         for role in self._present():
             named = role if self._whole == "train" or role == "replicate" else self._whole
@@ -360,6 +365,25 @@ class _Division:
                         f"corpora.{named}: no {language} sentence {self._why_none(role, language)}: "
                         f"every role needs {target} and {reference}; give corpora.{named} other or more text"
                     )
+        self._refuse_one_text_as_two_languages()
+
+    def _refuse_one_text_as_two_languages(self) -> None:
+        """Names and numbers are the same in several languages, most sentences are not."""
+        first: dict[str, str] = {}
+        common: Counter[tuple[str, str]] = Counter()
+        counts: Counter[str] = Counter()
+        for sentence in (each for role in self._present() for each in self._sentences[role]):
+            counts[sentence.language] += 1
+            other = first.setdefault(sentence.text, sentence.language)
+            if other != sentence.language:
+                one, other = sorted((other, sentence.language), key=self._languages.index)
+                common[one, other] += 1
+        for (one, other), number in common.items():
+            if number >= FEW and 2 * number > min(counts[one], counts[other]):
+                raise GlossaeError(
+                    f"corpora.{self._whole}: {number} of {counts[other]} {other} sentences are {one} sentences "
+                    "as well: is one text given for both languages?"
+                )
 
     def _why_none(self, role: str, language: str) -> str:
         rows = [tally for (of, _, code), tally in self._tallies.items() if (of, code) == (role, language)]

@@ -24,7 +24,7 @@ from glossae.corpora.readers import (
 )
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.languages import language_code
+from glossae.languages import language_code, suggested_code
 
 Generator = Callable[[Sequence[str], int], Corpus]
 """Generates a corpus from the languages and a seed."""
@@ -34,10 +34,20 @@ _FORMS = (
     "opus:NAME, hub:OWNER/NAME"
 )
 _SUFFIXES = (".tsv", ".jsonl", ".csv", ".tmx")
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+_COMPRESSED = "is compressed: unpack it and name what comes out"
+# files that are no text with a sentence a line, though a reader of lines would take them for it
+_IN_ONE_PIECE = "is JSON in one piece: write an object a line into a .jsonl file (jq -c '.[]' does)"
+_NOT_LINES = {
+    ".tsv": "a .tsv has columns, and says itself which language a line is in: write {0}, or cols:da,-:{0}",
+    ".tmx": "a .tmx says itself which language a sentence is in: write {0}",
+    ".json": _IN_ONE_PIECE,
+    **dict.fromkeys((".xml", ".html", ".htm"), "is markup: write its sentences into a .txt file, one a line"),
+    **dict.fromkeys(_PACKED, _COMPRESSED),
+}
 _ASSIGNMENT = re.compile(r"([\w-]+)=(.*)", re.DOTALL)
 # a comma inside a file's name does not start the next file
 _NEXT_ASSIGNMENT = re.compile(r",(?=[\w-]+=)")
-_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Aligned(Source):
         """Yield pairs; see `read_aligned`."""
         if not any(path.is_dir() for _, path in self.paths):
             yield from read_aligned(
-                {code: Lines(path_text(path), read_sentences(path)) for code, path in self.paths}
+                {code: Lines(path_text(path), read_sentences(path, code)) for code, path in self.paths}
             )
             return
         by_name = {code: {file.name: file for file in _texts_in(path)} for code, path in self.paths}
@@ -187,9 +197,9 @@ def _refusal(text: str, path: Path, generators: Mapping[str, Generator]) -> str:
             f"is a folder: name a file in it, or write da={text} for a folder of .txt files, each a document"
         )
     if suffix in _PACKED:
-        return "is compressed: unpack it and name what comes out"
+        return _COMPRESSED
     if suffix == ".json":
-        return "is JSON in one piece: write an object a line into a .jsonl file (jq -c '.[]' does)"
+        return _IN_ONE_PIECE
     if suffix == ".conllu":
         return f"does not say its language: write da={text}"
     if suffix == ".txt" or path.is_file():
@@ -222,7 +232,10 @@ def _parse_aligned(text: str, first: str) -> Source:
         written, _, path = part.partition("=")
         if not path:
             raise GlossaeError(f"{short_repr(text, 200)}: no file after {written}=: write {written}=PATH")
-        paths.append((_code(written, text), path_named(path)))
+        where = path_named(path)
+        if why := _NOT_LINES.get(where.suffix.lower()):
+            raise GlossaeError(f"{short_repr(text, 200)}: {why.format(path)}")
+        paths.append((_code(written, text), where))
     _refuse_repeated([code for code, _ in paths], text)
     return Aligned(tuple(paths))
 
@@ -232,7 +245,7 @@ def _code(written: str, text: str) -> str:
     if code is None:
         raise GlossaeError(
             f"{short_repr(text, 200)}: {short_repr(written)} is not a language code: "
-            f"write one such as da (BCP 47)"
+            f"write one such as {suggested_code(written)} (BCP 47)"
         )
     return code
 

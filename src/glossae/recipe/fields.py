@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from glossae.errors import GlossaeError
-from glossae.languages import language_code
+from glossae.languages import language_code, suggested_code
 
 Raw: TypeAlias = str | list[Any] | dict[str, Any] | None
 """A value as YAML and the command line give it."""
@@ -87,7 +87,7 @@ def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
 def _code(value: str) -> str:
     code = language_code(value)
     if code is None:
-        raise ValueError("must be a language code, such as da")
+        raise ValueError(f"must be a language code, such as {suggested_code(value)}")
     return code
 
 
