@@ -469,7 +469,6 @@ def test_servers_of_models(folder, good, refused, tiny_model, tmp_path, monkeypa
     settings = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": home,
-        "HF_HUB_DISABLE_XET": 1,
         "HF_HUB_DISABLE_TELEMETRY": 1,
     }
     for name, value in {**settings, "NO_PROXY": "127.0.0.1"}.items():

@@ -60,33 +60,36 @@ class _Checks:
     """Checks what answers the hub's client, as long as a block is open.
 
     The client takes ETag and commit for names of files as they come, follows redirects from https to http, connects
-    without a time-out, sleeps as long as an answer says, and writes a body of any length.
+    without a time-out, sleeps as long as an answer says, and writes a body of any length. Files come over http, where
+    all this is checked, not through `hf_xet`, which has a client of its own.
     """
 
     def __init__(self) -> None:
         self._lock, self._open = Lock(), 0
-        self._before: Callable[[], Any] | None = None
+        self._before: tuple[Callable[[], Any], bool] | None = None
         # by address, the bytes of a file that an answer has announced
         self._announced: dict[str, int] = {}
 
     def __enter__(self) -> None:
-        from huggingface_hub import set_client_factory
+        from huggingface_hub import constants, set_client_factory
         from huggingface_hub.utils import _http
 
         with self._lock:
             if not self._open:
                 before: Any = getattr(_http, "_GLOBAL_CLIENT_FACTORY", _http.default_client_factory)
-                self._before = before
+                self._before = before, constants.HF_HUB_DISABLE_XET
                 set_client_factory(lambda: self._checked(before()))
+                constants.HF_HUB_DISABLE_XET = True
             self._open += 1
 
     def __exit__(self, *_: object) -> None:
-        from huggingface_hub import set_client_factory
+        from huggingface_hub import constants, set_client_factory
 
         with self._lock:
             self._open -= 1
             if not self._open and self._before is not None:
-                set_client_factory(self._before)
+                factory, constants.HF_HUB_DISABLE_XET = self._before
+                set_client_factory(factory)
                 self._announced.clear()
 
     def _checked(self, client: Any) -> Any:

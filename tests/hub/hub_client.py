@@ -49,8 +49,6 @@ class Client:
                 "HF_HUB_DISABLE_TELEMETRY": "1",
                 "GLOSSAE_CACHE": str(home / "glossae"),
                 "OMP_WAIT_POLICY": "PASSIVE",
-                # the loopback hub has no Xet storage
-                "HF_HUB_DISABLE_XET": "1",
                 "HF_HUB_DOWNLOAD_TIMEOUT": str(PATIENCE),
                 "NO_PROXY": "127.0.0.1",
                 **environment,
