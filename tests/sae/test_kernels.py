@@ -1,6 +1,6 @@
 """Triton's kernels do what plain torch does: under Triton's interpreter, or with TRITON_INTERPRET=0 on a GPU.
 
-Run as a script, this file compiles every kernel for compute capability 9.0, which needs no GPU.
+Run as a script, this file compiles every kernel, which needs no GPU.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def fast(monkeypatch):
         (3, 64, 600, 1, True, 1),
         (3, 64, 600, 5, True, 8),
         (2, 9, 80, 80, False, 8),
-        (2, 24, 300, 256, False, 2),
+        (2, 24, 140, 130, False, 1),
     ],
 )
 def test_selects_the_largest_of_the_product(fast, monkeypatch, tokens, d_in, latents, k, alike, parts):
@@ -195,7 +195,7 @@ def test_an_update_equals_torchs(either, unit):
 def test_moments_in_bfloat16_are_rounded_to_a_neighbour(either):
     ours, _ = either(lambda: updated(torch.bfloat16, 1, True))
     exact, _ = either(lambda: updated(torch.float32, 1, True))
-    assert torch.equal(ours[0], exact[0])
+    torch.testing.assert_close(ours[0], exact[0])
     up = 0
     for rounded, moment in zip(ours[1:], exact[1:], strict=True):
         assert rounded.dtype == torch.bfloat16
@@ -231,7 +231,7 @@ def test_a_step_rounds_alike_whenever_it_is_taken_and_unlike_others(fast):
 
 # ---- a training
 
-STEPS, BATCH, WIDTH = 3, 13, 24
+STEPS, BATCH, WIDTH = 2, 13, 24
 SETTINGS = TrainSettings(steps=STEPS, tokens=STEPS * BATCH, lr=0.003, encoder_dtype="float32")
 KINDS = {
     "tied": {"k": 3, "tied": True},
@@ -280,7 +280,7 @@ def test_triton_that_fails_is_named_and_left_alone(monkeypatch):
         assert not sparse._has_kernels.__wrapped__("cuda")
 
 
-def test_every_kernel_compiles_for_hopper(tmp_path):
+def test_every_kernel_compiles(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
@@ -291,7 +291,7 @@ def test_every_kernel_compiles_for_hopper(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    compiled = {line.split()[0] for line in done.stdout.splitlines()}
+    compiled = set(done.stdout.split())
     assert compiled == {
         "_adam",
         "_chunk_sums",
@@ -303,17 +303,22 @@ def test_every_kernel_compiles_for_hopper(tmp_path):
 
 
 def compile_all():
-    """Compile what the launchers would start, for a GPU that is not here, and print each kernel's shared memory."""
+    """Compile what the launchers would start on GPUs that are not here, and print the names of the kernels."""
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
-    class Hopper:
+    # KiB of shared memory that a program may have, by compute capability: an H200's (9.0) and an L4's (8.9)
+    shared = {90: 227, 89: 99}
+
+    class Absent:
+        capability = 90
+
         def get_current_target(self):
-            return GPUTarget("cuda", 90, 32)
+            return GPUTarget("cuda", self.capability, 32)
 
         def get_current_device(self):
-            return 0
+            return self.capability
 
         def get_current_stream(self, _):
             return 0
@@ -321,15 +326,17 @@ def compile_all():
     def launch(kernel, grid):
         def compiled(*arguments, **options):
             made = kernel.run(*arguments, grid=grid, warmup=True, **options)
-            # what a multiprocessor of an H100 or H200 gives to a program
-            assert made.metadata.shared <= 227 * 1024
+            assert made.metadata.shared <= 1024 * shared[gpu.capability]
             assert "cubin" in made.asm
-            assert "wgmma" in made.asm["ptx"] or kernel.__name__ != "_top_k"
-            print(kernel.__name__, made.metadata.shared)
+            if kernel.__name__ == "_top_k":
+                # on tensor cores
+                assert ("wgmma" if gpu.capability == 90 else "mma.sync") in made.asm["ptx"]
+            print(kernel.__name__)
 
         return compiled
 
-    driver.set_active(Hopper())
+    gpu = Absent()
+    driver.set_active(gpu)
     JITFunction.__getitem__ = launch
     latents = 320
     # one width that kernels can load in vectors, and one that they cannot
@@ -357,6 +364,9 @@ def compile_all():
                     betas=(0.9, 0.999),
                     epsilon=1e-8,
                 )
+    gpu.capability = 89
+    rows = torch.zeros(320, 4096)
+    kernels.top_k(rows.bfloat16(), rows.bfloat16(), rows[:, 0].contiguous(), 32)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ They do what the torch code that calls them does, up to rounding. No sum uses at
 one device a step repeats bit for bit. The tests run them under Triton's interpreter and compile them for NVIDIA's
 compute capability 9.0. They are untested on hardware.
 
-`no_type_check` keeps the tests' import hook from wrapping what Triton compiles.
+`no_type_check` keeps the tests' import hook from wrapping what Triton compiles. A block's entries begin somewhere else
+at every step: without `do_not_specialize_on_alignment` kernels would be compiled again for each alignment.
 """
 
 from typing import no_type_check
@@ -126,7 +127,7 @@ def top_k(
     return found, which.flatten(1).gather(1, place).long()
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["latents", "tokens"])
 @no_type_check
 def _dots(weight, x, latents, tokens, out, count, d_in, ENTRIES: tl.constexpr, WIDTH: tl.constexpr):
     entry = tl.program_id(0) * ENTRIES + tl.arange(0, ENTRIES)
@@ -179,7 +180,7 @@ def _gathered(total, values, index, rows, begin, end, columns, d_in, ENTRIES: tl
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["values", "index", "segments"])
 @no_type_check
 def _chunk_sums(
     values,
@@ -203,7 +204,7 @@ def _chunk_sums(
             tl.store(chunks + chunk * d_in + columns, total, mask=columns < d_in)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["values", "index", "starts"])
 @no_type_check
 def _segment_sums(
     values,
