@@ -4,7 +4,8 @@
 
 Peers: `plain`, what a short PyTorch script does and about what the paper's code does (top-k, rows gathered and summed,
 autograd through all of it); `dictionary-learning` and `sae-lens`, by their own trainers' step, as they come (float32),
-and under bfloat16 autocast, which both offer. eai-sparsify trains on a GPU only and takes part there.
+and under bfloat16 autocast, which both offer. eai-sparsify trains on a GPU only and takes part there. On a GPU with
+Triton, `ours, plain torch` is glossae's step without its kernels. What runs out of memory is named and left out.
 
 The roofline is the encoder's product at the rate measured for that very product in the same run: a step cannot be
 faster, since nobody knows how to select latents without their pre-activations.
@@ -16,6 +17,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from unittest.mock import patch
 
 # as the command line has it; before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -23,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from torch import Tensor
 
-from glossae.sae import SaeConfig, TrainSettings, fast_bfloat16, train
+from glossae.sae import SaeConfig, TrainSettings, fast_bfloat16, sparse, train
 
 CASES = ((512, 2048, 30, 800), (2048, 16384, 32, 2048))
 # steps timed together; the first of a turn warms up
@@ -67,6 +69,16 @@ def ours(dtype: str) -> Steps:
         train(SaeConfig(d_in=d_in, latents=latents, k=k), stream(), settings)
         synchronise(batches[0])
         return time.perf_counter() - times[1]
+
+    return steps
+
+
+def without_kernels(run: Steps) -> Steps:
+    """The same on plain torch."""
+
+    def steps(case: Case, batches: list[Tensor]) -> float:
+        with patch.object(sparse, "_has_kernels", lambda _: False):
+            return run(case, batches)
 
     return steps
 
@@ -204,16 +216,22 @@ def measure(case: Case, repeats: int, device: torch.device) -> list[dict[str, ob
     if fast_bfloat16(device):
         own["bfloat16"] = ours("bfloat16")
     runs = {**{f"ours {dtype}": run for dtype, run in own.items()}, **as_they_come, **in_bfloat16}
+    if sparse.kernels_for(batches[0]) is not None:
+        runs |= {f"ours {dtype}, plain torch": without_kernels(run) for dtype, run in own.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
-        for name, run in runs.items():
-            seconds[name].append(run(case, batches))
+        for name in list(seconds):
+            try:
+                seconds[name].append(runs[name](case, batches))
+            except torch.OutOfMemoryError:
+                print(f"{name} runs out of memory at {case}: not measured")
+                del seconds[name]
     rate = {name: STEPS * tokens / statistics.median(values) for name, values in seconds.items()}
     rows: list[dict[str, object]] = []
     for dtype in own:
         mine = rate[f"ours {dtype}"]
-        theirs = {name: rate[name] for name in as_they_come}
-        low = {name: rate[name] for name in in_bfloat16}
+        theirs = {name: rate[name] for name in as_they_come if name in rate}
+        low = {name: rate[name] for name in in_bfloat16 if name in rate}
         rows.append(
             {
                 "d_in": d_in,
@@ -223,8 +241,9 @@ def measure(case: Case, repeats: int, device: torch.device) -> list[dict[str, ob
                 "dtype": f"float32, encoder product {dtype}",
                 "device": device.type,
                 "ours": mine,
+                "ours_plain_torch": rate.get(f"ours {dtype}, plain torch"),
                 "peers": theirs,
-                "ratio_to_fastest_peer": mine / max(theirs.values()),
+                "ratio_to_fastest_peer": mine / max(theirs.values()) if theirs else None,
                 "peers_autocast": low,
                 "ratio_to_fastest_peer_autocast": mine / max(low.values()) if low else None,
                 "roofline": mine / product_rate(case, device, getattr(torch, dtype)),
@@ -250,16 +269,15 @@ def main() -> None:
             rows.append(row)
             d_in, latents, k, tokens = case
             print(f"d_in {d_in}, latents {latents}, k {k}, {tokens} tokens a step; {row['dtype']}")
-            print(
-                f"  ours {row['ours']:,.0f} tokens/s, {row['roofline']:.0%} of the roofline; "
-                f"{row['ratio_to_fastest_peer']:.2f} times the fastest peer"
-                + (
-                    f", {again:.2f} under autocast"
-                    if (again := row["ratio_to_fastest_peer_autocast"])
-                    else ""
-                )
-            )
-            for name, rate in {**row["peers"], **row["peers_autocast"]}.items():
+            print(f"  ours {row['ours']:,.0f} tokens/s, {row['roofline']:.0%} of the roofline")
+            for ratio, what in (
+                ("ratio_to_fastest_peer", "the fastest peer"),
+                ("ratio_to_fastest_peer_autocast", "the fastest peer under autocast"),
+            ):
+                if row[ratio]:
+                    print(f"  {row[ratio]:.2f} times {what}")
+            plain_torch = {"ours, plain torch": row["ours_plain_torch"]} if row["ours_plain_torch"] else {}
+            for name, rate in {**plain_torch, **row["peers"], **row["peers_autocast"]}.items():
                 print(f"    {name:32} {rate:>10,.0f} tokens/s", flush=True)
     if arguments.json:
         print(json.dumps({"cases": rows}))

@@ -9,6 +9,9 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch starts its threads
 install_import_hook(["glossae", "planted_world", "planted_sentences"], "typechecker.checked")
 
+# before anything imports Triton: without a GPU its kernels are tested under its interpreter
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # nothing here may ask the network; the hub client reads this when it is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 

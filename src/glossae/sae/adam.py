@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim.adam import adam
 
+from glossae.sae.sparse import kernels_for
+
 # Kingma & Ba 2015, algorithm 1
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -36,6 +38,7 @@ class Adam:
 
     def start(self, step: int, device: torch.device) -> None:
         """Begin a step: what is rounded at random depends on its number alone, so that a training can be resumed."""
+        self._number = step + 1
         self._step = torch.full((), float(step), device=device)
         self._generator = torch.Generator(device).manual_seed((self.seed << 32) + step)
 
@@ -46,9 +49,30 @@ class Adam:
         gradient: Float[Tensor, "*shape"],
         lr: float,
         rows: slice = slice(None),
+        along: Float[Tensor, " rows"] | None = None,
     ) -> None:
-        """Update `values`, the given rows of a parameter, in place."""
+        """Update `values`, the given rows of a parameter, in place; `gradient` may be overwritten.
+
+        With `along`, the rows are kept at length 1: `along` is the part of the gradient along each row, which would
+        only change its length. It is removed, and the new rows are divided by their lengths.
+        """
         stored = [moment[rows] for moment in self.moments[name]]
+        if values.ndim == 2 and (fast := kernels_for(values)) is not None:
+            seed = torch.randint(2**62, (1,), generator=self._generator, device=values.device)
+            fast.adam(
+                values,
+                gradient,
+                *stored,
+                along,
+                seed,
+                step=self._number,
+                lr=lr,
+                betas=(BETA_1, BETA_2),
+                epsilon=EPSILON,
+            )
+            return
+        if along is not None:
+            gradient.addcmul_(along[:, None], values, value=-1)
         moments = [each.float() for each in stored]
         fused = values.device.type in ("cpu", "cuda")
         adam(
@@ -74,6 +98,8 @@ class Adam:
                 # the lower half of a float32 is cut off after a random number below it was added
                 bits = moment.view(torch.int32).add_(noise.bitwise_and_(2**16 - 1)).bitwise_and_(-(2**16))
                 place.copy_(bits.view(torch.float32))
+        if along is not None:
+            values.div_(torch.linalg.vector_norm(values, dim=1, keepdim=True).clamp_min(1e-12))
 
     def _drawn(self, like: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """32 random bits for each value."""

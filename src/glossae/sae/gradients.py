@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from glossae.sae.sae import Sae
-from glossae.sae.sparse import ByLatent, Entries
+from glossae.sae.sparse import ByLatent, Entries, sums_by_token
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def sparse_pass(
     """
     read, rows = sae.centred(x) if read is None else read, sae.config.latents
     pattern = ByLatent(entries.latents, entries.tokens, rows, len(x))
-    latents = entries.latents[pattern.order]
+    latents = pattern.latents
     if recompute:
         pre = pattern.dots(sae.W_enc.detach(), read).add_(sae.b_enc[latents])
     else:
@@ -112,14 +112,7 @@ def sparse_pass(
         if (first, last) != (0, rows):
             inside = (entries.latents >= first) & (entries.latents < last)
             weights = torch.where(inside, by_token, 0)
-        return torch.nn.functional.embedding_bag(
-            entries.latents,
-            sae.W_dec,
-            offsets,
-            mode="sum",
-            per_sample_weights=weights,
-            include_last_offset=True,
-        )
+        return sums_by_token(entries._replace(values=weights), offsets, sae.W_dec.detach())
 
     gradients, whole, factor = _levels(sae, x, part_of)
     dz = torch.empty_like(z)

@@ -3,16 +3,20 @@
 A sparse code is a list of (token, latent) entries. Sorted by latent, they are the rows of a sparse matrix
 `(latents, tokens)`, and a training step computes everything about the selected latents as products with that
 pattern. Such a product costs entries x d_in operations; a dense one costs tokens x latents x d_in.
+
+On NVIDIA GPUs the Triton kernels of `kernels.py` take over from the torch code here: `kernels_for` decides.
 """
 
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import BFloat16, Float, Int, Shaped
 from torch import Tensor
 
 # pre-activations held at once: 256 MiB of float32
@@ -44,6 +48,21 @@ def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) 
     """
     values, latents = _largest(pre, k, signed=signed)
     tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
+    return Entries(tokens, latents.flatten(), values.flatten())
+
+
+def top_k_of_product(
+    x: BFloat16[Tensor, "tokens d_in"],
+    weight: BFloat16[Tensor, "latents d_in"],
+    bias: Float[Tensor, " latents"],
+    k: int,
+) -> Entries | None:
+    """Select the k largest of `x W' + b` of every token without holding the others; None if no kernel does this."""
+    fast = kernels_for(bias)
+    if fast is None or k > fast.MOST_SELECTED:
+        return None
+    values, latents = fast.top_k(x, weight, bias, k)
+    tokens = torch.arange(len(x), device=x.device).repeat_interleave(k)
     return Entries(tokens, latents.flatten(), values.flatten())
 
 
@@ -101,11 +120,13 @@ class ByLatent:
         order: the entries' numbers in sorted order; entries of one latent keep their order.
         starts: the first entry of each latent and, at the end, the number of entries.
         tokens: the token of each sorted entry.
+        latents: its latent.
     """
 
     order: Int[Tensor, " entries"]
     starts: Int[Tensor, " latents_and_one"]
     tokens: Int[Tensor, " entries"]
+    latents: Int[Tensor, " entries"]
 
     def __init__(
         self, latents: Int[Tensor, " entries"], tokens: Int[Tensor, " entries"], count: int, token_count: int
@@ -115,6 +136,12 @@ class ByLatent:
         self.starts = torch.zeros(count + 1, dtype=torch.int64, device=latents.device)
         torch.cumsum(torch.bincount(latents, minlength=count), 0, out=self.starts[1:])
         self.tokens = tokens[self.order]
+        self.latents = latents[self.order]
+
+    @cached_property
+    def _starts_here(self) -> Int[Tensor, " latents_and_one"]:
+        # on the CPU: asking a GPU for each block's first entry would wait for it each time
+        return self.starts.cpu()
 
     def unsorted(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " entries"]:
         """Values of sorted entries in the original order of the entries."""
@@ -124,32 +151,38 @@ class ByLatent:
 
     def per_latent(self, values: Float[Tensor, " entries"]) -> Float[Tensor, " latents"]:
         """The sum of each latent's sorted values."""
+        if (fast := kernels_for(values)) is not None:
+            totals: Tensor = fast.segment_totals(values, self.starts)
+            return totals
         return torch.segment_reduce(values, "sum", offsets=self.starts, initial=0)
 
     def part(self, first: int, last: int) -> tuple["ByLatent", slice]:
         """The entries of the latents from `first` up to `last`, and their place among the sorted ones."""
-        begin, end = (int(self.starts[i]) for i in (first, last))
+        begin, end = (int(self._starts_here[i]) for i in (first, last))
         part = object.__new__(ByLatent)
         part.token_count = self.token_count
         part.order = self.order[begin:end]
         part.starts = self.starts[first : last + 1] - begin
         part.tokens = self.tokens[begin:end]
+        part.latents = self.latents[begin:end] - first
         return part, slice(begin, end)
 
     def dots(
         self, weight: Float[Tensor, "latents d_in"], x: Float[Tensor, "tokens d_in"]
     ) -> Float[Tensor, " entries"]:
         """`weight[latent] . x[token]` of each sorted entry."""
+        if (fast := kernels_for(x)) is not None:
+            dots: Tensor = fast.dots(weight, x, self.latents, self.tokens)
+            return dots
         if _has_sparse_products(x.device.type):
             pattern = self._matrix(x.new_zeros(len(self.tokens)))
             products: Tensor = torch.sparse.sampled_addmm(pattern, weight, x.T, beta=0.0).values()
             return products
-        latents = torch.repeat_interleave(self.starts.diff())
-        out = x.new_empty(len(latents))
+        out = x.new_empty(len(self.latents))
         slab = max(1, GATHERED_VALUES // x.shape[1])
-        for start in range(0, len(latents), slab):
+        for start in range(0, len(self.latents), slab):
             some = slice(start, start + slab)
-            out[some] = (weight[latents[some]] * x[self.tokens[some]]).sum(1)
+            out[some] = (weight[self.latents[some]] * x[self.tokens[some]]).sum(1)
         return out
 
     def sums(
@@ -160,6 +193,9 @@ class ByLatent:
         add: bool = False,
     ) -> None:
         """Write (or `add`) the sum of `values x[token]` over each latent's sorted entries into `out`."""
+        if (fast := kernels_for(x)) is not None:
+            fast.segment_sums(values, self.tokens, self.starts, self.latents, x, out, add)
+            return
         if _has_sparse_products(x.device.type):
             torch.addmm(out, self._matrix(values), x, beta=float(add), out=out)
             return
@@ -198,11 +234,57 @@ def _has_sparse_products(device: str) -> bool:
     return True
 
 
+def kernels_for(x: Float[Tensor, "*shape"]) -> ModuleType | None:
+    """The Triton kernels, if they serve this tensor; None: plain torch does."""
+    if x.dtype != torch.float32 or not _has_kernels(x.device.type):
+        return None
+    # Triton takes a while to import, and is not everywhere
+    from glossae.sae import kernels
+
+    return kernels
+
+
+@cache
+def _has_kernels(device: str) -> bool:
+    """Whether Triton works with the device: an NVIDIA GPU from compute capability 8.0 on."""
+    if device != "cuda" or torch.version.cuda is None or find_spec("triton") is None:
+        return False
+    if torch.cuda.get_device_capability() < (8, 0):
+        return False
+    from glossae.sae import kernels
+
+    # Triton compiles a kernel, and C code that starts it, at the first use: what can fail then is the machine's affair
+    try:
+        kernels.segment_totals(torch.ones(1, device=device), torch.tensor([0, 1], device=device))
+    except Exception as error:
+        warnings.warn(f"sae: Triton does not work here ({error}); plain torch trains", stacklevel=2)
+        return False
+    return True
+
+
 def slabs(tokens: int, latents: int) -> Iterator[slice]:
     """Slices of tokens whose dense pre-activations are held at once."""
     size = max(1, PRE_ACTIVATIONS // latents)
     for start in range(0, tokens, size):
         yield slice(start, min(start + size, tokens))
+
+
+def sums_by_token(
+    entries: Entries, offsets: Int[Tensor, " tokens_and_one"], weight: Float[Tensor, "latents d_in"]
+) -> Float[Tensor, "tokens d_in"]:
+    """The sum of `values weight[latent]` over each token's entries; token t's begin at `offsets[t]`."""
+    if (fast := kernels_for(weight)) is not None:
+        out = weight.new_empty(len(offsets) - 1, weight.shape[1])
+        fast.segment_sums(entries.values, entries.latents, offsets, entries.tokens, weight, out)
+        return out
+    return torch.nn.functional.embedding_bag(
+        entries.latents,
+        weight,
+        offsets,
+        mode="sum",
+        per_sample_weights=entries.values,
+        include_last_offset=True,
+    )
 
 
 class TopKEncode(torch.autograd.Function):
@@ -277,6 +359,11 @@ def _combine_rows(
     indices: Int[Tensor, "tokens k"], values: Float[Tensor, "tokens k"], weight: Float[Tensor, "latents d_in"]
 ) -> Float[Tensor, "tokens d_in"]:
     """`out[t] = sum_j values[t, j] weight[indices[t, j]]`."""
+    if kernels_for(weight) is not None:
+        tokens, k = indices.shape
+        offsets = torch.arange(0, tokens * k + 1, k, device=indices.device)
+        each = torch.arange(tokens, device=indices.device).repeat_interleave(k)
+        return sums_by_token(Entries(each, indices.flatten(), values.flatten()), offsets, weight)
     return torch.nn.functional.embedding_bag(indices, weight, per_sample_weights=values, mode="sum")
 
 

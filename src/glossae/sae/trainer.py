@@ -13,7 +13,7 @@ from glossae.errors import GlossaeError
 from glossae.sae.adam import Adam
 from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
 from glossae.sae.sae import Sae, SaeConfig
-from glossae.sae.sparse import above, batch_top_k, top_k
+from glossae.sae.sparse import Entries, above, batch_top_k, top_k
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
@@ -293,11 +293,11 @@ class Trainer:
     def step(
         self,
         x: Float[Tensor, "tokens d_in"],
-        pre: Float[Tensor, "tokens latents"],
+        pre: Float[Tensor, "tokens latents"] | Entries,
         variance: float,
         read: Float[Tensor, "tokens d_in"] | None = None,
     ) -> None:
-        """Take one optimiser step on scaled inputs with their pre-activations.
+        """Take one optimiser step on scaled inputs with their pre-activations, or those that top-k has selected.
 
         `variance` is their sum of squares around the batch's mean, `read` the encoder's input, if known.
         """
@@ -330,9 +330,11 @@ class Trainer:
     def _pass(
         self,
         x: Float[Tensor, "tokens d_in"],
-        pre: Float[Tensor, "tokens latents"],
+        pre: Float[Tensor, "tokens latents"] | Entries,
         read: Float[Tensor, "tokens d_in"] | None,
     ) -> Pass:
+        if isinstance(pre, Entries):
+            return sparse_pass(self.sae, x, pre, self.penalty, recompute=True, read=read)
         # both kinds of top-k have a k
         recompute, k = pre.dtype != torch.float32, self.config.k or 0
         if self.config.activation == "topk":
@@ -366,33 +368,19 @@ class Trainer:
             last = min(first + size, self.config.latents)
             found = {name: each[: last - first] for name, each in self.gradients.items()}
             done.rows(first, last, found["W_enc"], found.get("W_dec"))
-            written = self.sae.W_dec[first:last]
-            if self.unit_rows:
-                self._project(
-                    written, found["W_enc" if self.config.tied else "W_dec"], done.along[first:last]
-                )
             for name, gradient in found.items():
-                weight = getattr(self.sae, name).detach()[first:last]
-                self.adam.update(name, weight, gradient, lr, slice(first, last))
-            if self.unit_rows:
-                written.div_(torch.linalg.vector_norm(written, dim=1, keepdim=True).clamp_min(1e-12))
+                weight, along = getattr(self.sae, name).detach()[first:last], None
+                if self.unit_rows and name == ("W_enc" if self.config.tied else "W_dec"):
+                    along = done.along[first:last]
+                    if self.config.tied:
+                        # this includes the encoder's gradient
+                        along = torch.bmm(gradient[:, None, :], weight[:, :, None])[:, 0, 0]
+                self.adam.update(name, weight, gradient, lr, slice(first, last), along)
         for name, each in self.learnt.items():
             if name not in WEIGHTS:
                 assert each.grad is not None
                 rate = lr * THRESHOLD_LR if name == "threshold" else lr
                 self.adam.update(name, each.detach(), each.grad, rate)
-
-    def _project(
-        self,
-        rows: Float[Tensor, "block d_in"],
-        gradient: Float[Tensor, "block d_in"],
-        along: Float[Tensor, " block"],
-    ) -> None:
-        """Remove the gradient along each decoder row: it would only change the row's length."""
-        if self.config.tied:
-            # tied: this includes the encoder's gradient
-            along = torch.bmm(gradient[:, None, :], rows[:, :, None])[:, 0, 0]
-        gradient.addcmul_(along[:, None], rows, value=-1)
 
     @torch.no_grad()
     def _record(self, x: Float[Tensor, "tokens d_in"], done: Pass, mse: float, fvu: float) -> None:

@@ -18,6 +18,7 @@ from glossae.errors import GlossaeError
 from glossae.files import tensors_sha256, write_tensors
 from glossae.memory import enough_memory, out_of_memory
 from glossae.sae.sae import Sae, SaeConfig
+from glossae.sae.sparse import Entries, kernels_for, top_k_of_product
 from glossae.sae.trainer import EncoderDtype, Trainer, TrainPoint, TrainSettings
 
 Job = tuple[SaeConfig, TrainSettings]
@@ -215,8 +216,10 @@ class EncoderProduct:
     @torch.no_grad()
     def __call__(
         self, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
-    ) -> Iterator[Float[Tensor, "tokens latents"]]:
+    ) -> Iterator[Float[Tensor, "tokens latents"] | Entries]:
         """Yield pre-activations, one matrix for each SAE, computed on demand.
+
+        Where a kernel selects, those of a top-k SAE are its entries.
 
         `centred` is a batch less `offset`; the result does not depend on the offset, apart from rounding.
         """
@@ -229,12 +232,19 @@ class EncoderProduct:
             inputs[:, :d_in].copy_(centred)
             inputs[:, d_in : d_in + 1] = 1.0
         most = VALUES_AT_ONCE[centred.device.type == "cpu"] // max(1, len(centred))
-        row = 0
-        for some in _runs(self.saes, most):
+        row, selects = 0, self.dtype == torch.bfloat16 and kernels_for(centred) is not None
+        # a kernel that selects takes one SAE at a time
+        for some in _runs(self.saes, 0 if selects else most):
             sizes = [sae.config.latents for sae in some]
             rows = weight[row : row + sum(sizes)]
             row += sum(sizes)
             bias = torch.cat([_bias_around(sae, offset) for sae in some])
+            if selects and some[0].config.activation == "topk":
+                assert some[0].config.k is not None
+                entries = top_k_of_product(inputs[:, :d_in], rows[:, :d_in], bias, some[0].config.k)
+                if entries is not None:
+                    yield entries
+                    continue
             if weight.shape[1] > d_in:
                 rows[:, d_in] = bias
                 pre = torch.mm(inputs, rows.T)
