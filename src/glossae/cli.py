@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from glossae import app, completion, explain, export, figures, flags, knob, push
+from glossae import app, completion, explain, export, figures, flags, knob, merge, push
 from glossae._version import __version__
 from glossae.errors import GlossaeError, bug, one_line, visible
 from glossae.memory import out_of_memory
@@ -219,6 +219,7 @@ def _parser() -> flags.Parser:
     knob.add_knob(commands)
     figures.add_figures(commands)
     app.add_app(commands)
+    merge.add_merge(commands)
     push.add_push(commands)
     explain.add_explain(commands)
     doctor = "show what this machine has, and what is missing for which feature"
@@ -261,8 +262,13 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         plan = dry_run(recipe, out, given.stage)
         print(plan.text)
         return plan.facts
-    from glossae.run import run_recipe
+    from glossae.run import parse_shard, run_recipe, run_shard
 
+    if given.shard is not None:
+        shard = parse_shard(given.shard)
+        done = run_shard(recipe, out, shard, until=given.stage, quiet=given.quiet)
+        print(f"shard     {shard} of the stage {done.stage}: {done.own} of {done.cells} cells are done")
+        return {"folder": str(out), "shard": str(shard), **done._asdict()}
     track = given.track or "none"
     ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again, track=track)
     for line in ran.lines:

@@ -94,8 +94,8 @@ class Step:
 
 
 @pytest.fixture(scope="module")
-def go(world, tmp_path_factory):
-    """A function that runs a stage in the run of a folder; gives the status."""
+def given(tmp_path_factory):
+    """The settings that name text: a panel, and a task."""
     folder = tmp_path_factory.mktemp("given")
     rows = [json.dumps(row.row()) + "\n" for row in sentiment(120, 1, "en")]
     (folder / "moods").mkdir()
@@ -104,11 +104,16 @@ def go(world, tmp_path_factory):
     pairs = sentences(200, seed=21)
     lines = [f"{pair[code]}\t{label}\n" for pair in pairs for code, label in (("da", 0), ("en", 1))]
     (folder / "panel.tsv").write_text("".join(lines), encoding="utf-8")
-    more = {"corpora__panel": folder / "panel.tsv", "tasks__names": f"mood:en={folder / 'moods'}"}
+    return {"corpora__panel": folder / "panel.tsv", "tasks__names": f"mood:en={folder / 'moods'}"}
+
+
+@pytest.fixture(scope="module")
+def go(world, given):
+    """A function that runs a stage in the run of a folder; gives the status."""
 
     def go(place, stage):
         run = world.run if stage == "report" else world.run_undrawn
-        return run(place / "runs" / "x", "--until", stage, **EVERY, **more)
+        return run(place / "runs" / "x", "--until", stage, **EVERY, **given)
 
     controlled = importlib.import_module("glossae.tasks.controlled")
     model, text = context.load_model(load_recipe(str(world.recipe)), str(world.model)), {}

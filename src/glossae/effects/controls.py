@@ -1,7 +1,8 @@
 """Controls: the effect of other units, drawn many times, and the rank of the selected units among them."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ BUDGET = 1024
 PART = 64
 # for each selected latent, the number of most similar latents from which its substitute is drawn
 CANDIDATES = 20
+
+Share: TypeAlias = Callable[[Iterable[int]], Iterator[int]]
+"""The parts of the work that are done here."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,13 @@ def measure_rises(
     reference: str,
     *,
     keep: Keep = keep_nothing,
+    share: Share = iter,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Rises:
     """Run a text under every edit; the part below the site is computed once per batch for all of them.
 
     Languages of the text besides the two count for `nearest`. Memory is one batch, and a number for each edit
-    and sentence. Every `PART` sentences are one part for `keep`.
+    and sentence. Every `PART` sentences are one part for `keep`, and `share` says which of these are measured here.
 
     Raises:
         GlossaeError: the text lacks one of the two languages, or an edit does not fit the site.
@@ -75,7 +80,7 @@ def measure_rises(
         if code not in languages:
             raise GlossaeError(f"controls: there is no text in {code} to measure them on")
     parts = []
-    for start in range(0, len(tokens), PART):
+    for start in share(range(0, len(tokens), PART)):
         some = tokens.take(range(start, min(start + PART, len(tokens))))
 
         def work(some: TokenizedCorpus = some, start: int = start) -> Arrays:
@@ -159,6 +164,7 @@ def compare_sets(
     draws: int,
     seed: int,
     keep: Keep = keep_nothing,
+    share: Share = iter,
     progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[list[Control], int]:
     """Compare the selected latents with drawn ones, random directions and other sets, measured in one pass of a text.
@@ -172,7 +178,7 @@ def compare_sets(
         means: what every latent reads on the reference's text on average.
         matched_under: the operations under which drawn sets are measured.
         draws: how often random directions are drawn.
-        keep, progress: as in `measure_rises`.
+        keep, share, progress: as in `measure_rises`.
 
     Returns:
         The rows, and how many edits were measured.
@@ -212,7 +218,7 @@ def compare_sets(
         if each.size == 1:
             # another seed than the latents' random directions have
             add(_redirected(each), off.operation, random_direction_edits(off, at, draws, seed=seed + 1))
-    found = measure_rises(lm, site, tokens, fns, target, reference, keep=keep, progress=progress)
+    found = measure_rises(lm, site, tokens, fns, target, reference, keep=keep, share=share, progress=progress)
     rises = {place: found.take(which) for place, which in places.items()}
     rows = []
     for edit in edits:

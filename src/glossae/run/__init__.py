@@ -2,5 +2,17 @@
 
 from glossae.run.engine import Ran, check_other_models, headlines, run_recipe
 from glossae.run.folder import Run, check_folder, open_run
+from glossae.run.shards import merge, parse_shard, run_shard
 
-__all__ = ["Ran", "Run", "check_folder", "check_other_models", "headlines", "open_run", "run_recipe"]
+__all__ = [
+    "Ran",
+    "Run",
+    "check_folder",
+    "check_other_models",
+    "headlines",
+    "merge",
+    "open_run",
+    "parse_shard",
+    "run_recipe",
+    "run_shard",
+]

@@ -4,14 +4,14 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from rich.console import Console
@@ -51,6 +51,8 @@ from glossae.sae import Sae, fetch_sae, read_sae
 from glossae.toy import toy_model
 
 TOY = "toy"
+
+Cell = TypeVar("Cell")
 
 Progress = Callable[[float], None]
 """Is told the share of the work that is done."""
@@ -189,6 +191,24 @@ def _sae_identity(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+class Shard(NamedTuple):
+    """Which cells of a stage a job computes: of every `of` cells the one with this number, counted from 1."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+class ElsewhereError(Exception):
+    """A shard has computed its cells, and other jobs compute the others: the stage does not go on here."""
+
+    def __init__(self, own: int, cells: int) -> None:
+        super().__init__(f"{own} of {cells} cells")
+        self.own, self.cells = own, cells
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a stage's result depends on, besides the model and how text enters it.
@@ -218,6 +238,7 @@ class Context:
         parts: of each stage that was begun or skipped, its finished parts.
         prepared: what stages read before any model was loaded, by stage.
         loaded: the recipe's model, where it is loaded already.
+        shard: the part of the next stage's cells that this job computes; None: all.
     """
 
     recipe: Recipe
@@ -227,6 +248,7 @@ class Context:
     parts: dict[str, Parts] = field(default_factory=dict)
     prepared: dict[str, Any] = field(default_factory=dict)
     loaded: LanguageModel | None = None
+    shard: Shard | None = None
     _tokens: dict[str, TokenizedCorpus] = field(default_factory=dict)
     _habits: dict[str, Any] = field(default_factory=dict)
 
@@ -327,6 +349,18 @@ class Context:
             return None
         lm.model.to(torch.bfloat16)
         return beginning_loss(lm, sample, begun, max_tokens=HABIT_TOKENS)
+
+    def share(self, cells: Iterable[Cell]) -> Iterator[Cell]:
+        """The cells that this job computes, each with a finished part of its own: all of them, or a shard's.
+
+        Raises:
+            ElsewhereError: after the last cell of a shard.
+        """
+        every = list(cells)
+        own = every if self.shard is None else every[self.shard.number - 1 :: self.shard.of]
+        yield from own
+        if self.shard is not None:
+            raise ElsewhereError(len(own), len(every))
 
     def tokens(self, role: str, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """A role's text as token ids of the run's model, or of another one."""

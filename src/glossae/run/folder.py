@@ -290,6 +290,7 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
     except OSError as error:
         raise GlossaeError(f"--out: {out} cannot be written to ({error.strerror})") from error
     try:
+        _clear_shards(out)
         folder = RunFolder(out)
         # whoever holds the lock is alone here: these are of a process that had no time to remove them
         clear_temporaries(out, below=False)
@@ -304,6 +305,26 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[RunFolder]:
         raise
     finally:
         lock.release()
+
+
+SHARDS = f"{LOCK}-*-of-*"
+"""The locks of shards."""
+
+
+def _clear_shards(out: Path) -> None:
+    """Delete the locks of shards that have ended.
+
+    Raises:
+        GlossaeError: a shard is at work.
+    """
+    for path in out.glob(SHARDS):
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink()
+        except Timeout as error:
+            raise GlossaeError(
+                f"--out: a shard is at work in {out} ({path.name}): wait until all have ended"
+            ) from error
 
 
 def _write_recipe(folder: RunFolder, text: str) -> None:

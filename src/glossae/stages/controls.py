@@ -74,6 +74,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         draws=effects.controls,
         seed=recipe.seed,
         keep=context.parts["controls"].arrays,
+        share=context.share,
         progress=part(progress, 0.05, 1.0),
     )
     codes = [s.language for s in tokens.corpus.sentences]
@@ -170,4 +171,5 @@ STAGE = Stage(
     asked=lambda recipe: recipe.effects.controls > 0,
     check=check,
     lines=lines,
+    cells=True,
 )

@@ -115,7 +115,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     rows: list[ProbeLayer] = []
     agreement: list[OrderAgreement] = []
     pair: PairLayer | None = None
-    for number, name in enumerate(names):
+    for number, name in context.share(enumerate(names)):
         lm = context.model(name)
         sample = _sample(context, lm)
         shared: dict[str, Any] = {
@@ -429,4 +429,5 @@ STAGE = Stage(
     check=check,
     adds=adds,
     lines=lines,
+    cells=True,
 )

@@ -43,7 +43,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     one, frozen = Latents(load_sae(context)), testing.load_frozen(folder / "evidence" / "latents.json")
     frozen.check_units(one.identity)
     matches = {}
-    for number, seed in enumerate(other_seeds(recipe, recipe.evidence.seeds)):
+    for number, seed in context.share(enumerate(other_seeds(recipe, recipe.evidence.seeds))):
         own = part(progress, number / recipe.evidence.seeds, (number + 1) / recipe.evidence.seeds)
         other = Latents(_autoencoder(context, seed, part(own, 0.0, 0.8)))
         path = _place(context, seed) / "latents.json"
@@ -158,6 +158,7 @@ STAGE = Stage(
     ),
     asked=lambda recipe: recipe.evidence.seeds > 0,
     lower="batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    cells=True,
     # autoencoders that are trained already
     keep=("seed_*",),
     lines=lines,

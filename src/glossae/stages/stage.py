@@ -23,6 +23,7 @@ class Stage:
         words: what it does by numbers, for a dry run.
         asked: whether a recipe has this stage.
         lower: the settings that make it need less memory, the likeliest first.
+        cells: whether its work has independent cells, which go through `Context.share`.
         keep: patterns of files in its folder that outlive a change of its inputs.
         models: the models besides the run's own that it loads, as pairs of a setting's key and a name.
         sources: text of its own that it reads, for a dry run.
@@ -42,6 +43,7 @@ class Stage:
     words: Callable[[Quantities], str]
     asked: Callable[[Recipe], bool] = lambda _: True
     lower: str = "batch_tokens"
+    cells: bool = False
     keep: tuple[str, ...] = ()
     models: Callable[[Recipe], list[tuple[str, str]]] = lambda _: []
     sources: Callable[[Recipe], list[SourceFacts]] = lambda _: []

@@ -93,7 +93,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Set every task under every value, by the protocols that the recipe asks for."""
     tasks, edits = _tasks(context), _edits(context)
     rows: list[TaskScore] = []
-    for number, task in enumerate(tasks):
+    for number, task in context.share(enumerate(tasks)):
         own = part(progress, number / len(tasks), (number + 1) / len(tasks))
         rows += _scores(context, task, edits, str(number), own)
     folder = context.folder.path / "tasks"
@@ -219,4 +219,5 @@ STAGE = Stage(
     sources=task_facts,
     prepare=prepare,
     check=check,
+    cells=True,
 )
