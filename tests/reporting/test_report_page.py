@@ -138,7 +138,8 @@ def test_the_first_screen_shows_units_by_language_loss_by_dose_and_a_continuatio
         "Prompt Hver torsdag spiser hun As it is: the most probable token at every step en kop kaffe."
         in words
     )
-    assert "Turned: latents fixed at -8 the the the" in words
+    assert "Turned: latents fixed at -8; loss Danish +" in words
+    assert " nats a token the the the" in words
 
 
 @pytest.mark.parametrize(

@@ -209,21 +209,46 @@ def added(*adds: tuple[str, float, float, float], reason: str | None = None) -> 
     return plain(what_training_adds(RunFiles(load_recipe("demo"), results=StageResults(baselines=found))))
 
 
-def test_what_training_adds_and_what_it_takes() -> None:
-    text = added(("target", -0.2, -0.3, -0.1), ("margin", 0.05, 0.01, 0.09))
+def test_what_training_adds_is_said_of_the_margin_whatever_it_is() -> None:
+    text = added(("target", 0.06, 0.048, 0.074), ("margin", -0.004, -0.024, 0.017))
     assert text == (
-        "four trained latents switched off cost Danish, less the nearest language, 0.050 nats a token more than "
-        "untrained ones (95 % +0.010 to +0.090), but four trained latents switched off cost Danish 0.200 nats a token "
-        "less than untrained ones (95 % -0.300 to -0.100)"
+        "four trained latents switched off cost, beyond as many untrained ones, Danish less the nearest language "
+        "-0.004 nats a token (95 % -0.024 to +0.017), which shows nothing and Danish +0.060 nats a token "
+        "(95 % +0.048 to +0.074)"
     )
-    for ends in ((-0.2, -0.3, -0.1), (0.0, -0.1, 0.1)):
-        text = added(("target", *ends), ("margin", 0.0, -0.1, 0.1))
-        assert text.startswith(
-            "that training adds anything is not shown (four trained latents switched off cost Danish "
-        )
-        assert ("0.200 nats a token less" in text) == (ends[2] < 0)
+    # without a third language there is no margin
+    text = added(("target", -0.2, -0.3, -0.1))
+    assert "untrained ones, Danish -0.200 nats a token (95 % -0.300 to -0.100)" in text
     assert added(reason="too little text") == ""
     assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
+
+
+def test_a_simpler_set_is_more_selective_where_the_intervals_lie_apart(tmp_path: Path) -> None:
+    own = results_of(fabricate(tmp_path))["next_token"]
+
+    def how_sure(edit: str, low: float, versus: str = "en") -> str:
+        rows = [each for each in own["selectivity"] if each["units"] == "da"]
+        mine = next(
+            each for each in rows if each["at"] == 0.3 and each["versus"] == "en" and not each["splice"]
+        )
+        rows.append(
+            mine
+            | {"units": "probe", "edit": edit, "versus": versus, "margin_per_byte_low": low, "text": "test"}
+        )
+        return said(changed(tmp_path, next_token=own | {"selectivity": rows}))["How sure"]
+
+    limit = max(
+        each["margin_per_byte_high"]
+        for each in own["selectivity"]
+        if each["units"] == "da" and each["at"] == 0.3 and each["versus"] == "en" and each["edit"] == "set"
+    )
+    assert how_sure("set", limit + 0.01).endswith(
+        "; against English the probe's direction is more selective."
+    )
+    assert "more selective" not in how_sure("set", limit - 0.01)
+    # edited in another way, or against another language, they are not compared
+    assert "more selective" not in how_sure("add", limit + 0.01)
+    assert "more selective" not in how_sure("set", limit + 0.01, versus="de")
 
 
 def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_path: Path) -> None:
@@ -232,8 +257,8 @@ def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_pat
         return filled(SwitchedSet, group=group, size=size, dose=1.0, change=change, nearest="sv")
 
     autoencoders = [
-        filled(FoundUnits, group=group, passing=n)
-        for group, n in (("trained", 9), ("untrained", 6), ("untrained", 2))
+        filled(FoundUnits, group=group, passing=n, weakest=auroc)
+        for group, n, auroc in (("trained", 9, 0.99), ("untrained", 6, 0.95), ("untrained", 2, 0.97))
     ]
     sets = [
         off("trained", 4, 0.2, 0.05), off("trained", 1, 0.1, 0.05), off("untrained", 4, 9.0, 0.0),
@@ -242,7 +267,10 @@ def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_pat
     found = Baselines(reason=None, autoencoders=autoencoders, sets=sets)
     change_results(fabricate(tmp_path), baselines=found.to_json())
     text = said(read_run(tmp_path))["Controls"]
-    assert text.startswith("2 to 6 latents of an untrained autoencoder pass the same tests (trained: 9); ")
+    assert text.startswith(
+        "2 to 6 latents of an untrained autoencoder pass the same tests (trained: 9); their best AUROC over the "
+        "nearest language is 0.970 (trained: 0.990); "
+    )
     assert (
         "the difference of means, da less en, switched off costs Danish 0.600 nats a token and the nearest language "
         "(Swedish) -0.010, four trained latents 0.200 nats a token and the nearest language (Swedish) 0.050"

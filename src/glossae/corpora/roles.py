@@ -10,7 +10,7 @@ from glossae.corpora.cleaning import Tally
 from glossae.corpora.corpus import Corpus, Progress, Sentence, Source, no_progress
 from glossae.corpora.lines import open_file
 from glossae.corpora.sources import Generator, parse_source, read_clean, split_sources
-from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates
+from glossae.corpora.splits import cut, cut_text, shuffled, within_limit, without_near_duplicates, words_key
 from glossae.errors import GlossaeError
 from glossae.languages import language_code, overlapping, suggested_code
 from glossae.results import RoleCount
@@ -42,6 +42,8 @@ class Roles:
         provenance: for each fetched source, by name, its origin (for an OPUS corpus the archive's `url`,
             `bytes` and `sha256`).
         left_out: languages of `text` that are neither the target, the reference nor one of the others.
+        alike: for each role, how many of its sentences have the words of a sentence in an earlier role, with other
+            numbers, punctuation or capitals; only roles that have such sentences.
     """
 
     corpora: dict[str, Corpus]
@@ -52,6 +54,7 @@ class Roles:
     cuts: dict[str, str]
     provenance: dict[str, dict[str, Any]]
     left_out: tuple[str, ...] = ()
+    alike: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sentences(self) -> dict[str, dict[str, float]]:
@@ -368,13 +371,13 @@ class _Division:
         self._refuse_one_text_as_two_languages()
 
     def _refuse_one_text_as_two_languages(self) -> None:
-        """Names and numbers are the same in several languages, most sentences are not."""
-        first: dict[str, str] = {}
+        """Names and numbers are the same in several languages, the words of most sentences are not."""
+        first: dict[bytes, str] = {}
         common: Counter[tuple[str, str]] = Counter()
         counts: Counter[str] = Counter()
         for sentence in (each for role in self._present() for each in self._sentences[role]):
             counts[sentence.language] += 1
-            other = first.setdefault(sentence.text, sentence.language)
+            other = first.setdefault(words_key(sentence), sentence.language)
             if other != sentence.language:
                 one, other = sorted((other, sentence.language), key=self._languages.index)
                 common[one, other] += 1
@@ -439,7 +442,19 @@ class _Division:
             cuts={role: self._origins[role] for role in corpora},
             provenance=provenance,
             left_out=tuple(sorted(unknown)) if self._whole == TEXT else (),
+            alike=self._alike(),
         )
+
+    def _alike(self) -> dict[str, int]:
+        """The sentences of each role whose words an earlier role has."""
+        before: set[bytes] = set()
+        found: dict[str, int] = {}
+        for role in self._present():
+            keys = [words_key(each) + each.language.encode() for each in self._sentences[role]]
+            if number := sum(key in before for key in keys):
+                found[role] = number
+            before.update(keys)
+        return found
 
     def _row_place(self, item: tuple[tuple[str, str, str], Tally]) -> tuple[int, str, bool, str]:
         """The sort key of a row: role, source, wanted languages first."""

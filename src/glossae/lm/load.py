@@ -1,6 +1,8 @@
 """Load a causal language model from safetensors or GGUF, without remote code, and check its sites."""
 
 import dataclasses
+import re
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glossae.declared import Declared
 from glossae.environment import install
 from glossae.errors import GlossaeError
 from glossae.lm.files import (
@@ -72,8 +75,10 @@ def load(
         folder, commit = fetch(name)
     if folder.is_dir():
         check_config(name, folder)
-    held = sum(tensor.values for tensor in held_tensors(name, folder).values())
-    model = _load_weights(name, folder, dtype, split, held)
+    tensors = held_tensors(name, folder)
+    if folder.is_dir():
+        _check_floating(name, tensors)
+    model = _load_weights(name, folder, dtype, split, sum(tensor.values for tensor in tensors.values()))
     tokenizer = _load_tokenizer(name, folder, model.get_input_embeddings().num_embeddings)
     model.eval().requires_grad_(False)
     if not split:
@@ -201,6 +206,16 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool, held
     # Missing tensors would silently be random weights. Tied weights are not reported as missing.
     if missing := sorted(report["missing_keys"]):
         raise GlossaeError(f"model: {name} lacks the tensor {_first_of(missing)}")
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    beyond = sorted(
+        key
+        for key in report["unexpected_keys"]
+        if layers is not None and (block := _BLOCK.match(key)) and int(block[1]) >= layers
+    )
+    if beyond:
+        raise GlossaeError(
+            f"model: {name} has the tensor {_first_of(beyond)}, and its config.json says {layers} layers"
+        )
     if mismatched := sorted(
         str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
     ):
@@ -221,6 +236,27 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool, held
     if meta := sorted(key for key, tensor in model.state_dict().items() if tensor.is_meta):
         raise GlossaeError(f"model: {name}: the tensor {_first_of(meta)} was never filled")
     return model
+
+
+# of safetensors
+_FLOATING = ("F64", "F32", "F16", "BF16")
+# a block's own number among the parts of a tensor's name, as in model.layers.11.mlp
+_BLOCK = re.compile(r"(?:model|transformer|gpt_neox|decoder)\.(?:layers|h|blocks)\.(\d+)\.")
+
+
+def _check_floating(name: str, tensors: Mapping[str, Declared]) -> None:
+    """Refuse weights in 8 bits or integers, which would be read as numbers without their scales.
+
+    Buffers, such as an attention mask, may be of any kind.
+    """
+    odd = sorted(
+        key for key, tensor in tensors.items() if key.endswith(".weight") and tensor.dtype not in _FLOATING
+    )
+    if odd:
+        raise GlossaeError(
+            f"model: {name}: the weights {_first_of(odd)} are {tensors[odd[0]].dtype}, no floating-point numbers of 16 "
+            "bits or more, so they are quantized: use the model with its full weights"
+        )
 
 
 def _check_described(name: str, config: Any, dtype: torch.dtype, split: bool, held: int) -> None:

@@ -15,7 +15,7 @@ from glossae.errors import visible
 from glossae.reporting.canvas import INK, NAMED, PALE, QUIET, Figure, Panel, language_style, name_ends
 from glossae.reporting.reading import RunFiles
 from glossae.reporting.verdict import dose_unit, dose_words
-from glossae.reporting.wording import language_name, listed, number, percent, short, whole
+from glossae.reporting.wording import language_name, listed, number, percent, short, signed, whole
 from glossae.results import FamilyUnit, LossCell
 
 _MOST_LANGUAGES = 8
@@ -41,7 +41,7 @@ def heat_map(files: RunFiles) -> Figure | None:
     known = [code for code in files.languages if any(code in values for _, values in (*rates, *aurocs))]
     known = [files.target, *(code for code in known if code != files.target)][:_MOST_LANGUAGES]
     groups = [
-        (f"share of tokens on which it fires{' (● selected)' if units else ''}", "firing rate", rates),
+        (f"share of tokens on which it fires{_chosen(len(units), len(files.units))}", "firing rate", rates),
         (f"AUROC: {files.names[0]} sentences over the language's", "AUROC", aurocs),
     ]
     groups = [group for group in groups if group[2]]
@@ -95,6 +95,11 @@ def heat_map(files: RunFiles) -> Figure | None:
     return Figure(
         "heat-map", "Units by language", [Panel(paint)], numbers, size=size, facts={"codes": _codes(known)}
     )
+
+
+def _chosen(shown: int, selected: int) -> str:
+    some = f"{shown} of {selected} " if shown < selected else ""
+    return f" (● {some}selected)" if shown else ""
 
 
 def _columns(known: Sequence[str]) -> list[str]:
@@ -289,16 +294,28 @@ def continuation(files: RunFiles) -> Continued | None:
     changed = [row for row in after if row.text != before_of[row.prompt].text]
     if not after:
         return None
-    first = (changed or after)[0]
+    costs = {
+        (cell.edit, cell.value, cell.language): cell.delta
+        for cell in files.next_token.cells
+        if cell.units == files.target and cell.source == "all" and not cell.splice
+    }
+    # where all doses cost alike, or none was measured, the first prompt's
+    first = min(changed or after, key=lambda row: costs.get((row.edit, row.value, files.reference), 0.0))
     dose = "–" if first.value is None else dose_words(files, short(first.value))
+    rises = [
+        f"{language_name(code)} {signed(rise)}"
+        for code in (files.target, files.reference)
+        if (rise := costs.get((first.edit, first.value, code))) is not None
+    ]
+    cost = f"; loss {', '.join(rises)} nats a token" if rises else ""
     return Continued(
         first.prompt,
         before_of[first.prompt].text,
         "the most probable token at every step",
         first.text,
-        f"latents fixed at {dose}" if first.edit == "set" else f"latents: {first.edit}",
-        f"The first prompt whose continuation changes; {whole(len(changed))} of {whole(len(after))} do. Which language "
-        "it is was not asked (--steering.prompts 200).",
+        (f"latents fixed at {dose}" if first.edit == "set" else f"latents: {first.edit}") + cost,
+        f"Of the continuations that change ({whole(len(changed))} of {whole(len(after))}), the first at the dose that "
+        f"costs {files.names[1]} least. Which language it is was not asked (--steering.prompts 200).",
     )
 
 

@@ -234,19 +234,26 @@ def how_sure(files: RunFiles) -> str:
 
 
 def _more_selective(files: RunFiles, at: float) -> str:
-    """The set without an autoencoder, if any, that costs the reference less at this damage than the latents do."""
-    rows = [
-        row
-        for row in files.next_token.selectivity
-        if (row.versus, row.text, row.splice, row.at, row.reached)
-        == (files.reference, "test", False, at, True)
-    ]
-    own = selectivity_row(files, at, files.reference)
-    others = [row for row in rows if row.units in SIMPLER]
-    best = min(others, key=lambda row: row.other_delta_per_byte or 0.0, default=None)
-    if own is None or best is None or (best.other_delta_per_byte or 0.0) >= (own.other_delta_per_byte or 0.0):
+    """The set without an autoencoder, if any, that is more selective than the latents, and against which languages.
+
+    Both are edited in the same way, and the intervals of what the target loses more per byte lie apart.
+    """
+    against: dict[str, list[str]] = {}
+    for code in filter(None, (files.reference, _nearest(files, at))):
+        rows = [
+            row
+            for row in files.next_token.selectivity
+            if (row.versus, row.text, row.splice, row.at, row.reached) == (code, "test", False, at, True)
+        ]
+        own = {row.edit: row.margin_per_byte_high for row in rows if row.units == files.target}
+        for row in rows:
+            limit, low = own.get(row.edit), row.margin_per_byte_low
+            if row.units in SIMPLER and limit is not None and low is not None and low > limit:
+                against.setdefault(row.units, []).append(code)
+    if not against:
         return ""
-    return f"; the {SIMPLER[best.units]} does it more selectively ({_times(best).replace(' as much', '')})"
+    units = max(against, key=lambda name: len(against[name]))
+    return f"; against {language_list(against[units])} the {SIMPLER[units]} is more selective"
 
 
 def _is_selective(row: Selectivity) -> bool:
@@ -307,7 +314,15 @@ def _untrained(files: RunFiles) -> str:
     if not trained or not untrained or not max(trained + untrained):
         return ""
     passing = span(whole(min(untrained)), whole(max(untrained)))
-    return f"{passing} latents of an untrained autoencoder pass the same tests (trained: {whole(trained[0])})"
+    best = [
+        number(max(row.weakest for row in base.autoencoders if row.group == group), 3)
+        for group in ("untrained", "trained")
+        if base
+    ]
+    return (
+        f"{passing} latents of an untrained autoencoder pass the same tests (trained: {whole(trained[0])}); their best "
+        f"AUROC over the nearest language is {best[0]} (trained: {best[1]})"
+    )
 
 
 def _strongest(files: RunFiles) -> str:
@@ -342,32 +357,25 @@ def _strongest(files: RunFiles) -> str:
 
 
 def what_training_adds(files: RunFiles) -> str:
-    """What a trained autoencoder's latents do that an untrained one's do not."""
+    """What a trained autoencoder's latents do that an untrained one's do not: of the most latents, whatever it is.
+
+    The target less the nearest language comes first, as it is what a language's own latents are for.
+    """
     trained = _counts(files)
     base = files.results.baselines
-    if not base or base.reason is not None:
+    if not base or base.reason is not None or not base.differences:
         return trained
-    target, words = files.names[0], {"target": "", "margin": ", less the nearest language,"}
-    better = [row for row in base.differences if row.low > 0]
-    worse = [row for row in base.differences if row.high < 0]
-    said = []
-    for rows, word in ((better, "more"), (worse, "less")):
-        if rows:
-            row = max(rows, key=lambda row: (row.size, row.what == "margin"))
-            said.append(
-                f"{plural(row.size, 'trained latent')} switched off cost {target}{words[row.what]} "
-                f"{number(abs(row.difference))} nats a token {word} than untrained ones (95{NO_BREAK}% "
-                f"{interval(row.low, row.high, write=signed)})"
-            )
-    if not better and base.differences:
-        row = max(base.differences, key=lambda row: (row.what == "target", row.size))
-        said.insert(
-            0,
-            f"that training adds anything is not shown ({plural(row.size, 'trained latent')} switched off cost "
-            f"{target} {number(row.difference)} nats a token more than untrained ones, 95{NO_BREAK}% "
-            f"{interval(row.low, row.high, write=signed)})",
-        )
-    return ", but ".join(said) if better else "; ".join(said)
+    size = max(row.size for row in base.differences)
+    rows = [row for row in base.differences if row.size == size]
+    target, said = files.names[0], []
+    for row in sorted(rows, key=lambda row: row.what):
+        words = target if row.what == "target" else f"{target} less the nearest language"
+        spread = f"95{NO_BREAK}% {interval(row.low, row.high, write=signed)}"
+        nothing = ", which shows nothing" if row.low <= 0 <= row.high else ""
+        said.append(f"{words} {signed(row.difference)} nats a token ({spread}){nothing}")
+    return (
+        f"{plural(size, 'trained latent')} switched off cost, beyond as many untrained ones, {listed(said)}"
+    )
 
 
 def _counts(files: RunFiles) -> str:

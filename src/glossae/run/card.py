@@ -7,7 +7,7 @@ from typing import Any
 from glossae.effects import Knob, knob_facts
 from glossae.evidence import testing
 from glossae.recipe import Recipe
-from glossae.results import SELECTED_BY, EvidenceResult, Results, Selectivity
+from glossae.results import SELECTED_BY, EvidenceResult, Results, Selectivity, SwitchedSet
 from glossae.sae import Sae, metadata, plain, sae_card, table
 
 # rises of the target's loss, nats a token, that selectivity is told at
@@ -135,7 +135,7 @@ def _findings(shared: Shared) -> Iterator[str]:
     yield from (_untested(shared, tested), "")
     if features is not None:
         yield from _selected(shared)
-    yield from _training_adds(results)
+    yield from _controls(results, shared.recipe.languages.target)
 
 
 def _untested(shared: Shared, tested: Sequence[str]) -> str:
@@ -181,19 +181,49 @@ def _selected(shared: Shared) -> Iterator[str]:
     yield ""
 
 
-def _training_adds(results: Results) -> Iterator[str]:
-    """What training adds over untrained autoencoders, at the largest size."""
-    differences = [
-        row for row in (results.baselines.differences if results.baselines else []) if row.what == "target"
-    ]
-    if differences:
-        row = max(differences, key=lambda row: row.size)
-        yield (
-            f"A control: switching off {row.size} latents of the trained autoencoder raises the target's loss by "
-            f"{row.trained:.3f} nats a token, of untrained ones by {row.untrained:.3f}: "
-            f"{_of(row.difference, row.low, row.high)} more."
+def _loss(each: SwitchedSet, code: str | None) -> str:
+    change = each.change[str(code)]
+    return _of(change.delta, change.low, change.high, digits=3)
+
+
+def _controls(results: Results, target: str) -> Iterator[str]:
+    """Controls: what passes and costs without training, and what sets without an autoencoder cost."""
+    base = results.baselines
+    if base is None or base.reason is not None:
+        return
+    passing: dict[str, list[str]] = {}
+    for own in base.autoencoders:
+        passing.setdefault(own.group, []).append(str(own.passing))
+    yield from ("### Controls", "")
+    counts = "; ".join(f"{plain(group)} {', '.join(each)}" for group, each in passing.items())
+    yield from (f"Units that pass the same tests, by seed: {counts}.", "")
+    # of each group the largest set, by its first seed
+    sets: dict[str, SwitchedSet] = {}
+    for each in base.sets:
+        if each.at is None and each.dose == 1.0 and each.nearest and target in each.change:
+            before = sets.get(each.group)
+            if before is None or each.size > before.size:
+                sets[each.group] = each
+    rows = [
+        (
+            plain(each.group),
+            str(each.size),
+            _loss(each, target),
+            f"{each.nearest} {_loss(each, each.nearest)}",
         )
-        yield ""
+        for each in sets.values()
+    ]
+    yield from (
+        *table(("Switched off", "Units", f"Rise in {target}, nats a token", "Nearest language"), rows),
+        "",
+    )
+    for row in base.differences:
+        what = "the target's rise" if row.what == "target" else "that less the nearest language's"
+        yield (
+            f"- {row.size} trained latents against as many untrained ones, {what}: "
+            f"{_of(row.difference, row.low, row.high)} nats a token more."
+        )
+    yield ""
 
 
 def _selectivity(results: Results, target: str) -> Iterator[str]:

@@ -117,6 +117,11 @@ class Show:
         yield progress
         self._log(f"{name}: done in {_duration(time.monotonic() - began)}")
 
+    def reading(self, name: str, what: str) -> None:
+        """Say what is read before the first stage, which may take minutes."""
+        if not self.quiet:
+            self._log(f"{name}: {what}")
+
     def skipped(self, name: str) -> None:
         """Say that a stage stands as it is."""
         if not self.quiet:

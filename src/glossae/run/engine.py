@@ -97,13 +97,20 @@ def run_recipe(
     if not again:
         refuse_another_model(found, recipe)
     show = Show(quiet)
+    show.reading("text", "reading, cleaning and dividing into roles")
     roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
     for line in untested_languages(roles.sentences, recipe.languages.others, roles.left_out):
         show.note(line)
+    for role, number in roles.alike.items():
+        show.note(
+            f"corpora.{role}: {number:,} of {sum(roles.sentences[role].values()):,.0f} sentences have the words of a "
+            "sentence in an earlier role, with other numbers or punctuation"
+        )
     context = Context(recipe, roles, found, show)
     for name in planned:
         stage_of(name).prepare(context)
     check_other_models(recipe)
+    show.reading("model", f"loading {recipe.model}")
     if recipe.layer != "auto":
         context.lm.tap(context.site)
     longest_text(recipe, context.lm)

@@ -38,6 +38,8 @@ def text(files: RunFiles) -> Iterator[Exhibit]:
             | {"use": _USES.get(row.role, "–")}
             | {what: _tally(getattr(row, what)) for what in ("dropped", "changed", "moved")}
             for row in rows
+            # a source that is not in a language has nothing to tell of it
+            if row.read or row.sentences
         ],
         "Role=role; Read for=use; Source=name; Language=language lang; Read=read; Kept=sentences; Tokens=tokens; "
         "Documents=documents; Cut=cut; Dropped=dropped; Mended=changed; To others=moved; SHA-256=sha256",
