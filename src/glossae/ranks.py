@@ -285,17 +285,27 @@ def jobs() -> Iterator[Any]:
         time.sleep(POLL)
 
 
+def share(size: int, count: int) -> int:
+    """The rows that each of some ranks holds of so many, but the last, which holds what is left.
+
+    Raises:
+        GlossaeError: a rank would have none.
+    """
+    each = -(-size // count)
+    if each * (count - 1) >= size:
+        raise GlossaeError(
+            f"sae.latents: {size} latents cannot be divided among {count} ranks: each has to hold at least one"
+        )
+    return each
+
+
 def rows(size: int) -> slice:
     """The rows of a tensor that this rank holds: of n ranks each has ceil(size / n), and the last what is left.
 
     Raises:
         GlossaeError: a rank would have none.
     """
-    each = -(-size // count())
-    if each * (count() - 1) >= size:
-        raise GlossaeError(
-            f"sae.latents: {size} latents cannot be divided among {count()} ranks: each has to hold at least one"
-        )
+    each = share(size, count())
     return slice(rank() * each, min((rank() + 1) * each, size))
 
 
