@@ -186,6 +186,12 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
     own = ("-h", "--help", "--version", "--json", "--quiet")
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
+    # before the flags are read: a mistake in them is one line, too, if several ranks find it
+    with ranks.joined() if words[0] == "run" else contextlib.nullcontext():
+        return _carried_out(words)
+
+
+def _carried_out(words: Sequence[str]) -> dict[str, Any]:
     given = _parser().read(words)
     # what is printed for a person is dropped where nobody is to read it
     lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
@@ -247,11 +253,6 @@ def _doctor(_: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(given: argparse.Namespace) -> dict[str, Any]:
-    with ranks.joined():
-        return _run_of(given)
-
-
-def _run_of(given: argparse.Namespace) -> dict[str, Any]:
     if given.recipe is None:
         raise GlossaeError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
     recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)

@@ -10,6 +10,7 @@ which ends the collectives that others wait in; rank 0 then raises that line.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ LIMIT = timedelta(minutes=10)
 REACH = timedelta(minutes=2)
 """The longest that a rank waits for the others to be there."""
 # seconds between two looks into the store; those that a rank gives rank 0 to say a line, and rank 0 the others to leave
-POLL, LAST_WORDS = 0.1, 20.0
+POLL, LAST_WORDS, LEAVING = 0.1, 20.0, 3.0
 
 
 @dataclass
@@ -105,6 +106,8 @@ def joined(*, limit: timedelta = LIMIT, reach: timedelta = REACH) -> Iterator[No
 
 
 def _join(limit: timedelta, reach: timedelta) -> _World:
+    # a lost connection is one line of ours; torch would log the addresses of its own functions as well
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     import torch
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
@@ -124,6 +127,8 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
     own_gpu = own_gpu and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
     try:
         store, rank, count = next(rendezvous("env://", timeout=reach))
+        # torchrun may keep its store when it starts the processes again, with what those before them wrote
+        store = distributed.PrefixStore(f"glossae/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         found = _World(rank, count, store, limit)
         if own_gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -143,7 +148,9 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
 
 
 def _cause(error: BaseException) -> str:
-    return one_line((str(error) or type(error).__name__).splitlines()[0])
+    """The first sentence of an error of torch, without the place in its source."""
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return one_line(re.sub(r"^\[[^\]]*\]\s*", "", first).partition(". ")[0])
 
 
 def _fail(own: _World, said: str) -> None:
@@ -171,7 +178,7 @@ def leave() -> None:
             own.store.add("left", 1)
         else:
             own.store.set("over", "1")
-            end = time.monotonic() + LAST_WORDS
+            end = time.monotonic() + LEAVING
             while own.store.add("left", 0) < own.count - 1 and time.monotonic() < end:
                 time.sleep(POLL)
     if distributed.is_initialized():

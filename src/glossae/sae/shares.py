@@ -95,20 +95,21 @@ def _by_rows(name: str, tensor: Tensor) -> bool:
 
 def _placed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors for torch.distributed.checkpoint: those with a row for each latent as this rank's shards of the whole."""
-    placed = {}
-    for name, tensor in tensors.items():
-        if ranks.count() == 1 or not _by_rows(name, tensor):
-            # what has no dimension would be read back with one
-            placed[name] = tensor.reshape(1) if tensor.ndim == 0 else tensor
-            continue
-        from torch.distributed import device_mesh
-        from torch.distributed import tensor as shards
+    # what has no dimension would be read back with one
+    placed = {name: tensor.reshape(1) if tensor.ndim == 0 else tensor for name, tensor in tensors.items()}
+    by_rows = {name: tensor for name, tensor in tensors.items() if _by_rows(name, tensor)}
+    if ranks.count() == 1 or not by_rows:
+        return placed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import DTensor, Shard
 
-        mesh = device_mesh.init_device_mesh(tensor.device.type, (ranks.count(),))
-        shape = torch.Size((ranks.total(len(tensor)), *tensor.shape[1:]))
+    lengths = ranks.exchange([len(tensor) for tensor in by_rows.values()])
+    mesh = init_device_mesh(next(iter(by_rows.values())).device.type, (ranks.count(),))
+    for (name, tensor), length in zip(by_rows.items(), map(sum, zip(*lengths, strict=True)), strict=True):
+        shape = torch.Size((length, *tensor.shape[1:]))
         stride = torch.empty(shape, device="meta").stride()
-        placed[name] = shards.DTensor.from_local(
-            tensor, mesh, [shards.Shard(0)], run_check=False, shape=shape, stride=stride
+        placed[name] = DTensor.from_local(
+            tensor, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride
         )
     return placed
 
