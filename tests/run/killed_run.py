@@ -26,9 +26,17 @@ def arm():
     Group.step = killed
 
 
+def undrawn():
+    """The page takes most of a small run."""
+    from glossae.stages import stage_of
+
+    stage_of("report").run = lambda *_: {}
+
+
 if __name__ == "__main__":
     # before torch is there
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    undrawn()
     if "KILLS" in os.environ:
         arm()
     raise SystemExit(main())

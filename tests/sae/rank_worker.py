@@ -1,23 +1,25 @@
-"""What one rank of the tests does: trains the SAEs of test_ranks.py with others, and writes what comes of it."""
+"""What one rank of test_sae_ranks.py does: trains SAEs with others, and writes what comes of it; or goes wrong."""
 
 import os
 import shutil
-import sys
+import time
 import unittest.mock
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 
 from jaxtyping import install_import_hook
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-# in one process of six, for the time that it takes
-if (os.environ.get("WORLD_SIZE"), os.environ.get("RANK")) == ("2", "0"):
-    install_import_hook(["glossae"], "typechecker.checked")
+# in the process that ranks are forked from, as in every test
+install_import_hook(["glossae"], "typechecker.checked")
 
 import pytest
 import torch
 
-from glossae import ranks
+# what a checkpoint of several ranks imports, so that it is done once
+import torch.distributed.checkpoint.hf_storage
+import torch.distributed.tensor
+
+from glossae import cli, ranks
 from glossae.errors import GlossaeError
 from glossae.files import write_tensors
 from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer
@@ -128,14 +130,53 @@ def resume(folder, place):
         (folder / "resumed" / place.name / "told").write_text("\n".join(told), encoding="utf-8")
 
 
-def main():
-    torch.set_num_threads(1)
-    folder, *resume_from = map(Path, sys.argv[1:])
+def train_all(folder, resume_from):
+    """`cases` as one rank of several."""
     limit = timedelta(seconds=60)
     with ranks.joined(limit=limit, reach=limit), ranks.together():
         cases(folder, resume_from)
     ranks.leave()
+    return 0
 
 
-if __name__ == "__main__":
-    main()
+def go_wrong(fault, seconds):
+    """The command line around a run in which a rank goes wrong, with another time limit."""
+    limit = timedelta(seconds=seconds)
+    with (
+        unittest.mock.patch.object(cli, "_run", partial(faulty, fault)),
+        unittest.mock.patch.object(ranks, "joined", partial(ranks.joined, limit=limit, reach=limit)),
+    ):
+        return cli.main(["run", "demo"])
+
+
+def faulty(fault, _):
+    if ranks.world()[0]:
+        for job in ranks.jobs():
+            together(job)
+        return {}
+    if fault == "before":
+        raise GlossaeError("layer: rank 0 goes wrong outside of joint work")
+    with ranks.called(fault):
+        together(fault)
+    print("done")
+    return {}
+
+
+def together(fault):
+    """Joint work in which rank 1 goes wrong after the first sum."""
+    ranks.sum_(torch.ones(3))
+    if ranks.rank() == 1:
+        if fault == "refuses":
+            raise GlossaeError("corpora.train: rank 1 finds no text")
+        if fault == "memory":
+            raise MemoryError
+        if fault == "dies":
+            os._exit(9)
+        if fault == "hangs":
+            time.sleep(6)
+    ranks.sum_(torch.ones(3))
+
+
+def command(words):
+    """A command line; the second rank has other words."""
+    return cli.main(words[int(os.environ["RANK"])])
