@@ -187,7 +187,8 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
     # before the flags are read: a mistake in them is one line, too, if several ranks find it
-    with ranks.joined() if words[0] == "run" else contextlib.nullcontext():
+    command = next((word for word in words if not word.startswith("-")), None)
+    with ranks.joined() if command == "run" else contextlib.nullcontext():
         return _carried_out(words)
 
 
@@ -270,11 +271,13 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         plan = dry_run(recipe, out, given.stage)
         print(plan.text)
         return plan.facts
-    from glossae.run import assist, run_recipe
-
     if ranks.world()[0]:
+        from glossae.run import assist
+
         assist(recipe, out)
         return {}
+    from glossae.run import run_recipe
+
     track = given.track or "none"
     ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again, track=track)
     for line in ran.lines:

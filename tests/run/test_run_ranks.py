@@ -32,7 +32,9 @@ def under_torchrun(line, kills=None, restarts=0):
     done = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
-    return done.returncode, [said for said in done.stderr.splitlines() if "glossae" in said or "carrying" in said]
+    return done.returncode, [
+        said for said in done.stderr.splitlines() if "glossae" in said or "carrying" in said
+    ]
 
 
 def close(out, alone, name):
