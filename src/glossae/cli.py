@@ -259,6 +259,10 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
     recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)
     out = Path(given.out or f"runs/{recipe.name}")
     ranks.agree("recipe or version", fingerprint([recipe.to_yaml(), str(out), __version__]))
+    if recipe.device == "split" and ranks.world()[1] > 1:
+        raise GlossaeError(
+            "device: 'split' shares a model among GPUs in one process; give auto under torchrun"
+        )
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -128,7 +128,8 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
     try:
         store, rank, count = next(rendezvous("env://", timeout=reach))
         # torchrun may keep its store when it starts the processes again, with what those before them wrote
-        store = distributed.PrefixStore(f"glossae/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        started = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.distributed_c10d.PrefixStore(f"glossae/{started}", store)
         found = _World(rank, count, store, limit)
         if own_gpu:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
