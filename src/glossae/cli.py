@@ -17,9 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from glossae import app, completion, explain, export, figures, flags, knob, merge, push
+from glossae import app, completion, explain, export, figures, flags, knob, merge, push, ranks
 from glossae._version import __version__
 from glossae.errors import GlossaeError, bug, one_line, visible
+from glossae.files import fingerprint
 from glossae.memory import out_of_memory
 from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
 
@@ -62,15 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _console():
             status, facts = _outcome(words)
-            if "error" in facts:
+            if "error" in facts and not ranks.silent():
                 facts["status"] = status
                 print(f"glossae: {_cut(one_line(facts['error']), 2000)}", file=sys.stderr)
-            if "--json" in words:
+            if "--json" in words and not ranks.silent():
                 # in ASCII, so that nothing in a text or a name can act on a terminal
                 print(json.dumps(facts, indent=1, default=str).replace("\x7f", "\\u007f"))
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
+            ranks.leave()
     except BrokenPipeError:
         _leave_output(sys.stdout, sys.stderr)
         return 141
@@ -184,6 +186,13 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
     own = ("-h", "--help", "--version", "--json", "--quiet")
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
+    # before the flags are read: a mistake in them is one line, too, if several ranks find it
+    command = next((word for word in words if not word.startswith("-")), None)
+    with ranks.joined() if command == "run" else contextlib.nullcontext():
+        return _carried_out(words)
+
+
+def _carried_out(words: Sequence[str]) -> dict[str, Any]:
     given = _parser().read(words)
     # what is printed for a person is dropped where nobody is to read it
     lines, unread = io.StringIO(), given.json or (given.quiet and not given.help)
@@ -250,11 +259,16 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         raise GlossaeError(f"run: which recipe? One of {', '.join(shipped_recipes())}, or a YAML file")
     recipe = load_recipe(given.recipe, flags.overrides(given), given.quick)
     out = Path(given.out or f"runs/{recipe.name}")
+    ranks.agree("recipe or version", fingerprint([recipe.to_yaml(), str(out), __version__]))
+    if recipe.device == "split" and ranks.world()[1] > 1:
+        raise GlossaeError(
+            "device: 'split' shares a model among GPUs in one process; give auto under torchrun"
+        )
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # torch and transformers take seconds to import: only once the recipe is known to be right
-    if given.dry_run:
+    if given.dry_run and not ranks.world()[0]:
         from glossae.plan import dry_run
         from glossae.run import check_folder
 
@@ -262,6 +276,11 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         plan = dry_run(recipe, out, given.stage)
         print(plan.text)
         return plan.facts
+    if ranks.world()[0]:
+        from glossae.run import assist
+
+        assist(recipe, out)
+        return {}
     from glossae.run import parse_shard, run_recipe, run_shard
 
     if given.shard is not None:

@@ -181,7 +181,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         check_place(path)
-        _make_folder(path.parent)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f"{TEMPORARY}{path.name}.", suffix=path.suffix
         )
@@ -215,7 +215,7 @@ def rename(file: Path, path: Path) -> None:
     _flush_names(path.parent)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder and those above it, and flush the folders that the new ones are listed in."""
     new = list(itertools.takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
     if new:

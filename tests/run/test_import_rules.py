@@ -56,6 +56,7 @@ EVERYBODYS = {
     "environment",
     "languages",
     "memory",
+    "ranks",
     "stats",
     "_version",
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
@@ -222,7 +224,7 @@ def stored_activations(
     """Run a text through the model once, and store the activations of all sites on disk for the `with` block.
 
     Disk: tokens x the sites' widths, in the model's dtype; memory: one batch of the model, and the rows that
-    are read.
+    are read. In joint work each rank runs the model over its own batches, and all read the file that rank 0 writes.
 
     Args:
         folder: the parent of the temporary folder; None for the system's.
@@ -242,17 +244,23 @@ def stored_activations(
             # written, not mapped: a mapping of every site would count as this process's memory
             files: dict[Site, BinaryIO] = {}
             # shuffled, so that progress is even; with a fixed seed, so that rows are always the same
-            for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
-                for site, x in part.sites.items():
+            mine = islice(batches(tokens, budget, seed=0), ranks.rank(), None, ranks.count())
+            own = require_finite(lm, activations(lm, mine, sites), tokens)
+            parts = ((part.sentence, part.position, *(part.sites[site] for site in sites)) for part in own)
+            for of_sentence, its_position, *found in ranks.in_turn(parts, lm.device):
+                for site, x in zip(sites, found, strict=True):
                     if site not in files:
                         stored[site] = _File(Path(name) / f"{site.name}-{site.layer}", x.shape[1], x.dtype)
                         files[site] = stack.enter_context(stored[site].path.open("wb"))
                     # as bytes: numpy has no bfloat16
-                    files[site].write(x.cpu().contiguous().view(torch.uint8).numpy().data)
-                sentence.append(part.sentence)
-                position.append(part.position)
-                done += int(lengths[part.batch.index.numpy()].sum())
+                    if ranks.rank() == 0:
+                        files[site].write(x.cpu().contiguous().view(torch.uint8).numpy().data)
+                sentence.append(of_sentence)
+                position.append(its_position)
+                done += int(lengths[of_sentence.unique().cpu().numpy()].sum())
                 progress(done / total)
         if not any(map(len, sentence)):
             raise GlossaeError("activations: there is no text to run the model on")
+        place = Path(ranks.exchange(name)[0])
+        stored = {site: file._replace(path=place / file.path.name) for site, file in stored.items()}
         yield StoredActivations(stored, torch.cat(sentence), torch.cat(position))

@@ -67,14 +67,17 @@ class _Console(Console):
 
 
 class Show:
-    """What a person sees on standard error: bars in a terminal, else lines with times; quiet: only notes."""
+    """What a person sees on standard error: bars in a terminal, else lines with times; quiet: only notes.
+
+    silent: nothing at all, for a process that is not a run's first.
+    """
 
     EVERY = 30.0
     """Seconds between two lines on the same stage."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, *, silent: bool = False) -> None:
         self.quiet = quiet
-        self.console = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self.console = _Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=silent)
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[Progress]:

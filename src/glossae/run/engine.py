@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from glossae import ranks
 from glossae._version import __version__
 from glossae.corpora import Generator, Roles, build_roles, untested_languages
 from glossae.errors import GlossaeError
@@ -25,7 +26,7 @@ from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results,
 from glossae.run.context import TOY, Context, Show, longest_text
 from glossae.run.folder import PASSES, REPORT, Parts, Run, RunFolder, check_folder, claimed
 from glossae.run.tracking import Tracking, check_tracker
-from glossae.stages import STAGES, load_stages, stage_of
+from glossae.stages import STAGES, load_stages, stage_of, take_part
 from glossae.toy import toy_corpus
 
 # stages take at least so many seconds, and so many times as long as the page takes to draw, before it is drawn
@@ -139,6 +140,19 @@ def run_recipe(
     stages = folder.record["stages"]
     took = {name: (not seconds[name], float(stages[name]["seconds"])) for name in planned}
     return Ran(out, results, lines, took)
+
+
+def assist(recipe: Recipe, out: Path) -> None:
+    """Take part in the trainings of a run that rank 0 does with the same recipe, until it has ended; prints nothing.
+
+    Raises:
+        GlossaeError: a rank has failed, or has other text or another model.
+    """
+    context = None
+    for job in ranks.jobs():
+        # only now: what has to be fetched was fetched by rank 0
+        context = context or Context(recipe, roles_of(recipe), RunFolder(out), Show(quiet=True, silent=True))
+        take_part(context, job)
 
 
 def refuse_another_model(folder: RunFolder, recipe: Recipe) -> None:

@@ -11,6 +11,9 @@ The gradients of biases and thresholds are written to their `.grad`. Those of th
 these, and are made a block of latents at a time, by the `RowGradients` of a pass, so that no more than a block is ever
 held. Autograd would hold them whole, and allocate them at every step. The tests compare every gradient with autograd's.
 A decoder that does not require a gradient is frozen, and dW_dec is not computed.
+
+In joint work of several ranks the SAE is this rank's share of the latents. The reconstruction is the sum of the ranks'
+parts, and so are `W_enc' db_enc` and L0; every other product is of this rank's rows alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +23,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from glossae import ranks
 from glossae.sae.sae import Sae
-from glossae.sae.sparse import ByLatent, Entries, sums_by_token
+from glossae.sae.sparse import ByLatent, Entries, among_largest, sums_by_token
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def sparse_pass(
     gradients, whole, factor = _levels(sae, x, part_of)
     dz = torch.empty_like(z)
     for (first, last), gradient in gradients:
+        if first == last:
+            continue
         part, some = pattern.part(first, last) if len(gradients) > 1 else (pattern, slice(None))
         dz[some] = part.dots(sae.W_dec.detach()[first:last], gradient)
     dpre = torch.where(live, dz + penalty.l1 / len(x), 0)
@@ -137,9 +143,8 @@ def sparse_pass(
             sae, pattern.per_latent(near * dz), pattern.per_latent(near), fires, penalty, len(x)
         )
     _bias_gradients(sae, pattern.per_latent(dpre), gradients[0][1])
-    finds = sae.config.activation == "batchtopk" and bool(live.any())
-    smallest = z[live].min() if finds else z.new_zeros(())
-    return Pass(whole, factor, fires, smallest, pattern.per_latent(z * dz), write)
+    least = smallest(z[live]) if sae.config.activation == "batchtopk" else z.new_zeros(())
+    return Pass(whole, factor, fires, least, pattern.per_latent(z * dz), write)
 
 
 @torch.no_grad()
@@ -196,22 +201,24 @@ def add_auxiliary(
     returned.
     """
     chosen = dead.nonzero()[:, 0]
-    k = min(k, len(chosen))
+    k = min(k, ranks.total(len(chosen)))
     if k == 0:
         return done
     read, rows, written = sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen]
     pre = torch.nn.functional.linear(read, rows, sae.b_enc[chosen])
-    values, which = pre.topk(k, dim=1, sorted=False)
+    values, which = pre.topk(min(k, len(chosen)), dim=1, sorted=False)
+    if ranks.count() > 1:
+        values.mul_(among_largest(values, k))
     code = torch.zeros_like(pre).scatter_(1, which, values.relu_())
     scale = 2 * weight / error.square().sum().clamp_min(1e-12)
-    gradient = (code @ written - error).mul_(scale)
+    gradient = (ranks.sum_(code @ written) - error).mul_(scale)
     dcode = gradient @ written.T
     dpre = torch.where(code > 0, dcode, 0)
     done.along.index_add_(0, chosen, (code * dcode).sum(0))
     summed = dpre.sum(0)
     _grad(sae.b_enc).index_add_(0, chosen, summed)
     if sae.config.pre_encoder_bias:
-        _grad(sae.b_dec).sub_(rows.T @ summed)
+        _grad(sae.b_dec).sub_(ranks.sum_(rows.T @ summed))
 
     def write(first: int, last: int, encoder: Tensor, decoder: Tensor | None) -> None:
         done.rows(first, last, encoder, decoder)
@@ -230,7 +237,7 @@ def _overlapping(
 ) -> Iterator[tuple[tuple[int, int], Tensor]]:
     """The parts of the latents from `first` up to `last` that are in each level, with the level's gradient."""
     for (begin, end), gradient in gradients:
-        if begin < last and end > first:
+        if max(begin, first) < min(end, last):
             yield (max(begin, first), min(end, last)), gradient
 
 
@@ -242,15 +249,15 @@ def _levels(
     With nested dictionaries the loss is the mean of their losses, and the latents of a level take part in the
     reconstruction of their own dictionary and of every larger one (Bussmann et al. 2025, eq. 3).
     """
-    ends = sae.config.matryoshka or (sae.config.latents,)
+    ends = sae.levels
     bounds = list(zip((0, *ends[:-1]), ends, strict=True))
     factor = 2 / (x.numel() * len(bounds))
     # in place if possible: allocating memory at every step costs more than the arithmetic
-    x_hat = part_of(*bounds[0]).add_(sae.b_dec.detach())
+    x_hat = ranks.sum_(part_of(*bounds[0])).add_(sae.b_dec.detach())
     errors = []
     for number, (first, last) in enumerate(bounds):
         if number > 0:
-            x_hat.add_(part_of(first, last))
+            x_hat.add_(ranks.sum_(part_of(first, last)))
         is_last = number == len(bounds) - 1
         errors.append((x_hat.sub_(x) if is_last else x_hat - x).mul_(factor))
     for level in range(len(errors) - 2, -1, -1):
@@ -284,7 +291,7 @@ def _threshold_gradient(
     dz/dtheta is -theta, and dL0/dtheta is -1, each times the rectangle kernel around the threshold.
     """
     assert sae.threshold is not None
-    l0 = fires.sum() / tokens
+    l0 = ranks.sum_(fires.sum()) / tokens
     per_entry = 2 * penalty.l0 * (l0 / penalty.l0_target - 1) / (penalty.l0_target * tokens)
     torch.sub(-sae.threshold * pull, per_entry * near, out=_grad(sae.threshold))
 
@@ -295,7 +302,13 @@ def _bias_gradients(
     _grad(sae.b_enc).copy_(summed)
     torch.sum(gradient, 0, out=_grad(sae.b_dec))
     if sae.config.pre_encoder_bias:
-        _grad(sae.b_dec).sub_(sae.W_enc.T @ summed)
+        _grad(sae.b_dec).sub_(ranks.sum_(sae.W_enc.T @ summed))
+
+
+def smallest(values: Float[Tensor, " entries"]) -> Float[Tensor, ""]:
+    """The smallest value of all ranks; 0 if there is none."""
+    least = values.min() if len(values) else values.new_full((), torch.inf)
+    return torch.where(ranks.least_(least).isinf(), 0, least)
 
 
 def _grad(parameter: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class Sae(nn.Module):
     `W_dec` are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of
     `W_dec`; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and
     None otherwise. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
-    training text (empty: unknown).
+    training text (empty: unknown). `levels` are the ends of its nested dictionaries among its own rows.
     """
 
     threshold: Tensor | None
@@ -129,6 +129,7 @@ class Sae(nn.Module):
     def __init__(self, config: SaeConfig) -> None:
         super().__init__()
         self.config = config
+        self.levels = config.matryoshka or (config.latents,)
         shape = (config.latents, config.d_in)
         self.W_enc = nn.Parameter(torch.zeros(shape))
         self.W_dec = self.W_enc if config.tied else nn.Parameter(torch.zeros(shape))

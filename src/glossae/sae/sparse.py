@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Float, Int, Shaped
+from jaxtyping import BFloat16, Bool, Float, Int, Shaped
 from torch import Tensor
+
+from glossae import ranks
 
 # pre-activations held at once: 256 MiB of float32
 PRE_ACTIVATIONS = 2**26
@@ -44,11 +46,32 @@ class Entries(NamedTuple):
 def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) -> Entries:
     """Select the k largest pre-activations of every token (Gao et al. 2024, eq. 2).
 
-    Unless `signed`, the choice among values below zero does not matter.
+    Unless `signed`, the choice among values below zero does not matter. In joint work `pre` has this rank's latents,
+    and the k are chosen among those of all ranks.
     """
-    values, latents = _largest(pre, k, signed=signed)
-    tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(k)
-    return Entries(tokens, latents.flatten(), values.flatten())
+    own = min(k, pre.shape[1])
+    values, latents = _largest(pre, own, signed=signed)
+    tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(own)
+    entries = Entries(tokens, latents.flatten(), values.flatten())
+    if ranks.count() == 1:
+        return entries
+    kept = among_largest(values, k).flatten()
+    return Entries(*(part[kept] for part in entries))
+
+
+def among_largest(values: Float[Tensor, "tokens own"], k: int) -> Bool[Tensor, "tokens own"]:
+    """Which of this rank's values are among the k largest of their token over all ranks; of equals, lower ranks' are.
+
+    Every rank has at most k values of a token, and they together at least k.
+    """
+    if ranks.count() == 1:
+        return torch.ones_like(values, dtype=torch.bool)
+    padded = torch.full((len(values), k), -torch.inf, dtype=values.dtype, device=values.device)
+    padded[:, : values.shape[1]] = values
+    candidates = torch.cat(ranks.gather(padded), dim=1)
+    best = candidates.argsort(dim=1, descending=True, stable=True)[:, :k]
+    chosen = torch.zeros_like(candidates, dtype=torch.bool).scatter_(1, best, True)
+    return chosen[:, ranks.rank() * k :][:, : values.shape[1]]
 
 
 def top_k_of_product(
@@ -94,15 +117,19 @@ def _largest(
 def batch_top_k(pre: Float[Tensor, "tokens latents"], count: int, guess: float) -> Entries:
     """Select the `count` largest values above zero over all tokens (Bussmann et al. 2024, eq. 5).
 
-    `guess` is about the smallest of them: it affects the time of the search, not its result.
+    `guess` is about the smallest of them: it affects the time of the search, not its result. In joint work `pre` has
+    this rank's latents, and the `count` are chosen among those of all ranks.
     """
     found = above(pre, max(guess, 0.0))
-    while len(found.values) < count and guess > 0:
+    while (there := ranks.total(len(found.values))) < count and guess > 0:
         guess = 0.5 * guess if guess > 1e-3 else 0.0
         found = above(pre, guess)
-    if len(found.values) > count:
+    if there > count:
+        lists = ranks.gather_lists(found.values)
+        first = sum(map(len, lists[: ranks.rank()]))
         # sorted again, so that the entries stay in the order of tokens
-        kept = found.values.topk(count, sorted=False).indices.sort().values
+        kept = torch.cat(lists).topk(count, sorted=False).indices.sort().values - first
+        kept = kept[(kept >= 0) & (kept < len(found.values))]
         found = Entries(*(part[kept] for part in found))
     return found
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,9 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.sae.adam import Adam
-from glossae.sae.gradients import Pass, Penalty, add_auxiliary, dense_pass, make_gradients, sparse_pass
+from glossae.sae.gradients import (
+    Pass,
+    Penalty,
+    add_auxiliary,
+    dense_pass,
+    make_gradients,
+    smallest,
+    sparse_pass,
+)
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, above, batch_top_k, top_k
 
@@ -47,6 +57,10 @@ GRADIENT_VALUES = 2**25
 # an FVU above this counts as divergence
 DIVERGED = 1e4
 WEIGHTS = ("W_enc", "W_dec")
+# what has a row for each latent, of which each rank holds its own
+ROWS = (*WEIGHTS, "b_enc", "threshold", "silent")
+# rows of the initial weights that are drawn at once: a multiple of 16, by which torch draws the same numbers in blocks
+DRAWN_ROWS = 4096
 # an SAE that ends above this FVU has learnt nothing: the batch's mean alone gives 1, and an SAE that fires too
 # seldom stays a little above
 USELESS = 2.0
@@ -147,11 +161,13 @@ def untrained(
             "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
         )
     sae = Sae(config).to(x.device)
-    return _unscaled(sae, _start(sae, x, seed, centre, published))
+    return _unscaled(sae, _start(sae, config, x, seed, centre, published))
 
 
 @torch.no_grad()
-def _start(sae: Sae, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre, published: bool) -> float:
+def _start(
+    sae: Sae, config: SaeConfig, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre, published: bool
+) -> float:
     """Write the initial weights, and return the scale of the inputs that they are for.
 
     The scale gives inputs, less their mean, a mean length of sqrt(d_in), so that a learning rate means the
@@ -159,30 +175,72 @@ def _start(sae: Sae, x: Float[Tensor, "tokens d_in"], seed: int, centre: Centre,
     2024, section 3).
     Published: no scale, and the initial values of the paper's code, on which its text is silent.
     """
-    config, generator = sae.config, torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     x, scale = x.float(), 1.0
-    weight = torch.randn(config.latents, config.d_in, generator=generator)
+    own = ranks.rows(config.latents)
+    for first, weight in _drawn(config, generator):
+        weight = 0.01 * weight if published else weight / weight.norm(dim=1, keepdim=True)
+        inside = slice(max(own.start, first), min(own.stop, first + len(weight)))
+        if inside.start < inside.stop:
+            written = slice(inside.start - own.start, inside.stop - own.start)
+            sae.W_dec[written] = sae.W_enc[written] = weight[inside.start - first : inside.stop - first].to(
+                x.device
+            )
     if published:
-        weight = 0.01 * weight
-        sae.b_enc.copy_(0.1 * torch.randn(config.latents, generator=generator))
+        sae.b_enc.copy_(0.1 * torch.randn(config.latents, generator=generator)[own])
         if config.pre_encoder_bias:
             sae.b_dec.copy_(0.1 * torch.randn(config.d_in, generator=generator))
     else:
         length = float((x - x.mean(0)).norm(dim=1).mean())
         scale = math.sqrt(config.d_in) / length if length > 0 else 1.0
-        weight /= weight.norm(dim=1, keepdim=True)
     x = x * scale
     if not published and config.pre_encoder_bias:
         sae.b_dec.copy_(_centre_of(x, centre))
-    sae.W_dec.copy_(weight)
-    sae.W_enc.copy_(weight)
     if sae.threshold is not None:
         # initial thresholds let k latents per token pass on average
         assert config.k is not None
         count = min(len(x) * config.k, len(x) * config.latents)
         found = batch_top_k(sae.pre_activations(x), count, 1.0)
-        sae.threshold.fill_(float(found.values.min()) if len(found.values) else 0.0)
+        sae.threshold.fill_(float(smallest(found.values)))
     return scale
+
+
+def _drawn(config: SaeConfig, generator: torch.Generator) -> Iterator[tuple[int, Float[Tensor, "rows d_in"]]]:
+    """The normal draws of the decoder's rows in blocks, each with its first row: together those of one draw."""
+    first = 0
+    while first < config.latents:
+        # no short block at the end: torch draws fewer than 16 numbers in another way
+        last = first + DRAWN_ROWS if config.latents - first >= 2 * DRAWN_ROWS else config.latents
+        yield first, torch.randn(last - first, config.d_in, generator=generator)
+        first = last
+
+
+def _share(config: SaeConfig) -> Sae:
+    """An SAE of the latents that this rank holds, which is a whole one outside of joint work."""
+    own = ranks.rows(config.latents)
+    if ranks.count() == 1:
+        return Sae(config)
+    size = own.stop - own.start
+    k = None if config.k is None else min(config.k, size)
+    share = Sae(dataclasses.replace(config, latents=size, k=k, matryoshka=()))
+    share.levels = tuple(min(max(end - own.start, 0), size) for end in config.matryoshka or (config.latents,))
+    return share
+
+
+@torch.no_grad()
+def _joined(share: Sae, config: SaeConfig) -> Sae:
+    """The whole SAE at rank 0, block by block of rows; at other ranks the share."""
+    if ranks.count() == 1:
+        return share
+    whole = Sae(config).to(share.b_dec.device).requires_grad_(False) if ranks.rank() == 0 else None
+    for name, own in share.state_dict().items():
+        into = None if whole is None else whole.state_dict()[name]
+        if name not in ROWS or own.ndim == 0:
+            if into is not None:
+                into.copy_(own)
+        elif not (config.tied and name == "W_dec"):
+            ranks.collect(own, into)
+    return whole or share
 
 
 def _centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, " d_in"]:
@@ -211,8 +269,10 @@ def _unscaled(sae: Sae, scale: float) -> Sae:
 class Trainer:
     """One SAE in training; its group computes its pre-activations.
 
+    In joint work, each rank has a share of the latents, and every rank takes the same steps on the same batches.
+
     Attributes:
-        sae: the SAE, for scaled inputs until it is finished.
+        sae: the SAE, or this rank's share of it, for scaled inputs until it is finished.
         scale: the factor of the inputs.
         mean: of the first batch, scaled.
         steps, tokens: done so far.
@@ -221,7 +281,7 @@ class Trainer:
 
     def __init__(self, config: SaeConfig, settings: TrainSettings, device: torch.device) -> None:
         self.config, self.settings = config, settings
-        self.sae = Sae(config).to(device)
+        self.sae = _share(config).to(device)
         self.scale, self.mean = 1.0, torch.zeros(config.d_in, device=device)
         if settings.frozen_decoder:
             if config.tied:
@@ -238,10 +298,12 @@ class Trainer:
         self.bandwidth = 0.0
         make_gradients(self.sae)
         self.learnt = self._learnt()
-        self.adam = Adam(self.learnt, getattr(torch, settings.moments), settings.seed)
-        shape = (max(1, min(config.latents, GRADIENT_VALUES // config.d_in)), config.d_in)
+        # what is rounded at random is drawn by each rank for its own rows
+        self.adam = Adam(self.learnt, getattr(torch, settings.moments), settings.seed ^ (ranks.rank() << 16))
+        latents = len(self.sae.W_enc)
+        shape = (max(1, min(latents, GRADIENT_VALUES // config.d_in)), config.d_in)
         self.gradients = {name: torch.empty(shape, device=device) for name in WEIGHTS if name in self.learnt}
-        self.silent = torch.zeros(config.latents, dtype=torch.int64, device=device)
+        self.silent = torch.zeros(latents, dtype=torch.int64, device=device)
         self.dead_after = max(DEAD_TOKENS, int(DEAD_SHARE * settings.tokens))
         self.guess = self.rate = 0.0
         self.steps = self.tokens = 0
@@ -254,7 +316,7 @@ class Trainer:
     ) -> "Trainer":
         """A trainer at its first step, with scale, centre and thresholds from the first batch."""
         trainer = cls(config, settings, first.device)
-        trainer.scale = _start(trainer.sae, first, settings.seed, settings.centre, settings.published)
+        trainer.scale = _start(trainer.sae, config, first, settings.seed, settings.centre, settings.published)
         trainer.mean = (first.float() * trainer.scale).mean(0)
         if config.activation == "jumprelu":
             assert trainer.sae.threshold is not None
@@ -305,7 +367,7 @@ class Trainer:
         gradient = done.gradient.flatten()
         squares = float(torch.dot(gradient, gradient)) / done.factor**2
         dead = self.silent > self.dead_after
-        if self.aux_k and bool(dead.any()):
+        if self.aux_k and ranks.total(int(dead.sum())):
             error = done.gradient.div(-done.factor)
             done = add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done)
         mse, fvu = self.check_loss(squares, x.numel(), variance)
@@ -313,6 +375,12 @@ class Trainer:
         if self.config.activation == "jumprelu" and self.sae.threshold is not None:
             self.sae.threshold.clamp_min_(0.0)
         self._record(x, done, mse, fvu if variance > 0 else 0.0)
+
+    def check(self, x: Float[Tensor, "tokens d_in"], variance: float) -> None:
+        """Refuse weights that the last step has ruined, by the loss on a few scaled inputs; overwrites gradients."""
+        done = self._pass(x, self.sae.pre_activations(x), None)
+        gradient = done.gradient.flatten()
+        self.check_loss(float(torch.dot(gradient, gradient)) / done.factor**2, x.numel(), variance)
 
     def check_loss(self, squares: float, values: int, variance: float) -> tuple[float, float]:
         """The mean squared error and the FVU of `values` scaled inputs; raises if the loss diverges."""
@@ -364,8 +432,9 @@ class Trainer:
         lr = self.rate = self.lr * self._schedule()
         self.adam.start(self.steps, self.mean.device)
         size = len(self.gradients["W_enc"])
-        for first in range(0, self.config.latents, size):
-            last = min(first + size, self.config.latents)
+        latents = len(self.sae.W_enc)
+        for first in range(0, latents, size):
+            last = min(first + size, latents)
             found = {name: each[: last - first] for name, each in self.gradients.items()}
             done.rows(first, last, found["W_enc"], found.get("W_dec"))
             for name, gradient in found.items():
@@ -392,9 +461,10 @@ class Trainer:
         if self.config.activation == "batchtopk" and self.sae.threshold is not None:
             self.sae.threshold.lerp_(done.smallest, max(1 / THRESHOLD_STEPS, 1 / self.steps))
             self.guess = 0.9 * float(done.smallest)
-        dead = float((self.silent > self.dead_after).float().mean())
-        l0 = float(done.fires.sum()) / len(x)
-        self.since.append([mse / self.scale**2, fvu, l0, float(fired.sum()), dead])
+        dead = self.silent > self.dead_after
+        counts = torch.stack([done.fires.sum(), fired.sum(), dead.sum()]).double()
+        fires, active, silent = ranks.sum_(counts).tolist()
+        self.since.append([mse / self.scale**2, fvu, fires / len(x), active, silent / self.config.latents])
         last = self.steps >= self.settings.steps - LAST_STEPS
         if last or self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
             self._write_log()
@@ -404,17 +474,23 @@ class Trainer:
         self.log.append(TrainPoint(self.steps, self.tokens, self.rate, *means))
         self.since = []
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and numbers from which `restored` continues, bit for bit."""
-        tensors = {f"sae.{name}": tensor for name, tensor in self.sae.tensors().items()}
+    def tensors(self) -> dict[str, Tensor]:
+        """What `state` has of tensors, by name; they are those of the trainer, and may be written to."""
+        tensors = {f"sae.{name}": tensor.detach() for name, tensor in self.sae.state_dict().items()}
+        if self.config.tied:
+            del tensors["sae.W_dec"]
         tensors |= {"mean": self.mean, "silent": self.silent}
         for name, moments in self.adam.moments.items():
             tensors |= {f"adam.{name}.{number}": moment for number, moment in enumerate(moments)}
+        return tensors
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and numbers from which `restored` continues, bit for bit."""
         numbers = {
             name: getattr(self, name) for name in ("scale", "bandwidth", "guess", "rate", "steps", "tokens")
         }
         log = [dataclasses.asdict(point) for point in self.log]
-        return tensors, numbers | {"log": log, "since": self.since}
+        return self.tensors(), numbers | {"log": log, "since": self.since}
 
     @classmethod
     @torch.no_grad()
@@ -422,27 +498,20 @@ class Trainer:
         cls,
         config: SaeConfig,
         settings: TrainSettings,
-        tensors: dict[str, Tensor],
+        read: Callable[[dict[str, Tensor]], None],
         numbers: dict[str, Any],
         device: torch.device,
     ) -> "Trainer":
-        """A trainer at the point at which another one's `state` was taken."""
+        """A trainer at the point at which another one's `state` was taken; `read` fills its tensors, by name."""
         trainer = cls(config, settings, device)
-        for name, tensor in trainer.sae.state_dict().items():
-            tied = config.tied and name == "W_dec"
-            tensor.copy_(tensors["sae.W_enc" if tied else f"sae.{name}"])
-        trainer.mean = tensors["mean"].to(device)
-        trainer.silent.copy_(tensors["silent"])
-        for name, moments in trainer.adam.moments.items():
-            for number, moment in enumerate(moments):
-                moment.copy_(tensors[f"adam.{name}.{number}"])
+        read(trainer.tensors())
         log = [TrainPoint(**point) for point in numbers["log"]]
         for name, value in (numbers | {"log": log}).items():
             setattr(trainer, name, value)
         return trainer
 
     def finish(self) -> Sae:
-        """The SAE for unscaled inputs."""
+        """The SAE for unscaled inputs; in joint work at rank 0, and this rank's share at others."""
         if self.since:
             self._write_log()
         if self.log:
@@ -452,4 +521,6 @@ class Trainer:
                     f"sae: the loss diverged: after {self.steps} steps the error is {last[-1]:.3g} times the "
                     f"variance, and was {first:.3g} times it at first; lower sae.lr (it is {self.lr:.2g})"
                 )
-        return _unscaled(self.sae, self.scale)
+        # rank 0 is about to hold the whole SAE
+        self.adam.moments.clear()
+        return _joined(_unscaled(self.sae, self.scale), self.config)

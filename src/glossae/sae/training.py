@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,11 +14,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae import lm
+from glossae import lm, ranks
 from glossae.declared import safetensors_header
 from glossae.errors import GlossaeError
-from glossae.files import tensors_sha256, write_tensors
+from glossae.files import (
+    TEMPORARY,
+    check_place,
+    file_sha256,
+    fingerprint,
+    make_folder,
+    read_json,
+    rename,
+    tensors_sha256,
+    write_json,
+    write_tensors,
+)
 from glossae.memory import enough_memory, out_of_memory
+from glossae.sae import shares
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, kernels_for, top_k_of_product
 from glossae.sae.trainer import EncoderDtype, Trainer, TrainPoint, TrainSettings
@@ -34,7 +48,9 @@ ONES = 32
 CHECKED = 64
 # the format of checkpoints, and the number that is kept
 FORMAT, KEPT = 4, 2
-_NAME = re.compile(r"step-\d{9,}\.safetensors")
+# of a checkpoint of several ranks: its numbers and the hashes of its files
+NUMBERS = "checkpoint.json"
+_NAME = re.compile(r"step-\d{9,}(\.safetensors)?")
 
 
 def train(
@@ -74,6 +90,10 @@ def train_group(
         mixer: makes batches of the chunks.
         checkpoints: saves and restores the training; the result is the same bit for bit.
         progress: called with the finished share.
+
+    In joint work (`glossae.ranks`), every rank gives the same jobs, stream and mixer. Each holds
+    `ceil(latents / ranks)` latents of every SAE, and the result is the one-process result apart from rounding: rank 0
+    returns whole SAEs, and others their shares.
 
     Raises:
         GlossaeError: there are no activations, some are not finite, memory is exhausted, or the loss diverges;
@@ -133,7 +153,7 @@ class Group:
         x = batch[:CHECKED].float() * first.scale
         variance = _variance(x - self.product.offset(first.mean))
         for trainer in self.trainers:
-            trainer.check_loss(float((trainer.sae(x) - x).square().sum()), x.numel(), variance)
+            trainer.check(x, variance)
 
 
 def _require_finite(batch: Float[Tensor, "tokens d_in"], step: int) -> None:
@@ -369,6 +389,9 @@ class Checkpoints:
     pool; the numbers (step, place in the text, log) are JSON in its header. It is written to a temporary file
     and renamed, and the last two are kept, so that a complete one always exists.
 
+    In joint work of several ranks it is a folder with a safetensors file of each rank, written and renamed likewise,
+    and the numbers and the files' hashes in one of JSON. A training resumes from either on any number of ranks.
+
     Attributes:
         folder: the folder.
         identity: identifies this training: text, model, settings.
@@ -393,8 +416,9 @@ class Checkpoints:
         self._refused: set[Path] = set()
 
     def due(self) -> bool:
-        """Whether it is time for the next checkpoint."""
-        return time.monotonic() - self._last >= self.seconds
+        """Whether it is time for the next checkpoint, by rank 0's clock."""
+        own = time.monotonic() - self._last >= self.seconds
+        return ranks.total(int(own and ranks.rank() == 0)) > 0
 
     def save(self, group: Group, mixer: Mixer) -> None:
         """Write a checkpoint, and delete all but the last two of this training.
@@ -411,30 +435,67 @@ class Checkpoints:
         mixing = mixer.state()
         tensors |= {f"mixer.{name}": value for name, value in mixing.items() if isinstance(value, Tensor)}
         numbers["mixer"] = {name: value for name, value in mixing.items() if isinstance(value, int)}
-        path = self.folder / f"step-{group.trainers[0].steps:09d}.safetensors"
+        path = (
+            self.folder / f"step-{group.trainers[0].steps:09d}{'' if ranks.count() > 1 else '.safetensors'}"
+        )
         memory = enough_memory(
             f"{path}: there is not enough memory to write a checkpoint; give --sae.checkpoint none, or lower "
             f"{_fewer(group.trainers)}"
         )
         with memory:
             said = json.dumps(numbers)
-            write_tensors(path, tensors, {"glossae": said, "sha256": tensors_sha256(said, tensors)})
+            if ranks.count() > 1:
+                self._save_shares(path, tensors, said)
+            else:
+                write_tensors(path, tensors, {"glossae": said, "sha256": tensors_sha256(said, tensors)})
         self._refused.discard(path)
-        own = [file for file in self._files() if file not in self._refused]
-        for old in (*own[KEPT:], *self._refused):
-            old.unlink(missing_ok=True)
+        if ranks.rank() == 0:
+            own = [file for file in self._files() if file not in self._refused]
+            for old in (*own[KEPT:], *self._refused):
+                _delete(old)
         self._refused.clear()
         self._last = time.monotonic()
 
+    def _save_shares(self, path: Path, tensors: dict[str, Tensor], said: str) -> None:
+        """Write each rank's share into a folder, which gets its name when all are there."""
+        temporary = ""
+        try:
+            if ranks.rank() == 0:
+                check_place(path)
+                make_folder(self.folder)
+                temporary = tempfile.mkdtemp(dir=self.folder, prefix=f"{TEMPORARY}{path.name}.")
+            place = Path(ranks.exchange(temporary)[0])
+            shares.write(place, tensors)
+            # of its own file, which torch names after the rank
+            files = sorted(place.glob(f"shard-{ranks.rank() + 1:05d}-*.safetensors"))
+            hashes = ranks.exchange({file.name: file_sha256(file) for file in files})
+            if ranks.rank() == 0:
+                every = {name: sha for each in hashes for name, sha in each.items()}
+                write_json(
+                    place / NUMBERS, {"said": said, "files": every, "sha256": fingerprint([said, every])}
+                )
+                place.chmod(0o755)
+                _delete(path)
+                rename(place, path)
+        except OSError as error:
+            raise GlossaeError(f"{path}: cannot be written ({error.strerror or error})") from error
+        finally:
+            if temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
+        # nobody goes on before it has its name
+        ranks.total(0)
+
     def restore(self, jobs: Sequence[Job], mixer: Mixer) -> Group | None:
         """Restore the training and the mixer from the last good checkpoint; None if there is none."""
-        for path in self._files():
-            found = self._read(path, len(jobs))
-            if isinstance(found, str):
-                self.tell(f"{path}: {found}, so it is not used")
+        for path in map(Path, ranks.exchange([str(each) for each in self._files()])[0]):
+            # rank 0 looks at it for all
+            (numbers, *_) = ranks.exchange(self._look(path, len(jobs)) if ranks.rank() == 0 else None)
+            if isinstance(numbers, str):
+                self._tell(f"{path}: {numbers}, so it is not used")
                 self._refused.add(path)
                 continue
-            tensors, numbers = found
+            tensors = shares.empty(path, "mixer.")
+            shares.read(path, tensors)
             mixing = {name: tensors.get(f"mixer.{name}") for name in ("order", "held", "rest", "generator")}
             for name in ("held", "rest"):
                 tensor = mixing[name]
@@ -442,46 +503,65 @@ class Checkpoints:
             mixer.restore(mixing | numbers["mixer"])
             trainers = []
             for place, (config, settings) in enumerate(jobs):
-                prefix = f"trainer.{place}."
-                own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+                def read(
+                    own: dict[str, Tensor], prefix: str = f"trainer.{place}.", path: Path = path
+                ) -> None:
+                    shares.read(path, {f"{prefix}{name}": tensor for name, tensor in own.items()})
+
                 trainers.append(
-                    Trainer.restored(config, settings, own, numbers["trainers"][place], self.device)
+                    Trainer.restored(config, settings, read, numbers["trainers"][place], self.device)
                 )
             done, steps = trainers[0].steps, trainers[0].settings.steps
-            self.tell(f"{path}: carrying on at step {done:,} of {steps:,}")
+            self._tell(f"{path}: carrying on at step {done:,} of {steps:,}")
             return Group(trainers)
         return None
+
+    def _tell(self, line: str) -> None:
+        if ranks.rank() == 0:
+            self.tell(line)
 
     def clear(self) -> None:
         """Delete all checkpoints after the training."""
         for path in self._files():
-            path.unlink(missing_ok=True)
+            _delete(path)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def _files(self) -> list[Path]:
-        files = self.folder.glob("step-*.safetensors")
+        files = self.folder.glob("step-*")
         # only names that `save` gives: other files are not ours to delete
         return sorted((file for file in files if _NAME.fullmatch(file.name)), reverse=True)
 
-    def _read(self, path: Path, jobs: int) -> tuple[dict[str, Tensor], dict[str, Any]] | str:
-        """The content of a checkpoint, or the reason that it cannot be used."""
+    def _look(self, path: Path, jobs: int) -> dict[str, Any] | str:
+        """The numbers of a checkpoint whose hashes are those of what it holds, or why it cannot be used."""
         from safetensors import SafetensorError, safe_open
 
         try:
+            if path.is_dir():
+                stated = read_json(path / NUMBERS)
+                said, files = stated["said"], stated["files"]
+                if fingerprint([said, files]) != stated["sha256"]:
+                    return f"is broken (the hash of {NUMBERS} is not that of what it holds)"
+                numbers: dict[str, Any] = json.loads(said)
+                if refused := self._unfit(numbers, jobs):
+                    return refused
+                for name, sha in files.items():
+                    if not (path / name).is_file():
+                        return f"is cut short ({name} is missing)"
+                    if file_sha256(path / name) != sha:
+                        return f"is broken (the hash of {name} is not that of what it holds)"
+                return numbers
             safetensors_header(path)
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 said = header.get("glossae", "{}")
                 numbers = json.loads(said)
-                if numbers.get("format") != FORMAT:
-                    return "is not a checkpoint of this version of glossae"
-                if numbers["identity"] != self.identity or len(numbers["trainers"]) != jobs:
-                    return "belongs to a training on other text or with other settings"
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                if tensors_sha256(said, tensors) != header.get("sha256"):
+                if refused := self._unfit(numbers, jobs):
+                    return refused
+                if tensors_sha256(said, shares.StoredTensors(file)) != header.get("sha256"):
                     return "is broken (its hash is not that of what it holds)"
-                return tensors, numbers
+                return numbers
         except GlossaeError as error:
             return f"is broken or cut short ({str(error).removeprefix(f'{path}: ')})"
         except (
@@ -497,3 +577,20 @@ class Checkpoints:
                 # an unreadable file may still be a good checkpoint
                 raise
             return f"is broken or cut short ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+
+    def _unfit(self, numbers: dict[str, Any], jobs: int) -> str | None:
+        if numbers.get("format") != FORMAT:
+            return "is not a checkpoint of this version of glossae"
+        if numbers["identity"] != self.identity or len(numbers["trainers"]) != jobs:
+            return "belongs to a training on other text or with other settings"
+        return None
+
+
+def _delete(path: Path) -> None:
+    """Delete a checkpoint, a folder only under another name: half of one is never found under its own."""
+    if path.is_dir():
+        doomed = path.with_name(f"{TEMPORARY}{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(path.rename(doomed))
+    else:
+        path.unlink(missing_ok=True)

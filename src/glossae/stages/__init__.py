@@ -1,12 +1,13 @@
 """The stages of a run, a file each. A new stage is a file with a `STAGE` in it, and its name in this list."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glossae.run.context import Context
     from glossae.stages.stage import Stage
 
-__all__ = ["STAGES", "load_stages", "stage_of"]
+__all__ = ["STAGES", "load_stages", "stage_of", "take_part"]
 
 STAGES = (
     "corpora",
@@ -36,3 +37,8 @@ def stage_of(name: str) -> "Stage":
 def load_stages() -> "list[Stage]":
     """Every stage, in order."""
     return [stage_of(name) for name in STAGES]
+
+
+def take_part(context: "Context", job: Any) -> None:
+    """Take part, at another rank than 0, in the training that rank 0 calls for with `job`."""
+    import_module("glossae.stages.shared.sae_jobs").train_called(context, job)

@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
+from glossae.files import fingerprint
 from glossae.lm import (
     LanguageModel,
     Site,
@@ -27,7 +30,7 @@ from glossae.lm import (
 from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
 from glossae.plan.quantities import SELECTING
 from glossae.recipe import Recipe
-from glossae.run.context import Context, Progress, part
+from glossae.run.context import Context, Progress, model_identity, part
 from glossae.run.folder import CHECKPOINTS
 from glossae.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSettings, train_group
 
@@ -95,14 +98,19 @@ class TrainingText:
         """The activations of one chunk after the other, from number `start` on; earlier ones are not computed.
 
         Sentences come in a random order that the size of the model's batches does not change. A chunk is a batch of
-        the paper's, or else so many sentences as fill part of the pool in which tokens are mixed.
+        the paper's, or else so many sentences as fill part of the pool in which tokens are mixed. In joint work, each
+        rank runs the model over its own chunks, and all ranks get all of them.
 
         Raises:
             GlossaeError: some are not finite; the line shows the sentence.
         """
+        own = ((x,) for x in self._own(start + ranks.rank(), ranks.count()))
+        yield from (x for (x,) in ranks.in_turn(own, self.lm.device))
+
+    def _own(self, start: int, every: int) -> Iterator[Tensor]:
         # more than a run keeps, and never gone through again
         lm = dataclasses.replace(self.lm, passes=None)
-        for chunk in itertools.islice(self._chunks(), start, None):
+        for chunk in itertools.islice(self._chunks(), start, None, every):
             text = self.tokens.take(chunk)
             size = self.recipe.sae.batch_sentences
             made = (
@@ -153,6 +161,8 @@ def train_jobs(
 ) -> list[tuple[Sae, list[TrainPoint]]]:
     """Train autoencoders in one pass over the text, with checkpoints in the stage's folder.
 
+    If torchrun started several ranks, rank 0 calls this, and the others take part by `train_called`.
+
     Args:
         context: the run.
         stage: whose folder the checkpoints lie in.
@@ -164,6 +174,50 @@ def train_jobs(
     Raises:
         GlossaeError: as `train_group`.
     """
+    called = {
+        "stage": stage,
+        "model": text.lm.name,
+        "habits": context.folder.record["habits"],
+        "site": [text.site.name, text.site.layer],
+        "recipe": text.recipe.to_dict(),
+        "jobs": [[dataclasses.asdict(config), dataclasses.asdict(settings)] for config, settings in jobs],
+        "identity": identity,
+    }
+    with ranks.called(called):
+        return _train(context, stage, jobs, text, identity, progress)
+
+
+def train_called(context: Context, called: Any) -> None:
+    """Take part in the training that rank 0 calls for.
+
+    Raises:
+        GlossaeError: as `train_group`, or this rank has other text or another model.
+    """
+    context.folder.record["habits"] = called["habits"]
+    lm = context.model(called["model"])
+    text = TrainingText(
+        lm,
+        Site(*called["site"]),
+        context.training_tokens(lm),
+        type(context.recipe).model_validate(called["recipe"]),
+    )
+    jobs = [
+        (SaeConfig(**config | {"matryoshka": tuple(config["matryoshka"])}), TrainSettings(**settings))
+        for config, settings in called["jobs"]
+    ]
+    _train(context, called["stage"], jobs, text, called["identity"], lambda _: None)
+
+
+def _train(
+    context: Context,
+    stage: str,
+    jobs: Sequence[tuple[SaeConfig, TrainSettings]],
+    text: TrainingText,
+    identity: str,
+    progress: Progress,
+) -> list[tuple[Sae, list[TrainPoint]]]:
+    own = [context.roles.corpora["train"].sha256, model_identity(text.lm.name), len(text.tokens), text.total]
+    ranks.agree("text or model", fingerprint(own))
     minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
     checkpoints = None
     if minutes is not None:
@@ -199,7 +253,7 @@ def train_jobs(
             )
     else:
         trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=progress)
-    if checkpoints is not None:
+    if checkpoints is not None and ranks.rank() == 0:
         checkpoints.clear()
     return trained
 
@@ -217,11 +271,12 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
     Raises:
         GlossaeError: their weights and moments alone are more than there is.
     """
-    width = lm.widths[recipe.site]
-    needed = _bytes_a_weight(recipe) * width * latents * sum(1 if one else 2 for one in tied)
+    width, (_, count) = lm.widths[recipe.site], ranks.world()
+    each = ranks.share(latents, count)
+    needed = _bytes_a_weight(recipe) * width * each * sum(1 if one else 2 for one in tied)
     there = _memory_of(recipe)
     if needed > there:
-        what = f"{latents} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {latents} latents"
+        what = f"{each} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {each} latents"
         settings = recipe.sae if key == "sae" else recipe.grid
         size = "latents" if settings.latents is not None else "expansion"
         fewer = "" if key == "sae" else ", or give fewer grid.k or grid.l1"

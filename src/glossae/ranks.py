@@ -1,0 +1,471 @@
+"""The processes that torchrun starts: which one this is, collectives with a time limit, and how a run of several ends.
+
+Rank 0 does a run. The other ranks wait, and take part in joint work only, such as the training of an SAE. `rank()` and
+`count()` are 0 and 1 outside of joint work, and every collective then returns what it was given: one process pays for
+a comparison, and imports nothing of torch.distributed.
+
+Every collective has a time limit. A rank that fails says why in the store of the rendezvous and closes its connections,
+which ends the collectives that others wait in; rank 0 then raises that line.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from glossae.errors import GlossaeError, bug, one_line
+from glossae.memory import out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LIMIT = timedelta(minutes=10)
+"""The longest that a collective may take, in which a rank may have to wait for one that loads or writes."""
+REACH = timedelta(minutes=2)
+"""The longest that a rank waits for the others to be there."""
+# seconds between two looks into the store; those that a rank gives rank 0 to say a line, and rank 0 the others to leave
+POLL, LAST_WORDS, LEAVING = 0.1, 20.0, 3.0
+
+
+@dataclass
+class _World:
+    """The processes of this run. `joint`: in joint work; `called`: pieces of it so far; `told`: of what went wrong."""
+
+    rank: int
+    count: int
+    store: Any
+    limit: timedelta
+    joint: bool = False
+    called: int = 0
+    agreed: int = 0
+    told: bool = False
+
+
+_world: _World | None = None
+
+
+def world() -> tuple[int, int]:
+    """This process's rank among those that joined, and their number: (0, 1) without others."""
+    return (0, 1) if _world is None else (_world.rank, _world.count)
+
+
+def rank() -> int:
+    """This process's rank in joint work; 0 outside of it."""
+    return _world.rank if _world is not None and _world.joint else 0
+
+
+def count() -> int:
+    """The number of processes in joint work; 1 outside of it."""
+    return _world.count if _world is not None and _world.joint else 1
+
+
+def silent() -> bool:
+    """Whether another rank prints what became of the run."""
+    return _world is not None and (_world.told if _world.rank else False)
+
+
+@contextmanager
+def joined(*, limit: timedelta = LIMIT, reach: timedelta = REACH) -> Iterator[None]:
+    """Join the processes that torchrun started, if it started this one; after the block, `leave`.
+
+    Tensors go through gloo on a CPU, and through NCCL on GPUs if each rank of this machine has its own.
+
+    Args:
+        limit: the longest that a collective may take.
+        reach: the longest that a rank waits for the others to be there.
+
+    Raises:
+        GlossaeError: the environment is incomplete, the rendezvous or a rank cannot be reached, or, at rank 0, another
+            rank has failed.
+    """
+    global _world
+    if os.environ.get("WORLD_SIZE", "1") in ("", "1"):
+        yield
+        return
+    _world = _join(limit, reach)
+    try:
+        yield
+    except GlossaeError as error:
+        _fail(_world, str(error))
+        raise
+    except BaseException as error:
+        if not _world.rank:
+            _fail(_world, "rank 0 has ended")
+            raise
+        out = "there is not enough memory; the same command carries on where it stopped"
+        said = f"rank {_world.rank}: {out if out_of_memory(error) else bug(error)}"
+        _fail(_world, said)
+        raise GlossaeError(said) from error
+    finally:
+        _world.joint = False
+
+
+def _join(limit: timedelta, reach: timedelta) -> _World:
+    # a lost connection is one line of ours; torch would log the addresses of its own functions as well
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    import torch
+    from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    numbers = {}
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        said = os.environ.get(name, "")
+        if not said.isdecimal():
+            raise GlossaeError(
+                f"{name}: is '{said}', and has to be a number: start the processes with torchrun"
+            )
+        numbers[name] = int(said)
+    if numbers["RANK"] >= numbers["WORLD_SIZE"]:
+        raise GlossaeError(f"RANK: is {numbers['RANK']}, and there are {numbers['WORLD_SIZE']} ranks")
+    place = f"{os.environ.get('MASTER_ADDR', '')}:{numbers['MASTER_PORT']}"
+    own_gpu = torch.cuda.is_available() and distributed.is_nccl_available()
+    own_gpu = own_gpu and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count()
+    try:
+        store, rank, count = next(rendezvous("env://", timeout=reach))
+        # torchrun may keep its store when it starts the processes again, with what those before them wrote
+        started = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.distributed_c10d.PrefixStore(f"glossae/{started}", store)
+        found = _World(rank, count, store, limit)
+        if own_gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if own_gpu else "gloo",
+            store=store,
+            rank=rank,
+            world_size=count,
+            timeout=limit,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise GlossaeError(
+            f"MASTER_ADDR: rank {numbers['RANK']} of {numbers['WORLD_SIZE']} found no rendezvous with the others at "
+            f"{place} within {reach.total_seconds():g} s ({_cause(error)})"
+        ) from error
+    return found
+
+
+def _cause(error: BaseException) -> str:
+    """The first sentence of an error of torch, without the place in its source."""
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return one_line(re.sub(r"^\[[^\]]*\]\s*", "", first).partition(". ")[0])
+
+
+def _fail(own: _World, said: str) -> None:
+    """Tell the other ranks why this one fails, end their collectives, and let rank 0 say it."""
+    from torch import distributed
+
+    with suppress(RuntimeError):
+        own.store.compare_set("failed", "", said)
+    with suppress(RuntimeError, ValueError, AssertionError):
+        distributed.destroy_process_group()
+    if own.rank:
+        own.told = _wait(own, "over", LAST_WORDS)
+
+
+def leave() -> None:
+    """Part from the other ranks, after the last line is printed: rank 0 lets them go."""
+    global _world
+    if _world is None:
+        return
+    from torch import distributed
+
+    own, _world = _world, None
+    with suppress(RuntimeError):
+        if own.rank:
+            own.store.add("left", 1)
+        else:
+            own.store.set("over", "1")
+            end = time.monotonic() + LEAVING
+            while own.store.add("left", 0) < own.count - 1 and time.monotonic() < end:
+                time.sleep(POLL)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _wait(own: _World, key: str, seconds: float) -> bool:
+    """Whether a key comes into the store in time; False as well where the store is gone."""
+    end = time.monotonic() + seconds
+    with suppress(RuntimeError):
+        while not own.store.check([key]):
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL)
+        return True
+    return False
+
+
+def _failed(own: _World) -> str | None:
+    """The line of the rank that failed first, if one did."""
+    return str(own.store.get("failed").decode()) if _there(own, "failed") else None
+
+
+def _there(own: _World, key: str) -> bool:
+    """Whether a key is in the store.
+
+    Raises:
+        GlossaeError: the store is gone.
+    """
+    try:
+        return bool(own.store.check([key]))
+    except RuntimeError as error:
+        raise GlossaeError("the rendezvous is gone: rank 0, or torchrun, has ended") from error
+
+
+def agree(what: str, fingerprint: str) -> None:
+    """Check that every rank has the same fingerprint of `what`.
+
+    Raises:
+        GlossaeError: a rank has another one, has failed, or did not come in time.
+    """
+    own = _world
+    if own is None:
+        return
+    own.agreed += 1
+    key, found = f"agree/{own.agreed}", dict[int, str]()
+    own.store.set(f"{key}/{own.rank}", fingerprint)
+    end = time.monotonic() + own.limit.total_seconds()
+    for other in range(own.count):
+        while not _there(own, f"{key}/{other}"):
+            if failed := _failed(own):
+                raise GlossaeError(failed)
+            if time.monotonic() > end:
+                raise GlossaeError(
+                    f"rank {other}: did not come within {own.limit.total_seconds():g} s to compare its {what}"
+                )
+            time.sleep(POLL)
+        found[other] = own.store.get(f"{key}/{other}").decode()
+    others = [str(other) for other, said in found.items() if said != found[0]]
+    if others:
+        raise GlossaeError(
+            f"rank {', '.join(others)}: has another {what} than rank 0; start every rank with the same command, "
+            "version and files"
+        )
+
+
+# ---- joint work
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Joint work, which every rank begins by itself."""
+    if _world is not None:
+        _world.joint = True
+    try:
+        yield
+    finally:
+        if _world is not None:
+            _world.joint = False
+
+
+@contextmanager
+def called(job: Any) -> Iterator[None]:
+    """At rank 0: joint work, to which the others are called with `job`, which JSON holds."""
+    if _world is not None:
+        _world.store.set(f"job/{_world.called}", json.dumps(job))
+        _world.called += 1
+    with together():
+        yield
+
+
+def jobs() -> Iterator[Any]:
+    """At other ranks: yield every job that rank 0 calls for, inside the joint work, until rank 0 has ended.
+
+    Raises:
+        GlossaeError: a rank has failed.
+    """
+    own = _world
+    assert own is not None
+    while True:
+        if failed := _failed(own):
+            raise GlossaeError(failed)
+        if _there(own, f"job/{own.called}"):
+            job = json.loads(own.store.get(f"job/{own.called}"))
+            own.called += 1
+            with together():
+                yield job
+        elif _there(own, "over"):
+            own.told = True
+            return
+        time.sleep(POLL)
+
+
+def share(size: int, count: int) -> int:
+    """The rows that each of some ranks holds of so many, but the last, which holds what is left.
+
+    Raises:
+        GlossaeError: a rank would have none.
+    """
+    each = -(-size // count)
+    if each * (count - 1) >= size:
+        raise GlossaeError(
+            f"sae.latents: {size} latents cannot be divided among {count} ranks: each has to hold at least one"
+        )
+    return each
+
+
+def rows(size: int) -> slice:
+    """The rows of a tensor that this rank holds: of n ranks each has ceil(size / n), and the last what is left.
+
+    Raises:
+        GlossaeError: a rank would have none.
+    """
+    each = share(size, count())
+    return slice(rank() * each, min((rank() + 1) * each, size))
+
+
+# ---- collectives
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Say what became of the others where a collective fails.
+
+    Raises:
+        GlossaeError: a rank has failed, was lost, or did not come in time.
+    """
+    if _world is None:
+        yield
+        return
+    try:
+        yield
+    except RuntimeError as error:
+        # a rank that fails says why before it closes its connections; one that was killed says nothing
+        _wait(_world, "failed", 2.0)
+        raise GlossaeError(
+            _failed(_world)
+            or f"rank {_world.rank}: another rank was lost, or did not come within "
+            f"{_world.limit.total_seconds():g} s ({_cause(error)}); the same command carries on from the last "
+            "checkpoint"
+        ) from error
+
+
+def sum_(tensor: "Tensor") -> "Tensor":
+    """The sum of every rank's tensor, in place; all ranks get the same bits."""
+    if count() > 1:
+        from torch import distributed
+
+        with reaching():
+            distributed.all_reduce(tensor)
+    return tensor
+
+
+def least_(tensor: "Tensor") -> "Tensor":
+    """The smallest of every rank's values, in place."""
+    if count() > 1:
+        from torch import distributed
+
+        with reaching():
+            distributed.all_reduce(tensor, op=distributed.ReduceOp.MIN)
+    return tensor
+
+
+def total(number: int) -> int:
+    """The sum of every rank's number."""
+    if count() == 1:
+        return number
+    import torch
+
+    return int(sum_(torch.tensor([number])))
+
+
+def gather(tensor: "Tensor") -> "list[Tensor]":
+    """Every rank's tensor, all of one shape and type, in the order of ranks."""
+    if count() == 1:
+        return [tensor]
+    import torch
+    from torch import distributed
+
+    # as bytes: not every backend knows every type
+    own = tensor.contiguous().reshape(-1).view(torch.uint8)
+    found = [torch.empty_like(own) for _ in range(count())]
+    with reaching():
+        distributed.all_gather(found, own)
+    return [each.view(tensor.dtype).view(tensor.shape) for each in found]
+
+
+def gather_lists(tensor: "Tensor") -> "list[Tensor]":
+    """Every rank's tensor of one dimension, whose lengths may differ, in the order of ranks."""
+    if count() == 1:
+        return [tensor]
+    import torch
+
+    lengths = torch.cat(gather(torch.tensor([len(tensor)]))).tolist()
+    padded = tensor.new_zeros(max(lengths))
+    padded[: len(tensor)] = tensor
+    return [each[:length] for each, length in zip(gather(padded), lengths, strict=True)]
+
+
+def collect(own: "Tensor", into: "Tensor | None", most: int = 2**22) -> None:
+    """Copy every rank's rows into rank 0's `into`, one after the other, in blocks of at most `most` values."""
+    import torch
+    from torch import distributed
+
+    lengths = torch.cat(gather(torch.tensor([len(own)]))).tolist()
+    block = max(1, most // max(1, own[0].numel()))
+    place = 0
+    for source, length in enumerate(lengths):
+        for first in range(0, length, block):
+            last = min(first + block, length)
+            if source == 0:
+                part = own[first:last]
+            elif rank() == 0:
+                part = own.new_empty(last - first, *own.shape[1:])
+                with reaching():
+                    distributed.recv(part, source)
+            elif rank() == source:
+                with reaching():
+                    distributed.send(own[first:last].contiguous(), 0)
+            if into is not None:
+                into[place + first : place + last] = part
+        place += length
+
+
+def exchange(value: Any) -> list[Any]:
+    """Every rank's value, which JSON holds, in the order of ranks."""
+    if count() == 1:
+        return [value]
+    import torch
+
+    own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    return [json.loads(each.numpy().tobytes()) for each in gather_lists(own)]
+
+
+def in_turn(
+    own: "Iterator[tuple[Tensor, ...]]", device: "str | torch.device"
+) -> "Iterator[tuple[Tensor, ...]]":
+    """Yield one sequence at every rank, of which this rank makes the items numbered `rank()`, `rank() + count()`, ...
+
+    The ranks make `count()` items at the same time, and each sends its own to the others.
+    """
+    if count() == 1:
+        yield from own
+        return
+    import torch
+    from torch import distributed
+
+    while True:
+        mine = next(own, None)
+        shapes = [] if mine is None else [[str(each.dtype), *each.shape] for each in mine]
+        for source, described in enumerate(exchange(shapes)):
+            if not described:
+                return
+            parts = []
+            for place, (dtype, *shape) in enumerate(described):
+                if source == rank():
+                    assert mine is not None
+                    part = mine[place].contiguous()
+                else:
+                    part = torch.empty(
+                        shape, dtype=getattr(torch, dtype.removeprefix("torch.")), device=device
+                    )
+                if part.numel():
+                    with reaching():
+                        distributed.broadcast(part.reshape(-1).view(torch.uint8), source)
+                parts.append(part)
+            if source == rank():
+                mine = None
+            yield tuple(parts)
