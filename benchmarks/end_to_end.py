@@ -24,6 +24,7 @@ from pathlib import Path
 
 # as the command line has it; before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import torch
 

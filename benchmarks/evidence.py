@@ -32,6 +32,7 @@ from unittest import mock
 
 # as the command line has it; before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import numpy as np
 import torch

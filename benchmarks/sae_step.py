@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 # as the command line has it; before torch starts its threads
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import torch
 from torch import Tensor
