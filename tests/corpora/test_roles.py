@@ -298,9 +298,30 @@ def test_one_text_as_two_languages(folder):
         GlossaeError, match="60 of 60 en sentences are da sentences as well: is one text given"
     ):
         build({"text": f"da={one} en={other}"})
+    # another spelling is no other text
+    write(other, [f"SÆTNING {spelled(i)} ." for i in range(60)])
+    with pytest.raises(GlossaeError, match="60 of 60 en sentences are da sentences as well"):
+        build({"text": f"da={one} en={other}"})
     # names are the same in several languages
     write(other, [f"{'sætning' if i < 25 else 'sentence'} {spelled(i)}" for i in range(60)])
     check(build({"text": f"da={one} en={other}"}))
+
+
+def test_sentences_with_the_words_of_an_earlier_role_are_counted(folder):
+    train = [
+        f"{word} {spelled(i)}\t{label}"
+        for i in range(60)
+        for label, word in enumerate(("sætning", "sentence"))
+    ]
+    test = [
+        f"3. {word.title()} {spelled(i)}!\t{label}"
+        for i in range(50, 70)
+        for label, word in enumerate(("sætning", "sentence"))
+    ]
+    specs = {"train": write(folder / "t.tsv", train), "test": write(folder / "u.tsv", test)}
+    # 10 of the 20 numbers, in both languages, are among those of train
+    assert build(specs).alike == {"test": 20}
+    assert build({"train": specs["train"]}).alike == {}
 
 
 def test_a_panel_is_read_where_it_is_given_and_shares_nothing(folder):

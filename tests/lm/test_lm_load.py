@@ -138,6 +138,22 @@ SPOILT = {
         lambda folder: change_tensors(folder, lambda tensors: tensors.update({TENSOR: torch.zeros(33)})),
         f"the tensor {TENSOR} has another shape than config.json says",
     ),
+    "quantized without a word in the config": (
+        lambda folder: change_tensors(
+            folder, lambda found: found.update({TENSOR: found[TENSOR].to(torch.int8)})
+        ),
+        f"the weights {TENSOR} are I8, no floating-point numbers of 16 bits or more, so they are quantized",
+    ),
+    "weights of 8 bits": (
+        lambda folder: change_tensors(
+            folder, lambda found: found.update({TENSOR: found[TENSOR].to(torch.float8_e4m3fn)})
+        ),
+        f"the weights {TENSOR} are F8_E4M3, no floating-point numbers of 16 bits or more",
+    ),
+    "fewer layers in the config": (
+        lambda folder: change_config(folder, num_hidden_layers=2),
+        "has the tensor gpt_neox.layers.2.attention.dense.bias and 11 more, and its config.json says 2 layers",
+    ),
     "quantized": (
         lambda folder: change_config(folder, quantization_config={"quant_method": "bitsandbytes"}),
         "is quantized (bitsandbytes in its config.json)",

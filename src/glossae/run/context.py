@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ class Show:
 
     EVERY = 30.0
     """Seconds between two lines on the same stage."""
+    PATIENCE = 3.0
+    """Seconds after which a person is told what is being waited for."""
 
     def __init__(self, quiet: bool, *, silent: bool = False) -> None:
         self.quiet = quiet
@@ -120,10 +123,16 @@ class Show:
         yield progress
         self._log(f"{name}: done in {_duration(time.monotonic() - began)}")
 
-    def reading(self, name: str, what: str) -> None:
-        """Say what is read before the first stage, which may take minutes."""
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say what takes so long if the block, which has no progress of its own, takes more than `PATIENCE` seconds."""
+        timer = threading.Timer(self.PATIENCE, self._log, [what])
         if not self.quiet:
-            self._log(f"{name}: {what}")
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def skipped(self, name: str) -> None:
         """Say that a stage stands as it is."""

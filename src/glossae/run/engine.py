@@ -98,8 +98,8 @@ def run_recipe(
     if not again:
         refuse_another_model(found, recipe)
     show = Show(quiet)
-    show.reading("text", "reading, cleaning and dividing into roles")
-    roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
+    with show.waiting("text: reading, cleaning and dividing it into roles"):
+        roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
     for line in untested_languages(roles.sentences, recipe.languages.others, roles.left_out):
         show.note(line)
     for role, number in roles.alike.items():
@@ -111,10 +111,10 @@ def run_recipe(
     for name in planned:
         stage_of(name).prepare(context)
     check_other_models(recipe)
-    show.reading("model", f"loading {recipe.model}")
+    with show.waiting(f"model: loading {recipe.model}"):
+        longest_text(recipe, context.lm)
     if recipe.layer != "auto":
         context.lm.tap(context.site)
-    longest_text(recipe, context.lm)
     for stage in load_stages():
         stage.check(context)
     if not again:
