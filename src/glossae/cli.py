@@ -183,6 +183,12 @@ def _cut(text: str, most: int) -> str:
 def _command(words: Sequence[str]) -> dict[str, Any]:
     if not words:
         raise GlossaeError("no command; try 'glossae run demo' or 'glossae --help'")
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise GlossaeError(
+            "the folder in which this command was started is gone: go to another one"
+        ) from error
     own = ("-h", "--help", "--version", "--json", "--quiet")
     if words[0].startswith("-") and words[0] not in own:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")

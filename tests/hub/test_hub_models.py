@@ -58,7 +58,7 @@ def test_a_branch_a_tag_a_pull_request_and_a_commit(hub, client, offline, name, 
     other = scaled(model_files, 3.0)
     # its tokenizer is another one too
     vocabulary = json.loads(model_files["tokenizer.json"])
-    vocabulary["model"]["merges"] = []
+    del vocabulary["model"]["merges"][5:]
     other["tokenizer.json"] = json.dumps(vocabulary)
     commit = hub.add(name, other, revision=asked, tag=asked == "v1.0")
     revision = commit if asked == "COMMIT" else asked

@@ -113,7 +113,7 @@ SPOILT = {
     "config no JSON": (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
     "config of another shape": (
         lambda folder: (folder / "config.json").write_text("null"),
-        "one of its files is not as it should be (TypeError: ",
+        "cannot be loaded: its config.json is no JSON object",
     ),
     "tokenizer of another shape": (
         lambda folder: (folder / "tokenizer.json").write_text("{}"),
@@ -137,6 +137,10 @@ SPOILT = {
     "a tensor of another shape": (
         lambda folder: change_tensors(folder, lambda tensors: tensors.update({TENSOR: torch.zeros(33)})),
         f"the tensor {TENSOR} has another shape than config.json says",
+    ),
+    "no layers": (
+        lambda folder: change_config(folder, num_hidden_layers=0),
+        "its config.json says num_hidden_layers 0, and a model has at least one",
     ),
     "quantized without a word in the config": (
         lambda folder: change_tensors(
@@ -206,6 +210,14 @@ def test_a_place_is_checked_by_running_the_model(tiny_model):
 
 
 # ---- tokenizers
+
+
+def test_a_tokenizer_without_its_merges(make_model_folder, tmp_path):
+    folder = make_model_folder(tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["merges"] = []
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    assert "its tokenizer gives none of the longer tokens of its vocabulary" in refusal(folder)
 
 
 def test_a_tokenizer_of_another_model(make_model_folder, tmp_path):

@@ -389,7 +389,9 @@ class _Division:
                 )
 
     def _why_none(self, role: str, language: str) -> str:
-        rows = [tally for (of, _, code), tally in self._tallies.items() if (of, code) == (role, language)]
+        # what became of the sentences of a role that was cut out of another is told there
+        origin = "train" if self._whole == TEXT and role not in self._read else role
+        rows = [tally for (of, _, code), tally in self._tallies.items() if (of, code) == (origin, language)]
         fates: Counter[str] = Counter()
         for tally in rows:
             fates.update(tally.dropped)

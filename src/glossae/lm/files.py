@@ -34,6 +34,8 @@ _MOST_SMALL = 2**28
 # bytes of the largest config.json
 _MOST_CONFIG = 2**24
 # keys that count layers, or other objects that transformers makes one by one, in config.json and in GGUF files
+# the keys by which architectures count their own layers
+_OWN_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _LAYERS = re.compile(r"num_\w*layers|n_layers?|(en|de)coder_layers|depth|block_count")
 _COUNTS, _MOST_COUNT = re.compile(r"(num|n)_\w+|(head|expert)_count\w*"), 2**20
 # keys of sizes, which a tensor has at least as many values as
@@ -174,6 +176,8 @@ def check_config(name: str, folder: Path) -> None:
         raise GlossaeError(
             f"model: {name} cannot be loaded: its {CONFIG} cannot be read ({error})"
         ) from error
+    if not isinstance(config, dict):
+        raise GlossaeError(f"model: {name} cannot be loaded: its {CONFIG} is no JSON object")
     _check_numbers(name, CONFIG, config, _MOST_COUNT, _LEAST_LARGE)
 
 
@@ -222,6 +226,10 @@ def _check_numbers(name: str, said: str, config: Any, layers: int, largest: int)
                 most = max(largest, _LEAST_LARGE)
             else:
                 continue
+            if value < 1 and last in _OWN_LAYERS:
+                raise GlossaeError(
+                    f"model: {name}: its {said} says {last} {value}, and a model has at least one"
+                )
             if value > most:
                 number = f"{value:,}" if value < 2**63 else "a number beyond 2**63"
                 raise GlossaeError(

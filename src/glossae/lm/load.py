@@ -238,6 +238,8 @@ def _load_weights(name: str, folder: Path, dtype: torch.dtype, split: bool, held
     return model
 
 
+# longer tokens of a vocabulary that are tried, at most
+_SAMPLED_TOKENS = 100
 # of safetensors
 _FLOATING = ("F64", "F32", "F16", "BF16")
 # a block's own number among the parts of a tensor's name, as in model.layers.11.mlp
@@ -316,6 +318,16 @@ def _load_tokenizer(name: str, folder: Path, rows: int) -> Any:
         if id is not None and id >= rows:
             raise GlossaeError(
                 f"model: {name}: its tokenizer's {kind} token {token!r} has the id {id}, {unfit}"
+            )
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    longer = [id for token, id in sorted(vocabulary.items()) if len(token) > 1 and token not in added]
+    sample = longer[:: len(longer) // _SAMPLED_TOKENS + 1]
+    if len(sample) >= _SAMPLED_TOKENS // 4:
+        again = tokenizer(tokenizer.batch_decode([[id] for id in sample]), add_special_tokens=False)
+        if not any(len(ids) == 1 for ids in again["input_ids"]):
+            raise GlossaeError(
+                f"model: {name}: its tokenizer gives none of the longer tokens of its vocabulary, as if its merges "
+                "were missing: fetch tokenizer.json again"
             )
     return tokenizer
 
