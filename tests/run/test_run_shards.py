@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 
 import pytest
 from filelock import FileLock
@@ -11,6 +12,7 @@ from test_run_stage_faults import EVERY, given, go  # noqa: F401
 
 from glossae.cli import main
 from glossae.effects import controls
+from glossae.run import shards
 from glossae.stages import STAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore::glossae.sae.sae.UnsoundWarning")
@@ -109,7 +111,19 @@ def test_a_shard_whose_part_is_broken_is_done_again(undivided, run, tmp_path):
     assert different(tree(out), tree(undivided["controls"][1])) == []
 
 
-def test_what_cannot_be_divided_is_one_line(undivided, refused, run, tmp_path):
+def test_shards_that_begin_at_once_wait_for_each_other(undivided, run, tmp_path):
+    out = shutil.copytree(undivided["controls"][0], tmp_path / "x")
+    lock = FileLock(out / ".lock")
+    lock.acquire()
+    # as another shard does, which looks whether a run is at work
+    timer = threading.Timer(0.5, lock.release)
+    timer.start()
+    assert run(out, "controls", "--shard", "1/2") == 0
+    timer.join()
+
+
+def test_what_cannot_be_divided_is_one_line(undivided, refused, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "PATIENCE", 0)
     out = shutil.copytree(undivided["controls"][0], tmp_path / "x")
     for odd in ("0/2", "3/2", "1", "1/2/3", "a/b", "-1/2", "1/99999"):
         assert refused(out, f"--shard={odd}").startswith(

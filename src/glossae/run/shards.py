@@ -23,6 +23,8 @@ from glossae.run.folder import LOCK, PARTS, Parts, RunFolder, check_folder
 from glossae.stages import load_stages, stage_of
 
 MOST = 9999
+# seconds to wait for a run's lock, which other shards hold for an instant as they begin
+PATIENCE = 5.0
 
 
 class Computed(NamedTuple):
@@ -113,7 +115,7 @@ def run_shard(
 def _claimed(out: Path, shard: Shard) -> Iterator[None]:
     """Hold a shard's lock, and refuse to begin beside a run."""
     place = out / f"{LOCK}-{shard.number}-of-{shard.of}"
-    own, run = (FileLock(path, timeout=0) for path in (place, out / LOCK))
+    own, run = FileLock(place, timeout=0), FileLock(out / LOCK, timeout=PATIENCE)
     try:
         with own:
             # a run looks for shards after it has its lock, so that one of the two sees the other
