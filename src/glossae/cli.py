@@ -287,13 +287,15 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
 
         assist(recipe, out)
         return {}
-    from glossae.run import parse_shard, run_recipe, run_shard
-
     if given.shard is not None:
+        from glossae.run import parse_shard, run_shard
+
         shard = parse_shard(given.shard)
         done = run_shard(recipe, out, shard, until=given.stage, quiet=given.quiet)
         print(f"shard     {shard} of the stage {done.stage}: {done.own} of {done.cells} cells are done")
         return {"folder": str(out), "shard": str(shard), **done._asdict()}
+    from glossae.run import run_recipe
+
     track = given.track or "none"
     ran = run_recipe(recipe, out, until=given.stage, quiet=given.quiet, again=given.again, track=track)
     for line in ran.lines:

@@ -178,12 +178,9 @@ def add_run(commands: Any) -> Parser:
     command.add_argument("--precision", metavar="X", help=precision)
     again = "replace finished stages of the folder whose settings, text or model have changed"
     command.add_argument("--again", action="store_true", help=again)
-    track = "send numbers to a tracker while it runs: trackio (local; extra track), wandb or none [none]"
+    track = "send numbers to trackio (local), wandb or none [none]"
     command.add_argument("--track", choices=("trackio", "wandb", "none"), metavar="TRACKER", help=track)
-    shard = (
-        "compute a part, such as 3/16, of the models, seeds, tasks or controls of the next stage; once all parts are "
-        "done, the same command without it goes on"
-    )
+    shard = "compute a part of the next stage, such as 3/16 (docs: scale)"
     command.add_argument("--shard", metavar="K/N", help=shard)
     dry_run = "fetch, run and write nothing; show downloads, memory and time"
     command.add_argument("--dry-run", action="store_true", help=dry_run)

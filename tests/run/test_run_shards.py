@@ -113,7 +113,7 @@ def test_a_shard_whose_part_is_broken_is_done_again(undivided, run, tmp_path):
 
 def test_shards_that_begin_at_once_wait_for_each_other(undivided, run, tmp_path):
     out = shutil.copytree(undivided["controls"][0], tmp_path / "x")
-    lock = FileLock(out / ".lock")
+    lock = FileLock(out / ".lock", thread_local=False)
     lock.acquire()
     # as another shard does, which looks whether a run is at work
     timer = threading.Timer(0.5, lock.release)
