@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import jaxtyping
 import pandas as pd
 import pytest
 import torch
@@ -61,14 +60,6 @@ def names():
             found = example.globs
             assert result.failed == 0
     return found
-
-
-@pytest.fixture
-def unchecked():
-    """Arguments of any type arrive, as they do where no tests run."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.slow
