@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import glossae as gl
 from glossae import api
 from glossae.errors import GlossaeError
 from glossae.run import engine
+from glossae.sae import SaeConfig
 from toy_grammar import sentences
 
 # less text and fewer arms than `find` has by itself
@@ -36,6 +38,9 @@ FEWEST = LESS | {
     "evidence.minimum": "0.6",
 }
 DOCS = Path(__file__).parents[1] / "docs"
+LM = gl.load("toy")
+TWO = gl.text(da=["x"], en=["y"])
+SAE = gl.Sae(SaeConfig(d_in=4, latents=8, k=2))
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +179,41 @@ def test_a_sweep_continues_what_find_has_done(names, monkeypatch):
         gl.sweep(lm, units, text, settings={"effects.sentences": 0})
 
 
+def test_nothing_is_measured_while_units_are_turned(names):
+    lm, sae, text, units = (names[name] for name in ("lm", "sae", "text", "units"))
+    with units.turned(4):
+        for call in (
+            lambda: gl.probe(lm, text),
+            lambda: gl.train(lm, text, layer=1),
+            lambda: gl.find(lm, sae, text),
+            # the values of which there are results
+            lambda: gl.sweep(lm, units, text, values=[-4, 4]),
+        ):
+            with pytest.raises(GlossaeError, match="model: units are turned: leave the `with` block first"):
+                call()
+
+
+def test_a_model_that_was_changed_in_place_is_measured_anew(names, monkeypatch):
+    lm, units, text = names["lm"], names["units"], names["text"]
+    weight = next(lm.model.parameters())
+    before = weight.detach().clone()
+    load_recipe = api.load_recipe
+    monkeypatch.setattr(
+        api, "load_recipe", lambda base, changes, **more: load_recipe(base, LESS | changes, **more)
+    )
+    # torch does not count this as a write
+    weight.data.add_(torch.randn_like(weight))
+    try:
+        # the values of which there are results
+        changed = gl.sweep(lm, units, text, values=[-4, 4]).table
+        monkeypatch.setattr(type(units._context.folder), "stands", lambda *_: False)
+        with pytest.raises(GlossaeError, match="model: its weights have changed since gl.find"):
+            units[units.numbers[0]]
+    finally:
+        weight.data.copy_(before)
+    assert changed["ce"].min() > names["effect"].table["ce"].min() + 0.1
+
+
 def test_results_are_written_and_read_again(names, tmp_path):
     for name, kind in (("found", gl.Layers), ("effect", gl.Effect)):
         again = kind.load(names[name].save(tmp_path / f"{name}.json"))
@@ -262,6 +302,36 @@ def test_text_that_is_handed_over():
     assert gl.text("opus:ELRC_2923", da=None, en=None).languages == ("da", "en")
 
 
+@pytest.mark.parametrize("name", ["com,en=ma.txt", "q\"uo'te.txt", "back\\slash.txt", "of da:en .txt"])
+def test_a_path_is_the_file_of_that_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = sentences(60, seed=6)
+    for code, file in (("da", name), ("en", "english.txt")):
+        Path(file).write_text("".join(f"{row[code]}\n" for row in rows), encoding="utf-8")
+    for path in (name, Path(name), tmp_path / name):
+        corpora = gl.text(da=path, en="english.txt").roles("da", "en").corpora
+        found = {s.text for corpus in corpora.values() for s in corpus.only("da").sentences}
+        assert found == {row["da"] for row in rows}
+
+
+@pytest.mark.parametrize("name", ["a b.tsv", "da=x,en=y.tsv", "opus:x.tsv"])
+def test_a_path_alone_is_a_file_of_several_languages(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = sentences(60, seed=6)
+    lines = [f"{row['da']}\t{row['en']}\n" for row in rows]
+    Path(name).write_text("".join(["da\ten\n", *lines]), encoding="utf-8")
+    for path in (Path(name), tmp_path / name):
+        found = gl.text(path, da=None, en=None).roles("da", "en")
+        assert sum(len(corpus) for corpus in found.corpora.values()) == 120
+
+
+def test_half_a_surrogate_pair_is_text(names):
+    assert names["lm"].write("A dog \ud800", new_tokens=2) == names["lm"].write("A dog ?", new_tokens=2)
+    rows = [row["da"] + "\udfff" for row in sentences(60, seed=6)]
+    found = gl.text(da=rows, en=[row["en"] for row in sentences(60, seed=6)]).roles("da", "en")
+    assert not any("\udfff" in s.text for corpus in found.corpora.values() for s in corpus.sentences)
+
+
 def test_what_is_missing_in_a_data_frame_is_no_text_no_pair_and_no_document():
     nan = float("nan")
     frame = pd.DataFrame(
@@ -301,10 +371,81 @@ def test_what_is_missing_in_a_data_frame_is_no_text_no_pair_and_no_document():
         (lambda: gl.load("no/such/model/here"), "model"),
         (lambda: gl.text(da=["x"], en=["y"]).roles("sv", "en"), "the text has no sv"),
         (lambda: gl.report(Path("nowhere")), "nowhere"),
+        (lambda: gl.report(None), "run: expected a path, got None"),
+        (lambda: gl.open_run(5), "run: expected a path, got 5"),
+        (
+            lambda: gl.load(None),
+            "model: expected a model of transformers, or for gl.load a name or folder, got",
+        ),
+        (lambda: gl.load(b"toy"), "gl.load a name or folder, got b'toy'"),
+        (lambda: gl.load(""), "model: expected a path, got ''"),
+        (lambda: gl.load(torch.nn.Linear(1, 1)), "model: Linear is no model of transformers"),
+        (lambda: gl.load("toy", device=5), "device: expected a name such as cpu, got 5"),
+        (lambda: gl.load("toy", dtype="float99"), "dtype: expected auto, float32, bfloat16 or float16, got"),
+        (lambda: gl.text(5), "text: expected a source string or a data frame, got 5"),
+        (lambda: gl.text(da=5, en=["a"]), "da: expected a file or a list of sentences"),
+        (lambda: gl.text(da=b"ab", en=["a"]), "da: expected a file or a list of sentences"),
+        (lambda: gl.text(da={"a": 1}, en=["a"]), "da: expected a file or a list of sentences"),
+        (lambda: gl.text(da={"a", "b"}, en=["a"]), "da: expected a file or a list of sentences"),
+        (lambda: gl.text(da=pd.DataFrame({"a": ["b"]}), en=["a"]), "da: expected a file or a list"),
+        (lambda: gl.text(da="", en=["a"]), "text: da: expected a path, got ''"),
+        (
+            lambda: gl.text(pd.DataFrame([["a", "b", "da"]], columns=["text", "text", "language"])),
+            "the data frame has several columns 'text'",
+        ),
+        (lambda: gl.text(pd.DataFrame({"text": [["a"]], "language": ["da"]})), "row 0: ['a'] is no text"),
+        (lambda: gl.probe("toy", TWO), "lm: expected a model of gl.load, got 'toy'"),
+        (lambda: gl.probe(LM, "toy"), "text: expected a text of gl.text, got 'toy'"),
+        (
+            lambda: gl.train(LM, TWO, layer=1, settings=["sae.k"]),
+            "settings: expected a dictionary, got ['sae.k']",
+        ),
+        (lambda: gl.sweep(LM, [1], TWO), "units: expected what gl.find gave, got [1]"),
+        (lambda: LM.write(5), "prompt: expected a text, got 5"),
+        (lambda: gl.Sae.load(None), "sae: expected a path, got None"),
+        (lambda: gl.Sae.from_pretrained(None), "name: expected a path, got None"),
+        (lambda: SAE.save(""), "folder: expected a path, got ''"),
+        (lambda: SAE.save_pretrained(5), "folder: expected a path, got 5"),
+        (lambda: SAE.push_to_hub(5), "name: expected OWNER/NAME or a folder, got 5"),
+        (lambda: gl.Knob.load(5), "path: expected a path, got 5"),
+        (lambda: gl.Layers.load(5), "path: expected a path, got 5"),
     ],
 )
-def test_what_is_wrong_is_one_line(call, line):
+def test_what_is_wrong_is_one_line(call, line, unchecked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(GlossaeError) as caught:
         call()
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dose", [None, [1], 10**400, "much"])
+def test_a_dose_that_is_no_number(names, unchecked, dose):
+    lm, units = names["lm"], names["units"]
+    knob = units.knob()
+    for call in (
+        units.turned,
+        knob.turned,
+        *([] if dose is None else [lambda d: knob.on(lm, dose=d).__enter__()]),
+    ):
+        with pytest.raises(GlossaeError, match="^knob: dose: expected a number, got [^\n]*$"):
+            call(dose)
+
+
+def test_what_is_no_model_and_no_value_is_one_line(names, unchecked):
+    with (
+        pytest.raises(GlossaeError, match="model: expected a model of transformers"),
+        names["units"].knob().on("toy"),
+    ):
+        pass
+    for values in (5, "12", None):
+        with pytest.raises(GlossaeError, match="values: expected a list of numbers"):
+            gl.sweep(names["lm"], names["units"], names["text"], values=values)
+
+
+def test_an_sae_reads_other_precisions(names):
+    sae = names["sae"]
+    x = torch.randn(4, sae.config.d_in)
+    assert torch.equal(sae(x.double()), sae(x))
+    assert sae(x.bfloat16()).dtype == torch.float32

@@ -271,9 +271,10 @@ def test_what_a_server_does_wrong_is_one_line_and_loses_nothing(
     assert "latent 5: the Danish word hund" in command(run, server, capsys)
 
 
-def test_a_judge_that_makes_no_sense_leaves_no_label(run, server, capsys):
+@pytest.mark.parametrize("fires", ['"all"', "[true, false]", "[1, true]", "[1.0]"])
+def test_a_judge_that_makes_no_sense_leaves_no_label(run, server, capsys, fires):
     server.says = lambda messages, number: (
-        '{"fires": "all"}' if is_judge(messages) else honest(messages, number)
+        f'{{"fires": {fires}}}' if is_judge(messages) else honest(messages, number)
     )
     assert "3 of 3 units got no label: latent 3 (the answer has no list of sentences)" in command(
         run, server, capsys, 2
@@ -300,6 +301,7 @@ def test_a_server_that_takes_too_long(run, server, capsys, monkeypatch):
         ("ftp://localhost/v1", "is no URL"),
         ("http://me:pass@localhost:1/v1", "in the environment variable OPENAI_API_KEY"),
         ("http://[::1", "is no URL"),
+        ("http://localhost:1/v1?x=y#f", "leave out what follows the #"),
         ("http://localhost:99999/v1", "is no URL"),
         ("http://example.org/v1", "would send OPENAI_API_KEY in the clear"),
         ("http://127.0.0.1.evil.example/v1", "would send OPENAI_API_KEY in the clear"),
@@ -351,6 +353,15 @@ def test_an_endpoint_is_asked_also_where_a_loop_runs(server, run):
 
     server.says = lambda *_: "me"
     assert asyncio.run(ask()) == "me"
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/chat/completions", "/v1/chat/completions/"])
+def test_the_path_stands_before_a_query(server, path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    server.says = lambda *_: "me"
+    url = f"http://127.0.0.1:{server.port}{path}?api-version=2024-10-21"
+    assert labels.Endpoint(url, "m").ask([{"role": "user", "content": "who?"}]) == "me"
+    assert server.headers == [("/v1/chat/completions?api-version=2024-10-21", None)]
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy"])

@@ -8,12 +8,12 @@ import dataclasses
 import html
 import io
 import json
-import re
+import shlex
 import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +25,10 @@ from matplotlib.figure import Figure
 
 from glossae.corpora import Corpus, Roles, Sentence, split_sources
 from glossae.effects import Knob, UnitSet
-from glossae.errors import GlossaeError
-from glossae.files import path_named, read_json, write_json
+from glossae.errors import GlossaeError, expect
+from glossae.files import path_given, path_named, read_json, write_json
 from glossae.languages import language_code
-from glossae.lm import LanguageModel, resolve_device, resolve_dtype, wrap_model
+from glossae.lm import LanguageModel, edited, resolve_device, resolve_dtype, weight_sums, wrap_model
 from glossae.lm import load as load_model
 from glossae.recipe import Recipe, load_recipe
 from glossae.results import EvidenceResult, Result, StageResults, UnitDashboard, read_dashboard
@@ -62,6 +62,8 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
     """
     if not isinstance(model, str | Path):
         return dataclasses.replace(wrap_model(model), tokenizer=tokenizer)
+    expect(device, str, "device: expected a name such as cpu")
+    path_given(model, "model")
     where = resolve_device(device)
     place = toy_model() if model == "toy" else model
     lm = load_model(
@@ -116,23 +118,28 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
     A source string is whatever `--text` takes, and names its languages: `gl.text("opus:ELRC_2923", da=None, en=None)`.
 
     Args:
-        source: a source string, or a data frame; rows with a column for each language are translations.
+        source: a source string, a `Path`, or a data frame; rows with a column for each language are translations.
         languages: by code, a file or a list of sentences; with a source string, only the codes count.
 
     Raises:
-        GlossaeError: there are fewer than two languages, or a data frame has not the columns.
+        GlossaeError: there are fewer than two languages, a file is not there, or a data frame has not the columns.
     """
+    expect(source, str | Path | pd.DataFrame | None, "text: expected a source string or a data frame")
     words, sentences = [], []
     codes = list(languages)
     if isinstance(source, pd.DataFrame):
         made = list(_of_frame(source))
         sentences += made
         codes = list(dict.fromkeys([*(s.language for s in made), *codes]))
+    elif isinstance(source, Path):
+        place = path_named(str(source))
+        # so that nothing in its name is read as a source string
+        words.append(shlex.quote(str(place) if place.is_absolute() else f"./{place}"))
     elif source is not None:
-        words.append(str(source))
+        words.append(source)
         codes += [
             language_code(code := part.partition("=")[0]) or code
-            for word in split_sources(str(source))
+            for word in split_sources(source)
             if "=" in word and ":" not in word
             for part in word.split(",")
             if "=" in part
@@ -144,16 +151,18 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
             known = language_code(code)
             raise GlossaeError(f"text: '{code}' is no language code: write {known or 'one such as da'}")
         if isinstance(values, str | Path):
-            if not re.search("[:,]", str(values)) and not path_named(str(values)).exists():
+            if not path_named(str(path_given(values, f"text: {code}"))).exists():
                 raise GlossaeError(f"text: {code}: there is no file '{values}'")
-            words.append(f'"{code}={values}"')
+            words.append(shlex.quote(f"{code}={values}"))
         elif values is not None:
-            values = list(values)
-            if not values or not all(isinstance(line, str) for line in values):
+            # of a mapping or a table a list would hold the keys, and of a set it has no order
+            listed = isinstance(values, Iterable) and not isinstance(values, Mapping | Set | pd.DataFrame)
+            lines = list(values) if listed else []
+            if not lines or not all(isinstance(line, str) for line in lines):
                 raise GlossaeError(f"text: {code}: expected a file or a list of sentences, each a string")
             sentences += [
-                Sentence(str(line), code, f"{GIVEN}:{code}:{place}", GIVEN)
-                for place, line in enumerate(values)
+                Sentence(str(line), code, f"{GIVEN}:{code}:{number}", GIVEN)
+                for number, line in enumerate(lines)
             ]
     codes = list(dict.fromkeys(codes))
     if len(codes) < 2:
@@ -165,11 +174,14 @@ def text(source: str | Path | pd.DataFrame | None = None, /, **languages: Values
 
 def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
     """The rows of a data frame that have a text; a missing pair or document is none."""
+    for name in ("text", "language", "pair", "doc"):
+        if list(frame.columns).count(name) > 1:
+            raise GlossaeError(f"text: the data frame has several columns '{name}'")
     if {"text", "language"} <= set(frame.columns):
         # a pair that is missing is not the same pair as another
         pairs: Sequence[Any] = range(len(frame))
         if "pair" in frame.columns:
-            pairs = [f"row {place}" if pd.isna(pair) else pair for place, pair in enumerate(frame["pair"])]
+            pairs = [f"row {place}" if _missing(pair) else pair for place, pair in enumerate(frame["pair"])]
         docs = frame["doc"] if "doc" in frame.columns else [None] * len(frame)
         rows = zip(frame.index, frame["text"], frame["language"], pairs, docs, strict=True)
         for row, line, written, pair, doc in rows:
@@ -177,7 +189,7 @@ def _of_frame(frame: pd.DataFrame) -> Iterator[Sentence]:
             if code is None:
                 raise GlossaeError(f"text: row {row}: its language is {written!r}: write a code such as da")
             if text := _frame_text(line, row):
-                yield Sentence(text, code, f"{GIVEN}:{pair}", GIVEN, "" if pd.isna(doc) else str(doc))
+                yield Sentence(text, code, f"{GIVEN}:{pair}", GIVEN, "" if _missing(doc) else str(doc))
         return
     codes = [language_code(str(name)) for name in frame.columns]
     if not codes or None in codes or len(set(codes)) < len(codes):
@@ -194,9 +206,13 @@ def _frame_text(value: Any, row: Any) -> str:
     """A cell as text; empty if it is missing."""
     if isinstance(value, str):
         return value
-    if not pd.isna(value):
+    if not _missing(value):
         raise GlossaeError(f"text: row {row}: {value!r} is no text: write it as a string")
     return ""
+
+
+def _missing(cell: Any) -> bool:
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 Kind = TypeVar("Kind", bound="_Result")
@@ -223,10 +239,10 @@ class _Tabled:
         return str(self.table.to_html(max_rows=40))
 
 
-def _said(path: str | Path) -> dict[str, Any]:
+def _said(path: Path) -> dict[str, Any]:
     """What a JSON file holds; empty if it is none."""
     try:
-        said = read_json(Path(path))
+        said = read_json(path)
     except (GlossaeError, OSError, ValueError):
         return {}
     return said if isinstance(said, dict) else {}
@@ -241,7 +257,8 @@ class _Result(_Tabled):
         Raises:
             GlossaeError: the file cannot be written, or is there already and is no result of glossae.
         """
-        if Path(path).exists() and "glossae" not in _said(path):
+        place = path_given(path)
+        if place.exists() and "glossae" not in _said(place):
             raise GlossaeError(f"{path}: exists and is no result of glossae: give another name")
         said = {
             f.name: {
@@ -251,10 +268,8 @@ class _Result(_Tabled):
             else getattr(self, f.name)
             for f in dataclasses.fields(self)  # type: ignore[arg-type]
         }
-        write_json(
-            Path(path), {"glossae": type(self).__name__, **json.loads(json.dumps(said, default=float))}
-        )
-        return Path(path)
+        write_json(place, {"glossae": type(self).__name__, **json.loads(json.dumps(said, default=float))})
+        return place
 
     @classmethod
     def load(cls: type[Kind], path: str | Path) -> Kind:
@@ -263,8 +278,9 @@ class _Result(_Tabled):
         Raises:
             GlossaeError: it is not there, or something else.
         """
+        place = path_given(path)
         try:
-            said = read_json(Path(path))
+            said = read_json(place)
             if said.pop("glossae") != cls.__name__:
                 raise ValueError("it is something else")
             return cls(
@@ -376,6 +392,7 @@ class Units(_Tabled):
     _context: Context = field(repr=False)
     _text: Text = field(repr=False)
     _quick: bool = field(repr=False, default=False)
+    _weights: list[tuple[int, float]] = field(repr=False, default_factory=list)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -396,11 +413,19 @@ class Units(_Tabled):
             found = ", ".join(map(str, self.numbers)) or "none"
             raise GlossaeError(f"units: {number} is not among them; there are {found}")
         # only whoever looks at a unit waits for the pass over the text
-        rows = _done(self._context, "dashboards").dashboards or []
+        if not self._context.folder.stands("dashboards"):
+            if not self._unchanged():
+                raise GlossaeError("model: its weights have changed since gl.find: find the units again")
+            _done(self._context, "dashboards")
+        rows = self._context.folder.summary("dashboards").dashboards or []
         path = self._context.folder.path / "dashboards" / f"latent-{number}.json"
         shown = any((row.kind, row.unit) == ("latent", number) for row in rows)
         facts = {str(key): value for key, value in row.astype(object).iloc[0].items()}
         return Unit(number, facts, read_dashboard(path) if shown else None)
+
+    def _unchanged(self) -> bool:
+        """Whether the model has the weights that it had in `find`."""
+        return weight_sums(self._context.lm.model) == self._weights
 
     def knob(self, dose: float = 1.0) -> Knob:
         """The latents as one small knob: at dose 1 each has its mean on the target's text, at 0 on the reference's.
@@ -511,8 +536,8 @@ def probe(
     Raises:
         GlossaeError: a setting is wrong, or there is too little text.
     """
-    own = {"site": site, "seed": seed, **(settings or {})}
-    context = _context(lm, text, target, reference, own, quick=quick)
+    own = {"site": site, "seed": seed}
+    context = _context(lm, text, target, reference, own, settings, quick=quick)
     found = _done(context, "probe").probe
     assert found is not None
     if found.nearest:
@@ -578,7 +603,7 @@ def train(
     own = {"site": site, "layer": layer, "seed": seed}
     sizes = {"sae.latents": latents, "sae.k": k, "sae.epochs": epochs}
     own |= {key: value for key, value in sizes.items() if value is not None}
-    context = _context(lm, text, target, reference, {**own, **(settings or {})}, quick=quick)
+    context = _context(lm, text, target, reference, own, settings, quick=quick)
     _done(context, "sae")
     return load_sae(context)
 
@@ -622,8 +647,8 @@ def find(
     """
     if not isinstance(sae, Sae):
         raise GlossaeError("sae: expected an SAE, from gl.train or gl.Sae.load")
-    own = {"features.rule": rule, "seed": seed, **(settings or {})}
-    context = _context(lm, text, target, reference, own, sae, quick=quick)
+    own = {"features.rule": rule, "seed": seed}
+    context = _context(lm, text, target, reference, own, settings, sae, quick=quick)
     judged = sae.quality.judged if sae.quality else None
     if judged and context.target not in judged:
         warnings.warn(
@@ -648,6 +673,7 @@ def find(
         context,
         text,
         quick,
+        weight_sums(lm.model),
     )
 
 
@@ -675,13 +701,18 @@ def sweep(
         settings: any other setting of a run by its dotted key, such as `{"effects.sentences": 200}`.
 
     Raises:
-        GlossaeError: there are no units.
+        GlossaeError: there are no units, or an argument is wrong.
     """
+    expect(units, Units, "units: expected what gl.find gave")
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise GlossaeError(f"values: expected a list of numbers, got {values!r}")
     if not units.numbers:
         raise GlossaeError(f"units: no latent was found for {units.target}: there is nothing to turn")
+    _check_given(lm, text, settings)
     before = units._context
     own = {"effects.sweep": True, "effects.values": list(values), **(settings or {})}
-    if lm is before.loaded and text == units._text and all(key.startswith("effects.") for key in own):
+    of_effects = all(key.startswith("effects.") for key in own)
+    if lm is before.loaded and text == units._text and of_effects and units._unchanged():
         # the folder of `find` has all that stands before the effects
         effects = before.recipe.effects
         flags = {key.removeprefix("effects."): _flag(value) for key, value in own.items()}
@@ -690,7 +721,8 @@ def sweep(
         context = dataclasses.replace(before, recipe=recipe)
     else:
         own |= {"features.units": list(units.numbers), "seed": before.recipe.seed}
-        context = _context(lm, text, units.target, units.reference, own, load_sae(before), quick=units._quick)
+        pair = units.target, units.reference
+        context = _context(lm, text, *pair, own, settings, load_sae(before), quick=units._quick)
     found = _done(context, "sae", "evidence", "features", "effects").next_token
     assert found is not None
     cells, compared = (pd.DataFrame(as_rows(rows)) for rows in (found.cells, found.selectivity))
@@ -705,7 +737,7 @@ def report(folder: str | Path) -> Path:
     """
     from glossae.reporting import write_report
 
-    return Path(write_report(Path(folder)))
+    return Path(write_report(path_given(folder, "run")))
 
 
 # ---- the run behind a function
@@ -761,23 +793,32 @@ def _roles(text: Text, recipe: Recipe) -> Roles:
     return roles_of(recipe, {} if given is None else {GIVEN: lambda languages, _: given.only(*languages)})
 
 
+def _check_given(lm: LanguageModel, text: Text, settings: Mapping[str, Any] | None) -> None:
+    """Refuse arguments of other types."""
+    expect(lm, LanguageModel, "lm: expected a model of gl.load")
+    expect(text, Text, "text: expected a text of gl.text")
+    expect(settings, Mapping | None, "settings: expected a dictionary")
+
+
 def _context(
     lm: LanguageModel,
     text: Text,
     target: str | None,
     reference: str | None,
-    settings: Mapping[str, Any],
+    own: Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
     sae: Sae | None = None,
     quick: bool = False,
 ) -> Context:
     """A run in a temporary folder, which is deleted with the context."""
+    _check_given(lm, text, settings)
     scratch = Path(tempfile.mkdtemp(prefix="glossae-"))
-    own: dict[str, Any] = {"dtype": str(lm.model.dtype).removeprefix("torch."), "bos": lm.bos or "auto"}
+    every = {"dtype": str(lm.model.dtype).removeprefix("torch."), "bos": lm.bos or "auto", **own}
     if sae is not None:
         sae.save(scratch / GIVEN)
-        own |= {"site": sae.config.site, "layer": sae.config.layer, "sae.from": scratch / GIVEN}
+        every |= {"site": sae.config.site, "layer": sae.config.layer, "sae.from": scratch / GIVEN}
     try:
-        recipe = _recipe(lm.name, text, target, reference, {**own, **settings}, quick)
+        recipe = _recipe(lm.name, text, target, reference, {**every, **(settings or {})}, quick)
         context = Context(recipe, _roles(text, recipe), RunFolder(scratch), Show(quiet=False), loaded=lm)
     except BaseException:
         shutil.rmtree(scratch)
@@ -788,6 +829,9 @@ def _context(
 
 def _done(context: Context, *stages: str) -> StageResults:
     """Carry out stages, and what they put into `results.json`."""
+    assert context.loaded is not None
+    if edited(context.loaded):
+        raise GlossaeError("model: units are turned: leave the `with` block first")
     for name in stages:
         stage_of(name).check(context)
         run_stage(context, name)

@@ -9,6 +9,7 @@ import tempfile
 import traceback
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from glossae._version import __version__
 
@@ -26,6 +27,22 @@ class GlossaeError(Exception):
     The message is one line that names the file and line, or the key, and says what to do. The command
     line prints it on standard error and leaves with status 2; a library user catches it.
     """
+
+
+def expect(value: Any, kinds: Any, what: str) -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        value: the argument.
+        kinds: a type, or a union of types.
+        what: begins the line: the argument and what is expected, such as `text: expected a text of gl.text`.
+
+    Raises:
+        GlossaeError: it is of another type.
+    """
+    if not isinstance(value, kinds):
+        shown = one_line(repr(value))
+        raise GlossaeError(f"{what}, got {shown if len(shown) <= 60 else type(value).__name__}")
 
 
 def visible(text: str) -> str:

@@ -32,7 +32,7 @@ def add_explain(commands: Any) -> None:
     parser.need(
         "run", nargs="?", metavar="RUN", help="the folder of a run that has finished the stage dashboards"
     )
-    endpoint = "the server's URL, with or without /chat/completions"
+    endpoint = "the server's URL, with or without /chat/completions; a query such as ?api-version=1 stays"
     parser.need("--endpoint", type=typed(Text), metavar="URL", help=endpoint)
     parser.need("--model", type=typed(Text), metavar="NAME", help="the model, as the server calls it")
 

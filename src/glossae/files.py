@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
+from os import PathLike
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, expect
 from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def path_named(name: str) -> Path:
         if error.errno == errno.ENAMETOOLONG:
             raise GlossaeError(f"{name[:40]!a}...: is longer than the name of a file can be") from error
     return path
+
+
+def path_given(path: Any, key: str = "path") -> Path:
+    """The path that a caller from Python gave; nothing need be there.
+
+    Raises:
+        GlossaeError: it is no path, or empty; the line begins with `key`.
+    """
+    expect(path, str | PathLike, f"{key}: expected a path")
+    if not str(path) or "\0" in str(path):
+        raise GlossaeError(f"{key}: expected a path, got {str(path)!r}")
+    return Path(path)
 
 
 def shared_name(name: str) -> str:

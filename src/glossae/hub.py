@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from glossae.environment import offline
-from glossae.errors import GlossaeError
-from glossae.files import file_sha256
+from glossae.errors import GlossaeError, expect
+from glossae.files import file_sha256, path_given
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -239,6 +239,7 @@ class Repository:
         Raises:
             GlossaeError: as `parse`.
         """
+        expect(name, str | Path, "name: expected OWNER/NAME or a folder")
         return Repository.parse(str(name) if revision is None else f"{name}@{revision}")
 
     def at(self, commit: str) -> "Repository":
@@ -305,13 +306,14 @@ def local_place(name: Path | str, revision: str | None) -> Path | None:
     """The folder or file of this machine that `from_pretrained` names; None where it names a repository.
 
     Raises:
-        GlossaeError: it is here, and a revision is given.
+        GlossaeError: it is no name, or it is here, and a revision is given.
     """
-    if not Path(name).exists():
+    place = path_given(name, "name")
+    if not place.exists():
         return None
     if revision is not None:
         raise GlossaeError(f"{name}: is a folder or file here, which has no revision {revision!r}")
-    return Path(name)
+    return place
 
 
 @contextmanager

@@ -366,6 +366,13 @@ def test_figures_and_tables_for_a_paper(tmp_path: Path, capsys: pytest.CaptureFi
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert main(["figures", str(tmp_path), "--out", str(out)]) == 2
     assert "recipe.yaml" in capsys.readouterr().err
+    # without --out, beside what else the run has
+    assert main(["figures", str(folder)]) == 0
+    assert {path.name: path.read_bytes() for path in (folder / "paper").iterdir()} == before
+    (folder / "paper").rename(tmp_path / "moved")
+    (folder / "paper").symlink_to(tmp_path / "moved")
+    assert main(["figures", str(folder)]) == 2
+    assert "paper: is a symbolic link" in capsys.readouterr().err
 
 
 def test_tables_are_escaped_for_latex() -> None:

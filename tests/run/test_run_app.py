@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import sys
 import threading
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import glossae
-from glossae.app.workbench import Workbench
+from glossae.app.workbench import NextToken, Workbench
 from glossae.cli import main
 from glossae.run.knobs import knob_of_run
 from glossae.sae import read_sae
@@ -270,6 +271,13 @@ def test_fields_that_are_empty_are_read_as_no_text_no_unit_and_no_dose(bench):
         "there is no &#x27;nothing&#x27; here"
         in handlers["places"](["nothing"], 1.0) + handlers["colours"]("Hej", "", ["nothing"], None)[0]
     )
+
+
+def test_a_token_that_is_a_space_or_a_line_break_is_seen():
+    from glossae.app.page import next_tokens_table
+
+    table = next_tokens_table([NextToken(text, 0.5, 0.5) for text in (" ", "\n", " he", "<")])
+    assert re.findall("<code>(.*?)</code>", table) == ["␣", "↵", "␣he", "&lt;"]
 
 
 def refusal(capsys, *line):

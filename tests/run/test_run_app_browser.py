@@ -2,6 +2,8 @@
 
 import contextlib
 import gc
+import html
+import json
 import os
 import re
 import shutil
@@ -78,8 +80,12 @@ def _collected():
 
 def answer(address, path):
     """The status and the content of an answer."""
+    return fetched(f"{address}{path}")
+
+
+def fetched(request):
     try:
-        with urllib.request.urlopen(f"{address}{path}", timeout=30) as found:
+        with urllib.request.urlopen(request, timeout=30) as found:
             return found.status, found.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -123,6 +129,81 @@ def test_a_knob_is_made_on_request(address, toy_run, tmp_path):
         status, content = answer(address, f"knob.safetensors?{query}")
         assert status == 400
         assert content.startswith(words)
+
+
+def asked(address, path, said):
+    """The status and the content of an answer to JSON."""
+    request = urllib.request.Request(
+        f"{address}gradio_api/{path}", json.dumps(said).encode(), {"Content-Type": "application/json"}
+    )
+    return fetched(request)
+
+
+def called(address, name, data):
+    """What a function of the page says to values that are sent past the page."""
+    status, event = asked(address, f"call/{name}", {"data": data})
+    assert status == 200
+    return html.unescape(
+        answer(address, f"gradio_api/call/{name}/{json.loads(event)['event_id']}")[1].decode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("places", [["KEY"]], "the page asks for nothing like this"),
+        ("places", [["KEY"], "<script>"], "dose: expected a number, got '<script>'"),
+        ("places", [["KEY"], "4"], "dose: expected a number, got '4'"),
+        ("places", [["KEY"], 1e308], "dose: has to be from -8 to 8"),
+        ("places", [["KEY"], float("nan")], "dose: has to be from -8 to 8"),
+        ("places", [["KEY"], None], "at dose 0 as a knob"),
+        ("places", ["KEY", 1], "units: expected a list"),
+        ("places", [["latent-9999"], 1], "unit: there is no 'latent-9999' here"),
+        ("places", [[{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}], 1], "nothing like this"),
+        ("colours", ["hej", "hi", ["KEY"], ["largest"]], "unit: there is no '['largest']' here"),
+        ("colours", [{"a": 1}, "hi", ["KEY"], "largest"], "text: expected a text"),
+        ("colours", ["hej \ud800", "hi", ["KEY"], "largest"], ">?<"),
+        ("effects", ["\udfff", "hi", "a \ud800", ["KEY"], 1], "Probability of the next token"),
+        (
+            "effects",
+            ["hej", "hi", "c" * 100_000, ["KEY"], 1],
+            "prompt: has 5000 tokens, and 255 are the most",
+        ),
+        ("written", ["The dog \ud800", ["KEY"], 1], "event: complete"),
+        ("written", ["The dog", ["KEY"], "4"], "dose: expected a number, got '4'"),
+    ],
+)
+def test_values_that_the_page_cannot_hold_are_told_and_leave_the_terminal_alone(
+    address, toy_run, unchecked, capfd, name, data, words
+):
+    key = Workbench(toy_run).selected[0]
+    data = json.loads(json.dumps(data).replace("KEY", key))
+    assert words in called(address, name, data).replace('\\"', '"')
+    assert capfd.readouterr().err == ""
+
+
+def test_requests_that_the_page_does_not_send_leave_the_terminal_alone(served, address, capfd):
+    functions = [index for index, each in served.fns.items() if each.fn is None]
+    assert functions
+    for path, said in (
+        ("call/nothing", {"data": []}),
+        ("run/nothing", {"data": []}),
+        ("call/v2/nothing", {"data": []}),
+        ("queue/join", {"data": [], "fn_index": 99, "session_hash": "abc"}),
+        ("component_server", {"session_hash": "a", "component_id": 99, "fn_name": "x", "data": None}),
+    ):
+        assert asked(address, path, said) == (400, b"the page asks for nothing like this")
+    for index in functions:
+        assert asked(address, f"run/{index}", {"data": [], "fn_index": index})[0] == 500
+    assert b"Not Found" in answer(address, "gradio_api/call/nothing/none")[1]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_machine_that_is_too_busy_for_gradios_own_check_serves_the_page(toy_run, monkeypatch):
+    monkeypatch.setattr("gradio.networking.url_ok", lambda *_: False)
+    page = app.launch(toy_run, wait=False)
+    assert answer(page.local_url, "")[0] == 200
+    page.close(verbose=False)
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(served, toy_run, capsys):
@@ -282,6 +363,14 @@ def test_links_that_cannot_be_give_what_can_be(browser, address):
         shares(page, "target", "hej")
         assert value(page, "dose") == "8"
         page.wait_for_function("document.querySelector('#link textarea').value.includes('units=&by=largest')")
+
+
+def test_a_dose_that_was_emptied_is_0(browser, address):
+    with opened(browser, address) as page:
+        page.fill("#dose input[type=number]", "")
+        page.press("#dose input[type=number]", "Tab")
+        page.wait_for_function("document.querySelector('#losses td:last-child').innerText === '+0.000'")
+        page.wait_for_function("document.querySelector('#links').innerText.includes('at dose 0 as a knob')")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])

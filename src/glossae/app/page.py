@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, no_type_check
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glossae.app.workbench import Loss, NextToken, Token, Workbench
-from glossae.errors import GlossaeError, bug, one_line, visible
+from glossae.errors import GlossaeError, bug, expect, one_line, visible
+from glossae.reporting.unit_pages import shown_token
 from glossae.reporting.wording import language_name, model_name
 
 # the ends of the slider
@@ -53,6 +56,45 @@ class View(NamedTuple):
     dose: float
 
 
+class _Blocks(gr.Blocks):
+    """Blocks that refuse what the page's fields cannot hold; Gradio prints a traceback of each such request."""
+
+    async def preprocess_data(self, block_fn: Any, *given: Any, **named: Any) -> Any:
+        """What the fields of a request hold."""
+        try:
+            # what the browser does by itself has no function here
+            assert block_fn.fn is not None
+            return await super().preprocess_data(block_fn, *given, **named)
+        except Exception as error:
+            raise gr.Error("the page asks for nothing like this", print_exception=False) from error
+
+
+class _Refusing:
+    """Answers where a route of Gradio raises, as for a name that is none; its traceback would go to the terminal."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        except Exception:
+            # our own routes and files are elsewhere
+            if not scope.get("path", "").startswith("/gradio_api/"):
+                raise
+            if begun:
+                await send({"type": "http.response.body"})
+            else:
+                await PlainTextResponse("the page asks for nothing like this", 400)(scope, receive, send)
+
+
 def build(bench: Workbench) -> gr.Blocks:
     """The page of a workbench."""
     examples = bench.examples()
@@ -67,39 +109,33 @@ def build(bench: Workbench) -> gr.Blocks:
     own, other = language_name(bench.target), language_name(bench.reference)
     offered = [(f"{unit.name} {unit.about}".strip(), unit.key) for unit in bench.units.values()]
 
-    # a field that was emptied is None
-    def colours(
-        target: str | None, reference: str | None, units: list[str] | None, by: str | None
-    ) -> tuple[str, str]:
-        keys = units or [] if by in (None, LARGEST) else [by]
-        texts = (target or "", reference or "")
-        own, other = (_told(partial(coloured, bench, text, keys)) for text in texts)
-        return own, other
+    # Any: whoever reaches the server may send what the fields cannot hold
+    def colours(target: Any, reference: Any, units: Any, by: Any) -> tuple[str, str]:
+        def one(text: Any) -> str:
+            return coloured(bench, _text(text), _keys(units) if by in (None, LARGEST) else [by])
 
-    def effects(
-        target: str | None,
-        reference: str | None,
-        prompt: str | None,
-        units: list[str] | None,
-        dose: float | None,
-    ) -> tuple[str, str]:
-        both = {bench.target: target or "", bench.reference: reference or ""}
-        keys, by = units or [], dose or 0.0
-        return (
-            _told(lambda: losses_table(bench.losses(both, keys, by))),
-            _told(lambda: next_tokens_table(bench.next_tokens(prompt or "", keys, by))),
-        )
+        return _told(partial(one, target)), _told(partial(one, reference))
 
-    def places(units: list[str] | None, dose: float | None) -> str:
-        return _told(lambda: links(bench, units or [], dose or 0.0))
+    def effects(target: Any, reference: Any, prompt: Any, units: Any, dose: Any) -> tuple[str, str]:
+        def lost() -> str:
+            both = {bench.target: _text(target), bench.reference: _text(reference)}
+            return losses_table(bench.losses(both, _keys(units), _dose(dose)))
+
+        def likely() -> str:
+            return next_tokens_table(bench.next_tokens(_text(prompt), _keys(units), _dose(dose)))
+
+        return _told(lost), _told(likely)
+
+    def places(units: Any, dose: Any) -> str:
+        return _told(lambda: links(bench, _keys(units), _dose(dose)))
 
     # checked in tests, it would be a plain function, and Gradio streams generators
     @no_type_check
-    def written(prompt: str | None, units: list[str] | None, dose: float | None) -> Iterator[tuple[str, str]]:
+    def written(prompt: Any, units: Any, dose: Any) -> Iterator[tuple[str, str]]:
         sides = {"raw": "", "turned": ""}
         yield "", ""
         try:
-            for side, text in bench.continue_(prompt or "", units or [], dose or 0.0):
+            for side, text in bench.continue_(_text(prompt), _keys(units), _dose(dose)):
                 sides[side] = visible(text)
                 yield sides["raw"], sides["turned"]
         except Exception as error:
@@ -110,7 +146,7 @@ def build(bench: Workbench) -> gr.Blocks:
         # without a link nothing is sent: it would undo what is typed before it arrives
         return [*view_of(query, start, list(bench.units))] if "target" in query else [gr.skip()] * len(start)
 
-    page: gr.Blocks = gr.Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False)
+    page: gr.Blocks = _Blocks(title=f"glossae · {model_name(bench.lm.name)}", analytics_enabled=False)
     with page:
         about = f"{own} against {other}, {bench.site}. "
         how = "A token has the more colour, the more a unit fires on it; point at it for the values."
@@ -160,12 +196,16 @@ def build(bench: Workbench) -> gr.Blocks:
         colouring: list[Any] = [*boxes, units, by]
         view: list[Any] = [*boxes, begun, units, by, dose]
         live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
-        gr.on([c.change for c in colouring], colours, colouring, tokens, **live)
-        gr.on([c.change for c in turning], effects, turning, [losses, next_], **live)
-        gr.on([c.change for c in turning[-2:]], places, turning[-2:], files, **live)
+        # values are checked here: Gradio refuses an emptied field, and prints a traceback
+        raw_values = {**live, "preprocess": False}
+        gr.on([c.change for c in colouring], colours, colouring, tokens, **raw_values)
+        gr.on([c.change for c in turning], effects, turning, [losses, next_], **raw_values)
+        gr.on([c.change for c in turning[-2:]], places, turning[-2:], files, **raw_values)
         gr.on([c.change for c in view], None, view, link, js=_LINK, **live)
         page.load(restored, None, view, show_progress="hidden").then(None, view, link, js=_LINK)
-        writing = gr.on([go.click], written, turning[-3:], [raw, turned], trigger_mode="once")
+        writing = gr.on(
+            [go.click], written, turning[-3:], [raw, turned], trigger_mode="once", preprocess=False
+        )
         stop.click(None, cancels=[writing])
     return page
 
@@ -197,11 +237,14 @@ def serve(page: gr.Blocks, bench: Workbench, host: str, port: int | None) -> tup
             run_history=False,
             footer_links=[],
             show_error=False,
+            enable_monitoring=False,
+            # on a busy machine Gradio's own check that the page answers, of 3 seconds, fails
+            _frontend=False,
             # nothing is uploaded
             max_file_size=1,
             theme=_theme(),
             css=_STYLE,
-            app_kwargs={"routes": routes},
+            app_kwargs={"routes": routes, "middleware": [Middleware(_Refusing)]},
         )
     except OSError as error:
         raise GlossaeError(
@@ -291,7 +334,7 @@ def losses_table(losses: Mapping[str, Loss]) -> str:
 def next_tokens_table(tokens: Sequence[NextToken]) -> str:
     """The likeliest next tokens as a table with bars."""
     rows = "".join(
-        f"<tr><th scope=row><code>{escaped(token.text)}</code></th>"
+        f"<tr><th scope=row><code>{escaped(shown_token(token.text)).replace(' ', '␣')}</code></th>"
         + "".join(f'<td><i style="--share:{p:.3f}"></i>{p:.3f}</td>' for p in (token.raw, token.turned))
         + "</tr>"
         for token in tokens
@@ -303,7 +346,12 @@ def next_tokens_table(tokens: Sequence[NextToken]) -> str:
 
 
 def links(bench: Workbench, keys: Sequence[str], dose: float) -> str:
-    """Links to the knob of the chosen units, and to the pages that the run has."""
+    """Links to the knob of the chosen units, and to the pages that the run has.
+
+    Raises:
+        GlossaeError: a unit is not on offer.
+    """
+    bench.chosen(keys)
     found = []
     if keys:
         named = f"{bench.target}-{'-'.join(keys)}"[:80]
@@ -319,6 +367,26 @@ def links(bench: Workbench, keys: Sequence[str], dose: float) -> str:
             name = escaped(bench.units[key].name)
             found.append(f'<a href="{PAGES}/{escaped(key)}.html" target=_blank>Page of {name}</a>')
     return f"<p>{' · '.join(found)}</p>"
+
+
+def _text(field: Any) -> str:
+    """A field's text, at most `LONGEST` letters; half of a surrogate pair becomes a question mark."""
+    expect(field, str | None, "text: expected a text")
+    return str(field or "")[:LONGEST].encode("utf-8", "replace").decode()
+
+
+def _keys(field: Any) -> list[Any]:
+    """The chosen units; a field that was emptied is None."""
+    expect(field, list | None, "units: expected a list")
+    return list(field or [])
+
+
+def _dose(field: Any) -> float:
+    """The slider's value; a field that was emptied is None."""
+    expect(field, int | float | None, "dose: expected a number")
+    if not -FURTHEST <= (field or 0.0) <= FURTHEST:
+        raise GlossaeError(f"dose: has to be from {-FURTHEST:g} to {FURTHEST:g}")
+    return float(field or 0.0)
 
 
 def _told(work: Any) -> str:

@@ -151,7 +151,7 @@ class Workbench:
             GlossaeError: one is not on offer.
         """
         for key in keys:
-            if key not in self.units:
+            if not isinstance(key, str) or key not in self.units:
                 raise GlossaeError(f"unit: there is no '{key}' here; there are {', '.join(self.units)}")
         return [self.units[key] for key in dict.fromkeys(keys)]
 

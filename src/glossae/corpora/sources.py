@@ -4,6 +4,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -228,7 +229,7 @@ def _parse_columns(text: str) -> Source:
 def _parse_aligned(text: str, first: str) -> Source:
     _code(first, text)
     paths = []
-    for part in _NEXT_ASSIGNMENT.split(text):
+    for part in [text] if _is_here(text.partition("=")[2]) else _NEXT_ASSIGNMENT.split(text):
         written, _, path = part.partition("=")
         if not path:
             raise GlossaeError(f"{short_repr(text, 200)}: no file after {written}=: write {written}=PATH")
@@ -238,6 +239,14 @@ def _parse_aligned(text: str, first: str) -> Source:
         paths.append((_code(written, text), where))
     _refuse_repeated([code for code, _ in paths], text)
     return Aligned(tuple(paths))
+
+
+def _is_here(name: str) -> bool:
+    """Whether there is a file of this whole name, which may have a comma and a code in it."""
+    # several paths in a row may be too long for one
+    with suppress(OSError, GlossaeError):
+        return path_named(name).exists()
+    return False
 
 
 def _code(written: str, text: str) -> str:

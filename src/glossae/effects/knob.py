@@ -22,7 +22,7 @@ from glossae.effects.edits import apply_edit
 from glossae.effects.sets import STEERINGS, Steering, UnitSet
 from glossae.effects.sharing import FILE, knob_card, locate
 from glossae.errors import GlossaeError, one_line
-from glossae.files import fingerprint, shared_name, write_tensors, write_text
+from glossae.files import fingerprint, path_given, shared_name, write_tensors, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
 from glossae.sae import CARD, MARK, Sae, SaeConfig, check_card
@@ -89,6 +89,7 @@ class Knob:
     _facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dose", _number(self.dose))
         self._check_dose(self.dose, torch.float32)
 
     @staticmethod
@@ -169,7 +170,7 @@ class Knob:
         Raises:
             GlossaeError: the dose is not finite, or far too large for any model.
         """
-        return dataclasses.replace(self, dose=float(dose))
+        return dataclasses.replace(self, dose=dose)
 
     def with_operation(self, operation: Steering) -> "Knob":
         """The same neurons or directions under `add` or `project_out`; latents only under their own operation.
@@ -204,7 +205,7 @@ class Knob:
         lm = dataclasses.replace(
             lm, bos=self.bos, chat=self.chat, sinks={} if self.sinks is None else {self.site: self.sinks}
         )
-        amount = self.dose if dose is None else dose
+        amount = self.dose if dose is None else _number(dose)
         self._check_dose(amount, lm.model.dtype)
         if isinstance(self.family.units, Sae):
             self.family.units.to(lm.device)
@@ -239,7 +240,7 @@ class Knob:
         Raises:
             GlossaeError: the file cannot be written, or is there already and is no knob.
         """
-        place = Path(path)
+        place = path_given(path)
         if place.exists() and not is_knob(place):
             raise GlossaeError(f"{place}: exists and is no knob of glossae: give another name")
         said = self._description() | {"dose": self.dose, "glossae": self.version, "hash": self.hash}
@@ -258,7 +259,7 @@ class Knob:
         """
         from safetensors import SafetensorError, safe_open
 
-        place = Path(path)
+        place = path_given(path)
         if not place.is_file():
             raise GlossaeError(f"{place}: there is no such file; 'glossae knob save' writes one")
         try:
@@ -314,9 +315,10 @@ class Knob:
         Raises:
             GlossaeError: as `save`, or the folder has a README.md that glossae did not write.
         """
-        check_card(Path(folder) / CARD)
-        self.save(Path(folder) / FILE)
-        write_text(Path(folder) / CARD, knob_card(self, Path(folder).name))
+        place = path_given(folder, "folder")
+        check_card(place / CARD)
+        self.save(place / FILE)
+        write_text(place / CARD, knob_card(self, place.name))
 
     def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
         """Push the knob with a card in one commit, and return the address of the commit.
@@ -372,6 +374,13 @@ class Knob:
 
     def _file_tensors(self) -> Tensors:
         return self._tensors | {"weights": self.weights}
+
+
+def _number(dose: Any) -> float:
+    try:
+        return float(dose)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise GlossaeError(f"knob: dose: expected a number, got {type(dose).__name__} ({error})") from error
 
 
 def is_knob(place: Path) -> bool:

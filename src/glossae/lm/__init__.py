@@ -29,6 +29,7 @@ from glossae.lm.edit import (
     TokenEdit,
     check_positions,
     edit,
+    edited,
     edits,
     positions_mask,
 )
@@ -58,7 +59,7 @@ from glossae.lm.loss import (
     tokens_to_score,
 )
 from glossae.lm.model import LanguageModel, NormRange
-from glossae.lm.passes import Passes, clear_passes
+from glossae.lm.passes import Passes, clear_passes, weight_sums
 from glossae.lm.replay import Reader, replay, replayed, replayed_losses
 from glossae.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
 
@@ -97,6 +98,7 @@ __all__ = [
     "continue_tokens",
     "decide_beginning",
     "edit",
+    "edited",
     "edits",
     "fast_bfloat16",
     "final_states",
@@ -129,6 +131,7 @@ __all__ = [
     "text_states",
     "tokenize",
     "tokens_to_score",
+    "weight_sums",
     "with_sinks",
     "wrap_model",
 ]

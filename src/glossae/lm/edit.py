@@ -69,6 +69,11 @@ def edits(lm: LanguageModel, changes: Sequence[SiteEdit]) -> Iterator[None]:
             yield
 
 
+def edited(lm: LanguageModel) -> bool:
+    """Whether the model is inside an `edit`, such as a turned knob."""
+    return any(getattr(hook, "__module__", None) == __name__ for hook in lm.model._forward_pre_hooks.values())
+
+
 def _replace(lm: LanguageModel, text: "_Text", change: SiteEdit, x: Activation) -> Activation | None:
     mask = text.mask
     columns = text.past + x.shape[1]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.corpora import Corpus
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, expect
 from glossae.lm.batches import BATCH_TOKENS, TokenizedCorpus, batches, tokenize
 from glossae.lm.loss import loss_batches, predicted_logits, predicts, token_losses
 from glossae.lm.model import LanguageModel, NormRange
@@ -85,11 +85,13 @@ def prompt_ids(lm: LanguageModel, prompt: str) -> list[int]:
     """The token ids for a model to continue: the prompt after `lm.prefix`, or as the user's turn of a chat (`lm.chat`).
 
     A chat's ids end where the reply begins. The template writes its own BOS. A prompt that spells a special token
-    is text.
+    is text, and half of a surrogate pair, which UTF-8 does not have, is a question mark.
 
     Raises:
-        GlossaeError: texts begin with a BOS or a chat, and the tokenizer has none.
+        GlossaeError: the prompt is no string; or texts begin with a BOS or a chat, and the tokenizer has none.
     """
+    expect(prompt, str, "prompt: expected a text")
+    prompt = prompt.encode("utf-8", "replace").decode()
     if lm.chat:
         return chat_ids(lm.tokenizer, prompt, name=lm.name)
     return [*lm.prefix, *_text_ids(lm.tokenizer, prompt)]
@@ -129,7 +131,9 @@ def chat_ids(tokenizer: Any, message: str, *, name: str) -> list[int]:
 
 def _text_ids(tokenizer: Any, text: str) -> list[int]:
     """The ids of a text in which the name of a special token is text."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    # a prompt may be too long for the model: whoever runs it says so
+    read = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    ids: list[int] = read["input_ids"]
     return ids
 
 

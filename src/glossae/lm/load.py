@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glossae.declared import Declared
 from glossae.environment import install
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, expect
 from glossae.lm.files import (
     check_config,
     fetch,
@@ -96,9 +96,10 @@ def wrap_model(model: Any) -> LanguageModel:
     its edits. The result has no tokenizer, which edits do not need.
 
     Raises:
-        GlossaeError: the model is in training mode or of an unknown architecture, PEFT puts tokens of its own before
-            texts, or its sites fail the check.
+        GlossaeError: it is no model of `transformers`, is in training mode or of an unknown architecture, PEFT puts
+            tokens of its own before texts, or its sites fail the check.
     """
+    expect(model, nn.Module, "model: expected a model of transformers, or for gl.load a name or folder")
     # torch.compile(model), and PeftModel, which is recognised without importing peft
     model = getattr(model, "_orig_mod", model)
     if hasattr(type(model), "get_base_model"):
@@ -109,6 +110,8 @@ def wrap_model(model: Any) -> LanguageModel:
             )
         model = model.get_base_model()
     name = getattr(model, "name_or_path", "") or type(model).__name__
+    if not hasattr(model, "config"):
+        raise GlossaeError(f"model: {name} is no model of transformers: it has no config")
     if model.training:
         raise GlossaeError(f"model: {name} is in training mode; call model.eval() first")
     commit = getattr(model.config, "_commit_hash", None)
@@ -156,10 +159,15 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """The torch dtype of a setting: `auto` is bfloat16 on a GPU and float32 on a CPU.
 
     On a CPU with `fast_bfloat16`, a run later switches to bfloat16 if the loss stays the same.
+
+    Raises:
+        GlossaeError: torch has no such type.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    named: torch.dtype = getattr(torch, dtype)
+    named = getattr(torch, str(dtype), None)
+    if not isinstance(named, torch.dtype):
+        raise GlossaeError(f"dtype: expected auto, float32, bfloat16 or float16, got {dtype}")
     return named
 
 

@@ -96,5 +96,18 @@ def _digest(x: Tensor) -> bytes:
     return blake2b(x.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
+def weight_sums(model: Any) -> list[tuple[int, float]]:
+    """The version and the sum of each weight: equal lists, unchanged weights.
+
+    Torch counts the writes to a weight, but not those to its `data`; offloaded weights are left out.
+    """
+    return [
+        # Apple's GPUs have no doubles
+        (w._version, float(w.detach().sum(dtype=torch.float32 if w.is_mps else torch.float64)))
+        for w in model.parameters()
+        if not w.is_meta
+    ]
+
+
 def _versions(model: Any) -> int:
     return sum(weight._version for weight in model.parameters())

@@ -30,6 +30,7 @@ from glossae.files import (
     file_sha256,
     fingerprint,
     guarded,
+    path_given,
     read_bytes,
     read_json,
     refuse_links,
@@ -590,9 +591,10 @@ def open_run(path: str | Path) -> Run:
     Raises:
         GlossaeError: it is not one.
     """
-    if not (Path(path) / RECIPE).is_file():
+    place = path_given(path, "run")
+    if not (place / RECIPE).is_file():
         raise GlossaeError(f"{path}: is not a run (it has no {RECIPE})")
-    return Run(Path(path))
+    return Run(place)
 
 
 def _read(path: Path, again: str = "") -> dict[str, Any]:

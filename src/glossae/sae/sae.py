@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glossae.errors import GlossaeError
+from glossae.files import path_given
 from glossae.results import Fidelity
 from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
 
@@ -140,6 +141,8 @@ class Sae(nn.Module):
 
     def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The encoder's input for x: x less the pre-encoder bias, if there is one."""
+        # a double, or a model's half, is read in the weights' own precision
+        x = x.to(self.b_dec.dtype)
         return x - self.b_dec if self.config.pre_encoder_bias else x
 
     def pre_activations(
@@ -226,7 +229,7 @@ class Sae(nn.Module):
         """
         from glossae.sae.formats import own
 
-        own.save(self, Path(folder))
+        own.save(self, path_given(folder, "folder"))
 
     @classmethod
     def load(cls, place: Path | str, device: torch.device | str = "cpu") -> "Sae":
@@ -241,7 +244,8 @@ class Sae(nn.Module):
         """
         from glossae.sae.formats.locating import SCHEME, fetch, load
 
-        sae = load(fetch(str(place)).place if str(place).startswith(SCHEME) else Path(place)).to(device)
+        path = path_given(place, "sae")
+        sae = load(fetch(str(place)).place if str(place).startswith(SCHEME) else path).to(device)
         return sae._warned(place)
 
     @classmethod
@@ -275,7 +279,8 @@ class Sae(nn.Module):
         Raises:
             GlossaeError: a file cannot be written, or one of that name is there that glossae did not write.
         """
-        self._share(Path(folder), Path(folder).name)
+        place = path_given(folder, "folder")
+        self._share(place, place.name)
 
     def push_to_hub(self, name: str, *, revision: str | None = None, private: bool = False) -> str:
         """Push the SAE with a card in one commit, and return the address of the commit.

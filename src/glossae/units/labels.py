@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class Endpoint:
     The key is read from the environment variable `OPENAI_API_KEY` at each request, and neither kept nor shown.
 
     Attributes:
-        url: with or without `/chat/completions`, such as `http://localhost:8000/v1`.
+        url: with or without `/chat/completions`, such as `http://localhost:8000/v1`; a query (`?api-version=1`) stays
+            at its end.
         model: as the server calls it.
     """
 
@@ -75,6 +76,8 @@ class Endpoint:
             raise GlossaeError(what) from error
         if not known:
             raise GlossaeError(what)
+        if parts.fragment:
+            raise GlossaeError("--endpoint: leave out what follows the #, which no server is sent")
         if parts.username or parts.password:
             raise GlossaeError(f"--endpoint: give a key in the environment variable {KEY}, not in the URL")
         if _key() and parts.scheme == "http" and not loopback(parts.hostname):
@@ -120,8 +123,9 @@ class Endpoint:
         """Status and body of an answer. The client's own timeouts begin again at each byte; this one does not."""
         import httpx
 
-        url = self.url.rstrip("/")
-        url += "" if url.endswith("/chat/completions") else "/chat/completions"
+        parts = urlsplit(self.url)
+        path = parts.path.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        url = urlunsplit(parts._replace(path=path))
         # not compressed: a small answer could become a large one
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         asked = {"model": self.model, "messages": messages, "temperature": 0}
@@ -129,7 +133,7 @@ class Endpoint:
         # redirects are not followed: the key is for this server. A proxy of the environment is not for this machine
         async with (
             asyncio.timeout(PATIENCE),
-            httpx.AsyncClient(timeout=PATIENCE, trust_env=not loopback(urlsplit(url).hostname)) as client,
+            httpx.AsyncClient(timeout=PATIENCE, trust_env=not loopback(parts.hostname)) as client,
             client.stream("POST", url, json=asked, headers=headers) as answer,
         ):
             async for part in answer.aiter_raw():
@@ -241,7 +245,7 @@ def _label(unit: UnitDashboard, dashboard: str, endpoint: Endpoint, seed: int) -
             f"{number}. {' '.join(text.split())}" for number, (text, _) in enumerate(some, 1)
         )
         fires = ask(_JUDGE, f"Description: {label}\n\n{numbered}").get("fires")
-        if not isinstance(fires, list) or not all(isinstance(number, int) for number in fires):
+        if not isinstance(fires, list) or not all(type(number) is int for number in fires):
             raise NoAnswerError("the answer has no list of sentences")
         for number, (_, side) in enumerate(some, 1):
             right[side].append(float((number in fires) == side))
