@@ -61,6 +61,7 @@ from glossae.lm.model import LanguageModel, NormRange
 from glossae.lm.passes import Passes, clear_passes
 from glossae.lm.replay import Reader, replay, replayed, replayed_losses
 from glossae.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
+from glossae.lm.token_cache import StreamedTokens, id_bytes, in_chunks, stream_tokens
 
 __all__ = [
     "ARCHITECTURES",
@@ -84,6 +85,7 @@ __all__ = [
     "Site",
     "SiteEdit",
     "StoredActivations",
+    "StreamedTokens",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
@@ -104,6 +106,8 @@ __all__ = [
     "gradients",
     "growing_samples",
     "half_width",
+    "id_bytes",
+    "in_chunks",
     "in_text_order",
     "known_commit",
     "load",
@@ -126,6 +130,7 @@ __all__ = [
     "sentence_batches",
     "sentence_losses",
     "stored_activations",
+    "stream_tokens",
     "text_states",
     "tokenize",
     "tokens_to_score",

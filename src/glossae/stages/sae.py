@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.lm import FoundSinks, LanguageModel, TokenizedCorpus, activations, batches
+from glossae.lm import FoundSinks, LanguageModel, StreamedTokens, TokenizedCorpus, activations, batches
 from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
 from glossae.recipe import Recipe
 from glossae.results import SaeResult, SinkLosses, StageResults
@@ -19,10 +19,10 @@ from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
 from glossae.stages.shared.sae_jobs import (
-    TrainingText,
     check_memory,
     train_jobs,
     train_settings,
+    training_text,
     training_work,
 )
 from glossae.stages.stage import Stage, settings_of
@@ -48,7 +48,8 @@ def inputs(context: Context) -> Inputs:
         "layer": context.site.layer,
         "given": None if context.given is None else context.given.identity,
     }
-    return Inputs(("train", "select"), settings)
+    text = context.trained_text()
+    return Inputs((*text.roles, "select"), settings | text.settings)
 
 
 def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
@@ -85,6 +86,8 @@ def check(context: Context) -> None:
     """
     recipe, lm, given = context.recipe, context.lm, context.given
     latents = latents_planned(context)
+    # a missing file is found before anything is written
+    context.trained_text()
     if given is not None:
         config = given.sae.config
         if recipe.layer == "auto" and config.site:
@@ -227,7 +230,7 @@ def train_autoencoder(
     recipe, site = context.recipe, context.site
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
-    text = TrainingText(context.lm, site, context.training_tokens(), recipe)
+    text, progress = training_text(context, context.lm, site, recipe, progress)
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=site.layer)
     settings = train_settings(recipe, text)
@@ -262,10 +265,13 @@ def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
     return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
 
 
-def _trained_on(tokens: TokenizedCorpus, trained: int, *, chat: bool) -> str:
+def _trained_on(tokens: TokenizedCorpus | StreamedTokens, trained: int, *, chat: bool) -> str:
     """The text that an autoencoder was trained on, in words."""
-    corpus = tokens.corpus
-    words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    if isinstance(tokens, StreamedTokens):
+        words = f"{trained:,} tokens of {tokens}"
+    else:
+        corpus = tokens.corpus
+        words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
     return f"{words}, as replies in a chat" if chat else words
 
 
@@ -274,9 +280,8 @@ def training_identity(context: Context, seed: int | None = None) -> str:
     other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
     if seed is None and (more := baseline_jobs(context.recipe)):
         other["more"] = sorted(more)
-    return context.identity(
-        "train", **settings_of(context.recipe, "sae", "precision"), layer=context.site.layer, **other
-    )
+    text, settings = context.trained_text(), settings_of(context.recipe, "sae", "precision")
+    return context.identity(*text.roles, **settings, **text.settings, layer=context.site.layer, **other)
 
 
 def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:
@@ -372,7 +377,7 @@ def words(counts: Quantities) -> str:
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
         f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over "
-        f"{count_text(counts.train_tokens * recipe.sae.epochs)}; then {measured}"
+        f"{count_text(counts.sae_tokens * recipe.sae.epochs)}; then {measured}"
     )
 
 
