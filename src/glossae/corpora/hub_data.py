@@ -22,6 +22,8 @@ from glossae.languages import UNDETERMINED, language_code, suggested_code
 SCHEME = "hub:"
 ROWS = 1000
 """Rows of a table read at a time."""
+TRIES = 3
+"""How often a block of a stream is asked for again, by a client that itself tries for half a minute each time."""
 # this file is fetched first, to learn the commit; a data set need not have it
 _CARD = "README.md"
 _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
@@ -169,17 +171,30 @@ def streamed_rows(source: HubDataSet) -> Iterator[Mapping[str, Any]]:
         GlossaeError: there is no such split, or the hub refuses or breaks off.
     """
     datasets = _library()
-    with hub_errors(source.repository, source.name), _quiet(datasets):
+    with _streaming(datasets, source):
         builder = _builder(datasets, source, commit_of(source.repository, _CARD))
         splits = builder.as_streaming_dataset()
         rows = iter(splits[_split_of(source, list(splits))])
     while True:
         # the settings of the hub's client are ours only as long as it works
-        with hub_errors(source.repository, source.name), _quiet(datasets):
+        with _streaming(datasets, source):
             some = list(islice(rows, ROWS))
         if not some:
             return
         yield from some
+
+
+@contextmanager
+def _streaming(datasets: Any, source: HubDataSet) -> Iterator[None]:
+    """As `hub_errors` and `_quiet`, with few enough tries that a lost connection is told within minutes."""
+    config = datasets.config
+    tries = config.STREAMING_READ_MAX_RETRIES
+    config.STREAMING_READ_MAX_RETRIES = TRIES
+    try:
+        with hub_errors(source.repository, source.name), _quiet(datasets):
+            yield
+    finally:
+        config.STREAMING_READ_MAX_RETRIES = tries
 
 
 def _library() -> Any:

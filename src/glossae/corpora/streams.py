@@ -35,7 +35,7 @@ _HASHED = 2**24
 # rows of a table that are read at a time
 _ROWS = 256
 # what ends a sentence, with the blank after it
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]* ")
+_END = re.compile(r"[.!?…]+[\"'”’»«)\]]* ")
 # a document of fewer words is one sentence; in a longer one, shorter sentences are not compared: "Mr.", "Thank you."
 _WORDS, _COMPARED = 8, 4
 
@@ -185,14 +185,17 @@ class TextStream:
         """Short names of the sources."""
         return [source.name for source in self.sources]
 
-    @property
-    def files(self) -> list[Path]:
-        """The files of this machine that are read, in order.
+    def sizes(self) -> dict[str, int | None]:
+        """The bytes of each source by its words in the recipe; None for one on the hub.
 
         Raises:
-            GlossaeError: one is missing, or is of no kind that is read.
+            GlossaeError: a file is missing, or is of no kind that is read.
         """
-        return [path for source in self.sources if isinstance(source, _Files) for path in source.files()]
+        words = split_sources(self.said)
+        return {
+            word: sum(path.stat().st_size for path in source.files()) if isinstance(source, _Files) else None
+            for word, source in zip(words, self.sources, strict=True)
+        }
 
     @cached_property
     def identity(self) -> Any:

@@ -61,7 +61,7 @@ from glossae.lm.model import LanguageModel, NormRange
 from glossae.lm.passes import Passes, clear_passes
 from glossae.lm.replay import Reader, replay, replayed, replayed_losses
 from glossae.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
-from glossae.lm.token_cache import StreamedTokens, id_bytes, in_chunks, stream_tokens
+from glossae.lm.token_cache import StreamedTokens, cache_bytes, in_chunks, stream_tokens
 
 __all__ = [
     "ARCHITECTURES",
@@ -92,6 +92,7 @@ __all__ = [
     "adds_bos",
     "batches",
     "beginning_loss",
+    "cache_bytes",
     "chat_ids",
     "check_positions",
     "clear_passes",
@@ -106,7 +107,6 @@ __all__ = [
     "gradients",
     "growing_samples",
     "half_width",
-    "id_bytes",
     "in_chunks",
     "in_text_order",
     "known_commit",

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -22,8 +23,9 @@ from glossae.lm.model import LanguageModel
 
 SHARD_TOKENS = 2**22
 """Tokens in a shard, which is also the window in which texts are shuffled."""
-# bytes of a shard for each token, besides its id: of each sentence its end and key, of each document its end
-MORE_BYTES = 1
+# bytes of a shard for each token besides its id, where sentences have 20 tokens: of each sentence its end and key, and
+# of each document its end
+_MORE = 1
 # ids below this have 2 bytes, others 4
 _SHORT = 2**16
 # the layout of the shards; another one is another cache
@@ -35,9 +37,13 @@ Chunk = tuple[int, Int[np.ndarray, " texts"]]
 """The number of a shard, and the numbers of some of its texts."""
 
 
-def id_bytes(vocabulary: int) -> int:
-    """Bytes of a token id on disk."""
+def _id_bytes(vocabulary: int) -> int:
     return 2 if vocabulary <= _SHORT else 4
+
+
+def cache_bytes(tokens: float, vocabulary: int) -> float:
+    """About the bytes that so many tokens of a stream take on disk, in whole shards."""
+    return math.ceil(tokens / SHARD_TOKENS) * SHARD_TOKENS * (_id_bytes(vocabulary) + _MORE)
 
 
 class _Shard(NamedTuple):
@@ -300,7 +306,7 @@ def _write(
             places[document.source] = document.place
         progress(len(ids))
     columns = {
-        "ids": np.array(ids, dtype=np.uint16 if id_bytes(len(lm.tokenizer)) == 2 else np.int32),
+        "ids": np.array(ids, dtype=np.uint16 if _id_bytes(len(lm.tokenizer)) == 2 else np.int32),
         "ends": np.array(ends, dtype=np.int64),
         "keys": np.array(keys, dtype=np.int64),
         "documents": np.array(of_document, dtype=np.int64),

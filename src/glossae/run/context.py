@@ -395,16 +395,14 @@ class Context:
 
     @cached_property
     def stream(self) -> TextStream | None:
-        """The text of `sae.stream`; None where autoencoders are trained on `train`, or none is trained.
+        """The text of `sae.stream`; None where autoencoders are trained on `train`.
 
         Raises:
             GlossaeError: its form is unknown.
         """
-        settings = self.recipe.sae
-        if settings.stream is None or settings.from_ is not None:
-            return None
+        said = self.recipe.sae.stream
         try:
-            return parse_stream(settings.stream)
+            return None if said is None else parse_stream(said)
         except GlossaeError as error:
             raise GlossaeError(f"sae.stream: {error}") from error
 

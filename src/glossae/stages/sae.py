@@ -11,8 +11,16 @@ from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.lm import FoundSinks, LanguageModel, StreamedTokens, TokenizedCorpus, activations, batches
-from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
+from glossae.lm import (
+    FoundSinks,
+    LanguageModel,
+    StreamedTokens,
+    TokenizedCorpus,
+    activations,
+    batches,
+    cache_bytes,
+)
+from glossae.plan import Quantities, Work, bytes_text, count_text, share_of, stream_facts, tokens_of
 from glossae.recipe import Recipe
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -48,7 +56,7 @@ def inputs(context: Context) -> Inputs:
         "layer": context.site.layer,
         "given": None if context.given is None else context.given.identity,
     }
-    text = context.trained_text()
+    text = context.trained_text() if context.given is None else Inputs(("train",))
     return Inputs((*text.roles, "select"), settings | text.settings)
 
 
@@ -86,9 +94,10 @@ def check(context: Context) -> None:
     """
     recipe, lm, given = context.recipe, context.lm, context.given
     latents = latents_planned(context)
-    # a missing file is found before anything is written
-    context.trained_text()
-    if given is not None:
+    if given is None:
+        # a missing file is found before anything is written
+        context.trained_text()
+    else:
         config = given.sae.config
         if recipe.layer == "auto" and config.site:
             raise GlossaeError(
@@ -374,10 +383,14 @@ def words(counts: Quantities) -> str:
     if recipe.sae.from_:
         return f"{place}taken from {recipe.sae.from_}, counted as {counts.latents:,} latents; {measured}"
     sparsity = f"k {recipe.sae.k}" if recipe.sae.activation != "relu" else f"L1 weight {recipe.sae.l1:g}"
+    over = count_text(counts.sae_tokens * recipe.sae.epochs)
+    if recipe.sae.stream is not None:
+        kept = bytes_text(cache_bytes(counts.sae_tokens, counts.shape.vocabulary))
+        over += f" of sae.stream, whose token ids take up to {kept} in glossae's cache"
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
         f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over "
-        f"{count_text(counts.sae_tokens * recipe.sae.epochs)}; then {measured}"
+        f"{over}; then {measured}"
     )
 
 
@@ -389,6 +402,7 @@ STAGE = Stage(
     cost=cost,
     words=words,
     lower="batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    sources=stream_facts,
     check=check,
     lines=lines,
 )
