@@ -5,6 +5,7 @@ import json
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from glossae.corpora import Corpus, Document, Sentence, Taken, TextStream
 from glossae.declared import safetensors_header
 from glossae.environment import cache_folder
 from glossae.errors import GlossaeError
-from glossae.files import fingerprint, make_folder, replacing
+from glossae.files import clear_temporaries, fingerprint, make_folder, replacing
 from glossae.languages import UNDETERMINED
 from glossae.lm.batches import TokenizedCorpus, TokenRows
 from glossae.lm.model import LanguageModel
@@ -198,19 +199,19 @@ def stream_tokens(
         GlossaeError: the stream cannot be read, has fewer tokens, or changes while it is read; or the cache cannot be
             written.
     """
-    from filelock import FileLock
-
     folder = _folder(lm, stream.identity)
-    make_folder(folder)
     found = StreamedTokens(stream.names, lm.prefix, longest - len(lm.prefix), tested)
     places, written, documents = [Taken(0, 0)] * len(stream.sources), list[Path](), None
-    with FileLock(folder / ".lock"):
+    with _locked(folder):
         for number in itertools.count():
             if found.tokens >= tokens:
                 break
             path = folder / f"{number:06d}.safetensors"
             shard = _known(path)
-            if shard is None:
+            if shard is not None:
+                # what was read up to here, if anything was, is no longer the place to go on from
+                documents = None
+            else:
                 documents = documents or stream.documents(places)
                 share = partial(_share, progress, found.tokens, tokens)
                 shard = _write(lm, path, documents, places, share)
@@ -230,6 +231,26 @@ def stream_tokens(
             )
     progress(1.0)
     return found
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let no other process write into a folder, which is made if need be; what killed ones left there is deleted."""
+    from filelock import FileLock
+
+    lock = FileLock(folder / ".lock")
+    try:
+        make_folder(folder)
+        lock.acquire()
+        clear_temporaries(folder, below=False)
+    except OSError as error:
+        raise GlossaeError(
+            f"{folder}: cannot be written ({error.strerror or error}): set GLOSSAE_CACHE to a folder that can"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _share(progress: Callable[[float], None], before: int, wanted: int, done: int) -> None:
