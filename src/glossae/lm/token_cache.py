@@ -32,7 +32,7 @@ _SHORT = 2**16
 # the layout of the shards; another one is another cache
 _FORMAT = 1
 # characters that are tokenized at a time
-_AT_ONCE = 2**20
+_AT_ONCE = 2**18
 
 Chunk = tuple[int, Int[np.ndarray, " texts"]]
 """The number of a shard, and the numbers of some of its texts."""
