@@ -75,8 +75,9 @@ def test_faults_are_one_line(add, refusal):
     assert "name config, split and text only" in refusal("streamed", f"{source},da=content", 0)
 
 
-def test_a_hub_that_is_gone_is_one_line(hub, add, refusal):
+def test_a_hub_that_is_gone_is_one_line(hub, add, refusal, offline):
     source = add({"train.parquet": table(TEXTS[:600])})
+    assert "HF_HUB_OFFLINE is set" in refusal("streamed", source, 0, by=offline)
     with hub.unreachable():
         assert "the hub cannot be reached" in refusal("streamed", source, 0)
 

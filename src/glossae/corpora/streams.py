@@ -110,8 +110,7 @@ class _Files(NamedTuple):
         """
         if not self.path.is_dir():
             with _opened(self.path):
-                pass
-            return [self.path]
+                return [self.path]
         try:
             found = sorted(each for each in self.path.iterdir() if each.is_file() and _kind(each) is not None)
         except OSError as error:
@@ -143,8 +142,9 @@ class _Files(NamedTuple):
 
 
 def _fact(path: Path) -> Any:
-    stat = path.stat()
-    content = file_sha256(path) if stat.st_size <= _HASHED else stat.st_mtime_ns
+    with _opened(path):
+        stat = path.stat()
+        content = file_sha256(path) if stat.st_size <= _HASHED else stat.st_mtime_ns
     return [path.name, stat.st_size, content]
 
 

@@ -43,6 +43,8 @@ START_TOKENS = 1024
 # of a dry run: tokens on which reconstruction is measured where a precision is asked for, and sentences in the first
 # sample of losses (glossae.sae.quality, lm.batches)
 RECONSTRUCTED, FIRST = 50_000, 32
+# tokens of a stream that two cores read, clean and tokenize in a second (benchmarks/stream.py)
+TOKENIZED = 5e5
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
 SPLICE_SPREAD = 0.5
@@ -337,6 +339,8 @@ def cost(counts: Quantities) -> Work:
     train = Work()
     if sae.from_ is None:
         train = training_work(counts, shape, counts.depth, counts.latents, [counts.live_latents], [sae.tied])
+        if sae.stream is not None:
+            train += Work(seconds=counts.sae_tokens / TOKENIZED)
     train = dataclasses.replace(train, written=4 * (1 if sae.tied else 2) * counts.d_in * counts.latents)
     seen, spliced = fidelity_tokens(counts)
     look = counts.forward(seen, counts.depth) + counts.encode(seen)

@@ -156,7 +156,8 @@ def training_text(
     if context.stream is None:
         return TrainingText(lm, site, context.training_tokens(lm), recipe), progress
     tokens = context.streamed_tokens(lm, part(progress, 0.0, TOKENIZING))
-    context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}")
+    if tokens.left_out:
+        context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}")
     return TrainingText(lm, site, tokens, recipe), part(progress, TOKENIZING, 1.0)
 
 
