@@ -254,6 +254,22 @@ def test_other_sources_are_refused(said):
     assert refusal(said)
 
 
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt"):
+        write(tmp_path / name, TEXTS[:2])
+    original = Path.open
+
+    def refused(path, *arguments, **options):
+        if path.name == "b.txt":
+            raise PermissionError(13, "Permission denied")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(GlossaeError, match=r"b\.txt: cannot be read \(Permission denied\)"):
+        assert parse_stream(str(tmp_path)).identity
+    assert "cannot be read (Permission denied)" in refusal(tmp_path)
+
+
 def test_a_value_that_is_no_text_names_the_line_or_column(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(as_lines(["a", 3]))
