@@ -124,6 +124,15 @@ def _read(source: str) -> dict[str, Any]:
     }
 
 
+def _streamed(said: str, taken: int) -> dict[str, Any]:
+    """A stream's texts, after so many documents."""
+    from glossae.corpora import Taken, parse_stream
+
+    stream = parse_stream(said)
+    texts = [each.text for each in stream.documents([Taken(taken, 0)])]
+    return {"texts": texts, "identity": stream.identity}
+
+
 def _task(name: str) -> dict[str, Any]:
     from glossae.corpora import parse_task
 
@@ -244,6 +253,7 @@ DO = {
     "identity": _identity,
     "probed": _probed,
     "read": _read,
+    "streamed": _streamed,
     "task": _task,
     "roles": lambda specs: _roles(**specs),
     "run": _run,

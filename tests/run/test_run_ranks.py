@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from glossae.record import RESULTS
+from toy_grammar import sentences
 
 WORKER = str(Path(__file__).with_name("killed_run.py"))
 SHORT = {"layer": 1, "probe__paper": "false", "sae__encoder_dtype": "float32", "sae__checkpoint": 0}
@@ -55,6 +56,18 @@ def test_a_killed_rank_comes_back_and_the_end_is_that_of_one_process(world, tmp_
     assert not (out / "sae" / "checkpoints").exists()
     for name in ("sae/sae.safetensors", "sae/seed_1/sae.safetensors"):
         close(out, alone, name)
+
+
+def test_a_stream_on_two_ranks_trains_what_one_process_does(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOSSAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "web.txt").write_text("".join(f"{pair['en']}\n" for pair in sentences(400, seed=77)))
+    settings = SHORT | {"sae__stream": tmp_path / "web.txt", "sae__tokens": 2000}
+    alone, out, struck = (tmp_path / name for name in ("alone", "ranks", "struck"))
+    struck.mkdir()
+    assert world.run_undrawn(alone, "--until", "sae", **settings) == 0
+    status, said = under_torchrun(world.line(out, **settings), f"{struck} 1:3", restarts=1)
+    assert (status, [path.name for path in struck.iterdir()]) == (0, ["1:3"]), said
+    close(out, alone, "sae/sae.safetensors")
 
 
 @pytest.mark.slow

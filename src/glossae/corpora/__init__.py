@@ -14,6 +14,7 @@ from glossae.corpora.opus import Opus
 from glossae.corpora.roles import OPTIONAL, ROLES, SHARES, Roles, build_roles, untested_languages
 from glossae.corpora.sources import Aligned, Generator, parse_source, read_source, split_sources
 from glossae.corpora.splits import cut, first_of_each, shuffle_key
+from glossae.corpora.streams import Document, Taken, TextStream, parse_stream, sentence_keys
 from glossae.corpora.tasks import Example, Row, Task, TaskSource, assemble_task, parse_task, split_tasks
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SHARES",
     "Aligned",
     "Corpus",
+    "Document",
     "Example",
     "Generator",
     "HubDataSet",
@@ -29,8 +31,10 @@ __all__ = [
     "Roles",
     "Row",
     "Sentence",
+    "Taken",
     "Task",
     "TaskSource",
+    "TextStream",
     "ambiguous",
     "assemble_task",
     "build_lexicons",
@@ -43,9 +47,11 @@ __all__ = [
     "first_of_each",
     "identical_texts",
     "parse_source",
+    "parse_stream",
     "parse_task",
     "read_source",
     "refuse_one_text_as_two_languages",
+    "sentence_keys",
     "shuffle_key",
     "split_sources",
     "split_tasks",

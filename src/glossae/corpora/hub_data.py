@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from glossae.languages import UNDETERMINED, language_code, suggested_code
 SCHEME = "hub:"
 ROWS = 1000
 """Rows of a table read at a time."""
+TRIES = 3
+"""How often a block of a stream is asked for again, by a client that itself tries for half a minute each time."""
 # this file is fetched first, to learn the commit; a data set need not have it
 _CARD = "README.md"
 _KEYS = ("config", "split", "text", "label", "language", "pair", "doc")
@@ -161,6 +164,39 @@ class HubDataSet(Source):
             return {split: builder.as_dataset(split=split).flatten() for split in builder.info.splits}
 
 
+def streamed_rows(source: HubDataSet) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a data set from the hub as they come, of its commit at the first; nothing is kept on disk.
+
+    Raises:
+        GlossaeError: there is no such split, or the hub refuses or breaks off.
+    """
+    datasets = _library()
+    with _streaming(datasets, source):
+        builder = _builder(datasets, source, commit_of(source.repository, _CARD))
+        splits = builder.as_streaming_dataset()
+        rows = iter(splits[_split_of(source, list(splits))])
+    while True:
+        # the settings of the hub's client are ours only as long as it works
+        with _streaming(datasets, source):
+            some = list(islice(rows, ROWS))
+        if not some:
+            return
+        yield from some
+
+
+@contextmanager
+def _streaming(datasets: Any, source: HubDataSet) -> Iterator[None]:
+    """As `hub_errors` and `_quiet`, with few enough tries that a lost connection is told within minutes."""
+    config = datasets.config
+    tries = config.STREAMING_READ_MAX_RETRIES
+    config.STREAMING_READ_MAX_RETRIES = TRIES
+    try:
+        with hub_errors(source.repository, source.name), _quiet(datasets):
+            yield
+    finally:
+        config.STREAMING_READ_MAX_RETRIES = tries
+
+
 def _library() -> Any:
     try:
         import datasets
@@ -239,15 +275,26 @@ def _builder(datasets: Any, source: HubDataSet, commit: str) -> Any:
 def _split(source: HubDataSet, builder: Any) -> Any:
     """The wanted split, as a table."""
     splits = list(builder.info.splits)
-    split = source.split or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
-    if split is None:
-        raise GlossaeError(f"{source.name}: has several splits and none is train: {_choice('split', splits)}")
+    split = source.split or _split_of(source, splits)
     try:
         return builder.as_dataset(split=split)
     except (ValueError, AssertionError) as error:
-        raise GlossaeError(
-            f"{source.name}: has no split {short_repr(split)}: {_choice('split', splits, split)}"
-        ) from error
+        raise _no_split(source, splits) from error
+
+
+def _split_of(source: HubDataSet, splits: Sequence[str]) -> str:
+    """The name of the wanted split: the one that the source names, or `train`, or the only one."""
+    split = source.split or ("train" if "train" in splits else splits[0] if len(splits) == 1 else None)
+    if split is None:
+        raise GlossaeError(f"{source.name}: has several splits and none is train: {_choice('split', splits)}")
+    if split not in splits:
+        raise _no_split(source, splits)
+    return split
+
+
+def _no_split(source: HubDataSet, splits: Sequence[str]) -> GlossaeError:
+    split = source.split or ""
+    return GlossaeError(f"{source.name}: has no split {short_repr(split)}: {_choice('split', splits, split)}")
 
 
 def _choice(key: str, names: Sequence[str], meant: str = "") -> str:

@@ -7,7 +7,7 @@ import itertools
 import json
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedIOBase, BufferedReader
@@ -49,8 +49,8 @@ def path_text(path: Path) -> str:
 
 
 @contextmanager
-def open_file(path: Path) -> Iterator[BufferedReader]:
-    """Open `path` for reading bytes."""
+def open_file(path: Path, *, packed: bool = False) -> Iterator[BufferedReader]:
+    """Open `path` for reading bytes; compressed files are refused unless they may be `packed`."""
     if path.is_dir():
         raise GlossaeError(f"{path_text(path)}: is a folder: name a file in it")
     if not path.exists():
@@ -61,7 +61,7 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
         if path.stat().st_size == 0:
             raise GlossaeError(f"{path_text(path)}: is empty: give a file with text in it")
         with path.open("rb") as file:
-            start = file.peek(16)
+            start = b"" if packed else file.peek(16)
             for magic, (what, unpack) in _PACKED.items():
                 if start.startswith(magic):
                     raise GlossaeError(
@@ -164,8 +164,12 @@ def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _jsonl(path: Path) -> Iterator[Record]:
-    name = path_text(path)
-    for number, line in enumerate(text_lines(path), 1):
+    return json_records(text_lines(path), path_text(path))
+
+
+def json_records(lines: Iterable[str], name: str) -> Iterator[Record]:
+    """The records of lines with one JSON object each; `name` is the file's, for messages."""
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{name}, line {number}"

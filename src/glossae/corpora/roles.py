@@ -377,7 +377,7 @@ class _Division:
         counts: Counter[str] = Counter()
         for sentence in (each for role in self._present() for each in self._sentences[role]):
             counts[sentence.language] += 1
-            other = first.setdefault(words_key(sentence), sentence.language)
+            other = first.setdefault(words_key(sentence.text), sentence.language)
             if other != sentence.language:
                 one, other = sorted((other, sentence.language), key=self._languages.index)
                 common[one, other] += 1
@@ -452,7 +452,7 @@ class _Division:
         before: set[bytes] = set()
         found: dict[str, int] = {}
         for role in self._present():
-            keys = [words_key(each) + each.language.encode() for each in self._sentences[role]]
+            keys = [words_key(each.text) + each.language.encode() for each in self._sentences[role]]
             if number := sum(key in before for key in keys):
                 found[role] = number
             before.update(keys)

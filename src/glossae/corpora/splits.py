@@ -120,15 +120,15 @@ def cut_text(
     )
 
 
-def words_key(sentence: Sentence) -> bytes:
+def words_key(text: str) -> bytes:
     """A hash of a sentence's words: the words of every sentence at once are as large as the text."""
-    return blake2b((" ".join(words_of(sentence.text)) or sentence.text).encode(), digest_size=16).digest()
+    return blake2b((" ".join(words_of(text)) or text).encode(), digest_size=16).digest()
 
 
 def without_near_duplicates(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
     """Of sentences of one language with the same words, keep the one with the smallest pair id; return the rest too."""
     first: dict[bytes, Sentence] = {}
-    keys = [words_key(s) + s.language.encode() for s in sentences]
+    keys = [words_key(s.text) + s.language.encode() for s in sentences]
     for key, sentence in zip(keys, sentences, strict=True):
         if key not in first or (sentence.pair, sentence.text) < (first[key].pair, first[key].text):
             first[key] = sentence

@@ -62,6 +62,7 @@ from glossae.lm.model import LanguageModel, NormRange
 from glossae.lm.passes import Passes, clear_passes, weight_sums
 from glossae.lm.replay import Reader, replay, replayed, replayed_losses
 from glossae.lm.sites import ARCHITECTURES, SITE_NAMES, Architecture, Place, Site
+from glossae.lm.token_cache import StreamedTokens, cache_bytes, in_chunks, stream_tokens
 
 __all__ = [
     "ARCHITECTURES",
@@ -85,12 +86,14 @@ __all__ = [
     "Site",
     "SiteEdit",
     "StoredActivations",
+    "StreamedTokens",
     "TokenEdit",
     "TokenizedCorpus",
     "activations",
     "adds_bos",
     "batches",
     "beginning_loss",
+    "cache_bytes",
     "chat_ids",
     "check_positions",
     "clear_passes",
@@ -106,6 +109,7 @@ __all__ = [
     "gradients",
     "growing_samples",
     "half_width",
+    "in_chunks",
     "in_text_order",
     "known_commit",
     "load",
@@ -128,6 +132,7 @@ __all__ = [
     "sentence_batches",
     "sentence_losses",
     "stored_activations",
+    "stream_tokens",
     "text_states",
     "tokenize",
     "tokens_to_score",

@@ -114,7 +114,8 @@ def require_finite(
                 continue
             bad = int((~torch.isfinite(x)).any(1).nonzero()[0, 0])
             sentence = tokens.corpus.sentences[int(part.sentence[bad])]
-            text = sentence.text if len(sentence.text) <= 60 else f"{sentence.text[:60]}…"
+            words = sentence.text or str(lm.tokenizer.decode(tokens.ids[int(part.sentence[bad])]))
+            text = words if len(words) <= 60 else f"{words[:60]}…"
             raise GlossaeError(
                 f"model: {lm.name}: {site} is NaN or infinite at token {int(part.position[bad])} of the sentence "
                 f"{text!r} ({sentence.language}, {sentence.source}); another dtype may help, float32 above all"

@@ -1,6 +1,15 @@
 """The dry run: downloads, memory and time of a run by arithmetic; nothing is fetched, run or written."""
 
-from glossae.plan.facts import Amounts, Shape, SourceFacts, folder_bytes, hub_cache, model_facts, task_facts
+from glossae.plan.facts import (
+    Amounts,
+    Shape,
+    SourceFacts,
+    folder_bytes,
+    hub_cache,
+    model_facts,
+    stream_facts,
+    task_facts,
+)
 from glossae.plan.machine import memory_bytes
 from glossae.plan.page import Plan, dry_run
 from glossae.plan.quantities import (
@@ -37,6 +46,7 @@ __all__ = [
     "model_facts",
     "sentences_of",
     "share_of",
+    "stream_facts",
     "task_facts",
     "tokens_of",
     "too_few_message",

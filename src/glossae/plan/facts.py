@@ -16,6 +16,7 @@ from glossae.corpora import (
     Opus,
     TaskSource,
     parse_source,
+    parse_stream,
     read_source,
     split_sources,
     split_tasks,
@@ -308,6 +309,24 @@ def source_facts(recipe: Recipe, bytes_per_token: BytesPerToken) -> dict[str, li
         except GlossaeError as error:
             raise GlossaeError(f"corpora.{role}: {error}") from error
     return found
+
+
+def stream_facts(recipe: Recipe) -> list[SourceFacts]:
+    """The facts about the sources of `sae.stream`, whose text is not counted.
+
+    Raises:
+        GlossaeError: a source cannot be parsed, or its file does not exist.
+    """
+    if recipe.sae.stream is None:
+        return []
+    try:
+        sizes = parse_stream(recipe.sae.stream).sizes()
+    except GlossaeError as error:
+        raise GlossaeError(f"sae.stream: {error}") from error
+    note = f"read as far as {recipe.sae.tokens or 0:,} tokens take"
+    return [
+        SourceFacts(word, "net" if size is None else "file", size, None, note) for word, size in sizes.items()
+    ]
 
 
 def role_amounts(recipe: Recipe, sources: dict[str, list[SourceFacts]]) -> dict[str, Amounts | None]:

@@ -167,8 +167,13 @@ class Quantities:
 
     @property
     def train_tokens(self) -> float:
-        """Tokens of an epoch of the SAE's training."""
+        """Tokens of train that probes, directions and, without `sae.stream`, the SAE are fitted to."""
         return tokens_of(self.roles["train"], self.recipe.trained_languages)
+
+    @property
+    def sae_tokens(self) -> float:
+        """Tokens of an epoch of the SAE's training."""
+        return self.recipe.sae.tokens or self.train_tokens
 
     @property
     def steps(self) -> int:
@@ -177,12 +182,12 @@ class Quantities:
         if sae.batch_sentences is not None:
             sentences = sentences_of(self.roles["train"], self.recipe.trained_languages)
             return math.ceil(sentences / sae.batch_sentences) * sae.epochs
-        return math.ceil(self.train_tokens * sae.epochs / sae.batch_tokens)
+        return math.ceil(self.sae_tokens * sae.epochs / sae.batch_tokens)
 
     @property
     def step_tokens(self) -> float:
         """Tokens in an optimiser step."""
-        return self.train_tokens * self.recipe.sae.epochs / max(1, self.steps)
+        return self.sae_tokens * self.recipe.sae.epochs / max(1, self.steps)
 
     @property
     def blocks_above(self) -> int:

@@ -29,6 +29,8 @@ _REPLACES = {
     "grid.latents": ("grid.expansion",),
     "corpora.text": tuple(f"corpora.{role}" for role in CUT_ROLES),
     "corpora.train": ("corpora.text",),
+    # many passes are for the little text of a recipe
+    "sae.stream": ("sae.epochs", "sae.batch_sentences"),
     # a given autoencoder cannot be trained again
     "sae.from": ("baselines.trained", "baselines.frozen", "evidence.seeds"),
 }

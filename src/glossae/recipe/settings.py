@@ -160,6 +160,11 @@ class SaeSettings(Settings, title="sae"):
     """First value of the pre-encoder bias: the first batch's mean or geometric median, or zero (published: random)."""
     unit_rows: bool = True
     """Keep the decoder's rows at length 1 (published: they are free)."""
+    stream: Text | None = None
+    """Text of any size for the autoencoder alone, in place of train: .txt, .jsonl and .parquet files (.gz, .zst) or
+    folders of them, hub:OWNER/NAME; ,text=COLUMN names the column. Sentences of the other roles are left out."""
+    tokens: Count | None = None
+    """Number of tokens of sae.stream to train on."""
     text: Literal["pair", "all"] = "pair"
     """Languages of train that the autoencoder is trained on: the target and the reference, or the others too."""
     matryoshka: Values[Count] = ()
@@ -200,6 +205,12 @@ class SaeSettings(Settings, title="sae"):
             yield "l1", "relu needs it: without a penalty every latent would be active"
         if self.activation != "relu" and self.l1 is not None:
             yield "l1", f"is for sae.activation relu, not {self.activation}, whose sparsity is sae.k"
+        if self.stream is not None and self.tokens is None:
+            yield "tokens", "is missing: say how many tokens of sae.stream to train on"
+        if self.stream is None and self.tokens is not None:
+            yield "tokens", "is for sae.stream: all of train is trained on (corpora.limit makes it less)"
+        if self.stream is not None and self.batch_sentences is not None:
+            yield "batch_sentences", "is for train: with sae.stream, give sae.batch_tokens"
         if self.warmup + self.decay > 1:
             yield "decay", f"must leave room for sae.warmup, {self.warmup}, within 1, got {self.decay}"
         if self.latents is not None and self.matryoshka and max(self.matryoshka) >= self.latents:

@@ -32,8 +32,9 @@ def shared_recipe(recipe: Recipe) -> Recipe:
     }
     if recipe.grid.model is not None:
         changes["grid"] = recipe.grid.model_copy(update={"model": models[recipe.grid.model]})
-    if recipe.sae.from_ is not None:
-        changes["sae"] = recipe.sae.model_copy(update={"from_": models[recipe.sae.from_]})
+    given = recipe.sae.from_ and models[recipe.sae.from_]
+    own = {"from_": given, "stream": _without_folders(recipe.sae.stream)}
+    changes["sae"] = recipe.sae.model_copy(update=own)
     return recipe.model_copy(update=changes)
 
 
@@ -58,7 +59,8 @@ def _paths(recipe: Recipe) -> dict[str, str]:
     for name, shared in _models(recipe).items():
         if shared != name:
             found |= dict.fromkeys((name, *_absolute(name)), shared)
-    for text in filter(None, (*recipe.corpora.sources.values(), recipe.tasks.names)):
+    texts = (*recipe.corpora.sources.values(), recipe.sae.stream, recipe.tasks.names)
+    for text in filter(None, texts):
         for word in shlex.split(text):
             for part in [] if _fetched(word) else _FILES.split(word):
                 path = _prefix_and_path(part)[1]

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from glossae._version import __version__
-from glossae.corpora import OPTIONAL, Corpus, Roles
+from glossae.corpora import OPTIONAL, Corpus, Roles, TextStream, parse_stream, sentence_keys
 from glossae.errors import GlossaeError, one_line
 from glossae.files import file_sha256, fingerprint, path_named
 from glossae.hub import silent_client
@@ -32,6 +32,7 @@ from glossae.lm import (
     LanguageModel,
     Passes,
     Site,
+    StreamedTokens,
     TokenizedCorpus,
     beginning_loss,
     decide_beginning,
@@ -41,6 +42,7 @@ from glossae.lm import (
     load,
     resolve_device,
     resolve_dtype,
+    stream_tokens,
     tokenize,
     with_sinks,
 )
@@ -399,6 +401,56 @@ class Context:
     def training_tokens(self, lm: LanguageModel | None = None) -> TokenizedCorpus:
         """What autoencoders are trained on: the pair's sentences of `train`, or all of them."""
         return self.tokens("train", lm) if self.recipe.sae.text == "all" else self.pair_tokens("train", lm)
+
+    @cached_property
+    def stream(self) -> TextStream | None:
+        """The text of `sae.stream`; None where autoencoders are trained on `train`.
+
+        Raises:
+            GlossaeError: its form is unknown.
+        """
+        said = self.recipe.sae.stream
+        try:
+            return None if said is None else parse_stream(said)
+        except GlossaeError as error:
+            raise GlossaeError(f"sae.stream: {error}") from error
+
+    def trained_text(self) -> Inputs:
+        """What the text that autoencoders are trained on depends on: of a stream, every role's text is left out.
+
+        Raises:
+            GlossaeError: a file of the stream is missing, or the hub cannot be asked.
+        """
+        if self.stream is None:
+            return Inputs(("train",))
+        try:
+            return Inputs(tuple(self.roles.corpora), {"stream": self.stream.identity})
+        except GlossaeError as error:
+            raise GlossaeError(f"sae.stream: {error}") from error
+
+    def streamed_tokens(self, lm: LanguageModel, progress: Progress) -> StreamedTokens:
+        """The text of `sae.stream` as token ids of a model, without the sentences of every role but `train`.
+
+        Raises:
+            GlossaeError: as `stream_tokens`.
+        """
+        stream, wanted = self.stream, self.recipe.sae.tokens
+        assert stream is not None
+        assert wanted is not None
+        roles = self.roles.corpora.items()
+        tested = sentence_keys(each for role, own in roles if role != "train" for each in own.sentences)
+        try:
+            found = stream_tokens(
+                lm,
+                stream,
+                tokens=wanted,
+                longest=longest_text(self.recipe, lm),
+                tested=tested,
+                progress=progress,
+            )
+        except GlossaeError as error:
+            raise error if str(error).startswith("sae.") else GlossaeError(f"sae.stream: {error}") from error
+        return found
 
     @cached_property
     def site(self) -> Site:

@@ -205,6 +205,7 @@ _PIECES = {
     "dtype": "the dtype that auto is on this device",
     "habits": "the BOS, chat template or attention sinks found in model",
     "given": "the files of sae.from",
+    "stream": "the text of sae.stream",
     "models": "the files of probe.models",
     "model_of_grid": "the files of grid.model",
     "rows_of": "the rows of tasks.names",

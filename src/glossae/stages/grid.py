@@ -15,10 +15,10 @@ from glossae.run.context import Context, Inputs, Progress, model_identity, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import SaeConfig, choose, fronts, last_batches, measure_reconstruction
 from glossae.stages.shared.sae_jobs import (
-    TrainingText,
     check_memory,
     train_jobs,
     train_settings,
+    training_text,
     training_work,
 )
 from glossae.stages.stage import Stage, settings_of
@@ -47,7 +47,8 @@ def inputs(context: Context) -> Inputs:
         "layer": context.site.layer if recipe.grid.layer is None else recipe.grid.layer,
         **settings_of(recipe, "sae", *NOT_THE_GRIDS),
     }
-    return Inputs(("train", "select"), settings)
+    text = context.trained_text()
+    return Inputs((*text.roles, "select"), settings | text.settings)
 
 
 def _model(recipe: Recipe) -> str:
@@ -110,7 +111,8 @@ def run(context: Context, progress: Progress) -> StageResults:
     recipe, folder = context.recipe, context.folder.path / "grid"
     lm = context.model(_model(recipe))
     site = check_grid(recipe, lm, context.site.layer)
-    text = TrainingText(lm, site, context.training_tokens(lm), recipe)
+    train, measure = part(progress, 0.0, 0.8), part(progress, 0.8, 1.0)
+    text, train = training_text(context, lm, site, recipe, train)
     kinds = _kinds(recipe)
     settings = train_settings(recipe, text)
     jobs = [
@@ -128,15 +130,15 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         for kind in kinds
     ]
-    identity = context.identity("train", **inputs(context).settings)
-    trained = train_jobs(context, "grid", jobs, text, identity, part(progress, 0.0, 0.8))
+    identity = context.identity(*context.trained_text().roles, **inputs(context).settings)
+    trained = train_jobs(context, "grid", jobs, text, identity, train)
     measured = measure_reconstruction(
         lm,
         site,
         [sae for sae, _ in trained],
         context.tokens("select", lm),
         budget=recipe.batch_tokens,
-        progress=part(progress, 0.8, 1.0),
+        progress=measure,
     )
     cells = []
     for kind, (_, log), quality in zip(kinds, trained, measured, strict=True):
@@ -239,7 +241,7 @@ def words(counts: Quantities) -> str:
     d, of = shape.site_width(recipe.site), "" if name == recipe.model else f" of {name}"
     return (
         f"{len(_kinds(recipe))} autoencoders of {recipe.grid.size(d):,} latents on {recipe.site}{of}, "
-        f"width {d:,}, in one pass over {count_text(counts.train_tokens * recipe.sae.epochs)} tokens; "
+        f"width {d:,}, in one pass over {count_text(counts.sae_tokens * recipe.sae.epochs)} tokens; "
         "then measured on select"
     )
 

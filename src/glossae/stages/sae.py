@@ -11,18 +11,26 @@ from torch import Tensor
 
 from glossae.errors import GlossaeError
 from glossae.files import path_named
-from glossae.lm import FoundSinks, LanguageModel, TokenizedCorpus, activations, batches
-from glossae.plan import Quantities, Work, count_text, share_of, tokens_of
+from glossae.lm import (
+    FoundSinks,
+    LanguageModel,
+    StreamedTokens,
+    TokenizedCorpus,
+    activations,
+    batches,
+    cache_bytes,
+)
+from glossae.plan import Quantities, Work, bytes_text, count_text, share_of, stream_facts, tokens_of
 from glossae.recipe import Recipe
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
 from glossae.stages.shared.sae_jobs import (
-    TrainingText,
     check_memory,
     train_jobs,
     train_settings,
+    training_text,
     training_work,
 )
 from glossae.stages.stage import Stage, settings_of
@@ -35,6 +43,8 @@ START_TOKENS = 1024
 # of a dry run: tokens on which reconstruction is measured where a precision is asked for, and sentences in the first
 # sample of losses (glossae.sae.quality, lm.batches)
 RECONSTRUCTED, FIRST = 50_000, 32
+# tokens of a stream that two cores read, clean and tokenize in a second (benchmarks/stream.py)
+TOKENIZED = 5e5
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
 SPLICE_SPREAD = 0.5
@@ -48,7 +58,8 @@ def inputs(context: Context) -> Inputs:
         "layer": context.site.layer,
         "given": None if context.given is None else context.given.identity,
     }
-    return Inputs(("train", "select"), settings)
+    text = context.trained_text() if context.given is None else Inputs(("train",))
+    return Inputs((*text.roles, "select"), settings | text.settings)
 
 
 def check_latents(recipe: Recipe, lm: LanguageModel) -> int:
@@ -85,7 +96,10 @@ def check(context: Context) -> None:
     """
     recipe, lm, given = context.recipe, context.lm, context.given
     latents = latents_planned(context)
-    if given is not None:
+    if given is None:
+        # a missing file is found before anything is written
+        context.trained_text()
+    else:
         config = given.sae.config
         if recipe.layer == "auto" and config.site:
             raise GlossaeError(
@@ -227,7 +241,7 @@ def train_autoencoder(
     recipe, site = context.recipe, context.site
     if seed is not None:
         recipe = recipe.model_copy(update={"seed": seed})
-    text = TrainingText(context.lm, site, context.training_tokens(), recipe)
+    text, progress = training_text(context, context.lm, site, recipe, progress)
     latents = check_latents(recipe, context.lm)
     config = sae_config(recipe, d_in=context.lm.width(site), latents=latents, layer=site.layer)
     settings = train_settings(recipe, text)
@@ -262,10 +276,13 @@ def other_seeds(recipe: Recipe, count: int) -> tuple[int, ...]:
     return tuple((recipe.seed + 1 + number) % SEEDS for number in range(count))
 
 
-def _trained_on(tokens: TokenizedCorpus, trained: int, *, chat: bool) -> str:
+def _trained_on(tokens: TokenizedCorpus | StreamedTokens, trained: int, *, chat: bool) -> str:
     """The text that an autoencoder was trained on, in words."""
-    corpus = tokens.corpus
-    words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
+    if isinstance(tokens, StreamedTokens):
+        words = f"{trained:,} tokens of {tokens}"
+    else:
+        corpus = tokens.corpus
+        words = f"{trained:,} tokens of {' and '.join(corpus.languages)} from {', '.join(corpus.sources)}"
     return f"{words}, as replies in a chat" if chat else words
 
 
@@ -274,9 +291,8 @@ def training_identity(context: Context, seed: int | None = None) -> str:
     other: dict[str, Any] = {} if seed is None else {"training_seed": seed}
     if seed is None and (more := baseline_jobs(context.recipe)):
         other["more"] = sorted(more)
-    return context.identity(
-        "train", **settings_of(context.recipe, "sae", "precision"), layer=context.site.layer, **other
-    )
+    text, settings = context.trained_text(), settings_of(context.recipe, "sae", "precision")
+    return context.identity(*text.roles, **settings, **text.settings, layer=context.site.layer, **other)
 
 
 def sae_config(recipe: Recipe, *, d_in: int, latents: int, layer: int) -> SaeConfig:
@@ -323,6 +339,8 @@ def cost(counts: Quantities) -> Work:
     train = Work()
     if sae.from_ is None:
         train = training_work(counts, shape, counts.depth, counts.latents, [counts.live_latents], [sae.tied])
+        if sae.stream is not None:
+            train += Work(seconds=counts.sae_tokens / TOKENIZED)
     train = dataclasses.replace(train, written=4 * (1 if sae.tied else 2) * counts.d_in * counts.latents)
     seen, spliced = fidelity_tokens(counts)
     look = counts.forward(seen, counts.depth) + counts.encode(seen)
@@ -369,10 +387,14 @@ def words(counts: Quantities) -> str:
     if recipe.sae.from_:
         return f"{place}taken from {recipe.sae.from_}, counted as {counts.latents:,} latents; {measured}"
     sparsity = f"k {recipe.sae.k}" if recipe.sae.activation != "relu" else f"L1 weight {recipe.sae.l1:g}"
+    over = count_text(counts.sae_tokens * recipe.sae.epochs)
+    if recipe.sae.stream is not None:
+        kept = bytes_text(cache_bytes(counts.sae_tokens, counts.shape.vocabulary))
+        over += f" of sae.stream, whose token ids take up to {kept} in glossae's cache"
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
         f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over "
-        f"{count_text(counts.train_tokens * recipe.sae.epochs)}; then {measured}"
+        f"{over}; then {measured}"
     )
 
 
@@ -384,6 +406,7 @@ STAGE = Stage(
     cost=cost,
     words=words,
     lower="batch_tokens, sae.latents (or sae.expansion) or sae.batch_tokens",
+    sources=stream_facts,
     check=check,
     lines=lines,
 )

@@ -156,6 +156,8 @@ def _details(files: RunFiles, sae: SaeResult) -> dict[str, Value]:
         "Epochs": settings.epochs,
         "Tokens trained on": sae.train_tokens,
     }
+    if settings.stream is not None:
+        training["Text trained on"] = f"the stream {settings.stream}"
     return {
         "Site": site_words(files),
         "Width of the site": sae.d_in,

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +18,11 @@ from glossae.files import fingerprint
 from glossae.lm import (
     LanguageModel,
     Site,
+    StreamedTokens,
     TokenizedCorpus,
     activations,
     batches,
+    in_chunks,
     in_text_order,
     pad,
     require_finite,
@@ -39,6 +41,8 @@ POOL_VALUES = 2**25
 # and those of the sentences that are brought into a random order at a time: 64 MiB
 CHUNK_VALUES = 2**24
 SECONDS_A_MINUTE = 60
+# share of the progress that tokenizing a stream is counted as
+TOKENIZING = 0.1
 # bytes of activations that are kept on disk for the length of a training
 MOST_STORED = 8e9
 
@@ -55,27 +59,34 @@ class TrainingText:
     Attributes:
         lm: the model.
         site: where its activations are taken.
-        tokens: the text.
+        tokens: the text, or of a stream what is kept of it on disk.
         recipe: says how many epochs, how large a step, and the seed.
     """
 
     lm: LanguageModel
     site: Site
-    tokens: TokenizedCorpus
+    tokens: TokenizedCorpus | StreamedTokens
     recipe: Recipe
+
+    @property
+    def once(self) -> int:
+        """Tokens of one epoch."""
+        return (
+            self.tokens.tokens if isinstance(self.tokens, StreamedTokens) else int(self.tokens.lengths.sum())
+        )
 
     @property
     def total(self) -> int:
         """Tokens of all epochs together, less the attention sinks that are to be expected."""
         sinks = self.lm.sinks.get(self.site)
         kept = 1.0 if sinks is None else 1 - sinks.share
-        return round(int(self.tokens.lengths.sum()) * self.recipe.sae.epochs * kept)
+        return round(self.once * self.recipe.sae.epochs * kept)
 
     @property
     def stored(self) -> bool:
         """Whether activations are kept on disk, so that several epochs take one pass of the model."""
         settings = self.recipe.sae
-        size = int(self.tokens.lengths.sum()) * self.lm.width(self.site) * self.lm.model.dtype.itemsize
+        size = self.once * self.lm.width(self.site) * self.lm.model.dtype.itemsize
         return settings.epochs > 1 and settings.batch_sentences is None and size <= MOST_STORED
 
     @property
@@ -110,25 +121,44 @@ class TrainingText:
     def _own(self, start: int, every: int) -> Iterator[Tensor]:
         # more than a run keeps, and never gone through again
         lm = dataclasses.replace(self.lm, passes=None)
-        for chunk in itertools.islice(self._chunks(), start, None, every):
-            text = self.tokens.take(chunk)
+        for text in itertools.islice(self._texts(), start, None, every):
+            own = text()
             size = self.recipe.sae.batch_sentences
-            made = (
-                batches(text, self.recipe.batch_tokens) if size is None else [pad(text, np.arange(len(text)))]
-            )
-            yield in_text_order(require_finite(lm, activations(lm, made, [self.site]), text))[self.site]
+            made = batches(own, self.recipe.batch_tokens) if size is None else [pad(own, np.arange(len(own)))]
+            yield in_text_order(require_finite(lm, activations(lm, made, [self.site]), own))[self.site]
 
-    def _chunks(self) -> Iterator[np.ndarray]:
-        """The numbers of each chunk's sentences, all epochs."""
-        settings, lengths = self.recipe.sae, self.tokens.lengths
+    def _texts(self) -> Iterator[Callable[[], TokenizedCorpus]]:
+        """Each chunk of all epochs, read when it is called for: those that are passed over cost nothing."""
+        settings, tokens = self.recipe.sae, self.tokens
+        size = CHUNK_VALUES // self.lm.width(self.site)
         for epoch in range(settings.epochs):
-            order = np.random.default_rng(self.recipe.seed + epoch).permutation(len(self.tokens))
+            seed = self.recipe.seed + epoch
+            if isinstance(tokens, StreamedTokens):
+                yield from (partial(tokens.take, chunk) for chunk in tokens.chunks(size, seed))
+                continue
+            order = np.random.default_rng(seed).permutation(len(tokens))
             if settings.batch_sentences is None:
-                full = np.cumsum(lengths[order]) // (CHUNK_VALUES // self.lm.width(self.site))
-                starts = np.flatnonzero(np.diff(full)) + 1
+                chunks = in_chunks(order, tokens.lengths, size)
             else:
                 starts = np.arange(settings.batch_sentences, len(order), settings.batch_sentences)
-            yield from (chunk for chunk in np.split(order, starts) if len(chunk))
+                chunks = (chunk for chunk in np.split(order, starts) if len(chunk))
+            yield from (partial(tokens.take, chunk) for chunk in chunks)
+
+
+def training_text(
+    context: Context, lm: LanguageModel, site: Site, recipe: Recipe, progress: Progress
+) -> tuple[TrainingText, Progress]:
+    """What autoencoders are trained on, and the progress that is left for that once a stream has been tokenized.
+
+    Raises:
+        GlossaeError: as `Context.streamed_tokens`.
+    """
+    if context.stream is None:
+        return TrainingText(lm, site, context.training_tokens(lm), recipe), progress
+    tokens = context.streamed_tokens(lm, part(progress, 0.0, TOKENIZING))
+    if tokens.left_out:
+        context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}")
+    return TrainingText(lm, site, tokens, recipe), part(progress, TOKENIZING, 1.0)
 
 
 def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
@@ -195,12 +225,8 @@ def train_called(context: Context, called: Any) -> None:
     """
     context.folder.record["habits"] = called["habits"]
     lm = context.model(called["model"])
-    text = TrainingText(
-        lm,
-        Site(*called["site"]),
-        context.training_tokens(lm),
-        type(context.recipe).model_validate(called["recipe"]),
-    )
+    recipe = type(context.recipe).model_validate(called["recipe"])
+    text, _ = training_text(context, lm, Site(*called["site"]), recipe, lambda _: None)
     jobs = [
         (SaeConfig(**config | {"matryoshka": tuple(config["matryoshka"])}), TrainSettings(**settings))
         for config, settings in called["jobs"]
@@ -228,7 +254,7 @@ def _train(
             device=context.lm.device,
             tell=context.show.note,
         )
-    if text.stored:
+    if isinstance(text.tokens, TokenizedCorpus) and text.stored:
         folder.mkdir(parents=True, exist_ok=True)
         with stored_activations(
             text.lm,
@@ -314,10 +340,10 @@ def training_work(
         tied: whether each has one matrix or two.
     """
     recipe, d, count = counts.recipe, shape.site_width(counts.recipe.site), len(live)
-    tokens = counts.train_tokens * recipe.sae.epochs
+    tokens = counts.sae_tokens * recipe.sae.epochs
     weights = sum(d * m if one else 2 * d * m for one in tied)
     free, each = recipe.by_the_paper or not recipe.sae.unit_rows, _bytes_a_weight(recipe)
-    pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, counts.train_tokens * d)
+    pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, counts.sae_tokens * d)
     passes = counts.forward(tokens, depth, shape=shape)
     steps = Work(
         float_flops=2 * d * m * tokens * count,
