@@ -42,7 +42,7 @@ def test_a_run_from_text_to_what_is_written(world, tmp_path, capsys, family, sit
 @pytest.mark.parametrize(("asked", "longest"), [("auto", 64), ("64", 64), ("9", 9)])
 def test_texts_are_cut_at_what_is_asked_for_or_the_models_positions(world, tmp_path, asked, longest):
     text = tmp_path / "long.tsv"
-    rows = (f"{'abc ' * 100}{n}.\t{label}\n" for n in range(40) for label in ("0", "1"))
+    rows = (f"{word * 100}{n}.\t{label}\n" for n in range(40) for label, word in enumerate(("abc ", "def ")))
     text.write_text("".join(rows))
     changes = {"corpora__train": text, "corpora__test": None, "languages__others": "none"}
     out = tmp_path / "run"
