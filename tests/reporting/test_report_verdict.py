@@ -213,7 +213,7 @@ def test_what_training_adds_is_said_of_the_margin_whatever_it_is() -> None:
     text = added(("target", 0.06, 0.048, 0.074), ("margin", -0.004, -0.024, 0.017))
     assert text == (
         "four trained latents switched off cost, beyond as many untrained ones, Danish less the nearest language "
-        "-0.004 nats a token (95 % -0.024 to +0.017), which shows nothing and Danish +0.060 nats a token "
+        "-0.004 nats a token (95 % -0.024 to +0.017), which shows nothing, and Danish alone +0.060 nats a token "
         "(95 % +0.048 to +0.074)"
     )
     # without a third language there is no margin

@@ -367,7 +367,9 @@ def test_roles_are_as_large_as_the_run_cuts_them(tmp_path, others, overrides):
     generator = np.random.default_rng(0)
 
     def write(name):
-        rows = [f"{name} {generator.integers(10**12)} {('og to', 'and two')[i % 2]}\t{i % 2}" for i in range(300)]
+        rows = [
+            f"{name} {generator.integers(10**12)} {('og to', 'and two')[i % 2]}\t{i % 2}" for i in range(300)
+        ]
         path = tmp_path / f"{name}.tsv"
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
         return str(path)

@@ -369,13 +369,12 @@ def what_training_adds(files: RunFiles) -> str:
     rows = [row for row in base.differences if row.size == size]
     target, said = files.names[0], []
     for row in sorted(rows, key=lambda row: row.what):
-        words = target if row.what == "target" else f"{target} less the nearest language"
+        alone = f"{target} alone" if said else target
+        words = alone if row.what == "target" else f"{target} less the nearest language"
         spread = f"95{NO_BREAK}% {interval(row.low, row.high, write=signed)}"
         nothing = ", which shows nothing" if row.low <= 0 <= row.high else ""
         said.append(f"{words} {signed(row.difference)} nats a token ({spread}){nothing}")
-    return (
-        f"{plural(size, 'trained latent')} switched off cost, beyond as many untrained ones, {listed(said)}"
-    )
+    return f"{plural(size, 'trained latent')} switched off cost, beyond as many untrained ones, {', and '.join(said)}"
 
 
 def _counts(files: RunFiles) -> str:
