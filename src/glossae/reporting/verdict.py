@@ -367,7 +367,7 @@ def what_training_adds(files: RunFiles) -> str:
         return trained
     size = max(row.size for row in base.differences)
     rows = [row for row in base.differences if row.size == size]
-    target, said = files.names[0], []
+    target, said = files.names[0], list[str]()
     for row in sorted(rows, key=lambda row: row.what):
         alone = f"{target} alone" if said else target
         words = alone if row.what == "target" else f"{target} less the nearest language"
