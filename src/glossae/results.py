@@ -1172,6 +1172,11 @@ class SwitchedSet(TurnedSet):
     nearest: str | None
     """The language besides the target that loses most."""
 
+    def is_off(self, target: str) -> bool:
+        """Whether the units are switched off, and what that costs the target and the nearest language is known."""
+        off = self.at is None and self.dose == 1.0
+        return off and self.nearest in self.change and target in self.change
+
 
 class MeasuredText(Result):
     """The sentences of one language that sets were measured on; `loss` is the model's own."""

@@ -267,6 +267,8 @@ class _Division:
         self._unaligned: set[str] = set()
         self._straddle = False
         self._read: set[str] = set()
+        # for each role, its sentences whose words an earlier role has
+        self._alike: Counter[str] = Counter()
         # for each role and source that was read, its sentences in the order of the file
         self._in_order: dict[tuple[str, str], list[Sentence]] = {}
 
@@ -368,19 +370,31 @@ class _Division:
                         f"corpora.{named}: no {language} sentence {self._why_none(role, language)}: "
                         f"every role needs {target} and {reference}; give corpora.{named} other or more text"
                     )
-        self._refuse_one_text_as_two_languages()
+        self._compare_words()
 
-    def _refuse_one_text_as_two_languages(self) -> None:
-        """Names and numbers are the same in several languages, the words of most sentences are not."""
+    def _compare_words(self) -> None:
+        """Count the sentences whose words an earlier role has, and refuse one text as two languages.
+
+        Names and numbers are the same in several languages, the words of most sentences are not.
+        """
         first: dict[bytes, str] = {}
+        before: set[bytes] = set()
         common: Counter[tuple[str, str]] = Counter()
         counts: Counter[str] = Counter()
-        for sentence in (each for role in self._present() for each in self._sentences[role]):
-            counts[sentence.language] += 1
-            other = first.setdefault(words_key(sentence.text), sentence.language)
-            if other != sentence.language:
-                one, other = sorted((other, sentence.language), key=self._languages.index)
-                common[one, other] += 1
+        for role in self._present():
+            own: set[bytes] = set()
+            for sentence in self._sentences[role]:
+                key = words_key(sentence.text)
+                in_language = key + sentence.language.encode()
+                own.add(in_language)
+                if in_language in before:
+                    self._alike[role] += 1
+                counts[sentence.language] += 1
+                other = first.setdefault(key, sentence.language)
+                if other != sentence.language:
+                    one, other = sorted((other, sentence.language), key=self._languages.index)
+                    common[one, other] += 1
+            before |= own
         for (one, other), number in common.items():
             if number >= FEW and 2 * number > min(counts[one], counts[other]):
                 raise GlossaeError(
@@ -444,19 +458,8 @@ class _Division:
             cuts={role: self._origins[role] for role in corpora},
             provenance=provenance,
             left_out=tuple(sorted(unknown)) if self._whole == TEXT else (),
-            alike=self._alike(),
+            alike=dict(self._alike),
         )
-
-    def _alike(self) -> dict[str, int]:
-        """The sentences of each role whose words an earlier role has."""
-        before: set[bytes] = set()
-        found: dict[str, int] = {}
-        for role in self._present():
-            keys = [words_key(each.text) + each.language.encode() for each in self._sentences[role]]
-            if number := sum(key in before for key in keys):
-                found[role] = number
-            before.update(keys)
-        return found
 
     def _row_place(self, item: tuple[tuple[str, str, str], Tally]) -> tuple[int, str, bool, str]:
         """The sort key of a row: role, source, wanted languages first."""

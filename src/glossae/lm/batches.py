@@ -219,15 +219,23 @@ def _encoded(
     """Each sentence with its token ids and the characters that each token has a byte of."""
     for start in range(0, len(corpus), WINDOW):
         sentences = corpus.sentences[start : start + WINDOW]
-        encoded = lm.tokenizer(
-            [sentence.text for sentence in sentences],
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        yield from zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        encoded = token_spans(lm, [sentence.text for sentence in sentences])
+        yield from ((sentence, *own) for sentence, own in zip(sentences, encoded, strict=True))
+
+
+def token_spans(lm: LanguageModel, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+    """The token ids of each text, and the characters that each token has a byte of; a special token's name is text."""
+    if not texts:
+        return
+    encoded = lm.tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    yield from zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
 
 
 def _bytes_read(

@@ -19,7 +19,7 @@ from glossae.environment import cache_folder
 from glossae.errors import GlossaeError
 from glossae.files import clear_temporaries, fingerprint, make_folder, replacing
 from glossae.languages import UNDETERMINED
-from glossae.lm.batches import TokenizedCorpus, TokenRows
+from glossae.lm.batches import TokenizedCorpus, TokenRows, token_spans
 from glossae.lm.model import LanguageModel
 
 SHARD_TOKENS = 2**22
@@ -303,19 +303,8 @@ def _write(
             some.append(document)
             size += len(document.text)
         ended = size < _AT_ONCE
-        encoded = (
-            lm.tokenizer(
-                [document.text for document in some],
-                add_special_tokens=False,
-                split_special_tokens=True,
-                return_offsets_mapping=True,
-                return_attention_mask=False,
-                verbose=False,
-            )
-            if some
-            else {"input_ids": [], "offset_mapping": []}
-        )
-        for document, own, spans in zip(some, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        encoded = token_spans(lm, [document.text for document in some])
+        for document, (own, spans) in zip(some, encoded, strict=True):
             begins = np.fromiter((begin for begin, _ in spans), dtype=np.int64, count=len(spans))
             # a blank before a word belongs to the word's token
             stops = np.searchsorted(begins, document.ends)

@@ -328,11 +328,7 @@ def _untrained(files: RunFiles) -> str:
 def _strongest(files: RunFiles) -> str:
     """The set without an autoencoder that costs the target most above every other language, beside the latents."""
     base, target = files.results.baselines, files.target
-    sets = [
-        each
-        for each in (base.sets if base else [])
-        if each.at is None and each.dose == 1.0 and each.nearest in each.change and target in each.change
-    ]
+    sets = [each for each in (base.sets if base else []) if each.is_off(target)]
     trained = [each for each in sets if each.group == "trained"]
     others = [each for each in sets if each.group not in ("trained", "untrained", "frozen decoder")]
     if not trained or not others:

@@ -200,7 +200,7 @@ def _controls(results: Results, target: str) -> Iterator[str]:
     # of each group the largest set, by its first seed
     sets: dict[str, SwitchedSet] = {}
     for each in base.sets:
-        if each.at is None and each.dose == 1.0 and each.nearest and target in each.change:
+        if each.is_off(target):
             before = sets.get(each.group)
             if before is None or each.size > before.size:
                 sets[each.group] = each

@@ -108,15 +108,7 @@ def run_recipe(
             "sentence in an earlier role, with other numbers or punctuation"
         )
     context = Context(recipe, roles, found, show)
-    for name in planned:
-        stage_of(name).prepare(context)
-    check_other_models(recipe)
-    with show.waiting(f"model: loading {recipe.model}"):
-        longest_text(recipe, context.lm)
-    if recipe.layer != "auto":
-        context.lm.tap(context.site)
-    for stage in load_stages():
-        stage.check(context)
+    check_stages(context, planned)
     if not again:
         # later stages too: the folder's recipe is about to change
         refuse_replacing(context, stages_to_run(recipe))
@@ -140,6 +132,24 @@ def run_recipe(
     stages = folder.record["stages"]
     took = {name: (not seconds[name], float(stages[name]["seconds"])) for name in planned}
     return Ran(out, results, lines, took)
+
+
+def check_stages(context: Context, planned: Sequence[str]) -> None:
+    """Load the model, and refuse what no stage can do, before anything is written.
+
+    Raises:
+        GlossaeError: bad text of a stage's own, model, site or setting.
+    """
+    recipe = context.recipe
+    for name in planned:
+        stage_of(name).prepare(context)
+    check_other_models(recipe)
+    with context.show.waiting(f"model: loading {recipe.model}"):
+        longest_text(recipe, context.lm)
+    if recipe.layer != "auto":
+        context.lm.tap(context.site)
+    for stage in load_stages():
+        stage.check(context)
 
 
 def assist(recipe: Recipe, out: Path) -> None:

@@ -18,7 +18,7 @@ from glossae.errors import GlossaeError
 from glossae.files import guarded, refuse_links, replacing
 from glossae.recipe import Recipe
 from glossae.run.context import Context, ElsewhereError, Shard, Show
-from glossae.run.engine import refuse_replacing, roles_of, stages_to_run
+from glossae.run.engine import check_stages, refuse_replacing, roles_of, stages_to_run
 from glossae.run.folder import LOCK, PARTS, Parts, RunFolder, check_folder
 from glossae.stages import load_stages, stage_of
 
@@ -82,10 +82,7 @@ def run_shard(
     show = Show(quiet)
     with _claimed(out, shard):
         context = Context(recipe, roles_of(recipe), RunFolder(out), show, shard=shard)
-        for name in planned:
-            stage_of(name).prepare(context)
-        for stage in load_stages():
-            stage.check(context)
+        check_stages(context, planned)
         refuse_replacing(context, planned)
         for name in planned:
             stage = stage_of(name)
