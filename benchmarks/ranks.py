@@ -1,32 +1,48 @@
-"""Memory and bytes sent by each rank of an SAE's training at 1, 2 and 4 ranks, beside the arithmetic.
+"""Memory, bytes sent and seconds of each rank of an SAE's training at 1, 2 and 4 ranks, beside the arithmetic.
 
     python benchmarks/ranks.py [--json] [--ranks 1,2,4] [--case 512,32768,32,1024] [--steps 10] [--moments float32]
+    python benchmarks/ranks.py --simulate [--case 8192,262144,32,4096]
 
 Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the largest
 resident size during the steps, less that before the first; tensors of a rank's share are to fall as 1 / ranks, and the
 batch is whole on each. Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of
 TCP included; nothing else should use it meanwhile. There is no peer.
+
+Seconds are simulated from `glossae.sae.step_cost` and four rates that each rank measures after its last step, while the
+others do the same: of a product, of copies, of a large all-reduce, and of a small one. With `--simulate` the rates
+are half of the data sheet's of an H100 and those of some networks, and nothing is measured; the model's passes, which
+the ranks divide, are those of pythia-1.4b to layer 16.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
 import socket
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glossae import ranks
-from glossae.sae import Mixer, SaeConfig, TrainSettings, train_group
+from glossae.plan.facts import known_shape
+from glossae.plan.machine import LAUNCH, listed_gpus
+from glossae.sae import OPERATIONS, Mixer, SaeConfig, StepCost, TrainSettings, step_cost, train_group
 
 Case = tuple[int, int, int, int]
-# values of a gradient that are held at once (glossae.sae.trainer)
-GRADIENT_VALUES = 2**25
+Rates = dict[str, float]
+# bytes a second of networks, and seconds that a collective takes at least
+LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9, "400 Gbit/s": 50e9, "NVLink": 450e9}
+LATENCY = 3e-5
+# the paper's model and layer
+MODEL, LAYER = "EleutherAI/pythia-1.4b", 16
 
 
 def sent() -> int:
@@ -40,19 +56,45 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def by_arithmetic(case: Case, count: int, moments: str) -> dict[str, float]:
-    """Bytes that a rank holds of its latents, and bytes that it sends in a step."""
+def cost_of(case: Case, count: int, moments: str, *, low: bool, kernels: bool = False) -> StepCost:
+    """A rank's part of a step by arithmetic."""
     d, m, k, tokens = case
-    rows = -(-m // count)
-    # two matrices with two moments each, a block of both gradients, and pre-activations
-    held = rows * d * 2 * (4 + 2 * (4 if moments == "float32" else 2))
-    held += 2 * 4 * min(rows * d, GRADIENT_VALUES) + 4 * tokens * rows
-    # an all-reduce sends 2 (n - 1) / n of its tensor, an all-gather n - 1 of a rank's part; activations are
-    # broadcast, each rank's own 1 / n to the others
-    reconstruction = 2 * (count - 1) / count * 4 * (tokens * d + d)
-    candidates = (count - 1) * 4 * tokens * k
-    activations = (count - 1) / count * 4 * tokens * d
-    return {"held": held, "sent": reconstruction + candidates + activations if count > 1 else 0.0}
+    return step_cost(
+        SaeConfig(d_in=d, latents=m, k=k), tokens, low=low, moments=moments, kernels=kernels, count=count
+    )
+
+
+def simulated(cost: StepCost, rates: Rates) -> float:
+    """Seconds of a step at some rates."""
+    computed = cost.flops / rates["product"] + cost.moved / rates["memory"] + OPERATIONS * LAUNCH
+    return computed + cost.sent / rates["link"] + cost.collectives * rates["latency"]
+
+
+def rates_here(case: Case) -> Rates:
+    """The rates that this rank has while the others are at work, too."""
+    d, m, _, tokens = case
+    rows = -(-m // ranks.count())
+    x, weight = torch.randn(tokens, d), torch.randn(rows, d)
+    into, small = torch.empty_like(weight), torch.zeros(1)
+
+    def rate(amount: float, call: Callable[[], object]) -> float:
+        call()
+        ranks.total(0)
+        taken = []
+        for _ in range(5):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+        return amount / statistics.median(taken)
+
+    count = ranks.count()
+    reduced = 2 * (count - 1) / count * 4 * x.numel()
+    return {
+        "product": rate(2 * tokens * rows * d, lambda: torch.nn.functional.linear(x, weight)),
+        "memory": rate(8 * weight.numel(), lambda: into.copy_(weight)),
+        "link": rate(reduced, lambda: ranks.sum_(x)) if count > 1 else 1.0,
+        "latency": 1 / rate(1, lambda: ranks.sum_(small)) if count > 1 else 0.0,
+    }
 
 
 def work(case: Case, steps: int, moments: str) -> None:
@@ -63,6 +105,7 @@ def work(case: Case, steps: int, moments: str) -> None:
         steps=steps, tokens=steps * tokens, encoder_dtype="float32", moments=moments, aux_k=0
     )
     seen: dict[int, int] = {}
+    began: dict[int, float] = {}
 
     def own(start: int, every: int) -> Iterator[tuple[Tensor]]:
         for number in range(start, steps, every):
@@ -71,7 +114,7 @@ def work(case: Case, steps: int, moments: str) -> None:
     def stream(start: int) -> Iterator[Tensor]:
         parts = ranks.in_turn(own(start + ranks.rank(), ranks.count()), "cpu")
         for number, (chunk,) in enumerate(parts):
-            seen[number] = sent()
+            seen[number], began[number] = sent(), time.perf_counter()
             yield chunk
 
     with ranks.joined(), ranks.together():
@@ -85,6 +128,7 @@ def work(case: Case, steps: int, moments: str) -> None:
                 taken["peak"] = peak()
 
         train_group([job], stream, Mixer(None, 0, torch.Generator()), progress=progress)
+        whole = peak() - before
         count = ranks.count()
         # whole rounds, in each of which every rank sends a chunk
         first, last = count, (steps - 1) // count * count
@@ -92,13 +136,15 @@ def work(case: Case, steps: int, moments: str) -> None:
             "rank": ranks.rank(),
             "held": taken["peak"] - before,
             "sent": (seen[last] - seen[first]) / (last - first) / count if count > 1 else 0.0,
-            "whole": peak() - before,
+            "whole": whole,
+            "seconds": (began[last] - began[first]) / (last - first),
+            "rates": rates_here(case),
         }
     print(json.dumps(found), flush=True)
     ranks.leave()
 
 
-def measured(count: int, words: list[str]) -> list[dict[str, float]]:
+def measured(count: int, words: list[str]) -> list[dict[str, Any]]:
     """What every rank of `count` says."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -116,6 +162,23 @@ def measured(count: int, words: list[str]) -> list[dict[str, float]]:
     return [json.loads(child.communicate()[0]) for child in children]
 
 
+def simulate(case: Case, moments: str) -> None:
+    """Print the simulated milliseconds of a step, by ranks and network."""
+    tokens, shape = case[3], known_shape(MODEL)
+    assert shape is not None
+    gpu = next(each for each in listed_gpus("auto") if each.name.startswith("H100"))
+    passes = 2 * shape.block_weights * (LAYER + 1) / shape.layers * tokens
+    print(f"{'ranks':>6}{'held':>12}{'sent':>12}" + "".join(f"{name:>14}" for name in LINKS))
+    for count in (1, 2, 4, 8, 16, 64):
+        cost = cost_of(case, count, moments, low=True, kernels=True)
+        model = passes / count / gpu.model_rate
+        cells = []
+        for link in LINKS.values():
+            rates = {"product": gpu.model_rate, "memory": gpu.bandwidth, "link": link, "latency": LATENCY}
+            cells.append(f"{1e3 * (model + simulated(cost, rates)):11.1f} ms")
+        print(f"{count:>6}{cost.held / 1e9:>9.1f} GB{cost.sent / 1e6:>9.0f} MB" + "".join(cells))
+
+
 def main() -> None:
     """Measure, and print a line for each number of ranks."""
     parser = argparse.ArgumentParser(
@@ -126,6 +189,9 @@ def main() -> None:
     parser.add_argument("--case", default="512,32768,32,1024", help="width, latents, k, tokens of a step")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--moments", default="float32")
+    parser.add_argument(
+        "--simulate", action="store_true", help="print a table by arithmetic; measure nothing"
+    )
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     d, m, k, tokens = (int(part) for part in options.case.split(","))
@@ -133,17 +199,24 @@ def main() -> None:
     if options.work:
         work(case, options.steps, options.moments)
         return
+    if options.simulate:
+        simulate(case, options.moments)
+        return
     words = ["--case", options.case, "--steps", str(options.steps), "--moments", options.moments]
     print(f"width {d}, {m:,} latents, k {k}, {tokens} tokens a step, moments in {options.moments}")
     cases = []
     for count in map(int, options.ranks.split(",")):
-        found, expected = measured(count, words), by_arithmetic(case, count, options.moments)
-        cases.append({"ranks": count, "measured": found, "arithmetic": expected})
+        found, cost = measured(count, words), cost_of(case, count, options.moments, low=False)
+        seconds = [simulated(cost, each["rates"]) for each in found]
+        cases.append(
+            {"ranks": count, "measured": found, "arithmetic": dataclasses.asdict(cost), "simulated": seconds}
+        )
         held = max(each["held"] for each in found)
         print(
-            f"{count} ranks: {held / 1e6:7.0f} MB a rank in training ({expected['held'] / 1e6:.0f} MB of its "
-            f"latents), {found[0]['whole'] / 1e6:.0f} MB at rank 0 with the whole SAE; "
-            f"{found[0]['sent'] / 1e6:.2f} MB sent a rank and step, by arithmetic {expected['sent'] / 1e6:.2f} MB",
+            f"{count} ranks: {held / 1e6:7.0f} MB a rank in training ({cost.held / 1e6:.0f} MB by arithmetic), "
+            f"{found[0]['whole'] / 1e6:.0f} MB at rank 0 with the whole SAE; {found[0]['sent'] / 1e6:.2f} MB sent a "
+            f"rank and step ({cost.sent / 1e6:.2f}); {1e3 * found[0]['seconds']:.0f} ms a step "
+            f"({1e3 * max(seconds):.0f} simulated)",
             flush=True,
         )
     if options.json:

@@ -26,7 +26,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 import torch
 from torch import Tensor
 
-from glossae.sae import SaeConfig, TrainSettings, fast_bfloat16, sparse, train
+from glossae.lm import fast_bfloat16
+from glossae.sae import SaeConfig, TrainSettings, sparse, train
 
 CASES = ((512, 2048, 30, 800), (2048, 16384, 32, 2048))
 # steps timed together; the first of a turn warms up

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glossae.corpora import ROLES, build_roles
 from glossae.effects import UNTRAINED, UnitRange, direction_set, doses, latent_set, neuron_set
+from glossae.errors import GlossaeError
 from glossae.evidence import families
 from glossae.lm import Site
-from glossae.plan import Quantities, Work, model_facts, quantities, tokens_of
+from glossae.plan import Quantities, Work, bytes_text, model_facts, quantities, time_text, tokens_of
 from glossae.plan.facts import Amount, known_shape, role_amounts, source_facts
 from glossae.plan.machine import Machine, listed_gpus, sizes, this_machine
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
-from glossae.sae import Sae, SaeConfig
+from glossae.sae import Sae, SaeConfig, TrainSettings, step_cost
+from glossae.sae.training import Group
 from glossae.stages import controls, effects, evidence, grid, probe, sae, stability, steering, tasks
-from glossae.stages.shared import sae_jobs as training
+from glossae.stages.shared import sae_jobs
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
 
@@ -78,15 +81,12 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.paper import probes as as_coded
     from glossae.probing import layers, path
     from glossae.sae import quality, trainer
-    from glossae.sae import training as sae_training
 
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
     assert layers.HELD_OUT == probe.HELD_OUT
     assert as_coded.BATCH_SENTENCES == probe.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
-    own = (sae_training.VALUES_AT_ONCE[True], sae_training.KEPT)
-    assert own == (training.VALUES_AT_ONCE, training.KEPT)
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
     own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)
@@ -226,11 +226,14 @@ def test_steps_and_tokens_are_those_of_the_training(counting):
 
 
 def test_costs_add_up_and_the_larger_memory_counts():
-    machine = Machine("m", model_rate=10, float_rate=5, bandwidth=2, memory=100, model_bytes=2, gpu=True)
-    work = Work(model_flops=10, weights=3, held=7) + Work(
-        float_flops=10, moved=4, seconds=1, weights=2, held=9
+    machine = Machine(
+        "m", model_rate=10, float_rate=5, half_rate=20, bandwidth=2, memory=100, model_bytes=2, gpu=True
     )
-    assert work.time(machine) == 1 + 2 + 2 + 1
+    work = Work(model_flops=10, half_flops=20, weights=3, held=7) + Work(
+        float_flops=10, moved=8, spared=4, seconds=1, weights=2, held=9
+    )
+    assert work.time(machine) == 1 + 1 + 2 + 2 + 1
+    assert work.time(dataclasses.replace(machine, gpu=False)) == 1 + 1 + 2 + 4 + 1
     assert work.memory(machine) == 2 * 3 + 9
 
 
@@ -247,6 +250,70 @@ def test_the_papers_autoencoder_weighs_what_it_weighs():
     counting = dataclasses.replace(counting, recipe=halved)
     # the passes of the model take some besides
     assert 8 * 2 * 8192 * 65536 < sae.cost(counting).memory(gpu) - 2 * counting.shape.weights < 13e9
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_a_steps_product_and_what_it_keeps_are_those_of_the_training(low):
+    config = SaeConfig(d_in=16, latents=64, k=4)
+    x = torch.randn(100, 16, generator=torch.Generator().manual_seed(0))
+    dtype = "bfloat16" if low else "float32"
+    group = Group.started([(config, TrainSettings(steps=10, tokens=1000, encoder_dtype=dtype))], x)
+    with FlopCounterMode(display=False) as counter:
+        group.step(x)
+    cost = step_cost(config, 100, low=low)
+    # a product in bfloat16 has columns for biases besides
+    products = counter.get_flop_counts()["Global"]
+    assert products[torch.ops.aten.mm if low else torch.ops.aten.addmm] >= cost.flops * (
+        48 / 16 if low else 1
+    )
+    tensors = {name: each for name, each in group.trainers[0].tensors().items() if each.ndim == 2}
+    assert sum(each.nbytes for each in tensors.values()) == cost.kept
+
+
+def test_of_several_ranks_each_holds_its_share_and_sends_what_the_others_need():
+    config = SaeConfig(d_in=512, latents=32768, k=32)
+    one, two, four = (step_cost(config, 1024, low=False, count=count) for count in (1, 2, 4))
+    assert (two.flops, two.kept, two.held) == (one.flops / 2, one.kept / 2, one.held / 2)
+    assert four.kept == one.kept / 4
+    # the reconstruction and the decoder's bias, the candidates, and the activations; nothing without others
+    tensor, bias, candidates = 4 * 1024 * 512, 4 * 512, 4 * 1024 * 32
+    assert one.sent == one.collectives == 0
+    assert two.sent == tensor + bias + candidates + tensor / 2
+    assert four.sent == 1.5 * (tensor + bias) + 3 * candidates + 0.75 * tensor
+    assert step_cost(config, 1024, low=True, count=2).sent == two.sent - candidates / 2
+    with pytest.raises(GlossaeError, match="cannot be divided among 4 ranks"):
+        step_cost(SaeConfig(d_in=4, latents=3, k=1), 8, count=4)
+
+
+def test_the_tables_of_the_docs_are_those_of_the_arithmetic():
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    text = {"languages.target": "da", "corpora.text": "toy", "site": "mlp.hidden", "layer": "16"}
+    training = {"sae.k": "32", "sae.batch_tokens": "4096", "sae.moments": "bfloat16", "sae.tokens": "1000000000"}
+    for expansion in (8, 32, 256):
+        config = SaeConfig(d_in=8192, latents=8192 * expansion, k=32)
+        exact = step_cost(config, 4096, kernels=True)
+        half, each = (
+            step_cost(config, 4096, moments="bfloat16", kernels=True, count=count) for count in (1, 8)
+        )
+        row = [f"{expansion}", f"{config.latents:,}", f"{half.flops + half.sparse_flops:.2g}"]
+        sizes_ = (exact.moved, exact.held, half.held, each.held, each.sent)
+        assert f"| {' | '.join([*row, *map(bytes_text, sizes_)])} |" in page
+        wanted = {"model": "EleutherAI/pythia-1.4b", "sae.expansion": str(expansion), "sae.stream": "x.jsonl"}
+        recipe = load_recipe("find", text | training | wanted)
+        amounts = {code: Amount(100, 2000) for code in ("da", "en")}
+        counts = Quantities(recipe, known_shape(recipe.model), dict.fromkeys(ROLES, amounts))
+        work = sae_jobs.training_work(counts, counts.shape, 17, counts.latents, [32.0], [False])
+        times = [time_text(work.time(gpu)) for gpu in listed_gpus("auto")]
+        assert f"| {expansion} | {' | '.join(times)} |" in page
+
+
+def test_ranks_divide_the_passes_and_the_training(counting):
+    halved = dataclasses.replace(counting, ranks=2)
+    assert halved.forward(100, 3).flops == counting.forward(100, 3).flops / 2
+    assert sae.cost(halved).half_flops == sae.cost(counting).half_flops / 2
+    assert sae.cost(halved).checkpoints == sae.cost(counting).checkpoints
+    assert "for each of 2 ranks" in sae.words(halved)
+    assert " held; then measured" in sae.words(counting)
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):
@@ -309,8 +376,8 @@ def test_a_grid_costs_one_pass_of_the_model_and_every_encoder(counting):
     one, four = of(k=(4,), tied=(False,), pre_encoder_bias=(True,)), of(k=(4,))
     d, tokens = counting.shape.site_width(counting.recipe.site), 4000 * counting.recipe.sae.epochs
     assert one.model_flops == four.model_flops
-    assert one.float_flops == 2 * d * 64 * (tokens + 4000)
-    assert four.float_flops == 4 * one.float_flops
+    assert (one.half_flops, one.float_flops) == (2 * d * 64 * tokens, 2 * d * 64 * 4000)
+    assert four.flops - four.model_flops == 4 * (one.flops - one.model_flops)
     # two tied ones hold half as much; weights and two moments, twice
     assert four.checkpoints - one.checkpoints == 2 * 12 * 2 * d * 64 * 2
     assert of(l1=(0.1,)).moved > 0
@@ -328,8 +395,8 @@ def test_other_seeds_cost_a_training_each(counting):
     assert none == Work()
     d, m, tokens = counting.d_in, counting.latents, 4000 * counting.recipe.sae.epochs
     # its training, three encodings of half of select, and every decoder row with every other
-    assert one.float_flops == 2 * d * m * (tokens + 1.5 * 4000 + m)
-    assert three.float_flops == 3 * one.float_flops
+    assert one.half_flops + one.float_flops == 2 * d * m * (tokens + 1.5 * 4000 + m)
+    assert three.flops == 3 * one.flops
     assert three.written == 3 * 4 * 2 * d * m
     assert (three.held, three.checkpoints) == (one.held, one.checkpoints)
 

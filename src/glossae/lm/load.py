@@ -147,8 +147,15 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 faster than float32 (AVX-512 BF16, or AMX)."""
+def fast_bfloat16(device: torch.device | None = None) -> bool:
+    """Whether a device multiplies bfloat16 natively, several times faster than float32.
+
+    None is this CPU (AVX-512 BF16, or AMX).
+    """
+    if device is not None and device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device is not None and device.type != "cpu":
+        return False
     # torch has no public name for these in all supported versions
     return any(
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

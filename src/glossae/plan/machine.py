@@ -34,6 +34,7 @@ class Machine:
         name: for the head of a table.
         model_rate: FLOP/s of the language model's products, in its precision.
         float_rate: FLOP/s of float32 products.
+        half_rate: FLOP/s of bfloat16 products if it is built for them, else of float32.
         bandwidth: bytes/s of its memory.
         memory: bytes of device memory.
         model_bytes: bytes of one weight of the language model.
@@ -43,6 +44,7 @@ class Machine:
     name: str
     model_rate: float
     float_rate: float
+    half_rate: float
     bandwidth: float
     memory: float
     model_bytes: int
@@ -57,6 +59,7 @@ def listed_gpus(dtype: str) -> list[Machine]:
             name=name,
             model_rate=SHARE * 1e12 * row["float32" if exact else "bfloat16"],
             float_rate=SHARE * 1e12 * row["float32"],
+            half_rate=SHARE * 1e12 * row["bfloat16"],
             bandwidth=SHARE * 1e9 * row["bandwidth"],
             memory=1e9 * row["memory"],
             model_bytes=4 if exact else 2,
@@ -76,7 +79,7 @@ def this_machine(device: str, dtype: str) -> Machine:
     import torch
 
     from glossae.errors import GlossaeError
-    from glossae.lm import resolve_device, resolve_dtype
+    from glossae.lm import fast_bfloat16, resolve_device, resolve_dtype
 
     try:
         place = resolve_device(device)
@@ -85,11 +88,13 @@ def this_machine(device: str, dtype: str) -> Machine:
     model_dtype = resolve_dtype(dtype, place)
     gpu = place.type == "cuda"
     float_rate = _matmul_rate(place, torch.float32, gpu)
-    same = model_dtype == torch.float32
+    half_rate = _matmul_rate(place, torch.bfloat16, gpu) if fast_bfloat16(place) else float_rate
+    rates = {torch.float32: float_rate, torch.bfloat16: half_rate}
     return Machine(
         name=_gpu_name(place) if gpu else "this machine",
-        model_rate=float_rate if same else _matmul_rate(place, model_dtype, gpu),
+        model_rate=rates.get(model_dtype) or _matmul_rate(place, model_dtype, gpu),
         float_rate=float_rate,
+        half_rate=half_rate,
         bandwidth=_copy_rate(place, gpu),
         memory=float(torch.cuda.get_device_properties(place).total_memory) if gpu else memory_bytes(),
         model_bytes=model_dtype.itemsize,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glossae import ranks
 from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
 from glossae.files import read_json
@@ -92,7 +93,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> Plan:
     counts = None
     if own.shape is not None and len(known) == len(roles):
         shapes = {name: facts.shape for name, facts in models.items()}
-        counts = Quantities(recipe, own.shape, known, before or 0, shapes)
+        counts = Quantities(recipe, own.shape, known, before or 0, shapes, ranks.world()[1])
         notes += [line for stage in stages for line in stage.forecast(counts)]
     for line in notes:
         lines += wrap_text("  ", line, gap=0)
@@ -153,7 +154,7 @@ def _stage_facts(name: str, work: Work | None, words: str, machines: list[Machin
     return {
         "stage": name,
         "does": words,
-        "flops": work.model_flops + work.float_flops,
+        "flops": work.flops,
         "written_bytes": round(work.written),
         "seconds": {machine.name: work.time(machine) for machine in machines},
     }
@@ -237,8 +238,7 @@ def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iter
         if work is not None:
             # the report's bytes are negligible
             costs += [f"holds {bytes_text(work.memory(machine))}"] if work.weights else []
-            flops = work.model_flops + work.float_flops
-            costs += [f"{flops:.1e} FLOPs"] if flops else []
+            costs += [f"{work.flops:.1e} FLOPs"] if work.flops else []
             costs += [f"{bytes_text(work.moved)} moved"] if work.moved > 1e9 else []
             meanwhile = (
                 (work.scratch * machine.model_bytes, "on disk"),
@@ -270,10 +270,8 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
     """The assumptions behind the numbers."""
     here, shape = machines[0], counts.shape
     rates = f"{here.float_rate / 1e9:,.0f} GFLOP/s in float32"
-    if here.model_rate != here.float_rate:
-        rates = (
-            f"{here.model_rate / 1e12:,.0f} TFLOP/s for the model, {here.float_rate / 1e12:,.0f} in float32"
-        )
+    if here.half_rate != here.float_rate:
+        rates += f", {here.half_rate / 1e9:,.0f} in bfloat16"
     yield from wrap_text(
         "",
         f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
@@ -286,7 +284,7 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
         "",
         f"Counted: 2 FLOPs a token for each of {shape.block_weights:,} weights in {shape.layers} blocks, as far "
         f"as a pass goes, and of {shape.vocabulary * shape.width:,} in the output matrix; 2 x {counts.d_in:,} x "
-        f"{counts.latents:,} a token in the encoder; for a step of training 40 bytes a weight and more; "
+        f"{counts.latents:,} a token in the encoder; a step of training as glossae.sae.step_cost has it; "
         f"{LAUNCH * 1e6:.0f} microseconds for every operation.",
         gap=0,
     )

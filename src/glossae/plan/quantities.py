@@ -27,7 +27,9 @@ class Work:
     Attributes:
         model_flops: of the language model's products.
         float_flops: of float32 products.
+        half_flops: of products in bfloat16 where the device is built for that, and in float32 elsewhere.
         moved: bytes read and written outside of products.
+        spared: bytes of these that the Triton kernels of an SAE's training spare a GPU.
         operations: the number of operations.
         seconds: time that is the same on every machine.
         weights: of language models held at once.
@@ -39,7 +41,9 @@ class Work:
 
     model_flops: float = 0
     float_flops: float = 0
+    half_flops: float = 0
     moved: float = 0
+    spared: float = 0
     operations: float = 0
     seconds: float = 0
     weights: float = 0
@@ -53,7 +57,9 @@ class Work:
         return Work(
             self.model_flops + other.model_flops,
             self.float_flops + other.float_flops,
+            self.half_flops + other.half_flops,
             self.moved + other.moved,
+            self.spared + other.spared,
             self.operations + other.operations,
             self.seconds + other.seconds,
             max(self.weights, other.weights),
@@ -63,12 +69,18 @@ class Work:
             max(self.checkpoints, other.checkpoints),
         )
 
+    @property
+    def flops(self) -> float:
+        """Operations of all products."""
+        return self.model_flops + self.float_flops + self.half_flops
+
     def time(self, machine: Machine) -> float:
         """Seconds on a machine."""
         return (
             self.model_flops / machine.model_rate
             + self.float_flops / machine.float_rate
-            + self.moved / machine.bandwidth
+            + self.half_flops / machine.half_rate
+            + (self.moved - (self.spared if machine.gpu else 0)) / machine.bandwidth
             + self.operations * LAUNCH
             + self.seconds
         )
@@ -116,6 +128,8 @@ class Quantities:
     """Tokens of a chat template before each text, which the model processes too."""
     models: dict[str, Shape | None] = field(default_factory=dict)
     """The shapes of other models by name; None if unknown until fetched."""
+    ranks: int = 1
+    """The processes that torchrun started: what is counted is the work of one of them."""
 
     def shape_of(self, model: str) -> Shape | None:
         """The shape of the run's model, or of another by its name; None if unknown until fetched."""
@@ -197,7 +211,11 @@ class Quantities:
         return self.shape.layers - self.depth + (self.recipe.site != "resid")
 
     def forward(self, tokens: float, depth: int, *, output: bool = False, shape: Shape | None = None) -> Work:
-        """The cost of passes over `tokens` through `depth` blocks of a model (None: the run's), maybe with logits."""
+        """The cost of passes over `tokens` through `depth` blocks of a model (None: the run's), maybe with logits.
+
+        Ranks divide the text.
+        """
+        tokens /= self.ranks
         recipe, everything, shape = self.recipe, tokens_of(self.roles["train"]), shape or self.shape
         own = everything / max(1.0, sentences_of(self.roles["train"]))
         context, passed = (

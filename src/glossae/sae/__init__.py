@@ -1,6 +1,7 @@
 """Sparse autoencoders (SAEs): train them, read and write their files, and measure their fidelity."""
 
 from glossae.sae.card import CARD, MARK, metadata, plain, sae_card, table
+from glossae.sae.costs import OPERATIONS, StepCost, step_cost
 from glossae.sae.formats.locating import fetch as fetch_sae
 from glossae.sae.formats.locating import load as read_sae
 from glossae.sae.formats.names import hook_name, hookpoint
@@ -14,25 +15,28 @@ from glossae.sae.grid import choose, fronts, last_batches
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
 from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, UnsoundWarning
 from glossae.sae.trainer import TrainPoint, TrainSettings, untrained
-from glossae.sae.training import Checkpoints, Mixer, fast_bfloat16, train, train_group
+from glossae.sae.training import KEPT, VALUES_AT_ONCE, Checkpoints, Mixer, train, train_group
 
 __all__ = [
     "CARD",
+    "KEPT",
     "MARK",
+    "OPERATIONS",
     "SHARED_FILES",
+    "VALUES_AT_ONCE",
     "Checkpoints",
     "Codes",
     "Mixer",
     "Quality",
     "Sae",
     "SaeConfig",
+    "StepCost",
     "TrainPoint",
     "TrainSettings",
     "UnsoundWarning",
     "check_card",
     "check_fits",
     "choose",
-    "fast_bfloat16",
     "fetch_sae",
     "fronts",
     "hook_name",
@@ -46,6 +50,7 @@ __all__ = [
     "sae_card",
     "sink_losses",
     "snippets",
+    "step_cost",
     "table",
     "to_sae_lens",
     "to_shared",

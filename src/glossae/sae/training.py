@@ -188,16 +188,9 @@ def _fewer(trained: Sequence[object]) -> str:
     return "grid.latents (or grid.expansion), or give fewer grid.k or grid.l1"
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices natively, several times faster than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and lm.fast_bfloat16()
-
-
 def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
     """The precision of the encoder's product."""
-    low = fast_bfloat16(device) if wanted == "auto" else wanted == "bfloat16"
+    low = lm.fast_bfloat16(device) if wanted == "auto" else wanted == "bfloat16"
     return torch.bfloat16 if low else torch.float32
 
 

@@ -15,7 +15,6 @@ from glossae.evidence import layers, nearest_language, panels, short_sizes
 from glossae.lm import LanguageModel
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
-from glossae.plan.quantities import SELECTING
 from glossae.probing import LEAST_SENTENCES, ProbeSample, choose_layer, probe_layers, sample_sentences
 from glossae.recipe import Recipe
 from glossae.results import (
@@ -29,8 +28,8 @@ from glossae.results import (
 )
 from glossae.run.context import Context, Inputs, Progress, longest_text, model_identity, part
 from glossae.run.folder import as_rows, write_table
+from glossae.sae import OPERATIONS, SaeConfig, step_cost
 from glossae.stages.shared.panels import panel_text
-from glossae.stages.shared.sae_jobs import STEP_OPERATIONS, TRAINED_ENTRY
 from glossae.stages.shared.units import evidence_settings
 from glossae.stages.stage import Stage, settings_of
 
@@ -324,7 +323,7 @@ def comparing_work(counts: Quantities) -> Work:
     tokens = sum(amount.tokens * share for amount, share in seen)
     sentences = sum(amount.sentences * share for amount, share in seen)
     text = min(layers.TOKENS, counts.train_tokens)
-    seen_tokens, k = text * layers.EPOCHS, min(recipe.sae.k, layers.MOST_K)
+    k = min(recipe.sae.k, layers.MOST_K)
     steps = math.ceil(text / layers.STEP_TOKENS) * layers.EPOCHS
     fits = recipe.probe.seeds * shape.layers
     work = counts.forward(2 * tokens + text, shape.layers)
@@ -332,11 +331,12 @@ def comparing_work(counts: Quantities) -> Work:
         moved=4 * 8 * sentences * d * fits * COMPARING_PASSES, held=4 * sentences * d * (shape.layers + 4)
     )
     for m in short_sizes(counts.latents):
+        step = step_cost(SaeConfig(d_in=d, latents=m, k=k), layers.STEP_TOKENS)
         one = Work(
-            float_flops=2 * d * m * seen_tokens,
-            moved=seen_tokens * (SELECTING * m + TRAINED_ENTRY * d * k) + steps * 2 * d * m * 40,
-            operations=steps * STEP_OPERATIONS,
-            held=4 * MOST_CANDIDATES * text * d + 18 * 2 * d * m,
+            half_flops=steps * step.flops,
+            moved=steps * step.moved,
+            operations=steps * OPERATIONS,
+            held=4 * MOST_CANDIDATES * text * d + step.held,
         )
         for _ in range(MOST_CANDIDATES):
             work += one + counts.encodings(tokens, d, m, [k])

@@ -28,6 +28,7 @@ from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
 from glossae.stages.shared.sae_jobs import (
     check_memory,
+    step_of,
     train_jobs,
     train_settings,
     training_text,
@@ -393,9 +394,18 @@ def words(counts: Quantities) -> str:
         over += f" of sae.stream, whose token ids take up to {kept} in glossae's cache"
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
-        f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over "
-        f"{over}; then {measured}"
+        f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over {over}, each {_step_words(counts)}; then "
+        f"{measured}"
     )
+
+
+def _step_words(counts: Quantities) -> str:
+    """What a step costs; of several ranks, each of them."""
+    step = step_of(counts, counts.d_in, counts.latents, counts.live_latents, tied=counts.recipe.sae.tied)
+    words = f"{step.flops + step.sparse_flops:.1e} FLOPs, {bytes_text(step.moved)} moved, {bytes_text(step.held)} held"
+    if counts.ranks == 1:
+        return words
+    return f"for each of {counts.ranks} ranks {words}, {bytes_text(step.sent)} sent"
 
 
 STAGE = Stage(

@@ -30,11 +30,23 @@ from glossae.lm import (
     stored_activations,
 )
 from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
-from glossae.plan.quantities import SELECTING
 from glossae.recipe import Recipe
 from glossae.run.context import Context, Progress, model_identity, part
 from glossae.run.folder import CHECKPOINTS
-from glossae.sae import Checkpoints, Mixer, Sae, SaeConfig, TrainPoint, TrainSettings, train_group
+from glossae.sae import (
+    KEPT,
+    OPERATIONS,
+    VALUES_AT_ONCE,
+    Checkpoints,
+    Mixer,
+    Sae,
+    SaeConfig,
+    StepCost,
+    TrainPoint,
+    TrainSettings,
+    step_cost,
+    train_group,
+)
 
 # activations mixed at a time, in values: 32 Mi float32 values are 128 MiB
 POOL_VALUES = 2**25
@@ -45,11 +57,8 @@ SECONDS_A_MINUTE = 60
 TOKENIZING = 0.1
 # bytes of activations that are kept on disk for the length of a training
 MOST_STORED = 8e9
-
-# of a dry run: operations of an optimiser step, each of which takes at least LAUNCH; what an entry of a sparse code
-# costs in a step, a value of the site's width, in bytes; pre-activations held at once, checkpoints kept, and values of
-# a gradient held at once (glossae.sae)
-STEP_OPERATIONS, TRAINED_ENTRY, VALUES_AT_ONCE, KEPT, GRADIENT_VALUES = 120, 8, 2**21, 2, 2**25
+# pre-activations that a dry run counts on at once
+(_, AT_ONCE) = VALUES_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -339,22 +348,57 @@ def training_work(
         live: how many are live at a token, in each.
         tied: whether each has one matrix or two.
     """
-    recipe, d, count = counts.recipe, shape.site_width(counts.recipe.site), len(live)
+    recipe, d, n = counts.recipe, shape.site_width(counts.recipe.site), counts.ranks
     tokens = counts.sae_tokens * recipe.sae.epochs
-    weights = sum(d * m if one else 2 * d * m for one in tied)
-    free, each = recipe.by_the_paper or not recipe.sae.unit_rows, _bytes_a_weight(recipe)
+    parts, on_gpu = (
+        [step_of(counts, d, m, each, tied=one, kernels=kernels) for each, one in zip(live, tied, strict=True)]
+        for kernels in (False, True)
+    )
     pool = 0 if recipe.sae.batch_sentences else 4 * min(POOL_VALUES, counts.sae_tokens * d)
     passes = counts.forward(tokens, depth, shape=shape)
+    flops = counts.steps * sum(each.flops for each in parts)
+    low = lowered(recipe)
     steps = Work(
-        float_flops=2 * d * m * tokens * count,
-        moved=tokens * (SELECTING * m * count + TRAINED_ENTRY * d * sum(live))
-        # Adam reads and writes weights, gradients and two moments; then decoder rows are kept at length 1
-        + counts.steps * weights * (40 + (0 if free else 24)),
-        operations=counts.steps * STEP_OPERATIONS * count,
-        checkpoints=0 if recipe.sae.checkpoint is None else KEPT * (each * weights + 4 * pool),
+        half_flops=flops if low else 0,
+        float_flops=0 if low else flops,
+        moved=counts.steps * sum(each.moved for each in parts),
+        spared=counts.steps * sum(a.moved - b.moved for a, b in zip(parts, on_gpu, strict=True)),
+        operations=counts.steps * OPERATIONS * len(parts),
+        checkpoints=0
+        if recipe.sae.checkpoint is None
+        else KEPT * (n * sum(each.kept for each in parts) + 4 * pool),
     )
-    # weights and two moments, the encoder's weights in bfloat16, blocks of gradients and what they are made of;
-    # pre-activations and what is made of them
-    held = (each + 1) * weights + 12 * min(weights, 2 * GRADIENT_VALUES) + 4 * pool
-    held += 12 * min(counts.step_tokens * m * count, max(VALUES_AT_ONCE, counts.step_tokens * m))
+    # pre-activations are made of as many autoencoders at once as the cache holds, and what is made of them
+    made = counts.step_tokens * ranks.share(m, n)
+    held = sum(each.held for each in parts) + 4 * pool + 8 * min(made * len(parts), max(AT_ONCE, made))
     return dataclasses.replace(passes + steps, held=passes.held + held)
+
+
+def step_of(
+    counts: Quantities, d: int, m: int, live: float, *, tied: bool, kernels: bool = False
+) -> StepCost:
+    """A rank's part of a step of an autoencoder of m latents on a site of width d, of which `live` fire at a token.
+
+    `kernels`: as the Triton kernels take it.
+
+    Raises:
+        GlossaeError: there are fewer latents than ranks.
+    """
+    recipe = counts.recipe
+    return step_cost(
+        SaeConfig(
+            d_in=d, latents=m, k=max(1, min(m, round(live))), tied=tied, activation=recipe.sae.activation
+        ),
+        counts.step_tokens,
+        live=live,
+        low=lowered(recipe),
+        moments=recipe.sae.moments,
+        unit_rows=recipe.sae.unit_rows and not recipe.by_the_paper,
+        kernels=kernels,
+        count=counts.ranks,
+    )
+
+
+def lowered(recipe: Recipe) -> bool:
+    """Whether the encoder's product is in bfloat16, where the device is built for it."""
+    return recipe.sae.encoder_dtype != "float32" and not recipe.by_the_paper
